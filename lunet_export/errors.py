@@ -1,0 +1,52 @@
+"""The error tree. Every error a user can cause is one of these and carries its exit code.
+
+    LunetExportError              base of all of them
+    ├── BadInputError             2: an argument, array or file is not what was expected
+    │   ├── CheckpointError       2: a model file that cannot be read as an LU-Net
+    │   ├── DataError             2: a data set that is missing or malformed
+    │   ├── ArtifactError         2: an exported folder that is missing, altered or malformed
+    │   └── MissingPackageError   2: the command needs an extra that is not installed
+    ├── CheckFailedError          1: a numerical check ran and its answer was wrong
+    └── ProviderError             3: the execution provider that was asked for is not there
+
+Exit code 4 is the operating system's (`OSError`: disk, permission), 130 is Ctrl-C.
+A message is one sentence or two: what was expected, what came, what to do.
+"""
+
+
+class LunetExportError(Exception):
+    """Base of all errors of this package; `exit_code` is what the command line returns."""
+
+    exit_code = 2
+
+
+class BadInputError(LunetExportError):
+    """An argument, an array or a file is not what was expected."""
+
+
+class CheckpointError(BadInputError):
+    """A model file that cannot be read as an LU-Net."""
+
+
+class DataError(BadInputError):
+    """A data set that is missing or malformed."""
+
+
+class ArtifactError(BadInputError):
+    """An exported folder that is missing, altered or malformed."""
+
+
+class MissingPackageError(BadInputError):
+    """The command needs an optional package that is not installed."""
+
+
+class CheckFailedError(LunetExportError):
+    """A numerical check ran and its answer was wrong."""
+
+    exit_code = 1
+
+
+class ProviderError(LunetExportError):
+    """The execution provider that was asked for is not there."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""The two ONNX graphs, built from plain arrays; nothing here knows torch."""

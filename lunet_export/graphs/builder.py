@@ -1,0 +1,158 @@
+"""The one file that makes ONNX: nodes, constants, and what must hold of a finished graph."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
+
+from lunet_export.errors import BadInputError
+
+#: Runs in every ONNX Runtime from 1.14 on; every kernel that is needed exists at 18 on CPU and CUDA.
+OPSET = 18
+IR_VERSION = 8
+#: Protobuf cannot hold more in one file.
+LARGEST_BYTES = 2**31 - 1
+PRODUCER = "lunet_export"
+
+_ELEMENT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+Value = str  # a tensor in the graph is known by its name
+
+
+class GraphBuilder:
+    """Makes a graph node by node: `g.node("Add", a, 1.0)` returns the name of the sum.
+
+    Operands are names of tensors or numbers; numbers become scalar constants, each written once. Names follow the
+    `scope` they are made in, so that the same weights always give the same bytes.
+
+    Args:
+        name: Name of the graph.
+        dim: Number of dimensions D of its rows.
+        dtype: `float32` or `float64`.
+    """
+
+    def __init__(self, name: str, *, dim: int, dtype: str) -> None:
+        self.name, self.dim, self.dtype = name, dim, np.dtype(dtype)
+        self._element = _ELEMENT[dtype]
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._scope: tuple[str, ...] = ()
+        self._counts: dict[str, int] = {}
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Names made inside begin with `name.`."""
+        self._scope = (*self._scope, name)
+        try:
+            yield
+        finally:
+            self._scope = self._scope[:-1]
+
+    def input(self, name: str) -> Value:
+        """Rows [batch, dim] that the caller feeds."""
+        self._inputs.append(helper.make_tensor_value_info(name, self._element, ["batch", self.dim]))
+        return name
+
+    def output(self, name: str, value: Value, *, rows: bool = True) -> None:
+        """Give `value` out as `name`: rows [batch, dim], or one number a row [batch]."""
+        for node in self._nodes:
+            node.output[:] = [name if output == value else output for output in node.output]
+            node.input[:] = [name if operand == value else operand for operand in node.input]
+        shape = ["batch", self.dim] if rows else ["batch"]
+        self._outputs.append(helper.make_tensor_value_info(name, self._element, shape))
+
+    def constant(self, array: ArrayLike, name: str) -> Value:
+        """A constant, rounded to the graph's dtype (int64 stays int64).
+
+        Raises:
+            BadInputError: A number is too large for the dtype.
+        """
+        exact = np.asarray(array)
+        with np.errstate(over="ignore"):
+            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(self.dtype))
+        if not np.isfinite(rounded).all():
+            raise BadInputError(
+                f"Expected weights within the range of {self.dtype}; got up to {np.abs(exact).max():.1e}. "
+                "Export with --dtype float64, or another solver."
+            )
+        full = self._unique(name)
+        self._constants[full] = numpy_helper.from_array(rounded, full)
+        return full
+
+    def node(self, operator: str, *operands: Value | float, **attributes: object) -> Value:
+        """One node with one output; returns the output's name."""
+        inputs = [operand if isinstance(operand, str) else self._number(operand) for operand in operands]
+        output = self._unique(operator.lower())
+        self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def gemm(
+        self,
+        rows: Value,
+        weight: NDArray[np.float64],
+        addend: Value | NDArray[np.float64] | None = None,
+        *,
+        alpha: float = 1.0,
+    ) -> Value:
+        """alpha rows weight^T + addend. The weight is (out, in) as in the formulas, stored transposed."""
+        operands = [rows, self.constant(weight.T, "weight")]
+        if addend is not None:
+            operands.append(addend if isinstance(addend, str) else self.constant(addend, "bias"))
+        return self.node("Gemm", *operands, alpha=float(alpha))
+
+    def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
+        """The columns of `rows` in consecutive groups."""
+        outputs = [self._unique("split") for _ in sizes]
+        lengths = self.constant(np.array(sizes, dtype=np.int64), "sizes")
+        self._nodes.append(helper.make_node("Split", [rows, lengths], outputs, name=outputs[0], axis=1))
+        return outputs
+
+    def concat(self, parts: Sequence[Value]) -> Value:
+        """Groups of columns side by side."""
+        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=1)
+
+    def sum_columns(self, rows: Value) -> Value:
+        """[batch, dim] -> [batch]."""
+        axis = self._shared("axis", np.array([1], dtype=np.int64))
+        return self.node("ReduceSum", rows, axis, keepdims=0)
+
+    def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
+        """The checked model: opset 18, IR 8, every shape inferred, `metadata` in its metadata_props."""
+        graph = helper.make_graph(
+            self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values())
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER
+        )
+        helper.set_model_props(model, dict(metadata))
+        checker.check_model(model, full_check=True)
+        return shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+
+    def _number(self, value: float) -> Value:
+        return self._shared(f"number_{float(value)!r}", np.asarray(value, dtype=np.float64))
+
+    def _shared(self, name: str, array: NDArray[np.generic]) -> Value:
+        if name not in self._constants:
+            typed = array if array.dtype == np.int64 else array.astype(self.dtype)
+            self._constants[name] = numpy_helper.from_array(typed, name)
+        return name
+
+    def _unique(self, name: str) -> str:
+        full = ".".join((*self._scope, name))
+        count = self._counts[full] = self._counts.get(full, -1) + 1
+        return f"{full}_{count}" if count else full
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """The file's bytes, the same for the same model."""
+    return model.SerializeToString(deterministic=True)
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each operator, by name."""
+    names = [node.op_type for node in model.graph.node]
+    return {name: names.count(name) for name in sorted(set(names))}

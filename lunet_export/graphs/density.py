@@ -1,0 +1,64 @@
+"""x -> z, log_prob: one product a block, slopes multiplied before one logarithm."""
+
+from math import log, pi
+
+import numpy as np
+import onnx
+
+from lunet_export.graphs import elementwise
+from lunet_export.graphs.builder import GraphBuilder, Value
+from lunet_export.graphs.triangular import product
+from lunet_export.weights import LUNetWeights
+
+_SMALLEST_PRODUCT = 1e-30  # of slopes, before float32 loses digits near 1e-38
+
+
+def build(weights: LUNetWeights, *, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
+    """The density graph: x [batch, dim] -> z [batch, dim] and log_prob [batch] in nats, data space.
+
+    L U is multiplied in float64, and the activations' factor 1 - alpha is folded into the product behind them, so
+    the linear maps cost one Gemm each.
+    """
+    alpha, dim = weights.alpha, weights.dim
+    g = GraphBuilder("density", dim=dim, dtype=dtype)
+    h = g.input("x")
+    constant = -0.5 * dim * log(2 * pi)
+    slopes: list[Value] = []
+    preprocessing_total = ""
+    if weights.preprocessing:
+        with g.scope("logit"):
+            h, preprocessing_total, shift = elementwise.logit(g, h, weights.preprocessing)
+        constant += shift
+    for number, block in enumerate(weights.blocks):
+        matrix = product(block.lower, block.upper)
+        if number:
+            with g.scope(f"activation{number}"):
+                h, slope = elementwise.scaled_leaky_softplus(g, h, alpha)
+            slopes.append(slope)
+            matrix = (1 - alpha) * matrix
+            constant += dim * log(1 - alpha)
+        with g.scope(f"block{number + 1}"):
+            h = g.gemm(h, matrix, block.bias)
+        constant += sum(log(abs(entry)) for entry in np.diag(block.upper))
+    with g.scope("log_prob"):
+        energy = g.sum_columns(g.node("Mul", h, h))
+        log_prob = g.node("Add", g.node("Mul", energy, -0.5), constant)
+        for logs in _log_slopes(g, slopes, alpha / (1 - alpha)):
+            log_prob = g.node("Add", log_prob, g.sum_columns(logs))
+        if preprocessing_total:
+            log_prob = g.node("Sub", log_prob, preprocessing_total)
+    g.output("log_prob", log_prob, rows=False)
+    g.output("z", h)
+    return g.finish(metadata)
+
+
+def _log_slopes(g: GraphBuilder, slopes: list[Value], smallest: float) -> list[Value]:
+    """log of the product of groups of slopes, [batch, dim] each; a group is as long as its product stays normal."""
+    group = max(1, int(log(_SMALLEST_PRODUCT) / log(smallest))) if smallest < 1 else len(slopes)
+    logs = []
+    for begin in range(0, len(slopes), group):
+        factor, *others = slopes[begin : begin + group]
+        for other in others:
+            factor = g.node("Mul", factor, other)
+        logs.append(g.node("Log", factor))
+    return logs

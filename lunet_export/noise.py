@@ -1,0 +1,73 @@
+"""Counter-based noise: number (row, column) of a seed depends on nothing else, in any language.
+
+Generator: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+    key     = (seed mod 2^32, seed div 2^32)
+    counter = (column div 4, row mod 2^32, row div 2^32, stream)
+gives four 32-bit words w0..w3 for the columns 4c..4c+3 of that row.
+
+Uniform (stream 1 + draw): u = w / 2^32, in [0, 1).
+Normal (stream 0): Box-Muller on the pairs (w0, w1) and (w2, w3),
+    r = sqrt(-2 ln((w0 + 1/2) / 2^32)),  angle = 2 pi w1 / 2^32,  (r cos angle, r sin angle).
+Both are computed in float64; the largest normal is sqrt(66 ln 2) = 6.76.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError
+
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+_ROUNDS = 10
+_NORMAL_STREAM = 0
+_UNIFORM_STREAM = 1
+
+
+def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
+    """Philox4x32-10: (4, ...) counter words and two key words -> (4, ...) random words, all below 2^32."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0 = (product1 >> _SHIFT) ^ c1 ^ np.uint64(k0)
+        c2 = (product0 >> _SHIFT) ^ c3 ^ np.uint64(k1)
+        c1, c3 = product1 & _LOW, product0 & _LOW
+        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3])
+
+
+def _words(seed: int, rows: range, dim: int, stream: int) -> NDArray[np.float64]:
+    """Words of the rows' columns, (4, rows, ceil(dim / 4)), as float64."""
+    if not 0 <= seed < 2**64:
+        raise BadInputError(f"Expected a seed in [0, 2^64); got {seed}. Give a non-negative integer.")
+    row = np.arange(rows.start, rows.stop, dtype=np.uint64)[:, None]
+    group = np.arange(-(-dim // 4), dtype=np.uint64)[None, :]
+    counter = np.stack(np.broadcast_arrays(group, row & _LOW, row >> _SHIFT, np.uint64(stream)))
+    return philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32)).astype(np.float64)
+
+
+def normal(seed: int, rows: range, dim: int) -> NDArray[np.float64]:
+    """Standard normal numbers of the given rows, (len(rows), dim) float64.
+
+    Raises:
+        BadInputError: The seed is negative or needs more than 64 bits.
+    """
+    w0, w1, w2, w3 = _words(seed, rows, dim, _NORMAL_STREAM)
+    pairs = []
+    for radius_word, angle_word in ((w0, w1), (w2, w3)):
+        radius = np.sqrt(-2.0 * np.log((radius_word + 0.5) * 2.0**-32))
+        angle = (2.0 * np.pi * 2.0**-32) * angle_word
+        pairs += [radius * np.cos(angle), radius * np.sin(angle)]
+    return np.stack(pairs, axis=-1).reshape(len(rows), -1)[:, :dim]
+
+
+def uniform(seed: int, rows: range, dim: int, *, draw: int = 0) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1) of the given rows, (len(rows), dim) float64; `draw` selects an independent set.
+
+    Raises:
+        BadInputError: The seed is negative or needs more than 64 bits.
+    """
+    words = _words(seed, rows, dim, _UNIFORM_STREAM + draw)
+    return np.moveaxis(words, 0, -1).reshape(len(rows), -1)[:, :dim] * 2.0**-32

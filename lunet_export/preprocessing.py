@@ -1,0 +1,56 @@
+"""How grey levels become real numbers: the settings of the logit, the floats next to its borders, dequantisation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lunet_export.errors import BadInputError
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Logit:
+    """Settings of h = logit(s), s = (1 - margin) x / levels + margin / 2, for x in [0, levels).
+
+    x is a grey level plus its dequantisation noise, so a density of x is an upper bound for the discrete
+    image's: -log2 p(x) / D is bits/dim on the true scale (Theis et al. 2016, arXiv 1511.01844, section 3.1).
+    """
+
+    levels: int  # number of grey levels; x lies in [0, levels)
+    margin: float  # a: keeps s inside [a/2, 1 - a/2], so that the logit is finite
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.levels, int) and self.levels >= 2):
+            raise BadInputError(f"Expected at least 2 grey levels; got {self.levels!r}. Give an integer of 2 or more.")
+        if not (isinstance(self.margin, float) and 0.0 < self.margin < 1.0):
+            raise BadInputError(f"Expected a logit margin in (0, 1); got {self.margin!r}. The paper uses 1e-5.")
+
+
+#: Pre-processing by name. `paper` is the released code's for MNIST and Fashion-MNIST.
+NAMED: dict[str, Logit | None] = {
+    "paper": Logit(256, 1e-5),
+    "images": Logit(256, 1e-5),
+    "digits": Logit(17, 0.1),
+    "none": None,
+}
+
+
+def largest_below(levels: int, dtype: np.dtype) -> np.floating:
+    """The largest number of `dtype` below `levels`: where sampling clamps x."""
+    return np.nextafter(dtype.type(levels), dtype.type(0))
+
+
+def dequantize(grey: ArrayLike, noise: Floats) -> Floats:
+    """x = grey + noise in the noise's dtype, with floor(x) = grey whatever the rounding.
+
+    Args:
+        grey: Integers (N, D).
+        noise: Uniform numbers in [0, 1), (N, D).
+
+    float32 near 256 has 16 bits behind the point, so grey + noise can round up to the next level; such sums
+    step back to the largest float below it.
+    """
+    level = np.asarray(grey).astype(noise.dtype)
+    return np.minimum(level + noise, np.nextafter(level + 1, level))

@@ -1,0 +1,125 @@
+"""How much a runtime of finite precision must be allowed to differ from the reference, by the model's conditioning.
+
+Monte Carlo arithmetic (Parker 1997): the float64 reference runs several times, and after every linear map, solve and
+elementwise function random errors of the size that rounding makes there are added. What comes out differently is
+what the model's own conditioning turns such errors into. Sizes, in units of the dtype's roundoff u:
+    a = L U h + b                |L| (|U| |h|) + |b|                      componentwise bound of a dot product
+    solve L y = r, U h = y       residuals |L| |y| and |U| |h|            (Higham 2002, section 8.1)
+    elementwise functions        4 max(1, |value|), divided by the slope where the function is inverted
+    the sum in log p             the sum of its terms' absolute values
+A row's tolerance is SAFETY times the largest root-mean-square deviation among its columns, plus 4 u of its largest
+number.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import reference
+from lunet_export.preprocessing import largest_below
+from lunet_export.weights import LUBlock, LUNetWeights
+
+Array = NDArray[np.float64]
+Errors = Callable[[Array], Array]  # sizes -> random errors of these sizes
+
+SAFETY = 8.0
+_PROBES = 8
+
+
+def unit_roundoff(dtype: str) -> float:
+    """u: 2^-24 for float32, 2^-53 for float64."""
+    return float(np.finfo(dtype).eps) / 2
+
+
+class RoundingModel:
+    """Predicts the differences that a correct implementation in `dtype` may show."""
+
+    def __init__(self, weights: LUNetWeights, dtype: str) -> None:
+        self._weights, self._dtype = weights, np.dtype(dtype)
+        self._unit = unit_roundoff(dtype)
+        self._inverses = [(np.linalg.inv(block.lower), np.linalg.inv(block.upper)) for block in weights.blocks]
+
+    def density(self, x: Array) -> dict[str, Array]:
+        """Tolerances of z, log_prob and of x -> z -> x, for rows x (N, D)."""
+        z, log_prob = reference.encode(self._weights, x)[0], reference.log_prob(self._weights, x)
+        probes = [self._encode(x, errors) for errors in self._draws()]
+        back = [self._decode(probe, errors) for (probe, _), errors in zip(probes, self._draws(), strict=True)]
+        return {
+            "z": self._tolerance(z, [probe for probe, _ in probes]),
+            "log_prob": self._tolerance(log_prob[:, None], [value[:, None] for _, value in probes]),
+            "x": self._tolerance(x, back),
+        }
+
+    def sampling(self, z: Array) -> dict[str, Array]:
+        """Tolerances of x, of log_prob at that x, and of z -> x -> z, for rows z (N, D)."""
+        x = self.clamp(reference.decode(self._weights, z))
+        log_prob = reference.log_prob(self._weights, x)
+        probes = [self._decode(z, errors) for errors in self._draws()]
+        back = [self._encode(probe, errors) for probe, errors in zip(probes, self._draws(), strict=True)]
+        return {
+            "x": self._tolerance(x, probes),
+            "log_prob": self._tolerance(log_prob[:, None], [value[:, None] for _, value in back]),
+            "z": self._tolerance(z, [value for value, _ in back]),
+        }
+
+    def clamp(self, x: Array) -> Array:
+        """x as the sampling graph gives it: images inside [0, largest number of the dtype below levels]."""
+        p = self._weights.preprocessing
+        return np.clip(x, 0.0, float(largest_below(p.levels, self._dtype))) if p else x
+
+    def _draws(self) -> list[Errors]:
+        def errors(rng: np.random.Generator) -> Errors:
+            return lambda sizes: self._unit * sizes * rng.standard_normal(sizes.shape)
+
+        return [errors(np.random.default_rng(probe)) for probe in range(_PROBES)]
+
+    def _tolerance(self, exact: Array, probes: list[Array]) -> Array:
+        deviation = np.sqrt(np.mean([(probe - exact) ** 2 for probe in probes], axis=0))
+        return SAFETY * deviation.max(axis=1) + 4 * self._unit * np.abs(exact).max(axis=1)
+
+    def _encode(self, x: Array, errors: Errors) -> tuple[Array, Array]:
+        p, alpha = self._weights.preprocessing, self._weights.alpha
+        h, log_det, size = x, np.zeros(len(x)), np.zeros(len(x))
+        if p:
+            h, log_det = reference.logit(x, p)
+            size = np.abs(log_det)
+            h = h + errors(4 * np.maximum(1.0, np.abs(h)))
+        for number, block in enumerate(self._weights.blocks):
+            if number:
+                logs = np.log(reference.slope(h, alpha)).sum(axis=1)
+                log_det, size = log_det + logs, size + np.abs(logs)
+                h = reference.leaky_softplus(h, alpha)
+                h = h + errors(4 * np.maximum(1.0, np.abs(h)))
+            h = reference.affine(h, block) + errors(reference.affine(np.abs(h), _absolute(block)))
+        constant = sum(np.log(np.abs(np.diag(block.upper))).sum() for block in self._weights.blocks)
+        base = reference.standard_normal_log_prob(h)
+        size = size + np.abs(base) + abs(constant)
+        return h, base + log_det + constant + errors(size)
+
+    def _decode(self, z: Array, errors: Errors) -> Array:
+        p, alpha, blocks = self._weights.preprocessing, self._weights.alpha, self._weights.blocks
+        h = z
+        for number in reversed(range(len(blocks))):
+            h = self._solve(number, h, errors)
+            if number:
+                image = h
+                h = reference.inverse_leaky_softplus(image, alpha)
+                sensitivity = np.abs(image) / reference.slope(h, alpha)
+                h = h + errors(4 * np.maximum(1.0, np.abs(h)) + sensitivity)
+        if p:
+            x = reference.inverse_logit(h, p)
+            return self.clamp(x + errors(4 * (np.abs(x) + p.levels * p.margin)))
+        return h
+
+    def _solve(self, number: int, a: Array, errors: Errors) -> Array:
+        block, (lower, upper) = self._weights.blocks[number], self._inverses[number]
+        right = a - block.bias
+        y = right @ lower.T
+        y = y + errors(np.abs(y) @ np.abs(block.lower).T + np.abs(a) + np.abs(block.bias)) @ lower.T
+        h = y @ upper.T
+        return h + errors(np.abs(h) @ np.abs(block.upper).T) @ upper.T
+
+
+def _absolute(block: LUBlock) -> LUBlock:
+    return LUBlock(np.abs(block.lower), np.abs(block.upper), np.abs(block.bias))
