@@ -2,9 +2,10 @@
 
 from lunet_export.flows.bijection import Bijection
 from lunet_export.flows.chain import Chain
+from lunet_export.flows.eager import EagerFlow
 from lunet_export.flows.leaky_softplus import LeakySoftplus
 from lunet_export.flows.logit import LogitPreprocessing
 from lunet_export.flows.lu_linear import LULinear
 from lunet_export.flows.lunet import LUNet
 
-__all__ = ["Bijection", "Chain", "LULinear", "LUNet", "LeakySoftplus", "LogitPreprocessing"]
+__all__ = ["Bijection", "Chain", "EagerFlow", "LULinear", "LUNet", "LeakySoftplus", "LogitPreprocessing"]

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
@@ -156,3 +159,35 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     """How many nodes of each operator, by name."""
     names = [node.op_type for node in model.graph.node]
     return {name: names.count(name) for name in sorted(set(names))}
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What is in an ONNX file: operators, versions, tensors, metadata.
+
+    Raises:
+        BadInputError: The file is no ONNX graph.
+    """
+    data = path.read_bytes()
+    try:
+        model = onnx.load_model_from_string(data)
+        checker.check_model(model)
+    except (DecodeError, checker.ValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInputError(f"Expected an ONNX graph in {path}; it is not: {reason}.") from None
+    return {
+        "bytes": len(data),
+        "nodes": len(model.graph.node),
+        "operators": operators(model),
+        "opset": max(entry.version for entry in model.opset_import),
+        "ir_version": model.ir_version,
+        "inputs": [_tensor(value) for value in model.graph.input],
+        "outputs": [_tensor(value) for value in model.graph.output],
+        "constants": sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
+        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+    }
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    shape = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+    return {"name": value.name, "shape": shape, "dtype": str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))}

@@ -1,0 +1,6 @@
+"""Proof that an exported flow computes what the reference does."""
+
+from lunet_export.parity.checks import Check, Runner, all_passed, as_json, run, with_recorded_eager
+from lunet_export.parity.difference import Difference, compare
+
+__all__ = ["Check", "Difference", "Runner", "all_passed", "as_json", "compare", "run", "with_recorded_eager"]

@@ -1,0 +1,5 @@
+"""Running an exported folder: NumPy and ONNX Runtime, nothing else."""
+
+from lunet_export.runtime.flow import ExportedFlow
+
+__all__ = ["ExportedFlow"]

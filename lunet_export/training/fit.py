@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lunet_export import noise
 from lunet_export.data import Dataset
-from lunet_export.errors import CheckFailedError
+from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim
 
@@ -25,18 +25,36 @@ class FitSettings:
 
     epochs: int
     batch_size: int
-    learning_rate: float = 2e-3  # peak of the one-cycle schedule
+    learning_rate: float  # peak of the one-cycle schedule
     clip_norm: float = 1.0  # gradients of the mean loss are cut to this L2 norm
     patience: int = 30  # stop after so many epochs without a better validation figure
     seed: int = 0
 
     @classmethod
-    def for_data(cls, rows: int, **given: Any) -> "FitSettings":  # noqa: ANN401
-        """About 3000 steps, at least 15 and at most 200 epochs; `given` values other than None win."""
+    def for_data(cls, rows: int, dim: int, **given: Any) -> Self:  # noqa: ANN401
+        """About 6000 steps in 15 to 200 epochs, a rate that falls with sqrt(D); `given` values other than None win."""
         batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
         steps_per_epoch = max(1, rows // batch_size)
-        usual = {"epochs": int(np.clip(round(3000 / steps_per_epoch), 15, 200)), "batch_size": batch_size}
-        return cls(**usual | {name: value for name, value in given.items() if value is not None})
+        usual = {
+            "epochs": int(np.clip(round(6000 / steps_per_epoch), 15, 200)),
+            "batch_size": batch_size,
+            "learning_rate": min(1e-2, 0.03 / np.sqrt(dim)),
+        }
+        settings = cls(**usual | {name: value for name, value in given.items() if value is not None})
+        settings.refuse_nonsense()
+        return settings
+
+    def refuse_nonsense(self) -> None:
+        """Raise unless every number is positive (the seed: not negative).
+
+        Raises:
+            BadInputError: One is not.
+        """
+        for name in ("epochs", "batch_size", "learning_rate", "clip_norm", "patience"):
+            if not getattr(self, name) > 0:
+                raise BadInputError(f"Expected a positive {name.replace('_', ' ')}; got {getattr(self, name)}.")
+        if self.seed < 0:
+            raise BadInputError(f"Expected a seed of 0 or more; got {self.seed}.")
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,7 @@ class Trainer:
     def __init__(self, flow: LUNet, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
         self.flow, self.data, self.settings, self.device = flow.to(device), data, settings, device
         self.history: list[EpochRecord] = []
+        self.best_flow: dict[str, Any] = {}  # the state of `flow` after the best epoch
         self.rng = np.random.default_rng(settings.seed)
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
         self.optimiser = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate)
@@ -105,6 +124,8 @@ class Trainer:
         epoch = len(self.history) + 1
         valid = mean_bits_per_dim(self.flow, self.data, self.data.valid, seed=_VALIDATION_SEED)
         self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, rate))
+        if self.best.epoch == epoch:
+            self.best_flow = {name: value.clone() for name, value in self.flow.state_dict().items()}
         return self.history[-1]
 
     def _batches(self) -> Iterator[Tensor]:
@@ -120,6 +141,7 @@ class Trainer:
         return {
             "settings": asdict(self.settings),
             "flow": self.flow.state_dict(),
+            "best_flow": self.best_flow,
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "random": self.rng.bit_generator.state,
@@ -129,6 +151,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state` as if there had been no interruption."""
         self.flow.load_state_dict(state["flow"])
+        self.best_flow = {name: value.to(self.device) for name, value in state["best_flow"].items()}
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.rng.bit_generator.state = state["random"]

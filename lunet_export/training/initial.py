@@ -6,8 +6,7 @@ from lunet_export import reference
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.weights import LUBlock, LUNetWeights
 
-_SHIFT = 2.0  # mean of what enters an activation: mostly its steep branch, with a bend in reach
-_JITTER = 1e-3  # off-diagonal entries start as small noise, so that no two units begin alike
+_SHIFT = 1.0  # mean of what enters an activation: mostly its steep branch, with a bend in reach
 
 
 def gaussian_start(gaussian: Gaussian, *, blocks: int, alpha: float, seed: int) -> LUNetWeights:
@@ -25,7 +24,7 @@ def gaussian_start(gaussian: Gaussian, *, blocks: int, alpha: float, seed: int) 
     dim, rng = len(gaussian.mean), np.random.default_rng(seed)
     result = []
     for number in range(blocks):
-        jitter = _JITTER * rng.standard_normal((2, dim, dim)) / np.sqrt(dim)
+        jitter = rng.standard_normal((2, dim, dim)) / dim  # no two units begin alike; strong in 2-D, faint in 784-D
         shift = _SHIFT if number < blocks - 1 else 0.0
         if number == 0:
             upper, bias = gaussian.whiten, shift - gaussian.whiten @ gaussian.mean

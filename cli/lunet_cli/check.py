@@ -1,0 +1,83 @@
+"""`lunet-export check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.check_table import print_checks
+from lunet_cli.models import eager_of, read_model
+from lunet_cli.options import (
+    Folder,
+    Json,
+    LatentStats,
+    Preprocess,
+    PreprocessName,
+    Provider,
+    ProviderName,
+    Threads,
+)
+from lunet_export import parity
+from lunet_export.errors import BadInputError, CheckFailedError
+
+
+def check(
+    folder: Folder,
+    model: Annotated[
+        Path | None, typer.Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.", show_default=False)
+    ] = None,
+    provider: Provider = ProviderName.AUTO,
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Of the fresh inputs.")] = 1,
+    latent_stats: LatentStats = None,
+    preprocess: Preprocess = PreprocessName.NONE,
+    as_json: Json = False,
+) -> None:
+    """Check a folder against its float64 test vectors; exit 1 when an answer is wrong.
+
+    Example: lunet-export check exported/digits --model digits.pt
+    """
+    from lunet_export.runtime import ExportedFlow
+
+    flow = ExportedFlow(folder, provider=provider.value, threads=threads)
+    if model is None:
+        recorded = flow.manifest.document.get("checks", [])
+        checks = parity.with_recorded_eager(parity.run(flow, flow.artifact.vectors), recorded)
+    else:
+        checks = _with_model(flow, model, seed, latent_stats, preprocess)
+    passed = parity.all_passed(checks)
+    where = f"provider {flow.provider} ({flow.provider_reason})"
+    if as_json:
+        document = [parity.as_json(entry) for entry in checks]
+        output.dump({"folder": str(folder), "provider": flow.provider, "passed": passed, "checks": document})
+    else:
+        print_checks(checks)
+        output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where}")
+        if flow.manifest.preprocessing and model is None:
+            output.say("The chain without its pre-processing was checked at export; --model checks it again.")
+    if not passed:
+        failed = [entry.name for entry in checks if not entry.passed]
+        raise CheckFailedError(
+            f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
+            "Do not use this export; export again, or --dtype float64."
+        )
+
+
+def _with_model(flow, model, seed, latent_stats, preprocess):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    from lunet_export import vectors
+    from lunet_export.export import ExportSettings, check_chain
+
+    checkpoint = read_model(model, latent_stats, preprocess)
+    weights, document = checkpoint.weights, flow.manifest.document
+    if weights.digest() != document["model"].get("sha256_weights"):
+        raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
+    dtype = flow.manifest.dtype
+    eager = eager_of(dtype)
+    fresh = vectors.build(weights, dtype=dtype, seed=seed)
+    checks = parity.run(flow, flow.artifact.vectors, eager=eager(weights))
+    checks += parity.run(flow, fresh, eager=eager(weights), group="fresh")
+    if weights.preprocessing:
+        solver = document["graphs"]["sampling"]["solver"]
+        checks += check_chain(weights, ExportSettings(solver["name"], solver["tile"], dtype), eager=eager)
+    return checks

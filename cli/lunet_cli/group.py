@@ -1,0 +1,52 @@
+"""What every command shares: the short form `lunet-export MODEL`, and one sentence with an exit code for each error."""
+
+import errno
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from lunet_cli import output
+from lunet_export.errors import LunetExportError
+
+OPERATING_SYSTEM, INTERRUPTED = 4, 130
+
+_EXTRA = {"torch": "train", "onnx": "train", "scipy": "train", "sklearn": "train", "matplotlib": "train"}
+_EXTRA |= {"PIL": "cpu", "onnxruntime": "cpu"}
+
+
+class Group(TyperGroup):
+    """The group of all commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """`lunet-export MODEL ...` means `lunet-export export MODEL ...`."""
+        own = {option for parameter in self.params for option in parameter.opts} | {"--help"}
+        if args and args[0] not in own and not any(argument in self.commands for argument in args[:1]):
+            args = ["export", *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Run a command; turn what a user can cause into a sentence and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except LunetExportError as error:
+            self._fail(str(error), error.exit_code)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _EXTRA:
+                raise
+            self._fail(
+                f"Expected {package}; it is not installed. Run: pip install 'lunet-export[{_EXTRA[package]}]'", 2
+            )
+        except KeyboardInterrupt:
+            self._fail("Stopped by Ctrl-C; no file is half-written.", INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            self._fail(f"The operating system refused: {error.strerror or error}{where}.", OPERATING_SYSTEM)
+
+    @staticmethod
+    def _fail(sentence: str, code: int) -> None:
+        output.complain(sentence)
+        raise typer.Exit(code)

@@ -1,0 +1,78 @@
+"""`lunet-export inspect`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import Json, PreprocessName
+from lunet_export.artifact import Artifact
+from lunet_export.errors import BadInputError
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A folder, an .onnx file or a model file.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Show what is in a folder or file: nodes, operators, sizes, solver, settings.
+
+    Example: lunet-export inspect exported/digits
+    """
+    if path.is_dir():
+        document = _folder(path)
+    elif path.suffix == ".onnx":
+        document = _graph(path)
+    elif path.exists():
+        document = _model(path)
+    else:
+        raise BadInputError(f"Expected a folder or a file; {path} does not exist.")
+    if as_json:
+        output.dump(document)
+    else:
+        output.table(["", str(path)], [(key, str(value)) for key, value in _flat(document)])
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    document = dict(Artifact.open(path).manifest.document)
+    checks = document.pop("checks")
+    document["checks"] = f"{len(checks)} passed at export" if checks else "none"
+    return document
+
+
+def _graph(path: Path) -> dict[str, Any]:
+    from lunet_export.graphs.builder import describe
+
+    return describe(path)
+
+
+def _model(path: Path) -> dict[str, Any]:
+    from lunet_cli.models import read_model
+
+    checkpoint = read_model(path, None, PreprocessName.NONE)
+    weights = checkpoint.weights
+    return {
+        "kind": checkpoint.kind,
+        "dim": weights.dim,
+        "blocks": len(weights.blocks),
+        "alpha": weights.alpha,
+        "preprocessing": str(weights.preprocessing),
+        "image_shape": checkpoint.image_shape,
+        "free_parameters": len(weights.blocks) * (weights.dim**2 + weights.dim),
+        "sha256_weights": weights.digest(),
+        "training": dict(checkpoint.training or {}),
+    }
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in document.items():
+        if isinstance(value, dict) and key != "operators":
+            rows += _flat(value, f"{prefix}{key}.")
+        elif key == "operators":
+            rows.append((f"{prefix}{key}", ", ".join(f"{name} {count}" for name, count in value.items())))
+        elif key in ("inputs", "outputs"):
+            rows.append((f"{prefix}{key}", "; ".join(f"{t['name']} {t['shape']} {t['dtype']}" for t in value)))
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows

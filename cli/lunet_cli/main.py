@@ -1,0 +1,50 @@
+"""The application; registers the commands."""
+
+from typing import Annotated
+
+import typer
+
+import lunet_export
+from lunet_cli import output
+from lunet_cli.bench import bench
+from lunet_cli.check import check
+from lunet_cli.export import export
+from lunet_cli.group import Group
+from lunet_cli.inspect import inspect
+from lunet_cli.sample import sample
+from lunet_cli.score import score
+from lunet_cli.train import train
+
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        output.say(f"lunet-export {lunet_export.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train LU-Net normalizing flows and export them to plain ONNX graphs, checked.
+
+    The short form [bold]lunet-export MODEL.pt[/] exports.
+
+    Exit codes: 0 good, 1 a numerical check failed, 2 bad file or argument, 3 provider missing, 4 operating system,
+    130 Ctrl-C.
+    """
+
+
+for command in (train, export, check, sample, score, inspect, bench):
+    app.command()(command)
+
+
+def main() -> None:
+    """The entry point `lunet-export`."""
+    app(prog_name="lunet-export")

@@ -1,0 +1,79 @@
+"""Where text goes: results to stdout, progress and complaints to stderr."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+_WIDE = 200  # columns of a table that is written to a file or a pipe
+
+
+def _stdout() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line of result."""
+    _stdout().print(text, markup=False, soft_wrap=True)
+
+
+def hint(command: str) -> None:
+    """The next command to try, on stderr so that results stay clean."""
+    _stderr().print(f"next: {command}", markup=False)
+
+
+def complain(sentence: str) -> None:
+    """An error, in one sentence."""
+    _stderr().print(f"lunet-export: {sentence}", markup=False)
+
+
+def dump(document: Any) -> None:  # noqa: ANN401
+    """A result for machines: JSON, infinities and NaN as null."""
+    sys.stdout.write(json.dumps(_finite(document), indent=1) + "\n")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """A table; columns after the first are right-aligned."""
+    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        grid.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
+    for row in rows:
+        grid.add_row(*row)
+    _stdout().print(grid, markup=False)
+
+
+@contextmanager
+def progress(total: int, text: str) -> Iterator[Progress]:
+    """A bar on stderr with the time left; nothing when stderr is not a terminal."""
+    columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+    quiet = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True, disable=quiet) as bar:
+        bar.add_task(text, total=total)
+        yield bar
+
+
+@contextmanager
+def stages() -> Iterator[Any]:
+    """A spinner on stderr whose text the yielded function sets; nothing when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    with Console(stderr=True).status("starting") as status:
+        yield lambda text: status.update(text)

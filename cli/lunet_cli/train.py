@@ -1,0 +1,108 @@
+"""`lunet-export train`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import Force, Json
+from lunet_export.errors import BadInputError
+
+if TYPE_CHECKING:
+    from lunet_export.training import EpochRecord, Trainer
+
+
+def train(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, or a .npy, .npz or .csv file.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[Path, typer.Option("--output", "-o", help="The model file; always the best epoch.")] = Path(
+        "model.pt"
+    ),
+    epochs: Annotated[int | None, typer.Option(help="Default: about 6000 steps.", show_default=False)] = None,
+    blocks: Annotated[int | None, typer.Option(min=1, help="LU blocks. Default: 4; 13 up to 4-D.", show_default=False)] = None,
+    alpha: Annotated[float, typer.Option(help="Slope of the activation's left branch.")] = 0.1,
+    batch_size: Annotated[int | None, typer.Option(help="Default: 256; 64 for small sets.", show_default=False)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate. Default: by width.", show_default=False)] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without progress before stopping. Default: 30.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
+    data_dir: Annotated[Path, typer.Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")] = Path("data"),
+    levels: Annotated[int | None, typer.Option(help="Grey levels of a file of integers. Default: 256.", show_default=False)] = None,
+    device: Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, mps.")] = "cpu",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from MODEL.resume.pt.")] = False,
+    paper_convention: Annotated[
+        bool, typer.Option("--paper-convention", help="Also print what the released code would.")
+    ] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train an LU-Net by exact maximum likelihood.
+
+    Writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve).
+
+    Example: lunet-export train mnist --data-dir data -o mnist.pt
+    """
+    from lunet_export import data as datasets
+    from lunet_export import training
+    from lunet_export.training.train import device_named, usual_blocks
+
+    if model.exists() and not (resume or force):
+        raise BadInputError(f"Expected a new model file; {model} exists already. Give --resume, --force or another -o.")
+    rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
+    settings = training.FitSettings.for_data(
+        len(rows.train),
+        rows.dim,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+    )
+    with output.progress(settings.epochs, f"training on {rows.name}") as bar:
+        task, done, steps = bar.task_ids[0], 0, 1
+
+        def on_start(gaussian: float, trainer: "Trainer") -> None:
+            nonlocal done, steps
+            done, steps = len(trainer.history), trainer.steps_per_epoch
+            bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
+
+        def on_step(step: int, bits: float) -> None:
+            bar.update(task, completed=done + step / steps, description=f"{rows.name}: {bits:.3f} bits/dim")
+
+        def on_epoch(record: "EpochRecord") -> None:
+            nonlocal done
+            done = record.epoch
+            bar.console.print(f"epoch {done:3d}   train {record.train:.4f}   valid {record.valid:.4f} bits/dim")
+
+        result = training.train(
+            rows,
+            settings,
+            model,
+            blocks=blocks or usual_blocks(rows.dim),
+            alpha=alpha,
+            device=device_named(device),
+            resume=resume,
+            on_start=on_start,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+
+    if as_json:
+        output.dump({"model": str(model), **asdict(result)})
+        return
+    figures = [
+        ("LU-Net, test", f"{result.test:.4f}"),
+        ("full-covariance Gaussian, test", f"{result.gaussian_test:.4f}"),
+        ("LU-Net, validation", f"{result.valid:.4f}"),
+    ]
+    if paper_convention:
+        figures.append(("LU-Net as the released code would print it", f"{result.paper_convention:.4f}"))
+    output.table(["", "bits/dim"], figures)
+    output.say(f"{result.test_nats:.4f} nats a row; best epoch {result.best_epoch} of {result.epochs}; wrote {model}")
+    output.hint(f"lunet-export {model}")

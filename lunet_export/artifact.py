@@ -1,0 +1,132 @@
+"""`Artifact`: an exported folder, opened and verified. NumPy and the standard library only.
+
+The folder holds `density.onnx`, `sampling.onnx`, `manifest.json` and `vectors.json`; `exported/README.md` is its
+specification.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.files import sha256
+from lunet_export.preprocessing import Logit
+from lunet_export.vectors import Vectors
+
+FORMAT = "lunet_export"
+FORMAT_VERSION = 1
+DTYPES = ("float32", "float64")
+GRAPHS = ("density", "sampling")
+MANIFEST, VECTORS = "manifest.json", "vectors.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The fields of manifest.json that running needs; `document` is the whole of it."""
+
+    name: str
+    dim: int
+    dtype: str
+    preprocessing: Logit | None
+    image_shape: tuple[int, ...] | None
+    sha256: Mapping[str, str]  # by file name
+    document: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, document: Any) -> Self:  # noqa: ANN401
+        """The manifest of a parsed file.
+
+        Raises:
+            ArtifactError: It is of another format or version, or a field is missing or of the wrong kind.
+        """
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise ArtifactError(f"Expected a manifest of format {FORMAT!r}; this is another file. Export again.")
+        version = document.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"Expected format version {FORMAT_VERSION}; got {version!r}. Install the lunet-export that wrote it."
+            )
+        try:
+            model, digests = document["model"], document["sha256"]
+            name, dim, dtype = model["name"], model["dim"], document["dtype"]
+            settings, shape = model["preprocessing"], model["image_shape"]
+            preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
+            if not (isinstance(name, str) and isinstance(dim, int) and dim > 0 and dtype in DTYPES):
+                raise ValueError("model.name, model.dim or dtype")
+            if not all(isinstance(digests[file], str) for file in (*(f"{g}.onnx" for g in GRAPHS), VECTORS)):
+                raise ValueError("sha256")
+            image_shape = tuple(int(length) for length in shape) if shape else None
+        except (KeyError, TypeError, ValueError, BadInputError) as error:
+            raise ArtifactError(f"Expected a whole manifest; its field {error} is missing or wrong. Export again.") from None
+        return cls(name, dim, dtype, preprocessing, image_shape, digests, document)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Two graphs, their manifest and their test vectors, read into memory and verified against the hashes."""
+
+    manifest: Manifest
+    graphs: Mapping[str, bytes]  # by direction: density, sampling
+    vectors_json: bytes
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The test vectors, parsed when first asked for: running does not need them.
+
+        Raises:
+            ArtifactError: They are malformed.
+        """
+        return Vectors.from_json(_json(VECTORS, self.vectors_json), self.manifest.dim)
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Self:
+        """Read a folder.
+
+        The bytes that are verified are the bytes that are used: nothing is read twice.
+
+        Raises:
+            ArtifactError: A file is missing, altered or malformed.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in GRAPHS}
+        return cls(manifest, graphs, _verified(folder, VECTORS, manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder, hashes of the other files not yet verified.
+
+    Raises:
+        ArtifactError: The folder or its manifest is missing or malformed.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"Expected an exported folder; {folder} does not exist. Write it with: lunet-export MODEL.pt")
+    return Manifest.from_json(_json(str(folder / MANIFEST), _read(folder, MANIFEST)))
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.") from None
+
+
+def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+    data = _read(folder, name)
+    expected, got = manifest.sha256[name], sha256(data)
+    if expected != got:
+        raise ArtifactError(
+            f"Expected {folder / name} with SHA-256 {expected[:12]}…; got {got[:12]}…. "
+            "The file was altered or damaged after export; export again."
+        )
+    return data
+
+
+def _json(path: str, data: bytes) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"Expected JSON in {path}; got {error}. Export again.") from None

@@ -1,0 +1,213 @@
+"""Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.files import whole_file
+from lunet_export.flows import LUNet
+from lunet_export.preprocessing import Logit
+from lunet_export.weights import LUBlock, LUNetWeights
+
+FORMAT = "lunet_export.model"
+FORMAT_VERSION = 1
+_AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model file read: weights, what is known of the data, and a few rows of it."""
+
+    weights: LUNetWeights
+    kind: str  # `lunet_export` or `authors`
+    image_shape: tuple[int, ...] | None = None
+    training: Mapping[str, Any] | None = None  # what `train` recorded
+    examples: Array | None = None  # rows of public data, (N, D)
+
+
+def write(
+    path: Path,
+    flow: LUNet,
+    *,
+    image_shape: tuple[int, ...] | None,
+    training: Mapping[str, Any],
+    examples: NDArray[np.floating] | None,
+) -> None:
+    """Write `model.pt`: a plain dictionary that `torch.load(weights_only=True)` takes. The file appears whole.
+
+    Keys: format, format_version, settings (dim, blocks, alpha, image_shape), preprocessing (levels, margin) or None,
+    packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D), training, examples.
+    """
+    layers, p = flow.linear_layers(), flow.preprocessing
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "settings": {
+            "dim": flow.dim,
+            "blocks": len(layers),
+            "alpha": flow.alpha,
+            "image_shape": list(image_shape) if image_shape else None,
+        },
+        "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
+        "packed": torch.stack([layer.packed.detach().cpu() for layer in layers]),
+        "sign": torch.stack([layer.sign.cpu() for layer in layers]),
+        "bias": torch.stack([layer.bias.detach().cpu() for layer in layers]),
+        "training": dict(training),
+        "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
+    }
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit | None = None) -> Checkpoint:
+    """Read our own model file or the authors' `best.pth`.
+
+    Args:
+        path: The file.
+        latent_stats: The authors' `best_stats.pth`, folded exactly into the last block.
+        preprocessing: For the authors' files, which do not record theirs; None exports the network on its own input.
+
+    Raises:
+        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible LU-Net.
+    """
+    content = load(path)
+    if content.get("format") == FORMAT:
+        if preprocessing is not None:
+            raise CheckpointError(f"Expected no --preprocess; {path} records its own. Leave it out.")
+        checkpoint = _ours(content, path)
+    else:
+        checkpoint = Checkpoint(_authors(content, path, preprocessing), "authors", _square(content, preprocessing))
+    if latent_stats is None:
+        return checkpoint
+    mean, covariance = _latent_statistics(latent_stats)
+    folded = checkpoint.weights.fold_latent(mean, covariance)
+    return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, checkpoint.training, checkpoint.examples)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The dictionary in a file of `torch.save`, with no code run (`weights_only=True`).
+
+    Raises:
+        CheckpointError: The file is missing, empty, truncated, holds code, or is no dictionary.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"Expected a model file; {path} is empty. Fetch or train it again.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises many kinds, one for each way in which a file can be bad
+        raise CheckpointError(_why_unreadable(path, error)) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"Expected a dictionary in {path}; got {type(content).__name__}. Save a state_dict.")
+    return content
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    reason = str(error)
+    if "Unsupported global" in reason or "Unsupported class" in reason:
+        found = re.search(r"GLOBAL (\S+)", reason)
+        return (
+            f"Expected tensors and plain values in {path}; it asks to run code ({found[1] if found else 'pickle'}), "
+            "which is refused. Save model.state_dict() instead of the model."
+        )
+    return f"Expected a file of torch.save; {path} is truncated, damaged or another format. Fetch or train it again."
+
+
+def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"Expected format version {FORMAT_VERSION} in {path}; got {version!r}. Install the lunet-export that wrote it."
+        )
+    try:
+        settings, p = content["settings"], content["preprocessing"]
+        packed, sign, bias = content["packed"], content["sign"], content["bias"]
+        dim, blocks, alpha, shape = (settings[key] for key in ("dim", "blocks", "alpha", "image_shape"))
+        shapes = tuple(tuple(tensor.shape) for tensor in (packed, sign, bias))
+        expected = ((blocks, dim, dim), (blocks, dim), (blocks, dim))
+        if shapes != expected or not isinstance(alpha, float):
+            raise CheckpointError(f"Expected tensors of shapes {expected} in {path}; got {shapes}. Train it again.")
+        preprocessing = Logit(p["levels"], p["margin"]) if p else None
+        training, examples = content["training"], content["examples"]
+        examples = None if examples is None else examples.double().numpy().reshape(-1, dim)
+        image_shape = tuple(int(length) for length in shape) if shape else None
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"Expected a whole model file; {path} lacks or mangles {error}. Train it again.") from None
+    except BadInputError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    flow = LUNet(dim, blocks=blocks, alpha=alpha, preprocessing=preprocessing).to(packed.dtype)
+    with torch.no_grad():
+        for layer, *values in zip(flow.linear_layers(), packed, sign, bias, strict=True):
+            for target, value in zip((layer.packed, layer.sign, layer.bias), values, strict=True):
+                target.copy_(value)
+    return Checkpoint(_with_path(path, flow.to_weights), "lunet_export", image_shape, training, examples)
+
+
+def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None) -> LUNetWeights:
+    """`intermediate_lu_blocks.{2k}` is U, `.{2k + 1}` is L and the bias; `final_lu_block.{0, 1}` close the chain."""
+    keys = {str(key) for key in content}
+    if any(key.startswith("lu_layers.") for key in keys):
+        raise CheckpointError(
+            f"Expected the density direction; {path} is the authors' best_inverse.pth, which holds the last epoch's "
+            "matrices in reverse order, not the best epoch's and no inverses. Export best.pth: its inverse is exact."
+        )
+    if keys == {"latent_mean", "latent_covariance"}:
+        raise CheckpointError(f"Expected a model; {path} holds latent statistics. Give best.pth --latent-stats {path}")
+    blocks = sum(bool(re.fullmatch(r"intermediate_lu_blocks\.\d+\.bias", key)) for key in keys)
+    names = [(f"intermediate_lu_blocks.{2 * k}", f"intermediate_lu_blocks.{2 * k + 1}") for k in range(blocks)]
+    names.append(("final_lu_block.0", "final_lu_block.1"))
+    wanted = {f"{u}.weight" for u, _ in names} | {f"{name}.{kind}" for _, name in names for kind in ("weight", "bias")}
+    if keys != wanted:
+        odd = sorted(keys ^ wanted)[:3]
+        raise CheckpointError(
+            f"Expected a model of lunet-export or the authors' best.pth; the keys of {path} are neither "
+            f"(first that differ: {', '.join(odd)}). See the README for both layouts."
+        )
+
+    def array(key: str) -> Array:
+        value = content[key]
+        if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point():
+            raise CheckpointError(f"Expected a dense tensor of floats at {key} of {path}; got {type(value).__name__}.")
+        return value.double().numpy()
+
+    def weights() -> LUNetWeights:
+        layers = [LUBlock(array(f"{l}.weight"), array(f"{u}.weight"), array(f"{l}.bias")) for u, l in names]
+        return LUNetWeights(tuple(layers), _AUTHORS_ALPHA, preprocessing)
+
+    return _with_path(path, weights)
+
+
+def _with_path(path: Path, make: Any) -> LUNetWeights:  # noqa: ANN401
+    try:
+        return make()  # type: ignore[no-any-return]
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _square(content: Mapping[str, Any], preprocessing: Logit | None) -> tuple[int, ...] | None:
+    """The authors' images are 28 x 28; a network without pre-processing has no image to show."""
+    side = int(len(content["final_lu_block.1.bias"]) ** 0.5)
+    return (side, side) if preprocessing and side**2 == len(content["final_lu_block.1.bias"]) else None
+
+
+def _latent_statistics(path: Path) -> tuple[Array, Array]:
+    content = load(path)
+    try:
+        return content["latent_mean"].double().numpy(), content["latent_covariance"].double().numpy()
+    except (KeyError, AttributeError, RuntimeError):
+        raise CheckpointError(
+            f"Expected latent_mean and latent_covariance in {path}; got {', '.join(map(str, content))[:100]}."
+        ) from None

@@ -1,0 +1,35 @@
+"""Eager PyTorch behind the interface of an exported flow: what a user without the export would run."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lunet_export.flows.lunet import LUNet, standard_normal_log_prob
+from lunet_export.weights import LUNetWeights
+
+Floats = NDArray[np.floating]
+
+
+class EagerFlow:
+    """NumPy rows in and out of `LUNet`, on the CPU, in the dtype of an exported graph.
+
+    Sampling solves with `torch.linalg.solve_triangular` and inverts the activation by Newton until it converges.
+    """
+
+    def __init__(self, weights: LUNetWeights, dtype: str) -> None:
+        self._flow = LUNet.from_weights(weights, dtype=getattr(torch, dtype)).eval()
+        self._dtype = np.dtype(dtype)
+
+    @torch.no_grad()
+    def density(self, x: Floats) -> tuple[Floats, Floats]:
+        """x (N, D) -> z (N, D), log_prob (N,) in nats."""
+        z, log_det = self._flow.chain(self._tensor(x))
+        return z.numpy(), (standard_normal_log_prob(z) + log_det).numpy()
+
+    @torch.no_grad()
+    def decode(self, z: Floats) -> Floats:
+        """z (N, D) -> x (N, D), images clamped."""
+        return self._flow.clamp(self._flow.chain.inverse(self._tensor(z))[0]).numpy()
+
+    def _tensor(self, rows: Floats) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(rows, dtype=self._dtype))

@@ -1,0 +1,119 @@
+"""The named checks of an exported flow against the float64 reference's vectors.
+
+A runner is anything that computes both directions; the exported graphs are one, eager PyTorch another. Nothing here
+knows which.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError
+from lunet_export.parity.difference import Difference, compare
+from lunet_export.vectors import Vectors
+
+Floats = NDArray[np.floating]
+
+
+class Runner(Protocol):
+    """Computes both directions of a flow on NumPy rows."""
+
+    def density(self, x: Floats) -> tuple[Floats, Floats]:
+        """x (N, D) -> z (N, D), log_prob (N,)."""
+
+    def decode(self, z: Floats) -> Floats:
+        """z (N, D) -> x (N, D)."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check that ran: what it compared, and eager PyTorch's own largest difference where that is known."""
+
+    name: str
+    difference: Difference
+    eager: float | None = None
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """The exported graph is within tolerance. Eager is shown, never judged."""
+        return self.difference.passed
+
+
+def run(runner: Runner, vectors: Vectors, *, eager: Runner | None = None, group: str = "golden") -> list[Check]:
+    """All checks of `runner` on `vectors`, with eager PyTorch's own error beside each.
+
+    density and sampling against the reference; the same rows one at a time against all at once; x -> z -> x on
+    data; z -> x -> z and the density of sampled rows, on the rows that no clamp touched.
+    """
+    ours = _differences(runner, vectors)
+    theirs = {name: gap.absolute for name, gap in _differences(eager, vectors).items()} if eager else {}
+    share = float(vectors.sampling.clamped.mean())
+    notes = {name: f"{share:.0%} of rows left out: clamped" for name in _NEED_UNCLAMPED if share}
+    return [Check(f"{group}: {name}", gap, theirs.get(name), notes.get(name, "")) for name, gap in ours.items()]
+
+
+_ROUND_TRIP_Z = "z -> x -> z"
+_SAMPLED_DENSITY = "log_prob of sampled x"
+_NEED_UNCLAMPED = (_ROUND_TRIP_Z, _SAMPLED_DENSITY)
+
+
+def _differences(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
+    density, sampling = vectors.density, vectors.sampling
+    z, log_prob = runner.density(density.x)
+    x = runner.decode(sampling.z)
+    single = [runner.density(row[None]) for row in density.x]
+    z_single, log_prob_single = (np.concatenate(column) for column in zip(*single, strict=True))
+    x_single = np.concatenate([runner.decode(row[None]) for row in sampling.z])
+    back = runner.decode(np.nan_to_num(z))  # a NaN in z has failed its own check already
+    whole = ~sampling.clamped
+    z_again, log_prob_again = _density_of_sampled(runner, x[whole])
+    loose, tight = sampling.tolerance, density.tolerance
+    return {
+        "density, z": compare("z", expected=density.z, got=z, tolerance=tight["z"]),
+        "density, log_prob": compare("log_prob", expected=density.log_prob, got=log_prob, tolerance=tight["log_prob"]),
+        "sampling, x": compare("x", expected=sampling.x, got=x, tolerance=loose["x"]),
+        "batch 1 = batch N, z": compare("z", expected=z, got=z_single, tolerance=tight["z"]),
+        "batch 1 = batch N, log_prob": compare(
+            "log_prob", expected=log_prob, got=log_prob_single, tolerance=tight["log_prob"]
+        ),
+        "batch 1 = batch N, x": compare("x", expected=x, got=x_single, tolerance=loose["x"]),
+        "x -> z -> x": compare("x", expected=density.x, got=back, tolerance=tight["x"]),
+        _ROUND_TRIP_Z: compare("z", expected=sampling.z[whole], got=z_again, tolerance=loose["z"][whole]),
+        _SAMPLED_DENSITY: compare(
+            "log_prob", expected=sampling.log_prob[whole], got=log_prob_again, tolerance=loose["log_prob"][whole]
+        ),
+    }
+
+
+def _density_of_sampled(runner: Runner, x: Floats) -> tuple[Floats, Floats]:
+    """The density of sampled rows; NaN where a faulty sampler left the domain, so that the check fails."""
+    try:
+        return runner.density(x)
+    except BadInputError:
+        return np.full_like(x, np.nan), np.full(len(x), np.nan)
+
+
+def all_passed(checks: Sequence[Check]) -> bool:
+    """True when every check is within its tolerance."""
+    return all(check.passed for check in checks)
+
+
+def with_recorded_eager(checks: Sequence[Check], recorded: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """The checks with eager PyTorch's differences that the export wrote into its manifest."""
+    known = {entry.get("name"): entry.get("eager") for entry in recorded}
+    return [replace(check, eager=known.get(check.name)) for check in checks]
+
+
+def as_json(check: Check) -> dict[str, Any]:
+    """A check as the manifest holds it and `check --json` prints it."""
+    return {
+        "name": check.name,
+        "passed": check.passed,
+        **asdict(check.difference),
+        "eager": check.eager,
+        "note": check.note,
+    }

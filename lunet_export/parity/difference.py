@@ -1,0 +1,61 @@
+"""How far two answers are apart, where the worst place is, and whether that is allowed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output of one check; it passes with a `ratio` up to 1."""
+
+    output: str
+    absolute: float  # largest |got - expected| of all
+    relative: float  # the same over the largest |expected|
+    ratio: float  # largest |got - expected| / tolerance: how near the worst place comes to failing
+    row: int  # the worst place, and what is there
+    column: int
+    expected: float
+    got: float
+    tolerance: float
+    rows: int  # how many rows were compared
+
+    @property
+    def passed(self) -> bool:
+        """Every number is within its row's tolerance; NaN never is."""
+        return self.ratio <= 1.0
+
+
+def compare(output: str, *, expected: Floats, got: Floats, tolerance: Floats) -> Difference:
+    """Compare (N, D) or (N,) arrays with one absolute tolerance a row, (N,).
+
+    Places where both are the same infinity or number differ by 0; a NaN or a wrong shape makes the ratio infinite.
+    """
+    expected = np.asarray(expected, dtype=np.float64)
+    if got.shape != expected.shape:
+        nan = float("nan")
+        return Difference(output, np.inf, np.inf, np.inf, -1, -1, nan, nan, 0.0, len(expected))
+    if not len(expected):
+        return Difference(output, 0.0, 0.0, 0.0, -1, -1, 0.0, 0.0, 0.0, 0)
+    wanted, have = expected.reshape(len(expected), -1), np.asarray(got, dtype=np.float64).reshape(len(expected), -1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gap = np.where(wanted == have, 0.0, np.abs(have - wanted))
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        ratio = np.where(gap == 0, 0.0, gap / tolerance[:, None])
+    row, column = (int(i) for i in np.unravel_index(np.argmax(ratio), ratio.shape))
+    largest = max(float(np.abs(wanted).max()), float(np.finfo(np.float64).tiny))
+    return Difference(
+        output=output,
+        absolute=float(gap.max()),
+        relative=float(gap.max()) / largest,
+        tolerance=float(tolerance[row]),
+        ratio=float(ratio[row, column]),
+        row=row,
+        column=column,
+        expected=float(wanted[row, column]),
+        got=float(have[row, column]),
+        rows=len(expected),
+    )

@@ -1,0 +1,81 @@
+"""Samples as a picture: a grid of images, or points in the plane."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.artifact import Manifest
+from lunet_export.errors import BadInputError
+
+Floats = NDArray[np.floating]
+Pixels = NDArray[np.uint8]
+
+_GAP = 2  # pixels between images
+_SMALLEST_SIDE = 600  # pixels of the picture: small images are enlarged by a whole factor
+_PLANE_SIDE = 600
+_BACKGROUND = 40
+
+
+def refuse_unshowable(manifest: Manifest) -> None:
+    """Raise unless rows of this model can be drawn.
+
+    Raises:
+        BadInputError: They are neither images nor points in the plane.
+    """
+    if manifest.image_shape is None and manifest.dim != 2:
+        raise BadInputError(
+            f"Expected images or 2-D points to draw; {manifest.name} has {manifest.dim} dimensions and no image shape. "
+            "Write numbers instead: -o samples.npy"
+        )
+
+
+def draw(x: Floats, manifest: Manifest, path: Path) -> None:
+    """Write rows x (N, D) as PNG.
+
+    Images are floor(x), clipped to their grey levels and stretched to 0 .. 255, in a near-square grid.
+
+    Raises:
+        BadInputError: As `refuse_unshowable`.
+    """
+    from PIL import Image
+
+    refuse_unshowable(manifest)
+    picture = plane(x) if manifest.image_shape is None else grid(to_grey(x, manifest), manifest.image_shape)
+    Image.fromarray(picture).save(path, format="PNG")
+
+
+def to_grey(x: Floats, manifest: Manifest) -> Pixels:
+    """floor and clip to the grey levels, stretched to 0 .. 255."""
+    levels = manifest.preprocessing.levels if manifest.preprocessing else 256
+    grey = np.clip(np.floor(x), 0, levels - 1)
+    return np.round(grey * (255 / (levels - 1))).astype(np.uint8)
+
+
+def grid(grey: Pixels, image_shape: tuple[int, ...]) -> Pixels:
+    """N images in rows and columns with a gap, enlarged by a whole factor to be seen."""
+    n, (height, width) = len(grey), image_shape[:2]
+    columns = int(np.ceil(np.sqrt(n)))
+    rows = -(-n // columns)
+    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, *image_shape[2:])
+    canvas = np.full(shape, _BACKGROUND, dtype=np.uint8)
+    for index, image in enumerate(grey.reshape(n, *image_shape)):
+        top, left = (_GAP + place * (side + _GAP) for place, side in zip(divmod(index, columns), (height, width), strict=True))
+        canvas[top : top + height, left : left + width] = image
+    if canvas.shape[2:] == (1,):
+        canvas = canvas[..., 0]
+    factor = max(1, _SMALLEST_SIDE // max(canvas.shape[:2]))
+    return canvas.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def plane(points: Floats) -> Pixels:
+    """Points (N, 2) as a histogram: darker where there are more; the 1 % farthest may lie outside."""
+    low, high = np.percentile(points, [0.5, 99.5], axis=0)
+    margin = 0.1 * np.maximum(high - low, 1e-6)
+    window = np.stack([low - margin, high + margin], axis=1)
+    bins = int(np.clip(np.sqrt(len(points)) * 2, 60, _PLANE_SIDE // 2))
+    counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins, range=window)
+    shade = np.sqrt(counts / max(1.0, np.percentile(counts[counts > 0], 99) if counts.any() else 1.0))
+    picture = (255 * (1 - np.clip(shade, 0, 1))).astype(np.uint8).T[::-1]
+    factor = max(1, _PLANE_SIDE // bins)
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)

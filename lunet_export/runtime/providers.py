@@ -1,0 +1,104 @@
+"""CUDA or CPU: picks one, or says what is missing. Never falls back in silence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lunet_export.errors import BadInputError, MissingPackageError, ProviderError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Provider = Literal["cpu", "cuda", "auto"]
+NAMES: tuple[Provider, ...] = ("auto", "cpu", "cuda")
+
+#: TF32 rounds inputs of matrix products to 10 bits; log_prob would be off by tenths of a nat.
+_CUDA_OPTIONS = {"use_tf32": "0"}
+_EXECUTION_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The provider that runs, and why."""
+
+    name: Literal["cpu", "cuda"]
+    reason: str
+
+
+def open_session(
+    model: bytes, provider: Provider, *, threads: int | None
+) -> "tuple[onnxruntime.InferenceSession, Choice]":
+    """A session of ONNX Runtime on the provider that was asked for.
+
+    Args:
+        model: A serialized ONNX graph.
+        provider: `cuda` runs every node there or raises; `auto` tries CUDA, then the CPU, and says which.
+        threads: CPU threads, None for ONNX Runtime's own choice.
+
+    Raises:
+        BadInputError: An unknown provider.
+        ProviderError: `cuda` was asked for and cannot run.
+        MissingPackageError: ONNX Runtime is not installed.
+    """
+    if provider not in NAMES:
+        raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
+    if provider == "cpu":
+        return _open(model, "cpu", threads), Choice("cpu", "asked for")
+    try:
+        return _open(model, "cuda", threads), Choice("cuda", "asked for" if provider == "cuda" else "it runs here")
+    except ProviderError as error:
+        if provider == "cuda":
+            raise
+        return _open(model, "cpu", threads), Choice("cpu", f"CUDA does not run here: {error}")
+
+
+def _open(model: bytes, name: Literal["cpu", "cuda"], threads: int | None) -> "onnxruntime.InferenceSession":
+    ort = _onnxruntime()
+    execution_provider = _EXECUTION_PROVIDER[name]
+    if execution_provider not in ort.get_available_providers():
+        raise ProviderError(
+            f"Expected {execution_provider}; this ONNX Runtime {ort.__version__} has "
+            f"{', '.join(ort.get_available_providers())}. Uninstall onnxruntime and install lunet-export[gpu]."
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # failures are raised below, in one sentence
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle sessions must not slow their neighbours
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    settings: Mapping[str, str] = {}
+    if name == "cuda":
+        # Without this, nodes that CUDA refuses run on the CPU without a word.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        settings = _CUDA_OPTIONS
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls(directory="")
+    try:
+        session = ort.InferenceSession(model, options, providers=[(execution_provider, settings)], enable_fallback=0)
+    except Exception as error:
+        if name == "cpu":
+            raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {_first_line(error)}") from None
+        raise _cuda_missing(_first_line(error)) from None
+    if execution_provider not in session.get_providers():
+        raise _cuda_missing("it gave a CPU session instead")
+    return session
+
+
+def _cuda_missing(detail: str) -> ProviderError:
+    return ProviderError(
+        f"Expected a working CUDAExecutionProvider; ONNX Runtime could not start it ({detail}). It needs an NVIDIA "
+        "driver and the libraries of lunet-export[gpu]: cuBLAS, the CUDA runtime and cuRAND."
+    )
+
+
+def _onnxruntime():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingPackageError(
+            "Expected ONNX Runtime; it is not installed. Run: pip install 'lunet-export[cpu]' (or [gpu] for NVIDIA)"
+        ) from None
+    return onnxruntime
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -1,0 +1,185 @@
+"""One training run and its files: the model, its resume file, its history and its curve."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lunet_export import checkpoint, noise, reference
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.files import whole_file
+from lunet_export.flows import LUNet
+from lunet_export.likelihood import bits_per_dim, paper_convention
+from lunet_export.training.curve import draw
+from lunet_export.training.fit import EpochRecord, FitSettings, Trainer, log_probs
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.initial import gaussian_start
+
+_GAUSSIAN_SEED, _TEST_SEED, _EXAMPLE_SEED = 2, 3, 4  # of dequantisation noise
+_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of a run, named after its model."""
+
+    model: Path
+
+    @property
+    def resume(self) -> Path:
+        """Last weights, optimiser, schedule and random state."""
+        return self.model.with_suffix(".resume.pt")
+
+    @property
+    def history(self) -> Path:
+        """Bits/dim of every epoch, as JSON."""
+        return self.model.with_suffix(".history.json")
+
+    @property
+    def curve(self) -> Path:
+        """The same as a picture."""
+        return self.model.with_suffix(".png")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run reached, all on the test rows and in bits/dim unless said otherwise."""
+
+    dataset: str
+    dim: int
+    blocks: int
+    epochs: int
+    best_epoch: int
+    valid: float  # on the validation rows
+    test: float
+    test_nats: float  # mean -log p(x) in nats
+    gaussian_test: float  # the full-covariance Gaussian, the line to beat
+    paper_convention: float  # what the released code would print for this model; not comparable with the others
+
+
+def usual_blocks(dim: int) -> int:
+    """The paper's depths: 3 + 1 blocks for images, 12 + 1 in two dimensions."""
+    return 13 if dim <= 4 else 4
+
+
+def train(
+    data: Dataset,
+    settings: FitSettings,
+    output: Path,
+    *,
+    blocks: int,
+    alpha: float,
+    device: torch.device,
+    resume: bool,
+    on_start: Callable[[float, Trainer], None],
+    on_step: Callable[[int, float], None],
+    on_epoch: Callable[[EpochRecord], None],
+) -> Result:
+    """Train an LU-Net by exact maximum likelihood and write its files.
+
+    `output` is always the best epoch by validation. Beside it lie, after every epoch, a resume file and the history,
+    each written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step.
+
+    Raises:
+        CheckpointError: `resume`, and the resume file is missing, unreadable or of other settings.
+        CheckFailedError: The loss stopped being a finite number.
+    """
+    paths = Paths(output)
+    gaussian = Gaussian.fit(_continuous(data, data.train, _GAUSSIAN_SEED), data.preprocessing)
+    test = _continuous(data, data.test, _TEST_SEED)
+    line = float(bits_per_dim(gaussian.log_prob(test), data.dim).mean())
+
+    flow = LUNet.from_weights(gaussian_start(gaussian, blocks=blocks, alpha=alpha, seed=settings.seed))
+    trainer = Trainer(flow, data, settings, device=device)
+    model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha}
+    if resume:
+        _restore(trainer, paths.resume, model)
+    on_start(line, trainer)
+    while not trainer.finished:
+        record = trainer.run_epoch(on_step)
+        if trainer.best.epoch == record.epoch:
+            _write_model(paths.model, trainer, data, _record(model, trainer))
+        with whole_file(paths.resume) as temporary:
+            torch.save({"model": model, **trainer.state()}, temporary)
+        _write_history(paths.history, trainer, line)
+        on_epoch(record)
+
+    flow.load_state_dict(trainer.best_flow)
+    log_prob = log_probs(flow, test.astype(np.float32))
+    result = Result(
+        dataset=data.name,
+        dim=data.dim,
+        blocks=blocks,
+        epochs=len(trainer.history),
+        best_epoch=trainer.best.epoch,
+        valid=trainer.best.valid,
+        test=float(bits_per_dim(log_prob, data.dim).mean()),
+        test_nats=-float(log_prob.mean()),
+        gaussian_test=line,
+        paper_convention=_in_paper_convention(log_prob, test, data),
+    )
+    _write_model(paths.model, trainer, data, {**_record(model, trainer), **asdict(result)})
+    with whole_file(paths.curve) as temporary:
+        draw(trainer.history, line, temporary, title=f"LU-Net on {data.name}")
+    return result
+
+
+def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> NDArray[np.float64]:
+    return data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim)).astype(np.float64)
+
+
+def _in_paper_convention(log_prob: NDArray[np.float64], x: NDArray[np.float64], data: Dataset) -> float:
+    log_det = reference.logit(x, data.preprocessing)[1] if data.preprocessing else np.zeros(len(x))
+    return float(paper_convention(log_prob, log_det, data.dim).mean())
+
+
+def _record(model: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
+    best = trainer.best
+    progress = {"epochs": len(trainer.history), "best_epoch": best.epoch, "valid": best.valid}
+    return {**model, **asdict(trainer.settings), **progress}
+
+
+def _write_model(path: Path, trainer: Trainer, data: Dataset, record: dict[str, Any]) -> None:
+    examples = None
+    if data.public:  # a user's own rows never leave their machine inside a model
+        examples = _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED)
+    checkpoint.write(path, trainer.flow, image_shape=data.image_shape, training=record, examples=examples)
+
+
+def _write_history(path: Path, trainer: Trainer, line: float) -> None:
+    content = {"unit": "bits/dim", "gaussian_test": line, "epochs": [asdict(record) for record in trainer.history]}
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _restore(trainer: Trainer, path: Path, model: dict[str, Any]) -> None:
+    state = checkpoint.load(path)
+    expected = {**model, **asdict(trainer.settings)}
+    try:
+        got = {**state["model"], **state["settings"]}
+        differ = [f"{key} {got.get(key)} (now {value})" for key, value in expected.items() if got.get(key) != value]
+        if differ:
+            raise CheckpointError(f"Expected the settings that {path} was trained with; differs: {', '.join(differ)}.")
+        trainer.restore(state)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"Expected a resume file in {path}; {error} is missing or wrong. Train anew.") from None
+
+
+def device_named(name: str) -> torch.device:
+    """The torch device of that name.
+
+    Raises:
+        BadInputError: Torch does not know it, or it is not there.
+    """
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(f"Expected a device that this PyTorch can use; got {name} ({reason}). Try cpu.") from None

@@ -1,0 +1,134 @@
+"""Test vectors: inputs, the float64 reference's outputs, and how far a runtime may be from them.
+
+Any language can replay them: feed `density.x` and `sampling.z`, compare with the other arrays row by row.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import noise, reference
+from lunet_export.errors import ArtifactError
+from lunet_export.rounding import RoundingModel
+from lunet_export.weights import LUNetWeights
+
+Array = NDArray[np.float64]
+
+_PLAIN_ROWS = 8
+#: Standard deviations of the tail rows of z; a float32 sampler must not overflow there.
+_TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
+
+
+@dataclass(frozen=True)
+class DensityVectors:
+    """x (N, D) as data gives it -> z (N, D), log_prob (N,) in nats.
+
+    `tolerance` holds (N,) allowed absolute differences for z, log_prob, and for x after x -> z -> x.
+    """
+
+    x: Array
+    z: Array
+    log_prob: Array
+    tolerance: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class SamplingVectors:
+    """z (N, D), normal numbers and far tails -> x (N, D), and log_prob (N,) of that x in nats.
+
+    `clamped` marks rows of which a number was clamped into the domain: their z cannot be recovered.
+    `tolerance` holds (N,) allowed absolute differences for x, log_prob, and for z after z -> x -> z.
+    """
+
+    z: Array
+    x: Array
+    log_prob: Array
+    clamped: NDArray[np.bool_]
+    tolerance: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What `vectors.json` holds."""
+
+    density: DensityVectors
+    sampling: SamplingVectors
+
+    def to_json(self) -> dict[str, Any]:
+        """Lists of numbers; Python's float notation gives every float64 back exactly."""
+        return _lists(asdict(self))
+
+    @classmethod
+    def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
+        """The vectors of a parsed file.
+
+        Raises:
+            ArtifactError: A key is missing or an array has the wrong shape.
+        """
+        try:
+            density = DensityVectors(**_arrays(document["density"]))
+            sampling = SamplingVectors(**_arrays(document["sampling"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
+        for part, flat in ((density, "log_prob"), (sampling, "log_prob")):
+            n = len(part.x)
+            shapes = [part.x.shape == part.z.shape == (n, dim), getattr(part, flat).shape == (n,)]
+            shapes += [part.tolerance[name].shape == (n,) for name in ("x", "z", "log_prob") if name in part.tolerance]
+            if not all(shapes) or len(part.tolerance) != 3:
+                raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
+        return cls(density, sampling)
+
+
+def build(weights: LUNetWeights, *, dtype: str, seed: int, examples: Array | None = None) -> Vectors:
+    """Vectors of the reference for a runtime of `dtype`.
+
+    Args:
+        weights: The model.
+        dtype: Inputs are rounded to it, so that every runtime can be fed exactly these numbers.
+        seed: Of the normal numbers.
+        examples: Rows of data (N, D) for the density; rows of the model itself stand in when there are none.
+    """
+    model = RoundingModel(weights, dtype)
+    plain = noise.normal(seed, range(_PLAIN_ROWS), weights.dim)
+    rows = range(_PLAIN_ROWS, _PLAIN_ROWS + len(_TAIL_SCALES))
+    tails = np.array(_TAIL_SCALES)[:, None] * noise.normal(seed, rows, weights.dim)
+    if examples is None:
+        examples = _interior(weights, reference.decode(weights, plain))
+    data = model.clamp(_rounded(examples[:_PLAIN_ROWS], dtype))
+    encoded, _ = reference.encode(weights, data)
+    density = DensityVectors(data, encoded, reference.log_prob(weights, data), model.density(data))
+
+    # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
+    z = _rounded(np.concatenate([plain, tails, encoded[: _PLAIN_ROWS // 2]]), dtype)
+    decoded = reference.decode(weights, z)
+    x = model.clamp(decoded)
+    clamped = (decoded != x).any(axis=1)
+    return Vectors(density, SamplingVectors(z, x, reference.log_prob(weights, x), clamped, model.sampling(z)))
+
+
+def _interior(weights: LUNetWeights, x: Array) -> Array:
+    """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
+    p = weights.preprocessing
+    return np.clip(x, 0.5, p.levels - 0.5) if p else x
+
+
+def _rounded(array: Array, dtype: str) -> Array:
+    return array.astype(dtype).astype(np.float64)
+
+
+def _lists(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _lists(entry) for key, entry in value.items()}
+    return value.tolist()
+
+
+def _arrays(value: dict[str, Any]) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            arrays[key] = _arrays(entry)
+        else:
+            arrays[key] = np.array(entry, dtype=np.bool_ if key == "clamped" else np.float64)
+    return arrays
