@@ -60,7 +60,7 @@ class Manifest:
                 raise ValueError("sha256")
             image_shape = tuple(int(length) for length in shape) if shape else None
         except (KeyError, TypeError, ValueError, BadInputError) as error:
-            raise ArtifactError(f"Expected a whole manifest; its field {error} is missing or wrong. Export again.") from None
+            raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
         return cls(name, dim, dtype, preprocessing, image_shape, digests, document)
 
 
@@ -103,7 +103,7 @@ def read_manifest(folder: Path) -> Manifest:
         ArtifactError: The folder or its manifest is missing or malformed.
     """
     if not folder.is_dir():
-        raise ArtifactError(f"Expected an exported folder; {folder} does not exist. Write it with: lunet-export MODEL.pt")
+        raise ArtifactError(f"Expected an exported folder; {folder} is none. Write one with: lunet-export MODEL.pt")
     return Manifest.from_json(_json(str(folder / MANIFEST), _read(folder, MANIFEST)))
 
 

@@ -1,7 +1,7 @@
 """Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,8 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"Expected format version {FORMAT_VERSION} in {path}; got {version!r}. Install the lunet-export that wrote it."
+            f"Expected format version {FORMAT_VERSION} in {path}; got {version!r}. "
+            "Install the lunet-export that wrote it."
         )
     try:
         settings, p = content["settings"], content["preprocessing"]
@@ -145,7 +146,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         examples = None if examples is None else examples.double().numpy().reshape(-1, dim)
         image_shape = tuple(int(length) for length in shape) if shape else None
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"Expected a whole model file; {path} lacks or mangles {error}. Train it again.") from None
+        raise CheckpointError(f"Expected a whole model file; {error} is missing or wrong in {path}.") from None
     except BadInputError as error:
         raise CheckpointError(f"{path}: {error}") from None
     flow = LUNet(dim, blocks=blocks, alpha=alpha, preprocessing=preprocessing).to(packed.dtype)
@@ -184,15 +185,18 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
         return value.double().numpy()
 
     def weights() -> LUNetWeights:
-        layers = [LUBlock(array(f"{l}.weight"), array(f"{u}.weight"), array(f"{l}.bias")) for u, l in names]
+        layers = [
+            LUBlock(array(f"{lower}.weight"), array(f"{upper}.weight"), array(f"{lower}.bias"))
+            for upper, lower in names
+        ]
         return LUNetWeights(tuple(layers), _AUTHORS_ALPHA, preprocessing)
 
     return _with_path(path, weights)
 
 
-def _with_path(path: Path, make: Any) -> LUNetWeights:  # noqa: ANN401
+def _with_path(path: Path, make: Callable[[], LUNetWeights]) -> LUNetWeights:
     try:
-        return make()  # type: ignore[no-any-return]
+        return make()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

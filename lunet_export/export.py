@@ -163,9 +163,7 @@ def _build(
     examples: NDArray[np.floating] | None,
 ) -> _Parts:
     dtype = settings.dtype
-    metadata = {
-        direction: _metadata(weights, provenance, solver, direction, dtype) for direction in GRAPHS
-    }
+    metadata = {direction: _metadata(weights, provenance, solver, direction, dtype) for direction in GRAPHS}
     models = {
         "density": density.build(weights, dtype=dtype, metadata=metadata["density"]),
         "sampling": sampling.build(weights, solver=solver, dtype=dtype, metadata=metadata["sampling"]),

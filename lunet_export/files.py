@@ -72,7 +72,7 @@ def refuse_existing(folder: Path, *, force: bool) -> None:
     if not ours:
         raise BadInputError(f"Expected a new folder; {folder} exists and is not an exported folder. Give another -o.")
     if not force:
-        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force to replace it.")
+        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force.")
 
 
 def _flush(path: Path) -> None:

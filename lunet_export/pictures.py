@@ -60,7 +60,8 @@ def grid(grey: Pixels, image_shape: tuple[int, ...]) -> Pixels:
     shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, *image_shape[2:])
     canvas = np.full(shape, _BACKGROUND, dtype=np.uint8)
     for index, image in enumerate(grey.reshape(n, *image_shape)):
-        top, left = (_GAP + place * (side + _GAP) for place, side in zip(divmod(index, columns), (height, width), strict=True))
+        row, column = divmod(index, columns)
+        top, left = _GAP + row * (height + _GAP), _GAP + column * (width + _GAP)
         canvas[top : top + height, left : left + width] = image
     if canvas.shape[2:] == (1,):
         canvas = canvas[..., 0]

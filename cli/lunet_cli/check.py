@@ -1,7 +1,7 @@
 """`lunet-export check`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +21,16 @@ from lunet_cli.options import (
 from lunet_export import parity
 from lunet_export.errors import BadInputError, CheckFailedError
 
+if TYPE_CHECKING:
+    from lunet_export.runtime import ExportedFlow
+    from lunet_export.weights import LUNetWeights
+
 
 def check(
     folder: Folder,
     model: Annotated[
-        Path | None, typer.Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.", show_default=False)
+        Path | None,
+        typer.Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.", show_default=False),
     ] = None,
     provider: Provider = ProviderName.AUTO,
     threads: Threads = None,
@@ -45,7 +50,8 @@ def check(
         recorded = flow.manifest.document.get("checks", [])
         checks = parity.with_recorded_eager(parity.run(flow, flow.artifact.vectors), recorded)
     else:
-        checks = _with_model(flow, model, seed, latent_stats, preprocess)
+        weights = read_model(model, latent_stats, preprocess).weights
+        checks = _with_model(flow, weights, model=model, seed=seed)
     passed = parity.all_passed(checks)
     where = f"provider {flow.provider} ({flow.provider_reason})"
     if as_json:
@@ -64,12 +70,11 @@ def check(
         )
 
 
-def _with_model(flow, model, seed, latent_stats, preprocess):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _with_model(flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, seed: int) -> list[parity.Check]:
     from lunet_export import vectors
     from lunet_export.export import ExportSettings, check_chain
 
-    checkpoint = read_model(model, latent_stats, preprocess)
-    weights, document = checkpoint.weights, flow.manifest.document
+    document = flow.manifest.document
     if weights.digest() != document["model"].get("sha256_weights"):
         raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
     dtype = flow.manifest.dtype

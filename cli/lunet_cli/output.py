@@ -62,7 +62,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
 @contextmanager
 def progress(total: int, text: str) -> Iterator[Progress]:
     """A bar on stderr with the time left; nothing when stderr is not a terminal."""
-    columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
     quiet = not sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True, disable=quiet) as bar:
         bar.add_task(text, total=total)

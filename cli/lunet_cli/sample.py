@@ -16,7 +16,9 @@ from lunet_export.files import whole_file
 def sample(
     folder: Folder,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
-    target: Annotated[Path, typer.Option("--output", "-o", help=".png for a picture, .npy for numbers.")] = Path("grid.png"),
+    target: Annotated[Path, typer.Option("--output", "-o", help=".png for a picture, .npy for numbers.")] = Path(
+        "grid.png"
+    ),
     seed: Seed = 0,
     temperature: Annotated[float, typer.Option(help="Scale of the noise; below 1 is tamer.")] = 1.0,
     latent: Annotated[
@@ -38,10 +40,8 @@ def sample(
     flow = ExportedFlow(folder, provider=provider.value, threads=threads)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)
-    if latent is None:
-        x = flow.sample(n, seed=seed, temperature=temperature)
-    else:
-        x = flow.decode(arrays.read(latent))
+    z = flow.latent(n, seed=seed, temperature=temperature) if latent is None else arrays.read(latent)
+    x = flow.decode(z)
     with whole_file(target) as temporary:
         if target.suffix == ".png":
             pictures.draw(x, flow.manifest, temporary)

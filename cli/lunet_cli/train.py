@@ -26,14 +26,22 @@ def train(
         "model.pt"
     ),
     epochs: Annotated[int | None, typer.Option(help="Default: about 6000 steps.", show_default=False)] = None,
-    blocks: Annotated[int | None, typer.Option(min=1, help="LU blocks. Default: 4; 13 up to 4-D.", show_default=False)] = None,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="LU blocks. Default: 4; 13 up to 4-D.", show_default=False)
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Slope of the activation's left branch.")] = 0.1,
     batch_size: Annotated[int | None, typer.Option(help="Default: 256; 64 for small sets.", show_default=False)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate. Default: by width.", show_default=False)] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without progress before stopping. Default: 30.", show_default=False)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak rate. Default: by width.", show_default=False)
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many idle epochs. Default: 30.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     data_dir: Annotated[Path, typer.Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")] = Path("data"),
-    levels: Annotated[int | None, typer.Option(help="Grey levels of a file of integers. Default: 256.", show_default=False)] = None,
+    levels: Annotated[
+        int | None, typer.Option(help="Grey levels of a file of integers. Default: 256.", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, mps.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from MODEL.resume.pt.")] = False,
     paper_convention: Annotated[

@@ -1,16 +1,19 @@
 """Latency of the two graphs beside other runners of the same model, each checked before it is timed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lunet_export import noise, parity
 from lunet_export.bench.measure import Measurement, interleaved
 from lunet_export.errors import CheckFailedError
 from lunet_export.parity import Runner
 from lunet_export.runtime import ExportedFlow
+
+Floats = NDArray[np.floating]
 
 OURS = "ONNX Runtime"
 
@@ -64,5 +67,5 @@ def latency(flow: ExportedFlow, others: Mapping[str, Runner], *, batches: Sequen
     return rows
 
 
-def _call(runner: Runner, direction: str, x: np.ndarray, z: np.ndarray):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _call(runner: Runner, direction: str, x: Floats, z: Floats) -> Callable[[], object]:
     return (lambda: runner.density(x)) if direction == "density" else (lambda: runner.decode(z))

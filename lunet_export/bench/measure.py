@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 _WIDE = 0.25  # interquartile range over median
 
@@ -53,6 +54,6 @@ def interleaved(
     return {name: _summarise(np.array(values) * 1e3) for name, values in times.items()}
 
 
-def _summarise(milliseconds: np.ndarray) -> Measurement:
+def _summarise(milliseconds: NDArray[np.float64]) -> Measurement:
     p25, p50, p75, p95, p99 = (float(value) for value in np.percentile(milliseconds, [25, 50, 75, 95, 99]))
     return Measurement(p50, p95, p99, (p25, p75), len(milliseconds))

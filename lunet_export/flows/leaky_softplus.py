@@ -32,7 +32,7 @@ class LeakySoftplus(Bijection):
         return _value(x, self.alpha), _slope(x, self.alpha).log().sum(-1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        x = _Inverse.apply(z, self.alpha)
+        x = _Inverse.apply(z, self.alpha)  # type: ignore[no-untyped-call]
         return x, -_slope(x, self.alpha).log().sum(-1)
 
     def extra_repr(self) -> str:

@@ -10,7 +10,9 @@ from lunet_export.preprocessing import Logit
 
 
 class LogitPreprocessing(Bijection):
-    """h = log s - log(1 - s) with s = (1 - a) x / levels + a / 2; log_det = sum log((1 - a) / levels) - log s - log(1 - s).
+    """h = log s - log(1 - s) with s = (1 - a) x / levels + a / 2.
+
+    log_det = sum log((1 - a) / levels) - log s - log(1 - s).
 
     x in [0, levels) is a grey level plus dequantisation noise. `inverse` does not clamp: beyond the logits of the
     two borders x lies outside [0, levels). Shapes: (N, D) -> (N, D), (N,).

@@ -65,7 +65,7 @@ class GraphBuilder:
         for node in self._nodes:
             node.output[:] = [name if output == value else output for output in node.output]
             node.input[:] = [name if operand == value else operand for operand in node.input]
-        shape = ["batch", self.dim] if rows else ["batch"]
+        shape: list[str | int | None] = ["batch", self.dim] if rows else ["batch"]
         self._outputs.append(helper.make_tensor_value_info(name, self._element, shape))
 
     def constant(self, array: ArrayLike, name: str) -> Value:
@@ -86,7 +86,7 @@ class GraphBuilder:
         self._constants[full] = numpy_helper.from_array(rounded, full)
         return full
 
-    def node(self, operator: str, *operands: Value | float, **attributes: object) -> Value:
+    def node(self, operator: str, *operands: Value | float, **attributes: Any) -> Value:
         """One node with one output; returns the output's name."""
         inputs = [operand if isinstance(operand, str) else self._number(operand) for operand in operands]
         output = self._unique(operator.lower())
@@ -125,9 +125,7 @@ class GraphBuilder:
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The checked model: opset 18, IR 8, every shape inferred, `metadata` in its metadata_props."""
-        graph = helper.make_graph(
-            self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values())
-        )
+        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values()))
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER
         )

@@ -49,7 +49,10 @@ def scaled_leaky_softplus(g: GraphBuilder, a: Value, alpha: float) -> tuple[Valu
 
 
 def inverse_leaky_softplus(g: GraphBuilder, y: Value, alpha: float, start: NewtonStart) -> Value:
-    """The x with f(x) = y: the fitted start, then Newton steps x <- (x sigmoid - softplus + y / (1 - alpha)) / (sigmoid + c)."""
+    """The x with f(x) = y: the fitted start, then Newton's steps.
+
+    With c = alpha / (1 - alpha) a step simplifies to x <- (x sigmoid - softplus + y / (1 - alpha)) / (sigmoid + c).
+    """
     c = alpha / (1 - alpha)
     target = g.node("Mul", y, 1 / (1 - alpha))
     x = _start(g, y, start)

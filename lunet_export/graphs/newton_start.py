@@ -73,7 +73,6 @@ def _chebyshev(alpha: float, x: Array) -> tuple[float, float, float]:
     p, r = (1 / alpha + 1) / 2, (1 / alpha - 1) / 2
     q, s, t = 0.66, -0.14, 0.5
     radius = 0.3  # trust region of the linearisation
-    deviation = np.inf
     for _ in range(60):
         root = np.sqrt((y - s) ** 2 + t**2)
         gap = weight * (p * y + q - r * root - x)
@@ -86,7 +85,7 @@ def _chebyshev(alpha: float, x: Array) -> tuple[float, float, float]:
         trial = (q + step[0], s + step[1], abs(t + step[2]))
         reached = float(np.abs(weight * (p * y + trial[0] - r * np.hypot(y - trial[1], trial[2]) - x)).max())
         if reached < now:
-            (q, s, t), deviation = trial, reached
+            q, s, t = trial
             if now - reached < 1e-12 * now:
                 break
         else:

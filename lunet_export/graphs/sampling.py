@@ -88,7 +88,5 @@ def _solve(solver: Solver) -> Callable[[GraphBuilder, Value, LUBlock], Value]:
 
 
 def _fused(g: GraphBuilder, z: Value, block: LUBlock) -> Value:
-    inverse = triangular.reversed_product(
-        triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower)
-    )
+    inverse = triangular.reversed_product(triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower))
     return g.gemm(z, inverse, -(inverse * block.bias).sum(axis=1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +35,9 @@ class ExportedFlow:
         ProviderError: The provider that was asked for cannot run.
     """
 
-    def __init__(self, source: Path | str | Artifact, *, provider: Provider = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, source: Path | str | Artifact, *, provider: Provider = "auto", threads: int | None = None
+    ) -> None:
         self.artifact = source if isinstance(source, Artifact) else Artifact.open(source)
         self.manifest = self.artifact.manifest
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
@@ -60,7 +63,7 @@ class ExportedFlow:
         rows = self._domain(self._rows(x, "x"))
 
         def run(batch: Floats) -> list[Floats]:
-            return self._density.run(["z", "log_prob"], {"x": batch})  # type: ignore[no-any-return]
+            return self._density.run(["z", "log_prob"], {"x": batch})
 
         z, log_prob = _in_batches(run, rows, (np.empty((0, self.dim), self.dtype), np.empty(0, self.dtype)))
         return z, log_prob
@@ -74,7 +77,7 @@ class ExportedFlow:
         rows = self._rows(z, "z")
 
         def run(batch: Floats) -> list[Floats]:
-            return self._sampling.run(["x"], {"z": batch})  # type: ignore[no-any-return]
+            return self._sampling.run(["x"], {"z": batch})
 
         return _in_batches(run, rows, (np.empty((0, self.dim), self.dtype),))[0]
 
@@ -114,7 +117,7 @@ class ExportedFlow:
             self._refuse_outside(rows, self.manifest.preprocessing.levels)
         return cast
 
-    def _refuse_outside(self, rows: NDArray[np.generic], levels: int) -> None:
+    def _refuse_outside(self, rows: NDArray[Any], levels: int) -> None:
         outside = (rows < 0) | (rows >= levels)
         if outside.any():
             row, column = np.argwhere(outside)[0]
@@ -129,9 +132,7 @@ class ExportedFlow:
         return np.minimum(rows, largest_below(p.levels, self.dtype)) if p else rows
 
 
-def _in_batches(
-    run: Callable[[Floats], list[Floats]], rows: Floats, empty: tuple[Floats, ...]
-) -> tuple[Floats, ...]:
+def _in_batches(run: Callable[[Floats], list[Floats]], rows: Floats, empty: tuple[Floats, ...]) -> tuple[Floats, ...]:
     if not len(rows):
         return empty
     if len(rows) <= LARGEST_BATCH:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from lunet_export.errors import BadInputError, MissingPackageError, ProviderError
@@ -90,7 +91,7 @@ def _cuda_missing(detail: str) -> ProviderError:
     )
 
 
-def _onnxruntime():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError:

@@ -104,7 +104,7 @@ class Trainer:
             CheckFailedError: The loss stopped being a finite number.
         """
         scale, losses = float(bits_per_dim(np.array(-1.0), self.data.dim)), []
-        rate = self.schedule.get_last_lr()[0]
+        rate = float(self.schedule.get_last_lr()[0])
         self.flow.train()
         for step, x in enumerate(self._batches()):
             loss = -self.flow.log_prob(x).mean()
