@@ -86,7 +86,7 @@ class GraphBuilder:
         self._constants[full] = numpy_helper.from_array(rounded, full)
         return full
 
-    def node(self, operator: str, *operands: Value | float, **attributes: Any) -> Value:
+    def node(self, operator: str, *operands: Value | float, **attributes: Any) -> Value:  # noqa: ANN401
         """One node with one output; returns the output's name."""
         inputs = [operand if isinstance(operand, str) else self._number(operand) for operand in operands]
         output = self._unique(operator.lower())

@@ -1,0 +1,212 @@
+"""Four laws that every bijection keeps, in float64, over one table of cases; and proof that each can be broken."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lunet_export.flows import Bijection, Chain, LeakySoftplus, LogitPreprocessing, LULinear, LUNet
+from lunet_export.preprocessing import Logit
+from tests.networks import network
+
+DTYPE = torch.float64
+TOLERANCE = 1e-10
+
+
+def linear(dim: int, seed: int = 0) -> LULinear:
+    layer = LULinear(dim).to(DTYPE)
+    layer.load(network(dim, 1, seed=seed).blocks[0])
+    return layer.requires_grad_(False)
+
+
+def chain(dim: int, blocks: int, alpha: float, preprocessing: Logit | None = None) -> Chain:
+    weights = network(dim, blocks, alpha=alpha, preprocessing=preprocessing)
+    return LUNet.from_weights(weights, dtype=DTYPE).requires_grad_(False).chain
+
+
+def normal(dim: int, scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(6, dim, dtype=DTYPE, generator=torch.Generator().manual_seed(1))
+
+
+def grey(dim: int, levels: int) -> Tensor:
+    x = levels * torch.rand(6, dim, dtype=DTYPE, generator=torch.Generator().manual_seed(1))
+    x[0], x[1], x[2, 0], x[2, 1:] = 0.0, levels * (1 - 2**-40), 1e-12, levels - 1e-9  # borders, and next to them
+    return x
+
+
+EXTREMES = torch.tensor([[0.0, 1e-300, -1e-12], [700.0, -700.0, 1e6], [-1e6, -37.0, 37.0], [20.0, -20.0, 0.06]], dtype=DTYPE)
+
+#: name -> (bijection, rows of data). A new bijection joins all laws with one line.
+CASES: dict[str, tuple[Bijection, Tensor]] = {
+    "leaky softplus, alpha 0.1": (LeakySoftplus(0.1), normal(3, 5.0)),
+    "leaky softplus, alpha 0.001": (LeakySoftplus(0.001), normal(3, 5.0)),
+    "leaky softplus, alpha 0.999": (LeakySoftplus(0.999), normal(3, 5.0)),
+    "leaky softplus, extremes": (LeakySoftplus(0.1), EXTREMES),
+    "leaky softplus, extremes, alpha 0.01": (LeakySoftplus(0.01), EXTREMES),
+    "linear, D = 1": (linear(1), normal(1)),
+    "linear, D = 2": (linear(2), normal(2)),
+    "linear, D = 7": (linear(7), normal(7)),
+    "linear, D = 16, large": (linear(16), normal(16, 1e6)),
+    "logit, 256 levels": (LogitPreprocessing(Logit(256, 1e-5)), grey(4, 256)),
+    "logit, 17 levels": (LogitPreprocessing(Logit(17, 0.1)), grey(4, 17)),
+    "logit, 2 levels": (LogitPreprocessing(Logit(2, 0.5)), grey(4, 2)),
+    "chain, D = 2, 13 blocks": (chain(2, 13, 0.3), normal(2)),
+    "chain, D = 8, 4 blocks": (chain(8, 4, 0.1), normal(8)),
+    "chain, D = 8, 1 block": (chain(8, 1, 0.1), normal(8, 100.0)),
+    "chain, D = 9, tails": (chain(9, 4, 0.1), normal(9, 100.0)),
+    "chain, images": (chain(9, 4, 0.1, Logit(256, 1e-5)), grey(9, 256)),
+    "chain, digits": (chain(16, 3, 0.5, Logit(17, 0.1)), grey(16, 17)),
+}
+
+every_case = pytest.mark.parametrize(("f", "x"), CASES.values(), ids=CASES)
+
+
+def jacobian(f, row: Tensor) -> Tensor:
+    return torch.autograd.functional.jacobian(lambda r: f(r[None])[0][0], row)
+
+
+def conditions(f: Bijection, x: Tensor) -> float:
+    """Largest norm of the Jacobians there and back: what rounding of size 1 at one end becomes at the other."""
+    forward = torch.stack([jacobian(f, row) for row in x])
+    return float(torch.linalg.matrix_norm(forward).max() * torch.linalg.matrix_norm(torch.linalg.inv(forward)).max())
+
+
+def allowed(f: Bijection, x: Tensor, *scales: Tensor) -> float:
+    return TOLERANCE * max(1.0, conditions(f, x), *(float(scale.abs().max()) for scale in scales))
+
+
+# Each law returns (error, allowed), so that planted faults are judged by the very same code.
+
+
+def inverse_undoes_forward(f: Bijection, x: Tensor) -> tuple[float, float]:
+    z, _ = f(x)
+    return float((f.inverse(z)[0] - x).abs().max()), allowed(f, x, x, z)
+
+
+def log_det_is_the_jacobians(f: Bijection, x: Tensor) -> tuple[float, float]:
+    exact = torch.stack([torch.linalg.slogdet(jacobian(f, row)).logabsdet for row in x])
+    return float((f(x)[1] - exact).abs().max()), TOLERANCE * max(1.0, float(exact.abs().max()))
+
+
+def log_dets_cancel(f: Bijection, x: Tensor) -> tuple[float, float]:
+    z, there = f(x)
+    return float((there + f.inverse(z)[1]).abs().max()), allowed(f, x, there)
+
+
+def rows_are_independent(f: Bijection, x: Tensor) -> tuple[float, float]:
+    z, log_det = f(x)
+    back = f.inverse(z)
+    alone = [(f(row[None]), f.inverse(image[None])) for row, image in zip(x, z, strict=True)]
+    gaps = []
+    for i, (there, here) in enumerate(alone):
+        gaps += [(there[0][0] - z[i]), (there[1][0] - log_det[i])[None]]
+        gaps += [(here[0][0] - back[0][i]), (here[1][0] - back[1][i])[None]]
+    return float(torch.cat(gaps).abs().max()), allowed(f, x, x, z)
+
+
+LAWS = [inverse_undoes_forward, log_det_is_the_jacobians, log_dets_cancel, rows_are_independent]
+
+
+@every_case
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_law(law, f, x):
+    error, bound = law(f, x)
+    assert error <= bound
+
+
+@every_case
+def test_inverse_log_det_is_the_inverse_jacobians(f, x):
+    z = f(x)[0].detach()
+    exact = torch.stack([torch.linalg.slogdet(jacobian(f.inverse, row)).logabsdet for row in z])
+    error = float((f.inverse(z)[1] - exact).abs().max())
+    assert error <= allowed(f, x, exact)
+
+
+class Planted(Bijection):
+    """`inner` with one fault."""
+
+    def __init__(self, inner: Bijection, fault: str) -> None:
+        super().__init__()
+        self.inner, self.fault = inner, fault
+
+    def forward(self, x):
+        z, log_det = self.inner(x)
+        if self.fault == "value":
+            z = z + 1e-7 * z.sin()
+        if self.fault == "log_det":
+            log_det = log_det + 1e-7
+        if self.fault == "rows":
+            z = z + 1e-7 * z.mean(0)
+        return z, log_det
+
+    def inverse(self, z):
+        x, log_det = self.inner.inverse(z)
+        return x, log_det + (1e-7 if self.fault == "inverse log_det" else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("law", "fault"),
+    [
+        (inverse_undoes_forward, "value"),
+        (log_det_is_the_jacobians, "log_det"),
+        (log_dets_cancel, "inverse log_det"),
+        (rows_are_independent, "rows"),
+    ],
+)
+def test_law_catches_a_planted_fault(law, fault):
+    x = normal(4)
+    error, bound = law(Planted(chain(4, 3, 0.1), fault), x)
+    assert error > bound
+
+
+def integral(log_prob, weights) -> float:
+    """Of e^log_prob over the plane: trapezoid sums converge fast for smooth, decaying densities.
+
+    The substitution x = c sinh(t) spreads the nodes over the heavy left tails that leaky slopes make.
+    """
+    t = torch.linspace(-12, 12, 1601, dtype=DTYPE)
+    x, weight = 0.05 * torch.sinh(t), 0.05 * torch.cosh(t)
+    grid = torch.stack(torch.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
+    with torch.no_grad():
+        density = torch.cat([log_prob(part).exp() for part in grid.split(200_000)]).reshape(len(t), len(t))
+    step = float(t[1] - t[0])
+    return float((weight[:, None] * weight[None] * density).sum()) * step**2
+
+
+PLANE = network(2, 3, alpha=0.4)
+
+
+def test_density_integrates_to_one():
+    flow = LUNet.from_weights(PLANE, dtype=DTYPE)
+    assert integral(flow.log_prob, PLANE) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_integral_catches_a_planted_constant():
+    flow = LUNet.from_weights(PLANE, dtype=DTYPE)
+
+    def authors(x):  # log(pi) for log(2 pi), as in the released code
+        return flow.log_prob(x) + np.log(2)
+
+    assert abs(integral(authors, PLANE) - 1.0) > 1e-6
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 0.001, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inverse_activation_reaches_the_last_digits(alpha, dtype):
+    f = LeakySoftplus(alpha)
+    x = torch.cat([torch.linspace(-60, 60, 2001), torch.tensor([-1e6, -2e3, 2e3, 1e6])]).to(dtype)[:, None]
+    y = f(x.double())[0].to(dtype)
+    exact = f.inverse(y.double())[0]
+    error = (f.inverse(y)[0] - exact).abs() / exact.abs().clamp(min=1)
+    assert float(error.max()) <= 8 * torch.finfo(dtype).eps
+
+
+def test_inverse_activation_is_twice_differentiable():
+    f = LeakySoftplus(0.1)
+    y = normal(3, 3.0).requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: f.inverse(v)[0], y)
+    assert torch.autograd.gradgradcheck(lambda v: f.inverse(v)[0], y)
+
+
+def test_nan_passes_through_and_ends_the_iteration():
+    assert LeakySoftplus(0.1).inverse(torch.tensor([[float("nan"), 1.0]]))[0].isnan().tolist() == [[True, False]]

@@ -1,0 +1,90 @@
+"""The flow against the reference, its parametrisation, and its samples."""
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export import noise, reference
+from lunet_export.errors import BadInputError
+from lunet_export.flows import EagerFlow, LeakySoftplus, LULinear, LUNet
+from lunet_export.flows.lunet import standard_normal_log_prob
+from lunet_export.preprocessing import NAMED
+from tests.networks import NETWORKS, network, rows
+
+every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+
+
+@every_network
+def test_density_is_the_references(make):
+    weights = make()
+    x = rows(weights, 5)
+    z, log_prob = EagerFlow(weights, "float64").density(x)
+    np.testing.assert_allclose(z, reference.encode(weights, x)[0], rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(log_prob, reference.log_prob(weights, x), rtol=1e-10)
+
+
+@every_network
+def test_sampling_is_the_references(make):
+    weights = make()
+    z = noise.normal(0, range(5), weights.dim)
+    flow = LUNet.from_weights(weights, dtype=torch.float64)
+    x = flow.chain.inverse(torch.from_numpy(z))[0].detach().numpy()
+    exact = reference.decode(weights, z)
+    np.testing.assert_allclose(x, exact, rtol=0, atol=1e-10 * max(1.0, np.abs(exact).max()))
+
+
+@every_network
+def test_weights_survive_the_flow(make):
+    weights = make()
+    back = LUNet.from_weights(weights, dtype=torch.float64).to_weights()
+    for ours, theirs in zip(back.blocks, weights.blocks, strict=True):
+        np.testing.assert_array_equal(ours.lower, theirs.lower)
+        np.testing.assert_allclose(ours.upper, theirs.upper, rtol=1e-15)
+        np.testing.assert_array_equal(ours.bias, theirs.bias)
+
+
+def test_standard_normal_agrees_with_torch():
+    z = torch.randn(5, 7, dtype=torch.float64)
+    exact = torch.distributions.Normal(torch.zeros(7, dtype=torch.float64), 1.0).log_prob(z).sum(-1)
+    torch.testing.assert_close(standard_normal_log_prob(z), exact, rtol=1e-14, atol=0)
+    np.testing.assert_allclose(reference.standard_normal_log_prob(z.numpy()), exact.numpy(), rtol=1e-14)
+
+
+def test_one_packed_array_holds_both_factors():
+    assert sum(parameter.numel() for parameter in LULinear(10).parameters()) == 10 * 10 + 10
+
+
+def test_gradient_steps_never_reach_a_zero_diagonal():
+    layer = LULinear(3)
+    layer.load(network(3, 1).blocks[0])
+    before = layer.diagonal().sign()
+    with torch.no_grad():
+        layer.packed -= 50.0  # a step of any size
+    assert (layer.diagonal() != 0).all()
+    assert (layer.diagonal().sign() == before).all()
+
+
+def test_gradient_reaches_every_free_number():
+    flow = LUNet.from_weights(network(4, 3))
+    (-flow.log_prob(torch.randn(8, 4)).mean()).backward()
+    assert all((parameter.grad != 0).all() for parameter in flow.parameters())
+
+
+def test_samples_are_reproducible_and_rows_depend_on_the_seed_alone():
+    flow = LUNet.from_weights(network(6, 3))
+    torch.testing.assert_close(flow.sample(3, seed=7), flow.sample(5, seed=7)[:3], rtol=1e-5, atol=1e-5)
+    assert not torch.equal(flow.sample(3, seed=7), flow.sample(3, seed=8))
+
+
+def test_sample_and_log_prob_scores_the_rows_it_returns():
+    flow = LUNet.from_weights(network(16, 3, preprocessing=NAMED["digits"]))
+    x, log_prob = flow.sample_and_log_prob(9, seed=0)
+    assert x.min() >= 0
+    assert x.max() < 17
+    torch.testing.assert_close(log_prob, flow.log_prob(x).detach())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
+def test_alpha_outside_its_range_is_refused(alpha):
+    with pytest.raises(BadInputError, match=r"Expected alpha in \(0, 1\)"):
+        LeakySoftplus(alpha)

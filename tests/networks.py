@@ -1,0 +1,50 @@
+"""Random networks with a known condition number, shared by all tests."""
+
+import numpy as np
+
+from lunet_export.preprocessing import NAMED, Logit
+from lunet_export.weights import LUBlock, LUNetWeights
+
+
+def network(
+    dim: int,
+    blocks: int,
+    *,
+    alpha: float = 0.1,
+    preprocessing: Logit | None = None,
+    seed: int = 0,
+    off_diagonal: float = 0.3,
+) -> LUNetWeights:
+    """Signed diagonals in [0.5, 1.5], off-diagonal entries small enough that solves stay well conditioned."""
+    rng = np.random.default_rng(seed)
+
+    def block() -> LUBlock:
+        noise = off_diagonal * rng.standard_normal((2, dim, dim)) / np.sqrt(dim)
+        diagonal = rng.choice([-1.0, 1.0], dim) * rng.uniform(0.5, 1.5, dim)
+        return LUBlock(
+            np.tril(noise[0], -1) + np.eye(dim), np.triu(noise[1], 1) + np.diag(diagonal), rng.standard_normal(dim)
+        )
+
+    return LUNetWeights(tuple(block() for _ in range(blocks)), alpha, preprocessing)
+
+
+def rows(weights: LUNetWeights, n: int, *, seed: int = 1) -> np.ndarray:
+    """Rows in the domain of the density: uniform grey levels, or normal numbers."""
+    rng = np.random.default_rng(seed)
+    p = weights.preprocessing
+    return rng.uniform(0, p.levels, (n, weights.dim)) if p else rng.standard_normal((n, weights.dim))
+
+
+#: One table for graphs, export, runtime and parity: a new case joins all their tests with one line.
+NETWORKS = {
+    "plane, 3 blocks": lambda: network(2, 3),
+    "one dimension": lambda: network(1, 2),
+    "one block": lambda: network(5, 1),
+    "odd width": lambda: network(7, 4),
+    "digits": lambda: network(64, 4, preprocessing=NAMED["digits"]),
+    "images": lambda: network(36, 4, preprocessing=NAMED["images"]),
+    "alpha 0.01": lambda: network(6, 4, alpha=0.01),
+    "alpha 0.5": lambda: network(6, 4, alpha=0.5),
+    "alpha 0.95": lambda: network(6, 4, alpha=0.95),
+    "17 blocks": lambda: network(4, 17, alpha=0.3),
+}
