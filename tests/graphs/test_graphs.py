@@ -1,0 +1,160 @@
+"""What must hold of the graphs as files, and as functions."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import checker, numpy_helper
+
+from lunet_export import noise, reference
+from lunet_export.errors import BadInputError
+from lunet_export.graphs import density, sampling
+from lunet_export.graphs.builder import GraphBuilder, serialize
+from lunet_export.rounding import RoundingModel
+from tests.networks import NETWORKS, network, rows
+
+every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+#: Standard, with kernels for float32 and float64 on the CPU and on CUDA, and none that needs cuDNN.
+ALLOWED = set("Add Clip Concat Div Exp Gemm Log Max Min Mul ReduceSum Split Sqrt Sub".split())
+
+
+def solvers(dim: int) -> dict[str, sampling.Solver]:
+    found = {"auto": sampling.choose("unrolled", None, dim), "fused": sampling.choose("fused", None, dim)}
+    for tile in sorted({1, dim // 3, dim // 5} - {0}):
+        if -(-dim // 32) <= tile <= max(1, -(-dim // 2)):
+            found[f"tile {tile}"] = sampling.choose("unrolled", tile, dim)
+    return found
+
+
+def run(model: onnx.ModelProto, feeds: dict) -> list[np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)
+
+
+@every_network
+@every_dtype
+def test_density_graph_is_the_reference(make, dtype):
+    weights = make()
+    x = rows(weights, 6).astype(dtype)
+    log_prob, z = run(density.build(weights, dtype=dtype, metadata={}), {"x": x})
+    exact = x.astype(np.float64)
+    allowed = RoundingModel(weights, dtype).density(exact)
+    assert (np.abs(z - reference.encode(weights, exact)[0]).max(axis=1) <= allowed["z"]).all()
+    assert (np.abs(log_prob - reference.log_prob(weights, exact)) <= allowed["log_prob"]).all()
+    assert z.dtype == log_prob.dtype == dtype
+
+
+@every_network
+@every_dtype
+def test_every_solver_is_the_reference(make, dtype):
+    weights = make()
+    z = noise.normal(0, range(6), weights.dim).astype(dtype)
+    model = RoundingModel(weights, dtype)
+    exact = model.clamp(reference.decode(weights, z.astype(np.float64)))
+    allowed = model.sampling(z.astype(np.float64))["x"]
+    for name, solver in solvers(weights.dim).items():
+        (x,) = run(sampling.build(weights, solver=solver, dtype=dtype, metadata={}), {"z": z})
+        assert (np.abs(x - exact).max(axis=1) <= allowed).all(), name
+
+
+@every_network
+@every_dtype
+def test_files_keep_the_contract(make, dtype):
+    weights = make()
+    models = [density.build(weights, dtype=dtype, metadata={"lunet.name": "x"})]
+    models += [sampling.build(weights, solver=s, dtype=dtype, metadata={}) for s in solvers(weights.dim).values()]
+    for model in models:
+        checker.check_model(model, full_check=True)
+        assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", 18)}
+        assert model.ir_version == 8
+        assert {node.op_type for node in model.graph.node} <= ALLOWED
+        known = {value.name for value in [*model.graph.value_info, *model.graph.output]}
+        assert {output for node in model.graph.node for output in node.output} <= known  # every shape inferred
+        for value in [*model.graph.input, *model.graph.output]:
+            assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+        for tensor in model.graph.initializer:
+            array = numpy_helper.to_array(tensor)
+            assert array.dtype in (np.dtype(dtype), np.dtype("int64"))
+            assert array.dtype != np.int64 or np.abs(array).max() < 2**31  # survives an int32 reader
+        for node in model.graph.node:
+            assert len(node.input) <= 32  # a longer Concat uploads its sizes at every run on CUDA
+
+
+@every_network
+def test_the_same_weights_give_the_same_bytes(make):
+    weights = make()
+    for build in (
+        lambda: density.build(weights, dtype="float32", metadata={"a": "1", "b": "2"}),
+        lambda: sampling.build(
+            weights, solver=sampling.choose("unrolled", None, weights.dim), dtype="float32", metadata={}
+        ),
+    ):
+        assert serialize(build()) == serialize(build())
+
+
+def test_tails_stay_finite_and_right():
+    """A trained network fed far tails reaches pre-activations of thousands; nothing may overflow or become NaN."""
+    weights = network(4, 3)
+    for scale in (1e3, 1e6, 1e12):
+        z = (scale * noise.normal(0, range(8), 4)).astype(np.float32)
+        exact = reference.decode(weights, z.astype(np.float64))
+        solver = sampling.choose("unrolled", None, 4)
+        (x,) = run(sampling.build(weights, solver=solver, dtype="float32", metadata={}), {"z": z})
+        assert np.isfinite(x).all()
+        np.testing.assert_allclose(x, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+        log_prob, back = run(density.build(weights, dtype="float32", metadata={}), {"x": x})
+        assert np.isfinite(back).all()
+        assert np.isfinite(log_prob).all() or scale >= 1e12  # |z|^2 leaves float32 above 1.8e19
+        np.testing.assert_allclose(back, z, rtol=0, atol=1e-3 * scale)
+
+
+def test_slopes_are_multiplied_only_while_their_product_is_a_normal_float():
+    """60 activations at alpha 0.01 multiply to 1e-120 far left: one logarithm for all would be -inf."""
+    weights = network(2, 61, alpha=0.01, off_diagonal=0.0)
+    x = np.full((1, 2), -1e3, dtype=np.float32)
+    log_prob, _ = run(density.build(weights, dtype="float32", metadata={}), {"x": x})
+    exact = reference.log_prob(weights, x.astype(np.float64))
+    np.testing.assert_allclose(log_prob, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "tile", "sentence"),
+    [
+        ("inverse", None, "Expected a solver of unrolled, fused; got inverse"),
+        ("unrolled", 51, "Expected a tile from 4 to 50 for 100 dimensions"),
+        ("unrolled", 3, "Expected a tile from 4 to 50 for 100 dimensions"),
+        ("fused", 50, "Expected no --tile with --solver fused"),
+    ],
+)
+def test_impossible_solvers_are_refused(name, tile, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        sampling.choose(name, tile, 100)
+
+
+def test_default_solver_has_two_tiles_a_factor_and_keeps_them_apart():
+    """Splits, Gemms and Concats as counted on paper: 1 + 6 + 1 a block."""
+    model = sampling.build(network(10, 4), solver=sampling.choose("unrolled", None, 10), dtype="float32", metadata={})
+    operators = [node.op_type for node in model.graph.node]
+    assert (operators.count("Split"), operators.count("Gemm"), operators.count("Concat")) == (4, 24, 4)
+
+
+def test_weights_beyond_float32_are_refused():
+    weights = network(3, 1)
+    weights.blocks[0].bias[0] = 1e39
+    with pytest.raises(BadInputError, match="--dtype float64"):
+        density.build(weights, dtype="float32", metadata={})
+
+
+def test_builder_names_follow_their_scopes():
+    g = GraphBuilder("demo", dim=2, dtype="float32")
+    x = g.input("x")
+    with g.scope("outer"), g.scope("inner"):
+        first, second = g.node("Add", x, 1.0), g.node("Add", x, 1.0)
+    assert (first, second) == ("outer.inner.add", "outer.inner.add_1")
+    g.output("y", second)
+    constants = [tensor.name for tensor in g.finish({}).graph.initializer]
+    assert constants == ["number_1.0"]  # a number is written once

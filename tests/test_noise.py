@@ -1,0 +1,70 @@
+"""The noise that every language repeats: known answers, and independence of everything but seed, row and column."""
+
+import numpy as np
+import pytest
+
+from lunet_export import noise
+from lunet_export.errors import BadInputError
+
+#: From the Random123 library's file of known answers (kat_vectors, philox4x32 with 10 rounds).
+KNOWN_ANSWERS = [
+    ([0, 0, 0, 0], (0, 0), [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    ([0xFFFFFFFF] * 4, (0xFFFFFFFF, 0xFFFFFFFF), [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+    (
+        [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+        (0xA4093822, 0x299F31D0),
+        [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "words"), KNOWN_ANSWERS)
+def test_philox_known_answers(counter, key, words):
+    assert noise.philox4x32(np.array(counter, dtype=np.uint64), key).tolist() == words
+
+
+def test_normal_is_the_stated_transform():
+    """Spelled once more, number by number, as another language would write it."""
+    seed, row, dim = 2**40 + 7, 5, 6
+    got = noise.normal(seed, range(row, row + 1), dim)[0]
+    for column in range(dim):
+        counter = np.array([column // 4, row, 0, 0], dtype=np.uint64)
+        words = noise.philox4x32(counter, (seed % 2**32, seed // 2**32)).tolist()
+        first, second = words[2 * (column % 4 // 2) :][:2]
+        radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))
+        angle = 2 * np.pi * second / 2**32
+        expected = radius * (np.sin(angle) if column % 2 else np.cos(angle))
+        assert got[column] == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("draw", [noise.normal, noise.uniform])
+def test_numbers_depend_on_seed_row_and_column_only(draw):
+    whole = draw(3, range(10), 9)
+    np.testing.assert_array_equal(whole[4:7], draw(3, range(4, 7), 9))
+    np.testing.assert_array_equal(whole[:, :5], draw(3, range(10), 5))
+    assert not (whole == draw(4, range(10), 9)).any()
+
+
+def test_rows_beyond_32_bits_differ():
+    assert not (noise.normal(0, range(2**32, 2**32 + 1), 8) == noise.normal(0, range(1), 8)).any()
+
+
+def test_draws_and_streams_differ():
+    assert not (noise.uniform(0, range(4), 8) == noise.uniform(0, range(4), 8, draw=1)).any()
+
+
+def test_moments():
+    normal, uniform = noise.normal(1, range(2000), 500), noise.uniform(1, range(2000), 500)
+    standard_error = 1 / np.sqrt(normal.size)
+    assert abs(normal.mean()) < 5 * standard_error
+    assert abs((normal**2).mean() - 1) < 5 * np.sqrt(2) * standard_error
+    assert abs((normal**4).mean() - 3) < 5 * np.sqrt(96) * standard_error
+    assert abs(uniform.mean() - 0.5) < 5 * np.sqrt(1 / 12) * standard_error
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_seed_outside_64_bits_is_refused(seed):
+    with pytest.raises(BadInputError, match="Expected a seed"):
+        noise.normal(seed, range(1), 1)

@@ -1,0 +1,82 @@
+"""What weights may be, and the exact folding of a latent Gaussian."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lunet_export import reference
+from lunet_export.errors import CheckpointError
+from lunet_export.weights import LUBlock, LUNetWeights
+from tests.networks import network, rows
+
+
+def damaged(field: str, index: tuple[int, ...], value: float) -> LUNetWeights:
+    weights = network(4, 2)
+    block = weights.blocks[1]
+    array = getattr(block, field).copy()
+    array[index] = value
+    return replace(weights, blocks=(weights.blocks[0], replace(block, **{field: array})))
+
+
+@pytest.mark.parametrize(
+    ("field", "index", "value", "sentence"),
+    [
+        ("upper", (2, 2), 0.0, "non-zero diagonal in U of block 2 of 2; got 0 at position 2"),
+        ("upper", (1, 1), np.nan, r"finite numbers in U of block 2 of 2; got nan at \[1, 1\]"),
+        ("bias", (3,), np.inf, r"finite numbers in bias of block 2 of 2; got inf at \[3\]"),
+        ("lower", (1, 1), 2.0, "unit diagonal in L"),
+        ("upper", (2, 0), 1.0, "L lower and U upper triangular"),
+        ("lower", (0, 2), 1.0, "L lower and U upper triangular"),
+    ],
+)
+def test_damaged_weights_are_refused(field, index, value, sentence):
+    with pytest.raises(CheckpointError, match=sentence):
+        damaged(field, index, value)
+
+
+def test_blocks_of_different_widths_are_refused():
+    with pytest.raises(CheckpointError, match="Every block must have the width of the first"):
+        LUNetWeights((network(3, 1).blocks[0], network(4, 1).blocks[0]), 0.1)
+
+
+def test_no_blocks_and_bad_alpha_are_refused():
+    with pytest.raises(CheckpointError, match="at least one LU block"):
+        LUNetWeights((), 0.1)
+    with pytest.raises(CheckpointError, match="alpha"):
+        replace(network(3, 1), alpha=1.0)
+
+
+def test_folding_makes_the_fitted_latent_law_standard_normal():
+    """log N(f(x); m, C) + log_det of the old network is log p(x) of the new one, to the last digits."""
+    weights = network(5, 3)
+    rng = np.random.default_rng(0)
+    root = np.tril(rng.standard_normal((5, 5)), -1) * 0.3 + np.diag([0.5, 1.0, 2.0, 0.7, 1.3])
+    mean, covariance = rng.standard_normal(5), root @ root.T
+    x = rows(weights, 20)
+    z, log_det = reference.encode(weights, x)
+    white = np.linalg.solve(root, (z - mean).T).T
+    exact = reference.standard_normal_log_prob(white) - np.log(np.diag(root)).sum() + log_det
+    folded = weights.fold_latent(mean, covariance)
+    np.testing.assert_allclose(reference.log_prob(folded, x), exact, rtol=1e-12)
+    assert (np.diag(folded.blocks[-1].lower) == 1).all()
+
+
+def test_folding_refuses_what_is_no_covariance():
+    weights = network(2, 1)
+    with pytest.raises(CheckpointError, match="positive definite"):
+        weights.fold_latent(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]]))
+    with pytest.raises(CheckpointError, match="finite latent statistics"):
+        weights.fold_latent(np.full(2, np.nan), np.eye(2))
+    with pytest.raises(CheckpointError, match="of shapes"):
+        weights.fold_latent(np.zeros(3), np.eye(3))
+
+
+def test_digest_tells_models_apart():
+    weights = network(3, 2)
+    bias = weights.blocks[0].bias.copy()
+    bias[0] = np.nextafter(bias[0], 1e9)
+    first = LUBlock(weights.blocks[0].lower, weights.blocks[0].upper, bias)
+    other = replace(weights, blocks=(first, weights.blocks[1]))
+    assert weights.digest() == network(3, 2).digest()
+    assert len({weights.digest(), other.digest(), replace(weights, alpha=0.2).digest()}) == 3
