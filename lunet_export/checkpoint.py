@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,11 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits")
-    if path.stat().st_size == 0:
+    data = path.read_bytes()  # what the operating system refuses is its own error, not the file's
+    if not data:
         raise CheckpointError(f"Expected a model file; {path} is empty. Fetch or train it again.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, one for each way in which a file can be bad
         raise CheckpointError(_why_unreadable(path, error)) from None
     if not isinstance(content, dict):

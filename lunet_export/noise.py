@@ -60,7 +60,7 @@ def normal(seed: int, rows: range, dim: int) -> NDArray[np.float64]:
         radius = np.sqrt(-2.0 * np.log((radius_word + 0.5) * 2.0**-32))
         angle = (2.0 * np.pi * 2.0**-32) * angle_word
         pairs += [radius * np.cos(angle), radius * np.sin(angle)]
-    return np.stack(pairs, axis=-1).reshape(len(rows), -1)[:, :dim]
+    return np.stack(pairs, axis=-1).reshape(len(rows), 4 * pairs[0].shape[1])[:, :dim]
 
 
 def uniform(seed: int, rows: range, dim: int, *, draw: int = 0) -> NDArray[np.float64]:
@@ -70,4 +70,4 @@ def uniform(seed: int, rows: range, dim: int, *, draw: int = 0) -> NDArray[np.fl
         BadInputError: The seed is negative or needs more than 64 bits.
     """
     words = _words(seed, rows, dim, _UNIFORM_STREAM + draw)
-    return np.moveaxis(words, 0, -1).reshape(len(rows), -1)[:, :dim] * 2.0**-32
+    return np.moveaxis(words, 0, -1).reshape(len(rows), 4 * words.shape[2])[:, :dim] * 2.0**-32

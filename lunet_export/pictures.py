@@ -65,7 +65,7 @@ def grid(grey: Pixels, image_shape: tuple[int, ...]) -> Pixels:
         canvas[top : top + height, left : left + width] = image
     if canvas.shape[2:] == (1,):
         canvas = canvas[..., 0]
-    factor = max(1, _SMALLEST_SIDE // max(canvas.shape[:2]))
+    factor = -(-_SMALLEST_SIDE // max(canvas.shape[:2]))
     return canvas.repeat(factor, axis=0).repeat(factor, axis=1)
 
 

@@ -64,6 +64,7 @@ class LULinear(Bijection):
     def to_block(self) -> LUBlock:
         """The factors as float64 arrays. The exponential of the diagonal is taken in float64."""
         packed = self.packed.double().cpu().numpy()
-        diagonal = self.sign.double().cpu().numpy() * np.exp(np.diag(packed))
+        with np.errstate(over="ignore"):  # an infinite entry is refused by LUNetWeights, with its place
+            diagonal = self.sign.double().cpu().numpy() * np.exp(np.diag(packed))
         lower = np.tril(packed, -1) + np.eye(len(packed))
         return LUBlock(lower, np.triu(packed, 1) + np.diag(diagonal), self.bias.double().cpu().numpy().copy())

@@ -45,6 +45,8 @@ def open_session(
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
     if provider == "cpu":
         return _open(model, "cpu", threads), Choice("cpu", "asked for")
+    if provider == "auto" and _EXECUTION_PROVIDER["cuda"] not in _onnxruntime().get_available_providers():
+        return _open(model, "cpu", threads), Choice("cpu", "this ONNX Runtime has no CUDA")
     try:
         return _open(model, "cuda", threads), Choice("cuda", "asked for" if provider == "cuda" else "it runs here")
     except ProviderError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import Any, Self
 
 import numpy as np
@@ -36,9 +37,9 @@ class FitSettings:
         batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
         steps_per_epoch = max(1, rows // batch_size)
         usual = {
-            "epochs": int(np.clip(round(6000 / steps_per_epoch), 15, 200)),
+            "epochs": min(max(round(6000 / steps_per_epoch), 15), 200),
             "batch_size": batch_size,
-            "learning_rate": min(1e-2, 0.03 / np.sqrt(dim)),
+            "learning_rate": min(1e-2, 0.03 / sqrt(dim)),
         }
         settings = cls(**usual | {name: value for name, value in given.items() if value is not None})
         settings.refuse_nonsense()

@@ -1,0 +1,61 @@
+# `make demo` sets up and shows the whole way; `make test` sets up and runs every check. Needs Python 3.11, make, git.
+PYTHON ?= python3.11
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+DEMO := demo
+
+.PHONY: demo test fix setup setup-dev oldest exported clean
+
+demo: setup
+	rm -rf $(DEMO) && mkdir $(DEMO)
+	$(BIN)/lunet-export train digits -o $(DEMO)/digits.pt
+	$(BIN)/lunet-export $(DEMO)/digits.pt -o $(DEMO)/digits
+	$(BIN)/lunet-export check $(DEMO)/digits --model $(DEMO)/digits.pt
+	$(BIN)/lunet-export sample $(DEMO)/digits -n 100 -o $(DEMO)/grid.png
+	$(BIN)/lunet-export bench $(DEMO)/digits --model $(DEMO)/digits.pt --batch 1,256 --seconds 0.5
+	@echo "look at $(DEMO)/grid.png (samples) and $(DEMO)/digits.png (training curve)"
+
+test: setup-dev oldest
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+fix: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The committed models, retrained and re-exported.
+exported: setup
+	$(BIN)/lunet-export train mixture -o exported/toy2d.pt --force
+	$(BIN)/lunet-export exported/toy2d.pt --force
+	$(BIN)/lunet-export train digits -o exported/digits.pt --force
+	$(BIN)/lunet-export exported/digits.pt --force
+
+setup: $(VENV)/setup
+setup-dev: $(VENV)/setup-dev
+oldest: $(VENV)-oldest/setup
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/setup: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,$(RUNTIME)]'
+	touch $@
+
+$(VENV)/setup-dev: $(VENV)/setup
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,$(RUNTIME),dev]'
+	touch $@
+
+# The oldest supported ONNX Runtime has wheels for Python 3.11 at most; newer Pythons skip its tests and say so.
+$(VENV)-oldest/setup:
+	rm -rf $(VENV)-oldest && $(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install -q $(PIP_ARGS) 'onnxruntime==1.16.3' 'numpy==1.26.4' || \
+		echo "no ONNX Runtime 1.16.3 for $$($(PYTHON) --version): its tests will be skipped"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV)-oldest $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

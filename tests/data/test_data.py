@@ -1,0 +1,137 @@
+"""Data sets: what they hold, and files that are not what they should be."""
+
+import gzip
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lunet_export import data, noise
+from lunet_export.data import idx
+from lunet_export.errors import DataError
+
+
+def write_idx(path: Path, images: np.ndarray, *, magic: int = 0x803) -> Path:
+    content = struct.pack(">IIII", magic, *images.shape) + images.tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (30, 4, 5), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["mixture", "eight-gaussians", "two-moons"])
+def test_toy_sets_are_fixed(name):
+    first, second = data.load(name), data.load(name)
+    assert (first.train.shape, first.valid.shape, first.test.shape) == ((8000, 2), (1000, 2), (10000, 2))
+    np.testing.assert_array_equal(first.test, second.test)
+    assert first.preprocessing is None
+
+
+def test_digits_are_split_for_good():
+    digits = data.load("digits")
+    assert (len(digits.train), len(digits.valid), len(digits.test)) == (1297, 200, 300)
+    assert (digits.train.dtype, digits.train.max(), digits.image_shape) == (np.uint8, 16, (8, 8))
+    rows = {row.tobytes() for row in digits.train}
+    assert not rows & {row.tobytes() for row in digits.test}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("place", ["mnist", "."])
+def test_idx_files_are_found_and_read(tmp_path, images, suffix, place, monkeypatch):
+    monkeypatch.setattr(idx, "_VALIDATION_IMAGES", 5)
+    folder = tmp_path / place
+    folder.mkdir(exist_ok=True)
+    write_idx(folder / f"train-images-idx3-ubyte{suffix}", images)
+    write_idx(folder / f"t10k-images-idx3-ubyte{suffix}", images[:10])
+    mnist = data.load("mnist", data_dir=tmp_path)
+    assert (mnist.train.shape, mnist.valid.shape, mnist.image_shape) == ((25, 20), (5, 20), (4, 5))
+    np.testing.assert_array_equal(mnist.test, images[:10].reshape(10, 20))
+
+
+def test_a_missing_idx_file_says_which_and_where_it_is_published(tmp_path):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte or .*fashion-mnist.*published at .*--data-dir"):
+        data.load("fashion-mnist", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda content: content[:100], "Expected 600 pixel bytes .* got 84"),
+        (lambda content: content + b"x", "Expected 600 pixel bytes .* got 601"),
+        (lambda content: b"", "Expected an IDX file of images"),
+        (lambda content: b"\0\0\x08\x01" + content[4:], "begins 0x00000801"),
+        (lambda content: gzip.compress(content)[:50], "Expected a whole gzip file"),
+        (lambda content: struct.pack(">IIII", 0x803, 2**31, 2**31, 2**31), "got 0"),
+    ],
+)
+def test_damaged_idx_files_get_a_sentence(tmp_path, images, damage, sentence):
+    path = write_idx(tmp_path / "images", images)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=sentence):
+        idx.read_images(path)
+
+
+@pytest.mark.data
+def test_the_real_files_are_what_they_are_known_to_be():
+    folder = os.environ.get("LUNET_DATA_DIR")
+    if not folder:
+        pytest.skip("needs MNIST and Fashion-MNIST: set LUNET_DATA_DIR to the folder that holds them")
+    for name in ("mnist", "fashion-mnist"):
+        loaded = data.load(name, data_dir=Path(folder))
+        assert (len(loaded.train), len(loaded.valid), len(loaded.test), loaded.dim) == (55000, 5000, 10000, 784)
+        assert (loaded.test.min(), loaded.test.max()) == (0, 255)
+
+
+def test_users_floats_are_vectors(tmp_path):
+    array = np.random.default_rng(0).standard_normal((40, 3))
+    np.save(tmp_path / "mine.npy", array)
+    np.savez(tmp_path / "mine.npz", x=array, y=np.zeros(3))
+    np.savetxt(tmp_path / "mine.csv", array, delimiter=",", header="a,b,c", comments="")
+    for suffix in ("npy", "npz", "csv"):
+        mine = data.load(str(tmp_path / f"mine.{suffix}"))
+        assert (mine.train.shape, len(mine.valid), len(mine.test)) == ((32, 3), 4, 4)
+        assert (mine.preprocessing, mine.name, mine.public) == (None, "mine", False)
+
+
+def test_users_integers_are_images(tmp_path):
+    np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 16, (40, 3, 4)))
+    mine = data.load(str(tmp_path / "mine.npy"), levels=16)
+    assert (mine.preprocessing.levels, mine.image_shape, mine.train.shape) == (16, (3, 4), (32, 12))
+    x = mine.continuous(mine.test, noise.uniform(0, range(4), 12).astype(np.float32))
+    np.testing.assert_array_equal(np.floor(x), mine.test)
+    with pytest.raises(DataError, match=r"Expected grey levels 0 \.\. 7"):
+        data.load(str(tmp_path / "mine.npy"), levels=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "sentence"),
+    [
+        ("a.npy", lambda path: None, "does not exist"),
+        ("a.npy", lambda path: path.write_bytes(b""), "is not"),
+        ("a.npy", lambda path: path.write_bytes(b"hello"), "is not"),
+        ("a.npy", lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True), "is not"),
+        ("a.npy", lambda path: np.save(path, np.zeros((40, 2), dtype=complex)), "Expected integers or floats"),
+        ("a.npy", lambda path: np.save(path, np.zeros(40)), r"Expected rows \(N, D\)"),
+        ("a.npy", lambda path: np.save(path, np.zeros((5, 2))), "at least 10 rows"),
+        ("a.npy", lambda path: np.save(path, np.zeros((0, 2))), "an empty array"),
+        ("a.npy", lambda path: np.save(path, np.full((20, 2), np.nan)), "row 0, column 0 is nan"),
+        ("a.npz", lambda path: np.savez(path, a=np.zeros(3), b=np.zeros(3)), "one array in .*, or one called x; got a, b"),
+        ("a.csv", lambda path: path.write_text("1,2\n3\n"), "is not"),
+        ("a.csv", lambda path: path.write_text("a,b\nc,d\n"), "is not"),
+        ("a.txt", lambda path: path.write_text("1"), "Expected a data set"),
+    ],
+)
+def test_bad_files_get_a_sentence(tmp_path, name, make, sentence):
+    make(tmp_path / name)
+    with pytest.raises(DataError, match=sentence):
+        data.load(str(tmp_path / name))
+
+
+def test_an_unknown_set_names_the_known_ones():
+    with pytest.raises(DataError, match="mixture, eight-gaussians, two-moons, digits, mnist, fashion-mnist"):
+        data.load("cifar")

@@ -1,0 +1,115 @@
+"""An exported folder: what is in it, and what happens when it was altered."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from lunet_export import ExportedFlow
+from lunet_export.artifact import Artifact
+from lunet_export.errors import ArtifactError
+from lunet_export.files import sha256
+
+
+def test_manifest_says_what_a_reader_needs(exported):
+    document = json.loads((exported.folder / "manifest.json").read_text())
+    assert (document["format"], document["format_version"]) == ("lunet_export", 1)
+    assert document["model"]["preprocessing"] == {
+        "kind": "logit",
+        "formula": "logit((1 - margin) * x / levels + margin / 2)",
+        "levels": 17,
+        "margin": 0.1,
+    }
+    density, sampling = document["graphs"]["density"], document["graphs"]["sampling"]
+    assert [tensor["name"] for tensor in density["outputs"]] == ["log_prob", "z"]
+    assert density["inputs"][0] == {
+        "name": "x",
+        "shape": ["batch", 16],
+        "dtype": "float32",
+        "unit": "grey level plus noise in [0, 17)",
+        "domain": [0, 17],
+    }
+    assert sampling["solver"] == {"name": "unrolled", "tile": 8}
+    for name, digest in document["sha256"].items():
+        assert sha256((exported.folder / name).read_bytes()) == digest
+    assert all(check["passed"] and check["ratio"] <= 1 for check in document["checks"])
+    assert any(check["name"].startswith("chain without pre-processing") for check in document["checks"])
+
+
+def test_manifest_tells_the_truth_about_the_graphs(exported):
+    for name, graph in exported.manifest.document["graphs"].items():
+        model = onnx.load(exported.folder / graph["file"])
+        assert graph["nodes"] == len(model.graph.node)
+        assert graph["bytes"] == (exported.folder / graph["file"]).stat().st_size
+        for said, tensors in ((graph["inputs"], model.graph.input), (graph["outputs"], model.graph.output)):
+            assert [entry["name"] for entry in said] == [tensor.name for tensor in tensors]
+            shapes = [[d.dim_param or d.dim_value for d in t.type.tensor_type.shape.dim] for t in tensors]
+            assert [entry["shape"] for entry in said] == shapes
+        properties = {entry.key: entry.value for entry in model.metadata_props}
+        assert properties["lunet.direction"] == name
+        assert properties["lunet.sha256_weights"] == exported.manifest.document["model"]["sha256_weights"]
+
+
+def test_vectors_are_within_the_dtype_and_replayable(exported):
+    vectors = Artifact.open(exported.folder).vectors
+    for array in (vectors.density.x, vectors.sampling.z):
+        np.testing.assert_array_equal(array, array.astype(np.float32))
+    assert not vectors.sampling.clamped.all()  # the latents of interior rows keep the round trip from being vacuous
+    log_prob = ExportedFlow(exported.folder, provider="cpu").log_prob(vectors.density.x)
+    assert (np.abs(log_prob - vectors.density.log_prob) <= vectors.density.tolerance["log_prob"]).all()
+
+
+@pytest.mark.parametrize("name", ["density.onnx", "sampling.onnx", "vectors.json"])
+def test_an_altered_file_is_named(folder, name):
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(ArtifactError, match=f"{name} with SHA-256 .* was altered or damaged"):
+        Artifact.open(folder)
+
+
+@pytest.mark.parametrize("name", ["density.onnx", "sampling.onnx", "vectors.json", "manifest.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=f"Expected {name} in .*; it is missing"):
+        Artifact.open(folder)
+
+
+def test_a_missing_folder_says_how_to_write_one(tmp_path):
+    with pytest.raises(ArtifactError, match="Write one with: lunet-export"):
+        Artifact.open(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (lambda d: d.update(format="other"), "Expected a manifest of format"),
+        (lambda d: d.update(format_version=99), "Expected format version 1; got 99"),
+        (lambda d: d["model"].update(dim="16"), "model.name, model.dim or dtype"),
+        (lambda d: d["model"].update(preprocessing={"levels": 1, "margin": 0.1}), "at least 2 grey levels"),
+        (lambda d: d.pop("sha256"), "'sha256'"),
+        (lambda d: d.update(dtype="bfloat16"), "model.name, model.dim or dtype"),
+    ],
+)
+def test_a_malformed_manifest_gets_a_sentence(folder, rewrite, edit, sentence):
+    rewrite(folder, edit)
+    with pytest.raises(ArtifactError, match=sentence):
+        Artifact.open(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
+def test_a_manifest_that_is_no_json_object_gets_a_sentence(folder, text):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError):
+        Artifact.open(folder)
+
+
+def test_vectors_of_another_width_are_refused(folder, rewrite):
+    vectors = json.loads((folder / "vectors.json").read_text())
+    vectors["density"]["x"] = [row[:-1] for row in vectors["density"]["x"]]
+    data = json.dumps(vectors).encode()
+    (folder / "vectors.json").write_bytes(data)
+    rewrite(folder, lambda d: d["sha256"].update({"vectors.json": sha256(data)}))
+    with pytest.raises(ArtifactError, match="Expected rows of 16 numbers"):
+        _ = Artifact.open(folder).vectors

@@ -1,0 +1,140 @@
+"""Exporting: whole or not at all, and never unchecked."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lunet_export import ExportedFlow, reference
+from lunet_export.errors import BadInputError
+from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export
+from lunet_export.flows import EagerFlow
+from lunet_export.graphs import density
+from lunet_export.preprocessing import NAMED
+from tests.networks import NETWORKS, network, rows
+
+every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+
+
+@every_network
+@pytest.mark.parametrize("settings", [ExportSettings(), ExportSettings(solver="fused", dtype="float64")])
+def test_export_checks_and_runs(make, settings, tmp_path):
+    weights = make()
+    result = export(weights, tmp_path / "out", Provenance("out"), settings)
+    assert all(check.passed for check in result.checks)
+    x = rows(weights, 3)
+    got = ExportedFlow(tmp_path / "out", provider="cpu").log_prob(x)
+    np.testing.assert_allclose(got, reference.log_prob(weights, x), rtol=1e-4, atol=1e-4)
+    assert sorted(os.listdir(tmp_path)) == ["out"]  # no scratch folder left
+
+
+def test_exporting_twice_gives_the_same_files(tmp_path):
+    weights = network(9, 3, preprocessing=NAMED["images"])
+    for name in ("a", "b"):
+        export(weights, tmp_path / name / "m", Provenance("m"), eager=lambda w: EagerFlow(w, "float32"))
+    for file in (tmp_path / "a" / "m").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / "m" / file.name).read_bytes(), file.name
+
+
+def test_eagers_own_error_is_recorded(tmp_path):
+    export(network(4, 2), tmp_path / "m", Provenance("m"), eager=lambda w: EagerFlow(w, "float32"))
+    checks = json.loads((tmp_path / "m" / "manifest.json").read_text())["checks"]
+    assert all(check["eager"] is not None for check in checks)
+
+
+def test_a_graph_that_is_wrong_is_never_written(tmp_path, monkeypatch):
+    """A planted fault in the builder: the reference must catch it before the folder appears."""
+    right = density.product
+    monkeypatch.setattr(density, "product", lambda lower, upper: right(lower, upper) * (1 + 1e-3))
+    with pytest.raises(ExportCheckError, match="Nothing was written") as error:
+        export(network(4, 2), tmp_path / "m", Provenance("m"))
+    assert error.value.exit_code == 1
+    assert any(not check.passed for check in error.value.checks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_in_the_tails_is_caught_behind_the_clamp(tmp_path, monkeypatch):
+    """Images clamp nearly every far row, so a fault there shows only in the chain without pre-processing."""
+    from lunet_export.graphs import elementwise
+
+    right = elementwise.inverse_leaky_softplus
+
+    def saturates(g, y, alpha, start):
+        return g.node("Clip", right(g, y, alpha, start), -60.0, 60.0)
+
+    monkeypatch.setattr(elementwise, "inverse_leaky_softplus", saturates)
+    with pytest.raises(ExportCheckError) as error:
+        export(network(16, 4, preprocessing=NAMED["digits"]), tmp_path / "m", Provenance("m"))
+    failed = [check.name for check in error.value.checks if not check.passed]
+    assert any(name.startswith("chain without pre-processing: ") for name in failed)
+
+
+def test_an_existing_folder_needs_force_and_only_ours_is_replaced(tmp_path):
+    weights, target = network(3, 2), tmp_path / "m"
+    export(weights, target, Provenance("m"))
+    before = (target / "density.onnx").read_bytes()
+    with pytest.raises(BadInputError, match="exists already.*--force"):
+        export(network(4, 2), target, Provenance("m"))
+    assert (target / "density.onnx").read_bytes() == before
+    export(network(4, 2), target, Provenance("m"), force=True)
+    assert (target / "density.onnx").read_bytes() != before
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("x")
+    with pytest.raises(BadInputError, match="is not an exported folder"):
+        export(weights, precious, Provenance("m"), force=True)
+    assert (precious / "thesis.tex").exists()
+
+
+def test_a_failed_forced_export_leaves_the_old_folder(tmp_path, monkeypatch):
+    target = tmp_path / "m"
+    export(network(3, 2), target, Provenance("m"))
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    monkeypatch.setattr(density, "product", lambda lower, upper: lower)
+    with pytest.raises(ExportCheckError):
+        export(network(3, 2, seed=5), target, Provenance("m"), force=True)
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_graph_over_2_gb_is_refused_before_work_starts(tmp_path):
+    from dataclasses import replace
+
+    small = network(2, 1)
+    wide = np.broadcast_to(np.zeros(1), (30_000,))  # a width without its memory
+    block = replace(small.blocks[0], bias=wide)
+    weights = object.__new__(type(small))
+    for name, value in (("blocks", (block,)), ("alpha", 0.1), ("preprocessing", None)):
+        object.__setattr__(weights, name, value)
+    with pytest.raises(BadInputError, match=r"at most 2 GB.* needs 5.4 GB"):
+        export(weights, tmp_path / "m", Provenance("m"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_dtype_is_refused():
+    with pytest.raises(BadInputError, match="Expected a dtype of float32, float64; got float16"):
+        ExportSettings(dtype="float16")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
+def test_a_full_disk_leaves_nothing(tmp_path):
+    """The operating system refuses to write past 20 kB, as a full disk would in the middle of a graph."""
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from lunet_export.export import Provenance, export\n"
+        "from tests.networks import network\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "weights = network(64, 4)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try:\n"
+        "    export(weights, Path(sys.argv[1]), Provenance('m'))\n"
+        "except OSError as error:\n"
+        "    sys.exit(f'refused: {error.strerror}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "m"], capture_output=True, text=True, check=False)
+    assert "refused: File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
