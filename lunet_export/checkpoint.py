@@ -66,8 +66,18 @@ def write(
         "training": dict(training),
         "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
     }
+    save(content, path)
+
+
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """`torch.save`, whole or not at all.
+
+    The bytes are made in memory first: torch's own writer answers a full disk with a RuntimeError of its zip library.
+    """
+    buffer = BytesIO()
+    torch.save(content, buffer)
     with whole_file(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit | None = None) -> Checkpoint:

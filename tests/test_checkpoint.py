@@ -21,9 +21,13 @@ def authors_state(weights) -> OrderedDict:
     state = OrderedDict()
     for number, block in enumerate(weights.blocks):
         last = number == len(weights.blocks) - 1
-        upper, lower = ("final_lu_block.0", "final_lu_block.1") if last else (
-            f"intermediate_lu_blocks.{2 * number}",
-            f"intermediate_lu_blocks.{2 * number + 1}",
+        upper, lower = (
+            ("final_lu_block.0", "final_lu_block.1")
+            if last
+            else (
+                f"intermediate_lu_blocks.{2 * number}",
+                f"intermediate_lu_blocks.{2 * number + 1}",
+            )
         )
         state[f"{upper}.weight"] = torch.from_numpy(block.upper.copy())
         state[f"{lower}.weight"] = torch.from_numpy(block.lower.copy())
@@ -53,9 +57,7 @@ def test_our_file_is_plain_and_comes_back(ours):
     assert (read.kind, read.image_shape, read.training) == ("lunet_export", (4, 4), {"dataset": "x", "test": 1.5})
     assert read.examples.shape == (4, 16)
     assert read.weights.preprocessing == NAMED["digits"]
-    np.testing.assert_allclose(
-        read.weights.blocks[1].upper, network(16, 3).blocks[1].upper, rtol=1e-6, atol=1e-7
-    )
+    np.testing.assert_allclose(read.weights.blocks[1].upper, network(16, 3).blocks[1].upper, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("dim", "blocks"), [(2, 13), (6, 4), (5, 1), (30, 4)])
@@ -114,7 +116,7 @@ def test_authors_inverse_is_refused_with_the_reason(tmp_path):
 
 def test_statistics_given_as_model_are_recognised(tmp_path):
     stats = {"latent_mean": torch.zeros(2), "latent_covariance": torch.eye(2)}
-    with pytest.raises(CheckpointError, match="Give best.pth --latent-stats"):
+    with pytest.raises(CheckpointError, match=r"Give best\.pth --latent-stats"):
         checkpoint.read(saved(stats, tmp_path / "best_stats.pth"))
 
 

@@ -1,7 +1,6 @@
 """Exporting: whole or not at all, and never unchecked."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -28,7 +27,7 @@ def test_export_checks_and_runs(make, settings, tmp_path):
     x = rows(weights, 3)
     got = ExportedFlow(tmp_path / "out", provider="cpu").log_prob(x)
     np.testing.assert_allclose(got, reference.log_prob(weights, x), rtol=1e-4, atol=1e-4)
-    assert sorted(os.listdir(tmp_path)) == ["out"]  # no scratch folder left
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]  # no scratch folder left
 
 
 def test_exporting_twice_gives_the_same_files(tmp_path):
@@ -76,7 +75,7 @@ def test_an_existing_folder_needs_force_and_only_ours_is_replaced(tmp_path):
     weights, target = network(3, 2), tmp_path / "m"
     export(weights, target, Provenance("m"))
     before = (target / "density.onnx").read_bytes()
-    with pytest.raises(BadInputError, match="exists already.*--force"):
+    with pytest.raises(BadInputError, match=r"exists already.*--force"):
         export(network(4, 2), target, Provenance("m"))
     assert (target / "density.onnx").read_bytes() == before
     export(network(4, 2), target, Provenance("m"), force=True)

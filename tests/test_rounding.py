@@ -18,7 +18,10 @@ every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_eager_pytorch_stays_within_the_prediction(make, dtype):
     weights = make()
-    worst = {check.name: check.difference.ratio for check in run(EagerFlow(weights, dtype), vectors.build(weights, dtype=dtype, seed=3))}
+    worst = {
+        check.name: check.difference.ratio
+        for check in run(EagerFlow(weights, dtype), vectors.build(weights, dtype=dtype, seed=3))
+    }
     assert max(worst.values()) <= 1.0, worst
 
 

@@ -32,8 +32,6 @@ def export(
     from lunet_export.export import ExportCheckError, ExportSettings, Provenance
     from lunet_export.export import export as write
 
-    if not model.exists() and not model.suffix:
-        raise typer.BadParameter(f"No such command or model file: {model}. See lunet-export --help.")
     checkpoint = read_model(model, latent_stats, preprocess)
     target = folder or Path("exported") / model.stem
     settings = ExportSettings(solver, parse_tile(tile), dtype)

@@ -1,6 +1,7 @@
 """What every command shares: the short form `lunet-export MODEL`, and one sentence with an exit code for each error."""
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -21,7 +22,10 @@ class Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """`lunet-export MODEL ...` means `lunet-export export MODEL ...`."""
         own = {option for parameter in self.params for option in parameter.opts} | {"--help"}
-        if args and args[0] not in own and not any(argument in self.commands for argument in args[:1]):
+        if args and args[0] not in own and args[0] not in self.commands:
+            first = Path(args[0])
+            if not args[0].startswith("-") and not first.suffix and not first.exists():
+                self._fail(f"Expected a command ({', '.join(self.commands)}) or a model file; got {args[0]}.", 2)
             args = ["export", *args]
         return super().parse_args(ctx, args)
 

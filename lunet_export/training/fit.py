@@ -36,7 +36,7 @@ class FitSettings:
         """About 6000 steps in 15 to 200 epochs, a rate that falls with sqrt(D); `given` values other than None win."""
         batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
         steps_per_epoch = max(1, rows // batch_size)
-        usual = {
+        usual: dict[str, Any] = {
             "epochs": min(max(round(6000 / steps_per_epoch), 15), 200),
             "batch_size": batch_size,
             "learning_rate": min(1e-2, 0.03 / sqrt(dim)),

@@ -105,8 +105,7 @@ def train(
         record = trainer.run_epoch(on_step)
         if trainer.best.epoch == record.epoch:
             _write_model(paths.model, trainer, data, _record(model, trainer))
-        with whole_file(paths.resume) as temporary:
-            torch.save({"model": model, **trainer.state()}, temporary)
+        checkpoint.save({"model": model, **trainer.state()}, paths.resume)
         _write_history(paths.history, trainer, line)
         on_epoch(record)
 

@@ -120,7 +120,11 @@ def test_users_integers_are_images(tmp_path):
         ("a.npy", lambda path: np.save(path, np.zeros((5, 2))), "at least 10 rows"),
         ("a.npy", lambda path: np.save(path, np.zeros((0, 2))), "an empty array"),
         ("a.npy", lambda path: np.save(path, np.full((20, 2), np.nan)), "row 0, column 0 is nan"),
-        ("a.npz", lambda path: np.savez(path, a=np.zeros(3), b=np.zeros(3)), "one array in .*, or one called x; got a, b"),
+        (
+            "a.npz",
+            lambda path: np.savez(path, a=np.zeros(3), b=np.zeros(3)),
+            "one array in .*, or one called x; got a, b",
+        ),
         ("a.csv", lambda path: path.write_text("1,2\n3\n"), "is not"),
         ("a.csv", lambda path: path.write_text("a,b\nc,d\n"), "is not"),
         ("a.txt", lambda path: path.write_text("1"), "Expected a data set"),

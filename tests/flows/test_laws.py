@@ -34,7 +34,9 @@ def grey(dim: int, levels: int) -> Tensor:
     return x
 
 
-EXTREMES = torch.tensor([[0.0, 1e-300, -1e-12], [700.0, -700.0, 1e6], [-1e6, -37.0, 37.0], [20.0, -20.0, 0.06]], dtype=DTYPE)
+EXTREMES = torch.tensor(
+    [[0.0, 1e-300, -1e-12], [700.0, -700.0, 1e6], [-1e6, -37.0, 37.0], [20.0, -20.0, 0.06]], dtype=DTYPE
+)
 
 #: name -> (bijection, rows of data). A new bijection joins all laws with one line.
 CASES: dict[str, tuple[Bijection, Tensor]] = {

@@ -29,7 +29,9 @@ class Faulty:
         if self.fault == "z":
             z = z + np.float32(1e-3)
         if self.fault == "log_prob":
-            log_prob = log_prob + np.float32(0.35)  # log(2): the constant that the released code leaves out, per dimension
+            log_prob = log_prob + np.float32(
+                0.35
+            )  # log(2): the constant that the released code leaves out, per dimension
         if self.fault == "batch" and len(x) > 1:
             z = z + 1e-3 * z.mean(axis=0)
         if self.fault == "nan":

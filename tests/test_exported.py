@@ -1,0 +1,130 @@
+"""The committed exports: rebuilt byte by byte, and equal in old and new ONNX Runtimes and in onnx.reference."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from lunet_export import ExportedFlow, checkpoint, parity
+from lunet_export.artifact import Artifact
+from lunet_export.export import ExportSettings, Provenance, export
+from tests.conftest import ROOT
+
+COMMITTED = ["toy2d", "digits"]
+OLDEST = ROOT / ".venv-oldest" / "bin" / "python"
+
+every_committed = pytest.mark.parametrize("name", COMMITTED)
+
+REPLAY = """
+import sys
+import numpy as np, onnxruntime
+from lunet_export import ExportedFlow, parity
+flow = ExportedFlow(sys.argv[1], provider="cpu")
+vectors = flow.artifact.vectors
+failed = [check.name for check in parity.run(flow, vectors) if not check.passed]
+z, log_prob = flow.density(vectors.density.x)
+np.savez(sys.argv[2], z=z, log_prob=log_prob, x=flow.decode(vectors.sampling.z))
+print(onnxruntime.__version__, np.__version__, *failed)
+"""
+
+
+def replay(python: str | Path, name: str, target: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Versions and answers of the runtime of another interpreter."""
+    command = [str(python), "-c", REPLAY, str(ROOT / "exported" / name), str(target)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    runtime, numpy, *failed = done.stdout.split(" ")
+    assert failed == [] or failed == ["\n"], done.stdout
+    return f"{runtime} {numpy.strip()}", dict(np.load(target))
+
+
+def test_toy2d_is_rebuilt_byte_by_byte(tmp_path):
+    read = checkpoint.read(ROOT / "exported" / "toy2d.pt")
+    settings = Provenance("toy2d", read.kind, read.image_shape, read.training)
+    export(read.weights, tmp_path / "toy2d", settings, ExportSettings(), examples=read.examples)
+    for file in ("density.onnx", "sampling.onnx"):
+        assert (tmp_path / "toy2d" / file).read_bytes() == (ROOT / "exported" / "toy2d" / file).read_bytes(), file
+    ours, theirs = (Artifact.open(folder / "toy2d").vectors for folder in (tmp_path, ROOT / "exported"))
+    for part in ("density", "sampling"):
+        for array in ("x", "z", "log_prob"):
+            got, committed = (getattr(getattr(vectors, part), array) for vectors in (ours, theirs))
+            np.testing.assert_allclose(got, committed, rtol=1e-9, atol=1e-12)
+
+
+def test_a_changed_weight_changes_the_bytes(tmp_path):
+    """The comparison above can fail."""
+    read = checkpoint.read(ROOT / "exported" / "toy2d.pt")
+    read.weights.blocks[5].bias[0] *= 1 + 1e-6
+    export(read.weights, tmp_path / "toy2d", Provenance("toy2d"), ExportSettings())
+    file = "density.onnx"
+    assert (tmp_path / "toy2d" / file).read_bytes() != (ROOT / "exported" / "toy2d" / file).read_bytes()
+
+
+@every_committed
+def test_committed_exports_pass_their_checks_here(name):
+    flow = ExportedFlow(ROOT / "exported" / name, provider="cpu")
+    assert parity.all_passed(parity.run(flow, flow.artifact.vectors))
+
+
+@every_committed
+def test_committed_exports_are_of_the_committed_models(name):
+    read = checkpoint.read(ROOT / "exported" / f"{name}.pt")
+    manifest = json.loads((ROOT / "exported" / name / "manifest.json").read_text())
+    assert manifest["model"]["sha256_weights"] == read.weights.digest()
+
+
+def test_the_digits_model_beats_the_gaussian():
+    training = checkpoint.read(ROOT / "exported" / "digits.pt").training
+    assert training["test"] < training["gaussian_test"] < 2.46
+
+
+@every_committed
+def test_onnx_reference_gives_the_same_answers(name):
+    artifact = Artifact.open(ROOT / "exported" / name)
+    flow, vectors = ExportedFlow(artifact, provider="cpu"), artifact.vectors
+    x, z = vectors.density.x.astype(np.float32), vectors.sampling.z.astype(np.float32)
+    graphs = {direction: ReferenceEvaluator(onnx.load_from_string(data)) for direction, data in artifact.graphs.items()}
+
+    class Reference:
+        def density(self, rows):
+            return tuple(graphs["density"].run(["z", "log_prob"], {"x": rows.astype(np.float32)}))
+
+        def decode(self, rows):
+            return graphs["sampling"].run(["x"], {"z": rows.astype(np.float32)})[0]
+
+    with np.errstate(all="ignore"):  # it computes e^x far out as NumPy does, with warnings
+        assert parity.all_passed(parity.run(Reference(), vectors))
+        outputs = {"z": Reference().density(x)[0], "log_prob": Reference().density(x)[1], "x": Reference().decode(z)}
+    assert_same(outputs, {"z": flow.encode(x), "log_prob": flow.log_prob(x), "x": flow.decode(z)}, vectors)
+
+
+@every_committed
+@pytest.mark.oldest
+def test_the_oldest_onnx_runtime_gives_the_same_answers(name, tmp_path):
+    if (
+        subprocess.run([OLDEST, "-c", "import onnxruntime"], capture_output=True, check=False).returncode
+        if OLDEST.exists()
+        else True
+    ):
+        pytest.skip("needs ONNX Runtime 1.16.3 in .venv-oldest: run `make oldest` with Python 3.11")
+    versions, old = replay(OLDEST, name, tmp_path / "old.npz")
+    assert versions.startswith("1.16.3 1.26")
+    _, new = replay(sys.executable, name, tmp_path / "new.npz")
+    assert_same(old, new, Artifact.open(ROOT / "exported" / name).vectors)
+
+
+def assert_same(ours, theirs, vectors) -> None:
+    bounds = {
+        "z": vectors.density.tolerance["z"],
+        "log_prob": vectors.density.tolerance["log_prob"],
+        "x": vectors.sampling.tolerance["x"],
+    }
+    for output, bound in bounds.items():
+        gap = parity.compare(output, expected=theirs[output], got=ours[output], tolerance=bound)
+        assert gap.passed, gap

@@ -1,0 +1,47 @@
+"""Running an export must not load torch, onnx or anything else that is heavy; and proof that this test can fail."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "onnx", "scipy", "sklearn", "matplotlib", "typer", "PIL")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Heavy packages that a fresh process has loaded after `code`."""
+    script = f"{code}\nimport sys\nprint(','.join(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.strip().split(",")) - {""}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_by("import lunet_export, lunet_export.parity, lunet_export.bench, lunet_export.data") == set()
+
+
+def test_running_an_export_loads_nothing_heavy(exported):
+    code = (
+        "from lunet_export import ExportedFlow\n"
+        "from lunet_export import parity\n"
+        f"flow = ExportedFlow({str(exported.folder)!r}, provider='cpu')\n"
+        "x, log_prob = flow.sample_and_log_prob(4, seed=0)\n"
+        "assert flow.encode(x).shape == (4, 16)\n"
+        "assert parity.all_passed(parity.run(flow, flow.artifact.vectors))\n"
+    )
+    assert loaded_by(code) == set()
+
+
+@pytest.mark.parametrize("package", ["torch", "onnx"])
+def test_this_test_can_fail(package):
+    assert package in loaded_by(f"import lunet_export\nimport {package}")
+
+
+def test_the_commands_that_run_an_export_load_neither_torch_nor_onnx(exported, tmp_path):
+    code = (
+        "from typer.testing import CliRunner\n"
+        "from lunet_cli.main import app\n"
+        f"for command in (['check', {str(exported.folder)!r}], ['sample', {str(exported.folder)!r}, '-n', '3',"
+        f" '-o', {str(tmp_path / 'x.npy')!r}], ['inspect', {str(exported.folder)!r}]):\n"
+        "    assert CliRunner().invoke(app, command).exit_code == 0\n"
+    )
+    assert loaded_by(code) <= {"typer"}

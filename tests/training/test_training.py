@@ -1,0 +1,211 @@
+"""Training: reproducible, resumable bit by bit, and never without its best epoch."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export import checkpoint, noise, reference
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError
+from lunet_export.preprocessing import Logit
+from lunet_export.training import FitSettings, Paths, train
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.initial import gaussian_start
+from lunet_export.training.train import device_named
+
+CPU = torch.device("cpu")
+
+
+def correlated(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    root = np.array([[1.0, 0.0, 0.0], [0.8, 0.5, 0.0], [-0.3, 0.4, 0.2]])
+    return rng.standard_normal((n, 3)) @ root.T + np.array([1.0, -2.0, 0.5])
+
+
+VECTORS = Dataset("vectors", correlated(600, 0), correlated(100, 1), correlated(100, 2))
+IMAGES = Dataset(
+    "images",
+    *(np.random.default_rng(seed).integers(0, 8, (n, 6), dtype=np.uint8) for seed, n in ((0, 300), (1, 60), (2, 60))),
+    Logit(8, 0.1),
+    (2, 3),
+    public=False,
+)
+SETTINGS = FitSettings(epochs=6, batch_size=50, learning_rate=2e-3)
+
+
+class Interrupted(Exception):
+    """Stands for a kill between two epochs or inside one."""
+
+
+def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=None, blocks=3):
+    seen = []
+
+    def on_step(step, bits):
+        if stop_in_epoch is not None and len(seen) == stop_in_epoch - 1 and step == 3:
+            raise Interrupted
+
+    return train(
+        data,
+        settings,
+        path,
+        blocks=blocks,
+        alpha=0.1,
+        device=CPU,
+        resume=resume,
+        on_start=lambda line, trainer: seen.extend(trainer.history),
+        on_step=on_step,
+        on_epoch=seen.append,
+    )
+
+
+def test_gaussian_is_the_closed_form():
+    x = correlated(5000, 3)
+    gaussian = Gaussian.fit(x, None)
+    covariance = np.cov(x.T, bias=True)
+    exact = torch.distributions.MultivariateNormal(torch.from_numpy(x.mean(0)), torch.from_numpy(covariance))
+    np.testing.assert_allclose(gaussian.log_prob(x), exact.log_prob(torch.from_numpy(x)).numpy(), atol=1e-3)
+    whitened = (x - gaussian.mean) @ gaussian.whiten.T
+    np.testing.assert_allclose(np.cov(whitened.T, bias=True), np.eye(3), atol=1e-4)
+    assert not np.tril(gaussian.whiten, -1).any()  # upper triangular: it is U of the first block
+
+
+def test_one_block_starts_at_the_gaussian():
+    """One LU block is a full-covariance Gaussian; up to its faint noise, its start is the closed form."""
+    x = correlated(2000, 4)
+    gaussian = Gaussian.fit(x, None)
+    start = gaussian_start(gaussian, blocks=1, alpha=0.1, seed=0)
+    clean = type(start)((type(start.blocks[0])(np.eye(3), np.triu(gaussian.whiten), start.blocks[0].bias),), 0.1)
+    np.testing.assert_allclose(reference.log_prob(clean, x), gaussian.log_prob(x), rtol=1e-10)
+
+
+def test_a_run_leaves_its_files_and_they_read_back(tmp_path):
+    path = tmp_path / "model.pt"
+    result = run(path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "model.history.json",
+        "model.png",
+        "model.pt",
+        "model.resume.pt",
+    ]
+    read = checkpoint.read(path)
+    assert read.training["test"] == result.test
+    assert read.training["best_epoch"] == result.best_epoch
+    history = json.loads(Paths(path).history.read_text())
+    valid = [epoch["valid"] for epoch in history["epochs"]]
+    assert result.valid == min(valid)
+    assert result.best_epoch == 1 + int(np.argmin(valid))
+    rows = VECTORS.test.astype(np.float32).astype(np.float64)
+    bits = -reference.log_prob(read.weights, rows).mean() / (3 * np.log(2))
+    assert bits == pytest.approx(result.test, abs=1e-5)  # the file holds the best epoch, not the last
+
+
+def test_training_comes_close_to_the_gaussian_of_gaussian_data(tmp_path):
+    result = run(tmp_path / "model.pt", settings=FitSettings(epochs=60, batch_size=50, learning_rate=5e-3))
+    assert result.test < result.gaussian_test + 0.1
+
+
+def test_same_seed_same_model_other_seed_another(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(tmp_path / f"{name}.pt", settings=FitSettings(epochs=2, batch_size=50, learning_rate=2e-3, seed=seed))
+    digests = [checkpoint.read(tmp_path / f"{name}.pt").weights.digest() for name in "abc"]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
+@pytest.mark.parametrize("stop_in_epoch", [2, 4])
+def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path, data, stop_in_epoch):
+    whole = run(tmp_path / "whole.pt", data)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "broken.pt", data, stop_in_epoch=stop_in_epoch)
+    resumed = run(tmp_path / "broken.pt", data, resume=True)
+    assert resumed == whole
+    digests = [checkpoint.read(tmp_path / name).weights.digest() for name in ("whole.pt", "broken.pt")]
+    assert digests[0] == digests[1]
+    histories = [Paths(tmp_path / name).history.read_text() for name in ("whole.pt", "broken.pt")]
+    assert histories[0] == histories[1]
+
+
+def test_resume_refuses_other_settings_and_other_files(tmp_path):
+    path = tmp_path / "model.pt"
+    run(path)
+    with pytest.raises(CheckpointError, match=r"differs: batch_size 50 \(now 40\)"):
+        run(path, settings=FitSettings(epochs=6, batch_size=40, learning_rate=2e-3), resume=True)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run(tmp_path / "none.pt", resume=True)
+    torch.save({"x": 1}, Paths(path).resume)
+    with pytest.raises(CheckpointError, match="Expected a resume file"):
+        run(path, resume=True)
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path):
+    result = run(tmp_path / "model.pt", settings=FitSettings(epochs=40, batch_size=50, learning_rate=1e-8, patience=2))
+    assert result.epochs < 40
+
+
+def test_a_diverging_run_stops_with_a_sentence(tmp_path):
+    with pytest.raises(CheckFailedError, match=r"Expected a finite loss; got .* smaller --learning-rate"):
+        run(tmp_path / "model.pt", settings=FitSettings(epochs=6, batch_size=50, learning_rate=1e6))
+
+
+def test_users_rows_never_travel_in_a_model(tmp_path):
+    run(tmp_path / "private.pt", IMAGES, FitSettings(epochs=1, batch_size=50, learning_rate=1e-3))
+    run(tmp_path / "public.pt", settings=FitSettings(epochs=1, batch_size=50, learning_rate=1e-3))
+    assert checkpoint.read(tmp_path / "private.pt").examples is None
+    assert checkpoint.read(tmp_path / "public.pt").examples.shape == (8, 3)
+
+
+def test_every_log_determinant_is_in_the_gradient():
+    """The released code detaches the activations' term; a finite difference of log p would then disagree."""
+    from lunet_export.flows import LUNet
+
+    flow = LUNet(3, blocks=3).double()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter))
+    x = torch.from_numpy(correlated(4, 5))
+    parameters = dict(flow.named_parameters())
+    name = "chain.bijections.0.bias"  # acts through every activation behind it
+
+    def value(bias):
+        return torch.func.functional_call(flow, {**parameters, name: bias}, (x,))
+
+    flow.forward = flow.log_prob
+    assert torch.autograd.gradcheck(value, parameters[name].detach().requires_grad_())
+
+
+def test_images_get_fresh_noise_for_training_and_fixed_noise_for_validation(tmp_path):
+    from lunet_export.flows import LUNet
+    from lunet_export.training.fit import Trainer, mean_bits_per_dim
+
+    trainer = Trainer(LUNet(6, preprocessing=IMAGES.preprocessing), IMAGES, SETTINGS, device=CPU)
+    first, second = (torch.cat(list(trainer._batches())) for _ in range(2))
+    assert set(first.floor().unique().tolist()) == set(range(8))
+    assert not np.intersect1d(first.numpy(), second.numpy()).size > 0.01 * first.numel()
+    assert mean_bits_per_dim(trainer.flow, IMAGES, IMAGES.valid, seed=1) == mean_bits_per_dim(
+        trainer.flow, IMAGES, IMAGES.valid, seed=1
+    )
+
+
+def test_defaults_follow_the_data():
+    small, large = FitSettings.for_data(1297, 64), FitSettings.for_data(55000, 784)
+    assert (small.batch_size, small.epochs, large.batch_size, large.epochs) == (64, 200, 256, 28)
+    assert small.learning_rate > large.learning_rate
+    assert FitSettings.for_data(1297, 64, epochs=3, seed=None).epochs == 3
+
+
+@pytest.mark.parametrize("given", [{"epochs": 0}, {"batch_size": -1}, {"learning_rate": 0.0}, {"seed": -1}])
+def test_nonsense_settings_are_refused(given):
+    with pytest.raises(BadInputError, match="Expected"):
+        FitSettings.for_data(100, 2, **given)
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(BadInputError, match="Expected a device that this PyTorch can use; got quantum"):
+        device_named("quantum")
+
+
+def test_noise_seeds_of_evaluation_are_apart():
+    draws = [noise.uniform(seed, range(2), 4) for seed in (1, 2, 3, 4)]
+    assert len({draw.tobytes() for draw in draws}) == 4
