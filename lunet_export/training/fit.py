@@ -16,6 +16,7 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim
 
+_WARMUP = 0.3  # share of the steps in which the one-cycle rate rises
 _EVALUATION_BATCH = 1000
 _VALIDATION_SEED = 1  # the validation noise is the same in every epoch, so that epochs compare
 
@@ -28,7 +29,7 @@ class FitSettings:
     batch_size: int
     learning_rate: float  # peak of the one-cycle schedule
     clip_norm: float = 1.0  # gradients of the mean loss are cut to this L2 norm
-    patience: int = 30  # stop after so many epochs without a better validation figure
+    patience: int = 30  # stop after so many epochs without a better validation figure, counted from the peak rate
     seed: int = 0
 
     @classmethod
@@ -84,7 +85,10 @@ class Trainer:
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
         self.optimiser = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, settings.learning_rate, total_steps=settings.epochs * self.steps_per_epoch
+            self.optimiser,
+            settings.learning_rate,
+            total_steps=settings.epochs * self.steps_per_epoch,
+            pct_start=_WARMUP,
         )
 
     @property
@@ -94,9 +98,13 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """All epochs are done, or validation has not improved for `patience` epochs."""
-        done = len(self.history)
-        return done >= self.settings.epochs or (done > 0 and done - self.best.epoch >= self.settings.patience)
+        """All epochs are done, or validation has not improved for `patience` epochs since the rate's peak.
+
+        Around its peak the rate often costs likelihood that the descent wins back, so those epochs do not count.
+        """
+        done, peak = len(self.history), _WARMUP * self.settings.epochs
+        idle = done - max(self.best.epoch, peak) if done else 0
+        return done >= self.settings.epochs or idle >= self.settings.patience
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
         """Train one epoch and validate; `on_step(step, bits_per_dim)` is called after every optimisation step.
