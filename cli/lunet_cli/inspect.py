@@ -30,7 +30,7 @@ def inspect(
     if as_json:
         output.dump(document)
     else:
-        output.table(["", str(path)], [(key, str(value)) for key, value in _flat(document)])
+        output.pairs([(key, str(value)) for key, value in _flat(document)])
 
 
 def _folder(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 _WIDE = 200  # columns of a table that is written to a file or a pipe
 
@@ -49,14 +50,24 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """A table; columns after the first are right-aligned."""
-    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of figures; columns after the first are right-aligned."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         grid.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
+    _print(grid, rows)
+
+
+def pairs(rows: Sequence[Sequence[str]]) -> None:
+    """Names and what they are, both left-aligned."""
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    _print(grid, rows)
+
+
+def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
-        grid.add_row(*row)
-    _stdout().print(grid, markup=False)
+        grid.add_row(*(Text(cell) for cell in row))
+    _stdout().print(grid)
 
 
 @contextmanager

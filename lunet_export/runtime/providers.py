@@ -1,7 +1,9 @@
 """CUDA or CPU: picks one, or says what is missing. Never falls back in silence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
@@ -73,17 +75,33 @@ def _open(model: bytes, name: Literal["cpu", "cuda"], threads: int | None) -> "o
         # Without this, nodes that CUDA refuses run on the CPU without a word.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         settings = _CUDA_OPTIONS
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls(directory="")
+    providers = [(execution_provider, settings)]
     try:
-        session = ort.InferenceSession(model, options, providers=[(execution_provider, settings)], enable_fallback=0)
+        with _quiet(ort):
+            if name == "cuda" and hasattr(ort, "preload_dlls"):
+                ort.preload_dlls(directory="")
+            session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:
         if name == "cpu":
             raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {_first_line(error)}") from None
-        raise _cuda_missing(_first_line(error)) from None
+        detail = _first_line(error)
+        if "default CPU EP" in detail:  # what strict sessions say when the provider itself never came up
+            detail = "one of its libraries, or the driver, did not load"
+        raise _cuda_missing(detail) from None
     if execution_provider not in session.get_providers():
         raise _cuda_missing("it gave a CPU session instead")
     return session
+
+
+@contextmanager
+def _quiet(ort: ModuleType) -> Iterator[None]:
+    """ONNX Runtime prints and logs what it misses; here it is raised, in one sentence."""
+    ort.set_default_logger_severity(4)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        ort.set_default_logger_severity(2)  # its own default: warnings
 
 
 def _cuda_missing(detail: str) -> ProviderError:
