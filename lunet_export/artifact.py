@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,6 +45,8 @@ class Manifest:
         """
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArtifactError(f"Expected a manifest of format {FORMAT!r}; this is another file. Export again.")
+        if document.get("sha256_manifest") != sealed(document)["sha256_manifest"]:
+            raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
         version = document.get("format_version")
         if version != FORMAT_VERSION:
             raise ArtifactError(
@@ -59,9 +62,26 @@ class Manifest:
             if not all(isinstance(digests[file], str) for file in (*(f"{g}.onnx" for g in GRAPHS), VECTORS)):
                 raise ValueError("sha256")
             image_shape = tuple(int(length) for length in shape) if shape else None
+            if image_shape and prod(image_shape) != dim:
+                raise ValueError("model.image_shape")
+            solver, checks = document["graphs"]["sampling"]["solver"], document["checks"]
+            if not (isinstance(solver, dict) and {"name", "tile"} <= solver.keys()):
+                raise ValueError("graphs.sampling.solver")
+            if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
+                raise ValueError("checks")
         except (KeyError, TypeError, ValueError, BadInputError) as error:
             raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
         return cls(name, dim, dtype, preprocessing, image_shape, digests, document)
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with `sha256_manifest`, the SHA-256 of all its other keys as sorted, compact JSON.
+
+    It tells damage and edits by hand from the manifest that was exported. It is no signature.
+    """
+    rest = {key: value for key, value in document.items() if key != "sha256_manifest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return {**rest, "sha256_manifest": sha256(text.encode())}
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
         return checkpoint
     mean, covariance = _latent_statistics(latent_stats)
     folded = checkpoint.weights.fold_latent(mean, covariance)
-    return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, checkpoint.training, checkpoint.examples)
+    # What training recorded was measured before the folding, so it is left out.
+    return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, None, checkpoint.examples)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -149,6 +150,8 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         dim, blocks, alpha, shape = (settings[key] for key in ("dim", "blocks", "alpha", "image_shape"))
         shapes = tuple(tuple(tensor.shape) for tensor in (packed, sign, bias))
         expected = ((blocks, dim, dim), (blocks, dim), (blocks, dim))
+        if not packed.is_floating_point():
+            raise CheckpointError(f"Expected packed tensors of floats in {path}; got {packed.dtype}. Train it again.")
         if shapes != expected or not isinstance(alpha, float):
             raise CheckpointError(f"Expected tensors of shapes {expected} in {path}; got {shapes}. Train it again.")
         preprocessing = Logit(p["levels"], p["margin"]) if p else None
@@ -192,7 +195,9 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
         value = content[key]
         if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point():
             raise CheckpointError(f"Expected a dense tensor of floats at {key} of {path}; got {type(value).__name__}.")
-        return value.double().numpy()
+        if value.ndim == 0:
+            raise CheckpointError(f"Expected a matrix or vector at {key} of {path}; got a single number.")
+        return value.detach().double().numpy()
 
     def weights() -> LUNetWeights:
         layers = [

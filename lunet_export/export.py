@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 import lunet_export
 from lunet_export import files, parity, vectors
-from lunet_export.artifact import DTYPES, FORMAT, FORMAT_VERSION, GRAPHS, MANIFEST, VECTORS, Artifact, Manifest
+from lunet_export.artifact import DTYPES, FORMAT, FORMAT_VERSION, GRAPHS, MANIFEST, VECTORS, Artifact, Manifest, sealed
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.graphs import builder, density, sampling
 from lunet_export.parity import Check, Runner
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime import ExportedFlow
 from lunet_export.runtime.flow import LARGEST_BATCH
+from lunet_export.runtime.providers import Provider
 from lunet_export.weights import LUNetWeights
 
 _VECTOR_SEED = 0
@@ -65,7 +66,7 @@ class ExportCheckError(CheckFailedError):
         worst = max(checks, key=lambda check: check.difference.ratio)
         gap = worst.difference
         super().__init__(
-            f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.absolute:.1e} at row {gap.row}, column "
+            f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row}, column "
             f"{gap.column}. Nothing was written. Export with --dtype float64, or report this model."
         )
         self.checks = checks
@@ -99,13 +100,13 @@ def export(
         ExportCheckError: A check failed; nothing is left behind.
     """
     settings = settings or ExportSettings()
-    files.refuse_existing(folder, force=force)
+    _refuse_existing(folder, force=force)
     solver = sampling.choose(settings.solver, settings.tile, weights.dim)
     _refuse_large(weights, solver, settings.dtype)
 
     on_stage("building the graphs")
     parts = _build(weights, provenance, settings, solver, examples)
-    with files.whole_folder(folder, force=force) as fresh:
+    with files.whole_folder(folder) as fresh:
         parts.write(fresh)
         on_stage("checking the graphs")
         artifact = Artifact.open(fresh)
@@ -118,10 +119,13 @@ def export(
         parts.document["checks"] = [parity.as_json(check) for check in checks]
         parts.write(fresh)
         manifest = Artifact.open(fresh).manifest
+        _refuse_existing(folder, force=force)  # someone else may have been faster
     return Exported(folder, manifest, checks)
 
 
-def check_chain(weights: LUNetWeights, settings: ExportSettings, *, eager: MakeRunner | None) -> list[Check]:
+def check_chain(
+    weights: LUNetWeights, settings: ExportSettings, *, eager: MakeRunner | None, provider: Provider = "cpu"
+) -> list[Check]:
     """Checks of the network without its pre-processing, whose clamps hide what happens in the tails.
 
     The graphs are built as for export and run from memory.
@@ -129,11 +133,13 @@ def check_chain(weights: LUNetWeights, settings: ExportSettings, *, eager: MakeR
     chain = weights.without_preprocessing()
     solver = sampling.choose(settings.solver, settings.tile, chain.dim)
     artifact = _build(chain, Provenance("chain"), settings, solver, None).artifact()
-    return _check(artifact, chain, eager, "chain without pre-processing")
+    return _check(artifact, chain, eager, "chain without pre-processing", provider)
 
 
-def _check(artifact: Artifact, weights: LUNetWeights, eager: MakeRunner | None, group: str) -> list[Check]:
-    flow = ExportedFlow(artifact, provider="cpu")
+def _check(
+    artifact: Artifact, weights: LUNetWeights, eager: MakeRunner | None, group: str, provider: Provider = "cpu"
+) -> list[Check]:
+    flow = ExportedFlow(artifact, provider=provider)
     return parity.run(flow, artifact.vectors, eager=eager(weights) if eager else None, group=group)
 
 
@@ -147,12 +153,12 @@ class _Parts:
     def write(self, folder: Path) -> None:
         for name, data in self.content.items():
             (folder / name).write_bytes(data)
-        text = json.dumps(self.document, indent=2, allow_nan=False) + "\n"
+        text = json.dumps(sealed(self.document), indent=2, allow_nan=False) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8")
 
     def artifact(self) -> Artifact:
         graphs = {name: self.content[f"{name}.onnx"] for name in GRAPHS}
-        return Artifact(Manifest.from_json(self.document), graphs, self.content[VECTORS])
+        return Artifact(Manifest.from_json(sealed(self.document)), graphs, self.content[VECTORS])
 
 
 def _build(
@@ -243,7 +249,7 @@ def _document(
                 **_census(models["sampling"]),
             },
         },
-        "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "lunet_export/noise.py"},
+        "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "exported/README.md"},
         "onnx": {"opset": builder.OPSET, "ir_version": builder.IR_VERSION},
         "versions": {
             "lunet_export": lunet_export.__version__,
@@ -265,6 +271,19 @@ def _preprocessing(p: Logit | None) -> dict[str, Any] | None:
 
 def _census(model: onnx.ModelProto) -> dict[str, Any]:
     return {"nodes": len(model.graph.node), "operators": builder.operators(model)}
+
+
+def _refuse_existing(folder: Path, *, force: bool) -> None:
+    """Raise unless `folder` is free or empty, or is an exported folder and nothing else, and `force` is set."""
+    if not folder.exists():
+        return
+    inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"not a folder"}
+    known = {MANIFEST, VECTORS, *(f"{direction}.onnx" for direction in GRAPHS)}
+    if inside and not known >= inside >= {MANIFEST, "density.onnx"}:
+        other = sorted(inside - known) or sorted(inside)
+        raise BadInputError(f"Expected a new folder; {folder} exists and holds {other[0]}. Give another -o.")
+    if inside and not force:
+        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force.")
 
 
 def _refuse_large(weights: LUNetWeights, solver: sampling.Solver, dtype: str) -> None:

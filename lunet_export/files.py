@@ -21,7 +21,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is gone.
 
     The temporary name keeps the suffix, so that writers which look at it choose the same format.
+
+    Raises:
+        BadInputError: `path` is a folder or a device.
     """
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another -o.")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -36,47 +41,33 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path, *, force: bool) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; on success it becomes `folder`, on any error it is gone.
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success it replaces `folder`, on any error it is gone.
 
-    Raises:
-        BadInputError: `folder` exists and `force` is not set.
+    An old folder moves aside first and comes back unless the new one has taken its place, Ctrl-C included.
     """
-    refuse_existing(folder, force=force)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    fresh, old = scratch / "new", scratch / "old"
     try:
-        fresh, old = scratch / "new", scratch / "old"
         fresh.mkdir()
         yield fresh
         for file in fresh.iterdir():
             _flush(file)
-        refuse_existing(folder, force=force)
-        if folder.exists():
-            folder.rename(old)
         try:
+            if folder.exists():
+                folder.rename(old)
             fresh.rename(folder)
-        except OSError:
-            if old.exists():
+        except BaseException:
+            if old.exists() and not folder.exists():
                 old.rename(folder)
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def refuse_existing(folder: Path, *, force: bool) -> None:
-    """Raise unless `folder` may be written: it is free, or `force` is set and it is empty or an exported folder."""
-    if not folder.exists():
-        return
-    ours = folder.is_dir() and ((folder / "manifest.json").is_file() or not any(folder.iterdir()))
-    if not ours:
-        raise BadInputError(f"Expected a new folder; {folder} exists and is not an exported folder. Give another -o.")
-    if not force:
-        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force.")
-
-
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 

@@ -11,6 +11,8 @@ Normal (stream 0): Box-Muller on the pairs (w0, w1) and (w2, w3),
 Both are computed in float64; the largest normal is sqrt(66 ln 2) = 6.76.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,7 @@ _SHIFT = np.uint64(32)
 _ROUNDS = 10
 _NORMAL_STREAM = 0
 _UNIFORM_STREAM = 1
+_CHUNK = 1024  # rows computed at once
 
 
 def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
@@ -40,12 +43,31 @@ def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.
 
 def _words(seed: int, rows: range, dim: int, stream: int) -> NDArray[np.float64]:
     """Words of the rows' columns, (4, rows, ceil(dim / 4)), as float64."""
-    if not 0 <= seed < 2**64:
-        raise BadInputError(f"Expected a seed in [0, 2^64); got {seed}. Give a non-negative integer.")
     row = np.arange(rows.start, rows.stop, dtype=np.uint64)[:, None]
     group = np.arange(-(-dim // 4), dtype=np.uint64)[None, :]
     counter = np.stack(np.broadcast_arrays(group, row & _LOW, row >> _SHIFT, np.uint64(stream)))
     return philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32)).astype(np.float64)
+
+
+def _in_chunks(
+    transform: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int, rows: range, dim: int, stream: int
+) -> NDArray[np.float64]:
+    """The transformed words of the rows, (len(rows), dim), without the intermediate arrays of all rows at once."""
+    if not 0 <= seed < 2**64:
+        raise BadInputError(f"Expected a seed in [0, 2^64); got {seed}. Give a non-negative integer.")
+    result = np.empty((len(rows), dim))
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        numbers = transform(_words(seed, chunk, dim, stream))  # (4, rows, groups)
+        result[start : start + _CHUNK] = np.moveaxis(numbers, 0, -1).reshape(len(chunk), -1)[:, :dim]
+    return result
+
+
+def _box_muller(words: NDArray[np.float64]) -> NDArray[np.float64]:
+    radius = np.sqrt(-2.0 * np.log((words[[0, 2]] + 0.5) * 2.0**-32))
+    angle = (2.0 * np.pi * 2.0**-32) * words[[1, 3]]
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return pairs.reshape(words.shape)
 
 
 def normal(seed: int, rows: range, dim: int) -> NDArray[np.float64]:
@@ -54,13 +76,7 @@ def normal(seed: int, rows: range, dim: int) -> NDArray[np.float64]:
     Raises:
         BadInputError: The seed is negative or needs more than 64 bits.
     """
-    w0, w1, w2, w3 = _words(seed, rows, dim, _NORMAL_STREAM)
-    pairs = []
-    for radius_word, angle_word in ((w0, w1), (w2, w3)):
-        radius = np.sqrt(-2.0 * np.log((radius_word + 0.5) * 2.0**-32))
-        angle = (2.0 * np.pi * 2.0**-32) * angle_word
-        pairs += [radius * np.cos(angle), radius * np.sin(angle)]
-    return np.stack(pairs, axis=-1).reshape(len(rows), 4 * pairs[0].shape[1])[:, :dim]
+    return _in_chunks(_box_muller, seed, rows, dim, _NORMAL_STREAM)
 
 
 def uniform(seed: int, rows: range, dim: int, *, draw: int = 0) -> NDArray[np.float64]:
@@ -69,5 +85,4 @@ def uniform(seed: int, rows: range, dim: int, *, draw: int = 0) -> NDArray[np.fl
     Raises:
         BadInputError: The seed is negative or needs more than 64 bits.
     """
-    words = _words(seed, rows, dim, _UNIFORM_STREAM + draw)
-    return np.moveaxis(words, 0, -1).reshape(len(rows), 4 * words.shape[2])[:, :dim] * 2.0**-32
+    return _in_chunks(lambda words: words * 2.0**-32, seed, rows, dim, _UNIFORM_STREAM + draw)

@@ -23,11 +23,16 @@ def refuse_unshowable(manifest: Manifest) -> None:
     Raises:
         BadInputError: They are neither images nor points in the plane.
     """
-    if manifest.image_shape is None and manifest.dim != 2:
+    if not showable(manifest.image_shape, manifest.dim):
         raise BadInputError(
             f"Expected images or 2-D points to draw; {manifest.name} has {manifest.dim} dimensions and no image shape. "
             "Write numbers instead: -o samples.npy"
         )
+
+
+def showable(image_shape: tuple[int, ...] | None, dim: int) -> bool:
+    """Rows are points in the plane, or images of 1, 3 or 4 channels."""
+    return dim == 2 if image_shape is None else image_shape[2:] in ((), (1,), (3,), (4,))
 
 
 def draw(x: Floats, manifest: Manifest, path: Path) -> None:

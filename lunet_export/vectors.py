@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise, reference
-from lunet_export.errors import ArtifactError
+from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.rounding import RoundingModel
 from lunet_export.weights import LUNetWeights
 
@@ -84,12 +84,20 @@ class Vectors:
 def build(weights: LUNetWeights, *, dtype: str, seed: int, examples: Array | None = None) -> Vectors:
     """Vectors of the reference for a runtime of `dtype`.
 
+    Raises:
+        BadInputError: The network's outputs overflow.
+
     Args:
         weights: The model.
         dtype: Inputs are rounded to it, so that every runtime can be fed exactly these numbers.
         seed: Of the normal numbers.
         examples: Rows of data (N, D) for the density; rows of the model itself stand in when there are none.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
+        return _build(weights, dtype, seed, examples)
+
+
+def _build(weights: LUNetWeights, dtype: str, seed: int, examples: Array | None) -> Vectors:
     model = RoundingModel(weights, dtype)
     plain = noise.normal(seed, range(_PLAIN_ROWS), weights.dim)
     rows = range(_PLAIN_ROWS, _PLAIN_ROWS + len(_TAIL_SCALES))
@@ -105,7 +113,19 @@ def build(weights: LUNetWeights, *, dtype: str, seed: int, examples: Array | Non
     decoded = reference.decode(weights, z)
     x = model.clamp(decoded)
     clamped = (decoded != x).any(axis=1)
-    return Vectors(density, SamplingVectors(z, x, reference.log_prob(weights, x), clamped, model.sampling(z)))
+    sampling = SamplingVectors(z, x, reference.log_prob(weights, x), clamped, model.sampling(z))
+    _refuse_infinite(density, sampling, dtype)
+    return Vectors(density, sampling)
+
+
+def _refuse_infinite(density: DensityVectors, sampling: SamplingVectors, dtype: str) -> None:
+    for part in (density, sampling):
+        arrays = [part.x, part.z, part.log_prob, *part.tolerance.values()]
+        if not all(np.isfinite(array).all() and np.abs(array).max() <= np.finfo(dtype).max for array in arrays):
+            raise BadInputError(
+                f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
+                "Most likely it is hardly trained, or a diagonal entry of U is tiny; else export with --dtype float64."
+            )
 
 
 def _interior(weights: LUNetWeights, x: Array) -> Array:

@@ -75,6 +75,8 @@ class LUNetWeights:
             )
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise CheckpointError("Expected finite latent statistics; got NaN or infinity. Recompute them.")
+        if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9 * np.abs(covariance).max()):
+            raise CheckpointError("Expected a symmetric latent covariance; got one that is not. Recompute it.")
         try:
             root = np.linalg.cholesky((covariance + covariance.T) / 2)
         except np.linalg.LinAlgError:

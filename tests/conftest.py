@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lunet_export.artifact import sealed
 from lunet_export.export import Exported, ExportSettings, Provenance, export
 from tests.networks import network
 
@@ -40,13 +41,13 @@ def folder(exported, tmp_path) -> Path:
 
 @pytest.fixture
 def rewrite():
-    """Change manifest.json of a folder."""
+    """Change manifest.json of a folder as one who also mends its hash."""
 
     def change(folder: Path, edit) -> None:
         path = folder / "manifest.json"
         document = json.loads(path.read_text())
         edit(document)
-        path.write_text(json.dumps(document))
+        path.write_text(json.dumps(sealed(document)))
 
     return change
 

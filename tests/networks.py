@@ -46,5 +46,8 @@ NETWORKS = {
     "alpha 0.01": lambda: network(6, 4, alpha=0.01),
     "alpha 0.5": lambda: network(6, 4, alpha=0.5),
     "alpha 0.95": lambda: network(6, 4, alpha=0.95),
+    "one block, alpha 0.5": lambda: network(3, 1, alpha=0.5),
+    "42 blocks, alpha 0.9": lambda: network(2, 42, alpha=0.9, off_diagonal=0.1),
+    "13 blocks, alpha 0.9999": lambda: network(3, 13, alpha=0.9999, off_diagonal=0.1),
     "17 blocks": lambda: network(4, 17, alpha=0.3),
 }

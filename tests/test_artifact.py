@@ -90,11 +90,55 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d["model"].update(preprocessing={"levels": 1, "margin": 0.1}), "at least 2 grey levels"),
         (lambda d: d.pop("sha256"), "'sha256'"),
         (lambda d: d.update(dtype="bfloat16"), "model.name, model.dim or dtype"),
+        (lambda d: d["model"].update(image_shape=[4, 5]), "model.image_shape"),
+        (lambda d: d["model"].update(image_shape=[4, "x"]), "invalid literal"),
+        (lambda d: d.update(checks=["a"]), "checks"),
+        (lambda d: d.pop("checks"), "checks"),
+        (lambda d: d["graphs"]["sampling"].update(solver=None), "graphs.sampling.solver"),
+        (lambda d: d.update(graphs=[]), "list indices"),
     ],
 )
 def test_a_malformed_manifest_gets_a_sentence(folder, rewrite, edit, sentence):
     rewrite(folder, edit)
     with pytest.raises(ArtifactError, match=sentence):
+        Artifact.open(folder)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d["model"].update(preprocessing=None),
+        lambda d: d["model"]["preprocessing"].update(levels=256),
+        lambda d: d["model"].update(dim=32, image_shape=None),
+        lambda d: d.update(dtype="float64"),
+    ],
+    ids=["no preprocessing", "levels", "dim", "dtype"],
+)
+def test_a_manifest_of_other_graphs_is_refused(folder, rewrite, edit):
+    """Even with its hash mended: rows would be checked against one domain and computed in another."""
+    rewrite(folder, edit)
+    with pytest.raises(ArtifactError, match="it is another graph"):
+        ExportedFlow(folder, provider="cpu")
+
+
+def test_swapped_graphs_are_refused(folder, rewrite):
+    density, sampling = ((folder / f"{name}.onnx").read_bytes() for name in ("density", "sampling"))
+    (folder / "density.onnx").write_bytes(sampling)
+    (folder / "sampling.onnx").write_bytes(density)
+
+    def swap(document):
+        digests = document["sha256"]
+        digests["density.onnx"], digests["sampling.onnx"] = digests["sampling.onnx"], digests["density.onnx"]
+
+    rewrite(folder, swap)
+    with pytest.raises(ArtifactError, match="it is another graph"):
+        ExportedFlow(folder, provider="cpu")
+
+
+def test_an_edited_manifest_is_an_altered_folder(folder):
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"levels": 17', '"levels": 18'))
+    with pytest.raises(ArtifactError, match="it was altered afterwards"):
         Artifact.open(folder)
 
 

@@ -101,6 +101,11 @@ def test_latent_statistics_are_folded(tmp_path):
     assert read.weights.digest() == weights.fold_latent(mean, covariance).digest()
 
 
+def test_parameters_that_require_gradients_are_read(tmp_path):
+    state = {name: torch.nn.Parameter(value) for name, value in authors_state(network(4, 2)).items()}
+    assert checkpoint.read(saved(state, tmp_path / "best.pth")).weights.digest() == network(4, 2).digest()
+
+
 def test_authors_preprocessing_is_what_the_caller_says(tmp_path):
     path = saved(authors_state(network(16, 2)), tmp_path / "best.pth")
     assert checkpoint.read(path).weights.preprocessing is None
@@ -190,6 +195,11 @@ BAD = {
         damaged_authors(lambda s: s.update({"final_lu_block.1.bias": torch.zeros(5, dtype=torch.float64)})),
         "Every block must have the width of the first",
     ),
+    "a single number": (
+        damaged_authors(lambda s: s.update({"final_lu_block.1.bias": torch.zeros((), dtype=torch.float64)})),
+        "got a single number",
+    ),
+    "ours, integers": (damaged_ours(lambda c: c.update(packed=c["packed"].long())), "packed tensors of floats"),
     "ours, newer": (damaged_ours(lambda c: c.update(format_version=2)), "Expected format version 1"),
     "ours, without settings": (damaged_ours(lambda c: c.pop("settings")), "'settings' is missing or wrong"),
     "ours, wrong shape": (damaged_ours(lambda c: c.update(sign=torch.ones(2, 5))), "Expected tensors of shapes"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,10 +83,42 @@ def test_an_existing_folder_needs_force_and_only_ours_is_replaced(tmp_path):
     assert (target / "density.onnx").read_bytes() != before
     precious = tmp_path / "precious"
     precious.mkdir()
-    (precious / "thesis.tex").write_text("x")
-    with pytest.raises(BadInputError, match="is not an exported folder"):
-        export(weights, precious, Provenance("m"), force=True)
-    assert (precious / "thesis.tex").exists()
+    for name in ("manifest.json", "script.js"):  # a web extension has a manifest.json too
+        (precious / name).write_text("{}")
+        with pytest.raises(BadInputError, match="exists and holds"):
+            export(weights, precious, Provenance("m"), force=True)
+    (target / "grid.png").write_text("mine")
+    with pytest.raises(BadInputError, match=r"holds grid\.png"):
+        export(weights, target, Provenance("m"), force=True)
+    assert (target / "grid.png").read_text() == "mine"
+
+
+def test_ctrl_c_between_the_renames_brings_the_old_folder_back(tmp_path, monkeypatch):
+    target = tmp_path / "m"
+    export(network(3, 2), target, Provenance("m"))
+    before = (target / "density.onnx").read_bytes()
+    rename = Path.rename
+
+    def interrupted(self, other):
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(network(4, 2), target, Provenance("m"), force=True)
+    assert (target / "density.onnx").read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize(("dtype", "tiny"), [("float32", 1e-30), ("float64", 1e-80)])
+def test_a_network_that_overflows_gets_a_sentence(tmp_path, dtype, tiny):
+    weights = network(4, 4)
+    for block in weights.blocks:
+        block.upper[2, 2] = tiny
+    with pytest.raises(BadInputError, match=r"they overflow\. Most likely it is hardly trained"):
+        export(weights, tmp_path / "m", Provenance("m"), ExportSettings(dtype=dtype))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_forced_export_leaves_the_old_folder(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def test_a_small_fault_exceeds_the_prediction(make, fault):
         return  # nothing to get wrong
     last = weights.blocks[-1]
     wrong = {
-        "alpha": lambda: replace(weights, alpha=weights.alpha * (1 + 3e-4)),
+        "alpha": lambda: replace(weights, alpha=weights.alpha * (1 - 3e-4)),
         "bias": lambda: replace(weights, blocks=(*weights.blocks[:-1], replace(last, bias=last.bias * (1 + 3e-4)))),
         "levels": lambda: replace(
             weights, preprocessing=replace(weights.preprocessing, levels=weights.preprocessing.levels + 1)

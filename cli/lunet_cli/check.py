@@ -84,5 +84,7 @@ def _with_model(flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, s
     checks += parity.run(flow, fresh, eager=eager(weights), group="fresh")
     if weights.preprocessing:
         solver = document["graphs"]["sampling"]["solver"]
-        checks += check_chain(weights, ExportSettings(solver["name"], solver["tile"], dtype), eager=eager)
+        checks += check_chain(
+            weights, ExportSettings(solver["name"], solver["tile"], dtype), eager=eager, provider=flow.provider
+        )
     return checks

@@ -19,7 +19,7 @@ def print_checks(checks: Sequence[Check]) -> None:
                 f"{gap.absolute:.1e}",
                 f"{gap.relative:.1e}",
                 place,
-                f"{abs(gap.got - gap.expected):.1e}",
+                f"{gap.worst:.1e}",
                 f"{gap.tolerance:.1e}",
                 "-" if check.eager is None else f"{check.eager:.1e}",
             )

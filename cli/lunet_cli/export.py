@@ -9,7 +9,7 @@ from lunet_cli import output
 from lunet_cli.check_table import print_checks
 from lunet_cli.models import eager_of, read_model
 from lunet_cli.options import Force, Json, LatentStats, Preprocess, PreprocessName
-from lunet_export import parity
+from lunet_export import parity, pictures
 
 
 def export(
@@ -62,7 +62,7 @@ def export(
     print_checks(exported.checks)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{target / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
-    showable = checkpoint.image_shape or checkpoint.weights.dim == 2
+    showable = pictures.showable(checkpoint.image_shape, checkpoint.weights.dim)
     output.hint(f"lunet-export sample {target} -n 64 -o {'grid.png' if showable else 'samples.npy'}")
 
 

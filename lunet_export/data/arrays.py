@@ -1,6 +1,8 @@
 """A user's own rows: .npy, .npz or .csv."""
 
+import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,17 @@ def read(path: Path) -> Rows:
     """
     if not path.is_file():
         raise DataError(f"Expected a file of rows; {path} does not exist. Give a .npy, .npz or .csv file.")
+    if path.suffix not in _READERS:
+        raise DataError(f"Expected a .npy, .npz or .csv file; got {path}. Convert it with NumPy.")
     try:
-        rows = _READERS[path.suffix](path)
-    except KeyError:
-        raise DataError(f"Expected a .npy, .npz or .csv file; got {path}. Convert it with NumPy.") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # an empty .csv
+            rows = _READERS[path.suffix](path)
+    except (ValueError, EOFError, TypeError, KeyError, UserWarning, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"Expected a readable {path.suffix} file of numbers; {path} is not: {reason}.") from None
+    if not isinstance(rows, np.ndarray) or rows.ndim == 0:
+        raise DataError(f"Expected an array of rows in {path}; got {type(rows).__name__}. Save it with numpy.save.")
     if rows.dtype.kind not in "uif":
         raise DataError(f"Expected integers or floats in {path}; got {rows.dtype}. Save numbers only.")
     if rows.size == 0:
@@ -51,7 +57,9 @@ def _read_csv(path: Path) -> Rows:
         header = 0
     except ValueError:
         header = 1
-    return np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
+    rows = np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
+    text = path.read_text(encoding="utf-8").split("\n", header)[header]
+    return rows if any(mark in text for mark in ".eEnN") else rows.astype(np.int64)
 
 
 _READERS = {
@@ -65,16 +73,18 @@ def load(path: Path, *, levels: int | None) -> Dataset:
     """80 % training, 10 % validation, 10 % test rows of a user's array.
 
     Integers are images: (N, height, width), (N, height, width, channels) or flat, with grey levels 0 .. levels - 1
-    (256 when not given). Floats are vectors (N, D) and get no pre-processing.
+    (256 when not given). Floats are vectors (N, D) and get no pre-processing; so are all .csv files without `levels`.
 
     Raises:
         DataError: What `read` raises; wrong number of axes; NaN; grey levels out of range; too few rows.
     """
     array = read(path)
-    discrete = array.dtype.kind in "ui" or levels is not None
+    discrete = levels is not None or (array.dtype.kind in "ui" and path.suffix != ".csv")
     if array.ndim < 2 or (not discrete and array.ndim != 2) or array.ndim > 4:
         raise DataError(f"Expected rows (N, D) or images (N, height, width); {path} has shape {array.shape}.")
     rows = array.reshape(len(array), -1)
+    if array.ndim == 4 and array.shape[3] not in (1, 3, 4):
+        raise DataError(f"Expected images with 1, 3 or 4 channels last; {path} has shape {array.shape}. Transpose it.")
     n = max(1, len(rows) // 10)
     name, shape = path.stem, tuple(map(int, array.shape[1:])) if array.ndim > 2 else None
     if not np.isfinite(rows).all():
@@ -82,7 +92,9 @@ def load(path: Path, *, levels: int | None) -> Dataset:
         raise DataError(f"Expected finite numbers in {path}; row {bad[0]}, column {bad[1]} is {rows[tuple(bad)]}.")
     if not discrete:
         return Dataset(name, *split(rows.astype(np.float64), valid=n, test=n), public=False)
-    levels = levels or 256
+    levels = 256 if levels is None else levels
+    if levels < 2:
+        raise DataError(f"Expected at least 2 grey levels; got --levels {levels}.")
     low, high = rows.min(), rows.max()
     if low < 0 or high >= levels or (rows != np.floor(rows)).any():
         raise DataError(

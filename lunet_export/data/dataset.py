@@ -1,5 +1,6 @@
 """`Dataset`: three splits of rows and what is needed to read them."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,13 @@ class Dataset:
     def dim(self) -> int:
         """Number of dimensions D."""
         return int(self.train.shape[1])
+
+    def digest(self) -> str:
+        """SHA-256 of what training sees, so that a resumed run is one of the same data."""
+        state = hashlib.sha256(f"{self.preprocessing} {self.image_shape} {self.train.dtype}".encode())
+        for rows in (self.train, self.valid, self.test):
+            state.update(np.ascontiguousarray(rows).tobytes())
+        return state.hexdigest()
 
     def continuous(self, rows: Rows, noise: Floats) -> Floats:
         """The rows as the density takes them, in the dtype of `noise`: grey levels plus noise, vectors unchanged."""

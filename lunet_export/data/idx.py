@@ -34,6 +34,8 @@ def load(name: str, data_dir: Path) -> Dataset:
     test = read_images(_find(name, data_dir, "t10k-images-idx3-ubyte"))
     train, valid, _ = split(official.reshape(len(official), -1), valid=_VALIDATION_IMAGES, test=0)
     shape = official.shape[1:]
+    if test.shape[1:] != shape:
+        raise DataError(f"Expected test images of {shape}; got {test.shape[1:]}. The files are of different sets.")
     return Dataset(name, train, valid, test.reshape(len(test), -1), NAMED["images"], image_shape=shape)
 
 
@@ -43,6 +45,8 @@ def read_images(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is truncated or not an IDX file of images.
     """
+    if not path.is_file():
+        raise DataError(f"Expected an IDX file of images; {path} does not exist.")
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:

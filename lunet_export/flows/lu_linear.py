@@ -63,8 +63,8 @@ class LULinear(Bijection):
     @torch.no_grad()
     def to_block(self) -> LUBlock:
         """The factors as float64 arrays. The exponential of the diagonal is taken in float64."""
-        packed = self.packed.double().cpu().numpy()
+        packed = self.packed.cpu().double().numpy()
         with np.errstate(over="ignore"):  # an infinite entry is refused by LUNetWeights, with its place
-            diagonal = self.sign.double().cpu().numpy() * np.exp(np.diag(packed))
+            diagonal = self.sign.cpu().double().numpy() * np.exp(np.diag(packed))
         lower = np.tril(packed, -1) + np.eye(len(packed))
-        return LUBlock(lower, np.triu(packed, 1) + np.diag(diagonal), self.bias.double().cpu().numpy().copy())
+        return LUBlock(lower, np.triu(packed, 1) + np.diag(diagonal), self.bias.cpu().double().numpy().copy())

@@ -13,7 +13,7 @@ from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
 from lunet_export.errors import BadInputError
 
-#: Runs in every ONNX Runtime from 1.14 on; every kernel that is needed exists at 18 on CPU and CUDA.
+#: Runs in every ONNX Runtime from 1.16.3 on, as tested; every kernel that is needed exists at 18 on CPU and CUDA.
 OPSET = 18
 IR_VERSION = 8
 #: Protobuf cannot hold more in one file.

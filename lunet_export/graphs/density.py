@@ -16,8 +16,8 @@ _SMALLEST_PRODUCT = 1e-30  # of slopes, before float32 loses digits near 1e-38
 def build(weights: LUNetWeights, *, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
     """The density graph: x [batch, dim] -> z [batch, dim] and log_prob [batch] in nats, data space.
 
-    L U is multiplied in float64, and the activations' factor 1 - alpha is folded into the product behind them, so
-    the linear maps cost one Gemm each.
+    L U is multiplied in float64, and the factor 1 - alpha of the activations' values is folded into the product behind
+    them, so the linear maps cost one Gemm each.
     """
     alpha, dim = weights.alpha, weights.dim
     g = GraphBuilder("density", dim=dim, dtype=dtype)
@@ -36,14 +36,13 @@ def build(weights: LUNetWeights, *, dtype: str, metadata: dict[str, str]) -> onn
                 h, slope = elementwise.scaled_leaky_softplus(g, h, alpha)
             slopes.append(slope)
             matrix = (1 - alpha) * matrix
-            constant += dim * log(1 - alpha)
         with g.scope(f"block{number + 1}"):
             h = g.gemm(h, matrix, block.bias)
         constant += sum(log(abs(entry)) for entry in np.diag(block.upper))
     with g.scope("log_prob"):
         energy = g.sum_columns(g.node("Mul", h, h))
         log_prob = g.node("Add", g.node("Mul", energy, -0.5), constant)
-        for logs in _log_slopes(g, slopes, alpha / (1 - alpha)):
+        for logs in _log_slopes(g, slopes, alpha):
             log_prob = g.node("Add", log_prob, g.sum_columns(logs))
         if preprocessing_total:
             log_prob = g.node("Sub", log_prob, preprocessing_total)
@@ -52,9 +51,12 @@ def build(weights: LUNetWeights, *, dtype: str, metadata: dict[str, str]) -> onn
     return g.finish(metadata)
 
 
-def _log_slopes(g: GraphBuilder, slopes: list[Value], smallest: float) -> list[Value]:
-    """log of the product of groups of slopes, [batch, dim] each; a group is as long as its product stays normal."""
-    group = max(1, int(log(_SMALLEST_PRODUCT) / log(smallest))) if smallest < 1 else len(slopes)
+def _log_slopes(g: GraphBuilder, slopes: list[Value], alpha: float) -> list[Value]:
+    """log of the product of groups of slopes, [batch, dim] each; a group is as long as its product stays normal.
+
+    Slopes lie in (alpha, 1], so k of them multiply to alpha^k at least.
+    """
+    group = max(1, int(log(_SMALLEST_PRODUCT) / log(alpha)))
     logs = []
     for begin in range(0, len(slopes), group):
         factor, *others = slopes[begin : begin + group]

@@ -34,7 +34,7 @@ class NewtonStart:
     s: float
     t: float
     steps: int
-    error: float  # largest error over max(1, |x|) after the steps, in exact arithmetic
+    error: float  # largest error over max(1, |x|) after the steps, in float64
 
     def __call__(self, y: Array) -> Array:
         return self.p * y + self.q - self.r * np.sqrt((y - self.s) ** 2 + self.t**2)
@@ -56,7 +56,7 @@ def fit(alpha: float, dtype: str) -> NewtonStart:
             return NewtonStart(p, q, r, s, t, steps, error)
     raise CheckFailedError(
         f"Expected Newton's iteration to reach {dtype} within {_MOST_STEPS} steps for alpha = {alpha}; the error is "
-        f"still {error:.1e}. Use an alpha of at least 0.001."
+        f"still {error:.1e}. Use a larger alpha, such as 0.001."
     )
 
 

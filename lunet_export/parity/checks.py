@@ -6,6 +6,7 @@ knows which.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any, Protocol
 
 import numpy as np
@@ -114,6 +115,6 @@ def as_json(check: Check) -> dict[str, Any]:
         "name": check.name,
         "passed": check.passed,
         **asdict(check.difference),
-        "eager": check.eager,
+        "eager": check.eager if check.eager is None or isfinite(check.eager) else None,
         "note": check.note,
     }

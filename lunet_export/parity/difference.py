@@ -16,6 +16,7 @@ class Difference:
     absolute: float  # largest |got - expected| of all
     relative: float  # the same over the largest |expected|
     ratio: float  # largest |got - expected| / tolerance: how near the worst place comes to failing
+    worst: float  # |got - expected| at the worst place
     row: int  # the worst place, and what is there
     column: int
     expected: float
@@ -37,9 +38,9 @@ def compare(output: str, *, expected: Floats, got: Floats, tolerance: Floats) ->
     expected = np.asarray(expected, dtype=np.float64)
     if got.shape != expected.shape:
         nan = float("nan")
-        return Difference(output, np.inf, np.inf, np.inf, -1, -1, nan, nan, 0.0, len(expected))
+        return Difference(output, np.inf, np.inf, np.inf, np.inf, -1, -1, nan, nan, 0.0, len(expected))
     if not len(expected):
-        return Difference(output, 0.0, 0.0, 0.0, -1, -1, 0.0, 0.0, 0.0, 0)
+        return Difference(output, 0.0, 0.0, 0.0, 0.0, -1, -1, 0.0, 0.0, 0.0, 0)
     wanted, have = expected.reshape(len(expected), -1), np.asarray(got, dtype=np.float64).reshape(len(expected), -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.where(wanted == have, 0.0, np.abs(have - wanted))
@@ -53,6 +54,7 @@ def compare(output: str, *, expected: Floats, got: Floats, tolerance: Floats) ->
         relative=float(gap.max()) / largest,
         tolerance=float(tolerance[row]),
         ratio=float(ratio[row, column]),
+        worst=float(gap[row, column]),
         row=row,
         column=column,
         expected=float(wanted[row, column]),

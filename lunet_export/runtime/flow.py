@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import Artifact
-from lunet_export.errors import BadInputError
+from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.preprocessing import largest_below
-from lunet_export.runtime.providers import Provider, open_session
+from lunet_export.runtime.providers import Provider, open_sessions
 
 Floats = NDArray[np.floating]
 
@@ -42,9 +42,10 @@ class ExportedFlow:
         self.manifest = self.artifact.manifest
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
         graphs = self.artifact.graphs
-        self._density, choice = open_session(graphs["density"], provider, threads=threads)
-        self._sampling, _ = open_session(graphs["sampling"], choice.name, threads=threads)
+        sessions, choice = open_sessions([graphs["density"], graphs["sampling"]], provider, threads=threads)
+        self._density, self._sampling = sessions
         self.provider, self.provider_reason = choice.name, choice.reason
+        self._refuse_other_graphs()
 
     def log_prob(self, x: ArrayLike) -> Floats:
         """log p(x) in nats, (N, D) -> (N,).
@@ -97,6 +98,25 @@ class ExportedFlow:
         """Rows as `sample` draws them and the model's log p of exactly these rows: (n, D), (n,)."""
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self.log_prob(x)
+
+    def _refuse_other_graphs(self) -> None:
+        """The graphs' own metadata and tensors must be what the manifest says."""
+        rows, p = ["batch", self.dim], self.manifest.preprocessing
+        tensors = {"x": rows, "z": rows, "log_prob": ["batch"]}
+        said = {
+            "lunet.dim": str(self.dim),
+            "lunet.dtype": str(self.dtype),
+            "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
+        }
+        wanted = {"density": (["x"], ["log_prob", "z"]), "sampling": (["z"], ["x"])}
+        for (direction, names), session in zip(wanted.items(), (self._density, self._sampling), strict=True):
+            metadata = session.get_modelmeta().custom_metadata_map
+            ends = (session.get_inputs(), session.get_outputs())
+            got = tuple([tensor.name for tensor in end] for end in ends)
+            fits = got == names and all(tensor.shape == tensors[tensor.name] for end in ends for tensor in end)
+            said["lunet.direction"] = direction
+            if not fits or any(metadata.get(key) != value for key, value in said.items()):
+                raise ArtifactError(f"Expected {direction}.onnx as the manifest describes it; it is another graph.")
 
     def _rows(self, array: ArrayLike, name: str) -> Floats:
         rows = np.asarray(array)

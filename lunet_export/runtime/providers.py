@@ -1,7 +1,7 @@
 """CUDA or CPU: picks one, or says what is missing. Never falls back in silence."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from types import ModuleType
@@ -28,13 +28,13 @@ class Choice:
     reason: str
 
 
-def open_session(
-    model: bytes, provider: Provider, *, threads: int | None
-) -> "tuple[onnxruntime.InferenceSession, Choice]":
-    """A session of ONNX Runtime on the provider that was asked for.
+def open_sessions(
+    models: Sequence[bytes], provider: Provider, *, threads: int | None
+) -> "tuple[list[onnxruntime.InferenceSession], Choice]":
+    """Sessions of ONNX Runtime, all on the provider that was asked for.
 
     Args:
-        model: A serialized ONNX graph.
+        models: Serialized ONNX graphs.
         provider: `cuda` runs every node there or raises; `auto` tries CUDA, then the CPU, and says which.
         threads: CPU threads, None for ONNX Runtime's own choice.
 
@@ -45,16 +45,20 @@ def open_session(
     """
     if provider not in NAMES:
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
+
+    def on(name: Literal["cpu", "cuda"]) -> "list[onnxruntime.InferenceSession]":
+        return [_open(model, name, threads) for model in models]
+
     if provider == "cpu":
-        return _open(model, "cpu", threads), Choice("cpu", "asked for")
+        return on("cpu"), Choice("cpu", "asked for")
     if provider == "auto" and _EXECUTION_PROVIDER["cuda"] not in _onnxruntime().get_available_providers():
-        return _open(model, "cpu", threads), Choice("cpu", "this ONNX Runtime has no CUDA")
+        return on("cpu"), Choice("cpu", "this ONNX Runtime has no CUDA")
     try:
-        return _open(model, "cuda", threads), Choice("cuda", "asked for" if provider == "cuda" else "it runs here")
+        return on("cuda"), Choice("cuda", "asked for" if provider == "cuda" else "it runs here")
     except ProviderError as error:
         if provider == "cuda":
             raise
-        return _open(model, "cpu", threads), Choice("cpu", f"CUDA does not run here: {error}")
+        return on("cpu"), Choice("cpu", f"CUDA does not run here: {error}")
 
 
 def _open(model: bytes, name: Literal["cpu", "cuda"], threads: int | None) -> "onnxruntime.InferenceSession":
@@ -77,7 +81,7 @@ def _open(model: bytes, name: Literal["cpu", "cuda"], threads: int | None) -> "o
         settings = _CUDA_OPTIONS
     providers = [(execution_provider, settings)]
     try:
-        with _quiet(ort):
+        with _quiet(ort) if name == "cuda" else nullcontext():
             if name == "cuda" and hasattr(ort, "preload_dlls"):
                 ort.preload_dlls(directory="")
             session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)

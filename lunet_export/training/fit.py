@@ -118,11 +118,7 @@ class Trainer:
         for step, x in enumerate(self._batches()):
             loss = -self.flow.log_prob(x).mean()
             value = loss.item()
-            if not np.isfinite(value):
-                raise CheckFailedError(
-                    f"Expected a finite loss; got {value} in epoch {len(self.history) + 1}, step {step + 1}. "
-                    "Give a smaller --learning-rate, or look for extreme values in the data."
-                )
+            self._refuse_infinite(value, f"epoch {len(self.history) + 1}, step {step + 1}")
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
@@ -132,10 +128,19 @@ class Trainer:
             on_step(step + 1, losses[-1])
         epoch = len(self.history) + 1
         valid = mean_bits_per_dim(self.flow, self.data, self.data.valid, seed=_VALIDATION_SEED)
+        self._refuse_infinite(valid, f"epoch {epoch}, validation")
         self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, rate))
         if self.best.epoch == epoch:
             self.best_flow = {name: value.clone() for name, value in self.flow.state_dict().items()}
         return self.history[-1]
+
+    @staticmethod
+    def _refuse_infinite(value: float, where: str) -> None:
+        if not np.isfinite(value):
+            raise CheckFailedError(
+                f"Expected a finite loss; got {value} in {where}. "
+                "Give a smaller --learning-rate, or look for extreme values in the data."
+            )
 
     def _batches(self) -> Iterator[Tensor]:
         order = self.rng.permutation(len(self.data.train))
@@ -173,7 +178,7 @@ def log_probs(flow: LUNet, x: NDArray[np.floating]) -> NDArray[np.float64]:
     flow.eval()
     parameter = next(flow.parameters())
     batches = np.array_split(x, max(1, -(-len(x) // _EVALUATION_BATCH)))
-    results = [flow.log_prob(torch.from_numpy(batch).to(parameter)).double().cpu().numpy() for batch in batches]
+    results = [flow.log_prob(torch.from_numpy(batch).to(parameter)).cpu().double().numpy() for batch in batches]
     return np.concatenate(results)
 
 

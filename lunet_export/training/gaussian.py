@@ -27,12 +27,14 @@ class Gaussian:
     def fit(cls, x: Array, preprocessing: Logit | None) -> Self:
         """Maximum likelihood on rows x (N, D) in data space.
 
-        A diagonal of 1e-6 times the mean variance keeps constant columns invertible.
+        1e-6 of each column's variance is added to it, so that columns which repeat others stay invertible; constant
+        columns count with the mean variance.
         """
         h = reference.logit(x, preprocessing)[0] if preprocessing else x
         mean = h.mean(axis=0)
         covariance = (h - mean).T @ (h - mean) / len(h)
-        covariance += 1e-6 * max(np.trace(covariance) / len(mean), 1e-12) * np.eye(len(mean))
+        variance = np.diag(covariance)
+        covariance += 1e-6 * np.diag(np.where(variance > 0, variance, max(variance.mean(), 1e-12)))
         # covariance^-1 = G G^T with G lower, so G^T is upper and whitens.
         root = np.linalg.cholesky(np.linalg.inv(covariance))
         return cls(mean, root.T.copy(), preprocessing)

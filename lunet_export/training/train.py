@@ -87,9 +87,12 @@ def train(
     each written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step.
 
     Raises:
-        CheckpointError: `resume`, and the resume file is missing, unreadable or of other settings.
+        BadInputError: `output` does not end in .pt.
+        CheckpointError: `resume`, and the resume file is missing, unreadable, or of other settings or data.
         CheckFailedError: The loss stopped being a finite number.
     """
+    if output.suffix != ".pt":
+        raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
     paths = Paths(output)
     gaussian = Gaussian.fit(_continuous(data, data.train, _GAUSSIAN_SEED), data.preprocessing)
     test = _continuous(data, data.test, _TEST_SEED)
@@ -97,7 +100,7 @@ def train(
 
     flow = LUNet.from_weights(gaussian_start(gaussian, blocks=blocks, alpha=alpha, seed=settings.seed))
     trainer = Trainer(flow, data, settings, device=device)
-    model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha}
+    model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha, "data": data.digest()}
     if resume:
         _restore(trainer, paths.resume, model)
     on_start(line, trainer)
@@ -158,6 +161,8 @@ def _write_history(path: Path, trainer: Trainer, line: float) -> None:
 
 
 def _restore(trainer: Trainer, path: Path, model: dict[str, Any]) -> None:
+    if not path.exists():
+        raise CheckpointError(f"Expected {path} to resume from; it does not exist. Train without --resume.")
     state = checkpoint.load(path)
     expected = {**model, **asdict(trainer.settings)}
     try:

@@ -224,6 +224,7 @@ def things(ready, model, tmp_path, rewrite):
     (tmp_path / "truncated.pt").write_bytes(model.read_bytes()[:500])
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "plain").mkdir()
+    (tmp_path / "small.npy").mkdir()
     np.save(tmp_path / "narrow.npy", np.ones((3, 15)))
     np.save(tmp_path / "nan.npy", np.full((2, 16), np.nan))
     np.save(tmp_path / "outside.npy", np.full((2, 16), 20.0))
@@ -250,7 +251,7 @@ FAILURES = {
     "NaN on a diagonal": (["{nan.pth}", "-o", "{out}/f"], 2, "got nan at [1, 1]"),
     "authors' inverse": (["{inverse.pth}", "-o", "{out}/f"], 2, "Export best.pth"),
     "existing folder": (["{small.pt}", "-o", "{small}"], 2, "--force"),
-    "someone's folder": (["{small.pt}", "-o", "{out}", "--force"], 2, "is not an exported folder"),
+    "someone's folder": (["{small.pt}", "-o", "{out}", "--force"], 2, "exists and holds keep.txt"),
     "tile too large": (["{small.pt}", "-o", "{out}/f", "--tile", "9"], 2, "Expected a tile from 1 to 8"),
     "tile no number": (["{small.pt}", "-o", "{out}/f", "--tile", "x"], 2, "Expected --tile N or auto"),
     "unknown solver": (["{small.pt}", "-o", "{out}/f", "--solver", "magic"], 2, "Expected a solver of"),
@@ -276,6 +277,11 @@ FAILURES = {
     "train on a few": (["train", "{one.npy}", "-o", "{out}/m.pt"], 2, "at least 10 rows"),
     "train with nonsense": (["train", "digits", "--epochs", "0", "-o", "{out}/m.pt"], 2, "positive epochs"),
     "train with alpha 2": (["train", "digits", "--alpha", "2", "-o", "{out}/m.pt"], 2, "alpha in (0, 1)"),
+    "train into a picture": (["train", "digits", "-o", "{out}/m.png"], 2, "ends in .pt"),
+    "train with 0 levels": (["train", "{one.npy}", "--levels", "0", "-o", "{out}/m.pt"], 2, "at least 2 grey levels"),
+    "resume from nothing": (["train", "digits", "--resume", "-o", "{out}/m.pt"], 2, "Train without --resume"),
+    "score no images": (["score", "{small}", "{out}/none-ubyte.gz"], 2, "does not exist"),
+    "sample into a folder": (["sample", "{small}", "-o", "{small}.npy"], 2, "is a folder or a device"),
     "train on nothing": (["train", "digits", "--device", "abacus", "-o", "{out}/m.pt"], 2, "Expected a device"),
     "cuda missing": (["check", "{small}", "--provider", "cuda"], 3, "CUDAExecutionProvider"),
     "cuda missing, sample": (["sample", "{small}", "--provider", "cuda", "-o", "{out}/x.npy"], 3, "lunet-export[gpu]"),

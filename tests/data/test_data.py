@@ -108,6 +108,27 @@ def test_users_integers_are_images(tmp_path):
         data.load(str(tmp_path / "mine.npy"), levels=8)
 
 
+def as_other(path: Path, suffix: str, save) -> None:
+    """A file of one kind under the name of another."""
+    save(path.with_suffix(suffix), np.zeros((20, 2)))
+    path.with_suffix(suffix).rename(path)
+
+
+def test_integers_in_a_csv_are_grey_levels_only_when_asked(tmp_path):
+    (tmp_path / "a.csv").write_text("\n".join("1,2,3" for _ in range(20)))
+    assert data.load(str(tmp_path / "a.csv")).preprocessing is None
+    assert data.load(str(tmp_path / "a.csv"), levels=4).preprocessing.levels == 4
+    assert data.arrays.read(tmp_path / "a.csv").dtype.kind == "i"  # so that `score` adds noise for an image model
+
+
+def test_idx_files_of_different_sets_are_refused(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(idx, "_VALIDATION_IMAGES", 5)
+    write_idx(tmp_path / "train-images-idx3-ubyte", images)
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", images[:, :3])
+    with pytest.raises(DataError, match="of different sets"):
+        data.load("mnist", data_dir=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "make", "sentence"),
     [
@@ -126,6 +147,11 @@ def test_users_integers_are_images(tmp_path):
             "one array in .*, or one called x; got a, b",
         ),
         ("a.csv", lambda path: path.write_text("1,2\n3\n"), "is not"),
+        ("a.csv", lambda path: path.write_text(""), "is not"),
+        ("a.npy", lambda path: as_other(path, ".npz", np.savez), "Expected an array of rows"),
+        ("a.npz", lambda path: as_other(path, ".npy", np.save), "is not"),
+        ("a.npy", lambda path: np.save(path, np.float64(3)), "Expected an array of rows"),
+        ("a.npy", lambda path: np.save(path, np.zeros((20, 3, 4, 5), np.uint8)), "channels last"),
         ("a.csv", lambda path: path.write_text("a,b\nc,d\n"), "is not"),
         ("a.txt", lambda path: path.write_text("1"), "Expected a data set"),
     ],

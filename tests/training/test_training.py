@@ -71,6 +71,14 @@ def test_gaussian_is_the_closed_form():
     assert not np.tril(gaussian.whiten, -1).any()  # upper triangular: it is U of the first block
 
 
+def test_gaussian_takes_columns_of_any_scale():
+    x = correlated(5000, 3)
+    scales = np.array([1e5, 1.0, 1e-3])
+    shift = np.log(scales).sum()
+    plain, scaled = Gaussian.fit(x, None), Gaussian.fit(x * scales, None)
+    np.testing.assert_allclose(scaled.log_prob(x * scales) + shift, plain.log_prob(x), atol=1e-6)
+
+
 def test_one_block_starts_at_the_gaussian():
     """One LU block is a full-covariance Gaussian; up to its faint noise, its start is the closed form."""
     x = correlated(2000, 4)
@@ -132,8 +140,11 @@ def test_resume_refuses_other_settings_and_other_files(tmp_path):
     run(path)
     with pytest.raises(CheckpointError, match=r"differs: batch_size 50 \(now 40\)"):
         run(path, settings=FitSettings(epochs=6, batch_size=40, learning_rate=2e-3), resume=True)
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match="Train without --resume"):
         run(tmp_path / "none.pt", resume=True)
+    other = Dataset("vectors", VECTORS.train + 1.0, VECTORS.valid, VECTORS.test)
+    with pytest.raises(CheckpointError, match="differs: data"):
+        run(path, other, resume=True)
     torch.save({"x": 1}, Paths(path).resume)
     with pytest.raises(CheckpointError, match="Expected a resume file"):
         run(path, resume=True)
