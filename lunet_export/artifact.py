@@ -45,13 +45,13 @@ class Manifest:
         """
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArtifactError(f"Expected a manifest of format {FORMAT!r}; this is another file. Export again.")
-        if document.get("sha256_manifest") != sealed(document)["sha256_manifest"]:
-            raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
         version = document.get("format_version")
         if version != FORMAT_VERSION:
             raise ArtifactError(
                 f"Expected format version {FORMAT_VERSION}; got {version!r}. Install the lunet-export that wrote it."
             )
+        if document.get("sha256_manifest") != sealed(document)["sha256_manifest"]:
+            raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
         try:
             model, digests = document["model"], document["sha256"]
             name, dim, dtype = model["name"], model["dim"], document["dtype"]

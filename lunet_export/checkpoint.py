@@ -154,6 +154,8 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             raise CheckpointError(f"Expected packed tensors of floats in {path}; got {packed.dtype}. Train it again.")
         if shapes != expected or not isinstance(alpha, float):
             raise CheckpointError(f"Expected tensors of shapes {expected} in {path}; got {shapes}. Train it again.")
+        for tensor in (packed, sign, bias):
+            _refuse_hollow(tensor, path)
         preprocessing = Logit(p["levels"], p["margin"]) if p else None
         training, examples = content["training"], content["examples"]
         examples = None if examples is None else examples.double().numpy().reshape(-1, dim)
@@ -197,6 +199,7 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
             raise CheckpointError(f"Expected a dense tensor of floats at {key} of {path}; got {type(value).__name__}.")
         if value.ndim == 0:
             raise CheckpointError(f"Expected a matrix or vector at {key} of {path}; got a single number.")
+        _refuse_hollow(value, path)
         return value.detach().double().numpy()
 
     def weights() -> LUNetWeights:
@@ -207,6 +210,15 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
         return LUNetWeights(tuple(layers), _AUTHORS_ALPHA, preprocessing)
 
     return _with_path(path, weights)
+
+
+def _refuse_hollow(tensor: Tensor, path: Path) -> None:
+    """A tensor may claim more numbers than the file holds: meta tensors, and views that repeat a few for ever."""
+    held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+    if tensor.numel() == 0 or held < tensor.numel() * tensor.element_size():
+        raise CheckpointError(
+            f"Expected tensors whose numbers are in {path}; one claims {tuple(tensor.shape)} and holds {held} bytes."
+        )
 
 
 def _with_path(path: Path, make: Callable[[], LUNetWeights]) -> LUNetWeights:

@@ -72,11 +72,11 @@ class Vectors:
             sampling = SamplingVectors(**_arrays(document["sampling"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
-        for part, flat in ((density, "log_prob"), (sampling, "log_prob")):
-            n = len(part.x)
-            shapes = [part.x.shape == part.z.shape == (n, dim), getattr(part, flat).shape == (n,)]
-            shapes += [part.tolerance[name].shape == (n,) for name in ("x", "z", "log_prob") if name in part.tolerance]
-            if not all(shapes) or len(part.tolerance) != 3:
+        for part in (density, sampling):
+            n, tolerance = part.x.shape[0] if part.x.ndim else -1, part.tolerance
+            fits = part.x.shape == part.z.shape == (n, dim) and part.log_prob.shape == (n,)
+            fits = fits and isinstance(tolerance, dict) and tolerance.keys() == {"x", "z", "log_prob"}
+            if not fits or any(t.shape != (n,) or not (t >= 0).all() or np.isinf(t).any() for t in tolerance.values()):
                 raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
         return cls(density, sampling)
 

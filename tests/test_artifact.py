@@ -135,6 +135,13 @@ def test_swapped_graphs_are_refused(folder, rewrite):
         ExportedFlow(folder, provider="cpu")
 
 
+def test_a_newer_format_is_called_newer_and_not_altered(folder):
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(ArtifactError, match="Expected format version 1; got 2"):
+        Artifact.open(folder)
+
+
 def test_an_edited_manifest_is_an_altered_folder(folder):
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"levels": 17', '"levels": 18'))

@@ -199,6 +199,18 @@ BAD = {
         damaged_authors(lambda s: s.update({"final_lu_block.1.bias": torch.zeros((), dtype=torch.float64)})),
         "got a single number",
     ),
+    "a meta tensor": (
+        damaged_authors(lambda s: s.update({"final_lu_block.1.bias": torch.zeros(4, device="meta")})),
+        "holds 0 bytes",
+    ),
+    "a view of one number": (
+        damaged_authors(lambda s: s.update({"final_lu_block.0.weight": torch.zeros(1).expand(10**6, 10**6)})),
+        r"claims \(1000000, 1000000\) and holds",
+    ),
+    "no dimensions": (
+        damaged_authors(lambda s: s.update({"final_lu_block.1.bias": torch.zeros(0)})),
+        r"claims \(0,\)",
+    ),
     "ours, integers": (damaged_ours(lambda c: c.update(packed=c["packed"].long())), "packed tensors of floats"),
     "ours, newer": (damaged_ours(lambda c: c.update(format_version=2)), "Expected format version 1"),
     "ours, without settings": (damaged_ours(lambda c: c.pop("settings")), "'settings' is missing or wrong"),

@@ -63,7 +63,7 @@ def export(
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{target / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
     showable = pictures.showable(checkpoint.image_shape, checkpoint.weights.dim)
-    output.hint(f"lunet-export sample {target} -n 64 -o {'grid.png' if showable else 'samples.npy'}")
+    output.hint("lunet-export", "sample", str(target), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
 
 
 def parse_tile(text: str) -> int | None:

@@ -44,6 +44,8 @@ class Group(TyperGroup):
             )
         except KeyboardInterrupt:
             self._fail("Stopped by Ctrl-C; no file is half-written.", INTERRUPTED)
+        except (MemoryError, OverflowError):
+            self._fail("Expected a size that fits this machine's memory; got a larger one. Ask for less.", 2)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise

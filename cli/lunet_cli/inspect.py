@@ -69,10 +69,12 @@ def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in document.items():
         if isinstance(value, dict) and key != "operators":
             rows += _flat(value, f"{prefix}{key}.")
-        elif key == "operators":
+        elif isinstance(value, dict):
             rows.append((f"{prefix}{key}", ", ".join(f"{name} {count}" for name, count in value.items())))
-        elif key in ("inputs", "outputs"):
-            rows.append((f"{prefix}{key}", "; ".join(f"{t['name']} {t['shape']} {t['dtype']}" for t in value)))
+        elif key in ("inputs", "outputs") and isinstance(value, list):
+            tensors = [tensor if isinstance(tensor, dict) else {} for tensor in value]
+            texts = [f"{t.get('name')} {t.get('shape')} {t.get('dtype')}" for t in tensors]
+            rows.append((f"{prefix}{key}", "; ".join(texts)))
         else:
             rows.append((f"{prefix}{key}", value))
     return rows

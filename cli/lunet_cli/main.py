@@ -1,5 +1,10 @@
 """The application; registers the commands."""
 
+import os
+import signal
+import sys
+import warnings
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -47,4 +52,12 @@ for command in (train, export, check, sample, score, inspect, bench):
 
 def main() -> None:
     """The entry point `lunet-export`."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command as it ends any other tool
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
+    warnings.simplefilter("ignore")  # what matters is said in one sentence
     app(prog_name="lunet-export")

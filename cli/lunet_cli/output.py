@@ -1,6 +1,7 @@
 """Where text goes: results to stdout, progress and complaints to stderr."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-_WIDE = 200  # columns of a table that is written to a file or a pipe
+_WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
 
 
 def _stdout() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    return Console(highlight=False, width=_WIDE)
 
 
 def _stderr() -> Console:
@@ -27,9 +28,9 @@ def say(text: str) -> None:
     _stdout().print(text, markup=False, soft_wrap=True)
 
 
-def hint(command: str) -> None:
+def hint(*command: str) -> None:
     """The next command to try, on stderr so that results stay clean."""
-    _stderr().print(f"next: {command}", markup=False)
+    _stderr().print(f"next: {shlex.join(command)}", markup=False)
 
 
 def complain(sentence: str) -> None:

@@ -22,7 +22,8 @@ def sample(
     seed: Seed = 0,
     temperature: Annotated[float, typer.Option(help="Scale of the noise; below 1 is tamer.")] = 1.0,
     latent: Annotated[
-        Path | None, typer.Option(help="Decode the z of this file instead of noise.", show_default=False)
+        Path | None,
+        typer.Option(help="Decode the z of this file; -n, --seed and --temperature do not apply.", show_default=False),
     ] = None,
     provider: Provider = ProviderName.AUTO,
     threads: Threads = None,

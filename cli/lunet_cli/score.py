@@ -9,6 +9,7 @@ import typer
 from lunet_cli import output
 from lunet_cli.options import Folder, Json, Provider, ProviderName, Seed, Threads
 from lunet_export.data import arrays, idx
+from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 from lunet_export.likelihood import bits_per_dim
 
@@ -34,6 +35,8 @@ def score(
     from lunet_export.runtime import ExportedFlow
     from lunet_export.runtime.scoring import score as score_rows
 
+    if target is not None and target.suffix != ".csv":
+        raise BadInputError(f"Expected -o FILE.csv; got {target}.")
     flow = ExportedFlow(folder, provider=provider.value, threads=threads)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:

@@ -60,8 +60,10 @@ def train(
     from lunet_export import training
     from lunet_export.training.train import device_named, usual_blocks
 
-    if model.exists() and not (resume or force):
-        raise BadInputError(f"Expected a new model file; {model} exists already. Give --resume, --force or another -o.")
+    paths = training.Paths(model)
+    for path in (model, paths.resume, paths.history, paths.curve):
+        if path.exists() and not (resume or force):
+            raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
     rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
     settings = training.FitSettings.for_data(
         len(rows.train),
@@ -113,4 +115,4 @@ def train(
         figures.append(("LU-Net as the released code would print it", f"{result.paper_convention:.4f}"))
     output.table(["", "bits/dim"], figures)
     output.say(f"{result.test_nats:.4f} nats a row; best epoch {result.best_epoch} of {result.epochs}; wrote {model}")
-    output.hint(f"lunet-export {model}")
+    output.hint("lunet-export", str(model))

@@ -3,6 +3,7 @@
 import warnings
 import zipfile
 import zlib
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -50,16 +51,20 @@ def _read_npz(path: Path) -> Rows:
 
 
 def _read_csv(path: Path) -> Rows:
-    with path.open(encoding="utf-8") as file:
-        first = file.readline()
-    try:
-        [float(field) for field in first.split(",")]
-        header = 0
-    except ValueError:
-        header = 1
-    rows = np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
-    text = path.read_text(encoding="utf-8").split("\n", header)[header]
+    text = path.read_text(encoding="utf-8-sig")
+    first, _, rest = text.partition("\n")
+    if not any(_is_number(field) for field in first.split(",")):
+        text = rest  # a header: none of its fields is a number
+    rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2)
     return rows if any(mark in text for mark in ".eEnN") else rows.astype(np.int64)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
 
 
 _READERS = {

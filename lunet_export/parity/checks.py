@@ -105,8 +105,9 @@ def all_passed(checks: Sequence[Check]) -> bool:
 
 def with_recorded_eager(checks: Sequence[Check], recorded: Sequence[Mapping[str, Any]]) -> list[Check]:
     """The checks with eager PyTorch's differences that the export wrote into its manifest."""
-    known = {entry.get("name"): entry.get("eager") for entry in recorded}
-    return [replace(check, eager=known.get(check.name)) for check in checks]
+    known = {str(entry.get("name")): entry.get("eager") for entry in recorded}
+    found = [(check, known.get(check.name)) for check in checks]
+    return [replace(check, eager=eager if isinstance(eager, float) else None) for check, eager in found]
 
 
 def as_json(check: Check) -> dict[str, Any]:

@@ -169,7 +169,10 @@ def _restore(trainer: Trainer, path: Path, model: dict[str, Any]) -> None:
         got = {**state["model"], **state["settings"]}
         differ = [f"{key} {got.get(key)} (now {value})" for key, value in expected.items() if got.get(key) != value]
         if differ:
-            raise CheckpointError(f"Expected the settings that {path} was trained with; differs: {', '.join(differ)}.")
+            raise CheckpointError(
+                f"Expected the settings and data that {path} was trained with; differs: {', '.join(differ)}. "
+                "Repeat them, or train anew with --force."
+            )
         trainer.restore(state)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"Expected a resume file in {path}; {error} is missing or wrong. Train anew.") from None
@@ -182,8 +185,7 @@ def device_named(name: str) -> torch.device:
         BadInputError: Torch does not know it, or it is not there.
     """
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()
         return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInputError(f"Expected a device that this PyTorch can use; got {name} ({reason}). Try cpu.") from None
+    except (RuntimeError, AssertionError):
+        raise BadInputError(f"Expected a device that this PyTorch can use here; got {name}. Try cpu.") from None

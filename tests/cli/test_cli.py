@@ -86,6 +86,28 @@ def test_train_refuses_to_overwrite_a_model(model):
     assert (code, "--resume, --force or another -o" in err, model.read_bytes() == before) == (2, True, True)
 
 
+def test_train_refuses_to_overwrite_its_companions(tmp_path):
+    (tmp_path / "m.png").write_text("mine")
+    code, _, err = run("train", "two-moons", "-o", tmp_path / "m.pt")
+    assert (code, "m.png exists already" in err) == (2, True)
+    assert (tmp_path / "m.png").read_text() == "mine"
+
+
+def test_a_closed_pipe_is_no_failed_check(ready, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((3000, 16)))
+    command = f"{sys.executable} -c 'from lunet_cli.main import main; main()' score {ready} {tmp_path / 'x.npy'}"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode in (0, 141), done.stderr) == (True, "")
+
+
+def test_closed_streams_are_no_traceback(ready):
+    command = f"{sys.executable} -c 'from lunet_cli.main import main; main()' inspect {ready} >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
 def test_export_goes_to_exported_by_default(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("export", model.name)[0] == 0
@@ -265,6 +287,8 @@ FAILURES = {
     "wrong width": (["score", "{small}", "{narrow.npy}"], 2, "Expected x of shape (N, 16); got (3, 15)"),
     "NaN in x": (["score", "{small}", "{nan.npy}"], 2, "row 0, column 0 is nan"),
     "outside the domain": (["score", "{small}", "{outside.npy}"], 2, "Expected x in [0, 17)"),
+    "scores into a model": (["score", "{small}", "{one.npy}", "-o", "{small.pt}"], 2, "Expected -o FILE.csv"),
+    "too many samples": (["sample", "{small}", "-n", "99999999999999", "-o", "{out}/x.npy"], 2, "Ask for less"),
     "missing data": (["score", "{small}", "{out}/none.npy"], 2, "does not exist"),
     "wrong latent": (["sample", "{small}", "--latent", "{narrow.npy}", "-o", "{out}/x.npy"], 2, "Expected z of shape"),
     "unknown picture": (["sample", "{small}", "-o", "{out}/x.gif"], 2, "Expected -o FILE.png or FILE.npy"),

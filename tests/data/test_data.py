@@ -121,6 +121,17 @@ def test_integers_in_a_csv_are_grey_levels_only_when_asked(tmp_path):
     assert data.arrays.read(tmp_path / "a.csv").dtype.kind == "i"  # so that `score` adds noise for an image model
 
 
+def test_a_csv_keeps_every_row(tmp_path):
+    """With a byte order mark as spreadsheets write it, and with a header; a damaged first row is no header."""
+    body = "\n".join("1.5,2" for _ in range(20))
+    for text in ("\ufeff" + body, "a,b\n" + body, "\ufeffa,b\n" + body):
+        (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+        assert data.arrays.read(tmp_path / "a.csv").shape == (20, 2)
+    (tmp_path / "a.csv").write_text("1.0.0,2\n" + body)
+    with pytest.raises(DataError, match="is not"):
+        data.arrays.read(tmp_path / "a.csv")
+
+
 def test_idx_files_of_different_sets_are_refused(tmp_path, images, monkeypatch):
     monkeypatch.setattr(idx, "_VALIDATION_IMAGES", 5)
     write_idx(tmp_path / "train-images-idx3-ubyte", images)

@@ -213,7 +213,7 @@ def test_nonsense_settings_are_refused(given):
 
 
 def test_an_unknown_device_is_refused():
-    with pytest.raises(BadInputError, match="Expected a device that this PyTorch can use; got quantum"):
+    with pytest.raises(BadInputError, match="Expected a device that this PyTorch can use here; got quantum"):
         device_named("quantum")
 
 
