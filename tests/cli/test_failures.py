@@ -1,0 +1,190 @@
+"""The exit code and the one sentence of everything that can go wrong, and that nothing is left behind."""
+
+import subprocess
+import sys
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+from tests.cli.conftest import run
+from tests.networks import network
+from tests.test_checkpoint import authors_state
+
+# What goes wrong: (arguments, exit code, words of the sentence). Names in braces are made by the fixture below.
+
+
+@pytest.fixture
+def things(ready, model, tmp_path, rewrite):
+    state = authors_state(network(4, 2))
+    state["final_lu_block.0.weight"][1, 1] = 0
+    torch.save(state, tmp_path / "zero.pth")
+    state["final_lu_block.0.weight"][1, 1] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    torch.save(OrderedDict([("lu_layers.0.weight", torch.eye(2))]), tmp_path / "inverse.pth")
+    torch.save({"x": subprocess.Popen}, tmp_path / "code.pt")
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "truncated.pt").write_bytes(model.read_bytes()[:500])
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "small.npy").mkdir()
+    np.save(tmp_path / "narrow.npy", np.ones((3, 15)))
+    np.save(tmp_path / "nan.npy", np.full((2, 16), np.nan))
+    np.save(tmp_path / "outside.npy", np.full((2, 16), 20.0))
+    np.save(tmp_path / "one.npy", np.ones((1, 16)))
+    altered = tmp_path / "altered"
+    altered.mkdir()
+    for file in ready.iterdir():
+        (altered / file.name).write_bytes(file.read_bytes())
+    (altered / "density.onnx").write_bytes((altered / "density.onnx").read_bytes() + b"\0")
+    return {path.name: path for path in tmp_path.iterdir()}
+
+
+FAILURES = {
+    "missing model": (["{out}/none.pt"], 2, "does not exist"),
+    "no such command": (
+        ["chekc", "x"],
+        2,
+        "Expected a command (train, export, check, sample, score, inspect, bench) or a model file; got chekc",
+    ),
+    "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
+    "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
+    "pickled code": (["{code.pt}", "-o", "{out}/f"], 2, "asks to run code"),
+    "zero on a diagonal": (["{zero.pth}", "-o", "{out}/f"], 2, "got 0 at position 1"),
+    "NaN on a diagonal": (["{nan.pth}", "-o", "{out}/f"], 2, "got nan at [1, 1]"),
+    "authors' inverse": (["{inverse.pth}", "-o", "{out}/f"], 2, "Export best.pth"),
+    "existing folder": (["{small.pt}", "-o", "{small}"], 2, "--force"),
+    "someone's folder": (["{small.pt}", "-o", "{out}", "--force"], 2, "exists and holds keep.txt"),
+    "tile too large": (["{small.pt}", "-o", "{out}/f", "--tile", "9"], 2, "Expected a tile from 1 to 8"),
+    "tile no number": (["{small.pt}", "-o", "{out}/f", "--tile", "x"], 2, "Expected --tile N or auto"),
+    "unknown solver": (["{small.pt}", "-o", "{out}/f", "--solver", "magic"], 2, "Expected a solver of"),
+    "unknown dtype": (["{small.pt}", "-o", "{out}/f", "--dtype", "int8"], 2, "Expected a dtype of"),
+    "preprocess for ours": (["{small.pt}", "-o", "{out}/f", "--preprocess", "paper"], 2, "records its own"),
+    "missing folder": (["check", "{out}/none"], 2, "Expected an exported folder"),
+    "altered folder": (["check", "{altered}"], 2, "was altered or damaged"),
+    "altered folder, sample": (["sample", "{altered}", "-o", "{out}/x.npy"], 2, "was altered or damaged"),
+    "empty folder": (["check", "{plain}"], 2, "Expected manifest.json"),
+    "another model": (["check", "{small}", "--model", "{zero.pth}"], 2, "got 0 at position 1"),
+    "wrong width": (["score", "{small}", "{narrow.npy}"], 2, "Expected x of shape (N, 16); got (3, 15)"),
+    "NaN in x": (["score", "{small}", "{nan.npy}"], 2, "row 0, column 0 is nan"),
+    "outside the domain": (["score", "{small}", "{outside.npy}"], 2, "Expected x in [0, 17)"),
+    "scores into a model": (["score", "{small}", "{one.npy}", "-o", "{small.pt}"], 2, "Expected -o FILE.csv"),
+    "too many samples": (["sample", "{small}", "-n", "99999999999999", "-o", "{out}/x.npy"], 2, "Ask for less"),
+    "missing data": (["score", "{small}", "{out}/none.npy"], 2, "does not exist"),
+    "wrong latent": (["sample", "{small}", "--latent", "{narrow.npy}", "-o", "{out}/x.npy"], 2, "Expected z of shape"),
+    "unknown picture": (["sample", "{small}", "-o", "{out}/x.gif"], 2, "Expected -o FILE.png or FILE.npy"),
+    "negative temperature": (["sample", "{small}", "--temperature", "-1", "-o", "{out}/x.npy"], 2, "temperature"),
+    "inspect nothing": (["inspect", "{out}/none"], 2, "does not exist"),
+    "inspect no graph": (["inspect", "{text.onnx}"], 2, "Expected an ONNX graph"),
+    "bench nonsense": (["bench", "{small}", "--batch", "1,x"], 2, "Expected --batch"),
+    "train nothing": (["train", "cifar", "-o", "{out}/m.pt"], 2, "Expected a data set"),
+    "train without files": (["train", "mnist", "--data-dir", "{out}", "-o", "{out}/m.pt"], 2, "published at"),
+    "train on a few": (["train", "{one.npy}", "-o", "{out}/m.pt"], 2, "at least 10 rows"),
+    "train with nonsense": (["train", "digits", "--epochs", "0", "-o", "{out}/m.pt"], 2, "positive epochs"),
+    "train with alpha 2": (["train", "digits", "--alpha", "2", "-o", "{out}/m.pt"], 2, "alpha in (0, 1)"),
+    "train into a picture": (["train", "digits", "-o", "{out}/m.png"], 2, "ends in .pt"),
+    "train with 0 levels": (["train", "{one.npy}", "--levels", "0", "-o", "{out}/m.pt"], 2, "at least 2 grey levels"),
+    "resume from nothing": (["train", "digits", "--resume", "-o", "{out}/m.pt"], 2, "Train without --resume"),
+    "score no images": (["score", "{small}", "{out}/none-ubyte.gz"], 2, "does not exist"),
+    "sample into a folder": (["sample", "{small}", "-o", "{small}.npy"], 2, "is a folder or a device"),
+    "train on nothing": (["train", "digits", "--device", "abacus", "-o", "{out}/m.pt"], 2, "Expected a device"),
+    "cuda missing": (["check", "{small}", "--provider", "cuda"], 3, "CUDAExecutionProvider"),
+    "cuda missing, sample": (["sample", "{small}", "--provider", "cuda", "-o", "{out}/x.npy"], 3, "lunet-export[gpu]"),
+    "unwritable": (["sample", "{small}", "-o", "/proc/nothing/x.npy"], 4, "The operating system refused"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), FAILURES.values(), ids=FAILURES)
+def test_failures_get_one_sentence_and_leave_nothing(arguments, code, words, things, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "keep.txt").write_text("x")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fill(argument: str) -> str:
+        argument = argument.replace("{out}", str(out))
+        for name, path in things.items():
+            argument = argument.replace(f"{{{name}}}", str(path))
+        return argument
+
+    got, stdout, stderr = run(*map(fill, arguments))
+    flat = " ".join(stderr.replace("│", " ").split())
+    assert (got, words in flat, "Traceback" in stderr + stdout) == (code, True, False), stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_ctrl_c_is_130_with_a_sentence(model, monkeypatch):
+    from lunet_export.runtime import ExportedFlow
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ExportedFlow, "__init__", interrupt)
+    code, _, err = run("sample", "anything")
+    assert (code, "Stopped by Ctrl-C" in err) == (130, True)
+
+
+FULL_DISK = {
+    "train": ["train", "digits", "--epochs", "1", "-o", "{out}/m.pt"],
+    "export": ["{small.pt}", "-o", "{out}/f"],
+    "sample": ["sample", "{small}", "-n", "500", "-o", "{out}/x.npy"],
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
+@pytest.mark.parametrize("arguments", FULL_DISK.values(), ids=FULL_DISK)
+def test_a_full_disk_is_exit_code_4_and_leaves_nothing(arguments, model, ready, tmp_path):
+    """The operating system refuses every byte of a file past 2 kB, as a full disk would."""
+    import resource
+
+    out = tmp_path / "out"
+    out.mkdir()
+    names = {"{out}": out, "{small}": ready, "{small.pt}": model}
+    filled = []
+    for argument in arguments:
+        for name, path in names.items():
+            argument = argument.replace(name, str(path))
+        filled.append(argument)
+    done = subprocess.run(
+        [sys.executable, "-c", "from lunet_cli.main import main; main()", *filled],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )
+    assert (done.returncode, "The operating system refused" in done.stderr) == (4, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(out.iterdir()) == []
+
+
+def test_a_missing_extra_is_named(ready, model, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith(("lunet_export.checkpoint", "lunet_export.flows"))]:
+        monkeypatch.delitem(sys.modules, name)
+    code, _, err = run("check", ready, "--model", model)
+    assert (code, "pip install 'lunet-export[train]'" in err) == (2, True)
+
+
+def test_failed_export_prints_the_table(model, tmp_path, monkeypatch):
+    from lunet_export.graphs import density
+
+    monkeypatch.setattr(density, "product", lambda lower, upper: lower)
+    code, out, err = run(model, "-o", tmp_path / "bad")
+    assert (code, "FAILED" in out, "Nothing was written" in err) == (1, True, True)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_closed_pipe_is_no_failed_check(ready, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((3000, 16)))
+    command = f"{sys.executable} -c 'from lunet_cli.main import main; main()' score {ready} {tmp_path / 'x.npy'}"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode in (0, 141), done.stderr) == (True, "")
+
+
+def test_closed_streams_are_no_traceback(ready):
+    command = f"{sys.executable} -c 'from lunet_cli.main import main; main()' inspect {ready} >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
