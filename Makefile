@@ -30,7 +30,7 @@ fix: setup-dev
 
 # The committed models, retrained and re-exported.
 exported: setup
-	$(BIN)/lunet-export train two-moons -o exported/toy2d.pt --force
+	OMP_NUM_THREADS=1 $(BIN)/lunet-export train two-moons -o exported/toy2d.pt --force
 	$(BIN)/lunet-export exported/toy2d.pt --force
 	$(BIN)/lunet-export train digits -o exported/digits.pt --force
 	$(BIN)/lunet-export exported/digits.pt --force
