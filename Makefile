@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := demo
 
-.PHONY: demo test fix setup setup-dev oldest exported clean
+.PHONY: demo test fix setup setup-dev setup-peers oldest exported bench clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -35,8 +35,16 @@ exported: setup
 	$(BIN)/lunet-export train digits -o exported/digits.pt --force
 	$(BIN)/lunet-export exported/digits.pt --force
 
+# Every question of benchmarks/README.md that needs no trained model, answered anew: within 20 minutes on 2 cores.
+bench: setup-peers
+	$(BIN)/python -m benchmarks.peers --seconds 4
+	$(BIN)/python -m benchmarks.scaling --seconds 1
+	$(BIN)/python -m benchmarks.train_step --seconds 6
+	$(BIN)/python -m benchmarks.accuracy
+
 setup: $(VENV)/setup
 setup-dev: $(VENV)/setup-dev
+setup-peers: $(VENV)/setup-peers
 oldest: $(VENV)-oldest/setup
 
 $(VENV)/bin/python:
@@ -48,6 +56,10 @@ $(VENV)/setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/setup-dev: $(VENV)/setup
 	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,$(RUNTIME),dev]'
+	touch $@
+
+$(VENV)/setup-peers: $(VENV)/setup
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,$(RUNTIME),peers]'
 	touch $@
 
 # The oldest supported ONNX Runtime has wheels for Python 3.11 at most; newer Pythons skip its tests and say so.

@@ -1,7 +1,7 @@
 """`Artifact`: an exported folder, opened and verified. NumPy and the standard library only.
 
-The folder holds `density.onnx`, `sampling.onnx`, `manifest.json` and `vectors.json`; `exported/README.md` is its
-specification.
+The folder holds `density.onnx`, `sampling.onnx`, `manifest.json` and `vectors.json`, and the optional graphs that were
+asked for; `exported/README.md` is its specification.
 """
 
 import json
@@ -21,6 +21,7 @@ FORMAT = "lunet_export"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float64")
 GRAPHS = ("density", "sampling")
+OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling")
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
 
 
@@ -33,6 +34,7 @@ class Manifest:
     dtype: str
     preprocessing: Logit | None
     image_shape: tuple[int, ...] | None
+    graphs: tuple[str, ...]  # names of the graphs in the folder: GRAPHS, and some of OPTIONAL_GRAPHS
     sha256: Mapping[str, str]  # by file name
     document: Mapping[str, Any]
 
@@ -59,7 +61,10 @@ class Manifest:
             preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
             if not (isinstance(name, str) and isinstance(dim, int) and dim > 0 and dtype in DTYPES):
                 raise ValueError("model.name, model.dim or dtype")
-            if not all(isinstance(digests[file], str) for file in (*(f"{g}.onnx" for g in GRAPHS), VECTORS)):
+            graphs = tuple(document["graphs"].keys())
+            if not {*GRAPHS} <= {*graphs} <= {*GRAPHS, *OPTIONAL_GRAPHS}:
+                raise ValueError("graphs")
+            if not all(isinstance(digests[file], str) for file in (*(f"{g}.onnx" for g in graphs), VECTORS)):
                 raise ValueError("sha256")
             image_shape = tuple(int(length) for length in shape) if shape else None
             if image_shape and prod(image_shape) != dim:
@@ -69,9 +74,9 @@ class Manifest:
                 raise ValueError("graphs.sampling.solver")
             if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
                 raise ValueError("checks")
-        except (KeyError, TypeError, ValueError, BadInputError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, BadInputError) as error:
             raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
-        return cls(name, dim, dtype, preprocessing, image_shape, digests, document)
+        return cls(name, dim, dtype, preprocessing, image_shape, graphs, digests, document)
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,10 +91,10 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Two graphs, their manifest and their test vectors, read into memory and verified against the hashes."""
+    """The graphs, their manifest and their test vectors, read into memory and verified against the hashes."""
 
     manifest: Manifest
-    graphs: Mapping[str, bytes]  # by direction: density, sampling
+    graphs: Mapping[str, bytes]  # by name: density, sampling, and optional ones
     vectors_json: bytes
 
     @cached_property
@@ -112,7 +117,7 @@ class Artifact:
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
-        graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in GRAPHS}
+        graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
         return cls(manifest, graphs, _verified(folder, VECTORS, manifest))
 
 

@@ -28,16 +28,23 @@ _PROBES = 8
 
 
 def unit_roundoff(dtype: str) -> float:
-    """u: 2^-24 for float32, 2^-53 for float64."""
+    """u: 2^-11 for float16, 2^-24 for float32, 2^-53 for float64."""
     return float(np.finfo(dtype).eps) / 2
 
 
 class RoundingModel:
-    """Predicts the differences that a correct implementation in `dtype` may show."""
+    """Predicts the differences that a correct implementation in `dtype` may show.
 
-    def __init__(self, weights: LUNetWeights, dtype: str) -> None:
+    Args:
+        weights: The model.
+        dtype: `float32` or `float64`.
+        products: A shorter dtype of the linear maps and solves alone, `float16`.
+    """
+
+    def __init__(self, weights: LUNetWeights, dtype: str, products: str | None = None) -> None:
         self._weights, self._dtype = weights, np.dtype(dtype)
         self._unit = unit_roundoff(dtype)
+        self._product = unit_roundoff(products or dtype) / self._unit  # size of a product's errors, in units
         self._inverses = [(np.linalg.inv(block.lower), np.linalg.inv(block.upper)) for block in weights.blocks]
 
     def density(self, x: Array) -> dict[str, Array]:
@@ -62,6 +69,11 @@ class RoundingModel:
             "log_prob": self._tolerance(log_prob[:, None], [value[:, None] for _, value in back]),
             "z": self._tolerance(z, [value for value, _ in back]),
         }
+
+    def decode_tolerance(self, z: Array) -> Array:
+        """Tolerance of x alone, for rows z (N, D) -> (N,)."""
+        x = self.clamp(reference.decode(self._weights, z))
+        return self._tolerance(x, [self._decode(z, errors) for errors in self._draws()])
 
     def clamp(self, x: Array) -> Array:
         """x as the sampling graph gives it: images inside [0, largest number of the dtype below levels]."""
@@ -91,7 +103,7 @@ class RoundingModel:
                 log_det, size = log_det + logs, size + np.abs(logs)
                 h = reference.leaky_softplus(h, alpha)
                 h = h + errors(4 * np.maximum(1.0, np.abs(h)))
-            h = reference.affine(h, block) + errors(reference.affine(np.abs(h), _absolute(block)))
+            h = reference.affine(h, block) + errors(self._product * reference.affine(np.abs(h), _absolute(block)))
         constant = sum(np.log(np.abs(np.diag(block.upper))).sum() for block in self._weights.blocks)
         base = reference.standard_normal_log_prob(h)
         size = size + np.abs(base) + abs(constant)
@@ -116,9 +128,10 @@ class RoundingModel:
         block, (lower, upper) = self._weights.blocks[number], self._inverses[number]
         right = a - block.bias
         y = right @ lower.T
-        y = y + errors(np.abs(y) @ np.abs(block.lower).T + np.abs(a) + np.abs(block.bias)) @ lower.T
+        residual = np.abs(y) @ np.abs(block.lower).T + np.abs(a) + np.abs(block.bias)
+        y = y + errors(self._product * residual) @ lower.T
         h = y @ upper.T
-        return h + errors(np.abs(h) @ np.abs(block.upper).T) @ upper.T
+        return h + errors(self._product * (np.abs(h) @ np.abs(block.upper).T)) @ upper.T
 
 
 def _absolute(block: LUBlock) -> LUBlock:

@@ -81,7 +81,9 @@ class Vectors:
         return cls(density, sampling)
 
 
-def build(weights: LUNetWeights, *, dtype: str, seed: int, examples: Array | None = None) -> Vectors:
+def build(
+    weights: LUNetWeights, *, dtype: str, seed: int, products: str | None = None, examples: Array | None = None
+) -> Vectors:
     """Vectors of the reference for a runtime of `dtype`.
 
     Raises:
@@ -91,14 +93,14 @@ def build(weights: LUNetWeights, *, dtype: str, seed: int, examples: Array | Non
         weights: The model.
         dtype: Inputs are rounded to it, so that every runtime can be fed exactly these numbers.
         seed: Of the normal numbers.
+        products: The shorter dtype of the runtime's matrix products, if it has one.
         examples: Rows of data (N, D) for the density; rows of the model itself stand in when there are none.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
-        return _build(weights, dtype, seed, examples)
+        return _build(weights, RoundingModel(weights, dtype, products), dtype, seed, examples)
 
 
-def _build(weights: LUNetWeights, dtype: str, seed: int, examples: Array | None) -> Vectors:
-    model = RoundingModel(weights, dtype)
+def _build(weights: LUNetWeights, model: RoundingModel, dtype: str, seed: int, examples: Array | None) -> Vectors:
     plain = noise.normal(seed, range(_PLAIN_ROWS), weights.dim)
     rows = range(_PLAIN_ROWS, _PLAIN_ROWS + len(_TAIL_SCALES))
     tails = np.array(_TAIL_SCALES)[:, None] * noise.normal(seed, rows, weights.dim)

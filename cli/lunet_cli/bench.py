@@ -2,10 +2,15 @@
 
 import os
 import platform
-import time
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from lunet_cli import output
@@ -20,73 +25,217 @@ from lunet_cli.options import (
     ProviderName,
     Threads,
 )
+from lunet_export import files
+from lunet_export.errors import BadInputError, MissingPackageError
+
+if TYPE_CHECKING:
+    from lunet_export.bench import Row
+    from lunet_export.parity import Runner
+    from lunet_export.runtime import ExportedFlow
+    from lunet_export.weights import LUNetWeights
+
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 def bench(
     folder: Folder,
     model: Annotated[
-        Path | None, typer.Option(help="The source checkpoint: times eager PyTorch beside it.", show_default=False)
+        Path | None,
+        typer.Option(help="The source checkpoint: adds eager PyTorch and torch.compile.", show_default=False),
     ] = None,
     batch: Annotated[str, typer.Option(help="Rows a call, comma-separated.")] = "1,8,64,256",
     seconds: Annotated[float, typer.Option(min=0.05, help="For each runner, graph and batch.")] = 1.0,
+    warmup: Annotated[int, typer.Option(min=0, help="Calls of each that do not count.")] = 5,
+    solver: Annotated[
+        str, typer.Option(help="Times other solvers' sampling graphs too, comma-separated.", show_default=False)
+    ] = "",
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="torch.compile, which compiles for about a minute.")
+    ] = True,
     provider: Provider = ProviderName.AUTO,
     threads: Threads = None,
     latent_stats: LatentStats = None,
     preprocess: Preprocess = PreprocessName.NONE,
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw latency against batch: .png, .svg or .pdf.", show_default=False)
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as GitHub markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Time both graphs, answers checked first: p50, p95, p99, beside eager PyTorch.
+    """Time both graphs, answers checked first: percentiles, rows/s, beside PyTorch and the bare matrix products.
 
     Example: lunet-export bench exported/digits --model digits.pt
     """
-    import onnxruntime
+    batches, solvers = parse_batches(batch), [name.strip() for name in solver.split(",") if name.strip()]
+    if solvers and model is None:
+        raise typer.BadParameter("Expected --model beside --solver: other graphs are built from the checkpoint.")
+    if markdown and as_json:
+        raise typer.BadParameter("Expected one of --markdown and --json; got both.")
+    _refuse_unwritable(csv, plot)
 
-    from lunet_export.bench import latency
+    from lunet_export.bench import latency, open_timed, report
+    from lunet_export.bench.memory import peak_memory
+
+    flow, opening = open_timed(folder, provider=provider.value, threads=threads)
+    weights = None if model is None else _weights(flow, model, latent_stats, preprocess)
+    memory = peak_memory(folder, batch=max(batches), provider=provider.value, threads=threads)
+    steps = 1 + 2 * len(batches) + 2 * len(solvers) + (0 if weights is None else 3)
+    with _progress(steps) as stage:
+        others = {} if weights is None else _torch_runners(flow, weights, threads, stage, compiled=compiled)
+        samplers = {} if weights is None else _samplers(flow, weights, solvers, threads, stage)
+        rows = latency(
+            flow,
+            others,
+            batches=batches,
+            seconds=seconds,
+            warmup=warmup,
+            solvers=samplers,
+            floor=_floor(flow),
+            threads=threads,
+            on_stage=stage,
+            warn=output.complain,
+        )
+    facts = {
+        "folder": str(folder),
+        "provider": flow.provider,
+        "tf32": report.tf32(flow.provider),
+        "graphs": report.graph_facts(flow),
+        **_machine(threads, others),
+        "opening": asdict(opening),
+        "peak_memory": memory and {**asdict(memory), "ratio": memory.ratio},
+        "compile_seconds": _compile_seconds(others),
+    }
+    _write(rows, csv, plot, title=f"{flow.manifest.name}, {facts['processor']}, {facts['threads']} threads")
+    _print(rows, facts, markdown=markdown, as_json=as_json)
+
+
+def parse_batches(text: str) -> list[int]:
+    """Numbers of rows a call, each once."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"Expected --batch of positive numbers such as 1,64; got {text}.")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _refuse_unwritable(csv: Path | None, plot: Path | None) -> None:
+    """Find out before minutes of timing, not after: a folder that refuses files raises OSError here."""
+    if plot is not None and plot.suffix.lower() not in _PICTURES:
+        raise typer.BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {plot}.")
+    if plot is not None:
+        import matplotlib  # noqa: F401
+    for option, path in (("--csv", csv), ("--plot", plot)):
+        if path is None:
+            continue
+        if path.is_dir():
+            raise typer.BadParameter(f"Expected a file for {option}; {path} is a folder.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr that names the stage which begins."""
+    done = count()
+    with output.progress(steps, "opening") as bar:
+        yield lambda stage: bar.update(bar.task_ids[0], completed=next(done), description=stage)
+
+
+def _weights(
+    flow: "ExportedFlow", model: Path, latent_stats: Path | None, preprocess: PreprocessName
+) -> "LUNetWeights":
+    weights = read_model(model, latent_stats, preprocess).weights
+    if weights.digest() != flow.manifest.document["model"].get("sha256_weights"):
+        raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
+    return weights
+
+
+def _torch_runners(
+    flow: "ExportedFlow",
+    weights: "LUNetWeights",
+    threads: int | None,
+    stage: Callable[[str], None],
+    *,
+    compiled: bool,
+) -> "dict[str, Runner]":
+    """Eager PyTorch and `torch.compile`, the second only where it runs. Both on the CPU."""
+    import torch
+
+    from lunet_export.flows.compiled import CompiledFlow
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    where = "" if flow.provider == "cpu" else ", cpu"
+    runners: dict[str, Runner] = {f"eager PyTorch{where}": eager_of(str(flow.dtype))(weights)}
+    if compiled:
+        stage("torch.compile")
+        runner = CompiledFlow(weights, str(flow.dtype))
+        try:
+            runner.decode(np.zeros((1, flow.dim)))
+            runners[f"torch.compile{where}"] = runner
+        except MissingPackageError as error:
+            output.complain(f"Without torch.compile. {error}")
+    return runners
+
+
+def _samplers(
+    flow: "ExportedFlow",
+    weights: "LUNetWeights",
+    solvers: Sequence[str],
+    threads: int | None,
+    stage: Callable[[str], None],
+) -> "dict[str, Runner]":
+    """Other sampling graphs of the same model, on the provider of the export."""
+    from lunet_export.export import ExportSettings, Provenance, build_artifact
     from lunet_export.runtime import ExportedFlow
 
-    if not all(part.strip().isdigit() and int(part) > 0 for part in batch.split(",")):
-        raise typer.BadParameter(f"Expected --batch of positive numbers such as 1,64; got {batch}.")
-    batches = [int(part) for part in batch.split(",")]
-    begin = time.perf_counter()
-    flow = ExportedFlow(folder, provider=provider.value, threads=threads)
-    opened = time.perf_counter() - begin
-    machine: dict[str, Any] = {
+    dtype = flow.manifest.document.get("products", flow.manifest.dtype)
+    artifacts = {}
+    for name in solvers:  # all names are tried before the first is timed
+        stage(f"building {name}")
+        artifacts[name] = build_artifact(weights, Provenance(name), ExportSettings(name, dtype=dtype))
+    return {
+        f"solver {name}": ExportedFlow(artifact, provider=flow.provider, threads=threads)
+        for name, artifact in artifacts.items()
+    }
+
+
+def _floor(flow: "ExportedFlow") -> bytes | None:
+    """The matrix products alone as a graph; None where ONNX is not installed."""
+    try:
+        from lunet_export.graphs import builder, floor
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        return None
+    model = floor.build(flow.dim, flow.manifest.document["model"]["blocks"], str(flow.dtype))
+    return builder.serialize(model)
+
+
+def _compile_seconds(runners: "Mapping[str, Runner]") -> dict[str, float]:
+    found = {}
+    for runner in runners.values():
+        for (direction, batch), seconds in getattr(runner, "compile_seconds", {}).items():
+            found[f"{direction}, batch {batch}"] = seconds
+    return found
+
+
+def _machine(threads: int | None, others: "Mapping[str, Runner]") -> dict[str, Any]:
+    import onnxruntime
+
+    machine = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": threads or os.cpu_count(),
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
-        "open_seconds": opened,
     }
-    others = {}
-    if model is not None:
+    if others:
         import torch
 
-        if threads is not None:
-            torch.set_num_threads(threads)
-        weights = read_model(model, latent_stats, preprocess).weights
-        others["eager PyTorch"] = eager_of(flow.manifest.dtype)(weights)
         machine |= {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
-    rows = latency(flow, others, batches=batches, seconds=seconds)
-    if as_json:
-        output.dump({"folder": str(folder), "provider": flow.provider, **machine, "rows": [r.as_json() for r in rows]})
-        return
-    lines = [
-        (
-            f"{row.direction}, batch {row.batch}, {row.runner}",
-            f"{row.time.p50:.3f}",
-            f"{row.time.p95:.3f}",
-            f"{row.time.p99:.3f}",
-            f"{row.rows_per_second:,.0f}",
-            f"{row.faster:.1f} x" if row.faster else "",
-            "wide spread" if row.time.noisy else "",
-        )
-        for row in rows
-    ]
-    columns = ["milliseconds a call", "p50", "p95", "p99", "rows/s", "export is faster", ""]
-    output.table(columns, lines)
-    versions = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "open_seconds")
-    output.say(f"opened in {opened:.2f} s; {versions}; answers checked first, noise not included")
+    return machine
 
 
 def _processor() -> str:
@@ -97,3 +246,31 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _write(rows: "Sequence[Row]", csv: Path | None, plot: Path | None, *, title: str) -> None:
+    from lunet_export.bench import report
+
+    if csv is not None:
+        with files.whole_file(csv) as path:
+            report.write_csv(rows, path)
+    if plot is not None:
+        from lunet_cli import latency_plot
+
+        with files.whole_file(plot) as path:
+            latency_plot.draw(rows, path, title=title)
+
+
+def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], *, markdown: bool, as_json: bool) -> None:
+    from lunet_export.bench import report
+
+    if as_json:
+        output.dump({**facts, "rows": [row.as_json() for row in rows]})
+        return
+    below = [*report.notes(facts), "answers checked first, noise not included"]
+    if markdown:
+        output.say(report.markdown(rows, below))
+        return
+    output.table(report.COLUMNS, [report.cells(row) for row in rows])
+    for note in below:
+        output.say(note)

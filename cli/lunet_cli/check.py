@@ -1,7 +1,7 @@
 """`lunet-export check`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,8 @@ from lunet_export import parity
 from lunet_export.errors import BadInputError, CheckFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lunet_export.runtime import ExportedFlow
     from lunet_export.weights import LUNetWeights
 
@@ -48,7 +50,8 @@ def check(
     flow = ExportedFlow(folder, provider=provider.value, threads=threads)
     if model is None:
         recorded = flow.manifest.document.get("checks", [])
-        checks = parity.with_recorded_eager(parity.run(flow, flow.artifact.vectors), recorded)
+        checks = parity.run(flow, flow.artifact.vectors) + parity.run_optional(flow, flow.artifact.vectors)
+        checks = parity.with_recorded_eager(checks, recorded)
     else:
         weights = read_model(model, latent_stats, preprocess).weights
         checks = _with_model(flow, weights, model=model, seed=seed)
@@ -77,14 +80,20 @@ def _with_model(flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, s
     document = flow.manifest.document
     if weights.digest() != document["model"].get("sha256_weights"):
         raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
-    dtype = flow.manifest.dtype
-    eager = eager_of(dtype)
-    fresh = vectors.build(weights, dtype=dtype, seed=seed)
+    products = document.get("products", flow.manifest.dtype)
+    solver = document["graphs"]["sampling"]["solver"]
+    with_log_prob = "sampling_with_log_prob" in flow.artifact.graphs
+    settings = ExportSettings(solver["name"], _tile(solver), products, with_log_prob)
+    eager = eager_of(settings.tensors)
+    fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=seed)
     checks = parity.run(flow, flow.artifact.vectors, eager=eager(weights))
+    checks += parity.run_optional(flow, flow.artifact.vectors)
     checks += parity.run(flow, fresh, eager=eager(weights), group="fresh")
     if weights.preprocessing:
-        solver = document["graphs"]["sampling"]["solver"]
-        checks += check_chain(
-            weights, ExportSettings(solver["name"], solver["tile"], dtype), eager=eager, provider=flow.provider
-        )
+        checks += check_chain(weights, settings, eager=eager, provider=flow.provider)
     return checks
+
+
+def _tile(solver: "Mapping[str, Any]") -> int | None:
+    """The tile to ask for again; that of `rows` is not a choice."""
+    return None if solver["name"] == "rows" else solver["tile"]

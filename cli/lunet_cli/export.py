@@ -1,15 +1,28 @@
 """`lunet-export export`, also `lunet-export MODEL.pt`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
 from lunet_cli.models import eager_of, read_model
-from lunet_cli.options import Force, Json, LatentStats, Preprocess, PreprocessName
+from lunet_cli.options import (
+    Batch,
+    Dtype,
+    Force,
+    Json,
+    LatentStats,
+    Preprocess,
+    PreprocessName,
+    Target,
+    TargetName,
+)
 from lunet_export import parity, pictures
+
+if TYPE_CHECKING:
+    from lunet_export.export import Exported, Load
 
 
 def export(
@@ -17,9 +30,13 @@ def export(
     folder: Annotated[
         Path | None, typer.Option("--output", "-o", help="Default: exported/NAME.", show_default=False)
     ] = None,
-    solver: Annotated[str, typer.Option(help="unrolled, or fused for comparison.")] = "unrolled",
-    tile: Annotated[str, typer.Option(help="Rows of an unrolled solve's tile, or auto: two tiles a factor.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    solver: Annotated[str, typer.Option(help="unrolled, rows, meeting, inverse, fused, or auto.")] = "unrolled",
+    tile: Annotated[str, typer.Option(help="Rows of the solver's tile, or auto: its default.")] = "auto",
+    dtype: Dtype = "float32",
+    with_log_prob: Annotated[bool, typer.Option("--with-log-prob", help="Also z -> x, log_prob.")] = False,
+    rng: Annotated[bool, typer.Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False,
+    target: Target = TargetName.CPU,
+    batch: Batch = 1,
     latent_stats: LatentStats = None,
     preprocess: Preprocess = PreprocessName.NONE,
     force: Force = False,
@@ -29,24 +46,25 @@ def export(
 
     Example: lunet-export model.pt -o exported/mine
     """
-    from lunet_export.export import ExportCheckError, ExportSettings, Provenance
+    from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance
     from lunet_export.export import export as write
 
     checkpoint = read_model(model, latent_stats, preprocess)
-    target = folder or Path("exported") / model.stem
-    settings = ExportSettings(solver, parse_tile(tile), dtype)
-    name = target.resolve().name
+    destination = folder or Path("exported") / model.stem
+    settings = ExportSettings(solver, parse_tile(tile), dtype, with_log_prob, rng, Load(target.value, batch))
+    name = destination.resolve().name
     provenance = Provenance(name, checkpoint.kind, checkpoint.image_shape, checkpoint.training or {})
     try:
         with output.stages() as stage:
             exported = write(
                 checkpoint.weights,
-                target,
+                destination,
                 provenance,
                 settings,
                 examples=checkpoint.examples,
-                eager=eager_of(dtype),
+                eager=eager_of(settings.tensors),
                 force=force,
+                compare=True,
                 on_stage=stage,
             )
     except ExportCheckError as error:
@@ -57,13 +75,29 @@ def export(
         raise
     if as_json:
         document = exported.manifest.document
-        output.dump({"folder": str(target), "passed": True, "graphs": document["graphs"], "checks": document["checks"]})
+        found = [estimate.as_json() for estimate in exported.estimates]
+        parts = {"graphs": document["graphs"], "checks": document["checks"], "solvers": found}
+        output.dump({"folder": str(destination), "passed": True, **parts})
         return
     print_checks(exported.checks)
     for direction, graph in exported.manifest.document["graphs"].items():
-        output.say(f"{target / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
+        output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
+    output.say(_other_solvers(exported, settings.load))
     showable = pictures.showable(checkpoint.image_shape, checkpoint.weights.dim)
-    output.hint("lunet-export", "sample", str(target), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
+    output.hint("lunet-export", "sample", str(destination), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
+
+
+def _other_solvers(exported: "Exported", load: "Load") -> str:
+    """One line: what another solver would gain."""
+    from lunet_export.export import fastest
+
+    chosen, best = exported.estimate, fastest(exported.estimates)
+    where = f"predicted for {load.provider}, batch {load.batch}"
+    if best.solver == chosen.solver or best.milliseconds >= chosen.milliseconds:
+        return f"{chosen.solver}: no other solver is faster ({where})"
+    gain = f"{best.solver.name} would take {best.milliseconds / chosen.milliseconds:.2f} x the time"
+    error = f"error {best.share:.2g} of the tolerance for {chosen.share:.2g}"
+    return f"{chosen.solver}: {gain}, {best.nodes} nodes for {chosen.nodes}, {error} ({where})"
 
 
 def parse_tile(text: str) -> int | None:

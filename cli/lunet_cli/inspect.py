@@ -6,19 +6,26 @@ from typing import Annotated, Any
 import typer
 
 from lunet_cli import output
-from lunet_cli.options import Json, PreprocessName
+from lunet_cli.options import Batch, Dtype, Json, PreprocessName, Target, TargetName
 from lunet_export.artifact import Artifact
 from lunet_export.errors import BadInputError
 
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A folder, an .onnx file or a model file.", show_default=False)],
+    solvers: Annotated[bool, typer.Option("--solvers", help="Of a model file: what each solver would cost.")] = False,
+    dtype: Dtype = "float32",
+    target: Target = TargetName.CPU,
+    batch: Batch = 1,
     as_json: Json = False,
 ) -> None:
     """Show what is in a folder or file: nodes, operators, sizes, solver, settings.
 
     Example: lunet-export inspect exported/digits
     """
+    if solvers:
+        _solvers(path, dtype, target, batch, as_json=as_json)
+        return
     if path.is_dir():
         document = _folder(path)
     elif path.suffix == ".onnx":
@@ -31,6 +38,47 @@ def inspect(
         output.dump(document)
     else:
         output.pairs([(key, str(value)) for key, value in _flat(document)])
+
+
+def _solvers(path: Path, dtype: str, target: TargetName, batch: int, *, as_json: bool) -> None:
+    from lunet_cli.models import read_model
+    from lunet_export.export import ExportSettings, Load, estimates, fastest
+
+    if path.is_dir() or path.suffix == ".onnx":
+        raise BadInputError(f"Expected a model file for --solvers; got {path}. Give the checkpoint it came from.")
+    settings, load = ExportSettings(dtype=dtype), Load(target.value, batch)
+    weights = read_model(path, None, PreprocessName.NONE).weights
+    found = estimates(weights, dtype=settings.tensors, products=settings.products, load=load)
+    best = fastest(found)
+    if as_json:
+        output.dump(
+            {
+                "target": target.value,
+                "batch": batch,
+                "auto": str(best.solver),
+                "solvers": [estimate.as_json() for estimate in found],
+            }
+        )
+        return
+    rows = [
+        (
+            str(estimate.solver),
+            str(estimate.nodes),
+            f"{estimate.flops / 1e6:.3g}",
+            f"{estimate.bytes / 1e6:.2f}",
+            str(estimate.work_items),
+            f"{estimate.error:.1e}",
+            f"{estimate.share:.2g}",
+            f"{estimate.milliseconds:.3g}",
+            "auto" if estimate is best else "",
+        )
+        for estimate in found
+    ]
+    columns = ["sampling", "nodes", "Mflop/row", "MB", "GPU work items", f"{dtype} error", "of the tolerance"]
+    output.table([*columns, f"ms, {target.value}, batch {batch}", ""], rows)
+    output.say(
+        "errors: the products computed in that dtype on 8 rows; milliseconds: a cost model, see bench for measured ones"
+    )
 
 
 def _folder(path: Path) -> dict[str, Any]:

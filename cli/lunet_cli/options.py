@@ -35,3 +35,15 @@ Preprocess = Annotated[
     PreprocessName, typer.Option(help="For the authors' files, which do not record it: paper is 256 levels, 1e-5.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of ONNX Runtime.", show_default=False)]
+
+
+class TargetName(StrEnum):
+    """Where an export is meant to run."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Target = Annotated[TargetName, typer.Option(help="Where predictions and --solver auto assume it runs.")]
+Batch = Annotated[int, typer.Option(min=1, help="Rows a call that they assume.")]
+Dtype = Annotated[str, typer.Option(help="float32, float64, or float16: matrix products alone in it.")]

@@ -1,21 +1,32 @@
-"""Latency of the two graphs beside other runners of the same model, each checked before it is timed."""
+"""Latency of the graphs beside other runners of the same model, each checked before it is timed."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise, parity
+from lunet_export import noise
+from lunet_export.artifact import Artifact
+from lunet_export.bench.contender import (
+    DIRECTIONS,
+    OURS,
+    Contender,
+    contender,
+    device_runners,
+    first_calls,
+    floors,
+    refuse_wrong,
+)
 from lunet_export.bench.measure import Measurement, interleaved
-from lunet_export.errors import CheckFailedError
 from lunet_export.parity import Runner
 from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime.providers import Provider
 
 Floats = NDArray[np.floating]
-
-OURS = "ONNX Runtime"
 
 
 @dataclass(frozen=True)
@@ -27,45 +38,113 @@ class Row:
     batch: int
     time: Measurement  # of one call, milliseconds
     rows_per_second: float
-    faster: float | None  # how many times faster the exported graph is than this runner
+    faster: float | None  # how many times faster the exported graph is than this runner; None for itself and floors
+    times_floor: float | None  # this runner's median over the floor's; None for floors, and where there is none
 
     def as_json(self) -> dict[str, Any]:
         """The row with its measurement, for `--json`."""
         return {**asdict(self), "noisy": self.time.noisy}
 
 
-def latency(flow: ExportedFlow, others: Mapping[str, Runner], *, batches: Sequence[int], seconds: float) -> list[Row]:
+@dataclass(frozen=True)
+class Opening:
+    """What a process pays before its first answer, in seconds."""
+
+    read: float  # reading and verifying the folder
+    sessions: float  # both sessions of ONNX Runtime
+    first_run: float  # sampling one row
+
+
+def open_timed(folder: Path, *, provider: Provider, threads: int | None) -> tuple[ExportedFlow, Opening]:
+    """The flow of a folder, and how long it took to open it and to draw the first row. Raises as `ExportedFlow`."""
+    begin = time.perf_counter()
+    artifact = Artifact.open(folder)
+    read = time.perf_counter()
+    flow = ExportedFlow(artifact, provider=provider, threads=threads)
+    opened = time.perf_counter()
+    flow.decode(np.zeros((1, flow.dim), flow.dtype))
+    return flow, Opening(read - begin, opened - read, time.perf_counter() - opened)
+
+
+def latency(
+    flow: ExportedFlow,
+    others: Mapping[str, Runner],
+    *,
+    batches: Sequence[int],
+    seconds: float,
+    warmup: int = 5,
+    solvers: Mapping[str, Runner] | None = None,
+    floor: bytes | None = None,
+    threads: int | None = None,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> list[Row]:
     """Time density and sampling of every runner on the same rows, interleaved.
 
-    Copies between NumPy and the runner are included, drawing noise is not.
+    Drawing noise is not included. Copies between NumPy and the runner are, except in the lines of IO binding and CUDA
+    graphs, whose rows and results stay on the device.
 
     Args:
         flow: The exported flow.
         others: Other runners of the same model, by name.
         batches: Numbers of rows a call.
         seconds: For each runner, direction and batch.
+        warmup: Calls of each that do not count, after a first one that never does.
+        solvers: Runners of other sampling graphs, by name: timed in sampling only.
+        floor: An ONNX graph x -> y of the matrix products alone.
+        threads: CPU threads of the floor's session, as `flow` was given.
+        on_stage: Called with a few words before each check and each timing, `stages` of them.
+        warn: Called with one sentence when a line must be left out.
 
     Raises:
         CheckFailedError: A runner's answers are not within the tolerances of the flow's test vectors.
     """
-    runners: dict[str, Runner] = {f"{OURS}, {flow.provider}": flow, **others}
-    for name, runner in runners.items():
-        failed = [check.name for check in parity.run(runner, flow.artifact.vectors) if not check.passed]
-        if failed:
-            raise CheckFailedError(f"Expected right answers before timing; {name} fails {', '.join(failed)}.")
-    ours = next(iter(runners))
-    rows = []
+    entered = _entered(flow, others, solvers or {}, on_stage, warn)
+    if floor is not None:
+        entered += floors(floor, flow, {entry.way for entry in entered}, threads=threads)
+    rows: list[Row] = []
     for batch in batches:
         z = noise.normal(0, range(batch), flow.dim).astype(flow.dtype)
         x = np.resize(flow.artifact.vectors.density.x.astype(flow.dtype), (batch, flow.dim))
-        for direction in ("density", "sampling"):
-            cases = {name: _call(runner, direction, x, z) for name, runner in runners.items()}
-            times = interleaved(cases, seconds=seconds)
-            for name, time in times.items():
-                faster = None if name == ours else time.p50 / times[ours].p50
-                rows.append(Row(name, direction, batch, time, batch / time.p50 * 1e3, faster))
+        for direction, given in zip(DIRECTIONS, (x, z), strict=True):
+            on_stage(f"{direction}, batch {batch}")
+            here = [entry for entry in entered if direction in entry.directions]
+            cases = {entry.name: entry.call(direction, given) for entry in here}
+            first_calls(cases)
+            rows += _rows(here, direction, batch, interleaved(cases, seconds=seconds, warmup=warmup))
     return rows
 
 
-def _call(runner: Runner, direction: str, x: Floats, z: Floats) -> Callable[[], object]:
-    return (lambda: runner.density(x)) if direction == "density" else (lambda: runner.decode(z))
+def stages(others: int, batches: int) -> int:
+    """How often `latency` calls `on_stage` on the CPU with that many other runners, solvers included."""
+    return 1 + others + len(DIRECTIONS) * batches
+
+
+def _entered(
+    flow: ExportedFlow,
+    others: Mapping[str, Runner],
+    solvers: Mapping[str, Runner],
+    on_stage: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> list[Contender]:
+    """Every runner as a line of the table, its answers checked."""
+    lines: list[tuple[Contender, Runner]] = [(contender(f"{OURS}, {flow.provider}", flow), flow)]
+    lines += [(contender(name, one, way), one) for name, (one, way) in device_runners(flow, warn).items()]
+    lines += [(contender(name, one, "arrays", ("sampling",)), one) for name, one in solvers.items()]
+    lines += [(contender(name, one), one) for name, one in others.items()]
+    for line, runner in lines:
+        on_stage(f"checking the answers of {line.name}")
+        refuse_wrong(line.name, runner, flow.artifact.vectors)
+    return [line for line, _ in lines]
+
+
+def _rows(entered: Sequence[Contender], direction: str, batch: int, times: Mapping[str, Measurement]) -> list[Row]:
+    ours = times[entered[0].name].p50
+    lowest = {entry.way: times[entry.name].p50 for entry in entered if entry.is_floor}
+    rows = []
+    for number, entry in enumerate(entered):
+        time_, floor = times[entry.name], lowest.get(entry.way)
+        faster = None if number == 0 or entry.is_floor else time_.p50 / ours
+        over = None if floor is None or entry.is_floor else time_.p50 / floor
+        rows.append(Row(entry.name, direction, batch, time_, batch / time_.p50 * 1e3, faster, over))
+    return rows

@@ -1,4 +1,4 @@
-"""Timing that can be trusted: interleaved rounds, percentiles, and a warning when the spread is wide."""
+"""Timing that can be trusted: interleaved turns, percentiles, and a warning when the spread is wide."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WIDE = 0.25  # interquartile range over median
+_FEWEST_CALLS = 3  # of a case whose calls are too long for a whole turn
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Measurement:
     """Times of one call in milliseconds, over `calls` calls."""
 
     p50: float
+    p90: float
     p95: float
     p99: float
     quartiles: tuple[float, float]
@@ -27,33 +29,45 @@ class Measurement:
 
 
 def interleaved(
-    cases: Mapping[str, Callable[[], object]], *, seconds: float, warmup: int = 5, calls_a_turn: int = 20
+    cases: Mapping[str, Callable[[], object]], *, seconds: float, warmup: int = 5, calls_a_turn: int = 50
 ) -> dict[str, Measurement]:
     """Time each case in turns of consecutive calls, A B A B ..., so that a drift of the machine meets all alike.
+
+    Calls of one turn follow each other because cases that alternate one by one evict each other's weights from the
+    cache, which no user of one model would see. A turn ends early after a quarter of `seconds`, at least one call; a
+    case whose calls are as long as that is called 3 times or more.
 
     Args:
         cases: What to call, by name.
         seconds: For each case, about.
-        warmup: Calls of each case that do not count.
+        warmup: Calls of each case that do not count; they too end after a quarter of `seconds`.
         calls_a_turn: Consecutive calls before the next case has its turn.
     """
     for call in cases.values():
-        for _ in range(warmup):
-            call()
+        _turn(call, warmup, seconds / 4)
     times: dict[str, list[float]] = {name: [] for name in cases}
     deadline = time.perf_counter() + seconds * len(cases)
-    while time.perf_counter() < deadline or min(map(len, times.values())) < calls_a_turn:
+    while cases and (time.perf_counter() < deadline or min(map(len, times.values())) < _FEWEST_CALLS):
         for name, call in cases.items():
-            turn_ends = time.perf_counter() + seconds / 4
-            for _ in range(calls_a_turn):
-                begin = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - begin)
-                if times[name][-1] + begin > turn_ends:
-                    break
-    return {name: _summarise(np.array(values) * 1e3) for name, values in times.items()}
+            times[name] += _turn(call, calls_a_turn, seconds / 4)
+    return {name: summarise(np.array(values) * 1e3) for name, values in times.items()}
 
 
-def _summarise(milliseconds: NDArray[np.float64]) -> Measurement:
-    p25, p50, p75, p95, p99 = (float(value) for value in np.percentile(milliseconds, [25, 50, 75, 95, 99]))
-    return Measurement(p50, p95, p99, (p25, p75), len(milliseconds))
+def summarise(milliseconds: NDArray[np.float64]) -> Measurement:
+    """Percentiles of the times of single calls."""
+    p25, p50, p75, p90, p95, p99 = (float(value) for value in np.percentile(milliseconds, [25, 50, 75, 90, 95, 99]))
+    return Measurement(p50, p90, p95, p99, (p25, p75), len(milliseconds))
+
+
+def _turn(call: Callable[[], object], calls: int, longest: float) -> list[float]:
+    """Seconds of each of `calls` calls, fewer when they take longer than `longest` seconds together."""
+    seconds: list[float] = []
+    ends = time.perf_counter() + longest
+    for _ in range(calls):
+        begin = time.perf_counter()
+        call()
+        end = time.perf_counter()
+        seconds.append(end - begin)
+        if end > ends:
+            break
+    return seconds

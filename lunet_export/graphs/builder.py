@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
 from lunet_export.errors import BadInputError
@@ -20,7 +20,7 @@ IR_VERSION = 8
 LARGEST_BYTES = 2**31 - 1
 PRODUCER = "lunet_export"
 
-_ELEMENT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+_ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 Value = str  # a tensor in the graph is known by its name
 
 
@@ -33,16 +33,19 @@ class GraphBuilder:
     Args:
         name: Name of the graph.
         dim: Number of dimensions D of its rows.
-        dtype: `float32` or `float64`.
+        dtype: `float32` or `float64`, of every tensor.
+        products: `float16` runs the matrix products alone in it, with casts around them.
     """
 
-    def __init__(self, name: str, *, dim: int, dtype: str) -> None:
+    def __init__(self, name: str, *, dim: int, dtype: str, products: str | None = None) -> None:
         self.name, self.dim, self.dtype = name, dim, np.dtype(dtype)
         self._element = _ELEMENT[dtype]
+        self._products = np.dtype(products or dtype)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._known: list[onnx.ValueInfoProto] = []  # shapes that inference cannot see
         self._scope: tuple[str, ...] = ()
         self._counts: dict[str, int] = {}
 
@@ -60,27 +63,40 @@ class GraphBuilder:
         self._inputs.append(helper.make_tensor_value_info(name, self._element, ["batch", self.dim]))
         return name
 
+    def random_normal(self, shape: str) -> Value:
+        """Standard normal rows; the caller feeds the two integers batch and dim as `shape`.
+
+        Of the ways to size them only this one keeps every node on the GPU and can be captured in a CUDA graph.
+        """
+        self._inputs.append(helper.make_tensor_value_info(shape, TensorProto.INT64, [2]))
+        zero = numpy_helper.from_array(np.zeros(1, dtype=self.dtype))
+        rows = self.node("RandomNormalLike", self.node("ConstantOfShape", shape, value=zero))
+        self._known.append(helper.make_tensor_value_info(rows, self._element, ["batch", self.dim]))
+        return rows
+
     def output(self, name: str, value: Value, *, rows: bool = True) -> None:
         """Give `value` out as `name`: rows [batch, dim], or one number a row [batch]."""
         for node in self._nodes:
             node.output[:] = [name if output == value else output for output in node.output]
             node.input[:] = [name if operand == value else operand for operand in node.input]
+        self._known = [info for info in self._known if info.name != value]
         shape: list[str | int | None] = ["batch", self.dim] if rows else ["batch"]
         self._outputs.append(helper.make_tensor_value_info(name, self._element, shape))
 
-    def constant(self, array: ArrayLike, name: str) -> Value:
-        """A constant, rounded to the graph's dtype (int64 stays int64).
+    def constant(self, array: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Value:
+        """A constant, rounded to the graph's dtype or the one given (int64 stays int64).
 
         Raises:
             BadInputError: A number is too large for the dtype.
         """
         exact = np.asarray(array)
+        wanted = np.dtype(dtype or self.dtype)
         with np.errstate(over="ignore"):
-            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(self.dtype))
+            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(wanted))
         if not np.isfinite(rounded).all():
             raise BadInputError(
-                f"Expected weights within the range of {self.dtype}; got up to {np.abs(exact).max():.1e}. "
-                "Export with --dtype float64, or another solver."
+                f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}. "
+                f"Export with --dtype {'float32' if wanted == np.float16 else 'float64'}, or another solver."
             )
         full = self._unique(name)
         self._constants[full] = numpy_helper.from_array(rounded, full)
@@ -102,10 +118,14 @@ class GraphBuilder:
         alpha: float = 1.0,
     ) -> Value:
         """alpha rows weight^T + addend. The weight is (out, in) as in the formulas, stored transposed."""
-        operands = [rows, self.constant(weight.T, "weight")]
-        if addend is not None:
-            operands.append(addend if isinstance(addend, str) else self.constant(addend, "bias"))
-        return self.node("Gemm", *operands, alpha=float(alpha))
+        term = addend if isinstance(addend, str) or addend is None else self.constant(addend, "bias")
+        if self._products == self.dtype:
+            matrix = self.constant(weight.T, "weight")
+            return self.node("Gemm", rows, matrix, *([] if term is None else [term]), alpha=float(alpha))
+        matrix = self.constant(alpha * weight.T, "weight", self._products)
+        short = self.node("Cast", rows, to=_ELEMENT[self._products.name])
+        product = self.node("Cast", self.node("Gemm", short, matrix), to=self._element)
+        return product if term is None else self.node("Add", product, term)
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
         """The columns of `rows` in consecutive groups."""
@@ -125,7 +145,10 @@ class GraphBuilder:
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The checked model: opset 18, IR 8, every shape inferred, `metadata` in its metadata_props."""
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values()))
+        constants = list(self._constants.values())
+        graph = helper.make_graph(
+            self._nodes, self.name, self._inputs, self._outputs, constants, value_info=self._known
+        )
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER
         )

@@ -1,5 +1,6 @@
 """x -> z, log_prob: one product a block, slopes multiplied before one logarithm."""
 
+from functools import reduce
 from math import log, pi
 
 import numpy as np
@@ -10,24 +11,26 @@ from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.triangular import product
 from lunet_export.weights import LUNetWeights
 
-_SMALLEST_PRODUCT = 1e-30  # of slopes, before float32 loses digits near 1e-38
+_SMALLEST_PRODUCT = 1e-26  # of slopes; divided by s r <= 2^28 it is still far above float32's 1e-38
 
 
-def build(weights: LUNetWeights, *, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
+def build(
+    weights: LUNetWeights, *, dtype: str, products: str | None = None, metadata: dict[str, str]
+) -> onnx.ModelProto:
     """The density graph: x [batch, dim] -> z [batch, dim] and log_prob [batch] in nats, data space.
 
     L U is multiplied in float64, and the factor 1 - alpha of the activations' values is folded into the product behind
     them, so the linear maps cost one Gemm each.
     """
     alpha, dim = weights.alpha, weights.dim
-    g = GraphBuilder("density", dim=dim, dtype=dtype)
+    g = GraphBuilder("density", dim=dim, dtype=dtype, products=products)
     h = g.input("x")
     constant = -0.5 * dim * log(2 * pi)
     slopes: list[Value] = []
-    preprocessing_total = ""
+    inverse_slope = ""  # of the pre-processing, to be divided by
     if weights.preprocessing:
         with g.scope("logit"):
-            h, preprocessing_total, shift = elementwise.logit(g, h, weights.preprocessing)
+            h, inverse_slope, shift = elementwise.logit(g, h, weights.preprocessing)
         constant += shift
     for number, block in enumerate(weights.blocks):
         matrix = product(block.lower, block.upper)
@@ -42,25 +45,21 @@ def build(weights: LUNetWeights, *, dtype: str, metadata: dict[str, str]) -> onn
     with g.scope("log_prob"):
         energy = g.sum_columns(g.node("Mul", h, h))
         log_prob = g.node("Add", g.node("Mul", energy, -0.5), constant)
-        for logs in _log_slopes(g, slopes, alpha):
+        for logs in log_products(g, slopes, alpha, divisor=inverse_slope):
             log_prob = g.node("Add", log_prob, g.sum_columns(logs))
-        if preprocessing_total:
-            log_prob = g.node("Sub", log_prob, preprocessing_total)
     g.output("log_prob", log_prob, rows=False)
     g.output("z", h)
     return g.finish(metadata)
 
 
-def _log_slopes(g: GraphBuilder, slopes: list[Value], alpha: float) -> list[Value]:
+def log_products(g: GraphBuilder, slopes: list[Value], alpha: float, *, divisor: Value = "") -> list[Value]:
     """log of the product of groups of slopes, [batch, dim] each; a group is as long as its product stays normal.
 
-    Slopes lie in (alpha, 1], so k of them multiply to alpha^k at least.
+    Slopes lie in (alpha, 1], so k of them multiply to alpha^k at least. The first group is divided by `divisor`.
     """
-    group = max(1, int(log(_SMALLEST_PRODUCT) / log(alpha)))
-    logs = []
-    for begin in range(0, len(slopes), group):
-        factor, *others = slopes[begin : begin + group]
-        for other in others:
-            factor = g.node("Mul", factor, other)
-        logs.append(g.node("Log", factor))
-    return logs
+    length = max(1, int(log(_SMALLEST_PRODUCT) / log(alpha)))
+    groups = [slopes[begin : begin + length] for begin in range(0, len(slopes), length)]
+    factors = [reduce(lambda a, b: g.node("Mul", a, b), group) for group in groups]
+    if divisor:
+        factors = [g.node("Div", factors[0] if factors else 1.0, divisor), *factors[1:]]
+    return [g.node("Log", factor) for factor in factors]

@@ -1,92 +1,80 @@
-"""z -> x: triangular solves unrolled over tiles, inverse activations by Newton."""
+"""z -> x: triangular solves as matrix products, inverse activations by Halley's iteration."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from math import log, pi
 
+import numpy as np
 import onnx
 
-from lunet_export.errors import BadInputError
-from lunet_export.graphs import elementwise, newton_start, triangular
+from lunet_export.graphs import elementwise, halley_start, solvers, triangular
 from lunet_export.graphs.builder import GraphBuilder, Value
+from lunet_export.graphs.density import log_products
+from lunet_export.graphs.solvers import Solver
 from lunet_export.weights import LUBlock, LUNetWeights
 
-#: The CUDA provider copies the sizes of a longer Concat to the device at every run.
-_MOST_TILES = 32
 
+def build(
+    weights: LUNetWeights,
+    *,
+    solver: Solver,
+    dtype: str,
+    products: str | None = None,
+    with_log_prob: bool = False,
+    draws_noise: bool = False,
+    metadata: dict[str, str],
+) -> onnx.ModelProto:
+    """The sampling graph: z [batch, dim] -> x [batch, dim]; images are clamped to [0, largest float below levels].
 
-@dataclass(frozen=True)
-class Solver:
-    """How the sampling graph solves L U h = z - b.
-
-    `unrolled`: forward and back substitution over tiles of `tile` rows, at least two a factor; L and U are never
-    multiplied together. `fused`: (L U)^-1 as one product.
+    Args:
+        weights: The model.
+        solver: How its linear maps are inverted.
+        dtype: Of all tensors.
+        products: A shorter dtype for the matrix products alone.
+        with_log_prob: Also gives log_prob [batch] in nats, of x before it is clamped.
+        draws_noise: Takes `shape`, the two integers batch and dim, draws z itself and gives it too.
+        metadata: For the file.
     """
-
-    name: str
-    tile: int | None  # None for `fused`
-
-
-SOLVERS = ("unrolled", "fused")
-
-
-def choose(name: str, tile: int | None, dim: int) -> Solver:
-    """The solver of that name; without a `tile` the unrolled one takes two tiles a factor, the fewest nodes.
-
-    Raises:
-        BadInputError: An unknown name, or a tile that gives fewer than 2 or more than 32 tiles.
-    """
-    if name not in SOLVERS:
-        raise BadInputError(f"Expected a solver of {', '.join(SOLVERS)}; got {name}.")
-    if name == "fused":
-        if tile is not None:
-            raise BadInputError("Expected no --tile with --solver fused, which has none. Leave it out.")
-        return Solver(name, None)
-    largest, smallest = max(1, -(-dim // 2)), -(-dim // _MOST_TILES)
-    if tile is not None and not smallest <= tile <= largest:
-        raise BadInputError(
-            f"Expected a tile from {smallest} to {largest} for {dim} dimensions (2 to {_MOST_TILES} tiles a factor); "
-            f"got {tile}. Leave --tile out for the fastest."
-        )
-    return Solver(name, tile or largest)
-
-
-def build(weights: LUNetWeights, *, solver: Solver, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
-    """The sampling graph: z [batch, dim] -> x [batch, dim]; images are clamped to [0, largest float below levels]."""
-    g = GraphBuilder("sampling", dim=weights.dim, dtype=dtype)
-    start = newton_start.fit(weights.alpha, dtype)
-    solve = _solve(solver)
-    h = g.input("z")
+    g = GraphBuilder("sampling", dim=weights.dim, dtype=dtype, products=products)
+    start = halley_start.fit(weights.alpha, dtype)
+    z = h = g.random_normal("shape") if draws_noise else g.input("z")
+    slopes: list[Value] = []
     for number in range(len(weights.blocks), 0, -1):
         with g.scope(f"block{number}"):
-            h = solve(g, h, weights.blocks[number - 1])
+            h = solvers.solve(g, solver, h, scaled_block(weights, number, start))
         if number > 1:
             with g.scope(f"activation{number - 1}"):
-                h = elementwise.inverse_leaky_softplus(g, h, weights.alpha, start)
+                h = elementwise.inverse_leaky_softplus(g, h, start)
+                if with_log_prob:
+                    slopes.append(elementwise.slope_at(g, h, weights.alpha, shift=start.shift))
+    if with_log_prob:
+        g.output("log_prob", _log_prob(g, weights, z, h, slopes), rows=False)
     if weights.preprocessing:
         with g.scope("inverse_logit"):
             h = elementwise.inverse_logit(g, h, weights.preprocessing)
     g.output("x", h)
+    if draws_noise:
+        g.output("z", z)
     return g.finish(metadata)
 
 
-def _solve(solver: Solver) -> Callable[[GraphBuilder, Value, LUBlock], Value]:
-    if solver.tile is None:
-        return _fused
-    tile = solver.tile
-
-    def unrolled(g: GraphBuilder, z: Value, block: LUBlock) -> Value:
-        ranges = triangular.tiles(g.dim, tile)
-        sizes = [here.stop - here.start for here in ranges]
-        parts = g.split(z, sizes) if len(ranges) > 1 else [z]
-        with g.scope("lower"):
-            parts = triangular.solve_lower(g, parts, block, ranges)
-        with g.scope("upper"):
-            parts = triangular.solve_upper(g, parts, block, ranges)
-        return g.concat(parts)
-
-    return unrolled
+def scaled_block(weights: LUNetWeights, number: int, start: halley_start.HalleyStart) -> LUBlock:
+    """Block `number` (from 1) in the units that its neighbours take: see `inverse_leaky_softplus`, `inverse_logit`."""
+    block, offset = weights.blocks[number - 1], start.shift if number < len(weights.blocks) else 0.0
+    if number > 1:
+        scale = 1 / (1 - weights.alpha)
+        return triangular.rescaled(block, scale=scale, shift=-scale * start.shift, offset=offset)
+    return triangular.rescaled(block, scale=-1.0 if weights.preprocessing else 1.0, offset=offset)
 
 
-def _fused(g: GraphBuilder, z: Value, block: LUBlock) -> Value:
-    inverse = triangular.reversed_product(triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower))
-    return g.gemm(z, inverse, -(inverse * block.bias).sum(axis=1))
+def _log_prob(g: GraphBuilder, weights: LUNetWeights, z: Value, last: Value, slopes: list[Value]) -> Value:
+    """log N(z; 0, I) + sum log|det U| + sum log f' - log|dx/dh|, all at the points that sampling passed."""
+    with g.scope("log_prob"):
+        constant = -0.5 * weights.dim * log(2 * pi)
+        constant += sum(log(abs(entry)) for block in weights.blocks for entry in np.diag(block.upper))
+        terms = log_products(g, slopes, weights.alpha)
+        if weights.preprocessing:
+            term, shift = elementwise.inverse_logit_log_slope(g, last, weights.preprocessing)
+            terms, constant = [*terms, term], constant + shift
+        total = g.node("Mul", g.sum_columns(g.node("Mul", z, z)), -0.5)
+        for term in terms:
+            total = g.node("Add", total, g.sum_columns(term))
+        return g.node("Add", total, constant)

@@ -1,15 +1,12 @@
-"""Triangular matrices folded in float64 before the cast, and solves unrolled over tiles.
+"""Triangular matrices folded in float64 before the cast.
 
 Everything here adds and multiplies element by element in a fixed order, without BLAS, so that the same weights give
 the same bytes on every machine.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.weights import LUBlock
 
 Array = NDArray[np.float64]
@@ -50,33 +47,11 @@ def tiles(dim: int, tile: int) -> list[slice]:
     return [slice(start, min(start + tile, dim)) for start in range(0, dim, tile)]
 
 
-def solve_lower(g: GraphBuilder, parts: Sequence[Value], block: LUBlock, ranges: Sequence[slice]) -> list[Value]:
-    """y with L y = z - b by forward substitution, tile by tile.
+def rescaled(block: LUBlock, *, scale: float = 1.0, shift: float = 0.0, offset: float = 0.0) -> LUBlock:
+    """The block whose solution is scale h + shift, when it is given z - offset in place of z.
 
-    y_i = L_ii^-1 (z_i - sum_{j<i} L_ij y_j) - L_ii^-1 b_i: one Gemm for the sum, one for the diagonal tile.
+    With U' = U / scale: L U' (scale h + shift) + b - L U' shift - offset = z - offset.
     """
-    solved: list[Value] = []
-    known = ""
-    for i, here in enumerate(ranges):
-        before = slice(0, here.start)
-        right = g.gemm(known, block.lower[here, before], parts[i], alpha=-1.0) if i else parts[i]
-        inverse = inverse_lower(block.lower[here, here])
-        bias = -(inverse * block.bias[here]).sum(axis=1)
-        solved.append(g.gemm(right, inverse, bias))
-        if i + 1 < len(ranges):
-            known = g.concat([known, solved[-1]]) if i else solved[-1]
-    return solved
-
-
-def solve_upper(g: GraphBuilder, parts: Sequence[Value], block: LUBlock, ranges: Sequence[slice]) -> list[Value]:
-    """h with U h = y by back substitution, tile by tile from the last."""
-    solved: list[Value] = []
-    known = ""
-    for i in reversed(range(len(ranges))):
-        here, after = ranges[i], slice(ranges[i].stop, None)
-        right = g.gemm(known, block.upper[here, after], parts[i], alpha=-1.0) if solved else parts[i]
-        inverse = inverse_upper(block.upper[here, here])
-        solved.insert(0, g.gemm(right, inverse))
-        if i:
-            known = g.concat([solved[0], known]) if known else solved[0]
-    return solved
+    upper = block.upper / scale
+    moved = (block.lower * (upper.sum(axis=1) * shift)).sum(axis=1)
+    return LUBlock(block.lower, upper, block.bias - moved - offset)

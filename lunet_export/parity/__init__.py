@@ -2,5 +2,16 @@
 
 from lunet_export.parity.checks import Check, Runner, all_passed, as_json, run, with_recorded_eager
 from lunet_export.parity.difference import Difference, compare
+from lunet_export.parity.optional import run_optional
 
-__all__ = ["Check", "Difference", "Runner", "all_passed", "as_json", "compare", "run", "with_recorded_eager"]
+__all__ = [
+    "Check",
+    "Difference",
+    "Runner",
+    "all_passed",
+    "as_json",
+    "compare",
+    "run",
+    "run_optional",
+    "with_recorded_eager",
+]

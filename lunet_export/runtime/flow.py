@@ -8,12 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import GRAPHS, Artifact
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.preprocessing import largest_below
 from lunet_export.runtime.providers import Provider, open_sessions
 
 Floats = NDArray[np.floating]
+
+#: Inputs and outputs of each graph.
+_ENDS = {
+    "density": (["x"], ["log_prob", "z"]),
+    "sampling": (["z"], ["x"]),
+    "sampling_with_log_prob": (["z"], ["log_prob", "x"]),
+    "random_sampling": (["shape"], ["x", "z"]),
+}
 
 #: Rows given to ONNX Runtime at once; the graphs are made for batches of 1 to 4096.
 LARGEST_BATCH = 4096
@@ -41,11 +49,14 @@ class ExportedFlow:
         self.artifact = source if isinstance(source, Artifact) else Artifact.open(source)
         self.manifest = self.artifact.manifest
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
+        self._threads = threads
+        self._others: dict[str, Any] = {}
         graphs = self.artifact.graphs
         sessions, choice = open_sessions([graphs["density"], graphs["sampling"]], provider, threads=threads)
         self._density, self._sampling = sessions
         self.provider, self.provider_reason = choice.name, choice.reason
-        self._refuse_other_graphs()
+        for name, session in zip(GRAPHS, sessions, strict=True):
+            self._refuse_another(name, session)
 
     def log_prob(self, x: ArrayLike) -> Floats:
         """log p(x) in nats, (N, D) -> (N,).
@@ -82,6 +93,36 @@ class ExportedFlow:
 
         return _in_batches(run, rows, (np.empty((0, self.dim), self.dtype),))[0]
 
+    def decode_with_log_prob(self, z: ArrayLike) -> tuple[Floats, Floats]:
+        """x (N, D) and its log_prob (N,) in nats in one run, for exports made with `--with-log-prob`.
+
+        log_prob is of x before an image is clamped into its domain; `log_prob` gives that of the clamped one.
+
+        Raises:
+            BadInputError: The folder has no such graph, or as `decode` does.
+        """
+        rows, session = self._rows(z, "z"), self._optional("sampling_with_log_prob", "--with-log-prob")
+
+        def run(batch: Floats) -> list[Floats]:
+            return session.run(["x", "log_prob"], {"z": batch})
+
+        x, log_prob = _in_batches(run, rows, (np.empty((0, self.dim), self.dtype), np.empty(0, self.dtype)))
+        return x, log_prob
+
+    def draw(self, n: int) -> tuple[Floats, Floats]:
+        """x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.
+
+        Not reproducible, see the warnings in the manifest; `sample` is.
+
+        Raises:
+            BadInputError: The folder has no such graph, or n is outside 1 to 4096.
+        """
+        if not 1 <= n <= LARGEST_BATCH:
+            raise BadInputError(f"Expected from 1 to {LARGEST_BATCH} samples a call; got {n}.")
+        session = self._optional("random_sampling", "--rng")
+        x, z = session.run(["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})
+        return x, z
+
     def latent(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
         """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D)."""
         if n < 0:
@@ -99,24 +140,32 @@ class ExportedFlow:
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self.log_prob(x)
 
-    def _refuse_other_graphs(self) -> None:
-        """The graphs' own metadata and tensors must be what the manifest says."""
+    def _optional(self, name: str, option: str) -> Any:  # noqa: ANN401
+        """The session of an optional graph, opened when first asked for."""
+        if name not in self.artifact.graphs:
+            raise BadInputError(f"Expected {name}.onnx in the export; it has none. Export again with {option}.")
+        if name not in self._others:
+            (session,), _ = open_sessions([self.artifact.graphs[name]], self.provider, threads=self._threads)
+            self._refuse_another(name, session)
+            self._others[name] = session
+        return self._others[name]
+
+    def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
+        """The graph's own metadata and tensors must be what the manifest says."""
         rows, p = ["batch", self.dim], self.manifest.preprocessing
-        tensors = {"x": rows, "z": rows, "log_prob": ["batch"]}
+        tensors = {"x": rows, "z": rows, "log_prob": ["batch"], "shape": [2]}
         said = {
+            "lunet.direction": name,
             "lunet.dim": str(self.dim),
             "lunet.dtype": str(self.dtype),
             "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
         }
-        wanted = {"density": (["x"], ["log_prob", "z"]), "sampling": (["z"], ["x"])}
-        for (direction, names), session in zip(wanted.items(), (self._density, self._sampling), strict=True):
-            metadata = session.get_modelmeta().custom_metadata_map
-            ends = (session.get_inputs(), session.get_outputs())
-            got = tuple([tensor.name for tensor in end] for end in ends)
-            fits = got == names and all(tensor.shape == tensors[tensor.name] for end in ends for tensor in end)
-            said["lunet.direction"] = direction
-            if not fits or any(metadata.get(key) != value for key, value in said.items()):
-                raise ArtifactError(f"Expected {direction}.onnx as the manifest describes it; it is another graph.")
+        metadata = session.get_modelmeta().custom_metadata_map
+        ends = (session.get_inputs(), session.get_outputs())
+        got = tuple([tensor.name for tensor in end] for end in ends)
+        fits = got == _ENDS[name] and all(tensor.shape == tensors[tensor.name] for end in ends for tensor in end)
+        if not fits or any(metadata.get(key) != value for key, value in said.items()):
+            raise ArtifactError(f"Expected {name}.onnx as the manifest describes it; it is another graph.")
 
     def _rows(self, array: ArrayLike, name: str) -> Floats:
         rows = np.asarray(array)

@@ -17,6 +17,7 @@ NAMES: tuple[Provider, ...] = ("auto", "cpu", "cuda")
 
 #: TF32 rounds inputs of matrix products to 10 bits; log_prob would be off by tenths of a nat.
 _CUDA_OPTIONS = {"use_tf32": "0"}
+_CUDA_GRAPH = {"enable_cuda_graph": "1"}
 _EXECUTION_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -29,7 +30,7 @@ class Choice:
 
 
 def open_sessions(
-    models: Sequence[bytes], provider: Provider, *, threads: int | None
+    models: Sequence[bytes], provider: Provider, *, threads: int | None, cuda_graph: bool = False
 ) -> "tuple[list[onnxruntime.InferenceSession], Choice]":
     """Sessions of ONNX Runtime, all on the provider that was asked for.
 
@@ -37,6 +38,7 @@ def open_sessions(
         models: Serialized ONNX graphs.
         provider: `cuda` runs every node there or raises; `auto` tries CUDA, then the CPU, and says which.
         threads: CPU threads, None for ONNX Runtime's own choice.
+        cuda_graph: On CUDA, capture the launches of a run and replay them; only `BoundGraph` may run such a session.
 
     Raises:
         BadInputError: An unknown provider.
@@ -47,7 +49,7 @@ def open_sessions(
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
 
     def on(name: Literal["cpu", "cuda"]) -> "list[onnxruntime.InferenceSession]":
-        return [_open(model, name, threads) for model in models]
+        return [_open(model, name, threads, cuda_graph=cuda_graph) for model in models]
 
     if provider == "cpu":
         return on("cpu"), Choice("cpu", "asked for")
@@ -61,7 +63,9 @@ def open_sessions(
         return on("cpu"), Choice("cpu", f"CUDA does not run here: {error}")
 
 
-def _open(model: bytes, name: Literal["cpu", "cuda"], threads: int | None) -> "onnxruntime.InferenceSession":
+def _open(
+    model: bytes, name: Literal["cpu", "cuda"], threads: int | None, *, cuda_graph: bool
+) -> "onnxruntime.InferenceSession":
     ort = _onnxruntime()
     execution_provider = _EXECUTION_PROVIDER[name]
     if execution_provider not in ort.get_available_providers():
@@ -78,7 +82,7 @@ def _open(model: bytes, name: Literal["cpu", "cuda"], threads: int | None) -> "o
     if name == "cuda":
         # Without this, nodes that CUDA refuses run on the CPU without a word.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = _CUDA_OPTIONS
+        settings = _CUDA_OPTIONS | (_CUDA_GRAPH if cuda_graph else {})
     providers = [(execution_provider, settings)]
     try:
         with _quiet(ort) if name == "cuda" else nullcontext():

@@ -172,16 +172,6 @@ def test_inspect_reads_folders_graphs_and_models(ready, model):
         assert json.loads(run("inspect", path, "--json")[1])
 
 
-def test_bench_compares_with_eager(ready, model):
-    code, out, _ = run("bench", ready, "--model", model, "--batch", "1,3", "--seconds", 0.05, "--json")
-    document = json.loads(out)
-    assert (code, len(document["rows"])) == (0, 8)  # two runners, two directions, two batches
-    assert {"onnxruntime", "torch", "threads", "processor"} <= document.keys()
-    assert [row["faster"] is None for row in document["rows"][:2]] == [True, False]
-    code, out, _ = run("bench", ready, "--batch", "2", "--seconds", 0.05)
-    assert (code, "p99" in out, "answers checked first" in out) == (0, True, True)
-
-
 # Help
 
 

@@ -8,7 +8,7 @@ from onnx import checker, numpy_helper
 
 from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
-from lunet_export.graphs import density, sampling
+from lunet_export.graphs import density, sampling, solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
 from lunet_export.rounding import RoundingModel
 from tests.networks import NETWORKS, network, rows
@@ -18,14 +18,15 @@ every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 #: Standard, with kernels for float32 and float64 on the CPU and on CUDA, and none that needs cuDNN.
 ALLOWED = {"Add", "Clip", "Concat", "Div", "Exp", "Gemm", "Log", "Max", "Min", "Mul", "ReduceSum"}
-ALLOWED |= {"Split", "Sqrt", "Sub"}
+ALLOWED |= {"Sigmoid", "Split", "Sqrt", "Sub"}
 
 
-def solvers(dim: int) -> dict[str, sampling.Solver]:
-    found = {"auto": sampling.choose("unrolled", None, dim), "fused": sampling.choose("fused", None, dim)}
-    for tile in sorted({1, dim // 3, dim // 5} - {0}):
-        if -(-dim // 32) <= tile <= max(1, -(-dim // 2)):
-            found[f"tile {tile}"] = sampling.choose("unrolled", tile, dim)
+def fitting(dim: int) -> dict[str, solvers.Solver]:
+    """Every solver that fits, with its default tile and with others."""
+    found = {str(solver): solver for solver in solvers.available(dim)}
+    for name, tile in (("unrolled", 1), ("unrolled", dim // 3), ("unrolled", dim // 5), ("meeting", dim // 2)):
+        if solvers.fits(name, tile, dim):
+            found[f"{name} {tile}"] = solvers.choose(name, tile, dim)
     return found
 
 
@@ -57,7 +58,7 @@ def test_every_solver_is_the_reference(make, dtype):
     model = RoundingModel(weights, dtype)
     exact = model.clamp(reference.decode(weights, z.astype(np.float64)))
     allowed = model.sampling(z.astype(np.float64))["x"]
-    for name, solver in solvers(weights.dim).items():
+    for name, solver in fitting(weights.dim).items():
         (x,) = run(sampling.build(weights, solver=solver, dtype=dtype, metadata={}), {"z": z})
         assert (np.abs(x - exact).max(axis=1) <= allowed).all(), name
 
@@ -67,7 +68,7 @@ def test_every_solver_is_the_reference(make, dtype):
 def test_files_keep_the_contract(make, dtype):
     weights = make()
     models = [density.build(weights, dtype=dtype, metadata={"lunet.name": "x"})]
-    models += [sampling.build(weights, solver=s, dtype=dtype, metadata={}) for s in solvers(weights.dim).values()]
+    models += [sampling.build(weights, solver=s, dtype=dtype, metadata={}) for s in fitting(weights.dim).values()]
     for model in models:
         checker.check_model(model, full_check=True)
         assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", 18)}
@@ -91,7 +92,7 @@ def test_the_same_weights_give_the_same_bytes(make):
     for build in (
         lambda: density.build(weights, dtype="float32", metadata={"a": "1", "b": "2"}),
         lambda: sampling.build(
-            weights, solver=sampling.choose("unrolled", None, weights.dim), dtype="float32", metadata={}
+            weights, solver=solvers.choose("unrolled", None, weights.dim), dtype="float32", metadata={}
         ),
     ):
         assert serialize(build()) == serialize(build())
@@ -103,7 +104,7 @@ def test_tails_stay_finite_and_right():
     for scale in (1e3, 1e6, 1e12):
         z = (scale * noise.normal(0, range(8), 4)).astype(np.float32)
         exact = reference.decode(weights, z.astype(np.float64))
-        solver = sampling.choose("unrolled", None, 4)
+        solver = solvers.choose("unrolled", None, 4)
         (x,) = run(sampling.build(weights, solver=solver, dtype="float32", metadata={}), {"z": z})
         assert np.isfinite(x).all()
         np.testing.assert_allclose(x, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
@@ -125,7 +126,9 @@ def test_slopes_are_multiplied_only_while_their_product_is_a_normal_float():
 @pytest.mark.parametrize(
     ("name", "tile", "sentence"),
     [
-        ("inverse", None, "Expected a solver of unrolled, fused; got inverse"),
+        ("cholesky", None, "Expected a solver of auto, unrolled, rows, meeting, inverse, fused; got cholesky"),
+        ("rows", None, "Expected at most 32 dimensions for --solver rows; got 100"),
+        ("meeting", 51, "Expected a tile from 1 to 50 for 100 dimensions and --solver meeting"),
         ("unrolled", 51, "Expected a tile from 4 to 50 for 100 dimensions"),
         ("unrolled", 3, "Expected a tile from 4 to 50 for 100 dimensions"),
         ("fused", 50, "Expected no --tile with --solver fused"),
@@ -133,12 +136,17 @@ def test_slopes_are_multiplied_only_while_their_product_is_a_normal_float():
 )
 def test_impossible_solvers_are_refused(name, tile, sentence):
     with pytest.raises(BadInputError, match=sentence):
-        sampling.choose(name, tile, 100)
+        solvers.choose(name, tile, 100)
+
+
+def test_meeting_needs_two_dimensions():
+    with pytest.raises(BadInputError, match="at least 2 dimensions"):
+        solvers.choose("meeting", None, 1)
 
 
 def test_default_solver_has_two_tiles_a_factor_and_keeps_them_apart():
     """Splits, Gemms and Concats as counted on paper: 1 + 6 + 1 a block."""
-    model = sampling.build(network(10, 4), solver=sampling.choose("unrolled", None, 10), dtype="float32", metadata={})
+    model = sampling.build(network(10, 4), solver=solvers.choose("unrolled", None, 10), dtype="float32", metadata={})
     operators = [node.op_type for node in model.graph.node]
     assert (operators.count("Split"), operators.count("Gemm"), operators.count("Concat")) == (4, 24, 4)
 

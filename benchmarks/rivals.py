@@ -1,0 +1,175 @@
+"""LU-Net out of other people's LU layers: nflows, zuko, and the arithmetic of the paper's own code.
+
+Each takes our chain and swaps the layers it is about, so that everything else is the same.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import interpolate
+from torch import Tensor
+
+from lunet_export import reference
+from lunet_export.errors import BadInputError
+from lunet_export.flows.bijection import Bijection
+from lunet_export.flows.leaky_softplus import LeakySoftplus
+from lunet_export.flows.lu_linear import LULinear
+from lunet_export.flows.lunet import LUNet, standard_normal_log_prob
+from lunet_export.weights import LUBlock, LUNetWeights
+
+Floats = NDArray[np.floating]
+
+SPLINE_POINTS = 2_000_001
+
+
+class ChainRunner:
+    """NumPy rows in and out of a float32 chain, like `EagerFlow`."""
+
+    def __init__(self, flow: LUNet) -> None:
+        self._flow = flow.eval()
+
+    @torch.no_grad()
+    def decode(self, z: Floats) -> Floats:
+        """z (N, D) -> x (N, D), images clamped."""
+        return self._flow.clamp(self._flow.chain.inverse(torch.from_numpy(z))[0]).numpy()
+
+    @torch.no_grad()
+    def density(self, x: Floats) -> tuple[Floats, Floats]:
+        """x (N, D) -> z (N, D), log_prob (N,) in nats."""
+        z, log_det = self._flow.chain(torch.from_numpy(x))
+        return z.numpy(), (standard_normal_log_prob(z) + log_det).numpy()
+
+
+def nflows(weights: LUNetWeights, *, cached: bool) -> ChainRunner:
+    """A stack of nflows' `LULinear`; `cached` keeps (L U)^-1 from the first call on."""
+    return ChainRunner(_swapped(weights, lambda block: NflowsLULinear(block, cached=cached)))
+
+
+def zuko(weights: LUNetWeights) -> ChainRunner:
+    """A stack of zuko's `LULinearTransform`, the triangular factors made once."""
+    return ChainRunner(_swapped(weights, ZukoLULinear))
+
+
+def authors(weights: LUNetWeights, *, points: int = SPLINE_POINTS) -> ChainRunner:
+    """The arithmetic of the released code's inverse, re-stated: general solves, and a spline fitted at every call.
+
+    The spline is fitted in float64, so its answers stay within the tolerances of rounding in float32. Beyond
+    [-100, 1000] it would extrapolate a cubic without a word, as theirs does.
+    """
+    return ChainRunner(_swapped(weights, GeneralLinear, lambda alpha: SplineActivation(alpha, points)))
+
+
+def _swapped(
+    weights: LUNetWeights,
+    linear: Callable[[LUBlock], Bijection],
+    activation: Callable[[float], Bijection] = LeakySoftplus,
+) -> LUNet:
+    flow, blocks = LUNet.from_weights(weights), iter(weights.blocks)
+    for number, layer in enumerate(flow.chain.bijections):
+        if isinstance(layer, LULinear):
+            flow.chain.bijections[number] = linear(next(blocks))
+        elif isinstance(layer, LeakySoftplus):
+            flow.chain.bijections[number] = activation(layer.alpha)
+    return flow
+
+
+class NflowsLULinear(Bijection):
+    """nflows has our parametrisation, but diag U = softplus(.) + eps, above eps and never negative.
+
+    Raises:
+        BadInputError: diag U holds a number that nflows cannot represent.
+    """
+
+    def __init__(self, block: LUBlock, *, cached: bool) -> None:
+        super().__init__()
+        from nflows.transforms.lu import LULinear as Layer
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its triangular_solve is deprecated, and PyTorch says so once a process
+            torch.triangular_solve(torch.eye(1), torch.eye(1))
+        layer, diagonal = Layer(len(block.bias), using_cache=cached), np.diag(block.upper)
+        if (diagonal <= layer.eps).any():
+            raise BadInputError(
+                f"Expected diagonals of U above {layer.eps}, all that nflows has; got {diagonal.min()}."
+            )
+        values = {
+            layer.lower_entries: block.lower[layer.lower_indices],
+            layer.upper_entries: block.upper[layer.upper_indices],
+            layer.unconstrained_upper_diag: np.log(np.expm1(diagonal - layer.eps)),
+            layer.bias: block.bias,
+        }
+        with torch.no_grad():
+            for parameter, value in values.items():
+                parameter.copy_(torch.from_numpy(value))
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer.inverse(z)
+
+
+class ZukoLULinear(Bijection):
+    """zuko keeps the diagonal on L and 1 on U: (L diag d) (diag(1/d) U) is the same matrix. It has no bias."""
+
+    bias: Tensor
+
+    def __init__(self, block: LUBlock) -> None:
+        super().__init__()
+        from zuko.transforms import LULinearTransform
+
+        diagonal = np.diag(block.upper)
+        packed = block.lower * diagonal + np.triu(block.upper, 1) / diagonal[:, None]
+        self.transform = LULinearTransform(torch.from_numpy(packed).float())
+        self.register_buffer("bias", torch.from_numpy(block.bias).float())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.transform(x)
+        return y + self.bias, self.transform.log_abs_det_jacobian(x, y)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        y = z - self.bias
+        x = self.transform.inv(y)
+        return x, -self.transform.log_abs_det_jacobian(x, y)
+
+
+class GeneralLinear(Bijection):
+    """L and U as dense matrices, each inverted by a general solve that factorises it anew at every call."""
+
+    lower: Tensor
+    upper: Tensor
+    bias: Tensor
+
+    def __init__(self, block: LUBlock) -> None:
+        super().__init__()
+        for name in ("lower", "upper", "bias"):
+            self.register_buffer(name, torch.from_numpy(getattr(block, name)).float())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = self.upper.diagonal().abs().log().sum().expand(len(x))
+        return x @ self.upper.T @ self.lower.T + self.bias, log_det
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        y = torch.linalg.solve(self.lower, (z - self.bias).T)
+        return torch.linalg.solve(self.upper, y).T, z.new_zeros(len(z))  # their inverse has no log_det
+
+
+class SplineActivation(Bijection):
+    """Leaky softplus, inverted by a cubic spline through `points` values on [-1000, 1000], made at every call."""
+
+    def __init__(self, alpha: float, points: int) -> None:
+        super().__init__()
+        self.exact, self.points = LeakySoftplus(alpha), points
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.exact(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        knots = np.linspace(-1000.0, 1000.0, self.points)
+        spline = interpolate.splrep(reference.leaky_softplus(knots, self.exact.alpha), knots)
+        x = interpolate.splev(z.double().numpy().ravel(), spline).reshape(z.shape)
+        return torch.from_numpy(x.astype(np.float32)), z.new_zeros(len(z))

@@ -1,0 +1,162 @@
+"""What does a packed LU layer save in training, beside two masked dense matrices as in the paper's code?
+
+The same network, rows and optimiser: forward, exact log-likelihood, backward, Adam.
+`python -m benchmarks.train_step` writes results/train_step.json and results/train_step.png.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import memory, networks, report
+from benchmarks.masked import MaskedLULinear, gradient_gap, masked, packed
+from lunet_export.bench import interleaved
+from lunet_export.flows.lu_linear import LULinear
+from lunet_export.flows.lunet import LUNet
+from lunet_export.weights import LUNetWeights
+
+BATCH = 256
+LAYERS: dict[str, Callable[[LUNetWeights, torch.dtype], LUNet]] = {"packed": packed, "masked dense": masked}
+_CHECKED_ROWS = 8
+_ALLOWED = 1e-10  # float64
+_MEMORY_STEPS = 3
+
+
+def main() -> None:
+    """Measure, write, print."""
+    options = report.options(__doc__.splitlines()[0], seconds=6.0).parse_args()
+    torch.set_num_threads(options.threads)
+    document = measure(networks.standard(), options.seconds, options.threads)
+    report.write(options.output / "train_step.json", document)
+    draw(document, options.output / "train_step.png")
+    show(document)
+
+
+def measure(weights: LUNetWeights, seconds: float, threads: int) -> dict[str, Any]:
+    """Gradients checked first, then times, memory and parameters of both kinds of layer."""
+    report.progress("checking values and gradients in float64")
+    gaps = check(weights, LAYERS["packed"], LAYERS["masked dense"])
+    x = rows(weights, BATCH, torch.float32)
+    steps, optimisers = {}, {}
+    for name, make in LAYERS.items():
+        flow = make(weights, torch.float32)
+        optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
+        steps[name] = lambda flow=flow, optimiser=optimiser: step(flow, optimiser, x)
+        steps[name]()
+        optimisers[name] = optimiser.step
+    report.progress("timing whole steps")
+    times = interleaved(steps, seconds=seconds, calls_a_turn=5)
+    report.progress("timing the optimiser alone")
+    alone = interleaved(optimisers, seconds=seconds / 2, calls_a_turn=10)
+    report.progress("memory in fresh processes")
+    growth = {name: memory.growth_of("benchmarks.train_step:memory_of_steps", name, threads) for name in LAYERS}
+    return {
+        "network": {"dim": weights.dim, "blocks": len(weights.blocks), "batch": BATCH, "dtype": "float32"},
+        "machine": report.machine(threads),
+        "checked": gaps,
+        "layers": {
+            name: {
+                "step": report.times(times[name]),
+                "optimiser": report.times(alone[name]),
+                "growth_bytes": growth[name],
+                **parameters(make(weights, torch.float32)),
+            }
+            for name, make in LAYERS.items()
+        },
+    }
+
+
+def check(
+    weights: LUNetWeights,
+    ours: Callable[[LUNetWeights, torch.dtype], LUNet],
+    theirs: Callable[[LUNetWeights, torch.dtype], LUNet],
+) -> dict[str, float]:
+    """Relative differences of log_prob and of all gradients in float64.
+
+    Raises:
+        CheckFailedError: They are not the same network.
+    """
+    x = rows(weights, _CHECKED_ROWS, torch.float64)
+    flows = [make(weights, torch.float64) for make in (ours, theirs)]
+    values = [flow.log_prob(x) for flow in flows]
+    for value in values:
+        value.mean().backward()
+    a, b = (value.detach().numpy() for value in values)
+    gaps = {"log_prob": float(np.abs(a - b).max() / np.abs(b).max()), "gradients": gradient_gap(*flows)}
+    for name, gap in gaps.items():
+        networks.refuse_wrong(f"{name} of the masked dense network", gap, _ALLOWED)
+    return gaps
+
+
+def rows(weights: LUNetWeights, batch: int, dtype: torch.dtype) -> Tensor:
+    """Rows of data: uniform grey levels, or normal numbers without pre-processing."""
+    rng, p = np.random.default_rng(2), weights.preprocessing
+    shape = (batch, weights.dim)
+    return torch.from_numpy(rng.uniform(0.5, p.levels - 0.5, shape) if p else rng.standard_normal(shape)).to(dtype)
+
+
+def step(flow: LUNet, optimiser: torch.optim.Optimizer, x: Tensor) -> None:
+    """One step of maximum likelihood."""
+    optimiser.zero_grad()
+    (-flow.log_prob(x).mean()).backward()
+    optimiser.step()
+
+
+def parameters(flow: LUNet) -> dict[str, int]:
+    """Numbers that the optimiser holds, and how many of them the model is free to choose."""
+    stored = sum(parameter.numel() for parameter in flow.parameters())
+    layers = sum(isinstance(layer, LULinear | MaskedLULinear) for layer in flow.chain.bijections)
+    return {"stored": stored, "free": layers * (flow.dim**2 + flow.dim)}
+
+
+def memory_of_steps(name: str, threads: int) -> int:
+    """Growth of this process from before the network is made, over three steps."""
+    torch.set_num_threads(threads)
+    weights = networks.standard()
+    x = rows(weights, BATCH, torch.float32)
+    before = memory.resident_bytes("VmRSS")
+    flow = LAYERS[name](weights, torch.float32)
+    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
+    for _ in range(_MEMORY_STEPS):
+        step(flow, optimiser, x)
+    return memory.resident_bytes("VmHWM") - before
+
+
+def draw(document: Mapping[str, Any], path: Path) -> None:
+    """Four bars each: a whole step, the optimiser alone, memory, parameters."""
+    layers = document["layers"]
+    panels = {
+        "one step, ms": {name: layer["step"]["p50"] for name, layer in layers.items()},
+        "Adam alone, ms": {name: layer["optimiser"]["p50"] for name, layer in layers.items()},
+        "memory, MB": {name: (layer["growth_bytes"] or 0) / 1e6 for name, layer in layers.items()},
+        "stored parameters, millions": {name: layer["stored"] / 1e6 for name, layer in layers.items()},
+    }
+    with report.picture(path, rows=1, columns=len(panels), size=(11.0, 3.4)) as (figure, axes):
+        for (title, values), axis in zip(panels.items(), axes[0], strict=True):
+            bars = axis.bar(list(values), list(values.values()), color=["tab:blue", "tab:orange"])
+            axis.bar_label(bars, fmt="%.3g")
+            axis.set_title(title, fontsize=10)
+            axis.spines[["top", "right"]].set_visible(False)
+        network, facts = document["network"], document["machine"]
+        shape = f"D = {network['dim']}, {network['blocks'] - 1} + 1 blocks, batch {network['batch']}"
+        figure.suptitle(f"{shape}; {facts['processor']}, {facts['threads']} threads, float32", fontsize=11)
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """Both kinds of layer on stdout."""
+    lines = [("layer", "step ms", "p90", "Adam ms", "memory MB", "stored", "free", "noisy")]
+    for name, layer in document["layers"].items():
+        growth = "?" if layer["growth_bytes"] is None else f"{layer['growth_bytes'] / 1e6:.0f}"
+        times = (layer["step"]["p50"], layer["step"]["p90"], layer["optimiser"]["p50"])
+        noisy = "noisy" if layer["step"]["noisy"] else ""
+        figures = (f"{value:.3g}" for value in times)
+        lines.append((name, *figures, growth, str(layer["stored"]), str(layer["free"]), noisy))
+    report.table(lines)
+
+
+if __name__ == "__main__":
+    report.run(main)

@@ -1,0 +1,19 @@
+"""From weights to a folder of graphs that were checked before it appeared."""
+
+from lunet_export.export.estimate import Estimate, Load, estimates, fastest
+from lunet_export.export.settings import ExportSettings, Provenance
+from lunet_export.export.write import ExportCheckError, Exported, build_artifact, check_chain, export
+
+__all__ = [
+    "Estimate",
+    "ExportCheckError",
+    "ExportSettings",
+    "Exported",
+    "Load",
+    "Provenance",
+    "build_artifact",
+    "check_chain",
+    "estimates",
+    "export",
+    "fastest",
+]

@@ -1,0 +1,156 @@
+"""What each solver would cost and lose, before anything is exported; `auto` chooses by it.
+
+Milliseconds come from a model of three terms, with round constants of ordinary machines. It ranks solvers, no more;
+`lunet-export bench` measures.
+    launches x time a launch + elements of elementwise nodes / rate + max(bytes of weights / bandwidth, flops / speed)
+The error is not a model: the solver's own products run in NumPy in the graph's dtype, on N(0, I) and its tails, and are
+compared with the reference; it is given as a share of the parity tolerance, whose conditioning it has to live with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from lunet_export import noise, reference
+from lunet_export.errors import BadInputError
+from lunet_export.graphs import builder, halley_start, sampling, solvers
+from lunet_export.graphs.solvers import Solver
+from lunet_export.rounding import RoundingModel
+from lunet_export.weights import LUNetWeights
+
+Array = NDArray[np.float64]
+
+_ROWS = 8
+_TAILS = (1.0,) * 6 + (3.0, 10.0)
+#: `auto` takes a solver only below this share, since the worst row of many is two to three times the mean.
+_ADMITTED = 0.4
+
+
+@dataclass(frozen=True)
+class _Machine:
+    launch: float  # seconds
+    elements: float  # a second, each read and written once
+    bandwidth: float  # bytes a second
+    speed: float  # floating-point operations a second
+
+
+#: Two desktop cores; a data-centre GPU, one launch at a time.
+_MACHINES = {"cpu": _Machine(1e-6, 8e9, 50e9, 160e9), "cuda": _Machine(3e-6, 2.5e11, 2e12, 4e13)}
+
+
+@dataclass(frozen=True)
+class Load:
+    """Where and with how many rows a call the export will run.
+
+    Raises:
+        BadInputError: An unknown provider or a batch below 1.
+    """
+
+    provider: str = "cpu"
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.provider not in _MACHINES or self.batch < 1:
+            raise BadInputError(f"Expected a provider of cpu, cuda and a batch of 1 or more; got {self}.")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One solver's sampling graph."""
+
+    solver: Solver
+    nodes: int
+    work_items: int  # kernels, cuBLAS calls and copies that the CUDA provider launches
+    flops: int  # of one row: two a multiply-add, one a number of an elementwise node
+    bytes: int  # of the file
+    error: float  # largest |x - reference|, over the largest |x|
+    share: float  # each row's largest error as a share of its parity tolerance, root mean square over rows
+    milliseconds: float  # of a call, by the model
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and the manifest."""
+        return {**asdict(self), "solver": str(self.solver)}
+
+
+def estimates(
+    weights: LUNetWeights,
+    *,
+    dtype: str,
+    products: str | None = None,
+    load: Load | None = None,
+    among: Sequence[Solver] | None = None,
+) -> list[Estimate]:
+    """An estimate for every solver that fits the model, in the order of `SOLVERS`."""
+    chain = weights.without_preprocessing()
+    z = (np.array(_TAILS)[:, None] * noise.normal(0, range(_ROWS), weights.dim)).astype(dtype).astype(np.float64)
+    exact, allowed = reference.decode(chain, z), RoundingModel(chain, dtype, products).decode_tolerance(z)
+    found = []
+    for solver in among or solvers.available(weights.dim):
+        model = sampling.build(weights, solver=solver, dtype=dtype, products=products, metadata={})
+        got, macs = _decode(chain, z, solver, dtype, products)
+        gap = np.abs(got - exact).max(axis=1)
+        elementwise = sum(node.op_type not in ("Gemm", "Split", "Concat") for node in model.graph.node)
+        cost = _Cost(work_items(model), elementwise * weights.dim, macs, model.ByteSize())
+        found.append(
+            Estimate(
+                solver=solver,
+                nodes=len(model.graph.node),
+                work_items=cost.launches,
+                flops=2 * macs + cost.elements,
+                bytes=cost.bytes,
+                error=float(gap.max() / np.abs(exact).max()),
+                share=float(np.sqrt(np.mean((gap / allowed) ** 2))),
+                milliseconds=1e3 * cost.seconds(load or Load()),
+            )
+        )
+    return found
+
+
+def fastest(found: Sequence[Estimate]) -> Estimate:
+    """The fastest whose share is at most 0.4; the most accurate where none is."""
+    admitted = [estimate for estimate in found if estimate.share <= _ADMITTED]
+    if admitted:
+        return min(admitted, key=lambda estimate: estimate.milliseconds)
+    return min(found, key=lambda estimate: estimate.share)
+
+
+def work_items(model: onnx.ModelProto) -> int:
+    """Launches of the CUDA provider: one a node, and one more for the third operand of a Gemm."""
+    return sum(2 if node.op_type == "Gemm" and len(node.input) == 3 else 1 for node in model.graph.node)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    launches: int
+    elements: int  # a row, of elementwise nodes
+    macs: int  # a row
+    bytes: int
+
+    def seconds(self, load: Load) -> float:
+        machine = _MACHINES[load.provider]
+        launched = self.launches * machine.launch
+        elementwise = load.batch * self.elements / machine.elements
+        return launched + elementwise + max(self.bytes / machine.bandwidth, 2 * load.batch * self.macs / machine.speed)
+
+
+def _decode(chain: LUNetWeights, z: Array, solver: Solver, dtype: str, products: str | None) -> tuple[Array, int]:
+    """x of the solver's products in `dtype`, with exact activations between them; multiply-adds a row."""
+    start = halley_start.fit(chain.alpha, dtype)
+    arithmetic = solvers.Eager(dtype, products)
+    h = z.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for number in range(len(chain.blocks), 0, -1):
+            h = solvers.solve(arithmetic, solver, h, sampling.scaled_block(chain, number, start))
+            if number > 1:
+                image = (1 - chain.alpha) * h.astype(np.float64) + start.shift
+                h = (reference.inverse_leaky_softplus(image, chain.alpha) - start.shift).astype(dtype)
+    return h.astype(np.float64), arithmetic.macs
+
+
+def census(model: onnx.ModelProto) -> dict[str, Any]:
+    """Nodes, operators and launches of a graph, for the manifest."""
+    return {"nodes": len(model.graph.node), "work_items": work_items(model), "operators": builder.operators(model)}

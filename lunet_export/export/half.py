@@ -1,0 +1,35 @@
+"""The limits of float16 products: measured at export, and kept."""
+
+import numpy as np
+
+from lunet_export.errors import CheckFailedError
+from lunet_export.runtime import ExportedFlow
+from lunet_export.vectors import Vectors
+
+LARGEST_LOG_PROB = 0.01  # nats/dim
+LARGEST_GREY = 0.5  # grey levels
+LARGEST_SHARE = 0.01  # of the samples' standard deviation, for data that has no grey levels
+
+
+def measure(flow: ExportedFlow, vectors: Vectors) -> dict[str, float]:
+    """Largest errors on the test vectors: nats/dim in log_prob, grey levels (or standard deviations) in x.
+
+    x is judged on z from N(0, I), not on its far tails.
+
+    Raises:
+        CheckFailedError: An error is above its limit.
+    """
+    z, x = vectors.sampling.z, vectors.sampling.x
+    plain = np.abs(z).max(axis=1) < 6
+    unit, limit = ("grey_levels", LARGEST_GREY)
+    scale = 1.0
+    if flow.manifest.preprocessing is None:
+        unit, limit, scale = "standard_deviations", LARGEST_SHARE, float(x[plain].std())
+    log_prob = float(np.abs(flow.log_prob(vectors.density.x) - vectors.density.log_prob).max()) / flow.dim
+    error = float(np.abs(flow.decode(z[plain]) - x[plain]).max()) / scale
+    if not (log_prob <= LARGEST_LOG_PROB and error <= limit):
+        raise CheckFailedError(
+            f"Expected float16 products within {LARGEST_LOG_PROB} nats/dim in log_prob and {limit} "
+            f"{unit.replace('_', ' ')} in x; measured {log_prob:.2g} and {error:.2g}. Export with --dtype float32."
+        )
+    return {"log_prob_nats_per_dim": log_prob, f"x_{unit}": error}

@@ -1,0 +1,244 @@
+"""`export`: builds the graphs, writes the folder, checks what was written, and only then lets it appear."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import files, parity, vectors
+from lunet_export.artifact import GRAPHS, MANIFEST, OPTIONAL_GRAPHS, VECTORS, Artifact, Manifest, sealed
+from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.export import half
+from lunet_export.export.document import document_of, metadata_of
+from lunet_export.export.estimate import Estimate, estimates, fastest
+from lunet_export.export.settings import ExportSettings, Provenance
+from lunet_export.graphs import builder, density, sampling, solvers
+from lunet_export.graphs.solvers import Solver
+from lunet_export.parity import Check, Runner
+from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime.providers import Provider
+from lunet_export.weights import LUNetWeights
+
+_VECTOR_SEED = 0
+MakeRunner = Callable[[LUNetWeights], Runner]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder that was written, the checks that it passed, and what the solvers would have cost."""
+
+    folder: Path
+    manifest: Manifest
+    checks: list[Check]
+    solver: Solver
+    estimates: list[Estimate]  # of every solver with `compare` or `auto`, else none
+
+    @property
+    def estimate(self) -> Estimate:
+        """That of the solver that was taken."""
+        return next(estimate for estimate in self.estimates if estimate.solver == self.solver)
+
+
+class ExportCheckError(CheckFailedError):
+    """The graphs were built but are not right; `checks` says where. Nothing was written."""
+
+    def __init__(self, checks: list[Check]) -> None:
+        worst = max(checks, key=lambda check: check.difference.ratio)
+        gap = worst.difference
+        super().__init__(
+            f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row}, column "
+            f"{gap.column}. Nothing was written. Export with --dtype float64, or report this model."
+        )
+        self.checks = checks
+
+
+def export(
+    weights: LUNetWeights,
+    folder: Path,
+    provenance: Provenance,
+    settings: ExportSettings | None = None,
+    *,
+    examples: NDArray[np.floating] | None = None,
+    eager: MakeRunner | None = None,
+    force: bool = False,
+    compare: bool = False,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Exported:
+    """Write the folder of a model: its graphs, manifest, test vectors. It appears checked and whole, or not at all.
+
+    Args:
+        weights: The model.
+        folder: Where to write; an existing exported folder is replaced only with `force`.
+        provenance: Name and history of the model, for the manifest.
+        settings: Solver and dtype.
+        examples: Rows of data for the test vectors; rows of the model itself when there are none.
+        eager: Makes another implementation to compare with, usually eager PyTorch; its own error is recorded.
+        force: Replace an existing exported folder.
+        compare: Also estimate what every other solver would cost and lose.
+        on_stage: Called with a few words before each stage.
+
+    Raises:
+        BadInputError: The folder exists, a setting does not fit, or a graph would pass 2 GB.
+        ExportCheckError: A check failed; nothing is left behind.
+    """
+    settings = settings or ExportSettings()
+    _refuse_existing(folder, force=force)
+    found: list[Estimate] = []
+    if compare or settings.solver == "auto":
+        on_stage("comparing the solvers")
+        found = _estimates(weights, settings)
+    solver = _choose(weights, settings, found)
+    _refuse_large(weights, solver, settings)
+
+    on_stage("building the graphs")
+    parts = _build(weights, provenance, settings, solver, examples)
+    with files.whole_folder(folder) as fresh:
+        parts.write(fresh)
+        on_stage("checking the graphs")
+        artifact = Artifact.open(fresh)
+        checks = _check(artifact, weights, eager, "golden")
+        if weights.preprocessing:
+            on_stage("checking the chain without pre-processing")
+            checks += check_chain(weights, settings, eager=eager, solver=solver)
+        if not parity.all_passed(checks):
+            raise ExportCheckError(checks)
+        if settings.products:
+            parts.document["float16"] = half.measure(ExportedFlow(artifact, provider="cpu"), artifact.vectors)
+        parts.document["checks"] = [parity.as_json(check) for check in checks]
+        parts.write(fresh)
+        manifest = Artifact.open(fresh).manifest
+        _refuse_existing(folder, force=force)  # someone else may have been faster
+    return Exported(folder, manifest, checks, solver, found)
+
+
+def check_chain(
+    weights: LUNetWeights,
+    settings: ExportSettings,
+    *,
+    eager: MakeRunner | None,
+    solver: Solver | None = None,
+    provider: Provider = "cpu",
+) -> list[Check]:
+    """Checks of the network without its pre-processing, whose clamps hide what happens in the tails.
+
+    The graphs are built as for export and run from memory.
+    """
+    chain = weights.without_preprocessing()
+    parts = _build(chain, Provenance("chain"), settings, solver or _choose(weights, settings), None)
+    return _check(parts.artifact(), chain, eager, "chain without pre-processing", provider)
+
+
+def build_artifact(weights: LUNetWeights, provenance: Provenance, settings: ExportSettings) -> Artifact:
+    """The artifact of an export, in memory, its graphs not yet checked.
+
+    Raises:
+        BadInputError: As `export` does for its settings.
+    """
+    solver = _choose(weights, settings)
+    _refuse_large(weights, solver, settings)
+    return _build(weights, provenance, settings, solver, None).artifact()
+
+
+def _estimates(weights: LUNetWeights, settings: ExportSettings) -> list[Estimate]:
+    others = solvers.available(weights.dim)
+    asked = [] if settings.solver == "auto" else [solvers.choose(settings.solver, settings.tile, weights.dim)]
+    among = [*others, *(solver for solver in asked if solver not in others)]
+    return estimates(weights, dtype=settings.tensors, products=settings.products, load=settings.load, among=among)
+
+
+def _choose(weights: LUNetWeights, settings: ExportSettings, found: Sequence[Estimate] = ()) -> Solver:
+    if settings.solver != "auto":
+        return solvers.choose(settings.solver, settings.tile, weights.dim)
+    if settings.tile is not None:
+        raise BadInputError("Expected no --tile with --solver auto, which chooses it. Leave it out.")
+    return fastest(found or _estimates(weights, settings)).solver
+
+
+def _check(
+    artifact: Artifact, weights: LUNetWeights, eager: MakeRunner | None, group: str, provider: Provider = "cpu"
+) -> list[Check]:
+    flow = ExportedFlow(artifact, provider=provider)
+    checks = parity.run(flow, artifact.vectors, eager=eager(weights) if eager else None, group=group)
+    return checks + parity.run_optional(flow, artifact.vectors, group=group)
+
+
+@dataclass
+class _Parts:
+    """The content of a folder before it is one."""
+
+    document: dict[str, Any]
+    content: dict[str, bytes]  # by file name
+
+    def write(self, folder: Path) -> None:
+        for name, data in self.content.items():
+            (folder / name).write_bytes(data)
+        text = json.dumps(sealed(self.document), indent=2, allow_nan=False) + "\n"
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+    def artifact(self) -> Artifact:
+        graphs = {name: self.content[f"{name}.onnx"] for name in self.document["graphs"]}
+        return Artifact(Manifest.from_json(sealed(self.document)), graphs, self.content[VECTORS])
+
+
+def _build(
+    weights: LUNetWeights,
+    provenance: Provenance,
+    settings: ExportSettings,
+    solver: Solver,
+    examples: NDArray[np.floating] | None,
+) -> _Parts:
+    dtype, products = settings.tensors, settings.products
+
+    def build(name: str) -> Any:  # noqa: ANN401
+        metadata = metadata_of(weights, provenance, solver, settings, name)
+        if name == "density":
+            return density.build(weights, dtype=dtype, products=products, metadata=metadata)
+        return sampling.build(
+            weights,
+            solver=solver,
+            dtype=dtype,
+            products=products,
+            with_log_prob=name == "sampling_with_log_prob",
+            draws_noise=name == "random_sampling",
+            metadata=metadata,
+        )
+
+    models = {name: build(name) for name in settings.graphs}
+    given = None if examples is None else examples.astype(np.float64)
+    golden = vectors.build(weights, dtype=dtype, products=products, seed=_VECTOR_SEED, examples=given)
+    content = {f"{name}.onnx": builder.serialize(model) for name, model in models.items()}
+    content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
+    document = document_of(weights, provenance, solver, settings, models)
+    document["sha256"] = {name: files.sha256(data) for name, data in content.items()}
+    for name in models:
+        document["graphs"][name]["bytes"] = len(content[f"{name}.onnx"])
+    return _Parts(document, content)
+
+
+def _refuse_existing(folder: Path, *, force: bool) -> None:
+    """Raise unless `folder` is free or empty, or is an exported folder and nothing else, and `force` is set."""
+    if not folder.exists():
+        return
+    inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"not a folder"}
+    known = {MANIFEST, VECTORS, *(f"{name}.onnx" for name in (*GRAPHS, *OPTIONAL_GRAPHS))}
+    if inside and not known >= inside >= {MANIFEST, "density.onnx"}:
+        other = sorted(inside - known) or sorted(inside)
+        raise BadInputError(f"Expected a new folder; {folder} exists and holds {other[0]}. Give another -o.")
+    if inside and not force:
+        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force.")
+
+
+def _refuse_large(weights: LUNetWeights, solver: Solver, settings: ExportSettings) -> None:
+    dim, tile = weights.dim, solver.tile or 0
+    extra = {"unrolled": dim * tile, "rows": dim, "meeting": tile**2, "inverse": dim**2, "fused": 0}[solver.name]
+    itemsize = np.dtype(settings.products or settings.tensors).itemsize
+    size = len(weights.blocks) * (dim**2 + extra) * itemsize  # of the larger of the two graphs
+    if size > builder.LARGEST_BYTES:
+        raise BadInputError(
+            f"Expected graphs of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB. "
+            "Use --dtype float32, a smaller --tile or fewer blocks."
+        )

@@ -1,0 +1,207 @@
+"""The family of ways to solve L (U h) + b = z with matrix products alone, written once for graphs and for NumPy.
+
+| name | products a block | numbers stored a block |
+|---|---|---|
+| `rows` | forward and back substitution, one row at a time | D^2 + D |
+| `unrolled` | the same over tiles of T rows, diagonal tiles inverted | D^2 + D T |
+| `meeting` | T rows of L, then the rest of L and U in one product, then T rows of U | D^2 + T^2 |
+| `inverse` | L^-1 and U^-1 | 2 D^2 (half of it zeros) |
+| `fused` | (L U)^-1 | D^2 |
+
+All inverses are taken in float64 before the cast. Substitution is backward stable; the more is inverted, the more of
+the block's condition number comes back as error (Higham 2002, sections 8.1 and 14.2).
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError
+from lunet_export.graphs import triangular
+from lunet_export.weights import LUBlock
+
+Array = NDArray[np.float64]
+V = TypeVar("V")
+
+#: The CUDA provider copies the sizes of a longer Concat to the device at every run.
+_MOST_TILES = 32
+SOLVERS = ("unrolled", "rows", "meeting", "inverse", "fused")
+
+
+@dataclass(frozen=True)
+class Solver:
+    """One way to solve, with the tile size T of those that have one."""
+
+    name: str
+    tile: int | None
+
+    def __str__(self) -> str:
+        return self.name if self.tile is None else f"{self.name} tile={self.tile}"
+
+
+def choose(name: str, tile: int | None, dim: int) -> Solver:
+    """The solver of that name for `dim` dimensions; without a `tile`, the one with the fewest nodes.
+
+    Raises:
+        BadInputError: An unknown name, a tile that does not fit, or a solver that does not fit the width.
+    """
+    if name not in SOLVERS:
+        raise BadInputError(f"Expected a solver of auto, {', '.join(SOLVERS)}; got {name}.")
+    if name in ("inverse", "fused", "rows"):
+        if tile is not None:
+            raise BadInputError(f"Expected no --tile with --solver {name}, which has none to choose. Leave it out.")
+        if name == "rows" and dim > _MOST_TILES:
+            raise BadInputError(
+                f"Expected at most {_MOST_TILES} dimensions for --solver rows; got {dim}. Use unrolled, with --tile."
+            )
+        return Solver(name, 1 if name == "rows" else None)
+    if name == "meeting" and dim < 2:
+        raise BadInputError("Expected at least 2 dimensions for --solver meeting; got 1. Use unrolled.")
+    smallest, largest, default = _tiles(name, dim)
+    if tile is not None and not smallest <= tile <= largest:
+        raise BadInputError(
+            f"Expected a tile from {smallest} to {largest} for {dim} dimensions and --solver {name}; got {tile}. "
+            "Leave --tile out for the default."
+        )
+    return Solver(name, tile or default)
+
+
+def _tiles(name: str, dim: int) -> tuple[int, int, int]:
+    """Smallest, largest and default tile of `unrolled` and `meeting`."""
+    half = max(1, -(-dim // 2))
+    return (1, half, -(-dim // 8)) if name == "meeting" else (-(-dim // _MOST_TILES), half, half)
+
+
+def available(dim: int) -> list[Solver]:
+    """Every solver that fits `dim` dimensions, with its default tile."""
+    unfit = {"rows" if dim > _MOST_TILES else "", "meeting" if dim < 2 else ""}
+    return [choose(name, None, dim) for name in SOLVERS if name not in unfit]
+
+
+def fits(name: str, tile: int, dim: int) -> bool:
+    """True when `choose` takes this tile."""
+    smallest, largest, _ = _tiles(name, dim)
+    return smallest <= tile <= largest and not (name == "meeting" and dim < 2)
+
+
+class Arithmetic(Protocol[V]):
+    """What a solver is written in: a graph under construction, or arrays that compute at once."""
+
+    def gemm(self, rows: V, weight: Array, addend: V | Array | None = None, *, alpha: float = 1.0) -> V:
+        """alpha rows weight^T + addend."""
+
+    def split(self, rows: V, sizes: Sequence[int]) -> list[V]:
+        """The columns in consecutive groups."""
+
+    def concat(self, parts: Sequence[V]) -> V:
+        """Groups of columns side by side."""
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        """Names made inside begin with `name.`."""
+
+
+def solve(g: Arithmetic[V], solver: Solver, z: V, block: LUBlock) -> V:
+    """h [batch, dim] with L (U h) + b = z."""
+    if solver.name == "fused":
+        upper, lower = triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower)
+        return _product(g, z, triangular.reversed_product(upper, lower), block.bias)
+    if solver.name == "inverse":
+        y = _product(g, z, triangular.inverse_lower(block.lower), block.bias)
+        return g.gemm(y, triangular.inverse_upper(block.upper))
+    if solver.name == "meeting":
+        return _meeting(g, solver, z, block)
+    return _substitution(g, solver, z, block)
+
+
+def _product(g: Arithmetic[V], z: V, inverse: Array, bias: Array) -> V:
+    """inverse (z - bias)."""
+    return g.gemm(z, inverse, -(inverse * bias).sum(axis=1))
+
+
+def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LUBlock) -> V:
+    ranges = triangular.tiles(len(block.bias), solver.tile or len(block.bias))
+    parts = g.split(z, [here.stop - here.start for here in ranges]) if len(ranges) > 1 else [z]
+    with g.scope("lower"):
+        parts = forward(g, parts, block, ranges)
+    with g.scope("upper"):
+        parts = back(g, parts, block.upper, ranges)
+    return g.concat(parts) if len(parts) > 1 else parts[0]
+
+
+def forward(g: Arithmetic[V], parts: Sequence[V], block: LUBlock, ranges: Sequence[slice]) -> list[V]:
+    """y with L y = z - b by forward substitution, tile by tile.
+
+    y_i = L_ii^-1 (z_i - sum_{j<i} L_ij y_j) - L_ii^-1 b_i: one Gemm for the sum, one for the diagonal tile.
+    """
+    solved: list[V] = []
+    known: V | None = None  # the tiles solved so far, side by side
+    for right, here in zip(parts, ranges, strict=True):
+        if known is not None:
+            right = g.gemm(known, block.lower[here, : here.start], right, alpha=-1.0)
+        solved.append(_product(g, right, triangular.inverse_lower(block.lower[here, here]), block.bias[here]))
+        if here is not ranges[-1]:
+            known = solved[-1] if known is None else g.concat([known, solved[-1]])
+    return solved
+
+
+def back(g: Arithmetic[V], parts: Sequence[V], upper: Array, ranges: Sequence[slice]) -> list[V]:
+    """h with U h = y by back substitution, tile by tile from the last."""
+    solved: list[V] = []
+    known: V | None = None
+    for right, here in zip(reversed(parts), reversed(ranges), strict=True):
+        if known is not None:
+            right = g.gemm(known, upper[here, here.stop :], right, alpha=-1.0)
+        solved.insert(0, g.gemm(right, triangular.inverse_upper(upper[here, here])))
+        if here is not ranges[0]:
+            known = solved[0] if known is None else g.concat([solved[0], known])
+    return solved
+
+
+def _meeting(g: Arithmetic[V], solver: Solver, z: V, block: LUBlock) -> V:
+    """The last rows of L and the first solved rows of U meet: h_2 = (L_22 U_22)^-1 (z_2 - b_2 - L_21 y_1)."""
+    lower, upper, bias, dim = block.lower, block.upper, block.bias, len(block.bias)
+    first, last = slice(0, solver.tile), slice(solver.tile, dim)
+    z_1, z_2 = g.split(z, [first.stop, dim - first.stop])
+    with g.scope("lower"):
+        y_1 = _product(g, z_1, triangular.inverse_lower(lower[first, first]), bias[first])
+        right = g.gemm(y_1, lower[last, first], z_2, alpha=-1.0)
+    inverses = triangular.inverse_upper(upper[last, last]), triangular.inverse_lower(lower[last, last])
+    h_2 = _product(g, right, triangular.reversed_product(*inverses), bias[last])
+    with g.scope("upper"):
+        right = g.gemm(h_2, upper[first, last], y_1, alpha=-1.0)
+        h_1 = g.gemm(right, triangular.inverse_upper(upper[first, first]))
+    return g.concat([h_1, h_2])
+
+
+class Eager:
+    """`Arithmetic` on arrays of `dtype`, weights rounded to it: what the graph will compute, before there is one.
+
+    `products` rounds the operands of the matrix products to a shorter dtype. `macs` counts multiply-adds a row.
+    """
+
+    def __init__(self, dtype: str, products: str | None = None) -> None:
+        self._dtype, self._products = np.dtype(dtype), np.dtype(products or dtype)
+        self.macs = 0
+
+    def gemm(self, rows: Array, weight: Array, addend: Array | None = None, *, alpha: float = 1.0) -> Array:
+        """alpha rows weight^T + addend, in `dtype`."""
+        self.macs += int(weight.size)
+        left, right = (array.astype(self._products).astype(self._dtype) for array in (rows, weight))
+        product = (alpha * (left @ right.T)).astype(self._products).astype(self._dtype)
+        return product if addend is None else product + np.asarray(addend, dtype=self._dtype)
+
+    def split(self, rows: Array, sizes: Sequence[int]) -> list[Array]:
+        """The columns in consecutive groups."""
+        return np.split(rows, np.cumsum(sizes)[:-1], axis=1)
+
+    def concat(self, parts: Sequence[Array]) -> Array:
+        """Groups of columns side by side."""
+        return np.concatenate(parts, axis=1)
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        """Arrays have no names."""
+        return nullcontext()

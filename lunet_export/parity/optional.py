@@ -1,0 +1,51 @@
+"""Checks of the optional graphs of an export: sampling with its density, sampling that draws its own noise."""
+
+import numpy as np
+
+from lunet_export.parity.checks import Check
+from lunet_export.parity.difference import compare
+from lunet_export.runtime import ExportedFlow
+from lunet_export.vectors import Vectors
+
+_DRAWN = 256
+#: Standard errors that the mean and the variance of drawn noise may be off: once in 10^8 exports by chance.
+_STANDARD_ERRORS = 6.0
+
+
+def run_optional(flow: ExportedFlow, vectors: Vectors, *, group: str = "golden") -> list[Check]:
+    """Checks of whichever optional graphs the folder holds; none if it holds none."""
+    checks = []
+    if "sampling_with_log_prob" in flow.artifact.graphs:
+        checks += _with_log_prob(flow, vectors)
+    if "random_sampling" in flow.artifact.graphs:
+        checks += _drawn(flow, vectors)
+    return [Check(f"{group}: {check.name}", check.difference, note=check.note) for check in checks]
+
+
+def _with_log_prob(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
+    sampling = vectors.sampling
+    x, log_prob = flow.decode_with_log_prob(sampling.z)
+    whole = ~sampling.clamped
+    note = "" if whole.all() else f"{1 - whole.mean():.0%} of rows left out: clamped"
+    expected, tolerance = sampling.log_prob[whole], sampling.tolerance["log_prob"][whole]
+    gap = compare("log_prob", expected=expected, got=log_prob[whole], tolerance=tolerance)
+    return [
+        Check("sampling with log_prob, x", compare("x", expected=sampling.x, got=x, tolerance=sampling.tolerance["x"])),
+        Check("sampling with log_prob, log_prob", gap, note=note),
+    ]
+
+
+def _drawn(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
+    """x belongs to the z that was drawn, z has the moments of N(0, I), and a second draw is another one."""
+    (x, z), (_, again) = flow.draw(_DRAWN), flow.draw(_DRAWN)
+    numbers = z.astype(np.float64)
+    moments = np.array([numbers.mean(), numbers.var(), (numbers == again).mean()])
+    bounds = _STANDARD_ERRORS / np.sqrt(numbers.size) * np.array([1.0, np.sqrt(2.0), 1.0])
+    tolerance = np.full(_DRAWN, vectors.sampling.tolerance["x"].max())
+    return [
+        Check("random sampling, x", compare("x", expected=flow.decode(z), got=x, tolerance=tolerance)),
+        Check(
+            "random sampling, mean and variance of z",
+            compare("z", expected=np.array([0.0, 1.0, 0.0]), got=moments, tolerance=bounds),
+        ),
+    ]

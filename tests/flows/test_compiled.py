@@ -1,0 +1,79 @@
+"""`torch.compile` of a flow: the arithmetic of its fixed loop, unbroken graphs, and one that is truly compiled."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export import parity, vectors
+from lunet_export.errors import MissingPackageError
+from lunet_export.flows import EagerFlow, LeakySoftplus
+from lunet_export.flows.compiled import CompiledFlow, newton, newton_steps
+from lunet_export.preprocessing import NAMED
+from tests.networks import network
+
+SMALL = network(6, 3, preprocessing=NAMED["digits"])
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """The compiler's front end alone: it refuses what would break the graph, and needs no C++."""
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **settings: real(f, backend="eager", **settings))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("alpha", [0.001, 0.1, 0.5, 0.95, 0.9999])
+def test_fixed_steps_end_where_eager_newton_does(alpha, dtype):
+    torch_dtype = getattr(torch, dtype)
+    activation = LeakySoftplus(alpha)
+    y = torch.cat([torch.linspace(-3, 3, 1001), torch.linspace(-1700, 1700, 1001)]).to(torch_dtype)[:, None]
+    steps = newton_steps(alpha, torch_dtype)
+    x = newton(activation, y, steps)
+    expected = activation.inverse(y)[0]
+    allowed = 16 * torch.finfo(torch_dtype).eps * expected.abs().clamp(min=1)
+    assert ((x - expected).abs() <= allowed).all()
+    assert 1 <= steps <= 16
+
+
+def test_unbroken_graphs_pass_every_check(traced):
+    runner = CompiledFlow(SMALL, "float32")
+    assert parity.all_passed(parity.run(runner, vectors.build(SMALL, dtype="float32", seed=0)))
+
+
+def test_every_batch_is_compiled_once_and_there_may_be_many(traced):
+    weights = network(6, 1)
+    runner, eager = CompiledFlow(weights, "float64"), EagerFlow(weights, "float64")
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        for batch in range(1, 10):  # the compiler's own limit is eight
+            z = rng.standard_normal((batch, 6))
+            np.testing.assert_allclose(runner.decode(z), eager.decode(z), rtol=1e-9)
+    assert list(runner.compile_seconds) == [("sampling", batch) for batch in range(1, 10)]
+    assert min(runner.compile_seconds.values()) > 0
+
+
+def test_a_compiler_that_is_missing_is_one_sentence(monkeypatch):
+    def no_compiler(function, **_):
+        def call(rows):
+            raise RuntimeError(
+                "InvalidCxxCompiler: No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1 for more"
+            )
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    runner = CompiledFlow(SMALL, "float32")
+    with pytest.raises(MissingPackageError, match=r"it says: InvalidCxxCompiler: .* found\. It needs a C\+\+ compiler"):
+        runner.decode(np.zeros((1, 6)))
+    assert runner.compile_seconds == {}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_a_compiled_flow_gives_eager_answers():
+    weights = network(2, 2)
+    z = np.random.default_rng(0).standard_normal((3, 2))
+    np.testing.assert_allclose(
+        CompiledFlow(weights, "float64").decode(z), EagerFlow(weights, "float64").decode(z), rtol=1e-9, atol=1e-12
+    )

@@ -1,0 +1,78 @@
+"""The solver family over sizes, tiles and condition numbers, as graphs and as arrays."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from lunet_export import reference
+from lunet_export.graphs import solvers
+from lunet_export.graphs.builder import GraphBuilder, serialize
+from lunet_export.weights import LUBlock
+from tests.networks import network
+
+DIM = 31
+
+
+def block_of(condition: float) -> LUBlock:
+    rng = np.random.default_rng(0)
+    diagonal = np.geomspace(1.0, 1.0 / condition, DIM) * rng.choice([-1, 1], DIM)
+    upper = np.triu(0.1 * rng.standard_normal((DIM, DIM)), 1) * np.abs(diagonal)[:, None] + np.diag(diagonal)
+    return LUBlock(np.tril(0.1 * rng.standard_normal((DIM, DIM)), -1) + np.eye(DIM), upper, rng.standard_normal(DIM))
+
+
+def run(solver: solvers.Solver, block: LUBlock, z: np.ndarray) -> np.ndarray:
+    g = GraphBuilder("solve", dim=DIM, dtype=str(z.dtype))
+    g.output("h", solvers.solve(g, solver, g.input("z"), block))
+    session = onnxruntime.InferenceSession(serialize(g.finish({})), providers=["CPUExecutionProvider"])
+    return session.run(None, {"z": z})[0]
+
+
+FAMILY = [*solvers.available(DIM), *(solvers.choose("unrolled", tile, DIM) for tile in (1, 3, 8))]
+FAMILY += [solvers.choose("meeting", tile, DIM) for tile in (1, 15)]
+every_solver = pytest.mark.parametrize("solver", FAMILY, ids=str)
+
+
+@every_solver
+@pytest.mark.parametrize("condition", [1e1, 1e4, 1e8])
+def test_residual(solver, condition):
+    """Substitution is backward stable: a small residual whatever the condition. Inverses lose up to the condition."""
+    block, z = block_of(condition), np.random.default_rng(1).standard_normal((5, DIM))
+    h = run(solver, block, z)
+    residual = np.abs(h @ block.upper.T @ block.lower.T + block.bias - z).max()
+    size = (np.abs(h) @ np.abs(block.upper).T @ np.abs(block.lower).T).max() + np.abs(z).max()
+    assert residual <= 1e-13 * size * (1 if solver.name in ("rows", "unrolled") else np.sqrt(condition))
+
+
+@every_solver
+def test_arrays_compute_what_the_graph_does(solver):
+    """`Eager` predicts a solver's float32 error, so it has to make the same errors: within 2 of 100."""
+    block, z = block_of(1e4), np.random.default_rng(1).standard_normal((5, DIM)).astype(np.float32)
+    exact = reference.inverse_affine(z.astype(np.float64), block)
+    arithmetic = solvers.Eager("float32")
+    predicted = np.abs(solvers.solve(arithmetic, solver, z, block) - exact).max()
+    measured = np.abs(run(solver, block, z) - exact).max()
+    assert 0.2 <= predicted / measured <= 5.0
+    assert arithmetic.macs >= DIM**2
+
+
+def test_multiply_adds_are_those_of_the_docstring():
+    block, z, tile = network(DIM, 1).blocks[0], np.zeros((1, DIM), dtype=np.float32), 4
+    for name, expected in {
+        "fused": DIM**2,
+        "inverse": 2 * DIM**2,
+        "rows": DIM**2 + DIM,
+        "meeting": DIM**2 + tile**2,
+    }.items():
+        arithmetic = solvers.Eager("float32")
+        solvers.solve(arithmetic, solvers.choose(name, tile if name == "meeting" else None, DIM), z, block)
+        assert arithmetic.macs == expected, name
+
+
+def test_eager_rounds_products_to_the_shorter_dtype():
+    block, z = network(DIM, 1).blocks[0], np.random.default_rng(1).standard_normal((5, DIM)).astype(np.float32)
+    solver = solvers.choose("fused", None, DIM)
+    single, half = (
+        solvers.solve(solvers.Eager("float32", products), solver, z, block) for products in (None, "float16")
+    )
+    gap = np.abs(single - half).max() / np.abs(single).max()
+    assert 1e-5 < gap < 1e-2
