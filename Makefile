@@ -14,7 +14,7 @@ demo: setup
 	$(BIN)/lunet-export $(DEMO)/digits.pt -o $(DEMO)/digits
 	$(BIN)/lunet-export check $(DEMO)/digits --model $(DEMO)/digits.pt
 	$(BIN)/lunet-export sample $(DEMO)/digits -n 100 -o $(DEMO)/grid.png
-	$(BIN)/lunet-export bench $(DEMO)/digits --model $(DEMO)/digits.pt --batch 1,256 --seconds 0.5
+	$(BIN)/lunet-export bench $(DEMO)/digits --model $(DEMO)/digits.pt --batch 1,256 --seconds 0.5 --no-compile
 	@echo "look at $(DEMO)/grid.png (samples) and $(DEMO)/digits.png (training curve)"
 
 test: setup-dev oldest

@@ -61,8 +61,8 @@ class Manifest:
             preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
             if not (isinstance(name, str) and isinstance(dim, int) and dim > 0 and dtype in DTYPES):
                 raise ValueError("model.name, model.dim or dtype")
-            graphs = tuple(document["graphs"].keys())
-            if not {*GRAPHS} <= {*graphs} <= {*GRAPHS, *OPTIONAL_GRAPHS}:
+            graphs = tuple(document["graphs"])
+            if not (isinstance(document["graphs"], dict) and {*GRAPHS} <= {*graphs} <= {*GRAPHS, *OPTIONAL_GRAPHS}):
                 raise ValueError("graphs")
             if not all(isinstance(digests[file], str) for file in (*(f"{g}.onnx" for g in graphs), VECTORS)):
                 raise ValueError("sha256")
@@ -74,7 +74,7 @@ class Manifest:
                 raise ValueError("graphs.sampling.solver")
             if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
                 raise ValueError("checks")
-        except (AttributeError, KeyError, TypeError, ValueError, BadInputError) as error:
+        except (KeyError, TypeError, ValueError, BadInputError) as error:
             raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
         return cls(name, dim, dtype, preprocessing, image_shape, graphs, digests, document)
 

@@ -70,11 +70,6 @@ class RoundingModel:
             "z": self._tolerance(z, [value for value, _ in back]),
         }
 
-    def decode_tolerance(self, z: Array) -> Array:
-        """Tolerance of x alone, for rows z (N, D) -> (N,)."""
-        x = self.clamp(reference.decode(self._weights, z))
-        return self._tolerance(x, [self._decode(z, errors) for errors in self._draws()])
-
     def clamp(self, x: Array) -> Array:
         """x as the sampling graph gives it: images inside [0, largest number of the dtype below levels]."""
         p = self._weights.preprocessing

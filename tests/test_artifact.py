@@ -95,7 +95,8 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d.update(checks=["a"]), "checks"),
         (lambda d: d.pop("checks"), "checks"),
         (lambda d: d["graphs"]["sampling"].update(solver=None), "graphs.sampling.solver"),
-        (lambda d: d.update(graphs=[]), "list indices"),
+        (lambda d: d.update(graphs=[]), "graphs"),
+        (lambda d: d["graphs"].update(other=d["graphs"]["sampling"]), "graphs"),
     ],
 )
 def test_a_malformed_manifest_gets_a_sentence(folder, rewrite, edit, sentence):

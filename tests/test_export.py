@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lunet_export import ExportedFlow, reference
-from lunet_export.errors import BadInputError
-from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export
+from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance, build_artifact, export
 from lunet_export.flows import EagerFlow
 from lunet_export.graphs import density
 from lunet_export.preprocessing import NAMED
@@ -20,7 +20,15 @@ every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
 
 @every_network
-@pytest.mark.parametrize("settings", [ExportSettings(), ExportSettings(solver="fused", dtype="float64")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ExportSettings(with_log_prob=True),
+        ExportSettings(solver="auto", load=Load("cuda", 256), rng=True),
+        ExportSettings(solver="fused", dtype="float64", with_log_prob=True),
+    ],
+    ids=["default", "auto", "fused float64"],
+)
 def test_export_checks_and_runs(make, settings, tmp_path):
     weights = make()
     result = export(weights, tmp_path / "out", Provenance("out"), settings)
@@ -62,8 +70,8 @@ def test_a_fault_in_the_tails_is_caught_behind_the_clamp(tmp_path, monkeypatch):
 
     right = elementwise.inverse_leaky_softplus
 
-    def saturates(g, y, alpha, start):
-        return g.node("Clip", right(g, y, alpha, start), -60.0, 60.0)
+    def saturates(g, target, start):
+        return g.node("Clip", right(g, target, start), -60.0, 60.0)
 
     monkeypatch.setattr(elementwise, "inverse_leaky_softplus", saturates)
     with pytest.raises(ExportCheckError) as error:
@@ -147,8 +155,8 @@ def test_a_graph_over_2_gb_is_refused_before_work_starts(tmp_path):
 
 
 def test_unknown_dtype_is_refused():
-    with pytest.raises(BadInputError, match="Expected a dtype of float32, float64; got float16"):
-        ExportSettings(dtype="float16")
+    with pytest.raises(BadInputError, match="Expected a dtype of float32, float64, float16; got bfloat16"):
+        ExportSettings(dtype="bfloat16")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
@@ -170,3 +178,103 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "m"], capture_output=True, text=True, check=False)
     assert "refused: File too large" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_log_prob_comes_with_the_samples(tmp_path):
+    """On the rows that no clamp touched it is the density graph's; on the others that of x before the clamp."""
+    weights = network(9, 4, preprocessing=NAMED["digits"])
+    export(weights, tmp_path / "m", Provenance("m"), ExportSettings(with_log_prob=True))
+    flow = ExportedFlow(tmp_path / "m", provider="cpu")
+    z = flow.encode(rows(weights, 5))
+    x, log_prob = flow.decode_with_log_prob(z)
+    np.testing.assert_array_equal(x, flow.decode(z))
+    np.testing.assert_allclose(log_prob, flow.log_prob(x), rtol=1e-4)
+    far = 5 * flow.latent(4, seed=0)  # images clamp here
+    base = reference.standard_normal_log_prob(far.astype(np.float64))
+    h = far.astype(np.float64)
+    log_det = np.zeros(4)
+    for number in reversed(range(4)):
+        block = weights.blocks[number]
+        h = reference.inverse_affine(h, block)
+        log_det += np.log(np.abs(np.diag(block.upper))).sum()
+        if number:
+            h = reference.inverse_leaky_softplus(h, weights.alpha)
+            log_det += np.log(reference.slope(h, weights.alpha)).sum(axis=1)
+    p = weights.preprocessing
+    log_det -= (np.log(p.levels / (1 - p.margin)) - reference.softplus(h) - reference.softplus(-h)).sum(axis=1)
+    np.testing.assert_allclose(flow.decode_with_log_prob(far)[1], base + log_det, rtol=1e-4)
+
+
+def test_a_wrong_log_prob_is_never_written(tmp_path, monkeypatch):
+    from lunet_export.graphs import elementwise
+
+    right = elementwise.slope_at
+    monkeypatch.setattr(elementwise, "slope_at", lambda g, a, alpha, shift: right(g, a, alpha * 1.01, shift=shift))
+    with pytest.raises(ExportCheckError, match="sampling with log_prob"):
+        export(network(4, 3), tmp_path / "m", Provenance("m"), ExportSettings(with_log_prob=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_draws_its_own_noise(tmp_path):
+    export(network(4, 3), tmp_path / "m", Provenance("m"), ExportSettings(rng=True))
+    flow = ExportedFlow(tmp_path / "m", provider="cpu")
+    (x, z), (_, again) = flow.draw(5), flow.draw(5)
+    assert x.shape == z.shape == (5, 4)
+    assert (z != again).all()
+    np.testing.assert_allclose(x, flow.decode(z), rtol=1e-5, atol=1e-6)
+    warnings = json.loads((tmp_path / "m" / "manifest.json").read_text())["graphs"]["random_sampling"]["warnings"]
+    assert any("CUDA graph" in warning for warning in warnings)
+    with pytest.raises(BadInputError, match="from 1 to 4096 samples"):
+        flow.draw(0)
+
+
+def test_noise_that_is_not_normal_is_never_written(tmp_path, monkeypatch):
+    from lunet_export.graphs.builder import GraphBuilder
+
+    right = GraphBuilder.random_normal
+    monkeypatch.setattr(GraphBuilder, "random_normal", lambda g, shape: g.node("Mul", right(g, shape), 1.2))
+    with pytest.raises(ExportCheckError, match="mean and variance"):
+        export(network(4, 3), tmp_path / "m", Provenance("m"), ExportSettings(rng=True))
+
+
+def test_optional_graphs_that_are_not_there_say_how_to_get_them(exported):
+    flow = ExportedFlow(exported.folder, provider="cpu")
+    with pytest.raises(BadInputError, match="Export again with --with-log-prob"):
+        flow.decode_with_log_prob(np.zeros((1, 16)))
+    with pytest.raises(BadInputError, match="Export again with --rng"):
+        flow.draw(1)
+
+
+def test_float16_runs_the_products_in_it_and_nothing_else(tmp_path):
+    import onnx
+
+    weights = network(16, 3, preprocessing=NAMED["digits"], off_diagonal=0.1)
+    export(weights, tmp_path / "m", Provenance("m"), ExportSettings(dtype="float16", with_log_prob=True))
+    manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
+    assert (manifest["dtype"], manifest["products"]) == ("float32", "float16")
+    assert manifest["float16"]["log_prob_nats_per_dim"] <= 0.01
+    assert manifest["float16"]["x_grey_levels"] <= 0.5
+    for name in ("density", "sampling", "sampling_with_log_prob"):
+        graph = onnx.load(tmp_path / "m" / f"{name}.onnx").graph
+        halves = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+        halves |= {info.name for info in graph.value_info if info.type.tensor_type.elem_type == 10}
+        touching = {node.op_type for node in graph.node if halves & {*node.input, *node.output}}
+        assert touching == {"Gemm", "Cast"}, name
+    flow, x = ExportedFlow(tmp_path / "m", provider="cpu"), rows(weights, 4)
+    np.testing.assert_allclose(flow.log_prob(x), reference.log_prob(weights, x), atol=0.01 * 16)
+
+
+def test_float16_is_refused_where_it_loses_too_much(tmp_path):
+    weights = network(16, 4, preprocessing=NAMED["images"])
+    with pytest.raises(
+        CheckFailedError, match=r"within 0\.01 nats/dim in log_prob and 0\.5 grey levels in x; measured"
+    ):
+        export(weights, tmp_path / "m", Provenance("m"), ExportSettings(dtype="float16"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_artifact_in_memory_is_that_of_the_export(tmp_path):
+    weights = network(5, 2)
+    written = export(weights, tmp_path / "m", Provenance("m"), ExportSettings()).manifest.sha256
+    built = build_artifact(weights, Provenance("m"), ExportSettings()).manifest.sha256
+    assert built == written

@@ -23,7 +23,7 @@ def test_the_tour_runs_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tour = [line for block in fenced("sh") for line in block.splitlines() if line.startswith("lunet-export ")]
     assert len(tour) == 5
-    quick = {"train": ["--epochs", "2"], "bench": ["--seconds", "0.05", "--batch", "1"]}
+    quick = {"train": ["--epochs", "2"], "bench": ["--seconds", "0.05", "--batch", "1", "--no-compile"]}
     for line in tour:
         arguments = shlex.split(line)[1:]
         result = CliRunner().invoke(app, arguments + quick.get(arguments[0], []))

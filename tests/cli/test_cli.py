@@ -12,6 +12,7 @@ from PIL import Image
 
 from lunet_cli.main import app
 from lunet_export import ExportedFlow
+from lunet_export.graphs.solvers import SOLVERS
 from lunet_export.preprocessing import NAMED
 from tests.cli.conftest import run
 from tests.networks import network
@@ -71,13 +72,50 @@ def test_export_goes_to_exported_by_default(model, tmp_path, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("options", [["--solver", "fused"], ["--tile", "4"], ["--dtype", "float64", "--tile", "auto"]])
-def test_export_options(model, tmp_path, options):
+@pytest.mark.parametrize(
+    ("options", "solver"),
+    [
+        (["--solver", "fused"], "fused"),
+        (["--solver", "rows"], "rows"),
+        (["--solver", "meeting", "--tile", "3"], "meeting"),
+        (["--solver", "auto", "--target", "cuda", "--batch", "64"], "fused"),
+        (["--tile", "4"], "unrolled"),
+        (["--dtype", "float64", "--tile", "auto"], "unrolled"),
+        (["--dtype", "float16", "--solver", "inverse"], "inverse"),
+        (["--with-log-prob", "--rng"], "unrolled"),
+    ],
+)
+def test_export_options(model, tmp_path, options, solver):
     code, out, _ = run(model, "-o", tmp_path / "out", "--json", *options)
     document = json.loads(out)
     assert (code, document["passed"]) == (0, True)
-    assert document["graphs"]["sampling"]["solver"]["name"] == ("fused" if "fused" in options else "unrolled")
-    assert all(check["eager"] is not None for check in document["checks"])
+    assert document["graphs"]["sampling"]["solver"]["name"] == solver
+    assert {entry["solver"].split(" ")[0] for entry in document["solvers"]} == set(SOLVERS)
+    assert run("check", tmp_path / "out")[0] == 0
+    code, out, _ = run("check", tmp_path / "out", "--model", model, "--json")
+    assert (code, "golden: sampling with log_prob, x" in out) == (0, "--with-log-prob" in options)
+
+
+def test_export_says_what_another_solver_would_gain(model, tmp_path):
+    _, out, _ = run(model, "-o", tmp_path / "a")
+    gain = out.splitlines()[-1]
+    assert gain.startswith("unrolled tile=8: fused would take 0.")
+    assert gain.endswith("(predicted for cpu, batch 1)")
+    _, out, _ = run(model, "-o", tmp_path / "b", "--solver", "fused")
+    assert out.splitlines()[-1] == "fused: no other solver is faster (predicted for cpu, batch 1)"
+
+
+def test_inspect_shows_the_solvers_before_anything_is_exported(model, ready):
+    code, out, _ = run("inspect", "--solvers", model, "--target", "cuda", "--batch", 8)
+    assert (code, [name for name in SOLVERS if name not in out]) == (0, [])
+    assert [
+        word for word in ("GPU work items", "Mflop/row", "float32 error", "ms, cuda, batch 8") if word not in out
+    ] == []
+    document = json.loads(run("inspect", "--solvers", model, "--json")[1])
+    assert (document["auto"], len(document["solvers"])) == ("fused", len(SOLVERS))
+    assert {"nodes", "flops", "bytes", "work_items", "error", "share", "milliseconds"} <= document["solvers"][0].keys()
+    code, _, err = run("inspect", "--solvers", ready)
+    assert (code, "Expected a model file for --solvers" in err) == (2, True)
 
 
 def test_export_of_the_authors_files(tmp_path):
