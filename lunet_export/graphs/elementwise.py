@@ -79,7 +79,7 @@ def _start(g: GraphBuilder, target: Value, start: HalleyStart) -> Value:
 
 
 def _halley(g: GraphBuilder, x: Value, target: Value, start: HalleyStart) -> Value:
-    """One step for x - b. To the right sigmoid is 1 exactly, so the bend is 0 however far the target is."""
+    """One step for x - b. Where the target is far, the bend is 0 or so small that it adds nothing."""
     c, k = start.alpha / (1 - start.alpha), exp(-start.shift)
     w = g.node("Exp", x)
     t = g.node("Add", w, k)  # log t = softplus - b
@@ -90,8 +90,8 @@ def _halley(g: GraphBuilder, x: Value, target: Value, start: HalleyStart) -> Val
     sigmoid = g.node("Div", w, t)
     residual = g.node("Sub", g.node("Sub", target, log_t), g.node("Mul", x, c))
     slope = g.node("Add", sigmoid, c)
-    bend = g.node("Mul", sigmoid, g.node("Sub", 1.0, sigmoid))
-    half = g.node("Mul", g.node("Div", g.node("Mul", bend, residual), slope), 0.5)
+    bend = g.node("Div", sigmoid, t)  # sigmoid (1 - sigmoid) / k
+    half = g.node("Mul", g.node("Div", g.node("Mul", bend, residual), slope), k / 2)
     return g.node("Add", x, g.node("Div", residual, g.node("Add", slope, half)))
 
 

@@ -27,8 +27,9 @@ _MOST_STEPS = 6
 _DIGITS = 4  # significant; coarser than what rounding of exp and log does to the fit, so that machines agree on it
 #: Error allowed after the steps, over max(1, |x|), in float64: one unit roundoff (float32); its own noise (float64).
 _ALLOWED = {"float32": 2.0**-24, "float64": 2.0**-50}
-#: Outside these x, f is a straight line to the last digit, and sigmoid (1 - sigmoid) is 0 or next to it.
-_STRAIGHT = {"float32": (-100.0, 20.0), "float64": (-740.0, 40.0)}
+#: Outside these x, f is a straight line to the last digit. To the left e^x is exactly 0, not a slow denormal number; to
+#: the right e^-x is so small that the bend times a target of 1e30 is nothing.
+_STRAIGHT = {"float32": (-110.0, 85.0), "float64": (-760.0, 700.0)}
 #: For smaller alphas the left branch is so flat that the rounding of 1 + e^x would be seen a hundredfold in x.
 _COMPENSATED_BELOW = 0.08
 #: Fits at the paper's alpha of 0.1, in units of y: s, tau / rho, rho, rho (A - 1), and rho k with the sigmoid.
@@ -47,7 +48,6 @@ class HalleyStart:
     k: float | None  # None: no sigmoid
     clip: tuple[float, float]  # of u
     straight: tuple[float, float]  # later steps clip x to these
-    dtype: str
     shift: float  # b: the graph works with x - b and y - b; s where that saves two nodes
     compensated: bool  # what rounding takes from 1 + e^x is given back to its logarithm
     steps: int
@@ -66,8 +66,7 @@ class HalleyStart:
             x = np.clip(x, *self.straight) if step else x
             slope = reference.slope(x, self.alpha)
             newton = (y - reference.leaky_softplus(x, self.alpha)) / slope
-            sigmoid = np.exp(-reference.softplus(-x)).astype(self.dtype)  # is 1 to the right, where newton is huge
-            bend = (1 - self.alpha) * (sigmoid * (1 - sigmoid)).astype(np.float64) / (2 * slope)
+            bend = (1 - self.alpha) * np.exp(-reference.softplus(x) - reference.softplus(-x)) / (2 * slope)
             x = x + newton / (1 + bend * newton)
         return x
 
@@ -114,7 +113,6 @@ def _start(alpha: float, parameters: Array, dtype: str) -> HalleyStart:
         k=bump,
         clip=(-np.inf, np.inf),
         straight=_STRAIGHT[dtype],
-        dtype=dtype,
         shift=0.0 if alpha < _COMPENSATED_BELOW else s,
         compensated=alpha < _COMPENSATED_BELOW,
         steps=0,

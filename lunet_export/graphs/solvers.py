@@ -74,7 +74,7 @@ def choose(name: str, tile: int | None, dim: int) -> Solver:
 def _tiles(name: str, dim: int) -> tuple[int, int, int]:
     """Smallest, largest and default tile of `unrolled` and `meeting`."""
     half = max(1, -(-dim // 2))
-    return (1, half, -(-dim // 8)) if name == "meeting" else (-(-dim // _MOST_TILES), half, half)
+    return (1, half, -(-dim // 32)) if name == "meeting" else (-(-dim // _MOST_TILES), half, half)
 
 
 def available(dim: int) -> list[Solver]:

@@ -89,7 +89,7 @@ def test_a_fault_is_caught_before_timing(weights, questions, monkeypatch):
     monkeypatch.setattr(peers, "interleaved", never)
     runners = {"wrong": peers.Runner(wrong, lambda x: {"x": x})}
     with pytest.raises(CheckFailedError, match=r"Expected right answers before timing; wrong gives x = .* column 3,"):
-        peers.timed(runners, questions, "sampling", 4, seconds=1.0)
+        peers.timed(runners, questions, "sampling", 4, seconds=1.0, default="wrong")
 
 
 def test_a_nan_is_a_fault(questions):
