@@ -1,8 +1,8 @@
 """Which solver loses how much on ill-conditioned matrices, and does `auto` stay within the tolerance?
 
 Every solver's float32 sampling graph runs in ONNX Runtime and is compared with the float64 reference, for networks
-whose blocks have condition numbers from 1e1 to 1e8. `python -m benchmarks.accuracy` writes results/accuracy.json and
-results/accuracy.png.
+whose blocks have condition numbers from 1e1 to 1e8. So does the inverse activation alone, over all float32 exponents.
+`python -m benchmarks.accuracy` writes results/accuracy.json and results/accuracy.png.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import report
+from benchmarks import activation, report
 from lunet_export import noise, reference
 from lunet_export.errors import CheckFailedError
 from lunet_export.export import Load, estimates, fastest
@@ -52,6 +52,12 @@ def main() -> None:
         raise CheckFailedError(
             f"Expected auto within the tolerance everywhere; it is not at {beyond[0]['condition']:g}."
         )
+
+
+def _activation(alpha: float) -> dict[str, float]:
+    """Largest float32 errors of the inverse activation, in units of roundoff times max(1, |x|)."""
+    ours, eager = activation.errors(alpha, "float32")
+    return {"alpha": alpha, "ours": float(ours.max()), "eager": float(eager.max())}
 
 
 def network(kind: str, condition: float) -> LUNetWeights:
@@ -146,6 +152,9 @@ def show(document: Mapping[str, Any]) -> None:
         lines.append((row["kind"], f"{row['condition']:.0e}", *shares, row["auto"]))
     report.table(lines)
     print("each solver: largest error of x, and of z -> x -> z, as a share of its row's tolerance; 1 is the limit")
+    lines = [("inverse activation, alpha", "units of roundoff", "eager PyTorch")]
+    lines += [(f"{e['alpha']:g}", f"{e['ours']:.2f}", f"{e['eager']:.2f}") for e in document["activation"]]
+    report.table(lines)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,12 @@ class Measurement:
 
 
 def interleaved(
-    cases: Mapping[str, Callable[[], object]], *, seconds: float, warmup: int = 5, calls_a_turn: int = 50
+    cases: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float,
+    warmup: int = 5,
+    calls_a_turn: int = 50,
+    settle: float = 0.01,
 ) -> dict[str, Measurement]:
     """Time each case in turns of consecutive calls, A B A B ..., so that a drift of the machine meets all alike.
 
@@ -42,6 +47,8 @@ def interleaved(
         seconds: For each case, about.
         warmup: Calls of each case that do not count; they too end after a quarter of `seconds`.
         calls_a_turn: Consecutive calls before the next case has its turn.
+        settle: Seconds of calls at the begin of a turn that do not count, at most a fortieth of `seconds`: they bring
+            the case's weights back into the cache, and outlast the threads that PyTorch leaves spinning.
     """
     for call in cases.values():
         _turn(call, warmup, seconds / 4)
@@ -49,6 +56,7 @@ def interleaved(
     deadline = time.perf_counter() + seconds * len(cases)
     while cases and (time.perf_counter() < deadline or min(map(len, times.values())) < _FEWEST_CALLS):
         for name, call in cases.items():
+            _settle(call, min(settle, seconds / 40))
             times[name] += _turn(call, calls_a_turn, seconds / 4)
     return {name: summarise(np.array(values) * 1e3) for name, values in times.items()}
 
@@ -71,3 +79,9 @@ def _turn(call: Callable[[], object], calls: int, longest: float) -> list[float]
         if end > ends:
             break
     return seconds
+
+
+def _settle(call: Callable[[], object], seconds: float) -> None:
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        call()

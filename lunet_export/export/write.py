@@ -51,7 +51,7 @@ class ExportCheckError(CheckFailedError):
         gap = worst.difference
         super().__init__(
             f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row}, column "
-            f"{gap.column}. Nothing was written. Export with --dtype float64, or report this model."
+            f"{gap.column}. Nothing was written. Try --solver auto or --dtype float64, or report this model."
         )
         self.checks = checks
 
@@ -87,6 +87,8 @@ def export(
     """
     settings = settings or ExportSettings()
     _refuse_existing(folder, force=force)
+    smallest = Solver("fused", None)  # of what `auto` may choose
+    _refuse_large(weights, smallest if settings.solver == "auto" else _choose(weights, settings), settings)
     found: list[Estimate] = []
     if compare or settings.solver == "auto":
         on_stage("comparing the solvers")

@@ -44,16 +44,21 @@ def recorded(names, **settings):
 
 
 def test_turns_are_interleaved_after_the_warmup():
-    order, found = recorded("ab", seconds=10e-3, warmup=2, calls_a_turn=3)
+    order, found = recorded("ab", seconds=10e-3, warmup=2, calls_a_turn=3, settle=0.0)
     assert order[:4] == ["a", "a", "b", "b"]
     assert order[4:16] == (["a"] * 3 + ["b"] * 3) * 2
     assert {name: m.calls for name, m in found.items()} == {name: order.count(name) - 2 for name in "ab"}
 
 
 def test_a_turn_is_fifty_calls_of_each_case():
-    order, found = recorded("abc", seconds=0.1, warmup=0)
+    order, found = recorded("abc", seconds=0.1, warmup=0, settle=0.0)
     assert "".join(order[:150]) == "a" * 50 + "b" * 50 + "c" * 50
     assert all(measurement.calls >= 50 for measurement in found.values())
+
+
+def test_calls_that_settle_a_turn_do_not_count():
+    order, found = recorded("ab", seconds=0.04, warmup=0, settle=1e-3)
+    assert 0 < sum(measurement.calls for measurement in found.values()) < len(order)
 
 
 def test_long_calls_end_their_turn_and_still_come_three_times():
