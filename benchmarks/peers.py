@@ -48,6 +48,7 @@ _NOTES = {
     LEAN: "L and U kept ready, a fixed number of Newton steps, no log_det: PyTorch rewritten for speed by hand",
     LEAN_COMPILED: "torch.compile of that, default mode, dynamic=False",
     AUTHORS: "arithmetic re-stated: a general solve of L and of U, a cubic spline of 2,000,001 points every call",
+    "ratios": "medians over the rounds of the ratio of the medians of a round",
     "rounds": "floor and ONNX Runtime in one set of rounds, unrolled or density and PyTorch in another",
     "slow": f"runners of more than {_SLOW} s a call have {_SLOW_RUNS} runs outside the rounds",
     "rows": "latents of uniform grey levels: on N(0, I) all pixels clamp and the authors' spline leaves its knots",
@@ -180,20 +181,21 @@ def timed(
         report.progress(f"{where}: {_SLOW_RUNS} runs of {name}")
         call = runners[name].call
         times |= interleaved({name: lambda call=call: call(feed)}, seconds=0.0, warmup=0, calls_a_turn=_SLOW_RUNS)
-    ours = times[default].p50
+    ours = times[default]
     if known is None:
-        floor = times[FLOOR].p50
+        over_floor = {name: time_.times(times[FLOOR]) for name, time_ in times.items()}
     else:
         wanted = (default, direction, size)
-        floor = ours / next(r["over_floor"] for r in known if (r["runner"], r["direction"], r["batch"]) == wanted)
+        carried = next(r["over_floor"] for r in known if (r["runner"], r["direction"], r["batch"]) == wanted)
+        over_floor = {name: carried * time_.times(ours) for name, time_ in times.items()}
     return [
         {
             "runner": name,
             "direction": direction,
             "batch": size,
             **report.times(times[name]),
-            "over_floor": times[name].p50 / floor,
-            "over_ours": times[name].p50 / ours,
+            "over_floor": over_floor[name],
+            "over_ours": times[name].times(ours),
             "in_rounds": name not in slow,
             "error_over_tolerance": ratios.get(name),
         }

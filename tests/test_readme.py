@@ -71,6 +71,55 @@ def test_the_latency_table_is_the_recorded_one(direction):
         assert printed == [pytest.approx(value, rel=0.02) for value in recorded]
 
 
+def recorded(name: str) -> dict:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def cell(measured: float, target: str) -> str:
+    """A figure with its target in brackets, bold where it misses."""
+    limit = float(target.split(" ")[1])
+    met = measured <= limit if target.startswith("<=") else measured >= limit
+    text = f"{measured:,.0f}" if measured >= 100 or float(measured).is_integer() else f"{measured:.2f}"
+    return f"{text if met else f'**{text}**'} ({limit:,g})"
+
+
+def test_the_speed_tables_are_the_recorded_ones():
+    targets = {entry["name"]: cell(entry["measured"], entry["target"]) for entry in recorded("peers")["targets"]}
+    for name, label in {
+        "sampling, unrolled": "sampling, `unrolled` (default)",
+        "sampling, meeting": "sampling, `meeting`",
+        "sampling, fused": "sampling, `fused`",
+        "density": "density",
+    }.items():
+        cells = (targets[f"{name}: {key}"] for key in ("nodes", "batch 1 over floor", "batch 256 over floor"))
+        assert f"| {label} | {' | '.join(cells)} |" in README
+    for name, label in {
+        "eager PyTorch": "eager PyTorch: `solve_triangular`, Newton",
+        "torch.compile": "`torch.compile` of the same",
+        "nflows LULinear": "nflows `LULinear`, the same activation",
+        "nflows LULinear, cached": "... with its cached inverse",
+        "zuko LULinearTransform": "zuko `LULinearTransform`, the same activation",
+        "authors' inverse": "the authors' inverse: general solve, refitted spline",
+    }.items():
+        cells = (targets[f"{name}: batch {batch}, times as long as unrolled"] for batch in (1, 256))
+        assert f"| {label} | {' | '.join(cells)} |" in README
+
+
+def test_the_table_of_solvers_is_that_of_the_graphs():
+    for name, facts in recorded("peers")["graphs"].items():
+        if name not in ("floor", "density"):
+            (line,) = re.findall(rf"\| `{name}` \|.*\|", README)
+            assert f"| {facts['nodes']} | {facts['bytes'] / 1e6:.1f} |" in line
+
+
+def test_the_activations_errors_are_the_recorded_ones():
+    entries = recorded("accuracy")["activation"]
+    ours, eager = (max(entry[key] for entry in entries) for key in ("ours", "eager"))
+    text = " ".join(README.split())
+    assert f"at most {ours:.1f} units of roundoff" in text
+    assert f"converged Newton has {eager:.1f}" in text
+
+
 def test_the_likelihoods_are_the_recorded_ones():
     mnist = json.loads((ROOT / "benchmarks" / "results" / "mnist-training.json").read_text())
     models = [mnist] + [

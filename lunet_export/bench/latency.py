@@ -43,7 +43,8 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """The row with its measurement, for `--json`."""
-        return {**asdict(self), "noisy": self.time.noisy}
+        time_ = {key: value for key, value in asdict(self.time).items() if key != "turns"}
+        return {**asdict(self), "time": time_, "noisy": self.time.noisy}
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,12 @@ def _entered(
 
 
 def _rows(entered: Sequence[Contender], direction: str, batch: int, times: Mapping[str, Measurement]) -> list[Row]:
-    ours = times[entered[0].name].p50
-    lowest = {entry.way: times[entry.name].p50 for entry in entered if entry.is_floor}
+    ours = times[entered[0].name]
+    lowest = {entry.way: times[entry.name] for entry in entered if entry.is_floor}
     rows = []
     for number, entry in enumerate(entered):
         time_, floor = times[entry.name], lowest.get(entry.way)
-        faster = None if number == 0 or entry.is_floor else time_.p50 / ours
-        over = None if floor is None or entry.is_floor else time_.p50 / floor
+        faster = None if number == 0 or entry.is_floor else time_.times(ours)
+        over = None if floor is None or entry.is_floor else time_.times(floor)
         rows.append(Row(entry.name, direction, batch, time_, batch / time_.p50 * 1e3, faster, over))
     return rows

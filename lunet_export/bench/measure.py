@@ -1,7 +1,7 @@
 """Timing that can be trusted: interleaved turns, percentiles, and a warning when the spread is wide."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,22 @@ class Measurement:
     p99: float
     quartiles: tuple[float, float]
     calls: int
+    turns: tuple[float, ...] = ()  # the median of each turn
 
     @property
     def noisy(self) -> bool:
         """The middle half of the times spans more than a quarter of the median."""
         return self.quartiles[1] - self.quartiles[0] > _WIDE * self.p50
+
+    def times(self, other: "Measurement") -> float:
+        """How many times as long as `other` of the same interleaved run: the median of the ratios of their turns.
+
+        A neighbour that takes the processor away for a second slows the turns of one round alike, and leaves their
+        ratio; it would not leave that of the overall medians.
+        """
+        if not self.turns or len(self.turns) != len(other.turns):
+            return self.p50 / other.p50  # not of the same run
+        return float(np.median(np.array(self.turns) / np.array(other.turns)))
 
 
 def interleaved(
@@ -53,18 +64,21 @@ def interleaved(
     for call in cases.values():
         _turn(call, warmup, seconds / 4)
     times: dict[str, list[float]] = {name: [] for name in cases}
+    turns: dict[str, list[float]] = {name: [] for name in cases}
     deadline = time.perf_counter() + seconds * len(cases)
     while cases and (time.perf_counter() < deadline or min(map(len, times.values())) < _FEWEST_CALLS):
         for name, call in cases.items():
             _settle(call, min(settle, seconds / 40))
-            times[name] += _turn(call, calls_a_turn, seconds / 4)
-    return {name: summarise(np.array(values) * 1e3) for name, values in times.items()}
+            turn = _turn(call, calls_a_turn, seconds / 4)
+            times[name] += turn
+            turns[name].append(float(np.median(turn)) * 1e3)
+    return {name: summarise(np.array(values) * 1e3, turns[name]) for name, values in times.items()}
 
 
-def summarise(milliseconds: NDArray[np.float64]) -> Measurement:
-    """Percentiles of the times of single calls."""
+def summarise(milliseconds: NDArray[np.float64], turns: Sequence[float] = ()) -> Measurement:
+    """Percentiles of the times of single calls, and the medians of the turns."""
     p25, p50, p75, p90, p95, p99 = (float(value) for value in np.percentile(milliseconds, [25, 50, 75, 90, 95, 99]))
-    return Measurement(p50, p90, p95, p99, (p25, p75), len(milliseconds))
+    return Measurement(p50, p90, p95, p99, (p25, p75), len(milliseconds), tuple(turns))
 
 
 def _turn(call: Callable[[], object], calls: int, longest: float) -> list[float]:

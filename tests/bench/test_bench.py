@@ -68,6 +68,14 @@ def test_long_calls_end_their_turn_and_still_come_three_times():
     assert [measurement.calls for measurement in found.values()] == [3, 3]
 
 
+def test_ratios_are_of_turns_not_of_overall_medians():
+    """Both are slowed tenfold in most rounds, one of them by more calls."""
+    slow, fast = summarise(np.array([2.0, 20, 20]), (2.0, 20, 20)), summarise(np.array([1.0, 1, 10]), (1.0, 10, 10))
+    assert slow.times(fast) == 2.0
+    assert slow.p50 / fast.p50 == 20.0
+    assert summarise(np.array([3.0])).times(summarise(np.array([2.0]))) == 1.5
+
+
 def test_nothing_to_time_is_no_time():
     assert interleaved({}, seconds=1.0) == {}
 
@@ -108,9 +116,9 @@ def test_rows_of_every_runner_with_their_ratios(flow):
     assert names == {"density": [ours, "right", "floor"], "sampling": [ours, "solver s", "right", "floor"]}
     table = {(row.direction, row.batch, row.runner): row for row in rows}
     for (direction, batch, runner), row in table.items():
-        base, lowest = (table[direction, batch, name].time.p50 for name in (ours, "floor"))
-        assert row.faster == (None if runner in (ours, "floor") else row.time.p50 / base)
-        assert row.times_floor == (None if runner == "floor" else row.time.p50 / lowest)
+        base, lowest = (table[direction, batch, name].time for name in (ours, "floor"))
+        assert row.faster == (None if runner in (ours, "floor") else row.time.times(base))
+        assert row.times_floor == (None if runner == "floor" else row.time.times(lowest))
         assert row.rows_per_second == pytest.approx(batch / row.time.p50 * 1e3)
 
 

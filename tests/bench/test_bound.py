@@ -139,4 +139,4 @@ def test_the_lines_of_a_gpu(flow, monkeypatch):
     names = ["ONNX Runtime, cuda", "+ IO binding", "+ CUDA graph"]
     assert list(sampling) == [*names, "floor", "floor + IO binding", "floor + CUDA graph"]
     for name, lowest in zip(names, list(sampling)[3:], strict=True):  # copies against copies, replays against replays
-        assert sampling[name].times_floor == sampling[name].time.p50 / sampling[lowest].time.p50
+        assert sampling[name].times_floor == sampling[name].time.times(sampling[lowest].time)
