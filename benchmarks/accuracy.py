@@ -44,6 +44,7 @@ def main() -> None:
         "machine": report.machine(options.threads),
     }
     document["rows"] = [measure(kind, condition) for kind in KINDS for condition in CONDITIONS]
+    document["activation"] = [_activation(alpha) for alpha in activation.ALPHAS]
     report.write(options.output / "accuracy.json", document)
     draw(document, options.output / "accuracy.png")
     show(document)

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,8 @@ def timed(
     for name in slow:
         report.progress(f"{where}: {_SLOW_RUNS} runs of {name}")
         call = runners[name].call
-        times |= interleaved({name: lambda call=call: call(feed)}, seconds=0.0, warmup=0, calls_a_turn=_SLOW_RUNS)
+        alone = interleaved({name: lambda call=call: call(feed)}, seconds=0.0, warmup=0, calls_a_turn=_SLOW_RUNS)
+        times[name] = replace(alone[name], turns=())  # no turns of these rounds
     ours = times[default]
     if known is None:
         over_floor = {name: time_.times(times[FLOOR]) for name, time_ in times.items()}

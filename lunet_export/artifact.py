@@ -20,6 +20,7 @@ from lunet_export.vectors import Vectors
 FORMAT = "lunet_export"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float64")
+_SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone may have
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling")
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
@@ -69,9 +70,15 @@ class Manifest:
             image_shape = tuple(int(length) for length in shape) if shape else None
             if image_shape and prod(image_shape) != dim:
                 raise ValueError("model.image_shape")
+            if not all(isinstance(entry, dict) for entry in document["graphs"].values()):
+                raise ValueError("graphs")
             solver, checks = document["graphs"]["sampling"]["solver"], document["checks"]
-            if not (isinstance(solver, dict) and {"name", "tile"} <= solver.keys()):
+            tile = solver.get("tile", "none") if isinstance(solver, dict) else "none"
+            if not (isinstance(tile, int | None) and isinstance(solver.get("name"), str)):
                 raise ValueError("graphs.sampling.solver")
+            blocks, products = model["blocks"], document["products"]
+            if type(blocks) is not int or blocks < 1 or products not in (dtype, *_SHORTER.get(dtype, ())):
+                raise ValueError("model.blocks or products")
             if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
                 raise ValueError("checks")
         except (KeyError, TypeError, ValueError, BadInputError) as error:

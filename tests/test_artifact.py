@@ -92,6 +92,11 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d.update(dtype="bfloat16"), "model.name, model.dim or dtype"),
         (lambda d: d["model"].update(image_shape=[4, 5]), "model.image_shape"),
         (lambda d: d["model"].update(image_shape=[4, "x"]), "invalid literal"),
+        (lambda d: d["graphs"]["sampling"]["solver"].update(tile="8"), "graphs.sampling.solver"),
+        (lambda d: d["graphs"].update(density=None), "graphs"),
+        (lambda d: d["model"].update(blocks=0), "model.blocks or products"),
+        (lambda d: d["model"].pop("blocks"), "blocks"),
+        (lambda d: d.update(products="bfloat16"), "model.blocks or products"),
         (lambda d: d.update(checks=["a"]), "checks"),
         (lambda d: d.pop("checks"), "checks"),
         (lambda d: d["graphs"]["sampling"].update(solver=None), "graphs.sampling.solver"),
@@ -111,9 +116,11 @@ def test_a_malformed_manifest_gets_a_sentence(folder, rewrite, edit, sentence):
         lambda d: d["model"].update(preprocessing=None),
         lambda d: d["model"]["preprocessing"].update(levels=256),
         lambda d: d["model"].update(dim=32, image_shape=None),
-        lambda d: d.update(dtype="float64"),
+        lambda d: d.update(dtype="float64", products="float64"),
+        lambda d: d.update(products="float16"),
+        lambda d: d["model"].update(blocks=10**9),
     ],
-    ids=["no preprocessing", "levels", "dim", "dtype"],
+    ids=["no preprocessing", "levels", "dim", "dtype", "products", "blocks"],
 )
 def test_a_manifest_of_other_graphs_is_refused(folder, rewrite, edit):
     """Even with its hash mended: rows would be checked against one domain and computed in another."""

@@ -89,3 +89,22 @@ def test_auto_takes_no_tile(tmp_path):
 def test_an_impossible_load_is_refused(load):
     with pytest.raises(BadInputError, match="Expected a provider of cpu, cuda and a batch of 1 or more"):
         Load(*load)
+
+
+def test_a_solver_that_cannot_be_built_is_left_out_and_hinders_no_other(tmp_path):
+    """Unrolled stores 300 twice; fused would store 90000, beyond float16."""
+    block = LUBlock(np.array([[1.0, 0.0], [300.0, 1.0]]), np.diag([1.0, 1 / 300]), np.zeros(2))
+    found = estimates(LUNetWeights((block,), 0.1), dtype="float32", products="float16")
+    names = {estimate.solver.name for estimate in found}
+    assert "unrolled" in names
+    assert "fused" not in names
+
+
+def test_solvers_beyond_2_gb_are_never_built(monkeypatch):
+    from lunet_export.graphs import builder
+
+    monkeypatch.setattr(builder, "LARGEST_BYTES", 3 * DIM**2 * 4 + 3 * DIM * 4)
+    assert set(by_name(network(DIM, 3))) == {"rows", "meeting", "fused"}
+    monkeypatch.setattr(builder, "LARGEST_BYTES", 1)
+    with pytest.raises(BadInputError, match="every solver needs more"):
+        estimates(network(DIM, 3), dtype="float32")

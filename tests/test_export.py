@@ -228,11 +228,16 @@ def test_a_graph_that_draws_its_own_noise(tmp_path):
         flow.draw(0)
 
 
-def test_noise_that_is_not_normal_is_never_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("factor", [1.2, np.array([1.0, 1.0, 0.0, 1.0])], ids=["wide", "one column constant"])
+def test_noise_that_is_not_normal_is_never_written(tmp_path, monkeypatch, factor):
     from lunet_export.graphs.builder import GraphBuilder
 
     right = GraphBuilder.random_normal
-    monkeypatch.setattr(GraphBuilder, "random_normal", lambda g, shape: g.node("Mul", right(g, shape), 1.2))
+
+    def wrong(g, shape):
+        return g.node("Mul", right(g, shape), g.constant(factor, "factor"))
+
+    monkeypatch.setattr(GraphBuilder, "random_normal", wrong)
     with pytest.raises(ExportCheckError, match="mean and variance"):
         export(network(4, 3), tmp_path / "m", Provenance("m"), ExportSettings(rng=True))
 

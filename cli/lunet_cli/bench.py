@@ -80,10 +80,11 @@ def bench(
     flow, opening = open_timed(folder, provider=provider.value, threads=threads)
     weights = None if model is None else _weights(flow, model, latent_stats, preprocess)
     memory = peak_memory(folder, batch=max(batches), provider=provider.value, threads=threads)
-    steps = 1 + 2 * len(batches) + 2 * len(solvers) + (0 if weights is None else 3)
+    rivals = 0 if weights is None else 1 + 2 * compiled
+    steps = 1 + 2 * len(batches) + 2 * len(solvers) + rivals
     with _progress(steps) as stage:
+        samplers = {} if weights is None else _samplers(flow, weights, solvers, max(batches), threads, stage)
         others = {} if weights is None else _torch_runners(flow, weights, threads, stage, compiled=compiled)
-        samplers = {} if weights is None else _samplers(flow, weights, solvers, threads, stage)
         rows = latency(
             flow,
             others,
@@ -183,18 +184,19 @@ def _samplers(
     flow: "ExportedFlow",
     weights: "LUNetWeights",
     solvers: Sequence[str],
+    batch: int,
     threads: int | None,
     stage: Callable[[str], None],
 ) -> "dict[str, Runner]":
     """Other sampling graphs of the same model, on the provider of the export."""
-    from lunet_export.export import ExportSettings, Provenance, build_artifact
+    from lunet_export.export import ExportSettings, Load, Provenance, build_artifact
     from lunet_export.runtime import ExportedFlow
 
     dtype = flow.manifest.document.get("products", flow.manifest.dtype)
-    artifacts = {}
+    artifacts, load = {}, Load(flow.provider, batch)
     for name in solvers:  # all names are tried before the first is timed
         stage(f"building {name}")
-        artifacts[name] = build_artifact(weights, Provenance(name), ExportSettings(name, dtype=dtype))
+        artifacts[name] = build_artifact(weights, Provenance(name), ExportSettings(name, dtype=dtype, load=load))
     return {
         f"solver {name}": ExportedFlow(artifact, provider=flow.provider, threads=threads)
         for name, artifact in artifacts.items()

@@ -19,6 +19,7 @@ from lunet_cli.options import (
     Threads,
 )
 from lunet_export import parity
+from lunet_export.artifact import OPTIONAL_GRAPHS
 from lunet_export.errors import BadInputError, CheckFailedError
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ def _with_model(flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, s
         raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
     products = document.get("products", flow.manifest.dtype)
     solver = document["graphs"]["sampling"]["solver"]
-    with_log_prob = "sampling_with_log_prob" in flow.artifact.graphs
-    settings = ExportSettings(solver["name"], _tile(solver), products, with_log_prob)
+    with_log_prob, rng = (name in flow.artifact.graphs for name in OPTIONAL_GRAPHS)
+    settings = ExportSettings(solver["name"], _tile(solver), products, with_log_prob, rng)
     eager = eager_of(settings.tensors)
     fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=seed)
     checks = parity.run(flow, flow.artifact.vectors, eager=eager(weights))
     checks += parity.run_optional(flow, flow.artifact.vectors)
     checks += parity.run(flow, fresh, eager=eager(weights), group="fresh")
+    checks += parity.run_optional(flow, fresh, group="fresh")
     if weights.preprocessing:
         checks += check_chain(weights, settings, eager=eager, provider=flow.provider)
     return checks

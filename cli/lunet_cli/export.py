@@ -20,9 +20,12 @@ from lunet_cli.options import (
     TargetName,
 )
 from lunet_export import parity, pictures
+from lunet_export.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from lunet_export.export import Exported, Load
+
+_COMPARED = 1024  # dimensions; inverses grow with the cube
 
 
 def export(
@@ -64,14 +67,16 @@ def export(
                 examples=checkpoint.examples,
                 eager=eager_of(settings.tensors),
                 force=force,
-                compare=True,
+                compare=checkpoint.weights.dim <= _COMPARED,
                 on_stage=stage,
             )
-    except ExportCheckError as error:
+    except CheckFailedError as error:
+        checks = error.checks if isinstance(error, ExportCheckError) else []
         if as_json:
-            output.dump({"passed": False, "checks": [parity.as_json(check) for check in error.checks]})
-        else:
-            print_checks(error.checks)
+            reason = {"passed": False, "error": str(error)}
+            output.dump({**reason, "checks": [parity.as_json(check) for check in checks]})
+        elif checks:
+            print_checks(checks)
         raise
     if as_json:
         document = exported.manifest.document
@@ -91,10 +96,12 @@ def _other_solvers(exported: "Exported", load: "Load") -> str:
     """One line: what another solver would gain."""
     from lunet_export.export import fastest
 
+    if exported.estimate is None:
+        return f"{exported.solver}: above {_COMPARED} dimensions other solvers are compared by inspect --solvers only"
     chosen, best = exported.estimate, fastest(exported.estimates)
     where = f"predicted for {load.provider}, batch {load.batch}"
     if best.solver == chosen.solver or best.milliseconds >= chosen.milliseconds:
-        return f"{chosen.solver}: no other solver is faster ({where})"
+        return f"{chosen.solver}: no other solver within 0.4 of the tolerance is faster ({where})"
     gain = f"{best.solver.name} would take {best.milliseconds / chosen.milliseconds:.2f} x the time"
     error = f"error {best.share:.2g} of the tolerance for {chosen.share:.2g}"
     return f"{chosen.solver}: {gain}, {best.nodes} nodes for {chosen.nodes}, {error} ({where})"
@@ -104,6 +111,6 @@ def parse_tile(text: str) -> int | None:
     """Rows of a tile, None for auto."""
     if text == "auto":
         return None
-    if not text.isdigit():
+    if not (text.isdecimal() and len(text) < 10):
         raise typer.BadParameter(f"Expected --tile N or auto; got {text}.")
     return int(text)

@@ -94,7 +94,7 @@ def latency(
         solvers: Runners of other sampling graphs, by name: timed in sampling only.
         floor: An ONNX graph x -> y of the matrix products alone.
         threads: CPU threads of the floor's session, as `flow` was given.
-        on_stage: Called with a few words before each check and each timing, `stages` of them.
+        on_stage: Called with a few words before each check and each timing.
         warn: Called with one sentence when a line must be left out.
 
     Raises:
@@ -114,11 +114,6 @@ def latency(
             first_calls(cases)
             rows += _rows(here, direction, batch, interleaved(cases, seconds=seconds, warmup=warmup))
     return rows
-
-
-def stages(others: int, batches: int) -> int:
-    """How often `latency` calls `on_stage` on the CPU with that many other runners, solvers included."""
-    return 1 + others + len(DIRECTIONS) * batches
 
 
 def _entered(

@@ -84,16 +84,29 @@ def estimates(
     load: Load | None = None,
     among: Sequence[Solver] | None = None,
 ) -> list[Estimate]:
-    """An estimate for every solver that fits the model, in the order of `SOLVERS`."""
+    """An estimate for every solver that fits the model and one ONNX file, in the order of `SOLVERS`.
+
+    Raises:
+        BadInputError: None can be built.
+    """
     chain = weights.without_preprocessing()
     z = (np.array(_TAILS)[:, None] * noise.normal(0, range(_ROWS), weights.dim)).astype(dtype).astype(np.float64)
     exact, allowed = reference.decode(chain, z), RoundingModel(chain, dtype, products).sampling(z)
-    found = []
+    found, itemsize = [], np.dtype(products or dtype).itemsize
+    refusal = BadInputError("Expected graphs of at most 2 GB, the limit of one ONNX file; every solver needs more.")
     for solver in among or solvers.available(weights.dim):
-        model = sampling.build(weights, solver=solver, dtype=dtype, products=products, metadata={})
-        got, macs = _decode(chain, z, solver, dtype, products)
-        gap, back = np.abs(got - exact).max(axis=1), np.abs(reference.encode(chain, got)[0] - z).max(axis=1)
-        shares = np.maximum(gap / allowed["x"], back / allowed["z"])
+        if len(weights.blocks) * solvers.stored(solver, weights.dim) * itemsize > builder.LARGEST_BYTES:
+            continue
+        try:
+            model = sampling.build(weights, solver=solver, dtype=dtype, products=products, metadata={})
+        except BadInputError as error:  # its inverses leave the range of the dtype
+            refusal = error
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):  # a solver that overflows is not taken, and that is all
+            got, macs = _decode(chain, z, solver, dtype, products)
+            gap, back = np.abs(got - exact).max(axis=1), np.abs(reference.encode(chain, got)[0] - z).max(axis=1)
+            shares = np.nan_to_num(np.maximum(gap / allowed["x"], back / allowed["z"]), nan=np.inf, posinf=np.inf)
+            share = float(np.sqrt(np.mean(shares**2)))
         elementwise = sum(node.op_type not in ("Gemm", "Split", "Concat") for node in model.graph.node)
         cost = _Cost(work_items(model), elementwise * weights.dim, macs, model.ByteSize())
         found.append(
@@ -104,10 +117,12 @@ def estimates(
                 flops=2 * macs + cost.elements,
                 bytes=cost.bytes,
                 error=float(gap.max() / np.abs(exact).max()),
-                share=float(np.sqrt(np.mean(shares**2))),
+                share=share,
                 milliseconds=1e3 * cost.seconds(load or Load()),
             )
         )
+    if not found:
+        raise refusal
     return found
 
 
@@ -143,12 +158,11 @@ def _decode(chain: LUNetWeights, z: Array, solver: Solver, dtype: str, products:
     start = halley_start.fit(chain.alpha, dtype)
     arithmetic = solvers.Eager(dtype, products)
     h = z.astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for number in range(len(chain.blocks), 0, -1):
-            h = solvers.solve(arithmetic, solver, h, sampling.scaled_block(chain, number, start))
-            if number > 1:
-                image = (1 - chain.alpha) * h.astype(np.float64) + start.shift
-                h = (reference.inverse_leaky_softplus(image, chain.alpha) - start.shift).astype(dtype)
+    for number in range(len(chain.blocks), 0, -1):
+        h = solvers.solve(arithmetic, solver, h, sampling.scaled_block(chain, number, start))
+        if number > 1:
+            image = (1 - chain.alpha) * h.astype(np.float64) + start.shift
+            h = (reference.inverse_leaky_softplus(image, chain.alpha) - start.shift).astype(dtype)
     return h.astype(np.float64), arithmetic.macs
 
 

@@ -35,12 +35,12 @@ class Exported:
     manifest: Manifest
     checks: list[Check]
     solver: Solver
-    estimates: list[Estimate]  # of every solver with `compare` or `auto`, else none
+    estimates: list[Estimate]  # of every solver that can be built, with `compare` or `auto`; else none
 
     @property
-    def estimate(self) -> Estimate:
-        """That of the solver that was taken."""
-        return next(estimate for estimate in self.estimates if estimate.solver == self.solver)
+    def estimate(self) -> Estimate | None:
+        """That of the solver that was taken; None where they were not compared."""
+        return next((estimate for estimate in self.estimates if estimate.solver == self.solver), None)
 
 
 class ExportCheckError(CheckFailedError):
@@ -235,10 +235,8 @@ def _refuse_existing(folder: Path, *, force: bool) -> None:
 
 
 def _refuse_large(weights: LUNetWeights, solver: Solver, settings: ExportSettings) -> None:
-    dim, tile = weights.dim, solver.tile or 0
-    extra = {"unrolled": dim * tile, "rows": dim, "meeting": tile**2, "inverse": dim**2, "fused": 0}[solver.name]
     itemsize = np.dtype(settings.products or settings.tensors).itemsize
-    size = len(weights.blocks) * (dim**2 + extra) * itemsize  # of the larger of the two graphs
+    size = len(weights.blocks) * solvers.stored(solver, weights.dim) * itemsize  # of the larger of the two graphs
     if size > builder.LARGEST_BYTES:
         raise BadInputError(
             f"Expected graphs of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB. "

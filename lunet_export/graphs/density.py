@@ -11,7 +11,7 @@ from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.triangular import product
 from lunet_export.weights import LUNetWeights
 
-_SMALLEST_PRODUCT = 1e-26  # of slopes; divided by s r <= 2^28 it is still far above float32's 1e-38
+_SMALLEST_PRODUCT = 1e-26  # of slopes; divided by s r <= levels^2 / 4 it is still far above float32's 1e-38
 
 
 def build(

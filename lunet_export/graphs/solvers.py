@@ -77,6 +77,13 @@ def _tiles(name: str, dim: int) -> tuple[int, int, int]:
     return (1, half, -(-dim // 32)) if name == "meeting" else (-(-dim // _MOST_TILES), half, half)
 
 
+def stored(solver: Solver, dim: int) -> int:
+    """Numbers that the sampling graph stores a block, zeros included."""
+    tile = solver.tile or 0
+    extra = {"unrolled": dim * tile, "rows": dim, "meeting": tile**2, "inverse": dim**2, "fused": 0}
+    return dim**2 + extra[solver.name]
+
+
 def available(dim: int) -> list[Solver]:
     """Every solver that fits `dim` dimensions, with its default tile."""
     unfit = {"rows" if dim > _MOST_TILES else "", "meeting" if dim < 2 else ""}

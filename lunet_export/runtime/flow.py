@@ -157,7 +157,9 @@ class ExportedFlow:
         said = {
             "lunet.direction": name,
             "lunet.dim": str(self.dim),
+            "lunet.blocks": str(self.manifest.document["model"]["blocks"]),
             "lunet.dtype": str(self.dtype),
+            "lunet.products": self.manifest.document["products"],
             "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
         }
         metadata = session.get_modelmeta().custom_metadata_map
