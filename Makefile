@@ -55,7 +55,7 @@ $(VENV)/setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/setup-dev: $(VENV)/setup
-	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,$(RUNTIME),dev]'
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[train,$(RUNTIME),dev,peers]'
 	touch $@
 
 $(VENV)/setup-peers: $(VENV)/setup
