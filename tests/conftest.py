@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from lunet_export.artifact import sealed
+from lunet_export.bench import contender
 from lunet_export.export import Exported, ExportSettings, Provenance, export
+from lunet_export.runtime import flow, providers
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.device import Device
 from tests.networks import network
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +55,45 @@ def rewrite():
         path.write_text(json.dumps(sealed(document)))
 
     return change
+
+
+class OnHost:
+    """A session on the CPU that answers for one on CUDA."""
+
+    def __init__(self, session, options):
+        self.session, self.options = session, options
+
+    def get_providers(self):
+        return ["CUDAExecutionProvider"]
+
+    def get_provider_options(self):
+        return {"CUDAExecutionProvider": self.options}
+
+    def get_provider_graph_assignment_info(self):
+        nodes = [SimpleNamespace(op_type="Gemm")] * 7
+        return [SimpleNamespace(ep_name="CUDAExecutionProvider", get_nodes=lambda: nodes)]
+
+    def __getattr__(self, name):
+        return getattr(self.session, name)
+
+
+@pytest.fixture
+def cuda_on_host(monkeypatch):
+    """`provider="cuda"` computes on the CPU; what the sessions were asked for is noted."""
+    asked = []
+
+    def opened(models, provider, *, threads, cuda=None, cuda_graph=False):
+        asked.append((provider, cuda_graph))
+        sessions, choice = providers.open_sessions(models, "cpu", threads=1)
+        if provider == "cpu":
+            return sessions, choice
+        options = (cuda or CudaOptions()).for_session(cuda_graph=cuda_graph)
+        return [OnHost(session, options) for session in sessions], providers.Choice("cuda", "asked for")
+
+    for module in (flow, contender):
+        monkeypatch.setattr(module, "open_sessions", opened)
+    monkeypatch.setattr(flow, "Device", lambda kind, number: Device("cpu"))
+    return asked
 
 
 def relative_gap(got, expected) -> float:

@@ -16,14 +16,20 @@ import typer
 from lunet_cli import output
 from lunet_cli.models import eager_of, read_model
 from lunet_cli.options import (
+    Arena,
+    ArenaName,
+    DeviceId,
     Folder,
     Json,
     LatentStats,
+    MemoryLimit,
     Preprocess,
     PreprocessName,
     Provider,
     ProviderName,
+    Tf32,
     Threads,
+    cuda_options,
 )
 from lunet_export import files
 from lunet_export.errors import BadInputError, MissingPackageError
@@ -54,6 +60,10 @@ def bench(
     ] = True,
     provider: Provider = ProviderName.AUTO,
     threads: Threads = None,
+    device_id: DeviceId = 0,
+    memory_limit: MemoryLimit = None,
+    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
+    tf32: Tf32 = False,
     latent_stats: LatentStats = None,
     preprocess: Preprocess = PreprocessName.NONE,
     csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV.", show_default=False)] = None,
@@ -77,7 +87,8 @@ def bench(
     from lunet_export.bench import latency, open_timed, report
     from lunet_export.bench.memory import peak_memory
 
-    flow, opening = open_timed(folder, provider=provider.value, threads=threads)
+    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
     weights = None if model is None else _weights(flow, model, latent_stats, preprocess)
     memory = peak_memory(folder, batch=max(batches), provider=provider.value, threads=threads)
     rivals = 0 if weights is None else 1 + 2 * compiled
@@ -100,7 +111,8 @@ def bench(
     facts = {
         "folder": str(folder),
         "provider": flow.provider,
-        "tf32": report.tf32(flow.provider),
+        "provider_reason": flow.provider_reason,
+        "tf32": flow.effective_tf32,
         "graphs": report.graph_facts(flow),
         **_machine(threads, others),
         "opening": asdict(opening),
@@ -198,7 +210,7 @@ def _samplers(
         stage(f"building {name}")
         artifacts[name] = build_artifact(weights, Provenance(name), ExportSettings(name, dtype=dtype, load=load))
     return {
-        f"solver {name}": ExportedFlow(artifact, provider=flow.provider, threads=threads)
+        f"solver {name}": ExportedFlow(artifact, provider=flow.provider, threads=threads, cuda=flow.cuda)
         for name, artifact in artifacts.items()
     }
 

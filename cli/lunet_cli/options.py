@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lunet_export.runtime.cuda import CudaOptions
+
 Folder = Annotated[Path, typer.Argument(help="An exported folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
@@ -28,6 +30,29 @@ class PreprocessName(StrEnum):
 
     NONE = "none"
     PAPER = "paper"
+
+
+class ArenaName(StrEnum):
+    """How ONNX Runtime's memory on the GPU grows."""
+
+    NEXT_POWER_OF_TWO = "next-power-of-two"
+    SAME_AS_REQUESTED = "same-as-requested"
+
+
+DeviceId = Annotated[int, typer.Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.")]
+MemoryLimit = Annotated[
+    int | None, typer.Option(min=1, help="MB of the GPU that each graph's arena may take.", show_default=False)
+]
+Arena = Annotated[ArenaName, typer.Option(help="How that arena grows; same-as-requested spares a shared GPU.")]
+Tf32 = Annotated[
+    bool, typer.Option("--tf32", help="Round the inputs of CUDA's matrix products to TF32; judged by its own budget.")
+]
+CudaGraph = Annotated[bool, typer.Option("--cuda-graph", help="On CUDA, capture each batch size once and replay it.")]
+
+
+def cuda_options(device_id: int, memory_limit: int | None, arena: ArenaName, *, tf32: bool) -> CudaOptions:
+    """The options of a command line, typed."""
+    return CudaOptions(device_id, None if memory_limit is None else memory_limit * 10**6, arena.value, tf32)
 
 
 Provider = Annotated[ProviderName, typer.Option(help="auto takes CUDA when it runs; cuda takes it or stops.")]

@@ -40,7 +40,12 @@ def complain(sentence: str) -> None:
 
 def dump(document: Any) -> None:  # noqa: ANN401
     """A result for machines: JSON, infinities and NaN as null."""
-    sys.stdout.write(json.dumps(_finite(document), indent=1) + "\n")
+    sys.stdout.write(json_text(document))
+
+
+def json_text(document: Any) -> str:  # noqa: ANN401
+    """A document as JSON; infinities and NaN become null."""
+    return json.dumps(_finite(document), indent=1) + "\n"
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401

@@ -7,7 +7,21 @@ import numpy as np
 import typer
 
 from lunet_cli import output
-from lunet_cli.options import Folder, Json, Provider, ProviderName, Seed, Threads
+from lunet_cli.options import (
+    Arena,
+    ArenaName,
+    CudaGraph,
+    DeviceId,
+    Folder,
+    Json,
+    MemoryLimit,
+    Provider,
+    ProviderName,
+    Seed,
+    Tf32,
+    Threads,
+    cuda_options,
+)
 from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -27,6 +41,11 @@ def sample(
     ] = None,
     provider: Provider = ProviderName.AUTO,
     threads: Threads = None,
+    device_id: DeviceId = 0,
+    memory_limit: MemoryLimit = None,
+    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
+    tf32: Tf32 = False,
+    cuda_graph: CudaGraph = False,
     as_json: Json = False,
 ) -> None:
     """Draw samples with the sampling graph: a picture, or raw numbers.
@@ -38,7 +57,8 @@ def sample(
 
     if target.suffix not in (".png", ".npy"):
         raise BadInputError(f"Expected -o FILE.png or FILE.npy; got {target}.")
-    flow = ExportedFlow(folder, provider=provider.value, threads=threads)
+    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    flow = ExportedFlow(folder, provider=provider.value, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)
     z = flow.latent(n, seed=seed, temperature=temperature) if latent is None else arrays.read(latent)
@@ -49,6 +69,7 @@ def sample(
         else:
             np.save(temporary, x)
     if as_json:
-        output.dump({"output": str(target), "samples": len(x), "seed": seed, "provider": flow.provider})
+        where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
+        output.dump({"output": str(target), "samples": len(x), "seed": seed, **where})
     else:
         output.say(f"wrote {target}: {len(x)} samples, provider {flow.provider} ({flow.provider_reason})")

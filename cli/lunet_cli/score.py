@@ -7,7 +7,21 @@ import numpy as np
 import typer
 
 from lunet_cli import output
-from lunet_cli.options import Folder, Json, Provider, ProviderName, Seed, Threads
+from lunet_cli.options import (
+    Arena,
+    ArenaName,
+    CudaGraph,
+    DeviceId,
+    Folder,
+    Json,
+    MemoryLimit,
+    Provider,
+    ProviderName,
+    Seed,
+    Tf32,
+    Threads,
+    cuda_options,
+)
 from lunet_export.data import arrays, idx
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -24,6 +38,11 @@ def score(
     seed: Seed = 0,
     provider: Provider = ProviderName.AUTO,
     threads: Threads = None,
+    device_id: DeviceId = 0,
+    memory_limit: MemoryLimit = None,
+    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
+    tf32: Tf32 = False,
+    cuda_graph: CudaGraph = False,
     as_json: Json = False,
 ) -> None:
     """Score rows with the density graph: nats and bits/dim a row, and their mean.
@@ -37,7 +56,8 @@ def score(
 
     if target is not None and target.suffix != ".csv":
         raise BadInputError(f"Expected -o FILE.csv; got {target}.")
-    flow = ExportedFlow(folder, provider=provider.value, threads=threads)
+    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    flow = ExportedFlow(folder, provider=provider.value, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:
         nats = score_rows(flow, rows, draws=draws, seed=seed, on_draw=lambda: bar.advance(bar.task_ids[0]))
@@ -45,7 +65,8 @@ def score(
     mean = {"log_prob": float(nats.mean()), "bits_per_dim": float(bits.mean())}
     if as_json:
         per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist()}
-        output.dump({"rows": len(nats), "draws": draws, "seed": seed, "mean": mean, "per_row": per_row})
+        where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
+        output.dump({"rows": len(nats), "draws": draws, "seed": seed, **where, "mean": mean, "per_row": per_row})
         return
     lines = [f"{row},{log_prob:.6f},{bit:.6f}" for row, (log_prob, bit) in enumerate(zip(nats, bits, strict=True))]
     text = "\n".join(["row,log_prob_nats,bits_per_dim", *lines])
@@ -57,5 +78,5 @@ def score(
     spread = float(np.std(bits) / np.sqrt(len(bits)))
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"(standard error {spread:.4f})"
+        f"(standard error {spread:.4f}), provider {flow.provider} ({flow.provider_reason})"
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from lunet_export import parity
 from lunet_export.errors import CheckFailedError, ProviderError
 from lunet_export.parity import Runner
 from lunet_export.runtime import ExportedFlow
-from lunet_export.runtime.bound import BoundFlow, BoundGraph
+from lunet_export.runtime.device import DeviceGraph
 from lunet_export.runtime.providers import open_sessions
 from lunet_export.vectors import Vectors
 
@@ -24,12 +24,12 @@ DIRECTIONS = ("density", "sampling")
 Way = Literal["arrays", "bound", "captured"]
 
 
-@runtime_checkable
-class Resident(Protocol):
-    """A runner that can be timed without the copies to and from the device."""
+@dataclass(frozen=True)
+class HandOver:
+    """A call that returns when its launches are handed to the device, and one that waits until the device is done."""
 
-    def resident(self, direction: str, rows: Floats) -> Call:
-        """Copy rows to the device; the call computes there and waits for the end."""
+    launch: Call
+    wait: Call
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,28 @@ class Contender:
     way: Way = "arrays"
     directions: tuple[str, ...] = DIRECTIONS
     is_floor: bool = False
+    hand_over: Callable[[str, Floats], HandOver] | None = None  # where host and device can be told apart
 
 
 def contender(name: str, runner: Runner, way: Way = "arrays", directions: tuple[str, ...] = DIRECTIONS) -> Contender:
-    """A runner as a line of the table."""
+    """A runner as a line of the table, timed with its copies from and to NumPy."""
 
     def call(direction: str, rows: Floats) -> Call:
-        if isinstance(runner, Resident):
-            return runner.resident(direction, rows)
         return (lambda: runner.density(rows)) if direction == "density" else (lambda: runner.decode(rows))
 
     return Contender(name, call, way, directions)
+
+
+def resident(name: str, graph_of: Callable[[str], DeviceGraph], way: Way, *, is_floor: bool = False) -> Contender:
+    """Graphs, one for each direction, whose rows and results stay on the device."""
+
+    def hand_over(direction: str, rows: Floats) -> HandOver:
+        graph = graph_of(direction)
+        return HandOver(graph.resident(rows, wait=False), lambda: graph.synchronize(len(rows)))
+
+    return Contender(
+        name, lambda direction, rows: graph_of(direction).resident(rows), way, is_floor=is_floor, hand_over=hand_over
+    )
 
 
 def refuse_wrong(name: str, runner: Runner, vectors: Vectors) -> None:
@@ -66,8 +77,8 @@ def refuse_wrong(name: str, runner: Runner, vectors: Vectors) -> None:
         raise CheckFailedError(f"Expected right answers before timing; {name} fails {', '.join(failed)}.")
 
 
-def device_runners(flow: ExportedFlow, warn: Callable[[str], None]) -> dict[str, tuple[Runner, Way]]:
-    """On CUDA: the same graphs with their tensors on the device, launched and replayed. Empty on the CPU.
+def device_runners(flow: ExportedFlow, warn: Callable[[str], None]) -> dict[str, tuple[ExportedFlow, Way]]:
+    """On CUDA: the flow to run with its tensors on the device, launched and replayed. Empty on the CPU.
 
     Args:
         flow: The exported flow.
@@ -75,28 +86,27 @@ def device_runners(flow: ExportedFlow, warn: Callable[[str], None]) -> dict[str,
     """
     if flow.provider != "cuda":
         return {}
+    found: dict[str, tuple[ExportedFlow, Way]] = {BINDING: (flow, "bound")}
     try:
-        launched, captured = BoundFlow.pair(flow.artifact, flow.dtype)
+        captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
     except ProviderError as error:
-        warn(f"Without {BINDING[2:]} and {CUDA_GRAPH[2:]}: {error}")
-        return {}
-    return {BINDING: (launched, "bound"), CUDA_GRAPH: (captured, "captured")}
+        warn(f"Without {CUDA_GRAPH[2:]}: {error}")
+        return found
+    return found | {CUDA_GRAPH: (captured, "captured")}
 
 
 def floors(graph: bytes, flow: ExportedFlow, ways: set[Way], *, threads: int | None) -> list[Contender]:
     """The floor graph x -> y once for each way, timed like the lines that it is the floor of."""
-    if flow.provider == "cpu":
-        (session,), _ = open_sessions([graph], "cpu", threads=threads)
-        return [Contender(FLOOR, lambda _, rows: lambda: session.run(["y"], {"x": rows}), is_floor=True)]
-    (plain,), _ = open_sessions([graph], "cuda", threads=threads)
+    (plain,), _ = open_sessions([graph], flow.provider, threads=threads, cuda=flow.cuda)
     found = [Contender(FLOOR, lambda _, rows: lambda: plain.run(["y"], {"x": rows}), is_floor=True)]
+    device = flow.on_device.device
     if "bound" in ways:
-        (session,), _ = open_sessions([graph], "cuda", threads=threads, cuda_graph=True)
-        launched, captured = BoundGraph(session, captured=False), BoundGraph(session, captured=True)
-        found.append(Contender(f"{FLOOR} {BINDING}", lambda _, rows: launched.resident(rows), "bound", is_floor=True))
-        found.append(
-            Contender(f"{FLOOR} {CUDA_GRAPH}", lambda _, rows: captured.resident(rows), "captured", is_floor=True)
-        )
+        launched = DeviceGraph(plain, device, captured=False)
+        found.append(resident(f"{FLOOR} {BINDING}", lambda _: launched, "bound", is_floor=True))
+    if "captured" in ways:
+        (session,), _ = open_sessions([graph], flow.provider, threads=threads, cuda=flow.cuda, cuda_graph=True)
+        captured = DeviceGraph(session, device, captured=True)
+        found.append(resident(f"{FLOOR} {CUDA_GRAPH}", lambda _: captured, "captured", is_floor=True))
     return found
 
 

@@ -20,10 +20,12 @@ from lunet_export.bench.contender import (
     first_calls,
     floors,
     refuse_wrong,
+    resident,
 )
-from lunet_export.bench.measure import Measurement, interleaved
+from lunet_export.bench.measure import HostAndDevice, Measurement, host_and_device, interleaved
 from lunet_export.parity import Runner
 from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.providers import Provider
 
 Floats = NDArray[np.floating]
@@ -40,6 +42,7 @@ class Row:
     rows_per_second: float
     faster: float | None  # how many times faster the exported graph is than this runner; None for itself and floors
     times_floor: float | None  # this runner's median over the floor's; None for floors, and where there is none
+    apart: HostAndDevice | None = None  # on a device, with rows and results there
 
     def as_json(self) -> dict[str, Any]:
         """The row with its measurement, for `--json`."""
@@ -56,12 +59,14 @@ class Opening:
     first_run: float  # sampling one row
 
 
-def open_timed(folder: Path, *, provider: Provider, threads: int | None) -> tuple[ExportedFlow, Opening]:
+def open_timed(
+    folder: Path, *, provider: Provider, threads: int | None, cuda: CudaOptions | None = None
+) -> tuple[ExportedFlow, Opening]:
     """The flow of a folder, and how long it took to open it and to draw the first row. Raises as `ExportedFlow`."""
     begin = time.perf_counter()
     artifact = Artifact.open(folder)
     read = time.perf_counter()
-    flow = ExportedFlow(artifact, provider=provider, threads=threads)
+    flow = ExportedFlow(artifact, provider=provider, threads=threads, cuda=cuda)
     opened = time.perf_counter()
     flow.decode(np.zeros((1, flow.dim), flow.dtype))
     return flow, Opening(read - begin, opened - read, time.perf_counter() - opened)
@@ -112,8 +117,19 @@ def latency(
             here = [entry for entry in entered if direction in entry.directions]
             cases = {entry.name: entry.call(direction, given) for entry in here}
             first_calls(cases)
-            rows += _rows(here, direction, batch, interleaved(cases, seconds=seconds, warmup=warmup))
+            times = interleaved(cases, seconds=seconds, warmup=warmup)
+            apart = {entry.name: _apart(entry, direction, given, seconds) for entry in here}
+            rows += _rows(here, direction, batch, times, apart)
     return rows
+
+
+def _apart(entry: Contender, direction: str, rows: Floats, seconds: float) -> HostAndDevice | None:
+    if entry.hand_over is None:
+        return None
+    ways = entry.hand_over(direction, rows)
+    found = host_and_device(ways.launch, ways.wait, seconds=seconds / 2)
+    # Launches that the host hands over one by one keep the device waiting: only a replay shows the device's own time.
+    return found if entry.way == "captured" else HostAndDevice(found.host, None)
 
 
 def _entered(
@@ -125,16 +141,24 @@ def _entered(
 ) -> list[Contender]:
     """Every runner as a line of the table, its answers checked."""
     lines: list[tuple[Contender, Runner]] = [(contender(f"{OURS}, {flow.provider}", flow), flow)]
-    lines += [(contender(name, one, way), one) for name, (one, way) in device_runners(flow, warn).items()]
+    lines += [
+        (resident(name, one.on_device.graph, way), one) for name, (one, way) in device_runners(flow, warn).items()
+    ]
     lines += [(contender(name, one, "arrays", ("sampling",)), one) for name, one in solvers.items()]
     lines += [(contender(name, one), one) for name, one in others.items()]
     for line, runner in lines:
         on_stage(f"checking the answers of {line.name}")
-        refuse_wrong(line.name, runner, flow.artifact.vectors)
+        refuse_wrong(line.name, runner, flow.vectors)
     return [line for line, _ in lines]
 
 
-def _rows(entered: Sequence[Contender], direction: str, batch: int, times: Mapping[str, Measurement]) -> list[Row]:
+def _rows(
+    entered: Sequence[Contender],
+    direction: str,
+    batch: int,
+    times: Mapping[str, Measurement],
+    apart: Mapping[str, HostAndDevice | None],
+) -> list[Row]:
     ours = times[entered[0].name]
     lowest = {entry.way: times[entry.name] for entry in entered if entry.is_floor}
     rows = []
@@ -142,5 +166,6 @@ def _rows(entered: Sequence[Contender], direction: str, batch: int, times: Mappi
         time_, floor = times[entry.name], lowest.get(entry.way)
         faster = None if number == 0 or entry.is_floor else time_.times(ours)
         over = None if floor is None or entry.is_floor else time_.times(floor)
-        rows.append(Row(entry.name, direction, batch, time_, batch / time_.p50 * 1e3, faster, over))
+        rate = batch / time_.p50 * 1e3
+        rows.append(Row(entry.name, direction, batch, time_, rate, faster, over, apart[entry.name]))
     return rows

@@ -75,6 +75,38 @@ def interleaved(
     return {name: summarise(np.array(values) * 1e3, turns[name]) for name, values in times.items()}
 
 
+@dataclass(frozen=True)
+class HostAndDevice:
+    """Where the time of a run on a device goes, milliseconds."""
+
+    host: float  # until the launches are handed over, the device idle before: the median
+    device: float | None  # a run of many that are handed over back to back; None where the host would hold it up
+
+
+def host_and_device(launch: Callable[[], object], wait: Callable[[], object], *, seconds: float) -> HostAndDevice:
+    """Tell host and device apart, by a call that does not wait.
+
+    Args:
+        launch: Hands a run over and returns.
+        wait: Returns when the device has nothing left to do.
+        seconds: For both measurements together, about.
+    """
+    launch()
+    wait()
+    handed: list[float] = []
+    ends = time.perf_counter() + seconds / 2
+    while not handed or time.perf_counter() < ends:
+        begin = time.perf_counter()
+        launch()
+        handed.append(time.perf_counter() - begin)
+        wait()
+    calls, begin = len(handed), time.perf_counter()
+    for _ in range(calls):
+        launch()
+    wait()
+    return HostAndDevice(float(np.median(handed)) * 1e3, (time.perf_counter() - begin) / calls * 1e3)
+
+
 def summarise(milliseconds: NDArray[np.float64], turns: Sequence[float] = ()) -> Measurement:
     """Percentiles of the times of single calls, and the medians of the turns."""
     p25, p50, p75, p90, p95, p99 = (float(value) for value in np.percentile(milliseconds, [25, 50, 75, 90, 95, 99]))

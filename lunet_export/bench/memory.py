@@ -17,8 +17,8 @@ import numpy as np
 
 from lunet_export.artifact import Artifact
 from lunet_export.errors import BadInputError, LunetExportError
-from lunet_export.runtime.flow import LARGEST_BATCH
 from lunet_export.runtime.providers import NAMES, Provider, open_sessions
+from lunet_export.runtime.rows import LARGEST_BATCH
 
 
 @dataclass(frozen=True)

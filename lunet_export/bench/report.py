@@ -9,7 +9,10 @@ from lunet_export.bench.latency import Row
 from lunet_export.runtime import ExportedFlow
 
 COLUMNS = ("milliseconds a call", "p50", "p90", "p95", "p99", "rows/s", "export is faster", "over the floor", "")
-_CSV = "direction batch runner p50_ms p90_ms p95_ms p99_ms calls rows_per_second export_faster times_floor wide_spread"
+_CSV = (
+    "direction batch runner p50_ms p90_ms p95_ms p99_ms calls rows_per_second export_faster times_floor wide_spread "
+    "host_ms device_ms"
+)
 _MACHINE = ("processor", "cores", "threads", "python", "onnxruntime", "torch", "torch_threads")
 
 _BAR = r"\|"  # inside a cell
@@ -23,8 +26,15 @@ def cells(row: Row) -> tuple[str, ...]:
         *(f"{value:.3f}" for value in (time.p50, time.p90, time.p95, time.p99)),
         f"{row.rows_per_second:,.0f}",
         *("" if ratio is None else f"{ratio:.1f} x" for ratio in (row.faster, row.times_floor)),
-        "wide spread" if time.noisy else "",
+        "; ".join([*_apart(row), *(["wide spread"] if time.noisy else [])]),
     )
+
+
+def _apart(row: Row) -> list[str]:
+    if row.apart is None:
+        return []
+    device = "" if row.apart.device is None else f", device {row.apart.device:.3f}"
+    return [f"host {row.apart.host:.3f}{device}"]
 
 
 def markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
@@ -43,7 +53,9 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
             time = row.time
             percentiles = (time.p50, time.p90, time.p95, time.p99)
             ratios = (row.rows_per_second, row.faster, row.times_floor)
-            writer.writerow([row.direction, row.batch, row.runner, *percentiles, time.calls, *ratios, time.noisy])
+            apart = (None, None) if row.apart is None else (row.apart.host, row.apart.device)
+            figures = (*percentiles, time.calls, *ratios, time.noisy, *apart)
+            writer.writerow([row.direction, row.batch, row.runner, *figures])
 
 
 def graph_facts(flow: ExportedFlow) -> dict[str, dict[str, Any]]:
@@ -54,11 +66,6 @@ def graph_facts(flow: ExportedFlow) -> dict[str, dict[str, Any]]:
         kept = {key: recorded[key] for key in ("nodes", "work_items") if key in recorded}
         facts[direction] = {"bytes": len(data), **kept}
     return facts
-
-
-def tf32(provider: str) -> str:
-    """Whether products may be rounded to TF32: never here, and the CPU has none."""
-    return "off" if provider == "cuda" else "not used"
 
 
 def notes(facts: Mapping[str, Any]) -> list[str]:
@@ -80,4 +87,5 @@ def notes(facts: Mapping[str, Any]) -> list[str]:
         seconds = facts["compile_seconds"].values()
         found.append(f"torch.compile took {sum(seconds):.0f} s for {len(seconds)} shapes, not counted")
     machine = [f"{key} {facts[key]}" for key in _MACHINE if key in facts]
-    return [*found, ", ".join([*machine, f"TF32 {facts['tf32']}"])]
+    provider = f"provider {facts['provider']} ({facts['provider_reason']})"
+    return [*found, ", ".join([*machine, provider, f"TF32 {facts['tf32']}"])]

@@ -15,7 +15,7 @@ from lunet_export.export.settings import ExportSettings, Provenance
 from lunet_export.graphs import builder
 from lunet_export.graphs.solvers import Solver
 from lunet_export.preprocessing import Logit
-from lunet_export.runtime.flow import LARGEST_BATCH
+from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.weights import LUNetWeights
 
 _RNG_WARNINGS = [

@@ -20,6 +20,7 @@ from lunet_export.graphs import builder, density, sampling, solvers
 from lunet_export.graphs.solvers import Solver
 from lunet_export.parity import Check, Runner
 from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.providers import Provider
 from lunet_export.weights import LUNetWeights
 
@@ -102,14 +103,15 @@ def export(
         parts.write(fresh)
         on_stage("checking the graphs")
         artifact = Artifact.open(fresh)
-        checks = _check(artifact, weights, eager, "golden")
+        flow = ExportedFlow(artifact, provider="cpu")
+        checks = _check(flow, weights, eager, "golden")
         if weights.preprocessing:
             on_stage("checking the chain without pre-processing")
             checks += check_chain(weights, settings, eager=eager, solver=solver)
         if not parity.all_passed(checks):
             raise ExportCheckError(checks)
         if settings.products:
-            parts.document["float16"] = half.measure(ExportedFlow(artifact, provider="cpu"), artifact.vectors)
+            parts.document["float16"] = half.measure(flow, flow.vectors)
         parts.document["checks"] = [parity.as_json(check) for check in checks]
         parts.write(fresh)
         manifest = Artifact.open(fresh).manifest
@@ -124,6 +126,7 @@ def check_chain(
     eager: MakeRunner | None,
     solver: Solver | None = None,
     provider: Provider = "cpu",
+    cuda: CudaOptions | None = None,
 ) -> list[Check]:
     """Checks of the network without its pre-processing, whose clamps hide what happens in the tails.
 
@@ -131,7 +134,8 @@ def check_chain(
     """
     chain = weights.without_preprocessing()
     parts = _build(chain, Provenance("chain"), settings, solver or _choose(weights, settings), None)
-    return _check(parts.artifact(), chain, eager, "chain without pre-processing", provider)
+    flow = ExportedFlow(parts.artifact(), provider=provider, cuda=cuda)
+    return _check(flow, chain, eager, "chain without pre-processing")
 
 
 def build_artifact(weights: LUNetWeights, provenance: Provenance, settings: ExportSettings) -> Artifact:
@@ -160,12 +164,9 @@ def _choose(weights: LUNetWeights, settings: ExportSettings, found: Sequence[Est
     return fastest(found or _estimates(weights, settings)).solver
 
 
-def _check(
-    artifact: Artifact, weights: LUNetWeights, eager: MakeRunner | None, group: str, provider: Provider = "cpu"
-) -> list[Check]:
-    flow = ExportedFlow(artifact, provider=provider)
-    checks = parity.run(flow, artifact.vectors, eager=eager(weights) if eager else None, group=group)
-    return checks + parity.run_optional(flow, artifact.vectors, group=group)
+def _check(flow: ExportedFlow, weights: LUNetWeights, eager: MakeRunner | None, group: str) -> list[Check]:
+    checks = parity.run(flow, flow.vectors, eager=eager(weights) if eager else None, group=group)
+    return checks + parity.run_optional(flow, flow.vectors, group=group)
 
 
 @dataclass

@@ -58,9 +58,9 @@ class GraphBuilder:
         finally:
             self._scope = self._scope[:-1]
 
-    def input(self, name: str) -> Value:
-        """Rows [batch, dim] that the caller feeds."""
-        self._inputs.append(helper.make_tensor_value_info(name, self._element, ["batch", self.dim]))
+    def input(self, name: str, *, rows: int | None = None) -> Value:
+        """Rows [batch, dim] that the caller feeds, or a fixed number of rows."""
+        self._inputs.append(helper.make_tensor_value_info(name, self._element, [rows or "batch", self.dim]))
         return name
 
     def random_normal(self, shape: str) -> Value:

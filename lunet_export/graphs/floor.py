@@ -26,3 +26,10 @@ def build(dim: int, blocks: int, dtype: str) -> onnx.ModelProto:
             rows = g.gemm(rows, rng.standard_normal((dim, dim)) / np.sqrt(dim))
     g.output("y", rows)
     return g.finish({})
+
+
+def product(size: int) -> onnx.ModelProto:
+    """One product of two (size, size) float32 matrices that the caller feeds, a, b -> y; `runtime.doctor` ships it."""
+    g = GraphBuilder("product", dim=size, dtype="float32")
+    g.output("y", g.node("MatMul", g.input("a", rows=size), g.input("b", rows=size)))
+    return g.finish({})

@@ -1,10 +1,12 @@
 """Proof that an exported flow computes what the reference does."""
 
 from lunet_export.parity.checks import Check, Runner, all_passed, as_json, run, with_recorded_eager
+from lunet_export.parity.device import DEVICE_BATCHES, run_device
 from lunet_export.parity.difference import Difference, compare
 from lunet_export.parity.optional import run_optional
 
 __all__ = [
+    "DEVICE_BATCHES",
     "Check",
     "Difference",
     "Runner",
@@ -12,6 +14,7 @@ __all__ = [
     "as_json",
     "compare",
     "run",
+    "run_device",
     "run_optional",
     "with_recorded_eager",
 ]

@@ -71,7 +71,7 @@ def _differences(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
     x_single = np.concatenate([runner.decode(row[None]) for row in sampling.z])
     back = runner.decode(np.nan_to_num(z))  # a NaN in z has failed its own check already
     whole = ~sampling.clamped
-    z_again, log_prob_again = _density_of_sampled(runner, x[whole])
+    z_again, log_prob_again = density_of_sampled(runner, x[whole])
     loose, tight = sampling.tolerance, density.tolerance
     return {
         "density, z": compare("z", expected=density.z, got=z, tolerance=tight["z"]),
@@ -90,8 +90,8 @@ def _differences(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
     }
 
 
-def _density_of_sampled(runner: Runner, x: Floats) -> tuple[Floats, Floats]:
-    """The density of sampled rows; NaN where a faulty sampler left the domain, so that the check fails."""
+def density_of_sampled(runner: Runner, x: Floats) -> tuple[Floats, Floats]:
+    """z and log_prob of sampled rows; NaN where a faulty sampler left the domain, so that the check fails."""
     try:
         return runner.density(x)
     except BadInputError:

@@ -1,6 +1,6 @@
 """`ExportedFlow`: an exported LU-Net to run, with NumPy and ONNX Runtime only."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export import noise
 from lunet_export.artifact import GRAPHS, Artifact
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.preprocessing import largest_below
-from lunet_export.runtime.providers import Provider, open_sessions
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.device import Device, DeviceFlow
+from lunet_export.runtime.providers import Provider, open_sessions, placement, run
+from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+from lunet_export.vectors import Vectors
 
 Floats = NDArray[np.floating]
 
@@ -22,9 +25,6 @@ _ENDS = {
     "sampling_with_log_prob": (["z"], ["log_prob", "x"]),
     "random_sampling": (["shape"], ["x", "z"]),
 }
-
-#: Rows given to ONNX Runtime at once; the graphs are made for batches of 1 to 4096.
-LARGEST_BATCH = 4096
 
 
 class ExportedFlow:
@@ -37,26 +37,77 @@ class ExportedFlow:
         source: The folder, or an opened `Artifact`.
         provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
         threads: CPU threads; None leaves it to ONNX Runtime.
+        cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
+        cuda_graph: On CUDA, density and sampling are captured once for each batch size and replayed: the host then
+            hands over one graph a run instead of a launch a node. At most 32 batch sizes; the optional graphs are
+            never captured, since a graph that draws its own noise would replay the same draw.
 
     Raises:
         ArtifactError: The folder is missing, altered or malformed.
-        ProviderError: The provider that was asked for cannot run.
+        ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
+        BadInputError: `cuda_graph` on the CPU.
     """
 
     def __init__(
-        self, source: Path | str | Artifact, *, provider: Provider = "auto", threads: int | None = None
+        self,
+        source: Path | str | Artifact,
+        *,
+        provider: Provider = "auto",
+        threads: int | None = None,
+        cuda: CudaOptions | Mapping[str, Any] | None = None,
+        cuda_graph: bool = False,
     ) -> None:
+        if cuda_graph and provider == "cpu":
+            raise BadInputError("Expected a provider of cuda or auto with cuda_graph; got cpu, which has none.")
         self.artifact = source if isinstance(source, Artifact) else Artifact.open(source)
         self.manifest = self.artifact.manifest
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
+        self.cuda = CudaOptions.of(cuda)
         self._threads = threads
-        self._others: dict[str, Any] = {}
-        graphs = self.artifact.graphs
-        sessions, choice = open_sessions([graphs["density"], graphs["sampling"]], provider, threads=threads)
-        self._density, self._sampling = sessions
+        graphs = [self.artifact.graphs[name] for name in GRAPHS]
+        sessions, choice = open_sessions(graphs, provider, threads=threads, cuda=self.cuda, cuda_graph=cuda_graph)
+        self._sessions: dict[str, Any] = dict(zip(GRAPHS, sessions, strict=True))
         self.provider, self.provider_reason = choice.name, choice.reason
-        for name, session in zip(GRAPHS, sessions, strict=True):
+        for name, session in self._sessions.items():
             self._refuse_another(name, session)
+        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing)
+        device = Device(self.provider, self.cuda.device_id if self.provider == "cuda" else 0)
+        captured = cuda_graph and self.provider == "cuda"
+        #: The same flow with its rows and results on the device.
+        self.on_device = DeviceFlow(dict(self._sessions), device, self._rows, self.latent, captured=captured)
+
+    @property
+    def tf32(self) -> bool:
+        """Matrix products round their inputs to TF32."""
+        return self.provider == "cuda" and self.cuda.tf32
+
+    @property
+    def effective_tf32(self) -> str:
+        """`on` or `off` on CUDA, as the density session itself answers; `not used` on the CPU."""
+        if self.provider == "cpu":
+            return "not used"
+        options = self._sessions["density"].get_provider_options()["CUDAExecutionProvider"]
+        return "on" if options["use_tf32"] == "1" else "off"
+
+    @property
+    def placement(self) -> dict[str, dict[str, int]]:
+        """On CUDA, by ONNX Runtime's own account: nodes of each opened graph on each execution provider."""
+        if self.provider != "cuda":
+            return {}
+        return {
+            graph: {name: len(nodes) for name, nodes in placement(session).items()}
+            for graph, session in self._sessions.items()
+        }
+
+    @property
+    def vectors(self) -> Vectors:
+        """The test vectors of the folder, with the tolerances of what runs: TF32 has its own.
+
+        Raises:
+            ArtifactError: An older folder without tolerances for TF32.
+        """
+        vectors = self.artifact.vectors
+        return vectors.under_tf32(self.manifest.document["products"]) if self.tf32 else vectors
 
     def log_prob(self, x: ArrayLike) -> Floats:
         """log p(x) in nats, (N, D) -> (N,).
@@ -72,12 +123,8 @@ class ExportedFlow:
 
     def density(self, x: ArrayLike) -> tuple[Floats, Floats]:
         """z (N, D) and log p(x) (N,) in one run. Raises as `log_prob` does."""
-        rows = self._domain(self._rows(x, "x"))
-
-        def run(batch: Floats) -> list[Floats]:
-            return self._density.run(["z", "log_prob"], {"x": batch})
-
-        z, log_prob = _in_batches(run, rows, (np.empty((0, self.dim), self.dtype), np.empty(0, self.dtype)))
+        rows = self._rows.data(x)
+        z, log_prob = self._in_batches("density", ["z", "log_prob"], rows)
         return z, log_prob
 
     def decode(self, z: ArrayLike) -> Floats:
@@ -86,12 +133,7 @@ class ExportedFlow:
         Raises:
             BadInputError: Wrong shape, NaN or infinity.
         """
-        rows = self._rows(z, "z")
-
-        def run(batch: Floats) -> list[Floats]:
-            return self._sampling.run(["x"], {"z": batch})
-
-        return _in_batches(run, rows, (np.empty((0, self.dim), self.dtype),))[0]
+        return self._in_batches("sampling", ["x"], self._rows.latents(z))[0]
 
     def decode_with_log_prob(self, z: ArrayLike) -> tuple[Floats, Floats]:
         """x (N, D) and its log_prob (N,) in nats in one run, for exports made with `--with-log-prob`.
@@ -101,12 +143,9 @@ class ExportedFlow:
         Raises:
             BadInputError: The folder has no such graph, or as `decode` does.
         """
-        rows, session = self._rows(z, "z"), self._optional("sampling_with_log_prob", "--with-log-prob")
-
-        def run(batch: Floats) -> list[Floats]:
-            return session.run(["x", "log_prob"], {"z": batch})
-
-        x, log_prob = _in_batches(run, rows, (np.empty((0, self.dim), self.dtype), np.empty(0, self.dtype)))
+        rows = self._rows.latents(z)
+        self._open_optional("sampling_with_log_prob", "--with-log-prob")
+        x, log_prob = self._in_batches("sampling_with_log_prob", ["x", "log_prob"], rows)
         return x, log_prob
 
     def draw(self, n: int) -> tuple[Floats, Floats]:
@@ -119,8 +158,8 @@ class ExportedFlow:
         """
         if not 1 <= n <= LARGEST_BATCH:
             raise BadInputError(f"Expected from 1 to {LARGEST_BATCH} samples a call; got {n}.")
-        session = self._optional("random_sampling", "--rng")
-        x, z = session.run(["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})
+        session = self._open_optional("random_sampling", "--rng")
+        x, z = run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})
         return x, z
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
@@ -140,15 +179,31 @@ class ExportedFlow:
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self.log_prob(x)
 
-    def _optional(self, name: str, option: str) -> Any:  # noqa: ANN401
-        """The session of an optional graph, opened when first asked for."""
+    def _open_optional(self, name: str, option: str) -> Any:  # noqa: ANN401
+        """The session of an optional graph, opened when first asked for, and never with a CUDA graph."""
         if name not in self.artifact.graphs:
             raise BadInputError(f"Expected {name}.onnx in the export; it has none. Export again with {option}.")
-        if name not in self._others:
-            (session,), _ = open_sessions([self.artifact.graphs[name]], self.provider, threads=self._threads)
+        if name not in self._sessions:
+            model = self.artifact.graphs[name]
+            (session,), _ = open_sessions([model], self.provider, threads=self._threads, cuda=self.cuda)
             self._refuse_another(name, session)
-            self._others[name] = session
-        return self._others[name]
+            self._sessions[name] = session
+        return self._sessions[name]
+
+    def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
+        if not len(rows):
+            empty = {"log_prob": np.empty(0, self.dtype)}
+            return tuple(empty.get(name, self._rows.empty()) for name in outputs)
+        starts = range(0, len(rows), LARGEST_BATCH)
+        parts = [self._run(graph, outputs, rows[start : start + LARGEST_BATCH]) for start in starts]
+        return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
+        if self.on_device.captured and graph in GRAPHS:
+            results = self.on_device.to_numpy(graph, rows)
+            return [results[name] for name in outputs]
+        (entry,), _ = _ENDS[graph]
+        return run(self._sessions[graph], outputs, {entry: rows})
 
     def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
         """The graph's own metadata and tensors must be what the manifest says."""
@@ -168,45 +223,3 @@ class ExportedFlow:
         fits = got == _ENDS[name] and all(tensor.shape == tensors[tensor.name] for end in ends for tensor in end)
         if not fits or any(metadata.get(key) != value for key, value in said.items()):
             raise ArtifactError(f"Expected {name}.onnx as the manifest describes it; it is another graph.")
-
-    def _rows(self, array: ArrayLike, name: str) -> Floats:
-        rows = np.asarray(array)
-        if rows.dtype.kind not in "uif":
-            raise BadInputError(f"Expected numbers in {name}; got an array of {rows.dtype}.")
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
-            hint = f" Add a batch axis: {name}[None]." if rows.shape == (self.dim,) else ""
-            raise BadInputError(f"Expected {name} of shape (N, {self.dim}); got {rows.shape}.{hint}")
-        with np.errstate(over="ignore"):
-            cast = np.ascontiguousarray(rows, dtype=self.dtype)
-        if not np.isfinite(cast).all():
-            row, column = np.argwhere(~np.isfinite(cast))[0]
-            raise BadInputError(
-                f"Expected finite {self.dtype} numbers in {name}; row {row}, column {column} is {rows[row, column]}. "
-                "Remove or repair that row."
-            )
-        if name == "x" and self.manifest.preprocessing:
-            self._refuse_outside(rows, self.manifest.preprocessing.levels)
-        return cast
-
-    def _refuse_outside(self, rows: NDArray[Any], levels: int) -> None:
-        outside = (rows < 0) | (rows >= levels)
-        if outside.any():
-            row, column = np.argwhere(outside)[0]
-            raise BadInputError(
-                f"Expected x in [0, {levels}): grey level plus noise; row {row}, column {column} is "
-                f"{rows[row, column]}. The density is not defined there."
-            )
-
-    def _domain(self, rows: Floats) -> Floats:
-        """A float64 number just below levels may round up to it in float32; step back."""
-        p = self.manifest.preprocessing
-        return np.minimum(rows, largest_below(p.levels, self.dtype)) if p else rows
-
-
-def _in_batches(run: Callable[[Floats], list[Floats]], rows: Floats, empty: tuple[Floats, ...]) -> tuple[Floats, ...]:
-    if not len(rows):
-        return empty
-    if len(rows) <= LARGEST_BATCH:
-        return tuple(run(rows))
-    parts = [run(rows[start : start + LARGEST_BATCH]) for start in range(0, len(rows), LARGEST_BATCH)]
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

@@ -1,104 +1,196 @@
 """CUDA or CPU: picks one, or says what is missing. Never falls back in silence."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from lunet_export.errors import BadInputError, MissingPackageError, ProviderError
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError, ProviderError
+from lunet_export.runtime import diagnosis
+from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
     import onnxruntime
 
+Name = Literal["cpu", "cuda"]
 Provider = Literal["cpu", "cuda", "auto"]
 NAMES: tuple[Provider, ...] = ("auto", "cpu", "cuda")
+#: The first ONNX Runtime that tells on which provider each node was placed.
+OLDEST_FOR_CUDA = (1, 24)
+#: ONNX Runtime's key for a run's captured CUDA graph, and its value for a run that is neither captured nor replayed.
+GRAPH_NUMBER, NO_GRAPH = "gpu_graph_id", -1
 
-#: TF32 rounds inputs of matrix products to 10 bits; log_prob would be off by tenths of a nat.
-_CUDA_OPTIONS = {"use_tf32": "0"}
-_CUDA_GRAPH = {"enable_cuda_graph": "1"}
 _EXECUTION_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TRIAL_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
 @dataclass(frozen=True)
 class Choice:
     """The provider that runs, and why."""
 
-    name: Literal["cpu", "cuda"]
+    name: Name
     reason: str
 
 
 def open_sessions(
-    models: Sequence[bytes], provider: Provider, *, threads: int | None, cuda_graph: bool = False
+    models: Sequence[bytes],
+    provider: Provider,
+    *,
+    threads: int | None,
+    cuda: CudaOptions | None = None,
+    cuda_graph: bool = False,
 ) -> "tuple[list[onnxruntime.InferenceSession], Choice]":
     """Sessions of ONNX Runtime, all on the provider that was asked for.
+
+    A session on CUDA has every node there, by ONNX Runtime's own account, and has run once.
 
     Args:
         models: Serialized ONNX graphs.
         provider: `cuda` runs every node there or raises; `auto` tries CUDA, then the CPU, and says which.
         threads: CPU threads, None for ONNX Runtime's own choice.
-        cuda_graph: On CUDA, capture the launches of a run and replay them; only `BoundGraph` may run such a session.
+        cuda: Device, memory and TF32, for CUDA.
+        cuda_graph: On CUDA, capture the launches of a run and replay them. Such sessions must be run through
+            `lunet_export.runtime.device`: a plain run would be captured, and replayed with stale rows.
 
     Raises:
         BadInputError: An unknown provider.
-        ProviderError: `cuda` was asked for and cannot run.
+        ProviderError: `cuda` was asked for and cannot run; the sentence names the cause and the cure.
         MissingPackageError: ONNX Runtime is not installed.
     """
     if provider not in NAMES:
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
-
-    def on(name: Literal["cpu", "cuda"]) -> "list[onnxruntime.InferenceSession]":
-        return [_open(model, name, threads, cuda_graph=cuda_graph) for model in models]
-
     if provider == "cpu":
-        return on("cpu"), Choice("cpu", "asked for")
-    if provider == "auto" and _EXECUTION_PROVIDER["cuda"] not in _onnxruntime().get_available_providers():
-        return on("cpu"), Choice("cpu", "this ONNX Runtime has no CUDA")
+        return [_open_cpu(model, threads) for model in models], Choice("cpu", "asked for")
     try:
-        return on("cuda"), Choice("cuda", "asked for" if provider == "cuda" else "it runs here")
+        sessions = [_open_cuda(model, threads, cuda or CudaOptions(), cuda_graph=cuda_graph) for model in models]
     except ProviderError as error:
         if provider == "cuda":
             raise
-        return on("cpu"), Choice("cpu", f"CUDA does not run here: {error}")
+        return [_open_cpu(model, threads) for model in models], Choice("cpu", _why_not(error))
+    return sessions, Choice("cuda", "asked for" if provider == "cuda" else "it runs here")
 
 
-def _open(
-    model: bytes, name: Literal["cpu", "cuda"], threads: int | None, *, cuda_graph: bool
+def run(
+    session: "onnxruntime.InferenceSession", outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """The named outputs of one run, as NumPy arrays.
+
+    Raises:
+        ProviderError: The provider gave up, most likely out of memory.
+    """
+    with translated(session):
+        return session.run(list(outputs), dict(feeds))
+
+
+@contextmanager
+def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
+    """What ONNX Runtime raises in a run becomes one sentence."""
+    try:
+        yield
+    except LunetExportError:
+        raise
+    except Exception as error:
+        name = "CUDA" if _EXECUTION_PROVIDER["cuda"] in session.get_providers() else "the CPU"
+        raise ProviderError(
+            f"Expected {name} to finish the run; it says: {_first_line(error)} Use smaller batches, or see "
+            "lunet-export doctor."
+        ) from None
+
+
+def _why_not(error: ProviderError) -> str:
+    if _has_cuda(_onnxruntime()):
+        return f"CUDA does not run here: {error}"
+    return diagnosis.clash() or "this ONNX Runtime has no CUDA"
+
+
+def _has_cuda(ort: ModuleType) -> bool:
+    return _EXECUTION_PROVIDER["cuda"] in ort.get_available_providers()
+
+
+def _open_cpu(model: bytes, threads: int | None) -> "onnxruntime.InferenceSession":
+    ort = _onnxruntime()
+    providers = [_EXECUTION_PROVIDER["cpu"]]
+    try:
+        return ort.InferenceSession(model, _session_options(ort, threads), providers=providers)
+    except Exception as error:
+        raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {_first_line(error)}") from None
+
+
+def _open_cuda(
+    model: bytes, threads: int | None, options: CudaOptions, *, cuda_graph: bool
 ) -> "onnxruntime.InferenceSession":
     ort = _onnxruntime()
-    execution_provider = _EXECUTION_PROVIDER[name]
-    if execution_provider not in ort.get_available_providers():
-        raise ProviderError(
-            f"Expected {execution_provider}; this ONNX Runtime {ort.__version__} has "
-            f"{', '.join(ort.get_available_providers())}. Uninstall onnxruntime and install lunet-export[gpu]."
-        )
+    if not _has_cuda(ort):
+        raise ProviderError(diagnosis.without_cuda(ort.__version__))
+    if _version(ort.__version__) < OLDEST_FOR_CUDA:
+        raise ProviderError(diagnosis.too_old(ort.__version__, OLDEST_FOR_CUDA))
+    settings = _session_options(ort, threads)
+    # Without the first, nodes that CUDA refuses run on the CPU without a word; the second lets `_misplaced` look.
+    settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers = [(_EXECUTION_PROVIDER["cuda"], options.for_session(cuda_graph=cuda_graph))]
+    with _quiet(ort):
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls(directory="")
+        try:
+            session = ort.InferenceSession(model, settings, providers=providers, enable_fallback=0)
+        except Exception as error:
+            raise ProviderError(diagnosis.of_failure(_first_line(error), options)) from None
+        if _EXECUTION_PROVIDER["cuda"] not in session.get_providers():
+            raise ProviderError(diagnosis.of_failure("it gave a CPU session instead", options))
+        elsewhere = _misplaced(session)
+        if elsewhere:
+            raise ProviderError(diagnosis.misplaced(elsewhere))
+        try:
+            _try(session, ort)
+        except Exception as error:
+            raise ProviderError(diagnosis.of_failure(_first_line(error), options)) from None
+    return session
+
+
+def placement(session: "onnxruntime.InferenceSession") -> dict[str, list[str]]:
+    """The operators that each execution provider runs, by ONNX Runtime's own account; of a session on CUDA."""
+    found: dict[str, list[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        found.setdefault(part.ep_name, []).extend(node.op_type for node in part.get_nodes())
+    return found
+
+
+def _misplaced(session: "onnxruntime.InferenceSession") -> dict[str, list[str]]:
+    return {name: nodes for name, nodes in placement(session).items() if name != _EXECUTION_PROVIDER["cuda"]}
+
+
+def _try(session: "onnxruntime.InferenceSession", ort: ModuleType) -> None:
+    """Run one row of zeros: a GPU without kernels in this wheel, or without memory, is found here and not by a user.
+
+    A graph that draws its noise takes a shape, not rows; its first run comes right after its opening anyway.
+    """
+    inputs = session.get_inputs()
+    if any(entry.type not in _TRIAL_TYPES for entry in inputs):
+        return
+    feeds = {
+        entry.name: np.zeros([size if isinstance(size, int) else 1 for size in entry.shape], _TRIAL_TYPES[entry.type])
+        for entry in inputs
+    }
+    options = ort.RunOptions()
+    options.log_severity_level = 4
+    options.add_run_config_entry(GRAPH_NUMBER, str(NO_GRAPH))
+    session.run(None, feeds, options)
+
+
+def _session_options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN401
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # failures are raised below, in one sentence
+    options.log_severity_level = 4  # failures are raised, in one sentence
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle sessions must not slow their neighbours
     if threads is not None:
         options.intra_op_num_threads = threads
-    settings: Mapping[str, str] = {}
-    if name == "cuda":
-        # Without this, nodes that CUDA refuses run on the CPU without a word.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = _CUDA_OPTIONS | (_CUDA_GRAPH if cuda_graph else {})
-    providers = [(execution_provider, settings)]
-    try:
-        with _quiet(ort) if name == "cuda" else nullcontext():
-            if name == "cuda" and hasattr(ort, "preload_dlls"):
-                ort.preload_dlls(directory="")
-            session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
-    except Exception as error:
-        if name == "cpu":
-            raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {_first_line(error)}") from None
-        detail = _first_line(error)
-        if "default CPU EP" in detail:  # what strict sessions say when the provider itself never came up
-            detail = "one of its libraries, or the driver, did not load"
-        raise _cuda_missing(detail) from None
-    if execution_provider not in session.get_providers():
-        raise _cuda_missing("it gave a CPU session instead")
-    return session
+    return options
 
 
 @contextmanager
@@ -112,13 +204,6 @@ def _quiet(ort: ModuleType) -> Iterator[None]:
         ort.set_default_logger_severity(2)  # its own default: warnings
 
 
-def _cuda_missing(detail: str) -> ProviderError:
-    return ProviderError(
-        f"Expected a working CUDAExecutionProvider; ONNX Runtime could not start it ({detail}). It needs an NVIDIA "
-        "driver and the libraries of lunet-export[gpu]: cuBLAS, the CUDA runtime and cuRAND."
-    )
-
-
 def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
@@ -126,7 +211,16 @@ def _onnxruntime() -> ModuleType:
         raise MissingPackageError(
             "Expected ONNX Runtime; it is not installed. Run: pip install 'lunet-export[cpu]' (or [gpu] for NVIDIA)"
         ) from None
+    if not hasattr(onnxruntime, "InferenceSession"):  # what is left when one of two packages was uninstalled
+        raise MissingPackageError(
+            "Expected ONNX Runtime; its folder is there but empty. Run: pip uninstall -y onnxruntime onnxruntime-gpu, "
+            "then pip install 'lunet-export[cpu]' (or [gpu] for NVIDIA)"
+        )
     return onnxruntime
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
 
 
 def _first_line(error: Exception) -> str:

@@ -1,14 +1,15 @@
 """The instrument: it times nothing here, it is only asked whether it measures and refuses what it should."""
 
 import csv
+import time
 
 import numpy as np
 import pytest
 
 from lunet_export import ExportedFlow
-from lunet_export.bench import Row, interleaved, latency, open_timed, report
-from lunet_export.bench.measure import Measurement, summarise
-from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.bench import Row, contender, interleaved, latency, open_timed, report, selftest
+from lunet_export.bench.measure import Measurement, host_and_device, summarise
+from lunet_export.errors import BadInputError, CheckFailedError, ProviderError
 from lunet_export.graphs import builder, floor
 
 
@@ -197,7 +198,78 @@ def test_work_items_are_shown_where_the_manifest_counts_them():
     graphs = {"sampling": {"bytes": 2_000_000, "nodes": 99, "work_items": 120}, "density": {"bytes": 1, "nodes": 9}}
     opening = {"read": 0.1, "sessions": 0.2, "first_run": 0.003}
     facts = {"opening": opening, "peak_memory": None, "graphs": graphs, "compile_seconds": {}, "tf32": "off"}
+    facts |= {"provider": "cuda", "provider_reason": "asked for"}
     notes = report.notes(facts)
     assert "sampling: 2.00 MB, 99 nodes, 120 GPU work items" in notes
-    assert notes[-1] == "TF32 off"
-    assert [report.tf32(provider) for provider in ("cuda", "cpu")] == ["off", "not used"]
+    assert notes[-1] == "provider cuda (asked for), TF32 off"
+
+
+# CUDA
+
+
+def test_host_and_device_are_told_apart():
+    """A device that a launch only queues for: the host is fast, the back-to-back runs wait for it."""
+    queued, calls = [], []
+
+    def launch():
+        queued.append(time.perf_counter())
+        calls.append("launch")
+
+    def wait():
+        calls.append("wait")
+        time.sleep(1e-3 * len(queued))
+        queued.clear()
+
+    found = host_and_device(launch, wait, seconds=0.02)
+    assert found.host < 0.5
+    assert found.device >= 1.0
+    alone = calls.index("launch", 2)
+    assert calls[alone : alone + 2] == ["launch", "wait"]
+    assert calls[-2:] == ["launch", "wait"]
+    assert "launchlaunch" in "".join(calls)
+
+
+def test_the_lines_of_a_gpu(exported, cuda_on_host):
+    flow = ExportedFlow(exported.folder, provider="cuda")
+    graph = builder.serialize(floor.build(16, 3, "float32"))
+    rows = latency(flow, {}, floor=graph, batches=[2], seconds=0.002)
+    sampling = {row.runner: row for row in rows if row.direction == "sampling"}
+    names = ["ONNX Runtime, cuda", "+ IO binding", "+ CUDA graph"]
+    assert list(sampling) == [*names, "floor", "floor + IO binding", "floor + CUDA graph"]
+    for name, lowest in zip(names, list(sampling)[3:], strict=True):  # copies against copies, replays against replays
+        assert sampling[name].times_floor == sampling[name].time.times(sampling[lowest].time)
+    plain, bound, replayed = (sampling[name] for name in names)
+    assert plain.apart is None
+    assert bound.apart.device is None
+    assert replayed.apart.device > 0
+    assert report.cells(replayed)[-1].startswith(f"host {replayed.apart.host:.3f}, device {replayed.apart.device:.3f}")
+    assert report.cells(bound)[-1].startswith(f"host {bound.apart.host:.3f}")
+
+
+def test_a_device_that_cannot_capture_leaves_its_lines_out_aloud(exported, cuda_on_host, monkeypatch):
+    flow = ExportedFlow(exported.folder, provider="cuda")
+    said = []
+
+    def refuse(*_, **keywords):
+        raise ProviderError("Expected a device that captures.")
+
+    monkeypatch.setattr(contender, "ExportedFlow", refuse)
+    assert list(contender.device_runners(flow, said.append)) == ["+ IO binding"]
+    assert said == ["Without CUDA graph: Expected a device that captures."]
+
+
+def test_the_self_test_of_a_gpu(exported, cuda_on_host):
+    flow = ExportedFlow(exported.folder, provider="cuda")
+    found = selftest.run(flow, threads=1, batches=(1, 3))
+    assert all(check.passed for check in found.checks)
+    assert len(found.checks) == 3 + 3 + 2 * 3
+    document = found.as_json()
+    assert document["placement"] == {name: {"CUDAExecutionProvider": 7} for name in ("density", "sampling")}
+    assert document["tf32"] == "off"
+    assert [(row["direction"], row["batch"]) for row in document["latency"]] == [
+        ("density", 1),
+        ("density", 256),
+        ("sampling", 1),
+        ("sampling", 256),
+    ]
+    assert all(set(row["ways"]) == {"arrays", "IO binding", "CUDA graph"} for row in document["latency"])

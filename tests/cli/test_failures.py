@@ -46,7 +46,7 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, export, check, sample, score, inspect, bench) or a model file; got chekc",
+        "Expected a command (train, export, check, sample, score, inspect, bench, doctor, triton) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
@@ -89,7 +89,16 @@ FAILURES = {
     "score no images": (["score", "{small}", "{out}/none-ubyte.gz"], 2, "does not exist"),
     "sample into a folder": (["sample", "{small}", "-o", "{small}.npy"], 2, "is a folder or a device"),
     "train on nothing": (["train", "digits", "--device", "abacus", "-o", "{out}/m.pt"], 2, "Expected a device"),
-    "cuda missing": (["check", "{small}", "--provider", "cuda"], 3, "CUDAExecutionProvider"),
+    "cuda missing": (["check", "{small}", "--provider", "cuda"], 3, "an ONNX Runtime with CUDA"),
+    "doctor without cuda": (["doctor", "--provider", "cuda"], 3, "an ONNX Runtime with CUDA"),
+    "misspelt option": (["check", "{small}", "--tf3"], 2, "No such option: --tf3"),
+    "memory limit of nothing": (["check", "{small}", "--memory-limit", "0"], 2, "memory-limit"),
+    "unknown arena": (["sample", "{small}", "--arena", "big", "-o", "{out}/x.npy"], 2, "arena"),
+    "cuda graph on the cpu": (
+        ["sample", "{small}", "--provider", "cpu", "--cuda-graph", "-o", "{out}/x.npy"],
+        2,
+        "Expected a provider of cuda or auto",
+    ),
     "cuda missing, sample": (["sample", "{small}", "--provider", "cuda", "-o", "{out}/x.npy"], 3, "lunet-export[gpu]"),
     "unwritable": (["sample", "{small}", "-o", "/proc/nothing/x.npy"], 4, "The operating system refused"),
 }

@@ -1,11 +1,10 @@
 """`ExportedFlow` as a deployer uses it."""
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from lunet_export import ExportedFlow, noise
-from lunet_export.errors import BadInputError, ProviderError
+from lunet_export.errors import BadInputError
 from lunet_export.runtime import flow as flow_module
 from lunet_export.runtime.scoring import score
 
@@ -100,51 +99,6 @@ def test_scoring_averages_over_seeded_noise(flow):
     np.testing.assert_allclose(score(flow, grey, draws=2, seed=3), expected, rtol=1e-5)
     floats = grey.reshape(6, 16) + 0.25
     np.testing.assert_array_equal(score(flow, floats), flow.log_prob(floats).astype(np.float64))
-
-
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this machine has CUDA")
-def test_cuda_that_is_not_there_is_an_error_that_says_what_is_missing(exported):
-    with pytest.raises(ProviderError, match=r"Expected CUDAExecutionProvider; this ONNX Runtime .* has .*CPU") as error:
-        ExportedFlow(exported.folder, provider="cuda")
-    assert error.value.exit_code == 3
-
-
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this machine has CUDA")
-def test_auto_says_what_it_took_and_why(exported):
-    flow = ExportedFlow(exported.folder, provider="auto")
-    assert flow.provider == "cpu"
-    assert flow.provider_reason == "this ONNX Runtime has no CUDA"
-
-
-def test_auto_falls_back_aloud_when_cuda_cannot_start(exported, monkeypatch):
-    real = onnxruntime.InferenceSession
-
-    def without_driver(model, options, *, providers, **_):
-        if providers[0][0] == "CUDAExecutionProvider":
-            raise RuntimeError("CUDA failure 35: CUDA driver version is insufficient")
-        return real(model, options, providers=providers)
-
-    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", without_driver)
-    flow = ExportedFlow(exported.folder, provider="auto")
-    assert flow.provider == "cpu"
-    assert "CUDA failure 35" in flow.provider_reason
-    with pytest.raises(ProviderError, match="CUDA failure 35"):
-        ExportedFlow(exported.folder, provider="cuda")
-
-
-def test_a_session_that_falls_back_in_silence_is_an_error(exported, monkeypatch):
-    """ONNX Runtime with CUDA compiled in but not installed returns a CPU session without raising."""
-    real = onnxruntime.InferenceSession
-
-    def falls_back(model, options, **_):
-        return real(model, onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"])
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
-    with pytest.raises(ProviderError, match="it gave a CPU session instead"):
-        ExportedFlow(exported.folder, provider="cuda")
 
 
 def test_unknown_provider_is_refused(exported):

@@ -1,0 +1,61 @@
+"""`lunet-export doctor`."""
+
+from typing import TYPE_CHECKING
+
+from lunet_cli import output
+from lunet_cli.options import DeviceId, Json, Provider, ProviderName
+from lunet_export.errors import CheckFailedError, ProviderError
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.environment import spelled
+
+if TYPE_CHECKING:
+    from lunet_export.runtime.doctor import Attempt, Report
+
+
+def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_json: Json = False) -> None:
+    """Find out what this machine can run, and what is missing; exit 3 when the asked provider cannot run.
+
+    Each provider is really tried: a session is created and multiplies two matrices.
+
+    Example: lunet-export doctor --provider cuda
+    """
+    from lunet_export.runtime import doctor as examiner
+
+    report = examiner.examine(CudaOptions(device_id))
+    attempts = {attempt.provider: attempt for attempt in report.attempts}
+    taken = "cuda" if "cuda" in report.working else "cpu"
+    asked = attempts["cuda" if provider.value == "cuda" or (provider.value == "auto" and taken == "cuda") else "cpu"]
+    if as_json:
+        output.dump({"asked": provider.value, "auto_takes": taken, **report.as_json()})
+    else:
+        _print(report, taken)
+    if not asked.runs:
+        raise ProviderError(str(asked.problem))
+    if asked.problem:
+        raise CheckFailedError(f"{asked.provider} runs, but its answer is wrong. {asked.problem}")
+
+
+def _print(report: "Report", taken: str) -> None:
+    rows = [("system", report.system), ("Python", report.python)]
+    rows += list(report.packages.items())
+    if report.clash:
+        rows.append(("clash", report.clash))
+    for library in report.libraries:
+        rows.append((library.name, library.problem or "loads"))
+    driver = report.driver
+    supports = f"supports CUDA {spelled(driver.version)}" if driver.version else ""
+    rows.append(("NVIDIA driver", "; ".join(part for part in (supports, driver.problem) if part)))
+    for device in driver.devices:
+        memory = f"{device.memory / 1e9:.0f} GB"
+        rows.append((f"device {device.number}", f"{device.name}, compute capability {device.capability}, {memory}"))
+    rows += list(report.variables.items())
+    rows += [(attempt.provider, _outcome(attempt)) for attempt in report.attempts]
+    rows.append(("auto takes", taken))
+    output.pairs(rows)
+
+
+def _outcome(attempt: "Attempt") -> str:
+    if not attempt.runs:
+        return f"does not run. {attempt.problem}"
+    exact = "products exact, no TF32" if attempt.exact else "products not exact"
+    return f"runs: {attempt.problem or exact}, session and first run in {attempt.seconds:.2f} s"

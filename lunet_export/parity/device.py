@@ -1,0 +1,100 @@
+"""Checks that only a GPU can pass or fail: CUDA against the CPU, replays against launches, rows that stay there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.parity.checks import Check, density_of_sampled
+from lunet_export.parity.difference import Difference, compare
+from lunet_export.runtime import ExportedFlow
+
+Floats = NDArray[np.floating]
+#: Rows a call at which replays are compared with launches.
+DEVICE_BATCHES = (1, 7, 64, 256)
+
+
+def run_device(
+    flow: ExportedFlow, host: ExportedFlow, captured: ExportedFlow, *, batches: Sequence[int] = DEVICE_BATCHES
+) -> list[Check]:
+    """Checks of one export on CUDA, on the rows of its test vectors.
+
+    Args:
+        flow: On CUDA, every kernel launched.
+        host: The same export on the CPU.
+        captured: The same on CUDA with `cuda_graph`.
+        batches: Rows a call of the replays; two calls each, with other rows, so that a stale replay shows.
+    """
+    checks = [*_against_host(flow, host), *_resident(flow)]
+    for batch in batches:
+        checks += _replayed(flow, captured, batch)
+    return [Check(f"device: {check.name}", check.difference) for check in checks]
+
+
+def _against_host(flow: ExportedFlow, host: ExportedFlow) -> list[Check]:
+    """Each is within its tolerance of the reference, so they are within the sum of both of each other."""
+    density, sampling = flow.vectors.density, flow.vectors.sampling
+    ours, theirs = _all(flow, density.x, sampling.z), _all(host, density.x, sampling.z)
+    allowed = _tolerances(flow, host)
+    return [
+        Check(f"CUDA = CPU, {name}", compare(name, expected=theirs[name], got=ours[name], tolerance=allowed[name]))
+        for name in ours
+    ]
+
+
+def _tolerances(flow: ExportedFlow, host: ExportedFlow) -> dict[str, Floats]:
+    pairs = {
+        "z": (flow.vectors.density.tolerance["z"], host.vectors.density.tolerance["z"]),
+        "log_prob": (flow.vectors.density.tolerance["log_prob"], host.vectors.density.tolerance["log_prob"]),
+        "x": (flow.vectors.sampling.tolerance["x"], host.vectors.sampling.tolerance["x"]),
+    }
+    return {name: ours + theirs for name, (ours, theirs) in pairs.items()}
+
+
+def _resident(flow: ExportedFlow) -> list[Check]:
+    """Rows bound on the device give what NumPy rows give."""
+    density, sampling = flow.vectors.density, flow.vectors.sampling
+    z, log_prob = flow.on_device.density(density.x)
+    again, _ = flow.on_device.density(flow.on_device.decode(sampling.z))  # x never leaves the device
+    x = flow.decode(sampling.z)
+    gaps = {
+        "log_prob": compare(
+            "log_prob",
+            expected=flow.log_prob(density.x),
+            got=log_prob.numpy(),
+            tolerance=density.tolerance["log_prob"],
+        ),
+        "z": compare("z", expected=flow.encode(density.x), got=z.numpy(), tolerance=density.tolerance["z"]),
+        "x, then z": compare(
+            "z", expected=density_of_sampled(flow, x)[0], got=again.numpy(), tolerance=sampling.tolerance["z"]
+        ),
+    }
+    return [Check(f"on the device = through the host, {name}", gap) for name, gap in gaps.items()]
+
+
+def _replayed(flow: ExportedFlow, captured: ExportedFlow, batch: int) -> list[Check]:
+    density, sampling = flow.vectors.density, flow.vectors.sampling
+    worst: dict[str, Difference] = {}
+    for turn in (0, 1):  # the second finds a graph that was captured with other rows
+        rows = _cycled(np.arange(len(density.x)), batch, turn)
+        latents = _cycled(np.arange(len(sampling.z)), batch, turn)
+        launched = _all(flow, density.x[rows], sampling.z[latents])
+        replayed = _all(captured, density.x[rows], sampling.z[latents])
+        allowed = {
+            "z": density.tolerance["z"][rows],
+            "log_prob": density.tolerance["log_prob"][rows],
+            "x": sampling.tolerance["x"][latents],
+        }
+        for name, expected in launched.items():
+            gap = compare(name, expected=expected, got=replayed[name], tolerance=allowed[name])
+            worst[name] = max(worst.get(name, gap), gap, key=lambda difference: difference.ratio)
+    return [Check(f"replayed = launched, batch {batch}, {name}", gap) for name, gap in worst.items()]
+
+
+def _cycled(rows: NDArray[np.intp], batch: int, turn: int) -> NDArray[np.intp]:
+    return np.resize(np.roll(rows, -turn), batch)
+
+
+def _all(flow: ExportedFlow, x: Floats, z: Floats) -> dict[str, Floats]:
+    encoded, log_prob = flow.density(x)
+    return {"z": encoded, "log_prob": log_prob, "x": flow.decode(z)}

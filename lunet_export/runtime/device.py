@@ -1,0 +1,364 @@
+"""Runs whose rows and results stay on the device: IO binding, DLPack, and on CUDA a captured graph that is replayed.
+
+A CUDA graph belongs to one batch size and one set of addresses. ONNX Runtime replays the graph of a number whatever it
+is given next: with other rows, another batch size or another address it answers with stale numbers and no error. Here
+every batch size has its own number and its own tensors, rows are copied to where the graph reads, and results that a
+later run has overwritten refuse to be read.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError
+from lunet_export.runtime.providers import GRAPH_NUMBER, NO_GRAPH, Name, translated
+from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Floats = NDArray[np.floating]
+#: What a device run takes: NumPy rows, a `DeviceArray`, an `OrtValue`, or anything with `__dlpack__` on its device.
+Given = Any
+
+#: Batch sizes that one flow captures: each keeps a CUDA graph and its own tensors on the device.
+MOST_GRAPHS = 32
+
+_DLPACK_DEVICES = {"cpu": 1, "cuda": 2}  # DLDeviceType
+_WITHOUT_SYNC = "disable_synchronize_execution_providers"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where tensors lie."""
+
+    kind: Name
+    number: int = 0
+
+    @property
+    def dlpack(self) -> tuple[int, int]:
+        """The same in DLPack's numbers."""
+        return _DLPACK_DEVICES[self.kind], self.number
+
+
+class DeviceArray:
+    """Rows on the device: `torch.from_dlpack(array)`, `cupy.from_dlpack(array)`, `array.numpy()`.
+
+    A result of a replayed CUDA graph lies where the next replay of that batch size writes; after it, reading this
+    array raises instead of giving the other run's numbers. A tensor that was already taken from it by DLPack shares
+    the memory and cannot know: copy what must last.
+    """
+
+    def __init__(
+        self, value: "onnxruntime.OrtValue", device: Device, keeps: object, valid: Callable[[], bool] | None = None
+    ) -> None:
+        self._value, self.device = value, device
+        self._keeps = keeps  # the session: its allocator owns the memory
+        self._valid = valid or (lambda: True)
+
+    @property
+    def ortvalue(self) -> "onnxruntime.OrtValue":
+        """The tensor as ONNX Runtime holds it.
+
+        Raises:
+            BadInputError: A later run of this batch size has overwritten it.
+        """
+        if not self._valid():
+            raise BadInputError(
+                "Expected a result that still stands; a later run of this batch size replayed the CUDA graph and wrote "
+                "over it. Copy a result before the next run, or open the flow without cuda_graph."
+            )
+        return self._value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D) or (N,)."""
+        return tuple(self._value.shape())
+
+    def numpy(self) -> Floats:
+        """A copy on the host. Raises as `ortvalue` does."""
+        return np.array(self.ortvalue.numpy())
+
+    def __dlpack__(self, *, stream: Any = None, **_: object) -> Any:  # noqa: ANN401
+        """The DLPack capsule. Runs have ended before their results are given out, whatever the stream."""
+        return self.ortvalue._get_c_value().__dlpack__(stream)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """(DLDeviceType, device number)."""
+        return self.device.dlpack
+
+
+@dataclass
+class _Slot:
+    """The tensors of one batch size, at addresses that never change."""
+
+    rows: "onnxruntime.OrtValue"
+    results: "dict[str, onnxruntime.OrtValue]"  # by the names of the outputs
+    binding: "onnxruntime.IOBinding"
+    run: int = 0  # counts runs: a result of an earlier one is stale
+
+
+@dataclass
+class DeviceGraph:
+    """One graph x -> ... or z -> ... with its tensors on the device; one run at a time, whoever calls.
+
+    Args:
+        session: Of `open_sessions`, with `cuda_graph=True` if `captured`.
+        device: Where its tensors lie. `cpu` proves the bookkeeping without a GPU.
+        captured: Replay a captured CUDA graph; else launch every kernel.
+    """
+
+    session: "onnxruntime.InferenceSession"
+    device: Device
+    captured: bool
+    _slots: dict[int, _Slot] = field(default_factory=dict)
+    _lock: Any = field(default_factory=RLock)
+
+    def run(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+        """All outputs by name. NumPy rows are copied to the device; tensors of the device are read where they are.
+
+        Raises:
+            BadInputError: A tensor of the device for a captured graph, which can read only its own `input`.
+            ProviderError: The device gave up.
+        """
+        with self._lock, translated(self.session):
+            return self._replay(rows) if self.captured else self._launch(rows)
+
+    def to_numpy(self, rows: Floats) -> dict[str, Floats]:
+        """`run` for NumPy rows, its results copied to the host before anyone else may run."""
+        with self._lock:
+            return {name: result.numpy() for name, result in self.run(rows).items()}
+
+    def input(self, n: int) -> DeviceArray:
+        """Where the captured graph of n rows reads. Write there, then give this array to `run`."""
+        with self._lock:
+            return DeviceArray(self._slot(n).rows, self.device, self.session)
+
+    def resident(self, rows: Floats, *, wait: bool = True) -> Callable[[], None]:
+        """Copy rows to the device; the call that is returned runs the graph there.
+
+        Args:
+            rows: (N, D).
+            wait: The call ends when the device has; else when the launches are handed over.
+        """
+        slot = self._slot(len(rows))
+        slot.rows.update_inplace(np.ascontiguousarray(rows))
+        options = self._options(len(rows), wait=wait)
+
+        def call() -> None:
+            slot.run += 1
+            self.session.run_with_iobinding(slot.binding, options)
+
+        return call
+
+    def synchronize(self, n: int) -> None:
+        """Wait for everything that the device has to do."""
+        self._slot(n).binding.synchronize_outputs()
+
+    def _replay(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+        n = rows.shape[0] if isinstance(rows, np.ndarray) else rows.shape()[0]
+        slot = self._slot(n)
+        if isinstance(rows, np.ndarray):
+            slot.rows.update_inplace(np.ascontiguousarray(rows))
+        elif rows.data_ptr() == slot.rows.data_ptr():
+            slot.binding.synchronize_inputs()  # who wrote there may not have finished
+        else:
+            raise BadInputError(
+                "Expected rows where the captured graph reads; got a tensor elsewhere, which a replay would ignore. "
+                f"Write into input(..., {n}) and give that, give NumPy rows, or open the flow without cuda_graph."
+            )
+        slot.run += 1
+        self.session.run_with_iobinding(slot.binding, self._options(n, wait=True))
+        ours = slot.run
+        return {
+            name: DeviceArray(result, self.device, self.session, lambda: slot.run == ours)
+            for name, result in slot.results.items()
+        }
+
+    def _launch(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+        import onnxruntime
+
+        binding, kind, number = self.session.io_binding(), self.device.kind, self.device.number
+        (entry,) = self.session.get_inputs()
+        if isinstance(rows, np.ndarray):
+            fed = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(rows), kind, number)
+        else:
+            fed = rows
+        binding.bind_ortvalue_input(entry.name, fed)
+        for output in self.session.get_outputs():
+            binding.bind_output(output.name, kind, number)
+        if fed is rows:
+            binding.synchronize_inputs()  # who wrote there may not have finished
+        self.session.run_with_iobinding(binding, self._options(0, wait=True))
+        results = zip(self.session.get_outputs(), binding.get_outputs(), strict=True)
+        return {output.name: DeviceArray(value, self.device, self.session) for output, value in results}
+
+    def _options(self, n: int, *, wait: bool) -> "onnxruntime.RunOptions":
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry(GRAPH_NUMBER, str(n if self.captured else NO_GRAPH))
+        if not wait:
+            options.add_run_config_entry(_WITHOUT_SYNC, "1")
+        return options
+
+    def _slot(self, n: int) -> _Slot:
+        if n not in self._slots:
+            if self.captured and len(self._slots) >= MOST_GRAPHS:
+                raise BadInputError(
+                    f"Expected at most {MOST_GRAPHS} batch sizes with cuda_graph, which keeps a graph for each; {n} is "
+                    "one more. Pad batches to a few sizes, or open the flow without cuda_graph."
+                )
+            self._slots[n] = self._bind(n)
+        return self._slots[n]
+
+    def _bind(self, n: int) -> _Slot:
+        import onnxruntime
+
+        kind, number = self.device.kind, self.device.number
+        binding = self.session.io_binding()
+
+        def tensor(entry: Any) -> "onnxruntime.OrtValue":  # noqa: ANN401
+            shape = [n, *entry.shape[1:]]
+            zeros = np.zeros(shape, _DTYPES[entry.type])
+            return onnxruntime.OrtValue.ortvalue_from_numpy(zeros, kind, number)
+
+        (entry,) = self.session.get_inputs()
+        rows = tensor(entry)
+        binding.bind_ortvalue_input(entry.name, rows)
+        results = {}
+        for output in self.session.get_outputs():
+            results[output.name] = tensor(output)
+            binding.bind_ortvalue_output(output.name, results[output.name])
+        return _Slot(rows, results, binding)
+
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+
+
+class DeviceFlow:
+    """An exported flow whose rows and results stay on the device; `ExportedFlow.on_device` gives it.
+
+    Rows on the device are not looked at: NaN goes in and comes out, and for images x must lie in [0, levels).
+    1 to 4096 rows a call.
+    """
+
+    def __init__(
+        self,
+        sessions: "Mapping[str, onnxruntime.InferenceSession]",
+        device: Device,
+        rows: Rows,
+        latent: Callable[..., Floats],
+        *,
+        captured: bool,
+    ) -> None:
+        self.device, self.captured = device, captured
+        self._rows, self._latent = rows, latent
+        self._graphs = {name: DeviceGraph(session, device, captured) for name, session in sessions.items()}
+
+    def density(self, x: Given) -> tuple[DeviceArray, DeviceArray]:
+        """x (N, D) -> z (N, D), log_prob (N,) in nats.
+
+        Raises:
+            BadInputError: Wrong shape, dtype or device; NumPy rows as `ExportedFlow.log_prob` refuses them; with
+                `cuda_graph`, a tensor of the device that is not this flow's `input`.
+            ProviderError: The device gave up.
+        """
+        results = self._run("density", x)
+        return results["z"], results["log_prob"]
+
+    def log_prob(self, x: Given) -> DeviceArray:
+        """log p(x) in nats, (N, D) -> (N,). Raises as `density` does."""
+        return self.density(x)[1]
+
+    def encode(self, x: Given) -> DeviceArray:
+        """x -> z, (N, D) -> (N, D). Raises as `density` does."""
+        return self.density(x)[0]
+
+    def decode(self, z: Given) -> DeviceArray:
+        """z -> x, (N, D) -> (N, D). Raises as `density` does."""
+        return self._run("sampling", z)["x"]
+
+    def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> DeviceArray:
+        """The rows that `ExportedFlow.sample` draws, on the device: the same noise, made on the host."""
+        return self.decode(self._latent(n, seed=seed, temperature=temperature))
+
+    def input(self, graph: str, n: int) -> DeviceArray:
+        """With `cuda_graph`, where the captured graph of n rows reads: write there, then give it to `decode` or
+        `density`.
+
+        Args:
+            graph: `density` or `sampling`.
+            n: 1 to 4096 rows.
+        """
+        self._refuse_size(n)
+        return self.graph(graph).input(n)
+
+    def to_numpy(self, graph: str, rows: Floats) -> dict[str, Floats]:
+        """All outputs of a graph for good NumPy rows, on the host."""
+        return self.graph(graph).to_numpy(rows)
+
+    def graph(self, name: str) -> DeviceGraph:
+        """`density` or `sampling` alone, for rows known to be good.
+
+        Raises:
+            BadInputError: There is no such graph.
+        """
+        if name not in self._graphs:
+            raise BadInputError(f"Expected a graph of {', '.join(self._graphs)}; got {name!r}.")
+        return self._graphs[name]
+
+    def _run(self, graph: str, given: Given) -> dict[str, DeviceArray]:
+        rows: Any
+        if isinstance(given, (np.ndarray, Sequence)):
+            rows = self._rows.latents(given) if graph == "sampling" else self._rows.data(given)
+            self._refuse_size(len(rows))
+        else:
+            rows = self._tensor(given)
+        return self._graphs[graph].run(rows)
+
+    def _tensor(self, given: Given) -> "onnxruntime.OrtValue":
+        """A tensor of this device as ONNX Runtime takes it, without a copy."""
+        from onnxruntime import OrtValue
+
+        where = f"{self.device.kind}:{self.device.number}"
+        if isinstance(given, (DeviceArray, OrtValue)):
+            value = given.ortvalue if isinstance(given, DeviceArray) else given
+            here = given.device == self.device if isinstance(given, DeviceArray) else None
+            here = value.device_name() == self.device.kind if here is None else here
+        elif hasattr(given, "__dlpack__") and hasattr(given, "__dlpack_device__"):
+            kind, number = given.__dlpack_device__()
+            here = (int(kind), int(number)) == self.device.dlpack
+            value = _from_dlpack(given) if here else None
+        else:
+            raise BadInputError(f"Expected NumPy rows, an OrtValue or a DLPack tensor; got {type(given).__name__}.")
+        if not here:
+            raise BadInputError(f"Expected a tensor on {where}, where the flow runs; got one elsewhere. Move it there.")
+        shape, dtype = tuple(value.shape()), _DTYPES.get(value.data_type())
+        if len(shape) != 2 or shape[1] != self._rows.dim or dtype != self._rows.dtype:
+            raise BadInputError(
+                f"Expected a tensor of shape (N, {self._rows.dim}) and {self._rows.dtype}; got {shape} and "
+                f"{value.data_type()[7:-1]}."
+            )
+        self._refuse_size(shape[0])
+        return value
+
+    def _refuse_size(self, n: int) -> None:
+        if not 1 <= n <= LARGEST_BATCH:
+            raise BadInputError(f"Expected from 1 to {LARGEST_BATCH} rows a call on the device; got {n}.")
+
+
+def _from_dlpack(given: Given) -> "onnxruntime.OrtValue":
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    try:
+        return onnxruntime.OrtValue(state.OrtValue.from_dlpack(given.__dlpack__()))
+    except (RuntimeError, TypeError, BufferError, ValueError) as error:
+        raise BadInputError(
+            f"Expected a contiguous tensor without a gradient; its DLPack says: {str(error).splitlines()[0][:200]}"
+        ) from None

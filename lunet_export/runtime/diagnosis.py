@@ -1,0 +1,146 @@
+"""Why CUDA does not run here, and what to do: one sentence for each cause, the first that applies."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from lunet_export.runtime import environment
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.environment import CPU_PACKAGE, GPU_PACKAGE, Device, spelled
+
+#: The oldest driver for each CUDA generation, on Linux.
+_DRIVERS = {12: "525", 13: "580"}
+_GPU_EXTRA = "pip install 'lunet-export[gpu]'"
+_CUDA_12 = "pip install 'lunet-export[gpu-cuda12]'"
+
+
+def without_cuda(version: str) -> str:
+    """For an ONNX Runtime that was built without CUDA."""
+    return _two_packages() or (
+        f"Expected an ONNX Runtime with CUDA; {_package()} {version} has none. "
+        f"Run: pip uninstall -y {_package()}, then {_GPU_EXTRA}"
+    )
+
+
+def too_old(version: str, oldest: tuple[int, int]) -> str:
+    """For an ONNX Runtime that cannot prove where its nodes run."""
+    return (
+        f"Expected ONNX Runtime {'.'.join(map(str, oldest))} or newer for CUDA, the first that tells where each node "
+        f"runs; this is {version}. Run: {_GPU_EXTRA}"
+    )
+
+
+def misplaced(elsewhere: Mapping[str, Sequence[str]]) -> str:
+    """For a graph of which some nodes are not on CUDA."""
+    (name, nodes), *_ = elsewhere.items()
+    counted = ", ".join(f"{count} {operator}" for operator, count in sorted(Counter(nodes).items()))
+    return f"Expected every node on CUDA; ONNX Runtime puts {counted} on {name}. Export again, or report this graph."
+
+
+def of_failure(said: str, options: CudaOptions) -> str:
+    """For a CUDA session that could not be opened or run.
+
+    Args:
+        said: What ONNX Runtime said, one line.
+        options: What was asked for.
+    """
+    return (
+        _option(said)
+        or _two_packages()
+        or _libraries()
+        or _driver()
+        or _device(options.device_id)
+        or _generation(said, options.device_id)
+        or _memory(said)
+        or f"Expected CUDA on device {options.device_id}; ONNX Runtime says: {said} See lunet-export doctor."
+    )
+
+
+def clash() -> str | None:
+    """For two packages in one folder; None where there is one."""
+    return _two_packages()
+
+
+def _package() -> str:
+    found = environment.packages()
+    return next(iter(found), CPU_PACKAGE)
+
+
+def _two_packages() -> str | None:
+    found = environment.packages()
+    if len(found) < 2:
+        return None
+    names = " and ".join(f"{name} {version}" for name, version in found.items())
+    return (
+        f"Expected one ONNX Runtime; {names} are installed and overwrite each other. "
+        f"Run: pip uninstall -y {' '.join(found)}, then {_GPU_EXTRA}"
+    )
+
+
+def _option(said: str) -> str | None:
+    """Options are typed here, so that this is an ONNX Runtime that knows others."""
+    if "Unknown provider option" not in said:
+        return None
+    name = said.partition('Unknown provider option: "')[2].partition('"')[0]
+    return f"Expected an ONNX Runtime that knows the CUDA option {name}; this one does not. Run: {_GPU_EXTRA}"
+
+
+def _libraries() -> str | None:
+    found = environment.libraries()
+    broken = [library for library in found if library.problem]
+    if not broken:
+        return None
+    names = ", ".join(
+        library.name if library.problem == "missing" else f"{library.name} ({library.problem})" for library in broken
+    )
+    cures = []
+    if any(library.name == environment.DRIVER_LIBRARY for library in broken):
+        cures.append("install NVIDIA's driver (in a container: --gpus all)")
+    if any(library.name != environment.DRIVER_LIBRARY for library in broken):
+        cures.append(_CUDA_12 if environment.cuda_version(found) == 12000 else _GPU_EXTRA)
+    return (
+        f"Expected the CUDA libraries that {GPU_PACKAGE} is linked to; missing: {names}. "
+        f"What helps: {', and '.join(cures)}"
+    )
+
+
+def _driver() -> str | None:
+    here, built_for = environment.driver(), environment.cuda_version(environment.libraries())
+    major = built_for // 1000 if built_for else 13
+    wanted = f"{_DRIVERS.get(major, '580')} or newer, for CUDA {major}"
+    if here.version is not None and built_for is not None and here.version // 1000 < major:
+        return (
+            f"Expected an NVIDIA driver {wanted}; this one supports CUDA {spelled(here.version)} at most. "
+            f"Update the driver, or uninstall {GPU_PACKAGE} and run: {_CUDA_12}"
+        )
+    if here.problem is not None:
+        return (
+            f"Expected an NVIDIA driver {wanted}, and a GPU; {here.problem}. Install the driver, look at "
+            "CUDA_VISIBLE_DEVICES, or use --provider cpu."
+        )
+    return None
+
+
+def _device(number: int) -> str | None:
+    devices = environment.driver().devices
+    if number < len(devices):
+        return None
+    names = ", ".join(f"{device.number}: {device.name}" for device in devices)
+    return f"Expected a CUDA device that exists; got number {number}, and there are {len(devices)} ({names})."
+
+
+def _generation(said: str, number: int) -> str | None:
+    if "no kernel image" not in said and "NoKernelImage" not in said:
+        return None
+    device: Device = environment.driver().devices[number]
+    version = environment.packages().get(GPU_PACKAGE, "")
+    older = f"uninstall it and run: {_CUDA_12}" if float(device.capability) < 7.5 else "take a newer one"
+    return (
+        f"Expected kernels for {device.name}, compute capability {device.capability}; {GPU_PACKAGE} {version} was "
+        f"built without them. For this GPU, {older}; else use --provider cpu."
+    )
+
+
+def _memory(said: str) -> str | None:
+    if "allocate memory" not in said and "out of memory" not in said:
+        return None
+    return f"Expected more memory on the GPU; ONNX Runtime says: {said} Raise --memory-limit, or free the device."

@@ -1,0 +1,118 @@
+"""What this machine can run, by trying it: the facts of `environment`, and one matrix product on each provider."""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lunet_export.errors import LunetExportError
+from lunet_export.runtime import diagnosis, environment
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.environment import Driver, Library
+from lunet_export.runtime.providers import Name, open_sessions, run
+
+_PACKAGES = ("numpy", "onnx", "torch")
+_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_TF32_OVERRIDE",
+    "LD_LIBRARY_PATH",
+    "CUDA_PATH",
+    "CUDA_LAUNCH_BLOCKING",
+    "OMP_NUM_THREADS",
+)
+#: y = a @ b, (N, 64) and (64, 64); `tests/runtime/test_doctor.py` builds it anew.
+_PRODUCT = Path(__file__).with_name("product.onnx")
+_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What happened when a provider was asked to multiply two matrices."""
+
+    provider: Name
+    runs: bool  # a session was created, every node there, and gave an answer
+    problem: str | None  # why not, or what is wrong with the answer
+    exact: bool | None = None  # a product that float32 has exactly came out exactly: no TF32; None without an answer
+    seconds: float | None = None  # to create the session and to run it for the first time
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `lunet-export doctor` prints."""
+
+    system: str
+    python: str
+    packages: dict[str, str]  # by name; those that bring an ONNX Runtime first
+    clash: str | None  # two of them in one folder
+    libraries: list[Library]  # that the installed CUDA provider is linked to
+    driver: Driver
+    variables: dict[str, str]  # of the environment, those that matter
+    attempts: list[Attempt]
+
+    @property
+    def working(self) -> list[Name]:
+        """Providers that run and answer rightly."""
+        return [attempt.provider for attempt in self.attempts if attempt.runs and attempt.problem is None]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
+        return asdict(self)
+
+
+def examine(cuda: CudaOptions | None = None) -> Report:
+    """Look, and try every provider. Whatever is wrong is in the report; nothing is raised."""
+    options = cuda or CudaOptions()
+    runtimes = environment.packages()
+    others = {name: version for name in _PACKAGES if (version := _installed(name))}
+    attempts = [_attempt("cpu", options), _attempt("cuda", options)]  # first: it loads the libraries that follow
+    return Report(
+        system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+        python=f"{platform.python_version()} ({sys.executable})",
+        packages=runtimes | others,
+        clash=diagnosis.clash(),
+        libraries=environment.libraries(),
+        driver=environment.driver(),
+        variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        attempts=attempts,
+    )
+
+
+def _attempt(provider: Name, options: CudaOptions) -> Attempt:
+    begin = time.perf_counter()
+    try:
+        (session,), _ = open_sessions([_PRODUCT.read_bytes()], provider, threads=None, cuda=options)
+        left, right, expected = _operands()
+        (got,) = run(session, ["y"], {"a": left, "b": right})
+    except LunetExportError as error:
+        return Attempt(provider, runs=False, problem=str(error))
+    seconds, exact = time.perf_counter() - begin, bool((got == expected).all())
+    return Attempt(provider, runs=True, problem=_judged(got, expected, options), exact=exact, seconds=seconds)
+
+
+def _operands() -> Sequence[np.ndarray[Any, np.dtype[np.float32]]]:
+    """1 + k 2^-20 times a permutation: exact in float32, off by up to 2^-10 where inputs are rounded to TF32."""
+    left = (1 + 2.0**-20 * np.arange(1, _SIZE * _SIZE + 1).reshape(_SIZE, _SIZE)).astype(np.float32)
+    right = np.eye(_SIZE, dtype=np.float32)[::-1].copy()
+    return left, right, left[:, ::-1]
+
+
+def _judged(got: Any, expected: Any, options: CudaOptions) -> str | None:  # noqa: ANN401
+    error = float(np.abs(got.astype(np.float64) - expected).max()) if np.isfinite(got).all() else float("inf")
+    if error == 0 or (options.tf32 and error <= 2.0**-10):
+        return None
+    cause = "its products are rounded to TF32, which was not asked for" if error <= 2.0**-10 else "it cannot be trusted"
+    return f"Expected exact products; the largest error is {error:.1e}: {cause}."
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,150 @@
+"""What this machine has of ONNX Runtime and CUDA: packages, libraries, driver, devices. No session is opened."""
+
+import ctypes
+import importlib.util
+import struct
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO
+
+#: Both install the same folder `onnxruntime`: together they overwrite each other.
+CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
+DRIVER_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+_PROVIDER_LIBRARY = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
+_SUCCESS, _NO_DEVICE = 0, 100
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that the CUDA provider is linked to."""
+
+    name: str  # as the loader looks for it, libcublas.so.13
+    problem: str | None  # why it does not load; None when it does
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU as the driver sees it."""
+
+    number: int
+    name: str
+    capability: str  # compute capability, 8.6
+    memory: int  # bytes
+
+
+@dataclass(frozen=True)
+class Driver:
+    """NVIDIA's driver."""
+
+    version: int | None  # the newest CUDA that it runs, 13000 for 13.0; None when it is not there
+    problem: str | None  # why it cannot be used
+    devices: tuple[Device, ...] = ()
+
+
+def packages() -> dict[str, str]:
+    """Installed packages that bring an ONNX Runtime, and their versions."""
+    found = {}
+    for distribution in metadata.distributions():
+        name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+        if name == CPU_PACKAGE or name.startswith((CPU_PACKAGE + "-gpu", CPU_PACKAGE + "-directml")):
+            found[name] = distribution.version
+    return dict(sorted(found.items()))
+
+
+def libraries() -> list[Library]:
+    """The CUDA libraries that the installed provider needs, tried one by one; empty without a provider library."""
+    provider = _provider_library()
+    if provider is None:
+        return []
+    with provider.open("rb") as file:
+        needed = _needed(file)
+    return [_tried(name) for name in needed if name.startswith(("libcu", "libnv"))]
+
+
+def driver() -> Driver:
+    """The driver and its devices, asked through its own library."""
+    try:
+        cuda = ctypes.CDLL(DRIVER_LIBRARY)
+    except OSError:
+        return Driver(None, f"{DRIVER_LIBRARY} is missing: no NVIDIA driver, or a container without --gpus")
+    version, count = ctypes.c_int(0), ctypes.c_int(0)
+    with suppress(AttributeError):
+        cuda.cuDriverGetVersion(ctypes.byref(version))
+    try:
+        status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+    except AttributeError:
+        return Driver(None, f"{DRIVER_LIBRARY} is not NVIDIA's driver")
+    if status == _NO_DEVICE:
+        return Driver(version.value, "it finds no device")
+    if status != _SUCCESS:
+        return Driver(version.value, f"it answers with error {status}")
+    return Driver(version.value, None, tuple(_device(cuda, number) for number in range(count.value)))
+
+
+def cuda_version(found: list[Library]) -> int | None:
+    """The CUDA that the provider was built for, 13000 for 13.0, by the name of its runtime library."""
+    for library in found:
+        stem, _, major = library.name.partition(".so.")
+        if stem == "libcudart" and major.partition(".")[0].isdecimal():
+            return int(major.partition(".")[0]) * 1000
+    return None
+
+
+def spelled(version: int) -> str:
+    """13020 -> 13.2."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def _device(cuda: Any, number: int) -> Device:  # noqa: ANN401
+    handle, name, memory = ctypes.c_int(0), ctypes.create_string_buffer(256), ctypes.c_size_t(0)
+    cuda.cuDeviceGet(ctypes.byref(handle), number)
+    cuda.cuDeviceGetName(name, len(name), handle)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
+    capability = []
+    for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
+        value = ctypes.c_int(0)
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+        capability.append(str(value.value))
+    return Device(number, name.value.decode(errors="replace"), ".".join(capability), memory.value)
+
+
+def _provider_library() -> Path | None:
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / "capi" / _PROVIDER_LIBRARY
+    return path if path.is_file() else None
+
+
+def _tried(name: str) -> Library:
+    try:
+        ctypes.CDLL(name)
+    except OSError as error:
+        missing = "No such file" in str(error) and str(error).startswith(name)
+        return Library(name, "missing" if missing else str(error))
+    return Library(name, None)
+
+
+def _needed(file: BinaryIO) -> list[str]:
+    """DT_NEEDED of a 64-bit little-endian ELF file; empty for any other (Windows says what it misses itself)."""
+    header = file.read(64)
+    if header[:6] != b"\x7fELF\x02\x01":
+        return []
+    (sections,) = struct.unpack_from("<Q", header, 40)
+    size, count = struct.unpack_from("<HH", header, 58)
+    file.seek(sections)
+    table = [struct.unpack_from("<IIQQQQIIQQ", file.read(size)) for _ in range(count)]
+    dynamic = next((section for section in table if section[1] == 6), None)  # SHT_DYNAMIC
+    if dynamic is None:
+        return []
+    strings = table[dynamic[6]]  # its sh_link
+    file.seek(strings[4])
+    names = file.read(strings[5])
+    file.seek(dynamic[4])
+    entries = struct.iter_unpack("<qQ", file.read(dynamic[5]))
+    return [names[at : names.index(b"\0", at)].decode() for tag, at in entries if tag == 1]  # DT_NEEDED

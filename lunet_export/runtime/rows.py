@@ -1,0 +1,79 @@
+"""What a graph may be fed: rows of the right shape, finite, and inside the domain of the data."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lunet_export.errors import BadInputError
+from lunet_export.preprocessing import Logit, largest_below
+
+Floats = NDArray[np.floating]
+
+#: Rows given to ONNX Runtime at once; the graphs are made for batches of 1 to 4096.
+LARGEST_BATCH = 4096
+
+
+class Rows:
+    """Turns what users give into arrays (N, D) of the graph's dtype, or says what is wrong with it.
+
+    Args:
+        dim: D.
+        dtype: Of the graphs.
+        preprocessing: Of the model; its images have the domain [0, levels).
+    """
+
+    def __init__(self, dim: int, dtype: "np.dtype[Any]", preprocessing: Logit | None) -> None:
+        self.dim, self.dtype, self._preprocessing = dim, dtype, preprocessing
+
+    def latents(self, array: ArrayLike) -> Floats:
+        """z, (N, D).
+
+        Raises:
+            BadInputError: Wrong shape, NaN or infinity.
+        """
+        return self._cast(np.asarray(array), "z")
+
+    def data(self, array: ArrayLike) -> Floats:
+        """x, (N, D).
+
+        Raises:
+            BadInputError: Wrong shape, NaN or infinity, or a number outside [0, levels) for images.
+        """
+        rows = np.asarray(array)
+        cast, p = self._cast(rows, "x"), self._preprocessing
+        if p is None:
+            return cast
+        _refuse_outside(rows, p.levels)
+        # A float64 number just below levels may round up to it in float32; step back.
+        return np.minimum(cast, largest_below(p.levels, self.dtype))
+
+    def empty(self) -> Floats:
+        """No rows, (0, D)."""
+        return np.empty((0, self.dim), self.dtype)
+
+    def _cast(self, rows: NDArray[Any], name: str) -> Floats:
+        if rows.dtype.kind not in "uif":
+            raise BadInputError(f"Expected numbers in {name}; got an array of {rows.dtype}.")
+        if rows.ndim != 2 or rows.shape[1] != self.dim:
+            hint = f" Add a batch axis: {name}[None]." if rows.shape == (self.dim,) else ""
+            raise BadInputError(f"Expected {name} of shape (N, {self.dim}); got {rows.shape}.{hint}")
+        with np.errstate(over="ignore"):
+            cast = np.ascontiguousarray(rows, dtype=self.dtype)
+        if not np.isfinite(cast).all():
+            row, column = np.argwhere(~np.isfinite(cast))[0]
+            raise BadInputError(
+                f"Expected finite {self.dtype} numbers in {name}; row {row}, column {column} is {rows[row, column]}. "
+                "Remove or repair that row."
+            )
+        return cast
+
+
+def _refuse_outside(rows: NDArray[Any], levels: int) -> None:
+    outside = (rows < 0) | (rows >= levels)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        raise BadInputError(
+            f"Expected x in [0, {levels}): grey level plus noise; row {row}, column {column} is "
+            f"{rows[row, column]}. The density is not defined there."
+        )

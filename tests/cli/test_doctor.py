@@ -1,0 +1,118 @@
+"""`doctor`, and `check` as the self-test of a GPU."""
+
+import json
+
+import pytest
+
+from lunet_export.runtime import doctor
+from lunet_export.runtime.doctor import Attempt
+from lunet_export.runtime.environment import Device, Driver, Library
+from tests.cli.conftest import run
+
+CPU = Attempt("cpu", runs=True, problem=None, exact=True, seconds=0.05)
+CUDA = Attempt("cuda", runs=True, problem=None, exact=True, seconds=0.5)
+NO_CUDA = Attempt("cuda", runs=False, problem="Expected an NVIDIA driver 580 or newer; there is none.")
+WRONG = Attempt("cuda", runs=True, problem="Expected exact products; the largest error is 1.0e+00.", exact=False)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def change(cuda, cpu=CPU):
+        report = doctor.Report(
+            system="Linux 6.1, x86_64",
+            python="3.11.7",
+            packages={"onnxruntime-gpu": "1.31.1", "numpy": "2.4.6"},
+            clash=None,
+            libraries=[Library("libcublas.so.13", None), Library("libcurand.so.10", "missing")],
+            driver=Driver(13010, None, (Device(0, "NVIDIA A10", "8.6", 24 * 10**9),)),
+            variables={"CUDA_VISIBLE_DEVICES": "0"},
+            attempts=[cpu, cuda],
+        )
+        monkeypatch.setattr(doctor, "examine", lambda options: report)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("cuda", "asked", "code", "taken"),
+    [
+        (CUDA, "auto", 0, "cuda"),
+        (CUDA, "cuda", 0, "cuda"),
+        (NO_CUDA, "auto", 0, "cpu"),
+        (NO_CUDA, "cpu", 0, "cpu"),
+        (NO_CUDA, "cuda", 3, "cpu"),
+        (WRONG, "cuda", 1, "cpu"),
+    ],
+)
+def test_the_exit_code_is_that_of_the_provider_that_was_asked_for(machine, cuda, asked, code, taken):
+    machine(cuda)
+    got, out, err = run("doctor", "--provider", asked, "--json")
+    document = json.loads(out)
+    assert (got, document["auto_takes"], document["asked"]) == (code, taken, asked)
+    assert document["packages"]["onnxruntime-gpu"] == "1.31.1"
+    assert bool(err) == bool(code)
+
+
+def test_without_any_provider_auto_fails_too(machine):
+    machine(NO_CUDA, Attempt("cpu", runs=False, problem="Expected ONNX Runtime; it is not installed."))
+    assert run("doctor")[0] == 3
+
+
+def test_the_table_names_what_is_there_and_what_is_not(machine):
+    machine(NO_CUDA)
+    _, out, _ = run("doctor")
+    flat = " ".join(out.split())
+    for words in (
+        "onnxruntime-gpu 1.31.1",
+        "libcublas.so.13 loads",
+        "libcurand.so.10 missing",
+        "NVIDIA driver supports CUDA 13.1",
+        "device 0 NVIDIA A10, compute capability 8.6, 24 GB",
+        "CUDA_VISIBLE_DEVICES 0",
+        "cpu runs: products exact, no TF32, session and first run in 0.05 s",
+        "cuda does not run. Expected an NVIDIA driver 580 or newer; there is none.",
+        "auto takes cpu",
+    ):
+        assert words in flat, words
+
+
+def test_this_machine_is_examined_for_real():
+    code, out, _ = run("doctor", "--json")
+    assert code == 0
+    assert json.loads(out)["attempts"][0]["runs"] is True
+
+
+def test_the_self_test_of_a_gpu(ready, tmp_path, cuda_on_host):
+    report = tmp_path / "gpu.json"
+    code, out, _ = run("check", ready, "--provider", "cuda", "--report", report)
+    assert code == 0, out
+    assert "27 of 27 checks passed, provider cuda (asked for)" in out
+    for words in ("density: 7 nodes on CUDAExecutionProvider", "TF32 off", "CUDA graph", "device: CUDA = CPU, x"):
+        assert words in out, words
+    document = json.loads(report.read_text())
+    assert document["passed"] is True
+    assert document["gpu"]["placement"]["sampling"] == {"CUDAExecutionProvider": 7}
+    assert document["gpu"]["opening"]["first_run"] > 0
+    assert document["machine"]["attempts"][0]["provider"] == "cpu"
+    assert document["manifest"]["model"]["name"] == "small"
+    assert len(document["checks"]) == 27
+
+
+def test_a_report_is_written_when_the_answers_are_wrong(ready, tmp_path, cuda_on_host, monkeypatch):
+    from lunet_export.runtime import ExportedFlow
+
+    real = ExportedFlow.decode
+    monkeypatch.setattr(ExportedFlow, "decode", lambda flow, z: real(flow, z) + (flow.provider == "cuda"))
+    report = tmp_path / "gpu.json"
+    code, _, err = run("check", ready, "--provider", "cuda", "--report", report)
+    assert code == 1
+    assert "Do not use this export on this GPU" in err
+    assert json.loads(report.read_text())["passed"] is False
+
+
+def test_tf32_is_judged_by_its_own_tolerances(ready, cuda_on_host):
+    code, out, _ = run("check", ready, "--provider", "cuda", "--tf32", "--json")
+    document = json.loads(out)
+    strict = json.loads(run("check", ready, "--provider", "cuda", "--json")[1])
+    assert (code, document["gpu"]["tf32"], strict["gpu"]["tf32"]) == (0, "on", "off")
+    assert document["checks"][0]["tolerance"] > 100 * strict["checks"][0]["tolerance"]

@@ -1,0 +1,265 @@
+"""Strict providers: what each failure of CUDA says, with ONNX Runtime, libraries and driver of several machines."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from lunet_export import ExportedFlow
+from lunet_export.errors import BadInputError, MissingPackageError, ProviderError
+from lunet_export.graphs import builder, floor
+from lunet_export.runtime import environment, providers
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.environment import Device, Driver, Library
+from lunet_export.runtime.providers import open_sessions
+
+GPU = Device(0, "NVIDIA A10", "8.6", 24 * 10**9)
+LIBRARIES = ("libcublas.so.13", "libcudart.so.13", "libcurand.so.10", "libcuda.so.1")
+NO_DRIVER = Driver(None, "libcuda.so.1 is missing: no NVIDIA driver, or a container without --gpus")
+NO_KERNEL = "CUDA failure 209: no kernel image is available for execution on the device"
+has_cuda = pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this machine has CUDA"
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return builder.serialize(floor.build(4, 2, "float32"))
+
+
+class Session:
+    """A session as the CUDA wheel would give it, computed on the CPU."""
+
+    nodes = (("CUDAExecutionProvider", ("Gemm", "Gemm")),)
+    said = None  # what opening or running raises
+    runs = None
+
+    def __init__(self, model, options, *, providers, **keywords):
+        self.asked, self.keywords = providers, keywords
+        on_cuda = providers[0] != "CPUExecutionProvider"
+        self.strict = on_cuda and options.get_session_config_entry("session.disable_cpu_ep_fallback")
+        type(self).last = self
+        self.trials = []
+        if self.said:
+            raise RuntimeError(self.said)
+        self.real = onnxruntime.capi.onnxruntime_inference_collection.InferenceSession(model)
+
+    def get_providers(self):
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self):
+        def part(name, operators):
+            nodes = [SimpleNamespace(op_type=operator) for operator in operators]
+            return SimpleNamespace(ep_name=name, get_nodes=lambda: nodes)
+
+        return [part(*entry) for entry in self.nodes]
+
+    def run(self, outputs, feeds, options=None):
+        if self.runs:
+            raise RuntimeError(self.runs)
+        number = options.get_run_config_entry("gpu_graph_id") if options else None
+        self.trials.append((number, [array.shape for array in feeds.values()]))
+        return self.real.run(outputs, feeds)
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine on which CUDA works; a test takes away what it is about."""
+
+    def change(*, session=Session, packages=None, libraries=(), driver=None, version="1.31.1", **fields):
+        made = type("Changed", (session,), fields)
+        missing = dict.fromkeys(libraries, "missing")
+        found = [Library(name, missing.get(name)) for name in LIBRARIES]
+        monkeypatch.setattr(onnxruntime, "InferenceSession", made)
+        monkeypatch.setattr(onnxruntime, "__version__", version)
+        monkeypatch.setattr(
+            onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+        monkeypatch.setattr(environment, "packages", lambda: packages or {"onnxruntime-gpu": version})
+        monkeypatch.setattr(environment, "libraries", lambda: found)
+        monkeypatch.setattr(environment, "driver", lambda: driver or Driver(13000, None, (GPU,)))
+        return made
+
+    return change
+
+
+def refusal(model, **keywords):
+    with pytest.raises(ProviderError) as error:
+        open_sessions([model], "cuda", threads=None, **keywords)
+    assert error.value.exit_code == 3
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_cuda_is_asked_for_strictly_and_tried(machine, model):
+    made = machine()
+    (session,), choice = open_sessions([model], "cuda", threads=2)
+    assert (choice.name, choice.reason) == ("cuda", "asked for")
+    assert session.strict == "1"
+    assert session.keywords == {"enable_fallback": 0}
+    assert session.asked == [
+        (
+            "CUDAExecutionProvider",
+            {"device_id": "0", "arena_extend_strategy": "kNextPowerOfTwo", "use_tf32": "0"},
+        )
+    ]
+    assert made.last.trials == [("-1", [(1, 4)])]  # one row, and never captured
+
+
+def test_options_reach_onnxruntime_by_its_own_names(machine, model):
+    made = machine()
+    options = CudaOptions(device_id=1, memory_limit=10**9, arena="same-as-requested", tf32=True)
+    open_sessions([model], "cuda", threads=None, cuda=options, cuda_graph=True)
+    assert made.last.asked[0][1] == {
+        "device_id": "1",
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": "1",
+        "gpu_mem_limit": "1000000000",
+        "enable_cuda_graph": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"use_tf3": True}, "Expected CUDA options of device_id, memory_limit, arena, tf32; got 'use_tf3'"),
+        ({"device": 1}, "Did you mean device_id"),
+        ({"device_id": -1}, "Expected a device_id of 0 or more; got -1"),
+        ({"device_id": "0"}, "Expected a device_id of 0 or more; got '0'"),
+        ({"device_id": True}, "got True"),
+        ({"memory_limit": 0}, "Expected a memory_limit in bytes, above 0; got 0"),
+        ({"memory_limit": "2GB"}, "got '2GB'"),
+        ({"arena": "kSameAsRequested"}, "Expected an arena of next-power-of-two, same-as-requested"),
+        ({"tf32": 1}, "Expected tf32 to be True or False; got 1"),
+    ],
+)
+def test_misspelt_options_never_reach_onnxruntime(exported, given, sentence):
+    with pytest.raises(ProviderError, match=sentence) as error:
+        ExportedFlow(exported.folder, provider="cuda", cuda=given)
+    assert error.value.exit_code == 3
+
+
+def test_options_from_a_configuration_file():
+    assert CudaOptions.of({"device_id": 2, "tf32": True}) == CudaOptions(device_id=2, tf32=True)
+    assert CudaOptions.of(None) == CudaOptions()
+
+
+FAILURES = [
+    (
+        {"libraries": ["libcurand.so.10"]},
+        "missing: libcurand.so.10. What helps: pip install 'lunet-export[gpu]'",
+    ),
+    (
+        {"libraries": LIBRARIES, "driver": NO_DRIVER},
+        "missing: libcublas.so.13, libcudart.so.13, libcurand.so.10, libcuda.so.1. What helps: install NVIDIA's driver "
+        "(in a container: --gpus all), and pip install 'lunet-export[gpu]'",
+    ),
+    (
+        {"driver": Driver(12040, "it answers with error 35")},
+        "Expected an NVIDIA driver 580 or newer, for CUDA 13; this one supports CUDA 12.4 at most. Update the driver, "
+        "or uninstall onnxruntime-gpu and run: pip install 'lunet-export[gpu-cuda12]'",
+    ),
+    ({"driver": Driver(13000, "it finds no device")}, "and a GPU; it finds no device. Install the driver, look at"),
+    (
+        {"packages": {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}},
+        "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1 are installed and overwrite each other. "
+        "Run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'lunet-export[gpu]'",
+    ),
+    ({"version": "1.23.2"}, "Expected ONNX Runtime 1.24 or newer for CUDA, .* this is 1.23.2"),
+    ({"said": 'FAIL : Unknown provider option: "use_tf32".'}, "knows the CUDA option use_tf32; this one does not"),
+    ({"said": "FAIL : something new\nsecond line"}, "ONNX Runtime says: FAIL : something new See lunet-export doctor"),
+    (
+        {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA V100", "7.0", 1),))},
+        "Expected kernels for NVIDIA V100, compute capability 7.0; onnxruntime-gpu 1.31.1 was built without them. For "
+        r"this GPU, uninstall it and run: pip install 'lunet-export\[gpu-cuda12\]'",
+    ),
+    (
+        {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA B200", "10.0", 1),))},
+        "compute capability 10.0; .* For this GPU, take a newer one",
+    ),
+    ({"runs": "Failed to allocate memory for requested buffer"}, "Expected more memory on the GPU"),
+    (
+        {"nodes": (("CUDAExecutionProvider", ["Gemm"]), ("CPUExecutionProvider", ["Loop", "Add", "Add"]))},
+        "Expected every node on CUDA; ONNX Runtime puts 2 Add, 1 Loop on CPUExecutionProvider",
+    ),
+    (
+        {"get_providers": lambda self: ["CPUExecutionProvider"]},
+        "Expected CUDA on device 0; ONNX Runtime says: it gave a CPU session instead",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), FAILURES, ids=[sentence[:40] for _, sentence in FAILURES])
+def test_each_failure_names_its_cause_and_its_cure(machine, model, change, sentence):
+    fields = {"said": "This session contains graph nodes that are assigned to the default CPU EP"}
+    if not {"runs", "nodes", "get_providers", "said"} & set(change):
+        change = fields | change
+    machine(**change)
+    said = refusal(model)
+    assert sentence in said or re.search(sentence, said), said
+
+
+def test_a_device_that_does_not_exist(machine, model):
+    machine(said='Failed to parse provider option "device_id"')
+    said = refusal(model, cuda=CudaOptions(device_id=3))
+    assert said == "Expected a CUDA device that exists; got number 3, and there are 1 (0: NVIDIA A10)."
+
+
+def test_auto_falls_back_aloud(machine, exported):
+    class Refuses(Session):
+        def __init__(self, model, options, *, providers, **keywords):
+            if providers[0] != "CPUExecutionProvider":
+                raise RuntimeError("no")
+            super().__init__(model, options, providers=providers, **keywords)
+
+    machine(session=Refuses, libraries=["libcublas.so.13"])
+    sessions, choice = open_sessions([exported.folder.joinpath("density.onnx").read_bytes()], "auto", threads=1)
+    assert choice.name == "cpu"
+    assert choice.reason.startswith("CUDA does not run here: Expected the CUDA libraries")
+    assert "libcublas.so.13" in choice.reason
+    assert len(sessions) == 1
+
+
+def test_auto_takes_cuda_where_it_runs(machine, model):
+    machine()
+    _, choice = open_sessions([model], "auto", threads=None)
+    assert (choice.name, choice.reason) == ("cuda", "it runs here")
+
+
+@has_cuda
+def test_without_cuda_the_package_is_named(exported):
+    with pytest.raises(ProviderError, match=r"Expected an ONNX Runtime with CUDA; onnxruntime .* has none") as error:
+        ExportedFlow(exported.folder, provider="cuda")
+    assert error.value.exit_code == 3
+
+
+@has_cuda
+def test_auto_says_what_it_took_and_why(exported, monkeypatch):
+    flow = ExportedFlow(exported.folder, provider="auto")
+    assert (flow.provider, flow.provider_reason) == ("cpu", "this ONNX Runtime has no CUDA")
+    assert (flow.tf32, flow.effective_tf32, flow.placement) == (False, "not used", {})
+    monkeypatch.setattr(environment, "packages", lambda: {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"})
+    clashing = ExportedFlow(exported.folder, provider="auto")
+    assert "are installed and overwrite each other" in clashing.provider_reason
+
+
+def test_unknown_provider_is_refused(exported):
+    with pytest.raises(BadInputError, match="Expected a provider of auto, cpu, cuda; got 'tpu'"):
+        ExportedFlow(exported.folder, provider="tpu")
+
+
+def test_the_ruins_of_two_packages_are_named(monkeypatch, model):
+    monkeypatch.delattr(onnxruntime, "InferenceSession")
+    with pytest.raises(MissingPackageError, match=r"its folder is there but empty\. Run: pip uninstall -y"):
+        open_sessions([model], "cpu", threads=None)
+
+
+def test_what_a_run_raises_is_one_sentence(model):
+    (session,), _ = open_sessions([model], "cpu", threads=1)
+    with pytest.raises(ProviderError, match=r"Expected the CPU to finish the run; it says: .*INVALID_ARGUMENT"):
+        providers.run(session, ["y"], {"x": np.zeros((1, 3), np.float32)})
