@@ -22,9 +22,9 @@ def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_j
     from lunet_export.runtime import doctor as examiner
 
     report = examiner.examine(CudaOptions(device_id))
-    attempts = {attempt.provider: attempt for attempt in report.attempts}
-    taken = "cuda" if "cuda" in report.working else "cpu"
-    asked = attempts["cuda" if provider.value == "cuda" or (provider.value == "auto" and taken == "cuda") else "cpu"]
+    attempts: dict[str, Attempt] = {attempt.provider: attempt for attempt in report.attempts}
+    taken = "cuda" if attempts["cuda"].runs else "cpu"
+    asked = attempts[taken if provider.value == "auto" else provider.value]
     if as_json:
         output.dump({"asked": provider.value, "auto_takes": taken, **report.as_json()})
     else:
@@ -57,5 +57,7 @@ def _print(report: "Report", taken: str) -> None:
 def _outcome(attempt: "Attempt") -> str:
     if not attempt.runs:
         return f"does not run. {attempt.problem}"
-    exact = "products exact, no TF32" if attempt.exact else "products not exact"
-    return f"runs: {attempt.problem or exact}, session and first run in {attempt.seconds:.2f} s"
+    if attempt.problem:
+        return f"runs, but its answer is wrong. {attempt.problem}"
+    exact = "products exact, no TF32" if attempt.exact else "products rounded to TF32"
+    return f"runs: {exact}, session and first run in {attempt.seconds:.2f} s"

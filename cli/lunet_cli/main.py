@@ -13,12 +13,14 @@ import lunet_export
 from lunet_cli import output
 from lunet_cli.bench import bench
 from lunet_cli.check import check
+from lunet_cli.doctor import doctor
 from lunet_cli.export import export
 from lunet_cli.group import Group
 from lunet_cli.inspect import inspect
 from lunet_cli.sample import sample
 from lunet_cli.score import score
 from lunet_cli.train import train
+from lunet_cli.triton import triton
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
@@ -46,7 +48,7 @@ def options(
     """
 
 
-for command in (train, export, check, sample, score, inspect, bench):
+for command in (train, export, check, sample, score, inspect, bench, doctor, triton):
     app.command()(command)
 
 

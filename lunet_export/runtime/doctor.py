@@ -56,11 +56,6 @@ class Report:
     variables: dict[str, str]  # of the environment, those that matter
     attempts: list[Attempt]
 
-    @property
-    def working(self) -> list[Name]:
-        """Providers that run and answer rightly."""
-        return [attempt.provider for attempt in self.attempts if attempt.runs and attempt.problem is None]
-
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
         return asdict(self)

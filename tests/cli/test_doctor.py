@@ -41,7 +41,8 @@ def machine(monkeypatch):
         (NO_CUDA, "auto", 0, "cpu"),
         (NO_CUDA, "cpu", 0, "cpu"),
         (NO_CUDA, "cuda", 3, "cpu"),
-        (WRONG, "cuda", 1, "cpu"),
+        (WRONG, "cuda", 1, "cuda"),
+        (WRONG, "auto", 1, "cuda"),
     ],
 )
 def test_the_exit_code_is_that_of_the_provider_that_was_asked_for(machine, cuda, asked, code, taken):

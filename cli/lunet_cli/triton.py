@@ -1,0 +1,82 @@
+"""`lunet-export triton`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import Folder, Force, Json, TargetName
+from lunet_export import triton as server
+from lunet_export.artifact import Artifact
+
+
+def triton(
+    folder: Folder,
+    repository: Annotated[
+        Path, typer.Option("--output", "-o", help="The model repository; made where there is none.")
+    ] = Path("model_repository"),
+    name: Annotated[
+        str | None, typer.Option(help="Of the models, before -density; default: the export's.", show_default=False)
+    ] = None,
+    version: Annotated[int, typer.Option(help="Of the models; a new one goes beside the old ones.")] = 1,
+    max_batch: Annotated[
+        int | None, typer.Option(help="Rows a run at most; default: the export's largest.", show_default=False)
+    ] = None,
+    queue_delay_us: Annotated[int, typer.Option(help="Microseconds that a request waits for others.")] = 100,
+    instances: Annotated[int, typer.Option(help="Of each model; with cuda, on each GPU.")] = 1,
+    versions_served: Annotated[int, typer.Option(help="How many versions, the highest ones.")] = 1,
+    target: Annotated[TargetName, typer.Option(help="Where the server runs the models.")] = TargetName.CPU,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model repository for Triton Inference Server: ONNX Runtime backend, dynamic batching, versions.
+
+    A further --version adds its graphs and leaves the configurations as they are.
+
+    Example: lunet-export triton exported/digits -o model_repository
+    """
+    artifact = Artifact.open(folder)
+    settings = server.Settings(name, version, max_batch, queue_delay_us, instances, versions_served, target.value)
+    models = server.write(artifact, repository, settings, force=force)
+    left_out = [graph for graph in artifact.manifest.graphs if graph == server.NOT_SERVED]
+    if as_json:
+        output.dump({"repository": str(repository), "left_out": left_out, "models": [_as_json(m) for m in models]})
+        return
+    for model in models:
+        output.say(f"{model.file}: {_tensors(model.inputs)} -> {_tensors(model.outputs)}")
+    if target == TargetName.CUDA and not any(model.config_kept for model in models):
+        output.say(
+            "TF32 is off: use_tf32 0 in config.pbtxt, which Triton's ONNX Runtime backend passes on from 24.06 on"
+        )
+    if kept := [model.name for model in models if model.config_kept]:
+        output.complain(f"{server.CONFIG} of {', '.join(kept)} stays as it is; --force writes it from these options.")
+    for graph in left_out:
+        output.complain(
+            f"{graph} is left out: it takes a shape, no rows, so Triton cannot bound or combine its batches."
+        )
+    gpus = ["--gpus", "all"] if target == TargetName.CUDA else []
+    served = ["-v", f"{repository.resolve()}:/models", "tritonserver:YY.MM-py3", "tritonserver"]
+    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models")
+    prefix = models[0].name.removesuffix(f"-{models[0].graph}")
+    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder))
+
+
+def _tensors(tensors: tuple[server.Tensor, ...]) -> str:
+    return ", ".join(f"{tensor.name} [N, {', '.join(map(str, tensor.served))}]" for tensor in tensors)
+
+
+def _as_json(model: server.Model) -> dict[str, object]:
+    shapes = {
+        kind: {tensor.name: [-1, *tensor.served] for tensor in tensors}
+        for kind, tensors in (("inputs", model.inputs), ("outputs", model.outputs))
+    }
+    return {
+        "name": model.name,
+        "version": model.version,
+        "graph": model.graph,
+        "file": str(model.file),
+        "config": str(model.folder / server.CONFIG),
+        "config_kept": model.config_kept,
+        **shapes,
+    }

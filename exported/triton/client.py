@@ -1,0 +1,102 @@
+"""Scores rows, draws samples and replays the test vectors of an export on a Triton server, over gRPC.
+
+    python client.py digits --replay exported/digits
+    python client.py digits --sample 100 --seed 7 -o samples.npy
+    python client.py digits --score rows.npy
+
+Needs lunet-export and tritonclient[grpc]. Exits with 1 where a replayed answer is out of its tolerance, with 2 where
+the server refuses.
+"""
+# ruff: noqa: T201
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from lunet_export import noise, parity
+from lunet_export.artifact import Artifact
+
+Rows = NDArray[np.floating]
+
+
+class ServedModel:
+    """A model of the server: rows (N, D) -> its outputs by name."""
+
+    def __init__(self, client: triton.InferenceServerClient, name: str, version: str) -> None:
+        self.client, self.name, self.version = client, name, version
+        (self.input,) = client.get_model_metadata(name, version).inputs
+        self.largest: int = client.get_model_config(name, version).config.max_batch_size
+
+    def __call__(self, rows: Rows) -> dict[str, Rows]:
+        parts = [self._request(rows[start : start + self.largest]) for start in range(0, len(rows), self.largest)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _request(self, rows: Rows) -> dict[str, Rows]:
+        tensor = triton.InferInput(self.input.name, rows.shape, self.input.datatype)
+        tensor.set_data_from_numpy(rows.astype(triton_to_np_dtype(self.input.datatype)))
+        result = self.client.infer(self.name, [tensor], self.version)
+        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+
+class ServedFlow:
+    """Both directions of a flow."""
+
+    def __init__(self, client: triton.InferenceServerClient, name: str, version: str = "") -> None:
+        self._density = ServedModel(client, f"{name}-density", version)
+        self._sampling = ServedModel(client, f"{name}-sampling", version)
+
+    def density(self, x: Rows) -> tuple[Rows, Rows]:
+        """x (N, D) -> z (N, D), log_prob (N,) in nats."""
+        outputs = self._density(x)
+        return outputs["z"], outputs["log_prob"][:, 0]  # Triton has no [N]: it comes as [N, 1]
+
+    def decode(self, z: Rows) -> Rows:
+        """z (N, D) -> x (N, D)."""
+        return self._sampling(z)["x"]
+
+    def sample(self, n: int, seed: int) -> Rows:
+        """The first n rows of a seed (n, D), the same in every language."""
+        return self.decode(noise.normal(seed, range(n), self._sampling.input.shape[-1]))
+
+
+def replay(flow: ServedFlow, folder: Path) -> bool:
+    """Compare the server's answers with the float64 reference's, which lie in vectors.json; True when all are right."""
+    checks = parity.run(flow, Artifact.open(folder).vectors)
+    for check in checks:
+        gap, verdict = check.difference, "ok" if check.passed else "FAILED"
+        print(f"{check.name}: largest difference {gap.absolute:.1e}, {gap.ratio:.2g} of the tolerance, {verdict}")
+    return parity.all_passed(checks)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of the models, before -density and -sampling")
+    parser.add_argument("--url", default="localhost:8001", help="gRPC address of the server")
+    parser.add_argument("--version", default="", help="of the models; default: the highest that is served")
+    parser.add_argument("--replay", type=Path, metavar="FOLDER", help="exported folder whose test vectors to replay")
+    parser.add_argument("--score", type=Path, metavar="ROWS.npy", help="print log_prob of rows (N, D) in nats")
+    parser.add_argument("--sample", type=int, metavar="N", help="draw N samples")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples, as in `lunet-export sample --seed`")
+    parser.add_argument("-o", "--output", type=Path, default=Path("samples.npy"), help="where the samples go")
+    options = parser.parse_args()
+    with triton.InferenceServerClient(options.url) as client:
+        try:
+            flow = ServedFlow(client, options.name, options.version)
+            if options.score:
+                print(*flow.density(np.load(options.score))[1], sep="\n")
+            if options.sample:
+                np.save(options.output, flow.sample(options.sample, options.seed))
+                print(f"wrote {options.output}: {options.sample} samples of seed {options.seed}")
+            return 0 if options.replay is None or replay(flow, options.replay) else 1
+        except InferenceServerException as error:
+            print(f"The server at {options.url} refuses: {error.message()}", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

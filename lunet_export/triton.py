@@ -1,0 +1,326 @@
+"""A model repository for Triton Inference Server, from an exported folder. The standard library only.
+
+    REPOSITORY/NAME-density/config.pbtxt      Triton's ModelConfig in protobuf's text format
+    REPOSITORY/NAME-density/1/model.onnx      x -> log_prob, z
+    REPOSITORY/NAME-sampling/...              z -> x
+
+The configuration belongs to a model, the graphs to its versions: a further version adds its graph and leaves the
+configuration, which its owner may have tuned.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from lunet_export.artifact import Artifact, Manifest
+from lunet_export.errors import ArtifactError, BadInputError
+
+#: Its input is a shape, not rows: there is no batch that Triton could bound or combine.
+NOT_SERVED = "random_sampling"
+CONFIG, GRAPH = "config.pbtxt", "model.onnx"
+
+_MARK = "# Written by lunet-export"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TYPES = {"float32": "TYPE_FP32", "float64": "TYPE_FP64"}
+_KINDS = {"cpu": "KIND_CPU", "cuda": "KIND_GPU"}
+_LARGEST_VERSION = 2**63 - 1
+_WARM_BATCH = 256  # rows; a batch of this size takes other kernels than one row does
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How Triton serves the models.
+
+    Raises:
+        BadInputError: A number is out of its range.
+    """
+
+    name: str | None = None  # of the models, before "-density"; None: the export's own
+    version: int = 1
+    max_batch: int | None = None  # rows a run at most; None: the largest batch of the export
+    queue_delay_us: int = 100  # how long a request waits for others to share its run
+    instances: int = 1  # of each model, on each GPU with "cuda"
+    versions_served: int = 1  # the highest ones
+    target: Literal["cpu", "cuda"] = "cpu"
+
+    def __post_init__(self) -> None:
+        for option, least in (("version", 1), ("queue_delay_us", 0), ("instances", 1), ("versions_served", 1)):
+            value, most = getattr(self, option), _LARGEST_VERSION if option == "version" else 2**31 - 1
+            if not least <= value <= most:
+                raise BadInputError(f"Expected --{option.replace('_', '-')} from {least} to {most}; got {value}.")
+        if self.target not in _KINDS:
+            raise BadInputError(f"Expected a target of {', '.join(_KINDS)}; got {self.target!r}.")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph, as Triton sees it."""
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]  # of a row; () for one number a row, which Triton serves as [batch, 1]
+    unit: str
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """The tensor of an entry of the manifest, whose shape begins with the batch."""
+        name, (batch, *dims), dtype, unit = entry["name"], entry["shape"], entry["dtype"], entry["unit"]
+        whole = all(type(length) is int and length > 0 for length in dims)
+        # Both texts go into the configuration as they are.
+        if not (_NAME.fullmatch(name) and unit.isprintable() and batch == "batch" and whole and dtype in _TYPES):
+            raise ValueError(name)
+        return cls(name, dtype, tuple(dims), unit)
+
+    @property
+    def served(self) -> tuple[int, ...]:
+        """Dimensions of a row in requests and responses: Triton has no empty ones."""
+        return self.dims or (1,)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was written."""
+
+    name: str
+    version: int
+    graph: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    folder: Path
+    config_kept: bool  # an older configuration differs from the settings, and stays
+
+    @property
+    def file(self) -> Path:
+        """The graph of this version."""
+        return self.folder / str(self.version) / GRAPH
+
+
+def write(
+    artifact: Artifact, repository: Path, settings: Settings | None = None, *, force: bool = False
+) -> list[Model]:
+    """Write a model for each graph of the artifact but `random_sampling`. All of them appear, or none.
+
+    Args:
+        artifact: The export, verified when it was opened.
+        repository: Where the models go, beside those of others; made where there is none.
+        settings: Names, version, batching.
+        force: Replace this version and the configuration of models that are ours.
+
+    Raises:
+        BadInputError: A setting does not fit, the version exists, or the place belongs to something else.
+        ArtifactError: The manifest does not describe the graphs.
+    """
+    settings = settings or Settings()
+    name = _name(artifact.manifest, settings)
+    largest = _max_batch(artifact.manifest, settings)
+    if repository.exists() and not repository.is_dir():
+        raise BadInputError(f"Expected a folder for the model repository; {repository} is a file. Give another -o.")
+    models, texts = [], []
+    for graph in artifact.manifest.graphs:
+        if graph != NOT_SERVED:
+            inputs, outputs = _tensors(artifact.manifest, graph)
+            folder = repository / f"{name}-{graph}"
+            text = _config(folder.name, inputs, outputs, largest, settings)
+            old = _existing(folder, settings.version, _interface(inputs, outputs), force=force)
+            kept = old is not None and not force
+            models.append(Model(folder.name, settings.version, graph, inputs, outputs, folder, kept and old != text))
+            texts.append(None if kept else text)
+    _write_all(models, texts, [artifact.graphs[model.graph] for model in models], repository)
+    return models
+
+
+def _name(manifest: Manifest, settings: Settings) -> str:
+    name = manifest.name if settings.name is None else settings.name
+    if not _NAME.fullmatch(name):
+        raise BadInputError(
+            f"Expected a model name of up to 100 letters, digits, '.', '_' and '-', a letter or digit first; got "
+            f"{name!r}. Give another --name."
+        )
+    return name
+
+
+def _max_batch(manifest: Manifest, settings: Settings) -> int:
+    try:
+        _, most = manifest.document["batch"]
+    except (KeyError, TypeError, ValueError):
+        most = None
+    if type(most) is not int or not 1 <= most < 2**31:
+        raise ArtifactError("Expected the smallest and largest batch in the manifest; they are missing. Export again.")
+    wanted = most if settings.max_batch is None else settings.max_batch
+    if not 1 <= wanted <= most:
+        raise BadInputError(f"Expected --max-batch from 1 to {most}, the largest batch of this export; got {wanted}.")
+    return wanted
+
+
+def _tensors(manifest: Manifest, graph: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    try:
+        entry = manifest.document["graphs"][graph]
+        inputs = tuple(Tensor.of(tensor) for tensor in entry["inputs"])
+        outputs = tuple(Tensor.of(tensor) for tensor in entry["outputs"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"Expected the tensors of {graph} in the manifest; {error} is wrong. Export again."
+        ) from None
+    return inputs, outputs
+
+
+def _existing(folder: Path, version: int, interface: str, *, force: bool) -> str | None:
+    """The configuration of a model of ours that may take the version; None where there is no such folder.
+
+    Raises:
+        BadInputError: It is not ours, has the version, or other inputs and outputs.
+    """
+    if not folder.exists():
+        return None
+    config = folder / CONFIG
+    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    if not text.startswith(_MARK):
+        raise BadInputError(
+            f"Expected a model that lunet-export wrote, or none; {folder} is something else. Give another --name or -o."
+        )
+    if interface not in text:
+        raise BadInputError(
+            f"Expected the inputs and outputs of {config}, which all versions share; this export has others. "
+            "Give another --name, or delete that folder."
+        )
+    if (folder / str(version)).exists() and not force:
+        highest = max(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
+        raise BadInputError(
+            f"Expected a version that {folder} does not have; {version} exists. "
+            f"Give --version {highest + 1}, or --force to replace {version}."
+        )
+    return text
+
+
+# The configuration
+
+
+def _config(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], max_batch: int, settings: Settings) -> str:
+    parts = [
+        f"{_MARK}. Adding a version leaves it as it is; --force writes it anew.",
+        f'name: "{name}"\nbackend: "onnxruntime"',
+        f"# Rows of a run at most; Triton refuses larger requests, and puts the batch before all dims below.\n"
+        f"max_batch_size: {max_batch}",
+        f"# {'; '.join(f'{tensor.name}: {tensor.unit}' for tensor in (*inputs, *outputs))}\n"
+        f"{_interface(inputs, outputs)}",
+        f"# Requests that come within this time share a run.\n"
+        f"dynamic_batching {{ max_queue_delay_microseconds: {settings.queue_delay_us} }}",
+        f"# The highest versions of this folder.\n"
+        f"version_policy {{ latest {{ num_versions: {settings.versions_served} }} }}",
+        _CPU.format(settings.instances) if settings.target == "cpu" else _CUDA.format(settings.instances),
+        _warmup(inputs, max_batch),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_CPU = """\
+# ONNX Runtime takes a thread a core for each instance. Fewer:
+# parameters {{ key: "intra_op_thread_count" value {{ string_value: "2" }} }}
+instance_group [ {{ kind: KIND_CPU count: {} }} ]"""
+
+_CUDA = """\
+# On each GPU. The server refuses the model where it has none.
+instance_group [ {{ kind: KIND_GPU count: {} }} ]
+
+# TF32 off: it rounds the inputs of float32 matrix products to 10 bits, and log_prob would be off by tenths of a nat.
+# Servers before 24.06 know no accelerator "cuda" and refuse the model: delete this block there, and start the server
+# with NVIDIA_TF32_OVERRIDE=0 in its environment.
+optimization {{
+  execution_accelerators {{
+    gpu_execution_accelerator [ {{ name: "cuda" parameters {{ key: "use_tf32" value: "0" }} }} ]
+  }}
+}}"""
+
+
+def _interface(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
+    """What all versions of a model share."""
+    return f"input [\n{_entries(inputs)}\n]\noutput [\n{_entries(outputs)}\n]"
+
+
+def _entries(tensors: Sequence[Tensor]) -> str:
+    return ",\n".join(
+        f'  {{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: {_shape(tensor.served)} '
+        # The graph gives [batch], which Triton can serve as [batch, 1] only.
+        f"{'' if tensor.dims else 'reshape { shape: [ ] } '}}}"
+        for tensor in tensors
+    )
+
+
+def _warmup(inputs: Sequence[Tensor], max_batch: int) -> str:
+    samples = []
+    for rows in sorted({1, min(max_batch, _WARM_BATCH)}):
+        data = " ".join(
+            f'inputs {{ key: "{tensor.name}" value {{ data_type: {_TYPES[tensor.dtype]} dims: {_shape(tensor.served)} '
+            "zero_data: true } }"
+            for tensor in inputs
+        )
+        samples.append(f'  {{ name: "batch {rows}" batch_size: {rows} {data} }}')
+    listed = ",\n".join(samples)
+    return (
+        "# Runs before the model counts as ready, so that no request pays for a first run. Zeros lie in every domain;\n"
+        f"# Triton's random data are random bytes, NaN among them.\nmodel_warmup [\n{listed}\n]"
+    )
+
+
+def _shape(dims: Sequence[int]) -> str:
+    return f"[ {', '.join(map(str, dims))} ]"
+
+
+# Files
+
+
+def _write_all(models: Sequence[Model], texts: Sequence[str | None], graphs: Sequence[bytes], repository: Path) -> None:
+    """Write beside the models, then rename everything into its place; what was renamed goes back on any error."""
+    made = not repository.exists()
+    repository.mkdir(parents=True, exist_ok=True)
+    try:
+        # Inside the repository, which may be a file system of its own. A server that polls it would log the folder.
+        with tempfile.TemporaryDirectory(prefix=".lunet-export.", dir=repository) as scratch:
+            moves = []
+            for model, text, graph in zip(models, texts, graphs, strict=True):
+                fresh = Path(scratch) / model.name
+                version = fresh / str(model.version)
+                version.mkdir(parents=True)
+                _write(version / GRAPH, graph)
+                if text is not None:
+                    _write(fresh / CONFIG, text.encode())
+                if model.folder.exists():
+                    moves += [(entry, model.folder / entry.name) for entry in fresh.iterdir()]
+                else:
+                    moves.append((fresh, model.folder))
+            _rename_all(moves, Path(scratch))
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                repository.rmdir()
+        raise
+
+
+def _rename_all(moves: Sequence[tuple[Path, Path]], scratch: Path) -> None:
+    with ExitStack() as undo:
+        for number, (fresh, place) in enumerate(moves):
+            if place.exists():
+                aside = scratch / f"old {number}"
+                undo.callback(_back, aside, place)
+                place.rename(aside)
+            undo.callback(_back, place, fresh)
+            fresh.rename(place)
+        undo.pop_all()
+
+
+def _back(moved: Path, origin: Path) -> None:
+    """Undo a rename, unless Ctrl-C came before it."""
+    if moved.exists() and not origin.exists():
+        moved.rename(origin)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
