@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := demo
 
-.PHONY: demo test fix setup setup-dev setup-peers oldest exported bench clean
+.PHONY: demo test test-cuda fix setup setup-dev setup-peers oldest exported bench clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -23,6 +23,10 @@ test: setup-dev oldest
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+# The CUDA provider itself, without a GPU: on a stand-in CUDA runtime. Needs Linux x86_64, gcc and binutils.
+test-cuda: setup-dev $(VENV)-cuda/setup
+	$(BIN)/python -m pytest tests/cuda
 
 fix: setup-dev
 	$(BIN)/ruff check --fix .
@@ -69,5 +73,11 @@ $(VENV)-oldest/setup:
 		echo "no ONNX Runtime 1.16.3 for $$($(PYTHON) --version): its tests will be skipped"
 	touch $@
 
+# No package of NVIDIA's: the stand-in must not meet the real libraries.
+$(VENV)-cuda/setup: pyproject.toml constraints.txt
+	rm -rf $(VENV)-cuda && $(PYTHON) -m venv $(VENV)-cuda
+	$(VENV)-cuda/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e . pillow onnxruntime-gpu
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,174 @@
+"""The graphs of the proof: every export that this project ships or can make of its networks, and bad ones."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import onnx
+
+from benchmarks.networks import standard
+from lunet_export import checkpoint
+from lunet_export.artifact import OPTIONAL_GRAPHS
+from lunet_export.export import ExportSettings
+from lunet_export.export.estimate import work_items
+from lunet_export.export.settings import DTYPES
+from lunet_export.graphs import builder, density, sampling, solvers, triangular
+from lunet_export.weights import LUNetWeights
+
+ROOT = Path(__file__).parent.parent.parent
+COMMITTED = ("toy2d", "digits")
+_SLOW = ("inverse_lower", "inverse_upper", "product", "reversed_product")
+
+
+def _committed(name: str) -> Callable[[], LUNetWeights]:
+    return lambda: checkpoint.read(ROOT / "exported" / f"{name}.pt").weights
+
+
+#: The committed models, and the paper's network on MNIST with weights from a seed.
+NETWORKS: dict[str, Callable[[], LUNetWeights]] = {name: _committed(name) for name in COMMITTED} | {"wide": standard}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph on disk and what must hold of it on any GPU."""
+
+    name: str  # of its file, without suffix
+    path: Path
+    products: str  # dtype of the matrix products
+    draws: bool  # draws its own noise: must never be captured
+    nodes: int
+    work_items: int  # launches by the manifest's count
+    undone: int  # casts back to the type that a tensor was just cast from; ONNX Runtime drops them
+    uploads: int  # a run with NumPy arrays; a shape is read on the host
+    downloads: int
+
+
+def write_all(folder: Path) -> list[Case]:
+    """Write the files of every network, solver, dtype and graph into `folder`, and the committed ones as they are."""
+    jobs = [(name, make(), dtype) for name, make in NETWORKS.items() for dtype in DTYPES]
+    with _inverses_once(), ThreadPoolExecutor(2) as pool:  # NumPy releases the interpreter
+        built = pool.map(lambda job: list(_write(folder, *job)), jobs)
+        cases = [case for group in built for case in group]
+    for name in COMMITTED:
+        for graph in ("density", "sampling"):
+            model = onnx.load(ROOT / "exported" / name / f"{graph}.onnx")
+            cases.append(_case(folder, f"committed-{name}-{graph}", model, "float32"))
+    return cases
+
+
+def _write(folder: Path, name: str, weights: LUNetWeights, dtype: str) -> Iterator[Case]:
+    settings = ExportSettings(dtype=dtype)
+    tensors, products = settings.tensors, settings.products
+    model = density.build(weights, dtype=tensors, products=products, metadata={})
+    yield _case(folder, f"{name}-{dtype}-density", model, products or tensors)
+    for solver in solvers.available(weights.dim):
+        for graph in ("sampling", *OPTIONAL_GRAPHS):
+            model = sampling.build(
+                weights,
+                solver=solver,
+                dtype=tensors,
+                products=products,
+                with_log_prob=graph == "sampling_with_log_prob",
+                draws_noise=graph == "random_sampling",
+                metadata={},
+            )
+            yield _case(folder, f"{name}-{dtype}-{solver.name}-{graph}", model, products or tensors)
+
+
+def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Case:
+    path = folder / f"{name}.onnx"
+    path.write_bytes(builder.serialize(model))
+    draws = any(node.op_type.startswith("Random") for node in model.graph.node)
+    return Case(
+        name=name,
+        path=path,
+        products=products,
+        draws=draws,
+        nodes=len(model.graph.node),
+        work_items=work_items(model),
+        undone=_undone(model),
+        uploads=0 if draws else len(model.graph.input),
+        downloads=len(model.graph.output),
+    )
+
+
+def _undone(model: onnx.ModelProto) -> int:
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
+    pairs = [(node, casts[node.input[0]]) for node in casts.values() if node.input[0] in casts]
+    return sum(types[second.output[0]] == types[first.input[0]] for second, first in pairs)
+
+
+@contextmanager
+def _inverses_once() -> Iterator[None]:
+    """Every triangular inverse of the wide network is computed once: graphs, dtypes and solvers share them."""
+    known: dict[tuple[str, bytes], np.ndarray] = {}
+
+    def once(name: str) -> Callable[..., np.ndarray]:
+        compute = getattr(triangular, name)
+
+        def memory(*matrices: np.ndarray) -> np.ndarray:
+            key = (name, b"".join(matrix.tobytes() for matrix in matrices))
+            if key not in known:
+                known[key] = compute(*matrices)
+            return known[key]
+
+        return memory
+
+    with mock.patch.multiple(triangular, **{name: once(name) for name in _SLOW}):
+        yield
+
+
+_PARTS = ", ".join(["x"] * 33)
+#: Graphs with one fault each, in ONNX's text form.
+PLANTED = {
+    "concat-of-33": f"""
+        faulty (float[batch, 2] x) => (float[batch, 66] y) {{ y = Concat <axis = 1> ({_PARTS}) }}""",
+    "split-into-33": f"""
+        faulty (float[batch, 33] x) => (float[batch, 1] y) {{
+            {", ".join(f"x{number}" for number in range(33))} = Split <axis = 1, num_outputs = 33> (x)
+            y = Add(x0, x32)
+        }}""",
+    "loop": """
+        faulty (float[batch, 4] x) => (float[batch, 4] y) <int64 times = {3}, bool go = {1}> {
+            y = Loop <body = step (int64 time, bool on, float[batch, 4] h) => (bool still, float[batch, 4] k) {
+                still = Identity(on)
+                k = Add(h, h)
+            }> (times, go, x)
+        }""",
+    "memcpy": """
+        faulty (int64[1] n) => (float[batch, 784] x) <int64[1] width = {784}> {
+            shape = Concat <axis = 0> (n, width)
+            rows = ConstantOfShape (shape)
+            x = RandomNormalLike (rows)
+        }""",
+    "on-the-cpu": """
+        faulty (float[batch, 4] x) => (float[batch, 4] y) <int64 first = {0}> {
+            shape = Shape (x)
+            n = Gather (shape, first)
+            scale = Cast <to = 1> (n)
+            y = Mul (x, scale)
+        }""",
+    "reduce-max": """
+        faulty (float[batch, 4] x) => (float[batch, 4] y) <int64[1] axis = {1}> {
+            most = ReduceMax <keepdims = 1> (x, axis)
+            y = Sub (x, most)
+        }""",
+}
+
+
+def write_planted(folder: Path) -> list[Path]:
+    """Write every planted graph into `folder`."""
+    paths = []
+    for name, text in PLANTED.items():
+        model = onnx.parser.parse_model(
+            f'<ir_version: {builder.IR_VERSION}, opset_import: ["" : {builder.OPSET}]>{text}'
+        )
+        onnx.checker.check_model(model, full_check=True)
+        paths.append(folder / f"{name}.onnx")
+        paths[-1].write_bytes(builder.serialize(model))
+    return paths
