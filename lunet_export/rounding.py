@@ -9,9 +9,17 @@ what the model's own conditioning turns such errors into. Sizes, in units of the
     the sum in log p             the sum of its terms' absolute values
 A row's tolerance is SAFETY times the largest root-mean-square deviation among its columns, plus 4 u of its largest
 number.
+
+Products of a shorter dtype have its u. TF32 keeps 10 bits of the mantissa of both operands, 11 with the leading one: to
+nearest that is an error of at most u = 2^-11 each. An implementation that truncates takes between 0 and 2u off each,
+which is u off every one of them, and an error of at most u. So truncation is rounding after every operand has shrunk by
+u, and every product by 2u. Random errors do not stand for that: all entries of a row shrink together, and log p sees
+the sum. The errors of TF32 therefore hold both, the random part and the shrinking.
 """
 
 from collections.abc import Callable
+from copy import copy
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +33,12 @@ Errors = Callable[[Array], Array]  # sizes -> random errors of these sizes
 
 SAFETY = 8.0
 _PROBES = 8
+TF32 = "tf32"
 
 
 def unit_roundoff(dtype: str) -> float:
-    """u: 2^-11 for float16, 2^-24 for float32, 2^-53 for float64."""
-    return float(np.finfo(dtype).eps) / 2
+    """u: 2^-11 for float16 and tf32, 2^-24 for float32, 2^-53 for float64."""
+    return 2.0**-11 if dtype == TF32 else float(np.finfo(dtype).eps) / 2
 
 
 class RoundingModel:
@@ -38,14 +47,21 @@ class RoundingModel:
     Args:
         weights: The model.
         dtype: `float32` or `float64`.
-        products: A shorter dtype of the linear maps and solves alone, `float16`.
+        products: A shorter dtype of the linear maps and solves alone, `float16` or `tf32`.
     """
 
     def __init__(self, weights: LUNetWeights, dtype: str, products: str | None = None) -> None:
         self._weights, self._dtype = weights, np.dtype(dtype)
         self._unit = unit_roundoff(dtype)
-        self._product = unit_roundoff(products or dtype) / self._unit  # size of a product's errors, in units
+        self._products = products or dtype
         self._inverses = [(np.linalg.inv(block.lower), np.linalg.inv(block.upper)) for block in weights.blocks]
+        self._sizes = [LUBlock(*map(np.abs, (block.lower, block.upper, block.bias))) for block in weights.blocks]
+
+    def with_products(self, products: str) -> Self:
+        """The same model with products of another dtype; its inverses are not computed again."""
+        other = copy(self)
+        other._products = products
+        return other
 
     def density(self, x: Array) -> dict[str, Array]:
         """Tolerances of z, log_prob and of x -> z -> x, for rows x (N, D)."""
@@ -75,6 +91,16 @@ class RoundingModel:
         p = self._weights.preprocessing
         return np.clip(x, 0.0, float(largest_below(p.levels, self._dtype))) if p else x
 
+    @property
+    def _product(self) -> float:
+        """Size of a product's errors, in units."""
+        return unit_roundoff(self._products) / self._unit
+
+    @property
+    def _shrink(self) -> float:
+        """What truncation takes off a product, as a share of it."""
+        return 2 * unit_roundoff(TF32) if self._products == TF32 else 0.0
+
     def _draws(self) -> list[Errors]:
         def errors(rng: np.random.Generator) -> Errors:
             return lambda sizes: self._unit * sizes * rng.standard_normal(sizes.shape)
@@ -98,7 +124,9 @@ class RoundingModel:
                 log_det, size = log_det + logs, size + np.abs(logs)
                 h = reference.leaky_softplus(h, alpha)
                 h = h + errors(4 * np.maximum(1.0, np.abs(h)))
-            h = reference.affine(h, block) + errors(self._product * reference.affine(np.abs(h), _absolute(block)))
+            lost = errors(self._product * reference.affine(np.abs(h), self._sizes[number]))
+            h = reference.affine(h, block)
+            h = h + lost - self._shrink * (h - block.bias)
         constant = sum(np.log(np.abs(np.diag(block.upper))).sum() for block in self._weights.blocks)
         base = reference.standard_normal_log_prob(h)
         size = size + np.abs(base) + abs(constant)
@@ -120,14 +148,9 @@ class RoundingModel:
         return h
 
     def _solve(self, number: int, a: Array, errors: Errors) -> Array:
-        block, (lower, upper) = self._weights.blocks[number], self._inverses[number]
-        right = a - block.bias
-        y = right @ lower.T
-        residual = np.abs(y) @ np.abs(block.lower).T + np.abs(a) + np.abs(block.bias)
-        y = y + errors(self._product * residual) @ lower.T
+        size, (lower, upper) = self._sizes[number], self._inverses[number]
+        y = (a - self._weights.blocks[number].bias) @ lower.T
+        residual = np.abs(y) @ size.lower.T + np.abs(a) + size.bias
+        y = y + errors(self._product * residual) @ lower.T - self._shrink * (a @ lower.T)  # no product holds the bias
         h = y @ upper.T
-        return h + errors(self._product * (np.abs(h) @ np.abs(block.upper).T)) @ upper.T
-
-
-def _absolute(block: LUBlock) -> LUBlock:
-    return LUBlock(np.abs(block.lower), np.abs(block.upper), np.abs(block.bias))
+        return h + errors(self._product * (np.abs(h) @ size.upper.T)) @ upper.T - self._shrink * h

@@ -1,9 +1,10 @@
 """Test vectors: inputs, the float64 reference's outputs, and how far a runtime may be from them.
 
-Any language can replay them: feed `density.x` and `sampling.z`, compare with the other arrays row by row.
+Any language can replay them: feed `density.x` and `sampling.z`, compare with the other arrays row by row. Where the
+matrix products are float32, a GPU may be told to run them in TF32; that has tolerances of its own.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from lunet_export import noise, reference
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.rounding import RoundingModel
+from lunet_export.rounding import TF32, RoundingModel
 from lunet_export.weights import LUNetWeights
 
 Array = NDArray[np.float64]
@@ -25,13 +26,15 @@ _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
 class DensityVectors:
     """x (N, D) as data gives it -> z (N, D), log_prob (N,) in nats.
 
-    `tolerance` holds (N,) allowed absolute differences for z, log_prob, and for x after x -> z -> x.
+    `tolerance` holds (N,) allowed absolute differences for z, log_prob, and for x after x -> z -> x;
+    `tf32_tolerance` those for float32 products that run in TF32.
     """
 
     x: Array
     z: Array
     log_prob: Array
     tolerance: dict[str, Array]
+    tf32_tolerance: dict[str, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class SamplingVectors:
     """z (N, D), normal numbers and far tails -> x (N, D), and log_prob (N,) of that x in nats.
 
     `clamped` marks rows of which a number was clamped into the domain: their z cannot be recovered.
-    `tolerance` holds (N,) allowed absolute differences for x, log_prob, and for z after z -> x -> z.
+    `tolerance` holds (N,) allowed absolute differences for x, log_prob, and for z after z -> x -> z;
+    `tf32_tolerance` those for float32 products that run in TF32.
     """
 
     z: Array
@@ -47,6 +51,7 @@ class SamplingVectors:
     log_prob: Array
     clamped: NDArray[np.bool_]
     tolerance: dict[str, Array]
+    tf32_tolerance: dict[str, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,24 @@ class Vectors:
         """Lists of numbers; Python's float notation gives every float64 back exactly."""
         return _lists(asdict(self))
 
+    def under_tf32(self, products: str) -> "Vectors":
+        """The same vectors with the tolerances of TF32, which the CUDA provider takes on request.
+
+        Args:
+            products: The dtype of the export's matrix products. TF32 touches those of float32 alone.
+
+        Raises:
+            ArtifactError: The products are float32, and the folder is older than these tolerances.
+        """
+        if products != "float32":
+            return self
+        density, sampling = self.density, self.sampling
+        if density.tf32_tolerance is None or sampling.tf32_tolerance is None:
+            raise ArtifactError("Expected tolerances for TF32 in vectors.json; this folder has none. Export again.")
+        return Vectors(
+            replace(density, tolerance=density.tf32_tolerance), replace(sampling, tolerance=sampling.tf32_tolerance)
+        )
+
     @classmethod
     def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
         """The vectors of a parsed file.
@@ -70,13 +93,13 @@ class Vectors:
         try:
             density = DensityVectors(**_arrays(document["density"]))
             sampling = SamplingVectors(**_arrays(document["sampling"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
         for part in (density, sampling):
-            n, tolerance = part.x.shape[0] if part.x.ndim else -1, part.tolerance
+            n = part.x.shape[0] if part.x.ndim else -1
             fits = part.x.shape == part.z.shape == (n, dim) and part.log_prob.shape == (n,)
-            fits = fits and isinstance(tolerance, dict) and tolerance.keys() == {"x", "z", "log_prob"}
-            if not fits or any(t.shape != (n,) or not (t >= 0).all() or np.isinf(t).any() for t in tolerance.values()):
+            fits = fits and _are_tolerances(part.tolerance, n)
+            if not fits or not (part.tf32_tolerance is None or _are_tolerances(part.tf32_tolerance, n)):
                 raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
         return cls(density, sampling)
 
@@ -97,10 +120,11 @@ def build(
         examples: Rows of data (N, D) for the density; rows of the model itself stand in when there are none.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
-        return _build(weights, RoundingModel(weights, dtype, products), dtype, seed, examples)
+        return _build(weights, dtype, products or dtype, seed, examples)
 
 
-def _build(weights: LUNetWeights, model: RoundingModel, dtype: str, seed: int, examples: Array | None) -> Vectors:
+def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
+    model = RoundingModel(weights, dtype, products)
     plain = noise.normal(seed, range(_PLAIN_ROWS), weights.dim)
     rows = range(_PLAIN_ROWS, _PLAIN_ROWS + len(_TAIL_SCALES))
     tails = np.array(_TAIL_SCALES)[:, None] * noise.normal(seed, rows, weights.dim)
@@ -108,14 +132,20 @@ def _build(weights: LUNetWeights, model: RoundingModel, dtype: str, seed: int, e
         examples = _interior(weights, reference.decode(weights, plain))
     data = model.clamp(_rounded(examples[:_PLAIN_ROWS], dtype))
     encoded, _ = reference.encode(weights, data)
-    density = DensityVectors(data, encoded, reference.log_prob(weights, data), model.density(data))
+    # TF32 changes float32 products only, so no other export has tolerances for it.
+    tf32 = model.with_products(TF32) if products == "float32" else None
+    density = DensityVectors(
+        data, encoded, reference.log_prob(weights, data), model.density(data), tf32.density(data) if tf32 else None
+    )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
     z = _rounded(np.concatenate([plain, tails, encoded[: _PLAIN_ROWS // 2]]), dtype)
     decoded = reference.decode(weights, z)
     x = model.clamp(decoded)
     clamped = (decoded != x).any(axis=1)
-    sampling = SamplingVectors(z, x, reference.log_prob(weights, x), clamped, model.sampling(z))
+    sampling = SamplingVectors(
+        z, x, reference.log_prob(weights, x), clamped, model.sampling(z), tf32.sampling(z) if tf32 else None
+    )
     _refuse_infinite(density, sampling, dtype)
     return Vectors(density, sampling)
 
@@ -123,7 +153,8 @@ def _build(weights: LUNetWeights, model: RoundingModel, dtype: str, seed: int, e
 def _refuse_infinite(density: DensityVectors, sampling: SamplingVectors, dtype: str) -> None:
     for part in (density, sampling):
         arrays = [part.x, part.z, part.log_prob, *part.tolerance.values()]
-        if not all(np.isfinite(array).all() and np.abs(array).max() <= np.finfo(dtype).max for array in arrays):
+        fits = all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays)  # NaN does not
+        if not fits or not all(np.isfinite(array).all() for array in (part.tf32_tolerance or {}).values()):
             raise BadInputError(
                 f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
                 "Most likely it is hardly trained, or a diagonal entry of U is tiny; else export with --dtype float64."
@@ -140,16 +171,22 @@ def _rounded(array: Array, dtype: str) -> Array:
     return array.astype(dtype).astype(np.float64)
 
 
+def _are_tolerances(value: Any, n: int) -> bool:  # noqa: ANN401
+    if not isinstance(value, dict) or value.keys() != {"x", "z", "log_prob"}:
+        return False
+    return all(t.shape == (n,) and (t >= 0).all() and np.isfinite(t).all() for t in value.values())
+
+
 def _lists(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
-        return {key: _lists(entry) for key, entry in value.items()}
+        return {key: _lists(entry) for key, entry in value.items() if entry is not None}
     return value.tolist()
 
 
 def _arrays(value: dict[str, Any]) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for key, entry in value.items():
-        if isinstance(entry, dict):
+        if isinstance(entry, dict) and key.endswith("tolerance"):
             arrays[key] = _arrays(entry)
         else:
             arrays[key] = np.array(entry, dtype=np.bool_ if key == "clamped" else np.float64)

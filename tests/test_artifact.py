@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
-from lunet_export import ExportedFlow
+from lunet_export import ExportedFlow, vectors
 from lunet_export.artifact import Artifact
 from lunet_export.errors import ArtifactError
 from lunet_export.files import sha256
+from tests.networks import network
 
 
 def test_manifest_says_what_a_reader_needs(exported):
@@ -164,11 +165,82 @@ def test_a_manifest_that_is_no_json_object_gets_a_sentence(folder, text):
         Artifact.open(folder)
 
 
-def test_vectors_of_another_width_are_refused(folder, rewrite):
-    vectors = json.loads((folder / "vectors.json").read_text())
-    vectors["density"]["x"] = [row[:-1] for row in vectors["density"]["x"]]
-    data = json.dumps(vectors).encode()
-    (folder / "vectors.json").write_bytes(data)
-    rewrite(folder, lambda d: d["sha256"].update({"vectors.json": sha256(data)}))
+@pytest.fixture
+def revector(folder, rewrite):
+    """Change vectors.json of the folder as one who also mends the hashes."""
+
+    def change(edit) -> None:
+        vectors = json.loads((folder / "vectors.json").read_text())
+        edit(vectors)
+        data = json.dumps(vectors).encode()
+        (folder / "vectors.json").write_bytes(data)
+        rewrite(folder, lambda d: d["sha256"].update({"vectors.json": sha256(data)}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d["density"].update(x=[row[:-1] for row in d["density"]["x"]]),
+        lambda d: d["sampling"]["tolerance"].update(x=[1.0]),
+        lambda d: d["sampling"]["tf32_tolerance"].pop("z"),
+        lambda d: d["density"]["tf32_tolerance"].update(z=[-1.0] * 8),
+        lambda d: d["density"].update(tf32_tolerance=[1.0] * 8),
+        lambda d: d["density"].update(tolerance=None),
+    ],
+    ids=["width", "tolerance", "tf32 without z", "negative", "no table", "null"],
+)
+def test_vectors_of_other_shapes_are_refused(folder, revector, edit):
+    revector(edit)
     with pytest.raises(ArtifactError, match="Expected rows of 16 numbers"):
         _ = Artifact.open(folder).vectors
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d.update(density=[]),
+        lambda d: d["density"].update(x={"a": [1.0]}),
+        lambda d: d["density"]["tolerance"].update(z={"a": [1.0]}),
+        lambda d: d["sampling"].update(other=[1.0]),
+        lambda d: d.pop("sampling"),
+    ],
+    ids=["a list", "x is a table", "z is a table", "unknown key", "no sampling"],
+)
+def test_vectors_that_are_none_get_a_sentence(folder, revector, edit):
+    revector(edit)
+    with pytest.raises(ArtifactError, match=r"Expected test vectors in vectors\.json"):
+        _ = Artifact.open(folder).vectors
+
+
+def test_tf32_has_tolerances_of_its_own_that_survive_the_file(exported):
+    known = Artifact.open(exported.folder).vectors
+    tf32 = known.under_tf32("float32")
+    for part, wider in ((known.density, tf32.density), (known.sampling, tf32.sampling)):
+        assert wider.tolerance is part.tf32_tolerance
+        for name, narrow in part.tolerance.items():  # on some rows x is clamped, whatever the error
+            assert (wider.tolerance[name] / narrow).max() > 100
+        np.testing.assert_array_equal(wider.x, part.x)
+    for products in ("float16", "float64"):  # TF32 does not touch these
+        assert known.under_tf32(products) is known
+
+
+def test_a_folder_older_than_tf32s_tolerances_opens_and_asks_for_another_export(folder, revector):
+    def age(document):
+        for part in document.values():
+            part.pop("tf32_tolerance")
+
+    revector(age)
+    known = Artifact.open(folder).vectors
+    assert known.density.tf32_tolerance is None
+    with pytest.raises(ArtifactError, match=r"Expected tolerances for TF32.*Export again\."):
+        known.under_tf32("float32")
+
+
+@pytest.mark.parametrize(("dtype", "products"), [("float64", None), ("float32", "float16")])
+def test_only_float32_products_have_tolerances_for_tf32(dtype, products):
+    built = vectors.build(network(4, 2), dtype=dtype, products=products, seed=0)
+    assert built.density.tf32_tolerance is built.sampling.tf32_tolerance is None
+    assert "tf32_tolerance" not in built.to_json()["density"]
+    assert vectors.Vectors.from_json(built.to_json(), 4).under_tf32(products or dtype).density.tf32_tolerance is None

@@ -1,14 +1,16 @@
 """The derived tolerances: wide enough for a correct float32 network, narrow enough to catch a wrong one."""
 
 from dataclasses import replace
+from unittest.mock import PropertyMock
 
 import numpy as np
 import pytest
 
 from lunet_export import reference, vectors
 from lunet_export.flows import EagerFlow
+from lunet_export.graphs import density, emulation, sampling, solvers
 from lunet_export.parity import run
-from lunet_export.rounding import RoundingModel, unit_roundoff
+from lunet_export.rounding import TF32, RoundingModel, unit_roundoff
 from tests.networks import NETWORKS, network, rows
 
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
@@ -67,3 +69,36 @@ def test_float64_tolerance_is_float32s_times_the_ratio_of_roundoffs():
     single, double = (RoundingModel(weights, dtype).density(x)["z"] for dtype in ("float32", "float64"))
     # The float64 probes also see the reference's own roundoff, so theirs is a little wider.
     np.testing.assert_allclose(single / double, 2.0**29, rtol=0.5)
+
+
+def test_truncation_is_rounding_of_operands_that_shrank():
+    """x (1 - u) is what truncation leaves, to u |x|: the claim on which TF32's budget rests."""
+    x = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    u = unit_roundoff(TF32)
+    for reduced, shrink in ((emulation.nearest(x), 0.0), (emulation.truncated(x), u)):
+        assert (np.abs(reduced - x.astype(np.float64) * (1 - shrink)) <= u * np.abs(x)).all()
+
+
+def test_with_products_is_a_model_of_its_own():
+    weights = network(8, 3)
+    x = rows(weights, 4)
+    single = RoundingModel(weights, "float32")
+    for products in ("float16", TF32):
+        ours, theirs = single.with_products(products).density(x), RoundingModel(weights, "float32", products).density(x)
+        assert all((ours[name] == theirs[name]).all() for name in ours)
+        assert all((ours[name] > 100 * tolerance).all() for name, tolerance in single.density(x).items())
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+def test_tf32_needs_its_shrinking(shrinks, monkeypatch):
+    """Nearly diagonal blocks: truncation moves all columns of z one way, and log_prob by more than random errors do."""
+    if not shrinks:
+        monkeypatch.setattr(RoundingModel, "_shrink", PropertyMock(return_value=0.0))
+    weights = network(64, 4, off_diagonal=1e-4)
+    models = {
+        "density": density.build(weights, dtype="float32", metadata={}),
+        "sampling": sampling.build(weights, solver=solvers.choose("fused", None, 64), dtype="float32", metadata={}),
+    }
+    known = vectors.build(weights, dtype="float32", seed=0).under_tf32("float32")
+    worst = max(check.difference.ratio for check in run(emulation.EmulatedFlow(models, "TF32 truncated"), known))
+    assert worst < 0.5 if shrinks else worst > 1.0

@@ -1,0 +1,208 @@
+"""What do TF32 and float16 cost in nats and grey levels, beside float32, and what may they cost?
+
+The same graphs with four kinds of matrix products, against the float64 reference on rows of the model and on N(0, I):
+    float32            ONNX Runtime's CPU provider
+    TF32 nearest       both operands rounded to 10 bits of mantissa, products summed in float32: emulated
+    TF32 truncated     the same, cut instead of rounded: emulated
+    float16            the graph of `--dtype float16` as a GPU runs it: emulated
+ONNX Runtime's CPU provider runs the graph of `--dtype float16` too, but keeps its products in float32: a fifth row.
+`python -m benchmarks.precision` writes results/precision.json and results/precision.png.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from benchmarks import networks, report
+from lunet_export import checkpoint, noise, reference
+from lunet_export.graphs import builder, density, emulation, sampling, solvers
+from lunet_export.parity import compare
+from lunet_export.rounding import TF32, RoundingModel
+from lunet_export.runtime.providers import open_sessions
+from lunet_export.weights import LUNetWeights
+
+Floats = NDArray[np.floating]
+Run = Callable[[list[str], dict[str, Floats]], Sequence[Floats]]  # names of outputs, inputs -> outputs
+
+SOLVERS = ("unrolled", "fused")
+COMMITTED = Path(__file__).parent.parent / "exported"
+_SEED = 11
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How matrix products are computed, and by whom."""
+
+    name: str
+    products: str  # dtype of the budget
+    graph: str | None  # dtype of the products in the graph, where it is a shorter one
+    mode: str | None  # of the emulation; None is ONNX Runtime
+
+    def run(self, model: onnx.ModelProto, threads: int) -> Run:
+        """The graph, ready to run."""
+        if self.mode:
+            return emulation.evaluator(model, self.mode).run
+        (session,), _ = open_sessions([builder.serialize(model)], "cpu", threads=threads)
+        return session.run
+
+
+PRECISIONS = (
+    Precision("float32", "float32", None, None),
+    Precision("TF32 nearest", TF32, None, "TF32 nearest"),
+    Precision("TF32 truncated", TF32, None, "TF32 truncated"),
+    Precision("float16", "float16", "float16", "float32"),
+    Precision("float16 on the CPU", "float16", "float16", None),
+)
+
+
+def main() -> None:
+    """Measure, write, draw, print."""
+    parser = report.options(__doc__.splitlines()[0], seconds=0.0)
+    parser.add_argument("--rows", type=int, default=128, help="of each direction (default 128)")
+    parser.add_argument("--model", type=Path, help="a trained model more")
+    options = parser.parse_args()
+    models = {name: checkpoint.read(COMMITTED / f"{name}.pt").weights for name in ("toy2d", "digits")}
+    models["784 wide, seeded"] = networks.standard()
+    if options.model:
+        weights, name = networks.load(options.model)
+        models[name] = weights
+    document = {
+        "command": "python -m benchmarks.precision" + (f" --model {options.model.name}" if options.model else ""),
+        "machine": report.machine(options.threads),
+        "rows": options.rows,
+        "budget": "tolerance of the row with the largest error; share: the largest error of a row over its tolerance",
+    }
+    document["networks"] = [measure(name, weights, options.rows, options.threads) for name, weights in models.items()]
+    report.write(options.output / "precision.json", document)
+    draw(document, options.output / "precision.png")
+    show(document)
+
+
+def measure(name: str, weights: LUNetWeights, rows: int, threads: int) -> dict[str, Any]:
+    """Errors and budgets of one network: log_prob and z of the density, x of each solver's sampling."""
+    report.progress(f"{name} ...")
+    logit, model = weights.preprocessing, RoundingModel(weights, "float32")
+    z = _float32(noise.normal(_SEED, range(rows), weights.dim))
+    drawn = reference.decode(weights, noise.normal(_SEED + 1, range(rows), weights.dim))
+    x = _float32(np.clip(drawn, 0.5, logit.levels - 0.5) if logit else drawn)
+    exact = {
+        "z": reference.encode(weights, x)[0],
+        "log_prob": reference.log_prob(weights, x),
+        "x": model.clamp(reference.decode(weights, z)),
+    }
+    unit = "grey levels" if logit else "standard deviations"
+    scales = {"z": 1.0, "log_prob": 1.0, "x": 1.0 if logit else float(exact["x"].std(axis=0).min())}
+    budgets = {}
+    for products in dict.fromkeys(precision.products for precision in PRECISIONS):
+        judge = model.with_products(products)
+        budgets[products] = judge.density(x) | {"x": judge.sampling(z)["x"]}
+
+    built = {products: _graphs(weights, products) for products in {precision.graph for precision in PRECISIONS}}
+    found: dict[str, Any] = {part: {} for part in ("density", *SOLVERS)}
+    for precision in PRECISIONS:
+        allowed = budgets[precision.products]
+        for part, errors in found.items():
+            fed, outputs = ({"x": x}, ["z", "log_prob"]) if part == "density" else ({"z": z}, ["x"])
+            run = precision.run(built[precision.graph][part], threads)
+            with np.errstate(all="ignore"):
+                got = run(outputs, {key: array.astype(np.float32) for key, array in fed.items()})
+            errors[precision.name] = {
+                output: error(output, exact[output], rows, allowed[output], scales[output])
+                for output, rows in zip(outputs, got, strict=True)
+            }
+    return {"name": name, "dim": weights.dim, "blocks": len(weights.blocks), "unit_of_x": unit, **found}
+
+
+def _graphs(weights: LUNetWeights, products: str | None) -> dict[str, onnx.ModelProto]:
+    """The density and the sampling of every solver."""
+    models = {"density": density.build(weights, dtype="float32", products=products, metadata={})}
+    for name in SOLVERS:
+        solver = solvers.choose(name, None, weights.dim)
+        models[name] = sampling.build(weights, solver=solver, dtype="float32", products=products, metadata={})
+    return models
+
+
+def _float32(array: Floats) -> Floats:
+    """What float32 can hold of it, in float64."""
+    return array.astype(np.float32).astype(np.float64)
+
+
+def error(output: str, exact: Floats, got: Floats, allowed: Floats, scale: float) -> dict[str, Any]:
+    """Largest and median error of a row, the budget where it is largest, the largest share; rows that overflow.
+
+    Args:
+        output: Its name.
+        exact: What the reference says, (N, D) or (N,).
+        got: What the graph gives.
+        allowed: Tolerance of each row, (N,).
+        scale: What one unit of the figures is.
+    """
+    flat = got.reshape(len(got), -1)
+    whole = np.isfinite(flat).all(axis=1)
+    gap = np.abs(flat[whole] - exact.reshape(flat.shape)[whole]).max(axis=1)
+    judged = compare(output, expected=exact[whole], got=got[whole], tolerance=allowed[whole])
+    return {
+        "largest": float(gap.max()) / scale,
+        "median": float(np.median(gap)) / scale,
+        "budget": float(allowed[whole][gap.argmax()]) / scale,
+        "share": judged.ratio,
+        "rows_that_overflow": int((~whole).sum()),
+    }
+
+
+def draw(document: Mapping[str, Any], path: Path) -> None:
+    """Largest errors by network, a panel an output, a mark a precision; the budgets as bars."""
+    panels = {"log_prob": "log_prob, nats/dim", "z": "z", "x": "x of `fused`, grey levels or standard deviations"}
+    with report.picture(path, rows=1, columns=3, size=(14.0, 4.5)) as (figure, axes):
+        for axis, (output, label) in zip(axes[0], panels.items(), strict=True):
+            for number, precision in enumerate(PRECISIONS[:4]):
+                found = [_found(entry, precision.name, output) for entry in document["networks"]]
+                places = np.arange(len(found)) + 0.15 * (number - 1.5)
+                axis.plot(places, [e["largest"] for e in found], "o", color=f"C{number}", label=precision.name)
+                axis.plot(places, [e["budget"] for e in found], "_", ms=12, color=f"C{number}")
+            axis.set_yscale("log")
+            axis.set_xticks(range(len(found)), [entry["name"] for entry in document["networks"]], fontsize=8)
+            axis.set_title(label, fontsize=10)
+            axis.spines[["top", "right"]].set_visible(False)
+        axes[0, 0].legend(fontsize=8)
+        figure.suptitle(
+            f"largest error of {document['rows']} rows against float64 (dots) and the budget of that row (bars)"
+        )
+
+
+def _found(entry: Mapping[str, Any], precision: str, output: str, solver: str = "fused") -> dict[str, float]:
+    """The errors of one output; log_prob by dimension."""
+    found = entry[solver if output == "x" else "density"][precision][output]
+    size = entry["dim"] if output == "log_prob" else 1
+    return {"largest": found["largest"] / size, "budget": found["budget"] / size, "share": found["share"]}
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """Largest errors and their share of the budget on stdout."""
+    for entry in document["networks"]:
+        unit = entry["unit_of_x"]
+        lines = [(entry["name"], "nats", "nats/dim", "share", "z", "share")]
+        lines[0] += tuple(text for solver in SOLVERS for text in (f"x {solver}, {unit}", "share"))
+        for precision in (precision.name for precision in PRECISIONS):
+            log_prob, z = (_found(entry, precision, output) for output in ("log_prob", "z"))
+            cells = [
+                log_prob["largest"] * entry["dim"],
+                log_prob["largest"],
+                log_prob["share"],
+                z["largest"],
+                z["share"],
+            ]
+            for solver in SOLVERS:
+                x = _found(entry, precision, "x", solver)
+                cells += [x["largest"], x["share"]]
+            lines.append((precision, *(f"{value:.2g}" for value in cells)))
+        report.table(lines)
+
+
+if __name__ == "__main__":
+    report.run(main)
