@@ -45,6 +45,7 @@ bench: setup-peers
 	$(BIN)/python -m benchmarks.scaling --seconds 1
 	$(BIN)/python -m benchmarks.train_step --seconds 6
 	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.roofline
 
 setup: $(VENV)/setup
 setup-dev: $(VENV)/setup-dev

@@ -3,11 +3,14 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import roofline
 from lunet_cli.main import app
 from lunet_export import noise
 from tests.conftest import ROOT
@@ -31,12 +34,29 @@ def test_the_tour_runs_in_order(tmp_path, monkeypatch):
     assert (tmp_path / "grid.png").exists()
 
 
-def test_the_python_example_runs(monkeypatch):
+def test_the_python_examples_run(monkeypatch, cuda_on_host):
     monkeypatch.chdir(ROOT)
-    (example,) = fenced("python")
+    plain, on_gpu = fenced("python")
     names: dict = {}
-    exec(example, names)
+    exec(plain, names)
     assert (names["x"].shape, names["log_prob"].shape, names["z"].shape) == ((64, 64), (64,), (64, 64))
+    exec(on_gpu, names)
+    np.testing.assert_array_equal(names["x"].numpy(), names["flow"].sample(64, seed=7))
+    np.testing.assert_array_equal(names["replayed"].log_prob(names["x"].numpy()), names["log_prob"].numpy())
+    assert cuda_on_host[-2:] == [("cuda", True), ("cuda", False)]
+
+
+def test_the_commands_for_a_gpu_run(tmp_path, monkeypatch, cuda_on_host):
+    shutil.copytree(ROOT / "exported" / "digits", tmp_path / "exported" / "mine")
+    monkeypatch.chdir(tmp_path)
+    lines = [line[2:] for line in fenced("console")[0].splitlines() if line.startswith("$ lunet-export")]
+    assert len(lines) == 3
+    quick = {"bench": ["--seconds", "0.05", "--batch", "1"]}
+    for line in lines[1:]:  # without a GPU, doctor exits 3
+        arguments = shlex.split(line.partition("#")[0])[1:]
+        result = CliRunner().invoke(app, arguments + quick.get(arguments[0], []))
+        assert result.exit_code == 0, (line, result.output)
+    assert (tmp_path / "gpu.json").exists()
 
 
 def test_the_file_map_names_every_module():
@@ -57,7 +77,7 @@ def test_every_documented_option_exists():
     helps = CliRunner().invoke(app, ["--help"]).output
     for command in app.registered_commands:
         helps += CliRunner().invoke(app, [command.callback.__name__, "--help"], env={"COLUMNS": "200"}).output
-    for option in set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", README)) - {"--extra-index-url"}:
+    for option in set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", README)) - {"--extra-index-url", "--version"}:
         assert option in helps, option
 
 
@@ -118,6 +138,51 @@ def test_the_activations_errors_are_the_recorded_ones():
     text = " ".join(README.split())
     assert f"at most {ours:.1f} units of roundoff" in text
     assert f"converged Newton has {eager:.1f}" in text
+
+
+def test_the_table_of_precisions_is_the_recorded_one():
+    networks = {network["name"]: network for network in recorded("precision")["networks"]}
+    mnist = networks["mnist"]
+
+    def figures(entry: dict, over: int = 1) -> str:
+        return f"{entry['largest'] / over:.2g} ({entry['budget'] / over:.2g})"
+
+    labels = {
+        "float32": "float32, ONNX Runtime on the CPU",
+        "TF32 nearest": "TF32, rounded",
+        "TF32 truncated": "TF32, truncated",
+        "float16": "float16",
+    }
+    for mode, label in labels.items():
+        cells = [figures(mnist["density"][mode]["log_prob"], mnist["dim"]), figures(mnist["density"][mode]["z"])]
+        cells += [figures(mnist[solver][mode]["x"]) for solver in ("unrolled", "fused")]
+        assert f"| {label} | {' | '.join(cells)} |" in README
+    rounds, truncates = (mnist["density"][f"TF32 {way}"]["log_prob"]["largest"] for way in ("nearest", "truncated"))
+    assert f"off by {rounds:.2f} nats when TF32 rounds, {truncates:.1f} when it truncates" in README
+    shares = [
+        entry["share"]
+        for network in networks.values()
+        for part in ("density", "unrolled", "fused")
+        for mode in ("TF32 nearest", "TF32 truncated", "float16")
+        for entry in network[part][mode].values()
+    ]
+    assert f"passed {max(shares):.2f} of its budget" in README
+
+
+def test_the_roofline_is_the_recorded_one():
+    words = {"l": "launches", "b": "bytes", "o": "operations"}
+    for gpu in roofline.GPUS:
+        rows = [r for r in recorded("roofline")["bounds"] if (r["gpu"], r["graph"]) == (gpu.name, "sampling, fused")]
+        cells = [re.sub(r"(?<=\d )[lbo]", lambda m: words[m[0]], roofline.cell(row, "CUDA graph")) for row in rows]
+        assert f"| {gpu.name} | {' | '.join(cells)} |" in README
+
+
+def test_the_launches_are_the_committed_ones():
+    launches = json.loads((ROOT / "tests" / "cuda" / "launches.json").read_text())
+    density, unrolled, fused = (
+        launches[f"wide-float32-{name}"] for name in ("density", "unrolled-sampling", "fused-sampling")
+    )
+    assert f"(density {density}, `unrolled` {unrolled}, `fused` {fused})" in README
 
 
 def test_the_likelihoods_are_the_recorded_ones():

@@ -90,7 +90,8 @@ def bench(
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
     weights = None if model is None else _weights(flow, model, latent_stats, preprocess)
-    memory = peak_memory(folder, batch=max(batches), provider=provider.value, threads=threads)
+    on_host = flow.provider == "cpu"  # what a GPU holds does not show in the memory of the process
+    memory = peak_memory(folder, batch=max(batches), threads=threads) if on_host else None
     rivals = 0 if weights is None else 1 + 2 * compiled
     steps = 1 + 2 * len(batches) + 2 * len(solvers) + rivals
     with _progress(steps) as stage:

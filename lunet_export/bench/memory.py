@@ -17,7 +17,7 @@ import numpy as np
 
 from lunet_export.artifact import Artifact
 from lunet_export.errors import BadInputError, LunetExportError
-from lunet_export.runtime.providers import NAMES, Provider, open_sessions
+from lunet_export.runtime.providers import open_sessions
 from lunet_export.runtime.rows import LARGEST_BATCH
 
 
@@ -35,12 +35,10 @@ class PeakMemory:
         return self.growth_bytes / self.least_bytes
 
 
-def peak_memory(
-    folder: Path, *, batch: int, provider: Provider = "auto", threads: int | None = None
-) -> PeakMemory | None:
+def peak_memory(folder: Path, *, batch: int, threads: int | None = None) -> PeakMemory | None:
     """Measure in a fresh process: what this one has loaded or freed does not count. None where no peak can be read."""
     command = [sys.executable, "-m", "lunet_export.bench.memory", str(folder), "--batch", str(batch)]
-    command += ["--provider", provider, *([] if threads is None else ["--threads", str(threads)])]
+    command += [] if threads is None else ["--threads", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -49,7 +47,7 @@ def peak_memory(
     return PeakMemory(**found) if found else None
 
 
-def measure(folder: Path, *, batch: int, provider: Provider, threads: int | None) -> PeakMemory | None:
+def measure(folder: Path, *, batch: int, threads: int | None) -> PeakMemory | None:
     """Measure in this process, which should be fresh. At most 4096 rows: larger batches are cut into these."""
     artifact, batch = Artifact.open(folder), min(batch, LARGEST_BATCH)
     graph, dim, dtype = artifact.graphs["sampling"], artifact.manifest.dim, np.dtype(artifact.manifest.dtype)
@@ -58,7 +56,7 @@ def measure(folder: Path, *, batch: int, provider: Provider, threads: int | None
     before = _peak()
     if before is None:
         return None
-    (session,), _ = open_sessions([graph], provider, threads=threads)
+    (session,), _ = open_sessions([graph], "cpu", threads=threads)
     # Drawn in its own dtype: numbers drawn in float64 and cast would be the peak themselves.
     z = np.random.default_rng(0).standard_normal((batch, dim), dtype=dtype)
     (x,) = session.run(["x"], {"z": z})
@@ -88,13 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lunet_export.bench.memory", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--batch", type=int, default=1, help="rows to sample at once")
-    parser.add_argument("--provider", choices=NAMES, default="auto")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(arguments)
     if given.batch < 1:
         parser.error(f"Expected --batch of 1 or more; got {given.batch}.")
     try:
-        found = measure(given.folder, batch=given.batch, provider=given.provider, threads=given.threads)
+        found = measure(given.folder, batch=given.batch, threads=given.threads)
     except LunetExportError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from lunet_export import files, parity, vectors
@@ -17,6 +18,7 @@ from lunet_export.export.document import document_of, metadata_of
 from lunet_export.export.estimate import Estimate, estimates, fastest
 from lunet_export.export.settings import ExportSettings, Provenance
 from lunet_export.graphs import builder, density, sampling, solvers
+from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.solvers import Solver
 from lunet_export.parity import Check, Runner
 from lunet_export.runtime import ExportedFlow
@@ -108,10 +110,14 @@ def export(
         if weights.preprocessing:
             on_stage("checking the chain without pre-processing")
             checks += check_chain(weights, settings, eager=eager, solver=solver)
+        if settings.products:
+            on_stage("emulating the float16 products of a GPU")
+            emulated = EmulatedFlow(parts.models, "float32")
+            images = weights.preprocessing is not None
+            parts.document["float16"] = half.measure(emulated, flow.vectors, images=images)
+            checks += parity.run(emulated, flow.vectors, group="emulated GPU")
         if not parity.all_passed(checks):
             raise ExportCheckError(checks)
-        if settings.products:
-            parts.document["float16"] = half.measure(flow, flow.vectors)
         parts.document["checks"] = [parity.as_json(check) for check in checks]
         parts.write(fresh)
         manifest = Artifact.open(fresh).manifest
@@ -174,6 +180,7 @@ class _Parts:
     """The content of a folder before it is one."""
 
     document: dict[str, Any]
+    models: dict[str, onnx.ModelProto]  # by the names of the graphs
     content: dict[str, bytes]  # by file name
 
     def write(self, folder: Path) -> None:
@@ -219,7 +226,7 @@ def _build(
     document["sha256"] = {name: files.sha256(data) for name, data in content.items()}
     for name in models:
         document["graphs"][name]["bytes"] = len(content[f"{name}.onnx"])
-    return _Parts(document, content)
+    return _Parts(document, models, content)
 
 
 def _refuse_existing(folder: Path, *, force: bool) -> None:

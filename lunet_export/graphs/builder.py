@@ -21,6 +21,8 @@ LARGEST_BYTES = 2**31 - 1
 PRODUCER = "lunet_export"
 
 _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+#: The CUDA provider uploads the sizes of a Split into more groups that differ, at every run, captured or not.
+_MOST_UNEQUAL = 4
 Value = str  # a tensor in the graph is known by its name
 
 
@@ -45,6 +47,7 @@ class GraphBuilder:
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._short: dict[Value, Value] = {}  # tensors that are there in the dtype of the products too
         self._known: list[onnx.ValueInfoProto] = []  # shapes that inference cannot see
         self._scope: tuple[str, ...] = ()
         self._counts: dict[str, int] = {}
@@ -123,12 +126,19 @@ class GraphBuilder:
             matrix = self.constant(weight.T, "weight")
             return self.node("Gemm", rows, matrix, *([] if term is None else [term]), alpha=float(alpha))
         matrix = self.constant(alpha * weight.T, "weight", self._products)
-        short = self.node("Cast", rows, to=_ELEMENT[self._products.name])
-        product = self.node("Cast", self.node("Gemm", short, matrix), to=self._element)
+        if rows not in self._short:
+            self._short[rows] = self.node("Cast", rows, to=_ELEMENT[self._products.name])
+        short = self.node("Gemm", self._short[rows], matrix)
+        product = self.node("Cast", short, to=self._element)
+        self._short[product] = short  # a product that goes into the next one needs no casts in between
         return product if term is None else self.node("Add", product, term)
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
-        """The columns of `rows` in consecutive groups."""
+        """The columns of `rows` in consecutive groups; all as wide as the first, but for a narrower last one."""
+        *equal, last = sizes
+        if len(sizes) > _MOST_UNEQUAL and last != equal[0]:
+            whole, rest = self.split(rows, [sum(equal), last])
+            return [*self.split(whole, equal), rest]
         outputs = [self._unique("split") for _ in sizes]
         lengths = self.constant(np.array(sizes, dtype=np.int64), "sizes")
         self._nodes.append(helper.make_node("Split", [rows, lengths], outputs, name=outputs[0], axis=1))
@@ -147,7 +157,7 @@ class GraphBuilder:
         """The checked model: opset 18, IR 8, every shape inferred, `metadata` in its metadata_props."""
         constants = list(self._constants.values())
         graph = helper.make_graph(
-            self._nodes, self.name, self._inputs, self._outputs, constants, value_info=self._known
+            self._used(), self.name, self._inputs, self._outputs, constants, value_info=self._known
         )
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER
@@ -155,6 +165,15 @@ class GraphBuilder:
         helper.set_model_props(model, dict(metadata))
         checker.check_model(model, full_check=True)
         return shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+
+    def _used(self) -> list[onnx.NodeProto]:
+        """The nodes without those whose outputs nobody reads."""
+        wanted, kept = {output.name for output in self._outputs}, []
+        for node in reversed(self._nodes):
+            if wanted.intersection(node.output):
+                kept.append(node)
+                wanted.update(node.input)
+        return kept[::-1]
 
     def _number(self, value: float) -> Value:
         return self._shared(f"number_{float(value)!r}", np.asarray(value, dtype=np.float64))

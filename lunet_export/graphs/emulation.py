@@ -55,14 +55,19 @@ class EmulatedFlow:
     """An exported flow whose matrix products are those of a GPU. A `parity.Runner`.
 
     Args:
-        graphs: `density` and `sampling`.
+        graphs: `density`, `sampling`, and `sampling_with_log_prob` where there is one.
         mode: How products of float32 tensors are computed, a name of `MODES`; those of float16 tensors are not asked.
     """
 
     def __init__(self, graphs: Mapping[str, onnx.ModelProto], mode: str) -> None:
-        self._graphs = {name: evaluator(graphs[name], mode) for name in ("density", "sampling")}
+        self._graphs = {name: evaluator(graph, mode) for name, graph in graphs.items() if name != "random_sampling"}
         element = graphs["density"].graph.input[0].type.tensor_type.elem_type
         self._dtype = helper.tensor_dtype_to_np_dtype(element)
+
+    @property
+    def has_log_prob(self) -> bool:
+        """There is a graph that samples with the density."""
+        return "sampling_with_log_prob" in self._graphs
 
     def density(self, x: Floats) -> tuple[Floats, Floats]:
         """x (N, D) -> z (N, D), log_prob (N,) in nats."""
@@ -72,6 +77,11 @@ class EmulatedFlow:
     def decode(self, z: Floats) -> Floats:
         """z (N, D) -> x (N, D)."""
         return self._run("sampling", ["x"], {"z": z})[0]
+
+    def decode_with_log_prob(self, z: Floats) -> tuple[Floats, Floats]:
+        """z (N, D) -> x (N, D), log_prob (N,) in nats."""
+        x, log_prob = self._run("sampling_with_log_prob", ["x", "log_prob"], {"z": z})
+        return x, log_prob
 
     def _run(self, name: str, outputs: list[str], rows: Mapping[str, Floats]) -> list[Floats]:
         with np.errstate(all="ignore"):  # NumPy warns of the infinities that the graph counts on

@@ -51,7 +51,7 @@ def of_failure(said: str, options: CudaOptions) -> str:
         or _device(options.device_id)
         or _generation(said, options.device_id)
         or _memory(said)
-        or f"Expected CUDA on device {options.device_id}; ONNX Runtime says: {said} See lunet-export doctor."
+        or f"Expected CUDA on device {options.device_id}; ONNX Runtime says: {said}. See lunet-export doctor."
     )
 
 
@@ -143,4 +143,4 @@ def _generation(said: str, number: int) -> str | None:
 def _memory(said: str) -> str | None:
     if "allocate memory" not in said and "out of memory" not in said:
         return None
-    return f"Expected more memory on the GPU; ONNX Runtime says: {said} Raise --memory-limit, or free the device."
+    return f"Expected more memory on the GPU; ONNX Runtime says: {said}. Raise --memory-limit, or free the device."

@@ -98,7 +98,7 @@ def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
     except Exception as error:
         name = "CUDA" if _EXECUTION_PROVIDER["cuda"] in session.get_providers() else "the CPU"
         raise ProviderError(
-            f"Expected {name} to finish the run; it says: {_first_line(error)} Use smaller batches, or see "
+            f"Expected {name} to finish the run; it says: {_first_line(error)}. Use smaller batches, or see "
             "lunet-export doctor."
         ) from None
 
@@ -119,7 +119,7 @@ def _open_cpu(model: bytes, threads: int | None) -> "onnxruntime.InferenceSessio
     try:
         return ort.InferenceSession(model, _session_options(ort, threads), providers=providers)
     except Exception as error:
-        raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {_first_line(error)}") from None
+        raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {_first_line(error)}.") from None
 
 
 def _open_cuda(
@@ -224,4 +224,5 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300].rstrip(". ")

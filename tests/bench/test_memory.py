@@ -15,7 +15,7 @@ from tests.test_imports import loaded_by
 
 def test_growth_is_the_fresh_processs_own(exported):
     held = np.ones(2**25)  # 256 MB here must not be seen there
-    found = memory.peak_memory(exported.folder, batch=5, provider="cpu", threads=1)
+    found = memory.peak_memory(exported.folder, batch=5, threads=1)
     if found is None:
         pytest.skip("no peak can be read on this system")
     graph = (exported.folder / "sampling.onnx").stat().st_size
@@ -26,13 +26,13 @@ def test_growth_is_the_fresh_processs_own(exported):
 
 def test_larger_batches_are_cut(exported, monkeypatch):
     monkeypatch.setattr(memory, "LARGEST_BATCH", 4)
-    found = memory.measure(exported.folder, batch=9, provider="cpu", threads=1)
+    found = memory.measure(exported.folder, batch=9, threads=1)
     assert found is None or (found.batch, found.growth_bytes >= 0) == (4, True)
     assert flow.LARGEST_BATCH == 4096
 
 
 def test_the_module_prints_json(exported, capsys):
-    assert memory.main([str(exported.folder), "--batch", "2", "--provider", "cpu", "--threads", "1"]) == 0
+    assert memory.main([str(exported.folder), "--batch", "2", "--threads", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["batch"] == 2
 
 

@@ -42,7 +42,6 @@ class Case:
     draws: bool  # draws its own noise: must never be captured
     nodes: int
     work_items: int  # launches by the manifest's count
-    undone: int  # casts back to the type that a tensor was just cast from; ONNX Runtime drops them
     uploads: int  # a run with NumPy arrays; a shape is read on the host
     downloads: int
 
@@ -90,17 +89,9 @@ def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Cas
         draws=draws,
         nodes=len(model.graph.node),
         work_items=work_items(model),
-        undone=_undone(model),
         uploads=0 if draws else len(model.graph.input),
         downloads=len(model.graph.output),
     )
-
-
-def _undone(model: onnx.ModelProto) -> int:
-    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
-    casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
-    pairs = [(node, casts[node.input[0]]) for node in casts.values() if node.input[0] in casts]
-    return sum(types[second.output[0]] == types[first.input[0]] for second, first in pairs)
 
 
 @contextmanager

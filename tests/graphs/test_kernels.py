@@ -53,6 +53,20 @@ def test_every_node_has_a_kernel_on_both_providers(make, dtype):
         assert beyond_limits(model) == [], name
 
 
+@pytest.mark.parametrize(("dim", "tile"), [(64, 10), (64, 15), (31, 5), (64, 16), (7, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_tiles_that_leave_a_remainder_upload_nothing(dim, tile, dtype):
+    settings, weights = ExportSettings(dtype=dtype), network(dim, 2)
+    model = sampling.build(
+        weights,
+        solver=solvers.choose("unrolled", tile, dim),
+        dtype=settings.tensors,
+        products=settings.products,
+        metadata={},
+    )
+    assert beyond_limits(model) == []
+
+
 COMMITTED = sorted([*ROOT.glob("exported/*/*.onnx"), *ROOT.glob("lunet_export/**/*.onnx")])
 
 

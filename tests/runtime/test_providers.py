@@ -172,7 +172,7 @@ FAILURES = [
     ),
     ({"version": "1.23.2"}, "Expected ONNX Runtime 1.24 or newer for CUDA, .* this is 1.23.2"),
     ({"said": 'FAIL : Unknown provider option: "use_tf32".'}, "knows the CUDA option use_tf32; this one does not"),
-    ({"said": "FAIL : something new\nsecond line"}, "ONNX Runtime says: FAIL : something new See lunet-export doctor"),
+    ({"said": "FAIL : something new\nsecond line"}, "ONNX Runtime says: FAIL : something new. See lunet-export doctor"),
     (
         {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA V100", "7.0", 1),))},
         "Expected kernels for NVIDIA V100, compute capability 7.0; onnxruntime-gpu 1.31.1 was built without them. For "
