@@ -224,5 +224,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300].rstrip(". ")
+    """What went wrong, without the C++ place that ONNX Runtime puts before it."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    begin = next((line.index(mark) for mark in ("CUDA failure", "[ONNXRuntimeError]") if mark in line), 0)
+    return line[begin:][:300].rstrip(". ")

@@ -45,8 +45,22 @@ def of_graph(model: bytes, journal: Journal) -> dict[str, Any]:
     return found | {"capture": _captured(model, journal, only_open=draws)}
 
 
-def of_folder(folder: Path, journal: Journal) -> dict[str, int]:
-    """How many captures the calls of an exported flow make that was opened with cuda_graph."""
+def of_folder(folder: Path, journal: Journal) -> dict[str, Any]:
+    """What the calls of an exported flow do: captures of one that was opened with cuda_graph, copies on the device."""
+    return {"captures": _captures(folder, journal), "resident": _resident(folder, journal)}
+
+
+def _resident(folder: Path, journal: Journal) -> dict[str, Any]:
+    """x -> z -> x with rows that are on the device already and stay there, by DLPack in between."""
+    device = ExportedFlow(folder, provider="cuda").on_device
+    x = device.sample(ROWS, seed=0)
+    device.decode(device.encode(x))  # makes room for the batch size
+    with journal.section() as lines:
+        back = device.decode(onnxruntime.OrtValue.from_dlpack(device.encode(x)))
+    return {"device": list(back.__dlpack_device__()), "counts": Counts.of(lines).as_json()}
+
+
+def _captures(folder: Path, journal: Journal) -> dict[str, int]:
     captures = {}
     with journal.section() as opening:
         flow = ExportedFlow(folder, provider="cuda", cuda_graph=True)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.cuda.conftest import CAPABILITIES
 from tests.cuda.graphs import COMMITTED, ROOT
+from tests.cuda.journal import Counts
 from tests.cuda.verdict import faults
 
 LAUNCHES = Path(__file__).with_name("launches.json")
@@ -57,14 +58,22 @@ def test_the_paper_s_network_keeps_to_its_targets(committed):
 
 @every_capability
 def test_our_runtime_never_captures_a_graph_that_draws_its_noise(capability, reports):
-    captures = reports[capability]["subjects"]["whole"]
-    assert captures == {
+    assert reports[capability]["subjects"]["whole"]["captures"] == {
         "opening": 0,
         "density": 1,
         "sampling": 1,
         "sampling_with_log_prob": 0,
         "random_sampling": 0,
     }
+
+
+@every_capability
+def test_rows_that_are_on_the_device_stay_there(capability, reports):
+    found = reports[capability]["subjects"]["whole"]["resident"]
+    counts = Counts(**found["counts"])
+    assert found["device"] == [2, 0]  # DLPack's number of CUDA
+    assert (counts.uploads, counts.downloads) == (0, 0)
+    assert counts.launches > 0
 
 
 @every_capability

@@ -172,6 +172,14 @@ FAILURES = [
     ),
     ({"version": "1.23.2"}, "Expected ONNX Runtime 1.24 or newer for CUDA, .* this is 1.23.2"),
     ({"said": 'FAIL : Unknown provider option: "use_tf32".'}, "knows the CUDA option use_tf32; this one does not"),
+    (
+        {"said": "/src/provider.cc:63 void onnxruntime::Long::Name(int) [ONNXRuntimeError] : 1 : FAIL : new.\nmore"},
+        "ONNX Runtime says: [ONNXRuntimeError] : 1 : FAIL : new. See lunet-export doctor.",
+    ),
+    (
+        {"said": "/src/cuda_call.cc:129 bool CudaCall() [with ERR = int] CUDA failure 999: unknown error ; GPU=0"},
+        "ONNX Runtime says: CUDA failure 999: unknown error ; GPU=0. See lunet-export doctor.",
+    ),
     ({"said": "FAIL : something new\nsecond line"}, "ONNX Runtime says: FAIL : something new. See lunet-export doctor"),
     (
         {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA V100", "7.0", 1),))},
