@@ -72,13 +72,16 @@ class Vectors:
             products: The dtype of the export's matrix products. TF32 touches those of float32 alone.
 
         Raises:
-            ArtifactError: The products are float32, and the folder is older than these tolerances.
+            ArtifactError: The products are float32, and the folder has no such tolerances.
         """
         if products != "float32":
             return self
         density, sampling = self.density, self.sampling
         if density.tf32_tolerance is None or sampling.tf32_tolerance is None:
-            raise ArtifactError("Expected tolerances for TF32 in vectors.json; this folder has none. Export again.")
+            raise ArtifactError(
+                "Expected tolerances for TF32 in vectors.json; there are none: the folder is older than these, or TF32 "
+                "would overflow. Export again, or run without TF32."
+            )
         return Vectors(
             replace(density, tolerance=density.tf32_tolerance), replace(sampling, tolerance=sampling.tf32_tolerance)
         )
@@ -135,7 +138,11 @@ def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples
     # TF32 changes float32 products only, so no other export has tolerances for it.
     tf32 = model.with_products(TF32) if products == "float32" else None
     density = DensityVectors(
-        data, encoded, reference.log_prob(weights, data), model.density(data), tf32.density(data) if tf32 else None
+        data,
+        encoded,
+        reference.log_prob(weights, data),
+        model.density(data),
+        _finite(tf32.density(data)) if tf32 else None,
     )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
@@ -144,7 +151,7 @@ def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples
     x = model.clamp(decoded)
     clamped = (decoded != x).any(axis=1)
     sampling = SamplingVectors(
-        z, x, reference.log_prob(weights, x), clamped, model.sampling(z), tf32.sampling(z) if tf32 else None
+        z, x, reference.log_prob(weights, x), clamped, model.sampling(z), _finite(tf32.sampling(z)) if tf32 else None
     )
     _refuse_infinite(density, sampling, dtype)
     return Vectors(density, sampling)
@@ -153,8 +160,7 @@ def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples
 def _refuse_infinite(density: DensityVectors, sampling: SamplingVectors, dtype: str) -> None:
     for part in (density, sampling):
         arrays = [part.x, part.z, part.log_prob, *part.tolerance.values()]
-        fits = all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays)  # NaN does not
-        if not fits or not all(np.isfinite(array).all() for array in (part.tf32_tolerance or {}).values()):
+        if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
             raise BadInputError(
                 f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
                 "Most likely it is hardly trained, or a diagonal entry of U is tiny; else export with --dtype float64."
@@ -165,6 +171,11 @@ def _interior(weights: LUNetWeights, x: Array) -> Array:
     """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
     p = weights.preprocessing
     return np.clip(x, 0.5, p.levels - 0.5) if p else x
+
+
+def _finite(tolerances: dict[str, Array]) -> dict[str, Array] | None:
+    """The tolerances of TF32; None where it would overflow, which is no reason to refuse float32."""
+    return tolerances if all(np.isfinite(array).all() for array in tolerances.values()) else None
 
 
 def _rounded(array: Array, dtype: str) -> Array:

@@ -234,8 +234,22 @@ def test_a_folder_older_than_tf32s_tolerances_opens_and_asks_for_another_export(
     revector(age)
     known = Artifact.open(folder).vectors
     assert known.density.tf32_tolerance is None
-    with pytest.raises(ArtifactError, match=r"Expected tolerances for TF32.*Export again\."):
+    with pytest.raises(ArtifactError, match=r"Expected tolerances for TF32.*Export again, or run without"):
         known.under_tf32("float32")
+
+
+def test_tf32_that_overflows_is_no_reason_to_refuse_float32(monkeypatch):
+    real = vectors.RoundingModel.sampling
+
+    def overflows(model, z):
+        found = real(model, z)
+        return found if model._products == "float32" else {name: array * np.inf for name, array in found.items()}
+
+    monkeypatch.setattr(vectors.RoundingModel, "sampling", overflows)
+    built = vectors.build(network(4, 2), dtype="float32", seed=0)
+    assert built.sampling.tf32_tolerance is None
+    with pytest.raises(ArtifactError, match="or TF32 would overflow"):
+        built.under_tf32("float32")
 
 
 @pytest.mark.parametrize(("dtype", "products"), [("float64", None), ("float32", "float16")])
