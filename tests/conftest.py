@@ -11,7 +11,7 @@ import torch
 from lunet_export.artifact import sealed
 from lunet_export.bench import contender
 from lunet_export.export import Exported, ExportSettings, Provenance, export
-from lunet_export.runtime import flow, providers
+from lunet_export.runtime import doctor, flow, providers
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import Device
 from tests.networks import network
@@ -90,7 +90,7 @@ def cuda_on_host(monkeypatch):
         options = (cuda or CudaOptions()).for_session(cuda_graph=cuda_graph)
         return [OnHost(session, options) for session in sessions], providers.Choice("cuda", "asked for")
 
-    for module in (flow, contender):
+    for module in (flow, contender, doctor):
         monkeypatch.setattr(module, "open_sessions", opened)
     monkeypatch.setattr(flow, "Device", lambda kind, number: Device("cpu"))
     return asked

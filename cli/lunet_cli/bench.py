@@ -2,7 +2,6 @@
 
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -133,19 +132,13 @@ def parse_batches(text: str) -> list[int]:
 
 
 def _refuse_unwritable(csv: Path | None, plot: Path | None) -> None:
-    """Find out before minutes of timing, not after: a folder that refuses files raises OSError here."""
+    """Find out before minutes of timing, not after."""
     if plot is not None and plot.suffix.lower() not in _PICTURES:
         raise typer.BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {plot}.")
     if plot is not None:
         import matplotlib  # noqa: F401
     for option, path in (("--csv", csv), ("--plot", plot)):
-        if path is None:
-            continue
-        if path.is_dir():
-            raise typer.BadParameter(f"Expected a file for {option}; {path} is a folder.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        output.refuse_unwritable(option, path)
 
 
 @contextmanager

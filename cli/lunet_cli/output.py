@@ -3,10 +3,13 @@
 import json
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -54,6 +57,17 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, (list, tuple)):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def refuse_unwritable(option: str, path: Path | None) -> None:
+    """Raise where the file of an option could not be written: OSError by the system, or what Typer shows."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise typer.BadParameter(f"Expected a file for {option}; {path} is a folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

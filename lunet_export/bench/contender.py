@@ -58,7 +58,7 @@ def resident(name: str, graph_of: Callable[[str], DeviceGraph], way: Way, *, is_
 
     def hand_over(direction: str, rows: Floats) -> HandOver:
         graph = graph_of(direction)
-        return HandOver(graph.resident(rows, wait=False), lambda: graph.synchronize(len(rows)))
+        return HandOver(graph.resident(rows, wait=False), graph.synchronize)
 
     return Contender(
         name, lambda direction, rows: graph_of(direction).resident(rows), way, is_floor=is_floor, hand_over=hand_over
@@ -89,6 +89,8 @@ def device_runners(flow: ExportedFlow, warn: Callable[[str], None]) -> dict[str,
     found: dict[str, tuple[ExportedFlow, Way]] = {BINDING: (flow, "bound")}
     try:
         captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
+        captured.density(flow.artifact.vectors.density.x[:1])  # a device may open such a session and not capture
+        captured.decode(np.zeros((1, flow.dim)))
     except ProviderError as error:
         warn(f"Without {CUDA_GRAPH[2:]}: {error}")
         return found

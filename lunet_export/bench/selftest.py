@@ -1,7 +1,7 @@
 """The self-test of a GPU: what only the user's own machine can prove, in one go."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy as np
 from lunet_export import noise, parity
 from lunet_export.bench.contender import DIRECTIONS
 from lunet_export.bench.measure import interleaved
+from lunet_export.errors import ProviderError
 from lunet_export.parity import Check
-from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime import ExportedFlow, doctor
 
 _SECONDS = 0.3  # of each way of calling, graph and batch
 _BATCHES = (1, 256)
@@ -22,12 +23,13 @@ class SelfTest:
 
     checks: list[Check]
     placement: dict[str, dict[str, int]]  # nodes of each graph on each execution provider
-    tf32: str  # on or off, as the session itself answers
+    tf32: str  # on or off, as the session was asked
+    products: str  # whether a product that float32 has exactly came out exactly
     latency: list[dict[str, Any]]  # a row for each graph and batch: the median of each way of calling, milliseconds
 
     def as_json(self) -> dict[str, Any]:
         """Placement, TF32 and latency; the checks are listed with the others."""
-        return {"placement": self.placement, "tf32": self.tf32, "latency": self.latency}
+        return {key: value for key, value in asdict(self).items() if key != "checks"}
 
 
 def run(
@@ -45,19 +47,34 @@ def run(
         batches: Rows a call at which replays are compared with launches.
         on_stage: Called with a few words before each stage.
 
-    Raises:
-        ProviderError: CUDA cannot capture these graphs.
+    A device that cannot capture these graphs fails a check.
     """
     on_stage("comparing CUDA with the CPU, replays with launches")
     host = ExportedFlow(flow.artifact, provider="cpu", threads=threads)
-    captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
-    checks = parity.run_device(flow, host, captured, batches=batches)
+    checks = parity.run_device(flow, host)
+    captured, problem = _captured(flow)
+    checks += (
+        [parity.not_captured(problem)] if captured is None else parity.run_replays(flow, captured, batches=batches)
+    )
     on_stage("timing")
     latency = [_timed(flow, captured, direction, batch) for direction in DIRECTIONS for batch in _BATCHES]
-    return SelfTest(checks, flow.placement, flow.effective_tf32, latency)
+    attempt = doctor.attempt("cuda", flow.cuda)
+    products = "exact" if attempt.exact else attempt.problem or "rounded to TF32, as asked"
+    return SelfTest(checks, flow.placement, flow.effective_tf32, products, latency)
 
 
-def _timed(flow: ExportedFlow, captured: ExportedFlow, direction: str, batch: int) -> dict[str, Any]:
+def _captured(flow: ExportedFlow) -> tuple[ExportedFlow | None, str]:
+    """The flow with CUDA graphs, one of each captured; or why not."""
+    try:
+        captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
+        captured.density(flow.artifact.vectors.density.x[:1])
+        captured.decode(np.zeros((1, flow.dim)))
+    except ProviderError as error:
+        return None, str(error)
+    return captured, ""
+
+
+def _timed(flow: ExportedFlow, captured: ExportedFlow | None, direction: str, batch: int) -> dict[str, Any]:
     rows = noise.normal(0, range(batch), flow.dim).astype(flow.dtype)
     if direction == "density":
         rows = np.resize(flow.artifact.vectors.density.x.astype(flow.dtype), (batch, flow.dim))
@@ -65,7 +82,8 @@ def _timed(flow: ExportedFlow, captured: ExportedFlow, direction: str, batch: in
     cases: dict[str, Callable[[], object]] = {
         "arrays": lambda: plain(rows),
         "IO binding": flow.on_device.graph(direction).resident(rows),
-        "CUDA graph": captured.on_device.graph(direction).resident(rows),
     }
+    if captured is not None:
+        cases["CUDA graph"] = captured.on_device.graph(direction).resident(rows)
     times = interleaved(cases, seconds=_SECONDS)
     return {"direction": direction, "batch": batch, "ways": {name: time.p50 for name, time in times.items()}}

@@ -132,6 +132,7 @@ def check_chain(
     eager: MakeRunner | None,
     solver: Solver | None = None,
     provider: Provider = "cpu",
+    threads: int | None = None,
     cuda: CudaOptions | None = None,
 ) -> list[Check]:
     """Checks of the network without its pre-processing, whose clamps hide what happens in the tails.
@@ -140,7 +141,7 @@ def check_chain(
     """
     chain = weights.without_preprocessing()
     parts = _build(chain, Provenance("chain"), settings, solver or _choose(weights, settings), None)
-    flow = ExportedFlow(parts.artifact(), provider=provider, cuda=cuda)
+    flow = ExportedFlow(parts.artifact(), provider=provider, threads=threads, cuda=cuda)
     return _check(flow, chain, eager, "chain without pre-processing")
 
 

@@ -14,20 +14,36 @@ Floats = NDArray[np.floating]
 DEVICE_BATCHES = (1, 7, 64, 256)
 
 
-def run_device(
-    flow: ExportedFlow, host: ExportedFlow, captured: ExportedFlow, *, batches: Sequence[int] = DEVICE_BATCHES
-) -> list[Check]:
+def run_device(flow: ExportedFlow, host: ExportedFlow) -> list[Check]:
     """Checks of one export on CUDA, on the rows of its test vectors.
 
     Args:
         flow: On CUDA, every kernel launched.
         host: The same export on the CPU.
-        captured: The same on CUDA with `cuda_graph`.
-        batches: Rows a call of the replays; two calls each, with other rows, so that a stale replay shows.
     """
-    checks = [*_against_host(flow, host), *_resident(flow)]
-    for batch in batches:
-        checks += _replayed(flow, captured, batch)
+    return _named([*_against_host(flow, host), *_resident(flow)])
+
+
+def run_replays(flow: ExportedFlow, captured: ExportedFlow, *, batches: Sequence[int] = DEVICE_BATCHES) -> list[Check]:
+    """Replayed CUDA graphs against the same flow with its kernels launched.
+
+    Args:
+        flow: On CUDA, every kernel launched.
+        captured: The same with `cuda_graph`.
+        batches: Rows a call; two calls each, with other rows, so that a stale replay shows.
+    """
+    return _named(
+        [*_written(flow, captured), *(check for batch in batches for check in _replayed(flow, captured, batch))]
+    )
+
+
+def not_captured(reason: str) -> Check:
+    """The failed check of a device that would not capture a graph."""
+    nothing = compare("x", expected=np.zeros(1), got=np.zeros(0), tolerance=np.zeros(1))
+    return Check("device: captured as a CUDA graph", nothing, note=reason)
+
+
+def _named(checks: Sequence[Check]) -> list[Check]:
     return [Check(f"device: {check.name}", check.difference) for check in checks]
 
 
@@ -70,6 +86,16 @@ def _resident(flow: ExportedFlow) -> list[Check]:
         ),
     }
     return [Check(f"on the device = through the host, {name}", gap) for name, gap in gaps.items()]
+
+
+def _written(flow: ExportedFlow, captured: ExportedFlow) -> list[Check]:
+    """Rows that are written where the graph reads."""
+    z = flow.vectors.sampling.z
+    rows = captured.on_device.input("sampling", len(z))
+    rows.ortvalue.update_inplace(z.astype(flow.dtype))
+    got = captured.on_device.decode(rows).numpy()
+    gap = compare("x", expected=flow.decode(z), got=got, tolerance=flow.vectors.sampling.tolerance["x"])
+    return [Check("replayed from rows written in place = launched, x", gap)]
 
 
 def _replayed(flow: ExportedFlow, captured: ExportedFlow, batch: int) -> list[Check]:

@@ -1,5 +1,6 @@
 """Why CUDA does not run here, and what to do: one sentence for each cause, the first that applies."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +10,8 @@ from lunet_export.runtime.environment import CPU_PACKAGE, GPU_PACKAGE, Device, s
 
 #: The oldest driver for each CUDA generation, on Linux.
 _DRIVERS = {12: "525", 13: "580"}
+#: Compute capability; the V100 and older have kernels in packages for CUDA 12 alone.
+_OLDEST_IN_CUDA_13 = 7.5
 _GPU_EXTRA = "pip install 'lunet-export[gpu]'"
 _CUDA_12 = "pip install 'lunet-export[gpu-cuda12]'"
 
@@ -51,6 +54,7 @@ def of_failure(said: str, options: CudaOptions) -> str:
         or _device(options.device_id)
         or _generation(said, options.device_id)
         or _memory(said)
+        or _on_the_cpu(said)
         or f"Expected CUDA on device {options.device_id}; ONNX Runtime says: {said}. See lunet-export doctor."
     )
 
@@ -112,12 +116,16 @@ def _driver() -> str | None:
             f"Expected an NVIDIA driver {wanted}; this one supports CUDA {spelled(here.version)} at most. "
             f"Update the driver, or uninstall {GPU_PACKAGE} and run: {_CUDA_12}"
         )
-    if here.problem is not None:
-        return (
-            f"Expected an NVIDIA driver {wanted}, and a GPU; {here.problem}. Install the driver, look at "
-            "CUDA_VISIBLE_DEVICES, or use --provider cpu."
-        )
-    return None
+    if here.problem is None:
+        return None
+    if here.version is None:
+        return f"Expected an NVIDIA driver {wanted}; {here.problem}. Install it, or use --provider cpu."
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    why = here.problem if visible is None else f"{here.problem}, and CUDA_VISIBLE_DEVICES is {visible!r}"
+    return (
+        f"Expected a GPU that the NVIDIA driver can use; {why}. See what nvidia-smi says, reboot after an update of "
+        "the driver, or use --provider cpu."
+    )
 
 
 def _device(number: int) -> str | None:
@@ -133,14 +141,32 @@ def _generation(said: str, number: int) -> str | None:
         return None
     device: Device = environment.driver().devices[number]
     version = environment.packages().get(GPU_PACKAGE, "")
-    older = f"uninstall it and run: {_CUDA_12}" if float(device.capability) < 7.5 else "take a newer one"
+    cure = "Use --provider cpu, or look for a newer package."
+    if float(device.capability) < _OLDEST_IN_CUDA_13 and environment.cuda_version(environment.libraries()) != 12000:
+        cure = f"Uninstall it and run: {_CUDA_12}"
     return (
         f"Expected kernels for {device.name}, compute capability {device.capability}; {GPU_PACKAGE} {version} was "
-        f"built without them. For this GPU, {older}; else use --provider cpu."
+        f"built without them. {cure}"
     )
 
 
-def _memory(said: str) -> str | None:
-    if "allocate memory" not in said and "out of memory" not in said:
+def _on_the_cpu(said: str) -> str | None:
+    """Strict sessions say this of nodes without a CUDA kernel, and of all nodes when CUDA itself never came up."""
+    if "default CPU EP" not in said:
         return None
-    return f"Expected more memory on the GPU; ONNX Runtime says: {said}. Raise --memory-limit, or free the device."
+    looked = environment.libraries()  # none on Windows, where we cannot tell
+    or_missing = "" if looked else ", or one of CUDA's libraries did not load"
+    return f"Expected every node on CUDA; ONNX Runtime would run some on the CPU{or_missing}. See lunet-export doctor."
+
+
+def of_memory(said: str) -> str | None:
+    """What to do about memory, if that is what a run lacked."""
+    words = ("allocate memory", "out of memory", "ALLOC_FAILED", "BFCArena")
+    if not any(word in said for word in words):
+        return None
+    return "Use smaller batches, raise --memory-limit if there is one, or free the device."
+
+
+def _memory(said: str) -> str | None:
+    cure = of_memory(said)
+    return cure and f"Expected more memory on the GPU; ONNX Runtime says: {said}. {cure}"

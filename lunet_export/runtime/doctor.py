@@ -66,7 +66,7 @@ def examine(cuda: CudaOptions | None = None) -> Report:
     options = cuda or CudaOptions()
     runtimes = environment.packages()
     others = {name: version for name in _PACKAGES if (version := _installed(name))}
-    attempts = [_attempt("cpu", options), _attempt("cuda", options)]  # first: it loads the libraries that follow
+    attempts = [attempt("cpu", options), attempt("cuda", options)]  # first: it loads the libraries that follow
     return Report(
         system=f"{platform.system()} {platform.release()}, {platform.machine()}",
         python=f"{platform.python_version()} ({sys.executable})",
@@ -79,7 +79,8 @@ def examine(cuda: CudaOptions | None = None) -> Report:
     )
 
 
-def _attempt(provider: Name, options: CudaOptions) -> Attempt:
+def attempt(provider: Name, options: CudaOptions) -> Attempt:
+    """Create a session and multiply two matrices, in a product that float32 has exactly."""
     begin = time.perf_counter()
     try:
         (session,), _ = open_sessions([_PRODUCT.read_bytes()], provider, threads=None, cuda=options)

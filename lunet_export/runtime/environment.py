@@ -4,11 +4,14 @@ import ctypes
 import importlib.util
 import struct
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from lunet_export.errors import ProviderError
 
 #: Both install the same folder `onnxruntime`: together they overwrite each other.
 CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
@@ -84,6 +87,36 @@ def driver() -> Driver:
     if status != _SUCCESS:
         return Driver(version.value, f"it answers with error {status}")
     return Driver(version.value, None, tuple(_device(cuda, number) for number in range(count.value)))
+
+
+@contextmanager
+def current_device(number: int) -> Iterator[Callable[[], None]]:
+    """Make a device the thread's current one, for as long as the block lasts; gives a call that waits for all its work.
+
+    Through the driver's own library, whose name is the same for every CUDA. PyTorch and ONNX Runtime share the
+    device's primary context, so this waits for the work of both.
+    """
+    cuda = ctypes.CDLL(DRIVER_LIBRARY)
+    device, context = ctypes.c_int(0), ctypes.c_void_p()
+    for status in (
+        cuda.cuInit(0),
+        cuda.cuDeviceGet(ctypes.byref(device), number),
+        cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device),
+        cuda.cuCtxPushCurrent_v2(context),
+    ):
+        _refuse_failure(status)
+    try:
+        yield lambda: _refuse_failure(cuda.cuCtxSynchronize())
+    finally:
+        cuda.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+        cuda.cuDevicePrimaryCtxRelease_v2(device)
+
+
+def _refuse_failure(status: int) -> None:
+    if status != _SUCCESS:
+        raise ProviderError(
+            f"Expected the GPU to be ready; its driver answers with error {status}. See lunet-export doctor."
+        )
 
 
 def cuda_version(found: list[Library]) -> int | None:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +29,7 @@ OLDEST_FOR_CUDA = (1, 24)
 GRAPH_NUMBER, NO_GRAPH = "gpu_graph_id", -1
 
 _EXECUTION_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_OPENING = RLock()
 _TRIAL_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
@@ -97,10 +100,9 @@ def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
         raise
     except Exception as error:
         name = "CUDA" if _EXECUTION_PROVIDER["cuda"] in session.get_providers() else "the CPU"
-        raise ProviderError(
-            f"Expected {name} to finish the run; it says: {_first_line(error)}. Use smaller batches, or see "
-            "lunet-export doctor."
-        ) from None
+        said = _first_line(error)
+        cure = diagnosis.of_memory(said) or "See lunet-export doctor."
+        raise ProviderError(f"Expected {name} to finish the run; it says: {said}. {cure}") from None
 
 
 def _why_not(error: ProviderError) -> str:
@@ -136,8 +138,6 @@ def _open_cuda(
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers = [(_EXECUTION_PROVIDER["cuda"], options.for_session(cuda_graph=cuda_graph))]
     with _quiet(ort):
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls(directory="")
         try:
             session = ort.InferenceSession(model, settings, providers=providers, enable_fallback=0)
         except Exception as error:
@@ -195,19 +195,32 @@ def _session_options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN4
 
 @contextmanager
 def _quiet(ort: ModuleType) -> Iterator[None]:
-    """ONNX Runtime prints and logs what it misses; here it is raised, in one sentence."""
-    ort.set_default_logger_severity(4)
-    try:
-        with redirect_stdout(StringIO()):
+    """ONNX Runtime logs what it misses; here it is raised. One at a time: the logger is the process's."""
+    with _OPENING:
+        _preload(ort)
+        ort.set_default_logger_severity(4)
+        try:
             yield
-    finally:
-        ort.set_default_logger_severity(2)  # its own default: warnings
+        finally:
+            ort.set_default_logger_severity(2)  # its own default: warnings
+
+
+@cache
+def _preload(ort: ModuleType) -> None:
+    """Load NVIDIA's libraries from their Python packages, once. It prints what is missing; `diagnosis` says it."""
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(StringIO()):
+            ort.preload_dlls(directory="")
 
 
 def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
-    except ImportError:
+    except (ImportError, OSError) as error:
+        if not isinstance(error, ModuleNotFoundError) or error.name != "onnxruntime":
+            raise MissingPackageError(
+                f"Expected ONNX Runtime to be imported; it says: {_first_line(error)}. Install it, or what it needs."
+            ) from None
         raise MissingPackageError(
             "Expected ONNX Runtime; it is not installed. Run: pip install 'lunet-export[cpu]' (or [gpu] for NVIDIA)"
         ) from None

@@ -11,6 +11,7 @@ from lunet_export.bench import Row, contender, interleaved, latency, open_timed,
 from lunet_export.bench.measure import Measurement, host_and_device, summarise
 from lunet_export.errors import BadInputError, CheckFailedError, ProviderError
 from lunet_export.graphs import builder, floor
+from lunet_export.runtime.device import DeviceGraph
 
 
 @pytest.fixture(scope="module")
@@ -258,14 +259,30 @@ def test_a_device_that_cannot_capture_leaves_its_lines_out_aloud(exported, cuda_
     assert said == ["Without CUDA graph: Expected a device that captures."]
 
 
+def test_a_device_that_does_not_capture_fails_one_check_and_the_rest_is_there(exported, cuda_on_host, monkeypatch):
+    flow = ExportedFlow(exported.folder, provider="cuda")
+
+    def refuse(graph, rows):
+        raise ProviderError("Expected a capture; CUDA failure 900.")
+
+    monkeypatch.setattr(DeviceGraph, "_replay", refuse)
+    found = selftest.run(flow, threads=1, batches=(1,))
+    (check,) = [check for check in found.checks if not check.passed]
+    assert (check.name, check.note) == ("device: captured as a CUDA graph", "Expected a capture; CUDA failure 900.")
+    assert all(set(row["ways"]) == {"arrays", "IO binding"} for row in found.latency)
+    said = []
+    assert list(contender.device_runners(flow, said.append)) == ["+ IO binding"]
+    assert said == ["Without CUDA graph: Expected a capture; CUDA failure 900."]
+
+
 def test_the_self_test_of_a_gpu(exported, cuda_on_host):
     flow = ExportedFlow(exported.folder, provider="cuda")
     found = selftest.run(flow, threads=1, batches=(1, 3))
     assert all(check.passed for check in found.checks)
-    assert len(found.checks) == 3 + 3 + 2 * 3
+    assert len(found.checks) == 3 + 3 + 1 + 2 * 3
     document = found.as_json()
     assert document["placement"] == {name: {"CUDAExecutionProvider": 7} for name in ("density", "sampling")}
-    assert document["tf32"] == "off"
+    assert (document["tf32"], document["products"]) == ("off", "exact")
     assert [(row["direction"], row["batch"]) for row in document["latency"]] == [
         ("density", 1),
         ("density", 256),

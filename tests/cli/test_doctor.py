@@ -87,7 +87,7 @@ def test_the_self_test_of_a_gpu(ready, tmp_path, cuda_on_host):
     report = tmp_path / "gpu.json"
     code, out, _ = run("check", ready, "--provider", "cuda", "--report", report)
     assert code == 0, out
-    assert "27 of 27 checks passed, provider cuda (asked for)" in out
+    assert "28 of 28 checks passed, provider cuda (asked for)" in out
     for words in ("density: 7 nodes on CUDAExecutionProvider", "TF32 off", "CUDA graph", "device: CUDA = CPU, x"):
         assert words in out, words
     document = json.loads(report.read_text())
@@ -96,7 +96,7 @@ def test_the_self_test_of_a_gpu(ready, tmp_path, cuda_on_host):
     assert document["gpu"]["opening"]["first_run"] > 0
     assert document["machine"]["attempts"][0]["provider"] == "cpu"
     assert document["manifest"]["model"]["name"] == "small"
-    assert len(document["checks"]) == 27
+    assert len(document["checks"]) == 28
 
 
 def test_a_report_is_written_when_the_answers_are_wrong(ready, tmp_path, cuda_on_host, monkeypatch):
@@ -109,6 +109,22 @@ def test_a_report_is_written_when_the_answers_are_wrong(ready, tmp_path, cuda_on
     assert code == 1
     assert "Do not use this export on this GPU" in err
     assert json.loads(report.read_text())["passed"] is False
+
+
+@pytest.mark.parametrize("options", [["--provider", "cuda"], ["--provider", "cuda", "--device-id", "3"]])
+def test_a_report_is_written_when_cuda_does_not_open(ready, tmp_path, options):
+    report = tmp_path / "gpu.json"
+    code, out, err = run("check", ready, "--report", report, *options)
+    document = json.loads(report.read_text())
+    assert (code, out, document["passed"]) == (3, "", False)
+    assert document["error"] in " ".join(err.split())
+    assert (document["machine"]["attempts"][1]["runs"], document["manifest"]["dtype"]) == (False, "float32")
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_checks(ready, tmp_path):
+    code, out, err = run("check", ready, "--report", tmp_path)
+    assert (code, out) == (2, "")
+    assert "Expected a file for --report" in " ".join(err.replace("│", " ").split())
 
 
 def test_tf32_is_judged_by_its_own_tolerances(ready, cuda_on_host):

@@ -38,13 +38,32 @@ except ProviderError as error:
     print(error.exit_code, error)
 """
 
+#: Rows of one GPU for a flow on another, and what the second one waits for.
+SECOND = """
+import os
+from pathlib import Path
+from lunet_export import ExportedFlow
+from lunet_export.errors import BadInputError
+log = Path(os.environ["CUDASTANDIN_LOG"])
+first = ExportedFlow("exported/toy2d", provider="cuda").on_device.sample(3, seed=0)
+for cuda_graph in (False, True):
+    device = ExportedFlow("exported/toy2d", provider="cuda", cuda={"device_id": 1}, cuda_graph=cuda_graph).on_device
+    log.write_text("")
+    print(device.sample(3, seed=0).__dlpack_device__(), "SYNC cuCtxSynchronize 1" in log.read_text().splitlines()[0])
+    for rows in (first, first.ortvalue):
+        try:
+            device.density(rows)
+        except BadInputError as error:
+            print(error)
+"""
+
 
 @pytest.fixture
 def on_gpu(standin):
-    def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(program: str, *arguments: str, **settings) -> subprocess.CompletedProcess[str]:
         command = [PYTHON, "-c", program, *arguments]
         return subprocess.run(
-            command, env=machine(standin, cc=86), cwd=ROOT, capture_output=True, text=True, check=False
+            command, env=machine(standin, cc=86, **settings), cwd=ROOT, capture_output=True, text=True, check=False
         )
 
     return run
@@ -98,3 +117,18 @@ def test_host_and_device_are_timed_apart(on_gpu):
 def test_misspelt_options_do_not_become_the_cpu(on_gpu, program, words):
     done = on_gpu(program)
     assert done.stdout.startswith(f"3 {words}"), (done.stdout, done.stderr)
+
+
+def test_the_second_gpu_is_awaited_and_the_first_ones_tensors_are_refused(on_gpu, tmp_path):
+    done = on_gpu(SECOND, devices=2, log=tmp_path / "log")
+    refused = "Expected a tensor on cuda:1, where the flow runs; got one elsewhere. Move it there."
+    assert done.stdout.splitlines() == ["(2, 1) True", refused, refused] * 2, done.stderr
+
+
+def test_a_report_is_written_where_the_arena_is_too_small(on_gpu, tmp_path):
+    report = tmp_path / "gpu.json"
+    arguments = ["check", "exported/digits", "--provider", "cuda", "--memory-limit", "1", "--report", str(report)]
+    done = on_gpu(COMMAND, *arguments)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, "--memory-limit" in line) == (3, True), line
+    assert json.loads(report.read_text())["passed"] is False

@@ -1,7 +1,7 @@
 """Rows that stay on the device: tensors, bindings, graph numbers and DLPack, with the CPU in place of a GPU."""
 
 from dataclasses import dataclass, field
-from threading import Thread
+from threading import Thread, current_thread
 
 import numpy as np
 import onnxruntime
@@ -185,13 +185,62 @@ def test_a_launched_result_lasts(flow):
     np.testing.assert_array_equal(first.numpy(), kept)
 
 
-def test_the_number_of_captured_graphs_is_bounded(captured, monkeypatch):
+def test_the_number_of_captured_graphs_is_bounded_and_further_sizes_are_launched(session, flow, monkeypatch):
     monkeypatch.setattr(device_module, "MOST_GRAPHS", 2)
-    captured.decode(rows(1))
-    captured.decode(rows(2))
-    captured.decode(rows(1))
-    with pytest.raises(BadInputError, match=r"Expected at most 2 batch sizes with cuda_graph.*3 is one more"):
-        captured.decode(rows(3))
+    graphs = graph(session, captured=True)
+    for n in (1, 2, 1, 3, 4):
+        np.testing.assert_array_equal(graphs.to_numpy(rows(n))["x"], flow.decode(rows(n)))
+    assert session.numbers == ["1", "2", "1", "-1", "-1"]
+    graphs.input(2)
+    with pytest.raises(BadInputError, match=r"Expected at most 2 batch sizes with cuda_graph; 3 is one more"):
+        graphs.input(3)
+
+
+def test_a_refused_tensor_takes_no_place(captured, monkeypatch):
+    monkeypatch.setattr(device_module, "MOST_GRAPHS", 1)
+    for n in (1, 2, 3):
+        with pytest.raises(BadInputError, match="got a tensor elsewhere"):
+            captured.decode(torch.from_numpy(rows(n)))
+    captured.input("sampling", 7)
+
+
+def test_rows_that_numpy_rows_wrote_over_refuse_to_be_run(captured):
+    own = captured.input("sampling", 4)
+    own.ortvalue.update_inplace(rows(4, 1))
+    captured.decode(rows(4, 2))
+    with pytest.raises(BadInputError, match="a run with NumPy rows of this batch size wrote over them"):
+        captured.decode(own)
+    again = captured.input("sampling", 4)
+    again.ortvalue.update_inplace(rows(4, 1))
+    captured.decode(again)
+    captured.decode(again)  # nobody wrote there
+
+
+def test_one_thread_captures_and_replays_for_all(session):
+    graphs, seen = graph(session, captured=True), set()
+    real = session.session.run_with_iobinding
+
+    def noted(*arguments):
+        seen.add(current_thread().name)
+        real(*arguments)
+
+    session.run_with_iobinding = noted
+    threads = [Thread(target=lambda: graphs.to_numpy(rows(4))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (name,) = seen
+    assert name.startswith("lunet-cuda-graphs")
+
+
+def test_a_copy_or_another_device_is_not_pretended(flow):
+    x = flow.on_device.decode(rows(2))
+    with pytest.raises(BufferError, match="got copy=True"):
+        np.from_dlpack(x, copy=True)
+    with pytest.raises(BufferError, match=r"Expected the device \(1, 0\); got \(2, 0\)"):
+        x.__dlpack__(dl_device=(2, 0))
+    assert np.from_dlpack(x, copy=False).shape == (2, 16)
 
 
 def test_threads_do_not_mix_their_rows(captured, flow):

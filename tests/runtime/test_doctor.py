@@ -42,7 +42,7 @@ def tf32(array):
 def test_answers_are_judged(monkeypatch, device, asked, exact, problem):
     monkeypatch.setattr(doctor, "open_sessions", lambda *_, **__: ([None], None))
     monkeypatch.setattr(doctor, "run", lambda session, outputs, feeds: [device(feeds["a"], feeds["b"])])
-    attempt = doctor._attempt("cuda", CudaOptions(tf32=asked))
+    attempt = doctor.attempt("cuda", CudaOptions(tf32=asked))
     assert (attempt.runs, attempt.exact) == (True, exact)
     assert (attempt.problem is None) if problem is None else (problem in attempt.problem)
 

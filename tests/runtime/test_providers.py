@@ -1,6 +1,9 @@
 """Strict providers: what each failure of CUDA says, with ONNX Runtime, libraries and driver of several machines."""
 
+import builtins
 import re
+import sys
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -164,7 +167,10 @@ FAILURES = [
         "Expected an NVIDIA driver 580 or newer, for CUDA 13; this one supports CUDA 12.4 at most. Update the driver, "
         "or uninstall onnxruntime-gpu and run: pip install 'lunet-export[gpu-cuda12]'",
     ),
-    ({"driver": Driver(13000, "it finds no device")}, "and a GPU; it finds no device. Install the driver, look at"),
+    (
+        {"driver": Driver(13000, "it finds no device")},
+        "a GPU that the NVIDIA driver can use; it finds no device. See what nvidia-smi says",
+    ),
     (
         {"packages": {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}},
         "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1 are installed and overwrite each other. "
@@ -183,14 +189,15 @@ FAILURES = [
     ({"said": "FAIL : something new\nsecond line"}, "ONNX Runtime says: FAIL : something new. See lunet-export doctor"),
     (
         {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA V100", "7.0", 1),))},
-        "Expected kernels for NVIDIA V100, compute capability 7.0; onnxruntime-gpu 1.31.1 was built without them. For "
-        r"this GPU, uninstall it and run: pip install 'lunet-export\[gpu-cuda12\]'",
+        "Expected kernels for NVIDIA V100, compute capability 7.0; onnxruntime-gpu 1.31.1 was built without them. "
+        "Uninstall it and run: pip install 'lunet-export[gpu-cuda12]'",
     ),
     (
         {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA B200", "10.0", 1),))},
-        "compute capability 10.0; .* For this GPU, take a newer one",
+        "compute capability 10.0; .* Use --provider cpu, or look for a newer package",
     ),
     ({"runs": "Failed to allocate memory for requested buffer"}, "Expected more memory on the GPU"),
+    ({"runs": "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"}, "raise --memory-limit if there is one"),
     (
         {"nodes": (("CUDAExecutionProvider", ["Gemm"]), ("CPUExecutionProvider", ["Loop", "Add", "Add"]))},
         "Expected every node on CUDA; ONNX Runtime puts 2 Add, 1 Loop on CPUExecutionProvider",
@@ -271,3 +278,33 @@ def test_what_a_run_raises_is_one_sentence(model):
     (session,), _ = open_sessions([model], "cpu", threads=1)
     with pytest.raises(ProviderError, match=r"Expected the CPU to finish the run; it says: .*INVALID_ARGUMENT"):
         providers.run(session, ["y"], {"x": np.zeros((1, 3), np.float32)})
+
+
+def test_an_empty_list_of_visible_devices_is_named(machine, model, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    machine(said="no", driver=Driver(13000, "it finds no device"))
+    assert "it finds no device, and CUDA_VISIBLE_DEVICES is ''." in refusal(model)
+
+
+def test_an_onnxruntime_that_does_not_import_is_not_called_missing(monkeypatch, model):
+    real = builtins.__import__
+
+    def broken(name, *arguments, **keywords):
+        if name == "onnxruntime":
+            raise ImportError("DLL load failed while importing onnxruntime_pybind11_state")
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(MissingPackageError, match="to be imported; it says: DLL load failed"):
+        open_sessions([model], "cpu", threads=None)
+
+
+def test_sessions_opened_in_threads_leave_the_output_alone(machine, model):
+    machine()
+    before = sys.stdout
+    threads = [Thread(target=lambda: open_sessions([model], "cuda", threads=None)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sys.stdout is before

@@ -70,6 +70,55 @@ Result cuDeviceTotalMem_v2(size_t *size, int device)
     return SUCCESS;
 }
 
+/* Contexts: which device is the thread's current one, and who waits for which. */
+
+static _Thread_local int current[16], depth; /* a stack of devices; what is below it belongs to the runtime */
+
+static void note(const char *what, int device)
+{
+    const char *path = getenv("CUDASTANDIN_LOG");
+    FILE *file = path && *path ? fopen(path, "a") : NULL;
+    if (file) {
+        fprintf(file, "%s %d\n", what, device);
+        fclose(file);
+    }
+}
+
+/* The handle is the device's number plus 1, so that none is NULL. */
+Result cuDevicePrimaryCtxRetain(Handle *context, int device)
+{
+    if (device_error(device))
+        return device_error(device);
+    *context = (Handle)(size_t)(device + 1);
+    return SUCCESS;
+}
+
+Result cuDevicePrimaryCtxRelease_v2(int device) { return device_error(device); }
+
+Result cuCtxPushCurrent_v2(Handle context)
+{
+    if (depth == sizeof current / sizeof *current)
+        return INVALID_VALUE;
+    current[depth++] = (int)(size_t)context - 1;
+    return SUCCESS;
+}
+
+Result cuCtxPopCurrent_v2(Handle *context)
+{
+    if (depth == 0)
+        return INVALID_CONTEXT;
+    *context = (Handle)(size_t)(current[--depth] + 1);
+    return SUCCESS;
+}
+
+Result cuCtxSynchronize(void)
+{
+    if (depth == 0)
+        return INVALID_CONTEXT;
+    note("SYNC cuCtxSynchronize", current[depth - 1]);
+    return SUCCESS;
+}
+
 Result cuTensorMapEncodeTiled(void) { return NOT_SUPPORTED; }
 
 Result cuGetErrorName(Result error, const char **name)

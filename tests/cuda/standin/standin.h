@@ -26,6 +26,7 @@ enum {
     INSUFFICIENT_DRIVER = 35, /* of the runtime only */
     NO_DEVICE = 100,
     INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201, /* of the driver only */
     NO_KERNEL_IMAGE = 209,
     NOT_FOUND = 500,
     NOT_SUPPORTED = 801,
