@@ -7,6 +7,8 @@
 x (N, D) data, z (N, D) latent, log_det (N,) of the map in the direction it was applied. Nothing here is fast.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,11 +76,14 @@ def inverse_affine(a: Array, block: LUBlock) -> Array:
     return y.T
 
 
-def encode(weights: LUNetWeights, x: Array) -> tuple[Array, Array]:
-    """x -> (z, log_det)."""
+def encode(
+    weights: LUNetWeights, x: Array, on_activation: Callable[[int, Array], None] = lambda number, a: None
+) -> tuple[Array, Array]:
+    """x -> (z, log_det). `on_activation(m, a_m)` sees what enters the activation behind block m = 1 .. M - 1."""
     h, log_det = logit(x, weights.preprocessing) if weights.preprocessing else (x, np.zeros(len(x)))
     for number, block in enumerate(weights.blocks):
         if number:
+            on_activation(number, h)
             log_det = log_det + np.log(slope(h, weights.alpha)).sum(axis=1)
             h = leaky_softplus(h, weights.alpha)
         log_det = log_det + np.log(np.abs(np.diag(block.upper))).sum()

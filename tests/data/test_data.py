@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lunet_export import data, noise
-from lunet_export.data import idx
+from lunet_export.data import idx, toy
 from lunet_export.errors import DataError
 
 
@@ -176,3 +176,17 @@ def test_bad_files_get_a_sentence(tmp_path, name, make, sentence):
 def test_an_unknown_set_names_the_known_ones():
     with pytest.raises(DataError, match="mixture, eight-gaussians, two-moons, digits, mnist, fashion-mnist"):
         data.load("cifar")
+
+
+@pytest.mark.parametrize("name", ["mixture", "eight-gaussians", "two-moons"])
+def test_toy_densities_integrate_to_one_and_are_those_of_the_points(name):
+    points = data.load(name).test
+    low, high = points.min(axis=0) - 1, points.max(axis=0) + 1
+    axes = [np.linspace(a, b, 400) for a, b in zip(low, high, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    cell = np.prod([axis[1] - axis[0] for axis in axes])
+    density = np.exp(np.concatenate([toy.log_density(name, part) for part in np.array_split(grid, 40)])) * cell
+    assert density.sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(density @ grid, points.mean(axis=0), atol=0.2)
+    entropy, mean = -(density * np.log(np.maximum(density, 1e-300) / cell)).sum(), -toy.log_density(name, points).mean()
+    assert mean == pytest.approx(entropy, abs=0.05)
