@@ -69,6 +69,19 @@ def write(
     save(content, path)
 
 
+def write_weights(
+    path: Path,
+    weights: LUNetWeights,
+    *,
+    image_shape: tuple[int, ...] | None,
+    training: Mapping[str, Any],
+    examples: NDArray[np.floating] | None,
+) -> None:
+    """Write weights as `write` does a flow, in float64: no figure of them is rounded away."""
+    flow = LUNet.from_weights(weights, dtype=torch.float64)
+    write(path, flow, image_shape=image_shape, training=training, examples=examples)
+
+
 def save(content: Mapping[str, Any], path: Path) -> None:
     """`torch.save`, whole or not at all.
 

@@ -1,0 +1,25 @@
+"""What a trained model has learnt, and what a closed form would give for nothing. NumPy only."""
+
+from lunet_export.diagnostics.diagnose import FLAGS, Figure, Flag, Report, diagnose
+from lunet_export.diagnostics.moments import Moments, gaussian_gap
+from lunet_export.diagnostics.recalibrate import Recalibration, recalibrate, with_note
+from lunet_export.diagnostics.rows import load, refuse_other_rows
+from lunet_export.diagnostics.source import FolderSource, Source, WeightsSource
+
+__all__ = [
+    "FLAGS",
+    "Figure",
+    "Flag",
+    "FolderSource",
+    "Moments",
+    "Recalibration",
+    "Report",
+    "Source",
+    "WeightsSource",
+    "diagnose",
+    "gaussian_gap",
+    "load",
+    "recalibrate",
+    "refuse_other_rows",
+    "with_note",
+]

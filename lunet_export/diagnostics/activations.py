@@ -1,0 +1,83 @@
+"""Which activations bend anything: a flow whose units all stay on one branch is an affine map."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import reference
+
+Array = NDArray[np.float64]
+
+BEND = 3.0  # |a| <= BEND is in the bend: outside, f' is within 0.05 (1 - alpha) of alpha or 1
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation over all rows and units.
+
+    in_bend: share of (row, unit) with |a| <= BEND. active: share of (row, unit) off the branch (a < -BEND or
+    a > BEND) that the unit's rows mostly take; 0 makes the activation affine. log_slope: mean log f'(a) in nats/dim,
+    between `log_slope_floor` = log alpha and 0; at either end all rows sit on one branch.
+    """
+
+    number: int
+    in_bend: float
+    active: float
+    log_slope: float
+    log_slope_floor: float
+
+
+class Tally:
+    """Counts what enters each activation of some rows; give it to `reference.encode` as its callback."""
+
+    def __init__(self, alpha: float) -> None:
+        self._alpha = alpha
+        self._counts: dict[int, _Counts] = {}
+
+    def __call__(self, number: int, a: Array) -> None:
+        """Count a (n, D), the input of activation `number`."""
+        left, right = (a < -BEND).sum(axis=0), (a > BEND).sum(axis=0)
+        self._add(number, _Counts(len(a), left, right, float(np.log(reference.slope(a, self._alpha)).sum())))
+
+    def merge(self, other: "Tally") -> None:
+        """Count what `other` has counted."""
+        for number, counts in other._counts.items():
+            self._add(number, counts)
+
+    def _add(self, number: int, more: "_Counts") -> None:
+        counts = self._counts.get(number)
+        self._counts[number] = more if counts is None else counts + more
+
+    def result(self) -> tuple[Activation, ...]:
+        """The activations in order."""
+        floor = float(np.log(self._alpha))
+        return tuple(counts.activation(number, floor) for number, counts in sorted(self._counts.items()))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Rows, how many of them each unit (D,) has on its left and right branch, and the sum of log f'."""
+
+    rows: int
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    log_slope: float
+
+    def __add__(self, other: "_Counts") -> "_Counts":
+        return _Counts(
+            self.rows + other.rows,
+            self.left + other.left,
+            self.right + other.right,
+            self.log_slope + other.log_slope,
+        )
+
+    def activation(self, number: int, floor: float) -> Activation:
+        left, right = self.left / self.rows, self.right / self.rows
+        return Activation(
+            number=number,
+            in_bend=float((1 - left - right).mean()),
+            active=float((1 - np.maximum(left, right)).mean()),
+            log_slope=self.log_slope / (self.rows * len(left)),
+            log_slope_floor=floor,
+        )

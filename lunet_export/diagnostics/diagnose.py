@@ -1,0 +1,327 @@
+"""`diagnose`: a model beside the closed forms, the entropy and the standard normal, and what is wrong with it."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import reference
+from lunet_export.data import Dataset
+from lunet_export.diagnostics import entropy, rows
+from lunet_export.diagnostics.activations import Activation, Tally
+from lunet_export.diagnostics.latents import Latents
+from lunet_export.diagnostics.moments import Moments
+from lunet_export.diagnostics.ppca import Spectrum
+from lunet_export.diagnostics.source import Source
+from lunet_export.errors import DataError
+from lunet_export.likelihood import bits_per_dim
+
+Array = NDArray[np.float64]
+FlagName = Literal["WORSE_THAN_GAUSSIAN", "BELOW_ENTROPY", "LINEAR_COLLAPSE", "LATENT_NOT_NORMAL"]
+
+#: All that `diagnose` can raise, and when.
+FLAGS: dict[FlagName, str] = {
+    "WORSE_THAN_GAUSSIAN": "On the training rows the model is worse than the Gaussian that one LU layer can be.",
+    "BELOW_ENTROPY": "The test figure is below the entropy by more than 3 standard errors: no density can be.",
+    "LINEAR_COLLAPSE": "Less than 1 % of what enters every activation leaves its unit's branch: an affine map.",
+    "LATENT_NOT_NORMAL": "Training latents: G above 0.01 nats/dim and chance, skewness above 0.5, excess kurtosis above 1.",
+}
+_ROUNDING = 1e-5  # nats/dim that a float32 graph or file may lose against the Gaussian that it is
+_COLLAPSED, _GAP, _SKEWNESS, _KURTOSIS = 0.01, 0.01, 0.5, 1.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean negative log-likelihood in data space, pre-processing and 2 pi included. bits_per_dim: true scale."""
+
+    nats: float
+    nats_per_dim: float
+    bits_per_dim: float
+
+    @classmethod
+    def of(cls, nats: float, dim: int) -> "Figure":
+        """Of nats a row."""
+        return cls(nats, nats / dim, float(bits_per_dim(np.array(-nats), dim)))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A figure on the training and on the test rows."""
+
+    train: Figure
+    test: Figure
+
+
+@dataclass(frozen=True)
+class EntropyReference:
+    """h(X) of the test rows' law, and KL = test figure - h with its standard error, all in nats.
+
+    below_by: how many standard errors the test figure lies below h; negative above.
+    """
+
+    nats: float
+    method: str
+    rows: int
+    bias: str | None
+    kl_nats: float
+    standard_error: float
+    below_by: float
+
+
+@dataclass(frozen=True)
+class LogDet:
+    """Mean log|det dz/dx| of the test rows in nats, beside h(Z) - h(X), which it must equal for any flow.
+
+    at_optimum: h(N(0, I)) - h(X), where Z is the standard normal. latent_entropy: h(Z) by nearest neighbours, and
+    identity = h(Z) - h(X), by nearest neighbours on both sides. None where an entropy is not available.
+    """
+
+    mean: float
+    at_optimum: float | None
+    latent_entropy: float | None
+    identity: float | None
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something is wrong, and the sentence that says how."""
+
+    name: FlagName
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `diagnose` found. Curves (D + 1,) are NLL of q = 0 .. D principal directions, nats a row, data space."""
+
+    dataset: str
+    dim: int
+    rows_train: int
+    rows_test: int
+    seed: int
+    model: Split
+    gaussian: Split
+    gain: Figure  # Gaussian - model on the training rows
+    ppca_train: Array
+    ppca_test: Array
+    best_q: int  # of the test curve
+    condition: float  # largest over smallest eigenvalue of the training covariance, behind the pre-processing
+    raised_eigenvalues: int
+    cost_without_bias: float  # nats
+    entropy: EntropyReference | None
+    log_det: LogDet
+    latents_train: Latents
+    latents_test: Latents
+    activations: tuple[Activation, ...] | None  # None where they cannot be seen
+    not_available: dict[str, str]  # what is missing, and why
+    flags: tuple[Flag, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        document = asdict(self)
+        return document | {"ppca_train": self.ppca_train.tolist(), "ppca_test": self.ppca_test.tolist()}
+
+    def shown_q(self) -> list[int]:
+        """0, the powers of two, the best on the test rows, and D."""
+        powers = {2**n for n in range(self.dim.bit_length()) if 2**n < self.dim}
+        return sorted({0, self.best_q, self.dim} | powers)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One split seen once."""
+
+    moments: Moments  # behind the pre-processing
+    shift: float  # mean log-det of the pre-processing: NLL in data space = NLL behind it - shift
+    x: Array | None  # (N, D), where D is small enough for nearest neighbours
+    z: Array  # (N, D)
+    log_det: float  # mean
+    log_prob: Array  # (N,)
+    tally: Tally | None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The same of one batch, sums for means, and h, the rows behind the pre-processing."""
+
+    h: Array
+    shift: float
+    x: Array | None
+    z: Array
+    log_det: float
+    log_prob: Array
+    tally: Tally | None
+
+
+def diagnose(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None) -> Report:
+    """Compare a model with what is known without it. Training rows bound, test rows judge.
+
+    Args:
+        source: The model.
+        dataset: Its data; integers are dequantised once with the noise of `seed`.
+        seed: Of that noise.
+        on_rows: Called with the number of rows after each batch.
+
+    Raises:
+        DataError: Rows of another kind than the model's.
+    """
+    rows.refuse_other_rows(dataset, source.preprocessing, source.dim)
+    dim = source.dim
+    train = _see(source, dataset, dataset.train, seed=seed, draw=rows.TRAIN, on_rows=on_rows)
+    test = _see(source, dataset, dataset.test, seed=seed, draw=rows.TEST, on_rows=on_rows)
+    spectrum = Spectrum.of(train.moments)
+    curves = [spectrum.curve(part.moments) - part.shift for part in (train, test)]
+    model = Split(*(Figure.of(-float(part.log_prob.mean()), dim) for part in (train, test)))
+    gaussian = Split(*(Figure.of(float(curve[-1]), dim) for curve in curves))
+    known = None if test.x is None else entropy.of_data(dataset, test.x)
+    least = _entropy_reference(known, test.log_prob)
+    latents = [Latents.of(part.z) for part in (train, test)]
+    activations = train.tally.result() if train.tally else None
+    return Report(
+        dataset=dataset.name,
+        dim=dim,
+        rows_train=len(train.z),
+        rows_test=len(test.z),
+        seed=seed,
+        model=model,
+        gaussian=gaussian,
+        gain=Figure.of(gaussian.train.nats - model.train.nats, dim),
+        ppca_train=curves[0],
+        ppca_test=curves[1],
+        best_q=int(np.argmin(curves[1])),
+        condition=spectrum.condition,
+        raised_eigenvalues=spectrum.raised,
+        cost_without_bias=spectrum.cost_without_bias(),
+        entropy=least,
+        log_det=_log_det(test, known),
+        latents_train=latents[0],
+        latents_test=latents[1],
+        activations=activations,
+        not_available=_not_available(dim, known, activations),
+        flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim)),
+    )
+
+
+def _see(
+    source: Source,
+    dataset: Dataset,
+    split: NDArray[np.generic],
+    *,
+    seed: int,
+    draw: int,
+    on_rows: Callable[[int], None],
+) -> _Pass:
+    n, dim, p = len(split), source.dim, source.preprocessing
+
+    def work(x: Array) -> _Batch:
+        h, before = reference.logit(x, p) if p else (x, np.zeros(len(x)))
+        tally = None if source.alpha is None else Tally(source.alpha)
+        z, log_det, log_prob = source.density(x, tally or _unseen)
+        kept = x if dim <= entropy.LARGEST_DIM else None
+        return _Batch(h, float(before.sum()), kept, z, float(log_det.sum()), log_prob, tally)
+
+    z, log_prob, moments = np.empty((n, dim)), np.empty(n), Moments(dim)
+    tally = None if source.alpha is None else Tally(source.alpha)
+    shift, log_det, start, kept = 0.0, 0.0, 0, []
+    for part in rows.over_batches(work, dataset, split, seed=seed, draw=draw, on_rows=on_rows):
+        end = start + len(part.h)
+        z[start:end], log_prob[start:end], start = part.z, part.log_prob, end
+        moments.add(part.h)
+        shift, log_det = shift + part.shift, log_det + part.log_det
+        if part.x is not None:
+            kept.append(part.x)
+        if tally and part.tally:
+            tally.merge(part.tally)
+    if not (np.isfinite(z).all() and np.isfinite(log_prob).all()):
+        raise DataError(f"Expected finite densities of {dataset.name}; got others. Remove its extreme rows.")
+    return _Pass(moments, shift / n, np.concatenate(kept) if kept else None, z, log_det / n, log_prob, tally)
+
+
+def _unseen(number: int, a: Array) -> None:
+    del number, a
+
+
+def _entropy_reference(known: entropy.Entropy | None, log_prob: Array) -> EntropyReference | None:
+    """Row by row, so that what both figures share leaves the standard error."""
+    if known is None:
+        return None
+    differences = -log_prob[: known.rows] - known.terms
+    kl, error = float(differences.mean()), float(differences.std() / np.sqrt(len(differences)))
+    return EntropyReference(known.nats, known.method, known.rows, known.bias, kl, error, -kl / max(error, 1e-300))
+
+
+def _log_det(test: _Pass, known: entropy.Entropy | None) -> LogDet:
+    if known is None or test.x is None:
+        return LogDet(test.log_det, None, None, None)
+    dim = test.z.shape[1]
+    of_x, of_z = entropy.nearest_neighbours(test.x), entropy.nearest_neighbours(test.z)
+    at_optimum = float(0.5 * dim * np.log(2 * np.pi * np.e)) - known.nats
+    if of_x is None or of_z is None:
+        return LogDet(test.log_det, at_optimum, None, None)
+    return LogDet(test.log_det, at_optimum, of_z.nats, of_z.nats - of_x.nats)
+
+
+def _not_available(
+    dim: int, known: entropy.Entropy | None, activations: tuple[Activation, ...] | None
+) -> dict[str, str]:
+    missing = {}
+    if known is None:
+        wide = f"{dim} dimensions are more than the {entropy.LARGEST_DIM} that nearest neighbours bear"
+        missing["entropy"] = wide if dim > entropy.LARGEST_DIM else "rows repeat each other, or are too few"
+    if activations is None:
+        missing["activations"] = "the density graph returns z and log_prob only; give the model file"
+    return missing
+
+
+def _flags(
+    model: Split,
+    gaussian: Split,
+    spectrum: Spectrum,
+    least: EntropyReference | None,
+    activations: tuple[Activation, ...] | None,
+    latents: Latents,
+    dim: int,
+) -> list[Flag]:
+    flags = []
+    behind = model.train.nats_per_dim - gaussian.train.nats_per_dim
+    if behind > _ROUNDING and not spectrum.raised:
+        flags.append(
+            Flag(
+                "WORSE_THAN_GAUSSIAN",
+                f"The model is {behind:.4g} nats/dim worse than the closed-form Gaussian on the training rows: "
+                "it has learnt less than one LU layer.",
+            )
+        )
+    if least is not None and least.below_by > 3:
+        flags.append(
+            Flag(
+                "BELOW_ENTROPY",
+                f"The test figure is {-least.kl_nats:.4g} nats below the entropy ({least.method}), "
+                f"{least.below_by:.3g} standard errors: the density is mis-normalised.",
+            )
+        )
+    if activations and all(entry.active < _COLLAPSED for entry in activations):
+        most = max(entry.active for entry in activations)
+        flags.append(
+            Flag(
+                "LINEAR_COLLAPSE",
+                f"At most {most:.2%} of what enters an activation leaves its unit's branch: the flow is an affine map.",
+            )
+        )
+    if reasons := _not_normal(latents, dim):
+        flags.append(Flag("LATENT_NOT_NORMAL", f"The latents of the training rows have {', '.join(reasons)}."))
+    return flags
+
+
+def _not_normal(latents: Latents, dim: int) -> list[str]:
+    """N normal rows show skewness sqrt(6 / N) and excess kurtosis sqrt(24 / N) by chance; 3 deviations may pass."""
+    chance, reasons = 3 / np.sqrt(latents.rows), []
+    if latents.gap_nats / dim > _GAP and latents.gap_nats > latents.gap_by_chance:
+        reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim, which recalibrate would take off")
+    if latents.skewness > max(_SKEWNESS, chance * np.sqrt(6)):
+        reasons.append(f"skewness {latents.skewness:.3g}")
+    if latents.excess_kurtosis > max(_KURTOSIS, chance * np.sqrt(24)):
+        reasons.append(f"excess kurtosis {latents.excess_kurtosis:.3g}")
+    return reasons

@@ -1,0 +1,68 @@
+"""Mean and covariance of rows that come in batches, and how far a Gaussian with them is from N(0, I)."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+#: Eigenvalues of a covariance below this share of the largest are rounding, not variance.
+SMALLEST_SHARE = 1e-12
+
+
+class Moments:
+    """Mean (D,) and maximum-likelihood covariance (D, D) of all rows added so far.
+
+    Two batches merge without cancellation: scatter = scatter_1 + scatter_2 + (n_1 n_2 / n) d d^T, d the difference of
+    their means (Chan, Golub and LeVeque, The American Statistician 37(3), 1983).
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.count, self.mean, self._scatter = 0, np.zeros(dim), np.zeros((dim, dim))
+
+    @classmethod
+    def of(cls, rows: Array) -> Self:
+        """The moments of rows (N, D)."""
+        moments = cls(rows.shape[1])
+        moments.add(rows)
+        return moments
+
+    def add(self, rows: Array) -> None:
+        """Count rows (n, D), n >= 1."""
+        mean, total = rows.mean(axis=0), self.count + len(rows)
+        centred, step = rows - mean, mean - self.mean
+        self._scatter += centred.T @ centred + np.outer(step, step) * (self.count * len(rows) / total)
+        self.mean = self.mean + step * (len(rows) / total)
+        self.count = total
+
+    @property
+    def covariance(self) -> Array:
+        """E (x - mean)(x - mean)^T, (D, D)."""
+        return self._scatter / self.count
+
+    def eigenvalues(self) -> Array:
+        """Of the covariance, from the smallest up, (D,)."""
+        return np.linalg.eigvalsh(self.covariance).astype(np.float64)
+
+    def about(self, point: Array) -> Array:
+        """E (x - point)(x - point)^T, (D, D)."""
+        return self.covariance + np.outer(self.mean - point, self.mean - point)
+
+
+def is_singular(eigenvalues: Array) -> bool:
+    """Some direction of a covariance with these eigenvalues has no variance but rounding."""
+    return bool(eigenvalues.min() <= SMALLEST_SHARE * eigenvalues.max())
+
+
+def gaussian_gap(moments: Moments) -> float:
+    """G = KL(N(m, C) || N(0, I)) = 1/2 (tr C + |m|^2 - D - log det C) in nats; infinite for a singular C.
+
+    Of the latents z = f(x) of a flow f it is what `LUNetWeights.fold_latent` takes off the mean negative
+    log-likelihood of the same rows: KL(q || N(0, I)) = KL(q || N(m, C)) + G for every law q with these moments.
+    """
+    eigenvalues = moments.eigenvalues()
+    if is_singular(eigenvalues):
+        return float("inf")
+    # t - 1 - log t without cancellation near t = 1.
+    return float(0.5 * ((eigenvalues - 1 - np.log(eigenvalues)).sum() + moments.mean @ moments.mean))

@@ -1,0 +1,96 @@
+"""The rows of a data set as a model's density takes them."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import data, noise
+from lunet_export.data import Dataset, arrays
+from lunet_export.errors import DataError
+from lunet_export.preprocessing import Logit, dequantize
+from lunet_export.runtime.rows import Rows
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+_MOST_THREADS = 8
+BATCH = 1000
+TRAIN, TEST = 0, 1  # the noise draw of each split, so that no two splits share their noise
+
+
+def load(name: str, preprocessing: Logit | None, *, data_dir: Path, levels: int | None) -> Dataset:
+    """The data set of that name or file as `train` takes it; integers have the grey levels of the model.
+
+    Args:
+        name: A named set, or a .npy, .npz or .csv file.
+        preprocessing: Of the model.
+        data_dir: Where the MNIST files lie.
+        levels: Grey levels of a file of integers; None takes the model's.
+
+    Raises:
+        DataError: What `lunet_export.data.load` raises.
+    """
+    path = Path(name)
+    if preprocessing and levels is None and name not in data.NAMES and path.suffix in arrays.SUFFIXES:
+        levels = preprocessing.levels if arrays.read(path).dtype.kind in "ui" else None
+    return data.load(name, data_dir=data_dir, levels=levels)
+
+
+def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -> None:
+    """Raise unless these are rows of the kind that the model was made for.
+
+    Grey levels need a model with their pre-processing; floats may be given to one too, in [0, levels).
+
+    Raises:
+        BadInputError: Another width, another number of grey levels, or floats outside the model's domain.
+    """
+    if dataset.dim != dim:
+        raise DataError(f"Expected rows of {dim} dimensions; {dataset.name} has {dataset.dim}. Give the model's data.")
+    given, wanted = (p.levels if p else None for p in (dataset.preprocessing, preprocessing))
+    if given is not None and given != wanted:
+        have = f"{wanted} grey levels" if wanted else "no pre-processing"
+        raise DataError(
+            f"Expected rows for a model with {have}; {dataset.name} has {given} grey levels. "
+            "Give its own data, --levels, or --preprocess for the authors' files."
+        )
+    if dataset.preprocessing is None:
+        domain = Rows(dim, np.dtype(np.float64), preprocessing)
+        for split in (dataset.train, dataset.test):
+            domain.data(split)
+
+
+def over_batches(
+    work: Callable[[Array], T],
+    dataset: Dataset,
+    split: NDArray[np.generic],
+    *,
+    seed: int,
+    draw: int,
+    on_rows: Callable[[int], None],
+) -> Iterator[T]:
+    """What `work` makes of a split's rows in data space, float64 (at most BATCH, D), in their order.
+
+    Integers are grey levels and get the noise of (seed, draw). Batches are worked on in a few threads: NumPy's
+    elementwise functions use one core each. `on_rows` gets the number of rows after each batch.
+    """
+
+    def one(start: int) -> T:
+        part = split[start : start + BATCH]
+        if dataset.preprocessing is None:
+            return work(part.astype(np.float64))
+        uniform = noise.uniform(seed, range(start, start + len(part)), dataset.dim, draw=draw)
+        return work(dequantize(part, uniform).astype(np.float64))
+
+    starts = range(0, len(split), BATCH)
+    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))
+    try:
+        for start, result in zip(starts, pool.map(one, starts), strict=True):
+            yield result
+            on_rows(min(BATCH, len(split) - start))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,63 @@
+"""What is diagnosed: weights under the reference, or the density graph of an exported folder."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import reference
+from lunet_export.preprocessing import Logit
+from lunet_export.runtime import ExportedFlow
+from lunet_export.weights import LUNetWeights
+
+Array = NDArray[np.float64]
+OnActivation = Callable[[int, Array], None]
+
+
+class Source(Protocol):
+    """A density with its latents. `alpha` is None where what enters the activations cannot be seen."""
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions D."""
+
+    @property
+    def preprocessing(self) -> Logit | None:
+        """Of the model."""
+
+    @property
+    def alpha(self) -> float | None:
+        """Slope of the activations' left branch."""
+
+    def density(self, x: Array, on_activation: OnActivation) -> tuple[Array, Array, Array]:
+        """x (N, D) -> z (N, D), log_det (N,), log p(x) (N,), all float64; nats, data space."""
+
+
+class WeightsSource:
+    """A model file, under the float64 reference."""
+
+    def __init__(self, weights: LUNetWeights) -> None:
+        self._weights = weights
+        self.dim, self.preprocessing = weights.dim, weights.preprocessing
+        self.alpha: float | None = weights.alpha
+
+    def density(self, x: Array, on_activation: OnActivation) -> tuple[Array, Array, Array]:
+        """As `Source.density`."""
+        z, log_det = reference.encode(self._weights, x, on_activation)
+        return z, log_det, reference.standard_normal_log_prob(z) + log_det
+
+
+class FolderSource:
+    """An exported folder: the graph gives z and log_prob, and log_det is their difference from a standard normal."""
+
+    def __init__(self, flow: ExportedFlow) -> None:
+        self._flow = flow
+        self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
+        self.alpha: float | None = None
+
+    def density(self, x: Array, on_activation: OnActivation) -> tuple[Array, Array, Array]:
+        """As `Source.density`; no activation is seen."""
+        del on_activation
+        z, log_prob = (values.astype(np.float64) for values in self._flow.density(x))
+        return z, log_prob - reference.standard_normal_log_prob(z), log_prob

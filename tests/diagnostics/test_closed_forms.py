@@ -1,0 +1,113 @@
+"""Moments, the Gaussian, PPCA and entropies against what else computes them."""
+
+import numpy as np
+import pytest
+from scipy.special import digamma
+from scipy.stats import multivariate_normal
+
+from lunet_export.data import Dataset
+from lunet_export.diagnostics import Moments, gaussian_gap
+from lunet_export.diagnostics import entropy as entropies
+from lunet_export.diagnostics.latents import Latents
+from lunet_export.diagnostics.ppca import Spectrum
+
+
+def correlated(n: int, dim: int, seed: int) -> np.ndarray:
+    root = np.random.default_rng(99).standard_normal((dim, dim))
+    return np.random.default_rng(seed).standard_normal((n, dim)) @ root.T + np.arange(dim)
+
+
+def test_moments_of_batches_are_those_of_all_rows():
+    x = correlated(300, 4, 0) + 1e6  # a mean that would cancel all digits of the raw second moment
+    moments = Moments(4)
+    for part in np.array_split(x, 7):
+        moments.add(part)
+    np.testing.assert_allclose(moments.mean, x.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(moments.covariance, np.cov(x.T, bias=True), rtol=1e-8)
+    about = (x - 1e6).T @ (x - 1e6) / len(x)
+    np.testing.assert_allclose(moments.about(np.full(4, 1e6)), about, rtol=1e-8)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5, 12])
+def test_ppca_is_the_explicit_gaussian_for_every_q(dim):
+    train, test = correlated(200, dim, 1), correlated(90, dim, 2)
+    spectrum = Spectrum.of(Moments.of(train))
+    mean, covariance = train.mean(axis=0), np.cov(train.T, bias=True).reshape(dim, dim)
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    for rows in (train, test):
+        curve = spectrum.curve(Moments.of(rows))
+        assert curve.shape == (dim + 1,)
+        for q in range(dim + 1):
+            noise = values[q:].mean() if q < dim else 0.0
+            model = vectors[:, :q] @ np.diag(values[:q] - noise) @ vectors[:, :q].T + noise * np.eye(dim)
+            explicit = -np.mean(multivariate_normal.logpdf(rows, mean, model))
+            assert curve[q] == pytest.approx(explicit, abs=1e-10 * max(1, abs(explicit)))
+    on_train = spectrum.curve(Moments.of(train))
+    assert on_train[-1] == pytest.approx(0.5 * np.log(2 * np.pi * np.e * values).sum(), abs=1e-10)
+    assert (np.diff(on_train) <= 1e-10).all()  # a direction more never costs likelihood on the training rows
+
+
+def test_the_cost_of_no_bias_is_the_closed_form():
+    """Without bias the best affine flow is the Gaussian around 0 with R = E x x^T."""
+    x = correlated(500, 6, 3)
+    spectrum = Spectrum.of(Moments.of(x))
+    second = x.T @ x / len(x)
+    centred = -np.mean(multivariate_normal.logpdf(x, np.zeros(6), second))
+    assert centred - spectrum.curve(Moments.of(x))[-1] == pytest.approx(spectrum.cost_without_bias(), abs=1e-10)
+
+
+def test_a_repeated_column_is_raised_and_said():
+    x = correlated(200, 3, 4)
+    spectrum = Spectrum.of(Moments.of(np.column_stack([x, x[:, 0]])))
+    assert spectrum.raised == 1
+    assert spectrum.condition == pytest.approx(1e12)
+    assert np.isfinite(spectrum.curve(Moments.of(np.column_stack([x, x[:, 0]])))).all()
+
+
+def test_the_gap_is_the_divergence_of_two_gaussians():
+    z = correlated(400, 5, 5)
+    moments = Moments.of(z)
+    mean, covariance = z.mean(axis=0), np.cov(z.T, bias=True)
+    gap = 0.5 * (np.trace(covariance) + mean @ mean - 5 - np.linalg.slogdet(covariance)[1])
+    assert gaussian_gap(moments) == pytest.approx(gap, abs=1e-10)
+    assert gaussian_gap(Moments.of(z[:3])) == np.inf  # three rows span two directions
+
+
+def test_normal_latents_stay_within_chance():
+    rng = np.random.default_rng(6)
+    found = [Latents.of(rng.standard_normal((500, 8))) for _ in range(40)]
+    assert all(latents.gap_nats < latents.gap_by_chance for latents in found)
+    assert np.mean([latents.gap_nats for latents in found]) == pytest.approx(8 * 11 / 4 / 500, rel=0.1)
+    assert all(latents.excess_kurtosis < 0.7 for latents in found)
+
+
+def test_latents_tell_skewness_and_kurtosis():
+    rng = np.random.default_rng(7)
+    latents = Latents.of(rng.exponential(size=(200_000, 2)) * 3 - 5)
+    assert latents.skewness == pytest.approx(2, abs=0.1)
+    assert latents.excess_kurtosis == pytest.approx(6, abs=1)
+    assert latents.largest_mean == pytest.approx(2, abs=0.05)
+
+
+@pytest.mark.parametrize(("dim", "bias"), [(1, 0.05), (2, 0.05), (6, 0.2)])
+def test_nearest_neighbours_find_the_entropy_of_a_gaussian(dim, bias):
+    covariance = np.cov(correlated(4000, dim, 8).T, bias=True).reshape(dim, dim)
+    x = np.random.default_rng(9).multivariate_normal(np.zeros(dim), covariance, 4000)
+    exact = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1]
+    assert entropies.nearest_neighbours(x).nats == pytest.approx(exact, abs=bias)
+
+
+def test_nearest_neighbours_know_their_limits():
+    rng = np.random.default_rng(10)
+    assert entropies.nearest_neighbours(rng.standard_normal((100, 7))) is None
+    assert entropies.nearest_neighbours(rng.standard_normal((3, 2))) is None
+    assert entropies.nearest_neighbours(np.repeat(rng.standard_normal((20, 2)), 5, axis=0)) is None
+    assert entropies.nearest_neighbours(rng.standard_normal((10_500, 1))).rows == entropies.MOST_ROWS
+    assert entropies._digamma(7) == pytest.approx(digamma(7), abs=1e-14)
+
+
+def test_a_users_file_with_a_toy_sets_name_has_no_known_density():
+    x = correlated(100, 2, 11)
+    assert entropies.of_data(Dataset("two-moons", x, x, x), x).method == "known density"
+    assert entropies.of_data(Dataset("two-moons", x, x, x, public=False), x).method == "k-nearest neighbours"

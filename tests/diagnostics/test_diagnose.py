@@ -1,0 +1,200 @@
+"""`diagnose`: its figures on models whose answers are known, and each flag with a fault and without."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lunet_export import ExportedFlow, data, noise, reference
+from lunet_export.data import Dataset
+from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
+from lunet_export.diagnostics.activations import Tally
+from lunet_export.preprocessing import NAMED, dequantize
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.initial import gaussian_start
+from lunet_export.weights import LUBlock, LUNetWeights
+from tests.networks import network
+
+MOONS = data.load("two-moons")
+ROOT = np.array([[1.0, 0.0, 0.0], [0.8, 0.5, 0.0], [-0.3, 0.4, 0.2]])
+
+
+def gaussian_rows(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, 3)) @ ROOT.T + 1
+
+
+VECTORS = Dataset("vectors", gaussian_rows(4000, 0), gaussian_rows(10, 1), gaussian_rows(4000, 2), public=False)
+
+
+def one_layer(x: np.ndarray, preprocessing=None) -> LUNetWeights:
+    """The Gaussian of the rows, exactly, as one LU block."""
+    h = reference.logit(x, preprocessing)[0] if preprocessing else x
+    upper = np.linalg.cholesky(np.linalg.inv(np.cov(h.T, bias=True))).T
+    return LUNetWeights((LUBlock(np.eye(len(upper)), upper, -upper @ h.mean(axis=0)),), 0.1, preprocessing)
+
+
+def names(report) -> set[str]:
+    return {flag.name for flag in report.flags}
+
+
+GOOD = diagnose(WeightsSource(one_layer(VECTORS.train)), VECTORS, seed=0)
+
+
+def test_a_gaussian_model_of_gaussian_data_is_the_gaussian():
+    assert GOOD.model.train.nats == pytest.approx(GOOD.gaussian.train.nats, abs=1e-10)
+    assert GOOD.model.test.nats == pytest.approx(GOOD.gaussian.test.nats, abs=1e-10)
+    assert GOOD.gain.nats == pytest.approx(0, abs=1e-10)
+    assert GOOD.latents_train.gap_nats == pytest.approx(0, abs=1e-10)
+    assert (names(GOOD), GOOD.activations) == (set(), ())
+    exact = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * ROOT @ ROOT.T)[1]
+    assert GOOD.entropy.nats == pytest.approx(exact, abs=0.1)
+    assert "low by about" in GOOD.entropy.bias
+
+
+def test_mean_log_det_is_the_difference_of_entropies_on_a_gaussian_model():
+    """With the Gaussian's own entropy, exactly; by nearest neighbours, whatever the flow, up to their scatter."""
+    at_optimum = 1.5 * np.log(2 * np.pi * np.e) - GOOD.gaussian.train.nats
+    assert GOOD.log_det.mean == pytest.approx(at_optimum, abs=1e-10)
+    assert GOOD.log_det.identity == pytest.approx(GOOD.log_det.mean, abs=0.02)
+    other = diagnose(WeightsSource(network(2, 3)), MOONS, seed=0)
+    assert other.log_det.identity == pytest.approx(other.log_det.mean, abs=0.02)
+    wrong = diagnose(Scaled(network(2, 3)), MOONS, seed=0)
+    assert abs(wrong.log_det.identity - wrong.log_det.mean) > 0.3  # a Jacobian that is not the map's is seen
+
+
+class Scaled(WeightsSource):
+    """Its z is half of what its log-det is of."""
+
+    def density(self, x, on_activation):
+        z, log_det, _ = super().density(x, on_activation)
+        return z / 2, log_det, reference.standard_normal_log_prob(z / 2) + log_det
+
+
+def test_images_are_on_the_true_scale():
+    p = NAMED["digits"]
+    rng = np.random.default_rng(3)
+    grey = [
+        np.clip(rng.normal(8, 3, (n, 1)) + rng.normal(0, 2, (n, 5)), 0, 16).astype(np.uint8) for n in (2500, 9, 400)
+    ]
+    images = Dataset("grey", *grey, p)
+    x, test = (
+        dequantize(rows, noise.uniform(7, range(len(rows)), 5, draw=draw))
+        for rows, draw in ((grey[0], 0), (grey[2], 1))
+    )
+    gaussian = one_layer(x, p)
+    report = diagnose(WeightsSource(gaussian), images, seed=7)
+    assert report.model.test.nats == pytest.approx(-reference.log_prob(gaussian, test).mean(), abs=1e-10)
+    assert report.model.test.bits_per_dim == pytest.approx(report.model.test.nats / 5 / np.log(2))
+    assert report.gaussian.test.nats == pytest.approx(report.model.test.nats, abs=1e-10)
+    line = Gaussian.fit(x, p).log_prob(test).mean()  # what `train` prints, with 1e-6 of each variance added
+    assert report.gaussian.test.nats == pytest.approx(-line, abs=1e-4)
+    assert report.best_q == int(np.argmin(report.ppca_test))
+    assert {0, 1, 2, 4, 5} <= set(report.shown_q())
+
+
+def test_a_folder_agrees_with_its_model_and_says_what_it_cannot_tell(exported):
+    grey = np.random.default_rng(4).integers(0, 17, (200, 16), dtype=np.uint8)
+    images = Dataset("grey", grey, grey[:9], grey[:50], NAMED["digits"])
+    whole = diagnose(WeightsSource(network(16, 3, preprocessing=NAMED["digits"])), images, seed=0)
+    folder = diagnose(FolderSource(ExportedFlow(exported.folder, provider="cpu")), images, seed=0)
+    assert folder.model.test.nats == pytest.approx(whole.model.test.nats, rel=1e-5)
+    assert folder.log_det.mean == pytest.approx(whole.log_det.mean, rel=1e-5, abs=1e-3)
+    np.testing.assert_array_equal(folder.ppca_test, whole.ppca_test)
+    assert (folder.activations, set(folder.not_available)) == (None, {"activations", "entropy"})
+    assert (len(whole.activations), set(whole.not_available)) == (2, {"entropy"})
+
+
+# Flags: each fires on its fault, and none on what is right
+
+
+def test_worse_than_the_gaussian():
+    assert "WORSE_THAN_GAUSSIAN" in names(diagnose(WeightsSource(network(3, 2)), VECTORS, seed=0))
+    assert "WORSE_THAN_GAUSSIAN" not in names(GOOD)
+    repeated = [np.column_stack([rows, rows[:, 0]]) for rows in (VECTORS.train, VECTORS.valid, VECTORS.test)]
+    unbounded = diagnose(WeightsSource(network(4, 2)), Dataset("repeated", *repeated), seed=0)
+    assert (unbounded.raised_eigenvalues, "WORSE_THAN_GAUSSIAN" in names(unbounded)) == (1, False)
+
+
+def test_log_pi_for_log_2_pi_is_below_the_entropy(monkeypatch):
+    """The constant of the code released with the paper, planted into the reference."""
+    right = reference.standard_normal_log_prob
+    monkeypatch.setattr(reference, "standard_normal_log_prob", lambda z: right(z) + 0.5 * z.shape[1] * np.log(2))
+    report = diagnose(WeightsSource(one_layer(VECTORS.train)), VECTORS, seed=0)
+    assert names(report) == {"BELOW_ENTROPY"}
+    assert report.entropy.below_by > 3
+    assert "BELOW_ENTROPY" not in names(GOOD)
+
+
+class Oracle:
+    """The density that two moons are drawn from, as a model: nothing can be better."""
+
+    dim, preprocessing, alpha = 2, None, None
+
+    def __init__(self, shift: float) -> None:
+        self.shift = shift
+
+    def density(self, x, on_activation):
+        log_prob = data.toy.log_density("two-moons", x) + self.shift
+        return x, log_prob - reference.standard_normal_log_prob(x), log_prob
+
+
+def test_a_known_density_is_its_own_entropy():
+    report = diagnose(Oracle(0.0), MOONS, seed=0)
+    assert (report.entropy.method, report.entropy.kl_nats) == ("known density", pytest.approx(0, abs=1e-12))
+    assert "BELOW_ENTROPY" not in names(report)
+    assert "BELOW_ENTROPY" in names(diagnose(Oracle(np.log(2)), MOONS, seed=0))
+
+
+def shifted(by: float) -> LUNetWeights:
+    """A start near the Gaussian whose first activation is moved by so much along its input, and no block noise."""
+    start = gaussian_start(Gaussian.fit(VECTORS.train, None), blocks=3, alpha=0.1, seed=0)
+    blocks = [
+        LUBlock(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
+        for number, block in enumerate(start.blocks)
+    ]
+    return recalibrate(replace(start, blocks=tuple(blocks)), VECTORS, seed=0)[0]
+
+
+@pytest.mark.parametrize("by", [-40.0, 40.0])
+def test_linear_collapse_on_either_branch(by):
+    collapsed = diagnose(WeightsSource(shifted(by)), VECTORS, seed=0)
+    assert "LINEAR_COLLAPSE" in names(collapsed)
+    branch = np.log(0.1) if by < 0 else 0.0
+    assert collapsed.activations[0].log_slope == pytest.approx(branch, abs=1e-6)
+    bending = diagnose(WeightsSource(shifted(0.0)), VECTORS, seed=0)
+    assert "LINEAR_COLLAPSE" not in names(bending)
+    assert all(entry.active > 0.1 for entry in bending.activations)
+
+
+def test_units_that_jump_between_the_branches_are_active():
+    """Outside the bend, yet no affine map: a leaky ReLU seen from afar."""
+    tally = Tally(0.1)
+    tally(1, np.array([[-50.0, 50.0], [50.0, 50.0]]))
+    other = Tally(0.1)
+    other(1, np.array([[-50.0, 0.0], [50.0, 50.0]]))
+    tally.merge(other)
+    (found,) = tally.result()
+    assert (found.in_bend, found.active) == (1 / 8, (0.5 + 0.25) / 2)
+
+
+def test_latents_that_are_not_normal():
+    off = one_layer(VECTORS.train)
+    block = off.blocks[0]
+    moved = replace(off, blocks=(LUBlock(block.lower, block.upper * 1.3, block.bias + 0.5),))
+    report = diagnose(WeightsSource(moved), VECTORS, seed=0)
+    assert "LATENT_NOT_NORMAL" in names(report)
+    before = report.model.train.nats
+    folded, done = recalibrate(moved, VECTORS, seed=0)
+    mended = diagnose(WeightsSource(folded), VECTORS, seed=0)
+    assert names(mended) == set()
+    assert before - mended.model.train.nats == pytest.approx(report.latents_train.gap_nats, abs=1e-8)
+    assert done.gain_nats == pytest.approx(report.latents_train.gap_nats, abs=1e-12)
+    x = np.random.default_rng(5).exponential(size=(3000, 2))
+    skewed = diagnose(WeightsSource(one_layer(x)), Dataset("skewed", x, x[:9], x[:500]), seed=0)
+    assert names(skewed) == {"LATENT_NOT_NORMAL"}
+    assert "skewness" in skewed.flags[0].sentence
+
+
+def test_every_flag_has_its_sentence():
+    assert set(FLAGS) == {"WORSE_THAN_GAUSSIAN", "BELOW_ENTROPY", "LINEAR_COLLAPSE", "LATENT_NOT_NORMAL"}
+    assert names(GOOD) <= set(FLAGS)
