@@ -13,10 +13,12 @@ import lunet_export
 from lunet_cli import output
 from lunet_cli.bench import bench
 from lunet_cli.check import check
+from lunet_cli.diagnose import diagnose
 from lunet_cli.doctor import doctor
 from lunet_cli.export import export
 from lunet_cli.group import Group
 from lunet_cli.inspect import inspect
+from lunet_cli.recalibrate import recalibrate
 from lunet_cli.sample import sample
 from lunet_cli.score import score
 from lunet_cli.train import train
@@ -48,7 +50,7 @@ def options(
     """
 
 
-for command in (train, export, check, sample, score, inspect, bench, doctor, triton):
+for command in (train, recalibrate, diagnose, export, check, sample, score, inspect, bench, doctor, triton):
     app.command()(command)
 
 

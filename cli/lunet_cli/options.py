@@ -11,6 +11,17 @@ from lunet_export.runtime.cuda import CudaOptions
 Folder = Annotated[Path, typer.Argument(help="An exported folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+DataSet = Annotated[
+    str,
+    typer.Argument(
+        help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, or a .npy, .npz or .csv file.",
+        show_default=False,
+    ),
+]
+DataDir = Annotated[Path, typer.Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
+Levels = Annotated[
+    int | None, typer.Option(help="Grey levels of a file of integers. Default: the model's.", show_default=False)
+]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 LatentStats = Annotated[
     Path | None, typer.Option(help="The authors' best_stats.pth, folded into the last block.", show_default=False)

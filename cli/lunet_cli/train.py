@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli import output
-from lunet_cli.options import Force, Json
+from lunet_cli.options import DataDir, DataSet, Force, Json
 from lunet_export.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, or a .npy, .npz or .csv file.",
-            show_default=False,
-        ),
-    ],
+    dataset: DataSet,
     model: Annotated[Path, typer.Option("--output", "-o", help="The model file; always the best epoch.")] = Path(
         "model.pt"
     ),
@@ -38,7 +32,7 @@ def train(
         int | None, typer.Option(help="Stop after so many idle epochs. Default: 30.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
-    data_dir: Annotated[Path, typer.Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")] = Path("data"),
+    data_dir: DataDir = Path("data"),
     levels: Annotated[
         int | None, typer.Option(help="Grey levels of a file of integers. Default: 256.", show_default=False)
     ] = None,

@@ -222,7 +222,19 @@ def test_help_fits_a_screen():
     assert run("--version")[1].startswith("lunet-export ")
 
 
-COMMANDS = ["train", "export", "check", "sample", "score", "inspect", "bench", "doctor", "triton"]
+COMMANDS = [
+    "train",
+    "recalibrate",
+    "diagnose",
+    "export",
+    "check",
+    "sample",
+    "score",
+    "inspect",
+    "bench",
+    "doctor",
+    "triton",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -33,6 +33,11 @@ def things(ready, model, tmp_path, rewrite):
     np.save(tmp_path / "nan.npy", np.full((2, 16), np.nan))
     np.save(tmp_path / "outside.npy", np.full((2, 16), 20.0))
     np.save(tmp_path / "one.npy", np.ones((1, 16)))
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "grey.npy", rng.integers(0, 17, (60, 16), dtype=np.uint8))
+    np.save(tmp_path / "few.npy", rng.integers(0, 17, (15, 16), dtype=np.uint8))
+    np.save(tmp_path / "dead.npy", np.full((60, 16), 3.5))
+    np.save(tmp_path / "wild.npy", rng.uniform(0, 20, (60, 16)))
     altered = tmp_path / "altered"
     altered.mkdir()
     for file in ready.iterdir():
@@ -46,7 +51,8 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, export, check, sample, score, inspect, bench, doctor, triton) or a model file",
+        "Expected a command (train, recalibrate, diagnose, export, check, sample, score, inspect, bench, doctor, "
+        "triton) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
@@ -100,6 +106,42 @@ FAILURES = {
         "Expected a provider of cuda or auto",
     ),
     "cuda missing, sample": (["sample", "{small}", "--provider", "cuda", "-o", "{out}/x.npy"], 3, "lunet-export[gpu]"),
+    "recalibrate into nothing": (["recalibrate", "{small.pt}", "{grey.npy}"], 2, "Missing option"),
+    "recalibrate in place": (["recalibrate", "{small.pt}", "{grey.npy}", "-o", "{small.pt}"], 2, "exists already"),
+    "recalibrate to no model": (["recalibrate", "{small.pt}", "{grey.npy}", "-o", "{out}/m.npy"], 2, "ends in .pt"),
+    "recalibrate a folder": (["recalibrate", "{small}", "{grey.npy}", "-o", "{out}/m.pt"], 2, "is a folder"),
+    "recalibrate on few rows": (
+        ["recalibrate", "{small.pt}", "{few.npy}", "-o", "{out}/m.pt"],
+        2,
+        "Expected more than 16 training rows",
+    ),
+    "recalibrate on dead latents": (
+        ["recalibrate", "{small.pt}", "{dead.npy}", "-o", "{out}/m.pt"],
+        2,
+        "Expected latents that vary in every direction",
+    ),
+    "recalibrate on another set": (
+        ["recalibrate", "{small.pt}", "digits", "-o", "{out}/m.pt"],
+        2,
+        "Expected rows of 16 dimensions; digits has 64",
+    ),
+    "diagnose nothing": (["diagnose", "{out}/none.pt", "{grey.npy}"], 2, "does not exist"),
+    "diagnose on nothing": (["diagnose", "{small.pt}", "{out}/none.npy"], 2, "does not exist"),
+    "diagnose on an unknown set": (["diagnose", "{small}", "digts"], 2, "Expected a data set (mixture"),
+    "diagnose on another set": (["diagnose", "{small}", "two-moons"], 2, "Expected rows of 16 dimensions"),
+    "diagnose on other levels": (
+        ["diagnose", "{small.pt}", "{grey.npy}", "--levels", "20"],
+        2,
+        "Expected rows for a model with 17 grey levels; grey has 20",
+    ),
+    "diagnose outside the domain": (["diagnose", "{small}", "{wild.npy}"], 2, "Expected x in [0, 17)"),
+    "diagnose an altered folder": (["diagnose", "{altered}", "{grey.npy}"], 2, "was altered or damaged"),
+    "diagnose a folder's settings": (
+        ["diagnose", "{small}", "{grey.npy}", "--preprocess", "paper"],
+        2,
+        "Expected neither --latent-stats nor --preprocess",
+    ),
+    "plot no picture": (["diagnose", "{small}", "{grey.npy}", "--plot", "{out}/x.pt"], 2, "Expected --plot FILE.png"),
     "unwritable": (["sample", "{small}", "-o", "/proc/nothing/x.npy"], 4, "The operating system refused"),
 }
 
@@ -138,6 +180,8 @@ FULL_DISK = {
     "train": ["train", "digits", "--epochs", "1", "-o", "{out}/m.pt"],
     "export": ["{small.pt}", "-o", "{out}/f"],
     "sample": ["sample", "{small}", "-n", "500", "-o", "{out}/x.npy"],
+    "recalibrate": ["recalibrate", "{small.pt}", "{grey.npy}", "-o", "{out}/m.pt"],
+    "diagnose": ["diagnose", "{small.pt}", "{grey.npy}", "--plot", "{out}/q.png"],
 }
 
 
@@ -149,7 +193,8 @@ def test_a_full_disk_is_exit_code_4_and_leaves_nothing(arguments, model, ready, 
 
     out = tmp_path / "out"
     out.mkdir()
-    names = {"{out}": out, "{small}": ready, "{small.pt}": model}
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).integers(0, 17, (60, 16), dtype=np.uint8))
+    names = {"{out}": out, "{small}": ready, "{small.pt}": model, "{grey.npy}": tmp_path / "grey.npy"}
     filled = []
     for argument in arguments:
         for name, path in names.items():
