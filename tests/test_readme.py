@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmarks import roofline
 from lunet_cli.main import app
-from lunet_export import noise
+from lunet_export import checkpoint, data, diagnostics, noise
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -193,6 +193,24 @@ def test_the_likelihoods_are_the_recorded_ones():
     for record in models:
         assert f"**{record['test']:.3f}** | {record['gaussian_test']:.3f} |" in README, record["dataset"]
     assert f"{mnist['paper_convention']:.3f} for this MNIST model" in README
+
+
+def test_the_diagnoses_are_those_of_the_models():
+    def committed(name: str, dataset: str) -> diagnostics.Report:
+        weights = checkpoint.read(ROOT / "exported" / f"{name}.pt").weights
+        return diagnostics.diagnose(diagnostics.WeightsSource(weights), data.load(dataset), seed=0)
+
+    digits, toy2d, mnist = committed("digits", "digits"), committed("toy2d", "two-moons"), recorded("mnist-diagnosis")
+    assert (digits.flags, toy2d.flags, [flag["name"] for flag in mnist["flags"]]) == ((), (), ["LATENT_NOT_NORMAL"])
+    text, latents = " ".join(README.split()), mnist["latents_train"]
+    for sentence in (
+        f"{digits.latents_train.gap_nats:.2f} nats (digits) and {toy2d.latents_train.gap_nats:.3f} (toy2d)",
+        f"its test figure is {toy2d.entropy.kl_nats:.3f} nats above the entropy",
+        f"gains {mnist['gain']['bits_per_dim']:.3f} bits/dim over the Gaussian",
+        f"leaves G = {latents['gap_nats']:.1f} nats",
+        f"excess kurtosis of {latents['excess_kurtosis']:.1f}",
+    ):
+        assert sentence in text
 
 
 def test_the_formats_known_noise_is_the_generators():

@@ -26,7 +26,7 @@ FLAGS: dict[FlagName, str] = {
     "WORSE_THAN_GAUSSIAN": "On the training rows the model is worse than the Gaussian that one LU layer can be.",
     "BELOW_ENTROPY": "The test figure is below the entropy by more than 3 standard errors: no density can be.",
     "LINEAR_COLLAPSE": "Less than 1 % of what enters every activation leaves its unit's branch: an affine map.",
-    "LATENT_NOT_NORMAL": "Training latents: G above 0.01 nats/dim and chance, skewness above 0.5, excess kurtosis above 1.",
+    "LATENT_NOT_NORMAL": "Training latents: G above 0.01 nats/dim and chance, skewness above 0.5, or kurtosis above 1.",
 }
 _ROUNDING = 1e-5  # nats/dim that a float32 graph or file may lose against the Gaussian that it is
 _COLLAPSED, _GAP, _SKEWNESS, _KURTOSIS = 0.01, 0.01, 0.5, 1.0
@@ -318,7 +318,9 @@ def _flags(
 def _not_normal(latents: Latents, dim: int) -> list[str]:
     """N normal rows show skewness sqrt(6 / N) and excess kurtosis sqrt(24 / N) by chance; 3 deviations may pass."""
     chance, reasons = 3 / np.sqrt(latents.rows), []
-    if latents.gap_nats / dim > _GAP and latents.gap_nats > latents.gap_by_chance:
+    if not np.isfinite(latents.gap_nats):
+        reasons += ["no variance in some direction"] if latents.rows > dim else []  # too few rows tell nothing
+    elif latents.gap_nats / dim > _GAP and latents.gap_nats > latents.gap_by_chance:
         reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim, which recalibrate would take off")
     if latents.skewness > max(_SKEWNESS, chance * np.sqrt(6)):
         reasons.append(f"skewness {latents.skewness:.3g}")

@@ -195,6 +195,16 @@ def test_latents_that_are_not_normal():
     assert "skewness" in skewed.flags[0].sentence
 
 
+def test_an_infinite_gap_is_dead_latents_or_too_few_rows():
+    dead = Dataset(
+        "dead", *[np.column_stack([rows, rows[:, 0]]) for rows in (VECTORS.train, VECTORS.test, VECTORS.test)]
+    )
+    (flag,) = (f for f in diagnose(WeightsSource(network(4, 1)), dead, seed=0).flags if f.name == "LATENT_NOT_NORMAL")
+    assert "no variance in some direction" in flag.sentence
+    few = Dataset("few", VECTORS.train[:3], VECTORS.valid, VECTORS.test)
+    assert "LATENT_NOT_NORMAL" not in names(diagnose(WeightsSource(one_layer(VECTORS.train)), few, seed=0))
+
+
 def test_every_flag_has_its_sentence():
     assert set(FLAGS) == {"WORSE_THAN_GAUSSIAN", "BELOW_ENTROPY", "LINEAR_COLLAPSE", "LATENT_NOT_NORMAL"}
     assert names(GOOD) <= set(FLAGS)
