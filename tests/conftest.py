@@ -13,7 +13,7 @@ from lunet_export.bench import contender
 from lunet_export.export import Exported, ExportSettings, Provenance, export
 from lunet_export.runtime import doctor, flow, providers
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.device import Device
+from lunet_export.runtime.device_graph import Device
 from tests.networks import network
 
 ROOT = Path(__file__).parent.parent

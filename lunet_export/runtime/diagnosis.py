@@ -18,7 +18,7 @@ _CUDA_12 = "pip install 'lunet-export[gpu-cuda12]'"
 
 def without_cuda(version: str) -> str:
     """For an ONNX Runtime that was built without CUDA."""
-    return _two_packages() or (
+    return clash() or (
         f"Expected an ONNX Runtime with CUDA; {_package()} {version} has none. "
         f"Run: pip uninstall -y {_package()}, then {_GPU_EXTRA}"
     )
@@ -48,7 +48,7 @@ def of_failure(said: str, options: CudaOptions) -> str:
     """
     return (
         _option(said)
-        or _two_packages()
+        or clash()
         or _libraries()
         or _driver()
         or _device(options.device_id)
@@ -59,17 +59,13 @@ def of_failure(said: str, options: CudaOptions) -> str:
     )
 
 
-def clash() -> str | None:
-    """For two packages in one folder; None where there is one."""
-    return _two_packages()
-
-
 def _package() -> str:
     found = environment.packages()
     return next(iter(found), CPU_PACKAGE)
 
 
-def _two_packages() -> str | None:
+def clash() -> str | None:
+    """For two packages in one folder; None where there is one."""
     found = environment.packages()
     if len(found) < 2:
         return None

@@ -11,7 +11,8 @@ from lunet_export import noise
 from lunet_export.artifact import GRAPHS, Artifact
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.device import Device, DeviceFlow
+from lunet_export.runtime.device import DeviceFlow
+from lunet_export.runtime.device_graph import Device
 from lunet_export.runtime.providers import Provider, open_sessions, placement, run
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
 from lunet_export.vectors import Vectors
@@ -39,7 +40,7 @@ class ExportedFlow:
         threads: CPU threads; None leaves it to ONNX Runtime.
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
         cuda_graph: On CUDA, density and sampling are captured once for each batch size and replayed: the host then
-            hands over one graph a run instead of a launch a node. At most 32 batch sizes; the optional graphs are
+            hands over one graph a run instead of a launch a node. The first 32 batch sizes; the optional graphs are
             never captured, since a graph that draws its own noise would replay the same draw.
 
     Raises:
@@ -83,7 +84,7 @@ class ExportedFlow:
 
     @property
     def effective_tf32(self) -> str:
-        """`on` or `off` on CUDA, as the density session itself answers; `not used` on the CPU."""
+        """`on` or `off` on CUDA, as the density session was asked; `not used` on the CPU."""
         if self.provider == "cpu":
             return "not used"
         options = self._sessions["density"].get_provider_options()["CUDAExecutionProvider"]

@@ -59,7 +59,7 @@ def open_sessions(
         threads: CPU threads, None for ONNX Runtime's own choice.
         cuda: Device, memory and TF32, for CUDA.
         cuda_graph: On CUDA, capture the launches of a run and replay them. Such sessions must be run through
-            `lunet_export.runtime.device`: a plain run would be captured, and replayed with stale rows.
+            `lunet_export.runtime.device_graph`: a plain run would be captured, and replayed with stale rows.
 
     Raises:
         BadInputError: An unknown provider.

@@ -11,7 +11,7 @@ from lunet_export.bench import Row, contender, interleaved, latency, open_timed,
 from lunet_export.bench.measure import Measurement, host_and_device, summarise
 from lunet_export.errors import BadInputError, CheckFailedError, ProviderError
 from lunet_export.graphs import builder, floor
-from lunet_export.runtime.device import DeviceGraph
+from lunet_export.runtime.device_graph import DeviceGraph
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lunet_export import ExportedFlow
 from lunet_export.errors import LunetExportError
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.device import Device, DeviceGraph
+from lunet_export.runtime.device_graph import Device, DeviceGraph
 from lunet_export.runtime.providers import open_sessions, placement, run
 from tests.cuda.journal import Counts, Journal, inside_captures
 

@@ -11,8 +11,9 @@ import torch
 from lunet_export import ExportedFlow, parity
 from lunet_export.errors import BadInputError, ProviderError
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.runtime import device as device_module
-from lunet_export.runtime.device import Device, DeviceFlow, DeviceGraph
+from lunet_export.runtime import device_graph
+from lunet_export.runtime.device import DeviceFlow
+from lunet_export.runtime.device_graph import Device, DeviceGraph
 from lunet_export.runtime.providers import open_sessions
 from tests.networks import network
 
@@ -186,7 +187,7 @@ def test_a_launched_result_lasts(flow):
 
 
 def test_the_number_of_captured_graphs_is_bounded_and_further_sizes_are_launched(session, flow, monkeypatch):
-    monkeypatch.setattr(device_module, "MOST_GRAPHS", 2)
+    monkeypatch.setattr(device_graph, "MOST_GRAPHS", 2)
     graphs = graph(session, captured=True)
     for n in (1, 2, 1, 3, 4):
         np.testing.assert_array_equal(graphs.to_numpy(rows(n))["x"], flow.decode(rows(n)))
@@ -197,7 +198,7 @@ def test_the_number_of_captured_graphs_is_bounded_and_further_sizes_are_launched
 
 
 def test_a_refused_tensor_takes_no_place(captured, monkeypatch):
-    monkeypatch.setattr(device_module, "MOST_GRAPHS", 1)
+    monkeypatch.setattr(device_graph, "MOST_GRAPHS", 1)
     for n in (1, 2, 3):
         with pytest.raises(BadInputError, match="got a tensor elsewhere"):
             captured.decode(torch.from_numpy(rows(n)))

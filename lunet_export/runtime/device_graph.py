@@ -1,0 +1,327 @@
+"""Runs whose rows and results stay on the device: IO binding, DLPack, and on CUDA a captured graph that is replayed.
+
+A CUDA graph belongs to one batch size, one set of addresses and, in ONNX Runtime, one thread. ONNX Runtime replays the
+graph of a number whatever it is given next: with other rows, another batch size or another address it answers with
+stale numbers and no error. Here every batch size has its own number and its own tensors, rows are copied to where the
+graph reads, one thread captures and replays for all callers, and what a later run has overwritten refuses to be read.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError
+from lunet_export.runtime import environment
+from lunet_export.runtime.providers import GRAPH_NUMBER, NO_GRAPH, Name, translated
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Floats = NDArray[np.floating]
+T = TypeVar("T")
+
+#: Batch sizes that one graph captures, each with a CUDA graph and tensors of its own; further sizes are launched.
+MOST_GRAPHS = 32
+
+_DLPACK_DEVICES = {"cpu": 1, "cuda": 2}  # DLDeviceType
+#: Of the tensors that a graph takes and gives, by ONNX Runtime's names.
+DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_WITHOUT_SYNC = "disable_synchronize_execution_providers"
+#: One for the process: while a stream is captured, CUDA forbids other threads much of what a run does.
+_CAPTURER = ThreadPoolExecutor(1, thread_name_prefix="lunet-cuda-graphs")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where tensors lie."""
+
+    kind: Name
+    number: int = 0
+
+    @property
+    def dlpack(self) -> tuple[int, int]:
+        """The same in DLPack's numbers."""
+        return _DLPACK_DEVICES[self.kind], self.number
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Everything that anyone gave the device to do is done; inside it is the current one, after it the old one."""
+        if self.kind == "cpu":
+            yield
+            return
+        with environment.current_device(self.number) as synchronize:
+            synchronize()
+            yield
+
+
+class DeviceArray:
+    """Rows on the device: `torch.from_dlpack(array)`, `cupy.from_dlpack(array)`, `array.numpy()`.
+
+    A result of a replayed CUDA graph lies where the next replay of that batch size writes; after it, reading this
+    array raises instead of giving the other run's numbers. A tensor that was already taken from it by DLPack shares
+    the memory and cannot know: copy what must last. Keep an array until the work that reads it is done; its memory is
+    used again as soon as it is dropped.
+    """
+
+    def __init__(
+        self,
+        value: "onnxruntime.OrtValue",
+        device: Device,
+        session: object,
+        stale: Callable[[], str | None] = lambda: None,
+        lock: Any = None,  # noqa: ANN401
+    ) -> None:
+        self._value, self.device = value, device
+        self._session = session  # what ONNX Runtime allocated belongs to its allocator
+        self._stale, self._lock = stale, lock or RLock()
+
+    @property
+    def ortvalue(self) -> "onnxruntime.OrtValue":
+        """The tensor as ONNX Runtime holds it.
+
+        Raises:
+            BadInputError: A later run of this batch size has overwritten it.
+        """
+        reason = self._stale()
+        if reason:
+            raise BadInputError(reason)
+        return self._value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D) or (N,)."""
+        return tuple(self._value.shape())
+
+    def numpy(self) -> Floats:
+        """A copy on the host. Raises as `ortvalue` does."""
+        with self._lock, self.device.quiet():
+            return np.array(self.ortvalue.numpy())
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,  # noqa: ANN401
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:  # noqa: ANN401
+        """The DLPack capsule, without a copy. Runs have ended before their results are given out, on any stream.
+
+        Raises:
+            BadInputError: As `ortvalue` does.
+            BufferError: A copy or another device is asked for.
+        """
+        if copy:
+            raise BufferError("Expected to share the memory; got copy=True. Copy the tensor that from_dlpack gives.")
+        if dl_device is not None and tuple(map(int, dl_device)) != self.device.dlpack:
+            raise BufferError(f"Expected the device {self.device.dlpack}; got {dl_device}. Move the tensor afterwards.")
+        return self.ortvalue._get_c_value().__dlpack__(stream)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """(DLDeviceType, device number)."""
+        return self.device.dlpack
+
+
+@dataclass
+class _Slot:
+    """The tensors of one batch size, at addresses that never change."""
+
+    rows: "onnxruntime.OrtValue"
+    results: "dict[str, onnxruntime.OrtValue]"  # by the names of the outputs
+    binding: "onnxruntime.IOBinding"
+    runs: int = 0  # a result of an earlier one is stale
+    fills: int = 0  # of the rows, by runs with NumPy rows: what was written there before is gone
+
+
+_OVERWRITTEN = (
+    "Expected a result that still stands; a later run of this batch size replayed the CUDA graph and wrote over it. "
+    "Copy a result before the next run, or open the flow without cuda_graph."
+)
+_FILLED = (
+    "Expected rows that still stand; a run with NumPy rows of this batch size wrote over them. Call input() again, and "
+    "write the rows before the run that is to read them."
+)
+
+
+@dataclass
+class DeviceGraph:
+    """One graph x -> ... or z -> ... with its tensors on the device; one run at a time, whoever calls.
+
+    Args:
+        session: Of `open_sessions`, with `cuda_graph=True` if `captured`.
+        device: Where its tensors lie. `cpu` proves the bookkeeping without a GPU.
+        captured: Replay a captured CUDA graph; else launch every kernel.
+    """
+
+    session: "onnxruntime.InferenceSession"
+    device: Device
+    captured: bool
+    _slots: dict[int, _Slot] = field(default_factory=dict)
+    _lock: Any = field(default_factory=RLock)
+
+    def run(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+        """All outputs by name. NumPy rows are copied to the device; tensors of the device are read where they are.
+
+        Raises:
+            BadInputError: A tensor of the device for a captured graph, which can read only its own `input`.
+            ProviderError: The device gave up.
+        """
+        return self._in_turn(lambda: self._replay(rows) if self.captured else self._launch(rows))
+
+    def to_numpy(self, rows: Floats) -> dict[str, Floats]:
+        """`run` for NumPy rows, its results copied to the host before anyone else may run. Raises as `run` does."""
+
+        def copied() -> dict[str, Floats]:
+            results = self._replay(rows) if self.captured else self._launch(rows)
+            return {name: np.array(result.ortvalue.numpy()) for name, result in results.items()}
+
+        return self._in_turn(copied)
+
+    def input(self, n: int) -> DeviceArray:
+        """Where the captured graph of n rows reads. Write there, then give this array to `run`.
+
+        Raises:
+            BadInputError: As many batch sizes as can be are captured already.
+            ProviderError: The device gave up.
+        """
+
+        def found() -> DeviceArray:
+            slot = self._slot(n)
+            if slot is None:
+                raise BadInputError(
+                    f"Expected at most {MOST_GRAPHS} batch sizes with cuda_graph; {n} is one more. Use one of the "
+                    "others, NumPy rows, or a flow without cuda_graph."
+                )
+            fills = slot.fills
+            return DeviceArray(
+                slot.rows,
+                self.device,
+                self.session,
+                lambda: None if slot.fills == fills else _FILLED,
+                self._lock,
+            )
+
+        return self._in_turn(found)
+
+    def resident(self, rows: Floats, *, wait: bool = True) -> Callable[[], None]:
+        """Copy rows to the device; the call that is returned runs the graph there. For timing, in one thread.
+
+        Args:
+            rows: (N, D).
+            wait: The call ends when the device has; else when the launches are handed over.
+        """
+        n = len(rows)
+        slot = self._slots.get(n) or self._bind(n)
+        self._slots[n] = slot
+        slot.rows.update_inplace(np.ascontiguousarray(rows))
+        slot.fills += 1
+        options = self._options(n, wait=wait)
+
+        def call() -> None:
+            slot.runs += 1
+            self.session.run_with_iobinding(slot.binding, options)
+
+        return call
+
+    def synchronize(self) -> None:
+        """Wait for everything that the device has to do."""
+        with self.device.quiet():
+            pass
+
+    def _in_turn(self, work: Callable[[], T]) -> T:
+        """Do it alone: in the thread of all captured graphs, or in the caller's own."""
+
+        def alone() -> T:
+            with self._lock, self.device.quiet(), translated(self.session):
+                return work()
+
+        return _CAPTURER.submit(alone).result() if self.captured else alone()
+
+    def _replay(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+        if isinstance(rows, np.ndarray):
+            n = len(rows)
+            found = self._slot(n)
+            if found is None:
+                return self._launch(rows)
+            slot = found
+            slot.rows.update_inplace(np.ascontiguousarray(rows))
+            slot.fills += 1
+        else:
+            n = rows.shape()[0]
+            slot = self._own(rows, n)
+        slot.runs += 1
+        self.session.run_with_iobinding(slot.binding, self._options(n))
+        ours = slot.runs
+        return {
+            name: DeviceArray(
+                result, self.device, self.session, lambda: None if slot.runs == ours else _OVERWRITTEN, self._lock
+            )
+            for name, result in slot.results.items()
+        }
+
+    def _own(self, rows: "onnxruntime.OrtValue", n: int) -> _Slot:
+        """The slot of n rows, if these are its own."""
+        slot = self._slots.get(n)
+        if slot is None or rows.data_ptr() != slot.rows.data_ptr():
+            raise BadInputError(
+                "Expected rows where the captured graph reads; got a tensor elsewhere, which a replay would ignore. "
+                f"Write into input(..., {n}) and give that, give NumPy rows, or open the flow without cuda_graph."
+            )
+        return slot
+
+    def _launch(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+        import onnxruntime
+
+        binding, kind, number = self.session.io_binding(), self.device.kind, self.device.number
+        (entry,) = self.session.get_inputs()
+        fed = rows
+        if isinstance(rows, np.ndarray):
+            fed = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(rows), kind, number)
+        binding.bind_ortvalue_input(entry.name, fed)
+        for output in self.session.get_outputs():
+            binding.bind_output(output.name, kind, number)
+        self.session.run_with_iobinding(binding, self._options(NO_GRAPH))
+        results = zip(self.session.get_outputs(), binding.get_outputs(), strict=True)
+        return {output.name: DeviceArray(value, self.device, self.session) for output, value in results}
+
+    def _options(self, graph: int, *, wait: bool = True) -> "onnxruntime.RunOptions":
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry(GRAPH_NUMBER, str(graph if self.captured else NO_GRAPH))
+        if not wait:
+            options.add_run_config_entry(_WITHOUT_SYNC, "1")
+        return options
+
+    def _slot(self, n: int) -> _Slot | None:
+        """The tensors of a batch size; None for one more than are captured."""
+        if n not in self._slots:
+            if len(self._slots) >= MOST_GRAPHS:
+                return None
+            self._slots[n] = self._bind(n)
+        return self._slots[n]
+
+    def _bind(self, n: int) -> _Slot:
+        import onnxruntime
+
+        kind, number = self.device.kind, self.device.number
+        binding = self.session.io_binding()
+
+        def tensor(entry: Any) -> "onnxruntime.OrtValue":  # noqa: ANN401
+            zeros = np.zeros([n, *entry.shape[1:]], DTYPES[entry.type])
+            return onnxruntime.OrtValue.ortvalue_from_numpy(zeros, kind, number)
+
+        (entry,) = self.session.get_inputs()
+        rows = tensor(entry)
+        binding.bind_ortvalue_input(entry.name, rows)
+        results = {}
+        for output in self.session.get_outputs():
+            results[output.name] = tensor(output)
+            binding.bind_ortvalue_output(output.name, results[output.name])
+        return _Slot(rows, results, binding)
