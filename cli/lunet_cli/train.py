@@ -1,8 +1,9 @@
 """`lunet-export train`."""
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +12,33 @@ from lunet_cli.options import DataDir, DataSet, Force, Json
 from lunet_export.errors import BadInputError
 
 if TYPE_CHECKING:
-    from lunet_export.training import EpochRecord, Trainer
+    from lunet_export.training import EpochRecord, Result, Trainer
+
+_FINER: dict[str, Any] = {"rich_help_panel": "Finer choices"}
+
+
+class InitName(StrEnum):
+    """Where training starts."""
+
+    BEND = "bend"
+    WHITEN = "whiten"
+    IDENTITY = "identity"
+
+
+class ScheduleName(StrEnum):
+    """How the learning rate goes from its peak to 0."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    ONE_CYCLE = "one-cycle"
+    CONSTANT = "constant"
+
+
+class RegulariserName(StrEnum):
+    """What may be added to the likelihood."""
+
+    LOG_DIAGONAL = "log-diagonal"
+    BALANCE = "balance"
 
 
 def train(
@@ -19,7 +46,7 @@ def train(
     model: Annotated[Path, typer.Option("--output", "-o", help="The model file; always the best epoch.")] = Path(
         "model.pt"
     ),
-    epochs: Annotated[int | None, typer.Option(help="Default: about 6000 steps.", show_default=False)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: about 9000 steps.", show_default=False)] = None,
     blocks: Annotated[
         int | None, typer.Option(min=1, help="LU blocks. Default: 4; 13 up to 4-D.", show_default=False)
     ] = None,
@@ -30,6 +57,26 @@ def train(
     ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many idle epochs. Default: 30.", show_default=False)
+    ] = None,
+    init: Annotated[
+        InitName, typer.Option(help="bend: whitened, activations in reach; whiten: the Gaussian itself.", **_FINER)
+    ] = InitName.BEND,
+    whitened: Annotated[
+        bool, typer.Option("--whitened/--plain", help="Train in coordinates where layers' inputs are white.", **_FINER)
+    ] = True,
+    schedule: Annotated[ScheduleName, typer.Option(help="How the rate falls.", **_FINER)] = ScheduleName.LINEAR,
+    average: Annotated[
+        float, typer.Option(help="Share a step that a moving average of the weights keeps, as 0.999.", **_FINER)
+    ] = 0.0,
+    weight_decay: Annotated[float, typer.Option(help="Of the entries off the diagonals.", **_FINER)] = 0.0,
+    regulariser: Annotated[
+        RegulariserName | None, typer.Option("--reg", help="A penalty that conditions the map.", **_FINER)
+    ] = None,
+    regulariser_weight: Annotated[
+        float, typer.Option("--reg-weight", help="Its weight, in nats a row.", **_FINER)
+    ] = 0.0,
+    bound: Annotated[
+        float | None, typer.Option(help="Largest |log u_ii| that training may reach.", show_default=False, **_FINER)
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     data_dir: DataDir = Path("data"),
@@ -66,6 +113,14 @@ def train(
         batch_size=batch_size,
         learning_rate=learning_rate,
         patience=patience,
+        init=init.value,
+        whitened=whitened,
+        schedule=schedule.value,
+        average=average,
+        weight_decay=weight_decay,
+        regulariser=regulariser.value if regulariser else None,
+        regulariser_weight=regulariser_weight,
+        bound=bound,
         seed=seed,
     )
     with output.progress(settings.epochs, f"training on {rows.name}") as bar:
@@ -75,6 +130,7 @@ def train(
             nonlocal done, steps
             done, steps = len(trainer.history), trainer.steps_per_epoch
             bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
+            bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
 
         def on_step(step: int, bits: float) -> None:
             bar.update(task, completed=done + step / steps, description=f"{rows.name}: {bits:.3f} bits/dim")
@@ -101,7 +157,7 @@ def train(
         output.dump({"model": str(model), **asdict(result)})
         return
     figures = [
-        ("LU-Net, test", f"{result.test:.4f}"),
+        ("LU-Net, test", f"{result.test:.4f}{_spread(result)}"),
         ("full-covariance Gaussian, test", f"{result.gaussian_test:.4f}"),
         ("LU-Net, validation", f"{result.valid:.4f}"),
     ]
@@ -110,3 +166,7 @@ def train(
     output.table(["", "bits/dim"], figures)
     output.say(f"{result.test_nats:.4f} nats a row; best epoch {result.best_epoch} of {result.epochs}; wrote {model}")
     output.hint("lunet-export", str(model))
+
+
+def _spread(result: "Result") -> str:
+    return f" ± {result.test_spread:.4f} over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""

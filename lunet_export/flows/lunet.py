@@ -26,9 +26,20 @@ class LUNet(nn.Module):
         blocks: Number of LU layers M; the paper's "3 + 1" is 4.
         alpha: Slope of the activation's left branch, in (0, 1).
         preprocessing: Settings of the logit for grey levels, None for vectors.
+        whitened: Every layer's U in whitened coordinates, and
+        bound: a bound on |log diag U|, both as in `LULinear`; for training.
     """
 
-    def __init__(self, dim: int, *, blocks: int = 4, alpha: float = 0.1, preprocessing: Logit | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        blocks: int = 4,
+        alpha: float = 0.1,
+        preprocessing: Logit | None = None,
+        whitened: bool = False,
+        bound: float | None = None,
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.alpha = alpha
@@ -36,7 +47,7 @@ class LUNet(nn.Module):
         layers: list[Bijection] = [LogitPreprocessing(preprocessing)] if preprocessing else []
         for number in range(blocks):
             layers += [LeakySoftplus(alpha)] if number else []
-            layers.append(LULinear(dim))
+            layers.append(LULinear(dim, whitened=whitened, bound=bound))
         self.chain = Chain(layers)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -72,11 +83,24 @@ class LUNet(nn.Module):
         return [layer for layer in self.chain.bijections if isinstance(layer, LULinear)]
 
     @classmethod
-    def from_weights(cls, weights: LUNetWeights, *, dtype: torch.dtype = torch.float32) -> Self:
+    def from_weights(
+        cls,
+        weights: LUNetWeights,
+        *,
+        dtype: torch.dtype = torch.float32,
+        whitened: bool = False,
+        bound: float | None = None,
+    ) -> Self:
         """The flow of these weights, rounded to `dtype`."""
-        blocks, alpha = weights.blocks, weights.alpha
-        flow = cls(weights.dim, blocks=len(blocks), alpha=alpha, preprocessing=weights.preprocessing).to(dtype)
-        for layer, block in zip(flow.linear_layers(), blocks, strict=True):
+        flow = cls(
+            weights.dim,
+            blocks=len(weights.blocks),
+            alpha=weights.alpha,
+            preprocessing=weights.preprocessing,
+            whitened=whitened,
+            bound=bound,
+        ).to(dtype)
+        for layer, block in zip(flow.linear_layers(), weights.blocks, strict=True):
             layer.load(block)
         return flow
 

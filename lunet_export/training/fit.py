@@ -9,15 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lunet_export import noise
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim
+from lunet_export.training import regularisers
+from lunet_export.training.coordinates import whiten
+from lunet_export.training.initial import INITS, Init
+from lunet_export.training.schedule import SCHEDULES, Schedule, peak, rate
+from lunet_export.weights import LUNetWeights
 
-_WARMUP = 0.3  # share of the steps in which the one-cycle rate rises
 _EVALUATION_BATCH = 1000
+_WHITENING_ROWS = 12_000  # whose moments set the coordinates of an epoch
 _VALIDATION_SEED = 1  # the validation noise is the same in every epoch, so that epochs compare
 
 
@@ -27,36 +33,54 @@ class FitSettings:
 
     epochs: int
     batch_size: int
-    learning_rate: float  # peak of the one-cycle schedule
+    learning_rate: float  # peak of the schedule
+    init: Init = "bend"
+    whitened: bool = True  # LU layers in whitened coordinates, renewed before every epoch
+    schedule: Schedule = "linear"
+    average: float = 0.0  # decay of an exponential moving average of the weights, which is then the model; 0: none
+    weight_decay: float = 0.0  # decoupled, of the off-diagonal entries of L and U (of V where whitened)
+    regulariser: regularisers.Name | None = None
+    regulariser_weight: float = 0.0  # in nats a row
+    bound: float | None = None  # on every |log u_ii|
     clip_norm: float = 1.0  # gradients of the mean loss are cut to this L2 norm
     patience: int = 30  # stop after so many epochs without a better validation figure, counted from the peak rate
     seed: int = 0
 
     @classmethod
     def for_data(cls, rows: int, dim: int, **given: Any) -> Self:  # noqa: ANN401
-        """About 6000 steps in 15 to 200 epochs, a rate that falls with sqrt(D); `given` values other than None win."""
+        """About 9000 steps in 40 to 200 epochs, a rate that falls with sqrt(D); `given` values other than None win."""
         batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
         steps_per_epoch = max(1, rows // batch_size)
         usual: dict[str, Any] = {
-            "epochs": min(max(round(6000 / steps_per_epoch), 15), 200),
+            "epochs": min(max(round(9000 / steps_per_epoch), 40), 200),
             "batch_size": batch_size,
-            "learning_rate": min(1e-2, 0.03 / sqrt(dim)),
+            "learning_rate": min(1e-2, 0.11 / sqrt(dim)),
         }
         settings = cls(**usual | {name: value for name, value in given.items() if value is not None})
         settings.refuse_nonsense()
         return settings
 
     def refuse_nonsense(self) -> None:
-        """Raise unless every number is positive (the seed: not negative).
+        """Raise where a setting is out of its range.
 
         Raises:
-            BadInputError: One is not.
+            BadInputError: A number that must be positive is not, another is negative, a name is unknown.
         """
-        for name in ("epochs", "batch_size", "learning_rate", "clip_norm", "patience"):
-            if not getattr(self, name) > 0:
-                raise BadInputError(f"Expected a positive {name.replace('_', ' ')}; got {getattr(self, name)}.")
-        if self.seed < 0:
-            raise BadInputError(f"Expected a seed of 0 or more; got {self.seed}.")
+        for name in ("epochs", "batch_size", "learning_rate", "clip_norm", "patience", "bound"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadInputError(f"Expected a positive {name.replace('_', ' ')}; got {value}.")
+        for name in ("weight_decay", "regulariser_weight", "seed"):
+            if not getattr(self, name) >= 0:
+                raise BadInputError(f"Expected a {name.replace('_', ' ')} of 0 or more; got {getattr(self, name)}.")
+        if not 0 <= self.average < 1:
+            raise BadInputError(f"Expected an average in [0, 1), the share kept at a step; got {self.average}.")
+        for name, known in (("init", INITS), ("schedule", SCHEDULES), ("regulariser", (None, *regularisers.NAMES))):
+            if getattr(self, name) not in known:
+                names = ", ".join(str(entry) for entry in known if entry)
+                raise BadInputError(f"Expected a {name} of {names}; got {getattr(self, name)}.")
+        if (self.regulariser is None) != (self.regulariser_weight == 0):
+            raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
 
 
 @dataclass(frozen=True)
@@ -72,24 +96,31 @@ class EpochRecord:
 class Trainer:
     """A flow, its optimiser, its schedule and its random state; `run_epoch` advances all of them by one epoch.
 
-    The loss is the mean over the batch of -log p(x), with every log-determinant in the gradient. Images get fresh
-    dequantisation noise at every access. All randomness comes from one NumPy generator, so a run repeats on the
-    same machine, and `state` / `restore` continue it bit by bit.
+    The loss is the mean over the batch of -log p(x), with every log-determinant in the gradient, plus the regulariser.
+    Images get fresh dequantisation noise at every access. All randomness comes from one NumPy generator, so a run
+    repeats on the same machine, and `state` / `restore` continue it bit by bit.
     """
 
-    def __init__(self, flow: LUNet, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
-        self.flow, self.data, self.settings, self.device = flow.to(device), data, settings, device
+    def __init__(self, weights: LUNetWeights, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
+        self.data, self.settings, self.device = data, settings, device
+        self.flow = LUNet.from_weights(weights, whitened=settings.whitened, bound=settings.bound).to(device)
         self.history: list[EpochRecord] = []
-        self.best_flow: dict[str, Any] = {}  # the state of `flow` after the best epoch
+        self.best_flow = LUNet.from_weights(weights)  # after the best epoch, in plain coordinates
         self.rng = np.random.default_rng(settings.seed)
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
-        self.optimiser = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            settings.learning_rate,
-            total_steps=settings.epochs * self.steps_per_epoch,
-            pct_start=_WARMUP,
-        )
+        total = settings.epochs * self.steps_per_epoch
+        self.optimiser = torch.optim.Adam(self.flow.parameters(), lr=settings.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate(settings.schedule, total))
+        self.averaged: AveragedModel | None = None
+        if settings.average:
+            average = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
+            self.averaged = AveragedModel(self.flow, multi_avg_fn=average)
+        self.start = self.validate()  # before the first step
+
+    @property
+    def model(self) -> LUNet:
+        """What is validated and written: the averaged flow where there is one."""
+        return self.averaged.module if self.averaged else self.flow  # type: ignore[return-value]
 
     @property
     def best(self) -> EpochRecord:
@@ -102,9 +133,13 @@ class Trainer:
 
         Around its peak the rate often costs likelihood that the descent wins back, so those epochs do not count.
         """
-        done, peak = len(self.history), _WARMUP * self.settings.epochs
-        idle = done - max(self.best.epoch, peak) if done else 0
+        done, rising = len(self.history), peak(self.settings.schedule) * self.settings.epochs
+        idle = done - max(self.best.epoch, rising) if done else 0
         return done >= self.settings.epochs or idle >= self.settings.patience
+
+    def validate(self) -> float:
+        """Mean bits/dim of the validation rows under `model`, with the same noise at every call."""
+        return mean_bits_per_dim(self.model, self.data, self.data.valid, seed=_VALIDATION_SEED)
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
         """Train one epoch and validate; `on_step(step, bits_per_dim)` is called after every optimisation step.
@@ -113,25 +148,33 @@ class Trainer:
             CheckFailedError: The loss stopped being a finite number.
         """
         scale, losses = float(bits_per_dim(np.array(-1.0), self.data.dim)), []
-        rate = float(self.schedule.get_last_lr()[0])
+        learning_rate = float(self.schedule.get_last_lr()[0])
+        if self.settings.whitened:
+            self._whiten()
         self.flow.train()
         for step, x in enumerate(self._batches()):
             loss = -self.flow.log_prob(x).mean()
             value = loss.item()
             self._refuse_infinite(value, f"epoch {len(self.history) + 1}, step {step + 1}")
+            if self.settings.regulariser:
+                penalty = regularisers.REGULARISERS[self.settings.regulariser](self.flow)
+                loss = loss + self.settings.regulariser_weight * penalty
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
             self.optimiser.step()
+            self._decay()
             self.schedule.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.flow)
             losses.append(scale * value)
             on_step(step + 1, losses[-1])
         epoch = len(self.history) + 1
-        valid = mean_bits_per_dim(self.flow, self.data, self.data.valid, seed=_VALIDATION_SEED)
+        valid = self.validate()
         self._refuse_infinite(valid, f"epoch {epoch}, validation")
-        self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, rate))
+        self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, learning_rate))
         if self.best.epoch == epoch:
-            self.best_flow = {name: value.clone() for name, value in self.flow.state_dict().items()}
+            self.best_flow = LUNet.from_weights(self.model.to_weights())
         return self.history[-1]
 
     @staticmethod
@@ -142,20 +185,37 @@ class Trainer:
                 "Give a smaller --learning-rate, or look for extreme values in the data."
             )
 
+    def _whiten(self) -> None:
+        rows = self.data.train[self.rng.permutation(len(self.data.train))[:_WHITENING_ROWS]]
+        batches = np.array_split(rows, -(-len(rows) // _EVALUATION_BATCH))
+        whiten([self.flow, *([self.model] if self.averaged else [])], map(self._continuous, batches))
+
+    @torch.no_grad()
+    def _decay(self) -> None:
+        if self.settings.weight_decay:
+            keep = 1 - self.settings.weight_decay * float(self.schedule.get_last_lr()[0])
+            for layer in self.flow.linear_layers():
+                diagonal = layer.packed.diagonal().clone()
+                layer.packed.mul_(keep)
+                layer.packed.diagonal().copy_(diagonal)
+
     def _batches(self) -> Iterator[Tensor]:
         order = self.rng.permutation(len(self.data.train))
         size = min(self.settings.batch_size, len(order))
         for start in range(0, self.steps_per_epoch * size, size):
-            rows = self.data.train[order[start : start + size]]
-            uniform = self.rng.random(rows.shape, dtype=np.float32)
-            yield torch.from_numpy(self.data.continuous(rows, uniform)).to(self.device)
+            yield self._continuous(self.data.train[order[start : start + size]])
+
+    def _continuous(self, rows: NDArray[np.generic]) -> Tensor:
+        uniform = self.rng.random(rows.shape, dtype=np.float32)
+        return torch.from_numpy(self.data.continuous(rows, uniform)).to(self.device)
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors and plain values."""
         return {
             "settings": asdict(self.settings),
             "flow": self.flow.state_dict(),
-            "best_flow": self.best_flow,
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "best_flow": self.best_flow.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "random": self.rng.bit_generator.state,
@@ -165,7 +225,9 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state` as if there had been no interruption."""
         self.flow.load_state_dict(state["flow"])
-        self.best_flow = {name: value.to(self.device) for name, value in state["best_flow"].items()}
+        if self.averaged:
+            self.averaged.load_state_dict(state["averaged"])
+        self.best_flow.load_state_dict(state["best_flow"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.rng.bit_generator.state = state["random"]

@@ -25,22 +25,29 @@ class Gaussian:
 
     @classmethod
     def fit(cls, x: Array, preprocessing: Logit | None) -> Self:
-        """Maximum likelihood on rows x (N, D) in data space.
-
-        1e-6 of each column's variance is added to it, so that columns which repeat others stay invertible; constant
-        columns count with the mean variance.
-        """
+        """Maximum likelihood on rows x (N, D) in data space."""
         h = reference.logit(x, preprocessing)[0] if preprocessing else x
         mean = h.mean(axis=0)
-        covariance = (h - mean).T @ (h - mean) / len(h)
-        variance = np.diag(covariance)
-        covariance += 1e-6 * np.diag(np.where(variance > 0, variance, max(variance.mean(), 1e-12)))
-        # covariance^-1 = G G^T with G lower, so G^T is upper and whitens.
-        root = np.linalg.cholesky(np.linalg.inv(covariance))
-        return cls(mean, root.T.copy(), preprocessing)
+        return cls(mean, whitening_root((h - mean).T @ (h - mean) / len(h)), preprocessing)
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) in nats and data space, (N, D) -> (N,)."""
         h, log_det = reference.logit(x, self.preprocessing) if self.preprocessing else (x, np.zeros(len(x)))
         z = (h - self.mean) @ self.whiten.T
         return reference.standard_normal_log_prob(z) + log_det + np.log(np.diag(self.whiten)).sum()
+
+    def deviations(self) -> Array:
+        """Standard deviation of each column of h, (D,)."""
+        return np.sqrt((np.linalg.inv(self.whiten) ** 2).sum(axis=1))
+
+
+def whitening_root(covariance: Array) -> Array:
+    """The upper triangular R with R C R^T = I and a positive diagonal, (D, D) -> (D, D).
+
+    1e-6 of each column's variance is added to it, so that columns which repeat others stay invertible; constant
+    columns count with the mean variance.
+    """
+    variance = np.diag(covariance)
+    ridge = 1e-6 * np.where(variance > 0, variance, max(variance.mean(), 1e-12))
+    # C^-1 = G G^T with G lower, so G^T is upper and whitens.
+    return np.linalg.cholesky(np.linalg.inv(covariance + np.diag(ridge))).T.copy()

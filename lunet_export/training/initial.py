@@ -1,4 +1,6 @@
-"""Where training starts: the Gaussian fit in the first block, activations kept standardised behind it."""
+"""Where training starts."""
+
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -6,29 +8,41 @@ from lunet_export import reference
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.weights import LUBlock, LUNetWeights
 
-_SHIFT = 1.0  # mean of what enters an activation: mostly its steep branch, with a bend in reach
+Init = Literal["bend", "whiten", "identity"]
+INITS: tuple[Init, ...] = get_args(Init)
+
+#: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, with the bend in reach; at 7
+#: what bends is less than 1e-5 nats a dimension.
+_SHIFTS: dict[Init, float] = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
 
 
-def gaussian_start(gaussian: Gaussian, *, blocks: int, alpha: float, seed: int) -> LUNetWeights:
-    """Weights whose first block whitens the data and whose later ones undo the activations' mean and scale.
+def start(gaussian: Gaussian, *, init: Init, blocks: int, alpha: float, seed: int) -> LUNetWeights:
+    """Weights whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 
     With a the standard normal input of an activation, f(a + shift) has mean m and deviation s under N(0, 1) by
-    Gauss-Hermite quadrature; the next block maps it to (f - m) / s. So every activation sees numbers of order 1
-    at the start, and the likelihood starts near the Gaussian's.
+    Gauss-Hermite quadrature; the next block maps it to (f - m) / s.
+
+    init:
+        bend: The first block whitens the data, and the activations' bend is in reach (shift 1).
+        whiten: The first block whitens the data, and the activations are all but affine (shift 7): the likelihood
+            starts at the Gaussian's.
+        identity: The first block divides by the standard deviation of each column and knows no correlations.
     """
+    shift = _SHIFTS[init]
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-    value = reference.leaky_softplus(nodes + _SHIFT, alpha)
+    value = reference.leaky_softplus(nodes + shift, alpha)
     mean = (weights * value).sum() / weights.sum()
     deviation = np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())
 
     dim, rng = len(gaussian.mean), np.random.default_rng(seed)
+    first = np.diag(1 / gaussian.deviations()) if init == "identity" else gaussian.whiten
+    inside = np.eye(dim) / deviation
+    faint = 0.0 if init == "whiten" else 1.0 / dim
     result = []
     for number in range(blocks):
-        jitter = rng.standard_normal((2, dim, dim)) / dim  # no two units begin alike; strong in 2-D, faint in 784-D
-        shift = _SHIFT if number < blocks - 1 else 0.0
-        if number == 0:
-            upper, bias = gaussian.whiten, shift - gaussian.whiten @ gaussian.mean
-        else:
-            upper, bias = np.eye(dim) / deviation, np.full(dim, shift - mean / deviation)
-        result.append(LUBlock(np.eye(dim) + np.tril(jitter[0], -1), upper + np.triu(jitter[1], 1), bias))
+        jitter = faint * rng.standard_normal((2, dim, dim))  # no two units begin alike; strong in 2-D, faint in 784-D
+        lower = np.eye(dim) + np.tril(jitter[0], -1)
+        upper = (np.eye(dim) + np.triu(jitter[1], 1)) @ (inside if number else first)
+        centre = lower @ (upper @ (np.full(dim, mean) if number else gaussian.mean))
+        result.append(LUBlock(lower, upper, (shift if number < blocks - 1 else 0.0) - centre))
     return LUNetWeights(tuple(result), alpha, gaussian.preprocessing)

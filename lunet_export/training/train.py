@@ -16,12 +16,14 @@ from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.files import whole_file
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim, paper_convention
-from lunet_export.training.curve import draw
+from lunet_export.training.curve import draw as draw_curve
 from lunet_export.training.fit import EpochRecord, FitSettings, Trainer, log_probs
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import gaussian_start
+from lunet_export.training.initial import start
 
-_GAUSSIAN_SEED, _TEST_SEED, _EXAMPLE_SEED = 2, 3, 4  # of dequantisation noise
+_GAUSSIAN_SEED, _EXAMPLE_SEED = 2, 4  # of dequantisation noise
+_TEST_SEED = 1000  # of the first draw
+_TEST_DRAWS = 10
 _EXAMPLES = 8
 
 
@@ -57,8 +59,11 @@ class Result:
     epochs: int
     best_epoch: int
     valid: float  # on the validation rows
-    test: float
+    test: float  # images: mean over `test_draws` draws of the dequantisation noise
+    test_spread: float  # standard deviation among these draws
+    test_draws: int
     test_nats: float  # mean -log p(x) in nats
+    start: float  # on the validation rows, before the first step
     gaussian_test: float  # the full-covariance Gaussian, the line to beat
     paper_convention: float  # what the released code would print for this model; not comparable with the others
 
@@ -95,11 +100,11 @@ def train(
         raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
     paths = Paths(output)
     gaussian = Gaussian.fit(_continuous(data, data.train, _GAUSSIAN_SEED), data.preprocessing)
-    test = _continuous(data, data.test, _TEST_SEED)
-    line = float(bits_per_dim(gaussian.log_prob(test), data.dim).mean())
+    draws = _TEST_DRAWS if data.preprocessing else 1
+    line = float(np.mean([_bits(gaussian.log_prob(_test_rows(data, number)), data) for number in range(draws)]))
 
-    flow = LUNet.from_weights(gaussian_start(gaussian, blocks=blocks, alpha=alpha, seed=settings.seed))
-    trainer = Trainer(flow, data, settings, device=device)
+    begin = start(gaussian, init=settings.init, blocks=blocks, alpha=alpha, seed=settings.seed)
+    trainer = Trainer(begin, data, settings, device=device)
     model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha, "data": data.digest()}
     if resume:
         _restore(trainer, paths.resume, model)
@@ -112,8 +117,8 @@ def train(
         _write_history(paths.history, trainer, line)
         on_epoch(record)
 
-    flow.load_state_dict(trainer.best_flow)
-    log_prob = log_probs(flow, test.astype(np.float32))
+    found = [_test(trainer.best_flow, data, number) for number in range(draws)]
+    nats, bits, paper = (np.array(column) for column in zip(*found, strict=True))
     result = Result(
         dataset=data.name,
         dim=data.dim,
@@ -121,19 +126,37 @@ def train(
         epochs=len(trainer.history),
         best_epoch=trainer.best.epoch,
         valid=trainer.best.valid,
-        test=float(bits_per_dim(log_prob, data.dim).mean()),
-        test_nats=-float(log_prob.mean()),
+        test=float(bits.mean()),
+        test_spread=float(bits.std()),
+        test_draws=draws,
+        test_nats=float(nats.mean()),
+        start=trainer.start,
         gaussian_test=line,
-        paper_convention=_in_paper_convention(log_prob, test, data),
+        paper_convention=float(paper.mean()),
     )
     _write_model(paths.model, trainer, data, {**_record(model, trainer), **asdict(result)})
     with whole_file(paths.curve) as temporary:
-        draw(trainer.history, line, temporary, title=f"LU-Net on {data.name}")
+        draw_curve(trainer.history, line, temporary, title=f"LU-Net on {data.name}")
     return result
 
 
 def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> NDArray[np.float64]:
     return data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim)).astype(np.float64)
+
+
+def _test_rows(data: Dataset, number: int) -> NDArray[np.float64]:
+    return _continuous(data, data.test, _TEST_SEED + number)
+
+
+def _bits(log_prob: NDArray[np.float64], data: Dataset) -> float:
+    return float(bits_per_dim(log_prob, data.dim).mean())
+
+
+def _test(flow: LUNet, data: Dataset, number: int) -> tuple[float, float, float]:
+    """Nats a row, bits/dim, and bits/dim in the released code's convention, of one draw of the noise."""
+    x = _test_rows(data, number)
+    log_prob = log_probs(flow, x.astype(np.float32))
+    return -float(log_prob.mean()), _bits(log_prob, data), _in_paper_convention(log_prob, x, data)
 
 
 def _in_paper_convention(log_prob: NDArray[np.float64], x: NDArray[np.float64], data: Dataset) -> float:
@@ -151,11 +174,16 @@ def _write_model(path: Path, trainer: Trainer, data: Dataset, record: dict[str, 
     examples = None
     if data.public:  # a user's own rows never leave their machine inside a model
         examples = _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED)
-    checkpoint.write(path, trainer.flow, image_shape=data.image_shape, training=record, examples=examples)
+    checkpoint.write(path, trainer.best_flow, image_shape=data.image_shape, training=record, examples=examples)
 
 
 def _write_history(path: Path, trainer: Trainer, line: float) -> None:
-    content = {"unit": "bits/dim", "gaussian_test": line, "epochs": [asdict(record) for record in trainer.history]}
+    content = {
+        "unit": "bits/dim",
+        "gaussian_test": line,
+        "start": trainer.start,
+        "epochs": [asdict(record) for record in trainer.history],
+    }
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

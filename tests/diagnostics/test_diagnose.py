@@ -11,7 +11,7 @@ from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnos
 from lunet_export.diagnostics.activations import Tally
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import gaussian_start
+from lunet_export.training.initial import start
 from lunet_export.weights import LUBlock, LUNetWeights
 from tests.networks import network
 
@@ -147,12 +147,12 @@ def test_a_known_density_is_its_own_entropy():
 
 def shifted(by: float) -> LUNetWeights:
     """A start near the Gaussian whose first activation is moved by so much along its input, and no block noise."""
-    start = gaussian_start(Gaussian.fit(VECTORS.train, None), blocks=3, alpha=0.1, seed=0)
+    begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=3, alpha=0.1, seed=0)
     blocks = [
         LUBlock(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
-        for number, block in enumerate(start.blocks)
+        for number, block in enumerate(begin.blocks)
     ]
-    return recalibrate(replace(start, blocks=tuple(blocks)), VECTORS, seed=0)[0]
+    return recalibrate(replace(begin, blocks=tuple(blocks)), VECTORS, seed=0)[0]
 
 
 @pytest.mark.parametrize("by", [-40.0, 40.0])

@@ -19,6 +19,17 @@ def linear(dim: int, seed: int = 0) -> LULinear:
     return layer.requires_grad_(False)
 
 
+def in_other_coordinates(dim: int, *, whitened: bool = True, bound: float | None = None) -> LULinear:
+    """The layer of `linear`, held as training holds it."""
+    layer = LULinear(dim, whitened=whitened, bound=bound).to(DTYPE)
+    layer.load(network(dim, 1).blocks[0])
+    if whitened:
+        rng = np.random.default_rng(3)
+        root = np.triu(rng.standard_normal((dim, dim)), 1) / dim + np.diag(rng.uniform(0.5, 2.0, dim))
+        layer.whiten(rng.standard_normal(dim), root)
+    return layer.requires_grad_(False)
+
+
 def chain(dim: int, blocks: int, alpha: float, preprocessing: Logit | None = None) -> Chain:
     weights = network(dim, blocks, alpha=alpha, preprocessing=preprocessing)
     return LUNet.from_weights(weights, dtype=DTYPE).requires_grad_(False).chain
@@ -49,6 +60,9 @@ CASES: dict[str, tuple[Bijection, Tensor]] = {
     "linear, D = 2": (linear(2), normal(2)),
     "linear, D = 7": (linear(7), normal(7)),
     "linear, D = 16, large": (linear(16), normal(16, 1e6)),
+    "linear, D = 7, whitened": (in_other_coordinates(7), normal(7)),
+    "linear, D = 7, bounded": (in_other_coordinates(7, whitened=False, bound=0.8), normal(7)),
+    "linear, D = 7, whitened and bounded": (in_other_coordinates(7, bound=0.8), normal(7)),
     "logit, 256 levels": (LogitPreprocessing(Logit(256, 1e-5)), grey(4, 256)),
     "logit, 17 levels": (LogitPreprocessing(Logit(17, 0.1)), grey(4, 17)),
     "logit, 2 levels": (LogitPreprocessing(Logit(2, 0.5)), grey(4, 2)),

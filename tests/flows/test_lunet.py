@@ -88,3 +88,34 @@ def test_sample_and_log_prob_scores_the_rows_it_returns():
 def test_alpha_outside_its_range_is_refused(alpha):
     with pytest.raises(BadInputError, match=r"Expected alpha in \(0, 1\)"):
         LeakySoftplus(alpha)
+
+
+@pytest.mark.parametrize("bound", [None, 0.8])
+def test_other_coordinates_are_the_same_map(bound):
+    """`whiten` moves U = V R and b; value, log_det and the plain factors stay."""
+    weights = network(6, 3)
+    x = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain = LUNet.from_weights(weights, dtype=torch.float64)
+    flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=True, bound=bound)
+    rng = np.random.default_rng(1)
+    for layer in flow.linear_layers():
+        root = np.triu(0.3 * rng.standard_normal((6, 6)), 1) + np.diag(rng.uniform(0.5, 2.0, 6))
+        layer.whiten(rng.standard_normal(6), root)
+        assert not torch.allclose(layer.packed, plain.linear_layers()[0].packed)
+    torch.testing.assert_close(flow.log_prob(x), plain.log_prob(x), rtol=1e-12, atol=1e-12)
+    for ours, block in zip(flow.to_weights().blocks, weights.blocks, strict=True):
+        for name in ("lower", "upper", "bias"):
+            np.testing.assert_allclose(getattr(ours, name), getattr(block, name), rtol=1e-12, atol=1e-12)
+
+
+def test_a_bound_holds_whatever_the_gradient_does():
+    layer = LULinear(4, bound=0.5)
+    with torch.no_grad():
+        layer.packed.diagonal().copy_(torch.tensor([-1e9, -1.0, 1.0, 1e9]))
+    assert (layer.log_diagonal().abs() <= 0.5).all()
+    np.testing.assert_allclose(np.log(np.diag(layer.to_block().upper)), layer.log_diagonal().detach(), rtol=1e-6)
+
+
+def test_a_bound_that_the_weights_pass_is_refused():
+    with pytest.raises(BadInputError, match=r"below the bound 0.1; got .*larger bound"):
+        LUNet.from_weights(network(4, 2), bound=0.1)

@@ -12,8 +12,9 @@ from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError
 from lunet_export.preprocessing import Logit
 from lunet_export.training import FitSettings, Paths, train
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import gaussian_start
+from lunet_export.training.initial import start
 from lunet_export.training.train import device_named
+from tests.networks import network
 
 CPU = torch.device("cpu")
 
@@ -83,9 +84,8 @@ def test_one_block_starts_at_the_gaussian():
     """One LU block is a full-covariance Gaussian; up to its faint noise, its start is the closed form."""
     x = correlated(2000, 4)
     gaussian = Gaussian.fit(x, None)
-    start = gaussian_start(gaussian, blocks=1, alpha=0.1, seed=0)
-    clean = type(start)((type(start.blocks[0])(np.eye(3), np.triu(gaussian.whiten), start.blocks[0].bias),), 0.1)
-    np.testing.assert_allclose(reference.log_prob(clean, x), gaussian.log_prob(x), rtol=1e-10)
+    begin = start(gaussian, init="whiten", blocks=1, alpha=0.1, seed=0)
+    np.testing.assert_allclose(reference.log_prob(begin, x), gaussian.log_prob(x), rtol=1e-10)
 
 
 def test_a_run_leaves_its_files_and_they_read_back(tmp_path):
@@ -187,10 +187,9 @@ def test_every_log_determinant_is_in_the_gradient():
 
 
 def test_images_get_fresh_noise_for_training_and_fixed_noise_for_validation(tmp_path):
-    from lunet_export.flows import LUNet
     from lunet_export.training.fit import Trainer, mean_bits_per_dim
 
-    trainer = Trainer(LUNet(6, preprocessing=IMAGES.preprocessing), IMAGES, SETTINGS, device=CPU)
+    trainer = Trainer(network(6, 4, preprocessing=IMAGES.preprocessing), IMAGES, SETTINGS, device=CPU)
     first, second = (torch.cat(list(trainer._batches())) for _ in range(2))
     assert set(first.floor().unique().tolist()) == set(range(8))
     assert not np.intersect1d(first.numpy(), second.numpy()).size > 0.01 * first.numel()

@@ -1,0 +1,36 @@
+"""Terms that training adds to the mean negative log-likelihood, to keep the map well conditioned."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.linalg import solve_triangular
+
+from lunet_export.flows import LUNet
+
+Name = Literal["log-diagonal", "balance"]
+NAMES: tuple[Name, ...] = get_args(Name)
+
+
+def log_diagonal(flow: LUNet) -> Tensor:
+    """1/2 sum_l sum_i (log|u_ii^l|)^2: a normal prior on the logarithms of the diagonals. Costs nothing."""
+    return 0.5 * torch.stack([layer.log_diagonal().square().sum() for layer in flow.linear_layers()]).sum()
+
+
+def balance(flow: LUNet) -> Tensor:
+    """1/2 sum_l (|A_l|_F^2 + |A_l^-1|_F^2 - 2 D) = 1/2 sum_l sum_i (s_i - 1/s_i)^2 with A_l = L_l U_l.
+
+    s_i are the singular values of A_l: 0 where A_l is orthogonal, equally dear for stretching and squeezing. A_l^-1
+    comes from two triangular solves: O(D^3) a layer and step, which in wide networks costs more than the likelihood.
+    """
+    terms = []
+    for layer in flow.linear_layers():
+        lower, upper = layer.lower(), layer.upper()
+        unit = torch.eye(flow.dim, dtype=lower.dtype, device=lower.device)
+        inverse = solve_triangular(upper, solve_triangular(lower, unit, upper=False, unitriangular=True), upper=True)
+        terms.append(0.5 * ((lower @ upper).square().sum() + inverse.square().sum()) - flow.dim)
+    return torch.stack(terms).sum()
+
+
+REGULARISERS: dict[Name, Callable[[LUNet], Tensor]] = {"log-diagonal": log_diagonal, "balance": balance}

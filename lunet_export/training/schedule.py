@@ -1,0 +1,32 @@
+"""Learning rates over a run, as shares of the peak."""
+
+from collections.abc import Callable
+from math import cos, pi
+from typing import Literal, get_args
+
+Schedule = Literal["linear", "cosine", "one-cycle", "constant"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+
+_WARM_UP = {"one-cycle": 0.3}  # share of the steps; 0.01 for the others: Adam's second moments need about 100 steps
+
+
+def peak(schedule: Schedule) -> float:
+    """The share of the run after which the rate only falls."""
+    return _WARM_UP.get(schedule, 0.01)
+
+
+def rate(schedule: Schedule, total: int) -> Callable[[int], float]:
+    """The share of the peak rate at a step of `total`: a cosine up to the peak, then the named fall to 0.
+
+    one-cycle: Smith 2018 (arXiv 1803.09820) with cosines on both sides.
+    """
+    warm = peak(schedule)
+
+    def share(step: int) -> float:
+        done = min(step / total, 1.0)
+        if done < warm:
+            return 0.04 + 0.96 * (0.5 - 0.5 * cos(pi * done / warm))
+        left = (1 - done) / (1 - warm)
+        return {"linear": left, "constant": 1.0}.get(schedule, 0.5 - 0.5 * cos(pi * left))
+
+    return share
