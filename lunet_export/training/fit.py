@@ -15,6 +15,7 @@ from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim
+from lunet_export.training.history import EpochRecord
 
 _WARMUP = 0.3  # share of the steps in which the one-cycle rate rises
 _EVALUATION_BATCH = 1000
@@ -57,16 +58,6 @@ class FitSettings:
                 raise BadInputError(f"Expected a positive {name.replace('_', ' ')}; got {getattr(self, name)}.")
         if self.seed < 0:
             raise BadInputError(f"Expected a seed of 0 or more; got {self.seed}.")
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the history: mean bits/dim of the training steps and of the validation rows."""
-
-    epoch: int
-    train: float
-    valid: float
-    learning_rate: float
 
 
 class Trainer:

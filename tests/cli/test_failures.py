@@ -51,7 +51,7 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, recalibrate, diagnose, export, check, sample, score, inspect, bench, doctor, "
+        "Expected a command (train, recalibrate, diagnose, plot, export, check, sample, score, inspect, bench, doctor, "
         "triton) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),

@@ -1,0 +1,37 @@
+"""The picture of `lunet-export plot density`."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lunet_export.figures import DensityMap
+
+
+def draw(found: DensityMap, path: Path, *, title: str) -> None:
+    """Samples of the model, its density, and the true one where it is known, all on one window, as PNG."""
+    maps = [("p(x) of the model", found.model)]
+    if found.truth is not None:
+        maps.append(("p(x) of the data", found.truth))
+    # The truth sets the colours: a model may have a ridge that is high and too thin to see.
+    top = float(found.model.max()) if found.truth is None else float(found.truth.max())
+    (left, right), (low, high) = found.window
+    ratio = float(np.clip((high - low) / (right - left), 0.4, 1.6))
+    panels = 1 + len(maps)
+    figure = Figure(figsize=(4.3 * panels + 0.6, 4.0 * ratio + 1.2), layout="constrained")
+    axes, *others = figure.subplots(1, panels, sharex=True, sharey=True)
+    axes.plot(*found.samples.T, ".", color="C0", markersize=2.5, alpha=0.5, markeredgewidth=0)
+    axes.set_title(f"{len(found.samples):,} samples of the model")
+    axes.set(xlim=(left, right), ylim=(low, high), ylabel="x₂")
+    for panel, (name, density) in zip(others, maps, strict=True):
+        image = panel.imshow(
+            density, origin="lower", extent=(left, right, low, high), vmin=0, vmax=top, cmap="magma_r", aspect="auto"
+        )
+        panel.set_title(f"{name}; integral shown {found.integral(density):.3f}")
+    for panel in (axes, *others):
+        panel.set_xlabel("x₁")
+        panel.set_box_aspect(ratio)
+    extend = "max" if found.model.max() > top else "neither"
+    figure.colorbar(image, ax=others, extend=extend, label="density, 1 / unit area", shrink=0.9)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
