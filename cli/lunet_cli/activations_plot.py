@@ -11,7 +11,9 @@ from lunet_export.diagnostics.activations import BEND, COLLAPSED
 from lunet_export.figures import Bends, UnitInputs
 
 _MOST_COLUMNS = 4
-_ACTIVE, _LINEAR, _BEND, _SLOPE = "C0", "C3", "#ffe9a8", "0.15"
+_FEW = 10  # units: fewer are drawn apart and numbered
+_ACTIVE, _LINEAR = ("#9ecae1", "#3182bd"), ("#fcae91", "#de2d26")  # outer quantiles, inner quantiles
+_BEND, _SLOPE = "#fff0c2", "0.15"
 
 
 def draw(found: Bends, path: Path, *, title: str) -> None:
@@ -22,14 +24,15 @@ def draw(found: Bends, path: Path, *, title: str) -> None:
     count = len(found.activations)
     columns = min(count, _MOST_COLUMNS)
     rows = -(-count // columns)
-    figure = Figure(figsize=(max(3.6 * columns, 6.5), 3.9 * rows + 0.9), layout="constrained")
+    height = 3.9 if found.activations[0].active.size > _FEW else 2.7
+    figure = Figure(figsize=(max(3.6 * columns, 6.5), height * rows + 0.9), layout="constrained")
     cells = figure.subfigures(rows, columns, squeeze=False).ravel()
     for number, inputs in enumerate(found.activations):
         top, bottom = cells[number].subplots(2, 1, sharex=True, height_ratios=[1, 3.2])
         _slope(top, inputs, found.alpha)
         _units(bottom, inputs)
         if number % columns == 0:
-            top.set_ylabel("slope of f")
+            top.set_ylabel("slope")
             bottom.set_ylabel("units, by median")
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
@@ -49,20 +52,20 @@ def _slope(axes: Axes, inputs: UnitInputs, alpha: float) -> None:
     axes.set_title(
         f"activation {found.number}: {verdict}\n{inputs.active_units:.0%} of units bend",
         fontsize=10,
-        color=_LINEAR if inputs.collapsed else "black",
+        color=_LINEAR[1] if inputs.collapsed else "black",
     )
 
 
 def _units(axes: Axes, inputs: UnitInputs) -> None:
     outer_low, low, middle, high, outer_high = inputs.quantiles
     dim = len(middle)
-    place, height = np.arange(1, dim + 1), 1.0 if dim > 30 else 0.7
-    colors = np.where(inputs.active >= COLLAPSED, _ACTIVE, _LINEAR)
+    place, height = np.arange(1, dim + 1), 1.0 if dim > _FEW else 0.7
     axes.axvspan(-BEND, BEND, color=_BEND, linewidth=0)
-    for left, right, alpha in ((outer_low, outer_high, 0.35), (low, high, 0.6)):
-        axes.barh(place, right - left, left=left, height=height, color=colors, alpha=alpha, linewidth=0)
-    axes.scatter(middle, place, s=2 if dim > 30 else 30, color="black", linewidth=0, zorder=3)
+    for depth, (left, right) in enumerate([(outer_low, outer_high), (low, high)]):
+        colors = np.where(inputs.active >= COLLAPSED, _ACTIVE[depth], _LINEAR[depth])
+        axes.barh(place, right - left, left=left, height=height, color=colors, linewidth=0)
+    axes.scatter(middle, place, s=2 if dim > _FEW else 30, color="black", linewidth=0, zorder=3)
     axes.set(ylim=(0.5, dim + 0.5), xlabel="a, what enters")
-    if dim <= 10:
+    if dim <= _FEW:
         axes.set_yticks(place)
     axes.spines[["top", "right"]].set_visible(False)

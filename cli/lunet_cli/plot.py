@@ -40,7 +40,7 @@ class Way(StrEnum):
 
 
 _STEPS = 11
-_IMAGES, _POINTS, _MAP_SAMPLES, _PAIRS, _PROJECTIONS = 100, 10_000, 3000, 8, 6
+_IMAGES, _POINTS, _MAP_SAMPLES, _PAIRS, _PROJECTIONS = 100, 10_000, 2000, 8, 6
 _WITHOUT_DATA = (Kind.SAMPLES, Kind.CURVE)
 _WITHOUT_NUMBER = (Kind.ACTIVATIONS, Kind.CURVE)
 
@@ -159,7 +159,9 @@ def _latents(source: "Source", rows: "Dataset", projections: int, seed: int) -> 
             source, rows, projections=projections, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
         )
     gap = law.summary.gap_nats
-    title = f"{source.name}: latents of {law.rows:,} test rows of {rows.name}, {law.dim} dimensions; G = {gap:.3g} nats"
+    title = (
+        f"{source.name}: latents of {law.rows:,} test rows of {rows.name}, D = {law.dim}, Gaussian gap {gap:.3g} nats"
+    )
     return lambda path: draw(law, path, title=title)
 
 
@@ -185,8 +187,8 @@ def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
     with output.progress(len(rows.test), f"looking into the activations on {rows.name}") as bar:
         found = bends(source, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
     title = (
-        f"{source.name} on {found.rows:,} test rows of {rows.name}: 5 to 95 % of what enters each unit; "
-        f"yellow: the bend, |a| ≤ {BEND:g}\nred: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
+        f"{source.name} on {found.rows:,} test rows of {rows.name}: what enters each unit, 5 to 95 % and 25 to 75 %\n"
+        f"yellow: the bend, |a| ≤ {BEND:g}; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
     )
     return lambda path: draw(found, path, title=title)
 

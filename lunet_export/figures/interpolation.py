@@ -22,7 +22,7 @@ def linear(start: Array, end: Array, t: Array) -> Array:
     """(1 - t) start + t end: (P, D), (P, D), (S,) -> (P, S, D).
 
     Two independent standard normals of many dimensions are nearly orthogonal, so the norm of their midpoint is
-    sqrt(1/2) of theirs: inside the shell where latents lie, and the image there is paler than any sample.
+    sqrt(1/2) of theirs: inside the shell where latents lie, and the image there is paler than at the ends.
     """
     weight = t[None, :, None]
     return (1 - weight) * start[:, None] + weight * end[:, None]
@@ -31,13 +31,13 @@ def linear(start: Array, end: Array, t: Array) -> Array:
 def spherical(start: Array, end: Array, t: Array) -> Array:
     """Along the arc between the directions, with the norm changing linearly: (P, D), (P, D), (S,) -> (P, S, D).
 
-    Equal norms are kept all the way (Shoemake, SIGGRAPH 1985). Directions that are parallel or opposite have no arc of
-    their own and take the chord.
+    Equal norms are kept all the way (Shoemake, SIGGRAPH 1985). Where there is no one arc, between parallel or
+    opposite directions or from zero, the chord is taken.
     """
     norms = [np.linalg.norm(z, axis=1, keepdims=True) for z in (start, end)]
     u, v = (z / np.where(norm > 0, norm, 1.0) for z, norm in zip((start, end), norms, strict=True))
     angle = np.arccos(np.clip((u * v).sum(axis=1), -1, 1))[:, None]  # (P, 1)
-    straight = np.sin(angle) < _PARALLEL
+    straight = (np.sin(angle) < _PARALLEL) | (norms[0] == 0) | (norms[1] == 0)
     sine = np.where(straight, 1.0, np.sin(angle))
     first, second = np.sin((1 - t) * angle) / sine, np.sin(t * angle) / sine  # (P, S)
     radius = (1 - t) * norms[0] + t * norms[1]

@@ -18,7 +18,7 @@ from lunet_export.figures.histogram import Histogram
 Array = NDArray[np.float64]
 
 _NARROWEST, _WIDEST = 4.5, 12.0  # half-width of the window of z
-_BINS = 81
+_BINS = 80  # at most: fewer rows get wider ones
 _SHOWN = 1e-5  # share of the entries that may lie outside the window
 
 
@@ -94,16 +94,21 @@ def latent_law(
     return LatentLaw(
         rows=rows,
         dim=dim,
-        entries=Histogram.of(z, -half, half, bins=_BINS),
-        projections=tuple(Histogram.of(column, -4.5, 4.5, bins=45) for column in along.T),
+        entries=Histogram.of(z, -half, half, bins=_bins(z.size)),
+        projections=tuple(Histogram.of(column, -4.5, 4.5, bins=_bins(rows)) for column in along.T),
         projection_stds=along.std(axis=0),
-        mean_square=Histogram.of(square, low, high, bins=_BINS),
+        mean_square=Histogram.of(square, low, high, bins=_bins(rows)),
         mean_of_square=float(square.mean()),
         std_of_square=float(square.std()),
         means=z.mean(axis=0),
         stds=z.std(axis=0),
         summary=Latents.of(z),
     )
+
+
+def _bins(n: int) -> int:
+    """For n values: about their square root."""
+    return int(np.clip(np.sqrt(n), 10, _BINS))
 
 
 def _square_window(square: Array, dim: int) -> tuple[float, float]:

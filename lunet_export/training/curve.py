@@ -30,15 +30,9 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
             axes.plot(epochs, valid, color=color, linewidth=1.8, label=f"{name}, {summary}")
             axes.plot([best.epoch], [best.valid], "o", color=color)
     lines = {run.gaussian_test: f"C{number}" for number, run in enumerate(runs.values())}
-    for number, (line, color) in enumerate(lines.items()):
-        label = "full-covariance Gaussian (test)" + ("" if len(lines) == 1 else ", each")
-        axes.axhline(
-            line,
-            color="0.4" if len(lines) == 1 else color,
-            linestyle="--",
-            linewidth=1,
-            label="_" if number else label,
-        )
+    for line, color in lines.items():
+        axes.axhline(line, color="0.4" if len(lines) == 1 else color, linestyle="--", linewidth=1)
+    axes.plot([], [], "--", color="0.4", linewidth=1, label="full-covariance Gaussian (test)")
     lowest = min(min(run.best.valid, run.gaussian_test) for run in runs.values())
     highest = max(max(run.best.valid, run.gaussian_test) for run in runs.values())
     spread = max(highest - lowest, 0.05)
