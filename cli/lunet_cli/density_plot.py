@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from lunet_export.figures import DensityMap
@@ -15,6 +16,7 @@ def draw(found: DensityMap, path: Path, *, title: str) -> None:
         maps.append(("p(x) of the data", found.truth))
     # The truth sets the colours: a model may have a ridge that is high and too thin to see.
     top = float(found.model.max()) if found.truth is None else float(found.truth.max())
+    colors = PowerNorm(0.5, vmin=0, vmax=top)  # the root shows a broad cloud beside a narrow peak
     (left, right), (low, high) = found.window
     ratio = float(np.clip((high - low) / (right - left), 0.4, 1.6))
     panels = 1 + len(maps)
@@ -25,7 +27,7 @@ def draw(found: DensityMap, path: Path, *, title: str) -> None:
     axes.set(xlim=(left, right), ylim=(low, high), ylabel="x₂")
     for panel, (name, density) in zip(others, maps, strict=True):
         image = panel.imshow(
-            density, origin="lower", extent=(left, right, low, high), vmin=0, vmax=top, cmap="magma", aspect="auto"
+            density, origin="lower", extent=(left, right, low, high), norm=colors, cmap="magma", aspect="auto"
         )
         panel.set_title(f"{name}; integral shown {found.integral(density):.3f}")
     for panel in (axes, *others):
@@ -33,7 +35,13 @@ def draw(found: DensityMap, path: Path, *, title: str) -> None:
         panel.set_box_aspect(ratio)
     extend = "max" if found.model.max() > top else "neither"
     figure.colorbar(
-        image, ax=others, extend=extend, label="density, 1 / unit area", fraction=0.05, pad=0.02, shrink=0.75
+        image,
+        ax=others,
+        extend=extend,
+        label="density, 1 / unit area; colours by its root",
+        fraction=0.05,
+        pad=0.02,
+        shrink=0.75,
     )
     figure.suptitle(title)
     figure.savefig(path, dpi=100)

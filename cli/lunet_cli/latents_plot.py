@@ -71,7 +71,7 @@ def _mean_square(axes: Axes, law: LatentLaw) -> None:
         ylim=(0, top),
         xlabel="|z|²/D" + _outside(histogram),
         ylabel="density",
-        title=f"squared length; mean {law.mean_of_square:.3f} for 1, std {law.std_of_square:.3f} for {law_std:.3f}",
+        title=f"|z|²/D; mean {law.mean_of_square:.3f} (law: 1), std {law.std_of_square:.3f} (law: {law_std:.3f})",
     )
 
 

@@ -66,7 +66,7 @@ def plot(
     latent_stats: LatentStats = None,
     preprocess: Preprocess = PreprocessName.NONE,
 ) -> None:
-    """Draw a model: its samples, its latents, its density, what its activations do, how it was trained.
+    """Draw a model: samples, latents, density, activations, training.
 
     samples: a grid of images, or points. interpolation: paths between test images through the latent space.
     latents: test rows' z beside N(0, I). density: p(x) of a 2-D model beside the true one. activations: which units
