@@ -20,28 +20,29 @@ def draw(found: DensityMap, path: Path, *, title: str) -> None:
     (left, right), (low, high) = found.window
     ratio = float(np.clip((high - low) / (right - left), 0.4, 1.6))
     panels = 1 + len(maps)
-    figure = Figure(figsize=(4.3 * panels + 0.6, 4.0 * ratio + 0.9), layout="constrained")
+    figure = Figure(figsize=(3.7 * panels + 0.6, 3.4 * ratio + 0.9), layout="constrained")
     axes, *others = figure.subplots(1, panels, sharex=True, sharey=True)
     axes.plot(*found.samples.T, ".", color="C0", markersize=3.5, alpha=0.5, markeredgewidth=0)
-    axes.set_title(f"{len(found.samples):,} samples of the model")
+    axes.set_title(f"{len(found.samples):,} samples of the model", fontsize=10.5)
     axes.set(xlim=(left, right), ylim=(low, high), ylabel="x₂")
     for panel, (name, density) in zip(others, maps, strict=True):
         image = panel.imshow(
             density, origin="lower", extent=(left, right, low, high), norm=colors, cmap="magma", aspect="auto"
         )
-        panel.set_title(f"{name}; integral shown {found.integral(density):.3f}")
+        panel.set_title(f"{name}; integral shown {found.integral(density):.3f}", fontsize=10.5)
     for panel in (axes, *others):
         panel.set_xlabel("x₁")
+        panel.locator_params(axis="x", nbins=6)
         panel.set_box_aspect(ratio)
     extend = "max" if found.model.max() > top else "neither"
     figure.colorbar(
         image,
         ax=others,
         extend=extend,
-        label="density, 1 / unit area; colours by its root",
+        label="p(x), per unit area",
         fraction=0.05,
         pad=0.02,
         shrink=0.75,
     )
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=11.5)
     figure.savefig(path, dpi=100)
