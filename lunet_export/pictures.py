@@ -1,12 +1,13 @@
 """Samples as a picture: a grid of images, or points in the plane."""
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.artifact import Manifest
 from lunet_export.errors import BadInputError
+from lunet_export.preprocessing import Logit
 
 Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
@@ -17,16 +18,36 @@ _PLANE_SIDE = 600
 _BACKGROUND = 40
 
 
-def refuse_unshowable(manifest: Manifest) -> None:
+class Shown(Protocol):
+    """What must be known of a model to draw its rows; a manifest knows it."""
+
+    @property
+    def name(self) -> str:
+        """What its user calls it."""
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions D."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(height, width) or (height, width, channels); None for vectors."""
+
+    @property
+    def preprocessing(self) -> Logit | None:
+        """Its grey levels."""
+
+
+def refuse_unshowable(model: Shown) -> None:
     """Raise unless rows of this model can be drawn.
 
     Raises:
         BadInputError: They are neither images nor points in the plane.
     """
-    if not showable(manifest.image_shape, manifest.dim):
+    if not showable(model.image_shape, model.dim):
         raise BadInputError(
-            f"Expected images or 2-D points to draw; {manifest.name} has {manifest.dim} dimensions and no image shape. "
-            "Write numbers instead: -o samples.npy"
+            f"Expected images or 2-D points to draw; {model.name} has {model.dim} dimensions and no image shape. "
+            "Write numbers instead: lunet-export sample FOLDER -o samples.npy"
         )
 
 
@@ -35,7 +56,7 @@ def showable(image_shape: tuple[int, ...] | None, dim: int) -> bool:
     return dim == 2 if image_shape is None else image_shape[2:] in ((), (1,), (3,), (4,))
 
 
-def draw(x: Floats, manifest: Manifest, path: Path) -> None:
+def draw(x: Floats, model: Shown, path: Path) -> None:
     """Write rows x (N, D) as PNG.
 
     Images are floor(x), clipped to their grey levels and stretched to 0 .. 255, in a near-square grid.
@@ -45,22 +66,22 @@ def draw(x: Floats, manifest: Manifest, path: Path) -> None:
     """
     from PIL import Image
 
-    refuse_unshowable(manifest)
-    picture = plane(x) if manifest.image_shape is None else grid(to_grey(x, manifest), manifest.image_shape)
+    refuse_unshowable(model)
+    picture = plane(x) if model.image_shape is None else grid(to_grey(x, model), model.image_shape)
     Image.fromarray(picture).save(path, format="PNG")
 
 
-def to_grey(x: Floats, manifest: Manifest) -> Pixels:
+def to_grey(x: Floats, model: Shown) -> Pixels:
     """floor and clip to the grey levels, stretched to 0 .. 255."""
-    levels = manifest.preprocessing.levels if manifest.preprocessing else 256
+    levels = model.preprocessing.levels if model.preprocessing else 256
     grey = np.clip(np.floor(x), 0, levels - 1)
     return np.round(grey * (255 / (levels - 1))).astype(np.uint8)
 
 
-def grid(grey: Pixels, image_shape: tuple[int, ...]) -> Pixels:
-    """N images in rows and columns with a gap, enlarged by a whole factor to be seen."""
+def grid(grey: Pixels, image_shape: tuple[int, ...], *, columns: int | None = None) -> Pixels:
+    """N images in rows and columns with a gap, enlarged by a whole factor to be seen; near-square by default."""
     n, (height, width) = len(grey), image_shape[:2]
-    columns = int(np.ceil(np.sqrt(n)))
+    columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
     shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, *image_shape[2:])
     canvas = np.full(shape, _BACKGROUND, dtype=np.uint8)

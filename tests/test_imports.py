@@ -16,7 +16,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    assert loaded_by("import lunet_export, lunet_export.parity, lunet_export.bench, lunet_export.data") == set()
+    assert loaded_by("import lunet_export, lunet_export.parity, lunet_export.bench, lunet_export.figures") == set()
 
 
 def test_running_an_export_loads_nothing_heavy(exported):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import read_model
+from lunet_cli.models import open_source
 from lunet_cli.options import DataDir, DataSet, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
-    from lunet_export.diagnostics import Report, Source
+    from lunet_export.diagnostics import Report
 
 
 def diagnose(
@@ -39,7 +39,7 @@ def diagnose(
     if plot is not None and plot.suffix != ".png":
         raise BadInputError(f"Expected --plot FILE.png; got {plot}.")
     output.refuse_unwritable("--plot", plot)
-    judged = _opened(source, latent_stats, preprocess)
+    judged = open_source(source, latent_stats, preprocess)
     rows = diagnostics.load(dataset, judged.preprocessing, data_dir=data_dir, levels=levels)
     with output.progress(len(rows.train) + len(rows.test), f"diagnosing on {rows.name}") as bar:
         report = diagnostics.diagnose(judged, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
@@ -52,18 +52,6 @@ def diagnose(
         output.dump({"source": str(source), **report.as_json()})
     else:
         _say(report)
-
-
-def _opened(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Source":
-    from lunet_export.diagnostics import FolderSource, WeightsSource
-
-    if not path.is_dir():
-        return WeightsSource(read_model(path, latent_stats, preprocess).weights)
-    if latent_stats is not None or preprocess is not PreprocessName.NONE:
-        raise BadInputError(f"Expected neither --latent-stats nor --preprocess with a folder; {path} has its own.")
-    from lunet_export.runtime import ExportedFlow
-
-    return FolderSource(ExportedFlow(path, provider="cpu"))
 
 
 def _say(report: "Report") -> None:

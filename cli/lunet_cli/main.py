@@ -18,6 +18,7 @@ from lunet_cli.doctor import doctor
 from lunet_cli.export import export
 from lunet_cli.group import Group
 from lunet_cli.inspect import inspect
+from lunet_cli.plot import plot
 from lunet_cli.recalibrate import recalibrate
 from lunet_cli.sample import sample
 from lunet_cli.score import score
@@ -50,7 +51,7 @@ def options(
     """
 
 
-for command in (train, recalibrate, diagnose, export, check, sample, score, inspect, bench, doctor, triton):
+for command in (train, recalibrate, diagnose, plot, export, check, sample, score, inspect, bench, doctor, triton):
     app.command()(command)
 
 

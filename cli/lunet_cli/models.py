@@ -1,14 +1,16 @@
-"""Reading model files for the commands that compare an export with its source."""
+"""Opening model files and exported folders for the commands that look at them."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunet_cli.options import PreprocessName
+from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
+    from lunet_export.diagnostics import Source
     from lunet_export.parity import Runner
     from lunet_export.weights import LUNetWeights
 
@@ -18,6 +20,24 @@ def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName
     from lunet_export import checkpoint
 
     return checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+
+
+def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Source":
+    """A model file under the float64 reference, or an exported folder by its graphs on the CPU.
+
+    Raises:
+        BadInputError: Neither can be read, or a folder with the options of the authors' files.
+    """
+    from lunet_export.diagnostics import FolderSource, WeightsSource
+
+    if not path.is_dir():
+        read = read_model(path, latent_stats, preprocess)
+        return WeightsSource(read.weights, name=path.stem, image_shape=read.image_shape)
+    if latent_stats is not None or preprocess is not PreprocessName.NONE:
+        raise BadInputError(f"Expected neither --latent-stats nor --preprocess with a folder; {path} has its own.")
+    from lunet_export.runtime import ExportedFlow
+
+    return FolderSource(ExportedFlow(path, provider="cpu"))
 
 
 def eager_of(dtype: str) -> "Callable[[LUNetWeights], Runner]":

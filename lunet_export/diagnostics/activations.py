@@ -10,6 +10,7 @@ from lunet_export import reference
 Array = NDArray[np.float64]
 
 BEND = 3.0  # |a| <= BEND is in the bend: outside, f' is within 0.05 (1 - alpha) of alpha or 1
+COLLAPSED = 0.01  # share of a unit's rows off its branch, below which it counts as affine
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Tally:
         floor = float(np.log(self._alpha))
         return tuple(counts.activation(number, floor) for number, counts in sorted(self._counts.items()))
 
+    def unit_shares(self) -> tuple[Array, ...]:
+        """For each activation the share of every unit's rows off the branch that most of them take, (D,)."""
+        return tuple(counts.active for _, counts in sorted(self._counts.items()))
+
 
 @dataclass(frozen=True)
 class _Counts:
@@ -72,12 +77,17 @@ class _Counts:
             self.log_slope + other.log_slope,
         )
 
+    @property
+    def active(self) -> Array:
+        """Share of each unit's rows off its branch, (D,)."""
+        return 1 - np.maximum(self.left, self.right) / self.rows
+
     def activation(self, number: int, floor: float) -> Activation:
         left, right = self.left / self.rows, self.right / self.rows
         return Activation(
             number=number,
             in_bend=float((1 - left - right).mean()),
-            active=float((1 - np.maximum(left, right)).mean()),
+            active=float(self.active.mean()),
             log_slope=self.log_slope / (self.rows * len(left)),
             log_slope_floor=floor,
         )

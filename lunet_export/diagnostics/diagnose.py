@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from lunet_export import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import entropy, rows
-from lunet_export.diagnostics.activations import Activation, Tally
+from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
 from lunet_export.diagnostics.latents import Latents
 from lunet_export.diagnostics.moments import Moments
 from lunet_export.diagnostics.ppca import Spectrum
-from lunet_export.diagnostics.source import Source
+from lunet_export.diagnostics.source import Source, unseen
 from lunet_export.errors import DataError
 from lunet_export.likelihood import bits_per_dim
 
@@ -29,7 +29,7 @@ FLAGS: dict[FlagName, str] = {
     "LATENT_NOT_NORMAL": "Training latents: G above 0.01 nats/dim and chance, skewness above 0.5, or kurtosis above 1.",
 }
 _ROUNDING = 1e-5  # nats/dim that a float32 graph or file may lose against the Gaussian that it is
-_COLLAPSED, _GAP, _SKEWNESS, _KURTOSIS = 0.01, 0.01, 0.5, 1.0
+_GAP, _SKEWNESS, _KURTOSIS = 0.01, 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _see(
     def work(x: Array) -> _Batch:
         h, before = reference.logit(x, p) if p else (x, np.zeros(len(x)))
         tally = None if source.alpha is None else Tally(source.alpha)
-        z, log_det, log_prob = source.density(x, tally or _unseen)
+        z, log_det, log_prob = source.density(x, tally or unseen)
         kept = x if dim <= entropy.LARGEST_DIM else None
         return _Batch(h, float(before.sum()), kept, z, float(log_det.sum()), log_prob, tally)
 
@@ -237,10 +237,6 @@ def _see(
     if not (np.isfinite(z).all() and np.isfinite(log_prob).all()):
         raise DataError(f"Expected finite densities of {dataset.name}; got others. Remove its extreme rows.")
     return _Pass(moments, shift / n, np.concatenate(kept) if kept else None, z, log_det / n, log_prob, tally)
-
-
-def _unseen(number: int, a: Array) -> None:
-    del number, a
 
 
 def _entropy_reference(known: entropy.Entropy | None, log_prob: Array) -> EntropyReference | None:
@@ -302,7 +298,7 @@ def _flags(
                 f"{least.below_by:.3g} standard errors: the density is mis-normalised.",
             )
         )
-    if activations and all(entry.active < _COLLAPSED for entry in activations):
+    if activations and all(entry.active < COLLAPSED for entry in activations):
         most = max(entry.active for entry in activations)
         flags.append(
             Flag(

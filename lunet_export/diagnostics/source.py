@@ -1,4 +1,4 @@
-"""What is diagnosed: weights under the reference, or the density graph of an exported folder."""
+"""What is looked at: weights under the reference, or the density graph of an exported folder."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import reference
-from lunet_export.preprocessing import Logit
+from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.runtime import ExportedFlow
 from lunet_export.weights import LUNetWeights
 
@@ -15,8 +15,17 @@ Array = NDArray[np.float64]
 OnActivation = Callable[[int, Array], None]
 
 
+def unseen(number: int, a: Array) -> None:
+    """The callback of those who do not look at the activations."""
+    del number, a
+
+
 class Source(Protocol):
-    """A density with its latents. `alpha` is None where what enters the activations cannot be seen."""
+    """A density with its latents and its inverse. `alpha` is None where the activations cannot be seen."""
+
+    @property
+    def name(self) -> str:
+        """Of the file or folder."""
 
     @property
     def dim(self) -> int:
@@ -27,25 +36,40 @@ class Source(Protocol):
         """Of the model."""
 
     @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(height, width) or (height, width, channels); None for vectors."""
+
+    @property
     def alpha(self) -> float | None:
         """Slope of the activations' left branch."""
 
-    def density(self, x: Array, on_activation: OnActivation) -> tuple[Array, Array, Array]:
+    def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """x (N, D) -> z (N, D), log_det (N,), log p(x) (N,), all float64; nats, data space."""
+
+    def decode(self, z: Array) -> Array:
+        """z (N, D) -> x (N, D), float64; images are clamped to [0, largest float below levels]."""
 
 
 class WeightsSource:
     """A model file, under the float64 reference."""
 
-    def __init__(self, weights: LUNetWeights) -> None:
+    def __init__(
+        self, weights: LUNetWeights, *, name: str = "model", image_shape: tuple[int, ...] | None = None
+    ) -> None:
         self._weights = weights
+        self.name, self.image_shape = name, image_shape
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
         self.alpha: float | None = weights.alpha
 
-    def density(self, x: Array, on_activation: OnActivation) -> tuple[Array, Array, Array]:
+    def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """As `Source.density`."""
         z, log_det = reference.encode(self._weights, x, on_activation)
         return z, log_det, reference.standard_normal_log_prob(z) + log_det
+
+    def decode(self, z: Array) -> Array:
+        """As `Source.decode`."""
+        x, p = reference.decode(self._weights, z), self.preprocessing
+        return np.clip(x, 0, largest_below(p.levels, x.dtype)) if p else x
 
 
 class FolderSource:
@@ -53,11 +77,16 @@ class FolderSource:
 
     def __init__(self, flow: ExportedFlow) -> None:
         self._flow = flow
+        self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
         self.alpha: float | None = None
 
-    def density(self, x: Array, on_activation: OnActivation) -> tuple[Array, Array, Array]:
+    def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """As `Source.density`; no activation is seen."""
         del on_activation
         z, log_prob = (values.astype(np.float64) for values in self._flow.density(x))
         return z, log_prob - reference.standard_normal_log_prob(z), log_prob
+
+    def decode(self, z: Array) -> Array:
+        """As `Source.decode`."""
+        return self._flow.decode(z).astype(np.float64)

@@ -1,27 +1,44 @@
-"""The training curve as a picture."""
+"""Training curves as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lunet_export.training.fit import EpochRecord
+from lunet_export.training.history import History
 
 
-def draw(history: Sequence[EpochRecord], gaussian: float, path: Path, *, title: str) -> None:
-    """Bits/dim of training and validation over the epochs, with the Gaussian's line, as PNG."""
-    epochs = [record.epoch for record in history]
+def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
+    """Bits/dim of training and validation over the epochs, with the Gaussian's line, as PNG.
+
+    Several runs, by name, share the axes: a colour each, training thin, and a Gaussian's line each unless it is the
+    same for all.
+    """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(epochs, [record.train for record in history], label="training", linewidth=1.2)
-    axes.plot(epochs, [record.valid for record in history], label="validation", linewidth=1.8)
-    axes.axhline(gaussian, color="0.4", linestyle="--", linewidth=1, label="full-covariance Gaussian (test)")
-    best = min(history, key=lambda record: record.valid)
-    axes.plot([best.epoch], [best.valid], "o", color="C1", label=f"best: {best.valid:.3f} in epoch {best.epoch}")
-    lowest, highest = min(best.valid, gaussian), max(best.valid, gaussian)
+    alone = len(runs) == 1
+    for number, (name, run) in enumerate(runs.items()):
+        color, epochs, best = f"C{number}", [record.epoch for record in run.epochs], run.best
+        train, valid = ([getattr(record, split) for record in run.epochs] for split in ("train", "valid"))
+        summary = f"best: {best.valid:.3f} in epoch {best.epoch}"
+        if alone:
+            axes.plot(epochs, train, label="training", linewidth=1.2)
+            axes.plot(epochs, valid, label="validation", linewidth=1.8)
+            axes.plot([best.epoch], [best.valid], "o", color="C1", label=summary)
+        else:
+            axes.plot(epochs, train, color=color, linewidth=0.8, alpha=0.5)
+            axes.plot(epochs, valid, color=color, linewidth=1.8, label=f"{name}, {summary}")
+            axes.plot([best.epoch], [best.valid], "o", color=color)
+    lines = {run.gaussian_test: f"C{number}" for number, run in enumerate(runs.values())}
+    for line, color in lines.items():
+        axes.axhline(line, color="0.4" if len(lines) == 1 else color, linestyle="--", linewidth=1)
+    axes.plot([], [], "--", color="0.4", linewidth=1, label="full-covariance Gaussian (test)")
+    lowest = min(min(run.best.valid, run.gaussian_test) for run in runs.values())
+    highest = max(max(run.best.valid, run.gaussian_test) for run in runs.values())
     spread = max(highest - lowest, 0.05)
-    axes.set_ylim(lowest - spread, max(highest + 3 * spread, history[-1].valid + spread))
+    last = max(run.epochs[-1].valid for run in runs.values())
+    axes.set_ylim(lowest - spread, max(highest + 3 * spread, last + spread))
     axes.set(xlabel="epoch", ylabel="bits/dim (lower is better)", title=title)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, title=None if alone else "validation; training thin")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

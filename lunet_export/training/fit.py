@@ -18,6 +18,7 @@ from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training import regularisers
 from lunet_export.training.coordinates import whiten
+from lunet_export.training.history import EpochRecord
 from lunet_export.training.initial import INITS, Init
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak, rate
 from lunet_export.weights import LUNetWeights
@@ -81,16 +82,6 @@ class FitSettings:
                 raise BadInputError(f"Expected a {name} of {names}; got {getattr(self, name)}.")
         if (self.regulariser is None) != (self.regulariser_weight == 0):
             raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the history: mean bits/dim of the training steps and of the validation rows."""
-
-    epoch: int
-    train: float
-    valid: float
-    learning_rate: float
 
 
 class Trainer:

@@ -1,6 +1,5 @@
 """One training run and its files: the model, its resume file, its history and its curve."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.files import whole_file
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim, paper_convention
-from lunet_export.training.curve import draw as draw_curve
-from lunet_export.training.fit import EpochRecord, FitSettings, Trainer, log_probs
+from lunet_export.training.curve import draw
+from lunet_export.training.fit import FitSettings, Trainer, log_probs
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.initial import start
 
 _GAUSSIAN_SEED, _EXAMPLE_SEED = 2, 4  # of dequantisation noise
@@ -114,7 +114,7 @@ def train(
         if trainer.best.epoch == record.epoch:
             _write_model(paths.model, trainer, data, _record(model, trainer))
         checkpoint.save({"model": model, **trainer.state()}, paths.resume)
-        _write_history(paths.history, trainer, line)
+        History(line, trainer.start, tuple(trainer.history)).write(paths.history)
         on_epoch(record)
 
     found = [_test(trainer.best_flow, data, number) for number in range(draws)]
@@ -136,7 +136,9 @@ def train(
     )
     _write_model(paths.model, trainer, data, {**_record(model, trainer), **asdict(result)})
     with whole_file(paths.curve) as temporary:
-        draw_curve(trainer.history, line, temporary, title=f"LU-Net on {data.name}")
+        draw(
+            {data.name: History(line, trainer.start, tuple(trainer.history))}, temporary, title=f"LU-Net on {data.name}"
+        )
     return result
 
 
@@ -175,17 +177,6 @@ def _write_model(path: Path, trainer: Trainer, data: Dataset, record: dict[str, 
     if data.public:  # a user's own rows never leave their machine inside a model
         examples = _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED)
     checkpoint.write(path, trainer.best_flow, image_shape=data.image_shape, training=record, examples=examples)
-
-
-def _write_history(path: Path, trainer: Trainer, line: float) -> None:
-    content = {
-        "unit": "bits/dim",
-        "gaussian_test": line,
-        "start": trainer.start,
-        "epochs": [asdict(record) for record in trainer.history],
-    }
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _restore(trainer: Trainer, path: Path, model: dict[str, Any]) -> None:

@@ -226,6 +226,7 @@ COMMANDS = [
     "train",
     "recalibrate",
     "diagnose",
+    "plot",
     "export",
     "check",
     "sample",

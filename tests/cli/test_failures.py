@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lunet_export import checkpoint
 from tests.cli.conftest import run
 from tests.networks import network
 from tests.test_checkpoint import authors_state
@@ -38,6 +39,10 @@ def things(ready, model, tmp_path, rewrite):
     np.save(tmp_path / "few.npy", rng.integers(0, 17, (15, 16), dtype=np.uint8))
     np.save(tmp_path / "dead.npy", np.full((60, 16), 3.5))
     np.save(tmp_path / "wild.npy", rng.uniform(0, 20, (60, 16)))
+    np.save(tmp_path / "vectors.npy", rng.standard_normal((60, 3)))
+    for name, weights in (("wide.pt", network(5, 2)), ("affine.pt", network(3, 1))):
+        checkpoint.write_weights(tmp_path / name, weights, image_shape=None, training={}, examples=None)
+    (tmp_path / "broken.json").write_text('{"epochs": [{"epoch": 1}], "gaussian_test": 1.0}')
     altered = tmp_path / "altered"
     altered.mkdir()
     for file in ready.iterdir():
@@ -51,7 +56,7 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, recalibrate, diagnose, export, check, sample, score, inspect, bench, doctor, "
+        "Expected a command (train, recalibrate, diagnose, plot, export, check, sample, score, inspect, bench, doctor, "
         "triton) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
@@ -142,6 +147,60 @@ FAILURES = {
         "Expected neither --latent-stats nor --preprocess",
     ),
     "plot no picture": (["diagnose", "{small}", "{grey.npy}", "--plot", "{out}/x.pt"], 2, "Expected --plot FILE.png"),
+    "plot an unknown kind": (["plot", "magic", "{small.pt}", "-o", "{out}/x.png"], 2, "'magic' is not one of"),
+    "plot to no picture": (["plot", "samples", "{small.pt}", "-o", "{out}/x.pt"], 2, "Expected -o FILE.png"),
+    "plot nowhere": (["plot", "samples", "{small.pt}"], 2, "Missing option"),
+    "plot nothing": (["plot", "samples", "{out}/none.pt", "-o", "{out}/x.png"], 2, "does not exist"),
+    "plot without data": (
+        ["plot", "latents", "{small}", "-o", "{out}/x.png"],
+        2,
+        "Expected a data set behind the model",
+    ),
+    "plot samples of data": (["plot", "samples", "{small}", "digits", "-o", "{out}/x.png"], 2, "Expected no data set"),
+    "plot vectors": (["plot", "samples", "{wide.pt}", "-o", "{out}/x.png"], 2, "Expected images or 2-D points to draw"),
+    "plot paths of vectors": (
+        ["plot", "interpolation", "{wide.pt}", "{grey.npy}", "-o", "{out}/x.png"],
+        2,
+        "Expected a model of images to interpolate; wide has rows of 5 numbers",
+    ),
+    "plot too many paths": (
+        ["plot", "interpolation", "{small.pt}", "{grey.npy}", "-n", "9", "-o", "{out}/x.png"],
+        2,
+        "Expected 18 test images for 9 pairs; grey has 6",
+    ),
+    "plot the density of images": (
+        ["plot", "density", "{small}", "{grey.npy}", "-o", "{out}/x.png"],
+        2,
+        "Expected a model of 2 dimensions to map its density; small has 16",
+    ),
+    "plot the activations of a folder": (
+        ["plot", "activations", "{small}", "{grey.npy}", "-o", "{out}/x.png"],
+        2,
+        "Expected a model file to look into its activations; small is a folder",
+    ),
+    "plot no activations": (
+        ["plot", "activations", "{affine.pt}", "{vectors.npy}", "-o", "{out}/x.png"],
+        2,
+        "Expected a network with activations; affine has one block",
+    ),
+    "plot latents of another set": (
+        ["plot", "latents", "{small}", "two-moons", "-o", "{out}/x.png"],
+        2,
+        "Expected rows of 16 dimensions",
+    ),
+    "plot the curve of a folder": (
+        ["plot", "curve", "{small}", "-o", "{out}/x.png"],
+        2,
+        "Expected a model file with its history beside it",
+    ),
+    "plot no history": (["plot", "curve", "{small.pt}", "-o", "{out}/x.png"], 2, "small.history.json beside its model"),
+    "plot a broken history": (["plot", "curve", "{broken.json}", "-o", "{out}/x.png"], 2, "Expected a history"),
+    "plot a number of curves": (["plot", "curve", "{small.pt}", "-n", "3", "-o", "{out}/x.png"], 2, "Expected no -n"),
+    "plot a folder's settings": (
+        ["plot", "samples", "{small}", "--preprocess", "paper", "-o", "{out}/x.png"],
+        2,
+        "Expected neither --latent-stats nor --preprocess",
+    ),
     "unwritable": (["sample", "{small}", "-o", "/proc/nothing/x.npy"], 4, "The operating system refused"),
 }
 
@@ -182,6 +241,7 @@ FULL_DISK = {
     "sample": ["sample", "{small}", "-n", "500", "-o", "{out}/x.npy"],
     "recalibrate": ["recalibrate", "{small.pt}", "{grey.npy}", "-o", "{out}/m.pt"],
     "diagnose": ["diagnose", "{small.pt}", "{grey.npy}", "--plot", "{out}/q.png"],
+    "plot": ["plot", "latents", "{small.pt}", "{grey.npy}", "-o", "{out}/q.png"],
 }
 
 

@@ -1,0 +1,212 @@
+"""`lunet-export plot`."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.models import open_source
+from lunet_cli.options import DataDir, LatentStats, Levels, Preprocess, PreprocessName, Seed
+from lunet_export import noise
+from lunet_export.errors import BadInputError
+from lunet_export.files import whole_file
+
+if TYPE_CHECKING:
+    from lunet_export.data import Dataset
+    from lunet_export.diagnostics import Source
+
+Draw = Callable[[Path], None]
+
+
+class Kind(StrEnum):
+    """What to draw."""
+
+    SAMPLES = "samples"
+    INTERPOLATION = "interpolation"
+    LATENTS = "latents"
+    DENSITY = "density"
+    ACTIVATIONS = "activations"
+    CURVE = "curve"
+
+
+class Way(StrEnum):
+    """Paths of an interpolation."""
+
+    SPHERICAL = "spherical"
+    LINEAR = "linear"
+
+
+_STEPS = 11
+_IMAGES, _POINTS, _MAP_SAMPLES, _PAIRS, _PROJECTIONS = 100, 10_000, 2000, 8, 6
+_WITHOUT_DATA = (Kind.SAMPLES, Kind.CURVE)
+_WITHOUT_NUMBER = (Kind.ACTIVATIONS, Kind.CURVE)
+
+
+def plot(
+    kind: Annotated[Kind, typer.Argument(help="What to draw.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="A model file, or an exported folder.", show_default=False)],
+    target: Annotated[Path, typer.Option("--output", "-o", help="The picture, a .png.", show_default=False)],
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(help="The data set, as `train` takes it; for curve, more models.", show_default=False),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", min=1, help="Samples, pairs or projections. Default: by kind.", show_default=False),
+    ] = None,
+    data_dir: DataDir = Path("data"),
+    levels: Levels = None,
+    seed: Seed = 0,
+    way: Annotated[Way, typer.Option("--path", help="Of an interpolation; linear leaves the latents' shell.")] = (
+        Way.SPHERICAL
+    ),
+    latent_stats: LatentStats = None,
+    preprocess: Preprocess = PreprocessName.NONE,
+) -> None:
+    """Draw a model: samples, latents, density, activations, training.
+
+    samples: a grid of images, or points. interpolation: paths between test images through the latent space.
+    latents: test rows' z beside N(0, I). density: p(x) of a 2-D model beside the true one. activations: which units
+    bend, of a model file. curve: bits/dim over the epochs, of the history beside each model.
+
+    Example: lunet-export plot density exported/toy2d two-moons -o density.png
+    """
+    rest = data or []
+    _refuse_arguments(kind, rest, n, target)
+    output.refuse_unwritable("-o", target)
+    if kind is Kind.CURVE:
+        draw = _curve([model, *map(Path, rest)])
+    else:
+        source = open_source(model, latent_stats, preprocess)
+        if kind is Kind.SAMPLES:
+            draw = _samples(source, n, seed)
+        else:
+            _refuse_model(kind, source)
+            rows = _load(source, rest[0], data_dir, levels)
+            draw = {
+                Kind.INTERPOLATION: lambda: _interpolation(source, rows, n or _PAIRS, seed, way),
+                Kind.LATENTS: lambda: _latents(source, rows, n or _PROJECTIONS, seed),
+                Kind.DENSITY: lambda: _density(source, rows, n or _MAP_SAMPLES, seed),
+                Kind.ACTIVATIONS: lambda: _activations(source, rows, seed),
+            }[kind]()
+    with whole_file(target) as temporary:
+        draw(temporary)
+    output.say(f"wrote {target}: {kind.value} of {model}")
+
+
+def _refuse_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) -> None:
+    if target.suffix != ".png":
+        raise BadInputError(f"Expected -o FILE.png; got {target}.")
+    if n is not None and kind in _WITHOUT_NUMBER:
+        raise BadInputError(f"Expected no -n for {kind.value}; got {n}. Leave it out.")
+    if kind is Kind.CURVE:
+        return
+    wanted = 0 if kind in _WITHOUT_DATA else 1
+    if len(rest) != wanted:
+        what = "a data set behind the model" if wanted else "no data set"
+        raise BadInputError(
+            f"Expected {what} for {kind.value}; got {' '.join(rest) or 'none'}. Example: lunet-export plot "
+            f"{kind.value} MODEL{' digits' if wanted else ''} -o {kind.value}.png"
+        )
+
+
+def _refuse_model(kind: Kind, source: "Source") -> None:
+    """Before the data are read, which may take long or fail for another reason."""
+    from lunet_export import figures
+
+    refusals = {
+        Kind.INTERPOLATION: figures.refuse_no_images,
+        Kind.DENSITY: figures.refuse_other_dimensions,
+        Kind.ACTIVATIONS: figures.refuse_unseen,
+    }
+    if kind in refusals:
+        refusals[kind](source)
+
+
+def _load(source: "Source", name: str, data_dir: Path, levels: int | None) -> "Dataset":
+    from lunet_export import diagnostics
+
+    return diagnostics.load(name, source.preprocessing, data_dir=data_dir, levels=levels)
+
+
+def _samples(source: "Source", n: int | None, seed: int) -> Draw:
+    from lunet_export import pictures
+
+    pictures.refuse_unshowable(source)
+    number = n or (_POINTS if source.image_shape is None else _IMAGES)
+    x = source.decode(noise.normal(seed, range(number), source.dim))
+    return lambda path: pictures.draw(x, source, path)
+
+
+def _interpolation(source: "Source", rows: "Dataset", pairs: int, seed: int, way: Way) -> Draw:
+    from lunet_cli.interpolation_plot import draw
+    from lunet_export.figures import interpolate
+
+    x = interpolate(source, rows, pairs=pairs, steps=_STEPS, seed=seed, path=way.value)
+    title = f"{source.name}: {way.value} paths in latent space between test images of {rows.name}"
+    return lambda path: draw(x, source, path, title=title)
+
+
+def _latents(source: "Source", rows: "Dataset", projections: int, seed: int) -> Draw:
+    from lunet_cli.latents_plot import draw
+    from lunet_export.figures import latent_law
+
+    with output.progress(len(rows.test), f"encoding {rows.name}") as bar:
+        law = latent_law(
+            source, rows, projections=projections, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
+        )
+    gap = law.summary.gap_nats
+    title = (
+        f"{source.name}: latents of {law.rows:,} test rows of {rows.name}, D = {law.dim}, Gaussian gap {gap:.3g} nats"
+    )
+    return lambda path: draw(law, path, title=title)
+
+
+def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw:
+    from lunet_cli.density_plot import draw
+    from lunet_export.figures import density_map
+    from lunet_export.figures.density_map import CELLS
+
+    with output.progress(len(rows.test) + CELLS**2, "mapping the density") as bar:
+        found = density_map(source, rows, samples=samples, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
+    title = f"{source.name} on {rows.name}: test NLL {found.test_nats:.3f} nats"
+    if found.entropy:
+        about = "" if found.entropy.bias is None else " by nearest neighbours"
+        title += f", entropy of the data {found.entropy.nats:.3f} nats{about}"
+    return lambda path: draw(found, path, title=title)
+
+
+def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
+    from lunet_cli.activations_plot import draw
+    from lunet_export.diagnostics.activations import BEND, COLLAPSED
+    from lunet_export.figures import bends
+
+    with output.progress(len(rows.test), f"looking into the activations on {rows.name}") as bar:
+        found = bends(source, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
+    title = (
+        f"{source.name} on {found.rows:,} test rows of {rows.name}: what enters each unit, 5 to 95 % and 25 to 75 %\n"
+        f"yellow: the bend, |a| ≤ {BEND:g}; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
+    )
+    return lambda path: draw(found, path, title=title)
+
+
+def _curve(models: list[Path]) -> Draw:
+    for path in models:
+        if path.is_dir():
+            raise BadInputError(
+                f"Expected a model file with its history beside it; {path} is a folder, which records no epochs. "
+                "Give the file that it was exported from."
+            )
+    from lunet_export.training import History, Paths
+    from lunet_export.training.curve import draw
+
+    files = [path if path.suffix == ".json" else Paths(path).history for path in models]
+    names = [file.name.removesuffix(".json").removesuffix(".history") for file in files]
+    if len(set(names)) < len(names):  # the same name in several folders
+        names = [str(file.with_name(name)) for file, name in zip(files, names, strict=True)]
+    runs = {name: History.read(file) for name, file in zip(names, files, strict=True)}
+    title = f"LU-Net: {names[0]}" if len(runs) == 1 else "LU-Net: training"
+    return lambda path: draw(runs, path, title=title)

@@ -1,0 +1,24 @@
+"""The numbers behind the pictures of a model. NumPy only: drawing them is the command line's."""
+
+from lunet_export.figures.bends import Bends, UnitInputs, bends, refuse_unseen
+from lunet_export.figures.density_map import DensityMap, density_map, refuse_other_dimensions
+from lunet_export.figures.histogram import Histogram
+from lunet_export.figures.interpolation import PATHS, PathName, interpolate, refuse_no_images
+from lunet_export.figures.latent_law import LatentLaw, latent_law
+
+__all__ = [
+    "PATHS",
+    "Bends",
+    "DensityMap",
+    "Histogram",
+    "LatentLaw",
+    "PathName",
+    "UnitInputs",
+    "bends",
+    "density_map",
+    "interpolate",
+    "latent_law",
+    "refuse_no_images",
+    "refuse_other_dimensions",
+    "refuse_unseen",
+]

@@ -1,0 +1,121 @@
+"""What enters every activation, unit by unit, beside the bend of f."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.data import Dataset
+from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
+from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
+from lunet_export.diagnostics.source import Source
+from lunet_export.errors import BadInputError
+from lunet_export.figures.histogram import Histogram
+
+Array = NDArray[np.float64]
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_MOST_NUMBERS = 5e7  # kept at once: of more rows, the first are taken
+_FEWEST_ROWS = 200
+_BINS = 80
+
+
+@dataclass(frozen=True)
+class UnitInputs:
+    """One activation: a (N, D) is what enters it.
+
+    activation: its shares over all units, as `diagnose` prints them. quantiles: (5, D) of each unit over the rows, at
+    QUANTILES, units sorted by their medians. active: the share of each of these units' rows off its branch, (D,).
+    histogram: of all numbers, over `window`, where all of these quantiles and the bend are.
+    """
+
+    activation: Activation
+    quantiles: Array
+    active: Array
+    histogram: Histogram
+    window: tuple[float, float]
+
+    @property
+    def active_units(self) -> float:
+        """The share of units that bend anything: those with at least COLLAPSED of their rows off their branch."""
+        return float((self.active >= COLLAPSED).mean())
+
+    @property
+    def collapsed(self) -> bool:
+        """The activation is affine, by `diagnose`'s definition."""
+        return self.activation.active < COLLAPSED
+
+
+@dataclass(frozen=True)
+class Bends:
+    """The activations of a network in order, over `rows` test rows."""
+
+    alpha: float
+    rows: int
+    activations: tuple[UnitInputs, ...]
+
+
+def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None) -> Bends:
+    """What enters the activations.
+
+    Args:
+        source: A model file with at least two blocks.
+        dataset: Its data; the test rows are taken, of wide models the first of them.
+        seed: Of the dequantisation noise.
+        on_rows: Called with the number of rows after each batch.
+
+    Raises:
+        BadInputError: The activations cannot be seen, there are none, or rows of another kind than the model's.
+    """
+    refuse_unseen(source)
+    refuse_other_rows(dataset, source.preprocessing, source.dim)
+    alpha = source.alpha
+    assert alpha is not None  # or it would have been refused
+
+    def see(rows: NDArray[np.generic]) -> list[list[Array]]:
+        inputs = over_batches(lambda x: _inputs(source, x), dataset, rows, seed=seed, draw=TEST, on_rows=on_rows)
+        return list(inputs)
+
+    count = len(see(dataset.test[:1])[0])
+    if count == 0:
+        raise BadInputError(
+            f"Expected a network with activations; {source.name} has one block and none. It is affine by construction."
+        )
+    most = max(_FEWEST_ROWS, int(_MOST_NUMBERS / (source.dim * count)))
+    rows = dataset.test[:most]
+    stacked = [np.concatenate(part) for part in zip(*see(rows), strict=True)]
+    tally = Tally(alpha)
+    for number, a in enumerate(stacked, 1):
+        tally(number, a)
+    found = zip(tally.result(), tally.unit_shares(), stacked, strict=True)
+    return Bends(alpha, len(rows), tuple(_unit_inputs(*entry) for entry in found))
+
+
+def refuse_unseen(source: Source) -> None:
+    """Raise unless what enters the activations can be seen.
+
+    Raises:
+        BadInputError: The model is a folder.
+    """
+    if source.alpha is None:
+        raise BadInputError(
+            f"Expected a model file to look into its activations; {source.name} is a folder, whose graph returns z and "
+            "log_prob only. Give the file that it was exported from."
+        )
+
+
+def _inputs(source: Source, x: Array) -> list[Array]:
+    seen: list[Array] = []
+    source.density(x, lambda number, a: seen.append(a))
+    return seen
+
+
+def _unit_inputs(activation: Activation, active: Array, a: Array) -> UnitInputs:
+    quantiles = np.quantile(a, QUANTILES, axis=0)
+    order = np.argsort(quantiles[len(QUANTILES) // 2])
+    quantiles = quantiles[:, order]
+    low, high = min(-6.0, float(quantiles.min())), max(6.0, float(quantiles.max()))
+    margin = 0.03 * (high - low)
+    window = (low - margin, high + margin)
+    return UnitInputs(activation, quantiles, active[order], Histogram.of(a, *window, bins=_BINS), window)

@@ -1,0 +1,121 @@
+"""The density of a model of two dimensions on a grid, beside the one its data were drawn from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import noise
+from lunet_export.data import Dataset, toy
+from lunet_export.diagnostics import entropy
+from lunet_export.diagnostics.rows import BATCH, TEST, over_batches, refuse_other_rows
+from lunet_export.diagnostics.source import Source
+from lunet_export.errors import BadInputError
+
+Array = NDArray[np.float64]
+
+CELLS = 300  # a side
+_MARGIN = 0.12  # of the data's width, on each side
+
+
+@dataclass(frozen=True)
+class DensityMap:
+    """p(x) at the middles of the cells of a window [[low 1, high 1], [low 2, high 2]], row i for x2, column j for x1.
+
+    truth: of the law that the data were drawn from, where it is known. samples: (n, 2), of the model.
+    test_nats: mean -log p of the test rows, in nats, with its entropy where one is known.
+    """
+
+    window: Array
+    model: Array
+    truth: Array | None
+    samples: Array
+    rows: int
+    test_nats: float
+    entropy: entropy.Entropy | None
+
+    def integral(self, density: Array) -> float:
+        """Of a density over the window: 1 less what lies outside, but for the width of the cells."""
+        return float(density.mean() * np.prod(self.window[:, 1] - self.window[:, 0]))
+
+
+def refuse_other_dimensions(source: Source) -> None:
+    """Raise unless the model has two dimensions.
+
+    Raises:
+        BadInputError: It has another number.
+    """
+    if source.dim != 2:
+        raise BadInputError(
+            f"Expected a model of 2 dimensions to map its density; {source.name} has {source.dim}. "
+            "Plot its samples or latents instead."
+        )
+
+
+def density_map(
+    source: Source,
+    dataset: Dataset,
+    *,
+    samples: int,
+    seed: int,
+    cells: int = CELLS,
+    window: Array | None = None,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> DensityMap:
+    """The map, samples and figures of a model of two dimensions.
+
+    Args:
+        source: The model.
+        dataset: Its data.
+        samples: Number of samples.
+        seed: Of the samples and of the dequantisation noise.
+        cells: Of the grid, a side.
+        window: (2, 2) as in `DensityMap`; by default the test rows with a margin.
+        on_rows: Called with the number of rows after each batch, cells included.
+
+    Raises:
+        BadInputError: A model of another number of dimensions, or rows of another kind than the model's.
+    """
+    refuse_other_dimensions(source)
+    refuse_other_rows(dataset, source.preprocessing, source.dim)
+    both = over_batches(
+        lambda x: (x, source.density(x)[2]), dataset, dataset.test, seed=seed, draw=TEST, on_rows=on_rows
+    )
+    x, log_prob = (np.concatenate(part) for part in zip(*both, strict=True))
+    if window is None:
+        window = _window(x, source)
+    known = dataset.public and dataset.name in toy.DENSITIES
+    model, truth = np.empty(cells * cells), np.empty(cells * cells)
+    points = _middles(window, cells)
+    for start in range(0, len(points), BATCH):
+        part = slice(start, start + BATCH)
+        model[part] = np.exp(source.density(points[part])[2])
+        if known:
+            truth[part] = np.exp(toy.log_density(dataset.name, points[part]))
+        on_rows(len(points[part]))
+    return DensityMap(
+        window=window,
+        model=model.reshape(cells, cells),
+        truth=truth.reshape(cells, cells) if known else None,
+        samples=source.decode(noise.normal(seed, range(samples), 2)),
+        rows=len(x),
+        test_nats=-float(log_prob.mean()),
+        entropy=entropy.of_data(dataset, x),
+    )
+
+
+def _window(x: Array, source: Source) -> Array:
+    """Around the rows, but for a thousandth at each end; images have theirs, outside which no density is defined."""
+    if source.preprocessing:
+        return np.array([[0.0, source.preprocessing.levels]] * 2)
+    low, high = np.quantile(x, [0.001, 0.999], axis=0)
+    margin = _MARGIN * np.maximum(high - low, 1e-6)
+    return np.stack([low - margin, high + margin], axis=1)
+
+
+def _middles(window: Array, cells: int) -> Array:
+    """Points (cells^2, 2), x1 running fastest."""
+    step = (np.arange(cells) + 0.5) / cells
+    first, second = (low + step * (high - low) for low, high in window)
+    return np.stack([axis.ravel() for axis in np.meshgrid(first, second)], axis=1)

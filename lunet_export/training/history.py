@@ -1,0 +1,69 @@
+"""What `train` notes after every epoch, and its file."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from lunet_export.errors import DataError
+from lunet_export.files import whole_file
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the history: mean bits/dim of the training steps and of the validation rows."""
+
+    epoch: int
+    train: float
+    valid: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class History:
+    """The epochs of a run, in bits/dim.
+
+    gaussian_test: the full-covariance Gaussian on the test rows. start: the validation rows before the first step.
+    """
+
+    gaussian_test: float
+    start: float
+    epochs: tuple[EpochRecord, ...]
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch with the lowest validation figure."""
+        return min(self.epochs, key=lambda record: record.valid)
+
+    def write(self, path: Path) -> None:
+        """Write MODEL.history.json, whole."""
+        content = {
+            "unit": "bits/dim",
+            "gaussian_test": self.gaussian_test,
+            "start": self.start,
+            "epochs": [asdict(record) for record in self.epochs],
+        }
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read such a file.
+
+        Raises:
+            DataError: It is missing, no history, or has no epoch.
+        """
+        if not path.is_file():
+            raise DataError(f"Expected the history {path} beside its model; it does not exist. `train` writes it.")
+        try:
+            content = json.loads(path.read_bytes())
+            epochs = tuple(
+                EpochRecord(int(r["epoch"]), *(float(r[key]) for key in ("train", "valid", "learning_rate")))
+                for r in content["epochs"]
+            )
+            line, start = float(content["gaussian_test"]), float(content["start"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"Expected a history that `train` wrote in {path}; {error} is missing or wrong.") from None
+        if not epochs:
+            raise DataError(f"Expected at least one epoch in {path}; got none. Train longer.")
+        return cls(line, start, epochs)

@@ -1,0 +1,92 @@
+"""`plot`: a picture for every kind that fits."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lunet_export import checkpoint
+from lunet_export.training.history import EpochRecord, History
+from tests.cli.conftest import run
+from tests.networks import network
+from tests.test_imports import loaded_by
+
+
+@pytest.fixture
+def grey(tmp_path):
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).integers(0, 17, (400, 4, 4), dtype=np.uint8))
+    return tmp_path / "grey.npy"
+
+
+def plotted(tmp_path, *arguments) -> np.ndarray:
+    """The pixels of the picture that the command writes; the folder holds nothing else that is new."""
+    (tmp_path / "x.png").unlink(missing_ok=True)
+    before = set(tmp_path.iterdir())
+    code, out, err = run("plot", *arguments, "-o", tmp_path / "x.png")
+    assert (code, out.startswith(f"wrote {tmp_path / 'x.png'}: {arguments[0]} of"), err) == (0, True, "")
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "x.png"}
+    with Image.open(tmp_path / "x.png") as picture:
+        assert (picture.format, min(picture.size) > 200) == ("PNG", True)
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["interpolation", "latents"])
+@pytest.mark.parametrize("source", ["file", "folder"])
+def test_pictures_of_images_and_data(kind, source, model, ready, grey, tmp_path):
+    plotted(tmp_path, kind, model if source == "file" else ready, grey, "-n", 3)
+
+
+def test_samples_are_those_of_sample(ready, tmp_path):
+    assert run("sample", ready, "-n", 9, "--seed", 4, "-o", tmp_path / "same.png")[0] == 0
+    with Image.open(tmp_path / "same.png") as picture:
+        expected = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(plotted(tmp_path, "samples", ready, "-n", 9, "--seed", 4), expected)
+
+
+def test_the_first_and_last_column_are_test_images(model, grey, tmp_path):
+    """They are the same along both paths, which differ between."""
+    arc, chord = (plotted(tmp_path, "interpolation", model, grey, "--path", p) for p in ("spherical", "linear"))
+    grids = [picture[70:-14, 12:-12] for picture in (arc, chord)]
+    column = grids[0].shape[1] // 11
+    for picture in (0, -column):
+        part = slice(picture, picture + column or None)
+        np.testing.assert_array_equal(grids[0][:, part], grids[1][:, part])
+    assert (grids[0] != grids[1]).any()
+
+
+def test_activations_of_a_file(model, grey, tmp_path):
+    plotted(tmp_path, "activations", model, grey)
+
+
+def test_a_density_and_its_samples(tmp_path):
+    path = tmp_path / "plane.pt"
+    checkpoint.write_weights(path, network(2, 3), image_shape=None, training={}, examples=None)
+    for arguments in (["density", path, "two-moons", "-n", 50], ["samples", path, "-n", 500]):
+        plotted(tmp_path, *arguments)
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).standard_normal((200, 2)))
+    plotted(tmp_path, "density", path, tmp_path / "own.npy")
+
+
+def test_curves_of_one_run_and_of_several(tmp_path):
+    for number in range(2):
+        epochs = tuple(EpochRecord(e, 3.0 / e + number, 3.1 / e + number, 0.01) for e in range(1, 9))
+        History(1.5, 3.0, epochs).write(tmp_path / f"m{number}.history.json")
+    one = plotted(tmp_path, "curve", tmp_path / "m0.pt")
+    two = plotted(tmp_path, "curve", tmp_path / "m0.pt", tmp_path / "m1.history.json")
+    assert (one.shape == two.shape, (one != two).any()) == (True, True)
+
+
+def test_a_history_is_read_as_it_was_written(tmp_path):
+    history = History(1.5, 3.0, (EpochRecord(1, 2.0, 2.5, 0.1), EpochRecord(2, 1.0, 2.25, 0.05)))
+    history.write(tmp_path / "m.history.json")
+    assert History.read(tmp_path / "m.history.json") == history
+    assert history.best.epoch == 2
+
+
+def test_plotting_a_folder_loads_neither_torch_nor_onnx(ready, grey, tmp_path):
+    code = (
+        "from typer.testing import CliRunner\n"
+        "from lunet_cli.main import app\n"
+        f"for rest in (['interpolation', {str(ready)!r}, {str(grey)!r}], ['samples', {str(ready)!r}]):\n"
+        f"    assert CliRunner().invoke(app, ['plot', *rest, '-o', {str(tmp_path / 'x.png')!r}]).exit_code == 0\n"
+    )
+    assert loaded_by(code) <= {"typer", "matplotlib", "PIL"}
