@@ -24,7 +24,7 @@ from lunet_export.training.schedule import SCHEDULES, Schedule, peak, rate
 from lunet_export.weights import LUNetWeights
 
 _EVALUATION_BATCH = 1000
-_WHITENING_ROWS = 12_000  # whose moments set the coordinates of an epoch
+_WHITENING_ROWS = 8_000  # whose moments set the coordinates of an epoch
 _VALIDATION_SEED = 1  # the validation noise is the same in every epoch, so that epochs compare
 
 
