@@ -79,7 +79,9 @@ class FitSettings:
         for name, known in (("init", INITS), ("schedule", SCHEDULES), ("regulariser", (None, *regularisers.NAMES))):
             if getattr(self, name) not in known:
                 names = ", ".join(str(entry) for entry in known if entry)
-                raise BadInputError(f"Expected a {name} of {names}; got {getattr(self, name)}.")
+                raise BadInputError(
+                    f"Expected {'an' if name == 'init' else 'a'} {name} of {names}; got {getattr(self, name)}."
+                )
         if (self.regulariser is None) != (self.regulariser_weight == 0):
             raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
 

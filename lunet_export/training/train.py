@@ -99,7 +99,7 @@ def train(
     if output.suffix != ".pt":
         raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
     paths = Paths(output)
-    gaussian = Gaussian.fit(_continuous(data, data.train, _GAUSSIAN_SEED), data.preprocessing)
+    gaussian = gaussian_of(data)
     draws = _TEST_DRAWS if data.preprocessing else 1
     line = float(np.mean([_bits(gaussian.log_prob(_test_rows(data, number)), data) for number in range(draws)]))
 
@@ -140,6 +140,11 @@ def train(
             {data.name: History(line, trainer.start, tuple(trainer.history))}, temporary, title=f"LU-Net on {data.name}"
         )
     return result
+
+
+def gaussian_of(data: Dataset) -> Gaussian:
+    """The full-covariance Gaussian of the training rows, dequantised once."""
+    return Gaussian.fit(_continuous(data, data.train, _GAUSSIAN_SEED), data.preprocessing)
 
 
 def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> NDArray[np.float64]:

@@ -1,0 +1,41 @@
+"""A leaky softplus whose slope alpha is learnt: one of the choices that `benchmarks.ablation` tries."""
+
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lunet_export.flows import Bijection, LeakySoftplus
+from lunet_export.training.fit import Trainer
+from lunet_export.training.schedule import rate
+
+
+class LearnedSlope(Bijection):
+    """f(x) = alpha x + (1 - alpha) log(1 + e^x) with alpha = sigmoid(theta), one for all dimensions or one for each.
+
+    Only the direction that training takes. Shapes: (N, D) -> (N, D), (N,).
+    """
+
+    def __init__(self, alpha: float, entries: int) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.full((entries,), log(alpha) - log(1 - alpha)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        alpha = self.theta.sigmoid()
+        value = alpha * x - (1 - alpha) * functional.logsigmoid(-x)
+        return value, (alpha + (1 - alpha) * x.sigmoid()).log().sum(-1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+def learn_slopes(trainer: Trainer, *, each_dimension: bool) -> None:
+    """Give the flow of a fresh trainer learnt slopes, and its optimiser and schedule their parameters."""
+    bijections, dim, settings = trainer.flow.chain.bijections, trainer.flow.dim, trainer.settings
+    for number, bijection in enumerate(bijections):
+        if isinstance(bijection, LeakySoftplus):
+            bijections[number] = LearnedSlope(bijection.alpha, dim if each_dimension else 1)
+    trainer.optimiser = torch.optim.Adam(trainer.flow.parameters(), lr=settings.learning_rate)
+    total = settings.epochs * trainer.steps_per_epoch
+    trainer.schedule = torch.optim.lr_scheduler.LambdaLR(trainer.optimiser, rate(settings.schedule, total))

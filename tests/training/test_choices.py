@@ -1,0 +1,186 @@
+"""What can be chosen about training: starts, schedules, coordinates, averages, penalties, bounds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError
+from lunet_export.flows import LUNet
+from lunet_export.training import FitSettings, Trainer
+from lunet_export.training import regularisers as penalties
+from lunet_export.training.coordinates import whiten
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.initial import INITS, start
+from lunet_export.training.schedule import SCHEDULES, peak, rate
+from tests.networks import network
+from tests.training.test_training import CPU, IMAGES, VECTORS
+
+SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=5e-3)
+
+
+def trainer(settings: FitSettings = SETTINGS, data: Dataset = VECTORS, *, blocks: int = 3) -> Trainer:
+    x = data.continuous(data.train, np.full(data.train.shape, 0.5)).astype(float)
+    begin = start(Gaussian.fit(x, data.preprocessing), init=settings.init, blocks=blocks, alpha=0.1, seed=settings.seed)
+    return Trainer(begin, data, settings, device=CPU)
+
+
+def epochs(run: Trainer, n: int = 3) -> Trainer:
+    for _ in range(n):
+        run.run_epoch(lambda step, bits: None)
+    return run
+
+
+def gaussian_bits(data: Dataset, rows: np.ndarray) -> float:
+    gaussian = Gaussian.fit(data.train.astype(float), data.preprocessing)
+    return float(-gaussian.log_prob(rows.astype(float)).mean() / data.dim / np.log(2))
+
+
+def test_init_whiten_starts_at_the_gaussians_figure():
+    assert trainer(replace(SETTINGS, init="whiten"), blocks=4).start == pytest.approx(
+        gaussian_bits(VECTORS, VECTORS.valid), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_every_start_gives_activations_numbers_of_order_one(init):
+    run = trainer(replace(SETTINGS, init=init))
+    x = torch.from_numpy(VECTORS.train.astype(np.float32))
+    for number, bijection in enumerate(run.flow.chain.bijections):
+        if number % 2 and init != "whiten":
+            assert x.mean(0).abs().max() < 2
+            assert 0.3 < x.std(0).min() <= x.std(0).max() < 3
+        x = bijection(x)[0]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_rise_to_the_peak_and_end_where_they_say(schedule):
+    share = rate(schedule, 1000)
+    values = np.array([share(step) for step in range(1001)])
+    assert values.max() == pytest.approx(1.0, abs=1e-3)
+    assert values[0] == pytest.approx(0.04)
+    top = int(1000 * peak(schedule))
+    assert (np.diff(values[: top + 1]) > 0).all()
+    assert (np.diff(values[top:]) <= 0).all()
+    assert values[-1] == pytest.approx(1.0 if schedule == "constant" else 0.0, abs=1e-12)
+    half = values[(top + 1000) // 2]
+    assert half == pytest.approx(1.0 if schedule == "constant" else 0.5, abs=2e-3)
+
+
+def test_whitening_makes_inputs_white_and_leaves_the_map():
+    weights = network(5, 3, off_diagonal=0.8)
+    flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=True)
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((4000, 5)) @ np.diag([5.0, 1, 1, 0.1, 2]) + 3.0)
+    before = flow.log_prob(x)
+    whiten([flow], x.split(1000))
+    torch.testing.assert_close(flow.log_prob(x), before, rtol=1e-12, atol=1e-12)
+    h = x
+    for number, bijection in enumerate(flow.chain.bijections):
+        if number % 2 == 0:
+            seen = (h - bijection.centre) @ bijection.root.T
+            np.testing.assert_allclose(np.cov(seen.detach().T.numpy(), bias=True), np.eye(5), atol=1e-4)
+            np.testing.assert_allclose(seen.mean(0).detach(), 0.0, atol=1e-10)
+        h = bijection(h)[0]
+
+
+def test_the_average_is_the_model_and_follows_the_coordinates():
+    settings = replace(SETTINGS, average=0.9, learning_rate=2e-2, schedule="constant")
+    run = epochs(trainer(settings))
+    assert run.model is not run.flow
+    assert run.best.valid < run.start
+    ours, theirs = run.model.linear_layers(), run.flow.linear_layers()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.root, other.root)
+        assert not torch.equal(one.packed, other.packed)
+    # A moving average with nothing left of the past is the flow itself.
+    alone = epochs(trainer(replace(settings, average=1e-12)))
+    np.testing.assert_allclose(
+        alone.model.linear_layers()[0].packed.detach(), alone.flow.linear_layers()[0].packed.detach(), atol=1e-5
+    )
+
+
+def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else():
+    settings = replace(SETTINGS, whitened=False, schedule="constant", learning_rate=1e-2, weight_decay=0.5, epochs=1)
+    run = trainer(settings)
+    run.optimiser.param_groups[0]["lr"] = 1e-2
+    layer = run.flow.linear_layers()[0]
+    before, bias = layer.packed.detach().clone(), layer.bias.detach().clone()
+    run.schedule.last_epoch = 50
+    run.schedule._last_lr = [1e-2]
+    run._decay()
+    off = ~torch.eye(3, dtype=torch.bool)
+    torch.testing.assert_close(layer.packed[off], before[off] * 0.995)
+    assert torch.equal(layer.packed.diagonal(), before.diagonal())
+    assert torch.equal(layer.bias, bias)
+
+
+@torch.no_grad()
+def test_penalties_are_their_formulas():
+    weights = network(5, 3)
+    for whitened in (False, True):
+        flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=whitened)
+        diagonals = np.concatenate([np.log(np.abs(np.diag(block.upper))) for block in weights.blocks])
+        assert float(penalties.log_diagonal(flow)) == pytest.approx(0.5 * (diagonals**2).sum(), rel=1e-12)
+        values = [np.linalg.svd(block.lower @ block.upper, compute_uv=False) for block in weights.blocks]
+        exact = sum(0.5 * ((s - 1 / s) ** 2).sum() for s in values)
+        assert float(penalties.balance(flow)) == pytest.approx(exact, rel=1e-10)
+
+
+@torch.no_grad()
+def test_an_orthogonal_map_is_balanced():
+    flow = LUNet(4, blocks=2).double()
+    assert float(penalties.balance(flow)) == 0.0
+    assert float(penalties.log_diagonal(flow)) == 0.0
+
+
+@pytest.mark.parametrize("name", penalties.NAMES)
+def test_a_penalty_buys_what_it_is_for(name):
+    plain = epochs(trainer(SETTINGS))
+    held = epochs(trainer(replace(SETTINGS, regulariser=name, regulariser_weight=3.0)))
+    penalty = penalties.REGULARISERS[name]
+    assert (penalty(held.flow) < penalty(plain.flow)).item()
+    assert held.history[-1].train > plain.history[-1].train  # and costs likelihood
+
+
+def test_a_bound_holds_in_training():
+    run = epochs(trainer(replace(SETTINGS, bound=3.0, learning_rate=0.1)))
+    for block in run.model.to_weights().blocks:
+        assert (np.abs(np.log(np.abs(np.diag(block.upper)))) <= 3.0).all()
+
+
+def test_a_bound_below_the_start_is_refused():
+    with pytest.raises(BadInputError, match=r"Expected .log diag U. below the bound 0.01"):
+        trainer(replace(SETTINGS, bound=0.01))
+
+
+@pytest.mark.parametrize("choice", [{"average": 0.9}, {"whitened": False}, {"bound": 3.0}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
+def test_every_choice_resumes_bit_by_bit(choice, data):
+    settings = replace(SETTINGS, **choice)
+    whole = epochs(trainer(settings, data))
+    first = epochs(trainer(settings, data), 1)
+    second = trainer(settings, data)
+    second.restore(first.state())
+    epochs(second, 2)
+    assert second.history == whole.history
+    for one, other in zip(second.best_flow.parameters(), whole.best_flow.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"average": 1.0}, r"Expected an average in \[0, 1\)"),
+        ({"weight_decay": -1.0}, "Expected a weight decay of 0 or more"),
+        ({"schedule": "steps"}, "Expected a schedule of linear, cosine, one-cycle, constant; got steps"),
+        ({"init": "zeros"}, "Expected an init of bend, whiten, identity"),
+        ({"regulariser": "balance"}, "Expected a regulariser and its weight together"),
+        ({"regulariser_weight": 1.0}, "Expected a regulariser and its weight together"),
+        ({"bound": 0.0}, "Expected a positive bound; got 0.0"),
+    ],
+)
+def test_nonsense_is_refused(given, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        FitSettings.for_data(1000, 3, **given)
