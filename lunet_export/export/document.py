@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 
 import lunet_export
 from lunet_export.artifact import FORMAT, FORMAT_VERSION
+from lunet_export.certificate import Bounds, Certificate
 from lunet_export.export.estimate import census
 from lunet_export.export.settings import ExportSettings, Provenance
 from lunet_export.graphs import builder
@@ -26,9 +28,9 @@ _RNG_WARNINGS = [
 
 
 def metadata_of(
-    weights: LUNetWeights, provenance: Provenance, solver: Solver, settings: ExportSettings, name: str
+    weights: LUNetWeights, provenance: Provenance, solver: Solver, settings: ExportSettings, name: str, bounds: Bounds
 ) -> dict[str, str]:
-    """What a reader of one ONNX file alone must know; all known before the file exists."""
+    """What a reader of one ONNX file alone must know; all known before the file exists. bounds: in data space."""
     p = weights.preprocessing
     return {
         "lunet.format_version": str(FORMAT_VERSION),
@@ -41,8 +43,17 @@ def metadata_of(
         "lunet.products": settings.products or settings.tensors,
         "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
         "lunet.solver": str(solver),
+        "lunet.lip_forward": _outwards(bounds.lip_forward, ROUND_CEILING),
+        "lunet.lip_inverse": _outwards(bounds.lip_inverse, ROUND_CEILING),
+        "lunet.log_det_min": _outwards(bounds.log_det_min, ROUND_FLOOR),
+        "lunet.log_det_max": _outwards(bounds.log_det_max, ROUND_CEILING),
         "lunet.sha256_weights": weights.digest(),
     }
+
+
+def _outwards(bound: float, rounding: str) -> str:
+    """Six digits, so that a graph has the same bytes whatever LAPACK's last digit; still a bound."""
+    return repr(float(Context(prec=6, rounding=rounding).create_decimal(bound)))
 
 
 def document_of(
@@ -51,6 +62,7 @@ def document_of(
     solver: Solver,
     settings: ExportSettings,
     models: Mapping[str, onnx.ModelProto],
+    certificate: Certificate,
 ) -> dict[str, Any]:
     """manifest.json without hashes and checks."""
     return {
@@ -71,6 +83,7 @@ def document_of(
         "products": settings.products or settings.tensors,
         "batch": [1, LARGEST_BATCH],
         "graphs": {name: _graph(name, weights, settings, solver, model) for name, model in models.items()},
+        "certificate": certificate.to_json(),
         "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "exported/README.md"},
         "onnx": {"opset": builder.OPSET, "ir_version": builder.IR_VERSION},
         "versions": {
