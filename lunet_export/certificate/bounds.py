@@ -14,6 +14,7 @@ D u | |L| |U| |_F away from the product (section 3.5, here doubled). By Weyl nei
 """
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from functools import reduce
 
 import numpy as np
@@ -80,6 +81,14 @@ def logit_slopes(p: Logit) -> tuple[float, float]:
     """The smallest and the largest slope of the logit on [0, levels], rounded outwards."""
     scale, end = (1 - p.margin) / p.levels, p.margin / 2
     return 4 * scale * (1 - 8 * _UNIT), scale / (end * (1 - end)) * (1 + 8 * _UNIT)
+
+
+def outwards(bound: float, *, upper: bool) -> float:
+    """A bound in six digits that is still one: up where it is an upper bound, else down.
+
+    Written so, it has the same text whatever the last digits of LAPACK.
+    """
+    return float(Context(prec=6, rounding=ROUND_CEILING if upper else ROUND_FLOOR).create_decimal(bound))
 
 
 def _singular_values(block: LUBlock) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """`Certificate`: what export writes into the manifest, and how it is read back."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import inf, isfinite
 from typing import Any, Self
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 #: Right answers came up to 0.85 of the prediction; a check allows this many times it.
 SAFETY = 2.0
 
+_BATCH = 64  # rows at once: Lanczos keeps up to 80 vectors of each
 _ROWS = ("network_stretch", "network_squeeze", "stretch", "squeeze", "round_trip")
 
 
@@ -38,13 +40,32 @@ class LocalRows:
     converged: bool
 
     @classmethod
-    def of(cls, linear: Linearization, x: Array, *, dtype: str, products: str | None = None) -> Self:
-        """Of rows x (N, D) in data space, for a runtime of `dtype` with a shorter dtype of its products, if any."""
-        network = linear.local(x, in_data_space=False)
-        data = linear.local(x, in_data_space=True) if linear.weights.preprocessing else network
-        round_trip = predicted_round_trip(linear, x, dtype=dtype, products=products)
-        settled = network.converged and data.converged
-        return cls(network.stretch, network.squeeze, data.stretch, data.squeeze, round_trip, settled)
+    def of(
+        cls,
+        linear: Linearization,
+        x: Array,
+        *,
+        dtype: str,
+        products: str | None = None,
+        on_rows: Callable[[int], None] = lambda n: None,
+    ) -> Self:
+        """Of rows x (N, D) in data space, for a runtime of `dtype` with a shorter dtype of its products, if any.
+
+        `on_rows` gets the number of rows after each batch.
+        """
+        parts: dict[str, list[Array]] = {name: [] for name in _ROWS}
+        converged = True
+        for start in range(0, len(x), _BATCH):
+            part = x[start : start + _BATCH]
+            network = linear.local(part, in_data_space=False)
+            data = linear.local(part, in_data_space=True) if linear.weights.preprocessing else network
+            round_trip = predicted_round_trip(linear, part, dtype=dtype, products=products)
+            found = (network.stretch, network.squeeze, data.stretch, data.squeeze, round_trip)
+            for name, values in zip(_ROWS, found, strict=True):
+                parts[name].append(values)
+            converged = converged and network.converged and data.converged
+            on_rows(len(part))
+        return cls(**{name: np.concatenate(values) for name, values in parts.items()}, converged=converged)
 
 
 @dataclass(frozen=True)

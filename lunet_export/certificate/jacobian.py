@@ -1,8 +1,8 @@
 """The Jacobian of a network at given rows, as a map: products with it, its inverse and their transposes.
 
     J(x) = A_M diag(phi'(a_{M-1})) A_{M-1} ... diag(phi'(a_1)) A_1 diag(g)      g = dlogit/dx in data space, else 1
-s_max(J) is the local stretch, the largest |dz| / |dx|, and s_min(J) the local squeeze, the smallest: an error in z is up
-to 1 / s_min times as large in x.
+s_max(J) is the local stretch, the largest |dz| / |dx|, and s_min(J) the local squeeze, the smallest: an error in z is
+up to 1 / s_min times as large in x.
 """
 
 from dataclasses import dataclass, replace
@@ -15,9 +15,6 @@ from lunet_export.certificate.lanczos import largest_eigenvalues
 from lunet_export.weights import LUNetWeights
 
 Array = NDArray[np.float64]
-
-#: Rows at once: Lanczos keeps up to 80 vectors of each.
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,9 @@ class Linearization:
 
     def local(self, x: Array, *, in_data_space: bool) -> Local:
         """Stretch and squeeze at rows x (N, D) of data, of the network on its own input or of the whole map."""
-        stretches, squeezes, converged = [np.zeros(0)], [np.zeros(0)], True
-        for start in range(0, len(x), BATCH):
-            part = x[start : start + BATCH]
-            jacobians = self.at(part).behind_logit(part) if in_data_space else self.at(part)
-            (stretch, settled), (squeeze, also) = jacobians.stretch(), jacobians.squeeze()
-            stretches.append(stretch)
-            squeezes.append(squeeze)
-            converged = converged and settled and also
-        return Local(np.concatenate(stretches), np.concatenate(squeezes), converged)
+        jacobians = self.at(x).behind_logit(x) if in_data_space else self.at(x)
+        (stretch, settled), (squeeze, also) = jacobians.stretch(), jacobians.squeeze()
+        return Local(stretch, squeeze, settled and also)
 
 
 @dataclass(frozen=True)

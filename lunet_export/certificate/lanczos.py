@@ -61,5 +61,4 @@ def _top(diagonal: Array, beside: Array) -> Array:
     places = np.arange(size)
     matrix[:, places, places] = diagonal
     matrix[:, places[1:], places[:-1]] = beside  # eigvalsh reads the lower half
-    top: Array = np.linalg.eigvalsh(matrix)[:, -1]
-    return top
+    return np.linalg.eigvalsh(matrix)[:, -1].astype(np.float64)

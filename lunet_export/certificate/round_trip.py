@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import reference
-from lunet_export.certificate.jacobian import BATCH, Linearization
+from lunet_export.certificate.jacobian import Linearization
 from lunet_export.rounding import (
     of_elementwise,
     of_inverse_activation,
@@ -40,11 +40,6 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
         dtype: Of the runtime, `float32` or `float64`.
         products: A shorter dtype of its matrix products.
     """
-    parts = [_predicted(linear, x[start : start + BATCH], dtype, products) for start in range(0, len(x), BATCH)]
-    return np.concatenate([np.zeros(0), *parts])
-
-
-def _predicted(linear: Linearization, x: Array, dtype: str, products: str | None) -> Array:
     weights, p = linear.weights, linear.weights.preprocessing
     product = unit_roundoff(products or dtype) / unit_roundoff(dtype)
     entering: list[Array] = []

@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnx
 
 import lunet_export
 from lunet_export.artifact import FORMAT, FORMAT_VERSION
-from lunet_export.certificate import Bounds, Certificate
+from lunet_export.certificate import Bounds, Certificate, outwards
 from lunet_export.export.estimate import census
 from lunet_export.export.settings import ExportSettings, Provenance
 from lunet_export.graphs import builder
@@ -43,17 +42,12 @@ def metadata_of(
         "lunet.products": settings.products or settings.tensors,
         "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
         "lunet.solver": str(solver),
-        "lunet.lip_forward": _outwards(bounds.lip_forward, ROUND_CEILING),
-        "lunet.lip_inverse": _outwards(bounds.lip_inverse, ROUND_CEILING),
-        "lunet.log_det_min": _outwards(bounds.log_det_min, ROUND_FLOOR),
-        "lunet.log_det_max": _outwards(bounds.log_det_max, ROUND_CEILING),
+        "lunet.lip_forward": repr(outwards(bounds.lip_forward, upper=True)),
+        "lunet.lip_inverse": repr(outwards(bounds.lip_inverse, upper=True)),
+        "lunet.log_det_min": repr(outwards(bounds.log_det_min, upper=False)),
+        "lunet.log_det_max": repr(outwards(bounds.log_det_max, upper=True)),
         "lunet.sha256_weights": weights.digest(),
     }
-
-
-def _outwards(bound: float, rounding: str) -> str:
-    """Six digits, so that a graph has the same bytes whatever LAPACK's last digit; still a bound."""
-    return repr(float(Context(prec=6, rounding=rounding).create_decimal(bound)))
 
 
 def document_of(
