@@ -77,7 +77,8 @@ def _say(found: "Certified") -> None:
         certified = ("-",) * 4 if bounds is None else _written(bounds)
         ends = (f"{seen.least_log_det:.4f}", f"{seen.largest_log_det:.4f}")
         table.append((f"certified, {name}", *certified))
-        table.append((f"seen on {seen.pairs} pairs", f"{seen.least_ratio:.4g}", f"{seen.largest_ratio:.4g}", *ends))
+        ratios = (f"{seen.least_ratio:.4g}", f"{seen.largest_ratio:.4g}") if seen.pairs else ("-", "-")
+        table.append((f"seen on {seen.pairs} pairs", *ratios, *ends))
     output.table(["|f(x) - f(y)| / |x - y| and log|det|, nats", "least", "largest", "least", "largest"], table)
     local = found.local
     if local:

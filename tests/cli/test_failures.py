@@ -141,6 +141,17 @@ FAILURES = {
         2,
         "Expected neither --latent-stats nor --preprocess",
     ),
+    "certify nothing": (["certify", "{out}/none.pt"], 2, "does not exist"),
+    "certify on nothing": (["certify", "{small.pt}", "{out}/none.npy"], 2, "does not exist"),
+    "certify no rows": (["certify", "{small.pt}", "--rows", "0"], 2, "--rows"),
+    "certify on another width": (["certify", "{small}", "digits"], 2, "Expected rows of 16 dimensions; digits has 64"),
+    "certify outside the domain": (["certify", "{small.pt}", "{wild.npy}"], 2, "Expected x in [0, 17)"),
+    "certify an altered folder": (["certify", "{altered}"], 2, "was altered or damaged"),
+    "certify a folder's settings": (
+        ["certify", "{small}", "--preprocess", "paper"],
+        2,
+        "Expected neither --latent-stats nor --preprocess",
+    ),
     "plot no picture": (["diagnose", "{small}", "{grey.npy}", "--plot", "{out}/x.pt"], 2, "Expected --plot FILE.png"),
     "unwritable": (["sample", "{small}", "-o", "/proc/nothing/x.npy"], 4, "The operating system refused"),
 }
