@@ -83,12 +83,12 @@ def logit_slopes(p: Logit) -> tuple[float, float]:
     return 4 * scale * (1 - 8 * _UNIT), scale / (end * (1 - end)) * (1 + 8 * _UNIT)
 
 
-def outwards(bound: float, *, upper: bool) -> float:
-    """A bound in six digits that is still one: up where it is an upper bound, else down.
+def outwards(bound: float, *, upper: bool, digits: int = 6) -> float:
+    """A bound in a few digits that is still one: up where it is an upper bound, else down.
 
     Written so, it has the same text whatever the last digits of LAPACK.
     """
-    return float(Context(prec=6, rounding=ROUND_CEILING if upper else ROUND_FLOOR).create_decimal(bound))
+    return float(Context(prec=digits, rounding=ROUND_CEILING if upper else ROUND_FLOOR).create_decimal(bound))
 
 
 def _singular_values(block: LUBlock) -> tuple[float, float]:
