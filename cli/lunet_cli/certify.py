@@ -29,10 +29,10 @@ def certify(
     preprocess: Preprocess = PreprocessName.NONE,
     as_json: Json = False,
 ) -> None:
-    """Bound how far a model stretches and squeezes; predict what float32 loses; exit 1 when a row breaks a bound.
+    """Bound how far a model stretches; predict what float32 loses.
 
-    Bounds are certified: they hold for any two rows. Local figures are those of the rows. Of a folder, the certificate
-    that export wrote is compared with what its graphs do.
+    Bounds are certified: they hold for any two rows, and one that rows break is exit 1. Local figures are those of the
+    rows. Of a folder, the certificate that export wrote is compared with what its graphs do.
 
     Example: lunet-export certify exported/digits digits
     """

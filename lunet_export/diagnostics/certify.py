@@ -226,8 +226,9 @@ def _observed(
     lost: float,
     lost_log_det: float,
 ) -> dict[str, Observed]:
-    h, before = reference.logit(x, p) if p else (x, np.zeros(len(x)))
-    return {
-        "observed_network": observe(Seen(h, z, log_det - before, lost, lost_log_det), network, "network"),
-        "observed_data": observe(Seen(x, z, log_det, lost, lost_log_det), data, "data"),
-    }
+    whole = observe(Seen(x, z, log_det, lost, lost_log_det), data, "data")
+    if p is None:
+        return {"observed_network": whole, "observed_data": whole}
+    h, before = reference.logit(x, p)
+    behind = observe(Seen(h, z, log_det - before, lost, lost_log_det), network, "network")
+    return {"observed_network": behind, "observed_data": whole}

@@ -173,8 +173,8 @@ def _choose(weights: LUNetWeights, settings: ExportSettings, found: Sequence[Est
 
 
 def _check(flow: ExportedFlow, weights: LUNetWeights, eager: MakeRunner | None, group: str) -> list[Check]:
-    judged = eager(weights) if eager else None
-    checks = parity.run(flow, flow.vectors, eager=judged, group=group, predicted=flow.artifact.round_trip)
+    beside = eager(weights) if eager else None
+    checks = parity.run(flow, flow.vectors, eager=beside, group=group, predicted=flow.artifact.round_trip)
     return checks + parity.run_optional(flow, flow.vectors, group=group)
 
 
