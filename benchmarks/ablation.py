@@ -20,8 +20,8 @@ import torch
 from benchmarks import report
 from benchmarks.learned_slope import learn_slopes
 from lunet_export import data, noise
-from lunet_export.data import Dataset
 from lunet_export.certificate import certify
+from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, LunetExportError
 from lunet_export.training import FitSettings, Trainer
 from lunet_export.training.gaussian import Gaussian

@@ -12,6 +12,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.certificate import Certificate
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.files import sha256
 from lunet_export.preprocessing import Logit
@@ -38,6 +42,7 @@ class Manifest:
     graphs: tuple[str, ...]  # names of the graphs in the folder: GRAPHS, and some of OPTIONAL_GRAPHS
     sha256: Mapping[str, str]  # by file name
     document: Mapping[str, Any]
+    certificate: Certificate | None = None  # None in folders that are older than it
 
     @classmethod
     def from_json(cls, document: Any) -> Self:  # noqa: ANN401
@@ -81,9 +86,10 @@ class Manifest:
                 raise ValueError("model.blocks or products")
             if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
                 raise ValueError("checks")
+            certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
         except (KeyError, TypeError, ValueError, BadInputError) as error:
             raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
-        return cls(name, dim, dtype, preprocessing, image_shape, graphs, digests, document)
+        return cls(name, dim, dtype, preprocessing, image_shape, graphs, digests, document, certificate)
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +118,23 @@ class Artifact:
             ArtifactError: They are malformed.
         """
         return Vectors.from_json(_json(VECTORS, self.vectors_json), self.manifest.dim)
+
+    @cached_property
+    def round_trip(self) -> NDArray[np.float64] | None:
+        """The predicted error of x -> z -> x of each density vector, a row's norm; None in a folder without it.
+
+        Raises:
+            ArtifactError: It is of another number of rows.
+        """
+        certificate, rows = self.manifest.certificate, len(self.vectors.density.x)
+        if certificate is None:
+            return None
+        if len(certificate.rows.round_trip) != rows:
+            raise ArtifactError(
+                f"Expected certificate.rows of {rows} rows, as density has in vectors.json; got "
+                f"{len(certificate.rows.round_trip)}. Export again."
+            )
+        return certificate.rows.round_trip
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:

@@ -56,6 +56,12 @@ def logit(x: Array, p: Logit) -> tuple[Array, Array]:
     return log_s - log_rest, (np.log(scale) - log_s - log_rest).sum(axis=1)
 
 
+def logit_slope(x: Array, p: Logit) -> Array:
+    """d logit / dx = c / (s (1 - s)) with c = (1 - a) / levels, (N, D) -> (N, D)."""
+    scale = (1 - p.margin) / p.levels
+    return scale / ((scale * x + p.margin / 2) * (scale * (p.levels - x) + p.margin / 2))
+
+
 def inverse_logit(h: Array, p: Logit) -> Array:
     """The x with logit(x) = h; outside [0, levels) where h is beyond the logits of the borders."""
     return p.levels / (1 - p.margin) * (np.exp(-softplus(-h)) - p.margin / 2)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import reference
-from lunet_export.preprocessing import largest_below
+from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.weights import LUBlock, LUNetWeights
 
 Array = NDArray[np.float64]
@@ -39,6 +39,36 @@ TF32 = "tf32"
 def unit_roundoff(dtype: str) -> float:
     """u: 2^-11 for float16 and tf32, 2^-24 for float32, 2^-53 for float64."""
     return 2.0**-11 if dtype == TF32 else float(np.finfo(dtype).eps) / 2
+
+
+def sizes_of(block: LUBlock) -> LUBlock:
+    """The block's absolute values, of which errors of products are made."""
+    return LUBlock(*map(np.abs, (block.lower, block.upper, block.bias)))
+
+
+def of_elementwise(value: Array) -> Array:
+    """Size of the error of an elementwise function of that value, in units, for every number."""
+    return 4 * np.maximum(1.0, np.abs(value))
+
+
+def of_inverse_activation(h: Array, image: Array, alpha: float) -> Array:
+    """The same of h, the inverse of the activation at `image`: its own, and what rounding of the image becomes."""
+    return of_elementwise(h) + np.abs(image) / reference.slope(h, alpha)
+
+
+def of_inverse_logit(x: Array, p: Logit) -> Array:
+    """The same of grey levels x."""
+    return 4 * (np.abs(x) + p.levels * p.margin)
+
+
+def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
+    """Residual of L y = a - b, in units. size: the block's absolute values."""
+    return np.abs(y) @ size.lower.T + np.abs(a) + size.bias
+
+
+def of_upper_solve(h: Array, size: LUBlock) -> Array:
+    """Residual of U h = y, in units."""
+    return np.abs(h) @ size.upper.T
 
 
 class RoundingModel:
@@ -55,7 +85,7 @@ class RoundingModel:
         self._unit = unit_roundoff(dtype)
         self._products = products or dtype
         self._inverses = [(np.linalg.inv(block.lower), np.linalg.inv(block.upper)) for block in weights.blocks]
-        self._sizes = [LUBlock(*map(np.abs, (block.lower, block.upper, block.bias))) for block in weights.blocks]
+        self._sizes = [sizes_of(block) for block in weights.blocks]
 
     def with_products(self, products: str) -> Self:
         """The same model with products of another dtype; its inverses are not computed again."""
@@ -117,13 +147,13 @@ class RoundingModel:
         if p:
             h, log_det = reference.logit(x, p)
             size = np.abs(log_det)
-            h = h + errors(4 * np.maximum(1.0, np.abs(h)))
+            h = h + errors(of_elementwise(h))
         for number, block in enumerate(self._weights.blocks):
             if number:
                 logs = np.log(reference.slope(h, alpha)).sum(axis=1)
                 log_det, size = log_det + logs, size + np.abs(logs)
                 h = reference.leaky_softplus(h, alpha)
-                h = h + errors(4 * np.maximum(1.0, np.abs(h)))
+                h = h + errors(of_elementwise(h))
             lost = errors(self._product * reference.affine(np.abs(h), self._sizes[number]))
             h = reference.affine(h, block)
             h = h + lost - self._shrink * (h - block.bias)
@@ -140,17 +170,16 @@ class RoundingModel:
             if number:
                 image = h
                 h = reference.inverse_leaky_softplus(image, alpha)
-                sensitivity = np.abs(image) / reference.slope(h, alpha)
-                h = h + errors(4 * np.maximum(1.0, np.abs(h)) + sensitivity)
+                h = h + errors(of_inverse_activation(h, image, alpha))
         if p:
             x = reference.inverse_logit(h, p)
-            return self.clamp(x + errors(4 * (np.abs(x) + p.levels * p.margin)))
+            return self.clamp(x + errors(of_inverse_logit(x, p)))
         return h
 
     def _solve(self, number: int, a: Array, errors: Errors) -> Array:
         size, (lower, upper) = self._sizes[number], self._inverses[number]
         y = (a - self._weights.blocks[number].bias) @ lower.T
-        residual = np.abs(y) @ size.lower.T + np.abs(a) + size.bias
+        residual = of_lower_solve(y, a, size)
         y = y + errors(self._product * residual) @ lower.T - self._shrink * (a @ lower.T)  # no product holds the bias
         h = y @ upper.T
-        return h + errors(self._product * (np.abs(h) @ size.upper.T)) @ upper.T - self._shrink * h
+        return h + errors(self._product * of_upper_solve(h, size)) @ upper.T - self._shrink * h

@@ -50,6 +50,11 @@ def test_manifest_tells_the_truth_about_the_graphs(exported):
         properties = {entry.key: entry.value for entry in model.metadata_props}
         assert properties["lunet.direction"] == name
         assert properties["lunet.sha256_weights"] == exported.manifest.document["model"]["sha256_weights"]
+        certified = exported.manifest.document["certificate"]["data"]
+        for key, bound in certified.items():
+            written = float(properties[f"lunet.{key}"])
+            assert written <= bound if key == "log_det_min" else written >= bound
+            assert written == pytest.approx(bound, rel=1e-5)
 
 
 def test_vectors_are_within_the_dtype_and_replayable(exported):
@@ -103,12 +108,38 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d["graphs"]["sampling"].update(solver=None), "graphs.sampling.solver"),
         (lambda d: d.update(graphs=[]), "graphs"),
         (lambda d: d["graphs"].update(other=d["graphs"]["sampling"]), "graphs"),
+        (lambda d: d.update(certificate=None), "certificate is missing or wrong"),
+        (lambda d: d.update(certificate=[1]), "certificate is missing or wrong"),
+        (lambda d: d["certificate"].pop("rows"), "certificate is missing or wrong"),
+        (lambda d: d["certificate"].update(network="wide"), "certificate.network is"),
+        (lambda d: d["certificate"]["data"].update(lip_forward="1"), "certificate.data.lip_forward"),
+        (lambda d: d["certificate"]["data"].update(lip_inverse=True), "certificate.data.lip_inverse"),
+        (lambda d: d["certificate"]["data"].update(lip_inverse=-1.0), "certificate.data is"),
+        (lambda d: d["certificate"]["data"].update(log_det_min=1e9), "certificate.data is"),
+        (lambda d: d["certificate"]["network"].update(log_det_max=None), "certificate.network.log_det_max"),
+        (lambda d: d["certificate"]["network"].update(log_det_max=float("nan")), "certificate.network.log_det_max"),
+        (lambda d: d["certificate"].update(unit_roundoff=0), "certificate.unit_roundoff"),
+        (lambda d: d["certificate"]["rows"].update(stretch=1.0), "certificate.rows.stretch"),
+        (lambda d: d["certificate"]["rows"].update(squeeze=[[1.0]] * 8), "certificate.rows.squeeze"),
+        (lambda d: d["certificate"]["rows"].update(round_trip=[-1.0] * 8), "certificate.rows.round_trip"),
+        (lambda d: d["certificate"]["rows"].update(round_trip=[1.0] * 7), "certificate.rows is"),
+        (lambda d: d["certificate"]["rows"].update(converged="yes"), "certificate.rows is"),
     ],
 )
 def test_a_malformed_manifest_gets_a_sentence(folder, rewrite, edit, sentence):
     rewrite(folder, edit)
     with pytest.raises(ArtifactError, match=sentence):
         Artifact.open(folder)
+
+
+def test_a_certificate_of_other_rows_is_refused(folder, rewrite):
+    def shorten(document):
+        rows = document["certificate"]["rows"]
+        rows.update({name: values[:3] for name, values in rows.items() if name != "converged"})
+
+    rewrite(folder, shorten)
+    with pytest.raises(ArtifactError, match=r"Expected certificate\.rows of 8 rows, as density has .*; got 3"):
+        _ = Artifact.open(folder).round_trip
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from benchmarks import roofline
 from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
+from lunet_export.certificate import outwards
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -211,6 +212,20 @@ def test_the_diagnoses_are_those_of_the_models():
         f"excess kurtosis of {latents['excess_kurtosis']:.1f}",
     ):
         assert sentence in text
+
+
+def test_the_certificates_are_those_of_the_models():
+    mnist, certified = recorded("mnist-certificate"), {}
+    for name in ("toy2d", "digits"):
+        found = json.loads((ROOT / "exported" / name / "manifest.json").read_text())["certificate"]
+        certified[name] = (found["data"], min(found["rows"]["squeeze"]))
+    certified["MNIST"] = (mnist["data"], mnist["local"]["squeeze"]["smallest"])
+    for name, (bounds, squeeze) in certified.items():
+        cells = [f"{outwards(bounds[key], upper=True, digits=3):.3g}" for key in ("lip_forward", "lip_inverse")]
+        cells.append(f"{squeeze:.3g}")
+        assert f"| {name} | {' | '.join(cells)} |" in README, (name, cells)
+    assert mnist["violations"] == []
+    assert mnist["local"]["share"] < 0.08
 
 
 def test_the_formats_known_noise_is_the_generators():

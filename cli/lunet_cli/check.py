@@ -37,6 +37,9 @@ from lunet_export.runtime.cuda import CudaOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lunet_export.bench import Opening
     from lunet_export.runtime import ExportedFlow
     from lunet_export.weights import LUNetWeights
@@ -77,7 +80,9 @@ def check(
     with _reported(document, report, cuda):
         flow, opening = _opened(folder, provider, threads, cuda, document)
         if model is None:
-            checks = parity.run(flow, flow.vectors) + parity.run_optional(flow, flow.vectors)
+            checks = parity.run(flow, flow.vectors, predicted=_predicted(flow)) + parity.run_optional(
+                flow, flow.vectors
+            )
             checks = parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
         else:
             weights = read_model(model, latent_stats, preprocess).weights
@@ -165,6 +170,7 @@ def _with_model(
     flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, seed: int, threads: int | None
 ) -> list[parity.Check]:
     from lunet_export import vectors
+    from lunet_export.certificate import Linearization, predicted_round_trip
     from lunet_export.export import ExportSettings, check_chain
 
     document = flow.manifest.document
@@ -178,13 +184,25 @@ def _with_model(
     fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=seed)
     if flow.tf32:
         fresh = fresh.under_tf32(products)
-    checks = parity.run(flow, flow.vectors, eager=eager(weights))
+    checks = parity.run(flow, flow.vectors, eager=eager(weights), predicted=_predicted(flow))
     checks += parity.run_optional(flow, flow.vectors)
-    checks += parity.run(flow, fresh, eager=eager(weights), group="fresh")
+    predicted = (
+        None
+        if flow.tf32
+        else predicted_round_trip(
+            Linearization(weights), fresh.density.x, dtype=settings.tensors, products=settings.products
+        )
+    )
+    checks += parity.run(flow, fresh, eager=eager(weights), group="fresh", predicted=predicted)
     checks += parity.run_optional(flow, fresh, group="fresh")
     if weights.preprocessing:
         checks += check_chain(weights, settings, eager=eager, provider=flow.provider, threads=threads, cuda=flow.cuda)
     return checks
+
+
+def _predicted(flow: "ExportedFlow") -> "NDArray[np.float64] | None":
+    """What the certificate says about x -> z -> x; it does not speak of TF32."""
+    return None if flow.tf32 else flow.artifact.round_trip
 
 
 def _tile(solver: "Mapping[str, Any]") -> int | None:

@@ -12,6 +12,7 @@ import typer
 import lunet_export
 from lunet_cli import output
 from lunet_cli.bench import bench
+from lunet_cli.certify import certify
 from lunet_cli.check import check
 from lunet_cli.diagnose import diagnose
 from lunet_cli.doctor import doctor
@@ -51,7 +52,21 @@ def options(
     """
 
 
-for command in (train, recalibrate, diagnose, plot, export, check, sample, score, inspect, bench, doctor, triton):
+for command in (
+    train,
+    recalibrate,
+    diagnose,
+    certify,
+    plot,
+    export,
+    check,
+    sample,
+    score,
+    inspect,
+    bench,
+    doctor,
+    triton,
+):
     app.command()(command)
 
 

@@ -1,5 +1,6 @@
 """What a trained model has learnt, and what a closed form would give for nothing. NumPy only."""
 
+from lunet_export.diagnostics.certify import Certified, certify_folder, certify_model
 from lunet_export.diagnostics.diagnose import FLAGS, Figure, Flag, Report, diagnose
 from lunet_export.diagnostics.moments import Moments, gaussian_gap
 from lunet_export.diagnostics.recalibrate import Recalibration, recalibrate, with_note
@@ -8,6 +9,7 @@ from lunet_export.diagnostics.source import FolderSource, Source, WeightsSource
 
 __all__ = [
     "FLAGS",
+    "Certified",
     "Figure",
     "Flag",
     "FolderSource",
@@ -16,6 +18,8 @@ __all__ = [
     "Report",
     "Source",
     "WeightsSource",
+    "certify_folder",
+    "certify_model",
     "diagnose",
     "gaussian_gap",
     "load",

@@ -10,6 +10,7 @@ import onnx
 
 import lunet_export
 from lunet_export.artifact import FORMAT, FORMAT_VERSION
+from lunet_export.certificate import Bounds, Certificate, outwards
 from lunet_export.export.estimate import census
 from lunet_export.export.settings import ExportSettings, Provenance
 from lunet_export.graphs import builder
@@ -26,9 +27,9 @@ _RNG_WARNINGS = [
 
 
 def metadata_of(
-    weights: LUNetWeights, provenance: Provenance, solver: Solver, settings: ExportSettings, name: str
+    weights: LUNetWeights, provenance: Provenance, solver: Solver, settings: ExportSettings, name: str, bounds: Bounds
 ) -> dict[str, str]:
-    """What a reader of one ONNX file alone must know; all known before the file exists."""
+    """What a reader of one ONNX file alone must know; all known before the file exists. bounds: in data space."""
     p = weights.preprocessing
     return {
         "lunet.format_version": str(FORMAT_VERSION),
@@ -41,6 +42,10 @@ def metadata_of(
         "lunet.products": settings.products or settings.tensors,
         "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
         "lunet.solver": str(solver),
+        "lunet.lip_forward": repr(outwards(bounds.lip_forward, upper=True)),
+        "lunet.lip_inverse": repr(outwards(bounds.lip_inverse, upper=True)),
+        "lunet.log_det_min": repr(outwards(bounds.log_det_min, upper=False)),
+        "lunet.log_det_max": repr(outwards(bounds.log_det_max, upper=True)),
         "lunet.sha256_weights": weights.digest(),
     }
 
@@ -51,6 +56,7 @@ def document_of(
     solver: Solver,
     settings: ExportSettings,
     models: Mapping[str, onnx.ModelProto],
+    certificate: Certificate,
 ) -> dict[str, Any]:
     """manifest.json without hashes and checks."""
     return {
@@ -71,6 +77,7 @@ def document_of(
         "products": settings.products or settings.tensors,
         "batch": [1, LARGEST_BATCH],
         "graphs": {name: _graph(name, weights, settings, solver, model) for name, model in models.items()},
+        "certificate": certificate.to_json(),
         "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "exported/README.md"},
         "onnx": {"opset": builder.OPSET, "ir_version": builder.IR_VERSION},
         "versions": {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lunet_export import files, parity, vectors
 from lunet_export.artifact import GRAPHS, MANIFEST, OPTIONAL_GRAPHS, VECTORS, Artifact, Manifest, sealed
+from lunet_export.certificate import Certificate, chain_bounds, data_bounds
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export import half
 from lunet_export.export.document import document_of, metadata_of
@@ -172,7 +173,8 @@ def _choose(weights: LUNetWeights, settings: ExportSettings, found: Sequence[Est
 
 
 def _check(flow: ExportedFlow, weights: LUNetWeights, eager: MakeRunner | None, group: str) -> list[Check]:
-    checks = parity.run(flow, flow.vectors, eager=eager(weights) if eager else None, group=group)
+    beside = eager(weights) if eager else None
+    checks = parity.run(flow, flow.vectors, eager=beside, group=group, predicted=flow.artifact.round_trip)
     return checks + parity.run_optional(flow, flow.vectors, group=group)
 
 
@@ -203,9 +205,11 @@ def _build(
     examples: NDArray[np.floating] | None,
 ) -> _Parts:
     dtype, products = settings.tensors, settings.products
+    chain = chain_bounds(weights)
+    bounds = data_bounds(weights, chain)
 
     def build(name: str) -> Any:  # noqa: ANN401
-        metadata = metadata_of(weights, provenance, solver, settings, name)
+        metadata = metadata_of(weights, provenance, solver, settings, name, bounds)
         if name == "density":
             return density.build(weights, dtype=dtype, products=products, metadata=metadata)
         return sampling.build(
@@ -223,7 +227,8 @@ def _build(
     golden = vectors.build(weights, dtype=dtype, products=products, seed=_VECTOR_SEED, examples=given)
     content = {f"{name}.onnx": builder.serialize(model) for name, model in models.items()}
     content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
-    document = document_of(weights, provenance, solver, settings, models)
+    certificate = Certificate.of(weights, chain, golden.density.x, dtype=dtype, products=products)
+    document = document_of(weights, provenance, solver, settings, models, certificate)
     document["sha256"] = {name: files.sha256(data) for name, data in content.items()}
     for name in models:
         document["graphs"][name]["bytes"] = len(content[f"{name}.onnx"])

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.certificate import SAFETY
 from lunet_export.errors import BadInputError
 from lunet_export.parity.difference import Difference, compare
 from lunet_export.vectors import Vectors
@@ -44,19 +45,46 @@ class Check:
         return self.difference.passed
 
 
-def run(runner: Runner, vectors: Vectors, *, eager: Runner | None = None, group: str = "golden") -> list[Check]:
+def run(
+    runner: Runner,
+    vectors: Vectors,
+    *,
+    eager: Runner | None = None,
+    group: str = "golden",
+    predicted: NDArray[np.float64] | None = None,
+) -> list[Check]:
     """All checks of `runner` on `vectors`, with eager PyTorch's own error beside each.
 
     density and sampling against the reference; the same rows one at a time against all at once; x -> z -> x on
     data; z -> x -> z and the density of sampled rows, on the rows that no clamp touched.
+
+    Args:
+        runner: What is checked.
+        vectors: The reference's answers and their tolerances.
+        eager: PyTorch's own answers, shown and never judged.
+        group: First words of the checks' names.
+        predicted: The certificate's error of x -> z -> x for each density vector, (N,). A row may then be off by SAFETY
+            times that, where it is less than the row's tolerance.
     """
+    if predicted is not None:
+        vectors = _tightened(vectors, predicted)
     ours = _differences(runner, vectors)
     theirs = {name: gap.absolute for name, gap in _differences(eager, vectors).items()} if eager else {}
     share = float(vectors.sampling.clamped.mean())
     notes = {name: f"{share:.0%} of rows left out: clamped" for name in _NEED_UNCLAMPED if share}
+    if predicted is not None:
+        notes[_ROUND_TRIP_X] = f"predicted {predicted.max():.1e}"
     return [Check(f"{group}: {name}", gap, theirs.get(name), notes.get(name, "")) for name, gap in ours.items()]
 
 
+def _tightened(vectors: Vectors, predicted: NDArray[np.float64]) -> Vectors:
+    """No number of a row is off by more than the row's norm, so the prediction bounds each."""
+    tolerance = vectors.density.tolerance
+    x = np.minimum(tolerance["x"], SAFETY * predicted)
+    return replace(vectors, density=replace(vectors.density, tolerance={**tolerance, "x": x}))
+
+
+_ROUND_TRIP_X = "x -> z -> x"
 _ROUND_TRIP_Z = "z -> x -> z"
 _SAMPLED_DENSITY = "log_prob of sampled x"
 _NEED_UNCLAMPED = (_ROUND_TRIP_Z, _SAMPLED_DENSITY)
@@ -82,7 +110,7 @@ def _differences(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
             "log_prob", expected=log_prob, got=log_prob_single, tolerance=tight["log_prob"]
         ),
         "batch 1 = batch N, x": compare("x", expected=x, got=x_single, tolerance=loose["x"]),
-        "x -> z -> x": compare("x", expected=density.x, got=back, tolerance=tight["x"]),
+        _ROUND_TRIP_X: compare("x", expected=density.x, got=back, tolerance=tight["x"]),
         _ROUND_TRIP_Z: compare("z", expected=sampling.z[whole], got=z_again, tolerance=loose["z"][whole]),
         _SAMPLED_DENSITY: compare(
             "log_prob", expected=sampling.log_prob[whole], got=log_prob_again, tolerance=loose["log_prob"][whole]

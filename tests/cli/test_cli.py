@@ -226,6 +226,7 @@ COMMANDS = [
     "train",
     "recalibrate",
     "diagnose",
+    "certify",
     "plot",
     "export",
     "check",

@@ -56,8 +56,8 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, recalibrate, diagnose, plot, export, check, sample, score, inspect, bench, doctor, "
-        "triton) or a model file",
+        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, sample, score, inspect, "
+        "bench, doctor, triton) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
@@ -143,6 +143,17 @@ FAILURES = {
     "diagnose an altered folder": (["diagnose", "{altered}", "{grey.npy}"], 2, "was altered or damaged"),
     "diagnose a folder's settings": (
         ["diagnose", "{small}", "{grey.npy}", "--preprocess", "paper"],
+        2,
+        "Expected neither --latent-stats nor --preprocess",
+    ),
+    "certify nothing": (["certify", "{out}/none.pt"], 2, "does not exist"),
+    "certify on nothing": (["certify", "{small.pt}", "{out}/none.npy"], 2, "does not exist"),
+    "certify no rows": (["certify", "{small.pt}", "--rows", "0"], 2, "--rows"),
+    "certify on another width": (["certify", "{small}", "digits"], 2, "Expected rows of 16 dimensions; digits has 64"),
+    "certify outside the domain": (["certify", "{small.pt}", "{wild.npy}"], 2, "Expected x in [0, 17)"),
+    "certify an altered folder": (["certify", "{altered}"], 2, "was altered or damaged"),
+    "certify a folder's settings": (
+        ["certify", "{small}", "--preprocess", "paper"],
         2,
         "Expected neither --latent-stats nor --preprocess",
     ),

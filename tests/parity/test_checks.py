@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lunet_export import parity, vectors
+from lunet_export.certificate import Linearization, predicted_round_trip
 from lunet_export.errors import BadInputError
 from lunet_export.flows import EagerFlow
 from lunet_export.parity import compare
@@ -117,3 +118,36 @@ def test_the_manifests_record_stands_in_for_eager(golden):
     checks = parity.run(Faulty("none"), golden)
     recorded = parity.with_recorded_eager(checks, [{"name": checks[0].name, "eager": 0.5}])
     assert (recorded[0].eager, recorded[1].eager) == (0.5, None)
+
+
+class HalfOff(Faulty):
+    """z is off by half of what it may be: within its own tolerance, and more than a round trip can lose."""
+
+    def __init__(self, weights, golden) -> None:
+        self.inner, self.density_rows = EagerFlow(weights, "float32"), golden.density
+
+    def density(self, x):
+        z, log_prob = self.inner.density(x)
+        near = np.abs(self.density_rows.x[:, None] - x).max(axis=2) < 1e-9
+        off = 0.5 * near.T @ self.density_rows.tolerance["z"]
+        return (z + off[:, None]).astype(np.float32), log_prob
+
+    def decode(self, z):
+        return self.inner.decode(z)
+
+
+def test_only_the_certificate_sees_a_fault_in_the_round_trip():
+    weights = network(2, 3)
+    golden = vectors.build(weights, dtype="float32", seed=0)
+    predicted = predicted_round_trip(Linearization(weights), golden.density.x, dtype="float32")
+    assert parity.all_passed(parity.run(EagerFlow(weights, "float32"), golden, predicted=predicted))
+    runner = HalfOff(weights, golden)
+    assert parity.all_passed(parity.run(runner, golden))
+    checks = parity.run(runner, golden, predicted=predicted)
+    (failed,) = (check for check in checks if not check.passed)
+    assert (failed.name, failed.note) == ("golden: x -> z -> x", f"predicted {predicted.max():.1e}")
+
+
+def test_a_prediction_never_widens_a_tolerance(golden):
+    plain, wide = (parity.run(Faulty("none"), golden, predicted=p) for p in (None, np.full(8, np.inf)))
+    assert [check.difference for check in plain] == [check.difference for check in wide]

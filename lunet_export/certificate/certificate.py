@@ -1,0 +1,168 @@
+"""`Certificate`: what export writes into the manifest, and how it is read back."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import inf, isfinite
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.certificate.bounds import Bounds, chain_bounds, data_bounds
+from lunet_export.certificate.jacobian import Linearization
+from lunet_export.certificate.round_trip import predicted_round_trip
+from lunet_export.rounding import unit_roundoff
+from lunet_export.weights import LUNetWeights
+
+Array = NDArray[np.float64]
+
+#: Right answers came up to 0.85 of the prediction; a check allows this many times it.
+SAFETY = 2.0
+
+_BATCH = 64  # rows at once: Lanczos keeps up to 80 vectors of each
+_ROWS = ("network_stretch", "network_squeeze", "stretch", "squeeze", "round_trip")
+
+
+@dataclass(frozen=True)
+class LocalRows:
+    """Of each row of data, (N,): singular values of the Jacobian, and the predicted error of x -> z -> x.
+
+    stretch and squeeze are s_max and s_min in data space, network_* those behind the pre-processing, the same where
+    there is none. round_trip is in the unit of x, the Euclidean norm of a row, for the runtime's dtype. Infinite where
+    float64 overflows. `converged`: Lanczos came to rest on all.
+    """
+
+    network_stretch: Array
+    network_squeeze: Array
+    stretch: Array
+    squeeze: Array
+    round_trip: Array
+    converged: bool
+
+    @classmethod
+    def of(
+        cls,
+        linear: Linearization,
+        x: Array,
+        *,
+        dtype: str,
+        products: str | None = None,
+        on_rows: Callable[[int], None] = lambda n: None,
+    ) -> Self:
+        """Of rows x (N, D) in data space, for a runtime of `dtype` with a shorter dtype of its products, if any.
+
+        `on_rows` gets the number of rows after each batch.
+        """
+        parts: dict[str, list[Array]] = {name: [] for name in _ROWS}
+        converged = True
+        for start in range(0, len(x), _BATCH):
+            part = x[start : start + _BATCH]
+            network = linear.local(part, in_data_space=False)
+            data = linear.local(part, in_data_space=True) if linear.weights.preprocessing else network
+            round_trip = predicted_round_trip(linear, part, dtype=dtype, products=products)
+            found = (network.stretch, network.squeeze, data.stretch, data.squeeze, round_trip)
+            for name, values in zip(_ROWS, found, strict=True):
+                parts[name].append(values)
+            converged = converged and network.converged and data.converged
+            on_rows(len(part))
+        return cls(**{name: np.concatenate(values) for name, values in parts.items()}, converged=converged)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Certified bounds of a model, and the local figures of the rows of its density vectors.
+
+    `network` holds behind the pre-processing, on all of R^D; `data` for the whole map on its domain.
+    """
+
+    network: Bounds
+    data: Bounds
+    unit_roundoff: float  # of the runtime that round_trip is predicted for: that of its products
+    rows: LocalRows
+
+    @classmethod
+    def of(
+        cls, weights: LUNetWeights, chain: Bounds, x: Array, *, dtype: str, products: str | None = None
+    ) -> "Certificate":
+        """Of a model whose `chain_bounds` are known, with the local figures of rows x (N, D)."""
+        rows = LocalRows.of(Linearization(weights), x, dtype=dtype, products=products)
+        return cls(chain, data_bounds(weights, chain), unit_roundoff(products or dtype), rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; null is infinite."""
+        rows = {name: [_or_null(value) for value in getattr(self.rows, name).tolist()] for name in _ROWS}
+        bounds = {
+            name: {key: _or_null(value) for key, value in asdict(getattr(self, name)).items()}
+            for name in ("network", "data")
+        }
+        return {
+            **bounds,
+            "unit_roundoff": self.unit_roundoff,
+            "rows": {**rows, "converged": self.rows.converged},
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> Self:  # noqa: ANN401
+        """The certificate of a parsed manifest.
+
+        Raises:
+            ValueError: A part is missing or is not what it should be; the text names it.
+        """
+        parts = _entries(document, "certificate", ("network", "data", "unit_roundoff", "rows"))
+        network, data = (_bounds(parts[name], f"certificate.{name}") for name in ("network", "data"))
+        rows = _entries(parts["rows"], "certificate.rows", (*_ROWS, "converged"))
+        arrays = {name: _positive_numbers(rows[name], f"certificate.rows.{name}") for name in _ROWS}
+        if len({len(array) for array in arrays.values()}) != 1 or not isinstance(rows["converged"], bool):
+            raise ValueError("certificate.rows")
+        unit = _number(parts["unit_roundoff"], "certificate.unit_roundoff")
+        if not 0 < unit < 1:
+            raise ValueError("certificate.unit_roundoff")
+        return cls(network, data, unit, LocalRows(**arrays, converged=rows["converged"]))
+
+
+def certify(weights: LUNetWeights, x: Array, *, dtype: str, products: str | None = None) -> Certificate:
+    """The certificate of a model with the local figures of rows x (N, D) of data.
+
+    Args:
+        weights: The model.
+        x: Rows in data space.
+        dtype: Of the runtime that the round trip is predicted for.
+        products: A shorter dtype of its matrix products.
+    """
+    return Certificate.of(weights, chain_bounds(weights), x, dtype=dtype, products=products)
+
+
+def _or_null(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _entries(value: Any, name: str, keys: tuple[str, ...]) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(value, dict) or not {*keys} <= value.keys():
+        raise ValueError(name)
+    return value
+
+
+def _number(value: Any, name: str, *, null: float | None = None) -> float:  # noqa: ANN401
+    if value is None and null is not None:
+        return null
+    if type(value) not in (int, float) or not isfinite(value):
+        raise ValueError(name)
+    return float(value)
+
+
+def _positive_numbers(value: Any, name: str) -> Array:  # noqa: ANN401
+    if not isinstance(value, list):
+        raise ValueError(name)
+    numbers = np.array([_number(entry, name, null=inf) for entry in value], dtype=np.float64)
+    if (numbers < 0).any():
+        raise ValueError(name)
+    return numbers
+
+
+def _bounds(value: Any, name: str) -> Bounds:  # noqa: ANN401
+    entries = _entries(value, name, ("lip_forward", "lip_inverse", "log_det_min", "log_det_max"))
+    forward, inverse = (_number(entries[key], f"{name}.{key}", null=inf) for key in ("lip_forward", "lip_inverse"))
+    low, high = (_number(entries[key], f"{name}.{key}") for key in ("log_det_min", "log_det_max"))
+    if not (forward > 0 and inverse > 0 and low <= high):
+        raise ValueError(name)
+    return Bounds(forward, inverse, low, high)

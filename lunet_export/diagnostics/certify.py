@@ -1,0 +1,234 @@
+"""`certify`: what a model can do to any two rows, what it does at some, and whether what is seen keeps to it."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import noise, reference
+from lunet_export.certificate import Bounds, Linearization, LocalRows, chain_bounds, data_bounds
+from lunet_export.data import Dataset
+from lunet_export.diagnostics import rows as data_rows
+from lunet_export.diagnostics.observed import Observed, Seen, observe
+from lunet_export.preprocessing import Logit
+from lunet_export.rounding import RoundingModel
+from lunet_export.runtime import ExportedFlow
+from lunet_export.weights import LUNetWeights
+
+Array = NDArray[np.float64]
+
+_NEAR = 1e-3  # close rows are so far along the way to another row
+_OF_FLOAT64 = 1e-11  # of 1 + |z|: far above what float64 loses of it
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of some rows."""
+
+    smallest: float
+    median: float
+    largest: float
+
+    @classmethod
+    def of(cls, values: Array) -> "Spread":
+        """Of values (N,)."""
+        return cls(float(values.min()), float(np.median(values)), float(values.max()))
+
+
+@dataclass(frozen=True)
+class Local:
+    """Of rows of data: singular values of the Jacobian, and the norm of x -> z -> x minus x.
+
+    stretch = s_max, squeeze = s_min, in data space and behind the pre-processing (network_*). round_trip is predicted
+    for the runtime; `measured` is its own on the same rows, and `share` the largest measured / predicted. None where
+    no graph ran.
+    """
+
+    rows: int
+    network_stretch: Spread
+    network_squeeze: Spread
+    stretch: Spread
+    squeeze: Spread
+    round_trip: Spread
+    converged: bool
+    measured: Spread | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What `certify` found: of `network`, the map behind the pre-processing, and of `data`, the whole map."""
+
+    rows: int
+    rows_of: str
+    seed: int
+    dtype: str  # of the runtime whose round trip is predicted or measured
+    network: Bounds | None
+    data: Bounds | None
+    local: Local | None
+    local_of: str
+    round_trip: Spread | None  # measured on the rows
+    observed_network: Observed
+    observed_data: Observed
+    not_available: dict[str, str]  # what is missing, and why
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """Sentences about what breaks a certified bound."""
+        return tuple(dict.fromkeys((*self.observed_network.violations, *self.observed_data.violations)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"violations": list(self.violations)}
+
+
+def certify_model(
+    weights: LUNetWeights,
+    dataset: Dataset | None,
+    *,
+    rows: int,
+    seed: int,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> Certified:
+    """Everything, in float64; the round trip is predicted for float32.
+
+    Args:
+        weights: The model.
+        dataset: Whose test rows are looked at; None takes samples of the model.
+        rows: How many, at most.
+        seed: Of the dequantisation noise, or of the samples.
+        on_rows: Called with the number of rows after each batch.
+
+    Raises:
+        DataError: Rows of another kind than the model's.
+    """
+    p = weights.preprocessing
+    if dataset is None:
+        z = noise.normal(seed, range(rows), weights.dim)
+        x = RoundingModel(weights, "float64").clamp(reference.decode(weights, z))
+        rows_of = "samples of the model"
+    else:
+        x, rows_of = _test_rows(dataset, p, weights.dim, rows, seed), f"test rows of {dataset.name}"
+    chain = chain_bounds(weights)
+    data = data_bounds(weights, chain)
+    local = LocalRows.of(Linearization(weights), x, dtype="float32", on_rows=on_rows)
+    near = x + _NEAR * (np.roll(x, 1, axis=0) - x)
+    both = np.stack([x, near], axis=1).reshape(-1, weights.dim)  # row 2 i + 1 is close to row 2 i
+    z, log_det = reference.encode(weights, both)
+    lost = _OF_FLOAT64 * (1 + float(np.abs(z).max()))
+    return Certified(
+        rows=len(x),
+        rows_of=rows_of,
+        seed=seed,
+        dtype="float32",
+        network=chain,
+        data=data,
+        local=_local(local, None),
+        local_of=rows_of,
+        round_trip=None,
+        **_observed(both, z, log_det, p, chain, data, lost, lost),
+        not_available={"measured round trip": "nothing was run in float32; give an exported folder"},
+    )
+
+
+def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, seed: int) -> Certified:
+    """The certificate in the manifest, beside what the graphs do.
+
+    Args:
+        flow: The exported folder.
+        dataset: Whose test rows are looked at; None takes samples of the folder.
+        rows: How many, at most.
+        seed: Of the dequantisation noise, or of the samples.
+
+    Raises:
+        ArtifactError: The certificate does not fit the test vectors.
+        DataError: Rows of another kind than the model's.
+    """
+    p, certificate = flow.manifest.preprocessing, flow.manifest.certificate
+    if dataset is None:
+        x, rows_of = flow.sample(rows, seed=seed).astype(np.float64), "samples of the folder"
+    else:
+        x, rows_of = _test_rows(dataset, p, flow.dim, rows, seed), f"test rows of {dataset.name}"
+    x = x.astype(flow.dtype).astype(np.float64)
+    x = np.minimum(x, np.nextafter(flow.dtype.type(p.levels), flow.dtype.type(0))) if p else x
+    missing = {"stretch, squeeze and prediction of these rows": "the graphs show no Jacobian; give the model file"}
+    if certificate is None:
+        missing["certificate"] = "the folder is older than certificates; export again"
+    z, log_prob = (values.astype(np.float64) for values in flow.density(x))
+    log_det = log_prob - reference.standard_normal_log_prob(z)
+    lost, lost_log_det = _lost(flow, z)
+    golden = flow.artifact.round_trip
+    network, data = (certificate.network, certificate.data) if certificate else (None, None)
+    return Certified(
+        rows=len(x),
+        rows_of=rows_of,
+        seed=seed,
+        dtype=str(flow.manifest.document["products"]),
+        network=network,
+        data=data,
+        local=None if certificate is None or golden is None else _local(certificate.rows, _measured(flow, None)),
+        local_of="test vectors of the folder",
+        round_trip=Spread.of(_measured(flow, x)),
+        **_observed(x, z, log_det, p, network, data, lost, lost_log_det),
+        not_available=missing,
+    )
+
+
+def _test_rows(dataset: Dataset, p: Logit | None, dim: int, rows: int, seed: int) -> Array:
+    data_rows.refuse_other_rows(dataset, p, dim)
+    batches = data_rows.over_batches(
+        lambda x: x, dataset, dataset.test[:rows], seed=seed, draw=data_rows.TEST, on_rows=lambda n: None
+    )
+    return np.concatenate(list(batches))
+
+
+def _measured(flow: ExportedFlow, x: Array | None) -> Array:
+    """|f^-1(f(x)) - x| in the folder's graphs, (N,); of the density vectors where no rows are given."""
+    x = flow.artifact.vectors.density.x if x is None else x
+    return np.linalg.norm(flow.decode(flow.encode(x)).astype(np.float64) - x, axis=1)
+
+
+def _lost(flow: ExportedFlow, z: Array) -> tuple[float, float]:
+    """What rounding may change in |z - z'| and in a log_det: the largest tolerance of the test vectors, twice.
+
+    Tolerances are of single numbers, so a row's norm has sqrt(D) of them; rows of larger z have proportionally more.
+    """
+    golden = flow.artifact.vectors.density
+    grown = max(1.0, float(np.abs(z).max()) / float(np.abs(golden.z).max()))
+    of_z = 2 * grown * float(golden.tolerance["z"].max()) * np.sqrt(flow.dim)
+    of_log_det = grown * float(golden.tolerance["log_prob"].max()) + of_z * float(np.linalg.norm(z, axis=1).max())
+    return of_z, of_log_det
+
+
+def _local(rows: LocalRows, measured: Array | None) -> Local:
+    return Local(
+        rows=len(rows.round_trip),
+        network_stretch=Spread.of(rows.network_stretch),
+        network_squeeze=Spread.of(rows.network_squeeze),
+        stretch=Spread.of(rows.stretch),
+        squeeze=Spread.of(rows.squeeze),
+        round_trip=Spread.of(rows.round_trip),
+        converged=rows.converged,
+        measured=None if measured is None else Spread.of(measured),
+        share=None if measured is None else float((measured / rows.round_trip).max()),
+    )
+
+
+def _observed(
+    x: Array,
+    z: Array,
+    log_det: Array,
+    p: Logit | None,
+    network: Bounds | None,
+    data: Bounds | None,
+    lost: float,
+    lost_log_det: float,
+) -> dict[str, Observed]:
+    whole = observe(Seen(x, z, log_det, lost, lost_log_det), data, "data")
+    if p is None:
+        return {"observed_network": whole, "observed_data": whole}
+    h, before = reference.logit(x, p)
+    behind = observe(Seen(h, z, log_det - before, lost, lost_log_det), network, "network")
+    return {"observed_network": behind, "observed_data": whole}

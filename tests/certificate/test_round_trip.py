@@ -1,0 +1,66 @@
+"""The predicted error of x -> z -> x stays above what the exported graphs do, with every solver, and not far above."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lunet_export import ExportedFlow, checkpoint, data, noise
+from lunet_export.certificate import Linearization, predicted_round_trip
+from lunet_export.export import ExportSettings, Provenance, build_artifact
+from lunet_export.graphs import solvers
+from lunet_export.preprocessing import dequantize
+from lunet_export.rounding import RoundingModel
+from tests.conftest import ROOT
+from tests.networks import NETWORKS, network, rows
+
+
+def shares(weights, x, dtype="float32"):
+    """Measured / predicted of each row, by solver."""
+    x = RoundingModel(weights, dtype).clamp(x.astype(dtype).astype(np.float64))
+    predicted = predicted_round_trip(Linearization(weights), x, dtype=dtype)
+    names = {solver.name for solver in solvers.available(weights.dim)}
+    for name in sorted(names):
+        artifact = build_artifact(weights, Provenance("case"), ExportSettings(name, dtype=dtype))
+        flow = ExportedFlow(artifact, provider="cpu", threads=1)
+        error = flow.decode(flow.encode(x)).astype(np.float64) - x
+        yield name, np.linalg.norm(error, axis=1) / predicted
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_right_graphs_stay_below(make, dtype):
+    weights = make()
+    for name, share in shares(weights, rows(weights, 100), dtype):
+        assert share.max() < 1, name
+        assert np.median(share) > 0.01, name
+
+
+@pytest.mark.parametrize(("model", "dataset"), [("toy2d", "two-moons"), ("digits", "digits")])
+def test_the_committed_models_stay_below_on_their_test_rows(model, dataset):
+    weights, split = checkpoint.read(ROOT / "exported" / f"{model}.pt").weights, data.load(dataset)
+    x = split.test[:1000]
+    x = dequantize(x, noise.uniform(0, range(len(x)), split.dim)) if split.preprocessing else x
+    found = dict(shares(weights, x))
+    assert {"unrolled", "meeting", "inverse", "fused"} <= set(found)
+    assert max(share.max() for share in found.values()) < 0.5
+
+
+def test_it_follows_the_conditioning():
+    """What a tiny entry of U loses is predicted; a prediction from |z| alone would not see a block in the middle."""
+    weights = network(6, 3)
+    upper = weights.blocks[1].upper.copy()
+    upper[2, 2] = 1e-3
+    bad = replace(weights, blocks=(weights.blocks[0], replace(weights.blocks[1], upper=upper), weights.blocks[2]))
+    x = rows(weights, 50)
+    good, worse = (predicted_round_trip(Linearization(case), x, dtype="float32") for case in (weights, bad))
+    assert np.median(worse / good) > 30
+    assert max(share.max() for _, share in shares(bad, x)) < 1
+
+
+def test_it_is_proportional_to_the_unit_and_wider_for_short_products():
+    linear, x = Linearization(network(6, 3)), rows(network(6, 3), 4)
+    single, double = (predicted_round_trip(linear, x, dtype=dtype) for dtype in ("float32", "float64"))
+    np.testing.assert_allclose(single / double, 2.0**29, rtol=1e-12)
+    half = predicted_round_trip(linear, x, dtype="float32", products="float16")
+    assert (half > 1000 * single).all()
