@@ -53,11 +53,11 @@ VARIANTS = (
     Variant("init identity: no correlations", {"init": "identity"}),
     Variant("rate 2e-3", {"learning_rate": 2e-3}),
     Variant("rate 8e-3", {"learning_rate": 8e-3}),
-    Variant("cosine", {"schedule": "cosine"}),
+    Variant("linear fall", {"schedule": "linear"}),
     Variant("one-cycle", {"schedule": "one-cycle"}),
     Variant("constant rate", {"schedule": "constant"}),
     Variant("constant rate, average 0.998", {"schedule": "constant", "average": 0.998}),
-    Variant("average 0.99", {"average": 0.99}),
+    Variant("linear fall, average 0.99", {"schedule": "linear", "average": 0.99}),
     Variant("batch 128", {"batch_size": 128}),
     Variant("batch 512", {"batch_size": 512}),
     Variant("weight decay 0.1", {"weight_decay": 0.1}),
@@ -132,7 +132,7 @@ def conditioning(trainer: Trainer) -> dict[str, float]:
     """Certified bounds of the network behind its pre-processing, and medians over a few validation rows."""
     rows = trainer.data
     x = rows.continuous(rows.valid[:_CERTIFIED_ROWS], noise.uniform(1, range(_CERTIFIED_ROWS), rows.dim))
-    found = certify(trainer.model.to_weights(), x.astype(np.float64), dtype="float32")
+    found = certify(trainer.descent.model().to_weights(), x.astype(np.float64), dtype="float32")
     return {
         "lip_forward": found.network.lip_forward,
         "lip_inverse": found.network.lip_inverse,

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from lunet_export.flows import Bijection, LeakySoftplus
 from lunet_export.training.fit import Trainer
-from lunet_export.training.schedule import rate
 
 
 class LearnedSlope(Bijection):
@@ -31,11 +30,9 @@ class LearnedSlope(Bijection):
 
 
 def learn_slopes(trainer: Trainer, *, each_dimension: bool) -> None:
-    """Give the flow of a fresh trainer learnt slopes, and its optimiser and schedule their parameters."""
-    bijections, dim, settings = trainer.flow.chain.bijections, trainer.flow.dim, trainer.settings
+    """Give the flow of a fresh trainer learnt slopes, and its descent their parameters."""
+    bijections, dim = trainer.flow.chain.bijections, trainer.flow.dim
     for number, bijection in enumerate(bijections):
         if isinstance(bijection, LeakySoftplus):
             bijections[number] = LearnedSlope(bijection.alpha, dim if each_dimension else 1)
-    trainer.optimiser = torch.optim.Adam(trainer.flow.parameters(), lr=settings.learning_rate)
-    total = settings.epochs * trainer.steps_per_epoch
-    trainer.schedule = torch.optim.lr_scheduler.LambdaLR(trainer.optimiser, rate(settings.schedule, total))
+    trainer.descent = trainer.new_descent()

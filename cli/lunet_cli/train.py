@@ -26,10 +26,10 @@ class InitName(StrEnum):
 
 
 class ScheduleName(StrEnum):
-    """How the learning rate goes from its peak to 0."""
+    """What becomes of the learning rate."""
 
+    SCHEDULE_FREE = "schedule-free"
     LINEAR = "linear"
-    COSINE = "cosine"
     ONE_CYCLE = "one-cycle"
     CONSTANT = "constant"
 
@@ -64,7 +64,9 @@ def train(
     whitened: Annotated[
         bool, typer.Option("--whitened/--plain", help="Train in coordinates where layers' inputs are white.", **_FINER)
     ] = True,
-    schedule: Annotated[ScheduleName, typer.Option(help="How the rate falls.", **_FINER)] = ScheduleName.LINEAR,
+    schedule: Annotated[
+        ScheduleName, typer.Option(help="How the rate falls, if it does.", **_FINER)
+    ] = ScheduleName.SCHEDULE_FREE,
     average: Annotated[
         float, typer.Option(help="Share a step that a moving average of the weights keeps, as 0.999.", **_FINER)
     ] = 0.0,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lunet_export import noise
 from lunet_export.data import Dataset
@@ -17,10 +16,10 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training import regularisers
-from lunet_export.training.coordinates import whiten
+from lunet_export.training.descent import Annealed, Descent, ScheduleFree
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.initial import INITS, Init
-from lunet_export.training.schedule import SCHEDULES, Schedule, peak, rate
+from lunet_export.training.schedule import SCHEDULES, Schedule, peak
 from lunet_export.weights import LUNetWeights
 
 _EVALUATION_BATCH = 1000
@@ -37,7 +36,7 @@ class FitSettings:
     learning_rate: float  # peak of the schedule
     init: Init = "bend"
     whitened: bool = True  # LU layers in whitened coordinates, renewed before every epoch
-    schedule: Schedule = "linear"
+    schedule: Schedule = "schedule-free"
     average: float = 0.0  # decay of an exponential moving average of the weights, which is then the model; 0: none
     weight_decay: float = 0.0  # decoupled, of the off-diagonal entries of L and U (of V where whitened)
     regulariser: regularisers.Name | None = None
@@ -82,6 +81,10 @@ class FitSettings:
                 raise BadInputError(
                     f"Expected {'an' if name == 'init' else 'a'} {name} of {names}; got {getattr(self, name)}."
                 )
+        if self.average and self.schedule == "schedule-free":
+            raise BadInputError(
+                "Expected no average beside schedule-free, which has its own. Leave it out, or name another schedule."
+            )
         if (self.regulariser is None) != (self.regulariser_weight == 0):
             raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
 
@@ -101,19 +104,20 @@ class Trainer:
         self.best_flow = LUNet.from_weights(weights)  # after the best epoch, in plain coordinates
         self.rng = np.random.default_rng(settings.seed)
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
-        total = settings.epochs * self.steps_per_epoch
-        self.optimiser = torch.optim.Adam(self.flow.parameters(), lr=settings.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate(settings.schedule, total))
-        self.averaged: AveragedModel | None = None
-        if settings.average:
-            average = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
-            self.averaged = AveragedModel(self.flow, multi_avg_fn=average)
+        self.descent = self.new_descent()
         self.start = self.validate()  # before the first step
 
-    @property
-    def model(self) -> LUNet:
-        """What is validated and written: the averaged flow where there is one."""
-        return self.averaged.module if self.averaged else self.flow  # type: ignore[return-value]
+    def new_descent(self) -> Descent:
+        """The descent of `flow` from where it is, by the settings."""
+        s = self.settings
+        common: dict[str, Any] = {
+            "learning_rate": s.learning_rate,
+            "steps": s.epochs * self.steps_per_epoch,
+            "weight_decay": s.weight_decay,
+        }
+        if s.schedule == "schedule-free":
+            return ScheduleFree(self.flow, **common)
+        return Annealed(self.flow, schedule=s.schedule, average=s.average, **common)
 
     @property
     def best(self) -> EpochRecord:
@@ -131,8 +135,8 @@ class Trainer:
         return done >= self.settings.epochs or idle >= self.settings.patience
 
     def validate(self) -> float:
-        """Mean bits/dim of the validation rows under `model`, with the same noise at every call."""
-        return mean_bits_per_dim(self.model, self.data, self.data.valid, seed=_VALIDATION_SEED)
+        """Mean bits/dim of the validation rows under the model, with the same noise at every call."""
+        return mean_bits_per_dim(self.descent.model(), self.data, self.data.valid, seed=_VALIDATION_SEED)
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
         """Train one epoch and validate; `on_step(step, bits_per_dim)` is called after every optimisation step.
@@ -141,9 +145,9 @@ class Trainer:
             CheckFailedError: The loss stopped being a finite number.
         """
         scale, losses = float(bits_per_dim(np.array(-1.0), self.data.dim)), []
-        learning_rate = float(self.schedule.get_last_lr()[0])
+        learning_rate = self.descent.rate
         if self.settings.whitened:
-            self._whiten()
+            self.descent.whiten(self._some_rows())
         self.flow.train()
         for step, x in enumerate(self._batches()):
             loss = -self.flow.log_prob(x).mean()
@@ -152,14 +156,10 @@ class Trainer:
             if self.settings.regulariser:
                 penalty = regularisers.REGULARISERS[self.settings.regulariser](self.flow)
                 loss = loss + self.settings.regulariser_weight * penalty
-            self.optimiser.zero_grad()
+            self.flow.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
-            self.optimiser.step()
-            self._decay()
-            self.schedule.step()
-            if self.averaged:
-                self.averaged.update_parameters(self.flow)
+            self.descent.step()
             losses.append(scale * value)
             on_step(step + 1, losses[-1])
         epoch = len(self.history) + 1
@@ -167,7 +167,7 @@ class Trainer:
         self._refuse_infinite(valid, f"epoch {epoch}, validation")
         self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, learning_rate))
         if self.best.epoch == epoch:
-            self.best_flow = LUNet.from_weights(self.model.to_weights())
+            self.best_flow = LUNet.from_weights(self.descent.model().to_weights())
         return self.history[-1]
 
     @staticmethod
@@ -178,19 +178,9 @@ class Trainer:
                 "Give a smaller --learning-rate, or look for extreme values in the data."
             )
 
-    def _whiten(self) -> None:
+    def _some_rows(self) -> Iterator[Tensor]:
         rows = self.data.train[self.rng.permutation(len(self.data.train))[:_WHITENING_ROWS]]
-        batches = np.array_split(rows, -(-len(rows) // _EVALUATION_BATCH))
-        whiten([self.flow, *([self.model] if self.averaged else [])], map(self._continuous, batches))
-
-    @torch.no_grad()
-    def _decay(self) -> None:
-        if self.settings.weight_decay:
-            keep = 1 - self.settings.weight_decay * float(self.schedule.get_last_lr()[0])
-            for layer in self.flow.linear_layers():
-                diagonal = layer.packed.diagonal().clone()
-                layer.packed.mul_(keep)
-                layer.packed.diagonal().copy_(diagonal)
+        return map(self._continuous, np.array_split(rows, -(-len(rows) // _EVALUATION_BATCH)))
 
     def _batches(self) -> Iterator[Tensor]:
         order = self.rng.permutation(len(self.data.train))
@@ -207,10 +197,8 @@ class Trainer:
         return {
             "settings": asdict(self.settings),
             "flow": self.flow.state_dict(),
-            "averaged": self.averaged.state_dict() if self.averaged else None,
             "best_flow": self.best_flow.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "descent": self.descent.state_dict(),
             "random": self.rng.bit_generator.state,
             "history": [asdict(record) for record in self.history],
         }
@@ -218,11 +206,8 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state` as if there had been no interruption."""
         self.flow.load_state_dict(state["flow"])
-        if self.averaged:
-            self.averaged.load_state_dict(state["averaged"])
         self.best_flow.load_state_dict(state["best_flow"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.descent.load_state_dict(state["descent"])
         self.rng.bit_generator.state = state["random"]
         self.history = [EpochRecord(**record) for record in state["history"]]
 

@@ -4,21 +4,22 @@ from collections.abc import Callable
 from math import cos, pi
 from typing import Literal, get_args
 
-Schedule = Literal["linear", "cosine", "one-cycle", "constant"]
+Falling = Literal["linear", "one-cycle", "constant"]
+Schedule = Literal["schedule-free", "linear", "one-cycle", "constant"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
-_WARM_UP = {"one-cycle": 0.3}  # share of the steps; 0.01 for the others: Adam's second moments need about 100 steps
+_WARM_UP = {"one-cycle": 0.3}  # share of the steps; of the others 0.01, for Adam's second moments
 
 
 def peak(schedule: Schedule) -> float:
-    """The share of the run after which the rate only falls."""
-    return _WARM_UP.get(schedule, 0.01)
+    """The share of the run after which the rate only falls; schedule-free rates fall nowhere."""
+    return 0.0 if schedule == "schedule-free" else _WARM_UP.get(schedule, 0.01)
 
 
-def rate(schedule: Schedule, total: int) -> Callable[[int], float]:
+def rate(schedule: Falling, total: int) -> Callable[[int], float]:
     """The share of the peak rate at a step of `total`: a cosine up to the peak, then the named fall to 0.
 
-    one-cycle: Smith 2018 (arXiv 1803.09820) with cosines on both sides.
+    one-cycle: Smith 2018 (arXiv 1803.09820) with cosines on both sides. linear: straight to 0. constant: none.
     """
     warm = peak(schedule)
 
@@ -27,6 +28,6 @@ def rate(schedule: Schedule, total: int) -> Callable[[int], float]:
         if done < warm:
             return 0.04 + 0.96 * (0.5 - 0.5 * cos(pi * done / warm))
         left = (1 - done) / (1 - warm)
-        return {"linear": left, "constant": 1.0}.get(schedule, 0.5 - 0.5 * cos(pi * left))
+        return {"linear": left, "constant": 1.0, "one-cycle": 0.5 - 0.5 * cos(pi * left)}[schedule]
 
     return share

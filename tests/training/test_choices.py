@@ -55,7 +55,7 @@ def test_every_start_gives_activations_numbers_of_order_one(init):
         x = bijection(x)[0]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "schedule-free"])
 def test_schedules_rise_to_the_peak_and_end_where_they_say(schedule):
     share = rate(schedule, 1000)
     values = np.array([share(step) for step in range(1001)])
@@ -85,35 +85,67 @@ def test_whitening_makes_inputs_white_and_leaves_the_map():
         h = bijection(h)[0]
 
 
-def test_the_average_is_the_model_and_follows_the_coordinates():
-    settings = replace(SETTINGS, average=0.9, learning_rate=2e-2, schedule="constant")
-    run = epochs(trainer(settings))
-    assert run.model is not run.flow
+AVERAGING = [{"schedule": "schedule-free"}, {"schedule": "constant", "average": 0.9}]
+
+
+@pytest.mark.parametrize("choice", AVERAGING, ids=["schedule-free", "moving average"])
+def test_the_average_is_the_model_and_follows_the_coordinates(choice):
+    run = epochs(trainer(replace(SETTINGS, learning_rate=2e-2, **choice)))
+    model, flow = run.descent.model(), run.flow
     assert run.best.valid < run.start
-    ours, theirs = run.model.linear_layers(), run.flow.linear_layers()
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one.root, other.root)
-        assert not torch.equal(one.packed, other.packed)
-    # A moving average with nothing left of the past is the flow itself.
-    alone = epochs(trainer(replace(settings, average=1e-12)))
-    np.testing.assert_allclose(
-        alone.model.linear_layers()[0].packed.detach(), alone.flow.linear_layers()[0].packed.detach(), atol=1e-5
-    )
+    assert run.history[-1].valid == run.validate()
+    for ours, theirs in zip(model.linear_layers(), flow.linear_layers(), strict=True):
+        torch.testing.assert_close(ours.root, theirs.root)
+        assert not torch.equal(ours.packed, theirs.packed)
+    before = run.validate()
+    run.descent.whiten(run._some_rows())
+    assert run.validate() == pytest.approx(before, abs=1e-5)
 
 
-def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else():
-    settings = replace(SETTINGS, whitened=False, schedule="constant", learning_rate=1e-2, weight_decay=0.5, epochs=1)
-    run = trainer(settings)
-    run.optimiser.param_groups[0]["lr"] = 1e-2
-    layer = run.flow.linear_layers()[0]
-    before, bias = layer.packed.detach().clone(), layer.bias.detach().clone()
-    run.schedule.last_epoch = 50
-    run.schedule._last_lr = [1e-2]
-    run._decay()
+def test_a_moving_average_that_forgets_at_once_is_the_flow():
+    run = epochs(trainer(replace(SETTINGS, schedule="constant", average=1e-12)))
+    one, other = (flow.linear_layers()[0].packed.detach() for flow in (run.descent.model(), run.flow))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
+    """The same steps in coordinates that are moved in between end in the same network where nothing is adapted."""
+    run = epochs(trainer(replace(SETTINGS, schedule="schedule-free")), 1)
+    state = run.descent.optimiser.state
+    layer = run.flow.linear_layers()[1]
+    far = LUNet.from_weights(run.flow.to_weights(), whitened=True).linear_layers()[1]
+
+    def block_of_steps():
+        with torch.no_grad():
+            for name in ("root", "centre", "sign"):
+                getattr(far, name).copy_(getattr(layer, name))
+            far.packed.copy_(state[layer.packed]["z"])
+            far.bias.copy_(state[layer.bias]["z"])
+        return far.to_block()
+
+    before = block_of_steps()
+    run.descent.whiten(run._some_rows())
+    after = block_of_steps()
+    for name in ("lower", "upper", "bias"):
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "schedule-free"])
+def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
+    """With gradients of 0 only the decay moves anything."""
+    run = epochs(trainer(replace(SETTINGS, schedule=schedule, weight_decay=0.5, whitened=False)), 1)
+    layer, adam = run.flow.linear_layers()[0], run.descent.optimiser
+    for parameter in run.flow.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+        adam.state[parameter].get("exp_avg", parameter.grad).zero_()
+    steps = adam.state[layer.packed].get("z", layer.packed).detach()
+    packed, before = layer.packed.detach().clone(), steps.clone()
+    share = run.descent.rate * 0.5
+    run.descent.step()
+    steps = adam.state[layer.packed].get("z", layer.packed).detach()
     off = ~torch.eye(3, dtype=torch.bool)
-    torch.testing.assert_close(layer.packed[off], before[off] * 0.995)
-    assert torch.equal(layer.packed.diagonal(), before.diagonal())
-    assert torch.equal(layer.bias, bias)
+    torch.testing.assert_close(steps[off], (before - share * packed)[off], rtol=1e-4, atol=1e-6)
+    assert torch.equal(steps.diagonal(), before.diagonal())
 
 
 @torch.no_grad()
@@ -137,8 +169,8 @@ def test_an_orthogonal_map_is_balanced():
 
 @pytest.mark.parametrize("name", penalties.NAMES)
 def test_a_penalty_buys_what_it_is_for(name):
-    plain = epochs(trainer(SETTINGS))
-    held = epochs(trainer(replace(SETTINGS, regulariser=name, regulariser_weight=3.0)))
+    plain = epochs(trainer(replace(SETTINGS, schedule="linear")))
+    held = epochs(trainer(replace(SETTINGS, schedule="linear", regulariser=name, regulariser_weight=3.0)))
     penalty = penalties.REGULARISERS[name]
     assert (penalty(held.flow) < penalty(plain.flow)).item()
     assert held.history[-1].train > plain.history[-1].train  # and costs likelihood
@@ -146,7 +178,7 @@ def test_a_penalty_buys_what_it_is_for(name):
 
 def test_a_bound_holds_in_training():
     run = epochs(trainer(replace(SETTINGS, bound=3.0, learning_rate=0.1)))
-    for block in run.model.to_weights().blocks:
+    for block in run.descent.model().to_weights().blocks:
         assert (np.abs(np.log(np.abs(np.diag(block.upper)))) <= 3.0).all()
 
 
@@ -155,7 +187,9 @@ def test_a_bound_below_the_start_is_refused():
         trainer(replace(SETTINGS, bound=0.01))
 
 
-@pytest.mark.parametrize("choice", [{"average": 0.9}, {"whitened": False}, {"bound": 3.0}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "choice", [*AVERAGING, {"schedule": "linear"}, {"whitened": False}, {"bound": 3.0}, {"weight_decay": 0.1}]
+)
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
 def test_every_choice_resumes_bit_by_bit(choice, data):
     settings = replace(SETTINGS, **choice)
@@ -174,8 +208,9 @@ def test_every_choice_resumes_bit_by_bit(choice, data):
     [
         ({"average": 1.0}, r"Expected an average in \[0, 1\)"),
         ({"weight_decay": -1.0}, "Expected a weight decay of 0 or more"),
-        ({"schedule": "steps"}, "Expected a schedule of linear, cosine, one-cycle, constant; got steps"),
+        ({"schedule": "steps"}, "Expected a schedule of schedule-free, linear, one-cycle, constant; got steps"),
         ({"init": "zeros"}, "Expected an init of bend, whiten, identity"),
+        ({"average": 0.9}, "Expected no average beside schedule-free"),
         ({"regulariser": "balance"}, "Expected a regulariser and its weight together"),
         ({"regulariser_weight": 1.0}, "Expected a regulariser and its weight together"),
         ({"bound": 0.0}, "Expected a positive bound; got 0.0"),

@@ -200,7 +200,7 @@ def test_images_get_fresh_noise_for_training_and_fixed_noise_for_validation(tmp_
 
 def test_defaults_follow_the_data():
     small, large = FitSettings.for_data(1297, 64), FitSettings.for_data(55000, 784)
-    assert (small.batch_size, small.epochs, large.batch_size, large.epochs) == (64, 200, 256, 28)
+    assert (small.batch_size, small.epochs, large.batch_size, large.epochs) == (64, 200, 256, 42)
     assert small.learning_rate > large.learning_rate
     assert FitSettings.for_data(1297, 64, epochs=3, seed=None).epochs == 3
 

@@ -1,0 +1,169 @@
+"""The two ways down: Adam under a falling rate, and Adam whose average needs no schedule.
+
+Both hold an LU-Net's parameters, give the flow that is the model at any time, move all their copies of it into other
+coordinates together, and shrink the entries off the diagonals of L and U (of V where a layer is whitened).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from schedulefree import AdamWScheduleFree
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lunet_export.flows import LUNet
+from lunet_export.training.coordinates import whiten
+from lunet_export.training.schedule import Falling, rate
+
+_WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
+
+
+class Descent(ABC):
+    """An optimiser of one flow. `flow` is where gradients are taken."""
+
+    def __init__(self, flow: LUNet, optimiser: torch.optim.Optimizer, *, weight_decay: float) -> None:
+        self.flow, self.optimiser, self._weight_decay = flow, optimiser, weight_decay
+
+    @property
+    @abstractmethod
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Take the gradients that `flow` holds."""
+
+    @abstractmethod
+    def model(self) -> LUNet:
+        """The flow to validate and to keep."""
+
+    @abstractmethod
+    def whiten(self, batches: Iterable[Tensor]) -> None:
+        """As `coordinates.whiten`, for all that is held of the flow."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs beside the state of `flow`."""
+        return {"optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def _decayed(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
+        """Each layer's `packed`, and the decoupled decay (Loshchilov and Hutter 2017, arXiv 1711.05101) of a step."""
+        if self._weight_decay:
+            for layer in self.flow.linear_layers():
+                lost = layer.packed.detach() * (-self._weight_decay * self.rate)
+                lost.diagonal().zero_()
+                yield layer.packed, lost
+
+
+class Annealed(Descent):
+    """Adam (Kingma and Ba 2014, arXiv 1412.6980) under a rate that falls.
+
+    Args:
+        flow: The flow.
+        learning_rate: The peak.
+        schedule: How the rate falls.
+        steps: Of the whole run.
+        average: Share a step that an exponential moving average of the weights keeps; it is then the model. 0: none.
+        weight_decay: Of the entries off the diagonals.
+    """
+
+    def __init__(
+        self,
+        flow: LUNet,
+        *,
+        learning_rate: float,
+        schedule: Falling,
+        steps: int,
+        average: float,
+        weight_decay: float,
+    ) -> None:
+        super().__init__(flow, torch.optim.Adam(flow.parameters(), lr=learning_rate), weight_decay=weight_decay)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate(schedule, steps))
+        self._averaged: AveragedModel | None = None
+        if average:
+            kept = get_ema_multi_avg_fn(average)  # type: ignore[no-untyped-call]
+            self._averaged = AveragedModel(flow, multi_avg_fn=kept)
+
+    @property
+    def rate(self) -> float:
+        return float(self._schedule.get_last_lr()[0])
+
+    @torch.no_grad()
+    def step(self) -> None:
+        self.optimiser.step()
+        for packed, lost in self._decayed():
+            packed.add_(lost)
+        self._schedule.step()
+        if self._averaged:
+            self._averaged.update_parameters(self.flow)
+
+    def model(self) -> LUNet:
+        return self._averaged.module if self._averaged else self.flow  # type: ignore[return-value]
+
+    def whiten(self, batches: Iterable[Tensor]) -> None:
+        whiten([self.model(), *([self.flow] if self._averaged else [])], batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        averaged = self._averaged.state_dict() if self._averaged else None
+        return {**super().state_dict(), "schedule": self._schedule.state_dict(), "averaged": averaged}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._schedule.load_state_dict(state["schedule"])
+        if self._averaged:
+            self._averaged.load_state_dict(state["averaged"])
+
+
+class ScheduleFree(Descent):
+    """Schedule-Free AdamW (Defazio et al. 2024, arXiv 2405.15682).
+
+    Three copies of the parameters: z takes Adam's steps at one rate, x is their weighted average and the model, and
+    gradients are taken at y = beta x + (1 - beta) z. The noise of the steps, which at a useful rate hides what LU-Net
+    could learn, is averaged away before the gradient sees it, so no fall of the rate is needed, and any epoch may be
+    the last. z itself wanders far off.
+    """
+
+    def __init__(self, flow: LUNet, *, learning_rate: float, steps: int, weight_decay: float) -> None:
+        self._warm_up = max(1, min(_WARM_UP, steps // 20))
+        self._adam = AdamWScheduleFree(flow.parameters(), lr=learning_rate, warmup_steps=self._warm_up)
+        super().__init__(flow, self._adam, weight_decay=weight_decay)
+        self._adam.train()
+
+    @property
+    def rate(self) -> float:
+        group = self._adam.param_groups[0]
+        return float(group["lr"]) * min(1.0, (group["k"] + 1) / self._warm_up)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        self.optimiser.step()
+        beta = self._adam.param_groups[0]["betas"][0]
+        for packed, lost in self._decayed():  # of z, and of y as far as it is z: the average stays one
+            self._adam.state[packed]["z"].add_(lost)
+            packed.add_(lost, alpha=1 - beta)
+
+    def model(self) -> LUNet:
+        self._adam.eval()  # flow becomes x
+        model = deepcopy(self.flow)
+        self._adam.train()
+        return model
+
+    def whiten(self, batches: Iterable[Tensor]) -> None:
+        self._adam.eval()
+        steps, held = deepcopy(self.flow), self._adam.state
+        pairs = list(zip(self.flow.parameters(), steps.parameters(), strict=True))
+        with torch.no_grad():
+            for parameter, step in pairs:
+                if "z" in held[parameter]:  # not before the first step
+                    step.copy_(held[parameter]["z"])
+        whiten([self.flow, steps], batches)
+        for parameter, step in pairs:
+            if "z" in held[parameter]:  # not before the first step
+                held[parameter]["z"].copy_(step.detach())
+        self._adam.train()
