@@ -21,6 +21,9 @@ from lunet_export.training.schedule import Falling, rate
 _WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
 
 
+_FORGETTING = 2.0  # step t weighs t^2 in the schedule-free average: what was learnt late counts most
+
+
 class Descent(ABC):
     """An optimiser of one flow. `flow` is where gradients are taken."""
 
@@ -131,7 +134,7 @@ class ScheduleFree(Descent):
 
     def __init__(self, flow: LUNet, *, learning_rate: float, steps: int, weight_decay: float) -> None:
         self._warm_up = max(1, min(_WARM_UP, steps // 20))
-        self._adam = AdamWScheduleFree(flow.parameters(), lr=learning_rate, warmup_steps=self._warm_up)
+        self._adam = AdamWScheduleFree(flow.parameters(), lr=learning_rate, warmup_steps=self._warm_up, r=_FORGETTING)
         super().__init__(flow, self._adam, weight_decay=weight_decay)
         self._adam.train()
 
