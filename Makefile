@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := demo
+RUNS := runs
+DATA_DIR ?= data
 
-.PHONY: demo test test-cuda fix setup setup-dev setup-peers oldest exported bench clean
+.PHONY: demo mnist fashion-mnist test test-cuda fix setup setup-dev setup-peers oldest exported bench clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -16,6 +18,23 @@ demo: setup
 	$(BIN)/lunet-export sample $(DEMO)/digits -n 100 -o $(DEMO)/grid.png
 	$(BIN)/lunet-export bench $(DEMO)/digits --model $(DEMO)/digits.pt --batch 1,256 --seconds 0.5 --no-compile
 	@echo "look at $(DEMO)/grid.png (samples) and $(DEMO)/digits.png (training curve)"
+
+# The paper's network on its two sets of images: training (goes on where it stopped), export, checks, figures, pictures.
+# The IDX files lie in DATA_DIR or in folders of it called mnist and fashion-mnist.
+mnist fashion-mnist: setup
+	mkdir -p $(RUNS)
+	$(BIN)/lunet-export train $@ --data-dir $(DATA_DIR) --epochs 120 --paper-convention -o $(RUNS)/$@.pt --json \
+		$(if $(wildcard $(RUNS)/$@.resume.pt),--resume) > $(RUNS)/$@-training.json
+	$(BIN)/lunet-export $(RUNS)/$@.pt -o $(RUNS)/$@ --force
+	$(BIN)/lunet-export check $(RUNS)/$@ --model $(RUNS)/$@.pt
+	$(BIN)/lunet-export diagnose $(RUNS)/$@.pt $@ --data-dir $(DATA_DIR) --plot $(RUNS)/$@-ppca.png --json \
+		> $(RUNS)/$@-diagnosis.json
+	$(BIN)/lunet-export certify $(RUNS)/$@.pt $@ --data-dir $(DATA_DIR) --json > $(RUNS)/$@-certificate.json
+	$(BIN)/lunet-export sample $(RUNS)/$@ -n 100 -o $(RUNS)/$@-samples.png
+	for kind in interpolation latents activations; do \
+		$(BIN)/lunet-export plot $$kind $(RUNS)/$@.pt $@ --data-dir $(DATA_DIR) -o $(RUNS)/$@-$$kind.png || exit; done
+	$(BIN)/lunet-export plot curve $(RUNS)/$@.pt -o $(RUNS)/$@-curve.png
+	@echo "figures and pictures: $(RUNS)/$@-*"
 
 test: setup-dev oldest
 	$(BIN)/ruff check .
