@@ -45,6 +45,8 @@ class Variant:
 
 VARIANTS = (
     Variant("defaults"),
+    Variant("signs positive", {"signs": "positive"}),
+    Variant("signs random", {"signs": "random"}),
     Variant("plain coordinates", {"whitened": False}),
     Variant(
         "plain coordinates, rate 1e-3, one-cycle", {"whitened": False, "learning_rate": 1e-3, "schedule": "one-cycle"}
@@ -110,7 +112,9 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
     """One training run: the validation figure of its last epoch, CPU seconds, and how the map is conditioned."""
     given = {"epochs": epochs, "seed": seed, **variant.settings}
     settings = FitSettings.for_data(len(rows.train), rows.dim, **given)
-    begin = start(gaussian, init=settings.init, blocks=variant.blocks, alpha=variant.alpha, seed=seed)
+    begin = start(
+        gaussian, init=settings.init, signs=settings.signs, blocks=variant.blocks, alpha=variant.alpha, seed=seed
+    )
     entry = {"variant": variant.name, "seed": seed, "blocks": variant.blocks, "alpha": variant.alpha}
     entry |= {"learned": variant.learned, "settings": asdict(settings)}
     report.progress(f"{variant.name}, seed {seed}")

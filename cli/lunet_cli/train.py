@@ -25,6 +25,14 @@ class InitName(StrEnum):
     IDENTITY = "identity"
 
 
+class SignsName(StrEnum):
+    """Signs of the diagonals of U."""
+
+    ALTERNATING = "alternating"
+    RANDOM = "random"
+    POSITIVE = "positive"
+
+
 class ScheduleName(StrEnum):
     """What becomes of the learning rate."""
 
@@ -61,6 +69,9 @@ def train(
     init: Annotated[
         InitName, typer.Option(help="bend: whitened, activations in reach; whiten: the Gaussian itself.", **_FINER)
     ] = InitName.BEND,
+    signs: Annotated[
+        SignsName, typer.Option(help="Of the diagonals of U, for good. Alternating: bends to both sides.", **_FINER)
+    ] = SignsName.ALTERNATING,
     whitened: Annotated[
         bool, typer.Option("--whitened/--plain", help="Train in coordinates where layers' inputs are white.", **_FINER)
     ] = True,
@@ -116,6 +127,7 @@ def train(
         learning_rate=learning_rate,
         patience=patience,
         init=init.value,
+        signs=signs.value,
         whitened=whitened,
         schedule=schedule.value,
         average=average,

@@ -18,7 +18,7 @@ from lunet_export.likelihood import bits_per_dim
 from lunet_export.training import regularisers
 from lunet_export.training.descent import Annealed, Descent, ScheduleFree
 from lunet_export.training.history import EpochRecord
-from lunet_export.training.initial import INITS, Init
+from lunet_export.training.initial import INITS, SIGNS, Init, Signs
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak
 from lunet_export.weights import LUNetWeights
 
@@ -35,6 +35,7 @@ class FitSettings:
     batch_size: int
     learning_rate: float  # peak of the schedule
     init: Init = "bend"
+    signs: Signs = "alternating"  # of the diagonals of U, for good
     whitened: bool = True  # LU layers in whitened coordinates, renewed before every epoch
     schedule: Schedule = "schedule-free"
     average: float = 0.0  # decay of an exponential moving average of the weights, which is then the model; 0: none
@@ -75,7 +76,12 @@ class FitSettings:
                 raise BadInputError(f"Expected a {name.replace('_', ' ')} of 0 or more; got {getattr(self, name)}.")
         if not 0 <= self.average < 1:
             raise BadInputError(f"Expected an average in [0, 1), the share kept at a step; got {self.average}.")
-        for name, known in (("init", INITS), ("schedule", SCHEDULES), ("regulariser", (None, *regularisers.NAMES))):
+        for name, known in (
+            ("init", INITS),
+            ("signs", SIGNS),
+            ("schedule", SCHEDULES),
+            ("regulariser", (None, *regularisers.NAMES)),
+        ):
             if getattr(self, name) not in known:
                 names = ", ".join(str(entry) for entry in known if entry)
                 raise BadInputError(

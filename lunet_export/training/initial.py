@@ -9,14 +9,18 @@ from lunet_export.training.gaussian import Gaussian
 from lunet_export.weights import LUBlock, LUNetWeights
 
 Init = Literal["bend", "whiten", "identity"]
+Signs = Literal["alternating", "random", "positive"]
 INITS: tuple[Init, ...] = get_args(Init)
+SIGNS: tuple[Signs, ...] = get_args(Signs)
 
 #: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, with the bend in reach; at 7
 #: what bends is less than 1e-5 nats a dimension.
 _SHIFTS: dict[Init, float] = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
 
 
-def start(gaussian: Gaussian, *, init: Init, blocks: int, alpha: float, seed: int) -> LUNetWeights:
+def start(
+    gaussian: Gaussian, *, init: Init, blocks: int, alpha: float, seed: int, signs: Signs = "alternating"
+) -> LUNetWeights:
     """Weights whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 
     With a the standard normal input of an activation, f(a + shift) has mean m and deviation s under N(0, 1) by
@@ -27,6 +31,12 @@ def start(gaussian: Gaussian, *, init: Init, blocks: int, alpha: float, seed: in
         whiten: The first block whitens the data, and the activations are all but affine (shift 7): the likelihood
             starts at the Gaussian's.
         identity: The first block divides by the standard deviation of each column and knows no correlations.
+    signs: of the diagonals of U, which training keeps. The activation is convex and increasing, so behind positive
+        diagonals a unit remains convex in its own input however deep the network is: it can compress the left tail
+        and nothing else.
+        alternating: Negative in every block but the last. Convex and concave take turns; all can be compressed.
+        random: Either with equal odds, but in the last block.
+        positive: All positive.
     """
     shift = _SHIFTS[init]
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
@@ -34,7 +44,7 @@ def start(gaussian: Gaussian, *, init: Init, blocks: int, alpha: float, seed: in
     mean = (weights * value).sum() / weights.sum()
     deviation = np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())
 
-    dim, rng = len(gaussian.mean), np.random.default_rng(seed)
+    dim, rng, sign_rng = len(gaussian.mean), np.random.default_rng(seed), np.random.default_rng([seed, 1])
     first = np.diag(1 / gaussian.deviations()) if init == "identity" else gaussian.whiten
     inside = np.eye(dim) / deviation
     faint = 0.0 if init == "whiten" else 1.0 / dim
@@ -42,7 +52,9 @@ def start(gaussian: Gaussian, *, init: Init, blocks: int, alpha: float, seed: in
     for number in range(blocks):
         jitter = faint * rng.standard_normal((2, dim, dim))  # no two units begin alike; strong in 2-D, faint in 784-D
         lower = np.eye(dim) + np.tril(jitter[0], -1)
-        upper = (np.eye(dim) + np.triu(jitter[1], 1)) @ (inside if number else first)
+        faces = {"alternating": -np.ones(dim), "random": sign_rng.choice([-1.0, 1.0], dim), "positive": np.ones(dim)}
+        sign = faces[signs] if number < blocks - 1 else np.ones(dim)
+        upper = sign[:, None] * (np.eye(dim) + np.triu(jitter[1], 1)) @ (inside if number else first)
         centre = lower @ (upper @ (np.full(dim, mean) if number else gaussian.mean))
         result.append(LUBlock(lower, upper, (shift if number < blocks - 1 else 0.0) - centre))
     return LUNetWeights(tuple(result), alpha, gaussian.preprocessing)

@@ -103,7 +103,7 @@ def train(
     draws = _TEST_DRAWS if data.preprocessing else 1
     line = float(np.mean([_bits(gaussian.log_prob(_test_rows(data, number)), data) for number in range(draws)]))
 
-    begin = start(gaussian, init=settings.init, blocks=blocks, alpha=alpha, seed=settings.seed)
+    begin = start(gaussian, init=settings.init, signs=settings.signs, blocks=blocks, alpha=alpha, seed=settings.seed)
     trainer = Trainer(begin, data, settings, device=device)
     model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha, "data": data.digest()}
     if resume:

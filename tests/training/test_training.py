@@ -151,7 +151,8 @@ def test_resume_refuses_other_settings_and_other_files(tmp_path):
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path):
-    result = run(tmp_path / "model.pt", settings=FitSettings(epochs=40, batch_size=50, learning_rate=1e-8, patience=2))
+    settings = FitSettings(epochs=40, batch_size=50, learning_rate=1e-30, patience=2, whitened=False)
+    result = run(tmp_path / "model.pt", settings=settings)
     assert result.epochs < 40
 
 
