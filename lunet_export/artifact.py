@@ -88,6 +88,9 @@ class Description:
             fields = _common(document) | cls._own(document)
             if not set(cls.required(fields)) <= set(fields["graphs"]) <= {*cls.required(fields), *cls.optional}:
                 raise ValueError("graphs")
+            files = (*(f"{graph}.onnx" for graph in fields["graphs"]), VECTORS)
+            if not all(isinstance(fields["sha256"][file], str) for file in files):
+                raise ValueError("sha256")
             return cls(**fields)
         except (KeyError, TypeError, ValueError, BadInputError) as error:
             raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
@@ -105,7 +108,7 @@ class Description:
 
 #: What takes a folder of each kind, for one that was given to the wrong command.
 _TAKEN_BY = {
-    "lunet": "ExportedFlow",
+    "lunet": "the commands for one network, or ExportedFlow",
     "lunet-classes": "the commands check, sample, score, inspect and classify, or ExportedClasses",
 }
 
@@ -126,8 +129,6 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
     graphs = tuple(document["graphs"])
     if not isinstance(document["graphs"], dict):
         raise ValueError("graphs")
-    if not all(isinstance(digests[file], str) for file in (*(f"{graph}.onnx" for graph in graphs), VECTORS)):
-        raise ValueError("sha256")
     image_shape = tuple(int(length) for length in shape) if shape else None
     if image_shape and prod(image_shape) != dim:
         raise ValueError("model.image_shape")

@@ -1,6 +1,6 @@
 """From weights to a folder of graphs that were checked before it appeared."""
 
-from lunet_export.export.classes import ExportedClassFolder, export_classes
+from lunet_export.export.classes import ExportedClassFolder, check_class_chains, export_classes
 from lunet_export.export.estimate import Estimate, Load, estimates, fastest
 from lunet_export.export.parts import ExportCheckError
 from lunet_export.export.settings import ExportSettings, Provenance
@@ -16,6 +16,7 @@ __all__ = [
     "Provenance",
     "build_artifact",
     "check_chain",
+    "check_class_chains",
     "estimates",
     "export",
     "export_classes",

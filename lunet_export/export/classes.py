@@ -105,13 +105,17 @@ def check_class_chains(
     eager: MakeRunner | None,
     solvers: Sequence[Solver],
     on_stage: Callable[[str], None] = lambda stage: None,
+    **run: Any,  # noqa: ANN401
 ) -> list[Check]:
-    """`check_chain` of every class, for images alone: vectors have no clamp that hides anything."""
+    """`check_chain` of every class, for images alone: vectors have no clamp that hides anything.
+
+    `run` is its provider, threads and cuda.
+    """
     checks: list[Check] = []
     for name, network, solver in zip(mixture.names, mixture.networks, solvers, strict=True):
         if network.preprocessing:
             on_stage(f"checking the chain of class {name} without pre-processing")
-            found = check_chain(network, settings, eager=eager, solver=solver)
+            found = check_chain(network, settings, eager=eager, solver=solver, **run)
             checks += [replace(entry, name=f"class {name}, {entry.name}") for entry in found]
     return checks
 

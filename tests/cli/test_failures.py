@@ -56,8 +56,8 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, sample, score, inspect, "
-        "bench, doctor, triton) or a model file",
+        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, sample, score, classify, "
+        "inspect, bench, doctor, triton) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
