@@ -19,14 +19,15 @@ Array = NDArray[np.float64]
 _LEAST_ROWS = 8  # of the density, all classes together
 _LEAST_A_CLASS = 2
 _PLAIN_ROWS = 4
+_BISECTIONS = 30  # as near to a border as float32 can be
 _TAIL_SCALES = (3.0, 10.0)  # standard deviations of the tail rows of z
 
 
 @dataclass(frozen=True)
 class ClassDensityVectors:
-    """x (N, D), rows of every class -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C).
+    """x (N, D), rows of every class and between them -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C).
 
-    `label` (N,) is the class that a row is of. `tolerance` holds allowed absolute differences: class_log_prob (N, C),
+    `label` (N,) is the class that a row is of, -1 on the border of two. `tolerance` holds allowed absolute differences: class_log_prob (N, C),
     log_prob (N,), posterior (N,); `tf32_tolerance` those for products that run in TF32.
     """
 
@@ -82,7 +83,7 @@ class ClassVectors:
             "posterior": (n, classes),
         }
         fits = all(getattr(density, name).shape == shape for name, shape in shapes.items())
-        fits = fits and set(density.label.tolist()) <= set(range(classes)) and len(sampling) == classes
+        fits = fits and set(density.label.tolist()) <= set(range(-1, classes)) and len(sampling) == classes
         given = [density.tolerance, *([] if density.tf32_tolerance is None else [density.tf32_tolerance])]
         if not fits or not all(_are_tolerances(tolerance, n, classes) for tolerance in given):
             raise ArtifactError(
@@ -118,7 +119,7 @@ def _build(mixture: Mixture, dtype: str, seed: int, examples: Sequence[Array | N
     tails = np.array(_TAIL_SCALES)[:, None] * noise.normal(seed, rows, dim)
     own = [_rows(network, each, seed, known) for network, known in zip(mixture.networks, examples, strict=True)]
     data = [_clamped(network, part, dtype) for network, part in zip(mixture.networks, own, strict=True)]
-    x = np.concatenate(data)
+    x = np.concatenate([*data, _borders(mixture, np.stack([part[0] for part in data]), dtype)])
     sampling, log_probs, tolerances, tf32_tolerances = [], [], [], []
     for network, rows_of_class in zip(mixture.networks, data, strict=True):
         model = RoundingModel(network, dtype)  # holds inverses, so one class at a time
@@ -132,7 +133,7 @@ def _build(mixture: Mixture, dtype: str, seed: int, examples: Sequence[Array | N
     class_log_prob = np.stack(log_probs, axis=1)
     density = ClassDensityVectors(
         x,
-        np.repeat(np.arange(count), [len(part) for part in data]),
+        np.repeat([*range(count), -1], [*(len(part) for part in data), count]),
         class_log_prob,
         reference.mixture_log_prob(class_log_prob, mixture.priors),
         reference.posterior(class_log_prob, mixture.priors),
@@ -151,6 +152,21 @@ def _rows(network: LUNetWeights, n: int, seed: int, known: Array | None) -> Arra
     if known is not None and len(known):
         return known[:n].astype(np.float64)
     return vectors.interior(network, reference.decode(network, noise.normal(seed, range(n), network.dim)))
+
+
+def _borders(mixture: Mixture, rows: Array, dtype: str) -> Array:
+    """A row between each class's row (C, D) and the next one's, where the class ceases to be the most probable.
+
+    Elsewhere posteriors are 0 or 1 to the last digit, and would look right with any priors.
+    """
+    ends = np.roll(rows, -1, axis=0)
+    low, high = np.zeros((len(rows), 1)), np.ones((len(rows), 1))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        found = reference.class_log_prob(mixture, rows + middle * (ends - rows))
+        still = reference.posterior(found, mixture.priors).argmax(axis=1) == np.arange(len(rows))
+        low, high = np.where(still[:, None], middle, low), np.where(still[:, None], high, middle)
+    return _clamped(mixture.networks[0], rows + low * (ends - rows), dtype)
 
 
 def _clamped(network: LUNetWeights, rows: Array, dtype: str) -> Array:
