@@ -27,8 +27,9 @@ _TAIL_SCALES = (3.0, 10.0)  # standard deviations of the tail rows of z
 class ClassDensityVectors:
     """x (N, D), rows of every class and between them -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C).
 
-    `label` (N,) is the class that a row is of, -1 on the border of two. `tolerance` holds allowed absolute differences: class_log_prob (N, C),
-    log_prob (N,), posterior (N,); `tf32_tolerance` those for products that run in TF32.
+    `label` (N,) is the class that a row is of, -1 on the border of two. `tolerance` holds allowed absolute
+    differences: class_log_prob (N, C), log_prob (N,), posterior (N,); `tf32_tolerance` those for products that run in
+    TF32.
     """
 
     x: Array
