@@ -74,6 +74,7 @@ def test_other_data_are_refused():
         diagnostics.classify(source, replace(labelled(), labels=None), seed=0)
     with pytest.raises(DataError, match="data of the model's classes, T-shirt/top, b, c, 8; noise has a, b, c"):
         diagnostics.classify(source, labelled(names=("a", "b", "c")), seed=0)
+    data = labelled()
+    narrow = replace(data, train=data.train[:, :9], test=data.test[:, :9])
     with pytest.raises(DataError, match="Expected rows of 16 dimensions"):
-        data = labelled()
-        diagnostics.classify(source, replace(data, train=data.train[:, :9], test=data.test[:, :9]), seed=0)
+        diagnostics.classify(source, narrow, seed=0)
