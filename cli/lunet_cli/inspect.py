@@ -22,7 +22,7 @@ def inspect(
     batch: Batch = 1,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a folder or file: nodes, operators, sizes, solver, settings.
+    """Show what is in a folder or file: nodes, sizes, settings.
 
     Example: lunet-export inspect exported/digits
     """

@@ -49,7 +49,7 @@ def score(
     cuda_graph: CudaGraph = False,
     as_json: Json = False,
 ) -> None:
-    """Score rows with the density graph: nats and bits/dim a row, and their mean.
+    """Score rows: nats and bits/dim a row, and their mean.
 
     Integer images get seeded uniform noise; floats are taken as they are. With a network a class, the mixture's, with
     the most probable class and its posterior.
