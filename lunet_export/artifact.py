@@ -1,7 +1,8 @@
-"""`Artifact`: an exported folder, opened and verified. NumPy and the standard library only.
+"""An exported folder, opened and verified. NumPy and the standard library only.
 
-The folder holds `density.onnx`, `sampling.onnx`, `manifest.json` and `vectors.json`, and the optional graphs that were
-asked for; `exported/README.md` is its specification.
+There are two kinds, told apart by `model.kind` in the manifest: `Artifact` of one network, `ClassArtifact` of one a
+class. Each knows the graphs of its folder, its own part of the manifest and its test vectors; what is common is in
+`Folder` and `Description`. `exported/README.md` is the specification.
 """
 
 import json
@@ -10,16 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, Self
+from re import fullmatch
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.certificate import Certificate
+from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.files import sha256
 from lunet_export.preprocessing import Logit
 from lunet_export.vectors import Vectors
+from lunet_export.weights import refuse_classes
 
 FORMAT = "lunet_export"
 FORMAT_VERSION = 1
@@ -30,26 +34,40 @@ OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling")
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
 
 
+def sampling_of(number: int) -> str:
+    """The name of the sampling graph of a class."""
+    return f"sampling_{number}"
+
+
+def is_ours(file: str) -> bool:
+    """Whether an export of either kind may have written a file of that name."""
+    graphs = "|".join((*GRAPHS, *OPTIONAL_GRAPHS, r"sampling_\d+"))
+    return file in (MANIFEST, VECTORS) or fullmatch(rf"({graphs})\.onnx", file) is not None
+
+
 @dataclass(frozen=True)
-class Manifest:
-    """The fields of manifest.json that running needs; `document` is the whole of it."""
+class Description:
+    """The fields of manifest.json that running needs, of folders of any kind; `document` is the whole of it."""
+
+    kind: ClassVar[str]  # `model.kind` of the manifest
+    content: ClassVar[str]  # what such a folder holds, in words
+    optional: ClassVar[tuple[str, ...]] = ()  # graphs that may be there or not
 
     name: str
     dim: int
     dtype: str
     preprocessing: Logit | None
     image_shape: tuple[int, ...] | None
-    graphs: tuple[str, ...]  # names of the graphs in the folder: GRAPHS, and some of OPTIONAL_GRAPHS
+    graphs: tuple[str, ...]  # names of the graphs in the folder
     sha256: Mapping[str, str]  # by file name
     document: Mapping[str, Any]
-    certificate: Certificate | None = None  # None in folders that are older than it
 
     @classmethod
     def from_json(cls, document: Any) -> Self:  # noqa: ANN401
         """The manifest of a parsed file.
 
         Raises:
-            ArtifactError: It is of another format or version, or a field is missing or of the wrong kind.
+            ArtifactError: It is of another format, version or kind, or a field is missing or of the wrong type.
         """
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArtifactError(f"Expected a manifest of format {FORMAT!r}; this is another file. Export again.")
@@ -60,36 +78,147 @@ class Manifest:
             )
         if document.get("sha256_manifest") != sealed(document)["sha256_manifest"]:
             raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
+        if (kind := _kind(document)) != cls.kind:
+            known = {description.kind: description.content for description in (Manifest, ClassManifest)}
+            raise ArtifactError(
+                f"Expected a folder with {cls.content}; this one holds {known.get(kind, 'something else')}. "
+                f"Give another folder, or use {_TAKEN_BY.get(kind, 'the program that wrote it')}."
+            )
         try:
-            model, digests = document["model"], document["sha256"]
-            name, dim, dtype = model["name"], model["dim"], document["dtype"]
-            settings, shape = model["preprocessing"], model["image_shape"]
-            preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
-            if not (isinstance(name, str) and isinstance(dim, int) and dim > 0 and dtype in DTYPES):
-                raise ValueError("model.name, model.dim or dtype")
-            graphs = tuple(document["graphs"])
-            if not (isinstance(document["graphs"], dict) and {*GRAPHS} <= {*graphs} <= {*GRAPHS, *OPTIONAL_GRAPHS}):
+            fields = _common(document) | cls._own(document)
+            if not set(cls.required(fields)) <= set(fields["graphs"]) <= {*cls.required(fields), *cls.optional}:
                 raise ValueError("graphs")
-            if not all(isinstance(digests[file], str) for file in (*(f"{g}.onnx" for g in graphs), VECTORS)):
+            files = (*(f"{graph}.onnx" for graph in fields["graphs"]), VECTORS)
+            if not all(isinstance(fields["sha256"][file], str) for file in files):
                 raise ValueError("sha256")
-            image_shape = tuple(int(length) for length in shape) if shape else None
-            if image_shape and prod(image_shape) != dim:
-                raise ValueError("model.image_shape")
-            if not all(isinstance(entry, dict) for entry in document["graphs"].values()):
-                raise ValueError("graphs")
-            solver, checks = document["graphs"]["sampling"]["solver"], document["checks"]
-            tile = solver.get("tile", "none") if isinstance(solver, dict) else "none"
-            if not (isinstance(tile, int | None) and isinstance(solver.get("name"), str)):
-                raise ValueError("graphs.sampling.solver")
-            blocks, products = model["blocks"], document["products"]
-            if type(blocks) is not int or blocks < 1 or products not in (dtype, *_SHORTER.get(dtype, ())):
-                raise ValueError("model.blocks or products")
-            if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
-                raise ValueError("checks")
-            certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
+            return cls(**fields)
         except (KeyError, TypeError, ValueError, BadInputError) as error:
             raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
-        return cls(name, dim, dtype, preprocessing, image_shape, graphs, digests, document, certificate)
+
+    @classmethod
+    def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
+        """The graphs that must be there, of a manifest with these fields."""
+        raise NotImplementedError
+
+    @classmethod
+    def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of this kind alone. Raises KeyError, TypeError or ValueError, whose text names the place."""
+        raise NotImplementedError
+
+
+#: What takes a folder of each kind, for one that was given to the wrong command.
+_TAKEN_BY = {
+    "lunet": "the commands for one network, or ExportedFlow",
+    "lunet-classes": "the commands check, sample, score, inspect and classify, or ExportedClasses",
+}
+
+
+def _kind(document: Mapping[str, Any]) -> str:
+    model = document.get("model")
+    return str(model.get("kind", Manifest.kind)) if isinstance(model, dict) else Manifest.kind
+
+
+def _common(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of every kind. Raises KeyError, TypeError, ValueError or BadInputError."""
+    model, digests = document["model"], document["sha256"]
+    name, dim, dtype = model["name"], model["dim"], document["dtype"]
+    settings, shape = model["preprocessing"], model["image_shape"]
+    preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
+    if not (isinstance(name, str) and isinstance(dim, int) and dim > 0 and dtype in DTYPES):
+        raise ValueError("model.name, model.dim or dtype")
+    graphs = tuple(document["graphs"])
+    if not isinstance(document["graphs"], dict):
+        raise ValueError("graphs")
+    image_shape = tuple(int(length) for length in shape) if shape else None
+    if image_shape and prod(image_shape) != dim:
+        raise ValueError("model.image_shape")
+    if not all(isinstance(entry, dict) for entry in document["graphs"].values()):
+        raise ValueError("graphs")
+    if document["products"] not in (dtype, *_SHORTER.get(dtype, ())):
+        raise ValueError("products")
+    checks = document["checks"]
+    if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
+        raise ValueError("checks")
+    return {
+        "name": name,
+        "dim": dim,
+        "dtype": dtype,
+        "preprocessing": preprocessing,
+        "image_shape": image_shape,
+        "graphs": graphs,
+        "sha256": digests,
+        "document": document,
+    }
+
+
+def _refuse_solver(document: Mapping[str, Any], graph: str) -> None:
+    solver = document["graphs"][graph]["solver"]
+    tile = solver.get("tile", "none") if isinstance(solver, dict) else "none"
+    if not (isinstance(tile, int | None) and isinstance(solver.get("name"), str)):
+        raise ValueError(f"graphs.{graph}.solver")
+
+
+def _blocks(blocks: Any) -> int:  # noqa: ANN401
+    if type(blocks) is not int or blocks < 1:
+        raise ValueError("model.blocks")
+    return blocks
+
+
+@dataclass(frozen=True)
+class Manifest(Description):
+    """Of a folder with one network."""
+
+    kind = "lunet"
+    content = "one network"
+    optional = OPTIONAL_GRAPHS
+
+    blocks: int
+    certificate: Certificate | None = None  # None in folders that are older than it
+
+    @classmethod
+    def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
+        """As `Description.required`."""
+        del fields
+        return GRAPHS
+
+    @classmethod
+    def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        _refuse_solver(document, "sampling")
+        certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
+        return {"blocks": _blocks(document["model"]["blocks"]), "certificate": certificate}
+
+
+@dataclass(frozen=True)
+class ClassManifest(Description):
+    """Of a folder with one network a class."""
+
+    kind = "lunet-classes"
+    content = "a network a class"
+
+    names: tuple[str, ...]
+    priors: tuple[float, ...]
+    digests: tuple[str, ...]  # of each class's weights
+    certificates: tuple[Certificate, ...]
+
+    @classmethod
+    def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
+        """As `Description.required`."""
+        return ("density", *(sampling_of(number) for number in range(len(fields["names"]))))
+
+    @classmethod
+    def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        classes = document["classes"]
+        if not (isinstance(classes, list) and all(isinstance(entry, dict) for entry in classes)):
+            raise ValueError("classes")
+        names, priors, digests = (tuple(entry[key] for entry in classes) for key in ("name", "prior", "sha256_weights"))
+        refuse_classes(names, priors)
+        for number, entry in enumerate(classes):
+            _blocks(entry["blocks"])
+            _refuse_solver(document, sampling_of(number))
+        if not all(isinstance(digest, str) for digest in digests):
+            raise ValueError("classes.sha256_weights")
+        certificates = tuple(Certificate.from_json(entry["certificate"]) for entry in classes)
+        return {"names": names, "priors": priors, "digests": digests, "certificates": certificates}
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,12 +232,51 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Artifact:
+class Folder:
     """The graphs, their manifest and their test vectors, read into memory and verified against the hashes."""
 
-    manifest: Manifest
-    graphs: Mapping[str, bytes]  # by name: density, sampling, and optional ones
+    manifest: Description
+    graphs: Mapping[str, bytes]  # by name
     vectors_json: bytes
+
+    @classmethod
+    def described_by(cls) -> type[Description]:
+        """The manifest of this kind."""
+        raise NotImplementedError
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Self:
+        """Read a folder.
+
+        The bytes that are verified are the bytes that are used: nothing is read twice.
+
+        Raises:
+            ArtifactError: A file is missing, altered or malformed, or the folder is of another kind.
+        """
+        folder = Path(folder)
+        return cls.verified(folder, cls.described_by().from_json(_document(folder)))
+
+    @classmethod
+    def verified(cls, folder: Path, manifest: Description) -> Self:
+        """The content of a folder whose manifest was read.
+
+        Raises:
+            ArtifactError: A file is missing, or is not the one that the manifest describes.
+        """
+        graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
+        return cls(manifest, graphs, _verified(folder, VECTORS, manifest))
+
+
+@dataclass(frozen=True)
+class Artifact(Folder):
+    """A folder with one network; its graphs are density, sampling, and optional ones."""
+
+    manifest: Manifest
+
+    @classmethod
+    def described_by(cls) -> type[Description]:
+        """As `Folder.described_by`."""
+        return Manifest
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -136,30 +304,57 @@ class Artifact:
             )
         return certificate.rows.round_trip
 
-    @classmethod
-    def open(cls, folder: Path | str) -> Self:
-        """Read a folder.
 
-        The bytes that are verified are the bytes that are used: nothing is read twice.
+@dataclass(frozen=True)
+class ClassArtifact(Folder):
+    """A folder with one network a class; its graphs are density, and sampling_0, sampling_1, .. of the classes."""
+
+    manifest: ClassManifest
+
+    @classmethod
+    def described_by(cls) -> type[Description]:
+        """As `Folder.described_by`."""
+        return ClassManifest
+
+    @cached_property
+    def vectors(self) -> ClassVectors:
+        """The test vectors, parsed when first asked for.
 
         Raises:
-            ArtifactError: A file is missing, altered or malformed.
+            ArtifactError: They are malformed.
         """
-        folder = Path(folder)
-        manifest = read_manifest(folder)
-        graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
-        return cls(manifest, graphs, _verified(folder, VECTORS, manifest))
+        document = _json(VECTORS, self.vectors_json)
+        return ClassVectors.from_json(document, self.manifest.dim, len(self.manifest.names))
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder, hashes of the other files not yet verified.
+def open_folder(folder: Path | str) -> Artifact | ClassArtifact:
+    """Read a folder of either kind.
+
+    Raises:
+        ArtifactError: A file is missing, altered or malformed.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if isinstance(manifest, ClassManifest):
+        return ClassArtifact.verified(folder, manifest)
+    return Artifact.verified(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest | ClassManifest:
+    """The manifest of a folder of either kind, hashes of the other files not yet verified.
 
     Raises:
         ArtifactError: The folder or its manifest is missing or malformed.
     """
+    document = _document(folder)
+    kind = _kind(document) if isinstance(document, dict) else Manifest.kind
+    return ClassManifest.from_json(document) if kind == ClassManifest.kind else Manifest.from_json(document)
+
+
+def _document(folder: Path) -> Any:  # noqa: ANN401
     if not folder.is_dir():
         raise ArtifactError(f"Expected an exported folder; {folder} is none. Write one with: lunet-export MODEL.pt")
-    return Manifest.from_json(_json(str(folder / MANIFEST), _read(folder, MANIFEST)))
+    return _json(str(folder / MANIFEST), _read(folder, MANIFEST))
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -169,7 +364,7 @@ def _read(folder: Path, name: str) -> bytes:
         raise ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.") from None
 
 
-def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+def _verified(folder: Path, name: str, manifest: Description) -> bytes:
     data = _read(folder, name)
     expected, got = manifest.sha256[name], sha256(data)
     if expected != got:

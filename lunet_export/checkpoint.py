@@ -19,6 +19,7 @@ from lunet_export.preprocessing import Logit
 from lunet_export.weights import LUBlock, LUNetWeights
 
 FORMAT = "lunet_export.model"
+CLASSES_FORMAT = "lunet_export.classes"  # of `class_checkpoint`
 FORMAT_VERSION = 1
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
@@ -105,6 +106,18 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
         CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible LU-Net.
     """
     content = load(path)
+    if content.get("format") == CLASSES_FORMAT:
+        raise CheckpointError(
+            f"Expected a model of one network; {path} holds one a class. "
+            "Only export, check, inspect and classify take it; its classes' files are models of one network."
+        )
+    return parse(content, path, latent_stats=latent_stats, preprocessing=preprocessing)
+
+
+def parse(
+    content: Mapping[str, Any], path: Path, *, latent_stats: Path | None = None, preprocessing: Logit | None = None
+) -> Checkpoint:
+    """The checkpoint in the dictionary of a file of one network; arguments and errors as in `read`."""
     if content.get("format") == FORMAT:
         if preprocessing is not None:
             raise CheckpointError(f"Expected no --preprocess; {path} records its own. Leave it out.")

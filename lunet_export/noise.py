@@ -9,9 +9,10 @@ Uniform (stream 1 + draw): u = w / 2^32, in [0, 1).
 Normal (stream 0): Box-Muller on the pairs (w0, w1) and (w2, w3),
     r = sqrt(-2 ln((w0 + 1/2) / 2^32)),  angle = 2 pi w1 / 2^32,  (r cos angle, r sin angle).
 Both are computed in float64; the largest normal is sqrt(66 ln 2) = 6.76.
+Class of a row (stream 2^32 - 1): the first c with u < pi_0 + .. + pi_c, u of the row's column 0; else the last.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ _SHIFT = np.uint64(32)
 _ROUNDS = 10
 _NORMAL_STREAM = 0
 _UNIFORM_STREAM = 1
+_CLASS_STREAM = 2**32 - 1  # no draw of uniform numbers comes that far
 _CHUNK = 1024  # rows computed at once
 
 
@@ -86,3 +88,13 @@ def uniform(seed: int, rows: range, dim: int, *, draw: int = 0) -> NDArray[np.fl
         BadInputError: The seed is negative or needs more than 64 bits.
     """
     return _in_chunks(lambda words: words * 2.0**-32, seed, rows, dim, _UNIFORM_STREAM + draw)
+
+
+def classes(seed: int, rows: range, priors: Sequence[float]) -> NDArray[np.int64]:
+    """A class number for each of the given rows, drawn by the priors, (len(rows),).
+
+    Raises:
+        BadInputError: The seed is negative or needs more than 64 bits.
+    """
+    u = _in_chunks(lambda words: words * 2.0**-32, seed, rows, 1, _CLASS_STREAM)[:, 0]
+    return np.minimum(np.searchsorted(np.cumsum(priors), u, side="right"), len(priors) - 1)

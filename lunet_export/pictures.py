@@ -56,10 +56,11 @@ def showable(image_shape: tuple[int, ...] | None, dim: int) -> bool:
     return dim == 2 if image_shape is None else image_shape[2:] in ((), (1,), (3,), (4,))
 
 
-def draw(x: Floats, model: Shown, path: Path) -> None:
+def draw(x: Floats, model: Shown, path: Path, *, columns: int | None = None) -> None:
     """Write rows x (N, D) as PNG.
 
-    Images are floor(x), clipped to their grey levels and stretched to 0 .. 255, in a near-square grid.
+    Images are floor(x), clipped to their grey levels and stretched to 0 .. 255, in a grid of `columns`, near-square
+    by default.
 
     Raises:
         BadInputError: As `refuse_unshowable`.
@@ -67,7 +68,8 @@ def draw(x: Floats, model: Shown, path: Path) -> None:
     from PIL import Image
 
     refuse_unshowable(model)
-    picture = plane(x) if model.image_shape is None else grid(to_grey(x, model), model.image_shape)
+    shape = model.image_shape
+    picture = plane(x) if shape is None else grid(to_grey(x, model), shape, columns=columns)
     Image.fromarray(picture).save(path, format="PNG")
 
 

@@ -4,16 +4,19 @@
     f(a) = alpha a + (1 - alpha) log(1 + e^a)                                   (arXiv 2302.10524, section 3)
     log p(x) = -D/2 log(2 pi) - |z|^2 / 2 + sum_m log|det U_m| + sum_m sum log f'(a_m) + log|det dh_0/dx|   [nats]
 
+One network a class, with C classes and priors pi_c:
+    log p(x) = log sum_c pi_c p_c(x)   [nats],    p(c | x) = pi_c p_c(x) / p(x)
+
 x (N, D) data, z (N, D) latent, log_det (N,) of the map in the direction it was applied. Nothing here is fast.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.preprocessing import Logit
-from lunet_export.weights import LUBlock, LUNetWeights
+from lunet_export.weights import LUBlock, LUNetWeights, Mixture
 
 Array = NDArray[np.float64]
 
@@ -110,3 +113,20 @@ def log_prob(weights: LUNetWeights, x: Array) -> Array:
     """log p(x) in nats, (N, D) -> (N,)."""
     z, log_det = encode(weights, x)
     return standard_normal_log_prob(z) + log_det
+
+
+def class_log_prob(mixture: Mixture, x: Array) -> Array:
+    """log p_c(x) in nats for every class, (N, D) -> (N, C)."""
+    return np.stack([log_prob(network, x) for network in mixture.networks], axis=1)
+
+
+def mixture_log_prob(class_log_prob: Array, priors: Sequence[float]) -> Array:
+    """log sum_c pi_c p_c in nats from log p_c, (N, C) -> (N,)."""
+    return np.logaddexp.reduce(class_log_prob + np.log(priors), axis=1)
+
+
+def posterior(class_log_prob: Array, priors: Sequence[float]) -> Array:
+    """p(c | x) from log p_c, (N, C) -> (N, C); rows sum to 1. Its argmax is Bayes classification."""
+    joint = class_log_prob + np.log(priors)
+    share = np.exp(joint - joint.max(axis=1, keepdims=True))
+    return share / share.sum(axis=1, keepdims=True)

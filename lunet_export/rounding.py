@@ -17,7 +17,7 @@ u, and every product by 2u. Random errors do not stand for that: all entries of 
 the sum. The errors of TF32 therefore hold both, the random part and the shrinking.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Self
 
@@ -69,6 +69,34 @@ def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
 def of_upper_solve(h: Array, size: LUBlock) -> Array:
     """Residual of U h = y, in units."""
     return np.abs(h) @ size.upper.T
+
+
+def of_mixture(class_log_prob: Array, tolerance: Array, priors: Sequence[float], dtype: str) -> dict[str, Array]:
+    """Tolerances (N,) of the mixture's log_prob and of a row's posterior, from those of its classes' log_prob.
+
+    Both are monotone in every class's log_prob, so the ends of what each may be give the ends of what they may be. The
+    arithmetic between adds what `of_elementwise` says, and a unit a class for the sum.
+
+    Args:
+        class_log_prob: What the reference gives, in nats, (N, C).
+        tolerance: Of each of these, (N, C).
+        priors: Of the classes, (C,).
+        dtype: Of the runtime.
+    """
+    unit = unit_roundoff(dtype)
+    reach = tolerance + unit * of_elementwise(class_log_prob)
+    low, high = class_log_prob - reach, class_log_prob + reach
+    log_prob, posterior = (f(class_log_prob, priors) for f in (reference.mixture_log_prob, reference.posterior))
+    ends = (reference.mixture_log_prob(end, priors) for end in (low, high))
+    gap = np.max([np.abs(end - log_prob) for end in ends], axis=0)
+    apart = np.zeros(len(log_prob))
+    for number in range(len(priors)):
+        for own, others in ((high, low), (low, high)):
+            shifted = others.copy()
+            shifted[:, number] = own[:, number]
+            moved = reference.posterior(shifted, priors)[:, number] - posterior[:, number]
+            apart = np.maximum(apart, np.abs(moved))
+    return {"log_prob": gap + unit * of_elementwise(log_prob), "posterior": apart + (4 + len(priors)) * unit}
 
 
 class RoundingModel:

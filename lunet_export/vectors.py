@@ -4,8 +4,9 @@ Any language can replay them: feed `density.x` and `sampling.z`, compare with th
 matrix products are float32, a GPU may be told to run them in TF32; that has tolerances of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from lunet_export.weights import LUNetWeights
 Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
+_TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
 #: Standard deviations of the tail rows of z; a float32 sampler must not overflow there.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
 
@@ -63,7 +65,7 @@ class Vectors:
 
     def to_json(self) -> dict[str, Any]:
         """Lists of numbers; Python's float notation gives every float64 back exactly."""
-        return _lists(asdict(self))
+        return lists(asdict(self))
 
     def under_tf32(self, products: str) -> "Vectors":
         """The same vectors with the tolerances of TF32, which the CUDA provider takes on request.
@@ -76,15 +78,7 @@ class Vectors:
         """
         if products != "float32":
             return self
-        density, sampling = self.density, self.sampling
-        if density.tf32_tolerance is None or sampling.tf32_tolerance is None:
-            raise ArtifactError(
-                "Expected tolerances for TF32 in vectors.json; there are none: the folder is older than these, or TF32 "
-                "would overflow. Export again, or run without TF32."
-            )
-        return Vectors(
-            replace(density, tolerance=density.tf32_tolerance), replace(sampling, tolerance=sampling.tf32_tolerance)
-        )
+        return Vectors(in_tf32(self.density), in_tf32(self.sampling))
 
     @classmethod
     def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
@@ -94,17 +88,37 @@ class Vectors:
             ArtifactError: A key is missing or an array has the wrong shape.
         """
         try:
-            density = DensityVectors(**_arrays(document["density"]))
-            sampling = SamplingVectors(**_arrays(document["sampling"]))
+            density = DensityVectors(**arrays(document["density"]))
+            sampling = SamplingVectors(**arrays(document["sampling"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
         for part in (density, sampling):
-            n = part.x.shape[0] if part.x.ndim else -1
-            fits = part.x.shape == part.z.shape == (n, dim) and part.log_prob.shape == (n,)
-            fits = fits and _are_tolerances(part.tolerance, n)
-            if not fits or not (part.tf32_tolerance is None or _are_tolerances(part.tf32_tolerance, n)):
-                raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
+            refuse_other_shapes(part, dim)
         return cls(density, sampling)
+
+
+class _Toleranced(Protocol):
+    """Vectors that may have tolerances of their own for TF32."""
+
+    @property
+    def tf32_tolerance(self) -> dict[str, Array] | None: ...
+
+
+T = TypeVar("T", bound=_Toleranced)
+
+
+def in_tf32(vectors: T) -> T:
+    """The same vectors with their tolerances for TF32 in the place of the others.
+
+    Raises:
+        ArtifactError: There are none.
+    """
+    if vectors.tf32_tolerance is None:
+        raise ArtifactError(
+            "Expected tolerances for TF32 in vectors.json; there are none: the folder is older than these, or TF32 "
+            "would overflow. Export again, or run without TF32."
+        )
+    return replace(vectors, tolerance=vectors.tf32_tolerance)  # type: ignore[type-var]
 
 
 def build(
@@ -132,8 +146,8 @@ def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples
     rows = range(_PLAIN_ROWS, _PLAIN_ROWS + len(_TAIL_SCALES))
     tails = np.array(_TAIL_SCALES)[:, None] * noise.normal(seed, rows, weights.dim)
     if examples is None:
-        examples = _interior(weights, reference.decode(weights, plain))
-    data = model.clamp(_rounded(examples[:_PLAIN_ROWS], dtype))
+        examples = interior(weights, reference.decode(weights, plain))
+    data = model.clamp(rounded(examples[:_PLAIN_ROWS], dtype))
     encoded, _ = reference.encode(weights, data)
     # TF32 changes float32 products only, so no other export has tolerances for it.
     tf32 = model.with_products(TF32) if products == "float32" else None
@@ -142,43 +156,66 @@ def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples
         encoded,
         reference.log_prob(weights, data),
         model.density(data),
-        _finite(tf32.density(data)) if tf32 else None,
+        finite(tf32.density(data)) if tf32 else None,
     )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
-    z = _rounded(np.concatenate([plain, tails, encoded[: _PLAIN_ROWS // 2]]), dtype)
-    decoded = reference.decode(weights, z)
-    x = model.clamp(decoded)
-    clamped = (decoded != x).any(axis=1)
-    sampling = SamplingVectors(
-        z, x, reference.log_prob(weights, x), clamped, model.sampling(z), _finite(tf32.sampling(z)) if tf32 else None
-    )
-    _refuse_infinite(density, sampling, dtype)
+    z = rounded(np.concatenate([plain, tails, encoded[: _PLAIN_ROWS // 2]]), dtype)
+    sampling = sampled(weights, z, model, tf32)
+    refuse_infinite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
+    refuse_infinite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
     return Vectors(density, sampling)
 
 
-def _refuse_infinite(density: DensityVectors, sampling: SamplingVectors, dtype: str) -> None:
-    for part in (density, sampling):
-        arrays = [part.x, part.z, part.log_prob, *part.tolerance.values()]
-        if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
-            raise BadInputError(
-                f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
-                "Most likely it is hardly trained, or a diagonal entry of U is tiny; else export with --dtype float64."
-            )
+def sampled(weights: LUNetWeights, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
+    """Vectors of a sampling graph for z (N, D); the models give the tolerances, `tf32` those of such products."""
+    decoded = reference.decode(weights, z)
+    x = model.clamp(decoded)
+    clamped = (decoded != x).any(axis=1)
+    return SamplingVectors(
+        z, x, reference.log_prob(weights, x), clamped, model.sampling(z), finite(tf32.sampling(z)) if tf32 else None
+    )
 
 
-def _interior(weights: LUNetWeights, x: Array) -> Array:
+def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
+    """Raise unless all numbers fit into the dtype.
+
+    Raises:
+        BadInputError: One does not, or is no number.
+    """
+    if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
+        raise BadInputError(
+            f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
+            "Most likely it is hardly trained, or a diagonal entry of U is tiny; else export with --dtype float64."
+        )
+
+
+def refuse_other_shapes(part: DensityVectors | SamplingVectors, dim: int) -> None:
+    """Raise unless the arrays are of rows of `dim` numbers, with a tolerance a row.
+
+    Raises:
+        ArtifactError: They are not.
+    """
+    n = part.x.shape[0] if part.x.ndim else -1
+    fits = part.x.shape == part.z.shape == (n, dim) and part.log_prob.shape == (n,)
+    fits = fits and _are_tolerances(part.tolerance, n)
+    if not fits or not (part.tf32_tolerance is None or _are_tolerances(part.tf32_tolerance, n)):
+        raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
+
+
+def interior(weights: LUNetWeights, x: Array) -> Array:
     """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
     p = weights.preprocessing
     return np.clip(x, 0.5, p.levels - 0.5) if p else x
 
 
-def _finite(tolerances: dict[str, Array]) -> dict[str, Array] | None:
+def finite(tolerances: dict[str, Array]) -> dict[str, Array] | None:
     """The tolerances of TF32; None where it would overflow, which is no reason to refuse float32."""
     return tolerances if all(np.isfinite(array).all() for array in tolerances.values()) else None
 
 
-def _rounded(array: Array, dtype: str) -> Array:
+def rounded(array: Array, dtype: str) -> Array:
+    """The numbers as the dtype holds them, in float64."""
     return array.astype(dtype).astype(np.float64)
 
 
@@ -188,17 +225,19 @@ def _are_tolerances(value: Any, n: int) -> bool:  # noqa: ANN401
     return all(t.shape == (n,) and (t >= 0).all() and np.isfinite(t).all() for t in value.values())
 
 
-def _lists(value: Any) -> Any:  # noqa: ANN401
+def lists(value: Any) -> Any:  # noqa: ANN401
+    """A tree of arrays as lists, absent entries left out."""
     if isinstance(value, dict):
-        return {key: _lists(entry) for key, entry in value.items() if entry is not None}
+        return {key: lists(entry) for key, entry in value.items() if entry is not None}
     return value.tolist()
 
 
-def _arrays(value: dict[str, Any]) -> dict[str, Any]:
-    arrays: dict[str, Any] = {}
+def arrays(value: dict[str, Any]) -> dict[str, Any]:
+    """What `lists` made lists of, as arrays again."""
+    found: dict[str, Any] = {}
     for key, entry in value.items():
         if isinstance(entry, dict) and key.endswith("tolerance"):
-            arrays[key] = _arrays(entry)
+            found[key] = arrays(entry)
         else:
-            arrays[key] = np.array(entry, dtype=np.bool_ if key == "clamped" else np.float64)
-    return arrays
+            found[key] = np.array(entry, dtype=_TYPES.get(key, np.float64))
+    return found

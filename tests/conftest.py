@@ -10,11 +10,11 @@ import torch
 
 from lunet_export.artifact import sealed
 from lunet_export.bench import contender
-from lunet_export.export import Exported, ExportSettings, Provenance, export
-from lunet_export.runtime import doctor, flow, providers
+from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, Provenance, export, export_classes
+from lunet_export.runtime import classes, doctor, flow, providers
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device_graph import Device
-from tests.networks import network
+from tests.networks import mixture, network
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,14 +34,34 @@ def exported(tmp_path_factory) -> Exported:
     return export(weights, folder, Provenance("small", image_shape=(4, 4)), ExportSettings())
 
 
+@pytest.fixture(scope="session")
+def exported_classes(tmp_path_factory) -> ExportedClassFolder:
+    """Three classes of small images, exported once."""
+    from lunet_export.preprocessing import NAMED
+
+    weights = mixture(16, 3, preprocessing=NAMED["digits"])
+    folder = tmp_path_factory.mktemp("exported") / "classes"
+    return export_classes(weights, folder, Provenance("classes", image_shape=(4, 4)), training=[{}, {"test": 1.0}, {}])
+
+
+def copied(source: Path, target: Path) -> Path:
+    """A folder that a test may damage."""
+    target.mkdir()
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
 @pytest.fixture
 def folder(exported, tmp_path) -> Path:
-    """A copy of the small model's folder that a test may damage."""
-    copy = tmp_path / "small"
-    copy.mkdir()
-    for file in exported.folder.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    return copy
+    """A copy of the small model's folder."""
+    return copied(exported.folder, tmp_path / "small")
+
+
+@pytest.fixture
+def class_folder(exported_classes, tmp_path) -> Path:
+    """A copy of the folder with three classes."""
+    return copied(exported_classes.folder, tmp_path / "classes")
 
 
 @pytest.fixture
@@ -90,7 +110,7 @@ def cuda_on_host(monkeypatch):
         options = (cuda or CudaOptions()).for_session(cuda_graph=cuda_graph)
         return [OnHost(session, options) for session in sessions], providers.Choice("cuda", "asked for")
 
-    for module in (flow, contender, doctor):
+    for module in (flow, classes, contender, doctor):
         monkeypatch.setattr(module, "open_sessions", opened)
     monkeypatch.setattr(flow, "Device", lambda kind, number: Device("cpu"))
     return asked

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lunet_export.preprocessing import NAMED, Logit
-from lunet_export.weights import LUBlock, LUNetWeights
+from lunet_export.weights import LUBlock, LUNetWeights, Mixture
 
 
 def network(
@@ -28,7 +28,17 @@ def network(
     return LUNetWeights(tuple(block() for _ in range(blocks)), alpha, preprocessing)
 
 
-def rows(weights: LUNetWeights, n: int, *, seed: int = 1) -> np.ndarray:
+#: Names that no file could have, and priors that are no round binary fractions.
+CLASS_NAMES, PRIORS = ("T-shirt/top", "b, c", "8"), (0.5, 0.3, 0.2)
+
+
+def mixture(dim: int, blocks: int, *, preprocessing: Logit | None = None) -> Mixture:
+    """Three such networks, apart enough to classify by and near enough to err."""
+    networks = tuple(network(dim, blocks, preprocessing=preprocessing, seed=seed) for seed in range(3))
+    return Mixture(networks, CLASS_NAMES, PRIORS)
+
+
+def rows(weights: LUNetWeights | Mixture, n: int, *, seed: int = 1) -> np.ndarray:
     """Rows in the domain of the density: uniform grey levels, or normal numbers."""
     rng = np.random.default_rng(seed)
     p = weights.preprocessing

@@ -68,3 +68,23 @@ def test_moments():
 def test_seed_outside_64_bits_is_refused(seed):
     with pytest.raises(BadInputError, match="Expected a seed"):
         noise.normal(seed, range(1), 1)
+
+
+def test_classes_follow_the_priors_row_by_row():
+    priors = (0.5, 0.2, 0.3)
+    whole = noise.classes(7, range(20_000), priors)
+    np.testing.assert_allclose(np.bincount(whole) / 20_000, priors, atol=0.015)
+    np.testing.assert_array_equal(noise.classes(7, range(300, 340), priors), whole[300:340])
+    assert (noise.classes(8, range(100), priors) != whole[:100]).any()
+
+
+def test_the_class_of_a_row_is_its_word_among_the_sums_of_the_priors():
+    key = (7, 0)
+    for row in range(20):
+        word = noise.philox4x32(np.array([0, row, 0, 2**32 - 1], dtype=np.uint64), key)[0]
+        expected = 0 if word < 0.5 * 2**32 else 1 if word < 0.7 * 2**32 else 2
+        assert noise.classes(7, range(row, row + 1), (0.5, 0.2, 0.3)).tolist() == [expected]
+
+
+def test_a_rounded_sum_of_priors_leaves_no_row_without_a_class():
+    assert noise.classes(0, range(1000), (1e-12, 1e-12)).max() == 1

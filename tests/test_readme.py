@@ -35,6 +35,16 @@ def test_the_tour_runs_in_order(tmp_path, monkeypatch):
     assert (tmp_path / "grid.png").exists()
 
 
+def test_the_commands_for_classes_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = fenced("bash")
+    for line in block.splitlines():
+        arguments = shlex.split(line)[1:] + (["--epochs", "2"] if " train " in line else [])
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, (line, result.output)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"classes.png", "threes.png", "confusion.png"}
+
+
 def test_the_python_examples_run(monkeypatch, cuda_on_host):
     monkeypatch.chdir(ROOT)
     plain, on_gpu = fenced("python")

@@ -102,3 +102,24 @@ def test_tf32_needs_its_shrinking(shrinks, monkeypatch):
     known = vectors.build(weights, dtype="float32", seed=0).under_tf32("float32")
     worst = max(check.difference.ratio for check in run(emulation.EmulatedFlow(models, "TF32 truncated"), known))
     assert worst < 0.5 if shrinks else worst > 1.0
+
+
+def test_the_mixture_may_be_off_by_what_its_classes_may_be():
+    """Whatever the classes' errors within their tolerances, mixture and posterior stay within theirs."""
+    from lunet_export.rounding import of_mixture
+
+    rng = np.random.default_rng(0)
+    priors = (0.5, 0.3, 0.2)
+    exact = np.array([-100.0, -101.0, -99.0]) + rng.normal(size=(50, 3)) * np.geomspace(0.1, 1e4, 50)[:, None]
+    tolerance = 10.0 ** rng.uniform(-4, 0.5, (50, 3))
+    allowed = of_mixture(exact, tolerance, priors, "float32")
+    largest = np.zeros((2, 50))
+    for _ in range(2000):
+        moved = exact + tolerance * rng.choice([-1.0, 1.0, 0.0], (50, 3))
+        gap = np.abs(reference.mixture_log_prob(moved, priors) - reference.mixture_log_prob(exact, priors))
+        apart = np.abs(reference.posterior(moved, priors) - reference.posterior(exact, priors)).max(axis=1)
+        largest = np.maximum(largest, [gap, apart])
+    assert (largest[0] <= allowed["log_prob"]).all()
+    assert (largest[1] <= allowed["posterior"]).all()
+    assert (largest[0] >= 0.9 * allowed["log_prob"])[:10].all()  # and no more than that
+    assert (largest[1] >= 0.9 * allowed["posterior"])[:10].all()

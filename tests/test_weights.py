@@ -7,8 +7,9 @@ import pytest
 
 from lunet_export import reference
 from lunet_export.errors import CheckpointError
+from lunet_export.preprocessing import NAMED
 from lunet_export.weights import LUBlock, LUNetWeights
-from tests.networks import network, rows
+from tests.networks import mixture, network, rows
 
 
 def damaged(field: str, index: tuple[int, ...], value: float) -> LUNetWeights:
@@ -80,3 +81,35 @@ def test_digest_tells_models_apart():
     other = replace(weights, blocks=(first, weights.blocks[1]))
     assert weights.digest() == network(3, 2).digest()
     assert len({weights.digest(), other.digest(), replace(weights, alpha=0.2).digest()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"networks": (network(6, 2),) * 2}, "a network a class; got 2 for 3 names"),
+        ({"networks": (network(6, 2), network(6, 2), network(5, 2))}, "one width and one pre-processing; got 2 kinds"),
+        ({"networks": (network(6, 2), *(network(6, 2, preprocessing=NAMED["images"]),) * 2)}, "got 2 kinds"),
+        ({"networks": (network(6, 2),), "names": ("a",), "priors": (1.0,)}, "at least 2 classes .* got 1 names"),
+        ({"priors": (0.5, 0.5)}, "got 3 names and 2 priors"),
+        ({"names": ("a", "b", "a")}, "a name of its own for every class"),
+        ({"names": ("a", "b", "")}, "a name of its own for every class"),
+        ({"priors": (0.5, 0.5, 0.0)}, "positive priors"),
+        ({"priors": (0.5, 0.7, -0.2)}, "positive priors"),
+        ({"priors": (0.5, 0.3, float("nan"))}, "positive priors"),
+        ({"priors": (0.5, 0.3, 0.3)}, "priors that sum to 1; got 1.1"),
+    ],
+)
+def test_a_mixture_that_is_none_is_refused(change, sentence):
+    with pytest.raises(CheckpointError, match=sentence):
+        replace(mixture(6, 2), **change)
+
+
+def test_a_mixture_has_an_identity():
+    plain = mixture(6, 2)
+    others = [
+        replace(plain, priors=(0.5, 0.2, 0.3)),
+        replace(plain, names=("a", "b", "c")),
+        replace(plain, networks=plain.networks[::-1]),
+    ]
+    assert mixture(6, 2).digest() == plain.digest()
+    assert len({plain.digest(), *(other.digest() for other in others)}) == 4

@@ -11,7 +11,7 @@ import typer
 import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_of, read_model
+from lunet_cli.models import eager_classes, eager_of, read_either
 from lunet_cli.options import (
     Arena,
     ArenaName,
@@ -29,7 +29,7 @@ from lunet_cli.options import (
     cuda_options,
 )
 from lunet_export import parity
-from lunet_export.artifact import OPTIONAL_GRAPHS, read_manifest
+from lunet_export.artifact import OPTIONAL_GRAPHS, ClassManifest, Description, read_manifest, sampling_of
 from lunet_export.errors import BadInputError, CheckFailedError, LunetExportError
 from lunet_export.files import whole_file
 from lunet_export.runtime.cuda import CudaOptions
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lunet_export.bench import Opening
-    from lunet_export.runtime import ExportedFlow
-    from lunet_export.weights import LUNetWeights
+    from lunet_export.checkpoint import Checkpoint
+    from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.runtime import ExportedClasses, ExportedFlow
 
 
 def check(
@@ -69,7 +70,7 @@ def check(
     """Check a folder against its float64 test vectors; exit 1 when an answer is wrong.
 
     On CUDA also against the CPU, replays of CUDA graphs against plain runs, rows that stay on the device, placement,
-    TF32 and latency: the self-test of your GPU.
+    TF32 and latency: the self-test of your GPU. Folders with a network a class have the test vectors alone.
 
     Example: lunet-export check exported/digits --model digits.pt
     Example: lunet-export check exported/digits --provider cuda --report gpu.json
@@ -78,21 +79,20 @@ def check(
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     document: dict[str, Any] = {"folder": str(folder), "provider": provider.value, "passed": False}
     with _reported(document, report, cuda):
-        flow, opening = _opened(folder, provider, threads, cuda, document)
-        if model is None:
-            checks = parity.run(flow, flow.vectors, predicted=_predicted(flow)) + parity.run_optional(
-                flow, flow.vectors
-            )
-            checks = parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
+        checkpoint = None if model is None else read_either(model, latent_stats, preprocess)
+        flow: ExportedFlow | ExportedClasses
+        if isinstance(read_manifest(folder), ClassManifest):
+            flow = _opened_classes(folder, provider, threads, cuda, document)
+            checks = _checks_of_classes(flow, checkpoint, model=model, seed=seed, threads=threads)
         else:
-            weights = read_model(model, latent_stats, preprocess).weights
-            checks = _with_model(flow, weights, model=model, seed=seed, threads=threads)
-        if flow.provider == "cuda":
-            from lunet_export.bench import selftest
+            flow, opening = _opened(folder, provider, threads, cuda, document)
+            checks = _checks(flow, checkpoint, model=model, seed=seed, threads=threads)
+            if flow.provider == "cuda":
+                from lunet_export.bench import selftest
 
-            with output.stages() as stage:
-                found = selftest.run(flow, threads=threads, on_stage=stage)
-            checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
+                with output.stages() as stage:
+                    found = selftest.run(flow, threads=threads, on_stage=stage)
+                checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
         output.dump(document)
@@ -113,6 +113,60 @@ def check(
 
 
 _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
+
+
+def _opened_classes(
+    folder: Path, provider: ProviderName, threads: int | None, cuda: CudaOptions, document: dict[str, Any]
+) -> "ExportedClasses":
+    from lunet_export.runtime import ExportedClasses
+
+    flow = ExportedClasses(folder, provider=provider.value, threads=threads, cuda=cuda)
+    document |= {"provider": flow.provider, "provider_reason": flow.provider_reason}
+    return flow
+
+
+def _checks_of_classes(
+    flow: "ExportedClasses",
+    checkpoint: "Checkpoint | ClassCheckpoint | None",
+    *,
+    model: Path | None,
+    seed: int,
+    threads: int | None,
+) -> list[parity.Check]:
+    """On the test vectors; with the model on fresh ones too, and every class's chain without pre-processing."""
+    manifest = flow.manifest
+    if checkpoint is None:
+        checks = parity.run_classes(flow, flow.vectors, flow.names)
+        return parity.with_recorded_eager(checks, manifest.document["checks"])
+    from lunet_export import class_vectors
+    from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.export import ExportSettings, check_class_chains
+    from lunet_export.graphs.solvers import Solver
+
+    mixture = checkpoint.mixture if isinstance(checkpoint, ClassCheckpoint) else None
+    if mixture is None or mixture.digest() != manifest.document["model"].get("sha256_weights"):
+        raise _another_model(manifest, model)
+    eager = eager_classes(manifest.dtype)
+    fresh = class_vectors.build(mixture, dtype=manifest.dtype, seed=seed)
+    beside = eager.mixture(mixture)
+    checks = parity.run_classes(flow, flow.vectors, flow.names, eager=beside)
+    checks += parity.run_classes(
+        flow, fresh.under_tf32() if flow.tf32 else fresh, flow.names, eager=beside, group="fresh"
+    )
+    solvers = [Solver(**manifest.document["graphs"][sampling_of(k)]["solver"]) for k in range(len(flow.names))]
+    return checks + check_class_chains(
+        mixture,
+        ExportSettings(dtype=manifest.dtype),
+        eager=eager.network,
+        solvers=solvers,
+        provider=flow.provider,
+        threads=threads,
+        cuda=flow.cuda,
+    )
+
+
+def _another_model(manifest: Description, model: Path | None) -> BadInputError:
+    return BadInputError(f"Expected the model that {manifest.name} was exported from; {model} is another one.")
 
 
 def _opened(
@@ -166,16 +220,27 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
     output.table(("milliseconds a call, median", *ways), rows)
 
 
-def _with_model(
-    flow: "ExportedFlow", weights: "LUNetWeights", *, model: Path, seed: int, threads: int | None
+def _checks(
+    flow: "ExportedFlow",
+    checkpoint: "Checkpoint | ClassCheckpoint | None",
+    *,
+    model: Path | None,
+    seed: int,
+    threads: int | None,
 ) -> list[parity.Check]:
+    """On the test vectors; with the model on fresh ones too, and the chain without pre-processing."""
+    if checkpoint is None:
+        checks = parity.run(flow, flow.vectors, predicted=_predicted(flow)) + parity.run_optional(flow, flow.vectors)
+        return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
     from lunet_export import vectors
     from lunet_export.certificate import Linearization, predicted_round_trip
+    from lunet_export.checkpoint import Checkpoint
     from lunet_export.export import ExportSettings, check_chain
 
     document = flow.manifest.document
-    if weights.digest() != document["model"].get("sha256_weights"):
-        raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
+    weights = checkpoint.weights if isinstance(checkpoint, Checkpoint) else None
+    if weights is None or weights.digest() != document["model"].get("sha256_weights"):
+        raise _another_model(flow.manifest, model)
     products = document.get("products", flow.manifest.dtype)
     solver = document["graphs"]["sampling"]["solver"]
     with_log_prob, rng = (name in flow.artifact.graphs for name in OPTIONAL_GRAPHS)

@@ -1,5 +1,6 @@
 """`lunet-export export`, also `lunet-export MODEL.pt`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_of, read_model
+from lunet_cli.models import eager_classes, eager_of, read_either
 from lunet_cli.options import (
     Batch,
     Dtype,
@@ -23,7 +24,9 @@ from lunet_export import parity, pictures
 from lunet_export.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from lunet_export.export import Exported, Load
+    from lunet_export.checkpoint import Checkpoint
+    from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, Load
 
 _COMPARED = 1024  # dimensions; inverses grow with the cube
 
@@ -47,29 +50,26 @@ def export(
 ) -> None:
     """Write density.onnx and sampling.onnx, checked against the float64 reference.
 
+    Of a model with a network a class: density.onnx of the mixture, and sampling_0.onnx, sampling_1.onnx, ...
+
     Example: lunet-export model.pt -o exported/mine
     """
-    from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance
-    from lunet_export.export import export as write
+    from lunet_export.checkpoint import Checkpoint
+    from lunet_export.export import ExportCheckError, ExportSettings, Load
 
-    checkpoint = read_model(model, latent_stats, preprocess)
+    checkpoint = read_either(model, latent_stats, preprocess)
     destination = folder or Path("exported") / model.stem
     settings = ExportSettings(solver, parse_tile(tile), dtype, with_log_prob, rng, Load(target.value, batch))
-    name = destination.resolve().name
-    provenance = Provenance(name, checkpoint.kind, checkpoint.image_shape, checkpoint.training or {})
     try:
         with output.stages() as stage:
-            exported = write(
-                checkpoint.weights,
-                destination,
-                provenance,
-                settings,
-                examples=checkpoint.examples,
-                eager=eager_of(settings.tensors),
-                force=force,
-                compare=checkpoint.weights.dim <= _COMPARED,
-                on_stage=stage,
-            )
+            exported: Exported | ExportedClassFolder
+            if isinstance(checkpoint, Checkpoint):
+                exported = _write(checkpoint, destination, settings, force=force, on_stage=stage)
+                found = [estimate.as_json() for estimate in exported.estimates]
+                remark = _other_solvers(exported, settings.load)
+            else:
+                exported = _write_classes(checkpoint, destination, settings, force=force, on_stage=stage)
+                found, remark = [], f"{len(exported.solvers)} classes: {', '.join(exported.manifest.names)}"
     except CheckFailedError as error:
         checks = error.checks if isinstance(error, ExportCheckError) else []
         if as_json:
@@ -80,16 +80,56 @@ def export(
         raise
     if as_json:
         document = exported.manifest.document
-        found = [estimate.as_json() for estimate in exported.estimates]
         parts = {"graphs": document["graphs"], "checks": document["checks"], "solvers": found}
         output.dump({"folder": str(destination), "passed": True, **parts})
         return
     print_checks(exported.checks)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
-    output.say(_other_solvers(exported, settings.load))
-    showable = pictures.showable(checkpoint.image_shape, checkpoint.weights.dim)
+    output.say(remark)
+    showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
     output.hint("lunet-export", "sample", str(destination), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
+
+
+def _write(
+    checkpoint: "Checkpoint", folder: Path, settings: "ExportSettings", *, force: bool, on_stage: Callable[[str], None]
+) -> "Exported":
+    from lunet_export.export import Provenance, export
+
+    return export(
+        checkpoint.weights,
+        folder,
+        Provenance(folder.resolve().name, checkpoint.kind, checkpoint.image_shape, checkpoint.training or {}),
+        settings,
+        examples=checkpoint.examples,
+        eager=eager_of(settings.tensors),
+        force=force,
+        compare=checkpoint.weights.dim <= _COMPARED,
+        on_stage=on_stage,
+    )
+
+
+def _write_classes(
+    checkpoint: "ClassCheckpoint",
+    folder: Path,
+    settings: "ExportSettings",
+    *,
+    force: bool,
+    on_stage: Callable[[str], None],
+) -> "ExportedClassFolder":
+    from lunet_export.export import Provenance, export_classes
+
+    return export_classes(
+        checkpoint.mixture,
+        folder,
+        Provenance(folder.resolve().name, "lunet_export", checkpoint.image_shape, checkpoint.training),
+        settings,
+        examples=[member.examples for member in checkpoint.members],
+        training=[member.training or {} for member in checkpoint.members],
+        eager=eager_classes(settings.tensors),
+        force=force,
+        on_stage=on_stage,
+    )
 
 
 def _other_solvers(exported: "Exported", load: "Load") -> str:

@@ -1,14 +1,17 @@
 """`lunet-export inspect`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lunet_cli import output
 from lunet_cli.options import Batch, Dtype, Json, PreprocessName, Target, TargetName
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 from lunet_export.errors import BadInputError
+
+if TYPE_CHECKING:
+    from lunet_export.checkpoint import Checkpoint
 
 
 def inspect(
@@ -19,7 +22,7 @@ def inspect(
     batch: Batch = 1,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a folder or file: nodes, operators, sizes, solver, settings.
+    """Show what is in a folder or file: nodes, sizes, settings.
 
     Example: lunet-export inspect exported/digits
     """
@@ -82,7 +85,7 @@ def _solvers(path: Path, dtype: str, target: TargetName, batch: int, *, as_json:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    document = dict(Artifact.open(path).manifest.document)
+    document = dict(open_folder(path).manifest.document)
     checks = document.pop("checks")
     document["checks"] = f"{len(checks)} passed at export" if checks else "none"
     return document
@@ -95,9 +98,28 @@ def _graph(path: Path) -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
-    from lunet_cli.models import read_model
+    from lunet_cli.models import read_either
+    from lunet_export.checkpoint import Checkpoint
 
-    checkpoint = read_model(path, None, PreprocessName.NONE)
+    checkpoint = read_either(path, None, PreprocessName.NONE)
+    if isinstance(checkpoint, Checkpoint):
+        return _network(checkpoint)
+    mixture = checkpoint.mixture
+    return {
+        "kind": "lunet_export, a network a class",
+        "dim": mixture.dim,
+        "preprocessing": str(mixture.preprocessing),
+        "image_shape": checkpoint.image_shape,
+        "sha256_weights": mixture.digest(),
+        "training": dict(checkpoint.training),
+        "classes": [
+            {"name": name, "prior": prior, **_network(member)}
+            for name, prior, member in zip(mixture.names, mixture.priors, checkpoint.members, strict=True)
+        ],
+    }
+
+
+def _network(checkpoint: "Checkpoint") -> dict[str, Any]:
     weights = checkpoint.weights
     return {
         "kind": checkpoint.kind,
@@ -123,6 +145,9 @@ def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
             tensors = [tensor if isinstance(tensor, dict) else {} for tensor in value]
             texts = [f"{t.get('name')} {t.get('shape')} {t.get('dtype')}" for t in tensors]
             rows.append((f"{prefix}{key}", "; ".join(texts)))
+        elif key == "classes" and isinstance(value, list):
+            for number, entry in enumerate(value):
+                rows += _flat(entry if isinstance(entry, dict) else {"": entry}, f"{prefix}{key}.{number}.")
         else:
             rows.append((f"{prefix}{key}", value))
     return rows

@@ -14,6 +14,7 @@ from lunet_cli import output
 from lunet_cli.bench import bench
 from lunet_cli.certify import certify
 from lunet_cli.check import check
+from lunet_cli.classify import classify
 from lunet_cli.diagnose import diagnose
 from lunet_cli.doctor import doctor
 from lunet_cli.export import export
@@ -62,6 +63,7 @@ for command in (
     check,
     sample,
     score,
+    classify,
     inspect,
     bench,
     doctor,

@@ -4,14 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lunet_cli.options import PreprocessName
+from lunet_cli.options import PreprocessName, ProviderName
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
+    from lunet_export.class_checkpoint import ClassCheckpoint
     from lunet_export.diagnostics import Source
+    from lunet_export.export.classes import Eager
     from lunet_export.parity import Runner
+    from lunet_export.runtime import ExportedClasses, ExportedFlow
+    from lunet_export.runtime.cuda import CudaOptions
     from lunet_export.weights import LUNetWeights
 
 
@@ -20,6 +24,37 @@ def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName
     from lunet_export import checkpoint
 
     return checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+
+
+def read_either(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint | ClassCheckpoint":
+    """The checkpoint in a file, of one network or of one a class."""
+    from lunet_export import class_checkpoint
+
+    return class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+
+
+def open_export(
+    folder: Path,
+    provider: ProviderName,
+    threads: int | None,
+    cuda: "CudaOptions",
+    *,
+    cuda_graph: bool = False,
+) -> "ExportedFlow | ExportedClasses":
+    """An exported folder of either kind.
+
+    Raises:
+        BadInputError: `cuda_graph`, and the folder holds one network a class.
+    """
+    from lunet_export.artifact import ClassArtifact, open_folder
+    from lunet_export.runtime import ExportedClasses, ExportedFlow
+
+    artifact = open_folder(folder)
+    if not isinstance(artifact, ClassArtifact):
+        return ExportedFlow(artifact, provider=provider.value, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
+    if cuda_graph:
+        raise BadInputError(f"Expected no --cuda-graph; {folder} holds a network a class, which is not captured.")
+    return ExportedClasses(artifact, provider=provider.value, threads=threads, cuda=cuda)
 
 
 def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Source":
@@ -38,6 +73,14 @@ def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def eager_classes(dtype: str) -> "Eager":
+    """Makes eager PyTorch of one network a class, in the dtype of the graphs."""
+    from lunet_export.export.classes import Eager
+    from lunet_export.flows import EagerClasses
+
+    return Eager(lambda mixture: EagerClasses(mixture, dtype), eager_of(dtype))
 
 
 def eager_of(dtype: str) -> "Callable[[LUNetWeights], Runner]":

@@ -1,12 +1,13 @@
 """`lunet-export sample`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from lunet_cli import output
+from lunet_cli.models import open_export
 from lunet_cli.options import (
     Arena,
     ArenaName,
@@ -26,6 +27,11 @@ from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lunet_export.runtime import ExportedClasses
+
 
 def sample(
     folder: Folder,
@@ -35,6 +41,10 @@ def sample(
     ),
     seed: Seed = 0,
     temperature: Annotated[float, typer.Option(help="Scale of the noise; below 1 is tamer.")] = 1.0,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Class to draw, by name or number, where the folder has classes.", show_default=False),
+    ] = None,
     latent: Annotated[
         Path | None,
         typer.Option(help="Decode the z of this file; -n, --seed and --temperature do not apply.", show_default=False),
@@ -50,26 +60,61 @@ def sample(
 ) -> None:
     """Draw samples with the sampling graph: a picture, or raw numbers.
 
+    With a network a class and no --label, numbers are those of the mixture, and a picture of images has a row a class.
+
     Example: lunet-export sample exported/digits -n 100 -o grid.png
     """
     from lunet_export import pictures
-    from lunet_export.runtime import ExportedFlow
+    from lunet_export.runtime import ExportedClasses
 
     if target.suffix not in (".png", ".npy"):
         raise BadInputError(f"Expected -o FILE.png or FILE.npy; got {target}.")
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
-    flow = ExportedFlow(folder, provider=provider.value, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
+    flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)
-    z = flow.latent(n, seed=seed, temperature=temperature) if latent is None else arrays.read(latent)
-    x = flow.decode(z)
+    z = None if latent is None else arrays.read(latent)
+    columns, labels = None, None
+    if isinstance(flow, ExportedClasses):
+        in_rows = target.suffix == ".png" and flow.manifest.image_shape is not None
+        x, labels = _of_classes(flow, n, label, z, seed=seed, temperature=temperature, in_rows=in_rows)
+        columns = len(x) // len(flow.names) if in_rows and label is None else None
+    elif label is None:
+        x = flow.decode(flow.latent(n, seed=seed, temperature=temperature) if z is None else z)
+    else:
+        raise BadInputError(f"Expected no --label; {folder} holds one network, without classes. Leave it out.")
     with whole_file(target) as temporary:
         if target.suffix == ".png":
-            pictures.draw(x, flow.manifest, temporary)
+            pictures.draw(x, flow.manifest, temporary, columns=columns)
         else:
             np.save(temporary, x)
     if as_json:
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
-        output.dump({"output": str(target), "samples": len(x), "seed": seed, **where})
+        of_class = {} if labels is None else {"labels": labels.tolist()}
+        output.dump({"output": str(target), "samples": len(x), "seed": seed, **where, **of_class})
     else:
         output.say(f"wrote {target}: {len(x)} samples, provider {flow.provider} ({flow.provider_reason})")
+
+
+def _of_classes(
+    flow: "ExportedClasses",
+    n: int,
+    label: str | None,
+    z: "NDArray[np.generic] | None",
+    *,
+    seed: int,
+    temperature: float,
+    in_rows: bool,
+) -> "tuple[NDArray[np.floating], NDArray[np.int64]]":
+    """Rows and the class of each: of one class; or of every class as many, n at least; or of the mixture."""
+    if label is None and z is not None:
+        raise BadInputError("Expected --label beside --latent: each class decodes by its own network.")
+    if label is not None:
+        number = flow.number(label)
+        x = flow.decode(flow.latent(n, seed=seed, temperature=temperature) if z is None else z, number)
+        return x, np.full(len(x), number)
+    if not in_rows:
+        return flow.sample(n, seed=seed, temperature=temperature), flow.labels(n, seed=seed)
+    each = -(-n // len(flow.names))
+    parts = [flow.sample(each, seed=seed, label=k, temperature=temperature) for k in range(len(flow.names))]
+    return np.concatenate(parts), np.repeat(np.arange(len(flow.names)), each)

@@ -1,5 +1,6 @@
 """`lunet-export train`."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,8 @@ from lunet_cli.options import DataDir, DataSet, Force, Json
 from lunet_export.errors import BadInputError
 
 if TYPE_CHECKING:
-    from lunet_export.training import EpochRecord, Result, Trainer
+    from lunet_export.data import Dataset
+    from lunet_export.training import ClassesResult, EpochRecord, FitSettings, Result, Trainer
 
 _FINER: dict[str, Any] = {"rich_help_panel": "Finer choices"}
 
@@ -55,6 +57,9 @@ def train(
         "model.pt"
     ),
     epochs: Annotated[int | None, typer.Option(help="Default: about 9000 steps.", show_default=False)] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="One network a class, all in one file; digits, mnist, fashion-mnist.")
+    ] = False,
     blocks: Annotated[
         int | None, typer.Option(min=1, help="LU blocks. Default: 4; 13 up to 4-D.", show_default=False)
     ] = None,
@@ -106,70 +111,133 @@ def train(
 ) -> None:
     """Train an LU-Net by exact maximum likelihood.
 
-    Writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve).
+    Writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With --per-class
+    these lie in MODEL.classes, named by the number of the class, and MODEL.pt holds all classes when they are done.
 
     Example: lunet-export train mnist --data-dir data -o mnist.pt
+    Example: lunet-export train digits --per-class -o digits10.pt
     """
     from lunet_export import data as datasets
     from lunet_export import training
     from lunet_export.training.train import device_named, usual_blocks
 
-    paths = training.Paths(model)
-    for path in (model, paths.resume, paths.history, paths.curve):
+    paths, folder = training.Paths(model), training.ClassPaths(model).folder
+    for path in (model, folder) if per_class else (model, paths.resume, paths.history, paths.curve):
         if path.exists() and not (resume or force):
             raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
     rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
-    settings = training.FitSettings.for_data(
-        len(rows.train),
-        rows.dim,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        patience=patience,
-        init=init.value,
-        signs=signs.value,
-        whitened=whitened,
-        schedule=schedule.value,
-        average=average,
-        weight_decay=weight_decay,
-        regulariser=regulariser.value if regulariser else None,
-        regulariser_weight=regulariser_weight,
-        bound=bound,
-        seed=seed,
-    )
-    with output.progress(settings.epochs, f"training on {rows.name}") as bar:
-        task, done, steps = bar.task_ids[0], 0, 1
 
-        def on_start(gaussian: float, trainer: "Trainer") -> None:
-            nonlocal done, steps
-            done, steps = len(trainer.history), trainer.steps_per_epoch
-            bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
-            bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
-
-        def on_step(step: int, bits: float) -> None:
-            bar.update(task, completed=done + step / steps, description=f"{rows.name}: {bits:.3f} bits/dim")
-
-        def on_epoch(record: "EpochRecord") -> None:
-            nonlocal done
-            done = record.epoch
-            bar.console.print(f"epoch {done:3d}   train {record.train:.4f}   valid {record.valid:.4f} bits/dim")
-
-        result = training.train(
-            rows,
-            settings,
-            model,
-            blocks=blocks or usual_blocks(rows.dim),
-            alpha=alpha,
-            device=device_named(device),
-            resume=resume,
-            on_start=on_start,
-            on_step=on_step,
-            on_epoch=on_epoch,
+    def settings_of(part: "Dataset") -> "FitSettings":
+        return training.FitSettings.for_data(
+            len(part.train),
+            part.dim,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patience=patience,
+            init=init.value,
+            signs=signs.value,
+            whitened=whitened,
+            schedule=schedule.value,
+            average=average,
+            weight_decay=weight_decay,
+            regulariser=regulariser.value if regulariser else None,
+            regulariser_weight=regulariser_weight,
+            bound=bound,
+            seed=seed,
         )
 
+    with _Bar() as bar:
+        common: dict[str, Any] = {
+            "blocks": blocks or usual_blocks(rows.dim),
+            "alpha": alpha,
+            "device": device_named(device),
+            "resume": resume,
+            "on_start": bar.on_start,
+            "on_step": bar.on_step,
+            "on_epoch": bar.on_epoch,
+        }
+        if per_class:
+            of_classes = training.train_classes(rows, settings_of, model, on_class=bar.on_class, **common)
+        else:
+            settings = settings_of(rows)
+            bar.begin(rows.name, settings.epochs)
+            result = training.train(rows, settings, model, **common)
     if as_json:
-        output.dump({"model": str(model), **asdict(result)})
-        return
+        output.dump({"model": str(model), **asdict(of_classes if per_class else result)})
+    elif per_class:
+        _say_classes(of_classes, model, paper_convention=paper_convention)
+    else:
+        _say(result, model, paper_convention=paper_convention)
+
+
+class _Bar:
+    """A bar of epochs on stderr, a new one for every network, and a line an epoch above it."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._name, self._done, self._steps = "", 0, 1
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def begin(self, name: str, epochs: int) -> None:
+        """The bar of a network; that of the one before is taken away."""
+        self._stack.close()
+        self._bar = self._stack.enter_context(output.progress(epochs, f"training on {name}"))
+        self._name = name
+
+    def on_class(self, number: int, rows: "Dataset", settings: "FitSettings") -> None:
+        """A class is about to be trained."""
+        self.begin(rows.name, settings.epochs)
+        self._bar.console.print(f"{rows.name} ({number}): {len(rows.train)} training rows", markup=False)
+
+    def on_start(self, gaussian: float, trainer: "Trainer") -> None:
+        """Training is about to begin or to go on."""
+        self._done, self._steps = len(trainer.history), trainer.steps_per_epoch
+        self._bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
+        self._bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
+
+    def on_step(self, step: int, bits: float) -> None:
+        """A step of an epoch is done."""
+        completed = self._done + step / self._steps
+        self._bar.update(self._bar.task_ids[0], completed=completed, description=f"{self._name}: {bits:.3f} bits/dim")
+
+    def on_epoch(self, record: "EpochRecord") -> None:
+        """An epoch is done."""
+        self._done = record.epoch
+        figures = f"train {record.train:.4f}   valid {record.valid:.4f} bits/dim"
+        self._bar.console.print(f"epoch {self._done:3d}   {figures}")
+
+
+def _say_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
+    columns = ["class", "prior", "LU-Net, test", "Gaussian, test", "best epoch", "epochs"]
+    rows = []
+    for name, prior, entry in zip(result.names, result.priors, result.classes, strict=True):
+        figures = [f"{prior:.3f}", f"{entry.test:.4f}", f"{entry.gaussian_test:.4f}"]
+        paper = [f"{entry.paper_convention:.4f}"] if paper_convention else []
+        rows.append((name, *figures, str(entry.best_epoch), str(entry.epochs), *paper))
+    output.table(columns + (["as the released code would print it"] if paper_convention else []), rows)
+    output.say("bits/dim of each class's test rows under its own network and under its own full-covariance Gaussian")
+    output.table(
+        ["all test rows", "LU-Nets", "Gaussians"],
+        [
+            ("mixture, bits/dim", f"{result.test:.4f}", f"{result.gaussian_test:.4f}"),
+            ("accuracy of the argmax of the posterior", f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
+        ],
+    )
+    output.say(f"{result.test_nats:.4f} nats a row{_draws(result)}; wrote {model}")
+    output.hint("lunet-export", str(model))
+
+
+def _draws(result: "ClassesResult") -> str:
+    return f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
+
+
+def _say(result: "Result", model: Path, *, paper_convention: bool) -> None:
     figures = [
         ("LU-Net, test", f"{result.test:.4f}{_spread(result)}"),
         ("full-covariance Gaussian, test", f"{result.gaussian_test:.4f}"),

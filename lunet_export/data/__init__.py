@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from lunet_export.data import arrays, digits, idx, toy
-from lunet_export.data.dataset import Dataset
+from lunet_export.data.dataset import Dataset, Labels
 from lunet_export.errors import DataError
 
-__all__ = ["NAMES", "Dataset", "load"]
+__all__ = ["NAMES", "Dataset", "Labels", "load"]
 
 NAMES = (*toy.DENSITIES, "digits", "mnist", "fashion-mnist")
 

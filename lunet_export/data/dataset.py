@@ -1,7 +1,8 @@
-"""`Dataset`: three splits of rows and what is needed to read them."""
+"""`Dataset`: three splits of rows, what is needed to read them, and their classes where these are known."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,30 @@ from lunet_export.errors import DataError
 from lunet_export.preprocessing import Logit, dequantize
 
 Rows = NDArray[np.generic]
+Kind = TypeVar("Kind", bound=np.generic)
 Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The class of each row, as a number from 0, and what the classes are called.
+
+    Shapes: train, valid and test (N,), of the splits' lengths.
+
+    Raises:
+        DataError: A number has no name.
+    """
+
+    names: tuple[str, ...]
+    train: NDArray[np.integer]
+    valid: NDArray[np.integer]
+    test: NDArray[np.integer]
+
+    def __post_init__(self) -> None:
+        for split_labels in (self.train, self.valid, self.test):
+            outside = split_labels[(split_labels < 0) | (split_labels >= len(self.names))]
+            if len(outside):
+                raise DataError(f"Expected labels of 0 .. {len(self.names) - 1}; got {outside[0]}. Fetch them again.")
 
 
 @dataclass(frozen=True)
@@ -27,6 +51,8 @@ class Dataset:
     preprocessing: Logit | None = None
     image_shape: tuple[int, ...] | None = None  # (height, width) or (height, width, channels)
     public: bool = True  # rows of public sets may travel inside a checkpoint as examples
+    labels: Labels | None = None
+    why_unlabelled: str = "Expected class labels; this data set has none. Give digits, mnist or fashion-mnist."
 
     @property
     def dim(self) -> int:
@@ -40,12 +66,40 @@ class Dataset:
             state.update(np.ascontiguousarray(rows).tobytes())
         return state.hexdigest()
 
+    def classes(self) -> Labels:
+        """The labels.
+
+        Raises:
+            DataError: There are none, or their files were missing or damaged.
+        """
+        if self.labels is None:
+            raise DataError(self.why_unlabelled)
+        return self.labels
+
+    def of_class(self, number: int) -> Self:
+        """The rows of one class of each split, in their order, read as the whole set is.
+
+        Raises:
+            DataError: There are no labels, or a split has no row of this class.
+        """
+        labels = self.classes()
+        splits = {}
+        for split_name in ("train", "valid", "test"):
+            rows = getattr(self, split_name)[getattr(labels, split_name) == number]
+            if not len(rows):
+                raise DataError(
+                    f"Expected rows of class {labels.names[number]} in every split of {self.name}; {split_name} has "
+                    "none. Give more data."
+                )
+            splits[split_name] = rows
+        return replace(self, name=f"{self.name}, class {labels.names[number]}", labels=None, **splits)
+
     def continuous(self, rows: Rows, noise: Floats) -> Floats:
         """The rows as the density takes them, in the dtype of `noise`: grey levels plus noise, vectors unchanged."""
         return dequantize(rows, noise) if self.preprocessing else rows.astype(noise.dtype)
 
 
-def split(rows: Rows, *, valid: int, test: int) -> tuple[Rows, Rows, Rows]:
+def split(rows: NDArray[Kind], *, valid: int, test: int) -> tuple[NDArray[Kind], NDArray[Kind], NDArray[Kind]]:
     """Train, validation and test rows by one fixed shuffle that depends on the number of rows only.
 
     Raises:

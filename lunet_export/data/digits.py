@@ -2,9 +2,12 @@
 
 import numpy as np
 
-from lunet_export.data.dataset import Dataset, split
+from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import MissingPackageError
 from lunet_export.preprocessing import NAMED
+
+_VALID, _TEST = 200, 300
+_NAMES = tuple(str(digit) for digit in range(10))
 
 
 def load() -> Dataset:
@@ -19,6 +22,8 @@ def load() -> Dataset:
         raise MissingPackageError(
             "Expected scikit-learn for the digits; it is not installed. Run: pip install 'lunet-export[train]'"
         ) from None
-    images = load_digits().images.astype(np.uint8)
-    train, valid, test = split(images.reshape(len(images), -1), valid=200, test=300)
-    return Dataset("digits", train, valid, test, NAMED["digits"], image_shape=(8, 8))
+    found = load_digits()
+    images = found.images.astype(np.uint8)
+    train, valid, test = split(images.reshape(len(images), -1), valid=_VALID, test=_TEST)
+    labels = Labels(_NAMES, *split(found.target.astype(np.int64), valid=_VALID, test=_TEST))
+    return Dataset("digits", train, valid, test, NAMED["digits"], image_shape=(8, 8), labels=labels)

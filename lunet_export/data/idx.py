@@ -2,12 +2,14 @@
 
 import gzip
 import zlib
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data.dataset import Dataset, split
+from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import DataError
 from lunet_export.preprocessing import NAMED
 
@@ -15,9 +17,26 @@ _PUBLISHED = {
     "mnist": "yann.lecun.com/exdb/mnist",
     "fashion-mnist": "github.com/zalandoresearch/fashion-mnist",
 }
+#: What the numbers in the label files stand for.
+_CLASSES = {
+    "mnist": tuple(str(digit) for digit in range(10)),
+    "fashion-mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+}
 _VALIDATION_IMAGES = 5000
 _IMAGE_MAGIC = 0x00000803  # unsigned bytes, three axes
-_HEADER_BYTES = 16
+_LABEL_MAGIC = 0x00000801  # unsigned bytes, one axis
+_WORD = 4  # bytes of each number of a header
 
 
 def load(name: str, data_dir: Path) -> Dataset:
@@ -25,10 +44,11 @@ def load(name: str, data_dir: Path) -> Dataset:
 
     Args:
         name: `mnist` or `fashion-mnist`.
-        data_dir: Holds the IDX files, gzipped or not, itself or in a folder called `name`.
+        data_dir: Holds the IDX files, gzipped or not, itself or in a folder called `name`. Label files that are
+            missing or damaged are an error only where labels are asked for.
 
     Raises:
-        DataError: A file is missing, truncated or not an IDX file of images.
+        DataError: A file of images is missing, truncated or not an IDX file of images.
     """
     official = read_images(_find(name, data_dir, "train-images-idx3-ubyte"))
     test = read_images(_find(name, data_dir, "t10k-images-idx3-ubyte"))
@@ -36,7 +56,25 @@ def load(name: str, data_dir: Path) -> Dataset:
     shape = official.shape[1:]
     if test.shape[1:] != shape:
         raise DataError(f"Expected test images of {shape}; got {test.shape[1:]}. The files are of different sets.")
-    return Dataset(name, train, valid, test.reshape(len(test), -1), NAMED["images"], image_shape=shape)
+    data = Dataset(name, train, valid, test.reshape(len(test), -1), NAMED["images"], image_shape=shape)
+    try:
+        return replace(data, labels=_labels(name, data_dir, len(official), len(test)))
+    except DataError as error:
+        return replace(data, why_unlabelled=str(error))
+
+
+def _labels(name: str, data_dir: Path, official: int, test: int) -> Labels:
+    found = []
+    for stem, images in (("train-labels-idx1-ubyte", official), ("t10k-labels-idx1-ubyte", test)):
+        path = _find(name, data_dir, stem)
+        labels = read_labels(path)
+        if len(labels) != images:
+            raise DataError(
+                f"Expected {images} labels in {path}, one an image; got {len(labels)}. The files are of different sets."
+            )
+        found.append(labels.astype(np.int64))
+    train, valid, _ = split(found[0], valid=_VALIDATION_IMAGES, test=0)
+    return Labels(_CLASSES[name], train, valid, found[1])
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
@@ -45,23 +83,37 @@ def read_images(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is truncated or not an IDX file of images.
     """
+    return _read(path, "images", _IMAGE_MAGIC, axes=3)
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Labels (N,) of an IDX file, gzipped or not.
+
+    Raises:
+        DataError: The file is truncated or not an IDX file of labels.
+    """
+    return _read(path, "labels", _LABEL_MAGIC, axes=1)
+
+
+def _read(path: Path, what: str, expected_magic: int, *, axes: int) -> NDArray[np.uint8]:
     if not path.is_file():
-        raise DataError(f"Expected an IDX file of images; {path} does not exist.")
+        raise DataError(f"Expected an IDX file of {what}; {path} does not exist.")
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"Expected a whole gzip file; {path} is damaged ({error}). Fetch it again.") from None
-    header = np.frombuffer(data[:_HEADER_BYTES].ljust(_HEADER_BYTES, b"\0"), dtype=">u4")
+    length = _WORD * (1 + axes)
+    header = np.frombuffer(data[:length].ljust(length, b"\0"), dtype=">u4")
     magic, *shape = (int(number) for number in header)
-    if magic != _IMAGE_MAGIC:
-        raise DataError(f"Expected an IDX file of images (magic 0x{_IMAGE_MAGIC:08x}); {path} begins 0x{magic:08x}.")
-    n, height, width = shape
-    expected, got = n * height * width, len(data) - _HEADER_BYTES
+    if magic != expected_magic:
+        raise DataError(f"Expected an IDX file of {what} (magic 0x{expected_magic:08x}); {path} begins 0x{magic:08x}.")
+    expected, got = prod(shape), len(data) - length
     if expected != got:
-        raise DataError(f"Expected {expected} pixel bytes in {path} by its header; got {got}. Fetch it again.")
-    return np.frombuffer(data, dtype=np.uint8, offset=_HEADER_BYTES).reshape(n, height, width)
+        unit = "pixel bytes" if axes > 1 else what
+        raise DataError(f"Expected {expected} {unit} in {path} by its header; got {got}. Fetch it again.")
+    return np.frombuffer(data, dtype=np.uint8, offset=length).reshape(shape)
 
 
 def _find(name: str, data_dir: Path, stem: str) -> Path:

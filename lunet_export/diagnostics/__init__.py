@@ -1,6 +1,7 @@
 """What a trained model has learnt, and what a closed form would give for nothing. NumPy only."""
 
 from lunet_export.diagnostics.certify import Certified, certify_folder, certify_model
+from lunet_export.diagnostics.classify import ClassFolderSource, Classification, MixtureSource, classify
 from lunet_export.diagnostics.diagnose import FLAGS, Figure, Flag, Report, diagnose
 from lunet_export.diagnostics.moments import Moments, gaussian_gap
 from lunet_export.diagnostics.recalibrate import Recalibration, recalibrate, with_note
@@ -10,9 +11,12 @@ from lunet_export.diagnostics.source import FolderSource, Source, WeightsSource
 __all__ = [
     "FLAGS",
     "Certified",
+    "ClassFolderSource",
+    "Classification",
     "Figure",
     "Flag",
     "FolderSource",
+    "MixtureSource",
     "Moments",
     "Recalibration",
     "Report",
@@ -20,6 +24,7 @@ __all__ = [
     "WeightsSource",
     "certify_folder",
     "certify_model",
+    "classify",
     "diagnose",
     "gaussian_gap",
     "load",

@@ -1,15 +1,16 @@
 """What is written about an export: manifest.json, and the metadata inside each graph."""
 
+import json
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 import onnx
 
 import lunet_export
-from lunet_export.artifact import FORMAT, FORMAT_VERSION
+from lunet_export.artifact import FORMAT, FORMAT_VERSION, ClassManifest, Manifest, sampling_of
 from lunet_export.certificate import Bounds, Certificate, outwards
 from lunet_export.export.estimate import census
 from lunet_export.export.settings import ExportSettings, Provenance
@@ -17,7 +18,7 @@ from lunet_export.graphs import builder
 from lunet_export.graphs.solvers import Solver
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.weights import LUNetWeights
+from lunet_export.weights import LUNetWeights, Mixture
 
 _RNG_WARNINGS = [
     "Samples are not reproducible across providers, GPU models or versions; for that, feed z to sampling.onnx.",
@@ -58,26 +59,103 @@ def document_of(
     models: Mapping[str, onnx.ModelProto],
     certificate: Certificate,
 ) -> dict[str, Any]:
-    """manifest.json without hashes and checks."""
+    """manifest.json of one network, without hashes and checks."""
+    model = {
+        "name": provenance.name,
+        "kind": Manifest.kind,
+        "dim": weights.dim,
+        "blocks": len(weights.blocks),
+        "alpha": weights.alpha,
+        "preprocessing": _preprocessing(weights.preprocessing),
+        "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
+        "sha256_weights": weights.digest(),
+        "source": provenance.source,
+    }
+    tensors = _Tensors.of(weights, settings)
+    graphs = {name: _graph(name, tensors, solver, census(graph)) for name, graph in models.items()}
+    return _document(model, settings, {"graphs": graphs, "certificate": certificate.to_json()}, provenance)
+
+
+def class_metadata(mixture: Mixture, provenance: Provenance, settings: ExportSettings) -> dict[str, str]:
+    """As `metadata_of`, for the density graph of one network a class."""
+    p = mixture.preprocessing
+    return {
+        "lunet.format_version": str(FORMAT_VERSION),
+        "lunet.name": provenance.name,
+        "lunet.direction": "density",
+        "lunet.dim": str(mixture.dim),
+        "lunet.classes": json.dumps(mixture.names),
+        "lunet.priors": json.dumps(mixture.priors),
+        "lunet.dtype": settings.tensors,
+        "lunet.products": settings.tensors,
+        "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
+        "lunet.sha256_weights": mixture.digest(),
+    }
+
+
+def class_document(
+    mixture: Mixture,
+    provenance: Provenance,
+    settings: ExportSettings,
+    solvers: Sequence[Solver],
+    counted: Mapping[str, Mapping[str, Any]],
+    certificates: Sequence[Certificate],
+    training: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """manifest.json of one network a class, without hashes and checks.
+
+    Args:
+        mixture: The model.
+        provenance: Its name and what training recorded of all classes together.
+        settings: Of the export.
+        solvers: Of each class's sampling graph.
+        counted: The `census` of each graph, by its name.
+        certificates: Of each class.
+        training: What was recorded of each class.
+    """
+    model = {
+        "name": provenance.name,
+        "kind": ClassManifest.kind,
+        "dim": mixture.dim,
+        "preprocessing": _preprocessing(mixture.preprocessing),
+        "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
+        "sha256_weights": mixture.digest(),
+        "source": provenance.source,
+    }
+    classes = [
+        {
+            "name": name,
+            "prior": prior,
+            "blocks": len(network.blocks),
+            "alpha": network.alpha,
+            "sha256_weights": network.digest(),
+            "training": dict(record),
+            "certificate": certificate.to_json(),
+        }
+        for name, prior, network, record, certificate in zip(
+            mixture.names, mixture.priors, mixture.networks, training, certificates, strict=True
+        )
+    ]
+    tensors = _Tensors.of(mixture, settings)
+    graphs = {"density": _class_density(tensors, len(classes), counted["density"])}
+    for number, solver in enumerate(solvers):
+        name = sampling_of(number)
+        graphs[name] = _graph("sampling", tensors, solver, counted[name]) | {"file": f"{name}.onnx"}
+    return _document(model, settings, {"classes": classes, "graphs": graphs}, provenance)
+
+
+def _document(
+    model: dict[str, Any], settings: ExportSettings, own: Mapping[str, Any], provenance: Provenance
+) -> dict[str, Any]:
+    """What manifests of every kind hold; `own` is that of one kind."""
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "model": {
-            "name": provenance.name,
-            "kind": "lunet",
-            "dim": weights.dim,
-            "blocks": len(weights.blocks),
-            "alpha": weights.alpha,
-            "preprocessing": _preprocessing(weights.preprocessing),
-            "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
-            "sha256_weights": weights.digest(),
-            "source": provenance.source,
-        },
+        "model": model,
         "dtype": settings.tensors,
         "products": settings.products or settings.tensors,
         "batch": [1, LARGEST_BATCH],
-        "graphs": {name: _graph(name, weights, settings, solver, model) for name, model in models.items()},
-        "certificate": certificate.to_json(),
+        **own,
         "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "exported/README.md"},
         "onnx": {"opset": builder.OPSET, "ir_version": builder.IR_VERSION},
         "versions": {
@@ -91,14 +169,45 @@ def document_of(
     }
 
 
-def _graph(
-    name: str, weights: LUNetWeights, settings: ExportSettings, solver: Solver, model: onnx.ModelProto
-) -> dict[str, Any]:
-    dim, dtype, p = weights.dim, settings.tensors, weights.preprocessing
-    unit = f"grey level plus noise in [0, {p.levels})" if p else "the data's own"
-    x = {"name": "x", "shape": ["batch", dim], "dtype": dtype, "unit": unit, "domain": [0, p.levels] if p else None}
-    z = {"name": "z", "shape": ["batch", dim], "dtype": dtype, "unit": "standard normal", "domain": None}
-    log_prob = {"name": "log_prob", "shape": ["batch"], "dtype": dtype, "unit": "nats, of x", "domain": None}
+@dataclass(frozen=True)
+class _Tensors:
+    """Inputs and outputs as the manifest describes them."""
+
+    x: dict[str, Any]
+    z: dict[str, Any]
+    log_prob: dict[str, Any]
+    dtype: str
+
+    @classmethod
+    def of(cls, weights: LUNetWeights | Mixture, settings: ExportSettings) -> Self:
+        dim, dtype, p = weights.dim, settings.tensors, weights.preprocessing
+        unit = f"grey level plus noise in [0, {p.levels})" if p else "the data's own"
+        domain = [0, p.levels] if p else None
+        return cls(
+            {"name": "x", "shape": ["batch", dim], "dtype": dtype, "unit": unit, "domain": domain},
+            {"name": "z", "shape": ["batch", dim], "dtype": dtype, "unit": "standard normal", "domain": None},
+            {"name": "log_prob", "shape": ["batch"], "dtype": dtype, "unit": "nats, of x", "domain": None},
+            dtype,
+        )
+
+
+def _class_density(tensors: _Tensors, classes: int, counted: Mapping[str, Any]) -> dict[str, Any]:
+    table = {"shape": ["batch", classes], "dtype": tensors.dtype, "domain": None}
+    return {
+        "file": "density.onnx",
+        "direction": "x -> class_log_prob, log_prob, posterior",
+        "inputs": [tensors.x],
+        "outputs": [
+            {"name": "class_log_prob", **table, "unit": "nats, of x under each class"},
+            {**tensors.log_prob, "unit": "nats, of x under the mixture"},
+            {"name": "posterior", **table, "unit": "probability of each class"},
+        ],
+        **counted,
+    }
+
+
+def _graph(name: str, tensors: _Tensors, solver: Solver, counted: Mapping[str, Any]) -> dict[str, Any]:
+    x, z, log_prob = tensors.x, tensors.z, tensors.log_prob
     shape = {"name": "shape", "shape": [2], "dtype": "int64", "unit": "[batch, dim]", "domain": None}
     direction, inputs, outputs = {
         "density": ("x -> log_prob, z", [x], [log_prob, z]),
@@ -113,7 +222,7 @@ def _graph(
         "outputs": outputs,
         **({} if name == "density" else {"solver": asdict(solver)}),
         **({"warnings": _RNG_WARNINGS} if name == "random_sampling" else {}),
-        **census(model),
+        **counted,
     }
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lunet_export import files, parity, vectors
-from lunet_export.artifact import GRAPHS, MANIFEST, OPTIONAL_GRAPHS, VECTORS, Artifact, Manifest, sealed
+from lunet_export import parity, vectors
+from lunet_export.artifact import VECTORS, Artifact, Manifest, sealed
 from lunet_export.certificate import Certificate, chain_bounds, data_bounds
-from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.errors import BadInputError
 from lunet_export.export import half
 from lunet_export.export.document import document_of, metadata_of
 from lunet_export.export.estimate import Estimate, estimates, fastest
+from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.settings import ExportSettings, Provenance
 from lunet_export.graphs import builder, density, sampling, solvers
 from lunet_export.graphs.emulation import EmulatedFlow
@@ -45,19 +46,6 @@ class Exported:
     def estimate(self) -> Estimate | None:
         """That of the solver that was taken; None where they were not compared."""
         return next((estimate for estimate in self.estimates if estimate.solver == self.solver), None)
-
-
-class ExportCheckError(CheckFailedError):
-    """The graphs were built but are not right; `checks` says where. Nothing was written."""
-
-    def __init__(self, checks: list[Check]) -> None:
-        worst = max(checks, key=lambda check: check.difference.ratio)
-        gap = worst.difference
-        super().__init__(
-            f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row}, column "
-            f"{gap.column}. Nothing was written. Try --solver auto or --dtype float64, or report this model."
-        )
-        self.checks = checks
 
 
 def export(
@@ -90,40 +78,36 @@ def export(
         ExportCheckError: A check failed; nothing is left behind.
     """
     settings = settings or ExportSettings()
-    _refuse_existing(folder, force=force)
+    refuse_existing(folder, force=force)
     smallest = Solver("fused", None)  # of what `auto` may choose
-    _refuse_large(weights, smallest if settings.solver == "auto" else _choose(weights, settings), settings)
+    refuse_large(weights, smallest if settings.solver == "auto" else choose_solver(weights, settings), settings)
     found: list[Estimate] = []
     if compare or settings.solver == "auto":
         on_stage("comparing the solvers")
         found = _estimates(weights, settings)
-    solver = _choose(weights, settings, found)
-    _refuse_large(weights, solver, settings)
+    solver = choose_solver(weights, settings, found)
+    refuse_large(weights, solver, settings)
 
     on_stage("building the graphs")
-    parts = _build(weights, provenance, settings, solver, examples)
-    with files.whole_folder(folder) as fresh:
-        parts.write(fresh)
+    models, parts = _build(weights, provenance, settings, solver, examples)
+
+    def check(fresh: Path) -> list[Check]:
         on_stage("checking the graphs")
-        artifact = Artifact.open(fresh)
-        flow = ExportedFlow(artifact, provider="cpu")
+        flow = ExportedFlow(fresh, provider="cpu")
         checks = _check(flow, weights, eager, "golden")
         if weights.preprocessing:
             on_stage("checking the chain without pre-processing")
             checks += check_chain(weights, settings, eager=eager, solver=solver)
         if settings.products:
             on_stage("emulating the float16 products of a GPU")
-            emulated = EmulatedFlow(parts.models, "float32")
+            emulated = EmulatedFlow(models, "float32")
             images = weights.preprocessing is not None
             parts.document["float16"] = half.measure(emulated, flow.vectors, images=images)
             checks += parity.run(emulated, flow.vectors, group="emulated GPU")
-        if not parity.all_passed(checks):
-            raise ExportCheckError(checks)
-        parts.document["checks"] = [parity.as_json(check) for check in checks]
-        parts.write(fresh)
-        manifest = Artifact.open(fresh).manifest
-        _refuse_existing(folder, force=force)  # someone else may have been faster
-    return Exported(folder, manifest, checks, solver, found)
+        return checks
+
+    checks = publish(folder, parts, check, force=force)
+    return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, solver, found)
 
 
 def check_chain(
@@ -141,8 +125,8 @@ def check_chain(
     The graphs are built as for export and run from memory.
     """
     chain = weights.without_preprocessing()
-    parts = _build(chain, Provenance("chain"), settings, solver or _choose(weights, settings), None)
-    flow = ExportedFlow(parts.artifact(), provider=provider, threads=threads, cuda=cuda)
+    _, parts = _build(chain, Provenance("chain"), settings, solver or choose_solver(weights, settings), None)
+    flow = ExportedFlow(_in_memory(parts), provider=provider, threads=threads, cuda=cuda)
     return _check(flow, chain, eager, "chain without pre-processing")
 
 
@@ -152,9 +136,14 @@ def build_artifact(weights: LUNetWeights, provenance: Provenance, settings: Expo
     Raises:
         BadInputError: As `export` does for its settings.
     """
-    solver = _choose(weights, settings)
-    _refuse_large(weights, solver, settings)
-    return _build(weights, provenance, settings, solver, None).artifact()
+    solver = choose_solver(weights, settings)
+    refuse_large(weights, solver, settings)
+    return _in_memory(_build(weights, provenance, settings, solver, None)[1])
+
+
+def _in_memory(parts: Parts) -> Artifact:
+    graphs = {name: parts.content[f"{name}.onnx"] for name in parts.document["graphs"]}
+    return Artifact(Manifest.from_json(sealed(parts.document)), graphs, parts.content[VECTORS])
 
 
 def _estimates(weights: LUNetWeights, settings: ExportSettings) -> list[Estimate]:
@@ -164,7 +153,12 @@ def _estimates(weights: LUNetWeights, settings: ExportSettings) -> list[Estimate
     return estimates(weights, dtype=settings.tensors, products=settings.products, load=settings.load, among=among)
 
 
-def _choose(weights: LUNetWeights, settings: ExportSettings, found: Sequence[Estimate] = ()) -> Solver:
+def choose_solver(weights: LUNetWeights, settings: ExportSettings, found: Sequence[Estimate] = ()) -> Solver:
+    """The solver that the settings ask for; `auto` by the estimates found, or by its own.
+
+    Raises:
+        BadInputError: It does not fit the model.
+    """
     if settings.solver != "auto":
         return solvers.choose(settings.solver, settings.tile, weights.dim)
     if settings.tile is not None:
@@ -178,32 +172,14 @@ def _check(flow: ExportedFlow, weights: LUNetWeights, eager: MakeRunner | None, 
     return checks + parity.run_optional(flow, flow.vectors, group=group)
 
 
-@dataclass
-class _Parts:
-    """The content of a folder before it is one."""
-
-    document: dict[str, Any]
-    models: dict[str, onnx.ModelProto]  # by the names of the graphs
-    content: dict[str, bytes]  # by file name
-
-    def write(self, folder: Path) -> None:
-        for name, data in self.content.items():
-            (folder / name).write_bytes(data)
-        text = json.dumps(sealed(self.document), indent=2, allow_nan=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
-
-    def artifact(self) -> Artifact:
-        graphs = {name: self.content[f"{name}.onnx"] for name in self.document["graphs"]}
-        return Artifact(Manifest.from_json(sealed(self.document)), graphs, self.content[VECTORS])
-
-
 def _build(
     weights: LUNetWeights,
     provenance: Provenance,
     settings: ExportSettings,
     solver: Solver,
     examples: NDArray[np.floating] | None,
-) -> _Parts:
+) -> tuple[dict[str, onnx.ModelProto], Parts]:
+    """The graphs by name, and what they become."""
     dtype, products = settings.tensors, settings.products
     chain = chain_bounds(weights)
     bounds = data_bounds(weights, chain)
@@ -229,26 +205,15 @@ def _build(
     content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
     certificate = Certificate.of(weights, chain, golden.density.x, dtype=dtype, products=products)
     document = document_of(weights, provenance, solver, settings, models, certificate)
-    document["sha256"] = {name: files.sha256(data) for name, data in content.items()}
-    for name in models:
-        document["graphs"][name]["bytes"] = len(content[f"{name}.onnx"])
-    return _Parts(document, models, content)
+    return models, Parts(document, content)
 
 
-def _refuse_existing(folder: Path, *, force: bool) -> None:
-    """Raise unless `folder` is free or empty, or is an exported folder and nothing else, and `force` is set."""
-    if not folder.exists():
-        return
-    inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"not a folder"}
-    known = {MANIFEST, VECTORS, *(f"{name}.onnx" for name in (*GRAPHS, *OPTIONAL_GRAPHS))}
-    if inside and not known >= inside >= {MANIFEST, "density.onnx"}:
-        other = sorted(inside - known) or sorted(inside)
-        raise BadInputError(f"Expected a new folder; {folder} exists and holds {other[0]}. Give another -o.")
-    if inside and not force:
-        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force.")
+def refuse_large(weights: LUNetWeights, solver: Solver, settings: ExportSettings) -> None:
+    """Raise where a graph would be larger than one file may be.
 
-
-def _refuse_large(weights: LUNetWeights, solver: Solver, settings: ExportSettings) -> None:
+    Raises:
+        BadInputError: It would.
+    """
     itemsize = np.dtype(settings.products or settings.tensors).itemsize
     size = len(weights.blocks) * solvers.stored(solver, weights.dim) * itemsize  # of the larger of the two graphs
     if size > builder.LARGEST_BYTES:

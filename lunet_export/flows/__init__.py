@@ -2,10 +2,19 @@
 
 from lunet_export.flows.bijection import Bijection
 from lunet_export.flows.chain import Chain
-from lunet_export.flows.eager import EagerFlow
+from lunet_export.flows.eager import EagerClasses, EagerFlow
 from lunet_export.flows.leaky_softplus import LeakySoftplus
 from lunet_export.flows.logit import LogitPreprocessing
 from lunet_export.flows.lu_linear import LULinear
 from lunet_export.flows.lunet import LUNet
 
-__all__ = ["Bijection", "Chain", "EagerFlow", "LULinear", "LUNet", "LeakySoftplus", "LogitPreprocessing"]
+__all__ = [
+    "Bijection",
+    "Chain",
+    "EagerClasses",
+    "EagerFlow",
+    "LULinear",
+    "LUNet",
+    "LeakySoftplus",
+    "LogitPreprocessing",
+]

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from lunet_export.flows.lunet import LUNet, standard_normal_log_prob
-from lunet_export.weights import LUNetWeights
+from lunet_export.weights import LUNetWeights, Mixture
 
 Floats = NDArray[np.floating]
 
@@ -33,3 +33,21 @@ class EagerFlow:
 
     def _tensor(self, rows: Floats) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(rows, dtype=self._dtype))
+
+
+class EagerClasses:
+    """The same of one network a class; the mixture by `torch.logsumexp` and softmax."""
+
+    def __init__(self, mixture: Mixture, dtype: str) -> None:
+        self._flows = [EagerFlow(network, dtype) for network in mixture.networks]
+        self._log_priors = torch.tensor(mixture.priors, dtype=torch.float64).log().to(getattr(torch, dtype))
+
+    def density(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C)."""
+        class_log_prob = torch.from_numpy(np.stack([flow.density(x)[1] for flow in self._flows], axis=1))
+        joint = class_log_prob + self._log_priors
+        return class_log_prob.numpy(), torch.logsumexp(joint, 1).numpy(), torch.softmax(joint, 1).numpy()
+
+    def decode(self, z: Floats, label: int) -> Floats:
+        """z (N, D) -> x (N, D) of one class."""
+        return self._flows[label].decode(z)

@@ -77,13 +77,13 @@ class GraphBuilder:
         self._known.append(helper.make_tensor_value_info(rows, self._element, ["batch", self.dim]))
         return rows
 
-    def output(self, name: str, value: Value, *, rows: bool = True) -> None:
-        """Give `value` out as `name`: rows [batch, dim], or one number a row [batch]."""
+    def output(self, name: str, value: Value, *, rows: bool = True, width: int | None = None) -> None:
+        """Give `value` out as `name`: rows [batch, width], dim wide by default, or one number a row [batch]."""
         for node in self._nodes:
             node.output[:] = [name if output == value else output for output in node.output]
             node.input[:] = [name if operand == value else operand for operand in node.input]
         self._known = [info for info in self._known if info.name != value]
-        shape: list[str | int | None] = ["batch", self.dim] if rows else ["batch"]
+        shape: list[str | int | None] = ["batch", width or self.dim] if rows else ["batch"]
         self._outputs.append(helper.make_tensor_value_info(name, self._element, shape))
 
     def constant(self, array: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Value:
@@ -148,10 +148,10 @@ class GraphBuilder:
         """Groups of columns side by side."""
         return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=1)
 
-    def sum_columns(self, rows: Value) -> Value:
-        """[batch, dim] -> [batch]."""
+    def sum_columns(self, rows: Value, *, keep: bool = False) -> Value:
+        """[batch, dim] -> [batch], or [batch, 1] where the axis is kept."""
         axis = self._shared("axis", np.array([1], dtype=np.int64))
-        return self.node("ReduceSum", rows, axis, keepdims=0)
+        return self.node("ReduceSum", rows, axis, keepdims=int(keep))
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The checked model: opset 18, IR 8, every shape inferred, `metadata` in its metadata_props."""

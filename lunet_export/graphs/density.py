@@ -1,5 +1,6 @@
 """x -> z, log_prob: one product a block, slopes multiplied before one logarithm."""
 
+from dataclasses import dataclass
 from functools import reduce
 from math import log, pi
 
@@ -9,6 +10,7 @@ import onnx
 from lunet_export.graphs import elementwise
 from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.triangular import product
+from lunet_export.preprocessing import Logit
 from lunet_export.weights import LUNetWeights
 
 _SMALLEST_PRODUCT = 1e-26  # of slopes; divided by s r <= levels^2 / 4 it is still far above float32's 1e-38
@@ -22,16 +24,37 @@ def build(
     L U is multiplied in float64, and the factor 1 - alpha of the activations' values is folded into the product behind
     them, so the linear maps cost one Gemm each.
     """
-    alpha, dim = weights.alpha, weights.dim
-    g = GraphBuilder("density", dim=dim, dtype=dtype, products=products)
-    h = g.input("x")
-    constant = -0.5 * dim * log(2 * pi)
+    g = GraphBuilder("density", dim=weights.dim, dtype=dtype, products=products)
+    z, log_prob = of_network(g, weights, preprocessed(g, g.input("x"), weights.preprocessing))
+    g.output("log_prob", log_prob, rows=False)
+    g.output("z", z)
+    return g.finish(metadata)
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """Rows as the first block takes them."""
+
+    h: Value  # [batch, dim]
+    inverse_slope: Value = ""  # of the pre-processing, to be divided by
+    constant: float = 0.0  # of its log_det
+
+
+def preprocessed(g: GraphBuilder, x: Value, p: Logit | None) -> Preprocessed:
+    """The logit of x [batch, dim], or x itself."""
+    if p is None:
+        return Preprocessed(x)
+    with g.scope("logit"):
+        return Preprocessed(*elementwise.logit(g, x, p))
+
+
+def of_network(
+    g: GraphBuilder, weights: LUNetWeights, rows: Preprocessed, *, keep: bool = False
+) -> tuple[Value, Value]:
+    """z [batch, dim] and log_prob [batch], or [batch, 1] where the axis is kept, of one network."""
+    alpha, h = weights.alpha, rows.h
+    constant = -0.5 * weights.dim * log(2 * pi) + rows.constant
     slopes: list[Value] = []
-    inverse_slope = ""  # of the pre-processing, to be divided by
-    if weights.preprocessing:
-        with g.scope("logit"):
-            h, inverse_slope, shift = elementwise.logit(g, h, weights.preprocessing)
-        constant += shift
     for number, block in enumerate(weights.blocks):
         matrix = product(block.lower, block.upper)
         if number:
@@ -43,13 +66,11 @@ def build(
             h = g.gemm(h, matrix, block.bias)
         constant += sum(log(abs(entry)) for entry in np.diag(block.upper))
     with g.scope("log_prob"):
-        energy = g.sum_columns(g.node("Mul", h, h))
+        energy = g.sum_columns(g.node("Mul", h, h), keep=keep)
         log_prob = g.node("Add", g.node("Mul", energy, -0.5), constant)
-        for logs in log_products(g, slopes, alpha, divisor=inverse_slope):
-            log_prob = g.node("Add", log_prob, g.sum_columns(logs))
-    g.output("log_prob", log_prob, rows=False)
-    g.output("z", h)
-    return g.finish(metadata)
+        for logs in log_products(g, slopes, alpha, divisor=rows.inverse_slope):
+            log_prob = g.node("Add", log_prob, g.sum_columns(logs, keep=keep))
+    return h, log_prob
 
 
 def log_products(g: GraphBuilder, slopes: list[Value], alpha: float, *, divisor: Value = "") -> list[Value]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lunet_export import noise
 from lunet_export.artifact import GRAPHS, Artifact
-from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
+from lunet_export.runtime.graph_runs import Ends, in_batches, refuse_another
 from lunet_export.runtime.providers import Provider, open_sessions, placement, run
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
 from lunet_export.vectors import Vectors
@@ -20,7 +20,7 @@ from lunet_export.vectors import Vectors
 Floats = NDArray[np.floating]
 
 #: Inputs and outputs of each graph.
-_ENDS = {
+_ENDS: dict[str, Ends] = {
     "density": (["x"], ["log_prob", "z"]),
     "sampling": (["z"], ["x"]),
     "sampling_with_log_prob": (["z"], ["log_prob", "x"]),
@@ -165,11 +165,7 @@ class ExportedFlow:
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
         """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D)."""
-        if n < 0:
-            raise BadInputError(f"Expected a number of samples of 0 or more; got {n}.")
-        if not (np.isfinite(temperature) and temperature >= 0):
-            raise BadInputError(f"Expected a temperature of 0 or more; got {temperature}. 1 is the model itself.")
-        return (temperature * noise.normal(seed, range(n), self.dim)).astype(self.dtype)
+        return self._rows.normal(n, seed=seed, temperature=temperature)
 
     def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
         """n rows of the model, (n, D). Row i depends on seed and i only, on every provider and in every language."""
@@ -192,12 +188,12 @@ class ExportedFlow:
         return self._sessions[name]
 
     def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
-        if not len(rows):
-            empty = {"log_prob": np.empty(0, self.dtype)}
-            return tuple(empty.get(name, self._rows.empty()) for name in outputs)
-        starts = range(0, len(rows), LARGEST_BATCH)
-        parts = [self._run(graph, outputs, rows[start : start + LARGEST_BATCH]) for start in starts]
-        return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        empty = {"log_prob": np.empty(0, self.dtype)}
+        return in_batches(
+            lambda part: self._run(graph, outputs, part),
+            rows,
+            [empty.get(name, self._rows.empty()) for name in outputs],
+        )
 
     def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
         if self.on_device.captured and graph in GRAPHS:
@@ -207,20 +203,5 @@ class ExportedFlow:
         return run(self._sessions[graph], outputs, {entry: rows})
 
     def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
-        """The graph's own metadata and tensors must be what the manifest says."""
-        rows, p = ["batch", self.dim], self.manifest.preprocessing
-        tensors = {"x": rows, "z": rows, "log_prob": ["batch"], "shape": [2]}
-        said = {
-            "lunet.direction": name,
-            "lunet.dim": str(self.dim),
-            "lunet.blocks": str(self.manifest.document["model"]["blocks"]),
-            "lunet.dtype": str(self.dtype),
-            "lunet.products": self.manifest.document["products"],
-            "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
-        }
-        metadata = session.get_modelmeta().custom_metadata_map
-        ends = (session.get_inputs(), session.get_outputs())
-        got = tuple([tensor.name for tensor in end] for end in ends)
-        fits = got == _ENDS[name] and all(tensor.shape == tensors[tensor.name] for end in ends for tensor in end)
-        if not fits or any(metadata.get(key) != value for key, value in said.items()):
-            raise ArtifactError(f"Expected {name}.onnx as the manifest describes it; it is another graph.")
+        said = {"lunet.blocks": str(self.manifest.blocks)}
+        refuse_another(session, name, self.manifest, ends=_ENDS[name], widths={"log_prob": 0}, said=said)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lunet_export import noise
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import Logit, largest_below
 
@@ -47,6 +48,18 @@ class Rows:
         _refuse_outside(rows, p.levels)
         # A float64 number just below levels may round up to it in float32; step back.
         return np.minimum(cast, largest_below(p.levels, self.dtype))
+
+    def normal(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
+        """temperature times the normal numbers of `lunet_export.noise`, (n, D): what samples are decoded from.
+
+        Raises:
+            BadInputError: A negative number of rows, or a temperature that is negative or no number.
+        """
+        if n < 0:
+            raise BadInputError(f"Expected a number of samples of 0 or more; got {n}.")
+        if not (np.isfinite(temperature) and temperature >= 0):
+            raise BadInputError(f"Expected a temperature of 0 or more; got {temperature}. 1 is the model itself.")
+        return (temperature * noise.normal(seed, range(n), self.dim)).astype(self.dtype)
 
     def empty(self) -> Floats:
         """No rows, (0, D)."""

@@ -1,6 +1,7 @@
 """log p of a user's rows: noise for grey levels, averages over noise draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,17 +9,21 @@ from numpy.typing import NDArray
 from lunet_export import noise
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import dequantize
+from lunet_export.runtime.classes import ExportedClasses
 from lunet_export.runtime.flow import ExportedFlow
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 
 def score(
-    flow: ExportedFlow,
+    flow: ExportedFlow | ExportedClasses,
     rows: NDArray[np.generic],
     *,
     draws: int = 1,
     seed: int = 0,
     on_draw: Callable[[], None] = lambda: None,
-) -> NDArray[np.float64]:
+) -> Array:
     """Mean over noise draws of log p of each row, in nats, float64 (N,).
 
     Integers given to an image model are grey levels and get the uniform noise of `lunet_export.noise`, draw by draw;
@@ -34,14 +39,49 @@ def score(
     Raises:
         BadInputError: No rows, or what `ExportedFlow.log_prob` refuses.
     """
+    return _averaged(flow, lambda x: (flow.log_prob(x),), rows, draws=draws, seed=seed, on_draw=on_draw)[0]
+
+
+def score_classes(
+    flow: ExportedClasses,
+    rows: NDArray[np.generic],
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    on_draw: Callable[[], None] = lambda: None,
+) -> tuple[Array, Array]:
+    """log p of the mixture (N,) in nats, as `score` gives it, and the posterior (N, C), both means over the draws.
+
+    Arguments and errors are those of `score`.
+    """
+
+    def both(x: Floats) -> tuple[Floats, Floats]:
+        _, log_prob, posterior = flow.density(x)
+        return log_prob, posterior
+
+    log_prob, posterior = _averaged(flow, both, rows, draws=draws, seed=seed, on_draw=on_draw)
+    return log_prob, posterior
+
+
+def _averaged(
+    flow: ExportedFlow | ExportedClasses,
+    density: Callable[[Floats], Sequence[Floats]],
+    rows: NDArray[np.generic],
+    *,
+    draws: int,
+    seed: int,
+    on_draw: Callable[[], None],
+) -> list[Array]:
+    """What `density` gives of the rows, float64, its mean over noise draws for integers of an image model."""
     if not len(rows):
         raise BadInputError("Expected rows to score; got none.")
-    flat = rows.reshape(len(rows), -1)
+    flat: NDArray[Any] = rows.reshape(len(rows), -1)
     if flow.manifest.preprocessing is None or flat.dtype.kind == "f":
-        return flow.log_prob(flat).astype(np.float64)
-    total = np.zeros(len(flat))
+        return [found.astype(np.float64) for found in density(flat)]
+    totals: list[Array] = []
     for draw in range(draws):
         uniform = noise.uniform(seed, range(len(flat)), flat.shape[1], draw=draw).astype(flow.dtype)
-        total += flow.log_prob(dequantize(flat, uniform))
+        found = [values.astype(np.float64) for values in density(dequantize(flat, uniform))]
+        totals = [total + values for total, values in zip(totals, found, strict=True)] if totals else found
         on_draw()
-    return total / draws
+    return [total / draws for total in totals]

@@ -100,8 +100,8 @@ def train(
         raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
     paths = Paths(output)
     gaussian = gaussian_of(data)
-    draws = _TEST_DRAWS if data.preprocessing else 1
-    line = float(np.mean([_bits(gaussian.log_prob(_test_rows(data, number)), data) for number in range(draws)]))
+    draws = draws_of(data)
+    line = float(np.mean([_bits(gaussian.log_prob(rows_to_test(data, number)), data) for number in range(draws)]))
 
     begin = start(gaussian, init=settings.init, signs=settings.signs, blocks=blocks, alpha=alpha, seed=settings.seed)
     trainer = Trainer(begin, data, settings, device=device)
@@ -151,7 +151,13 @@ def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> NDArray[
     return data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim)).astype(np.float64)
 
 
-def _test_rows(data: Dataset, number: int) -> NDArray[np.float64]:
+def draws_of(data: Dataset) -> int:
+    """How many draws of the dequantisation noise the test rows are evaluated with; vectors have none."""
+    return _TEST_DRAWS if data.preprocessing else 1
+
+
+def rows_to_test(data: Dataset, number: int) -> NDArray[np.float64]:
+    """The test rows in data space with the noise of draw `number`, (N, D)."""
     return _continuous(data, data.test, _TEST_SEED + number)
 
 
@@ -161,7 +167,7 @@ def _bits(log_prob: NDArray[np.float64], data: Dataset) -> float:
 
 def _test(flow: LUNet, data: Dataset, number: int) -> tuple[float, float, float]:
     """Nats a row, bits/dim, and bits/dim in the released code's convention, of one draw of the noise."""
-    x = _test_rows(data, number)
+    x = rows_to_test(data, number)
     log_prob = log_probs(flow, x.astype(np.float32))
     return -float(log_prob.mean()), _bits(log_prob, data), _in_paper_convention(log_prob, x, data)
 

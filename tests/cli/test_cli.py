@@ -232,6 +232,7 @@ COMMANDS = [
     "check",
     "sample",
     "score",
+    "classify",
     "inspect",
     "bench",
     "doctor",

@@ -56,8 +56,8 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, sample, score, inspect, "
-        "bench, doctor, triton) or a model file",
+        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, sample, score, classify, "
+        "inspect, bench, doctor, triton) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
@@ -235,14 +235,14 @@ def test_failures_get_one_sentence_and_leave_nothing(arguments, code, words, thi
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_ctrl_c_is_130_with_a_sentence(model, monkeypatch):
+def test_ctrl_c_is_130_with_a_sentence(ready, monkeypatch):
     from lunet_export.runtime import ExportedFlow
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ExportedFlow, "__init__", interrupt)
-    code, _, err = run("sample", "anything")
+    code, _, err = run("sample", ready)
     assert (code, "Stopped by Ctrl-C" in err) == (130, True)
 
 

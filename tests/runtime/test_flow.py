@@ -5,7 +5,7 @@ import pytest
 
 from lunet_export import ExportedFlow, noise
 from lunet_export.errors import BadInputError
-from lunet_export.runtime import flow as flow_module
+from lunet_export.runtime import graph_runs
 from lunet_export.runtime.scoring import score
 
 
@@ -33,7 +33,7 @@ def test_batch_of_none_gives_empty_arrays(flow):
 
 def test_large_batches_run_in_chunks(flow, monkeypatch):
     whole = flow.sample_and_log_prob(10, seed=1)
-    monkeypatch.setattr(flow_module, "LARGEST_BATCH", 4)
+    monkeypatch.setattr(graph_runs, "LARGEST_BATCH", 4)
     for ours, theirs in zip(flow.sample_and_log_prob(10, seed=1), whole, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 

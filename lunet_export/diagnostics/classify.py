@@ -1,0 +1,144 @@
+"""`classify`: Bayes classification of a data set's test rows by one network a class, and how often it is right."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import reference
+from lunet_export.data import Dataset
+from lunet_export.diagnostics import rows as data_rows
+from lunet_export.errors import DataError
+from lunet_export.likelihood import bits_per_dim
+from lunet_export.preprocessing import Logit
+from lunet_export.runtime import ExportedClasses
+from lunet_export.weights import Mixture
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class ClassSource(Protocol):
+    """What is classified with: a model file under the reference, or an exported folder."""
+
+    names: tuple[str, ...]
+    priors: tuple[float, ...]
+    dim: int
+    preprocessing: Logit | None
+
+    def density(self, x: Array) -> tuple[Array, Array, Array]:
+        """x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C), all float64."""
+
+
+class MixtureSource:
+    """A model file, under the float64 reference."""
+
+    def __init__(self, mixture: Mixture) -> None:
+        self._mixture = mixture
+        self.names, self.priors = mixture.names, mixture.priors
+        self.dim, self.preprocessing = mixture.dim, mixture.preprocessing
+
+    def density(self, x: Array) -> tuple[Array, Array, Array]:
+        """As `ClassSource.density`."""
+        found = reference.class_log_prob(self._mixture, x)
+        return found, reference.mixture_log_prob(found, self.priors), reference.posterior(found, self.priors)
+
+
+class ClassFolderSource:
+    """An exported folder, by its density graph."""
+
+    def __init__(self, flow: ExportedClasses) -> None:
+        self._flow = flow
+        self.names, self.priors = flow.names, flow.priors
+        self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
+
+    def density(self, x: Array) -> tuple[Array, Array, Array]:
+        """As `ClassSource.density`."""
+        class_log_prob, log_prob, posterior = (values.astype(np.float64) for values in self._flow.density(x))
+        return class_log_prob, log_prob, posterior
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Of one class. A share of nothing is NaN."""
+
+    name: str
+    rows: int
+    recall: float  # share of the class's rows that are called it
+    precision: float  # share of the rows called it that are of it
+    bits_per_dim: float  # of the class's rows under its own network
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Test rows classified by the argmax of the posterior; one draw of the dequantisation noise."""
+
+    dataset: str
+    rows: int
+    seed: int
+    accuracy: float
+    bits_per_dim: float  # of all rows under the mixture
+    log_loss: float  # mean -log p(true class | x), nats
+    classes: tuple[ClassFigures, ...]
+    confusion: Integers  # [true class, class found], rows
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "confusion": self.confusion.tolist()}
+
+
+def classify(
+    source: ClassSource, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None
+) -> Classification:
+    """Classify the test rows of a labelled data set.
+
+    Args:
+        source: The model or folder.
+        dataset: With labels of the same classes.
+        seed: Of the dequantisation noise.
+        on_rows: Called with the number of rows after each batch.
+
+    Raises:
+        DataError: There are no labels, the classes differ, or rows of another kind than the model's.
+    """
+    labels = dataset.classes()
+    data_rows.refuse_other_rows(dataset, source.preprocessing, source.dim)
+    if labels.names != source.names:
+        raise DataError(
+            f"Expected data of the model's classes, {', '.join(source.names)}; {dataset.name} has "
+            f"{', '.join(labels.names)}. Give the data that it was trained on."
+        )
+    batches = data_rows.over_batches(
+        source.density, dataset, dataset.test, seed=seed, draw=data_rows.TEST, on_rows=on_rows
+    )
+    class_log_prob, log_prob, posterior = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    true, found, count = labels.test, posterior.argmax(axis=1), len(labels.names)
+    confusion = np.zeros((count, count), dtype=np.int64)
+    np.add.at(confusion, (true, found), 1)
+    of_true = class_log_prob[np.arange(len(true)), true]
+    own = bits_per_dim(of_true, source.dim)
+    right = np.diag(confusion)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, precision = right / confusion.sum(axis=1), right / confusion.sum(axis=0)
+    return Classification(
+        dataset=dataset.name,
+        rows=len(true),
+        seed=seed,
+        accuracy=float(right.sum() / len(true)),
+        bits_per_dim=float(bits_per_dim(log_prob, source.dim).mean()),
+        # Not the posterior's logarithm: in the graph's dtype a posterior may be 0.
+        log_loss=float((log_prob - of_true - np.log(source.priors)[true]).mean()),
+        classes=tuple(
+            ClassFigures(
+                name,
+                int((true == number).sum()),
+                float(recall[number]),
+                float(precision[number]),
+                float(own[true == number].mean()) if (true == number).any() else float("nan"),
+            )
+            for number, name in enumerate(labels.names)
+        ),
+        confusion=confusion,
+    )

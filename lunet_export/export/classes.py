@@ -1,0 +1,170 @@
+"""`export_classes`: the folder of one network a class, built, checked, and only then let appear."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import class_vectors, parity
+from lunet_export.artifact import VECTORS, ClassManifest, sampling_of, sealed
+from lunet_export.certificate import Certificate, chain_bounds, data_bounds
+from lunet_export.errors import BadInputError
+from lunet_export.export.document import class_document, class_metadata, metadata_of
+from lunet_export.export.estimate import census
+from lunet_export.export.parts import Parts, publish, refuse_existing
+from lunet_export.export.settings import ExportSettings, Provenance
+from lunet_export.export.write import MakeRunner, check_chain, choose_solver, refuse_large
+from lunet_export.graphs import builder, class_density, sampling
+from lunet_export.graphs.solvers import Solver
+from lunet_export.parity import Check, ClassRunner
+from lunet_export.runtime import ExportedClasses
+from lunet_export.weights import Mixture
+
+_VECTOR_SEED = 0
+
+
+@dataclass(frozen=True)
+class ExportedClassFolder:
+    """A folder that was written and the checks that it passed."""
+
+    folder: Path
+    manifest: ClassManifest
+    checks: list[Check]
+    solvers: list[Solver]  # of each class
+
+
+@dataclass(frozen=True)
+class Eager:
+    """Makes other implementations to compare with, usually eager PyTorch: of the mixture, and of one network."""
+
+    mixture: Callable[[Mixture], ClassRunner]
+    network: MakeRunner
+
+
+def export_classes(
+    mixture: Mixture,
+    folder: Path,
+    provenance: Provenance,
+    settings: ExportSettings | None = None,
+    *,
+    examples: Sequence[NDArray[np.floating] | None] | None = None,
+    training: Sequence[Mapping[str, Any]] | None = None,
+    eager: Eager | None = None,
+    force: bool = False,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> ExportedClassFolder:
+    """Write the folder of one network a class. It appears checked and whole, or not at all.
+
+    Args:
+        mixture: The model.
+        folder: Where to write; an existing exported folder is replaced only with `force`.
+        provenance: Name of the model and what was recorded of all classes together.
+        settings: Solver and dtype.
+        examples: Rows of data of each class for the test vectors; rows of its network where there are none.
+        training: What was recorded of each class, for the manifest.
+        eager: Other implementations; their own errors are recorded.
+        force: Replace an existing exported folder.
+        on_stage: Called with a few words before each stage.
+
+    Raises:
+        BadInputError: The folder exists, a setting does not fit, there are more than 32 classes, or a graph would pass
+            2 GB.
+        ExportCheckError: A check failed; nothing is left behind.
+    """
+    settings = settings or ExportSettings()
+    _refuse_settings(settings)
+    refuse_existing(folder, force=force)
+    _refuse_large_density(mixture, settings)
+    on_stage("choosing the solvers")
+    solvers = [choose_solver(network, settings) for network in mixture.networks]
+    for network, solver in zip(mixture.networks, solvers, strict=True):
+        refuse_large(network, solver, settings)
+    parts = _build(mixture, provenance, settings, solvers, examples, training, on_stage)
+
+    def check(fresh: Path) -> list[Check]:
+        on_stage("checking the graphs")
+        flow = ExportedClasses(fresh, provider="cpu")
+        beside = eager.mixture(mixture) if eager else None
+        checks = parity.run_classes(flow, flow.vectors, mixture.names, eager=beside)
+        return checks + check_class_chains(
+            mixture, settings, eager=eager.network if eager else None, solvers=solvers, on_stage=on_stage
+        )
+
+    checks = publish(folder, parts, check, force=force)
+    return ExportedClassFolder(folder, ClassManifest.from_json(sealed(parts.document)), checks, solvers)
+
+
+def check_class_chains(
+    mixture: Mixture,
+    settings: ExportSettings,
+    *,
+    eager: MakeRunner | None,
+    solvers: Sequence[Solver],
+    on_stage: Callable[[str], None] = lambda stage: None,
+    **run: Any,  # noqa: ANN401
+) -> list[Check]:
+    """`check_chain` of every class, for images alone: vectors have no clamp that hides anything.
+
+    `run` is its provider, threads and cuda.
+    """
+    checks: list[Check] = []
+    for name, network, solver in zip(mixture.names, mixture.networks, solvers, strict=True):
+        if network.preprocessing:
+            on_stage(f"checking the chain of class {name} without pre-processing")
+            found = check_chain(network, settings, eager=eager, solver=solver, **run)
+            checks += [replace(entry, name=f"class {name}, {entry.name}") for entry in found]
+    return checks
+
+
+def _refuse_settings(settings: ExportSettings) -> None:
+    if settings.products:
+        raise BadInputError("Expected a dtype of float32 or float64 for one network a class; got float16.")
+    if settings.graphs != ("density", "sampling"):
+        raise BadInputError(
+            "Expected neither --with-log-prob nor --rng for one network a class; export a class's own file for these."
+        )
+
+
+def _refuse_large_density(mixture: Mixture, settings: ExportSettings) -> None:
+    blocks = sum(len(network.blocks) for network in mixture.networks)
+    size = blocks * mixture.dim**2 * np.dtype(settings.tensors).itemsize
+    if size > builder.LARGEST_BYTES:
+        raise BadInputError(
+            f"Expected a density graph of at most 2 GB, the limit of one ONNX file; it needs {size / 1e9:.1f} GB. "
+            "Use --dtype float32, or fewer classes or blocks."
+        )
+
+
+def _build(
+    mixture: Mixture,
+    provenance: Provenance,
+    settings: ExportSettings,
+    solvers: Sequence[Solver],
+    examples: Sequence[NDArray[np.floating] | None] | None,
+    training: Sequence[Mapping[str, Any]] | None,
+    on_stage: Callable[[str], None],
+) -> Parts:
+    dtype = settings.tensors
+    on_stage("making the test vectors")
+    given = None if examples is None else [None if rows is None else rows.astype(np.float64) for rows in examples]
+    golden = class_vectors.build(mixture, dtype=dtype, seed=_VECTOR_SEED, examples=given)
+    content, counted, certificates = {}, {}, []
+    on_stage("building the density graph")
+    graph = class_density.build(mixture, dtype=dtype, metadata=class_metadata(mixture, provenance, settings))
+    content["density.onnx"], counted["density"] = builder.serialize(graph), census(graph)
+    for number, (network, solver) in enumerate(zip(mixture.networks, solvers, strict=True)):
+        name = sampling_of(number)
+        on_stage(f"building {name}")
+        chain = chain_bounds(network)
+        metadata = metadata_of(network, provenance, solver, settings, name, data_bounds(network, chain))
+        graph = sampling.build(network, solver=solver, dtype=dtype, metadata=metadata)
+        content[f"{name}.onnx"], counted[name] = builder.serialize(graph), census(graph)
+        rows = golden.density.x[golden.density.label == number]
+        certificates.append(Certificate.of(network, chain, rows, dtype=dtype))
+    content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
+    records = training or [{} for _ in mixture.networks]
+    return Parts(class_document(mixture, provenance, settings, solvers, counted, certificates, records), content)

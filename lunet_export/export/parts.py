@@ -1,0 +1,85 @@
+"""What becomes a folder, of either kind: written, checked, and only then let appear."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lunet_export import files, parity
+from lunet_export.artifact import MANIFEST, is_ours, sealed
+from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.parity import Check
+
+
+class ExportCheckError(CheckFailedError):
+    """The graphs were built but are not right; `checks` says where. Nothing was written."""
+
+    def __init__(self, checks: list[Check]) -> None:
+        worst = max(checks, key=lambda check: check.difference.ratio)
+        gap = worst.difference
+        super().__init__(
+            f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row}, column "
+            f"{gap.column}. Nothing was written. Try --solver auto or --dtype float64, or report this model."
+        )
+        self.checks = checks
+
+
+@dataclass
+class Parts:
+    """The content of a folder before it is one."""
+
+    document: dict[str, Any]  # manifest.json, without its seal
+    content: dict[str, bytes]  # the other files, by name
+
+    def __post_init__(self) -> None:
+        self.document["sha256"] = {name: files.sha256(data) for name, data in self.content.items()}
+        for graph in self.document["graphs"].values():
+            graph["bytes"] = len(self.content[graph["file"]])
+
+    def write(self, folder: Path) -> None:
+        """Write all files."""
+        for name, data in self.content.items():
+            (folder / name).write_bytes(data)
+        self.write_manifest(folder)
+
+    def write_manifest(self, folder: Path) -> None:
+        """Write manifest.json alone."""
+        text = json.dumps(sealed(self.document), indent=2, allow_nan=False) + "\n"
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def publish(folder: Path, parts: Parts, check: Callable[[Path], list[Check]], *, force: bool) -> list[Check]:
+    """Write the folder, let `check` judge it where it lies, note the checks, and let it appear.
+
+    Raises:
+        BadInputError: The folder exists.
+        ExportCheckError: A check failed; nothing is left behind.
+    """
+    with files.whole_folder(folder) as fresh:
+        parts.write(fresh)
+        checks = check(fresh)
+        if not parity.all_passed(checks):
+            raise ExportCheckError(checks)
+        parts.document["checks"] = [parity.as_json(entry) for entry in checks]
+        parts.write_manifest(fresh)
+        refuse_existing(folder, force=force)  # someone else may have been faster
+    return checks
+
+
+def refuse_existing(folder: Path, *, force: bool) -> None:
+    """Raise unless `folder` is free or empty, or is an exported folder and nothing else, and `force` is set.
+
+    Raises:
+        BadInputError: It is not.
+    """
+    if not folder.exists():
+        return
+    inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"not a folder"}
+    others = sorted(name for name in inside if not is_ours(name))
+    if inside and (others or not inside >= {MANIFEST, "density.onnx"}):
+        raise BadInputError(
+            f"Expected a new folder; {folder} exists and holds {(others or sorted(inside))[0]}. Give another -o."
+        )
+    if inside and not force:
+        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force.")

@@ -1,0 +1,183 @@
+"""`ExportedClasses`: an export with one LU-Net a class to run, with NumPy and ONNX Runtime only."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lunet_export import noise
+from lunet_export.artifact import ClassArtifact, sampling_of
+from lunet_export.class_vectors import ClassVectors
+from lunet_export.errors import BadInputError
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.graph_runs import Ends, in_batches, refuse_another
+from lunet_export.runtime.providers import Provider, open_sessions, run
+from lunet_export.runtime.rows import Rows
+
+Floats = NDArray[np.floating]
+Integers = NDArray[np.int64]
+
+_DENSITY = ["class_log_prob", "log_prob", "posterior"]
+_ENDS: dict[str, Ends] = {"density": (["x"], _DENSITY), "sampling": (["z"], ["x"])}
+
+
+class ExportedClasses:
+    """The mixture of an exported folder with one network a class: densities, posterior, classes and samples.
+
+    p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
+    numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64.
+
+    Args:
+        source: The folder, or an opened `ClassArtifact`.
+        provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
+        threads: CPU threads; None leaves it to ONNX Runtime.
+        cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
+
+    Raises:
+        ArtifactError: The folder is missing, altered, malformed, or of one network.
+        ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
+    """
+
+    def __init__(
+        self,
+        source: Path | str | ClassArtifact,
+        *,
+        provider: Provider = "auto",
+        threads: int | None = None,
+        cuda: CudaOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.artifact = source if isinstance(source, ClassArtifact) else ClassArtifact.open(source)
+        self.manifest = self.artifact.manifest
+        self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
+        self.names, self.priors = self.manifest.names, self.manifest.priors
+        self.cuda = CudaOptions.of(cuda)
+        self._threads = threads
+        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing)
+        self._sessions: dict[str, Any] = {}
+        (session,), choice = open_sessions([self.artifact.graphs["density"]], provider, threads=threads, cuda=self.cuda)
+        self.provider, self.provider_reason = choice.name, choice.reason
+        self._keep("density", session)
+
+    @property
+    def tf32(self) -> bool:
+        """Matrix products round their inputs to TF32."""
+        return self.provider == "cuda" and self.cuda.tf32
+
+    @property
+    def vectors(self) -> ClassVectors:
+        """The test vectors of the folder, with the tolerances of what runs: TF32 has its own.
+
+        Raises:
+            ArtifactError: They are malformed, or there are none for TF32.
+        """
+        vectors = self.artifact.vectors
+        return vectors.under_tf32() if self.tf32 and self.manifest.dtype == "float32" else vectors
+
+    def number(self, label: int | str) -> int:
+        """The number of a class, given by its name or its number.
+
+        Raises:
+            BadInputError: There is no such class.
+        """
+        if label in self.names:
+            return self.names.index(str(label))
+        number = int(label) if isinstance(label, int) or (label.isdecimal() and len(label) < 10) else -1
+        if not 0 <= number < len(self.names):
+            raise BadInputError(
+                f"Expected a class of 0 .. {len(self.names) - 1} or one of {', '.join(self.names)}; got {label}."
+            )
+        return number
+
+    def density(self, x: ArrayLike) -> tuple[Floats, Floats, Floats]:
+        """log p_c(x) (N, C), log p(x) (N,) and the posterior (N, C) in one run.
+
+        Raises:
+            BadInputError: Wrong shape, NaN or infinity, or a number outside [0, levels) for images.
+        """
+        count = len(self.names)
+        table = np.empty((0, count), self.dtype)
+        class_log_prob, log_prob, posterior = in_batches(
+            lambda part: run(self._sessions["density"], _DENSITY, {"x": part}),
+            self._rows.data(x),
+            [table, np.empty(0, self.dtype), table],
+        )
+        return class_log_prob, log_prob, posterior
+
+    def class_log_prob(self, x: ArrayLike) -> Floats:
+        """log p_c(x) of every class in nats, (N, D) -> (N, C). Raises as `density` does."""
+        return self.density(x)[0]
+
+    def log_prob(self, x: ArrayLike) -> Floats:
+        """log p(x) of the mixture in nats, (N, D) -> (N,). Raises as `density` does."""
+        return self.density(x)[1]
+
+    def posterior(self, x: ArrayLike) -> Floats:
+        """p(c | x) = pi_c p_c(x) / p(x), (N, D) -> (N, C). Raises as `density` does."""
+        return self.density(x)[2]
+
+    def classify(self, x: ArrayLike) -> Integers:
+        """The number of the class with the largest posterior, (N, D) -> (N,). Raises as `density` does."""
+        return self.posterior(x).argmax(axis=1)
+
+    def decode(self, z: ArrayLike, label: int | str) -> Floats:
+        """z -> x by the network of one class, (N, D) -> (N, D); images are clamped to [0, largest float below levels].
+
+        Raises:
+            BadInputError: No such class, wrong shape, NaN or infinity.
+        """
+        session = self._sampling(self.number(label))
+        return in_batches(lambda part: run(session, ["x"], {"z": part}), self._rows.latents(z), [self._rows.empty()])[0]
+
+    def latent(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
+        """The z that `sample` decodes, (n, D): of row i the same whatever its class."""
+        return self._rows.normal(n, seed=seed, temperature=temperature)
+
+    def labels(self, n: int, *, seed: int) -> Integers:
+        """The classes of the n rows that `sample` draws from the mixture, by the priors, (n,)."""
+        return noise.classes(seed, range(n), self.priors)
+
+    def sample(self, n: int, *, seed: int, label: int | str | None = None, temperature: float = 1.0) -> Floats:
+        """n rows of one class, or of the mixture with the classes of `labels`, (n, D).
+
+        Row i depends on seed, i and its class only, on every provider and in every language.
+
+        Raises:
+            BadInputError: No such class, a negative n or temperature, or a seed outside [0, 2^64).
+        """
+        z = self.latent(n, seed=seed, temperature=temperature)
+        if label is not None:
+            return self.decode(z, label)
+        x, labels = np.empty_like(z), self.labels(n, seed=seed)
+        for number in np.unique(labels):
+            x[labels == number] = self.decode(z[labels == number], int(number))
+        return x
+
+    def _sampling(self, number: int) -> Any:  # noqa: ANN401
+        """The session of a class's sampling graph, opened when first asked for."""
+        name = sampling_of(number)
+        if name not in self._sessions:
+            model = self.artifact.graphs[name]
+            (session,), _ = open_sessions([model], self.provider, threads=self._threads, cuda=self.cuda)
+            self._keep(name, session)
+        return self._sessions[name]
+
+    def _keep(self, name: str, session: Any) -> None:  # noqa: ANN401
+        """Take the session of a graph, if the graph is what the manifest says of it."""
+        if name == "density":
+            digest = self.manifest.document["model"].get("sha256_weights")
+            said = {"lunet.classes": json.dumps(self.names), "lunet.priors": json.dumps(self.priors)}
+        else:
+            digest, said = self.manifest.digests[int(name.rpartition("_")[2])], {}
+        count = len(self.names)
+        refuse_another(
+            session,
+            name,
+            self.manifest,
+            ends=_ENDS[name.partition("_")[0]],
+            widths={"class_log_prob": count, "posterior": count, "log_prob": 0},
+            said={**said, "lunet.sha256_weights": str(digest)},
+        )
+        self._sessions[name] = session

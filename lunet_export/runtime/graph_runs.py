@@ -1,0 +1,72 @@
+"""What running a graph of any folder needs: proof that it is the graph that the manifest describes, and batches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.artifact import Description
+from lunet_export.errors import ArtifactError
+from lunet_export.runtime.rows import LARGEST_BATCH
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Floats = NDArray[np.floating]
+#: Names of the inputs and of the outputs.
+Ends = tuple[list[str], list[str]]
+
+
+def refuse_another(
+    session: "onnxruntime.InferenceSession",
+    name: str,
+    manifest: Description,
+    *,
+    ends: Ends,
+    widths: Mapping[str, int],
+    said: Mapping[str, str],
+) -> None:
+    """Raise unless the graph's own metadata and tensors are what the manifest says.
+
+    Args:
+        session: Of the graph.
+        name: Of the graph.
+        manifest: Of the folder.
+        ends: Its inputs and outputs.
+        widths: Columns of tensors that are not dim wide; 0 for one number a row.
+        said: Entries of its metadata that the manifest knows, beside those of every graph.
+
+    Raises:
+        ArtifactError: They are not.
+    """
+    p = manifest.preprocessing
+    wanted = {
+        "lunet.direction": name,
+        "lunet.dim": str(manifest.dim),
+        "lunet.dtype": manifest.dtype,
+        "lunet.products": manifest.document["products"],
+        "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
+        **said,
+    }
+
+    def shape(tensor: str) -> list[str | int]:
+        if tensor == "shape":
+            return [2]
+        width = widths.get(tensor, manifest.dim)
+        return ["batch", width] if width else ["batch"]
+
+    metadata = session.get_modelmeta().custom_metadata_map
+    found = (session.get_inputs(), session.get_outputs())
+    fits = tuple([tensor.name for tensor in end] for end in found) == ends
+    fits = fits and all(tensor.shape == shape(tensor.name) for end in found for tensor in end)
+    if not fits or any(metadata.get(key) != value for key, value in wanted.items()):
+        raise ArtifactError(f"Expected {name}.onnx as the manifest describes it; it is another graph.")
+
+
+def in_batches(run: Callable[[Floats], Sequence[Floats]], rows: Floats, empty: Sequence[Floats]) -> tuple[Floats, ...]:
+    """What `run` makes of the rows, given to it in batches that the graphs take; `empty` where there are no rows."""
+    if not len(rows):
+        return tuple(empty)
+    parts = [run(rows[start : start + LARGEST_BATCH]) for start in range(0, len(rows), LARGEST_BATCH)]
+    return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))

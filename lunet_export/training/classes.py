@@ -1,0 +1,198 @@
+"""One training run a class: ten networks, one file."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lunet_export import checkpoint, class_checkpoint, reference
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.flows import LUNet
+from lunet_export.likelihood import bits_per_dim
+from lunet_export.training.fit import FitSettings, Trainer, log_probs
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.history import EpochRecord
+from lunet_export.training.train import Paths, Result, draws_of, gaussian_of, rows_to_test, train
+from lunet_export.weights import refuse_classes
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClassPaths:
+    """The files of a run with one network a class: the model, and a folder with the files of each class's run.
+
+    They are named by the class's number: its name may hold what no file name can.
+    """
+
+    model: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the classes' files lie."""
+        return self.model.with_suffix(".classes")
+
+    def of_class(self, number: int) -> Paths:
+        """The files of one class."""
+        return Paths(self.folder / f"{number}.pt")
+
+
+@dataclass(frozen=True)
+class ClassesResult:
+    """What a finished run reached on the test rows; bits/dim are of the mixture p(x) = sum_c pi_c p_c(x).
+
+    Means over `test_draws` draws of the dequantisation noise. The Gaussians are one a class, with the same priors.
+    """
+
+    dataset: str
+    dim: int
+    names: tuple[str, ...]
+    priors: tuple[float, ...]  # shares of the training rows
+    test: float
+    test_spread: float  # standard deviation among the draws
+    test_draws: int
+    test_nats: float
+    accuracy: float  # share of the test rows that the argmax of the posterior classifies right
+    gaussian_test: float
+    gaussian_accuracy: float
+    classes: tuple[Result, ...]  # each class's network on the class's own rows
+
+
+def train_classes(
+    data: Dataset,
+    settings_of: Callable[[Dataset], FitSettings],
+    output: Path,
+    *,
+    blocks: int,
+    alpha: float,
+    device: torch.device,
+    resume: bool,
+    on_class: Callable[[int, Dataset, FitSettings], None],
+    on_start: Callable[[float, Trainer], None],
+    on_step: Callable[[int, float], None],
+    on_epoch: Callable[[EpochRecord], None],
+) -> ClassesResult:
+    """Train an LU-Net on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
+
+    Classes come one after another, each by `train` with its own settings, validation rows and files in the folder
+    beside `output`. A run that ended anywhere goes on with `resume`: finished classes are only evaluated again.
+
+    Args:
+        data: With labels.
+        settings_of: The settings for the rows of a class.
+        output: The model file, written when all classes are done.
+        blocks: As for `train`; so are the other arguments.
+        alpha: As for `train`.
+        device: As for `train`.
+        resume: Go on from the files of the classes.
+        on_class: Called with the number, rows and settings of a class before it is trained.
+        on_start: As for `train`.
+        on_step: As for `train`.
+        on_epoch: As for `train`.
+
+    Raises:
+        DataError: `data` has no labels, or a class without rows.
+        BadInputError: As `train` does.
+        CheckpointError: As `train` does; there is nothing to resume from.
+        CheckFailedError: As `train` does.
+    """
+    if output.suffix != ".pt":
+        raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
+    labels, paths = data.classes(), ClassPaths(output)
+    counts = np.bincount(labels.train, minlength=len(labels.names))
+    priors = tuple(float(count) / len(labels.train) for count in counts)
+    parts = [data.of_class(number) for number in range(len(labels.names))]
+    refuse_classes(labels.names, priors)
+    files = [paths.of_class(number) for number in range(len(parts))]
+    if resume and not files[0].resume.exists():
+        raise CheckpointError(f"Expected {files[0].resume} to resume from; it does not exist. Train without --resume.")
+    settings = [settings_of(part) for part in parts]
+    if not resume:
+        for file in files:  # of an older run; this one must not go on from them when it is interrupted and resumed
+            file.resume.unlink(missing_ok=True)
+
+    results = []
+    for number, (part, file) in enumerate(zip(parts, files, strict=True)):
+        on_class(number, part, settings[number])
+        results.append(
+            train(
+                part,
+                settings[number],
+                file.model,
+                blocks=blocks,
+                alpha=alpha,
+                device=device,
+                resume=file.resume.exists(),
+                on_start=on_start,
+                on_step=on_step,
+                on_epoch=on_epoch,
+            )
+        )
+    result = _evaluate(data, parts, [file.model for file in files], priors, tuple(results), device)
+    record = _as_record(result)
+    class_checkpoint.write(output, [file.model for file in files], names=labels.names, priors=priors, training=record)
+    return result
+
+
+def _as_record(result: ClassesResult) -> dict[str, Any]:
+    """The figures of all classes together; those of each class are in its own network's record."""
+    record = asdict(result)
+    for key in ("classes", "names", "priors"):
+        del record[key]
+    return record
+
+
+def _evaluate(
+    data: Dataset,
+    parts: list[Dataset],
+    models: list[Path],
+    priors: tuple[float, ...],
+    results: tuple[Result, ...],
+    device: torch.device,
+) -> ClassesResult:
+    """The mixtures of networks and of Gaussians on all test rows."""
+    labels = data.classes()
+    flows = [LUNet.from_weights(checkpoint.read(model).weights).to(device) for model in models]
+    gaussians = [gaussian_of(part) for part in parts]
+    ours, theirs = [], []
+    for number in range(draws_of(data)):
+        x = rows_to_test(data, number)
+        ours.append(_figures(_by_flows(flows, x), priors, labels.test))
+        theirs.append(_figures(_by_gaussians(gaussians, x), priors, labels.test))
+    nats, accuracy = (np.array(column) for column in zip(*ours, strict=True))
+    gaussian_nats, gaussian_accuracy = (float(np.mean(column)) for column in zip(*theirs, strict=True))
+    bits = bits_per_dim(-nats, data.dim)
+    return ClassesResult(
+        dataset=data.name,
+        dim=data.dim,
+        names=labels.names,
+        priors=priors,
+        test=float(bits.mean()),
+        test_spread=float(bits.std()),
+        test_draws=len(bits),
+        test_nats=float(nats.mean()),
+        accuracy=float(accuracy.mean()),
+        gaussian_test=float(bits_per_dim(np.array(-gaussian_nats), data.dim)),
+        gaussian_accuracy=gaussian_accuracy,
+        classes=results,
+    )
+
+
+def _by_flows(flows: list[LUNet], x: Array) -> Array:
+    return np.stack([log_probs(flow, x.astype(np.float32)) for flow in flows], axis=1)
+
+
+def _by_gaussians(gaussians: list[Gaussian], x: Array) -> Array:
+    return np.stack([gaussian.log_prob(x) for gaussian in gaussians], axis=1)
+
+
+def _figures(class_log_prob: Array, priors: tuple[float, ...], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Mean -log p of the mixture in nats, and the share of right classes."""
+    nats = -float(reference.mixture_log_prob(class_log_prob, priors).mean())
+    right = reference.posterior(class_log_prob, priors).argmax(axis=1) == labels
+    return nats, float(right.mean())

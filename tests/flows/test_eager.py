@@ -1,0 +1,18 @@
+"""Eager PyTorch of one network a class, which export shows beside the graphs, is the reference."""
+
+import numpy as np
+import pytest
+
+from lunet_export import class_vectors, parity
+from lunet_export.flows import EagerClasses
+from lunet_export.preprocessing import NAMED
+from tests.networks import CLASS_NAMES, mixture
+
+
+@pytest.mark.parametrize("preprocessing", [None, NAMED["digits"]], ids=["vectors", "images"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_eager_passes_the_checks(preprocessing, dtype):
+    weights = mixture(6, 3, preprocessing=preprocessing)
+    eager, vectors = EagerClasses(weights, dtype), class_vectors.build(weights, dtype=dtype, seed=0)
+    assert parity.all_passed(parity.run_classes(eager, vectors, CLASS_NAMES))
+    assert {part.dtype for part in eager.density(vectors.density.x)} == {np.dtype(dtype)}

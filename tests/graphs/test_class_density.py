@@ -1,0 +1,101 @@
+"""The density graph of one network a class: the reference's numbers in two runtimes, far down too, on any provider."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from lunet_export import reference
+from lunet_export.class_vectors import build as build_vectors
+from lunet_export.errors import BadInputError
+from lunet_export.graphs import class_density
+from lunet_export.graphs.builder import GraphBuilder
+from lunet_export.preprocessing import NAMED
+from lunet_export.weights import Mixture
+from tests.graphs.kernels.registry import PROVIDERS, beyond_limits, lacking
+from tests.graphs.test_graphs import ALLOWED, run
+from tests.networks import PRIORS, mixture, network
+
+MIXTURES = {
+    "6-D vectors": lambda: mixture(6, 3),
+    "one block": lambda: mixture(5, 1),
+    "4 x 4 images": lambda: mixture(16, 3, preprocessing=NAMED["digits"]),
+    "networks that differ": lambda: Mixture(
+        (network(4, 1), network(4, 5, alpha=0.3, seed=1), network(4, 3, alpha=0.9, seed=2)), ("a", "b", "c"), PRIORS
+    ),
+    "32 classes": lambda: Mixture(
+        tuple(network(3, 2, seed=seed) for seed in range(32)), tuple(map(str, range(32))), (1 / 32,) * 32
+    ),
+}
+every_mixture = pytest.mark.parametrize("make", MIXTURES.values(), ids=MIXTURES)
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@every_mixture
+@every_dtype
+def test_the_graph_is_the_reference_in_both_runtimes(make, dtype):
+    weights = make()
+    known = build_vectors(weights, dtype=dtype, seed=0).density
+    model = class_density.build(weights, dtype=dtype, metadata={})
+    feeds = {"x": known.x.astype(dtype)}
+    for answers in (run(model, feeds), ReferenceEvaluator(model).run(None, feeds)):
+        found = dict(zip(("class_log_prob", "log_prob", "posterior"), answers, strict=True))
+        for name, got in found.items():
+            assert got.dtype == dtype
+            allowed = known.tolerance[name]
+            gap = np.abs(got - getattr(known, name))
+            assert (gap <= (allowed[:, None] if name == "posterior" else allowed)).all(), name
+
+
+@every_mixture
+@every_dtype
+def test_every_node_is_plain_and_has_its_kernels(make, dtype):
+    model = class_density.build(make(), dtype=dtype, metadata={})
+    assert {node.op_type for node in model.graph.node} <= ALLOWED
+    assert lacking(model) == {provider: {} for provider in PROVIDERS}
+    assert beyond_limits(model) == []
+
+
+def mixed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log_prob and posterior of class_log_prob (N, 3), by the nodes of the graph alone."""
+    g = GraphBuilder("mixed", dim=3, dtype=str(values.dtype))
+    log_prob, posterior = class_density.mixed(g, g.input("class_log_prob"), np.log(PRIORS))
+    g.output("log_prob", log_prob, rows=False)
+    g.output("posterior", posterior)
+    return tuple(run(g.finish({}), {"class_log_prob": values}))
+
+
+@every_dtype
+@pytest.mark.parametrize("level", [-1e5, -1e30, 0.0, 1e5])
+def test_far_down_the_posterior_still_sums_to_one(dtype, level):
+    values = np.full((4, 3), level, dtype=dtype)
+    values[1] += [0, 1, 2]
+    values[2, 0] -= 1e4
+    values[3, 1] = -np.inf
+    log_prob, posterior = mixed(values)
+    assert np.isfinite(log_prob).all()
+    np.testing.assert_allclose(posterior.sum(axis=1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(posterior, reference.posterior(values.astype(np.float64), PRIORS), rtol=0.02, atol=0.2)
+    if abs(level) < 1e6:
+        expected = reference.mixture_log_prob(values.astype(np.float64), PRIORS)
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-6, atol=1e-6)
+
+
+@every_dtype
+def test_a_row_that_overflows_under_every_class_has_a_posterior_too(dtype):
+    log_prob, posterior = mixed(np.full((1, 3), -np.inf, dtype=dtype))
+    assert np.isfinite(log_prob).all()
+    np.testing.assert_allclose(posterior, 1 / 3, rtol=1e-6)
+
+
+def test_too_many_classes_are_refused():
+    weights = Mixture((network(2, 1),) * 33, tuple(map(str, range(33))), (1 / 33,) * 33)
+    with pytest.raises(BadInputError, match="at most 32 classes in one graph; got 33"):
+        class_density.build(weights, dtype="float32", metadata={})
+
+
+def test_names_in_the_graph_are_those_of_their_class():
+    model = class_density.build(mixture(6, 2), dtype="float32", metadata={"lunet.direction": "density"})
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    product = network(6, 2, seed=2).blocks[0]
+    np.testing.assert_allclose(weights["class2.block1.weight"].T, product.lower @ product.upper, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,125 @@
+"""Model files with one network a class: plain, whole, and nothing that pretends to be one."""
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export import checkpoint, class_checkpoint
+from lunet_export.errors import CheckpointError
+from lunet_export.flows import LUNet
+from lunet_export.preprocessing import NAMED
+from tests.networks import CLASS_NAMES, PRIORS, mixture, network
+from tests.test_checkpoint import Code, authors_state, saved
+
+
+@pytest.fixture
+def members(tmp_path):
+    """The files of three classes."""
+    paths = [tmp_path / f"{number}.pt" for number in range(3)]
+    weights = mixture(16, 2, preprocessing=NAMED["digits"])
+    for number, (path, member) in enumerate(zip(paths, weights.networks, strict=True)):
+        flow = LUNet.from_weights(member)
+        examples = np.full((4, 16), float(number))
+        checkpoint.write(path, flow, image_shape=(4, 4), training={"class": number}, examples=examples)
+    return paths
+
+
+@pytest.fixture
+def model(members, tmp_path):
+    path = tmp_path / "model.pt"
+    class_checkpoint.write(path, members, names=CLASS_NAMES, priors=PRIORS, training={"accuracy": 0.5})
+    return path
+
+
+def test_the_file_is_plain_and_comes_back(model, members):
+    content = torch.load(model, weights_only=True)
+    assert (content["format"], content["format_version"]) == ("lunet_export.classes", 1)
+    assert content["networks"][0]["packed"].dtype == torch.float32  # as it was trained, not widened
+    read = class_checkpoint.read(model)
+    assert (read.mixture.names, read.mixture.priors) == (CLASS_NAMES, PRIORS)
+    assert (read.image_shape, read.training) == ((4, 4), {"accuracy": 0.5})
+    assert [member.training for member in read.members] == [{"class": k} for k in range(3)]
+    assert [member.examples[0, 0] for member in read.members] == [0.0, 1.0, 2.0]
+    for network_read, path in zip(read.mixture.networks, members, strict=True):
+        assert network_read.digest() == checkpoint.read(path).weights.digest()
+
+
+def test_the_file_holds_each_number_once(model, members):
+    assert model.stat().st_size < 1.2 * sum(path.stat().st_size for path in members)
+
+
+def test_either_kind_is_read_and_each_reader_names_the_other(model, members):
+    assert isinstance(class_checkpoint.read_either(model), class_checkpoint.ClassCheckpoint)
+    assert isinstance(class_checkpoint.read_either(members[0]), checkpoint.Checkpoint)
+    with pytest.raises(CheckpointError, match=r"a model of one network; .* holds one a class"):
+        checkpoint.read(model)
+    with pytest.raises(CheckpointError, match=r"a network a class; .* holds one network.*--per-class"):
+        class_checkpoint.read(members[0])
+    with pytest.raises(CheckpointError, match="neither --latent-stats nor --preprocess"):
+        class_checkpoint.read_either(model, preprocessing=NAMED["paper"])
+    with pytest.raises(CheckpointError, match="neither --latent-stats nor --preprocess"):
+        class_checkpoint.read_either(model, latent_stats=members[0])
+
+
+def test_a_missing_class_leaves_nothing(members, tmp_path):
+    members[1].unlink()
+    with pytest.raises(CheckpointError, match=r"1.pt does not exist"):
+        class_checkpoint.write(tmp_path / "model.pt", members, names=CLASS_NAMES, priors=PRIORS, training={})
+    assert not (tmp_path / "model.pt").exists()
+
+
+def other_width(content):
+    flow = LUNet.from_weights(network(5, 2))
+    content["networks"][1].update(
+        settings={"dim": 5, "blocks": 2, "alpha": 0.1, "image_shape": [4, 4]},
+        packed=torch.stack([layer.packed.detach() for layer in flow.linear_layers()]),
+        sign=torch.ones(2, 5),
+        bias=torch.zeros(2, 5),
+        preprocessing=None,
+        examples=None,
+    )
+
+
+BAD = {
+    "newer": (lambda c: c.update(format_version=2), "Expected format version 1 .* got 2"),
+    "no names": (lambda c: c.pop("names"), "'names' is missing or wrong"),
+    "names of numbers": (lambda c: c.update(names=[1, 2, 3]), "a name of its own"),
+    "names that repeat": (lambda c: c.update(names=["a", "a", "b"]), "a name of its own"),
+    "names of a text": (lambda c: c.update(names="abc"), "'names' is missing or wrong"),
+    "a name less": (lambda c: c["names"].pop(), "got 2 names and 3 priors"),
+    "priors of tensors": (lambda c: c.update(priors=torch.ones(3) / 3), "'priors' is missing or wrong"),
+    "priors of text": (lambda c: c.update(priors=["a", "b", "c"]), "positive priors"),
+    "a NaN among priors": (lambda c: c.update(priors=[0.5, 0.5, float("nan")]), "positive priors"),
+    "priors of too much": (lambda c: c.update(priors=[0.5, 0.5, 0.5]), "sum to 1; got 1.5"),
+    "no networks": (lambda c: c.update(networks=[]), "Expected"),
+    "networks of numbers": (lambda c: c.update(networks=[1, 2, 3]), "networks of lunet-export"),
+    "a network less": (lambda c: c["networks"].pop(), "a network a class; got 2 for 3 names"),
+    "classes in classes": (lambda c: c["networks"].__setitem__(0, dict(c)), "networks of lunet-export"),
+    "the authors' network": (
+        lambda c: c["networks"].__setitem__(0, dict(authors_state(network(16, 2)))),
+        "networks of lunet-export",
+    ),
+    "a network of another width": (other_width, "one width and one pre-processing"),
+    "a network of another shape": (
+        lambda c: c["networks"][1]["settings"].update(image_shape=[2, 8]),
+        "images of one shape .* got 2",
+    ),
+    "a newer network": (lambda c: c["networks"][1].update(format_version=9), "Expected format version 1"),
+    "a hollow network": (
+        lambda c: c["networks"][2].update(packed=torch.zeros(1).expand(2, 16, 16)),
+        r"claims \(2, 16, 16\) and holds 4 bytes",
+    ),
+    "a network with NaN": (lambda c: c["networks"][0]["bias"].fill_(float("nan")), "finite numbers in bias"),
+    "no training": (lambda c: c.pop("training"), "'training' is missing or wrong"),
+    "training of text": (lambda c: c.update(training="much"), "'training' is missing or wrong"),
+    "code": (lambda c: c.update(names=Code()), r"asks to run code \(.*print\), which is refused"),
+}
+
+
+@pytest.mark.parametrize(("edit", "sentence"), BAD.values(), ids=BAD)
+def test_bad_files_get_a_sentence(model, edit, sentence, capsys):
+    content = torch.load(model, weights_only=True)
+    edit(content)
+    with pytest.raises(CheckpointError, match=sentence):
+        class_checkpoint.read(saved(content, model))
+    assert "owned" not in capsys.readouterr().out
