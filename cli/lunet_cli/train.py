@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lunet_export.training import ClassesResult, EpochRecord, FitSettings, Result, Trainer
 
 _FINER: dict[str, Any] = {"rich_help_panel": "Finer choices"}
+_PAPERS_ALPHA = 0.1
 
 
 class InitName(StrEnum):
@@ -63,7 +64,12 @@ def train(
     blocks: Annotated[
         int | None, typer.Option(min=1, help="LU blocks. Default: 4; 13 up to 4-D.", show_default=False)
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Slope of the activation's left branch.")] = 0.1,
+    alpha: Annotated[
+        float | None, typer.Option(help="Slope of the activation's left branch. Default: 0.1.", show_default=False)
+    ] = None,
+    begin: Annotated[
+        Path | None, typer.Option("--from", help="Start from this model instead of the Gaussian.", show_default=False)
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Default: 256; 64 for small sets.", show_default=False)] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak rate. Default: by width.", show_default=False)
@@ -117,14 +123,16 @@ def train(
     Example: lunet-export train mnist --data-dir data -o mnist.pt
     Example: lunet-export train digits --per-class -o digits10.pt
     """
+    from lunet_export import checkpoint, training
     from lunet_export import data as datasets
-    from lunet_export import training
     from lunet_export.training.train import device_named, usual_blocks
 
     paths, folder = training.Paths(model), training.ClassPaths(model).folder
     for path in (model, folder) if per_class else (model, paths.resume, paths.history, paths.curve):
         if path.exists() and not (resume or force):
             raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
+    if begin and (blocks is not None or alpha is not None):
+        raise BadInputError("Expected no --blocks and --alpha with --from, whose model has its own. Leave them out.")
     rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
 
     def settings_of(part: "Dataset") -> "FitSettings":
@@ -150,7 +158,8 @@ def train(
     with _Bar() as bar:
         common: dict[str, Any] = {
             "blocks": blocks or usual_blocks(rows.dim),
-            "alpha": alpha,
+            "alpha": _PAPERS_ALPHA if alpha is None else alpha,
+            "begin": checkpoint.read(begin).weights if begin else None,
             "device": device_named(device),
             "resume": resume,
             "on_start": bar.on_start,

@@ -18,7 +18,7 @@ from lunet_export.training.fit import FitSettings, Trainer, log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.train import Paths, Result, draws_of, gaussian_of, rows_to_test, train
-from lunet_export.weights import refuse_classes
+from lunet_export.weights import LUNetWeights, refuse_classes
 
 Array = NDArray[np.float64]
 
@@ -76,6 +76,7 @@ def train_classes(
     on_start: Callable[[float, Trainer], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
+    begin: LUNetWeights | None = None,
 ) -> ClassesResult:
     """Train an LU-Net on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
 
@@ -94,6 +95,7 @@ def train_classes(
         on_start: As for `train`.
         on_step: As for `train`.
         on_epoch: As for `train`.
+        begin: As for `train`: what every class starts from.
 
     Raises:
         DataError: `data` has no labels, or a class without rows.
@@ -131,6 +133,7 @@ def train_classes(
                 on_start=on_start,
                 on_step=on_step,
                 on_epoch=on_epoch,
+                begin=begin,
             )
         )
     result = _evaluate(data, parts, [file.model for file in files], priors, tuple(results), device)

@@ -20,6 +20,7 @@ from lunet_export.training.fit import FitSettings, Trainer, log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.initial import start
+from lunet_export.weights import LUNetWeights
 
 _GAUSSIAN_SEED, _EXAMPLE_SEED = 2, 4  # of dequantisation noise
 _TEST_SEED = 1000  # of the first draw
@@ -85,14 +86,16 @@ def train(
     on_start: Callable[[float, Trainer], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
+    begin: LUNetWeights | None = None,
 ) -> Result:
     """Train an LU-Net by exact maximum likelihood and write its files.
 
     `output` is always the best epoch by validation. Beside it lie, after every epoch, a resume file and the history,
     each written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step.
+    Training starts from `begin` where it is given, whose blocks and alpha then count.
 
     Raises:
-        BadInputError: `output` does not end in .pt.
+        BadInputError: `output` does not end in .pt; `begin` is of another width or pre-processing than the data.
         CheckpointError: `resume`, and the resume file is missing, unreadable, or of other settings or data.
         CheckFailedError: The loss stopped being a finite number.
     """
@@ -103,9 +106,15 @@ def train(
     draws = draws_of(data)
     line = float(np.mean([_bits(gaussian.log_prob(rows_to_test(data, number)), data) for number in range(draws)]))
 
-    begin = start(gaussian, init=settings.init, signs=settings.signs, blocks=blocks, alpha=alpha, seed=settings.seed)
-    trainer = Trainer(begin, data, settings, device=device)
+    if begin is not None:
+        _refuse_other(begin, data)
+        blocks, alpha = len(begin.blocks), begin.alpha
+    first = begin or start(
+        gaussian, init=settings.init, signs=settings.signs, blocks=blocks, alpha=alpha, seed=settings.seed
+    )
+    trainer = Trainer(first, data, settings, device=device)
     model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha, "data": data.digest()}
+    model["begin"] = begin.digest() if begin else None
     if resume:
         _restore(trainer, paths.resume, model)
     on_start(line, trainer)
@@ -140,6 +149,15 @@ def train(
             {data.name: History(line, trainer.start, tuple(trainer.history))}, temporary, title=f"LU-Net on {data.name}"
         )
     return result
+
+
+def _refuse_other(begin: LUNetWeights, data: Dataset) -> None:
+    ours, theirs = (data.dim, data.preprocessing), (begin.dim, begin.preprocessing)
+    if ours != theirs:
+        raise BadInputError(
+            f"Expected a model to start from with the data's {ours[0]} dimensions and pre-processing ({ours[1]}); got "
+            f"{theirs[0]} and {theirs[1]}. Start from a model of data like {data.name}."
+        )
 
 
 def gaussian_of(data: Dataset) -> Gaussian:

@@ -94,6 +94,27 @@ FAILURES = {
     "train on a few": (["train", "{one.npy}", "-o", "{out}/m.pt"], 2, "at least 10 rows"),
     "train with nonsense": (["train", "digits", "--epochs", "0", "-o", "{out}/m.pt"], 2, "positive epochs"),
     "train with alpha 2": (["train", "digits", "--alpha", "2", "-o", "{out}/m.pt"], 2, "alpha in (0, 1)"),
+    "train from nothing": (["train", "digits", "--from", "{out}/none.pt", "-o", "{out}/m.pt"], 2, "does not exist"),
+    "train from another width": (
+        ["train", "digits", "--from", "{small.pt}", "-o", "{out}/m.pt"],
+        2,
+        "Expected a model to start from with the data's 64 dimensions",
+    ),
+    "train from a model with blocks": (
+        ["train", "digits", "--from", "{small.pt}", "--blocks", "2", "-o", "{out}/m.pt"],
+        2,
+        "Expected no --blocks and --alpha with --from",
+    ),
+    "train with half a penalty": (
+        ["train", "digits", "--reg", "balance", "-o", "{out}/m.pt"],
+        2,
+        "Expected a regulariser and its weight together",
+    ),
+    "train with two averages": (
+        ["train", "digits", "--average", "0.9", "-o", "{out}/m.pt"],
+        2,
+        "Expected no average beside schedule-free",
+    ),
     "train into a picture": (["train", "digits", "-o", "{out}/m.png"], 2, "ends in .pt"),
     "train with 0 levels": (["train", "{one.npy}", "--levels", "0", "-o", "{out}/m.pt"], 2, "at least 2 grey levels"),
     "resume from nothing": (["train", "digits", "--resume", "-o", "{out}/m.pt"], 2, "Train without --resume"),

@@ -40,7 +40,7 @@ class Interrupted(Exception):
     """Stands for a kill between two epochs or inside one."""
 
 
-def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=None, blocks=3):
+def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=None, blocks=3, begin=None):
     seen = []
 
     def on_step(step, bits):
@@ -58,6 +58,7 @@ def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=No
         on_start=lambda line, trainer: seen.extend(trainer.history),
         on_step=on_step,
         on_epoch=seen.append,
+        begin=begin,
     )
 
 
@@ -220,3 +221,21 @@ def test_an_unknown_device_is_refused():
 def test_noise_seeds_of_evaluation_are_apart():
     draws = [noise.uniform(seed, range(2), 4) for seed in (1, 2, 3, 4)]
     assert len({draw.tobytes() for draw in draws}) == 4
+
+
+def test_a_run_starts_from_another_model_and_keeps_its_shape(tmp_path):
+    first = run(tmp_path / "first.pt", blocks=2)
+    weights = checkpoint.read(tmp_path / "first.pt").weights
+    second = run(tmp_path / "second.pt", begin=weights)
+    assert second.start == pytest.approx(first.valid, abs=1e-6)
+    assert (second.blocks, second.valid < first.valid) == (2, True)
+    with pytest.raises(CheckpointError, match="differs: begin"):
+        run(tmp_path / "second.pt", resume=True, blocks=2)
+
+
+def test_a_start_from_a_model_of_other_data_is_refused(tmp_path):
+    with pytest.raises(BadInputError, match="Expected a model to start from with the data's 3 dimensions"):
+        run(tmp_path / "model.pt", begin=network(4, 2))
+    with pytest.raises(BadInputError, match="pre-processing"):
+        run(tmp_path / "model.pt", IMAGES, begin=network(6, 2))
+    assert not list(tmp_path.iterdir())
