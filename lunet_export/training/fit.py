@@ -33,7 +33,7 @@ class FitSettings:
 
     epochs: int
     batch_size: int
-    learning_rate: float  # peak of the schedule
+    learning_rate: float  # the peak
     init: Init = "bend"
     signs: Signs = "alternating"  # of the diagonals of U, for good
     whitened: bool = True  # LU layers in whitened coordinates, renewed before every epoch

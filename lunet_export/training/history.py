@@ -11,7 +11,10 @@ from lunet_export.files import whole_file
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the history: mean bits/dim of the training steps and of the validation rows."""
+    """One line of the history: mean bits/dim of the training steps and, under the model, of the validation rows.
+
+    Steps of schedule-free training are taken beside the model, where the figure is higher.
+    """
 
     epoch: int
     train: float

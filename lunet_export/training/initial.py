@@ -31,9 +31,9 @@ def start(
         whiten: The first block whitens the data, and the activations are all but affine (shift 7): the likelihood
             starts at the Gaussian's.
         identity: The first block divides by the standard deviation of each column and knows no correlations.
-    signs: of the diagonals of U, which training keeps. The activation is convex and increasing, so behind positive
-        diagonals a unit remains convex in its own input however deep the network is: it can compress the left tail
-        and nothing else.
+    signs: of the diagonals of U, which training keeps. The activation is convex and increasing, so along a chain of
+        positive diagonals a unit is convex in its own input however deep the network is: but for what other units mix
+        in, it can compress the left tail and nothing else.
         alternating: Negative in every block but the last. Convex and concave take turns; all can be compressed.
         random: Either with equal odds, but in the last block.
         positive: All positive.
