@@ -147,7 +147,8 @@ def test_a_known_density_is_its_own_entropy():
 
 def shifted(by: float) -> LUNetWeights:
     """A start near the Gaussian whose first activation is moved by so much along its input, and no block noise."""
-    begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=3, alpha=0.1, seed=0)
+    gaussian = Gaussian.fit(VECTORS.train, None)
+    begin = start(gaussian, init="bend", signs="positive", blocks=3, alpha=0.1, seed=0)
     blocks = [
         LUBlock(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
         for number, block in enumerate(begin.blocks)
