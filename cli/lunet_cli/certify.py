@@ -21,7 +21,7 @@ def certify(
         str | None,
         typer.Argument(metavar="[DATA]", help="As `diagnose` takes it. Default: samples.", show_default=False),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 64,
+    rows: Annotated[int, typer.Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 32,
     data_dir: DataDir = Path("data"),
     levels: Levels = None,
     seed: Seed = 0,
