@@ -19,8 +19,6 @@ from lunet_export.training.coordinates import whiten
 from lunet_export.training.schedule import Falling, rate
 
 _WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
-
-
 _FORGETTING = 2.0  # step t weighs t^2 in the schedule-free average: what was learnt late counts most
 
 
