@@ -23,7 +23,7 @@ demo: setup
 # The IDX files lie in DATA_DIR or in folders of it called mnist and fashion-mnist.
 mnist fashion-mnist: setup
 	mkdir -p $(RUNS)
-	$(BIN)/lunet-export train $@ --data-dir $(DATA_DIR) --epochs 120 --paper-convention -o $(RUNS)/$@.pt --json \
+	$(BIN)/lunet-export train $@ --data-dir $(DATA_DIR) --epochs 80 --paper-convention -o $(RUNS)/$@.pt --json \
 		$(if $(wildcard $(RUNS)/$@.resume.pt),--resume) > $(RUNS)/$@-training.json
 	$(BIN)/lunet-export $(RUNS)/$@.pt -o $(RUNS)/$@ --force
 	$(BIN)/lunet-export check $(RUNS)/$@ --model $(RUNS)/$@.pt
