@@ -23,9 +23,17 @@ _PAPERS_ALPHA = 0.1
 class InitName(StrEnum):
     """Where training starts."""
 
+    GREEDY = "greedy"
     BEND = "bend"
     WHITEN = "whiten"
     IDENTITY = "identity"
+
+
+class OptimizerName(StrEnum):
+    """How steps are taken."""
+
+    ADAM = "adam"
+    L_BFGS = "l-bfgs"
 
 
 class SignsName(StrEnum):
@@ -77,9 +85,18 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many idle epochs. Default: 30.", show_default=False)
     ] = None,
+    optimizer: Annotated[
+        OptimizerName | None, typer.Option(help="Default: adam; l-bfgs up to 4-D.", show_default=False, **_FINER)
+    ] = None,
     init: Annotated[
-        InitName, typer.Option(help="bend: whitened, activations in reach; whiten: the Gaussian itself.", **_FINER)
-    ] = InitName.BEND,
+        InitName | None,
+        typer.Option(
+            help="bend: whitened, activations in reach; whiten: the Gaussian itself; greedy: grown, to 16-D. "
+            "Default: bend; greedy up to 4-D.",
+            show_default=False,
+            **_FINER,
+        ),
+    ] = None,
     signs: Annotated[
         SignsName, typer.Option(help="Of the diagonals of U, for good. Alternating: bends to both sides.", **_FINER)
     ] = SignsName.ALTERNATING,
@@ -87,8 +104,9 @@ def train(
         bool, typer.Option("--whitened/--plain", help="Train in coordinates where layers' inputs are white.", **_FINER)
     ] = True,
     schedule: Annotated[
-        ScheduleName, typer.Option(help="How the rate falls, if it does.", **_FINER)
-    ] = ScheduleName.SCHEDULE_FREE,
+        ScheduleName | None,
+        typer.Option(help="How Adam's rate falls. Default: schedule-free.", show_default=False, **_FINER),
+    ] = None,
     average: Annotated[
         float, typer.Option(help="Share a step that a moving average of the weights keeps, as 0.999.", **_FINER)
     ] = 0.0,
@@ -143,10 +161,11 @@ def train(
             batch_size=batch_size,
             learning_rate=learning_rate,
             patience=patience,
-            init=init.value,
+            optimizer=optimizer.value if optimizer else None,
+            init=init.value if init else None,
             signs=signs.value,
             whitened=whitened,
-            schedule=schedule.value,
+            schedule=schedule.value if schedule else None,
             average=average,
             weight_decay=weight_decay,
             regulariser=regulariser.value if regulariser else None,
@@ -162,6 +181,7 @@ def train(
             "begin": checkpoint.read(begin).weights if begin else None,
             "device": device_named(device),
             "resume": resume,
+            "on_growth": bar.on_growth,
             "on_start": bar.on_start,
             "on_step": bar.on_step,
             "on_epoch": bar.on_epoch,
@@ -203,6 +223,10 @@ class _Bar:
         """A class is about to be trained."""
         self.begin(rows.name, settings.epochs)
         self._bar.console.print(f"{rows.name} ({number}): {len(rows.train)} training rows", markup=False)
+
+    def on_growth(self, blocks: int, of: int) -> None:
+        """A greedy start has so many blocks."""
+        self._bar.update(self._bar.task_ids[0], description=f"{self._name}: growing, {blocks} of {of} blocks")
 
     def on_start(self, gaussian: float, trainer: "Trainer") -> None:
         """Training is about to begin or to go on."""

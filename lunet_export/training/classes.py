@@ -77,6 +77,7 @@ def train_classes(
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
     begin: LUNetWeights | None = None,
+    on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> ClassesResult:
     """Train an LU-Net on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
 
@@ -96,6 +97,7 @@ def train_classes(
         on_step: As for `train`.
         on_epoch: As for `train`.
         begin: As for `train`: what every class starts from.
+        on_growth: As for `train`.
 
     Raises:
         DataError: `data` has no labels, or a class without rows.
@@ -134,6 +136,7 @@ def train_classes(
                 on_step=on_step,
                 on_epoch=on_epoch,
                 begin=begin,
+                on_growth=on_growth,
             )
         )
     result = _evaluate(data, parts, [file.model for file in files], priors, tuple(results), device)

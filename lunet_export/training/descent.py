@@ -1,11 +1,12 @@
-"""The two ways down: Adam under a falling rate, and Adam whose average needs no schedule.
+"""The ways down: Adam under a falling rate, Adam whose average needs no schedule, and L-BFGS on few dimensions.
 
-Both hold an LU-Net's parameters, give the flow that is the model at any time, move all their copies of it into other
-coordinates together, and shrink the entries off the diagonals of L and U (of V where a layer is whitened).
+All hold an LU-Net's parameters, give the flow that is the model at any time, and move all their copies of it into other
+coordinates together. Both kinds of Adam can shrink the entries off the diagonals of L and U (of V where a layer is
+whitened).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -19,14 +20,15 @@ from lunet_export.training.coordinates import whiten
 from lunet_export.training.schedule import Falling, rate
 
 _WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
+_CURVATURES = 30  # pairs of steps and gradients that L-BFGS remembers
 _FORGETTING = 2.0  # step t weighs t^2 in the schedule-free average: what was learnt late counts most
 
 
 class Descent(ABC):
     """An optimiser of one flow. `flow` is where gradients are taken."""
 
-    def __init__(self, flow: LUNet, optimiser: torch.optim.Optimizer, *, weight_decay: float) -> None:
-        self.flow, self.optimiser, self._weight_decay = flow, optimiser, weight_decay
+    def __init__(self, flow: LUNet) -> None:
+        self.flow = flow
 
     @property
     @abstractmethod
@@ -34,8 +36,8 @@ class Descent(ABC):
         """The learning rate of the next step."""
 
     @abstractmethod
-    def step(self) -> None:
-        """Take the gradients that `flow` holds."""
+    def step(self, objective: Callable[[], Tensor]) -> None:
+        """Make `objective`, a function of the parameters of `flow`, smaller; it is called at least once."""
 
     @abstractmethod
     def model(self) -> LUNet:
@@ -47,10 +49,41 @@ class Descent(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs beside the state of `flow`."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Continue from `state`; there may be nothing to load."""
+
+
+class Adam(Descent):
+    """What both kinds of Adam share.
+
+    Args:
+        flow: The flow.
+        optimiser: Of its parameters.
+        weight_decay: Of the entries off the diagonals.
+        clip_norm: Gradients are cut to this L2 norm.
+    """
+
+    def __init__(self, flow: LUNet, optimiser: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float) -> None:
+        super().__init__(flow)
+        self.optimiser, self._weight_decay, self._clip_norm = optimiser, weight_decay, clip_norm
+
+    def step(self, objective: Callable[[], Tensor]) -> None:
+        loss = objective()
+        self.flow.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self._clip_norm)
+        self._take()
+
+    @abstractmethod
+    def _take(self) -> None:
+        """Take the gradients that `flow` holds."""
+
+    def state_dict(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
         self.optimiser.load_state_dict(state["optimiser"])
 
     def _decayed(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
@@ -62,7 +95,7 @@ class Descent(ABC):
                 yield layer.packed, lost
 
 
-class Annealed(Descent):
+class Annealed(Adam):
     """Adam (Kingma and Ba 2014, arXiv 1412.6980) under a rate that falls.
 
     Args:
@@ -71,7 +104,8 @@ class Annealed(Descent):
         schedule: How the rate falls.
         steps: Of the whole run.
         average: Share a step that an exponential moving average of the weights keeps; it is then the model. 0: none.
-        weight_decay: Of the entries off the diagonals.
+        weight_decay: As for `Adam`; so is
+        clip_norm: this.
     """
 
     def __init__(
@@ -83,8 +117,10 @@ class Annealed(Descent):
         steps: int,
         average: float,
         weight_decay: float,
+        clip_norm: float,
     ) -> None:
-        super().__init__(flow, torch.optim.Adam(flow.parameters(), lr=learning_rate), weight_decay=weight_decay)
+        adam = torch.optim.Adam(flow.parameters(), lr=learning_rate)
+        super().__init__(flow, adam, weight_decay=weight_decay, clip_norm=clip_norm)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate(schedule, steps))
         self._averaged: AveragedModel | None = None
         if average:
@@ -96,7 +132,7 @@ class Annealed(Descent):
         return float(self._schedule.get_last_lr()[0])
 
     @torch.no_grad()
-    def step(self) -> None:
+    def _take(self) -> None:
         self.optimiser.step()
         for packed, lost in self._decayed():
             packed.add_(lost)
@@ -121,7 +157,7 @@ class Annealed(Descent):
             self._averaged.load_state_dict(state["averaged"])
 
 
-class ScheduleFree(Descent):
+class ScheduleFree(Adam):
     """Schedule-Free AdamW (Defazio et al. 2024, arXiv 2405.15682).
 
     Three copies of the parameters: z takes Adam's steps at one rate, x is their weighted average and the model, and
@@ -130,10 +166,10 @@ class ScheduleFree(Descent):
     the last. z itself wanders far off.
     """
 
-    def __init__(self, flow: LUNet, *, learning_rate: float, steps: int, weight_decay: float) -> None:
+    def __init__(self, flow: LUNet, *, learning_rate: float, steps: int, weight_decay: float, clip_norm: float) -> None:
         self._warm_up = max(1, min(_WARM_UP, steps // 20))
         self._adam = AdamWScheduleFree(flow.parameters(), lr=learning_rate, warmup_steps=self._warm_up, r=_FORGETTING)
-        super().__init__(flow, self._adam, weight_decay=weight_decay)
+        super().__init__(flow, self._adam, weight_decay=weight_decay, clip_norm=clip_norm)
         self._adam.train()
 
     @property
@@ -142,7 +178,7 @@ class ScheduleFree(Descent):
         return float(group["lr"]) * min(1.0, (group["k"] + 1) / self._warm_up)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def _take(self) -> None:
         self.optimiser.step()
         beta = self._adam.param_groups[0]["betas"][0]
         for packed, lost in self._decayed():  # of z, and of y as far as it is z: the average stays one
@@ -168,3 +204,54 @@ class ScheduleFree(Descent):
             if "z" in held[parameter]:  # not before the first step
                 held[parameter]["z"].copy_(step.detach())
         self._adam.train()
+
+
+class QuasiNewton(Descent):
+    """L-BFGS with a line search (Liu and Nocedal, Mathematical Programming 45, 1989), many iterations a step.
+
+    For an objective without noise: all rows at once. Where there are few parameters it ends far below Adam. The memory
+    of curvatures lives for one step, since `whiten` moves the coordinates between steps.
+
+    Args:
+        flow: The flow, in float64: a line search compares values that differ by rounding.
+        iterations: At most so many a step.
+    """
+
+    def __init__(self, flow: LUNet, *, iterations: int) -> None:
+        super().__init__(flow)
+        self._iterations = iterations
+
+    @property
+    def rate(self) -> float:
+        return 1.0  # where the line search begins
+
+    def step(self, objective: Callable[[], Tensor]) -> None:
+        parameters = list(self.flow.parameters())
+        before = [parameter.detach().clone() for parameter in parameters]
+        lbfgs = torch.optim.LBFGS(
+            parameters,
+            max_iter=self._iterations,
+            history_size=_CURVATURES,
+            line_search_fn="strong_wolfe",
+            tolerance_grad=1e-9,
+            tolerance_change=1e-12,
+        )
+
+        def evaluate() -> Tensor:
+            lbfgs.zero_grad()
+            loss = objective()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        lbfgs.step(evaluate)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            if not objective().isfinite():  # a line search that left the finite numbers
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value)
+                objective()
+
+    def model(self) -> LUNet:
+        return self.flow
+
+    def whiten(self, batches: Iterable[Tensor]) -> None:
+        whiten([self.flow], batches)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import sqrt
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -16,13 +16,20 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import LUNet
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training import regularisers
-from lunet_export.training.descent import Annealed, Descent, ScheduleFree
+from lunet_export.training.descent import Annealed, Descent, QuasiNewton, ScheduleFree
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.initial import INITS, SIGNS, Init, Signs
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak
 from lunet_export.weights import LUNetWeights
 
+Optimizer = Literal["adam", "l-bfgs"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+
 _EVALUATION_BATCH = 1000
+_FEW = 4  # dimensions in which networks are grown and take L-BFGS steps on many rows at once
+_MANY_ROWS = 50_000
+_ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings that L-BFGS has not
+_ITERATIONS = 100  # of L-BFGS in an epoch, at most
 _WHITENING_ROWS = 8_000  # whose moments set the coordinates of an epoch
 _VALIDATION_SEED = 1  # the validation noise is the same in every epoch, so that epochs compare
 
@@ -33,11 +40,12 @@ class FitSettings:
 
     epochs: int
     batch_size: int
-    learning_rate: float  # the peak
+    learning_rate: float  # the peak, of Adam
+    optimizer: Optimizer = "adam"
     init: Init = "bend"
-    signs: Signs = "alternating"  # of the diagonals of U, for good
+    signs: Signs = "alternating"  # of the diagonals of U, for good; a greedy start finds its own
     whitened: bool = True  # LU layers in whitened coordinates, renewed before every epoch
-    schedule: Schedule = "schedule-free"
+    schedule: Schedule = "schedule-free"  # of Adam
     average: float = 0.0  # decay of an exponential moving average of the weights, which is then the model; 0: none
     weight_decay: float = 0.0  # decoupled, of the off-diagonal entries of L and U (of V where whitened)
     regulariser: regularisers.Name | None = None
@@ -49,7 +57,17 @@ class FitSettings:
 
     @classmethod
     def for_data(cls, rows: int, dim: int, **given: Any) -> Self:  # noqa: ANN401
-        """About 9000 steps in 40 to 200 epochs, a rate that falls with sqrt(D); `given` values other than None win."""
+        """What suits so many rows of so many dimensions; `given` values other than None win.
+
+        Up to 4-D: a greedy start and 40 epochs of L-BFGS on all rows at once, unless what only Adam has is given, as a
+        schedule. Beyond: about 9000 steps of Adam in 40 to 200 epochs, at a rate that falls with sqrt(D).
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        few: dict[str, Any] = {"init": "greedy"} if dim <= _FEW else {}
+        if dim <= _FEW and not any(given.get(name) for name in _ADAMS):
+            few |= {"optimizer": "l-bfgs"}
+        if (few | given).get("optimizer") == "l-bfgs":
+            few |= {"epochs": 40, "batch_size": min(rows, _MANY_ROWS)}
         batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
         steps_per_epoch = max(1, rows // batch_size)
         usual: dict[str, Any] = {
@@ -57,7 +75,7 @@ class FitSettings:
             "batch_size": batch_size,
             "learning_rate": min(1e-2, 0.11 / sqrt(dim)),
         }
-        settings = cls(**usual | {name: value for name, value in given.items() if value is not None})
+        settings = cls(**usual | few | given)
         settings.refuse_nonsense()
         return settings
 
@@ -77,6 +95,7 @@ class FitSettings:
         if not 0 <= self.average < 1:
             raise BadInputError(f"Expected an average in [0, 1), the share kept at a step; got {self.average}.")
         for name, known in (
+            ("optimizer", OPTIMIZERS),
             ("init", INITS),
             ("signs", SIGNS),
             ("schedule", SCHEDULES),
@@ -85,8 +104,10 @@ class FitSettings:
             if getattr(self, name) not in known:
                 names = ", ".join(str(entry) for entry in known if entry)
                 raise BadInputError(
-                    f"Expected {'an' if name == 'init' else 'a'} {name} of {names}; got {getattr(self, name)}."
+                    f"Expected {'an' if name[0] in 'io' else 'a'} {name} of {names}; got {getattr(self, name)}."
                 )
+        if self.optimizer == "l-bfgs" and (self.average or self.weight_decay):
+            raise BadInputError("Expected no average and no weight decay with l-bfgs. Leave them out, or name adam.")
         if self.average and self.schedule == "schedule-free":
             raise BadInputError(
                 "Expected no average beside schedule-free, which has its own. Leave it out, or name another schedule."
@@ -105,9 +126,13 @@ class Trainer:
 
     def __init__(self, weights: LUNetWeights, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
         self.data, self.settings, self.device = data, settings, device
-        self.flow = LUNet.from_weights(weights, whitened=settings.whitened, bound=settings.bound).to(device)
+        self.dtype = torch.float64 if settings.optimizer == "l-bfgs" else torch.float32
+        if self.dtype is torch.float64 and device.type == "mps":
+            raise BadInputError("Expected a device with float64 for l-bfgs; got mps. Train on the cpu, or name adam.")
+        flow = LUNet.from_weights(weights, dtype=self.dtype, whitened=settings.whitened, bound=settings.bound)
+        self.flow = flow.to(device)
         self.history: list[EpochRecord] = []
-        self.best_flow = LUNet.from_weights(weights)  # after the best epoch, in plain coordinates
+        self.best_flow = self._plain(weights)
         self.rng = np.random.default_rng(settings.seed)
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
         self.descent = self.new_descent()
@@ -116,10 +141,13 @@ class Trainer:
     def new_descent(self) -> Descent:
         """The descent of `flow` from where it is, by the settings."""
         s = self.settings
+        if s.optimizer == "l-bfgs":
+            return QuasiNewton(self.flow, iterations=_ITERATIONS)
         common: dict[str, Any] = {
             "learning_rate": s.learning_rate,
             "steps": s.epochs * self.steps_per_epoch,
             "weight_decay": s.weight_decay,
+            "clip_norm": s.clip_norm,
         }
         if s.schedule == "schedule-free":
             return ScheduleFree(self.flow, **common)
@@ -156,25 +184,36 @@ class Trainer:
             self.descent.whiten(self._some_rows())
         self.flow.train()
         for step, x in enumerate(self._batches()):
-            loss = -self.flow.log_prob(x).mean()
-            value = loss.item()
-            self._refuse_infinite(value, f"epoch {len(self.history) + 1}, step {step + 1}")
-            if self.settings.regulariser:
-                penalty = regularisers.REGULARISERS[self.settings.regulariser](self.flow)
-                loss = loss + self.settings.regulariser_weight * penalty
-            self.flow.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
-            self.descent.step()
-            losses.append(scale * value)
+            values: list[float] = []
+            self.descent.step(self._objective(x, values, f"epoch {len(self.history) + 1}, step {step + 1}"))
+            losses.append(scale * values[-1])
             on_step(step + 1, losses[-1])
         epoch = len(self.history) + 1
         valid = self.validate()
         self._refuse_infinite(valid, f"epoch {epoch}, validation")
         self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, learning_rate))
         if self.best.epoch == epoch:
-            self.best_flow = LUNet.from_weights(self.descent.model().to_weights())
+            self.best_flow = self._plain(self.descent.model().to_weights())
         return self.history[-1]
+
+    def _plain(self, weights: LUNetWeights) -> LUNet:
+        """What is kept of an epoch: the flow in plain coordinates, in the dtype of training."""
+        return LUNet.from_weights(weights, dtype=self.dtype)
+
+    def _objective(self, x: Tensor, values: list[float], where: str) -> Callable[[], Tensor]:
+        """The loss of a batch; each evaluation adds the mean -log p(x) to `values`, and the first must be finite."""
+
+        def evaluate() -> Tensor:
+            loss = -self.flow.log_prob(x).mean()
+            values.append(loss.item())
+            if len(values) == 1:
+                self._refuse_infinite(values[0], where)
+            if self.settings.regulariser:
+                penalty = regularisers.REGULARISERS[self.settings.regulariser](self.flow)
+                loss = loss + self.settings.regulariser_weight * penalty
+            return loss
+
+        return evaluate
 
     @staticmethod
     def _refuse_infinite(value: float, where: str) -> None:
@@ -196,7 +235,7 @@ class Trainer:
 
     def _continuous(self, rows: NDArray[np.generic]) -> Tensor:
         uniform = self.rng.random(rows.shape, dtype=np.float32)
-        return torch.from_numpy(self.data.continuous(rows, uniform)).to(self.device)
+        return torch.from_numpy(self.data.continuous(rows, uniform)).to(self.device, self.dtype)
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors and plain values."""

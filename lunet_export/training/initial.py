@@ -1,4 +1,4 @@
-"""Where training starts."""
+"""Where training starts: in closed form, or grown by `greedy`."""
 
 from typing import Literal, get_args
 
@@ -8,18 +8,20 @@ from lunet_export import reference
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.weights import LUBlock, LUNetWeights
 
-Init = Literal["bend", "whiten", "identity"]
+Closed = Literal["bend", "whiten", "identity"]
+Init = Literal[Closed, "greedy"]
 Signs = Literal["alternating", "random", "positive"]
-INITS: tuple[Init, ...] = get_args(Init)
+CLOSED: tuple[Closed, ...] = get_args(Closed)
+INITS: tuple[Init, ...] = (*CLOSED, "greedy")
 SIGNS: tuple[Signs, ...] = get_args(Signs)
 
 #: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, with the bend in reach; at 7
 #: what bends is less than 1e-5 nats a dimension.
-_SHIFTS: dict[Init, float] = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
+_SHIFTS: dict[Closed, float] = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
 
 
 def start(
-    gaussian: Gaussian, *, init: Init, blocks: int, alpha: float, seed: int, signs: Signs = "alternating"
+    gaussian: Gaussian, *, init: Closed, blocks: int, alpha: float, seed: int, signs: Signs = "alternating"
 ) -> LUNetWeights:
     """Weights whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 

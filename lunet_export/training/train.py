@@ -18,6 +18,7 @@ from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.training.curve import draw
 from lunet_export.training.fit import FitSettings, Trainer, log_probs
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.greedy import grow
 from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.initial import start
 from lunet_export.weights import LUNetWeights
@@ -87,12 +88,14 @@ def train(
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
     begin: LUNetWeights | None = None,
+    on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> Result:
     """Train an LU-Net by exact maximum likelihood and write its files.
 
     `output` is always the best epoch by validation. Beside it lie, after every epoch, a resume file and the history,
-    each written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step.
-    Training starts from `begin` where it is given, whose blocks and alpha then count.
+    each written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step;
+    `on_growth` is what `greedy.grow` calls. Training starts from `begin` where it is given, whose blocks and alpha then
+    count.
 
     Raises:
         BadInputError: `output` does not end in .pt; `begin` is of another width or pre-processing than the data.
@@ -109,9 +112,7 @@ def train(
     if begin is not None:
         _refuse_other(begin, data)
         blocks, alpha = len(begin.blocks), begin.alpha
-    first = begin or start(
-        gaussian, init=settings.init, signs=settings.signs, blocks=blocks, alpha=alpha, seed=settings.seed
-    )
+    first = begin or _first(data, gaussian, settings, blocks=blocks, alpha=alpha, on_growth=on_growth)
     trainer = Trainer(first, data, settings, device=device)
     model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha, "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
@@ -149,6 +150,28 @@ def train(
             {data.name: History(line, trainer.start, tuple(trainer.history))}, temporary, title=f"LU-Net on {data.name}"
         )
     return result
+
+
+def _first(
+    data: Dataset,
+    gaussian: Gaussian,
+    settings: FitSettings,
+    *,
+    blocks: int,
+    alpha: float,
+    on_growth: Callable[[int, int], None],
+) -> LUNetWeights:
+    if settings.init == "greedy":
+        rows = _continuous(data, data.train, _GAUSSIAN_SEED)
+        return grow(
+            rows,
+            blocks=blocks,
+            alpha=alpha,
+            preprocessing=data.preprocessing,
+            seed=settings.seed,
+            on_growth=on_growth,
+        )
+    return start(gaussian, init=settings.init, signs=settings.signs, blocks=blocks, alpha=alpha, seed=settings.seed)
 
 
 def _refuse_other(begin: LUNetWeights, data: Dataset) -> None:

@@ -13,7 +13,7 @@ from lunet_export.training import FitSettings, Trainer
 from lunet_export.training import regularisers as penalties
 from lunet_export.training.coordinates import whiten
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import INITS, start
+from lunet_export.training.initial import CLOSED, start
 from lunet_export.training.schedule import SCHEDULES, peak, rate
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS
@@ -44,7 +44,7 @@ def test_init_whiten_starts_at_the_gaussians_figure():
     )
 
 
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", CLOSED)
 def test_every_start_gives_activations_numbers_of_order_one(init):
     run = trainer(replace(SETTINGS, init=init))
     x = torch.from_numpy(VECTORS.train.astype(np.float32))
@@ -141,7 +141,7 @@ def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
     steps = adam.state[layer.packed].get("z", layer.packed).detach()
     packed, before = layer.packed.detach().clone(), steps.clone()
     share = run.descent.rate * 0.5
-    run.descent.step()
+    run.descent._take()
     steps = adam.state[layer.packed].get("z", layer.packed).detach()
     off = ~torch.eye(3, dtype=torch.bool)
     torch.testing.assert_close(steps[off], (before - share * packed)[off], rtol=1e-4, atol=1e-6)
@@ -188,7 +188,15 @@ def test_a_bound_below_the_start_is_refused():
 
 
 @pytest.mark.parametrize(
-    "choice", [*AVERAGING, {"schedule": "linear"}, {"whitened": False}, {"bound": 3.0}, {"weight_decay": 0.1}]
+    "choice",
+    [
+        *AVERAGING,
+        {"schedule": "linear"},
+        {"optimizer": "l-bfgs"},
+        {"whitened": False},
+        {"bound": 3.0},
+        {"weight_decay": 0.1},
+    ],
 )
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
 def test_every_choice_resumes_bit_by_bit(choice, data):
@@ -209,7 +217,10 @@ def test_every_choice_resumes_bit_by_bit(choice, data):
         ({"average": 1.0}, r"Expected an average in \[0, 1\)"),
         ({"weight_decay": -1.0}, "Expected a weight decay of 0 or more"),
         ({"schedule": "steps"}, "Expected a schedule of schedule-free, linear, one-cycle, constant; got steps"),
-        ({"init": "zeros"}, "Expected an init of bend, whiten, identity"),
+        ({"init": "zeros"}, "Expected an init of bend, whiten, identity, greedy"),
+        ({"optimizer": "sgd"}, "Expected an optimizer of adam, l-bfgs; got sgd"),
+        ({"optimizer": "l-bfgs", "weight_decay": 0.1}, "Expected no average and no weight decay with l-bfgs"),
+        ({"optimizer": "l-bfgs", "average": 0.9}, "Expected no average and no weight decay with l-bfgs"),
         ({"average": 0.9}, "Expected no average beside schedule-free"),
         ({"regulariser": "balance"}, "Expected a regulariser and its weight together"),
         ({"regulariser_weight": 1.0}, "Expected a regulariser and its weight together"),
@@ -219,3 +230,20 @@ def test_every_choice_resumes_bit_by_bit(choice, data):
 def test_nonsense_is_refused(given, sentence):
     with pytest.raises(BadInputError, match=sentence):
         FitSettings.for_data(1000, 3, **given)
+
+
+def test_defaults_go_by_the_data():
+    few, wide = FitSettings.for_data(8000, 2), FitSettings.for_data(8000, 5)
+    assert (few.optimizer, few.init, few.batch_size) == ("l-bfgs", "greedy", 8000)
+    assert (wide.optimizer, wide.init, wide.batch_size) == ("adam", "bend", 256)
+    named = FitSettings.for_data(8000, 2, schedule="linear")  # a schedule is one of Adam's
+    assert (named.optimizer, named.init, named.batch_size) == ("adam", "greedy", 256)
+    assert FitSettings.for_data(10**6, 2).batch_size == 50_000
+    assert FitSettings.for_data(8000, 64, optimizer="l-bfgs").batch_size == 8000
+
+
+def test_no_float64_no_l_bfgs():
+    settings = replace(SETTINGS, optimizer="l-bfgs")
+    begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=2, alpha=0.1, seed=0)
+    with pytest.raises(BadInputError, match="Expected a device with float64 for l-bfgs; got mps"):
+        Trainer(begin, VECTORS, settings, device=torch.device("mps"))

@@ -1,0 +1,158 @@
+"""A start that is grown: pairs of blocks, each the best of many random ones, refined together. For few dimensions."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import lu
+from torch import Tensor
+
+from lunet_export import reference
+from lunet_export.errors import BadInputError
+from lunet_export.flows import LeakySoftplus, LUNet
+from lunet_export.preprocessing import Logit
+from lunet_export.training.descent import QuasiNewton
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.weights import LUBlock, LUNetWeights
+
+Array = NDArray[np.float64]
+Affine = tuple[Array, Array]  # x -> W x + b, (D, D) and (D,)
+
+#: A network of more dimensions has better starts, and random directions find nothing there.
+MAX_DIM = 16
+
+_AHEAD = 2  # one bend compresses one tail; it takes two to compress the gap between two clouds
+_CANDIDATES, _ROWS, _STEPS, _RATE = 96, 1000, 200, 0.05  # of a search: Adam on all candidates at once, on some rows
+_SHARPEST = 4.0  # log of the largest slope of a candidate's unit at first, where the inputs have variance 1
+_REFINEMENT = 40  # L-BFGS iterations of the whole network after each pair
+
+
+def grow(
+    rows: Array,
+    *,
+    blocks: int,
+    alpha: float,
+    preprocessing: Logit | None,
+    seed: int,
+    on_growth: Callable[[int, int], None],
+) -> LUNetWeights:
+    """A network of `blocks` LU layers, grown on rows (N, D) in data space.
+
+    As long as a layer is missing, two are searched for (`_search`), behind them comes the Gaussian of what leaves them,
+    and L-BFGS takes the whole network further down the mean of -log p. Trained from one start in two dimensions, a
+    LU-Net sees clouds that no single bend can move together; in pairs they are found one after another.
+    `on_growth(done, blocks)` is called before the first search and after each refinement.
+
+    Raises:
+        BadInputError: More than 16 dimensions.
+    """
+    dim = rows.shape[1]
+    if dim > MAX_DIM:
+        raise BadInputError(
+            f"Expected at most {MAX_DIM} dimensions for a greedy start; got {dim}. Start with --init bend."
+        )
+    x = reference.logit(rows, preprocessing)[0] if preprocessing else rows
+    random = torch.Generator().manual_seed(seed)
+    network = LUNetWeights((_gaussian(x),), alpha)
+    on_growth(1, blocks)
+    while len(network.blocks) < blocks:
+        hidden, seen = list(network.blocks[:-1]), x
+        for block in hidden:
+            seen = reference.leaky_softplus(reference.affine(seen, block), alpha)
+        maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), alpha, random)
+        for block in _blocks(maps):
+            hidden.append(block)
+            seen = reference.leaky_softplus(reference.affine(seen, block), alpha)
+        network = _refined(LUNetWeights((*hidden, _gaussian(seen)), alpha), x)
+        on_growth(len(network.blocks), blocks)
+    return LUNetWeights(network.blocks, alpha, preprocessing)
+
+
+def _gaussian(x: Array) -> LUBlock:
+    """The layer that whitens x: the best last one."""
+    fitted = Gaussian.fit(x, None)
+    return LUBlock(np.eye(x.shape[1]), fitted.whiten, -fitted.whiten @ fitted.mean)
+
+
+def _search(x: Array, layers: int, alpha: float, random: torch.Generator) -> list[Affine]:
+    """Affine maps of `layers` layers, each with its activation behind it, that leave x (N, D) closest to Gaussian.
+
+    A candidate's score is the mean -log p of the best network that ends with it and a Gaussian layer, but for a
+    constant: 1/2 log det C - sum_l (log|det W_l| + E sum_i log f'(a_l,i)), C the covariance of what leaves the last.
+    """
+    activation = LeakySoftplus(alpha)
+    first = Gaussian.fit(x, None)
+    white = torch.from_numpy((x - first.mean) @ first.whiten.T)
+    some = white[torch.randperm(len(white), generator=random)[:_ROWS]]
+    dim, parameters = x.shape[1], []
+    for _ in range(layers):
+        direction = torch.randn(_CANDIDATES, dim, dim, generator=random, dtype=torch.float64)
+        direction /= direction.norm(dim=-1, keepdim=True)
+        slope = torch.rand(_CANDIDATES, dim, 1, generator=random, dtype=torch.float64) * _SHARPEST
+        through = some[
+            torch.randint(len(some), (_CANDIDATES, dim), generator=random)
+        ]  # the row that each unit bends at
+        parameters.append((direction, slope, (direction * through).sum(-1)))
+    leaves = [parameter.requires_grad_() for layer in parameters for parameter in layer]
+    adam = torch.optim.Adam(leaves, lr=_RATE)
+    fall = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.02, total_iters=_STEPS)
+    for _ in range(_STEPS):
+        score, _ = _follow(some, parameters, activation)
+        adam.zero_grad()
+        score.nan_to_num().sum().backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        fall.step()
+    with torch.no_grad():
+        score, maps = _follow(white, parameters, activation)
+        best = int(score.nan_to_num(nan=torch.inf).argmin())
+    found = [(weight[best].numpy(), bias[best].numpy()) for weight, bias in maps]
+    weight, bias = found[0]
+    return [(weight @ first.whiten, bias - weight @ first.whiten @ first.mean), *found[1:]]
+
+
+def _follow(
+    x: Tensor, parameters: Sequence[tuple[Tensor, Tensor, Tensor]], activation: LeakySoftplus
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """The score of every candidate (K,), NaN where one broke down, and its affine maps, each on the input as it is.
+
+    Every layer's own parameters see white inputs: a unit takes a direction, a slope and the place where it bends.
+    """
+    score, maps = torch.zeros(1, dtype=x.dtype), []
+    root, centre = torch.eye(x.shape[1], dtype=x.dtype), torch.zeros(x.shape[1], dtype=x.dtype)
+    for direction, slope, place in parameters:
+        unit = direction / direction.norm(dim=-1, keepdim=True)
+        weight = slope.exp() * unit @ root
+        bias = -slope.exp()[..., 0] * place - (weight @ centre[..., None])[..., 0]
+        maps.append((weight, bias))
+        a = x @ weight.mT + bias[:, None]
+        x, log_det = activation(a.flatten(0, 1))
+        x, log_det = x.view_as(a), log_det.view(a.shape[:2])
+        score = score - log_det.mean(-1) - torch.linalg.slogdet(weight)[1]
+        centre = x.mean(-2)
+        centred = x - centre[:, None]
+        factor, _ = torch.linalg.cholesky_ex(centred.mT @ centred / x.shape[1])
+        root = torch.linalg.solve_triangular(
+            factor, torch.eye(x.shape[2], dtype=x.dtype).expand_as(factor), upper=False
+        )
+    return score - root.diagonal(dim1=-2, dim2=-1).log().sum(-1), maps
+
+
+def _blocks(maps: Sequence[Affine]) -> list[LUBlock]:
+    """The maps as LU layers. Their units are put into an order in which W = L U exists and is well conditioned."""
+    blocks, order = [], np.arange(len(maps[0][1]))
+    for weight, bias in maps:
+        weight = weight[:, order]
+        place, lower, upper = lu(weight, p_indices=True)
+        order = np.argsort(place)
+        blocks.append(LUBlock(lower, upper, bias[order]))
+    return blocks
+
+
+def _refined(weights: LUNetWeights, rows: Array) -> LUNetWeights:
+    """The network after some iterations of L-BFGS on all rows."""
+    flow, x = LUNet.from_weights(weights, dtype=torch.float64, whitened=True), torch.from_numpy(rows)
+    descent = QuasiNewton(flow, iterations=_REFINEMENT)
+    descent.whiten([x])
+    descent.step(lambda: -flow.log_prob(x).mean())
+    return flow.to_weights()
