@@ -55,7 +55,7 @@ fix: setup-dev
 exported: setup
 	OMP_NUM_THREADS=1 $(BIN)/lunet-export train two-moons -o exported/toy2d.pt --force
 	$(BIN)/lunet-export exported/toy2d.pt --force
-	$(BIN)/lunet-export train digits -o exported/digits.pt --force
+	OMP_NUM_THREADS=1 $(BIN)/lunet-export train digits -o exported/digits.pt --force
 	$(BIN)/lunet-export exported/digits.pt --force
 
 # Every question of benchmarks/README.md that needs no trained model, answered anew: within 20 minutes on 2 cores.
