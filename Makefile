@@ -8,7 +8,7 @@ DEMO := demo
 RUNS := runs
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist test test-cuda fix setup setup-dev setup-peers oldest exported bench clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda fix setup setup-dev setup-peers oldest exported bench clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -20,21 +20,46 @@ demo: setup
 	@echo "look at $(DEMO)/grid.png (samples) and $(DEMO)/digits.png (training curve)"
 
 # The paper's network on its two sets of images: training (goes on where it stopped), export, checks, figures, pictures.
-# The IDX files lie in DATA_DIR or in folders of it called mnist and fashion-mnist.
+# The IDX files lie in DATA_DIR, in folders called mnist and fashion-mnist.
+OTHER = $(if $(filter fashion-%,$@),mnist,fashion-mnist)
+AGAINST = $(if $(wildcard $(DATA_DIR)/$(OTHER)),--against $(OTHER))
+RESUMED = $(if $(wildcard $(1)),--resume)
+
 mnist fashion-mnist: setup
 	mkdir -p $(RUNS)
 	$(BIN)/lunet-export train $@ --data-dir $(DATA_DIR) --epochs 80 --paper-convention -o $(RUNS)/$@.pt --json \
-		$(if $(wildcard $(RUNS)/$@.resume.pt),--resume) > $(RUNS)/$@-training.json
+		$(call RESUMED,$(RUNS)/$@.resume.pt) > $(RUNS)/$@-training.json
 	$(BIN)/lunet-export $(RUNS)/$@.pt -o $(RUNS)/$@ --force
 	$(BIN)/lunet-export check $(RUNS)/$@ --model $(RUNS)/$@.pt
-	$(BIN)/lunet-export diagnose $(RUNS)/$@.pt $@ --data-dir $(DATA_DIR) --plot $(RUNS)/$@-ppca.png --json \
+	$(BIN)/lunet-export diagnose $(RUNS)/$@.pt $@ $(AGAINST) --data-dir $(DATA_DIR) --plot $(RUNS)/$@-ppca.png --json \
 		> $(RUNS)/$@-diagnosis.json
-	$(BIN)/lunet-export certify $(RUNS)/$@.pt $@ --data-dir $(DATA_DIR) --json > $(RUNS)/$@-certificate.json
+	$(BIN)/lunet-export certify $(RUNS)/$@ $@ --data-dir $(DATA_DIR) --rows 1000 --json > $(RUNS)/$@-certificate.json
 	$(BIN)/lunet-export sample $(RUNS)/$@ -n 100 -o $(RUNS)/$@-samples.png
 	for kind in interpolation latents activations; do \
 		$(BIN)/lunet-export plot $$kind $(RUNS)/$@.pt $@ --data-dir $(DATA_DIR) -o $(RUNS)/$@-$$kind.png || exit; done
 	$(BIN)/lunet-export plot curve $(RUNS)/$@.pt -o $(RUNS)/$@-curve.png
 	@echo "figures and pictures: $(RUNS)/$@-*"
+
+# One network a class of the same sets. All start from the network of all classes, at a small rate: 6,000 images are few.
+mnist-classes fashion-mnist-classes: %-classes: setup
+	test -f $(RUNS)/$*.pt || $(MAKE) $*
+	$(BIN)/lunet-export train $* --per-class --data-dir $(DATA_DIR) --from $(RUNS)/$*.pt --plain --learning-rate 1e-4 \
+		--batch-size 64 --epochs 40 -o $(RUNS)/$@.pt --json \
+		$(call RESUMED,$(RUNS)/$@.classes/0.resume.pt) > $(RUNS)/$@-training.json
+	$(BIN)/lunet-export $(RUNS)/$@.pt -o $(RUNS)/$@ --force
+	$(BIN)/lunet-export check $(RUNS)/$@ --model $(RUNS)/$@.pt
+	$(BIN)/lunet-export classify $(RUNS)/$@ $* $(AGAINST) --data-dir $(DATA_DIR) --plot $(RUNS)/$@-confusion.png --json \
+		> $(RUNS)/$@-classification.json
+	$(BIN)/lunet-export sample $(RUNS)/$@ -n 100 -o $(RUNS)/$@-samples.png
+
+# The sets in two dimensions, whose entropies are known: figures, densities and samples. A minute or two each.
+toys: setup
+	mkdir -p $(RUNS)
+	for name in mixture eight-gaussians two-moons; do \
+		OMP_NUM_THREADS=1 $(BIN)/lunet-export train $$name -o $(RUNS)/$$name.pt --force && \
+		$(BIN)/lunet-export $(RUNS)/$$name.pt -o $(RUNS)/$$name --force && \
+		$(BIN)/lunet-export diagnose $(RUNS)/$$name.pt $$name --json > $(RUNS)/$$name-diagnosis.json && \
+		$(BIN)/lunet-export plot density $(RUNS)/$$name.pt $$name -o $(RUNS)/$$name-density.png || exit; done
 
 test: setup-dev oldest
 	$(BIN)/ruff check .

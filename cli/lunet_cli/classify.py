@@ -7,6 +7,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.options import (
+    Against,
     Arena,
     ArenaName,
     DataDir,
@@ -34,6 +35,7 @@ def classify(
     dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion-mnist.", show_default=False)],
     data_dir: DataDir = Path("data"),
     seed: Seed = 0,
+    against: Against = None,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw the confusion matrix, as PNG.", show_default=False)
     ] = None,
@@ -72,8 +74,14 @@ def classify(
         judged = diagnostics.MixtureSource(class_checkpoint.read(source).mixture)
         where = {"provider": "reference", "provider_reason": "a model file"}
     rows = datasets.load(dataset, data_dir=data_dir)
-    with output.progress(len(rows.test), f"classifying {rows.name}") as bar:
-        found = diagnostics.classify(judged, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
+    other = None
+    if against is not None:
+        other = diagnostics.load(against, judged.preprocessing, data_dir=data_dir, levels=None)
+        diagnostics.refuse_other_rows(other, judged.preprocessing, judged.dim)
+    with output.progress(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as bar:
+        found = diagnostics.classify(
+            judged, rows, seed=seed, against=other, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
+        )
     if plot is not None:
         from lunet_cli.confusion_plot import draw
 
@@ -100,3 +108,7 @@ def _say(found: "Classification") -> None:
         f"accuracy {found.accuracy:.2%} of {found.rows} test rows, log loss {found.log_loss:.4f} nats, "
         f"mixture {found.bits_per_dim:.4f} bits/dim"
     )
+    if found.detection:
+        from lunet_cli import detection
+
+        output.pairs([detection.line(found.detection)])

@@ -7,7 +7,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.models import open_source
-from lunet_cli.options import DataDir, DataSet, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
+from lunet_cli.options import Against, DataDir, DataSet, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 
@@ -21,6 +21,7 @@ def diagnose(
     data_dir: DataDir = Path("data"),
     levels: Levels = None,
     seed: Seed = 0,
+    against: Against = None,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw NLL over the number of directions, as PNG.", show_default=False)
     ] = None,
@@ -41,8 +42,15 @@ def diagnose(
     output.refuse_unwritable("--plot", plot)
     judged = open_source(source, latent_stats, preprocess)
     rows = diagnostics.load(dataset, judged.preprocessing, data_dir=data_dir, levels=levels)
-    with output.progress(len(rows.train) + len(rows.test), f"diagnosing on {rows.name}") as bar:
-        report = diagnostics.diagnose(judged, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
+    other = None
+    if against is not None:
+        other = diagnostics.load(against, judged.preprocessing, data_dir=data_dir, levels=levels)
+        diagnostics.refuse_other_rows(other, judged.preprocessing, judged.dim)
+    total = len(rows.train) + len(rows.test) + (len(other.test) if other else 0)
+    with output.progress(total, f"diagnosing on {rows.name}") as bar:
+        report = diagnostics.diagnose(
+            judged, rows, seed=seed, against=other, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
+        )
     if plot is not None:
         from lunet_cli.ppca_plot import draw
 
@@ -106,6 +114,10 @@ def _say(report: "Report") -> None:
         )
         for entry in report.activations or ()
     ]
+    if report.detection:
+        from lunet_cli import detection
+
+        facts.append(detection.line(report.detection))
     facts += [(name, f"not available: {why}") for name, why in report.not_available.items()]
     output.pairs(facts)
     for flag in report.flags:

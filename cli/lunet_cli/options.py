@@ -19,6 +19,10 @@ DataSet = Annotated[
     ),
 ]
 DataDir = Annotated[Path, typer.Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
+Against = Annotated[
+    str | None,
+    typer.Option(help="Other data of the same kind: can log p tell them apart? AUROC.", show_default=False),
+]
 Levels = Annotated[
     int | None, typer.Option(help="Grey levels of a file of integers. Default: the model's.", show_default=False)
 ]

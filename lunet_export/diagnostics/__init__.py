@@ -2,6 +2,7 @@
 
 from lunet_export.diagnostics.certify import Certified, certify_folder, certify_model
 from lunet_export.diagnostics.classify import ClassFolderSource, Classification, MixtureSource, classify
+from lunet_export.diagnostics.detection import Detection, auroc
 from lunet_export.diagnostics.diagnose import FLAGS, Figure, Flag, Report, diagnose
 from lunet_export.diagnostics.moments import Moments, gaussian_gap
 from lunet_export.diagnostics.recalibrate import Recalibration, recalibrate, with_note
@@ -13,6 +14,7 @@ __all__ = [
     "Certified",
     "ClassFolderSource",
     "Classification",
+    "Detection",
     "Figure",
     "Flag",
     "FolderSource",
@@ -22,6 +24,7 @@ __all__ = [
     "Report",
     "Source",
     "WeightsSource",
+    "auroc",
     "certify_folder",
     "certify_model",
     "classify",

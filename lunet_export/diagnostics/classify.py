@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lunet_export import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
+from lunet_export.diagnostics.detection import Detection, detect
 from lunet_export.errors import DataError
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.preprocessing import Logit
@@ -83,6 +84,7 @@ class Classification:
     log_loss: float  # mean -log p(true class | x), nats
     classes: tuple[ClassFigures, ...]
     confusion: Integers  # [true class, class found], rows
+    detection: Detection | None  # by log p(x) of the mixture, where other data were given
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -90,7 +92,12 @@ class Classification:
 
 
 def classify(
-    source: ClassSource, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None
+    source: ClassSource,
+    dataset: Dataset,
+    *,
+    seed: int,
+    against: Dataset | None = None,
+    on_rows: Callable[[int], None] = lambda n: None,
 ) -> Classification:
     """Classify the test rows of a labelled data set.
 
@@ -98,6 +105,7 @@ def classify(
         source: The model or folder.
         dataset: With labels of the same classes.
         seed: Of the dequantisation noise.
+        against: Other data, labelled or not, to tell from these by log p(x).
         on_rows: Called with the number of rows after each batch.
 
     Raises:
@@ -120,6 +128,11 @@ def classify(
     of_true = class_log_prob[np.arange(len(true)), true]
     own = bits_per_dim(of_true, source.dim)
     right = np.diag(confusion)
+    told = None
+    if against is not None:
+        told = detect(
+            lambda x: source.density(x)[1], log_prob, dataset, against, source.preprocessing, seed=seed, on_rows=on_rows
+        )
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, precision = right / confusion.sum(axis=1), right / confusion.sum(axis=0)
     return Classification(
@@ -141,4 +154,5 @@ def classify(
             for number, name in enumerate(labels.names)
         ),
         confusion=confusion,
+        detection=told,
     )

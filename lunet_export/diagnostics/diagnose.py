@@ -11,6 +11,7 @@ from lunet_export import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import entropy, rows
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
+from lunet_export.diagnostics.detection import Detection, detect
 from lunet_export.diagnostics.latents import Latents
 from lunet_export.diagnostics.moments import Moments
 from lunet_export.diagnostics.ppca import Spectrum
@@ -115,6 +116,7 @@ class Report:
     latents_train: Latents
     latents_test: Latents
     activations: tuple[Activation, ...] | None  # None where they cannot be seen
+    detection: Detection | None  # where other data were given
     not_available: dict[str, str]  # what is missing, and why
     flags: tuple[Flag, ...]
 
@@ -155,13 +157,21 @@ class _Batch:
     tally: Tally | None
 
 
-def diagnose(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None) -> Report:
+def diagnose(
+    source: Source,
+    dataset: Dataset,
+    *,
+    seed: int,
+    against: Dataset | None = None,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> Report:
     """Compare a model with what is known without it. Training rows bound, test rows judge.
 
     Args:
         source: The model.
         dataset: Its data; integers are dequantised once with the noise of `seed`.
         seed: Of that noise.
+        against: Other data, to tell from these by log p.
         on_rows: Called with the number of rows after each batch.
 
     Raises:
@@ -179,6 +189,12 @@ def diagnose(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[
     least = _entropy_reference(known, test.log_prob)
     latents = [Latents.of(part.z) for part in (train, test)]
     activations = train.tally.result() if train.tally else None
+    told = None
+    if against is not None:
+        inside = test.log_prob
+        told = detect(
+            lambda x: source.density(x)[2], inside, dataset, against, source.preprocessing, seed=seed, on_rows=on_rows
+        )
     return Report(
         dataset=dataset.name,
         dim=dim,
@@ -199,6 +215,7 @@ def diagnose(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[
         latents_train=latents[0],
         latents_test=latents[1],
         activations=activations,
+        detection=told,
         not_available=_not_available(dim, known, activations),
         flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim)),
     )

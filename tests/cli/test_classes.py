@@ -153,6 +153,8 @@ def test_classify_counts_and_draws(ten, tmp_path):
     assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.01)
     assert ours["accuracy"] > 0.9
     assert np.sum(ours["confusion"]) == 300
+    code, out, _ = run("classify", folder, "digits", "--against", "digits")
+    assert (code, "log p against digits" in out, "AUROC 0.5000" in out) == (0, True, True)
 
 
 def test_inspect_shows_both(ten):

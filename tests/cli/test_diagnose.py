@@ -42,6 +42,17 @@ def test_diagnose_says_what_a_folder_cannot_tell(ready, grey):
     assert (code, "activations" in out, "not available" in out) == (0, True, True)
 
 
+def test_diagnose_tells_other_data_apart(model, grey, tmp_path):
+    np.save(tmp_path / "white.npy", np.full((400, 4, 4), 16, np.uint8))
+    code, out, _ = run("diagnose", model, grey, "--against", tmp_path / "white.npy")
+    assert (code, "log p against white" in out, "AUROC" in out) == (0, True, True)
+    document = json.loads(run("diagnose", model, grey, "--against", grey, "--json")[1])
+    assert document["detection"]["auroc"] == pytest.approx(0.5)
+    code, out, err = run("diagnose", model, grey, "--against", "two-moons")
+    assert (code, out) == (2, "")
+    assert "Expected rows of 16 dimensions; two-moons has 2" in err
+
+
 def test_the_entropy_of_two_moons_is_known(tmp_path):
     assert run("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 1, "--blocks", 2)[0] == 0
     code, out, _ = run("diagnose", tmp_path / "m.pt", "two-moons")
