@@ -16,7 +16,7 @@ from lunet_export.artifact import Artifact
 from lunet_export.export import ExportSettings, Provenance, export
 from tests.conftest import ROOT
 
-COMMITTED = ["toy2d", "digits"]
+COMMITTED = ["toy2d", "digits", "mnist"]
 OLDEST = ROOT / ".venv-oldest" / "bin" / "python"
 
 every_committed = pytest.mark.parametrize("name", COMMITTED)
