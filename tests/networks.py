@@ -1,5 +1,7 @@
 """Random networks with a known condition number, shared by all tests."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lunet_export.preprocessing import NAMED, Logit
@@ -36,6 +38,13 @@ def mixture(dim: int, blocks: int, *, preprocessing: Logit | None = None) -> Mix
     """Three such networks, apart enough to classify by and near enough to err."""
     networks = tuple(network(dim, blocks, preprocessing=preprocessing, seed=seed) for seed in range(3))
     return Mixture(networks, CLASS_NAMES, PRIORS)
+
+
+def far_out() -> LUNetWeights:
+    """Rows of two numbers in the tens of thousands: those of latents from the tails are beyond float16's 65504."""
+    weights = network(2, 3)
+    first, *others = weights.blocks
+    return replace(weights, blocks=(replace(first, upper=4e-4 * first.upper), *others))
 
 
 def rows(weights: LUNetWeights | Mixture, n: int, *, seed: int = 1) -> np.ndarray:

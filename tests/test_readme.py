@@ -14,6 +14,7 @@ from benchmarks import roofline
 from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.certificate import outwards
+from tests.certificate.test_round_trip import COMMITTED as ROUND_TRIPS
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -291,7 +292,7 @@ def test_the_certificates_are_those_of_the_models():
     certified["MNIST"] = (mnist["data"], mnist["local"]["squeeze"]["smallest"])
     for name, (bounds, squeeze) in certified.items():
         cells = [f"{outwards(bounds[key], upper=True, digits=3):.3g}" for key in ("lip_forward", "lip_inverse")]
-        cells.append(f"{squeeze:.3g}")
+        cells += [f"{squeeze:.3g}", f"up to {ROUND_TRIPS[name.lower()][2]}"]
         assert f"| {name} | {' | '.join(cells)} |" in README, (name, cells)
     assert mnist["violations"] == []
     assert mnist["local"]["share"] < 0.01

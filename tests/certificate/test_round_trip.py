@@ -1,6 +1,8 @@
 """The predicted error of x -> z -> x stays above what the exported graphs do, with every solver, and not far above."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,14 +38,25 @@ def test_right_graphs_stay_below(make, dtype):
         assert np.median(share) > 0.01, name
 
 
-@pytest.mark.parametrize(("model", "dataset"), [("toy2d", "two-moons"), ("digits", "digits")])
-def test_the_committed_models_stay_below_on_their_test_rows(model, dataset):
-    weights, split = checkpoint.read(ROOT / "exported" / f"{model}.pt").weights, data.load(dataset)
-    x = split.test[:1000]
+#: Of each committed model, the largest share over that many test rows, rounded up: what the README says.
+COMMITTED = {"toy2d": ("two-moons", 1000, 0.6), "digits": ("digits", 300, 0.09), "mnist": ("mnist", 32, 0.02)}
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=pytest.mark.data if name == "mnist" else ()) for name in COMMITTED]
+)
+def test_the_committed_models_stay_below_on_their_test_rows(model):
+    dataset, n, largest = COMMITTED[model]
+    folder = os.environ.get("LUNET_DATA_DIR")
+    if dataset == "mnist" and not folder:
+        pytest.skip("needs MNIST: set LUNET_DATA_DIR to the folder that holds it")
+    weights = checkpoint.read(ROOT / "exported" / f"{model}.pt").weights
+    split = data.load(dataset, data_dir=Path(folder or "data"))
+    x = split.test[:n]
     x = dequantize(x, noise.uniform(0, range(len(x)), split.dim)) if split.preprocessing else x
     found = dict(shares(weights, x))
     assert {"unrolled", "meeting", "inverse", "fused"} <= set(found)
-    assert max(share.max() for share in found.values()) < 0.5
+    assert max(share.max() for share in found.values()) < largest
 
 
 def test_it_follows_the_conditioning():

@@ -17,7 +17,7 @@ from lunet_export.graphs.builder import GraphBuilder
 from lunet_export.runtime.providers import open_sessions
 from lunet_export.weights import LUNetWeights
 from tests.conftest import ROOT
-from tests.networks import NETWORKS
+from tests.networks import NETWORKS, far_out
 
 TF32 = [name for name in emulation.MODES if name != "float32"]
 REDUCTIONS = {"nearest": emulation.nearest, "truncated": emulation.truncated}
@@ -238,7 +238,13 @@ def test_float16_is_inside_its_budget(name, solver):
 
 def test_float16_overflows_in_the_tails_where_the_cpu_provider_does_not():
     """ONNX Runtime's CPU provider computes these products in float32; a GPU cannot."""
-    models, z = graphs_of("toy2d", "fused", "float16"), vectors_of("toy2d", "float16").sampling.z
+    weights, solver = far_out(), solvers.choose("fused", None, 2)
+    known = vectors.build(weights, dtype="float32", products="float16", seed=0)
+    z = chosen(known, density_rows=[0], sampling_rows=[0, 8, 10, 12]).sampling.z
+    models = {
+        "density": density.build(weights, dtype="float32", products="float16", metadata={}),
+        "sampling": sampling.build(weights, solver=solver, dtype="float32", products="float16", metadata={}),
+    }
     (session,), _ = open_sessions([builder.serialize(models["sampling"])], "cpu", threads=1)
     assert np.isfinite(session.run(["x"], {"z": z.astype(np.float32)})[0]).all()
     x = emulation.EmulatedFlow(models, "float32").decode(z)
