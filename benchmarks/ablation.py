@@ -71,6 +71,8 @@ VARIANTS = (
     Variant("1 + 1 blocks", blocks=2),
     Variant("7 + 1 blocks", blocks=8),
     Variant("15 + 1 blocks", blocks=16),
+    Variant("15 + 1 blocks, rate 1e-3", {"learning_rate": 1e-3}, blocks=16),
+    Variant("15 + 1 blocks, rate 3e-4", {"learning_rate": 3e-4}, blocks=16),
     Variant("log-diagonal 0.1", {"regulariser": "log-diagonal", "regulariser_weight": 0.1}),
     Variant("log-diagonal 1", {"regulariser": "log-diagonal", "regulariser_weight": 1.0}),
     Variant("balance 0.001", {"regulariser": "balance", "regulariser_weight": 1e-3}),
