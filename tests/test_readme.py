@@ -267,6 +267,9 @@ def test_the_ablation_is_the_recorded_one():
     layer, unit = (base - mean(f"learnt alpha, one a {what}") for what in ("layer", "dimension"))
     assert f"gain another {layer:.3f} (one a layer) to {unit:.3f} bits (one a unit)" in text
     balance, bound, diagonal = (mean(name) - base for name in ("balance 0.001", "bound 2", "log-diagonal 1"))
+    deep, shallow = mean("15 + 1 blocks, rate 1e-3"), mean("7 + 1 blocks")
+    assert f"they have {deep:.2f} after 5, as 7 + 1, and 3 + 1 have {base:.2f}" in text
+    assert f"{deep:.2f}" == f"{shallow:.2f}"
     assert f"`balance` at 0.001 costs {balance:.3f} bits" in text
     assert f"`--bound 2` costs {bound:.4f} and `log-diagonal` at 1 costs {diagonal:.3f}" in text
 
