@@ -23,9 +23,9 @@ from lunet_export import data, noise
 from lunet_export.certificate import certify
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, LunetExportError
+from lunet_export.families.lunet.training.initial import start
 from lunet_export.training import FitSettings, Trainer
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import start
 from lunet_export.training.train import gaussian_of
 
 EPOCHS, SEEDS = 5, (0, 1, 2)

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from benchmarks import activation, report
 from lunet_export import noise, reference
 from lunet_export.errors import CheckFailedError
-from lunet_export.export import Load, estimates, fastest
-from lunet_export.graphs import builder, sampling, solvers
+from lunet_export.export import Load
+from lunet_export.families.lunet.graphs import sampling, solvers
+from lunet_export.families.lunet.graphs.estimate import estimates, fastest
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.graphs import builder
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.providers import open_sessions
-from lunet_export.weights import LUBlock, LUNetWeights
 
 Array = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lunet_export import reference
-from lunet_export.flows.leaky_softplus import LeakySoftplus
-from lunet_export.graphs import elementwise, halley_start
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.graphs import activation, halley_start
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.graphs.builder import GraphBuilder, serialize
 from lunet_export.runtime.providers import open_sessions
 
@@ -26,16 +26,16 @@ def errors(alpha: float, dtype: str, *, fault: bool = False) -> tuple[Array, Arr
     start = halley_start.fit(alpha, dtype)
     g = GraphBuilder("inverse", dim=1, dtype=dtype)
     planted = replace(start, compensated=not start.compensated) if fault else start
-    g.output("x", elementwise.inverse_leaky_softplus(g, g.input("target"), planted))
+    g.output("x", activation.inverse_leaky_softplus(g, g.input("target"), planted))
     (session,), _ = open_sessions([serialize(g.finish({}))], "cpu", threads=1)
     target = ((_images(alpha) - start.shift) / (1 - alpha)).astype(dtype)[:, None]
     x = session.run(None, {"target": target})[0].astype(np.float64) + start.shift
     y = (1 - alpha) * target.astype(np.float64) + start.shift
-    exact = reference.inverse_leaky_softplus(y, alpha)
+    exact = lunet.inverse_leaky_softplus(y, alpha)
     rounded = y.astype(dtype)
     eager = LeakySoftplus(alpha).inverse(torch.from_numpy(rounded))[0].numpy().astype(np.float64)
     unit = np.finfo(dtype).eps / 2 * np.maximum(1.0, np.abs(exact))
-    eagers_exact = reference.inverse_leaky_softplus(rounded.astype(np.float64), alpha)
+    eagers_exact = lunet.inverse_leaky_softplus(rounded.astype(np.float64), alpha)
     return np.abs(x - exact) / unit, np.abs(eager - eagers_exact) / unit
 
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.linalg import solve_triangular
 from torch.nn import functional
 
-from lunet_export.flows.compiled import newton_steps
-from lunet_export.flows.lunet import standard_normal_log_prob
+from lunet_export.families.lunet.leaky_softplus import newton_steps
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.flows.flow import standard_normal_log_prob
 from lunet_export.preprocessing import largest_below
-from lunet_export.weights import LUNetWeights
 
 Floats = NDArray[np.floating]
 

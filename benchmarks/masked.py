@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.flows.bijection import Bijection
-from lunet_export.flows.lu_linear import LULinear
-from lunet_export.flows.lunet import LUNet
-from lunet_export.weights import LUBlock, LUNetWeights
 
 
 class MaskedLULinear(Bijection):

@@ -3,16 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import reference
 from lunet_export.errors import CheckFailedError
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.parity.difference import compare
 from lunet_export.preprocessing import NAMED
 from lunet_export.rounding import RoundingModel
-from lunet_export.weights import LUBlock, LUNetWeights
+
+if TYPE_CHECKING:
+    from lunet_export.families.realnvp.flow import RealNVP
+    from lunet_export.families.realnvp.weights import RealNVPWeights
 
 Floats = NDArray[np.floating]
 
@@ -33,6 +38,18 @@ def standard(dim: int = DIM, blocks: int = BLOCKS, *, seed: int = 0) -> LUNetWei
         return LUBlock(np.tril(noise[0], -1) + np.eye(dim), upper, rng.standard_normal(dim))
 
     return LUNetWeights(tuple(block() for _ in range(blocks)), ALPHA, NAMED["images"])
+
+
+def disturbed(flow: "RealNVP", *, seed: int = 0) -> "RealNVPWeights":
+    """A RealNVP's weights with factors away from 0: as it starts it is the identity, and no network matters."""
+    import torch
+
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for coupling in flow.couplings():
+            for parameter in (coupling.scale_factor, coupling.shift_factor, coupling.bias):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=rng))
+    return flow.to_weights()
 
 
 def load(model: Path | None) -> tuple[LUNetWeights, str]:

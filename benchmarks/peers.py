@@ -22,9 +22,9 @@ from benchmarks.lean import LeanRunner
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
 from lunet_export.errors import BadInputError
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.flows.compiled import CompiledFlow
 from lunet_export.flows.eager import EagerFlow
-from lunet_export.weights import LUNetWeights
 
 Floats = NDArray[np.floating]
 Outputs = dict[str, Floats]

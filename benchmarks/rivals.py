@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from scipy import interpolate
 from torch import Tensor
 
-from lunet_export import reference
 from lunet_export.errors import BadInputError
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.flows.bijection import Bijection
-from lunet_export.flows.leaky_softplus import LeakySoftplus
-from lunet_export.flows.lu_linear import LULinear
-from lunet_export.flows.lunet import LUNet, standard_normal_log_prob
-from lunet_export.weights import LUBlock, LUNetWeights
+from lunet_export.flows.flow import standard_normal_log_prob
 
 Floats = NDArray[np.floating]
 
@@ -170,6 +171,6 @@ class SplineActivation(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         knots = np.linspace(-1000.0, 1000.0, self.points)
-        spline = interpolate.splrep(reference.leaky_softplus(knots, self.exact.alpha), knots)
+        spline = interpolate.splrep(lunet.leaky_softplus(knots, self.exact.alpha), knots)
         x = interpolate.splev(z.double().numpy().ravel(), spline).reshape(z.shape)
         return torch.from_numpy(x.astype(np.float32)), z.new_zeros(len(z))

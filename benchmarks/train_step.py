@@ -15,9 +15,9 @@ from torch import Tensor
 from benchmarks import memory, networks, report
 from benchmarks.masked import MaskedLULinear, gradient_gap, masked, packed
 from lunet_export.bench import interleaved
-from lunet_export.flows.lu_linear import LULinear
-from lunet_export.flows.lunet import LUNet
-from lunet_export.weights import LUNetWeights
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.families.lunet.weights import LUNetWeights
 
 BATCH = 256
 LAYERS: dict[str, Callable[[LUNetWeights, torch.dtype], LUNet]] = {"packed": packed, "masked dense": masked}

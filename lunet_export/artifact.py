@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lunet_export.certificate import Certificate
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.family import Family, families
 from lunet_export.files import sha256
 from lunet_export.preprocessing import Logit
 from lunet_export.vectors import Vectors
@@ -32,6 +33,7 @@ _SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone ma
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling")
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
+_FIRST_KIND = "lunet"  # of manifests that name none
 
 
 def sampling_of(number: int) -> str:
@@ -49,7 +51,7 @@ def is_ours(file: str) -> bool:
 class Description:
     """The fields of manifest.json that running needs, of folders of any kind; `document` is the whole of it."""
 
-    kind: ClassVar[str]  # `model.kind` of the manifest
+    kinds: ClassVar[tuple[str, ...]]  # what `model.kind` may be in the manifest
     content: ClassVar[str]  # what such a folder holds, in words
     optional: ClassVar[tuple[str, ...]] = ()  # graphs that may be there or not
 
@@ -78,8 +80,10 @@ class Description:
             )
         if document.get("sha256_manifest") != sealed(document)["sha256_manifest"]:
             raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
-        if (kind := _kind(document)) != cls.kind:
-            known = {description.kind: description.content for description in (Manifest, ClassManifest)}
+        if (kind := _kind(document)) not in cls.kinds:
+            known = {
+                kind: description.content for description in (Manifest, ClassManifest) for kind in description.kinds
+            }
             raise ArtifactError(
                 f"Expected a folder with {cls.content}; this one holds {known.get(kind, 'something else')}. "
                 f"Give another folder, or use {_TAKEN_BY.get(kind, 'the program that wrote it')}."
@@ -108,14 +112,14 @@ class Description:
 
 #: What takes a folder of each kind, for one that was given to the wrong command.
 _TAKEN_BY = {
-    "lunet": "the commands for one network, or ExportedFlow",
+    **dict.fromkeys(families(), "the commands for one network, or ExportedFlow"),
     "lunet-classes": "the commands check, sample, score, inspect and classify, or ExportedClasses",
 }
 
 
 def _kind(document: Mapping[str, Any]) -> str:
     model = document.get("model")
-    return str(model.get("kind", Manifest.kind)) if isinstance(model, dict) else Manifest.kind
+    return str(model.get("kind", _FIRST_KIND)) if isinstance(model, dict) else _FIRST_KIND
 
 
 def _common(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,28 +155,15 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse_solver(document: Mapping[str, Any], graph: str) -> None:
-    solver = document["graphs"][graph]["solver"]
-    tile = solver.get("tile", "none") if isinstance(solver, dict) else "none"
-    if not (isinstance(tile, int | None) and isinstance(solver.get("name"), str)):
-        raise ValueError(f"graphs.{graph}.solver")
-
-
-def _blocks(blocks: Any) -> int:  # noqa: ANN401
-    if type(blocks) is not int or blocks < 1:
-        raise ValueError("model.blocks")
-    return blocks
-
-
 @dataclass(frozen=True)
 class Manifest(Description):
     """Of a folder with one network."""
 
-    kind = "lunet"
+    kinds = tuple(families())
     content = "one network"
     optional = OPTIONAL_GRAPHS
 
-    blocks: int
+    family: Family
     certificate: Certificate | None = None  # None in folders that are older than it
 
     @classmethod
@@ -183,16 +174,17 @@ class Manifest(Description):
 
     @classmethod
     def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
-        _refuse_solver(document, "sampling")
+        family = Family(_kind(document))
+        family.manifest.refuse(document["model"], document["graphs"])
         certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
-        return {"blocks": _blocks(document["model"]["blocks"]), "certificate": certificate}
+        return {"family": family, "certificate": certificate}
 
 
 @dataclass(frozen=True)
 class ClassManifest(Description):
     """Of a folder with one network a class."""
 
-    kind = "lunet-classes"
+    kinds = ("lunet-classes",)
     content = "a network a class"
 
     names: tuple[str, ...]
@@ -213,8 +205,7 @@ class ClassManifest(Description):
         names, priors, digests = (tuple(entry[key] for entry in classes) for key in ("name", "prior", "sha256_weights"))
         refuse_classes(names, priors)
         for number, entry in enumerate(classes):
-            _blocks(entry["blocks"])
-            _refuse_solver(document, sampling_of(number))
+            Family("lunet").manifest.refuse(entry, {"sampling": document["graphs"][sampling_of(number)]})
         if not all(isinstance(digest, str) for digest in digests):
             raise ValueError("classes.sha256_weights")
         certificates = tuple(Certificate.from_json(entry["certificate"]) for entry in classes)
@@ -347,8 +338,8 @@ def read_manifest(folder: Path) -> Manifest | ClassManifest:
         ArtifactError: The folder or its manifest is missing or malformed.
     """
     document = _document(folder)
-    kind = _kind(document) if isinstance(document, dict) else Manifest.kind
-    return ClassManifest.from_json(document) if kind == ClassManifest.kind else Manifest.from_json(document)
+    kind = _kind(document) if isinstance(document, dict) else _FIRST_KIND
+    return ClassManifest.from_json(document) if kind in ClassManifest.kinds else Manifest.from_json(document)
 
 
 def _document(folder: Path) -> Any:  # noqa: ANN401

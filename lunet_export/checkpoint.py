@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights, only_lunet
+from lunet_export.family import Family, families, family_of
 from lunet_export.files import whole_file
-from lunet_export.flows import LUNet
+from lunet_export.flows import Flow, of_weights
 from lunet_export.preprocessing import Logit
-from lunet_export.weights import LUBlock, LUNetWeights
+from lunet_export.weights import Weights
 
 FORMAT = "lunet_export.model"
 CLASSES_FORMAT = "lunet_export.classes"  # of `class_checkpoint`
 FORMAT_VERSION = 1
+_FIRST_FAMILY = "lunet"  # of files that name none
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
 Array = NDArray[np.float64]
@@ -30,7 +33,7 @@ Array = NDArray[np.float64]
 class Checkpoint:
     """A model file read: weights, what is known of the data, and a few rows of it."""
 
-    weights: LUNetWeights
+    weights: Weights
     kind: str  # `lunet_export` or `authors`
     image_shape: tuple[int, ...] | None = None
     training: Mapping[str, Any] | None = None  # what `train` recorded
@@ -39,7 +42,7 @@ class Checkpoint:
 
 def write(
     path: Path,
-    flow: LUNet,
+    flow: Flow,
     *,
     image_shape: tuple[int, ...] | None,
     training: Mapping[str, Any],
@@ -47,23 +50,18 @@ def write(
 ) -> None:
     """Write `model.pt`: a plain dictionary that `torch.load(weights_only=True)` takes. The file appears whole.
 
-    Keys: format, format_version, settings (dim, blocks, alpha, image_shape), preprocessing (levels, margin) or None,
-    packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D), training, examples.
+    Keys: format, format_version, family, settings (dim, image_shape, and the family's own), preprocessing (levels,
+    margin) or None, training, examples, and the tensors that the family's `storage` packs.
     """
-    layers, p = flow.linear_layers(), flow.preprocessing
+    own, tensors = family_of(flow).part("storage").pack(flow)
+    p = flow.preprocessing
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "settings": {
-            "dim": flow.dim,
-            "blocks": len(layers),
-            "alpha": flow.alpha,
-            "image_shape": list(image_shape) if image_shape else None,
-        },
+        "family": flow.family,
+        "settings": {"dim": flow.dim, **own, "image_shape": list(image_shape) if image_shape else None},
         "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
-        "packed": torch.stack([layer.packed.detach().cpu() for layer in layers]),
-        "sign": torch.stack([layer.sign.cpu() for layer in layers]),
-        "bias": torch.stack([layer.bias.detach().cpu() for layer in layers]),
+        **tensors,
         "training": dict(training),
         "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
     }
@@ -72,14 +70,14 @@ def write(
 
 def write_weights(
     path: Path,
-    weights: LUNetWeights,
+    weights: Weights,
     *,
     image_shape: tuple[int, ...] | None,
     training: Mapping[str, Any],
     examples: NDArray[np.floating] | None,
 ) -> None:
     """Write weights as `write` does a flow, in float64: no figure of them is rounded away."""
-    flow = LUNet.from_weights(weights, dtype=torch.float64)
+    flow = of_weights(weights, dtype=torch.float64)
     write(path, flow, image_shape=image_shape, training=training, examples=examples)
 
 
@@ -127,7 +125,7 @@ def parse(
     if latent_stats is None:
         return checkpoint
     mean, covariance = _latent_statistics(latent_stats)
-    folded = checkpoint.weights.fold_latent(mean, covariance)
+    folded = only_lunet(checkpoint.weights, "latent statistics").fold_latent(mean, covariance)
     # What training recorded was measured before the folding, so it is left out.
     return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, None, checkpoint.examples)
 
@@ -170,32 +168,21 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             f"Expected format version {FORMAT_VERSION} in {path}; got {version!r}. "
             "Install the lunet-export that wrote it."
         )
+    name = content.get("family", _FIRST_FAMILY)
+    if name not in families():
+        raise CheckpointError(f"Expected a model of {', '.join(families())} in {path}; got {name!r}. Train it again.")
     try:
-        settings, p = content["settings"], content["preprocessing"]
-        packed, sign, bias = content["packed"], content["sign"], content["bias"]
-        dim, blocks, alpha, shape = (settings[key] for key in ("dim", "blocks", "alpha", "image_shape"))
-        shapes = tuple(tuple(tensor.shape) for tensor in (packed, sign, bias))
-        expected = ((blocks, dim, dim), (blocks, dim), (blocks, dim))
-        if not packed.is_floating_point():
-            raise CheckpointError(f"Expected packed tensors of floats in {path}; got {packed.dtype}. Train it again.")
-        if shapes != expected or not isinstance(alpha, float):
-            raise CheckpointError(f"Expected tensors of shapes {expected} in {path}; got {shapes}. Train it again.")
-        for tensor in (packed, sign, bias):
-            _refuse_hollow(tensor, path)
+        dim, shape, p = content["settings"]["dim"], content["settings"]["image_shape"], content["preprocessing"]
         preprocessing = Logit(p["levels"], p["margin"]) if p else None
         training, examples = content["training"], content["examples"]
+        weights = Family(name).part("storage").unpack(content, preprocessing, held=_held)
         examples = None if examples is None else examples.double().numpy().reshape(-1, dim)
         image_shape = tuple(int(length) for length in shape) if shape else None
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"Expected a whole model file; {error} is missing or wrong in {path}.") from None
-    except BadInputError as error:
+    except (BadInputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from None
-    flow = LUNet(dim, blocks=blocks, alpha=alpha, preprocessing=preprocessing).to(packed.dtype)
-    with torch.no_grad():
-        for layer, *values in zip(flow.linear_layers(), packed, sign, bias, strict=True):
-            for target, value in zip((layer.packed, layer.sign, layer.bias), values, strict=True):
-                target.copy_(value)
-    return Checkpoint(_with_path(path, flow.to_weights), "lunet_export", image_shape, training, examples)
+    return Checkpoint(weights, "lunet_export", image_shape, training, examples)
 
 
 def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None) -> LUNetWeights:
@@ -225,8 +212,7 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
             raise CheckpointError(f"Expected a dense tensor of floats at {key} of {path}; got {type(value).__name__}.")
         if value.ndim == 0:
             raise CheckpointError(f"Expected a matrix or vector at {key} of {path}; got a single number.")
-        _refuse_hollow(value, path)
-        return value.detach().double().numpy()
+        return _held(value).detach().double().numpy()
 
     def weights() -> LUNetWeights:
         layers = [
@@ -238,13 +224,19 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
     return _with_path(path, weights)
 
 
-def _refuse_hollow(tensor: Tensor, path: Path) -> None:
-    """A tensor may claim more numbers than the file holds: meta tensors, and views that repeat a few for ever."""
-    held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
-    if tensor.numel() == 0 or held < tensor.numel() * tensor.element_size():
+def _held(tensor: Tensor) -> Tensor:
+    """The tensor, if the file holds its numbers: it may claim more, as meta tensors and views that repeat a few do.
+
+    Raises:
+        CheckpointError: It does not.
+    """
+    bytes_held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+    if tensor.numel() == 0 or bytes_held < tensor.numel() * tensor.element_size():
         raise CheckpointError(
-            f"Expected tensors whose numbers are in {path}; one claims {tuple(tensor.shape)} and holds {held} bytes."
+            f"Expected tensors whose numbers are in the file; one claims {tuple(tensor.shape)} and holds "
+            f"{bytes_held} bytes."
         )
+    return tensor
 
 
 def _with_path(path: Path, make: Callable[[], LUNetWeights]) -> LUNetWeights:

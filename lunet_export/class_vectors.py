@@ -12,7 +12,7 @@ from lunet_export.errors import ArtifactError
 from lunet_export.preprocessing import largest_below
 from lunet_export.rounding import TF32, RoundingModel, of_mixture
 from lunet_export.vectors import SamplingVectors
-from lunet_export.weights import LUNetWeights, Mixture
+from lunet_export.weights import Mixture, Weights
 
 Array = NDArray[np.float64]
 
@@ -95,7 +95,9 @@ class ClassVectors:
         return cls(density, sampling)
 
 
-def build(mixture: Mixture, *, dtype: str, seed: int, examples: Sequence[Array | None] | None = None) -> ClassVectors:
+def build(
+    mixture: Mixture[Weights], *, dtype: str, seed: int, examples: Sequence[Array | None] | None = None
+) -> ClassVectors:
     """Vectors of the reference for a runtime of `dtype`.
 
     Args:
@@ -112,7 +114,7 @@ def build(mixture: Mixture, *, dtype: str, seed: int, examples: Sequence[Array |
         return _build(mixture, dtype, seed, given)
 
 
-def _build(mixture: Mixture, dtype: str, seed: int, examples: Sequence[Array | None]) -> ClassVectors:
+def _build(mixture: Mixture[Weights], dtype: str, seed: int, examples: Sequence[Array | None]) -> ClassVectors:
     count, dim = len(mixture.networks), mixture.dim
     each = max(_LEAST_A_CLASS, -(-_LEAST_ROWS // count))
     plain = noise.normal(seed, range(_PLAIN_ROWS), dim)
@@ -149,13 +151,13 @@ def _build(mixture: Mixture, dtype: str, seed: int, examples: Sequence[Array | N
     return ClassVectors(density, tuple(sampling))
 
 
-def _rows(network: LUNetWeights, n: int, seed: int, known: Array | None) -> Array:
+def _rows(network: Weights, n: int, seed: int, known: Array | None) -> Array:
     if known is not None and len(known):
         return known[:n].astype(np.float64)
     return vectors.interior(network, reference.decode(network, noise.normal(seed, range(n), network.dim)))
 
 
-def _borders(mixture: Mixture, rows: Array, dtype: str) -> Array:
+def _borders(mixture: Mixture[Weights], rows: Array, dtype: str) -> Array:
     """A row between each class's row (C, D) and the next one's, where the class ceases to be the most probable.
 
     Elsewhere posteriors are 0 or 1 to the last digit, and would look right with any priors.
@@ -170,13 +172,13 @@ def _borders(mixture: Mixture, rows: Array, dtype: str) -> Array:
     return _clamped(mixture.networks[0], rows + low * (ends - rows), dtype)
 
 
-def _clamped(network: LUNetWeights, rows: Array, dtype: str) -> Array:
+def _clamped(network: Weights, rows: Array, dtype: str) -> Array:
     """Rows as a graph of that dtype takes them: rounded, images inside [0, largest number below levels]."""
     p, exact = network.preprocessing, vectors.rounded(rows, dtype)
     return np.clip(exact, 0.0, float(largest_below(p.levels, np.dtype(dtype)))) if p else exact
 
 
-def _tolerances(mixture: Mixture, class_log_prob: Array, tolerance: Array, dtype: str) -> dict[str, Array]:
+def _tolerances(mixture: Mixture[Weights], class_log_prob: Array, tolerance: Array, dtype: str) -> dict[str, Array]:
     return {"class_log_prob": tolerance, **of_mixture(class_log_prob, tolerance, mixture.priors, dtype)}
 
 

@@ -3,12 +3,10 @@
 Monte Carlo arithmetic (Parker 1997): the float64 reference runs several times, and after every linear map, solve and
 elementwise function random errors of the size that rounding makes there are added. What comes out differently is
 what the model's own conditioning turns such errors into. Sizes, in units of the dtype's roundoff u:
-    a = L U h + b                |L| (|U| |h|) + |b|                      componentwise bound of a dot product
-    solve L y = r, U h = y       residuals |L| |y| and |U| |h|            (Higham 2002, section 8.1)
     elementwise functions        4 max(1, |value|), divided by the slope where the function is inverted
     the sum in log p             the sum of its terms' absolute values
-A row's tolerance is SAFETY times the largest root-mean-square deviation among its columns, plus 4 u of its largest
-number.
+and those of linear maps as the family's own `rounding` says. A row's tolerance is SAFETY times the largest
+root-mean-square deviation among its columns, plus 4 u of its largest number.
 
 Products of a shorter dtype have its u. TF32 keeps 10 bits of the mantissa of both operands, 11 with the leading one: to
 nearest that is an error of at most u = 2^-11 each. An implementation that truncates takes between 0 and 2u off each,
@@ -19,14 +17,16 @@ the sum. The errors of TF32 therefore hold both, the random part and the shrinki
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Self
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import reference
+from lunet_export.family import family_of
 from lunet_export.preprocessing import Logit, largest_below
-from lunet_export.weights import LUBlock, LUNetWeights
+from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 Errors = Callable[[Array], Array]  # sizes -> random errors of these sizes
@@ -41,34 +41,14 @@ def unit_roundoff(dtype: str) -> float:
     return 2.0**-11 if dtype == TF32 else float(np.finfo(dtype).eps) / 2
 
 
-def sizes_of(block: LUBlock) -> LUBlock:
-    """The block's absolute values, of which errors of products are made."""
-    return LUBlock(*map(np.abs, (block.lower, block.upper, block.bias)))
-
-
 def of_elementwise(value: Array) -> Array:
     """Size of the error of an elementwise function of that value, in units, for every number."""
     return 4 * np.maximum(1.0, np.abs(value))
 
 
-def of_inverse_activation(h: Array, image: Array, alpha: float) -> Array:
-    """The same of h, the inverse of the activation at `image`: its own, and what rounding of the image becomes."""
-    return of_elementwise(h) + np.abs(image) / reference.slope(h, alpha)
-
-
 def of_inverse_logit(x: Array, p: Logit) -> Array:
     """The same of grey levels x."""
     return 4 * (np.abs(x) + p.levels * p.margin)
-
-
-def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
-    """Residual of L y = a - b, in units. size: the block's absolute values."""
-    return np.abs(y) @ size.lower.T + np.abs(a) + size.bias
-
-
-def of_upper_solve(h: Array, size: LUBlock) -> Array:
-    """Residual of U h = y, in units."""
-    return np.abs(h) @ size.upper.T
 
 
 def of_mixture(class_log_prob: Array, tolerance: Array, priors: Sequence[float], dtype: str) -> dict[str, Array]:
@@ -99,6 +79,28 @@ def of_mixture(class_log_prob: Array, tolerance: Array, priors: Sequence[float],
     return {"log_prob": gap + unit * of_elementwise(log_prob), "posterior": apart + (4 + len(priors)) * unit}
 
 
+@dataclass(frozen=True)
+class Products:
+    """How linear maps err: the size of their errors in units, and the share that truncation takes off each."""
+
+    size: float
+    shrink: float
+
+
+class Passes(Protocol):
+    """Both directions of a network behind its pre-processing, with errors added: `Passes` of a family's `rounding`."""
+
+    @property
+    def dear(self) -> bool:
+        """A row takes a large part of a second."""
+
+    def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
+        """h (N, D) -> z (N, D), the log-determinant (N,), and the sum of its terms' absolute values (N,), in nats."""
+
+    def decode(self, z: Array, errors: Errors, products: Products) -> Array:
+        """z (N, D) -> h (N, D)."""
+
+
 class RoundingModel:
     """Predicts the differences that a correct implementation in `dtype` may show.
 
@@ -108,15 +110,14 @@ class RoundingModel:
         products: A shorter dtype of the linear maps and solves alone, `float16` or `tf32`.
     """
 
-    def __init__(self, weights: LUNetWeights, dtype: str, products: str | None = None) -> None:
+    def __init__(self, weights: Weights, dtype: str, products: str | None = None) -> None:
         self._weights, self._dtype = weights, np.dtype(dtype)
         self._unit = unit_roundoff(dtype)
         self._products = products or dtype
-        self._inverses = [(np.linalg.inv(block.lower), np.linalg.inv(block.upper)) for block in weights.blocks]
-        self._sizes = [sizes_of(block) for block in weights.blocks]
+        self._passes: Passes = family_of(weights).part("rounding").Passes(weights)
 
     def with_products(self, products: str) -> Self:
-        """The same model with products of another dtype; its inverses are not computed again."""
+        """The same model with products of another dtype; what its family prepared is not prepared again."""
         other = copy(self)
         other._products = products
         return other
@@ -144,19 +145,22 @@ class RoundingModel:
             "z": self._tolerance(z, [value for value, _ in back]),
         }
 
+    @property
+    def dear(self) -> bool:
+        """A row takes so long that few are taken."""
+        return self._passes.dear
+
     def clamp(self, x: Array) -> Array:
         """x as the sampling graph gives it: images inside [0, largest number of the dtype below levels]."""
         p = self._weights.preprocessing
         return np.clip(x, 0.0, float(largest_below(p.levels, self._dtype))) if p else x
 
     @property
-    def _product(self) -> float:
-        """Size of a product's errors, in units."""
-        return unit_roundoff(self._products) / self._unit
+    def _how(self) -> Products:
+        return Products(unit_roundoff(self._products) / self._unit, self._shrink)
 
     @property
     def _shrink(self) -> float:
-        """What truncation takes off a product, as a share of it."""
         return 2 * unit_roundoff(TF32) if self._products == TF32 else 0.0
 
     def _draws(self) -> list[Errors]:
@@ -170,44 +174,18 @@ class RoundingModel:
         return SAFETY * deviation.max(axis=1) + 4 * self._unit * np.abs(exact).max(axis=1)
 
     def _encode(self, x: Array, errors: Errors) -> tuple[Array, Array]:
-        p, alpha = self._weights.preprocessing, self._weights.alpha
-        h, log_det, size = x, np.zeros(len(x)), np.zeros(len(x))
+        p, h, log_det, size = self._weights.preprocessing, x, np.zeros(len(x)), np.zeros(len(x))
         if p:
             h, log_det = reference.logit(x, p)
             size = np.abs(log_det)
             h = h + errors(of_elementwise(h))
-        for number, block in enumerate(self._weights.blocks):
-            if number:
-                logs = np.log(reference.slope(h, alpha)).sum(axis=1)
-                log_det, size = log_det + logs, size + np.abs(logs)
-                h = reference.leaky_softplus(h, alpha)
-                h = h + errors(of_elementwise(h))
-            lost = errors(self._product * reference.affine(np.abs(h), self._sizes[number]))
-            h = reference.affine(h, block)
-            h = h + lost - self._shrink * (h - block.bias)
-        constant = sum(np.log(np.abs(np.diag(block.upper))).sum() for block in self._weights.blocks)
-        base = reference.standard_normal_log_prob(h)
-        size = size + np.abs(base) + abs(constant)
-        return h, base + log_det + constant + errors(size)
+        z, of_network, its_size = self._passes.encode(h, errors, self._how)
+        base = reference.standard_normal_log_prob(z)
+        return z, base + log_det + of_network + errors(size + its_size + np.abs(base))
 
     def _decode(self, z: Array, errors: Errors) -> Array:
-        p, alpha, blocks = self._weights.preprocessing, self._weights.alpha, self._weights.blocks
-        h = z
-        for number in reversed(range(len(blocks))):
-            h = self._solve(number, h, errors)
-            if number:
-                image = h
-                h = reference.inverse_leaky_softplus(image, alpha)
-                h = h + errors(of_inverse_activation(h, image, alpha))
-        if p:
-            x = reference.inverse_logit(h, p)
-            return self.clamp(x + errors(of_inverse_logit(x, p)))
-        return h
-
-    def _solve(self, number: int, a: Array, errors: Errors) -> Array:
-        size, (lower, upper) = self._sizes[number], self._inverses[number]
-        y = (a - self._weights.blocks[number].bias) @ lower.T
-        residual = of_lower_solve(y, a, size)
-        y = y + errors(self._product * residual) @ lower.T - self._shrink * (a @ lower.T)  # no product holds the bias
-        h = y @ upper.T
-        return h + errors(self._product * of_upper_solve(h, size)) @ upper.T - self._shrink * h
+        p, h = self._weights.preprocessing, self._passes.decode(z, errors, self._how)
+        if p is None:
+            return h
+        x = reference.inverse_logit(h, p)
+        return self.clamp(x + errors(of_inverse_logit(x, p)))

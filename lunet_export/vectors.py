@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from lunet_export import noise, reference
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.rounding import TF32, RoundingModel
-from lunet_export.weights import LUNetWeights
+from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
+_FEW_ROWS = 2  # where a row of tolerances takes seconds
 _TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
 #: Standard deviations of the tail rows of z; a float32 sampler must not overflow there.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
@@ -122,7 +123,7 @@ def in_tf32(vectors: T) -> T:
 
 
 def build(
-    weights: LUNetWeights, *, dtype: str, seed: int, products: str | None = None, examples: Array | None = None
+    weights: Weights, *, dtype: str, seed: int, products: str | None = None, examples: Array | None = None
 ) -> Vectors:
     """Vectors of the reference for a runtime of `dtype`.
 
@@ -140,14 +141,14 @@ def build(
         return _build(weights, dtype, products or dtype, seed, examples)
 
 
-def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
+def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
     model = RoundingModel(weights, dtype, products)
-    plain = noise.normal(seed, range(_PLAIN_ROWS), weights.dim)
-    rows = range(_PLAIN_ROWS, _PLAIN_ROWS + len(_TAIL_SCALES))
-    tails = np.array(_TAIL_SCALES)[:, None] * noise.normal(seed, rows, weights.dim)
+    count, scales = (_FEW_ROWS, _TAIL_SCALES[::2]) if model.dear else (_PLAIN_ROWS, _TAIL_SCALES)
+    plain = noise.normal(seed, range(count), weights.dim)
+    tails = np.array(scales)[:, None] * noise.normal(seed, range(count, count + len(scales)), weights.dim)
     if examples is None:
         examples = interior(weights, reference.decode(weights, plain))
-    data = model.clamp(rounded(examples[:_PLAIN_ROWS], dtype))
+    data = model.clamp(rounded(examples[:count], dtype))
     encoded, _ = reference.encode(weights, data)
     # TF32 changes float32 products only, so no other export has tolerances for it.
     tf32 = model.with_products(TF32) if products == "float32" else None
@@ -160,14 +161,14 @@ def _build(weights: LUNetWeights, dtype: str, products: str, seed: int, examples
     )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
-    z = rounded(np.concatenate([plain, tails, encoded[: _PLAIN_ROWS // 2]]), dtype)
+    z = rounded(np.concatenate([plain, tails, encoded[: count // 2]]), dtype)
     sampling = sampled(weights, z, model, tf32)
     refuse_infinite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
     refuse_infinite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
     return Vectors(density, sampling)
 
 
-def sampled(weights: LUNetWeights, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
+def sampled(weights: Weights, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
     """Vectors of a sampling graph for z (N, D); the models give the tolerances, `tf32` those of such products."""
     decoded = reference.decode(weights, z)
     x = model.clamp(decoded)
@@ -203,7 +204,7 @@ def refuse_other_shapes(part: DensityVectors | SamplingVectors, dim: int) -> Non
         raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
 
 
-def interior(weights: LUNetWeights, x: Array) -> Array:
+def interior(weights: Weights, x: Array) -> Array:
     """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
     p = weights.preprocessing
     return np.clip(x, 0.5, p.levels - 0.5) if p else x

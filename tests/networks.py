@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.preprocessing import NAMED, Logit
-from lunet_export.weights import LUBlock, LUNetWeights, Mixture
+from lunet_export.weights import Mixture
 
 
 def network(

@@ -10,7 +10,7 @@ import torch
 from lunet_export import ExportedFlow, checkpoint, noise, reference
 from lunet_export.errors import CheckpointError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.flows import LUNet
+from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
 from lunet_export.rounding import RoundingModel
 from tests.networks import network, rows

@@ -6,7 +6,7 @@ import torch
 
 from lunet_export import checkpoint, class_checkpoint
 from lunet_export.errors import CheckpointError
-from lunet_export.flows import LUNet
+from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network
 from tests.test_checkpoint import Code, authors_state, saved

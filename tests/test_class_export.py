@@ -11,9 +11,10 @@ from lunet_export.artifact import Artifact, ClassArtifact, open_folder, read_man
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export, export_classes
 from lunet_export.export.classes import Eager
+from lunet_export.families.lunet.graphs import class_density
+from lunet_export.family import families
 from lunet_export.files import sha256
 from lunet_export.flows import EagerClasses, EagerFlow
-from lunet_export.graphs import class_density
 from lunet_export.preprocessing import NAMED
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network, rows
 
@@ -143,8 +144,8 @@ def test_each_kind_says_that_it_is_not_the_other(exported, exported_classes):
         ExportedFlow(exported_classes.folder, provider="cpu")
     with pytest.raises(ArtifactError, match="folder with a network a class; this one holds one network"):
         ExportedClasses(exported.folder, provider="cpu")
-    assert read_manifest(exported.folder).kind == "lunet"
-    assert read_manifest(exported_classes.folder).kind == "lunet-classes"
+    assert read_manifest(exported.folder).kinds == tuple(families())
+    assert read_manifest(exported_classes.folder).kinds == ("lunet-classes",)
 
 
 MALFORMED = {

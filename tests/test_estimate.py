@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lunet_export.errors import BadInputError
-from lunet_export.export import ExportSettings, Load, Provenance, estimates, export, fastest
-from lunet_export.graphs import solvers
-from lunet_export.weights import LUBlock, LUNetWeights
+from lunet_export.export import ExportSettings, Load, Provenance, export
+from lunet_export.families.lunet.graphs import solvers
+from lunet_export.families.lunet.graphs.estimate import estimates, fastest
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from tests.networks import network
 
 DIM = 24
@@ -69,8 +70,9 @@ def test_auto_leaves_out_what_loses_digits():
 def test_auto_takes_the_fastest(tmp_path):
     settings = ExportSettings(solver="auto", load=Load("cuda", 1))
     exported = export(network(DIM, 3), tmp_path / "m", Provenance("m"), settings)
-    assert exported.solver.name == exported.manifest.document["graphs"]["sampling"]["solver"]["name"] == "fused"
-    assert exported.estimate.milliseconds == min(estimate.milliseconds for estimate in exported.estimates)
+    chosen = exported.blueprint
+    assert chosen.solver.name == exported.manifest.document["graphs"]["sampling"]["solver"]["name"] == "fused"
+    assert chosen.estimate.milliseconds == min(estimate.milliseconds for estimate in chosen.estimates)
 
 
 def test_float16_errors_are_larger():

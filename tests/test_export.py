@@ -11,8 +11,9 @@ import pytest
 from lunet_export import ExportedFlow, reference
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance, build_artifact, export
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.graphs import density
 from lunet_export.flows import EagerFlow
-from lunet_export.graphs import density
 from lunet_export.preprocessing import NAMED
 from tests.networks import NETWORKS, far_out, network, rows
 
@@ -66,14 +67,14 @@ def test_a_graph_that_is_wrong_is_never_written(tmp_path, monkeypatch):
 
 def test_a_fault_in_the_tails_is_caught_behind_the_clamp(tmp_path, monkeypatch):
     """Images clamp nearly every far row, so a fault there shows only in the chain without pre-processing."""
-    from lunet_export.graphs import elementwise
+    from lunet_export.families.lunet.graphs import activation
 
-    right = elementwise.inverse_leaky_softplus
+    right = activation.inverse_leaky_softplus
 
     def saturates(g, target, start):
         return g.node("Clip", right(g, target, start), -60.0, 60.0)
 
-    monkeypatch.setattr(elementwise, "inverse_leaky_softplus", saturates)
+    monkeypatch.setattr(activation, "inverse_leaky_softplus", saturates)
     with pytest.raises(ExportCheckError) as error:
         export(network(16, 4, preprocessing=NAMED["digits"]), tmp_path / "m", Provenance("m"))
     failed = [check.name for check in error.value.checks if not check.passed]
@@ -195,21 +196,21 @@ def test_log_prob_comes_with_the_samples(tmp_path):
     log_det = np.zeros(4)
     for number in reversed(range(4)):
         block = weights.blocks[number]
-        h = reference.inverse_affine(h, block)
+        h = lunet.inverse_affine(h, block)
         log_det += np.log(np.abs(np.diag(block.upper))).sum()
         if number:
-            h = reference.inverse_leaky_softplus(h, weights.alpha)
-            log_det += np.log(reference.slope(h, weights.alpha)).sum(axis=1)
+            h = lunet.inverse_leaky_softplus(h, weights.alpha)
+            log_det += np.log(lunet.slope(h, weights.alpha)).sum(axis=1)
     p = weights.preprocessing
     log_det -= (np.log(p.levels / (1 - p.margin)) - reference.softplus(h) - reference.softplus(-h)).sum(axis=1)
     np.testing.assert_allclose(flow.decode_with_log_prob(far)[1], base + log_det, rtol=1e-4)
 
 
 def test_a_wrong_log_prob_is_never_written(tmp_path, monkeypatch):
-    from lunet_export.graphs import elementwise
+    from lunet_export.families.lunet.graphs import activation
 
-    right = elementwise.slope_at
-    monkeypatch.setattr(elementwise, "slope_at", lambda g, a, alpha, shift: right(g, a, alpha * 1.01, shift=shift))
+    right = activation.slope_at
+    monkeypatch.setattr(activation, "slope_at", lambda g, a, alpha, shift: right(g, a, alpha * 1.01, shift=shift))
     with pytest.raises(ExportCheckError, match="sampling with log_prob"):
         export(network(4, 3), tmp_path / "m", Provenance("m"), ExportSettings(with_log_prob=True))
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lunet_export import reference, vectors
+from lunet_export.families.lunet.graphs import density, sampling, solvers
 from lunet_export.flows import EagerFlow
-from lunet_export.graphs import density, emulation, sampling, solvers
+from lunet_export.graphs import emulation
 from lunet_export.parity import run
 from lunet_export.rounding import TF32, RoundingModel, unit_roundoff
 from tests.networks import NETWORKS, network, rows

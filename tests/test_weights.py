@@ -7,8 +7,8 @@ import pytest
 
 from lunet_export import reference
 from lunet_export.errors import CheckpointError
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.preprocessing import NAMED
-from lunet_export.weights import LUBlock, LUNetWeights
 from tests.networks import mixture, network, rows
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lunet_export import reference
 from lunet_export.diagnostics.activations import BEND, COLLAPSED
+from lunet_export.families.lunet import reference as lunet
 from lunet_export.figures import Bends, UnitInputs
 
 _MOST_COLUMNS = 4
@@ -44,7 +44,7 @@ def _slope(axes: Axes, inputs: UnitInputs, alpha: float) -> None:
     histogram = inputs.histogram
     axes.axvspan(-BEND, BEND, color=_BEND, linewidth=0)
     axes.stairs(histogram.density / max(histogram.density.max(), 1e-300), histogram.edges, fill=True, color="0.75")
-    axes.plot(a, reference.slope(a, alpha), color=_SLOPE, linewidth=1.4)
+    axes.plot(a, lunet.slope(a, alpha), color=_SLOPE, linewidth=1.4)
     axes.set(xlim=(low, high), ylim=(0, 1.1), yticks=[0, 1])
     axes.spines[["top", "right"]].set_visible(False)
     found = inputs.activation

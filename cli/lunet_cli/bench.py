@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lunet_export.bench import Row
     from lunet_export.parity import Runner
     from lunet_export.runtime import ExportedFlow
-    from lunet_export.weights import LUNetWeights
+    from lunet_export.weights import Weights
 
 _PICTURES = (".png", ".svg", ".pdf")
 
@@ -149,9 +149,7 @@ def _progress(steps: int) -> Iterator[Callable[[str], None]]:
         yield lambda stage: bar.update(bar.task_ids[0], completed=next(done), description=stage)
 
 
-def _weights(
-    flow: "ExportedFlow", model: Path, latent_stats: Path | None, preprocess: PreprocessName
-) -> "LUNetWeights":
+def _weights(flow: "ExportedFlow", model: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Weights":
     weights = read_model(model, latent_stats, preprocess).weights
     if weights.digest() != flow.manifest.document["model"].get("sha256_weights"):
         raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
@@ -160,7 +158,7 @@ def _weights(
 
 def _torch_runners(
     flow: "ExportedFlow",
-    weights: "LUNetWeights",
+    weights: "Weights",
     threads: int | None,
     stage: Callable[[str], None],
     *,
@@ -188,7 +186,7 @@ def _torch_runners(
 
 def _samplers(
     flow: "ExportedFlow",
-    weights: "LUNetWeights",
+    weights: "Weights",
     solvers: Sequence[str],
     batch: int,
     threads: int | None,
@@ -210,14 +208,17 @@ def _samplers(
 
 
 def _floor(flow: "ExportedFlow") -> bytes | None:
-    """The matrix products alone as a graph; None where ONNX is not installed."""
+    """LU-Net's matrix products alone as a graph; None of another family, and where ONNX is not installed."""
     try:
         from lunet_export.graphs import builder, floor
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
         return None
-    model = floor.build(flow.dim, flow.manifest.document["model"]["blocks"], str(flow.dtype))
+    blocks = flow.manifest.document["model"].get("blocks")
+    if blocks is None:
+        return None
+    model = floor.build(flow.dim, blocks, str(flow.dtype))
     return builder.serialize(model)
 
 

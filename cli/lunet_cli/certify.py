@@ -37,6 +37,7 @@ def certify(
     Example: lunet-export certify exported/digits digits
     """
     from lunet_export import diagnostics
+    from lunet_export.families.lunet.weights import only_lunet
 
     if source.is_dir():
         if latent_stats is not None or preprocess is not PreprocessName.NONE:
@@ -50,7 +51,7 @@ def certify(
         data = diagnostics.load(dataset, p, data_dir=data_dir, levels=levels) if dataset else None
         found = diagnostics.certify_folder(flow, data, rows=rows, seed=seed)
     else:
-        weights = read_model(source, latent_stats, preprocess).weights
+        weights = only_lunet(read_model(source, latent_stats, preprocess).weights, "certify")
         p = weights.preprocessing
         data = diagnostics.load(dataset, p, data_dir=data_dir, levels=levels) if dataset else None
         with output.progress(rows, "certifying") as bar:

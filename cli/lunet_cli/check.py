@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lunet_export.bench import Opening
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.export import ExportSettings
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
 
@@ -140,8 +141,7 @@ def _checks_of_classes(
         return parity.with_recorded_eager(checks, manifest.document["checks"])
     from lunet_export import class_vectors
     from lunet_export.class_checkpoint import ClassCheckpoint
-    from lunet_export.export import ExportSettings, check_class_chains
-    from lunet_export.graphs.solvers import Solver
+    from lunet_export.export import blueprints_of, check_class_chains
 
     mixture = checkpoint.mixture if isinstance(checkpoint, ClassCheckpoint) else None
     if mixture is None or mixture.digest() != manifest.document["model"].get("sha256_weights"):
@@ -153,12 +153,12 @@ def _checks_of_classes(
     checks += parity.run_classes(
         flow, fresh.under_tf32() if flow.tf32 else fresh, flow.names, eager=beside, group="fresh"
     )
-    solvers = [Solver(**manifest.document["graphs"][sampling_of(k)]["solver"]) for k in range(len(flow.names))]
+    graphs = [manifest.document["graphs"][sampling_of(number)] for number in range(len(flow.names))]
+    blueprints = blueprints_of(mixture, [_settings(graph, manifest.dtype) for graph in graphs])
     return checks + check_class_chains(
-        mixture,
-        ExportSettings(dtype=manifest.dtype),
+        flow.names,
+        blueprints,
         eager=eager.network,
-        solvers=solvers,
         provider=flow.provider,
         threads=threads,
         cuda=flow.cuda,
@@ -233,35 +233,29 @@ def _checks(
         checks = parity.run(flow, flow.vectors, predicted=_predicted(flow)) + parity.run_optional(flow, flow.vectors)
         return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
     from lunet_export import vectors
-    from lunet_export.certificate import Linearization, predicted_round_trip
     from lunet_export.checkpoint import Checkpoint
-    from lunet_export.export import ExportSettings, check_chain
+    from lunet_export.export import check_chain
+    from lunet_export.graphs.blueprint import blueprint_of
 
     document = flow.manifest.document
     weights = checkpoint.weights if isinstance(checkpoint, Checkpoint) else None
     if weights is None or weights.digest() != document["model"].get("sha256_weights"):
         raise _another_model(flow.manifest, model)
     products = document.get("products", flow.manifest.dtype)
-    solver = document["graphs"]["sampling"]["solver"]
     with_log_prob, rng = (name in flow.artifact.graphs for name in OPTIONAL_GRAPHS)
-    settings = ExportSettings(solver["name"], _tile(solver), products, with_log_prob, rng)
+    settings = _settings(document["graphs"]["sampling"], products, with_log_prob=with_log_prob, rng=rng)
+    blueprint = blueprint_of(weights, settings)
     eager = eager_of(settings.tensors)
     fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=seed)
     if flow.tf32:
         fresh = fresh.under_tf32(products)
     checks = parity.run(flow, flow.vectors, eager=eager(weights), predicted=_predicted(flow))
     checks += parity.run_optional(flow, flow.vectors)
-    predicted = (
-        None
-        if flow.tf32
-        else predicted_round_trip(
-            Linearization(weights), fresh.density.x, dtype=settings.tensors, products=settings.products
-        )
-    )
+    predicted = None if flow.tf32 else blueprint.round_trip(fresh.density.x)
     checks += parity.run(flow, fresh, eager=eager(weights), group="fresh", predicted=predicted)
     checks += parity.run_optional(flow, fresh, group="fresh")
     if weights.preprocessing:
-        checks += check_chain(weights, settings, eager=eager, provider=flow.provider, threads=threads, cuda=flow.cuda)
+        checks += check_chain(blueprint, eager=eager, provider=flow.provider, threads=threads, cuda=flow.cuda)
     return checks
 
 
@@ -270,6 +264,14 @@ def _predicted(flow: "ExportedFlow") -> "NDArray[np.float64] | None":
     return None if flow.tf32 else flow.artifact.round_trip
 
 
-def _tile(solver: "Mapping[str, Any]") -> int | None:
-    """The tile to ask for again; that of `rows` is not a choice."""
-    return None if solver["name"] == "rows" else solver["tile"]
+def _settings(
+    graph: "Mapping[str, Any]", dtype: str, *, with_log_prob: bool = False, rng: bool = False
+) -> "ExportSettings":
+    """What a graph of the manifest was exported with; the tile of `rows` was not a choice."""
+    from lunet_export.export import ExportSettings
+
+    if "solver" not in graph:
+        return ExportSettings(dtype=dtype, with_log_prob=with_log_prob, rng=rng)
+    solver = graph["solver"]
+    tile = None if solver["name"] == "rows" else solver["tile"]
+    return ExportSettings(solver["name"], tile, dtype, with_log_prob, rng)

@@ -26,9 +26,7 @@ from lunet_export.errors import CheckFailedError
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
-    from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, Load
-
-_COMPARED = 1024  # dimensions; inverses grow with the cube
+    from lunet_export.export import Exported, ExportedClassFolder, ExportSettings
 
 
 def export(
@@ -36,7 +34,12 @@ def export(
     folder: Annotated[
         Path | None, typer.Option("--output", "-o", help="Default: exported/NAME.", show_default=False)
     ] = None,
-    solver: Annotated[str, typer.Option(help="unrolled, rows, meeting, inverse, fused, or auto.")] = "unrolled",
+    solver: Annotated[
+        str | None,
+        typer.Option(
+            help="Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.", show_default=False
+        ),
+    ] = None,
     tile: Annotated[str, typer.Option(help="Rows of the solver's tile, or auto: its default.")] = "auto",
     dtype: Dtype = "float32",
     with_log_prob: Annotated[bool, typer.Option("--with-log-prob", help="Also z -> x, log_prob.")] = False,
@@ -65,11 +68,11 @@ def export(
             exported: Exported | ExportedClassFolder
             if isinstance(checkpoint, Checkpoint):
                 exported = _write(checkpoint, destination, settings, force=force, on_stage=stage)
-                found = [estimate.as_json() for estimate in exported.estimates]
-                remark = _other_solvers(exported, settings.load)
+                found = exported.blueprint.alternatives()
+                remark = exported.blueprint.remark()
             else:
                 exported = _write_classes(checkpoint, destination, settings, force=force, on_stage=stage)
-                found, remark = [], f"{len(exported.solvers)} classes: {', '.join(exported.manifest.names)}"
+                found, remark = [], f"{len(exported.blueprints)} classes: {', '.join(exported.manifest.names)}"
     except CheckFailedError as error:
         checks = error.checks if isinstance(error, ExportCheckError) else []
         if as_json:
@@ -104,7 +107,7 @@ def _write(
         examples=checkpoint.examples,
         eager=eager_of(settings.tensors),
         force=force,
-        compare=checkpoint.weights.dim <= _COMPARED,
+        compare=True,
         on_stage=on_stage,
     )
 
@@ -130,21 +133,6 @@ def _write_classes(
         force=force,
         on_stage=on_stage,
     )
-
-
-def _other_solvers(exported: "Exported", load: "Load") -> str:
-    """One line: what another solver would gain."""
-    from lunet_export.export import fastest
-
-    if exported.estimate is None:
-        return f"{exported.solver}: above {_COMPARED} dimensions other solvers are compared by inspect --solvers only"
-    chosen, best = exported.estimate, fastest(exported.estimates)
-    where = f"predicted for {load.provider}, batch {load.batch}"
-    if best.solver == chosen.solver or best.milliseconds >= chosen.milliseconds:
-        return f"{chosen.solver}: no other solver within 0.4 of the tolerance is faster ({where})"
-    gain = f"{best.solver.name} would take {best.milliseconds / chosen.milliseconds:.2f} x the time"
-    error = f"error {best.share:.2g} of the tolerance for {chosen.share:.2g}"
-    return f"{chosen.solver}: {gain}, {best.nodes} nodes for {chosen.nodes}, {error} ({where})"
 
 
 def parse_tile(text: str) -> int | None:

@@ -45,12 +45,14 @@ def inspect(
 
 def _solvers(path: Path, dtype: str, target: TargetName, batch: int, *, as_json: bool) -> None:
     from lunet_cli.models import read_model
-    from lunet_export.export import ExportSettings, Load, estimates, fastest
+    from lunet_export.export import ExportSettings, Load
+    from lunet_export.families.lunet.graphs.estimate import estimates, fastest
+    from lunet_export.families.lunet.weights import only_lunet
 
     if path.is_dir() or path.suffix == ".onnx":
         raise BadInputError(f"Expected a model file for --solvers; got {path}. Give the checkpoint it came from.")
     settings, load = ExportSettings(dtype=dtype), Load(target.value, batch)
-    weights = read_model(path, None, PreprocessName.NONE).weights
+    weights = only_lunet(read_model(path, None, PreprocessName.NONE).weights, "a comparison of solvers")
     found = estimates(weights, dtype=settings.tensors, products=settings.products, load=load)
     best = fastest(found)
     if as_json:
@@ -124,11 +126,10 @@ def _network(checkpoint: "Checkpoint") -> dict[str, Any]:
     return {
         "kind": checkpoint.kind,
         "dim": weights.dim,
-        "blocks": len(weights.blocks),
-        "alpha": weights.alpha,
+        "family": weights.family,
+        **weights.facts(),
         "preprocessing": str(weights.preprocessing),
         "image_shape": checkpoint.image_shape,
-        "free_parameters": len(weights.blocks) * (weights.dim**2 + weights.dim),
         "sha256_weights": weights.digest(),
         "training": dict(checkpoint.training or {}),
     }

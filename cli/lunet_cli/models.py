@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lunet_export.parity import Runner
     from lunet_export.runtime import ExportedClasses, ExportedFlow
     from lunet_export.runtime.cuda import CudaOptions
-    from lunet_export.weights import LUNetWeights
+    from lunet_export.weights import Weights
 
 
 def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint":
@@ -83,7 +83,7 @@ def eager_classes(dtype: str) -> "Eager":
     return Eager(lambda mixture: EagerClasses(mixture, dtype), eager_of(dtype))
 
 
-def eager_of(dtype: str) -> "Callable[[LUNetWeights], Runner]":
+def eager_of(dtype: str) -> "Callable[[Weights], Runner]":
     """Makes eager PyTorch of weights, in the dtype of the graphs."""
     from lunet_export.flows import EagerFlow
 

@@ -31,6 +31,7 @@ def recalibrate(
     Example: lunet-export recalibrate model.pt digits -o better.pt
     """
     from lunet_export import checkpoint, diagnostics
+    from lunet_export.families.lunet.weights import only_lunet
 
     if target.suffix != ".pt":
         raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
@@ -39,10 +40,11 @@ def recalibrate(
     if model.is_dir():
         raise BadInputError(f"Expected a model file; {model} is a folder. Give the file that it was exported from.")
     read = read_model(model, latent_stats, preprocess)
+    network = only_lunet(read.weights, "recalibrate")
     rows = diagnostics.load(dataset, read.weights.preprocessing, data_dir=data_dir, levels=levels)
     with output.progress(len(rows.train), f"reading the latents of {rows.name}") as bar:
         weights, done = diagnostics.recalibrate(
-            read.weights, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
+            network, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
         )
     checkpoint.write_weights(
         target,

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from lunet_export.training import ClassesResult, EpochRecord, FitSettings, Result, Trainer
 
 _FINER: dict[str, Any] = {"rich_help_panel": "Finer choices"}
-_PAPERS_ALPHA = 0.1
+
+
+class FlowName(StrEnum):
+    """What is trained."""
+
+    LUNET = "lunet"
+    REALNVP = "realnvp"
+    REALNVP_DENSE = "realnvp-dense"
 
 
 class InitName(StrEnum):
@@ -60,11 +67,18 @@ class RegulariserName(StrEnum):
     BALANCE = "balance"
 
 
+_TITLES = {FlowName.LUNET: "LU-Net", FlowName.REALNVP: "RealNVP", FlowName.REALNVP_DENSE: "dense RealNVP"}
+
+
 def train(
     dataset: DataSet,
     model: Annotated[Path, typer.Option("--output", "-o", help="The model file; always the best epoch.")] = Path(
         "model.pt"
     ),
+    flow: Annotated[
+        FlowName,
+        typer.Option(help="realnvp: convolutions on images, as in the paper; realnvp-dense: of LU-Net's size."),
+    ] = FlowName.LUNET,
     epochs: Annotated[int | None, typer.Option(help="Default: about 9000 steps.", show_default=False)] = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="One network a class, all in one file; digits, mnist, fashion-mnist.")
@@ -74,6 +88,10 @@ def train(
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="Slope of the activation's left branch. Default: 0.1.", show_default=False)
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a RealNVP: planes (default 64) or hidden numbers.", show_default=False),
     ] = None,
     begin: Annotated[
         Path | None, typer.Option("--from", help="Start from this model instead of the Gaussian.", show_default=False)
@@ -98,11 +116,22 @@ def train(
         ),
     ] = None,
     signs: Annotated[
-        SignsName, typer.Option(help="Of the diagonals of U, for good. Alternating: bends to both sides.", **_FINER)
-    ] = SignsName.ALTERNATING,
+        SignsName | None,
+        typer.Option(
+            help="Of the diagonals of U, for good. Default: alternating, which bends to both sides.",
+            show_default=False,
+            **_FINER,
+        ),
+    ] = None,
     whitened: Annotated[
-        bool, typer.Option("--whitened/--plain", help="Train in coordinates where layers' inputs are white.", **_FINER)
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--whitened/--plain",
+            help="Train in coordinates where layers' inputs are white. Default for LU-Net.",
+            show_default=False,
+            **_FINER,
+        ),
+    ] = None,
     schedule: Annotated[
         ScheduleName | None,
         typer.Option(help="How Adam's rate falls. Default: schedule-free.", show_default=False, **_FINER),
@@ -133,7 +162,7 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train an LU-Net by exact maximum likelihood.
+    """Train a flow by exact maximum likelihood.
 
     Writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With --per-class
     these lie in MODEL.classes, named by the number of the class, and MODEL.pt holds all classes when they are done.
@@ -143,27 +172,36 @@ def train(
     """
     from lunet_export import checkpoint, training
     from lunet_export import data as datasets
-    from lunet_export.training.train import device_named, usual_blocks
+    from lunet_export.training.structure import part_of
+    from lunet_export.training.train import device_named
 
     paths, folder = training.Paths(model), training.ClassPaths(model).folder
     for path in (model, folder) if per_class else (model, paths.resume, paths.history, paths.curve):
         if path.exists() and not (resume or force):
             raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
-    if begin and (blocks is not None or alpha is not None):
-        raise BadInputError("Expected no --blocks and --alpha with --from, whose model has its own. Leave them out.")
+    if begin and not (blocks is None and alpha is None and width is None):
+        raise BadInputError("Expected no --blocks, --alpha or --width with --from, whose model has its own.")
+    if per_class and flow is not FlowName.LUNET:
+        raise BadInputError(
+            f"Expected --flow lunet with --per-class; got {flow.value}. Train one network of all classes."
+        )
+    family = "lunet" if flow is FlowName.LUNET else "realnvp"
     rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
+    if flow is FlowName.REALNVP and rows.image_shape is None:
+        raise BadInputError(f"Expected images for --flow realnvp; {rows.name} holds vectors. Take realnvp-dense.")
 
     def settings_of(part: "Dataset") -> "FitSettings":
         return training.FitSettings.for_data(
             len(part.train),
             part.dim,
+            family=family,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             patience=patience,
             optimizer=optimizer.value if optimizer else None,
             init=init.value if init else None,
-            signs=signs.value,
+            signs=signs.value if signs else None,
             whitened=whitened,
             schedule=schedule.value if schedule else None,
             average=average,
@@ -176,8 +214,13 @@ def train(
 
     with _Bar() as bar:
         common: dict[str, Any] = {
-            "blocks": blocks or usual_blocks(rows.dim),
-            "alpha": _PAPERS_ALPHA if alpha is None else alpha,
+            "structure": part_of(family).Structure.choose(
+                rows.dim,
+                None if flow is FlowName.REALNVP_DENSE else rows.image_shape,
+                blocks=blocks,
+                alpha=alpha,
+                width=width,
+            ),
             "begin": checkpoint.read(begin).weights if begin else None,
             "device": device_named(device),
             "resume": resume,
@@ -197,7 +240,7 @@ def train(
     elif per_class:
         _say_classes(of_classes, model, paper_convention=paper_convention)
     else:
-        _say(result, model, paper_convention=paper_convention)
+        _say(result, model, _TITLES[flow], paper_convention=paper_convention)
 
 
 class _Bar:
@@ -270,14 +313,14 @@ def _draws(result: "ClassesResult") -> str:
     return f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
 
 
-def _say(result: "Result", model: Path, *, paper_convention: bool) -> None:
+def _say(result: "Result", model: Path, title: str, *, paper_convention: bool) -> None:
     figures = [
-        ("LU-Net, test", f"{result.test:.4f}{_spread(result)}"),
+        (f"{title}, test", f"{result.test:.4f}{_spread(result)}"),
         ("full-covariance Gaussian, test", f"{result.gaussian_test:.4f}"),
-        ("LU-Net, validation", f"{result.valid:.4f}"),
+        (f"{title}, validation", f"{result.valid:.4f}"),
     ]
     if paper_convention:
-        figures.append(("LU-Net as the released code would print it", f"{result.paper_convention:.4f}"))
+        figures.append((f"{title} as the released code would print it", f"{result.paper_convention:.4f}"))
     output.table(["", "bits/dim"], figures)
     output.say(f"{result.test_nats:.4f} nats a row; best epoch {result.best_epoch} of {result.epochs}; wrote {model}")
     output.hint("lunet-export", str(model))

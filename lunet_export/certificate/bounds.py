@@ -20,9 +20,9 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.preprocessing import Logit
 from lunet_export.rounding import unit_roundoff
-from lunet_export.weights import LUBlock, LUNetWeights
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lunet_export import reference
 from lunet_export.certificate.lanczos import largest_eigenvalues
-from lunet_export.weights import LUNetWeights
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.weights import LUNetWeights
 
 Array = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ class Linearization:
     def at(self, x: Array) -> "Jacobians":
         """The Jacobians of the network on its own input at rows x (N, D) of data."""
         slopes: list[Array] = []
-        reference.encode(self.weights, x, lambda _, a: slopes.append(reference.slope(a, self.weights.alpha)))
+        lunet.encode(self.weights, x, lambda _, a: slopes.append(lunet.slope(a, self.weights.alpha)))
         return Jacobians(self, [np.ones_like(x), *slopes])
 
     def local(self, x: Array, *, in_data_space: bool) -> Local:

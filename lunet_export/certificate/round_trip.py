@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 
 from lunet_export import reference
 from lunet_export.certificate.jacobian import Linearization
-from lunet_export.rounding import (
-    of_elementwise,
-    of_inverse_activation,
-    of_inverse_logit,
-    of_lower_solve,
-    of_upper_solve,
-    sizes_of,
-    unit_roundoff,
-)
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.rounding import of_inverse_activation, of_lower_solve, of_upper_solve, sizes_of
+from lunet_export.rounding import of_elementwise, of_inverse_logit, unit_roundoff
 
 Array = NDArray[np.float64]
 
@@ -43,7 +37,7 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
     weights, p = linear.weights, linear.weights.preprocessing
     product = unit_roundoff(products or dtype) / unit_roundoff(dtype)
     entering: list[Array] = []
-    z, _ = reference.encode(weights, x, lambda _, a: entering.append(a))
+    z, _ = lunet.encode(weights, x, lambda _, a: entering.append(a))
     jacobians = linear.at(x).behind_logit(x)
     h, total = x, np.zeros(len(x))
     if p:
@@ -52,12 +46,12 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         for number, (block, a) in enumerate(zip(weights.blocks, [*entering, z], strict=True), 1):
             size = sizes_of(block)
-            lost = [reference.affine(np.abs(h), size), of_lower_solve(h @ block.upper.T, a, size)]
+            lost = [lunet.affine(np.abs(h), size), of_lower_solve(h @ block.upper.T, a, size)]
             lost.append(of_upper_solve(h, size) @ size.lower.T)
             lost = [product * errors for errors in lost]
             if number < len(weights.blocks):
-                h = reference.leaky_softplus(a, weights.alpha)
-                lost.append(of_elementwise(h) / reference.slope(a, weights.alpha))
+                h = lunet.leaky_softplus(a, weights.alpha)
+                lost.append(of_elementwise(h) / lunet.slope(a, weights.alpha))
                 lost.append(of_inverse_activation(a, h, weights.alpha))
             total = total + _square(*lost) / jacobians.up_to(number).squeeze()[0] ** 2
     predicted = unit_roundoff(dtype) * np.sqrt(total)

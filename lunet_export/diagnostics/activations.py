@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import reference
+from lunet_export.families.lunet import reference as lunet
 
 Array = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Tally:
     def __call__(self, number: int, a: Array) -> None:
         """Count a (n, D), the input of activation `number`."""
         left, right = (a < -BEND).sum(axis=0), (a > BEND).sum(axis=0)
-        self._add(number, _Counts(len(a), left, right, float(np.log(reference.slope(a, self._alpha)).sum())))
+        self._add(number, _Counts(len(a), left, right, float(np.log(lunet.slope(a, self._alpha)).sum())))
 
     def merge(self, other: "Tally") -> None:
         """Count what `other` has counted."""

@@ -12,10 +12,10 @@ from lunet_export.certificate import Bounds, Linearization, LocalRows, chain_bou
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.observed import Observed, Seen, observe
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime import ExportedFlow
-from lunet_export.weights import LUNetWeights
 
 Array = NDArray[np.float64]
 
@@ -155,7 +155,9 @@ def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, se
     x = np.minimum(x, np.nextafter(flow.dtype.type(p.levels), flow.dtype.type(0))) if p else x
     missing = {"stretch, squeeze and prediction of these rows": "the graphs show no Jacobian; give the model file"}
     if certificate is None:
-        missing["certificate"] = "the folder is older than certificates; export again"
+        of_lunet = flow.manifest.family.name == LUNetWeights.family
+        older = "the folder is older than certificates; export again"
+        missing["certificate"] = older if of_lunet else "only an LU-Net has one"
     z, log_prob = (values.astype(np.float64) for values in flow.density(x))
     log_det = log_prob - reference.standard_normal_log_prob(z)
     lost, lost_log_det = _lost(flow, z)

@@ -15,7 +15,7 @@ from lunet_export.errors import DataError
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime import ExportedClasses
-from lunet_export.weights import Mixture
+from lunet_export.weights import Mixture, Weights
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -36,7 +36,7 @@ class ClassSource(Protocol):
 class MixtureSource:
     """A model file, under the float64 reference."""
 
-    def __init__(self, mixture: Mixture) -> None:
+    def __init__(self, mixture: Mixture[Weights]) -> None:
         self._mixture = mixture
         self.names, self.priors = mixture.names, mixture.priors
         self.dim, self.preprocessing = mixture.dim, mixture.preprocessing

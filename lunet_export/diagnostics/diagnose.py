@@ -216,7 +216,7 @@ def diagnose(
         latents_test=latents[1],
         activations=activations,
         detection=told,
-        not_available=_not_available(dim, known, activations),
+        not_available=_not_available(dim, known, source.hidden),
         flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim)),
     )
 
@@ -276,15 +276,13 @@ def _log_det(test: _Pass, known: entropy.Entropy | None) -> LogDet:
     return LogDet(test.log_det, at_optimum, of_z.nats, of_z.nats - of_x.nats)
 
 
-def _not_available(
-    dim: int, known: entropy.Entropy | None, activations: tuple[Activation, ...] | None
-) -> dict[str, str]:
+def _not_available(dim: int, known: entropy.Entropy | None, hidden: str) -> dict[str, str]:
     missing = {}
     if known is None:
         wide = f"{dim} dimensions are more than the {entropy.LARGEST_DIM} that nearest neighbours bear"
         missing["entropy"] = wide if dim > entropy.LARGEST_DIM else "rows repeat each other, or are too few"
-    if activations is None:
-        missing["activations"] = "the density graph returns z and log_prob only; give the model file"
+    if hidden:
+        missing["activations"] = hidden
     return missing
 
 

@@ -11,8 +11,8 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics.moments import Moments, gaussian_gap, is_singular
 from lunet_export.diagnostics.rows import TRAIN, over_batches, refuse_other_rows
 from lunet_export.errors import DataError
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.likelihood import bits_per_dim
-from lunet_export.weights import LUNetWeights
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import reference
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.runtime import ExportedFlow
-from lunet_export.weights import LUNetWeights
+from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 OnActivation = Callable[[int, Array], None]
@@ -18,6 +20,9 @@ OnActivation = Callable[[int, Array], None]
 def unseen(number: int, a: Array) -> None:
     """The callback of those who do not look at the activations."""
     del number, a
+
+
+_ONLY_LUNET = "only an LU-Net has activations between its layers"
 
 
 class Source(Protocol):
@@ -43,6 +48,10 @@ class Source(Protocol):
     def alpha(self) -> float | None:
         """Slope of the activations' left branch."""
 
+    @property
+    def hidden(self) -> str:
+        """Why the activations cannot be seen; empty where they can."""
+
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """x (N, D) -> z (N, D), log_det (N,), log p(x) (N,), all float64; nats, data space."""
 
@@ -53,17 +62,19 @@ class Source(Protocol):
 class WeightsSource:
     """A model file, under the float64 reference."""
 
-    def __init__(
-        self, weights: LUNetWeights, *, name: str = "model", image_shape: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, weights: Weights, *, name: str = "model", image_shape: tuple[int, ...] | None = None) -> None:
         self._weights = weights
         self.name, self.image_shape = name, image_shape
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
-        self.alpha: float | None = weights.alpha
+        self.alpha: float | None = weights.alpha if isinstance(weights, LUNetWeights) else None
+        self.hidden = "" if isinstance(weights, LUNetWeights) else _ONLY_LUNET
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """As `Source.density`."""
-        z, log_det = reference.encode(self._weights, x, on_activation)
+        if isinstance(self._weights, LUNetWeights):
+            z, log_det = lunet.encode(self._weights, x, on_activation)
+        else:
+            z, log_det = reference.encode(self._weights, x)
         return z, log_det, reference.standard_normal_log_prob(z) + log_det
 
     def decode(self, z: Array) -> Array:
@@ -80,6 +91,8 @@ class FolderSource:
         self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
         self.alpha: float | None = None
+        of_folder = "the density graph returns z and log_prob only; give the model file"
+        self.hidden = of_folder if flow.manifest.family.name == LUNetWeights.family else _ONLY_LUNET
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """As `Source.density`; no activation is seen."""

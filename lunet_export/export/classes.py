@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from lunet_export import class_vectors, parity
 from lunet_export.artifact import VECTORS, ClassManifest, sampling_of, sealed
-from lunet_export.certificate import Certificate, chain_bounds, data_bounds
 from lunet_export.errors import BadInputError
 from lunet_export.export.document import class_document, class_metadata, metadata_of
-from lunet_export.export.estimate import census
 from lunet_export.export.parts import Parts, publish, refuse_existing
-from lunet_export.export.settings import ExportSettings, Provenance
-from lunet_export.export.write import MakeRunner, check_chain, choose_solver, refuse_large
-from lunet_export.graphs import builder, class_density, sampling
-from lunet_export.graphs.solvers import Solver
+from lunet_export.export.provenance import Provenance
+from lunet_export.export.write import MakeRunner, check_chain
+from lunet_export.families.lunet.graphs import Blueprint, class_density
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import builder
+from lunet_export.graphs.census import census
+from lunet_export.graphs.settings import ExportSettings
 from lunet_export.parity import Check, ClassRunner
 from lunet_export.runtime import ExportedClasses
 from lunet_export.weights import Mixture
@@ -34,19 +35,19 @@ class ExportedClassFolder:
     folder: Path
     manifest: ClassManifest
     checks: list[Check]
-    solvers: list[Solver]  # of each class
+    blueprints: list[Blueprint]  # of each class
 
 
 @dataclass(frozen=True)
 class Eager:
     """Makes other implementations to compare with, usually eager PyTorch: of the mixture, and of one network."""
 
-    mixture: Callable[[Mixture], ClassRunner]
+    mixture: Callable[[Mixture[LUNetWeights]], ClassRunner]
     network: MakeRunner
 
 
 def export_classes(
-    mixture: Mixture,
+    mixture: Mixture[LUNetWeights],
     folder: Path,
     provenance: Provenance,
     settings: ExportSettings | None = None,
@@ -80,10 +81,8 @@ def export_classes(
     refuse_existing(folder, force=force)
     _refuse_large_density(mixture, settings)
     on_stage("choosing the solvers")
-    solvers = [choose_solver(network, settings) for network in mixture.networks]
-    for network, solver in zip(mixture.networks, solvers, strict=True):
-        refuse_large(network, solver, settings)
-    parts = _build(mixture, provenance, settings, solvers, examples, training, on_stage)
+    blueprints = blueprints_of(mixture, [settings] * len(mixture.networks))
+    parts = _build(mixture, provenance, settings, blueprints, examples, training, on_stage)
 
     def check(fresh: Path) -> list[Check]:
         on_stage("checking the graphs")
@@ -91,19 +90,27 @@ def export_classes(
         beside = eager.mixture(mixture) if eager else None
         checks = parity.run_classes(flow, flow.vectors, mixture.names, eager=beside)
         return checks + check_class_chains(
-            mixture, settings, eager=eager.network if eager else None, solvers=solvers, on_stage=on_stage
+            mixture.names, blueprints, eager=eager.network if eager else None, on_stage=on_stage
         )
 
     checks = publish(folder, parts, check, force=force)
-    return ExportedClassFolder(folder, ClassManifest.from_json(sealed(parts.document)), checks, solvers)
+    return ExportedClassFolder(folder, ClassManifest.from_json(sealed(parts.document)), checks, blueprints)
+
+
+def blueprints_of(mixture: Mixture[LUNetWeights], settings: Sequence[ExportSettings]) -> list[Blueprint]:
+    """The blueprint of each class's network, by the settings of each.
+
+    Raises:
+        BadInputError: As `Blueprint.choose` does.
+    """
+    return [Blueprint.choose(network, own) for network, own in zip(mixture.networks, settings, strict=True)]
 
 
 def check_class_chains(
-    mixture: Mixture,
-    settings: ExportSettings,
+    names: Sequence[str],
+    blueprints: Sequence[Blueprint],
     *,
     eager: MakeRunner | None,
-    solvers: Sequence[Solver],
     on_stage: Callable[[str], None] = lambda stage: None,
     **run: Any,  # noqa: ANN401
 ) -> list[Check]:
@@ -112,10 +119,10 @@ def check_class_chains(
     `run` is its provider, threads and cuda.
     """
     checks: list[Check] = []
-    for name, network, solver in zip(mixture.names, mixture.networks, solvers, strict=True):
-        if network.preprocessing:
+    for name, blueprint in zip(names, blueprints, strict=True):
+        if blueprint.weights.preprocessing:
             on_stage(f"checking the chain of class {name} without pre-processing")
-            found = check_chain(network, settings, eager=eager, solver=solver, **run)
+            found = check_chain(blueprint, eager=eager, **run)
             checks += [replace(entry, name=f"class {name}, {entry.name}") for entry in found]
     return checks
 
@@ -129,7 +136,7 @@ def _refuse_settings(settings: ExportSettings) -> None:
         )
 
 
-def _refuse_large_density(mixture: Mixture, settings: ExportSettings) -> None:
+def _refuse_large_density(mixture: Mixture[LUNetWeights], settings: ExportSettings) -> None:
     blocks = sum(len(network.blocks) for network in mixture.networks)
     size = blocks * mixture.dim**2 * np.dtype(settings.tensors).itemsize
     if size > builder.LARGEST_BYTES:
@@ -140,10 +147,10 @@ def _refuse_large_density(mixture: Mixture, settings: ExportSettings) -> None:
 
 
 def _build(
-    mixture: Mixture,
+    mixture: Mixture[LUNetWeights],
     provenance: Provenance,
     settings: ExportSettings,
-    solvers: Sequence[Solver],
+    blueprints: Sequence[Blueprint],
     examples: Sequence[NDArray[np.floating] | None] | None,
     training: Sequence[Mapping[str, Any]] | None,
     on_stage: Callable[[str], None],
@@ -156,15 +163,12 @@ def _build(
     on_stage("building the density graph")
     graph = class_density.build(mixture, dtype=dtype, metadata=class_metadata(mixture, provenance, settings))
     content["density.onnx"], counted["density"] = builder.serialize(graph), census(graph)
-    for number, (network, solver) in enumerate(zip(mixture.networks, solvers, strict=True)):
+    for number, blueprint in enumerate(blueprints):
         name = sampling_of(number)
         on_stage(f"building {name}")
-        chain = chain_bounds(network)
-        metadata = metadata_of(network, provenance, solver, settings, name, data_bounds(network, chain))
-        graph = sampling.build(network, solver=solver, dtype=dtype, metadata=metadata)
+        graph = blueprint.build("sampling", metadata_of(blueprint, provenance, name))
         content[f"{name}.onnx"], counted[name] = builder.serialize(graph), census(graph)
-        rows = golden.density.x[golden.density.label == number]
-        certificates.append(Certificate.of(network, chain, rows, dtype=dtype))
+        certificates.append(blueprint.certificate(golden.density.x[golden.density.label == number]))
     content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
     records = training or [{} for _ in mixture.networks]
-    return Parts(class_document(mixture, provenance, settings, solvers, counted, certificates, records), content)
+    return Parts(class_document(mixture, provenance, settings, blueprints, counted, certificates, records), content)

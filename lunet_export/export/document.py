@@ -3,22 +3,24 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import onnx
 
 import lunet_export
-from lunet_export.artifact import FORMAT, FORMAT_VERSION, ClassManifest, Manifest, sampling_of
-from lunet_export.certificate import Bounds, Certificate, outwards
-from lunet_export.export.estimate import census
-from lunet_export.export.settings import ExportSettings, Provenance
+from lunet_export.artifact import FORMAT, FORMAT_VERSION, ClassManifest, sampling_of
+from lunet_export.certificate import Certificate
+from lunet_export.export.provenance import Provenance
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder
-from lunet_export.graphs.solvers import Solver
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.graphs.census import census
+from lunet_export.graphs.settings import ExportSettings
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.weights import LUNetWeights, Mixture
+from lunet_export.weights import Mixture, Weights
 
 _RNG_WARNINGS = [
     "Samples are not reproducible across providers, GPU models or versions; for that, feed z to sampling.onnx.",
@@ -27,77 +29,58 @@ _RNG_WARNINGS = [
 ]
 
 
-def metadata_of(
-    weights: LUNetWeights, provenance: Provenance, solver: Solver, settings: ExportSettings, name: str, bounds: Bounds
-) -> dict[str, str]:
-    """What a reader of one ONNX file alone must know; all known before the file exists. bounds: in data space."""
-    p = weights.preprocessing
+def metadata_of(blueprint: Blueprint, provenance: Provenance, name: str) -> dict[str, str]:
+    """What a reader of one ONNX file alone must know; all known before the file exists."""
+    weights, settings = blueprint.weights, blueprint.settings
     return {
-        "lunet.format_version": str(FORMAT_VERSION),
-        "lunet.name": provenance.name,
-        "lunet.direction": name,
-        "lunet.dim": str(weights.dim),
-        "lunet.blocks": str(len(weights.blocks)),
-        "lunet.alpha": repr(weights.alpha),
-        "lunet.dtype": settings.tensors,
-        "lunet.products": settings.products or settings.tensors,
-        "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
-        "lunet.solver": str(solver),
-        "lunet.lip_forward": repr(outwards(bounds.lip_forward, upper=True)),
-        "lunet.lip_inverse": repr(outwards(bounds.lip_inverse, upper=True)),
-        "lunet.log_det_min": repr(outwards(bounds.log_det_min, upper=False)),
-        "lunet.log_det_max": repr(outwards(bounds.log_det_max, upper=True)),
-        "lunet.sha256_weights": weights.digest(),
+        "lunet.family": weights.family,
+        **_metadata(weights, provenance, settings, name),
+        **blueprint.metadata(),
     }
 
 
 def document_of(
-    weights: LUNetWeights,
+    blueprint: Blueprint,
     provenance: Provenance,
-    solver: Solver,
-    settings: ExportSettings,
     models: Mapping[str, onnx.ModelProto],
-    certificate: Certificate,
+    certificate: Certificate | None,
 ) -> dict[str, Any]:
     """manifest.json of one network, without hashes and checks."""
-    model = {
-        "name": provenance.name,
-        "kind": Manifest.kind,
-        "dim": weights.dim,
-        "blocks": len(weights.blocks),
-        "alpha": weights.alpha,
-        "preprocessing": _preprocessing(weights.preprocessing),
-        "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
-        "sha256_weights": weights.digest(),
-        "source": provenance.source,
-    }
+    weights, settings = blueprint.weights, blueprint.settings
+    model = {"kind": weights.family, **_model(weights, provenance), **blueprint.model()}
     tensors = _Tensors.of(weights, settings)
-    graphs = {name: _graph(name, tensors, solver, census(graph)) for name, graph in models.items()}
-    return _document(model, settings, {"graphs": graphs, "certificate": certificate.to_json()}, provenance)
+    graphs = {name: _graph(name, tensors, blueprint.graph(name), census(graph)) for name, graph in models.items()}
+    certified = {"certificate": certificate.to_json()} if certificate else {}
+    return _document(model, settings, {"graphs": graphs, **certified}, provenance)
 
 
-def class_metadata(mixture: Mixture, provenance: Provenance, settings: ExportSettings) -> dict[str, str]:
+def class_metadata(mixture: Mixture[LUNetWeights], provenance: Provenance, settings: ExportSettings) -> dict[str, str]:
     """As `metadata_of`, for the density graph of one network a class."""
-    p = mixture.preprocessing
+    classes = {"lunet.classes": json.dumps(mixture.names), "lunet.priors": json.dumps(mixture.priors)}
+    return {**_metadata(mixture, provenance, settings, "density"), **classes}
+
+
+def _metadata(
+    model: Weights | Mixture[LUNetWeights], provenance: Provenance, settings: ExportSettings, name: str
+) -> dict[str, str]:
+    p = model.preprocessing
     return {
         "lunet.format_version": str(FORMAT_VERSION),
         "lunet.name": provenance.name,
-        "lunet.direction": "density",
-        "lunet.dim": str(mixture.dim),
-        "lunet.classes": json.dumps(mixture.names),
-        "lunet.priors": json.dumps(mixture.priors),
+        "lunet.direction": name,
+        "lunet.dim": str(model.dim),
         "lunet.dtype": settings.tensors,
-        "lunet.products": settings.tensors,
+        "lunet.products": settings.products or settings.tensors,
         "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
-        "lunet.sha256_weights": mixture.digest(),
+        "lunet.sha256_weights": model.digest(),
     }
 
 
 def class_document(
-    mixture: Mixture,
+    mixture: Mixture[LUNetWeights],
     provenance: Provenance,
     settings: ExportSettings,
-    solvers: Sequence[Solver],
+    blueprints: Sequence[Blueprint],
     counted: Mapping[str, Mapping[str, Any]],
     certificates: Sequence[Certificate],
     training: Sequence[Mapping[str, Any]],
@@ -108,40 +91,44 @@ def class_document(
         mixture: The model.
         provenance: Its name and what training recorded of all classes together.
         settings: Of the export.
-        solvers: Of each class's sampling graph.
+        blueprints: Of each class.
         counted: The `census` of each graph, by its name.
         certificates: Of each class.
         training: What was recorded of each class.
     """
-    model = {
-        "name": provenance.name,
-        "kind": ClassManifest.kind,
-        "dim": mixture.dim,
-        "preprocessing": _preprocessing(mixture.preprocessing),
-        "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
-        "sha256_weights": mixture.digest(),
-        "source": provenance.source,
-    }
+    model = {"kind": ClassManifest.kinds[0], **_model(mixture, provenance)}
     classes = [
         {
             "name": name,
             "prior": prior,
-            "blocks": len(network.blocks),
-            "alpha": network.alpha,
-            "sha256_weights": network.digest(),
+            **blueprint.model(),
+            "sha256_weights": blueprint.weights.digest(),
             "training": dict(record),
             "certificate": certificate.to_json(),
         }
-        for name, prior, network, record, certificate in zip(
-            mixture.names, mixture.priors, mixture.networks, training, certificates, strict=True
+        for name, prior, blueprint, record, certificate in zip(
+            mixture.names, mixture.priors, blueprints, training, certificates, strict=True
         )
     ]
     tensors = _Tensors.of(mixture, settings)
     graphs = {"density": _class_density(tensors, len(classes), counted["density"])}
-    for number, solver in enumerate(solvers):
+    for number, blueprint in enumerate(blueprints):
         name = sampling_of(number)
-        graphs[name] = _graph("sampling", tensors, solver, counted[name]) | {"file": f"{name}.onnx"}
+        own = blueprint.graph("sampling")
+        graphs[name] = _graph("sampling", tensors, own, counted[name]) | {"file": f"{name}.onnx"}
     return _document(model, settings, {"classes": classes, "graphs": graphs}, provenance)
+
+
+def _model(model: Weights | Mixture[LUNetWeights], provenance: Provenance) -> dict[str, Any]:
+    """What a manifest of every kind says of its model."""
+    return {
+        "name": provenance.name,
+        "dim": model.dim,
+        "preprocessing": _preprocessing(model.preprocessing),
+        "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
+        "sha256_weights": model.digest(),
+        "source": provenance.source,
+    }
 
 
 def _document(
@@ -179,7 +166,7 @@ class _Tensors:
     dtype: str
 
     @classmethod
-    def of(cls, weights: LUNetWeights | Mixture, settings: ExportSettings) -> Self:
+    def of(cls, weights: Weights | Mixture[LUNetWeights], settings: ExportSettings) -> Self:
         dim, dtype, p = weights.dim, settings.tensors, weights.preprocessing
         unit = f"grey level plus noise in [0, {p.levels})" if p else "the data's own"
         domain = [0, p.levels] if p else None
@@ -206,7 +193,7 @@ def _class_density(tensors: _Tensors, classes: int, counted: Mapping[str, Any]) 
     }
 
 
-def _graph(name: str, tensors: _Tensors, solver: Solver, counted: Mapping[str, Any]) -> dict[str, Any]:
+def _graph(name: str, tensors: _Tensors, own: Mapping[str, Any], counted: Mapping[str, Any]) -> dict[str, Any]:
     x, z, log_prob = tensors.x, tensors.z, tensors.log_prob
     shape = {"name": "shape", "shape": [2], "dtype": "int64", "unit": "[batch, dim]", "domain": None}
     direction, inputs, outputs = {
@@ -220,7 +207,7 @@ def _graph(name: str, tensors: _Tensors, solver: Solver, counted: Mapping[str, A
         "direction": direction,
         "inputs": inputs,
         "outputs": outputs,
-        **({} if name == "density" else {"solver": asdict(solver)}),
+        **own,
         **({"warnings": _RNG_WARNINGS} if name == "random_sampling" else {}),
         **counted,
     }

@@ -1,10 +1,9 @@
 """`export`: builds the graphs, writes the folder, checks what was written, and only then lets it appear."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,44 +11,36 @@ from numpy.typing import NDArray
 
 from lunet_export import parity, vectors
 from lunet_export.artifact import VECTORS, Artifact, Manifest, sealed
-from lunet_export.certificate import Certificate, chain_bounds, data_bounds
-from lunet_export.errors import BadInputError
 from lunet_export.export import half
 from lunet_export.export.document import document_of, metadata_of
-from lunet_export.export.estimate import Estimate, estimates, fastest
 from lunet_export.export.parts import Parts, publish, refuse_existing
-from lunet_export.export.settings import ExportSettings, Provenance
-from lunet_export.graphs import builder, density, sampling, solvers
+from lunet_export.export.provenance import Provenance
+from lunet_export.graphs import builder
+from lunet_export.graphs.blueprint import Blueprint, blueprint_of
 from lunet_export.graphs.emulation import EmulatedFlow
-from lunet_export.graphs.solvers import Solver
+from lunet_export.graphs.settings import ExportSettings
 from lunet_export.parity import Check, Runner
 from lunet_export.runtime import ExportedFlow
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.providers import Provider
-from lunet_export.weights import LUNetWeights
+from lunet_export.weights import Weights
 
 _VECTOR_SEED = 0
-MakeRunner = Callable[[LUNetWeights], Runner]
+MakeRunner = Callable[[Weights], Runner]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder that was written, the checks that it passed, and what the solvers would have cost."""
+    """A folder that was written, the checks that it passed, and the choices that its graphs were built by."""
 
     folder: Path
     manifest: Manifest
     checks: list[Check]
-    solver: Solver
-    estimates: list[Estimate]  # of every solver that can be built, with `compare` or `auto`; else none
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """That of the solver that was taken; None where they were not compared."""
-        return next((estimate for estimate in self.estimates if estimate.solver == self.solver), None)
+    blueprint: Blueprint
 
 
 def export(
-    weights: LUNetWeights,
+    weights: Weights,
     folder: Path,
     provenance: Provenance,
     settings: ExportSettings | None = None,
@@ -79,17 +70,12 @@ def export(
     """
     settings = settings or ExportSettings()
     refuse_existing(folder, force=force)
-    smallest = Solver("fused", None)  # of what `auto` may choose
-    refuse_large(weights, smallest if settings.solver == "auto" else choose_solver(weights, settings), settings)
-    found: list[Estimate] = []
     if compare or settings.solver == "auto":
         on_stage("comparing the solvers")
-        found = _estimates(weights, settings)
-    solver = choose_solver(weights, settings, found)
-    refuse_large(weights, solver, settings)
+    blueprint = blueprint_of(weights, settings, compare=compare)
 
     on_stage("building the graphs")
-    models, parts = _build(weights, provenance, settings, solver, examples)
+    models, parts = _build(blueprint, provenance, examples)
 
     def check(fresh: Path) -> list[Check]:
         on_stage("checking the graphs")
@@ -97,7 +83,7 @@ def export(
         checks = _check(flow, weights, eager, "golden")
         if weights.preprocessing:
             on_stage("checking the chain without pre-processing")
-            checks += check_chain(weights, settings, eager=eager, solver=solver)
+            checks += check_chain(blueprint, eager=eager)
         if settings.products:
             on_stage("emulating the float16 products of a GPU")
             emulated = EmulatedFlow(models, "float32")
@@ -107,15 +93,13 @@ def export(
         return checks
 
     checks = publish(folder, parts, check, force=force)
-    return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, solver, found)
+    return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, blueprint)
 
 
 def check_chain(
-    weights: LUNetWeights,
-    settings: ExportSettings,
+    blueprint: Blueprint,
     *,
     eager: MakeRunner | None,
-    solver: Solver | None = None,
     provider: Provider = "cpu",
     threads: int | None = None,
     cuda: CudaOptions | None = None,
@@ -124,21 +108,19 @@ def check_chain(
 
     The graphs are built as for export and run from memory.
     """
-    chain = weights.without_preprocessing()
-    _, parts = _build(chain, Provenance("chain"), settings, solver or choose_solver(weights, settings), None)
+    chain = blueprint.without_preprocessing()
+    _, parts = _build(chain, Provenance("chain"), None)
     flow = ExportedFlow(_in_memory(parts), provider=provider, threads=threads, cuda=cuda)
-    return _check(flow, chain, eager, "chain without pre-processing")
+    return _check(flow, chain.weights, eager, "chain without pre-processing")
 
 
-def build_artifact(weights: LUNetWeights, provenance: Provenance, settings: ExportSettings) -> Artifact:
+def build_artifact(weights: Weights, provenance: Provenance, settings: ExportSettings) -> Artifact:
     """The artifact of an export, in memory, its graphs not yet checked.
 
     Raises:
         BadInputError: As `export` does for its settings.
     """
-    solver = choose_solver(weights, settings)
-    refuse_large(weights, solver, settings)
-    return _in_memory(_build(weights, provenance, settings, solver, None)[1])
+    return _in_memory(_build(blueprint_of(weights, settings), provenance, None)[1])
 
 
 def _in_memory(parts: Parts) -> Artifact:
@@ -146,78 +128,22 @@ def _in_memory(parts: Parts) -> Artifact:
     return Artifact(Manifest.from_json(sealed(parts.document)), graphs, parts.content[VECTORS])
 
 
-def _estimates(weights: LUNetWeights, settings: ExportSettings) -> list[Estimate]:
-    others = solvers.available(weights.dim)
-    asked = [] if settings.solver == "auto" else [solvers.choose(settings.solver, settings.tile, weights.dim)]
-    among = [*others, *(solver for solver in asked if solver not in others)]
-    return estimates(weights, dtype=settings.tensors, products=settings.products, load=settings.load, among=among)
-
-
-def choose_solver(weights: LUNetWeights, settings: ExportSettings, found: Sequence[Estimate] = ()) -> Solver:
-    """The solver that the settings ask for; `auto` by the estimates found, or by its own.
-
-    Raises:
-        BadInputError: It does not fit the model.
-    """
-    if settings.solver != "auto":
-        return solvers.choose(settings.solver, settings.tile, weights.dim)
-    if settings.tile is not None:
-        raise BadInputError("Expected no --tile with --solver auto, which chooses it. Leave it out.")
-    return fastest(found or _estimates(weights, settings)).solver
-
-
-def _check(flow: ExportedFlow, weights: LUNetWeights, eager: MakeRunner | None, group: str) -> list[Check]:
+def _check(flow: ExportedFlow, weights: Weights, eager: MakeRunner | None, group: str) -> list[Check]:
     beside = eager(weights) if eager else None
     checks = parity.run(flow, flow.vectors, eager=beside, group=group, predicted=flow.artifact.round_trip)
     return checks + parity.run_optional(flow, flow.vectors, group=group)
 
 
 def _build(
-    weights: LUNetWeights,
-    provenance: Provenance,
-    settings: ExportSettings,
-    solver: Solver,
-    examples: NDArray[np.floating] | None,
+    blueprint: Blueprint, provenance: Provenance, examples: NDArray[np.floating] | None
 ) -> tuple[dict[str, onnx.ModelProto], Parts]:
     """The graphs by name, and what they become."""
+    weights, settings = blueprint.weights, blueprint.settings
     dtype, products = settings.tensors, settings.products
-    chain = chain_bounds(weights)
-    bounds = data_bounds(weights, chain)
-
-    def build(name: str) -> Any:  # noqa: ANN401
-        metadata = metadata_of(weights, provenance, solver, settings, name, bounds)
-        if name == "density":
-            return density.build(weights, dtype=dtype, products=products, metadata=metadata)
-        return sampling.build(
-            weights,
-            solver=solver,
-            dtype=dtype,
-            products=products,
-            with_log_prob=name == "sampling_with_log_prob",
-            draws_noise=name == "random_sampling",
-            metadata=metadata,
-        )
-
-    models = {name: build(name) for name in settings.graphs}
+    models = {name: blueprint.build(name, metadata_of(blueprint, provenance, name)) for name in settings.graphs}
     given = None if examples is None else examples.astype(np.float64)
     golden = vectors.build(weights, dtype=dtype, products=products, seed=_VECTOR_SEED, examples=given)
     content = {f"{name}.onnx": builder.serialize(model) for name, model in models.items()}
     content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
-    certificate = Certificate.of(weights, chain, golden.density.x, dtype=dtype, products=products)
-    document = document_of(weights, provenance, solver, settings, models, certificate)
+    document = document_of(blueprint, provenance, models, blueprint.certificate(golden.density.x))
     return models, Parts(document, content)
-
-
-def refuse_large(weights: LUNetWeights, solver: Solver, settings: ExportSettings) -> None:
-    """Raise where a graph would be larger than one file may be.
-
-    Raises:
-        BadInputError: It would.
-    """
-    itemsize = np.dtype(settings.products or settings.tensors).itemsize
-    size = len(weights.blocks) * solvers.stored(solver, weights.dim) * itemsize  # of the larger of the two graphs
-    if size > builder.LARGEST_BYTES:
-        raise BadInputError(
-            f"Expected graphs of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB. "
-            "Use --dtype float32, a smaller --tile or fewer blocks."
-        )

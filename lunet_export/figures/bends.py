@@ -96,13 +96,10 @@ def refuse_unseen(source: Source) -> None:
     """Raise unless what enters the activations can be seen.
 
     Raises:
-        BadInputError: The model is a folder.
+        BadInputError: It has none, or is a folder.
     """
     if source.alpha is None:
-        raise BadInputError(
-            f"Expected a model file to look into its activations; {source.name} is a folder, whose graph returns z and "
-            "log_prob only. Give the file that it was exported from."
-        )
+        raise BadInputError(f"Expected a model with activations to look into; {source.name} has none: {source.hidden}.")
 
 
 def _inputs(source: Source, x: Array) -> list[Array]:

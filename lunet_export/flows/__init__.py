@@ -1,20 +1,18 @@
-"""LU-Net in PyTorch: bijections, one a file, and the flow made of them."""
+"""Flows in PyTorch: what all families share. The bijections and the network of a family lie in its own folder."""
 
 from lunet_export.flows.bijection import Bijection
 from lunet_export.flows.chain import Chain
 from lunet_export.flows.eager import EagerClasses, EagerFlow
-from lunet_export.flows.leaky_softplus import LeakySoftplus
+from lunet_export.flows.flow import Flow, of_weights, standard_normal_log_prob
 from lunet_export.flows.logit import LogitPreprocessing
-from lunet_export.flows.lu_linear import LULinear
-from lunet_export.flows.lunet import LUNet
 
 __all__ = [
     "Bijection",
     "Chain",
     "EagerClasses",
     "EagerFlow",
-    "LULinear",
-    "LUNet",
-    "LeakySoftplus",
+    "Flow",
     "LogitPreprocessing",
+    "of_weights",
+    "standard_normal_log_prob",
 ]

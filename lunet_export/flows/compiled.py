@@ -12,30 +12,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lunet_export.errors import MissingPackageError
-from lunet_export.flows.leaky_softplus import LeakySoftplus
-from lunet_export.flows.lunet import LUNet, standard_normal_log_prob
-from lunet_export.weights import LUNetWeights
+from lunet_export.flows.flow import of_weights, standard_normal_log_prob
+from lunet_export.weights import Weights
 
 Floats = NDArray[np.floating]
 
-_MOST_STEPS = 64  # alpha 0.001 in float64 needs 13
-
 
 class CompiledFlow:
-    """NumPy rows in and out of `LUNet` through `torch.compile`, on the CPU, in the dtype of an exported graph.
+    """NumPy rows in and out of a flow through `torch.compile`, on the CPU, in the dtype of an exported graph.
 
-    The arithmetic is that of `EagerFlow`, with one difference: the compiler cannot stop a loop by its data, so Newton
-    takes the number of steps that this alpha and dtype need. Each direction and batch is compiled once, for its fixed
-    shape, at its first call; `compile_seconds` holds how long these took.
+    The arithmetic is that of `EagerFlow`, with one difference: the compiler cannot stop a loop by its data, so Newton,
+    where LU-Net needs it, takes the number of steps that its alpha and dtype ask for. Each direction and batch is
+    compiled once, for its fixed shape, at its first call; `compile_seconds` holds how long these took.
 
     Raises:
         MissingPackageError: From the first call: `torch.compile` cannot run here, mostly for want of a C++ compiler.
     """
 
-    def __init__(self, weights: LUNetWeights, dtype: str) -> None:
-        self._flow = LUNet.from_weights(weights, dtype=getattr(torch, dtype)).eval()
+    def __init__(self, weights: Weights, dtype: str) -> None:
+        self._flow = of_weights(weights, dtype=getattr(torch, dtype)).eval()
+        self._flow.prepare_to_compile()
         self._dtype = np.dtype(dtype)
-        self._steps = newton_steps(weights.alpha, getattr(torch, dtype))
         self._compiled: dict[tuple[str, int], Callable[[Tensor], Any]] = {}
         self.compile_seconds: dict[tuple[str, int], float] = {}  # by direction and batch, the first run included
 
@@ -48,7 +45,7 @@ class CompiledFlow:
     @torch.no_grad()
     def decode(self, z: Floats) -> Floats:
         """z (N, D) -> x (N, D), images clamped."""
-        return self._run("sampling", self._sampling, z).numpy()
+        return self._run("sampling", self._flow.compilable_decode, z).numpy()
 
     def _run(self, direction: str, function: Callable[[Tensor], Any], rows: Floats) -> Any:  # noqa: ANN401
         tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=self._dtype))
@@ -72,34 +69,6 @@ class CompiledFlow:
     def _density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = self._flow.chain(x)
         return z, standard_normal_log_prob(z) + log_det
-
-    def _sampling(self, z: Tensor) -> Tensor:
-        for layer in reversed(self._flow.chain.bijections):
-            is_activation = isinstance(layer, LeakySoftplus)
-            z = newton(layer, z, self._steps) if is_activation else layer.inverse(z)[0]  # type: ignore[arg-type,operator]
-        return self._flow.clamp(z)
-
-
-def newton(activation: LeakySoftplus, y: Tensor, steps: int) -> Tensor:
-    """x with f(x) = y after `steps` of Newton's iteration, from the start of `LeakySoftplus.inverse`."""
-    alpha = activation.alpha
-    x = torch.minimum(y, y / alpha)  # right of the root, and f is convex: Newton only descends
-    for _ in range(steps):
-        slope = alpha + (1 - alpha) * torch.sigmoid(x)
-        x = x - (activation(x)[0] - y) / slope
-    return x
-
-
-def newton_steps(alpha: float, dtype: torch.dtype) -> int:
-    """The fewest steps that bring every y within 4 units of rounding of what many steps give."""
-    activation = LeakySoftplus(alpha)
-    y = torch.cat([torch.linspace(-60, 60, 4801, dtype=dtype), torch.tensor([-1e6, 1e6], dtype=dtype)])[:, None]
-    exact = newton(activation, y, _MOST_STEPS)
-    allowed = 4 * torch.finfo(dtype).eps * exact.abs().clamp(min=1)
-    for steps in range(1, _MOST_STEPS):
-        if ((newton(activation, y, steps) - exact).abs() <= allowed).all():
-            return steps
-    return _MOST_STEPS
 
 
 def _with_own_code(method: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:

@@ -4,20 +4,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lunet_export.flows.lunet import LUNet, standard_normal_log_prob
-from lunet_export.weights import LUNetWeights, Mixture
+from lunet_export.flows.flow import of_weights, standard_normal_log_prob
+from lunet_export.weights import Mixture, Weights
 
 Floats = NDArray[np.floating]
 
 
 class EagerFlow:
-    """NumPy rows in and out of `LUNet`, on the CPU, in the dtype of an exported graph.
+    """NumPy rows in and out of a flow, on the CPU, in the dtype of an exported graph.
 
-    Sampling solves with `torch.linalg.solve_triangular` and inverts the activation by Newton until it converges.
+    LU-Net samples by `torch.linalg.solve_triangular` and inverts its activation by Newton until that converges.
     """
 
-    def __init__(self, weights: LUNetWeights, dtype: str) -> None:
-        self._flow = LUNet.from_weights(weights, dtype=getattr(torch, dtype)).eval()
+    def __init__(self, weights: Weights, dtype: str) -> None:
+        self._flow = of_weights(weights, dtype=getattr(torch, dtype)).eval()
         self._dtype = np.dtype(dtype)
 
     @torch.no_grad()
@@ -29,7 +29,7 @@ class EagerFlow:
     @torch.no_grad()
     def decode(self, z: Floats) -> Floats:
         """z (N, D) -> x (N, D), images clamped."""
-        return self._flow.clamp(self._flow.chain.inverse(self._tensor(z))[0]).numpy()
+        return self._flow.decode(self._tensor(z)).numpy()
 
     def _tensor(self, rows: Floats) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(rows, dtype=self._dtype))
@@ -38,7 +38,7 @@ class EagerFlow:
 class EagerClasses:
     """The same of one network a class; the mixture by `torch.logsumexp` and softmax."""
 
-    def __init__(self, mixture: Mixture, dtype: str) -> None:
+    def __init__(self, mixture: Mixture[Weights], dtype: str) -> None:
         self._flows = [EagerFlow(network, dtype) for network in mixture.networks]
         self._log_priors = torch.tensor(mixture.priors, dtype=torch.float64).log().to(getattr(torch, dtype))
 

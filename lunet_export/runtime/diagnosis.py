@@ -54,6 +54,7 @@ def of_failure(said: str, options: CudaOptions) -> str:
         or _device(options.device_id)
         or _generation(said, options.device_id)
         or _memory(said)
+        or _cudnn(said)
         or _on_the_cpu(said)
         or f"Expected CUDA on device {options.device_id}; ONNX Runtime says: {said}. See lunet-export doctor."
     )
@@ -82,6 +83,16 @@ def _option(said: str) -> str | None:
         return None
     name = said.partition('Unknown provider option: "')[2].partition('"')[0]
     return f"Expected an ONNX Runtime that knows the CUDA option {name}; this one does not. Run: {_GPU_EXTRA}"
+
+
+def _cudnn(said: str) -> str | None:
+    """Of a graph with convolutions; the others run without it."""
+    if "cudnn" not in said.lower():
+        return None
+    return (
+        "Expected cuDNN 9, which this graph needs on CUDA; it is not installed. Run: pip install nvidia-cudnn-cu13 "
+        "(nvidia-cudnn-cu12 for CUDA 12), or run with --provider cpu"
+    )
 
 
 def _libraries() -> str | None:

@@ -203,5 +203,5 @@ class ExportedFlow:
         return run(self._sessions[graph], outputs, {entry: rows})
 
     def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
-        said = {"lunet.blocks": str(self.manifest.blocks)}
+        said = self.manifest.family.manifest.repeated(self.manifest.document["model"])
         refuse_another(session, name, self.manifest, ends=_ENDS[name], widths={"log_prob": 0}, said=said)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from lunet_export import checkpoint, class_checkpoint, reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError
-from lunet_export.flows import LUNet
+from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.fit import FitSettings, Trainer, log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
+from lunet_export.training.structure import Structure
 from lunet_export.training.train import Paths, Result, draws_of, gaussian_of, rows_to_test, train
-from lunet_export.weights import LUNetWeights, refuse_classes
+from lunet_export.weights import Weights, refuse_classes
 
 Array = NDArray[np.float64]
 
@@ -68,15 +69,14 @@ def train_classes(
     settings_of: Callable[[Dataset], FitSettings],
     output: Path,
     *,
-    blocks: int,
-    alpha: float,
+    structure: Structure,
     device: torch.device,
     resume: bool,
     on_class: Callable[[int, Dataset, FitSettings], None],
     on_start: Callable[[float, Trainer], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
-    begin: LUNetWeights | None = None,
+    begin: Weights | None = None,
     on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> ClassesResult:
     """Train an LU-Net on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
@@ -88,8 +88,7 @@ def train_classes(
         data: With labels.
         settings_of: The settings for the rows of a class.
         output: The model file, written when all classes are done.
-        blocks: As for `train`; so are the other arguments.
-        alpha: As for `train`.
+        structure: As for `train`; so are the other arguments.
         device: As for `train`.
         resume: Go on from the files of the classes.
         on_class: Called with the number, rows and settings of a class before it is trained.
@@ -128,8 +127,7 @@ def train_classes(
                 part,
                 settings[number],
                 file.model,
-                blocks=blocks,
-                alpha=alpha,
+                structure=structure,
                 device=device,
                 resume=file.resume.exists(),
                 on_start=on_start,
@@ -163,7 +161,7 @@ def _evaluate(
 ) -> ClassesResult:
     """The mixtures of networks and of Gaussians on all test rows."""
     labels = data.classes()
-    flows = [LUNet.from_weights(checkpoint.read(model).weights).to(device) for model in models]
+    flows = [of_weights(checkpoint.read(model).weights).to(device) for model in models]
     gaussians = [gaussian_of(part) for part in parts]
     ours, theirs = [], []
     for number in range(draws_of(data)):
@@ -189,7 +187,7 @@ def _evaluate(
     )
 
 
-def _by_flows(flows: list[LUNet], x: Array) -> Array:
+def _by_flows(flows: list[Flow], x: Array) -> Array:
     return np.stack([log_probs(flow, x.astype(np.float32)) for flow in flows], axis=1)
 
 

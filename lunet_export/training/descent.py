@@ -1,12 +1,12 @@
 """The ways down: Adam under a falling rate, Adam whose average needs no schedule, and L-BFGS on few dimensions.
 
-All hold an LU-Net's parameters, give the flow that is the model at any time, and move all their copies of it into other
+All hold a flow's parameters, give the flow that is the model at any time, and move all their copies of it into other
 coordinates together. Both kinds of Adam can shrink the entries off the diagonals of L and U (of V where a layer is
 whitened).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -15,8 +15,7 @@ from schedulefree import AdamWScheduleFree
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lunet_export.flows import LUNet
-from lunet_export.training.coordinates import whiten
+from lunet_export.flows import Flow
 from lunet_export.training.schedule import Falling, rate
 
 _WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
@@ -24,10 +23,14 @@ _CURVATURES = 30  # pairs of steps and gradients that L-BFGS remembers
 _FORGETTING = 2.0  # step t weighs t^2 in the schedule-free average: what was learnt late counts most
 
 
+#: Moves several copies of a flow alike.
+Whiten = Callable[[Sequence[Any], Iterable[Tensor]], None]
+
+
 class Descent(ABC):
     """An optimiser of one flow. `flow` is where gradients are taken."""
 
-    def __init__(self, flow: LUNet) -> None:
+    def __init__(self, flow: Flow) -> None:
         self.flow = flow
 
     @property
@@ -40,12 +43,12 @@ class Descent(ABC):
         """Make `objective`, a function of the parameters of `flow`, smaller; it is called at least once."""
 
     @abstractmethod
-    def model(self) -> LUNet:
+    def model(self) -> Flow:
         """The flow to validate and to keep."""
 
     @abstractmethod
-    def whiten(self, batches: Iterable[Tensor]) -> None:
-        """As `coordinates.whiten`, for all that is held of the flow."""
+    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
+        """Move all that is held of the flow into coordinates that are white over `batches`; `how` is the family's."""
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs beside the state of `flow`."""
@@ -65,7 +68,7 @@ class Adam(Descent):
         clip_norm: Gradients are cut to this L2 norm.
     """
 
-    def __init__(self, flow: LUNet, optimiser: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float) -> None:
+    def __init__(self, flow: Flow, optimiser: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float) -> None:
         super().__init__(flow)
         self.optimiser, self._weight_decay, self._clip_norm = optimiser, weight_decay, clip_norm
 
@@ -87,12 +90,10 @@ class Adam(Descent):
         self.optimiser.load_state_dict(state["optimiser"])
 
     def _decayed(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """Each layer's `packed`, and the decoupled decay (Loshchilov and Hutter 2017, arXiv 1711.05101) of a step."""
+        """Parameters, and the decoupled decay of a step (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
         if self._weight_decay:
-            for layer in self.flow.linear_layers():
-                lost = layer.packed.detach() * (-self._weight_decay * self.rate)
-                lost.diagonal().zero_()
-                yield layer.packed, lost
+            for parameter, part in self.flow.decaying():
+                yield parameter, part * (-self._weight_decay * self.rate)
 
 
 class Annealed(Adam):
@@ -110,7 +111,7 @@ class Annealed(Adam):
 
     def __init__(
         self,
-        flow: LUNet,
+        flow: Flow,
         *,
         learning_rate: float,
         schedule: Falling,
@@ -140,11 +141,11 @@ class Annealed(Adam):
         if self._averaged:
             self._averaged.update_parameters(self.flow)
 
-    def model(self) -> LUNet:
+    def model(self) -> Flow:
         return self._averaged.module if self._averaged else self.flow  # type: ignore[return-value]
 
-    def whiten(self, batches: Iterable[Tensor]) -> None:
-        whiten([self.model(), *([self.flow] if self._averaged else [])], batches)
+    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
+        how([self.model(), *([self.flow] if self._averaged else [])], batches)
 
     def state_dict(self) -> dict[str, Any]:
         averaged = self._averaged.state_dict() if self._averaged else None
@@ -166,7 +167,7 @@ class ScheduleFree(Adam):
     the last. z itself wanders far off.
     """
 
-    def __init__(self, flow: LUNet, *, learning_rate: float, steps: int, weight_decay: float, clip_norm: float) -> None:
+    def __init__(self, flow: Flow, *, learning_rate: float, steps: int, weight_decay: float, clip_norm: float) -> None:
         self._warm_up = max(1, min(_WARM_UP, steps // 20))
         self._adam = AdamWScheduleFree(flow.parameters(), lr=learning_rate, warmup_steps=self._warm_up, r=_FORGETTING)
         super().__init__(flow, self._adam, weight_decay=weight_decay, clip_norm=clip_norm)
@@ -185,13 +186,13 @@ class ScheduleFree(Adam):
             self._adam.state[packed]["z"].add_(lost)
             packed.add_(lost, alpha=1 - beta)
 
-    def model(self) -> LUNet:
+    def model(self) -> Flow:
         self._adam.eval()  # flow becomes x
         model = deepcopy(self.flow)
         self._adam.train()
         return model
 
-    def whiten(self, batches: Iterable[Tensor]) -> None:
+    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
         self._adam.eval()
         steps, held = deepcopy(self.flow), self._adam.state
         pairs = list(zip(self.flow.parameters(), steps.parameters(), strict=True))
@@ -199,7 +200,7 @@ class ScheduleFree(Adam):
             for parameter, step in pairs:
                 if "z" in held[parameter]:  # not before the first step
                     step.copy_(held[parameter]["z"])
-        whiten([self.flow, steps], batches)
+        how([self.flow, steps], batches)
         for parameter, step in pairs:
             if "z" in held[parameter]:  # not before the first step
                 held[parameter]["z"].copy_(step.detach())
@@ -217,7 +218,7 @@ class QuasiNewton(Descent):
         iterations: At most so many a step.
     """
 
-    def __init__(self, flow: LUNet, *, iterations: int) -> None:
+    def __init__(self, flow: Flow, *, iterations: int) -> None:
         super().__init__(flow)
         self._iterations = iterations
 
@@ -250,8 +251,8 @@ class QuasiNewton(Descent):
                     parameter.copy_(value)
                 objective()
 
-    def model(self) -> LUNet:
+    def model(self) -> Flow:
         return self.flow
 
-    def whiten(self, batches: Iterable[Tensor]) -> None:
-        whiten([self.flow], batches)
+    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
+        how([self.flow], batches)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from math import sqrt
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -13,22 +12,18 @@ from torch import Tensor
 from lunet_export import noise
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
-from lunet_export.flows import LUNet
+from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
-from lunet_export.training import regularisers
 from lunet_export.training.descent import Annealed, Descent, QuasiNewton, ScheduleFree
 from lunet_export.training.history import EpochRecord
-from lunet_export.training.initial import INITS, SIGNS, Init, Signs
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak
-from lunet_export.weights import LUNetWeights
+from lunet_export.training.structure import TrainingPart, part_of
+from lunet_export.weights import Weights
 
 Optimizer = Literal["adam", "l-bfgs"]
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 _EVALUATION_BATCH = 1000
-_FEW = 4  # dimensions in which networks are grown and take L-BFGS steps on many rows at once
-_MANY_ROWS = 50_000
-_ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings that L-BFGS has not
 _ITERATIONS = 100  # of L-BFGS in an epoch, at most
 _WHITENING_ROWS = 8_000  # whose moments set the coordinates of an epoch
 _VALIDATION_SEED = 1  # the validation noise is the same in every epoch, so that epochs compare
@@ -41,41 +36,26 @@ class FitSettings:
     epochs: int
     batch_size: int
     learning_rate: float  # the peak, of Adam
+    family: str = "lunet"
     optimizer: Optimizer = "adam"
-    init: Init = "bend"
-    signs: Signs = "alternating"  # of the diagonals of U, for good; a greedy start finds its own
-    whitened: bool = True  # LU layers in whitened coordinates, renewed before every epoch
+    init: str = "bend"  # of LU-Net, a name of `initial.INITS`; so are
+    signs: str = "alternating"  # the signs of the diagonals of U, for good; a greedy start finds its own
+    whitened: bool = True  # and layers in whitened coordinates, renewed before every epoch
     schedule: Schedule = "schedule-free"  # of Adam
     average: float = 0.0  # decay of an exponential moving average of the weights, which is then the model; 0: none
     weight_decay: float = 0.0  # decoupled, of the off-diagonal entries of L and U (of V where whitened)
-    regulariser: regularisers.Name | None = None
+    regulariser: str | None = None  # of LU-Net
     regulariser_weight: float = 0.0  # in nats a row
-    bound: float | None = None  # on every |log u_ii|
+    bound: float | None = None  # of LU-Net, on every |log u_ii|
     clip_norm: float = 1.0  # gradients of the mean loss are cut to this L2 norm
     patience: int = 30  # stop after so many epochs without a better validation figure, counted from the peak rate
     seed: int = 0
 
     @classmethod
     def for_data(cls, rows: int, dim: int, **given: Any) -> Self:  # noqa: ANN401
-        """What suits so many rows of so many dimensions; `given` values other than None win.
-
-        Up to 4-D: a greedy start and 40 epochs of L-BFGS on all rows at once, unless what only Adam has is given, as a
-        schedule. Beyond: about 9000 steps of Adam in 40 to 200 epochs, at a rate that falls with sqrt(D).
-        """
+        """What suits so many rows of so many dimensions by the family's `usual`; `given` values other than None win."""
         given = {name: value for name, value in given.items() if value is not None}
-        few: dict[str, Any] = {"init": "greedy"} if dim <= _FEW else {}
-        if dim <= _FEW and not any(given.get(name) for name in _ADAMS):
-            few |= {"optimizer": "l-bfgs"}
-        if (few | given).get("optimizer") == "l-bfgs":
-            few |= {"epochs": 40, "batch_size": min(rows, _MANY_ROWS)}
-        batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
-        steps_per_epoch = max(1, rows // batch_size)
-        usual: dict[str, Any] = {
-            "epochs": min(max(round(9000 / steps_per_epoch), 40), 200),
-            "batch_size": batch_size,
-            "learning_rate": min(1e-2, 0.11 / sqrt(dim)),
-        }
-        settings = cls(**usual | few | given)
+        settings = cls(**part_of(given.get("family", "lunet")).usual(rows, dim, given) | given)
         settings.refuse_nonsense()
         return settings
 
@@ -96,24 +76,23 @@ class FitSettings:
             raise BadInputError(f"Expected an average in [0, 1), the share kept at a step; got {self.average}.")
         for name, known in (
             ("optimizer", OPTIMIZERS),
-            ("init", INITS),
-            ("signs", SIGNS),
             ("schedule", SCHEDULES),
-            ("regulariser", (None, *regularisers.NAMES)),
         ):
             if getattr(self, name) not in known:
-                names = ", ".join(str(entry) for entry in known if entry)
-                raise BadInputError(
-                    f"Expected {'an' if name[0] in 'io' else 'a'} {name} of {names}; got {getattr(self, name)}."
-                )
+                article = "an" if name == "optimizer" else "a"
+                raise BadInputError(f"Expected {article} {name} of {', '.join(known)}; got {getattr(self, name)}.")
         if self.optimizer == "l-bfgs" and (self.average or self.weight_decay):
             raise BadInputError("Expected no average and no weight decay with l-bfgs. Leave them out, or name adam.")
         if self.average and self.schedule == "schedule-free":
             raise BadInputError(
                 "Expected no average beside schedule-free, which has its own. Leave it out, or name another schedule."
             )
-        if (self.regulariser is None) != (self.regulariser_weight == 0):
-            raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
+        self.part.refuse(self)
+
+    @property
+    def part(self) -> TrainingPart:
+        """What the family knows of training."""
+        return part_of(self.family)
 
 
 class Trainer:
@@ -124,13 +103,12 @@ class Trainer:
     repeats on the same machine, and `state` / `restore` continue it bit by bit.
     """
 
-    def __init__(self, weights: LUNetWeights, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
+    def __init__(self, weights: Weights, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
         self.data, self.settings, self.device = data, settings, device
         self.dtype = torch.float64 if settings.optimizer == "l-bfgs" else torch.float32
         if self.dtype is torch.float64 and device.type == "mps":
             raise BadInputError("Expected a device with float64 for l-bfgs; got mps. Train on the cpu, or name adam.")
-        flow = LUNet.from_weights(weights, dtype=self.dtype, whitened=settings.whitened, bound=settings.bound)
-        self.flow = flow.to(device)
+        self.flow = settings.part.trainable(weights, settings, self.dtype).to(device)
         self.history: list[EpochRecord] = []
         self.best_flow = self._plain(weights)
         self.rng = np.random.default_rng(settings.seed)
@@ -181,7 +159,7 @@ class Trainer:
         scale, losses = float(bits_per_dim(np.array(-1.0), self.data.dim)), []
         learning_rate = self.descent.rate
         if self.settings.whitened:
-            self.descent.whiten(self._some_rows())
+            self.descent.whiten(self._some_rows(), self.settings.part.whiten)
         self.flow.train()
         for step, x in enumerate(self._batches()):
             values: list[float] = []
@@ -196,9 +174,9 @@ class Trainer:
             self.best_flow = self._plain(self.descent.model().to_weights())
         return self.history[-1]
 
-    def _plain(self, weights: LUNetWeights) -> LUNet:
-        """What is kept of an epoch: the flow in plain coordinates, in the dtype of training."""
-        return LUNet.from_weights(weights, dtype=self.dtype)
+    def _plain(self, weights: Weights) -> Flow:
+        """What is kept of an epoch: the flow as its file holds it, in the dtype of training."""
+        return of_weights(weights, dtype=self.dtype)
 
     def _objective(self, x: Tensor, values: list[float], where: str) -> Callable[[], Tensor]:
         """The loss of a batch; each evaluation adds the mean -log p(x) to `values`, and the first must be finite."""
@@ -208,10 +186,8 @@ class Trainer:
             values.append(loss.item())
             if len(values) == 1:
                 self._refuse_infinite(values[0], where)
-            if self.settings.regulariser:
-                penalty = regularisers.REGULARISERS[self.settings.regulariser](self.flow)
-                loss = loss + self.settings.regulariser_weight * penalty
-            return loss
+            penalty = self.settings.part.penalty(self.flow, self.settings)
+            return loss if penalty is None else loss + penalty
 
         return evaluate
 
@@ -258,7 +234,7 @@ class Trainer:
 
 
 @torch.no_grad()
-def log_probs(flow: LUNet, x: NDArray[np.floating]) -> NDArray[np.float64]:
+def log_probs(flow: Flow, x: NDArray[np.floating]) -> NDArray[np.float64]:
     """log p of rows in data space, in batches, on the flow's device: (N, D) -> (N,) nats."""
     flow.eval()
     parameter = next(flow.parameters())
@@ -267,7 +243,7 @@ def log_probs(flow: LUNet, x: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.concatenate(results)
 
 
-def mean_bits_per_dim(flow: LUNet, data: Dataset, rows: NDArray[np.generic], *, seed: int) -> float:
+def mean_bits_per_dim(flow: Flow, data: Dataset, rows: NDArray[np.generic], *, seed: int) -> float:
     """Mean bits/dim of rows of `data`, dequantised once with the noise of `seed`."""
     x = data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim).astype(np.float32))
     return float(bits_per_dim(log_probs(flow, x), data.dim).mean())

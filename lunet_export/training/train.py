@@ -1,6 +1,6 @@
 """One training run and its files: the model, its resume file, its history and its curve."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ from lunet_export import checkpoint, noise, reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.files import whole_file
-from lunet_export.flows import LUNet
+from lunet_export.flows import Flow
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.training.curve import draw
 from lunet_export.training.fit import FitSettings, Trainer, log_probs
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.greedy import grow
 from lunet_export.training.history import EpochRecord, History
-from lunet_export.training.initial import start
-from lunet_export.weights import LUNetWeights
+from lunet_export.training.structure import Structure
+from lunet_export.weights import Weights
 
 _GAUSSIAN_SEED, _EXAMPLE_SEED = 2, 4  # of dequantisation noise
 _TEST_SEED = 1000  # of the first draw
@@ -57,7 +56,7 @@ class Result:
 
     dataset: str
     dim: int
-    blocks: int
+    network: Mapping[str, Any]  # what kind, as `Weights.facts`
     epochs: int
     best_epoch: int
     valid: float  # on the validation rows
@@ -70,32 +69,26 @@ class Result:
     paper_convention: float  # what the released code would print for this model; not comparable with the others
 
 
-def usual_blocks(dim: int) -> int:
-    """The paper's depths: 3 + 1 blocks for images, 12 + 1 in two dimensions."""
-    return 13 if dim <= 4 else 4
-
-
 def train(
     data: Dataset,
     settings: FitSettings,
     output: Path,
     *,
-    blocks: int,
-    alpha: float,
+    structure: Structure,
     device: torch.device,
     resume: bool,
     on_start: Callable[[float, Trainer], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
-    begin: LUNetWeights | None = None,
+    begin: Weights | None = None,
     on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> Result:
-    """Train an LU-Net by exact maximum likelihood and write its files.
+    """Train a flow by exact maximum likelihood and write its files.
 
     `output` is always the best epoch by validation. Beside it lie, after every epoch, a resume file and the history,
     each written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step;
-    `on_growth` is what `greedy.grow` calls. Training starts from `begin` where it is given, whose blocks and alpha then
-    count.
+    `on_growth` is what a start that grows calls. Training starts from `begin` where it is given, whose structure then
+    counts.
 
     Raises:
         BadInputError: `output` does not end in .pt; `begin` is of another width or pre-processing than the data.
@@ -111,10 +104,12 @@ def train(
 
     if begin is not None:
         _refuse_other(begin, data)
-        blocks, alpha = len(begin.blocks), begin.alpha
-    first = begin or _first(data, gaussian, settings, blocks=blocks, alpha=alpha, on_growth=on_growth)
+        structure = structure.of(begin)
+    first = begin or structure.first(
+        gaussian, settings, lambda: _continuous(data, data.train, _GAUSSIAN_SEED), on_growth
+    )
     trainer = Trainer(first, data, settings, device=device)
-    model = {"dataset": data.name, "dim": data.dim, "blocks": blocks, "alpha": alpha, "data": data.digest()}
+    model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
     if resume:
         _restore(trainer, paths.resume, model)
@@ -132,7 +127,7 @@ def train(
     result = Result(
         dataset=data.name,
         dim=data.dim,
-        blocks=blocks,
+        network=first.facts(),
         epochs=len(trainer.history),
         best_epoch=trainer.best.epoch,
         valid=trainer.best.valid,
@@ -145,36 +140,13 @@ def train(
         paper_convention=float(paper.mean()),
     )
     _write_model(paths.model, trainer, data, {**_record(model, trainer), **asdict(result)})
+    history = History(line, trainer.start, tuple(trainer.history))
     with whole_file(paths.curve) as temporary:
-        draw(
-            {data.name: History(line, trainer.start, tuple(trainer.history))}, temporary, title=f"LU-Net on {data.name}"
-        )
+        draw({data.name: history}, temporary, title=f"{settings.family} on {data.name}")
     return result
 
 
-def _first(
-    data: Dataset,
-    gaussian: Gaussian,
-    settings: FitSettings,
-    *,
-    blocks: int,
-    alpha: float,
-    on_growth: Callable[[int, int], None],
-) -> LUNetWeights:
-    if settings.init == "greedy":
-        rows = _continuous(data, data.train, _GAUSSIAN_SEED)
-        return grow(
-            rows,
-            blocks=blocks,
-            alpha=alpha,
-            preprocessing=data.preprocessing,
-            seed=settings.seed,
-            on_growth=on_growth,
-        )
-    return start(gaussian, init=settings.init, signs=settings.signs, blocks=blocks, alpha=alpha, seed=settings.seed)
-
-
-def _refuse_other(begin: LUNetWeights, data: Dataset) -> None:
+def _refuse_other(begin: Weights, data: Dataset) -> None:
     ours, theirs = (data.dim, data.preprocessing), (begin.dim, begin.preprocessing)
     if ours != theirs:
         raise BadInputError(
@@ -206,7 +178,7 @@ def _bits(log_prob: NDArray[np.float64], data: Dataset) -> float:
     return float(bits_per_dim(log_prob, data.dim).mean())
 
 
-def _test(flow: LUNet, data: Dataset, number: int) -> tuple[float, float, float]:
+def _test(flow: Flow, data: Dataset, number: int) -> tuple[float, float, float]:
     """Nats a row, bits/dim, and bits/dim in the released code's convention, of one draw of the noise."""
     x = rows_to_test(data, number)
     log_prob = log_probs(flow, x.astype(np.float32))

@@ -8,7 +8,7 @@ import torch
 from benchmarks import ablation
 from benchmarks.learned_slope import LearnedSlope, learn_slopes
 from lunet_export.errors import BadInputError
-from lunet_export.flows import LeakySoftplus
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.training import FitSettings, Trainer
 from lunet_export.training.train import gaussian_of
 from tests.networks import network

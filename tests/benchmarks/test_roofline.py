@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks import graphs, networks, roofline
 from lunet_export.errors import BadInputError
-from lunet_export.export.estimate import work_items
 from lunet_export.graphs.builder import GraphBuilder
+from lunet_export.graphs.census import work_items
 
 #: One byte and one operation a second, and a cache that holds nothing.
 SLOW = roofline.Gpu("slow", 1.0, 1.0, 0, "none")

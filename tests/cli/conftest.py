@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from lunet_cli.main import app
 from lunet_export import checkpoint
-from lunet_export.flows import LUNet
+from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
 from tests.networks import network
 

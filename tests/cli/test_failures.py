@@ -10,6 +10,7 @@ import torch
 
 from lunet_export import checkpoint
 from tests.cli.conftest import run
+from tests.families import realnvp
 from tests.networks import network
 from tests.test_checkpoint import authors_state
 
@@ -40,7 +41,9 @@ def things(ready, model, tmp_path, rewrite):
     np.save(tmp_path / "dead.npy", np.full((60, 16), 3.5))
     np.save(tmp_path / "wild.npy", rng.uniform(0, 20, (60, 16)))
     np.save(tmp_path / "vectors.npy", rng.standard_normal((60, 3)))
-    for name, weights in (("wide.pt", network(5, 2)), ("affine.pt", network(3, 1))):
+    coupled = realnvp.dense(16, 4, preprocessing="digits"), realnvp.convolutional(4, 2)
+    others = dict(zip(("coupled.pt", "convolved.pt"), coupled, strict=True))
+    for name, weights in {"wide.pt": network(5, 2), "affine.pt": network(3, 1), **others}.items():
         checkpoint.write_weights(tmp_path / name, weights, image_shape=None, training={}, examples=None)
     (tmp_path / "broken.json").write_text('{"epochs": [{"epoch": 1}], "gaussian_test": 1.0}')
     altered = tmp_path / "altered"
@@ -103,7 +106,7 @@ FAILURES = {
     "train from a model with blocks": (
         ["train", "digits", "--from", "{small.pt}", "--blocks", "2", "-o", "{out}/m.pt"],
         2,
-        "Expected no --blocks and --alpha with --from",
+        "Expected no --blocks, --alpha or --width with --from",
     ),
     "train with half a penalty": (
         ["train", "digits", "--reg", "balance", "-o", "{out}/m.pt"],
@@ -208,7 +211,64 @@ FAILURES = {
     "plot the activations of a folder": (
         ["plot", "activations", "{small}", "{grey.npy}", "-o", "{out}/x.png"],
         2,
-        "Expected a model file to look into its activations; small is a folder",
+        "activations to look into; small has none: the density graph returns z and log_prob only",
+    ),
+    "plot the activations of couplings": (
+        ["plot", "activations", "{coupled.pt}", "{grey.npy}", "-o", "{out}/x.png"],
+        2,
+        "coupled has none: only an LU-Net has activations between its layers",
+    ),
+    "certify couplings": (["certify", "{coupled.pt}"], 2, "Expected an LU-Net for certify; got a realnvp model"),
+    "recalibrate couplings": (
+        ["recalibrate", "{coupled.pt}", "{grey.npy}", "-o", "{out}/x.pt"],
+        2,
+        "Expected an LU-Net for recalibrate; got a realnvp model",
+    ),
+    "solvers of couplings": (
+        ["inspect", "--solvers", "{coupled.pt}"],
+        2,
+        "Expected an LU-Net for a comparison of solvers",
+    ),
+    "a solver for couplings": (["{coupled.pt}", "--solver", "fused", "-o", "{out}/x"], 2, "which solves nothing"),
+    "convolutions in float64": (
+        ["{convolved.pt}", "--dtype", "float64", "-o", "{out}/x"],
+        2,
+        "Expected float32 for a convolutional RealNVP; got float64",
+    ),
+    "train couplings in blocks": (
+        ["train", "digits", "--flow", "realnvp", "--blocks", "3", "-o", "{out}/m.pt"],
+        2,
+        "Expected neither --blocks nor --alpha for a RealNVP",
+    ),
+    "train couplings with signs": (
+        ["train", "digits", "--flow", "realnvp-dense", "--signs", "random", "-o", "{out}/m.pt"],
+        2,
+        "Expected no signs for a RealNVP: that is LU-Net's",
+    ),
+    "train couplings without a schedule": (
+        ["train", "digits", "--flow", "realnvp-dense", "--schedule", "schedule-free", "-o", "{out}/m.pt"],
+        2,
+        "Expected adam with a schedule of linear, one-cycle or constant",
+    ),
+    "train couplings a class": (
+        ["train", "digits", "--flow", "realnvp", "--per-class", "-o", "{out}/m.pt"],
+        2,
+        "Expected --flow lunet with --per-class; got realnvp",
+    ),
+    "train convolutions of vectors": (
+        ["train", "two-moons", "--flow", "realnvp", "-o", "{out}/m.pt"],
+        2,
+        "Expected images for --flow realnvp; two-moons holds vectors",
+    ),
+    "train couplings from an LU-Net": (
+        ["train", "digits", "--flow", "realnvp-dense", "--from", "{wide.pt}", "-o", "{out}/m.pt"],
+        2,
+        "Expected a model to start from with the data's 64 dimensions",
+    ),
+    "train an LU-Net with a width": (
+        ["train", "digits", "--width", "9", "-o", "{out}/m.pt"],
+        2,
+        "Expected no --width for lunet",
     ),
     "plot no activations": (
         ["plot", "activations", "{affine.pt}", "{vectors.npy}", "-o", "{out}/x.png"],
@@ -313,7 +373,7 @@ def test_a_missing_extra_is_named(ready, model, monkeypatch, tmp_path):
 
 
 def test_failed_export_prints_the_table(model, tmp_path, monkeypatch):
-    from lunet_export.graphs import density
+    from lunet_export.families.lunet.graphs import density
 
     monkeypatch.setattr(density, "product", lambda lower, upper: lower)
     code, out, err = run(model, "-o", tmp_path / "bad")

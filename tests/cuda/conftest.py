@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lunet_export.export import ExportSettings, Provenance, export
-from tests.cuda.graphs import NETWORKS, ROOT, Case, write_all, write_planted
+from tests.cuda.graphs import NETWORKS, ROOT, Case, write_all, write_convolutional, write_planted
 from tests.cuda.standin.build import PROVIDER, BuildError, build
 
 WHEEL = "1.31.1"
@@ -92,6 +92,12 @@ def cases(written) -> list[Case]:
 
 
 @pytest.fixture(scope="session")
+def convolutional(written) -> list[Case]:
+    """The graphs that are placed and do not run."""
+    return write_convolutional(written[0])
+
+
+@pytest.fixture(scope="session")
 def whole_export(tmp_path_factory) -> Path:
     """An exported folder with all four graphs."""
     folder = tmp_path_factory.mktemp("exported") / "whole"
@@ -100,10 +106,10 @@ def whole_export(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reports(standin, written, whole_export) -> dict[int, dict[str, Any]]:
+def reports(standin, written, convolutional, whole_export) -> dict[int, dict[str, Any]]:
     """What the probe finds of every graph, by compute capability: a process each, two at a time."""
     folder, cases = written
-    subjects = [*(case.path for case in cases), *write_planted(folder), whole_export]
+    subjects = [*(case.path for case in (*cases, *convolutional)), *write_planted(folder), whole_export]
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda capability: probe(standin, folder, subjects, capability), CAPABILITIES)
         return dict(zip(CAPABILITIES, found, strict=True))

@@ -14,10 +14,14 @@ from benchmarks.networks import standard
 from lunet_export import checkpoint
 from lunet_export.artifact import OPTIONAL_GRAPHS
 from lunet_export.export import ExportSettings
-from lunet_export.export.estimate import work_items
-from lunet_export.export.settings import DTYPES
-from lunet_export.graphs import builder, density, sampling, solvers, triangular
-from lunet_export.weights import LUNetWeights
+from lunet_export.families.lunet.graphs import density, sampling, solvers, triangular
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import builder
+from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.census import work_items
+from lunet_export.graphs.settings import DTYPES
+from lunet_export.weights import Weights
+from tests.families import realnvp
 
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = ("toy2d", "digits")
@@ -52,11 +56,24 @@ def write_all(folder: Path) -> list[Case]:
     with _inverses_once(), ThreadPoolExecutor(2) as pool:  # NumPy releases the interpreter
         built = pool.map(lambda job: list(_write(folder, *job)), jobs)
         cases = [case for group in built for case in group]
+    for dtype in DTYPES:
+        cases += _write_all_graphs(folder, "dense", realnvp.dense(64, 20, preprocessing="digits"), dtype)
     for name in COMMITTED:
         for graph in ("density", "sampling"):
             model = onnx.load(ROOT / "exported" / name / f"{graph}.onnx")
             cases.append(_case(folder, f"committed-{name}-{graph}", model, "float32"))
     return cases
+
+
+def write_convolutional(folder: Path) -> list[Case]:
+    """Write the graphs that need cuDNN, which the stand-in has not: they are placed, and do not run."""
+    return _write_all_graphs(folder, "convolutional", realnvp.convolutional(8, 4), "float32")
+
+
+def _write_all_graphs(folder: Path, name: str, weights: Weights, dtype: str) -> list[Case]:
+    settings = ExportSettings(dtype=dtype, with_log_prob=True, rng=True)
+    blueprint, products = blueprint_of(weights, settings), settings.products or settings.tensors
+    return [_case(folder, f"{name}-{dtype}-{graph}", blueprint.build(graph, {}), products) for graph in settings.graphs]
 
 
 def _write(folder: Path, name: str, weights: LUNetWeights, dtype: str) -> Iterator[Case]:

@@ -30,19 +30,29 @@ _NOISE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLik
 
 def of_graph(model: bytes, journal: Journal) -> dict[str, Any]:
     """What a graph does on CUDA; "refused" says why our strict session would not open or run it."""
+    found: dict[str, Any] = {"refused": None}
     try:
         (session,), _ = open_sessions([model], "cuda", threads=1)
         placed = placement(session)
-        found: dict[str, Any] = {
-            "refused": None,
-            "placed": {provider: len(nodes) for provider, nodes in placed.items()},
-            "run": _plain(session, journal),
-            **_profiled(model, journal),
-        }
+        found["placed"] = {provider: len(nodes) for provider, nodes in placed.items()}
+        found |= {"run": _plain(session, journal), **_profiled(model, journal)}
     except LunetExportError as error:
-        return {"refused": str(error)}
+        return found | {"refused": str(error), "placed": _placed(model)}
     draws = any(node in _NOISE for nodes in placed.values() for node in nodes)
     return found | {"capture": _captured(model, journal, only_open=draws)}
+
+
+def _placed(model: bytes) -> dict[str, int] | None:
+    """Where the nodes of a graph would run that our session opens, tries and refuses; None if it does not open."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers = [("CUDAExecutionProvider", CudaOptions().for_session(cuda_graph=False))]
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception:  # of many kinds; that there is none is the answer
+        return None
+    return {provider: len(nodes) for provider, nodes in placement(session).items()}
 
 
 def of_folder(folder: Path, journal: Journal) -> dict[str, Any]:

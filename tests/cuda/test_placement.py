@@ -36,7 +36,19 @@ def test_every_graph_runs_on_cuda_and_is_captured(capability, reports, cases, co
 
 def test_a_number_is_committed_for_every_graph_and_no_other(cases, committed):
     assert list(committed) == [case.name for case in cases]
-    assert len(committed) == 3 * 3 + 3 * 3 * (5 + 4 + 4) + 4  # density; sampling by graph, dtype, solver; as committed
+    # density; sampling by graph, dtype, solver; all graphs of a dense RealNVP by dtype; as committed
+    assert len(committed) == 3 * 3 + 3 * 3 * (5 + 4 + 4) + 4 * 3 + 4
+
+
+@every_capability
+def test_convolutions_are_placed_on_cuda_and_need_cudnn_to_run(capability, reports, convolutional):
+    """All that the stand-in can prove of them: not one node is left to the CPU. A GPU with cuDNN must run them."""
+    for case in convolutional:
+        found = reports[capability]["subjects"][case.name]
+        assert found["placed"] == {"CUDAExecutionProvider": case.nodes}, case.name
+        trial = "Expected cuDNN 9, which this graph needs on CUDA"
+        if not case.draws:  # of these our session tries one row
+            assert found["refused"].startswith(trial), found["refused"]
 
 
 def test_launches_are_the_work_items_of_the_manifest(cases, committed):

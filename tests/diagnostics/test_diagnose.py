@@ -9,10 +9,10 @@ from lunet_export import ExportedFlow, data, noise, reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
 from lunet_export.diagnostics.activations import Tally
+from lunet_export.families.lunet.training.initial import start
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import start
-from lunet_export.weights import LUBlock, LUNetWeights
 from tests.networks import network
 
 MOONS = data.load("two-moons")
@@ -128,7 +128,7 @@ def test_log_pi_for_log_2_pi_is_below_the_entropy(monkeypatch):
 class Oracle:
     """The density that two moons are drawn from, as a model: nothing can be better."""
 
-    dim, preprocessing, alpha = 2, None, None
+    dim, preprocessing, alpha, hidden = 2, None, None, "an oracle has none"
 
     def __init__(self, shift: float) -> None:
         self.shift = shift

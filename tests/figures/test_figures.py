@@ -11,12 +11,12 @@ from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
 from lunet_export.diagnostics.activations import BEND
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.figures import Histogram, bends, density_map, interpolate, latent_law
 from lunet_export.figures.interpolation import linear, spherical
 from lunet_export.figures.latent_law import mean_square_density, normal_density, unit_vectors
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime import ExportedFlow
-from lunet_export.weights import LUBlock, LUNetWeights
 from tests.networks import network
 
 DIGITS = network(16, 3, preprocessing=NAMED["digits"])
@@ -234,7 +234,9 @@ def test_wide_models_are_looked_at_by_fewer_rows(monkeypatch):
 
 def test_what_does_not_fit_is_refused(exported):
     folder = FolderSource(ExportedFlow(exported.folder, provider="cpu"))
-    with pytest.raises(BadInputError, match="Give the file that it was exported from"):
+    with pytest.raises(
+        BadInputError, match="has none: the density graph returns z and log_prob only; give the model file"
+    ):
         bends(folder, grey_rows(50), seed=0)
     with pytest.raises(BadInputError, match="has 16"):
         density_map(folder, grey_rows(50), samples=3, seed=0)

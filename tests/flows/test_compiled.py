@@ -8,8 +8,9 @@ import torch
 
 from lunet_export import parity, vectors
 from lunet_export.errors import MissingPackageError
-from lunet_export.flows import EagerFlow, LeakySoftplus
-from lunet_export.flows.compiled import CompiledFlow, newton, newton_steps
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus, newton, newton_steps
+from lunet_export.flows import EagerFlow
+from lunet_export.flows.compiled import CompiledFlow
 from lunet_export.preprocessing import NAMED
 from tests.networks import network
 

@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lunet_export.flows import Bijection, Chain, LeakySoftplus, LogitPreprocessing, LULinear, LUNet
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.flows import Bijection, Chain, LogitPreprocessing
 from lunet_export.preprocessing import Logit
 from tests.networks import network
 

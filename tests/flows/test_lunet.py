@@ -6,8 +6,11 @@ import torch
 
 from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
-from lunet_export.flows import EagerFlow, LeakySoftplus, LULinear, LUNet
-from lunet_export.flows.lunet import standard_normal_log_prob
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.flows import EagerFlow
+from lunet_export.flows.flow import standard_normal_log_prob
 from lunet_export.preprocessing import NAMED
 from tests.networks import NETWORKS, network, rows
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.activation import ALPHAS, errors
-from lunet_export import reference
 from lunet_export.errors import BadInputError
-from lunet_export.graphs import halley_start
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.graphs import halley_start
 
 every_alpha = pytest.mark.parametrize("alpha", ALPHAS)
 
@@ -24,7 +24,7 @@ def test_one_step_reaches_float32_and_two_float64_at_the_papers_alpha():
 @pytest.mark.parametrize(("dtype", "allowed"), [("float32", 2.0**-24), ("float64", 2.0**-49)])
 def test_fit_is_verified_off_its_grid(alpha, dtype, allowed):
     x = np.random.default_rng(0).uniform(-80, 80, 20_000)
-    got = halley_start.fit(alpha, dtype).invert(reference.leaky_softplus(x, alpha))
+    got = halley_start.fit(alpha, dtype).invert(lunet.leaky_softplus(x, alpha))
     assert (np.abs(got - x) / np.maximum(1, np.abs(x))).max() <= 1.1 * allowed
 
 
@@ -32,7 +32,7 @@ def test_a_step_less_is_not_enough():
     """The verification decides the number of steps."""
     start = halley_start.fit(0.03, "float32")
     x = np.linspace(-20, 20, 1001)
-    fewer = replace(start, steps=start.steps - 1).invert(reference.leaky_softplus(x, 0.03))
+    fewer = replace(start, steps=start.steps - 1).invert(lunet.leaky_softplus(x, 0.03))
     assert np.abs(fewer - x).max() > 2.0**-24
 
 
@@ -41,12 +41,12 @@ def test_fit_does_not_hang_on_the_last_digits_of_exp(monkeypatch, alpha):
     """Other machines round exp and log differently; the coefficients, and so the bytes of a graph, may not."""
     exact = halley_start.fit.__wrapped__(alpha, "float32")
     rng = np.random.default_rng(0)
-    plain = reference.leaky_softplus
+    plain = lunet.leaky_softplus
 
     def other_machine(a, alpha):
         return plain(a, alpha) * (1 + 2e-16 * rng.choice([-1, 0, 1], np.shape(a)))
 
-    monkeypatch.setattr(reference, "leaky_softplus", other_machine)
+    monkeypatch.setattr(lunet, "leaky_softplus", other_machine)
     again = halley_start.fit.__wrapped__(alpha, "float32")
     assert replace(again, error=0.0) == replace(exact, error=0.0)
 

@@ -8,12 +8,12 @@ import torch
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.flows import LUNet
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.training import regularisers as penalties
+from lunet_export.families.lunet.training.coordinates import whiten
+from lunet_export.families.lunet.training.initial import CLOSED, start
 from lunet_export.training import FitSettings, Trainer
-from lunet_export.training import regularisers as penalties
-from lunet_export.training.coordinates import whiten
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import CLOSED, start
 from lunet_export.training.schedule import SCHEDULES, peak, rate
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS
@@ -98,7 +98,7 @@ def test_the_average_is_the_model_and_follows_the_coordinates(choice):
         torch.testing.assert_close(ours.root, theirs.root)
         assert not torch.equal(ours.packed, theirs.packed)
     before = run.validate()
-    run.descent.whiten(run._some_rows())
+    run.descent.whiten(run._some_rows(), whiten)
     assert run.validate() == pytest.approx(before, abs=1e-5)
 
 
@@ -124,7 +124,7 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
         return far.to_block()
 
     before = block_of_steps()
-    run.descent.whiten(run._some_rows())
+    run.descent.whiten(run._some_rows(), whiten)
     after = block_of_steps()
     for name in ("lower", "upper", "bias"):
         np.testing.assert_allclose(getattr(after, name), getattr(before, name), rtol=1e-4, atol=1e-4)

@@ -7,6 +7,7 @@ import torch
 from lunet_export import checkpoint, class_checkpoint, reference
 from lunet_export.data import Dataset, Labels
 from lunet_export.errors import BadInputError, CheckpointError, DataError
+from lunet_export.families.lunet.training import Structure
 from lunet_export.preprocessing import Logit
 from lunet_export.training import ClassPaths, FitSettings, train, train_classes
 from lunet_export.training.train import gaussian_of, rows_to_test
@@ -49,8 +50,7 @@ def run(path, data=VECTORS, *, resume=False, stop=None, settings=SETTINGS):
         data,
         lambda part: settings,
         path,
-        blocks=2,
-        alpha=0.1,
+        structure=Structure(2),
         device=CPU,
         resume=resume,
         on_class=lambda number, part, given: current.append(number),
@@ -72,8 +72,7 @@ def test_each_class_is_trained_as_by_itself(done, tmp_path):
         data.of_class(1),
         SETTINGS,
         tmp_path / "alone.pt",
-        blocks=2,
-        alpha=0.1,
+        structure=Structure(2),
         device=CPU,
         resume=False,
         on_start=lambda line, trainer: None,

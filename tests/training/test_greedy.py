@@ -6,12 +6,15 @@ import torch
 
 from lunet_export import reference
 from lunet_export.errors import BadInputError
-from lunet_export.flows import LeakySoftplus, LUNet
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.training import greedy
+from lunet_export.families.lunet.training.coordinates import whiten
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit
-from lunet_export.training import greedy
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.weights import LUNetWeights
 from tests.networks import network
 
 
@@ -43,14 +46,14 @@ def test_a_score_is_the_likelihood_of_the_network_that_ends_there(layers):
         np.testing.assert_allclose(np.tril(block.lower), block.lower)
         assert np.abs(block.lower).max() <= 1 + 1e-12  # pivoted
         hidden.append(block)
-        seen = reference.leaky_softplus(reference.affine(seen, block), 0.1)
+        seen = lunet.leaky_softplus(lunet.affine(seen, block), 0.1)
     exact = -reference.log_prob(LUNetWeights((*hidden, greedy._gaussian(seen)), 0.1), x).mean()
 
     h, score = x, 0.0  # and by hand, of the maps themselves
     for weight, bias in maps:
         a = h @ weight.T + bias
-        score -= np.linalg.slogdet(weight)[1] + np.log(reference.slope(a, 0.1)).sum(1).mean()
-        h = reference.leaky_softplus(a, 0.1)
+        score -= np.linalg.slogdet(weight)[1] + np.log(lunet.slope(a, 0.1)).sum(1).mean()
+        h = lunet.leaky_softplus(a, 0.1)
     score += 0.5 * np.linalg.slogdet(np.cov(h.T, bias=True))[1] + np.log(2 * np.pi * np.e)
     assert score == pytest.approx(exact, abs=1e-5)  # the Gaussian's ridge is 1e-6 of a variance
     assert exact < -Gaussian.fit(x, None).log_prob(x).mean() - 0.1
@@ -67,8 +70,8 @@ def test_the_score_of_candidates_is_that_of_their_maps():
         for weight, bias in maps:
             a = h @ weight[candidate].numpy().T + bias[candidate].numpy()
             score -= torch.linalg.slogdet(weight[candidate])[1].item()
-            score -= np.log(reference.slope(a, 0.1)).sum(1).mean()
-            h = reference.leaky_softplus(a, 0.1)
+            score -= np.log(lunet.slope(a, 0.1)).sum(1).mean()
+            h = lunet.leaky_softplus(a, 0.1)
         score += 0.5 * np.linalg.slogdet(np.cov(h.T, bias=True))[1]
         assert scores[candidate].item() == pytest.approx(score, rel=1e-10)
 
@@ -112,7 +115,7 @@ def a_descent() -> tuple[QuasiNewton, torch.Tensor]:
 
 def test_a_quasi_newton_step_goes_down():
     descent, x = a_descent()
-    descent.whiten([x])
+    descent.whiten([x], whiten)
     values = []
 
     def objective():

@@ -9,10 +9,11 @@ import torch
 from lunet_export import checkpoint, noise, reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError
+from lunet_export.families.lunet.training import Structure
+from lunet_export.families.lunet.training.initial import start
 from lunet_export.preprocessing import Logit
 from lunet_export.training import FitSettings, Paths, train
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.initial import start
 from lunet_export.training.train import device_named
 from tests.networks import network
 
@@ -51,8 +52,7 @@ def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=No
         data,
         settings,
         path,
-        blocks=blocks,
-        alpha=0.1,
+        structure=Structure(blocks),
         device=CPU,
         resume=resume,
         on_start=lambda line, trainer: seen.extend(trainer.history),
@@ -171,7 +171,7 @@ def test_users_rows_never_travel_in_a_model(tmp_path):
 
 def test_every_log_determinant_is_in_the_gradient():
     """The released code detaches the activations' term; a finite difference of log p would then disagree."""
-    from lunet_export.flows import LUNet
+    from lunet_export.families.lunet.flow import LUNet
 
     flow = LUNet(3, blocks=3).double()
     with torch.no_grad():
@@ -228,7 +228,7 @@ def test_a_run_starts_from_another_model_and_keeps_its_shape(tmp_path):
     weights = checkpoint.read(tmp_path / "first.pt").weights
     second = run(tmp_path / "second.pt", begin=weights)
     assert second.start == pytest.approx(first.valid, abs=1e-6)
-    assert (second.blocks, second.valid < first.valid) == (2, True)
+    assert (second.network["blocks"], second.valid < first.valid) == (2, True)
     with pytest.raises(CheckpointError, match="differs: begin"):
         run(tmp_path / "second.pt", resume=True, blocks=2)
 

@@ -1,13 +1,27 @@
-"""What can be chosen about an export, and what is known about its model."""
+"""What can be chosen about the graphs of an export."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from lunet_export.errors import BadInputError
-from lunet_export.export.estimate import Load
 
 DTYPES = ("float32", "float64", "float16")
+TARGETS = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Load:
+    """Where and with how many rows a call the export will run.
+
+    Raises:
+        BadInputError: An unknown provider or a batch below 1.
+    """
+
+    provider: str = "cpu"
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.provider not in TARGETS or self.batch < 1:
+            raise BadInputError(f"Expected a provider of cpu, cuda and a batch of 1 or more; got {self}.")
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,7 @@ class ExportSettings:
         BadInputError: An unknown dtype.
     """
 
-    solver: str = "unrolled"  # a name of `graphs.solvers.SOLVERS`, or `auto`
+    solver: str | None = None  # of LU-Net: a name of its `graphs.solvers.SOLVERS`, or `auto`; None is `unrolled`
     tile: int | None = None  # rows of the solver's tile; None takes its default
     dtype: str = "float32"  # or `float64`; `float16` runs the matrix products in it and nothing else
     with_log_prob: bool = False  # a third graph, z -> x, log_prob
@@ -44,13 +58,3 @@ class ExportSettings:
         """The names of the graphs to write."""
         optional = {"sampling_with_log_prob": self.with_log_prob, "random_sampling": self.rng}
         return ("density", "sampling", *(name for name, wanted in optional.items() if wanted))
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What is known about the model beside its weights."""
-
-    name: str
-    source: str = "arrays"  # kind of checkpoint: `lunet_export`, `authors`
-    image_shape: tuple[int, ...] | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)

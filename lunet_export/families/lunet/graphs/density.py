@@ -1,17 +1,16 @@
 """x -> z, log_prob: one product a block, slopes multiplied before one logarithm."""
 
-from dataclasses import dataclass
 from functools import reduce
 from math import log, pi
 
 import numpy as np
 import onnx
 
-from lunet_export.graphs import elementwise
+from lunet_export.families.lunet.graphs import activation
+from lunet_export.families.lunet.graphs.triangular import product
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs.builder import GraphBuilder, Value
-from lunet_export.graphs.triangular import product
-from lunet_export.preprocessing import Logit
-from lunet_export.weights import LUNetWeights
+from lunet_export.graphs.elementwise import Preprocessed, preprocessed
 
 _SMALLEST_PRODUCT = 1e-26  # of slopes; divided by s r <= levels^2 / 4 it is still far above float32's 1e-38
 
@@ -31,23 +30,6 @@ def build(
     return g.finish(metadata)
 
 
-@dataclass(frozen=True)
-class Preprocessed:
-    """Rows as the first block takes them."""
-
-    h: Value  # [batch, dim]
-    inverse_slope: Value = ""  # of the pre-processing, to be divided by
-    constant: float = 0.0  # of its log_det
-
-
-def preprocessed(g: GraphBuilder, x: Value, p: Logit | None) -> Preprocessed:
-    """The logit of x [batch, dim], or x itself."""
-    if p is None:
-        return Preprocessed(x)
-    with g.scope("logit"):
-        return Preprocessed(*elementwise.logit(g, x, p))
-
-
 def of_network(
     g: GraphBuilder, weights: LUNetWeights, rows: Preprocessed, *, keep: bool = False
 ) -> tuple[Value, Value]:
@@ -59,7 +41,7 @@ def of_network(
         matrix = product(block.lower, block.upper)
         if number:
             with g.scope(f"activation{number}"):
-                h, slope = elementwise.scaled_leaky_softplus(g, h, alpha)
+                h, slope = activation.scaled_leaky_softplus(g, h, alpha)
             slopes.append(slope)
             matrix = (1 - alpha) * matrix
         with g.scope(f"block{number + 1}"):

@@ -19,6 +19,7 @@ from scipy.optimize import brentq, linprog
 
 from lunet_export import reference
 from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.families.lunet import reference as lunet
 
 Array = NDArray[np.float64]
 
@@ -64,8 +65,8 @@ class HalleyStart:
         x = self(y)
         for step in range(self.steps):
             x = np.clip(x, *self.straight) if step else x
-            slope = reference.slope(x, self.alpha)
-            newton = (y - reference.leaky_softplus(x, self.alpha)) / slope
+            slope = lunet.slope(x, self.alpha)
+            newton = (y - lunet.leaky_softplus(x, self.alpha)) / slope
             bend = (1 - self.alpha) * np.exp(-reference.softplus(x) - reference.softplus(-x)) / (2 * slope)
             x = x + newton / (1 + bend * newton)
         return x
@@ -96,7 +97,7 @@ def fit(alpha: float, dtype: str) -> HalleyStart:
 
 def _error(start: HalleyStart) -> float:
     x = _roots(start.alpha, 6001, far=1e6)
-    gap = np.abs(start.invert(reference.leaky_softplus(x, start.alpha)) - x)
+    gap = np.abs(start.invert(lunet.leaky_softplus(x, start.alpha)) - x)
     return float((gap / np.maximum(1.0, np.abs(x))).max())
 
 
@@ -142,7 +143,7 @@ def _parameters(alpha: float, *, sigmoid: bool) -> Array:
 
 def _chebyshev(alpha: float, parameters: Array) -> Array:
     x = _roots(alpha, 601, far=200.0)
-    y, slope = reference.leaky_softplus(x, alpha), reference.slope(x, alpha)
+    y, slope = lunet.leaky_softplus(x, alpha), lunet.slope(x, alpha)
     bend = (1 - slope) * (slope - alpha) / ((1 - alpha) * 2 * slope)
     third = bend * (1 - 2 * (slope - alpha) / (1 - alpha)) / 3
     weight = np.cbrt(np.abs(bend**2 - third)) / np.cbrt(np.maximum(1.0, np.abs(x)))

@@ -4,9 +4,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from lunet_export import reference
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.weights import LUBlock, LUNetWeights
 
 Closed = Literal["bend", "whiten", "identity"]
 Init = Literal[Closed, "greedy"]
@@ -42,7 +42,7 @@ def start(
     """
     shift = _SHIFTS[init]
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-    value = reference.leaky_softplus(nodes + shift, alpha)
+    value = lunet.leaky_softplus(nodes + shift, alpha)
     mean = (weights * value).sum() / weights.sum()
     deviation = np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lunet_export.diagnostics.moments import Moments
-from lunet_export.flows import LUNet
-from lunet_export.flows.lu_linear import LULinear
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.lu_linear import LULinear
 from lunet_export.training.gaussian import whitening_root
 
 

@@ -5,11 +5,12 @@ from math import log, pi
 import numpy as np
 import onnx
 
-from lunet_export.graphs import elementwise, halley_start, solvers, triangular
+from lunet_export.families.lunet.graphs import activation, halley_start, solvers, triangular
+from lunet_export.families.lunet.graphs.density import log_products
+from lunet_export.families.lunet.graphs.solvers import Solver
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.graphs import elementwise
 from lunet_export.graphs.builder import GraphBuilder, Value
-from lunet_export.graphs.density import log_products
-from lunet_export.graphs.solvers import Solver
-from lunet_export.weights import LUBlock, LUNetWeights
 
 
 def build(
@@ -42,9 +43,9 @@ def build(
             h = solvers.solve(g, solver, h, scaled_block(weights, number, start))
         if number > 1:
             with g.scope(f"activation{number - 1}"):
-                h = elementwise.inverse_leaky_softplus(g, h, start)
+                h = activation.inverse_leaky_softplus(g, h, start)
                 if with_log_prob:
-                    slopes.append(elementwise.slope_at(g, h, weights.alpha, shift=start.shift))
+                    slopes.append(activation.slope_at(g, h, weights.alpha, shift=start.shift))
     if with_log_prob:
         g.output("log_prob", _log_prob(g, weights, z, h, slopes), rows=False)
     if weights.preprocessing:

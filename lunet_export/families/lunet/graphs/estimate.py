@@ -12,15 +12,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
-from lunet_export.graphs import builder, halley_start, sampling, solvers
-from lunet_export.graphs.solvers import Solver
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.graphs import halley_start, sampling, solvers
+from lunet_export.families.lunet.graphs.solvers import Solver
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import builder
+from lunet_export.graphs.census import work_items
+from lunet_export.graphs.settings import Load
 from lunet_export.rounding import RoundingModel
-from lunet_export.weights import LUNetWeights
 
 Array = NDArray[np.float64]
 
@@ -40,22 +43,6 @@ class _Machine:
 
 #: Two desktop cores; a data-centre GPU, one launch at a time.
 _MACHINES = {"cpu": _Machine(1e-6, 8e9, 50e9, 160e9), "cuda": _Machine(3e-6, 2.5e11, 2e12, 4e13)}
-
-
-@dataclass(frozen=True)
-class Load:
-    """Where and with how many rows a call the export will run.
-
-    Raises:
-        BadInputError: An unknown provider or a batch below 1.
-    """
-
-    provider: str = "cpu"
-    batch: int = 1
-
-    def __post_init__(self) -> None:
-        if self.provider not in _MACHINES or self.batch < 1:
-            raise BadInputError(f"Expected a provider of cpu, cuda and a batch of 1 or more; got {self}.")
 
 
 @dataclass(frozen=True)
@@ -134,11 +121,6 @@ def fastest(found: Sequence[Estimate]) -> Estimate:
     return min(found, key=lambda estimate: estimate.share)
 
 
-def work_items(model: onnx.ModelProto) -> int:
-    """Launches of the CUDA provider: one a node, and one more for the third operand of a Gemm."""
-    return sum(2 if node.op_type == "Gemm" and len(node.input) == 3 else 1 for node in model.graph.node)
-
-
 @dataclass(frozen=True)
 class _Cost:
     launches: int
@@ -162,10 +144,5 @@ def _decode(chain: LUNetWeights, z: Array, solver: Solver, dtype: str, products:
         h = solvers.solve(arithmetic, solver, h, sampling.scaled_block(chain, number, start))
         if number > 1:
             image = (1 - chain.alpha) * h.astype(np.float64) + start.shift
-            h = (reference.inverse_leaky_softplus(image, chain.alpha) - start.shift).astype(dtype)
+            h = (lunet.inverse_leaky_softplus(image, chain.alpha) - start.shift).astype(dtype)
     return h.astype(np.float64), arithmetic.macs
-
-
-def census(model: onnx.ModelProto) -> dict[str, Any]:
-    """Nodes, operators and launches of a graph, for the manifest."""
-    return {"nodes": len(model.graph.node), "work_items": work_items(model), "operators": builder.operators(model)}

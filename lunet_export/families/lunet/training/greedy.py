@@ -10,11 +10,14 @@ from torch import Tensor
 
 from lunet_export import reference
 from lunet_export.errors import BadInputError
-from lunet_export.flows import LeakySoftplus, LUNet
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.training.coordinates import whiten
+from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.preprocessing import Logit
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.weights import LUBlock, LUNetWeights
 
 Array = NDArray[np.float64]
 Affine = tuple[Array, Array]  # x -> W x + b, (D, D) and (D,)
@@ -59,11 +62,11 @@ def grow(
     while len(network.blocks) < blocks:
         hidden, seen = list(network.blocks[:-1]), x
         for block in hidden:
-            seen = reference.leaky_softplus(reference.affine(seen, block), alpha)
+            seen = lunet.leaky_softplus(lunet.affine(seen, block), alpha)
         maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), alpha, random)
         for block in _blocks(maps):
             hidden.append(block)
-            seen = reference.leaky_softplus(reference.affine(seen, block), alpha)
+            seen = lunet.leaky_softplus(lunet.affine(seen, block), alpha)
         network = _refined(LUNetWeights((*hidden, _gaussian(seen)), alpha), x)
         on_growth(len(network.blocks), blocks)
     return LUNetWeights(network.blocks, alpha, preprocessing)
@@ -153,6 +156,6 @@ def _refined(weights: LUNetWeights, rows: Array) -> LUNetWeights:
     """The network after some iterations of L-BFGS on all rows."""
     flow, x = LUNet.from_weights(weights, dtype=torch.float64, whitened=True), torch.from_numpy(rows)
     descent = QuasiNewton(flow, iterations=_REFINEMENT)
-    descent.whiten([x])
+    whiten([flow], [x])
     descent.step(lambda: -flow.log_prob(x).mean())
     return flow.to_weights()

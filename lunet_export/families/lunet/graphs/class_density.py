@@ -11,15 +11,17 @@ import numpy as np
 import onnx
 
 from lunet_export.errors import BadInputError
+from lunet_export.families.lunet.graphs.density import of_network
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs.builder import GraphBuilder, Value
-from lunet_export.graphs.density import of_network, preprocessed
+from lunet_export.graphs.elementwise import preprocessed
 from lunet_export.weights import Mixture
 
 #: More parts than that of a Split or Concat would be uploaded at every run.
 MOST_CLASSES = 32
 
 
-def build(mixture: Mixture, *, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
+def build(mixture: Mixture[LUNetWeights], *, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
     """The density graph of a mixture: x [batch, dim] -> class_log_prob, posterior [batch, classes], log_prob [batch].
 
     Log densities are in nats, data space. A class whose log density overflows counts with the lowest number of the

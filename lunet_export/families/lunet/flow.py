@@ -1,25 +1,20 @@
-"""LU-Net: a chain of bijections and a standard normal."""
+"""LU-Net in PyTorch."""
 
-from math import log, pi
+from collections.abc import Iterable
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from lunet_export import noise
-from lunet_export.flows.bijection import Bijection
-from lunet_export.flows.chain import Chain
-from lunet_export.flows.leaky_softplus import LeakySoftplus
-from lunet_export.flows.logit import LogitPreprocessing
-from lunet_export.flows.lu_linear import LULinear
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus, newton, newton_steps
+from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.flows import Bijection, Chain, Flow, LogitPreprocessing
 from lunet_export.preprocessing import Logit
-from lunet_export.weights import LUNetWeights
 
 
-class LUNet(nn.Module):
+class LUNet(Flow):
     """The normalizing flow of arXiv 2302.10524: logit (for images), then `blocks` LU layers, leaky softplus between.
-
-    log p(x) = log N(z; 0, I) + log|det dz/dx| in nats and in data space: pre-processing and 2 pi included.
 
     Args:
         dim: Number of dimensions D.
@@ -29,6 +24,8 @@ class LUNet(nn.Module):
         whitened: Every layer's U in whitened coordinates, and
         bound: a bound on |log diag U|, both as in `LULinear`; for training.
     """
+
+    family = "lunet"
 
     def __init__(
         self,
@@ -49,34 +46,6 @@ class LUNet(nn.Module):
             layers += [LeakySoftplus(alpha)] if number else []
             layers.append(LULinear(dim, whitened=whitened, bound=bound))
         self.chain = Chain(layers)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) in nats, (N, D) -> (N,)."""
-        z, log_det = self.chain(x)
-        return standard_normal_log_prob(z) + log_det
-
-    @torch.no_grad()
-    def sample(self, n: int, *, seed: int) -> Tensor:
-        """n rows of the model, (n, D); images are clamped to [0, largest float below levels].
-
-        The normal numbers are those of `lunet_export.noise`, so every runtime draws the same rows from a seed.
-        """
-        like = self.linear_layers()[0].bias
-        z = torch.from_numpy(noise.normal(seed, range(n), self.dim)).to(like)
-        return self.clamp(self.chain.inverse(z)[0])
-
-    @torch.no_grad()
-    def sample_and_log_prob(self, n: int, *, seed: int) -> tuple[Tensor, Tensor]:
-        """Rows as `sample` draws them and log p of exactly these rows: (n, D), (n,)."""
-        x = self.sample(n, seed=seed)
-        return x, self.log_prob(x)
-
-    def clamp(self, x: Tensor) -> Tensor:
-        """x inside the domain of the density; vectors are returned as they are."""
-        if self.preprocessing is None:
-            return x
-        levels = x.new_tensor(self.preprocessing.levels)
-        return x.clamp(torch.zeros_like(levels), torch.nextafter(levels, torch.zeros_like(levels)))
 
     def linear_layers(self) -> list[LULinear]:
         """The LU layers in the order of `forward`."""
@@ -109,7 +78,23 @@ class LUNet(nn.Module):
         blocks = tuple(layer.to_block() for layer in self.linear_layers())
         return LUNetWeights(blocks, self.alpha, self.preprocessing)
 
+    def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
+        """The entries off the diagonals of L and U (of V where a layer is whitened)."""
+        for layer in self.linear_layers():
+            part = layer.packed.detach().clone()
+            part.diagonal().zero_()
+            yield layer.packed, part
 
-def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I) in nats, (N, D) -> (N,)."""
-    return -0.5 * (z.shape[1] * log(2 * pi) + z.square().sum(-1))
+    def prepare_to_compile(self) -> None:
+        """As `Flow.prepare_to_compile`."""
+        self._steps = newton_steps(self.alpha, next(self.parameters()).dtype)
+
+    def compilable_decode(self, z: Tensor) -> Tensor:
+        """`decode` by as many of Newton's steps as this alpha and dtype need, whatever the data."""
+        for layer in reversed(self.chain.bijections):
+            is_activation = isinstance(layer, LeakySoftplus)
+            z = newton(layer, z, self._steps) if is_activation else layer.inverse(z)[0]  # type: ignore[arg-type,operator]
+        return self.clamp(z)
+
+
+Network = LUNet  # what a family's flow is called by those who do not know the family

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
 
-from lunet_export.flows import LUNet
+from lunet_export.families.lunet.flow import LUNet
 
 Name = Literal["log-diagonal", "balance"]
 NAMES: tuple[Name, ...] = get_args(Name)

@@ -1,0 +1,227 @@
+"""What do LU-Net, both RealNVPs and the Gaussian reach in the same time of training?
+
+Each network is trained by its usual settings for as many seconds of wall-clock time as the others. Figures are true
+bits/pixel. Validation stops the clock; the test rows are looked at once, at the end. A run that is in the results is
+not repeated, so a stopped script goes on with the next one. The learning rate falls over the steps that fit into the
+budget, by the time of the first few.
+`python -m benchmarks.equal_cost --data-dir DIR` writes results/equal_cost.json and results/equal_cost.png.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import report
+from lunet_export import data
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError
+from lunet_export.training import FitSettings, Trainer
+from lunet_export.training.fit import mean_bits_per_dim
+from lunet_export.training.structure import part_of
+from lunet_export.training.train import gaussian_of, rows_to_test
+
+DATASETS = ("mnist", "fashion-mnist")
+BUDGET = 900.0
+_VALIDATION_ROWS = 500  # of the validation split, the same for all: convolutions take 25 ms a row
+_TEST_SEED = 1000
+_POINTS = 24  # of a curve, denser at its beginning
+_FIRST_STEPS = 3  # that are timed
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network and what of its settings is not usual."""
+
+    name: str
+    family: str
+    image: bool
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+CONTENDERS = (
+    Contender("LU-Net", "lunet", image=False),
+    Contender("RealNVP, dense", "realnvp", image=False),
+    # Small batches: of 128 rows hardly a hundred steps would fit into a quarter of an hour.
+    Contender("RealNVP, convolutional", "realnvp", image=True, given={"batch_size": 16}),
+)
+
+
+class Finished(Exception):
+    """The budget is spent."""
+
+
+class Clock:
+    """Seconds of training, validation not among them; notes the figure at times that lie ever farther apart."""
+
+    def __init__(self, trainer: Trainer, budget: float) -> None:
+        self._trainer, self._budget = trainer, budget
+        self._due = [budget * (number / _POINTS) ** 2 for number in range(1, _POINTS + 1)]
+        self._spent, self._since = 0.0, time.perf_counter()
+        self.steps = 0
+        self.curve: list[dict[str, float]] = [{"seconds": 0.0, "steps": 0, "valid": trainer.start}]
+
+    def on_step(self, step: int, bits: float) -> None:
+        """A step is done. Raises Finished when the budget is spent."""
+        del step, bits
+        self.steps += 1
+        spent = self._spent + time.perf_counter() - self._since
+        if spent < self._due[0]:
+            return
+        self._due = [due for due in self._due if due > spent]
+        valid = self._trainer.validate()
+        self._trainer.flow.train()
+        self.curve.append({"seconds": spent, "steps": self.steps, "valid": valid})
+        report.progress(f"  {spent:6.0f} s, step {self.steps}: {valid:.4f}")
+        self._spent, self._since = spent, time.perf_counter()
+        if not self._due:
+            raise Finished
+
+
+def main() -> None:
+    """Run what is missing, write, draw, print."""
+    parser = report.options(__doc__.splitlines()[0], seconds=BUDGET)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the IDX files lie")
+    parser.add_argument("--datasets", nargs="*", default=DATASETS, help="of these sets")
+    parser.add_argument("--only", nargs="*", help="names of contenders")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    path = options.output / "equal_cost.json"
+    header = {
+        "command": "python -m benchmarks.equal_cost",
+        "budget_s": options.seconds,
+        "machine": report.machine(options.threads),
+    }
+    document = _known(path, header)
+    for dataset in options.datasets:
+        rows = data.load(dataset, data_dir=options.data_dir)
+        if dataset not in document["gaussians"]:
+            document["gaussians"][dataset] = gaussian(rows)
+            report.write(path, document)
+        for contender in CONTENDERS:
+            known = any((run["dataset"], run["name"]) == (dataset, contender.name) for run in document["runs"])
+            if known or (options.only and contender.name not in options.only):
+                continue
+            report.progress(f"{contender.name} on {dataset}, {options.seconds:.0f} s")
+            document["runs"].append(run(contender, rows, options.seconds))
+            report.write(path, document)
+    draw(document, options.output / "equal_cost.png")
+    show(document)
+
+
+def gaussian(rows: Dataset) -> dict[str, float]:
+    """The full-covariance Gaussian of the training rows: seconds, and bits/pixel of the test rows."""
+    begin = time.perf_counter()
+    fitted = gaussian_of(rows)
+    seconds = time.perf_counter() - begin
+    log_prob = fitted.log_prob(rows_to_test(rows, 0))
+    return {"seconds": seconds, "test": float(-log_prob.mean() / (rows.dim * np.log(2)))}
+
+
+def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
+    """Train for `budget` seconds; the curve of the validation rows, and the test rows once."""
+    few = replace(rows, valid=rows.valid[:_VALIDATION_ROWS])
+    settings = settings_of(contender, few, budget)
+    trainer = begun(contender, few, settings)
+    clock = Clock(trainer, budget)
+    with suppress(Finished):
+        while True:
+            trainer.run_epoch(clock.on_step)
+    return {
+        "dataset": rows.name,
+        "name": contender.name,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "schedule": settings.schedule,
+        "epochs": settings.epochs,
+        "parameters": sum(parameter.numel() for parameter in trainer.flow.parameters()),
+        "steps": clock.steps,
+        "rows_seen": clock.steps * settings.batch_size,
+        "curve": clock.curve,
+        "test": mean_bits_per_dim(trainer.descent.model(), rows, rows.test, seed=_TEST_SEED),
+    }
+
+
+def settings_of(contender: Contender, rows: Dataset, budget: float) -> FitSettings:
+    """The family's usual settings, over as many epochs as the budget has room for."""
+    given = {"family": contender.family, "patience": 10**6, **contender.given}
+    settings = FitSettings.for_data(len(rows.train), rows.dim, **given)
+    trainer = begun(contender, rows, replace(settings, epochs=1))
+    begin, counted = time.perf_counter(), []
+
+    def stop(step: int, bits: float) -> None:
+        del bits
+        counted.append(time.perf_counter() - begin)
+        if step == _FIRST_STEPS:
+            raise Finished
+
+    with suppress(Finished):
+        trainer.run_epoch(stop)
+    steps = budget / (counted[-1] - counted[0]) * (len(counted) - 1)
+    return replace(settings, epochs=max(1, round(steps / trainer.steps_per_epoch)))
+
+
+def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer:
+    """Before the first step."""
+    shape = rows.image_shape if contender.image else None
+    structure = part_of(contender.family).Structure.choose(rows.dim, shape)
+    first = structure.first(gaussian_of(rows), settings, lambda: rows.train.astype(np.float64), lambda done, of: None)
+    return Trainer(first, rows, settings, device=torch.device("cpu"))
+
+
+def _known(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    if not path.exists():
+        return {**header, "gaussians": {}, "runs": []}
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if document.get("budget_s") != header["budget_s"]:
+        raise BadInputError(f"Expected runs of {header['budget_s']} s in {path}; got others. Give another --output.")
+    return document
+
+
+def draw(document: Mapping[str, Any], path: Path) -> None:
+    """Validation bits/pixel over seconds of training, a panel a data set, the Gaussian as a line."""
+    names = list(document["gaussians"])
+    with report.picture(path, rows=1, columns=len(names), size=(5.5 * len(names), 4.0)) as (_, axes):
+        for dataset, axis in zip(names, axes[0], strict=True):
+            line = document["gaussians"][dataset]["test"]
+            axis.axhline(line, color="tab:gray", linestyle="--", label="full-covariance Gaussian")
+            for found in document["runs"]:
+                if found["dataset"] == dataset:
+                    seconds = [point["seconds"] / 60 for point in found["curve"]]
+                    axis.plot(seconds, [point["valid"] for point in found["curve"]], marker=".", label=found["name"])
+            axis.set_ylim(top=line + 1.5)
+            axis.set_title(dataset)
+            axis.set_xlabel("minutes of training")
+            axis.set_ylabel("validation bits/pixel, true scale")
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.legend(frameon=False)
+
+
+def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table: test bits/pixel, steps and rows seen of every run."""
+    found: list[tuple[str, ...]] = []
+    for dataset, line in document["gaussians"].items():
+        found.append((dataset, "full-covariance Gaussian", f"{line['test']:.3f}", f"{line['seconds']:.0f} s", "-"))
+        for entry in document["runs"]:
+            if entry["dataset"] == dataset:
+                minutes = f"{entry['curve'][-1]['seconds'] / 60:.0f} min"
+                steps = f"{entry['steps']:,} of {entry['batch_size']}"
+                found.append((dataset, entry["name"], f"{entry['test']:.3f}", minutes, steps))
+    return found
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """The table in Markdown on stdout."""
+    head: Sequence[str] = ("data", "model", "test bits/pixel", "training", "steps, rows each")
+    for row in (head, ["---"] * len(head), *lines(document)):
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    report.run(main)

@@ -1,0 +1,1 @@
+"""The families of flows, a folder each: `lunet_export.family` says what such a folder holds."""

@@ -1,0 +1,51 @@
+"""What a model file holds of an LU-Net.
+
+packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D); blocks and alpha among the settings.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lunet_export.errors import CheckpointError
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.preprocessing import Logit
+
+
+def pack(flow: LUNet) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The family's own settings, and its tensors by key."""
+    layers = flow.linear_layers()
+    return {"blocks": len(layers), "alpha": flow.alpha}, {
+        "packed": torch.stack([layer.packed.detach().cpu() for layer in layers]),
+        "sign": torch.stack([layer.sign.cpu() for layer in layers]),
+        "bias": torch.stack([layer.bias.detach().cpu() for layer in layers]),
+    }
+
+
+def unpack(
+    content: Mapping[str, Any], preprocessing: Logit | None, *, held: Callable[[Tensor], Tensor]
+) -> LUNetWeights:
+    """The weights in a file; `held` refuses tensors that claim more numbers than there are.
+
+    Raises:
+        CheckpointError: The tensors are no LU-Net.
+        KeyError, TypeError, AttributeError, RuntimeError, ValueError: A key is missing or of the wrong type.
+    """
+    packed, sign, bias = content["packed"], content["sign"], content["bias"]
+    dim, blocks, alpha = (content["settings"][key] for key in ("dim", "blocks", "alpha"))
+    shapes = tuple(tuple(tensor.shape) for tensor in (packed, sign, bias))
+    expected = ((blocks, dim, dim), (blocks, dim), (blocks, dim))
+    if not packed.is_floating_point():
+        raise CheckpointError(f"Expected packed tensors of floats; got {packed.dtype}. Train it again.")
+    if shapes != expected or not isinstance(alpha, float):
+        raise CheckpointError(f"Expected tensors of shapes {expected}; got {shapes}. Train it again.")
+    tensors = [held(tensor) for tensor in (packed, sign, bias)]
+    flow = LUNet(dim, blocks=blocks, alpha=alpha, preprocessing=preprocessing).to(packed.dtype)
+    with torch.no_grad():
+        for layer, *values in zip(flow.linear_layers(), *tensors, strict=True):
+            for target, value in zip((layer.packed, layer.sign, layer.bias), values, strict=True):
+                target.copy_(value)
+    return flow.to_weights()

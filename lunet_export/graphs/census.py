@@ -1,0 +1,17 @@
+"""What is counted of a graph."""
+
+from typing import Any
+
+import onnx
+
+from lunet_export.graphs import builder
+
+
+def work_items(model: onnx.ModelProto) -> int:
+    """Launches of the CUDA provider: one a node, and one more for the third operand of a Gemm."""
+    return sum(2 if node.op_type == "Gemm" and len(node.input) == 3 else 1 for node in model.graph.node)
+
+
+def census(model: onnx.ModelProto) -> dict[str, Any]:
+    """Nodes, operators and launches of a graph, for the manifest."""
+    return {"nodes": len(model.graph.node), "work_items": work_items(model), "operators": builder.operators(model)}
