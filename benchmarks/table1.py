@@ -80,8 +80,9 @@ def dense() -> Weights:
     return networks.disturbed(RealNVP.dense(networks.DIM, hidden=hidden, preprocessing=NAMED["images"]))
 
 
+FIRST = "LU-Net"
 MODELS: dict[str, Callable[[], Weights]] = {
-    "LU-Net": networks.standard,
+    FIRST: networks.standard,
     "RealNVP, convolutional": conv,
     "RealNVP, dense": dense,
 }
@@ -94,9 +95,9 @@ class Runner:
         self.density, self.decode = density, decode
 
     @classmethod
-    def onnxruntime(cls, weights: Weights, threads: int) -> "Runner":
+    def onnxruntime(cls, weights: Weights, threads: int, *, solver: str | None = None) -> "Runner":
         """The exported graphs, from memory."""
-        blueprint = blueprint_of(weights, ExportSettings())
+        blueprint = blueprint_of(weights, ExportSettings(solver=solver))
         models = [builder.serialize(blueprint.build(name, {})) for name in ("density", "sampling")]
         (density, sampling), _ = open_sessions(models, "cpu", threads=threads)
         return cls(lambda x: density.run(["z", "log_prob"], {"x": x}), lambda z: sampling.run(["x"], {"z": z})[0])
@@ -123,6 +124,7 @@ def main() -> None:
         "models": {name: sizes(entry) for name, entry in weights.items()},
         "runs": {name: {case: report.times(found) for case, found in cases.items()} for name, cases in runs.items()},
         "over_lunet": over_lunet(runs),
+        "over_fused": over_lunet(runs, " fused"),
         "training": training(weights, options.seconds, options.threads),
         "paper": PAPER,
     }
@@ -148,7 +150,10 @@ def times(
     for name, entry in weights.items():
         report.progress(f"{name}: checking the answers of both runtimes")
         questions[name] = networks.Questions.about(entry, rows=_CHECKED_ROWS)
-        for runtime, runner in (("eager", Runner.eager(entry)), ("onnxruntime", Runner.onnxruntime(entry, threads))):
+        ours = {"eager": Runner.eager(entry), "onnxruntime": Runner.onnxruntime(entry, threads)}
+        if name == FIRST:
+            ours["onnxruntime fused"] = Runner.onnxruntime(entry, threads, solver="fused")
+        for runtime, runner in ours.items():
             runners[f"{name}, {runtime}"] = runner
             checked[f"{name}, {runtime}"] = max(check(questions[name], name, runner, batch) for batch in BATCHES)
     found = {}
@@ -170,11 +175,11 @@ def check(questions: networks.Questions, name: str, runner: Runner, batch: int) 
     return questions.check(name, {"z": z, "log_prob": log_prob, "x": x})
 
 
-def over_lunet(runs: Mapping[str, Mapping[str, Measurement]]) -> dict[str, dict[str, float]]:
-    """How many times as long as LU-Net's export each other takes, in the same run."""
+def over_lunet(runs: Mapping[str, Mapping[str, Measurement]], solver: str = "") -> dict[str, dict[str, float]]:
+    """How many times as long as LU-Net's export each other takes, in the same run; `solver` is not the usual one."""
+    ours = f"{FIRST}, onnxruntime{solver}"
     return {
-        question: {case: found.times(cases["LU-Net, onnxruntime"]) for case, found in cases.items()}
-        for question, cases in runs.items()
+        question: {case: found.times(cases[ours]) for case, found in cases.items()} for question, cases in runs.items()
     }
 
 
@@ -199,7 +204,7 @@ def training(weights: Mapping[str, Weights], seconds: float, threads: int) -> di
             name: {
                 "step": report.times(whole[name]),
                 "optimiser": report.times(alone[name]),
-                "over_lunet": whole[name].times(whole["LU-Net"]),
+                "over_lunet": whole[name].times(whole[FIRST]),
                 "epoch_s": whole[name].p50 / 1e3 * IMAGES / batch + found["loading_s"],
                 "steps_measured": whole[name].calls,
                 "growth_bytes": memory.growth_of("benchmarks.table1:memory_of_steps", name, batch, threads),
@@ -267,7 +272,13 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
     def an_image(question: str, batch: int, runtime: str) -> tuple[str, ...]:
         case = runs[f"{question}, batch {batch}"]
-        return cells(lambda name: f"{case[f'{name}, {runtime}']['p50'] / batch:.3g}")
+
+        def cell(name: str) -> str:
+            text = f"{case[f'{name}, {runtime}']['p50'] / batch:.3g}"
+            fused = case.get(f"{name}, {runtime} fused") if question == "sampling" else None
+            return f"{text} (fused {fused['p50'] / batch:.3g})" if fused else text
+
+        return cells(cell)
 
     found: list[tuple[str, ...]] = [
         ("parameters held, million", *cells(lambda n: f"{models[n]['held'] / 1e6:.2f}"), "4.92 / 5.39"),
