@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import roofline
+from benchmarks import roofline, table1
 from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.certificate import outwards
@@ -299,6 +299,35 @@ def test_the_certificates_are_those_of_the_models():
         assert f"| {name} | {' | '.join(cells)} |" in README, (name, cells)
     assert mnist["violations"] == []
     assert mnist["local"]["share"] < 0.01
+
+
+def test_table_1_is_the_recorded_one():
+    found, text = recorded("table1"), " ".join(README.split())
+    for line in table1.lines(found):
+        assert f"| {' | '.join(line)} |" in README
+    over, fused = (
+        {
+            question: [cases[f"RealNVP, {kind}, onnxruntime"] for kind in ("convolutional", "dense")]
+            for question, cases in found[key].items()
+        }
+        for key in ("over_lunet", "over_fused")
+    )
+    density, sampling = ([over[f"{what}, batch {batch}"] for batch in (1, 100)] for what in ("density", "sampling"))
+    merged = [fused[f"sampling, batch {batch}"] for batch in (1, 100)]
+    for sentence in (
+        "density is {:.0f} times as fast as the convolutional RealNVP's at batch 1 and {:.0f} times".format(
+            *(row[0] for row in density)
+        ),
+        "{:.1f} and {:.1f} times as fast as the dense one's".format(*(row[1] for row in density)),
+        "Sampling is {:.0f} and {:.0f} times as fast as the convolutional".format(*(row[0] for row in sampling)),
+        "`--solver fused` {:.0f} and {:.0f} times".format(*(row[0] for row in merged)),
+        "{:.2f} and {:.2f} times its time".format(*(1 / row[1] for row in sampling)),
+        "wins with `fused`, {:.2f} and {:.2f} times".format(*(1 / row[1] for row in merged)),
+    ):
+        assert sentence in text, sentence
+    assert max(found["checked"].values()) <= 1
+    paper = found["paper"]
+    assert all(f"{paper[name]['nll']}" in text for name in ("LU-Net", "RealNVP"))
 
 
 def test_the_formats_known_noise_is_the_generators():
