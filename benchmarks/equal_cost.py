@@ -1,9 +1,9 @@
 """What do LU-Net, both RealNVPs and the Gaussian reach in the same time of training?
 
 Each network is trained by its usual settings for as many seconds of wall-clock time as the others. Figures are true
-bits/pixel. Validation stops the clock; the test rows are looked at once, at the end. A run that is in the results is
+bits/pixel. Validation stops the clock; the best model by it meets the test rows, once. A run that is in the results is
 not repeated, so a stopped script goes on with the next one. The learning rate falls over the steps that fit into the
-budget, by the time of the first few.
+budget, by the time of the first few; where that is less than an epoch, the run is one epoch of so many rows.
 `python -m benchmarks.equal_cost --data-dir DIR` writes results/equal_cost.json and results/equal_cost.png.
 """
 
@@ -22,6 +22,7 @@ from benchmarks import report
 from lunet_export import data
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
+from lunet_export.flows import of_weights
 from lunet_export.training import FitSettings, Trainer
 from lunet_export.training.fit import mean_bits_per_dim
 from lunet_export.training.structure import part_of
@@ -65,6 +66,7 @@ class Clock:
         self._due = [budget * (number / _POINTS) ** 2 for number in range(1, _POINTS + 1)]
         self._spent, self._since = 0.0, time.perf_counter()
         self.steps = 0
+        self.best = trainer.descent.model().to_weights()
         self.curve: list[dict[str, float]] = [{"seconds": 0.0, "steps": 0, "valid": trainer.start}]
 
     def on_step(self, step: int, bits: float) -> None:
@@ -76,6 +78,8 @@ class Clock:
             return
         self._due = [due for due in self._due if due > spent]
         valid = self._trainer.validate()
+        if valid < min(point["valid"] for point in self.curve):
+            self.best = self._trainer.descent.model().to_weights()
         self._trainer.flow.train()
         self.curve.append({"seconds": spent, "steps": self.steps, "valid": valid})
         report.progress(f"  {spent:6.0f} s, step {self.steps}: {valid:.4f}")
@@ -126,8 +130,7 @@ def gaussian(rows: Dataset) -> dict[str, float]:
 
 def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
     """Train for `budget` seconds; the curve of the validation rows, and the test rows once."""
-    few = replace(rows, valid=rows.valid[:_VALIDATION_ROWS])
-    settings = settings_of(contender, few, budget)
+    few, settings = fitted(contender, replace(rows, valid=rows.valid[:_VALIDATION_ROWS]), budget)
     trainer = begun(contender, few, settings)
     clock = Clock(trainer, budget)
     with suppress(Finished):
@@ -144,12 +147,12 @@ def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
         "steps": clock.steps,
         "rows_seen": clock.steps * settings.batch_size,
         "curve": clock.curve,
-        "test": mean_bits_per_dim(trainer.descent.model(), rows, rows.test, seed=_TEST_SEED),
+        "test": mean_bits_per_dim(of_weights(clock.best), rows, rows.test, seed=_TEST_SEED),
     }
 
 
-def settings_of(contender: Contender, rows: Dataset, budget: float) -> FitSettings:
-    """The family's usual settings, over as many epochs as the budget has room for."""
+def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset, FitSettings]:
+    """The family's usual settings over as many epochs as the budget has room for, and the rows of less than one."""
     given = {"family": contender.family, "patience": 10**6, **contender.given}
     settings = FitSettings.for_data(len(rows.train), rows.dim, **given)
     trainer = begun(contender, rows, replace(settings, epochs=1))
@@ -163,8 +166,10 @@ def settings_of(contender: Contender, rows: Dataset, budget: float) -> FitSettin
 
     with suppress(Finished):
         trainer.run_epoch(stop)
-    steps = budget / (counted[-1] - counted[0]) * (len(counted) - 1)
-    return replace(settings, epochs=max(1, round(steps / trainer.steps_per_epoch)))
+    steps = max(1, int(budget / (counted[-1] - counted[0]) * (len(counted) - 1)))
+    if steps < trainer.steps_per_epoch:
+        rows = replace(rows, train=rows.train[: steps * settings.batch_size])
+    return rows, replace(settings, epochs=max(1, round(steps / trainer.steps_per_epoch)))
 
 
 def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer:

@@ -39,7 +39,12 @@ def test_validation_stops_the_clock(monkeypatch):
         return value
 
     monkeypatch.setattr(equal_cost.time, "perf_counter", lambda: now[0])
-    trainer = SimpleNamespace(start=2.0, validate=lambda: passes(100.0, 1.0), flow=SimpleNamespace(train=lambda: None))
+    trainer = SimpleNamespace(
+        start=500.0,
+        validate=lambda: passes(100.0, 200.0 - now[0] / 100),
+        flow=SimpleNamespace(train=lambda: None),
+        descent=SimpleNamespace(model=lambda: SimpleNamespace(to_weights=lambda: now[0])),
+    )
     clock = equal_cost.Clock(trainer, 60.0)
     for _ in range(59):
         passes(1.0)
@@ -48,7 +53,24 @@ def test_validation_stops_the_clock(monkeypatch):
     with pytest.raises(equal_cost.Finished):
         clock.on_step(1, 0.0)
     assert (clock.curve[-1]["seconds"], clock.curve[-1]["steps"]) == (60.0, 60)
+    assert clock.best == now[0]  # every validation was better than the one before
     assert [point["seconds"] for point in clock.curve] == [point["steps"] for point in clock.curve]
+
+
+def test_less_than_an_epoch_is_one_epoch_of_fewer_rows(monkeypatch):
+    """Two steps of a second each fit: the rate falls over them, not over the whole set."""
+    now = [0.0]
+
+    def perf_counter():
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr(equal_cost.time, "perf_counter", perf_counter)
+    contender = equal_cost.Contender("dense", "realnvp", image=False, given={"batch_size": 20})
+    rows, settings = equal_cost.fitted(contender, SQUARES, 2.0)
+    assert (len(rows.train), settings.epochs, len(SQUARES.train)) == (40, 1, 200)
+    rows, settings = equal_cost.fitted(contender, SQUARES, 30.0)
+    assert (len(rows.train), settings.epochs) == (200, 3)
 
 
 def test_a_stopped_script_goes_on_with_what_is_missing(monkeypatch, tmp_path, capsys):
