@@ -101,7 +101,7 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
         preprocessing: For the authors' files, which do not record theirs; None exports the network on its own input.
 
     Raises:
-        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible LU-Net.
+        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible network.
     """
     content = load(path)
     if content.get("format") == CLASSES_FORMAT:
@@ -178,7 +178,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         weights = Family(name).part("storage").unpack(content, preprocessing, held=_held)
         examples = None if examples is None else examples.double().numpy().reshape(-1, dim)
         image_shape = tuple(int(length) for length in shape) if shape else None
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"Expected a whole model file; {error} is missing or wrong in {path}.") from None
     except (BadInputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -139,7 +139,9 @@ def train(
     average: Annotated[
         float, typer.Option(help="Share a step that a moving average of the weights keeps, as 0.999.", **_FINER)
     ] = 0.0,
-    weight_decay: Annotated[float, typer.Option(help="Of the entries off the diagonals.", **_FINER)] = 0.0,
+    weight_decay: Annotated[
+        float, typer.Option(help="Of the entries off the diagonals; of kernels and matrices.", **_FINER)
+    ] = 0.0,
     regulariser: Annotated[
         RegulariserName | None, typer.Option("--reg", help="A penalty that conditions the map.", **_FINER)
     ] = None,

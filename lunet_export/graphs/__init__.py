@@ -1,1 +1,1 @@
-"""The two ONNX graphs, built from plain arrays; nothing here knows torch."""
+"""What the graphs of all families share: the builder, settings, what is counted; nothing here knows torch."""

@@ -1,8 +1,7 @@
 """The ways down: Adam under a falling rate, Adam whose average needs no schedule, and L-BFGS on few dimensions.
 
 All hold a flow's parameters, give the flow that is the model at any time, and move all their copies of it into other
-coordinates together. Both kinds of Adam can shrink the entries off the diagonals of L and U (of V where a layer is
-whitened).
+coordinates together. Both kinds of Adam can shrink what `Flow.decaying` names.
 """
 
 from abc import ABC, abstractmethod
@@ -64,7 +63,7 @@ class Adam(Descent):
     Args:
         flow: The flow.
         optimiser: Of its parameters.
-        weight_decay: Of the entries off the diagonals.
+        weight_decay: Of what `Flow.decaying` names.
         clip_norm: Gradients are cut to this L2 norm.
     """
 

@@ -43,7 +43,7 @@ class FitSettings:
     whitened: bool = True  # and layers in whitened coordinates, renewed before every epoch
     schedule: Schedule = "schedule-free"  # of Adam
     average: float = 0.0  # decay of an exponential moving average of the weights, which is then the model; 0: none
-    weight_decay: float = 0.0  # decoupled, of the off-diagonal entries of L and U (of V where whitened)
+    weight_decay: float = 0.0  # decoupled, of what `Flow.decaying` names
     regulariser: str | None = None  # of LU-Net
     regulariser_weight: float = 0.0  # in nats a row
     bound: float | None = None  # of LU-Net, on every |log u_ii|

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import reference
+from lunet_export import checkpoint, reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings
 from lunet_export.families.lunet.graphs import solvers
@@ -159,6 +159,34 @@ def test_weights_that_are_none_are_refused():
         (lambda: with_first(scale_factor=np.ones(5)), "factors of 0 where the mask"),
         (lambda: with_first(mask=np.array([True, False, True, False, True])), "a mask of some columns"),
         (lambda: with_first(mask=~first.mask), "arrays fit each other"),
+        (lambda: with_first(mask=first.mask.astype(float)), "a mask of truth values"),
+        (
+            lambda: replace(weights, layers=(replace(reorder, order=reorder.order * 1.0), first)),
+            "an order of 5 columns",
+        ),
     ):
         with pytest.raises(CheckpointError, match=sentence):
             make()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda entry: entry.update(nets=[]),
+        lambda entry: entry.update(nets=[[]]),
+        lambda entry: entry.update(nets=entry["nets"] * 3),
+        lambda entry: entry.update(mask=entry["mask"].double()),
+        lambda entry: entry.update(mask=entry["mask"][None]),
+        lambda entry: entry.update(shape=[5, 1]),
+        lambda entry: entry.update(shape="five"),
+        lambda entry: entry.pop("shift"),
+    ],
+)
+def test_a_hostile_file_gets_one_sentence(spoil, tmp_path):
+    path = tmp_path / "model.pt"
+    checkpoint.write_weights(path, dense(5, 4), image_shape=None, training={}, examples=None)
+    content = torch.load(path, weights_only=True)
+    spoil(content["layers"][1])
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="Expected"):
+        checkpoint.read(path)

@@ -32,7 +32,7 @@ def unpack(
 
     Raises:
         CheckpointError: The tensors are no LU-Net.
-        KeyError, TypeError, AttributeError, RuntimeError, ValueError: A key is missing or of the wrong type.
+        LookupError, TypeError, AttributeError, RuntimeError, ValueError: A key is missing or of the wrong type.
     """
     packed, sign, bias = content["packed"], content["sign"], content["bias"]
     dim, blocks, alpha = (content["settings"][key] for key in ("dim", "blocks", "alpha"))

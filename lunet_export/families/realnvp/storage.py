@@ -48,7 +48,7 @@ def unpack(
 
     Raises:
         CheckpointError: The tensors are no RealNVP.
-        KeyError, TypeError, AttributeError, RuntimeError, ValueError: A key is missing or of the wrong type.
+        LookupError, TypeError, AttributeError, RuntimeError, ValueError: A key is missing or of the wrong type.
     """
 
     def array(tensor: Tensor) -> NDArray[np.float64]:

@@ -99,7 +99,7 @@ class RealNVPWeights:
         for number, coupling in enumerate(self.couplings, 1):
             _check_coupling(coupling, self.dim, f"coupling {number} of {len(self.couplings)}")
         for layer in self.layers:
-            if isinstance(layer, Reorder) and not np.array_equal(np.sort(layer.order), np.arange(self.dim)):
+            if isinstance(layer, Reorder) and not _is_order(layer.order, self.dim):
                 raise CheckpointError(f"Expected an order of {self.dim} columns; got another. Train the model again.")
 
     @property
@@ -145,6 +145,10 @@ class RealNVPWeights:
         return state.hexdigest()
 
 
+def _is_order(order: NDArray[np.generic], dim: int) -> bool:
+    return order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(dim))
+
+
 def _check_coupling(coupling: Coupling, dim: int, where: str) -> None:
     k = coupling.width
     shapes = [array.shape for array in (coupling.mask, *coupling.vectors())]
@@ -152,6 +156,8 @@ def _check_coupling(coupling: Coupling, dim: int, where: str) -> None:
         raise CheckpointError(
             f"Expected vectors of {k} numbers, up to {dim}, in {where}; got {', '.join(map(str, shapes))}."
         )
+    if coupling.mask.dtype != np.bool_:
+        raise CheckpointError(f"Expected a mask of truth values in {where}; got {coupling.mask.dtype}. Train it again.")
     kept = int(coupling.mask.sum())
     if not 0 < kept < k or (len(coupling.shape) == 1 and np.count_nonzero(np.diff(coupling.mask)) != 1):
         raise CheckpointError(

@@ -10,7 +10,7 @@
 
 All inverses are taken in float64 before the cast. Substitution leaves a small residual in each triangle (Higham 2002,
 section 8.1); `fused` leaves one in L U, which is better where L and U are much larger than their product. Inverted
-diagonal tiles can lose what substitution keeps: `export.estimate` measures it for the model at hand.
+diagonal tiles can lose what substitution keeps: `estimate` measures it for the model at hand.
 """
 
 from collections.abc import Sequence
