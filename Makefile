@@ -8,7 +8,7 @@ DEMO := demo
 RUNS := runs
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda fix setup setup-dev setup-peers oldest exported bench clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed fix setup setup-dev setup-peers oldest exported bench clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -72,6 +72,10 @@ test: setup-dev oldest
 test-cuda: setup-dev $(VENV)-cuda/setup
 	$(BIN)/python -m pytest tests/cuda
 
+# Every embedding, built and run; what is missing of compilers and Chromium comes from Debian. Needs Linux x86_64.
+test-embed: setup-dev $(VENV)-embed/setup
+	$(BIN)/python -m pytest tests/embedding
+
 fix: setup-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -124,5 +128,9 @@ $(VENV)-cuda/setup: pyproject.toml constraints.txt
 	$(VENV)-cuda/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e . pillow onnxruntime-gpu
 	touch $@
 
+$(VENV)-embed/setup: tests/embedding/setup.sh tests/embedding/package.json
+	tests/embedding/setup.sh $(VENV)-embed
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -50,7 +50,7 @@ CONTENDERS = (
     Contender("LU-Net", "lunet", image=False),
     Contender("RealNVP, dense", "realnvp", image=False),
     # Small batches: of 128 rows hardly a hundred steps would fit into a quarter of an hour.
-    Contender("RealNVP, convolutional", "realnvp", image=True, given={"batch_size": 16}),
+    Contender("RealNVP, convolutional", "realnvp", image=True, given={"batch_size": 32}),
 )
 
 

@@ -52,8 +52,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         fresh.mkdir()
         yield fresh
-        for file in fresh.iterdir():
-            _flush(file)
+        for path in fresh.rglob("*"):
+            if path.is_file():
+                _flush(path)
         try:
             if folder.exists():
                 folder.rename(old)

@@ -15,8 +15,10 @@ from lunet_cli.bench import bench
 from lunet_cli.certify import certify
 from lunet_cli.check import check
 from lunet_cli.classify import classify
+from lunet_cli.demo_page import demo_page, serve
 from lunet_cli.diagnose import diagnose
 from lunet_cli.doctor import doctor
+from lunet_cli.embed import embed
 from lunet_cli.export import export
 from lunet_cli.group import Group
 from lunet_cli.inspect import inspect
@@ -68,6 +70,9 @@ for command in (
     bench,
     doctor,
     triton,
+    embed,
+    demo_page,
+    serve,
 ):
     app.command()(command)
 

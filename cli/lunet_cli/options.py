@@ -26,6 +26,10 @@ Against = Annotated[
 Levels = Annotated[
     int | None, typer.Option(help="Grey levels of a file of integers. Default: the model's.", show_default=False)
 ]
+Runtime = Annotated[
+    Path | None,
+    typer.Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 LatentStats = Annotated[
     Path | None, typer.Option(help="The authors' best_stats.pth, folded into the last block.", show_default=False)

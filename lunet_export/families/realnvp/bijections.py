@@ -114,7 +114,7 @@ class FlowNorm(Bijection):
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, width: int, *, momentum: float = 0.005, epsilon: float = 1e-5) -> None:
+    def __init__(self, width: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.momentum, self.epsilon = momentum, epsilon
         self.register_buffer("mean", torch.zeros(width))

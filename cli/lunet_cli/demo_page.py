@@ -1,0 +1,50 @@
+"""`lunet-export demo-page` and `lunet-export serve`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import Folder, Force, Json, Runtime
+from lunet_export import embedding
+
+
+def demo_page(
+    folder: Folder,
+    target: Annotated[Path, typer.Option("--output", "-o", help="The folder of the page.")] = Path("site"),
+    runtime: Runtime = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write a page that samples and scores an image model in the browser; any static host can serve it.
+
+    Example: lunet-export demo-page exported/digits-classes -o site
+    """
+    files = embedding.write_page(folder, target, runtime=runtime, force=force)
+    size = sum((target / file).stat().st_size for file in files)
+    if as_json:
+        output.dump({"page": str(target), "bytes": size, "files": [str(file) for file in files]})
+        return
+    output.say(f"{target}: {len(files)} files, {size / 1e6:.1f} MB")
+    output.hint("lunet-export", "serve", str(target))
+
+
+def serve(
+    site: Annotated[Path, typer.Argument(help="The folder of a page.")] = Path("site"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Show a page on localhost until Ctrl-C.
+
+    Example: lunet-export serve site
+    """
+    try:
+        server = embedding.site_server(site, port)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; give another --port", str(port)) from None
+    with server:
+        output.say(f"http://127.0.0.1:{server.server_port}/")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return

@@ -1,0 +1,94 @@
+"""A ready project in another language, with the user's own model in it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lunet_export.artifact import MANIFEST, VECTORS, Artifact, ClassArtifact, open_folder
+from lunet_export.embedding.web_runtime import runtime_files
+from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.files import whole_file, whole_folder
+
+PROJECTS = Path(__file__).parent / "projects"
+#: Where the model lies in a project and in a page.
+MODEL = "model"
+
+_BORROWED = {"rust": ("c/lunet.h",), "browser": ("node/lunet.mjs", "node/steps.mjs")}
+LANGUAGES = ("c", "cpp", "rust", "node", "browser")
+_ONE_NETWORK = ("c", "cpp", "rust")  # Node and the browser read folders with a network a class too
+
+
+def sources(language: str) -> dict[str, Path]:
+    """The files of a project: their places in it, and where they are now."""
+    own = PROJECTS / language
+    found = {path.relative_to(own).as_posix(): path for path in sorted(own.rglob("*")) if path.is_file()}
+    return found | {Path(file).name: PROJECTS / file for file in _BORROWED.get(language, ())}
+
+
+def write_project(
+    language: str, folder: Path, target: Path, *, runtime: Path | None = None, force: bool = False
+) -> list[Path]:
+    """Write a project that builds and runs as it is, with the exported `folder` as its model.
+
+    Args:
+        language: One of LANGUAGES.
+        folder: The export; it is verified, and copied whole.
+        target: The new project. Where it exists, `force` renews its model and leaves all else, which is its owner's.
+        runtime: For the browser, an unpacked onnxruntime-web; None asks npm for it.
+        force: Renew the model of an existing project.
+
+    Returns:
+        The files that were written, relative to `target`.
+
+    Raises:
+        BadInputError: An unknown language, or `target` exists.
+        ArtifactError: The export is not whole, or of a kind that this language's program does not read.
+        MissingPackageError: The browser's runtime is neither given nor to be had from npm.
+    """
+    if language not in LANGUAGES:
+        raise BadInputError(f"Expected a language of {', '.join(LANGUAGES)}; got {language!r}.")
+    artifact = open_folder(folder)
+    if language in _ONE_NETWORK and isinstance(artifact, ClassArtifact):
+        raise ArtifactError(
+            f"Expected a folder with one network for {language}; {folder} holds a network a class. "
+            "Export one class's own file, or take node or browser."
+        )
+    files = model_files(folder, artifact)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        if not force or not (target / MODEL / MANIFEST).is_file():
+            raise BadInputError(
+                f"Expected a new folder for the project; {target} exists. Give another -o, or --force to renew the "
+                "model of a project that embed wrote."
+            )
+        for name, data in files.items():
+            with whole_file(target / name) as path:
+                path.write_bytes(data)
+        return [Path(name) for name in files]
+    files |= {name: path.read_bytes() for name, path in sources(language).items()}
+    if language == "browser":
+        files |= runtime_files(runtime)
+    write_all(files, target)
+    return [Path(name) for name in files]
+
+
+def model_files(folder: Path, artifact: Artifact | ClassArtifact) -> dict[str, bytes]:
+    """The files of an exported folder by their place in a project, as they were verified.
+
+    Raises:
+        ArtifactError: The manifest changed while it was read.
+    """
+    manifest = (folder / MANIFEST).read_bytes()
+    if json.loads(manifest) != artifact.manifest.document:
+        raise ArtifactError(f"Expected {folder / MANIFEST} to stay as it is; it changed just now. Try again.")
+    graphs = {f"{name}.onnx": data for name, data in artifact.graphs.items()}
+    files = {MANIFEST: manifest, VECTORS: artifact.vectors_json, **graphs}
+    return {f"{MODEL}/{name}": data for name, data in files.items()}
+
+
+def write_all(files: Mapping[str, bytes], target: Path) -> None:
+    """Write a folder of files that appears whole or not at all."""
+    with whole_folder(target) as fresh:
+        for name, data in files.items():
+            path = fresh / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)

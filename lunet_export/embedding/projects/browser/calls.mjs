@@ -1,0 +1,65 @@
+// When the model is called, and how long it took.
+
+/**
+ * A function that does the newest of its requests only: while one runs, the last one that comes waits and the others are
+ * dropped, so that a picture follows a slider instead of lagging behind it.
+ */
+export function newest(task, failed) {
+  let running = false, waiting = false;
+  return async () => {
+    waiting = true;
+    if (running) return;
+    running = true;
+    try {
+      while (waiting) {
+        waiting = false;
+        await task();
+      }
+    } catch (error) {
+      failed(error);
+    } finally {
+      running = false;
+    }
+  };
+}
+
+const KEPT = 200; // times of a kind of call
+
+/** The times of a panel's calls, written in a line: of each kind the last and the median. */
+export class Times {
+  #line; #kinds = new Map();
+
+  constructor(line) {
+    this.#line = line;
+  }
+
+  async of(kind, rows, call) {
+    const begin = performance.now();
+    const result = await call();
+    this.#note(kind, rows, performance.now() - begin);
+    return result;
+  }
+
+  clear() {
+    this.#kinds.clear();
+    this.#line.textContent = "";
+  }
+
+  #note(kind, rows, time) {
+    if (this.#kinds.get(kind)?.rows !== rows) this.#kinds.set(kind, { rows, times: [], calls: 0 });
+    const entry = this.#kinds.get(kind);
+    entry.calls++;
+    entry.times = [...entry.times, time].slice(-KEPT);
+    this.#line.replaceChildren(...Array.from(this.#kinds, ([name, { rows, times, calls }]) => {
+      const part = document.createElement("span");
+      const of = calls === 1 ? "1 call" : `${calls} calls`;
+      part.textContent = `${name}, batch ${rows}: ${times.at(-1).toFixed(1)} ms, median ${median(times).toFixed(1)} ms of ${of}`;
+      return part;
+    }));
+  }
+}
+
+export function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b), half = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}

@@ -1,0 +1,37 @@
+// Small helpers for the page's elements.
+
+export function element(id) {
+  return document.getElementById(id);
+}
+
+/** A new element with a class and children. */
+export function made(tag, className, ...children) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  node.append(...children);
+  return node;
+}
+
+let pending;
+
+/** Say a result to screen readers, once it has come to rest. */
+export function announce(text) {
+  clearTimeout(pending);
+  pending = setTimeout(() => (element("live").textContent = text), 500);
+}
+
+export function nats(number) {
+  return `${minus(number.toFixed(1))} nats`;
+}
+
+export function bits(logProb, dim) {
+  return `${minus((-logProb / (dim * Math.LN2)).toFixed(3))} bits/dim`;
+}
+
+export function percent(share) {
+  return `${(100 * share).toFixed(share > 0.0995 && share < 0.9995 ? 0 : 1)} %`;
+}
+
+function minus(text) {
+  return text.replace("-", "\u2212");
+}

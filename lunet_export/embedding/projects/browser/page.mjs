@@ -1,0 +1,137 @@
+// The page of a model of images: opens model/ on a runtime and hands it to the panels.
+import * as lunet from "./lunet.mjs";
+import { betweenPanel } from "./between.mjs";
+import { drawingPanel } from "./drawing.mjs";
+import { element } from "./elements.mjs";
+import { showable } from "./pictures.mjs";
+import { adapter, asked, load, read, sentence } from "./runtime.mjs";
+import { samplesPanel } from "./samples.mjs";
+import { verifyPanel } from "./verify.mjs";
+
+const page = document.documentElement; // data-state: loading, ready or failed
+const app = { flow: null, picture: null, runtime: "", failed };
+const between = betweenPanel(app);
+const samples = samplesPanel(app, between.show);
+const drawing = drawingPanel(app, samples.take);
+const verify = verifyPanel(app);
+const choices = { wasm: element("wasm"), webgpu: element("webgpu") };
+
+async function start() {
+  const wanted = asked();
+  busy("Reading the model …");
+  const manifest = await lunet.readManifest(read);
+  refuseOthers(manifest);
+  describe(manifest);
+  const found = await adapter();
+  const missing = manifest.dtype === "float64" ? "These graphs are float64; WebGPU computes in float32." : found.missing;
+  choices.webgpu.disabled = Boolean(missing);
+  element("webgpu-name").textContent = missing ? "WebGPU" : `WebGPU (${found.name})`;
+  if (missing) note(`WASM only. ${missing}`);
+  else if (found.software) note("This WebGPU adapter is software, so WASM is the default.");
+  if (wanted === "webgpu" && missing) note(`The address asks for WebGPU. ${missing} WASM goes on.`);
+  await open(missing ? "wasm" : (wanted ?? (found.software ? "wasm" : "webgpu")));
+}
+
+/** Open the model on a runtime; where WebGPU fails, say so and go on with WASM. */
+async function open(name) {
+  const begin = performance.now(), before = app.flow;
+  app.flow = null;
+  lock(true);
+  await before?.close().catch(() => {}); // a broken one need not close
+  choices[name].checked = true;
+  busy(`Starting ONNX Runtime on ${label(name)} …`);
+  try {
+    const ort = await load(name);
+    const flow = await lunet.open(ort, (file) => (busy(`Fetching ${file} …`), read(file)), { providers: [name] });
+    Object.assign(app, { flow, runtime: label(name) });
+    const { web, common } = ort.env.versions;
+    element("versions").textContent = `web ${web}, common ${common}`;
+    await samples.opened();
+    if (!app.flow) return; // the first call failed, and `failed` took over
+    ready(name, performance.now() - begin);
+  } catch (error) {
+    if (name !== "webgpu") throw error;
+    await withoutGpu(error);
+  }
+}
+
+async function withoutGpu(error) {
+  choices.webgpu.disabled = true;
+  note(`WebGPU failed, so WASM goes on. ${sentence(error)}`);
+  await open("wasm");
+}
+
+/** What the panels do when a call fails. */
+function failed(error) {
+  if (app.flow && choices.webgpu.checked && error.code === 3) withoutGpu(error).catch(fail);
+  else if (app.flow) fail(error);
+}
+
+function ready(name, time) {
+  const part = (folder) => `${megabytes(folder)} of ${folder === "ort/" ? "runtime" : "model"}`;
+  element("loaded").textContent = `${(time / 1000).toFixed(2)} s; ${part("ort/")}, ${part("model/")}`;
+  element("status").textContent = `Running on ${label(name)}.`;
+  page.dataset.state = "ready";
+  lock(false);
+  for (const panel of [between, drawing, verify]) panel.opened();
+  samples.redraw();
+}
+
+/** What was fetched from a folder, unpacked. */
+function megabytes(folder) {
+  const start = new URL(folder, import.meta.url).href;
+  const entries = performance.getEntriesByType("resource").filter(({ name }) => name.startsWith(start));
+  const sizes = new Map(entries.map(({ name, decodedBodySize }) => [name, decodedBodySize]));
+  return `${([...sizes.values()].reduce((sum, size) => sum + size, 0) / 1e6).toFixed(1)} MB`;
+}
+
+function refuseOthers({ model: { name, dim, image_shape: shape, preprocessing } }) {
+  if (!shape)
+    throw new lunet.LunetError(`Expected a model of images; ${name} has rows of ${dim} numbers without an image shape. Open replay.html, which runs every model.`);
+  if (!showable(shape, dim))
+    throw new lunet.LunetError(`Expected an image shape of ${dim} numbers with 1, 3 or 4 channels; got ${shape.join(" × ")}. Open replay.html, which runs every model.`);
+  app.picture = { shape, levels: preprocessing?.levels ?? null, name };
+}
+
+function describe({ model: { name, image_shape: shape, preprocessing }, dtype, classes }) {
+  document.title = `${name}: a normalizing flow in your browser`;
+  element("name").textContent = name;
+  element("shape").textContent = shape.join(" × ") + (preprocessing ? `, ${preprocessing.levels} levels` : "");
+  element("networks").textContent = classes ? `${classes.length}, one a class` : "1";
+  element("dtype").textContent = dtype;
+}
+
+function label(name) {
+  return name === "wasm" ? "WASM (CPU)" : element("webgpu-name").textContent;
+}
+
+function busy(text) {
+  page.dataset.state = "loading";
+  element("status").textContent = text;
+}
+
+function note(text) {
+  element("runtime-note").textContent = text;
+}
+
+/** While a runtime starts, the panels rest. */
+function lock(locked) {
+  element("panels").inert = locked;
+  element("panels").hidden = false;
+  element("runtime").disabled = locked;
+}
+
+function fail(error) {
+  app.flow = null;
+  page.dataset.state = "failed";
+  element("status").textContent = "";
+  element("problem").textContent = sentence(error);
+  element("problem-box").hidden = false;
+  element("panels").inert = true;
+}
+
+for (const [name, choice] of Object.entries(choices))
+  choice.addEventListener("change", () => open(name).then(() => choice.focus(), fail)); // the lock took the focus away
+addEventListener("error", (event) => fail(event.error ?? event.message));
+addEventListener("unhandledrejection", (event) => fail(event.reason));
+start().catch(fail);

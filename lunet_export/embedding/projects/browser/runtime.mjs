@@ -1,0 +1,53 @@
+// ONNX Runtime in this page, and the folder in model/. The builds lie in ort/, beside this file.
+import * as lunet from "./lunet.mjs";
+
+const BUILDS = { wasm: "ort.wasm.min.mjs", webgpu: "ort.webgpu.min.mjs" };
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render/i; // adapters that are the CPU in disguise
+
+/** The runtime that the address asks for with ?runtime=, or null. */
+export function asked() {
+  const name = new URLSearchParams(location.search).get("runtime");
+  if (name !== null && !(name in BUILDS))
+    throw new lunet.LunetError(`Expected ?runtime=wasm or ?runtime=webgpu in the address; got "${name}". Correct or drop it.`);
+  return name;
+}
+
+/** The WebGPU adapter of this browser: { name, software }, or { missing: why there is none }. */
+export async function adapter() {
+  if (!isSecureContext) return { missing: "WebGPU needs https or localhost; this page came by plain http." };
+  if (!navigator.gpu) return { missing: "This browser has no WebGPU." };
+  const found = await navigator.gpu.requestAdapter().catch(() => null);
+  if (!found) return { missing: "This browser has WebGPU, but no graphics adapter for it." };
+  const { description, vendor, architecture, isFallbackAdapter } = found.info ?? {};
+  const name = description || [vendor, architecture].filter(Boolean).join(" ") || "unnamed adapter";
+  return { name, software: Boolean(isFallbackAdapter ?? found.isFallbackAdapter) || SOFTWARE.test(name) };
+}
+
+/** ONNX Runtime's module for "wasm" or "webgpu", fetched only now. */
+export async function load(name) {
+  const folder = new URL("ort/", import.meta.url).href;
+  const ort = await import(folder + BUILDS[name]).catch((error) => {
+    throw new lunet.LunetError(`Expected ort/${BUILDS[name]} beside the page; ${error.message}. Put the page together again.`, 3);
+  });
+  ort.env.wasm.wasmPaths = folder;
+  ort.env.wasm.numThreads = 1; // more need the headers COOP and COEP, which few hosts send
+  ort.env.logLevel = "error"; // that a few nodes of WebGPU run on the CPU is no warning to a reader
+  return ort;
+}
+
+/** A file of model/, or null where there is none. */
+export async function read(file) {
+  const address = new URL(`model/${file}`, import.meta.url);
+  // The browser asks whether its copy is the newest: files of two exports would not match.
+  const response = await fetch(address, { cache: "no-cache" }).catch((error) => {
+    throw new lunet.LunetError(`Expected model/${file} from the server; ${error.message}. Is the server still there?`);
+  });
+  if (response.status === 404) return null;
+  if (!response.ok) throw new lunet.LunetError(`Expected model/${file} from the server; it answers ${response.status}.`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** The sentence for an error of any kind. */
+export function sentence(error) {
+  return error instanceof lunet.LunetError ? error.message : `Expected a whole exported folder; ${error?.message ?? error}.`;
+}

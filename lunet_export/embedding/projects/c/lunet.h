@@ -1,0 +1,755 @@
+/* lunet.h: log-probabilities and samples of an exported folder of lunet_export, by ONNX Runtime. MIT licence.
+ *
+ * One header. In one C file of a program:   #define LUNET_IMPLEMENTATION   before   #include "lunet.h".
+ * C11, or C++ for all but that one file. Links with nothing but libm, and libdl where the C library has one: ONNX
+ * Runtime is loaded when a flow is opened, any version from 1.16 on. Its headers are not needed.
+ *
+ * Functions return LUNET_OK or what went wrong; lunet_error() then says it in a sentence. An open flow may be used by
+ * any number of threads at once. Numbers are double here and of the graphs' own type inside.
+ */
+#ifndef LUNET_H
+#define LUNET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { LUNET_OK = 0, LUNET_BAD_INPUT = 2, LUNET_RUNTIME = 3, LUNET_SYSTEM = 4 };
+
+typedef struct lunet lunet;
+
+typedef struct lunet_options {
+    const char* runtime;  /* path of ONNX Runtime's library; NULL: by its usual name, where the system looks */
+    const char* provider; /* "cpu" or "cuda"; NULL: "cpu". CUDA runs every node or opening fails: no silent fallback */
+    int threads;          /* of the CPU; 0: ONNX Runtime's own choice */
+    int device;           /* of CUDA */
+    int tf32;             /* 1 lets CUDA round the inputs of matrix products to 10 bits of mantissa */
+} lunet_options;
+
+/* Open a folder: manifest.json, density.onnx and sampling.onnx, each held against its SHA-256. NULL options: defaults.
+ */
+int lunet_open(lunet** flow, const char* folder, const lunet_options* options);
+void lunet_close(lunet* flow);
+
+/* The sentence of the last failure in this thread. */
+const char* lunet_error(void);
+
+const char* lunet_name(const lunet* flow);    /* of the model */
+const char* lunet_kind(const lunet* flow);    /* "lunet" or "realnvp" */
+const char* lunet_dtype(const lunet* flow);   /* "float32" or "float64", of the graphs */
+const char* lunet_version(const lunet* flow); /* of ONNX Runtime */
+size_t lunet_dim(const lunet* flow);          /* D, numbers a row */
+double lunet_levels(const lunet* flow);       /* images lie in [0, levels); 0 for other data */
+
+/* log p of rows x, (rows, D), in nats: log_prob (rows,). z (rows, D) may be NULL. */
+int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_prob, double* z);
+
+/* z (rows, D) -> x (rows, D). */
+int lunet_decode(const lunet* flow, const double* z, size_t rows, double* x);
+
+/* Rows first .. first + rows - 1 of a seed, the same in every language: x (rows, D). Temperature 1 is the model itself.
+ */
+int lunet_sample(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature, double* x);
+
+/* Philox4x32-10, and the standard normal numbers of a row of a seed. */
+void lunet_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
+void lunet_normal(uint64_t seed, uint64_t row, size_t dim, double* numbers);
+
+/* The numbers at a place of "manifest.json" or "vectors.json", such as "density/tolerance/z", in the order of the text;
+ * true is 1, null (no bound) infinity. count becomes 0 where there is no such place. Free them with lunet_free. */
+int lunet_read(const lunet* flow, const char* file, const char* place, double** numbers, size_t* count);
+void lunet_free(double* numbers);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* LUNET_H */
+
+#ifdef LUNET_IMPLEMENTATION
+#include <float.h>
+#include <locale.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#include <windows.h>
+#define LUNET__CALL __stdcall
+#define LUNET__LOCAL __declspec(thread)
+#else
+#include <dlfcn.h>
+#define LUNET__CALL
+#define LUNET__LOCAL _Thread_local
+#endif
+
+/* ---- failures ---- */
+
+static LUNET__LOCAL char lunet__said[1024];
+
+const char* lunet_error(void) { return lunet__said; }
+
+static int lunet__fail(int code, const char* format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(lunet__said, sizeof lunet__said, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+static int lunet__no_memory(void) { return lunet__fail(LUNET_SYSTEM, "Expected memory; the system has none left."); }
+
+/* ---- files, and their SHA-256 (FIPS 180-4) ---- */
+
+typedef struct {
+    char* data;
+    size_t size;
+} lunet__bytes;
+
+static FILE* lunet__fopen(const char* path) {
+#ifdef _WIN32
+    wchar_t wide[4096];
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 4096) ? _wfopen(wide, L"rb") : NULL;
+#else
+    return fopen(path, "rb");
+#endif
+}
+
+/* The whole file, and a zero behind it. */
+static int lunet__read_file(const char* folder, const char* name, lunet__bytes* bytes) {
+    size_t room = strlen(folder) + strlen(name) + 2, capacity = 1 << 16, got;
+    char *path = malloc(room), *grown;
+    FILE* file;
+    *bytes = (lunet__bytes){NULL, 0};
+    if (!path) return lunet__no_memory();
+    snprintf(path, room, "%s/%s", folder, name);
+    file = lunet__fopen(path);
+    free(path);
+    if (!file) return lunet__fail(LUNET_BAD_INPUT, "Expected %s in %s; it is missing. Export again.", name, folder);
+    do {
+        grown = realloc(bytes->data, capacity + 1);
+        if (!grown) break;
+        bytes->data = grown;
+        got = fread(bytes->data + bytes->size, 1, capacity - bytes->size, file);
+        bytes->size += got;
+        capacity *= 2;
+    } while (got && !ferror(file));
+    got = (size_t)(!grown || ferror(file));
+    fclose(file);
+    if (got) {
+        free(bytes->data);
+        bytes->data = NULL;
+        return grown ? lunet__fail(LUNET_SYSTEM, "Expected to read %s in %s; the system refuses.", name, folder)
+                     : lunet__no_memory();
+    }
+    bytes->data[bytes->size] = 0;
+    return LUNET_OK;
+}
+
+static uint32_t lunet__rotate(uint32_t word, int by) { return word >> by | word << (32 - by); }
+
+static void lunet__sha256_block(uint32_t state[8], const unsigned char* block) {
+    static const uint32_t k[64] = {
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    uint32_t w[64], v[8];
+    for (int i = 0; i < 16; i++)
+        w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 | (uint32_t)block[4 * i + 2] << 8 |
+               block[4 * i + 3];
+    for (int i = 16; i < 64; i++) {
+        uint32_t s0 = lunet__rotate(w[i - 15], 7) ^ lunet__rotate(w[i - 15], 18) ^ w[i - 15] >> 3;
+        uint32_t s1 = lunet__rotate(w[i - 2], 17) ^ lunet__rotate(w[i - 2], 19) ^ w[i - 2] >> 10;
+        w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+    }
+    memcpy(v, state, sizeof v);
+    for (int i = 0; i < 64; i++) {
+        uint32_t s1 = lunet__rotate(v[4], 6) ^ lunet__rotate(v[4], 11) ^ lunet__rotate(v[4], 25);
+        uint32_t t1 = v[7] + s1 + ((v[4] & v[5]) ^ (~v[4] & v[6])) + k[i] + w[i];
+        uint32_t s0 = lunet__rotate(v[0], 2) ^ lunet__rotate(v[0], 13) ^ lunet__rotate(v[0], 22);
+        uint32_t t2 = s0 + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
+        memmove(v + 1, v, 7 * sizeof *v);
+        v[4] += t1;
+        v[0] = t1 + t2;
+    }
+    for (int i = 0; i < 8; i++) state[i] += v[i];
+}
+
+static void lunet__sha256(const lunet__bytes* bytes, char hex[65]) {
+    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    unsigned char tail[128] = {0};
+    size_t whole = bytes->size / 64 * 64, rest = bytes->size - whole, end = rest < 56 ? 64 : 128;
+    for (size_t at = 0; at < whole; at += 64) lunet__sha256_block(state, (const unsigned char*)bytes->data + at);
+    memcpy(tail, bytes->data + whole, rest);
+    tail[rest] = 0x80;
+    for (int i = 0; i < 8; i++) tail[end - 1 - (size_t)i] = (unsigned char)((uint64_t)bytes->size * 8 >> 8 * i);
+    for (size_t at = 0; at < end; at += 64) lunet__sha256_block(state, tail + at);
+    for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08x", (unsigned)state[i]);
+}
+
+/* ---- JSON ---- */
+
+typedef struct {
+    const char *begin, *end;
+} lunet__json; /* a value's text; begin is NULL where there is none */
+
+static const char* lunet__space(const char* at) { return at + strspn(at, " \t\r\n"); }
+
+/* Behind the value that begins at `at`, or NULL if it is none. The text ends with a zero. */
+static const char* lunet__skip(const char* at, int depth) {
+    if (*at == '"') {
+        for (at++; *at && *at != '"'; at++)
+            if (*at == '\\' && !*++at) return NULL;
+        return *at ? at + 1 : NULL;
+    }
+    if (*at == '{' || *at == '[') {
+        char close = *at == '{' ? '}' : ']';
+        if (depth == 0) return NULL;
+        at = lunet__space(at + 1);
+        if (*at == close) return at + 1;
+        for (;; at = lunet__space(at + 1)) {
+            if (close == '}') {
+                if (*at != '"' || !(at = lunet__skip(at, 0)) || *(at = lunet__space(at)) != ':') return NULL;
+                at = lunet__space(at + 1);
+            }
+            if (!(at = lunet__skip(at, depth - 1))) return NULL;
+            at = lunet__space(at);
+            if (*at == close) return at + 1;
+            if (*at != ',') return NULL;
+        }
+    }
+    {
+        size_t length = strcspn(at, ",]} \t\r\n");
+        return length ? at + length : NULL;
+    }
+}
+
+/* The value at a place such as "sha256/density.onnx" of a whole text. */
+static lunet__json lunet__at(const char* text, const char* place) {
+    const char* at = lunet__space(text);
+    while (at && *place) {
+        size_t length = strcspn(place, "/");
+        if (*at != '{') return (lunet__json){NULL, NULL};
+        at = lunet__space(at + 1);
+        while (at && *at == '"') {
+            const char *key = at + 1, *end = lunet__skip(at, 0);
+            int found = (size_t)(end - key) == length + 1 && !memcmp(key, place, length);
+            at = lunet__space(lunet__space(end) + 1);
+            if (found) break;
+            at = lunet__space(lunet__skip(at, 64));
+            if (*at != ',') return (lunet__json){NULL, NULL};
+            at = lunet__space(at + 1);
+        }
+        if (!at || *at == '}') return (lunet__json){NULL, NULL};
+        place += length + (place[length] == '/');
+    }
+    return (lunet__json){at, lunet__skip(at, 64)};
+}
+
+/* A number, whatever the program's locale takes for a decimal point. */
+static double lunet__number(lunet__json value) {
+    char digits[64], *end, *point;
+    size_t length = value.begin ? (size_t)(value.end - value.begin) : 0;
+    double number;
+    if (length == 0 || length >= sizeof digits) return NAN;
+    memcpy(digits, value.begin, length);
+    digits[length] = 0;
+    if (!strcmp(digits, "null")) return INFINITY;
+    if (!strcmp(digits, "true") || !strcmp(digits, "false")) return digits[0] == 't';
+    if ((point = strchr(digits, '.'))) *point = *localeconv()->decimal_point;
+    number = strtod(digits, &end);
+    return *end ? NAN : number;
+}
+
+static int lunet__is(lunet__json value, const char* word) {
+    return value.begin && *value.begin == '"' && (size_t)(value.end - value.begin) == strlen(word) + 2 &&
+           !memcmp(value.begin + 1, word, strlen(word));
+}
+
+static void lunet__string(lunet__json value, char* target, size_t room) {
+    size_t length = value.begin && *value.begin == '"' ? (size_t)(value.end - value.begin) - 2 : 0;
+    snprintf(target, room, "%.*s", (int)(length < room ? length : room - 1), length ? value.begin + 1 : "");
+}
+
+/* A whole JSON file; with `sha256`, the manifest's text, held against it. */
+static int lunet__file(const char* folder, const char* name, const char* manifest, lunet__bytes* bytes) {
+    char expected[65] = "", got[65], place[80];
+    int code = lunet__read_file(folder, name, bytes);
+    if (code || !manifest) return code;
+    snprintf(place, sizeof place, "sha256/%s", name);
+    lunet__string(lunet__at(manifest, place), expected, sizeof expected);
+    lunet__sha256(bytes, got);
+    if (!strcmp(expected, got)) return LUNET_OK;
+    free(bytes->data);
+    return lunet__fail(
+        LUNET_BAD_INPUT,
+        "Expected %s in %s with SHA-256 %.12s...; got %.12s.... It was altered after export; export again.", name,
+        folder, expected, got);
+}
+
+static int lunet__refuse_text(const lunet__bytes* bytes, const char* name) {
+    const char* end = lunet__skip(lunet__space(bytes->data), 64);
+    if (end && lunet__space(end) == bytes->data + bytes->size) return LUNET_OK;
+    return lunet__fail(LUNET_BAD_INPUT, "Expected JSON in %s; got something else. Export again.", name);
+}
+
+/* ---- noise ---- */
+
+void lunet_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]) {
+    uint32_t k0 = key[0], k1 = key[1];
+    memcpy(words, counter, 4 * sizeof *words);
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53 * words[0], p1 = (uint64_t)0xCD9E8D57 * words[2];
+        words[0] = (uint32_t)(p1 >> 32) ^ words[1] ^ k0;
+        words[2] = (uint32_t)(p0 >> 32) ^ words[3] ^ k1;
+        words[1] = (uint32_t)p1;
+        words[3] = (uint32_t)p0;
+        k0 += 0x9E3779B9;
+        k1 += 0xBB67AE85;
+    }
+}
+
+void lunet_normal(uint64_t seed, uint64_t row, size_t dim, double* numbers) {
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    for (size_t column = 0; column < dim; column += 4) {
+        const uint32_t counter[4] = {(uint32_t)(column / 4), (uint32_t)row, (uint32_t)(row >> 32), 0};
+        uint32_t words[4];
+        lunet_philox(counter, key, words);
+        for (size_t i = 0; i < 4 && column + i < dim; i++) {
+            const uint32_t* pair = words + (i & 2);
+            double radius = sqrt(-2.0 * log((pair[0] + 0.5) * 0x1p-32));
+            double angle = 6.283185307179586 * 0x1p-32 * pair[1];
+            numbers[column + i] = radius * (i & 1 ? sin(angle) : cos(angle));
+        }
+    }
+}
+
+/* ---- ONNX Runtime: its table of functions, of which it only ever appends ---- */
+
+enum { LUNET__API = 16, LUNET__FLOAT32 = 1, LUNET__FLOAT64 = 11, LUNET__FATAL = 4 };
+
+typedef struct OrtStatus OrtStatus;
+
+/* The functions that are used, in their places; between them others, which are not. */
+typedef struct {
+    void (*gap_0[2])(void);
+    const char*(LUNET__CALL* GetErrorMessage)(const OrtStatus*);
+    OrtStatus*(LUNET__CALL* CreateEnv)(int, const char*, void**);
+    void (*gap_4[4])(void);
+    OrtStatus*(LUNET__CALL* CreateSessionFromArray)(const void*, const void*, size_t, const void*, void**);
+    OrtStatus*(LUNET__CALL* Run)(void*, const void*, const char* const*, const void* const*, size_t, const char* const*,
+                                 size_t, void**);
+    OrtStatus*(LUNET__CALL* CreateSessionOptions)(void**);
+    void (*gap_11[11])(void);
+    OrtStatus*(LUNET__CALL* SetSessionLogSeverityLevel)(void*, int);
+    void (*gap_23[1])(void);
+    OrtStatus*(LUNET__CALL* SetIntraOpNumThreads)(void*, int);
+    void (*gap_25[8])(void);
+    OrtStatus*(LUNET__CALL* SessionGetInputTypeInfo)(const void*, size_t, void**);
+    void (*gap_34[15])(void);
+    OrtStatus*(LUNET__CALL* CreateTensorWithDataAsOrtValue)(const void*, void*, size_t, const int64_t*, size_t, int,
+                                                            void**);
+    void (*gap_50[1])(void);
+    OrtStatus*(LUNET__CALL* GetTensorMutableData)(void*, void**);
+    void (*gap_52[3])(void);
+    OrtStatus*(LUNET__CALL* CastTypeInfoToTensorInfo)(const void*, const void**);
+    void (*gap_56[4])(void);
+    OrtStatus*(LUNET__CALL* GetTensorElementType)(const void*, int*);
+    OrtStatus*(LUNET__CALL* GetDimensionsCount)(const void*, size_t*);
+    OrtStatus*(LUNET__CALL* GetDimensions)(const void*, int64_t*, size_t);
+    void (*gap_63[1])(void);
+    OrtStatus*(LUNET__CALL* GetTensorShapeElementCount)(const void*, size_t*);
+    OrtStatus*(LUNET__CALL* GetTensorTypeAndShape)(const void*, void**);
+    void (*gap_66[3])(void);
+    OrtStatus*(LUNET__CALL* CreateCpuMemoryInfo)(int, int, void**);
+    void (*gap_70[22])(void);
+    void(LUNET__CALL* ReleaseEnv)(void*);
+    void(LUNET__CALL* ReleaseStatus)(OrtStatus*);
+    void(LUNET__CALL* ReleaseMemoryInfo)(void*);
+    void(LUNET__CALL* ReleaseSession)(void*);
+    void(LUNET__CALL* ReleaseValue)(void*);
+    void (*gap_97[1])(void);
+    void(LUNET__CALL* ReleaseTypeInfo)(void*);
+    void(LUNET__CALL* ReleaseTensorTypeAndShapeInfo)(void*);
+    void(LUNET__CALL* ReleaseSessionOptions)(void*);
+    void (*gap_101[29])(void);
+    OrtStatus*(LUNET__CALL* AddSessionConfigEntry)(void*, const char*, const char*);
+    void (*gap_131[73])(void);
+    OrtStatus*(LUNET__CALL* SessionOptionsAppendExecutionProvider_CUDA_V2)(void*, const void*);
+    OrtStatus*(LUNET__CALL* CreateCUDAProviderOptions)(void**);
+    OrtStatus*(LUNET__CALL* UpdateCUDAProviderOptions)(void*, const char* const*, const char* const*, size_t);
+    void (*gap_207[1])(void);
+    void(LUNET__CALL* ReleaseCUDAProviderOptions)(void*);
+} lunet__api;
+
+typedef struct {
+    const lunet__api*(LUNET__CALL* get)(uint32_t);
+    const char*(LUNET__CALL* version)(void);
+} lunet__base;
+
+struct lunet {
+    char name[256], kind[32], dtype[16], version[32], *folder;
+    lunet__bytes manifest;
+    size_t dim, batch;
+    double levels;
+    int type;
+    const lunet__api* api;
+    void *env, *memory, *density, *sampling;
+};
+
+const char* lunet_name(const lunet* flow) { return flow->name; }
+const char* lunet_kind(const lunet* flow) { return flow->kind; }
+const char* lunet_dtype(const lunet* flow) { return flow->dtype; }
+const char* lunet_version(const lunet* flow) { return flow->version; }
+size_t lunet_dim(const lunet* flow) { return flow->dim; }
+double lunet_levels(const lunet* flow) { return flow->levels; }
+
+/* Whether a call went wrong; says so, and frees the status. */
+static int lunet__wrong(const lunet__api* api, OrtStatus* status, const char* what) {
+    const char* message;
+    if (!status) return LUNET_OK;
+    message = api->GetErrorMessage(status);
+    lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime to %s; it says: %.*s.", what, (int)strcspn(message, "\r\n"),
+                message);
+    api->ReleaseStatus(status);
+    return LUNET_RUNTIME;
+}
+
+static int lunet__load(lunet* flow, const char* given) {
+#if defined(_WIN32)
+    const char* names[] = {"onnxruntime.dll"};
+    HMODULE library = NULL;
+#elif defined(__APPLE__)
+    const char* names[] = {"libonnxruntime.dylib", "libonnxruntime.1.dylib"};
+    void* library = NULL;
+#else
+    const char* names[] = {"libonnxruntime.so.1", "libonnxruntime.so"};
+    void* library = NULL;
+#endif
+    const lunet__base*(LUNET__CALL * entry)(void) = NULL;
+    const lunet__base* base;
+    int minor = 0;
+    for (size_t i = 0; !library && i < (given ? 1 : sizeof names / sizeof *names); i++) {
+#ifdef _WIN32
+        library = LoadLibraryA(given ? given : names[i]);
+    }
+    if (library) *(FARPROC*)&entry = GetProcAddress(library, "OrtGetApiBase");
+#else
+        library = dlopen(given ? given : names[i], RTLD_NOW | RTLD_LOCAL);
+    }
+    if (library) *(void**)&entry = dlsym(library, "OrtGetApiBase");
+#endif
+    if (!entry)
+        return lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime's library; %s is none. Install it, or give its path.",
+                           given ? given : names[0]);
+    base = entry();
+    snprintf(flow->version, sizeof flow->version, "%s", base->version());
+    if (sscanf(flow->version, "1.%d", &minor) != 1 || minor < LUNET__API || !(flow->api = base->get(LUNET__API)))
+        return lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime 1.%d or newer; got %s. Install a newer one.",
+                           LUNET__API, flow->version);
+    return LUNET_OK;
+}
+
+static int lunet__use_cuda(const lunet* flow, void* settings, const lunet_options* options) {
+    const char* keys[] = {"device_id", "use_tf32"};
+    char device[16];
+    const char* values[] = {device, options->tf32 ? "1" : "0"};
+    void* cuda = NULL;
+    const lunet__api* api = flow->api;
+    int code;
+    snprintf(device, sizeof device, "%d", options->device);
+    code = lunet__wrong(api, api->CreateCUDAProviderOptions(&cuda), "have CUDA");
+    if (!code)
+        code = lunet__wrong(api, api->UpdateCUDAProviderOptions(cuda, keys, values, 2),
+                            "take the options of CUDA (1.19 and newer switch TF32 off)");
+    if (!code)
+        code = lunet__wrong(api, api->SessionOptionsAppendExecutionProvider_CUDA_V2(settings, cuda), "run on CUDA");
+    /* What CUDA cannot run would go to the CPU without a word. */
+    if (!code)
+        code = lunet__wrong(api, api->AddSessionConfigEntry(settings, "session.disable_cpu_ep_fallback", "1"),
+                            "stay on CUDA");
+    if (cuda) api->ReleaseCUDAProviderOptions(cuda);
+    return code;
+}
+
+/* Whether a session takes rows (batch, D) of the manifest's type. */
+static int lunet__refuse_input(const lunet* flow, void* session, const char* name) {
+    const lunet__api* api = flow->api;
+    void* info = NULL;
+    const void* tensor = NULL;
+    int64_t shape[2] = {0, 0};
+    size_t rank = 0;
+    int type = 0;
+    OrtStatus* status = api->SessionGetInputTypeInfo(session, 0, &info);
+    if (!status) status = api->CastTypeInfoToTensorInfo(info, &tensor);
+    if (!status && tensor) {
+        status = api->GetTensorElementType(tensor, &type);
+        if (!status) status = api->GetDimensionsCount(tensor, &rank);
+        if (!status && rank == 2) status = api->GetDimensions(tensor, shape, rank);
+    }
+    if (info) api->ReleaseTypeInfo(info);
+    if (lunet__wrong(api, status, "tell the graph's input")) return LUNET_RUNTIME;
+    if (type == flow->type && rank == 2 && shape[1] == (int64_t)flow->dim) return LUNET_OK;
+    return lunet__fail(
+        LUNET_BAD_INPUT,
+        "Expected %s with rows of %zu %s, as the manifest says; got %lld numbers of type %d. Export again.", name,
+        flow->dim, flow->dtype, (long long)shape[1], type);
+}
+
+static int lunet__session(const lunet* flow, const char* name, const lunet_options* options, void** session) {
+    const lunet__api* api = flow->api;
+    lunet__bytes graph;
+    void* settings = NULL;
+    char what[64];
+    int code = lunet__file(flow->folder, name, flow->manifest.data, &graph);
+    if (code) return code;
+    snprintf(what, sizeof what, "open %s", name);
+    code = lunet__wrong(api, api->CreateSessionOptions(&settings), what);
+    if (!code) code = lunet__wrong(api, api->SetSessionLogSeverityLevel(settings, LUNET__FATAL), what);
+    if (!code && options->threads)
+        code = lunet__wrong(api, api->SetIntraOpNumThreads(settings, options->threads), what);
+    if (!code && !strcmp(options->provider, "cuda")) code = lunet__use_cuda(flow, settings, options);
+    if (!code)
+        code =
+            lunet__wrong(api, api->CreateSessionFromArray(flow->env, graph.data, graph.size, settings, session), what);
+    if (settings) api->ReleaseSessionOptions(settings);
+    free(graph.data);
+    return code ? code : lunet__refuse_input(flow, *session, name);
+}
+
+static int lunet__describe(lunet* flow) {
+    const char* text = flow->manifest.data;
+    lunet__json format, version, kind;
+    double dim, batch;
+    if (lunet__refuse_text(&flow->manifest, "manifest.json")) return LUNET_BAD_INPUT;
+    format = lunet__at(text, "format");
+    version = lunet__at(text, "format_version");
+    kind = lunet__at(text, "model/kind");
+    if (!lunet__is(format, "lunet_export"))
+        return lunet__fail(LUNET_BAD_INPUT,
+                           "Expected manifest.json of format \"lunet_export\"; this is another file. Export again.");
+    if (lunet__number(version) != 1)
+        return lunet__fail(LUNET_BAD_INPUT,
+                           "Expected format version 1; got %.*s. Take the lunet.h of the lunet-export that wrote it.",
+                           version.begin ? (int)(version.end - version.begin) : 0, version.begin ? version.begin : "");
+    if (lunet__at(text, "classes").begin)
+        return lunet__fail(
+            LUNET_BAD_INPUT,
+            "Expected a folder with one network; this one holds a network a class. Export one class's own file.");
+    lunet__string(lunet__at(text, "model/name"), flow->name, sizeof flow->name);
+    lunet__string(kind, flow->kind, sizeof flow->kind);
+    lunet__string(lunet__at(text, "dtype"), flow->dtype, sizeof flow->dtype);
+    dim = lunet__number(lunet__at(text, "model/dim"));
+    {
+        lunet__json range = lunet__at(text, "batch"); /* [smallest, largest] */
+        const char* comma =
+            range.begin && *range.begin == '[' ? memchr(range.begin, ',', (size_t)(range.end - range.begin)) : NULL;
+        batch = comma ? strtod(comma + 1, NULL) : NAN;
+    }
+    flow->levels = lunet__at(text, "model/preprocessing/levels").begin
+                       ? lunet__number(lunet__at(text, "model/preprocessing/levels"))
+                       : 0;
+    flow->type = !strcmp(flow->dtype, "float32")   ? LUNET__FLOAT32
+                 : !strcmp(flow->dtype, "float64") ? LUNET__FLOAT64
+                                                   : 0;
+    if (!(dim >= 1 && dim <= 1e6 && dim == floor(dim) && batch >= 1 && batch <= 1e6 && flow->levels >= 0 && flow->type))
+        return lunet__fail(
+            LUNET_BAD_INPUT,
+            "Expected a whole manifest.json; model.dim, dtype, batch or levels is missing or wrong. Export again.");
+    flow->dim = (size_t)dim;
+    flow->batch = (size_t)batch;
+    return LUNET_OK;
+}
+
+static int lunet__opened(lunet* flow, const char* folder, const lunet_options* options) {
+    const lunet__api* api;
+    int code;
+    if (strcmp(options->provider, "cpu") && strcmp(options->provider, "cuda"))
+        return lunet__fail(LUNET_BAD_INPUT, "Expected a provider of cpu, cuda; got %s.", options->provider);
+    if (!(flow->folder = malloc(strlen(folder) + 1))) return lunet__no_memory();
+    strcpy(flow->folder, folder);
+    if ((code = lunet__file(folder, "manifest.json", NULL, &flow->manifest))) return code;
+    if ((code = lunet__describe(flow))) return code;
+    if ((code = lunet__load(flow, options->runtime))) return code;
+    api = flow->api;
+    code = lunet__wrong(api, api->CreateEnv(LUNET__FATAL, "lunet", &flow->env), "start");
+    if (!code) code = lunet__wrong(api, api->CreateCpuMemoryInfo(0, 0, &flow->memory), "start");
+    if (!code) code = lunet__session(flow, "density.onnx", options, &flow->density);
+    if (!code) code = lunet__session(flow, "sampling.onnx", options, &flow->sampling);
+    return code;
+}
+
+int lunet_open(lunet** flow, const char* folder, const lunet_options* options) {
+    lunet_options chosen = options ? *options : (lunet_options){NULL, NULL, 0, 0, 0};
+    int code;
+    if (!chosen.provider) chosen.provider = "cpu";
+    *flow = calloc(1, sizeof **flow);
+    if (!*flow) return lunet__no_memory();
+    code = lunet__opened(*flow, folder, &chosen);
+    if (code) {
+        lunet_close(*flow);
+        *flow = NULL;
+    }
+    return code;
+}
+
+void lunet_close(lunet* flow) {
+    if (!flow) return;
+    if (flow->density) flow->api->ReleaseSession(flow->density);
+    if (flow->sampling) flow->api->ReleaseSession(flow->sampling);
+    if (flow->memory) flow->api->ReleaseMemoryInfo(flow->memory);
+    if (flow->env) flow->api->ReleaseEnv(flow->env);
+    free(flow->manifest.data);
+    free(flow->folder);
+    free(flow);
+}
+
+/* ---- rows through a graph ---- */
+
+/* Rows in the graphs' type. Images: what rounds up to the border of the domain steps back. */
+static int lunet__cast(const lunet* flow, const char* name, const double* rows, size_t count, void* target) {
+    double levels = *name == 'x' ? flow->levels : 0, most = flow->type == LUNET__FLOAT32 ? FLT_MAX : DBL_MAX;
+    for (size_t i = 0; i < count; i++) {
+        float single;
+        if (!(fabs(rows[i]) <= most))
+            return lunet__fail(LUNET_BAD_INPUT, "Expected finite %s numbers in %s; row %zu, column %zu is %g.",
+                               flow->dtype, name, i / flow->dim, i % flow->dim, rows[i]);
+        if (levels > 0 && !(rows[i] >= 0 && rows[i] < levels))
+            return lunet__fail(LUNET_BAD_INPUT,
+                               "Expected x in [0, %g): grey level plus noise; row %zu, column %zu is %g.", levels,
+                               i / flow->dim, i % flow->dim, rows[i]);
+        single = flow->type == LUNET__FLOAT32 ? (float)rows[i] : 0;
+        if (flow->type == LUNET__FLOAT64)
+            ((double*)target)[i] = rows[i];
+        else
+            ((float*)target)[i] = levels > 0 && single >= (float)levels ? nextafterf((float)levels, 0) : single;
+    }
+    return LUNET_OK;
+}
+
+/* The numbers of an output, which must be as many as expected. */
+static int lunet__take(const lunet* flow, void* value, const char* name, size_t count, double* target) {
+    const lunet__api* api = flow->api;
+    void *info = NULL, *data = NULL;
+    size_t got = 0;
+    int type = 0;
+    OrtStatus* status = api->GetTensorTypeAndShape(value, &info);
+    if (!status) status = api->GetTensorShapeElementCount(info, &got);
+    if (!status) status = api->GetTensorElementType(info, &type);
+    if (info) api->ReleaseTensorTypeAndShapeInfo(info);
+    if (!status) status = api->GetTensorMutableData(value, &data);
+    if (lunet__wrong(api, status, "give its output")) return LUNET_RUNTIME;
+    if (got != count || type != flow->type)
+        return lunet__fail(LUNET_BAD_INPUT,
+                           "Expected %zu numbers of %s in the output %s; got %zu of type %d. Export again.", count,
+                           flow->dtype, name, got, type);
+    for (size_t i = 0; i < count; i++)
+        target[i] = flow->type == LUNET__FLOAT64 ? ((double*)data)[i] : ((float*)data)[i];
+    return LUNET_OK;
+}
+
+/* One run: rows (batch, D) -> up to two outputs, the first of `widths[0]` numbers a row. */
+static int lunet__run(const lunet* flow, void* session, const char* input, const double* rows, size_t batch, void* room,
+                      const char* const* outputs, double* const* targets, const size_t* widths, size_t many) {
+    const lunet__api* api = flow->api;
+    size_t size = flow->type == LUNET__FLOAT64 ? sizeof(double) : sizeof(float), count = batch * flow->dim;
+    const int64_t shape[2] = {(int64_t)batch, (int64_t)flow->dim};
+    void *value = NULL, *found[2] = {NULL, NULL};
+    int code = lunet__cast(flow, input, rows, count, room);
+    if (code) return code;
+    code = lunet__wrong(
+        api, api->CreateTensorWithDataAsOrtValue(flow->memory, room, count * size, shape, 2, flow->type, &value),
+        "take the rows");
+    if (!code)
+        code = lunet__wrong(api, api->Run(session, NULL, &input, (const void* const*)&value, 1, outputs, many, found),
+                            "run the graph");
+    for (size_t i = 0; i < many; i++) {
+        if (!code) code = lunet__take(flow, found[i], outputs[i], batch * widths[i], targets[i]);
+        if (found[i]) api->ReleaseValue(found[i]);
+    }
+    if (value) api->ReleaseValue(value);
+    return code;
+}
+
+/* A buffer for one batch of so many rows. */
+static void* lunet__room(const lunet* flow, size_t rows) {
+    return malloc((rows < flow->batch ? rows : flow->batch) * flow->dim * sizeof(double) + 1);
+}
+
+static size_t lunet__least(size_t left, size_t batch) { return left < batch ? left : batch; }
+
+int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_prob, double* z) {
+    const char* outputs[] = {"log_prob", "z"};
+    const size_t widths[] = {1, flow->dim};
+    void* room = lunet__room(flow, rows);
+    int code = room ? LUNET_OK : lunet__no_memory();
+    for (size_t row = 0, batch; !code && row < rows; row += batch) {
+        double* const targets[] = {log_prob + row, z ? z + row * flow->dim : NULL};
+        batch = lunet__least(rows - row, flow->batch);
+        code =
+            lunet__run(flow, flow->density, "x", x + row * flow->dim, batch, room, outputs, targets, widths, z ? 2 : 1);
+    }
+    free(room);
+    return code;
+}
+
+int lunet_decode(const lunet* flow, const double* z, size_t rows, double* x) {
+    const char* outputs[] = {"x"};
+    void* room = lunet__room(flow, rows);
+    int code = room ? LUNET_OK : lunet__no_memory();
+    for (size_t row = 0, batch; !code && row < rows; row += batch) {
+        double* const targets[] = {x + row * flow->dim};
+        batch = lunet__least(rows - row, flow->batch);
+        code = lunet__run(flow, flow->sampling, "z", z + row * flow->dim, batch, room, outputs, targets, &flow->dim, 1);
+    }
+    free(room);
+    return code;
+}
+
+int lunet_sample(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature, double* x) {
+    if (!(temperature >= 0 && isfinite(temperature)))
+        return lunet__fail(LUNET_BAD_INPUT, "Expected a temperature of 0 or more; got %g. 1 is the model itself.",
+                           temperature);
+    for (size_t row = 0; row < rows; row++) lunet_normal(seed, first + row, flow->dim, x + row * flow->dim);
+    for (size_t i = 0; i < rows * flow->dim; i++) x[i] *= temperature;
+    return lunet_decode(flow, x, rows, x); /* each batch is read before it is written */
+}
+
+/* ---- test vectors ---- */
+
+int lunet_read(const lunet* flow, const char* file, const char* place, double** numbers, size_t* count) {
+    lunet__bytes bytes = flow->manifest;
+    int vectors = strcmp(file, "manifest.json") != 0, code = LUNET_OK;
+    lunet__json value;
+    *numbers = NULL;
+    *count = 0;
+    if (vectors && (code = lunet__file(flow->folder, file, flow->manifest.data, &bytes))) return code;
+    if (!(code = lunet__refuse_text(&bytes, file))) {
+        size_t most = 1;
+        value = lunet__at(bytes.data, place);
+        for (const char* at = value.begin; at && at < value.end; at++) most += *at == ',';
+        if (value.begin && !(*numbers = malloc(most * sizeof **numbers))) code = lunet__no_memory();
+        for (const char* at = value.begin; !code && at && at < value.end;) {
+            const char* end = at + strcspn(at, ",[] \t\r\n");
+            if (end > value.end) end = value.end;
+            if (end > at && *count < most) (*numbers)[(*count)++] = lunet__number((lunet__json){at, end});
+            at = end + (end < value.end);
+        }
+    }
+    if (vectors) free(bytes.data);
+    return code;
+}
+
+void lunet_free(double* numbers) { free(numbers); }
+
+#endif /* LUNET_IMPLEMENTATION */

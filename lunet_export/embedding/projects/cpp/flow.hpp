@@ -1,0 +1,182 @@
+// An exported folder of lunet_export through ONNX Runtime's C++ wrapper.
+#pragma once
+#include <onnxruntime_cxx_api.h>
+#include <openssl/evp.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+// One sentence for the user; code is the exit code: 2 bad input, 3 the runtime cannot do it, 4 the operating system.
+struct Failure : std::runtime_error {
+    Failure(int code, const std::string& message) : std::runtime_error(message), code(code) {}
+    int code;
+};
+
+using Words = std::array<std::uint32_t, 4>;
+
+inline Words philox(Words c, std::uint32_t k0, std::uint32_t k1) {
+    for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9, k1 += 0xBB67AE85) {
+        const std::uint64_t p0 = 0xD2511F53ull * c[0], p1 = 0xCD9E8D57ull * c[2];
+        c = {std::uint32_t(p1 >> 32) ^ c[1] ^ k0, std::uint32_t(p1), std::uint32_t(p0 >> 32) ^ c[3] ^ k1,
+             std::uint32_t(p0)};
+    }
+    return c;
+}
+
+// Words of columns 4 group .. 4 group + 3 of a row; the normal numbers of a row, by Box and Muller.
+inline Words words(std::uint64_t seed, std::uint64_t row, std::uint32_t group) {
+    return philox({group, std::uint32_t(row), std::uint32_t(row >> 32), 0}, std::uint32_t(seed),
+                  std::uint32_t(seed >> 32));
+}
+
+template <class Number>
+void normal(std::uint64_t seed, std::uint64_t row, std::span<Number> numbers) {
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+        const Words w = words(seed, row, std::uint32_t(i / 4));
+        const double radius = std::sqrt(-2 * std::log((w[i & 2] + 0.5) * 0x1p-32)),
+                     angle = 6.283185307179586 * 0x1p-32 * w[(i & 2) + 1];
+        numbers[i] = Number(radius * (i & 1 ? std::sin(angle) : std::cos(angle)));
+    }
+}
+
+class Flow {
+public:
+    std::size_t dim = 0;
+    nlohmann::json manifest;
+
+    Flow(const std::string& folder, const std::string& provider) : folder_(folder) {
+        refuse_old();
+        manifest = parse("manifest.json", read("manifest.json"));
+        if (manifest.value("format", "") != "lunet_export" || manifest.value("format_version", 0) != 1)
+            throw Failure(
+                2, "Expected manifest.json of format \"lunet_export\", version 1; this is another file. Export again.");
+        if (manifest.contains("classes") || manifest.at("dtype") != "float32")
+            throw Failure(2, "Expected a folder with one float32 network; this one holds another kind. Export again.");
+        dim = manifest.at("model").at("dim");
+        const auto& preprocessing = manifest.at("model").at("preprocessing");
+        levels_ = preprocessing.is_null() ? 0.0f : preprocessing.at("levels").get<float>();
+        env_ = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "lunet");
+        density_ = open("density.onnx", provider);
+        sampling_ = open("sampling.onnx", provider);
+    }
+
+    // log p of rows x, nats, and their z.
+    std::pair<std::vector<float>, std::vector<float>> density(std::vector<float> x) {
+        for (float& number : x) {
+            if (levels_ > 0 && !(number >= 0 && number < levels_))
+                throw Failure(2, "Expected x in [0, " + std::to_string(int(levels_)) +
+                                     "): grey level plus noise; got " + std::to_string(number) + ".");
+        }
+        auto found = run(density_, "x", x, {"log_prob", "z"}, {1, dim});
+        return {std::move(found[0]), std::move(found[1])};
+    }
+
+    std::vector<float> decode(std::vector<float> z) { return std::move(run(sampling_, "z", z, {"x"}, {dim})[0]); }
+
+    // Rows 0 .. rows - 1 of a seed, the same in every language.
+    std::vector<float> sample(std::uint64_t seed, std::size_t rows) {
+        std::vector<float> z(rows * dim);
+        for (std::size_t row = 0; row < rows; ++row) normal(seed, row, std::span(z).subspan(row * dim, dim));
+        return decode(std::move(z));
+    }
+
+    nlohmann::json vectors() const { return parse("vectors.json", verified("vectors.json")); }
+
+private:
+    std::string folder_;
+    float levels_ = 0;
+    Ort::Env env_{nullptr};
+    Ort::Session density_{nullptr}, sampling_{nullptr};
+
+    // An older library has no table of this header's version; the wrapper would call through a null pointer.
+    static void refuse_old() {
+        const std::string version = OrtGetApiBase()->GetVersionString();
+        if (std::stoi(version.substr(version.find('.') + 1)) < ORT_API_VERSION)
+            throw Failure(3, "Expected ONNX Runtime 1." + std::to_string(ORT_API_VERSION) +
+                                 " or newer, as the headers; got " + version + ". Install a newer one.");
+        Ort::InitApi(OrtGetApiBase()->GetApi(ORT_API_VERSION));
+    }
+
+    std::string read(const std::string& name) const {
+        std::ifstream file(folder_ + "/" + name, std::ios::binary);
+        std::string bytes((std::istreambuf_iterator<char>(file)), {});
+        if (!file.is_open() || file.bad())
+            throw Failure(2, "Expected " + name + " in " + folder_ + "; it is missing. Export again.");
+        return bytes;
+    }
+
+    static nlohmann::json parse(const std::string& name, const std::string& bytes) {
+        auto found = nlohmann::json::parse(bytes, nullptr, false);
+        if (!found.is_object()) throw Failure(2, "Expected JSON in " + name + "; got something else. Export again.");
+        return found;
+    }
+
+    std::string verified(const std::string& name) const {
+        std::string bytes = read(name), hex;
+        unsigned char digest[32];
+        EVP_Digest(bytes.data(), bytes.size(), digest, nullptr, EVP_sha256(), nullptr);
+        for (unsigned char byte : digest) hex += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
+        const std::string expected = manifest.at("sha256").at(name);
+        if (hex != expected)
+            throw Failure(2, "Expected " + name + " in " + folder_ + " with SHA-256 " + expected.substr(0, 12) +
+                                 "...; got " + hex.substr(0, 12) + ".... It was altered after export; export again.");
+        return bytes;
+    }
+
+    Ort::Session open(const std::string& name, const std::string& provider) {
+        const std::string graph = verified(name);
+        Ort::SessionOptions options;
+        options.SetIntraOpNumThreads(1);
+        options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
+        if (provider == "cuda") {
+            OrtCUDAProviderOptionsV2* cuda = nullptr;
+            Ort::ThrowOnError(Ort::GetApi().CreateCUDAProviderOptions(&cuda));
+            std::unique_ptr<OrtCUDAProviderOptionsV2, decltype(OrtApi::ReleaseCUDAProviderOptions)> owner(
+                cuda, Ort::GetApi().ReleaseCUDAProviderOptions);
+            const char *keys[] = {"use_tf32"},
+                       *values[] = {"0"};  // TF32 is on by default, and not within the tolerances
+            Ort::ThrowOnError(Ort::GetApi().UpdateCUDAProviderOptions(cuda, keys, values, 1));
+            options.AppendExecutionProvider_CUDA_V2(*cuda);
+            options.AddConfigEntry("session.disable_cpu_ep_fallback", "1");  // all nodes on CUDA, or an error
+        }
+        Ort::Session session(env_, graph.data(), graph.size(), options);
+        const auto shape = session.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape();
+        if (shape.size() != 2 || shape[1] != std::int64_t(dim))
+            throw Failure(2, "Expected " + name + " with rows of " + std::to_string(dim) +
+                                 " numbers, as the manifest says; got " + std::to_string(shape.back()) +
+                                 ". Export again.");
+        return session;
+    }
+
+    std::vector<std::vector<float>> run(Ort::Session& session, const char* input, std::vector<float>& rows,
+                                        std::vector<const char*> outputs, const std::vector<std::size_t>& widths) {
+        const std::array<std::int64_t, 2> shape{std::int64_t(rows.size() / dim), std::int64_t(dim)};
+        for (float number : rows)
+            if (!std::isfinite(number))
+                throw Failure(
+                    2, std::string("Expected finite numbers in ") + input + "; got " + std::to_string(number) + ".");
+        if (rows.size() % dim)
+            throw Failure(2, std::string("Expected ") + input + " in rows of " + std::to_string(dim) +
+                                 " numbers; got " + std::to_string(rows.size()) + " in all.");
+        const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+        const auto tensor =
+            Ort::Value::CreateTensor<float>(memory, rows.data(), rows.size(), shape.data(), shape.size());
+        const auto values = session.Run(Ort::RunOptions{nullptr}, &input, &tensor, 1, outputs.data(), outputs.size());
+        std::vector<std::vector<float>> found;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            const std::size_t count = values[i].GetTensorTypeAndShapeInfo().GetElementCount();
+            if (count != std::size_t(shape[0]) * widths[i])
+                throw Failure(2, std::string("Expected another shape of the output ") + outputs[i] + ". Export again.");
+            found.emplace_back(values[i].GetTensorData<float>(), values[i].GetTensorData<float>() + count);
+        }
+        return found;
+    }
+};

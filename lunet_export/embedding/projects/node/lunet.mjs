@@ -1,0 +1,330 @@
+// An exported folder of lunet_export in JavaScript: Node or the browser, any of ONNX Runtime's packages.
+// The format, the noise and the test vectors are specified in exported/README.md of lunet_export.
+
+const OLDEST = 16; // minor version of ONNX Runtime 1
+const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57];
+const WEYL = [0x9e3779b9, 0xbb67ae85];
+const NORMAL = 0, UNIFORM = 1, CLASS = 0xffffffff; // streams
+const ARRAYS = { float32: Float32Array, float64: Float64Array };
+
+/** One sentence for the user. `code` is the exit code: 1 a check failed, 2 bad input, 3 the runtime cannot do it. */
+export class LunetError extends Error {
+  constructor(message, code = 2) {
+    super(message);
+    this.name = "LunetError";
+    this.code = code;
+  }
+}
+
+/**
+ * Open a folder.
+ * @param ort what `import * as ort from "onnxruntime-node"` (or "onnxruntime-web/wasm", "/webgpu") gives
+ * @param read async (file name) => Uint8Array, or null where there is no such file
+ * @param options providers: names of execution providers, all of them without a fallback; threads: of the CPU
+ */
+export async function open(ort, read, { providers = ["cpu"], threads = 0 } = {}) {
+  refuseOld(ort);
+  const manifest = await readManifest(read);
+  if (manifest.dtype === "float64" && providers.includes("webgpu"))
+    throw new LunetError("Expected float32 graphs for WebGPU; these are float64. Run them on wasm.", 3);
+  const bytes = async (file) => verified(file, await needed(read, file), manifest.sha256?.[file]);
+  const sessions = {};
+  for (const name of ["density", ...samplers(manifest)]) {
+    const settings = { executionProviders: providers, ...(threads ? { intraOpNumThreads: threads } : {}) };
+    const graph = await bytes(`${name}.onnx`);
+    try {
+      sessions[name] = await ort.InferenceSession.create(graph, settings);
+    } catch (error) {
+      throw new LunetError(`Expected ONNX Runtime to open ${name}.onnx on ${providers}; it says: ${line(error)}.`, 3);
+    }
+    refuseShape(sessions[name], name, manifest.model.dim);
+  }
+  return new Flow(ort, manifest, sessions, async () => JSON.parse(text(await bytes("vectors.json"), "vectors.json")));
+}
+
+/** manifest.json of a folder, refused unless it is whole and of this version. */
+export async function readManifest(read) {
+  const manifest = JSON.parse(text(await needed(read, "manifest.json"), "manifest.json"));
+  refuseManifest(manifest);
+  return manifest;
+}
+
+/** A flow that was opened. Rows lie one after another in flat arrays. Calls may overlap: they run in turn. */
+export class Flow {
+  #ort; #sessions; #vectors; #last = Promise.resolve();
+
+  constructor(ort, manifest, sessions, vectors) {
+    this.#ort = ort;
+    this.#sessions = sessions;
+    this.#vectors = vectors;
+    this.manifest = manifest;
+    this.dim = manifest.model.dim;
+    this.levels = manifest.model.preprocessing?.levels ?? null; // of images: x lies in [0, levels)
+    this.imageShape = manifest.model.image_shape;
+    this.classes = manifest.classes?.map(({ name, prior }) => ({ name, prior })) ?? null;
+    this.Array = ARRAYS[manifest.dtype];
+  }
+
+  /** x -> { log_prob, z }, or with a network a class { class_log_prob, log_prob, posterior }; nats. */
+  density(x) {
+    return this.#run("density", "x", this.#data(x));
+  }
+
+  /** z -> x; with a network a class, by the one of that number. */
+  async decode(z, label = 0) {
+    const name = this.classes ? `sampling_${label}` : "sampling";
+    if (!this.#sessions[name]) throw new LunetError(`Expected a class from 0 to ${this.classes.length - 1}; got ${label}.`);
+    return (await this.#run(name, "z", this.#rows(z, "z"))).x;
+  }
+
+  /** The z that `sample` decodes: temperature times the normal numbers of these rows of the seed. */
+  latent(rows, { seed, first = 0, temperature = 1 }) {
+    if (!(temperature >= 0 && temperature < Infinity))
+      throw new LunetError(`Expected a temperature of 0 or more; got ${temperature}. 1 is the model itself.`);
+    return this.Array.from(normal(seed, first, rows, this.dim), (number) => temperature * number);
+  }
+
+  /** `rows` rows of the model, the same for a seed in every language. */
+  sample(rows, { label = 0, ...options }) {
+    return this.decode(this.latent(rows, options), label);
+  }
+
+  /** vectors.json */
+  vectors() {
+    return this.#vectors();
+  }
+
+  /** Give the sessions' memory back. */
+  async close() {
+    await this.#last.catch(() => {});
+    for (const session of Object.values(this.#sessions)) await session.release();
+  }
+
+  #run(name, input, rows) {
+    const call = async () => {
+      const [dim, most] = [this.dim, this.manifest.batch[1]];
+      const parts = [];
+      for (let begin = 0; begin < rows.length; begin += most * dim) {
+        const part = rows.subarray(begin, begin + most * dim);
+        parts.push(await this.#once(name, input, part));
+      }
+      if (parts.length === 1) return parts[0];
+      const outputs = this.#sessions[name].outputNames;
+      return Object.fromEntries(outputs.map((key) => [key, joined(parts.map((part) => part[key]), this.Array)]));
+    };
+    // WebGPU refuses a second call while one runs.
+    this.#last = this.#last.then(call, call);
+    return this.#last;
+  }
+
+  async #once(name, input, rows) {
+    const tensor = new this.#ort.Tensor(this.manifest.dtype, rows, [rows.length / this.dim, this.dim]);
+    try {
+      const outputs = await this.#sessions[name].run({ [input]: tensor });
+      const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await value.getData()]));
+      return Object.fromEntries(found);
+    } catch (error) {
+      throw new LunetError(`Expected ONNX Runtime to run ${name}.onnx; it says: ${line(error)}.`, 3);
+    }
+  }
+
+  #rows(numbers, name) {
+    if (numbers.length % this.dim !== 0)
+      throw new LunetError(`Expected ${name} in rows of ${this.dim} numbers; got ${numbers.length} numbers in all.`);
+    const rows = this.Array.from(numbers);
+    const wrong = rows.findIndex((number) => !Number.isFinite(number));
+    if (wrong >= 0) throw new LunetError(`Expected finite numbers in ${name}; number ${wrong} is ${numbers[wrong]}.`);
+    return rows;
+  }
+
+  #data(numbers) {
+    const rows = this.#rows(numbers, "x");
+    if (this.levels === null) return rows;
+    const wrong = numbers.findIndex((number) => !(number >= 0 && number < this.levels));
+    if (wrong >= 0)
+      throw new LunetError(`Expected x in [0, ${this.levels}): grey level plus noise; number ${wrong} is ${numbers[wrong]}.`);
+    const largest = largestBelow(this.levels, this.Array);
+    return rows.map((number) => Math.min(number, largest)); // what rounds up to the border steps back
+  }
+}
+
+/**
+ * Compare a flow with its test vectors.
+ * @returns a list of { name, passed, ratio: largest difference over its tolerance, row, difference, tolerance }
+ */
+export async function replay(flow) {
+  const { density, sampling } = await flow.vectors();
+  const flat = (rows, name) => {
+    if (rows.some((row) => row.length !== flow.dim))
+      throw new LunetError(`Expected ${name} of vectors.json in rows of ${flow.dim} numbers; got others. Export again.`);
+    return rows.flat();
+  };
+  const found = await flow.density(flat(density.x, "density.x"));
+  if (flow.classes) {
+    const checks = ["class_log_prob", "log_prob", "posterior"].map((name) =>
+      compare(`density ${name}`, density[name], found[name], density.tolerance[name]));
+    for (const [label, part] of sampling.entries()) {
+      const x = await flow.decode(flat(part.z, "sampling.z"), label);
+      checks.push(compare(`sampling_${label} x`, part.x, x, part.tolerance.x));
+    }
+    return checks;
+  }
+  const back = await flow.decode(found.z);
+  const x = await flow.decode(flat(sampling.z, "sampling.z"));
+  const predicted = flow.manifest.certificate?.rows.round_trip ?? [];
+  const kept = [...sampling.clamped.keys()].filter((row) => !sampling.clamped[row]);
+  const rows = (array) => kept.map((row) => array[row]);
+  const again = kept.length ? await flow.density(kept.flatMap((row) => [...x.subarray(row * flow.dim, (row + 1) * flow.dim)])) : {};
+  return [
+    compare("density z", density.z, found.z, density.tolerance.z),
+    compare("density log_prob", density.log_prob, found.log_prob, density.tolerance.log_prob),
+    compare("sampling x", sampling.x, x, sampling.tolerance.x),
+    compare("x -> z -> x", density.x, back, density.tolerance.x.map((most, row) => Math.min(most, 2 * (predicted[row] ?? Infinity)))),
+    compare("z -> x -> z", rows(sampling.z), again.z, rows(sampling.tolerance.z)),
+    compare("log_prob of sampled x", rows(sampling.log_prob), again.log_prob, rows(sampling.tolerance.log_prob)),
+  ];
+}
+
+/** The four 32-bit words of Philox4x32-10. */
+export function philox([c0, c1, c2, c3], [k0, k1]) {
+  for (let round = 0; round < 10; round++) {
+    const [high0, low0] = product(c0, MULTIPLIERS[0]);
+    const [high1, low1] = product(c2, MULTIPLIERS[1]);
+    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
+    k0 = (k0 + WEYL[0]) >>> 0;
+    k1 = (k1 + WEYL[1]) >>> 0;
+  }
+  return [c0, c1, c2, c3];
+}
+
+/** The words of columns 4 group .. 4 group + 3 of a row; `seed` a number or a BigInt below 2^64. */
+export function words(seed, row, group, stream = NORMAL) {
+  const whole = BigInt(seed);
+  if (whole < 0n || whole >= 1n << 64n) throw new LunetError(`Expected a seed in [0, 2^64); got ${seed}.`);
+  const key = [Number(whole & 0xffffffffn), Number(whole >> 32n)];
+  return philox([group, row % 2 ** 32, Math.floor(row / 2 ** 32), stream], key);
+}
+
+/** Standard normal numbers of rows first .. first + rows - 1, by Box and Muller. */
+export function normal(seed, first, rows, dim) {
+  return numbers(seed, first, rows, dim, NORMAL, ([w0, w1, w2, w3]) => [w0, w2].flatMap((word, pair) => {
+    const radius = Math.sqrt(-2 * Math.log((word + 0.5) / 2 ** 32));
+    const angle = (2 * Math.PI * [w1, w3][pair]) / 2 ** 32;
+    return [radius * Math.cos(angle), radius * Math.sin(angle)];
+  }));
+}
+
+/** Uniform numbers in [0, 1): added to integer grey levels they make x. */
+export function uniform(seed, first, rows, dim, draw = 0) {
+  return numbers(seed, first, rows, dim, UNIFORM + draw, (four) => four.map((word) => word / 2 ** 32));
+}
+
+/** A class for each row, drawn by the priors. */
+export function classes(seed, first, rows, priors) {
+  return Array.from({ length: rows }, (_, index) => {
+    const u = words(seed, first + index, 0, CLASS)[0] / 2 ** 32;
+    let sum = 0;
+    const found = priors.findIndex((prior) => u < (sum += prior));
+    return found < 0 ? priors.length - 1 : found;
+  });
+}
+
+function numbers(seed, first, rows, dim, stream, transform) {
+  const result = new Float64Array(rows * dim);
+  for (let row = 0; row < rows; row++)
+    for (let group = 0; 4 * group < dim; group++)
+      result.set(transform(words(seed, first + row, group, stream)).slice(0, dim - 4 * group), row * dim + 4 * group);
+  return result;
+}
+
+/** High and low word of a product of 32-bit words, by halves: doubles hold 53 bits. */
+function product(a, b) {
+  const [a0, a1, b0, b1] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
+  const middle = a1 * b0 + ((a0 * b0) >>> 16);
+  const high = a1 * b1 + Math.floor(middle / 65536) + Math.floor((a0 * b1 + (middle % 65536)) / 65536);
+  return [high >>> 0, Math.imul(a, b) >>> 0];
+}
+
+function compare(name, expected, got, tolerance) {
+  const worst = { name, passed: true, ratio: 0, row: 0, difference: 0, tolerance: Infinity };
+  const wide = got ? got.length / expected.length : 0;
+  for (let row = 0; row < expected.length; row++)
+    for (let column = 0; column < wide; column++) {
+      const difference = Math.abs([expected[row]].flat()[column] - got[row * wide + column]);
+      const most = [tolerance[row]].flat()[Array.isArray(tolerance[row]) ? column : 0];
+      // A difference that is no number is a failure too.
+      if (!(difference / most <= worst.ratio))
+        Object.assign(worst, { ratio: difference / most, row, difference, tolerance: most, passed: worst.passed && difference <= most });
+    }
+  return worst;
+}
+
+function refuseOld(ort) {
+  const version = ort.env?.versions?.web ?? ort.env?.versions?.node ?? ort.env?.versions?.common;
+  const [major, minor] = (version ?? "0.0").split(".").map(Number);
+  if (major < 1 || (major === 1 && minor < OLDEST))
+    throw new LunetError(`Expected ONNX Runtime 1.${OLDEST} or newer; got ${version ?? "one that is older than that"}. Install a newer one.`, 3);
+}
+
+function refuseManifest(manifest) {
+  if (manifest?.format !== "lunet_export")
+    throw new LunetError('Expected manifest.json of format "lunet_export"; this is another file. Export again.');
+  if (manifest.format_version !== 1)
+    throw new LunetError(`Expected format version 1; got ${manifest.format_version}. Take the lunet.mjs of the lunet-export that wrote it.`);
+  if (!(Number.isInteger(manifest.model?.dim) && manifest.model.dim > 0 && manifest.dtype in ARRAYS && manifest.batch?.[1] > 0))
+    throw new LunetError("Expected a whole manifest.json; model.dim, dtype or batch is missing or wrong. Export again.");
+}
+
+function samplers({ classes }) {
+  return classes ? classes.map((_, label) => `sampling_${label}`) : ["sampling"];
+}
+
+function refuseShape(session, name, dim) {
+  const input = session.inputMetadata?.[0]; // since 1.22
+  if (input?.shape && input.shape.at(-1) !== dim)
+    throw new LunetError(`Expected ${name}.onnx with rows of ${dim} numbers, as the manifest says; got ${input.shape.at(-1)}. Export again.`);
+}
+
+async function needed(read, file) {
+  const bytes = await read(file);
+  if (!bytes) throw new LunetError(`Expected ${file} in the exported folder; it is missing. Export again.`);
+  return bytes;
+}
+
+async function verified(file, bytes, expected) {
+  if (!globalThis.crypto?.subtle) return bytes; // a page from plain http, not from localhost
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const got = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (got !== expected)
+    throw new LunetError(`Expected ${file} with SHA-256 ${expected?.slice(0, 12)}…; got ${got.slice(0, 12)}…. It was altered after export; export again.`);
+  return bytes;
+}
+
+function text(bytes, file) {
+  const found = new TextDecoder().decode(bytes);
+  try {
+    JSON.parse(found);
+  } catch (error) {
+    throw new LunetError(`Expected JSON in ${file}; got ${line(error)}. Export again.`);
+  }
+  return found;
+}
+
+function joined(parts, Kind) {
+  const whole = new Kind(parts.reduce((sum, part) => sum + part.length, 0));
+  parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+  return whole;
+}
+
+function largestBelow(levels, Kind) {
+  const one = new Kind([levels]);
+  const bits = new BigInt64Array(1), few = new Int32Array(1);
+  const view = Kind === Float32Array ? few : bits;
+  new Uint8Array(view.buffer).set(new Uint8Array(one.buffer));
+  view[0] = Kind === Float32Array ? view[0] - 1 : view[0] - 1n;
+  return new Kind(view.buffer)[0];
+}
+
+function line(error) {
+  return String(error?.message ?? error).split("\n")[0].replace(/\.$/, "");
+}

@@ -1,0 +1,59 @@
+// The steps that the programs of every language take, line by line.
+import * as lunet from "./lunet.mjs";
+
+const NOISE = [[7n, 0], [7n, 2 ** 32 + 5], [2n ** 64n - 1n, 1]]; // seed, row
+const SAMPLES = 100, CALLS = 200;
+
+/**
+ * Open, replay, draw, score, time.
+ * @param say takes each line
+ * @returns 0 if every vector is within its tolerance, else 1
+ */
+export async function steps(ort, read, options, say) {
+  const flow = await lunet.open(ort, read, options);
+  const { name, kind } = flow.manifest.model;
+  const { web, node, common } = ort.env.versions;
+  say(`model ${name}: ${kind}, ${flow.dim} dimensions, ${flow.manifest.dtype}`);
+  say(`runtime ONNX Runtime ${web ?? node ?? common}, ${options.providers}`);
+
+  const checks = await lunet.replay(flow);
+  for (const { name, passed, ratio, row, difference, tolerance } of checks) {
+    const where = passed ? "" : `; FAILED: row ${row} is off by ${digits(difference)}, tolerance ${digits(tolerance)}`;
+    say(`vectors ${name}: ${digits(ratio)} of the tolerance${where}`);
+  }
+
+  for (const [seed, row] of NOISE) {
+    const four = lunet.words(seed, row, 0).map((word) => word.toString(16).padStart(8, "0"));
+    const numbers = Array.from(lunet.normal(seed, row, 1, 4), (number) => number.toFixed(9));
+    say(`noise seed ${seed}, row ${row}: ${four.join(" ")}; ${numbers.join(" ")}`);
+  }
+
+  const x = await flow.sample(SAMPLES, { seed: 7 });
+  const { log_prob } = await flow.density(x);
+  const first = Array.from(x.subarray(0, Math.min(4, flow.dim)), (number) => digits(number));
+  say(`sample seed 7, row 0: ${first.join(" ")}; ${digits(log_prob[0])} nats, ${digits(-log_prob[0] / (flow.dim * Math.LN2))} bits/dim`);
+  say(`sample seed 7, ${SAMPLES} rows: mean log_prob ${digits(log_prob.reduce((sum, one) => sum + one) / SAMPLES)} nats`);
+
+  const z = flow.latent(1, { seed: 7 }), row = x.slice(0, flow.dim);
+  const density = await median(() => flow.density(row)), sampling = await median(() => flow.decode(z));
+  say(`latency density ${density} ms, sampling ${sampling} ms: medians of ${CALLS} calls, batch 1`);
+  await flow.close();
+
+  const wrong = checks.filter((check) => !check.passed).length;
+  say(wrong ? `${wrong} of ${checks.length} vectors are outside their tolerance` : `all ${checks.length} vectors are within their tolerance`);
+  return wrong ? 1 : 0;
+}
+
+async function median(call) {
+  const times = [];
+  for (let number = 0; number < CALLS + CALLS / 10; number++) {
+    const begin = performance.now();
+    await call();
+    times.push(performance.now() - begin);
+  }
+  return times.slice(CALLS / 10).sort((a, b) => a - b)[CALLS / 2].toFixed(3);
+}
+
+function digits(number) {
+  return Number(number).toPrecision(6);
+}

@@ -1,0 +1,143 @@
+//! replay FOLDER [cpu|cuda [LIBRARY]]: check an exported folder, sample, score. LIBRARY is ONNX Runtime's.
+//! Exit codes: 0 good, 1 a vector is outside its tolerance, 2 bad file or argument, 3 the runtime is missing or too old,
+//! 4 the operating system.
+mod lunet;
+
+use lunet::{normal, words, Error, Flow};
+use std::time::Instant;
+
+const SAMPLES: usize = 100;
+const CALLS: usize = 200;
+
+/// Six significant digits, as the other languages print them.
+fn digits(number: f64) -> String {
+    if number == 0.0 || !number.is_finite() {
+        return format!("{number:.5}");
+    }
+    // Rounding may raise the exponent, as of 9.9999996.
+    let exponent: i32 = format!("{number:.5e}").split('e').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    if (-5..6).contains(&exponent) {
+        return format!("{number:.*}", (5 - exponent) as usize);
+    }
+    format!("{number:.5e}")
+}
+
+/// Numbers of vectors.json, `wide` in each of `rows` rows.
+fn vectors(flow: &Flow, place: &str, rows: usize, wide: usize) -> Result<Vec<f64>, Error> {
+    let found = flow.read("vectors.json", place)?;
+    if found.len() == rows * wide && rows > 0 {
+        return Ok(found);
+    }
+    let got = found.len();
+    Err(Error::bad_input(format!("Expected {rows} rows of {wide} numbers in {place} of vectors.json; got {got} in all. Export again.")))
+}
+
+/// Whether a row is within its tolerance; prints the worst one.
+fn compare(name: &str, expected: &[f64], got: &[f64], tolerance: &[f64], skipped: &[f64]) -> bool {
+    let wide = expected.len() / tolerance.len();
+    let (mut ratio, mut difference, mut worst) = (0.0, 0.0, 0);
+    for (index, (a, b)) in expected.iter().zip(got).enumerate() {
+        let (row, gap) = (index / wide, (a - b).abs());
+        if skipped.get(row).map_or(false, |skip| *skip != 0.0) || gap / tolerance[row] <= ratio {
+            continue;
+        }
+        (ratio, difference, worst) = (gap / tolerance[row], gap, row);
+        if ratio.is_nan() || ratio > 1.0 {
+            break;
+        }
+    }
+    let passed = ratio <= 1.0;
+    print!("vectors {name}: {} of the tolerance", digits(ratio));
+    if !passed {
+        print!("; FAILED: row {worst} is off by {}, tolerance {}", digits(difference), digits(tolerance[worst]));
+    }
+    println!();
+    passed
+}
+
+fn replay(flow: &Flow) -> Result<Vec<bool>, Error> {
+    let dim = flow.dim();
+    let (rows, many) = (flow.read("vectors.json", "density/log_prob")?.len(), flow.read("vectors.json", "sampling/log_prob")?.len());
+    let density = |place: &str, wide| vectors(flow, &format!("density/{place}"), rows, wide);
+    let sampling = |place: &str, wide| vectors(flow, &format!("sampling/{place}"), many, wide);
+    let (x, drawn_z, clamped) = (density("x", dim)?, sampling("z", dim)?, sampling("clamped", 1)?);
+    let (log_prob, z) = flow.density(&x)?;
+    let drawn_x = flow.decode(&drawn_z)?;
+    let (again_log_prob, again_z) = flow.density(&drawn_x)?;
+    let mut round_trip = density("tolerance/x", 1)?;
+    for (most, predicted) in round_trip.iter_mut().zip(flow.read("manifest.json", "certificate/rows/round_trip")?) {
+        *most = most.min(2.0 * predicted);
+    }
+    Ok(vec![
+        compare("density z", &density("z", dim)?, &z, &density("tolerance/z", 1)?, &[]),
+        compare("density log_prob", &density("log_prob", 1)?, &log_prob, &density("tolerance/log_prob", 1)?, &[]),
+        compare("sampling x", &sampling("x", dim)?, &drawn_x, &sampling("tolerance/x", 1)?, &[]),
+        compare("x -> z -> x", &x, &flow.decode(&z)?, &round_trip, &[]),
+        compare("z -> x -> z", &drawn_z, &again_z, &sampling("tolerance/z", 1)?, &clamped),
+        compare("log_prob of sampled x", &sampling("log_prob", 1)?, &again_log_prob, &sampling("tolerance/log_prob", 1)?, &clamped),
+    ])
+}
+
+fn noise(seed: u64, row: u64) {
+    let hex: Vec<String> = words(seed, row, 0).iter().map(|word| format!("{word:08x}")).collect();
+    let numbers: Vec<String> = normal(seed, row, 4).iter().map(|number| format!("{number:.9}")).collect();
+    println!("noise seed {seed}, row {row}: {}; {}", hex.join(" "), numbers.join(" "));
+}
+
+fn sample(flow: &Flow) -> Result<(), Error> {
+    let x = flow.sample(7, 0, SAMPLES, 1.0)?;
+    let (log_prob, _) = flow.density(&x)?;
+    let bits = -log_prob[0] / (flow.dim() as f64 * std::f64::consts::LN_2);
+    let first: Vec<String> = x.iter().take(flow.dim().min(4)).map(|number| digits(*number)).collect();
+    println!("sample seed 7, row 0: {}; {} nats, {} bits/dim", first.join(" "), digits(log_prob[0]), digits(bits));
+    let mean = log_prob.iter().sum::<f64>() / SAMPLES as f64;
+    println!("sample seed 7, {SAMPLES} rows: mean log_prob {} nats", digits(mean));
+    Ok(())
+}
+
+fn median(mut call: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+    let mut times = Vec::with_capacity(CALLS);
+    for number in 0..CALLS + CALLS / 10 {
+        let begin = Instant::now();
+        call()?;
+        if number >= CALLS / 10 {
+            times.push(begin.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[CALLS / 2])
+}
+
+fn steps(arguments: &[String]) -> Result<i32, Error> {
+    let (folder, provider, runtime) = match arguments {
+        [folder] => (folder, "cpu", None),
+        [folder, provider] => (folder, provider.as_str(), None),
+        [folder, provider, runtime] => (folder, provider.as_str(), Some(runtime.as_str())),
+        _ => return Err(Error::bad_input("Usage: replay FOLDER [cpu|cuda [LIBRARY]]".into())),
+    };
+    let flow = Flow::open(folder, provider, runtime, 1)?;
+    println!("model {}: {}, {} dimensions, {}", flow.name(), flow.kind(), flow.dim(), flow.dtype());
+    println!("runtime ONNX Runtime {}, {provider}", flow.version());
+    let checks = replay(&flow)?;
+    noise(7, 0);
+    noise(7, 4294967301);
+    noise(u64::MAX, 1);
+    sample(&flow)?;
+    let (x, z) = (flow.sample(7, 0, 1, 1.0)?, normal(7, 0, flow.dim()));
+    let (density, sampling) = (median(|| flow.density(&x).map(drop))?, median(|| flow.decode(&z).map(drop))?);
+    println!("latency density {density:.3} ms, sampling {sampling:.3} ms: medians of {CALLS} calls, batch 1");
+    match (checks.len(), checks.iter().filter(|passed| !**passed).count()) {
+        (all, 0) => println!("all {all} vectors are within their tolerance"),
+        (all, wrong) => println!("{wrong} of {all} vectors are outside their tolerance"),
+    }
+    Ok(i32::from(checks.contains(&false)))
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let code = steps(&arguments).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        error.code
+    });
+    std::process::exit(code);
+}

@@ -1,0 +1,88 @@
+"""The files of onnxruntime-web that a page serves: from npm, or from a folder that has them."""
+
+import base64
+import hashlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from lunet_export.errors import BadInputError, MissingPackageError
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+#: Of the package's archive, so that what a page serves is what was tested.
+INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+FOLDER = "ort"
+WASM = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+WEBGPU = ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
+_LARGEST = 64 * 2**20  # bytes of one file
+
+
+def runtime_files(package: Path | None) -> dict[str, bytes]:
+    """Both builds of the runtime by their place in a page: WASM, and the larger one with WebGPU.
+
+    Args:
+        package: An unpacked onnxruntime-web, such as node_modules/onnxruntime-web; None asks npm for the version that
+            was tested and holds its archive against INTEGRITY.
+
+    Raises:
+        MissingPackageError: npm is missing or cannot get the package.
+        BadInputError: `package` lacks a file, or the archive is another one.
+    """
+    files = _from_npm() if package is None else _from_folder(package)
+    return {f"{FOLDER}/{name}": data for name, data in files.items()}
+
+
+def _from_folder(package: Path) -> dict[str, bytes]:
+    try:
+        return {name: (package / "dist" / name).read_bytes() for name in (*WASM, *WEBGPU)}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadInputError(
+            f"Expected an unpacked {PACKAGE} in {package}; {error.filename} is missing. "
+            f"Run: npm install --ignore-scripts {PACKAGE}@{VERSION}"
+        ) from None
+
+
+def _from_npm() -> dict[str, bytes]:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise MissingPackageError(
+            f"Expected npm, to get {PACKAGE} {VERSION}; it is not installed. Install Node.js, or give --runtime DIR "
+            "with an unpacked one."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--silent", "--pack-destination", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        archives = list(Path(folder).glob("*.tgz"))
+        if done.returncode or len(archives) != 1:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise MissingPackageError(
+                f"Expected npm to get {PACKAGE} {VERSION}; it says: {said[-1] if said else 'nothing'}. "
+                "Look at the network, or give --runtime DIR with an unpacked one."
+            )
+        return unpacked(archives[0])
+
+
+def unpacked(archive: Path) -> dict[str, bytes]:
+    """The runtime's files of a package's archive, read and not extracted.
+
+    Raises:
+        BadInputError: It is another archive than the tested one, or lacks a file.
+    """
+    _refuse_other(archive.read_bytes())
+    with tarfile.open(archive) as package:
+        found = {}
+        for name in (*WASM, *WEBGPU):
+            member = package.getmember(f"package/dist/{name}")
+            file = package.extractfile(member) if member.size <= _LARGEST else None
+            if file is None:
+                raise BadInputError(f"Expected {name} in the archive of {PACKAGE}; it is no file.")
+            found[name] = file.read()
+    return found
+
+
+def _refuse_other(archive: bytes) -> None:
+    got = f"sha512-{base64.b64encode(hashlib.sha512(archive).digest()).decode()}"
+    if got != INTEGRITY:
+        raise BadInputError(f"Expected {PACKAGE} {VERSION} with {INTEGRITY[:24]}…; got {got[:24]}…. Do not use it.")

@@ -1,0 +1,260 @@
+// node drive.mjs JOB: serve a site folder, open one of its pages in Chromium, print one JSON report.
+//
+// JOB is JSON, or the name of a file of JSON:
+//   site      the folder to serve (index.html, replay.html, model/, ort/ ..)
+//   modules   a folder whose node_modules holds playwright-core
+//   page      "index" or "replay"
+//   query     what follows the page's address, such as "?runtime=webgpu"
+//   gpu       true: Chromium's software adapter for WebGPU; otherwise there is none
+//   pretend   true: that adapter says that it is a graphics card, so that the page takes it by itself
+//   broken    true: the adapter gives no device, so that WebGPU fails after it was chosen
+//   plain     true: by plain http from a host that is not localhost (no crypto.subtle, no WebGPU)
+//   width, height, dark, still   the window, and what the user prefers: dark colours, no motion
+//   exercise  true: use every panel of index.html (below); false: only open it
+//   seed      of the grid that the report holds
+//   shot      a .png of the whole page at the end
+//   chromium  its path, /usr/bin/chromium unless given
+//
+// The report: code and output (replay), or state, problem, facts and texts (index); requests, each { url, bytes }, and the
+// sum of their bytes; `outside`, addresses elsewhere that were asked for; errors of the console; `overflow`, pixels by which
+// the page is wider than the window; and of an exercise what the section below puts in it. Exit code 0 if there is a report.
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { extname, join, normalize, resolve } from "node:path";
+
+const TYPES = {
+  ".html": "text/html", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json",
+  ".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream",
+};
+const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync", "--disable-gpu"];
+const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+const UNDER = "/any/path/"; // a page may lie anywhere on its host
+const PATIENCE = 120_000; // ms
+
+const job = JSON.parse(process.argv[2].trim().startsWith("{") ? process.argv[2] : await readFile(process.argv[2], "utf8"));
+const { chromium } = createRequire(join(resolve(job.modules), "here.js"))("playwright-core");
+
+const requests = [];
+const server = createServer(async (request, response) => {
+  const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
+  const name = normalize(path.slice(UNDER.length)) || "index.html";
+  const body = path.startsWith(UNDER) ? await readFile(join(job.site, name)).catch(() => null) : null;
+  requests.push({ url: path.replace(UNDER, ""), bytes: body?.length ?? 0, status: body ? 200 : 404 });
+  response.writeHead(body ? 200 : 404, { "content-type": TYPES[extname(name)] ?? "text/plain" });
+  response.end(body ?? "");
+});
+await new Promise((done) => server.listen(0, "127.0.0.1", done));
+
+const host = job.plain ? "plain.test" : "127.0.0.1";
+const args = [...ARGUMENTS, ...(job.gpu ? GPU : []), ...(job.plain ? ["--host-resolver-rules=MAP plain.test 127.0.0.1"] : [])];
+const browser = await chromium.launch({ executablePath: job.chromium ?? "/usr/bin/chromium", args });
+const page = await browser.newPage({
+  viewport: { width: job.width ?? 1280, height: job.height ?? 900 },
+  colorScheme: job.dark ? "dark" : "light",
+  reducedMotion: job.still ? "reduce" : "no-preference",
+});
+page.setDefaultTimeout(PATIENCE);
+const errors = [], outside = [];
+page.on("console", (message) => ["error", "warning"].includes(message.type()) && errors.push(message.text()));
+page.on("pageerror", (error) => errors.push(String(error)));
+page.on("request", (request) => {
+  const { hostname, protocol } = new URL(request.url());
+  if (protocol.startsWith("http") && hostname !== host) outside.push(request.url());
+});
+if (job.pretend)
+  await page.addInitScript(() => Object.defineProperty(GPUAdapter.prototype, "info", { get: () => ({ vendor: "test", architecture: "card" }) }));
+if (job.broken)
+  await page.addInitScript(() => (GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error("device refused for the test"))));
+
+const begin = performance.now();
+let report = {};
+try {
+  await page.goto(`http://${host}:${server.address().port}${UNDER}${job.page ?? "index"}.html${job.query ?? ""}`);
+  report = job.page === "replay" ? await replay() : await index();
+  if (job.shot) await page.screenshot({ path: job.shot, fullPage: true });
+  report.overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+} finally {
+  await browser.close();
+  server.close();
+}
+const bytes = requests.reduce((sum, request) => sum + request.bytes, 0);
+console.log(JSON.stringify({ ...report, wall_ms: Math.round(performance.now() - begin), requests, bytes, outside, errors }));
+
+async function replay() {
+  await page.waitForFunction(() => document.documentElement.dataset.code !== undefined);
+  return { code: Number(await page.evaluate(() => document.documentElement.dataset.code)), output: await text("#output") };
+}
+
+async function index() {
+  await page.waitForFunction(() => document.documentElement.dataset.state !== "loading");
+  const state = await page.evaluate(() => document.documentElement.dataset.state);
+  const found = {
+    state, problem: await text("#problem"), status: await text("#status"), note: await text("#runtime-note"),
+    facts: await page.$$eval(".facts div", (parts) => Object.fromEntries(parts.map((part) => [part.children[0].textContent, part.children[1].textContent]))),
+    webgpu: { label: await text("#webgpu-name"), disabled: await page.$eval("#webgpu", (input) => input.disabled) },
+  };
+  return state === "ready" && job.exercise ? { ...found, ...(await exercise()) } : found;
+}
+
+/** Use every panel; what the report says of each is named here. */
+async function exercise() {
+  await page.waitForFunction(() => document.querySelector("#typical").textContent !== "…");
+  const found = { typical: await text("#typical") };
+
+  // samples: the grid of `seed`; whether another seed is another picture, and the first seed the first one again
+  await page.fill("#seed", String(job.seed ?? 7));
+  await rest();
+  found.grid = await tiles();
+  await page.click("#fresh");
+  await rest();
+  found.freshDiffers = !same(await tiles(), found.grid);
+  await page.fill("#seed", "-1");
+  found.wrongSeed = await text("#seed-wrong");
+  await page.fill("#seed", String(job.seed ?? 7));
+  await rest();
+  found.seedRepeats = same(await tiles(), found.grid);
+
+  // temperature: a drag over all of its steps; calls that were made for them; at 0 the samples of a class are all equal
+  const before = await calls("#samples-times");
+  await page.$eval("#temperature", (slider) => {
+    for (let value = 0; value <= 30; value++) {
+      slider.value = value / 20;
+      slider.dispatchEvent(new Event("input"));
+    }
+  });
+  await rest();
+  found.drag = { steps: 31, calls: (await calls("#samples-times")) - before };
+  await page.$eval("#temperature", (slider) => ((slider.value = 0), slider.dispatchEvent(new Event("input"))));
+  await rest();
+  const cold = await tiles();
+  found.coldEqual = same(cold[0], cold[1]);
+  await page.$eval("#temperature", (slider) => ((slider.value = 1), slider.dispatchEvent(new Event("input"))));
+  await rest();
+
+  // classes: the grid of the last class alone
+  if (await page.isVisible("#class-field")) {
+    const last = await page.$eval("#class", (select) => select.options[select.options.length - 1].value);
+    await page.selectOption("#class", last);
+    await rest();
+    found.classGrid = { label: Number(last), grid: await tiles() };
+    await page.selectOption("#class", "all");
+    await rest();
+  }
+
+  // A and B by mouse; at the ends of the slider stand their pictures, between them others
+  await page.click("#grid button >> nth=5");
+  await page.click("#grid button >> nth=2");
+  await rest();
+  found.marks = await marks();
+  found.between = {};
+  for (const [name, t] of [["start", 0], ["middle", 50], ["end", 100]]) {
+    await page.$eval("#along", (slider, value) => ((slider.value = value), slider.dispatchEvent(new Event("input"))), t);
+    await rest();
+    found.between[name] = { picture: (await pictures("#between"))[0], bits: await text("#between-bits"), class: await text("#between-class") };
+  }
+  found.strip = await pictures("#strip canvas");
+
+  // a stroke by mouse, a sample, an empty canvas
+  await page.locator("#draw").scrollIntoViewIfNeeded();
+  const box = await page.locator("#draw").boundingBox();
+  const at = (x, y) => [box.x + x * box.width, box.y + y * box.height];
+  await page.mouse.move(...at(0.5, 0.1));
+  await page.mouse.down();
+  await page.mouse.move(...at(0.5, 0.9), { steps: 12 });
+  await page.mouse.up();
+  await rest();
+  found.stroke = await drawn();
+  await page.click("#clear");
+  await rest();
+  found.cleared = await page.isVisible("#draw-prompt") && !(await page.isVisible("#draw-result"));
+  await page.click("#take");
+  await rest();
+  found.taken = await drawn();
+
+  // the same by keyboard alone, from the top of the page: what Tab reaches, and how each shows its focus
+  await page.evaluate(() => (document.activeElement?.blur(), scrollTo(0, 0)));
+  found.tabs = [];
+  for (let count = 0; count < 30; count++) {
+    await page.keyboard.press("Tab");
+    const focus = await page.evaluate(() => {
+      const node = document.activeElement, shown = node.type === "radio" ? node.nextElementSibling : node;
+      return { name: node.id || node.className || node.tagName, outline: getComputedStyle(shown).outlineStyle };
+    });
+    if (found.tabs.some(({ name }) => name === focus.name)) break;
+    found.tabs.push(focus);
+    if (focus.name === "tile") await press("Home", "ArrowRight", "ArrowDown", "Enter", "ArrowRight", "Enter");
+    if (focus.name === "along") await press("Home", "ArrowRight", "ArrowRight");
+    if (focus.name === "draw") {
+      await press("ArrowUp", "ArrowUp");
+      await page.keyboard.down(" ");
+      await press("ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight");
+      await page.keyboard.up(" ");
+    }
+    if (focus.name === "verify") await press("Enter");
+  }
+  await page.waitForFunction(() => document.querySelector("#verdict").textContent);
+  await rest();
+  found.keyboard = { marks: await marks(), along: await page.$eval("#along", (slider) => slider.value), drawn: await drawn() };
+  found.verify = {
+    verdict: await text("#verdict"),
+    rows: await page.$$eval("#checks tbody tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent))),
+  };
+  found.live = await text("#live");
+  found.times = await page.$$eval(".times", (lines) => lines.flatMap((line) => [...line.children].map((part) => part.textContent)));
+  return found;
+}
+
+function text(selector) {
+  return page.$eval(selector, (node) => node.textContent.trim());
+}
+
+/** Wait until the pictures stand still and what is said has been said. */
+async function rest() {
+  let last = null;
+  for (;;) {
+    await page.waitForTimeout(150);
+    const now = await page.$$eval("canvas, .times", (nodes) => nodes.map((node) => node.textContent + (node.toDataURL?.() ?? "")).join());
+    if (now === last) return;
+    last = now;
+  }
+}
+
+async function press(...keys) {
+  for (const key of keys) await page.keyboard.press(key);
+  await rest();
+}
+
+/** The red channel of canvases, 0 .. 255. */
+function pictures(selector) {
+  return page.$$eval(selector, (canvases) => canvases.map((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return [...data].filter((_, index) => index % 4 === 0);
+  }));
+}
+
+function tiles() {
+  return pictures("#grid canvas");
+}
+
+function marks() {
+  return page.$$eval("#grid button", (buttons) =>
+    buttons.flatMap((button, place) => (button.dataset.mark ? [[button.dataset.mark, place]] : [])));
+}
+
+/** How many calls a panel has counted, of all kinds. */
+async function calls(selector) {
+  return Number([...(await text(selector)).matchAll(/(\d+) calls?/g)].reduce((sum, match) => sum + Number(match[1]), 0));
+}
+
+async function drawn() {
+  return {
+    seen: (await pictures("#seen"))[0], bits: await text("#draw-bits"), nats: await text("#draw-nats"), gauge: await text("#gauge-said"),
+    class: await text("#draw-class"), bars: await page.$$eval("#bars li", (bars) => bars.map((bar) => bar.textContent)),
+  };
+}
+
+function same(a, b) {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,287 @@
+"""Every program, from the project that `lunet-export embed` writes: right answers, and a sentence for what is wrong."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from lunet_export import ExportedFlow, checkpoint, noise
+from lunet_export.rounding import RoundingModel
+from lunet_export.runtime.rows import Rows
+from tests.conftest import ROOT
+from tests.embedding.conftest import LANGUAGES, MODELS, checks_of, command, cpp, library
+
+CHECKS = (
+    "density z", "density log_prob", "sampling x", "x -> z -> x", "z -> x -> z", "log_prob of sampled x",
+)  # fmt: skip
+SAMPLES = 100
+
+
+@pytest.fixture(scope="module")
+def said(programs):
+    """What each program says of each committed model, run once."""
+    return {(name, model): programs[name](ROOT / "exported" / model) for name in LANGUAGES for model in MODELS}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_every_program_replays_every_model_within_tolerance(name, model, said):
+    done = said[name, model]
+    assert (done.code, done.said) == (0, ""), done.err
+    assert done.out.splitlines()[-1] == "all 6 vectors are within their tolerance"
+    found = checks_of(done.out)
+    assert tuple(found) == CHECKS
+    assert all(passed and 0 <= ratio <= 1 for ratio, passed in found.values())
+    # No comparison of nothing: somewhere float32 differs from float64.
+    assert all(ratio > 0 for ratio, _ in found.values())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_all_languages_print_the_same_lines(model, said):
+    """The same words in the same order; numbers are compared by the other tests."""
+
+    def words(out):
+        return [
+            re.sub(r"[-\d.e+]+( |$|,|;)", "# ", line)
+            for line in out.splitlines()
+            if not line.startswith(("runtime", "noise"))
+        ]
+
+    first = words(said["c", model].out)
+    for name in LANGUAGES:
+        assert words(said[name, model].out) == first, name
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_noise_is_pythons_bit_by_bit(name, said):
+    lines = [line for line in said[name, "digits"].out.splitlines() if line.startswith("noise")]
+    assert len(lines) == 3
+    for line in lines:
+        seed, row, words, numbers = re.fullmatch(r"noise seed (\d+), row (\d+): ([\da-f ]{35}); (.*)", line).groups()
+        seed, row = int(seed), int(row)
+        counter = np.array([0, row % 2**32, row >> 32, 0], dtype=np.uint64)
+        expected = noise.philox4x32(counter, (seed % 2**32, seed >> 32))
+        assert [int(word, 16) for word in words.split()] == expected.tolist()
+        normal = noise.normal(seed, range(row, row + 1), 4)[0]
+        np.testing.assert_allclose([float(number) for number in numbers.split()], normal, atol=1e-6)
+    assert any(int(line.split()[2].rstrip(",")) > 2**53 for line in lines), "a seed that no double holds"
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_samples_and_scores_of_a_seed_are_pythons(name, model, said):
+    """Two runtimes are each within the tolerance of the reference, so within twice that of one another."""
+    first, mean = (line for line in said[name, model].out.splitlines() if line.startswith("sample"))
+    x, nats, bits = re.fullmatch(r"sample seed 7, row 0: (.*); (\S+) nats, (\S+) bits/dim", first).groups()
+    flow = ExportedFlow(ROOT / "exported" / model, provider="cpu")
+    expected, log_prob = flow.sample_and_log_prob(SAMPLES, seed=7)
+    weights = checkpoint.read(ROOT / "exported" / f"{model}.pt").weights
+    allowed = RoundingModel(weights, str(flow.dtype)).sampling(flow.latent(SAMPLES, seed=7).astype(np.float64))
+    printed = 6e-6  # six digits
+    np.testing.assert_allclose(
+        [float(number) for number in x.split()], expected[0, :4], atol=2 * allowed["x"][0], rtol=printed
+    )
+    assert math.isclose(float(nats), log_prob[0], abs_tol=2 * allowed["log_prob"][0], rel_tol=printed)
+    assert math.isclose(float(bits), -log_prob[0] / flow.dim / math.log(2), rel_tol=1e-4)
+    got = float(re.fullmatch(r"sample seed 7, 100 rows: mean log_prob (\S+) nats", mean)[1])
+    assert math.isclose(got, log_prob.mean(), abs_tol=2 * allowed["log_prob"].mean(), rel_tol=printed)
+
+
+def _wrong(document):
+    document["density"]["z"][3][1] += 0.5
+
+
+def test_a_planted_wrong_vector_is_exit_code_1(program, altered):
+    done = program(altered("digits", vectors=_wrong))
+    assert (done.code, done.said) == (1, ""), done.err
+    found = checks_of(done.out)
+    assert [name for name, (_, passed) in found.items() if not passed] == ["density z"]
+    assert "FAILED: row 3 is off by 0.5" in done.out
+    assert done.out.splitlines()[-1] == "1 of 6 vectors are outside their tolerance"
+
+
+def _no_number(document):
+    document["sampling"]["log_prob"][1] = float("nan")
+
+
+def test_a_vector_that_is_no_number_fails_or_is_refused(program, altered):
+    done = program(altered("toy2d", vectors=_no_number))
+    assert done.code in (1, 2)
+    assert "Traceback" not in done.err
+
+
+def _remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def _append(name):
+    def change(folder):
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+
+    return change
+
+
+def _flip(name):
+    def change(folder):
+        data = bytearray((folder / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def _cut(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:100])
+
+
+FOLDERS = {
+    "no density graph": (_remove("density.onnx"), "Expected density.onnx"),
+    "no sampling graph": (_remove("sampling.onnx"), "Expected sampling.onnx"),
+    "no vectors": (_remove("vectors.json"), "Expected vectors.json"),
+    "no manifest": (_remove("manifest.json"), "Expected manifest.json"),
+    "altered graph": (_flip("density.onnx"), "SHA-256"),
+    "cut graph": (_cut("sampling.onnx"), "SHA-256"),
+    "altered vectors": (_append("vectors.json"), "SHA-256"),
+    "cut manifest": (_cut("manifest.json"), "JSON in manifest.json"),
+    "empty manifest": (lambda folder: (folder / "manifest.json").write_bytes(b""), "JSON in manifest.json"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), FOLDERS.values(), ids=FOLDERS)
+def test_missing_and_altered_files_get_a_sentence(program, altered, change, words):
+    folder = altered("toy2d")
+    change(folder)
+    done = program(folder)
+    assert (done.code, words in done.said, len(done.said.splitlines())) == (2, True, 1), done.err
+
+
+def test_a_missing_folder_gets_a_sentence(program, tmp_path):
+    done = program(tmp_path / "none")
+    assert (done.code, "Expected manifest.json" in done.said, len(done.said.splitlines())) == (2, True, 1), done.err
+
+
+def _of(*path, to):
+    def change(document):
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = to
+
+    return change
+
+
+def _short_row(document):
+    document["density"]["x"][2].pop()
+
+
+SHAPES = {
+    "dim of another model": ({"manifest": _of("model", "dim", to=3)}, "rows of"),
+    "a short row": ({"vectors": _short_row}, "rows of"),
+    "dim of no model": ({"manifest": _of("model", "dim", to=-2)}, "Expected"),
+    "dim as a word": ({"manifest": _of("model", "dim", to="two")}, "Expected"),
+    "another format": ({"manifest": _of("format", to="else")}, "this is another file"),
+    "a later version": ({"manifest": _of("format_version", to=2)}, "ersion"),
+    "an unknown dtype": ({"manifest": _of("dtype", to="int8")}, "Expected"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), SHAPES.values(), ids=SHAPES)
+def test_wrong_shapes_and_manifests_get_a_sentence(program, altered, changes, words):
+    done = program(altered("toy2d", **changes))
+    assert (done.code, words in done.said, len(done.said.splitlines())) == (2, True, 1), done.err
+
+
+@pytest.mark.parametrize("name", ["c", "c, sanitized", "rust"])
+def test_the_oldest_runtime_gives_the_same_answers(name, programs):
+    """One binary: what ran with the newest one runs with 1.16.3."""
+    done = programs[name](ROOT / "exported" / "digits", library("oldest-node"))
+    assert (done.code, "ONNX Runtime 1.16.3, cpu" in done.out) == (0, True), done.out + done.err
+
+
+@pytest.mark.parametrize("name", ["c", "c, sanitized", "rust"])
+def test_a_runtime_that_is_too_old_gets_a_sentence(name, programs):
+    done = programs[name](ROOT / "exported" / "digits", library("old-node"))
+    assert (done.code, done.out) == (3, "")
+    assert done.said == "Expected ONNX Runtime 1.16 or newer; got 1.15.1. Install a newer one."
+
+
+def test_cpp_refuses_a_library_older_than_its_headers(tmp_path):
+    done = command(cpp(tmp_path / "project", library("oldest-node")), ROOT / "exported" / "digits")
+    assert (done.code, done.out) == (3, "")
+    assert re.fullmatch(
+        r"Expected ONNX Runtime 1\.\d+ or newer, as the headers; got 1\.16\.3\. Install a newer one\.", done.said
+    )
+
+
+@pytest.mark.parametrize("package", ["old-node", "old-web"])
+def test_node_refuses_a_package_that_is_too_old(package, node_project, tmp_path):
+    script = tmp_path / "old.mjs"
+    script.write_text(
+        f'import {{ createRequire }} from "node:module";\n'
+        f'import {{ open }} from "{node_project}/lunet.mjs";\n'
+        f'const ort = createRequire("{node_project}/replay.mjs")("{package}");\n'
+        "await open(ort, () => null).catch((error) => {\n"
+        "  console.error(error.message);\n  process.exit(error.code);\n});\n"
+    )
+    done = command("node", script)
+    assert (done.code, len(done.said.splitlines())) == (3, 1), done.err
+    assert done.said.startswith("Expected ONNX Runtime 1.16 or newer; got one that is older"), done.said
+
+
+@pytest.mark.parametrize("name", ["c", "c, sanitized", "rust"])
+@pytest.mark.parametrize("path", ["/nowhere/libonnxruntime.so.1", "/usr/bin/env"])
+def test_a_missing_runtime_gets_a_sentence(name, path, programs):
+    done = programs[name](ROOT / "exported" / "digits", path)
+    assert (done.code, done.said) == (
+        3,
+        f"Expected ONNX Runtime's library; {path} is none. Install it, or give its path.",
+    )
+
+
+def test_cuda_on_a_runtime_without_it_is_refused(c_program, rust_program, programs, runtime):
+    for program in (c_program, rust_program):
+        done = command(program, ROOT / "exported" / "digits", "cuda", runtime)
+        assert (done.code, done.out) == (3, "")
+        assert done.said.startswith("Expected ONNX Runtime to"), done.said
+        assert "CUDA" in done.said
+    done = command(c_program, ROOT / "exported" / "digits", "tpu", runtime)
+    assert (done.code, done.said) == (2, "Expected a provider of cpu, cuda; got tpu.")
+
+
+def test_a_folder_with_a_network_a_class_is_refused_by_those_that_read_one(program, request):
+    done = program(ROOT / "exported" / "digits-classes")
+    if "node" in request.node.callspec.id:
+        assert (done.code, done.said) == (0, ""), done.err
+        assert len(checks_of(done.out)) == 13  # three of density, and x of ten samplers
+    else:
+        assert (done.code, "one" in done.said, len(done.said.splitlines())) == (2, True, 1)
+
+
+def test_rows_is_the_judge_of_the_border(node_project, tmp_path):
+    """What rounds up to the border of the domain steps back, as in Python."""
+    script = tmp_path / "border.mjs"
+    script.write_text(
+        f'import * as ort from "{node_project}/node_modules/onnxruntime-node/dist/index.js";\n'
+        f'import {{ readFile }} from "node:fs/promises";\nimport {{ open }} from "{node_project}/lunet.mjs";\n'
+        f"const read = (file) => readFile(`{ROOT}/exported/digits/${{file}}`);\n"
+        "const flow = await open(ort.default, read);\n"
+        "const x = new Float64Array(64).fill(16.99999999999);\n"
+        "const { log_prob } = await flow.density(x);\n"
+        "const refused = await Promise.allSettled([17, -1, NaN].map((bad) => flow.density(x.with(3, bad))));\n"
+        "const odd = await flow.density(x.subarray(1)).catch((error) => error.message);\n"
+        "console.log(JSON.stringify([log_prob[0], ...refused.map((one) => one.reason.message), odd]));\n"
+    )
+    done = command("node", script)
+    log_prob, *refused, odd = json.loads(done.out)
+    flow = ExportedFlow(ROOT / "exported" / "digits", provider="cpu")
+    x = np.full((1, 64), 16.99999999999)
+    assert Rows(64, np.dtype("float32"), flow.preprocessing).data(x).max() < 17
+    assert math.isclose(log_prob, flow.log_prob(x)[0], rel_tol=1e-4)
+    assert [message.split(";")[0] for message in refused] == [
+        "Expected x in [0, 17): grey level plus noise",
+        "Expected x in [0, 17): grey level plus noise",
+        "Expected finite numbers in x",
+    ]
+    assert odd == "Expected x in rows of 64 numbers; got 63 numbers in all."
