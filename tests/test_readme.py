@@ -332,5 +332,11 @@ def test_table_1_is_the_recorded_one():
 
 def test_the_formats_known_noise_is_the_generators():
     text = Path(ROOT / "exported" / "README.md").read_text(encoding="utf-8")
-    printed = re.search(r"Seed 7, row 0, columns 0 \.\. 3: (.*)\.\n", text)[1].split(", ")
-    assert [float(number) for number in printed] == pytest.approx(noise.normal(7, range(1), 4)[0].tolist(), abs=1e-9)
+    rows = re.findall(r"^\| (\S+.*?) \| (\S+.*?) \| ([\da-f]{8}(?: [\da-f]{8}){3}) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 3
+    for seed, row, words, numbers in rows:
+        key, place = (eval(entry.replace("^", "**")) for entry in (seed, row))
+        counter = np.array([0, place % 2**32, place >> 32, 0], dtype=np.uint64)
+        assert [int(word, 16) for word in words.split()] == noise.philox4x32(counter, (key % 2**32, key >> 32)).tolist()
+        normal = noise.normal(key, range(place, place + 1), 4)[0]
+        assert [float(number) for number in numbers.split()] == pytest.approx(normal.tolist(), abs=1e-9)
