@@ -86,6 +86,8 @@ exported: setup
 	$(BIN)/lunet-export exported/toy2d.pt --force
 	OMP_NUM_THREADS=1 $(BIN)/lunet-export train digits -o exported/digits.pt --force
 	$(BIN)/lunet-export exported/digits.pt --force
+	OMP_NUM_THREADS=1 $(BIN)/lunet-export train digits --per-class -o exported/digits-classes.pt --force
+	$(BIN)/lunet-export exported/digits-classes.pt --force
 
 # Every question of benchmarks/README.md that needs no trained model, answered anew: within 20 minutes on 2 cores.
 bench: setup-peers

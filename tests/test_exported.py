@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from lunet_export import ExportedFlow, checkpoint, parity
+from lunet_export import ExportedClasses, ExportedFlow, checkpoint, class_checkpoint, parity
 from lunet_export.artifact import Artifact
 from lunet_export.export import ExportSettings, Provenance, export
 from tests.conftest import ROOT
@@ -77,6 +77,16 @@ def test_committed_exports_are_of_the_committed_models(name):
     read = checkpoint.read(ROOT / "exported" / f"{name}.pt")
     manifest = json.loads((ROOT / "exported" / name / "manifest.json").read_text())
     assert manifest["model"]["sha256_weights"] == read.weights.digest()
+
+
+def test_the_folder_of_classes_is_of_its_models_and_within_tolerance():
+    folder = ROOT / "exported" / "digits-classes"
+    flow = ExportedClasses(folder, provider="cpu")
+    assert parity.all_passed(parity.run_classes(flow, flow.artifact.vectors, flow.names))
+    read = class_checkpoint.read(folder.with_suffix(".pt"))
+    assert flow.artifact.manifest.document["model"]["sha256_weights"] == read.mixture.digest()
+    training = flow.artifact.manifest.document["training"]
+    assert training["accuracy"] > max(training["gaussian_accuracy"], 0.98)
 
 
 def test_the_digits_model_beats_the_gaussian():

@@ -1,27 +1,25 @@
 """What the embeddings are built with: `make test-embed` installs it into .venv-embed; here it is found and used."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lunet_export.artifact import sealed
-from lunet_export.embedding import write_project
 from lunet_export.files import sha256
-from tests.conftest import ROOT
+from tests.embedding import builds
+from tests.embedding.builds import ROOT, TOOLS, Done, command
 
-TOOLS = ROOT / ".venv-embed"
-PACKAGES = TOOLS / "node_modules"
-HEADERS = TOOLS / "headers" / "usr" / "include" / "onnxruntime"
 MODELS = ("toy2d", "digits", "mnist")
-_SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+LANGUAGES = ("c", "c, sanitized", "c++", "rust", "node", "node, web")
+#: An exported folder, and for some a library of ONNX Runtime -> what the program said.
+Program = Callable[..., Done]
+# ONNX Runtime keeps what it allocates for its lifetime: leaks are looked for in a test of their own.
+_NO_LEAKS = {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,133 +28,46 @@ def _installed():
         pytest.skip("needs compilers, Node's packages and Chromium: run `make test-embed`")
 
 
-@dataclass(frozen=True)
-class Done:
-    """A program that ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        """What it complained of: one line."""
-        return self.err.strip()
-
-
-def command(*arguments: Any, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
-    """Run to the end; two minutes at most."""
-    done = subprocess.run(
-        [str(argument) for argument in arguments],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def build(*arguments: Any, cwd: Path) -> None:
-    """A step of a build, which must succeed without a warning."""
-    done = command(*arguments, cwd=cwd)
-    assert done.code == 0, done.out + done.err
-    assert "warning:" not in done.out + done.err, done.out + done.err
-
-
-def library(package: str) -> Path:
-    """ONNX Runtime's own library in an npm package of it."""
-    (found,) = (PACKAGES / package / "bin").rglob("linux/x64/libonnxruntime.so.1*")
-    return found
-
-
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory) -> Path:
-    """The library of the Python package, by the names that a linker and a loader look for."""
-    import onnxruntime
-
-    (found,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1.*")
-    folder = tmp_path_factory.mktemp("runtime")
-    for name in ("libonnxruntime.so.1", "libonnxruntime.so"):
-        (folder / name).symlink_to(found)
-    return folder / "libonnxruntime.so.1"
-
-
-#: A program: an exported folder and a library of ONNX Runtime (None: the usual one) -> what it said.
-Program = Callable[..., Done]
-
-
-def _c(folder: Path, flags: tuple[str, ...]) -> Path:
-    write_project("c", ROOT / "exported" / "toy2d", folder)
-    strict = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
-    build("gcc", *strict, "-O2", *flags, "replay.c", "-o", "replay", "-lm", "-ldl", cwd=folder)
-    return folder / "replay"
+    """The library of the Python package."""
+    return builds.runtime(tmp_path_factory.mktemp("runtime"))
 
 
 @pytest.fixture(scope="session")
 def c_program(tmp_path_factory) -> Path:
-    """replay.c, built as its README says."""
-    return _c(tmp_path_factory.mktemp("c") / "project", ())
+    return builds.c(tmp_path_factory.mktemp("c") / "project")
 
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory) -> Path:
     """The same with AddressSanitizer and UndefinedBehaviorSanitizer."""
-    return _c(tmp_path_factory.mktemp("c") / "project", _SANITIZED)
+    return builds.c(tmp_path_factory.mktemp("c") / "project", *builds.SANITIZERS)
 
 
 @pytest.fixture(scope="session")
 def rust_program(tmp_path_factory) -> Path:
-    """The Rust project, built."""
-    folder = tmp_path_factory.mktemp("rust") / "project"
-    write_project("rust", ROOT / "exported" / "toy2d", folder)
-    build("cargo", "build", "--release", "--offline", "--quiet", cwd=folder)
-    return folder / "target" / "release" / "replay"
-
-
-def cpp(folder: Path, library: Path) -> Path:
-    """The C++ project, linked with a library of ONNX Runtime."""
-    write_project("cpp", ROOT / "exported" / "toy2d", folder)
-    links = folder / "library"
-    links.mkdir()
-    for name in ("libonnxruntime.so", "libonnxruntime.so.1", library.resolve().name):
-        (links / name).unlink(missing_ok=True)
-        (links / name).symlink_to(library.resolve())
-    places = (f"-DORT_INCLUDE_DIR={HEADERS}", f"-DORT_LIBRARY={links / 'libonnxruntime.so'}")
-    build("cmake", "-S", ".", "-B", "build", "-DCMAKE_BUILD_TYPE=Release", *places, cwd=folder)
-    build("cmake", "--build", "build", cwd=folder)
-    return folder / "build" / "replay"
+    return builds.rust(tmp_path_factory.mktemp("rust") / "project")
 
 
 @pytest.fixture(scope="session")
 def node_project(tmp_path_factory) -> Path:
-    """The Node project, with the packages that are installed already."""
-    folder = tmp_path_factory.mktemp("node") / "project"
-    write_project("node", ROOT / "exported" / "toy2d", folder)
-    (folder / "node_modules").symlink_to(PACKAGES)
-    return folder
+    return builds.node(tmp_path_factory.mktemp("node") / "project").parent
 
 
 @pytest.fixture(scope="session")
 def programs(c_program, sanitized, rust_program, node_project, runtime, tmp_path_factory) -> dict[str, Program]:
     """Every native program and Node's two, called alike."""
-    cpp_program = cpp(tmp_path_factory.mktemp("cpp") / "project", runtime)
+    cpp_program = builds.cpp(tmp_path_factory.mktemp("cpp") / "project", runtime)
     replay = node_project / "replay.mjs"
     return {
         "c": lambda folder, library=runtime: command(c_program, folder, "cpu", library),
-        # ONNX Runtime keeps what it allocates for its lifetime: leaks are looked for in tests of their own.
-        "c, sanitized": lambda folder, library=runtime: command(
-            sanitized, folder, "cpu", library, env={"ASAN_OPTIONS": "detect_leaks=0"}
-        ),
+        "c, sanitized": lambda folder, library=runtime: command(sanitized, folder, "cpu", library, env=_NO_LEAKS),
         "c++": lambda folder: command(cpp_program, folder),
         "rust": lambda folder, library=runtime: command(rust_program, folder, "cpu", library),
         "node": lambda folder: command("node", replay, folder, "node"),
         "node, web": lambda folder: command("node", replay, folder, "web"),
     }
-
-
-LANGUAGES = ("c", "c, sanitized", "c++", "rust", "node", "node, web")
 
 
 @pytest.fixture(params=LANGUAGES)

@@ -12,12 +12,11 @@ import numpy as np
 from lunet_export import ExportedFlow, embedding
 from lunet_export.artifact import sealed
 from lunet_export.files import sha256
-from tests.conftest import ROOT
-from tests.embedding.conftest import HEADERS, build, command
+from tests.embedding.builds import HEADERS, ROOT, SANITIZERS, build, command
 
 HEADER = Path(embedding.__file__).parent / "projects" / "c" / "lunet.h"
 DIGITS = ROOT / "exported" / "digits"
-STRICT = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+STRICT = ("-std=c11", "-Wall", "-Wextra", "-Werror", *SANITIZERS)
 
 
 def compiled(folder: Path, source: str, *flags: str) -> Path:

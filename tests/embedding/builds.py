@@ -1,0 +1,103 @@
+"""How each project is built, as its README says, from what `make test-embed` put into .venv-embed."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from lunet_export.embedding import write_project
+
+ROOT = Path(__file__).parent.parent.parent
+TOOLS = ROOT / ".venv-embed"
+PACKAGES = TOOLS / "node_modules"
+HEADERS = TOOLS / "headers" / "usr" / "include" / "onnxruntime"
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+_STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
+_MODEL = ROOT / "exported" / "toy2d"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A program that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """What it complained of: one line."""
+        return self.err.strip()
+
+
+def command(*arguments: Any, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
+    """Run to the end; five minutes at most."""
+    done = subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def build(*arguments: Any, cwd: Path) -> None:
+    """A step of a build, which must succeed without a warning."""
+    done = command(*arguments, cwd=cwd)
+    assert done.code == 0, done.out + done.err
+    assert "warning:" not in done.out + done.err, done.out + done.err
+
+
+def library(package: str) -> Path:
+    """ONNX Runtime's own library in an npm package of it."""
+    (found,) = (path for path in (PACKAGES / package / "bin").rglob("libonnxruntime.so.1*") if "linux/x64" in str(path))
+    return found
+
+
+def runtime(folder: Path) -> Path:
+    """The library of the Python package, by the names that a linker and a loader look for, in a new folder."""
+    (found,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1.*")
+    for name in ("libonnxruntime.so.1", "libonnxruntime.so"):
+        (folder / name).symlink_to(found)
+    return folder / "libonnxruntime.so.1"
+
+
+def c(folder: Path, *flags: str) -> Path:
+    """replay.c of a new project."""
+    write_project("c", _MODEL, folder)
+    build("gcc", *_STRICT, "-O2", *flags, "replay.c", "-o", "replay", "-lm", "-ldl", cwd=folder)
+    return folder / "replay"
+
+
+def rust(folder: Path) -> Path:
+    """The Rust program of a new project."""
+    write_project("rust", _MODEL, folder)
+    build("cargo", "build", "--release", "--offline", "--quiet", cwd=folder)
+    return folder / "target" / "release" / "replay"
+
+
+def cpp(folder: Path, library: Path) -> Path:
+    """The C++ program of a new project, linked with a library of ONNX Runtime."""
+    write_project("cpp", _MODEL, folder)
+    links = folder / "library"
+    links.mkdir()
+    for name in {"libonnxruntime.so", "libonnxruntime.so.1", library.resolve().name}:
+        (links / name).symlink_to(library.resolve())
+    places = (f"-DORT_INCLUDE_DIR={HEADERS}", f"-DORT_LIBRARY={links / 'libonnxruntime.so'}")
+    build("cmake", "-S", ".", "-B", "build", "-DCMAKE_BUILD_TYPE=Release", *places, cwd=folder)
+    build("cmake", "--build", "build", cwd=folder)
+    return folder / "build" / "replay"
+
+
+def node(folder: Path) -> Path:
+    """replay.mjs of a new project, with the packages that are installed already."""
+    write_project("node", _MODEL, folder)
+    (folder / "node_modules").symlink_to(PACKAGES)
+    return folder / "replay.mjs"
