@@ -8,9 +8,9 @@ what the model's own conditioning turns such errors into. Sizes, in units of the
 and those of linear maps as the family's own `rounding` says. A row's tolerance is SAFETY times the largest
 root-mean-square deviation among its columns, plus 4 u of its largest number.
 
-A runtime may add D terms one after another, as WebAssembly's nearly does, or in many short sums. The first errs more: of
-terms alike, its k-th sum is k / D of the whole S and rounded with a standard deviation of about 0.4 u k S / D, and D of
-these come to 0.4 u S sqrt(D / 3), which is u S sqrt(D) / 4.
+A runtime may add D terms one after another, as WebAssembly's nearly does, or in many short sums. The first errs more:
+of terms alike, its k-th sum is k / D of the whole S and rounded with a standard deviation of about 0.4 u k S / D, and D
+of these come to 0.4 u S sqrt(D / 3), which is u S sqrt(D) / 4.
 
 Products of a shorter dtype have its u. TF32 keeps 10 bits of the mantissa of both operands, 11 with the leading one: to
 nearest that is an error of at most u = 2^-11 each. An implementation that truncates takes between 0 and 2u off each,

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from lunet_export import ExportedFlow, checkpoint, noise
+from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.preprocessing import NAMED
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.rows import Rows
 from tests.embedding.builds import ROOT, command, cpp, library
 from tests.embedding.conftest import LANGUAGES, MODELS, checks_of
+from tests.families import realnvp
+from tests.networks import network
 
 CHECKS = (
     "density z", "density log_prob", "sampling x", "x -> z -> x", "z -> x -> z", "log_prob of sampled x",
@@ -281,3 +285,32 @@ def test_rows_is_the_judge_of_the_border(node_project, tmp_path):
         "Expected finite numbers in x",
     ]
     assert odd == "Expected x in rows of 64 numbers; got 63 numbers in all."
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory):
+    """Exports of other kinds: doubles, products of halves, another family, a name that no terminal spells."""
+    folder = tmp_path_factory.mktemp("others")
+    kinds = {
+        "float64": (network(16, 3, preprocessing=NAMED["digits"]), ExportSettings(dtype="float64"), "float64"),
+        "float16": (network(16, 2), ExportSettings(dtype="float16"), "float16"),
+        "realnvp": (realnvp.dense(6, 8), ExportSettings(), "realnvp"),
+        "odd name": (network(3, 2), ExportSettings(), 'a "b" \\ Zoë/流𝄞'),
+    }
+    for kind, (weights, settings, name) in kinds.items():
+        export(weights, folder / kind, Provenance(name), settings)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["float64", "float16", "realnvp", "odd name"])
+def test_exports_of_other_kinds_are_within_tolerance_or_refused(kind, program, others, request):
+    done = program(others / kind)
+    if kind == "float64" and "c++" in request.node.callspec.id:
+        assert (done.code, "float32" in done.said, len(done.said.splitlines())) == (2, True, 1)
+        return
+    assert (done.code, done.said) == (0, ""), done.out + done.err
+    found = checks_of(done.out)
+    assert tuple(found) == CHECKS
+    if kind == "odd name":
+        assert done.out.startswith('model a "b" \\ Zoë/流𝄞: lunet, 3')
+    assert {"float64": ", 16 dimensions, float64", "realnvp": ": realnvp, 6"}.get(kind, "float32") in done.out

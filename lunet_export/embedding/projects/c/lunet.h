@@ -276,14 +276,46 @@ static int lunet__is(lunet__json value, const char* word) {
            !memcmp(value.begin + 1, word, strlen(word));
 }
 
+/* Four hexadecimal digits of an escape, or 0. */
+static unsigned lunet__hex(const char* at, const char* end) {
+    unsigned code = 0;
+    return end - at >= 4 && sscanf(at, "%4x", &code) == 1 ? code : 0;
+}
+
+/* A string in UTF-8, cut where there is no room. */
 static void lunet__string(lunet__json value, char* target, size_t room) {
-    size_t length = value.begin && *value.begin == '"' ? (size_t)(value.end - value.begin) - 2 : 0;
-    snprintf(target, room, "%.*s", (int)(length < room ? length : room - 1), length ? value.begin + 1 : "");
+    const char* end = value.begin && *value.begin == '"' ? value.end - 1 : value.begin;
+    size_t length = 0;
+    for (const char* at = value.begin ? value.begin + 1 : end; at < end && length + 5 < room; at++) {
+        unsigned code, low;
+        const char* plain = "\"\\/bfnrt";
+        const char* found;
+        if (*at != '\\') {
+            target[length++] = *at;
+        } else if (*++at != 'u') {
+            found = strchr(plain, *at);
+            if (found) target[length++] = "\"\\/\b\f\n\r\t"[found - plain];
+        } else {
+            code = lunet__hex(at + 1, end);
+            at += end - at > 4 ? 4 : 0;
+            low = code >> 10 == 54 && end - at > 6 && at[1] == '\\' && at[2] == 'u' ? lunet__hex(at + 3, end) : 0;
+            if (low >> 10 == 55) {
+                code = 0x10000 + ((code & 1023) << 10) + (low & 1023);
+                at += 6;
+            }
+            if (code >= 0x10000) target[length++] = (char)(0xF0 | code >> 18);
+            if (code >= 0x800)
+                target[length++] = (char)(code >= 0x10000 ? 0x80 | (code >> 12 & 63) : 0xE0 | code >> 12);
+            if (code >= 0x80) target[length++] = (char)(code >= 0x800 ? 0x80 | (code >> 6 & 63) : 0xC0 | code >> 6);
+            target[length++] = (char)(code >= 0x80 ? 0x80 | (code & 63) : code);
+        }
+    }
+    target[length] = 0;
 }
 
 /* A whole JSON file; with `sha256`, the manifest's text, held against it. */
 static int lunet__file(const char* folder, const char* name, const char* manifest, lunet__bytes* bytes) {
-    char expected[65] = "", got[65], place[80];
+    char expected[80] = "", got[65], place[80];
     int code = lunet__read_file(folder, name, bytes);
     if (code || !manifest) return code;
     snprintf(place, sizeof place, "sha256/%s", name);
@@ -398,7 +430,7 @@ typedef struct {
 } lunet__base;
 
 struct lunet {
-    char name[256], kind[32], dtype[16], version[32], *folder;
+    char name[256], kind[32], dtype[32], version[32], *folder;
     lunet__bytes manifest;
     size_t dim, batch;
     double levels;
