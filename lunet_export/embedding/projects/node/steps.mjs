@@ -2,7 +2,7 @@
 import * as lunet from "./lunet.mjs";
 
 const NOISE = [[7n, 0], [7n, 2 ** 32 + 5], [2n ** 64n - 1n, 1]]; // seed, row
-const SAMPLES = 100, CALLS = 200;
+const SAMPLES = 100, TURNS = 20, CALLS = 10;
 
 /**
  * Open, replay, draw, score, time.
@@ -36,7 +36,7 @@ export async function steps(ort, read, options, say) {
 
   const z = flow.latent(1, { seed: 7 }), row = x.slice(0, flow.dim);
   const density = await median(() => flow.density(row)), sampling = await median(() => flow.decode(z));
-  say(`latency density ${density} ms, sampling ${sampling} ms: medians of ${CALLS} calls, batch 1`);
+  say(`latency density ${density} ms, sampling ${sampling} ms: medians of ${TURNS} turns of ${CALLS} calls, batch 1`);
   await flow.close();
 
   const wrong = checks.filter((check) => !check.passed).length;
@@ -44,14 +44,15 @@ export async function steps(ort, read, options, say) {
   return wrong ? 1 : 0;
 }
 
+/** Milliseconds a call: the median of turns of several calls, as a browser's clock is coarse; two turns warm up. */
 async function median(call) {
   const times = [];
-  for (let number = 0; number < CALLS + CALLS / 10; number++) {
+  for (let turn = 0; turn < TURNS + 2; turn++) {
     const begin = performance.now();
-    await call();
-    times.push(performance.now() - begin);
+    for (let number = 0; number < CALLS; number++) await call();
+    times.push((performance.now() - begin) / CALLS);
   }
-  return times.slice(CALLS / 10).sort((a, b) => a - b)[CALLS / 2].toFixed(3);
+  return times.slice(2).sort((a, b) => a - b)[TURNS / 2].toFixed(3);
 }
 
 function digits(number) {
