@@ -14,6 +14,8 @@ from benchmarks import roofline, table1
 from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.certificate import outwards
+from lunet_export.embedding import web_runtime
+from lunet_export.embedding.page import is_page
 from tests.certificate.test_round_trip import COMMITTED as ROUND_TRIPS
 from tests.conftest import ROOT
 
@@ -44,6 +46,20 @@ def test_the_commands_for_classes_run(tmp_path, monkeypatch):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, (line, result.output)
     assert {path.name for path in tmp_path.glob("*.png")} == {"classes.png", "threes.png", "confusion.png"}
+
+
+def test_the_page_of_the_readme_is_written(tmp_path, monkeypatch):
+    for name in (*web_runtime.WASM, *web_runtime.WEBGPU):
+        path = tmp_path / "onnxruntime-web" / "dist" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(ROOT)
+    write, serve = (line.partition("#")[0] for line in fenced("shell")[0].splitlines())
+    arguments = shlex.split(write)[1:]
+    arguments[arguments.index("site")] = str(tmp_path / "site")
+    result = CliRunner().invoke(app, [*arguments, "--runtime", str(tmp_path / "onnxruntime-web")])
+    assert (result.exit_code, is_page(tmp_path / "site")) == (0, True), result.output
+    assert serve.split() == ["lunet-export", "serve", "site"]
 
 
 def test_the_python_examples_run(monkeypatch, cuda_on_host):

@@ -41,12 +41,14 @@ def write_project(
         The files that were written, relative to `target`.
 
     Raises:
-        BadInputError: An unknown language, or `target` exists.
+        BadInputError: An unknown language, a runtime for another one than the browser, or `target` exists.
         ArtifactError: The export is not whole, or of a kind that this language's program does not read.
         MissingPackageError: The browser's runtime is neither given nor to be had from npm.
     """
     if language not in LANGUAGES:
         raise BadInputError(f"Expected a language of {', '.join(LANGUAGES)}; got {language!r}.")
+    if runtime is not None and language != "browser":
+        raise BadInputError(f"Expected --runtime for the browser alone; got it for {language}. Leave it out.")
     artifact = open_folder(folder)
     if language in _ONE_NETWORK and isinstance(artifact, ClassArtifact):
         raise ArtifactError(

@@ -93,6 +93,7 @@ def test_a_page_has_everything_and_is_known_again(package, tmp_path):
 REFUSED = {
     "no folder": (["embed", "{out}/none", "--language", "c"], "Expected an exported folder"),
     "unknown language": (["embed", str(TOY), "--language", "cobol"], "cobol"),
+    "a runtime for C": (["embed", str(TOY), "--language", "c", "--runtime", "x"], "for the browser alone"),
     "a file in the way": (["embed", str(TOY), "--language", "c", "-o", "{file}"], "exists. Give another -o"),
     "someone's folder": (["embed", str(TOY), "--language", "c", "-o", "{full}", "--force"], "exists. Give another -o"),
     "no image model": (["demo-page", str(TOY)], "Expected an image model"),
