@@ -23,6 +23,8 @@ PRODUCER = "lunet_export"
 _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 #: The CUDA provider uploads the sizes of a Split into more groups that differ, at every run, captured or not.
 _MOST_UNEQUAL = 4
+#: A shader of WebGPU has room for 8 tensors at least, one of which is the whole.
+_MOST_PARTS = 7
 Value = str  # a tensor in the graph is known by its name
 
 
@@ -135,6 +137,11 @@ class GraphBuilder:
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
         """The columns of `rows` in consecutive groups; all as wide as the first, but for a narrower last one."""
+        if len(sizes) > _MOST_PARTS:
+            middle = (len(sizes) + 1) // 2
+            halves = sizes[:middle], sizes[middle:]
+            found = self.split(rows, [sum(half) for half in halves])
+            return [part for whole, half in zip(found, halves, strict=True) for part in self.split(whole, half)]
         *equal, last = sizes
         if len(sizes) > _MOST_UNEQUAL and last != equal[0]:
             whole, rest = self.split(rows, [sum(equal), last])
@@ -146,6 +153,9 @@ class GraphBuilder:
 
     def concat(self, parts: Sequence[Value]) -> Value:
         """Groups of columns side by side."""
+        if len(parts) > _MOST_PARTS:
+            middle = (len(parts) + 1) // 2
+            parts = [self.concat(parts[:middle]), self.concat(parts[middle:])]
         return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=1)
 
     def sum_columns(self, rows: Value, *, keep: bool = False) -> Value:

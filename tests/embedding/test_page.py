@@ -1,6 +1,7 @@
 """The page of `lunet-export demo-page` in headless Chromium: every panel, on WASM and on WebGPU's software adapter."""
 
 import gzip
+import json
 import math
 import re
 from collections.abc import Callable
@@ -213,7 +214,9 @@ def _flipped(target: Path) -> None:
 
 def _wrong_shape(target: Path) -> None:
     path = target / "model" / "manifest.json"
-    path.write_text(path.read_text().replace('"dim": 64', '"dim": 48', 1).replace("8,\n   8", "6,\n   8", 1))
+    document = json.loads(path.read_text())
+    document["model"] |= {"dim": 48, "image_shape": [6, 8]}
+    path.write_text(json.dumps(document))
 
 
 PROBLEMS = {

@@ -83,7 +83,8 @@ def test_files_keep_the_contract(make, dtype):
             assert array.dtype in (np.dtype(dtype), np.dtype("int64"))
             assert array.dtype != np.int64 or np.abs(array).max() < 2**31  # survives an int32 reader
         for node in model.graph.node:
-            assert len(node.input) <= 32  # a longer Concat uploads its sizes at every run on CUDA
+            assert len(node.input) <= 7  # with its output, what the smallest shader of WebGPU has room for
+            assert node.op_type != "Split" or len(node.output) <= 7
 
 
 @every_network

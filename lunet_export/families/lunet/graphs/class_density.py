@@ -17,7 +17,7 @@ from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import preprocessed
 from lunet_export.weights import Mixture
 
-#: More parts than that of a Split or Concat would be uploaded at every run.
+#: Every row runs through all of them.
 MOST_CLASSES = 32
 
 

@@ -28,7 +28,7 @@ from lunet_export.families.lunet.weights import LUBlock
 Array = NDArray[np.float64]
 V = TypeVar("V")
 
-#: The CUDA provider copies the sizes of a longer Concat to the device at every run.
+#: More are nodes without end, and their products too small to be worth a call.
 _MOST_TILES = 32
 SOLVERS = ("unrolled", "rows", "meeting", "inverse", "fused")
 
