@@ -57,7 +57,8 @@ const page = await browser.newPage({
 });
 page.setDefaultTimeout(PATIENCE);
 const errors = [], outside = [];
-page.on("console", (message) => ["error", "warning"].includes(message.type()) && errors.push(message.text()));
+// Warnings are Chromium's own: of adapters that are not there, and of what this script reads back from canvases.
+page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
 page.on("pageerror", (error) => errors.push(String(error)));
 page.on("request", (request) => {
   const { hostname, protocol } = new URL(request.url());
@@ -202,6 +203,7 @@ async function exercise() {
     rows: await page.$$eval("#checks tbody tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent))),
   };
   found.live = await text("#live");
+  found.after = await page.evaluate(() => document.documentElement.dataset.state);
   found.times = await page.$$eval(".times", (lines) => lines.flatMap((line) => [...line.children].map((part) => part.textContent)));
   return found;
 }

@@ -42,7 +42,10 @@ async function open(name) {
   busy(`Starting ONNX Runtime on ${label(name)} …`);
   try {
     const ort = await load(name);
-    const flow = await lunet.open(ort, (file) => (busy(`Fetching ${file} …`), read(file)), { providers: [name] });
+    let opening = true; // the vectors are fetched later, when someone asks for them
+    const fetched = (file) => (opening && busy(`Fetching ${file} …`), read(file));
+    const flow = await lunet.open(ort, fetched, { providers: [name] });
+    opening = false;
     Object.assign(app, { flow, runtime: label(name) });
     const { web, common } = ort.env.versions;
     element("versions").textContent = `web ${web}, common ${common}`;
