@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from lunet_export import ExportedFlow, checkpoint, noise
+from lunet_export.embedding import write_project
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.preprocessing import NAMED
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.rows import Rows
-from tests.embedding.builds import ROOT, command, cpp, library
+from tests.embedding.builds import ROOT, build, command, cpp, library
 from tests.embedding.conftest import LANGUAGES, MODELS, checks_of
 from tests.families import realnvp
 from tests.networks import network
@@ -314,3 +315,21 @@ def test_exports_of_other_kinds_are_within_tolerance_or_refused(kind, program, o
     if kind == "odd name":
         assert done.out.startswith('model a "b" \\ Zoë/流𝄞: lunet, 3')
     assert {"float64": ", 16 dimensions, float64", "realnvp": ": realnvp, 6"}.get(kind, "float32") in done.out
+
+
+@pytest.mark.parametrize("language", ["c", "node"])
+def test_the_example_of_the_readme_runs(language, node_project, runtime, tmp_path):
+    project = tmp_path / "project"
+    write_project(language, ROOT / "exported" / "digits", project)
+    (example,) = re.findall(r"```(?:c|js)\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    if language == "c":
+        (project / "example.c").write_text(example)
+        build("gcc", "-std=c11", "-Wall", "-Wextra", "example.c", "-o", "example", "-lm", "-ldl", cwd=project)
+        done = command("./example", cwd=project, env={"LD_LIBRARY_PATH": str(runtime.parent)})
+    else:
+        (project / "node_modules").symlink_to(node_project / "node_modules")
+        (project / "example.mjs").write_text(example)
+        done = command("node", "example.mjs", cwd=project)
+    expected = ExportedFlow(ROOT / "exported" / "digits", provider="cpu").sample_and_log_prob(1, seed=7)[1][0]
+    assert (done.code, done.err) == (0, "")
+    assert math.isclose(float(done.out), expected, rel_tol=1e-5)
