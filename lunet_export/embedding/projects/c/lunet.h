@@ -448,11 +448,15 @@ double lunet_levels(const lunet* flow) { return flow->levels; }
 
 /* Whether a call went wrong; says so, and frees the status. */
 static int lunet__wrong(const lunet__api* api, OrtStatus* status, const char* what) {
-    const char* message;
+    const char *message, *mark;
+    size_t length;
     if (!status) return LUNET_OK;
     message = api->GetErrorMessage(status);
-    lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime to %s; it says: %.*s.", what, (int)strcspn(message, "\r\n"),
-                message);
+    mark = strstr(message, "[ONNXRuntimeError]"); /* before it may stand a place in its sources */
+    if (mark) message = mark;
+    length = strcspn(message, "\r\n");
+    while (length && strchr(" .", message[length - 1])) length--;
+    lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime to %s; it says: %.*s.", what, (int)length, message);
     api->ReleaseStatus(status);
     return LUNET_RUNTIME;
 }
@@ -500,16 +504,14 @@ static int lunet__use_cuda(const lunet* flow, void* settings, const lunet_option
     const lunet__api* api = flow->api;
     int code;
     snprintf(device, sizeof device, "%d", options->device);
-    code = lunet__wrong(api, api->CreateCUDAProviderOptions(&cuda), "have CUDA");
-    if (!code)
-        code = lunet__wrong(api, api->UpdateCUDAProviderOptions(cuda, keys, values, 2),
-                            "take the options of CUDA (1.19 and newer switch TF32 off)");
+    code = lunet__wrong(api, api->CreateCUDAProviderOptions(&cuda), "run on CUDA");
+    if (!code) code = lunet__wrong(api, api->UpdateCUDAProviderOptions(cuda, keys, values, 2), "run on CUDA");
     if (!code)
         code = lunet__wrong(api, api->SessionOptionsAppendExecutionProvider_CUDA_V2(settings, cuda), "run on CUDA");
     /* What CUDA cannot run would go to the CPU without a word. */
     if (!code)
         code = lunet__wrong(api, api->AddSessionConfigEntry(settings, "session.disable_cpu_ep_fallback", "1"),
-                            "stay on CUDA");
+                            "run on CUDA");
     if (cuda) api->ReleaseCUDAProviderOptions(cuda);
     return code;
 }

@@ -326,5 +326,6 @@ function largestBelow(levels, Kind) {
 }
 
 function line(error) {
-  return String(error?.message ?? error).split("\n")[0].replace(/\.$/, "");
+  const said = String(error?.message ?? error);
+  return said.slice(Math.max(0, said.indexOf("[ONNXRuntimeError]"))).split("\n")[0].replace(/\.$/, "");
 }
