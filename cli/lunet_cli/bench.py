@@ -72,7 +72,9 @@ def bench(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as GitHub markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Time both graphs, answers checked first: percentiles, rows/s, beside PyTorch and the bare matrix products.
+    """Time both graphs, answers checked first.
+
+    Percentiles and rows a second, beside PyTorch and the bare matrix products.
 
     Example: lunet-export bench exported/digits --model digits.pt
     """

@@ -68,7 +68,9 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a folder against its float64 test vectors; exit 1 when an answer is wrong.
+    """Check a folder against its float64 test vectors.
+
+    Exit code 1 when an answer is wrong.
 
     On CUDA also against the CPU, replays of CUDA graphs against plain runs, rows that stay on the device, placement,
     TF32 and latency: the self-test of your GPU. Folders with a network a class have the test vectors alone.

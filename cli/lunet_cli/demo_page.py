@@ -17,7 +17,9 @@ def demo_page(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write a page that samples and scores an image model in the browser; any static host can serve it.
+    """Write a page that samples and scores an image model.
+
+    In the browser, from any static host.
 
     Example: lunet-export demo-page exported/digits-classes -o site
     """

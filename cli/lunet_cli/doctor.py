@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_json: Json = False) -> None:
-    """Find out what this machine can run, and what is missing; exit 3 when the asked provider cannot run.
+    """Find out what this machine can run, and what is missing.
 
-    Each provider is really tried: a session is created and multiplies two matrices.
+    Each provider is really tried: a session is created and multiplies two matrices. Exit code 3 when the one that was
+    asked for cannot run.
 
     Example: lunet-export doctor --provider cuda
     """

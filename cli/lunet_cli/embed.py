@@ -38,10 +38,10 @@ def embed(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write a ready project in C, C++, Rust, Node or for the browser, with your model in it.
+    """Write a project in C, C++, Rust, Node or for the browser.
 
-    Its program replays the test vectors, samples, scores and times; its README has the commands. --force renews the
-    model of a project and leaves all else as it is.
+    It is ready to build, with your model in it. Its program replays the test vectors, samples, scores and times; its
+    README has the commands. --force renews the model of a project and leaves all else as it is.
 
     Example: lunet-export embed exported/digits --language c -o flow-in-c
     """

@@ -51,7 +51,9 @@ def export(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write density.onnx and sampling.onnx, checked against the float64 reference.
+    """Write density.onnx and sampling.onnx, checked.
+
+    Both are held against the float64 reference before the folder appears.
 
     Of a model with a network a class: density.onnx of the mixture, and sampling_0.onnx, sampling_1.onnx, ...
 

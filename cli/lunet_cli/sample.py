@@ -58,7 +58,7 @@ def sample(
     cuda_graph: CudaGraph = False,
     as_json: Json = False,
 ) -> None:
-    """Draw samples with the sampling graph: a picture, or raw numbers.
+    """Draw samples with the sampling graph: a picture, or numbers.
 
     With a network a class and no --label, numbers are those of the mixture, and a picture of images has a row a class.
 

@@ -30,9 +30,10 @@ def triton(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write a model repository for Triton Inference Server: ONNX Runtime backend, dynamic batching, versions.
+    """Write a model repository for Triton Inference Server.
 
-    A further --version adds its graphs and leaves the configurations as they are.
+    ONNX Runtime backend, dynamic batching, versions. A further --version adds its graphs and leaves the configurations
+    as they are.
 
     Example: lunet-export triton exported/digits -o model_repository
     """

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lunet_export.artifact import MANIFEST, VECTORS, Artifact, ClassArtifact, open_folder
+from lunet_export.artifact import MANIFEST, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.files import whole_file, whole_folder
@@ -65,6 +65,9 @@ def write_project(
         for name, data in files.items():
             with whole_file(target / name) as path:
                 path.write_bytes(data)
+        for path in (target / MODEL).iterdir():  # of the model before, which had more graphs
+            if is_ours(path.name) and f"{MODEL}/{path.name}" not in files:
+                path.unlink()
         return [Path(name) for name in files]
     files |= {name: path.read_bytes() for name, path in sources(language).items()}
     if language == "browser":

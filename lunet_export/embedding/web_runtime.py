@@ -52,13 +52,14 @@ def _from_npm() -> dict[str, bytes]:
             "with an unpacked one."
         )
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--silent", "--pack-destination", folder]
+        options = ("--ignore-scripts", "--loglevel=error")  # with --silent it would not say what is wrong
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", *options, "--pack-destination", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         archives = list(Path(folder).glob("*.tgz"))
         if done.returncode or len(archives) != 1:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise MissingPackageError(
-                f"Expected npm to get {PACKAGE} {VERSION}; it says: {said[-1] if said else 'nothing'}. "
+                f"Expected npm to get {PACKAGE} {VERSION}; it says: {said[0] if said else 'nothing'}. "
                 "Look at the network, or give --runtime DIR with an unpacked one."
             )
         return unpacked(archives[0])

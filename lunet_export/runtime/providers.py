@@ -1,5 +1,6 @@
 """CUDA or CPU: picks one, or says what is missing. Never falls back in silence."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -214,6 +215,8 @@ def _preload(ort: ModuleType) -> None:
 
 
 def _onnxruntime() -> ModuleType:
+    # Its own builds collect usage data, a model's metadata among them, from their first session on. Users may set it to 0.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except (ImportError, OSError) as error:

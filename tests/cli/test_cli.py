@@ -237,6 +237,9 @@ COMMANDS = [
     "bench",
     "doctor",
     "triton",
+    "embed",
+    "demo-page",
+    "serve",
 ]
 
 
@@ -247,7 +250,8 @@ def test_every_command_has_an_example(command):
 
 
 def test_the_list_of_commands_is_complete():
-    assert [command.callback.__name__ for command in app.registered_commands] == COMMANDS
+    names = [command.callback.__name__ for command in app.registered_commands]
+    assert [name.replace("_", "-") for name in names] == COMMANDS
 
 
 def test_the_console_script_runs():

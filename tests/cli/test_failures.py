@@ -60,7 +60,7 @@ FAILURES = {
         ["chekc", "x"],
         2,
         "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, sample, score, classify, "
-        "inspect, bench, doctor, triton) or a model file",
+        "inspect, bench, doctor, triton, embed, demo-page, serve) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),

@@ -15,9 +15,10 @@
 //   shot      a .png of the whole page at the end
 //   chromium  its path, /usr/bin/chromium unless given
 //
-// The report: code and output (replay), or state, problem, facts and texts (index); requests, each { url, bytes }, and the
-// sum of their bytes; `outside`, addresses elsewhere that were asked for; errors of the console; `overflow`, pixels by which
-// the page is wider than the window; and of an exercise what the section below puts in it. Exit code 0 if there is a report.
+// The report: code and output (replay), or state, problem, facts and texts (index); requests, each { url, bytes,
+// status }, and the sum of their bytes; `outside`, addresses elsewhere that were asked for; errors of the console;
+// `overflow`, pixels by which the page is wider than the window; and of an exercise what `exercise` puts in it. The exit
+// code is 0 if there is a report.
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -33,7 +34,8 @@ const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 const UNDER = "/any/path/"; // a page may lie anywhere on its host
 const PATIENCE = 120_000; // ms
 
-const job = JSON.parse(process.argv[2].trim().startsWith("{") ? process.argv[2] : await readFile(process.argv[2], "utf8"));
+const given = process.argv[2].trim();
+const job = JSON.parse(given.startsWith("{") ? given : await readFile(given, "utf8"));
 const { chromium } = createRequire(join(resolve(job.modules), "here.js"))("playwright-core");
 
 const requests = [];
@@ -48,7 +50,8 @@ const server = createServer(async (request, response) => {
 await new Promise((done) => server.listen(0, "127.0.0.1", done));
 
 const host = job.plain ? "plain.test" : "127.0.0.1";
-const args = [...ARGUMENTS, ...(job.gpu ? GPU : []), ...(job.plain ? ["--host-resolver-rules=MAP plain.test 127.0.0.1"] : [])];
+const names = job.plain ? ["--host-resolver-rules=MAP plain.test 127.0.0.1"] : [];
+const args = [...ARGUMENTS, ...(job.gpu ? GPU : []), ...names];
 const browser = await chromium.launch({ executablePath: job.chromium ?? "/usr/bin/chromium", args });
 const page = await browser.newPage({
   viewport: { width: job.width ?? 1280, height: job.height ?? 900 },
@@ -65,9 +68,13 @@ page.on("request", (request) => {
   if (protocol.startsWith("http") && hostname !== host) outside.push(request.url());
 });
 if (job.pretend)
-  await page.addInitScript(() => Object.defineProperty(GPUAdapter.prototype, "info", { get: () => ({ vendor: "test", architecture: "card" }) }));
+  await page.addInitScript(() => {
+    Object.defineProperty(GPUAdapter.prototype, "info", { get: () => ({ vendor: "test", architecture: "card" }) });
+  });
 if (job.broken)
-  await page.addInitScript(() => (GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error("device refused for the test"))));
+  await page.addInitScript(() => {
+    GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error("device refused for the test"));
+  });
 
 const begin = performance.now();
 let report = {};
@@ -75,17 +82,18 @@ try {
   await page.goto(`http://${host}:${server.address().port}${UNDER}${job.page ?? "index"}.html${job.query ?? ""}`);
   report = job.page === "replay" ? await replay() : await index();
   if (job.shot) await page.screenshot({ path: job.shot, fullPage: true });
-  report.overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  report.overflow = await page.$eval("html", (root) => root.scrollWidth - root.clientWidth);
 } finally {
   await browser.close();
   server.close();
 }
 const bytes = requests.reduce((sum, request) => sum + request.bytes, 0);
-console.log(JSON.stringify({ ...report, wall_ms: Math.round(performance.now() - begin), requests, bytes, outside, errors }));
+const wall_ms = Math.round(performance.now() - begin);
+console.log(JSON.stringify({ ...report, wall_ms, requests, bytes, outside, errors }));
 
 async function replay() {
   await page.waitForFunction(() => document.documentElement.dataset.code !== undefined);
-  return { code: Number(await page.evaluate(() => document.documentElement.dataset.code)), output: await text("#output") };
+  return { code: Number(await page.$eval("html", (root) => root.dataset.code)), output: await text("#output") };
 }
 
 async function index() {
@@ -93,7 +101,8 @@ async function index() {
   const state = await page.evaluate(() => document.documentElement.dataset.state);
   const found = {
     state, problem: await text("#problem"), status: await text("#status"), note: await text("#runtime-note"),
-    facts: await page.$$eval(".facts div", (parts) => Object.fromEntries(parts.map((part) => [part.children[0].textContent, part.children[1].textContent]))),
+    facts: Object.fromEntries(await page.$$eval(".facts div", (parts) =>
+      parts.map((part) => [part.children[0].textContent, part.children[1].textContent]))),
     webgpu: { label: await text("#webgpu-name"), disabled: await page.$eval("#webgpu", (input) => input.disabled) },
   };
   return state === "ready" && job.exercise ? { ...found, ...(await exercise()) } : found;
@@ -127,12 +136,10 @@ async function exercise() {
   });
   await rest();
   found.drag = { steps: 31, calls: (await calls("#samples-times")) - before };
-  await page.$eval("#temperature", (slider) => ((slider.value = 0), slider.dispatchEvent(new Event("input"))));
-  await rest();
+  await slide("#temperature", 0);
   const cold = await tiles();
   found.coldEqual = same(cold[0], cold[1]);
-  await page.$eval("#temperature", (slider) => ((slider.value = 1), slider.dispatchEvent(new Event("input"))));
-  await rest();
+  await slide("#temperature", 1);
 
   // classes: the grid of the last class alone
   if (await page.isVisible("#class-field")) {
@@ -151,9 +158,9 @@ async function exercise() {
   found.marks = await marks();
   found.between = {};
   for (const [name, t] of [["start", 0], ["middle", 50], ["end", 100]]) {
-    await page.$eval("#along", (slider, value) => ((slider.value = value), slider.dispatchEvent(new Event("input"))), t);
-    await rest();
-    found.between[name] = { picture: (await pictures("#between"))[0], bits: await text("#between-bits"), class: await text("#between-class") };
+    await slide("#along", t);
+    const [picture] = await pictures("#between");
+    found.between[name] = { picture, bits: await text("#between-bits"), class: await text("#between-class") };
   }
   found.strip = await pictures("#strip canvas");
 
@@ -175,7 +182,7 @@ async function exercise() {
   found.taken = await drawn();
 
   // the same by keyboard alone, from the top of the page: what Tab reaches, and how each shows its focus
-  await page.evaluate(() => (document.activeElement?.blur(), scrollTo(0, 0)));
+  await page.click("#name");
   found.tabs = [];
   for (let count = 0; count < 30; count++) {
     await page.keyboard.press("Tab");
@@ -197,14 +204,15 @@ async function exercise() {
   }
   await page.waitForFunction(() => document.querySelector("#verdict").textContent);
   await rest();
-  found.keyboard = { marks: await marks(), along: await page.$eval("#along", (slider) => slider.value), drawn: await drawn() };
+  found.keyboard = { marks: await marks(), along: await page.inputValue("#along"), drawn: await drawn() };
   found.verify = {
     verdict: await text("#verdict"),
-    rows: await page.$$eval("#checks tbody tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent))),
+    rows: await page.$$eval("#checks tbody tr", (rows) =>
+      rows.map((row) => [...row.cells].map((cell) => cell.textContent))),
   };
   found.live = await text("#live");
   found.after = await page.evaluate(() => document.documentElement.dataset.state);
-  found.times = await page.$$eval(".times", (lines) => lines.flatMap((line) => [...line.children].map((part) => part.textContent)));
+  found.times = await page.$$eval(".times span", (parts) => parts.map((part) => part.textContent));
   return found;
 }
 
@@ -217,10 +225,16 @@ async function rest() {
   let last = null;
   for (;;) {
     await page.waitForTimeout(150);
-    const now = await page.$$eval("canvas, .times", (nodes) => nodes.map((node) => node.textContent + (node.toDataURL?.() ?? "")).join());
+    const now = await page.$$eval("canvas, .times", (nodes) =>
+      nodes.map((node) => node.toDataURL?.() ?? node.textContent).join());
     if (now === last) return;
     last = now;
   }
+}
+
+async function slide(selector, value) {
+  await page.$eval(selector, (slider, to) => ((slider.value = to), slider.dispatchEvent(new Event("input"))), value);
+  await rest();
 }
 
 async function press(...keys) {
@@ -247,13 +261,17 @@ function marks() {
 
 /** How many calls a panel has counted, of all kinds. */
 async function calls(selector) {
-  return Number([...(await text(selector)).matchAll(/(\d+) calls?/g)].reduce((sum, match) => sum + Number(match[1]), 0));
+  return [...(await text(selector)).matchAll(/(\d+) calls?/g)].reduce((sum, match) => sum + Number(match[1]), 0);
 }
 
 async function drawn() {
   return {
-    seen: (await pictures("#seen"))[0], bits: await text("#draw-bits"), nats: await text("#draw-nats"), gauge: await text("#gauge-said"),
-    class: await text("#draw-class"), bars: await page.$$eval("#bars li", (bars) => bars.map((bar) => bar.textContent)),
+    seen: (await pictures("#seen"))[0],
+    bits: await text("#draw-bits"),
+    nats: await text("#draw-nats"),
+    gauge: await text("#gauge-said"),
+    class: await text("#draw-class"),
+    bars: await page.$$eval("#bars li", (bars) => bars.map((bar) => bar.textContent)),
   };
 }
 

@@ -2,15 +2,15 @@
 
 const PARALLEL = 1e-6; // sine of an angle below which the arc is its chord
 
-/** The point at t, from 0 to 1, of the arc between two rows; the norm changes linearly (Shoemake, SIGGRAPH 1985). */
+/** The point at t of 0 .. 1 on the arc between two rows; the norm changes linearly (Shoemake, SIGGRAPH 1985). */
 export function spherical(start, end, t) {
   const [first, last] = [norm(start), norm(end)];
   const cosine = dot(start, end) / (first * last || 1);
   const angle = Math.acos(Math.min(Math.max(cosine, -1), 1)), sine = Math.sin(angle);
-  if (sine < PARALLEL || first === 0 || last === 0) return Float64Array.from(start, (_, i) => (1 - t) * start[i] + t * end[i]);
-  const radius = (1 - t) * first + t * last;
-  const [from, to] = [(radius * Math.sin((1 - t) * angle)) / (sine * first), (radius * Math.sin(t * angle)) / (sine * last)];
-  return Float64Array.from(start, (_, i) => from * start[i] + to * end[i]);
+  const mix = (from, to) => Float64Array.from(start, (_, i) => from * start[i] + to * end[i]);
+  if (sine < PARALLEL || first === 0 || last === 0) return mix(1 - t, t);
+  const radius = ((1 - t) * first + t * last) / sine;
+  return mix((radius * Math.sin((1 - t) * angle)) / first, (radius * Math.sin(t * angle)) / last);
 }
 
 function dot(a, b) {

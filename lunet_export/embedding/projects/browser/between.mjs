@@ -4,6 +4,8 @@ import { newest, Times } from "./calls.mjs";
 import { announce, bits, element, made, nats, percent } from "./elements.mjs";
 import { paint } from "./pictures.mjs";
 
+const MOST = 7; // pictures in a row of the strip
+
 /** @param app as of the panel "Samples" */
 export function betweenPanel(app) {
   const [slider, big, strip] = ["along", "between", "strip"].map(element);
@@ -42,8 +44,10 @@ export function betweenPanel(app) {
       times.clear();
       const { classes } = app.flow;
       element("strip-part").hidden = !classes;
-      if (classes && !strip.children.length)
-        strip.append(...classes.map(({ name }) => made("figure", "", made("canvas"), made("figcaption", "", name))));
+      if (!classes || strip.children.length) return;
+      strip.append(...classes.map(({ name }) => made("figure", "", made("canvas"), made("figcaption", "", name))));
+      const rows = Math.ceil(classes.length / MOST);
+      strip.style.setProperty("--columns", Math.ceil(classes.length / rows));
     },
     /** Go from sample A to sample B. */
     show(first, second) {

@@ -1,8 +1,8 @@
 // When the model is called, and how long it took.
 
 /**
- * A function that does the newest of its requests only: while one runs, the last one that comes waits and the others are
- * dropped, so that a picture follows a slider instead of lagging behind it.
+ * A function that does the newest of its requests only: while one runs, the last one that comes waits and the others
+ * are dropped, so that a picture follows a slider instead of lagging behind it.
  */
 export function newest(task, failed) {
   let running = false, waiting = false;
@@ -23,6 +23,14 @@ export function newest(task, failed) {
   };
 }
 
+let last = Promise.resolve();
+
+/** Run a call when the ones before it have ended: its time is then its own. */
+export function inTurn(call) {
+  last = last.then(call, call);
+  return last;
+}
+
 const KEPT = 200; // times of a kind of call
 
 /** The times of a panel's calls, written in a line: of each kind the last and the median. */
@@ -33,11 +41,13 @@ export class Times {
     this.#line = line;
   }
 
-  async of(kind, rows, call) {
-    const begin = performance.now();
-    const result = await call();
-    this.#note(kind, rows, performance.now() - begin);
-    return result;
+  of(kind, rows, call) {
+    return inTurn(async () => {
+      const begin = performance.now();
+      const result = await call();
+      this.#note(kind, rows, performance.now() - begin);
+      return result;
+    });
   }
 
   clear() {
@@ -52,14 +62,19 @@ export class Times {
     entry.times = [...entry.times, time].slice(-KEPT);
     this.#line.replaceChildren(...Array.from(this.#kinds, ([name, { rows, times, calls }]) => {
       const part = document.createElement("span");
-      const of = calls === 1 ? "1 call" : `${calls} calls`;
-      part.textContent = `${name}, batch ${rows}: ${times.at(-1).toFixed(1)} ms, median ${median(times).toFixed(1)} ms of ${of}`;
+      const [now, usual] = [times.at(-1), median(times)].map(said);
+      part.textContent = `${name}, batch ${rows}: ${now}, median ${usual} of ${calls} call${calls === 1 ? "" : "s"}`;
       return part;
     }));
   }
 }
 
-export function median(numbers) {
+/** A browser's clock may go by whole milliseconds. */
+function said(time) {
+  return time < 0.05 ? "under 1 ms" : `${time.toFixed(1)} ms`;
+}
+
+function median(numbers) {
   const sorted = [...numbers].sort((a, b) => a - b), half = sorted.length >> 1;
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }

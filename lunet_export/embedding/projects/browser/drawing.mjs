@@ -1,6 +1,6 @@
 // The panel "Draw one": what the model makes of a drawing.
 import * as lunet from "./lunet.mjs";
-import { newest, Times } from "./calls.mjs";
+import { inTurn, newest, Times } from "./calls.mjs";
 import { announce, bits, element, made, nats, percent } from "./elements.mjs";
 import { Ink, levelsOf, wayFor } from "./ink.mjs";
 import { greyLevels, paint } from "./pictures.mjs";
@@ -16,14 +16,17 @@ const STEPS = 32; // of the cursor across the canvas
 export function drawingPanel(app, sample) {
   const [canvas, cursor, brush, colour, bars] = ["draw", "cursor", "brush", "colour", "bars"].map(element);
   const times = new Times(element("draw-times"));
-  let way, ink, taken = null, noise, own = null; // taken: grey levels of a sample, until something is drawn on it
-  let last = null, at = [0.5, 0.5], down = false; // the pointer's last point; the keyboard's cursor, in shares of the canvas
+  let way, ink, noise, own = null; // own: the log p of the model's own samples
+  let taken = null; // grey levels of a sample, until something is drawn on it
+  let last = null, at = [0.5, 0.5], down = false; // the pointer's last point, the keys' cursor: shares of the sides
 
   const redraw = newest(async () => {
     const { flow } = app;
-    paint(canvas, ink.pixels.map((share) => 255 * share), { shape: [ink.height, ink.width, ink.channels], levels: 256 });
+    const fine = { shape: [ink.height, ink.width, ink.channels], levels: 256 };
+    paint(canvas, ink.pixels.map((share) => 255 * share), fine);
     const grey = taken ?? levelsOf(ink, way.kind, app.picture.levels);
     paint(element("seen"), grey, app.picture);
+    element("way").textContent = taken ? "The sample's own grey levels, until you draw on it." : way.said;
     element("draw-result").hidden = ink.blank;
     element("draw-prompt").hidden = !ink.blank;
     if (!flow || ink.blank) return;
@@ -46,7 +49,8 @@ export function drawingPanel(app, sample) {
     const x = new flow.Array(z.length);
     for (const label of new Set(labels)) {
       const rows = [...labels.keys()].filter((row) => labels[row] === label);
-      const decoded = await flow.decode(rows.flatMap((row) => [...z.subarray(row * flow.dim, (row + 1) * flow.dim)]), label);
+      const chosen = rows.flatMap((row) => [...z.subarray(row * flow.dim, (row + 1) * flow.dim)]);
+      const decoded = await inTurn(() => flow.decode(chosen, label));
       for (const [place, row] of rows.entries())
         x.set(decoded.subarray(place * flow.dim, (place + 1) * flow.dim), row * flow.dim);
     }
@@ -59,15 +63,16 @@ export function drawingPanel(app, sample) {
   /** Place the marker among the model's own samples; returns a sentence. */
   function gauge(logProb) {
     if (!own) return "";
-    const { sorted } = own, [low, high] = [sorted[Math.floor(OWN / 20)], sorted[OWN - 1 - Math.floor(OWN / 20)]];
+    const cut = Math.floor(OWN / 20), [low, high] = [own.sorted[cut], own.sorted[OWN - 1 - cut]]; // nine of ten
     const wide = Math.max(high - low, 1e-6), [from, to] = [low - 2.5 * wide, high + wide];
-    const place = (number) => `${Math.min(Math.max((100 * (number - from)) / (to - from), 0), 100)}%`;
-    const track = element("gauge");
-    for (const [name, number] of Object.entries({ low, high, mean: own.mean, here: logProb })) track.style.setProperty(`--${name}`, place(number));
-    const said = logProb < from ? "Far less likely than its own samples"
-      : logProb < low ? "Less likely than its own samples" : logProb > high ? "More likely than its own samples" : "As likely as its own samples";
-    element("gauge-said").textContent = said;
-    return said;
+    for (const [name, number] of Object.entries({ low, high, mean: own.mean, here: logProb })) {
+      const share = Math.min(Math.max((number - from) / (to - from), 0), 1);
+      element("gauge").style.setProperty(`--${name}`, `${100 * share}%`);
+    }
+    const how = logProb < from ? "Far less likely than" : logProb < low ? "Less likely than"
+      : logProb > high ? "More likely than" : "As likely as";
+    element("gauge-said").textContent = `${how} its own samples`;
+    return element("gauge-said").textContent;
   }
 
   /** Bars of the posterior from the mean log p of each class; returns a sentence. */
@@ -169,7 +174,6 @@ export function drawingPanel(app, sample) {
         way = wayFor(picture);
         ink = new Ink(picture, way.scale);
         noise = lunet.uniform(0, 0, DRAWS, flow.dim);
-        element("way").textContent = way.said;
         element("colour-field").hidden = ink.channels === 1;
         element("posterior").hidden = !flow.classes;
         bars.append(...(flow.classes ?? []).map(({ name }) =>

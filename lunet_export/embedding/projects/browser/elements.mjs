@@ -29,7 +29,8 @@ export function bits(logProb, dim) {
 }
 
 export function percent(share) {
-  return `${(100 * share).toFixed(share > 0.0995 && share < 0.9995 ? 0 : 1)} %`;
+  if (share > 0.999) return "> 99.9 %";
+  return share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 }
 
 function minus(text) {

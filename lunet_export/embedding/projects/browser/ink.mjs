@@ -2,15 +2,20 @@
 
 const FINE = 280; // pixels of ink on the longer side, about
 const MNIST = { box: 20, centre: 14.5 }; // of 28: the digits' longer side, and where their centre of mass lies
+const SAID = {
+  blocks: "A 32 × 32 bitmap; a level counts those set in a 4 × 4 block, as in scikit-learn's digits. Fill the frame.",
+  centred: "Scaled to a box of 20 × 20, its centre of mass put at the centre, as in MNIST.",
+  averaged: "Each pixel is the average of what was drawn on it.",
+};
 
 /** How drawings are read for a model: the ink's pixels for one of the picture's, and a sentence for the user. */
 export function wayFor({ shape: [height, width, channels = 1], levels, name }) {
   if (height === 8 && width === 8 && channels === 1 && levels === 17)
-    return { kind: "blocks", scale: 4, said: "A 32 × 32 bitmap; each level counts the set pixels of a 4 × 4 block, as in scikit-learn's digits." };
+    return { kind: "blocks", scale: 4, said: SAID.blocks };
   const scale = Math.max(1, Math.round(FINE / Math.max(height, width)));
   if (height === 28 && width === 28 && channels === 1 && levels === 256 && !/fashion/i.test(name))
-    return { kind: "centred", scale, said: "Scaled to a box of 20 × 20, its centre of mass put at the centre, as in MNIST." };
-  return { kind: "averaged", scale, said: `Each of the ${height} × ${width} pixels is the average of what was drawn on it.` };
+    return { kind: "centred", scale, said: SAID.centred };
+  return { kind: "averaged", scale, said: SAID.averaged };
 }
 
 /** Pixels from 0 to 1, in rows, with the channels of the model. */
@@ -46,8 +51,8 @@ export class Ink {
     for (let row = 0; row < this.height; row++)
       for (let column = 0; column < this.width; column++) {
         const pixel = Math.floor(row / this.scale) * (this.width / this.scale) + Math.floor(column / this.scale);
-        for (let channel = 0; channel < this.channels; channel++)
-          this.pixels[(row * this.width + column) * this.channels + channel] = levels[pixel * this.channels + channel] / most;
+        const colour = levels.slice(pixel * this.channels, (pixel + 1) * this.channels).map((level) => level / most);
+        this.pixels.set(colour, (row * this.width + column) * this.channels);
       }
   }
 }

@@ -8,6 +8,8 @@ import { adapter, asked, load, read, sentence } from "./runtime.mjs";
 import { samplesPanel } from "./samples.mjs";
 import { verifyPanel } from "./verify.mjs";
 
+const FAMILIES = { lunet: "LU-Net", realnvp: "RealNVP" };
+
 const page = document.documentElement; // data-state: loading, ready or failed
 const app = { flow: null, picture: null, runtime: "", failed };
 const between = betweenPanel(app);
@@ -23,7 +25,7 @@ async function start() {
   refuseOthers(manifest);
   describe(manifest);
   const found = await adapter();
-  const missing = manifest.dtype === "float64" ? "These graphs are float64; WebGPU computes in float32." : found.missing;
+  const missing = manifest.dtype === "float64" ? "These graphs are float64, WebGPU is float32." : found.missing;
   choices.webgpu.disabled = Boolean(missing);
   element("webgpu-name").textContent = missing ? "WebGPU" : `WebGPU (${found.name})`;
   if (missing) note(`WASM only. ${missing}`);
@@ -37,9 +39,9 @@ async function open(name) {
   const begin = performance.now(), before = app.flow;
   app.flow = null;
   lock(true);
-  await before?.close().catch(() => {}); // a broken one need not close
   choices[name].checked = true;
   busy(`Starting ONNX Runtime on ${label(name)} …`);
+  await before?.close().catch(() => {}); // a broken one need not close
   try {
     const ort = await load(name);
     let opening = true; // the vectors are fetched later, when someone asks for them
@@ -89,15 +91,17 @@ function megabytes(folder) {
 }
 
 function refuseOthers({ model: { name, dim, image_shape: shape, preprocessing } }) {
-  if (!shape)
-    throw new lunet.LunetError(`Expected a model of images; ${name} has rows of ${dim} numbers without an image shape. Open replay.html, which runs every model.`);
-  if (!showable(shape, dim))
-    throw new lunet.LunetError(`Expected an image shape of ${dim} numbers with 1, 3 or 4 channels; got ${shape.join(" × ")}. Open replay.html, which runs every model.`);
+  const refuse = (expected, got) => {
+    throw new lunet.LunetError(`Expected ${expected}; ${got}. Open replay.html, which runs every model.`);
+  };
+  if (!shape) refuse("a model of images", `${name} has rows of ${dim} numbers without an image shape`);
+  if (!showable(shape, dim)) refuse(`an image shape of ${dim} numbers, 1, 3 or 4 channels`, `got ${shape.join(" × ")}`);
   app.picture = { shape, levels: preprocessing?.levels ?? null, name };
 }
 
-function describe({ model: { name, image_shape: shape, preprocessing }, dtype, classes }) {
+function describe({ model: { name, kind, image_shape: shape, preprocessing }, dtype, classes }) {
   document.title = `${name}: a normalizing flow in your browser`;
+  element("kind").textContent = `${FAMILIES[kind.split("-")[0]] ?? kind}, a normalizing flow`;
   element("name").textContent = name;
   element("shape").textContent = shape.join(" × ") + (preprocessing ? `, ${preprocessing.levels} levels` : "");
   element("networks").textContent = classes ? `${classes.length}, one a class` : "1";

@@ -8,7 +8,7 @@ const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render/i; // adapters that
 export function asked() {
   const name = new URLSearchParams(location.search).get("runtime");
   if (name !== null && !(name in BUILDS))
-    throw new lunet.LunetError(`Expected ?runtime=wasm or ?runtime=webgpu in the address; got "${name}". Correct or drop it.`);
+    throw new lunet.LunetError(`Expected ?runtime=wasm or ?runtime=webgpu in the address; got "${name}". Drop it.`);
   return name;
 }
 
@@ -27,7 +27,7 @@ export async function adapter() {
 export async function load(name) {
   const folder = new URL("ort/", import.meta.url).href;
   const ort = await import(folder + BUILDS[name]).catch((error) => {
-    throw new lunet.LunetError(`Expected ort/${BUILDS[name]} beside the page; ${error.message}. Put the page together again.`, 3);
+    throw new lunet.LunetError(`Expected ort/${BUILDS[name]} beside the page; ${error.message}. Assemble it again.`, 3);
   });
   ort.env.wasm.wasmPaths = folder;
   ort.env.wasm.numThreads = 1; // more need the headers COOP and COEP, which few hosts send
@@ -43,11 +43,13 @@ export async function read(file) {
     throw new lunet.LunetError(`Expected model/${file} from the server; ${error.message}. Is the server still there?`);
   });
   if (response.status === 404) return null;
-  if (!response.ok) throw new lunet.LunetError(`Expected model/${file} from the server; it answers ${response.status}.`);
+  if (!response.ok)
+    throw new lunet.LunetError(`Expected model/${file} from the server; it answers ${response.status}. Ask its owner.`);
   return new Uint8Array(await response.arrayBuffer());
 }
 
 /** The sentence for an error of any kind. */
 export function sentence(error) {
-  return error instanceof lunet.LunetError ? error.message : `Expected a whole exported folder; ${error?.message ?? error}.`;
+  if (error instanceof lunet.LunetError) return error.message;
+  return `Expected a whole exported folder; ${error?.message ?? error}. Export again.`;
 }

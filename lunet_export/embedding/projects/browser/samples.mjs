@@ -5,6 +5,7 @@ import { announce, element, made } from "./elements.mjs";
 import { paint } from "./pictures.mjs";
 
 const COLUMNS = 8, ROWS = 8;
+const WRONG_SEED = "Expected a whole number from 0 to 18446744073709551615 as the seed.";
 
 /**
  * @param app holds the open `flow`, the kind of `picture` and what to do when a call `failed`
@@ -50,7 +51,7 @@ export function samplesPanel(app, changed) {
   function readSeed() {
     const good = /^\d+$/.test(seed.value) && BigInt(seed.value) < 1n << 64n;
     seed.setAttribute("aria-invalid", String(!good));
-    element("seed-wrong").textContent = good ? "" : "Expected a whole number from 0 to 18446744073709551615 as the seed.";
+    element("seed-wrong").textContent = good ? "" : WRONG_SEED;
     return good ? BigInt(seed.value) : null;
   }
 
@@ -108,10 +109,11 @@ export function samplesPanel(app, changed) {
   }
 
   grid.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -COLUMNS, ArrowDown: COLUMNS, Home: -focused, End: samples.length - 1 - focused };
-    if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey) return;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -COLUMNS, ArrowDown: COLUMNS };
+    const places = { Home: 0, End: samples.length - 1 };
+    const place = places[event.key] ?? focused + steps[event.key];
+    if (!Number.isInteger(place) || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    const place = focused + steps[event.key];
     if (place >= 0 && place < samples.length) focus(place);
   });
   seed.addEventListener("input", redraw);

@@ -20,7 +20,7 @@ export function verifyPanel(app) {
       const wrong = checks.filter(({ passed }) => !passed).length;
       verdict.dataset.passed = String(!wrong);
       verdict.textContent = wrong
-        ? `${wrong} of ${checks.length} checks are outside their tolerance on ${app.runtime}: do not trust the numbers of this page.`
+        ? `${wrong} of ${checks.length} checks are outside their tolerance on ${app.runtime}: trust no number here.`
         : `All ${checks.length} checks are within their tolerance on ${app.runtime}.`;
       announce(verdict.textContent);
     } finally {
@@ -42,9 +42,10 @@ export function verifyPanel(app) {
 
 /** A row of the table: the check, its largest difference as a share of the tolerance, and the verdict in a word. */
 function line({ name, passed, ratio, row, difference, tolerance }) {
-  const share = made("td", "share", made("span", "bar"), made("span", "", ratio.toPrecision(3)));
+  const share = made("td", "", made("span", "share", made("span", "bar"), ratio.toPrecision(3)));
   share.style.setProperty("--share", Math.min(ratio, 1) || 0);
-  const said = passed ? "passed" : `failed: row ${row} is off by ${difference.toPrecision(3)}, tolerance ${tolerance.toPrecision(3)}`;
+  const [off, most] = [difference.toPrecision(3), tolerance.toPrecision(3)];
+  const said = passed ? "passed" : `failed: row ${row} is off by ${off}, tolerance ${most}`;
   const found = made("tr", passed ? "passed" : "failed", made("th", "", name), share, made("td", "", said));
   found.firstChild.scope = "row";
   return found;

@@ -68,7 +68,12 @@ void lunet_free(double* numbers);
 #endif
 #endif /* LUNET_H */
 
-#ifdef LUNET_IMPLEMENTATION
+#if defined(LUNET_IMPLEMENTATION) && !defined(LUNET_IMPLEMENTED)
+#define LUNET_IMPLEMENTED
+#ifdef __cplusplus
+#error "Expected LUNET_IMPLEMENTATION in a C file; this is C++, which may include lunet.h without it."
+#endif
+#include <errno.h>
 #include <float.h>
 #include <locale.h>
 #include <math.h>
@@ -80,10 +85,13 @@ void lunet_free(double* numbers);
 #ifdef _WIN32
 #include <windows.h>
 #define LUNET__CALL __stdcall
-#define LUNET__LOCAL __declspec(thread)
 #else
 #include <dlfcn.h>
 #define LUNET__CALL
+#endif
+#ifdef _MSC_VER
+#define LUNET__LOCAL __declspec(thread)
+#else
 #define LUNET__LOCAL _Thread_local
 #endif
 
@@ -110,26 +118,43 @@ typedef struct {
     size_t size;
 } lunet__bytes;
 
+#ifdef _WIN32
+enum { LUNET__WIDE = 4096 };
+
+static int lunet__wide(const char* path, wchar_t* wide) {
+    errno = ENOENT;
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, LUNET__WIDE);
+}
+#endif
+
 static FILE* lunet__fopen(const char* path) {
 #ifdef _WIN32
-    wchar_t wide[4096];
-    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 4096) ? _wfopen(wide, L"rb") : NULL;
+    wchar_t wide[LUNET__WIDE];
+    return lunet__wide(path, wide) ? _wfopen(wide, L"rb") : NULL;
 #else
     return fopen(path, "rb");
 #endif
+}
+
+static int lunet__unreadable(const char* folder, const char* name, int reason) {
+    if (reason == ENOENT || reason == ENOTDIR)
+        return lunet__fail(LUNET_BAD_INPUT, "Expected %s in %s; it is missing. Export again.", name, folder);
+    return lunet__fail(LUNET_SYSTEM, "Expected to read %s in %s; the system says: %s.", name, folder, strerror(reason));
 }
 
 /* The whole file, and a zero behind it. */
 static int lunet__read_file(const char* folder, const char* name, lunet__bytes* bytes) {
     size_t room = strlen(folder) + strlen(name) + 2, capacity = 1 << 16, got;
     char *path = malloc(room), *grown;
+    int reason;
     FILE* file;
     *bytes = (lunet__bytes){NULL, 0};
     if (!path) return lunet__no_memory();
     snprintf(path, room, "%s/%s", folder, name);
     file = lunet__fopen(path);
+    reason = errno;
     free(path);
-    if (!file) return lunet__fail(LUNET_BAD_INPUT, "Expected %s in %s; it is missing. Export again.", name, folder);
+    if (!file) return lunet__unreadable(folder, name, reason);
     do {
         grown = realloc(bytes->data, capacity + 1);
         if (!grown) break;
@@ -138,13 +163,13 @@ static int lunet__read_file(const char* folder, const char* name, lunet__bytes* 
         bytes->size += got;
         capacity *= 2;
     } while (got && !ferror(file));
+    reason = errno;
     got = (size_t)(!grown || ferror(file));
     fclose(file);
     if (got) {
         free(bytes->data);
         bytes->data = NULL;
-        return grown ? lunet__fail(LUNET_SYSTEM, "Expected to read %s in %s; the system refuses.", name, folder)
-                     : lunet__no_memory();
+        return grown ? lunet__unreadable(folder, name, reason) : lunet__no_memory();
     }
     bytes->data[bytes->size] = 0;
     return LUNET_OK;
@@ -256,9 +281,9 @@ static lunet__json lunet__at(const char* text, const char* place) {
     return (lunet__json){at, lunet__skip(at, 64)};
 }
 
-/* A number, whatever the program's locale takes for a decimal point. */
+/* A number, whatever the program's locale takes for a decimal point: of several bytes in some. */
 static double lunet__number(lunet__json value) {
-    char digits[64], *end, *point;
+    char digits[64], local[80], *end, *point;
     size_t length = value.begin ? (size_t)(value.end - value.begin) : 0;
     double number;
     if (length == 0 || length >= sizeof digits) return NAN;
@@ -266,8 +291,10 @@ static double lunet__number(lunet__json value) {
     digits[length] = 0;
     if (!strcmp(digits, "null")) return INFINITY;
     if (!strcmp(digits, "true") || !strcmp(digits, "false")) return digits[0] == 't';
-    if ((point = strchr(digits, '.'))) *point = *localeconv()->decimal_point;
-    number = strtod(digits, &end);
+    point = digits + strcspn(digits, ".");
+    snprintf(local, sizeof local, "%.*s%s%s", (int)(point - digits), digits, *point ? localeconv()->decimal_point : "",
+             *point ? point + 1 : "");
+    number = strtod(local, &end);
     return *end ? NAN : number;
 }
 
@@ -464,6 +491,7 @@ static int lunet__wrong(const lunet__api* api, OrtStatus* status, const char* wh
 static int lunet__load(lunet* flow, const char* given) {
 #if defined(_WIN32)
     const char* names[] = {"onnxruntime.dll"};
+    wchar_t wide[LUNET__WIDE];
     HMODULE library = NULL;
 #elif defined(__APPLE__)
     const char* names[] = {"libonnxruntime.dylib", "libonnxruntime.1.dylib"};
@@ -474,20 +502,23 @@ static int lunet__load(lunet* flow, const char* given) {
 #endif
     const lunet__base*(LUNET__CALL * entry)(void) = NULL;
     const lunet__base* base;
+    const char* said;
     int minor = 0;
     for (size_t i = 0; !library && i < (given ? 1 : sizeof names / sizeof *names); i++) {
 #ifdef _WIN32
-        library = LoadLibraryA(given ? given : names[i]);
+        library = lunet__wide(given ? given : names[i], wide) ? LoadLibraryW(wide) : NULL;
     }
     if (library) *(FARPROC*)&entry = GetProcAddress(library, "OrtGetApiBase");
+    said = given ? given : names[0];
 #else
         library = dlopen(given ? given : names[i], RTLD_NOW | RTLD_LOCAL);
     }
     if (library) *(void**)&entry = dlsym(library, "OrtGetApiBase");
+    said = dlerror(); /* names the library, and why it is none */
 #endif
     if (!entry)
-        return lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime's library; %s is none. Install it, or give its path.",
-                           given ? given : names[0]);
+        return lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime's library; got %s. Install it, or give its path.",
+                           said);
     base = entry();
     snprintf(flow->version, sizeof flow->version, "%s", base->version());
     if (sscanf(flow->version, "1.%d", &minor) != 1 || minor < LUNET__API || !(flow->api = base->get(LUNET__API)))
@@ -596,7 +627,8 @@ static int lunet__describe(lunet* flow) {
     flow->type = !strcmp(flow->dtype, "float32")   ? LUNET__FLOAT32
                  : !strcmp(flow->dtype, "float64") ? LUNET__FLOAT64
                                                    : 0;
-    if (!(dim >= 1 && dim <= 1e6 && dim == floor(dim) && batch >= 1 && batch <= 1e6 && flow->levels >= 0 && flow->type))
+    if (!(dim >= 1 && dim <= 1e6 && dim == floor(dim) && batch >= 1 && batch <= 1e6 && flow->levels >= 0 &&
+          flow->levels <= FLT_MAX && flow->type))
         return lunet__fail(
             LUNET_BAD_INPUT,
             "Expected a whole manifest.json; model.dim, dtype, batch or levels is missing or wrong. Export again.");
@@ -650,11 +682,10 @@ void lunet_close(lunet* flow) {
 
 /* ---- rows through a graph ---- */
 
-/* Rows in the graphs' type. Images: what rounds up to the border of the domain steps back. */
-static int lunet__cast(const lunet* flow, const char* name, const double* rows, size_t count, void* target) {
+/* Whether numbers of rows are none that the graphs take; all are looked at before the first run. */
+static int lunet__refuse_rows(const lunet* flow, const char* name, const double* rows, size_t count) {
     double levels = *name == 'x' ? flow->levels : 0, most = flow->type == LUNET__FLOAT32 ? FLT_MAX : DBL_MAX;
     for (size_t i = 0; i < count; i++) {
-        float single;
         if (!(fabs(rows[i]) <= most))
             return lunet__fail(LUNET_BAD_INPUT, "Expected finite %s numbers in %s; row %zu, column %zu is %g.",
                                flow->dtype, name, i / flow->dim, i % flow->dim, rows[i]);
@@ -662,13 +693,21 @@ static int lunet__cast(const lunet* flow, const char* name, const double* rows, 
             return lunet__fail(LUNET_BAD_INPUT,
                                "Expected x in [0, %g): grey level plus noise; row %zu, column %zu is %g.", levels,
                                i / flow->dim, i % flow->dim, rows[i]);
-        single = flow->type == LUNET__FLOAT32 ? (float)rows[i] : 0;
-        if (flow->type == LUNET__FLOAT64)
-            ((double*)target)[i] = rows[i];
-        else
-            ((float*)target)[i] = levels > 0 && single >= (float)levels ? nextafterf((float)levels, 0) : single;
     }
     return LUNET_OK;
+}
+
+/* Rows in the graphs' type. Images: what rounds up to the border of the domain steps back. */
+static void lunet__cast(const lunet* flow, const char* name, const double* rows, size_t count, void* target) {
+    float levels = *name == 'x' ? (float)flow->levels : 0;
+    if (flow->type == LUNET__FLOAT64) {
+        memcpy(target, rows, count * sizeof *rows);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        float single = (float)rows[i];
+        ((float*)target)[i] = levels > 0 && single >= levels ? nextafterf(levels, 0) : single;
+    }
 }
 
 /* The numbers of an output, which must be as many as expected. */
@@ -699,8 +738,8 @@ static int lunet__run(const lunet* flow, void* session, const char* input, const
     size_t size = flow->type == LUNET__FLOAT64 ? sizeof(double) : sizeof(float), count = batch * flow->dim;
     const int64_t shape[2] = {(int64_t)batch, (int64_t)flow->dim};
     void *value = NULL, *found[2] = {NULL, NULL};
-    int code = lunet__cast(flow, input, rows, count, room);
-    if (code) return code;
+    int code;
+    lunet__cast(flow, input, rows, count, room);
     code = lunet__wrong(
         api, api->CreateTensorWithDataAsOrtValue(flow->memory, room, count * size, shape, 2, flow->type, &value),
         "take the rows");
@@ -726,7 +765,7 @@ int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_
     const char* outputs[] = {"log_prob", "z"};
     const size_t widths[] = {1, flow->dim};
     void* room = lunet__room(flow, rows);
-    int code = room ? LUNET_OK : lunet__no_memory();
+    int code = room ? lunet__refuse_rows(flow, "x", x, rows * flow->dim) : lunet__no_memory();
     for (size_t row = 0, batch; !code && row < rows; row += batch) {
         double* const targets[] = {log_prob + row, z ? z + row * flow->dim : NULL};
         batch = lunet__least(rows - row, flow->batch);
@@ -740,7 +779,7 @@ int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_
 int lunet_decode(const lunet* flow, const double* z, size_t rows, double* x) {
     const char* outputs[] = {"x"};
     void* room = lunet__room(flow, rows);
-    int code = room ? LUNET_OK : lunet__no_memory();
+    int code = room ? lunet__refuse_rows(flow, "z", z, rows * flow->dim) : lunet__no_memory();
     for (size_t row = 0, batch; !code && row < rows; row += batch) {
         double* const targets[] = {x + row * flow->dim};
         batch = lunet__least(rows - row, flow->batch);

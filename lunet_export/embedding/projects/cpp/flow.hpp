@@ -1,18 +1,27 @@
 // An exported folder of lunet_export through ONNX Runtime's C++ wrapper.
 #pragma once
+#ifndef ORT_API_MANUAL_INIT
+#define ORT_API_MANUAL_INIT  // the wrapper's first call comes after the check of the library's version
+#endif
 #include <onnxruntime_cxx_api.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
+
+namespace lunet_flow {
 
 // One sentence for the user; code is the exit code: 2 bad input, 3 the runtime cannot do it, 4 the operating system.
 struct Failure : std::runtime_error {
@@ -52,20 +61,22 @@ public:
     std::size_t dim = 0;
     nlohmann::json manifest;
 
-    Flow(const std::string& folder, const std::string& provider) : folder_(folder) {
-        refuse_old();
+    Flow(const std::string& folder, const std::string& provider) try : folder_(folder) {
         manifest = parse("manifest.json", read("manifest.json"));
         if (manifest.value("format", "") != "lunet_export" || manifest.value("format_version", 0) != 1)
             throw Failure(
                 2, "Expected manifest.json of format \"lunet_export\", version 1; this is another file. Export again.");
         if (manifest.contains("classes") || manifest.at("dtype") != "float32")
             throw Failure(2, "Expected a folder with one float32 network; this one holds another kind. Export again.");
-        dim = manifest.at("model").at("dim");
+        dim = whole(manifest.at("model").at("dim"), "model.dim");
+        batch_ = whole(manifest.at("batch").at(1), "batch");
         const auto& preprocessing = manifest.at("model").at("preprocessing");
         levels_ = preprocessing.is_null() ? 0.0f : preprocessing.at("levels").get<float>();
         env_ = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "lunet");
         density_ = open("density.onnx", provider);
         sampling_ = open("sampling.onnx", provider);
+    } catch (const Ort::Exception& error) {
+        throw refused("open the graphs", error);
     }
 
     // log p of rows x, nats, and their z.
@@ -92,9 +103,21 @@ public:
 
 private:
     std::string folder_;
+    std::size_t batch_ = 0;  // the most rows of a run
     float levels_ = 0;
+    struct Checked {  // before the wrapper's objects: where it throws, none of theirs is there to be destroyed
+        Checked() { refuse_old(); }
+    } checked_;
     Ort::Env env_{nullptr};
     Ort::Session density_{nullptr}, sampling_{nullptr};
+
+    // What ONNX Runtime says, of several lines the first.
+    static Failure refused(const std::string& what, const Ort::Exception& error) {
+        std::string said = error.what();
+        said.resize(std::min(said.find_first_of("\r\n"), said.size()));
+        said.resize(said.find_last_not_of(" .") + 1);
+        return Failure(3, "Expected ONNX Runtime to " + what + "; it says: " + said + ".");
+    }
 
     // An older library has no table of this header's version; the wrapper would call through a null pointer.
     static void refuse_old() {
@@ -105,11 +128,22 @@ private:
         Ort::InitApi(OrtGetApiBase()->GetApi(ORT_API_VERSION));
     }
 
+    static std::size_t whole(const nlohmann::json& number, const char* place) {
+        if (!number.is_number_integer() || number < 1 || number > 1000000)
+            throw Failure(2, std::string("Expected a whole manifest.json; ") + place + " is wrong. Export again.");
+        return number.get<std::size_t>();
+    }
+
     std::string read(const std::string& name) const {
-        std::ifstream file(folder_ + "/" + name, std::ios::binary);
-        std::string bytes((std::istreambuf_iterator<char>(file)), {});
-        if (!file.is_open() || file.bad())
+        const auto path = std::filesystem::path(folder_) / name;
+        std::error_code reason;
+        const auto size = std::filesystem::file_size(path, reason);
+        if (reason == std::errc::no_such_file_or_directory || reason == std::errc::not_a_directory)
             throw Failure(2, "Expected " + name + " in " + folder_ + "; it is missing. Export again.");
+        std::ifstream file(path, std::ios::binary);
+        std::string bytes(reason ? 0 : size, 0);
+        if (reason || !file.read(bytes.data(), std::streamsize(bytes.size())))
+            throw Failure(4, "Expected to read " + name + " in " + folder_ + "; the system refuses.");
         return bytes;
     }
 
@@ -148,17 +182,19 @@ private:
             options.AddConfigEntry("session.disable_cpu_ep_fallback", "1");  // all nodes on CUDA, or an error
         }
         Ort::Session session(env_, graph.data(), graph.size(), options);
-        const auto shape = session.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape();
+        const auto input = session.GetInputTypeInfo(0);
+        std::vector<std::int64_t> shape;
+        if (input.GetONNXType() == ONNX_TYPE_TENSOR) shape = input.GetTensorTypeAndShapeInfo().GetShape();
         if (shape.size() != 2 || shape[1] != std::int64_t(dim))
             throw Failure(2, "Expected " + name + " with rows of " + std::to_string(dim) +
-                                 " numbers, as the manifest says; got " + std::to_string(shape.back()) +
-                                 ". Export again.");
+                                 " numbers, as the manifest says; got " +
+                                 (shape.size() == 2 ? std::to_string(shape[1]) : "no rows") + ". Export again.");
         return session;
     }
 
     std::vector<std::vector<float>> run(Ort::Session& session, const char* input, std::vector<float>& rows,
-                                        std::vector<const char*> outputs, const std::vector<std::size_t>& widths) {
-        const std::array<std::int64_t, 2> shape{std::int64_t(rows.size() / dim), std::int64_t(dim)};
+                                        const std::vector<const char*>& outputs,
+                                        const std::vector<std::size_t>& widths) try {
         for (float number : rows)
             if (!std::isfinite(number))
                 throw Failure(
@@ -167,16 +203,28 @@ private:
             throw Failure(2, std::string("Expected ") + input + " in rows of " + std::to_string(dim) +
                                  " numbers; got " + std::to_string(rows.size()) + " in all.");
         const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-        const auto tensor =
-            Ort::Value::CreateTensor<float>(memory, rows.data(), rows.size(), shape.data(), shape.size());
-        const auto values = session.Run(Ort::RunOptions{nullptr}, &input, &tensor, 1, outputs.data(), outputs.size());
-        std::vector<std::vector<float>> found;
-        for (std::size_t i = 0; i < values.size(); ++i) {
-            const std::size_t count = values[i].GetTensorTypeAndShapeInfo().GetElementCount();
-            if (count != std::size_t(shape[0]) * widths[i])
-                throw Failure(2, std::string("Expected another shape of the output ") + outputs[i] + ". Export again.");
-            found.emplace_back(values[i].GetTensorData<float>(), values[i].GetTensorData<float>() + count);
+        std::vector<std::vector<float>> found(outputs.size());
+        for (std::size_t begin = 0, many; begin < rows.size(); begin += many * dim) {
+            many = std::min((rows.size() - begin) / dim, batch_);
+            const std::array<std::int64_t, 2> shape{std::int64_t(many), std::int64_t(dim)};
+            const auto tensor =
+                Ort::Value::CreateTensor<float>(memory, rows.data() + begin, many * dim, shape.data(), shape.size());
+            const auto values =
+                session.Run(Ort::RunOptions{nullptr}, &input, &tensor, 1, outputs.data(), outputs.size());
+            for (std::size_t i = 0; i < values.size(); ++i) {
+                const auto info = values[i].GetTensorTypeAndShapeInfo();
+                const std::size_t count = many * widths[i];
+                if (info.GetElementType() != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT || info.GetElementCount() != count)
+                    throw Failure(2, "Expected " + std::to_string(count) + " numbers of float32 in the output " +
+                                         outputs[i] + "; got others. Export again.");
+                const float* numbers = values[i].GetTensorData<float>();
+                found[i].insert(found[i].end(), numbers, numbers + count);
+            }
         }
         return found;
+    } catch (const Ort::Exception& error) {
+        throw refused("run the graph", error);
     }
 };
+
+}  // namespace lunet_flow

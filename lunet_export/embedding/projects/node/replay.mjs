@@ -1,5 +1,5 @@
 // node replay.mjs FOLDER [node|web]: check an exported folder, sample, score. Exit codes: 0 good, 1 a vector is outside its
-// tolerance, 2 bad file or argument, 3 the runtime is missing or too old.
+// tolerance, 2 bad file or argument, 3 the runtime is missing, too old or cannot do it, 4 the operating system.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LunetError } from "./lunet.mjs";
@@ -9,10 +9,15 @@ const PACKAGES = {
   node: { name: "onnxruntime-node", providers: ["cpu"] },
   web: { name: "onnxruntime-web", providers: ["wasm"] },
 };
-const MISSING = ["ENOENT", "ENOTDIR", "EISDIR"];
+const MISSING = ["ENOENT", "ENOTDIR"];
+
+process.stdout.on("error", (error) => {
+  console.error(`Expected to print; the system says: ${error.message}.`);
+  process.exit(4);
+});
 
 async function main([folder, which = "node"]) {
-  if (!folder || !(which in PACKAGES)) throw new LunetError("Usage: node replay.mjs FOLDER [node|web]");
+  if (!folder || !Object.hasOwn(PACKAGES, which)) throw new LunetError("Usage: node replay.mjs FOLDER [node|web]");
   const { name, providers } = PACKAGES[which];
   const ort = await import(name).catch((error) => {
     throw new LunetError(`Expected the package ${name}; ${String(error.message).split("\n")[0]}. Run: npm install --ignore-scripts`, 3);

@@ -1,6 +1,7 @@
 //! A safe wrapper of lunet.h: log-probabilities and samples of an exported folder of lunet_export.
-use std::ffi::{c_char, c_int, CStr, CString};
+use std::ffi::{CStr, CString};
 use std::fmt;
+use std::os::raw::{c_char, c_int};
 use std::ptr::{null, null_mut};
 
 #[repr(C)]
@@ -136,7 +137,9 @@ impl Flow {
 
     /// Rows first .. first + rows - 1 of a seed, the same in every language. Temperature 1 is the model itself.
     pub fn sample(&self, seed: u64, first: u64, rows: usize, temperature: f64) -> Result<Vec<f64>, Error> {
-        let mut x = vec![0.0; rows * self.dim()];
+        // A product that wraps would leave less room than lunet.h writes.
+        let too_many = || Error::bad_input(format!("Expected rows that fit into memory; got {rows}. Ask for fewer."));
+        let mut x = vec![0.0; rows.checked_mul(self.dim()).ok_or_else(too_many)?];
         done(unsafe { lunet_sample(self.0, seed, first, rows, temperature, x.as_mut_ptr()) })?;
         Ok(x)
     }
