@@ -32,7 +32,7 @@ LANGUAGES = (
     "Chromium, WASM",
     "Chromium, WebGPU (software)",
 )
-_ROUNDS = 5
+_ROUNDS = 3
 _LATENCY = re.compile(r"latency density ([\d.]+) ms, sampling ([\d.]+) ms")
 _DRIVER = builds.ROOT / "tests" / "embedding" / "browser" / "drive.mjs"
 

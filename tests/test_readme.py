@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import roofline, table1
+from benchmarks import embeddings, roofline, table1
 from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.certificate import outwards
@@ -356,3 +356,14 @@ def test_the_formats_known_noise_is_the_generators():
         assert [int(word, 16) for word in words.split()] == noise.philox4x32(counter, (key % 2**32, key >> 32)).tolist()
         normal = noise.normal(key, range(place, place + 1), 4)[0]
         assert [float(number) for number in numbers.split()] == pytest.approx(normal.tolist(), abs=1e-9)
+
+
+def test_the_latencies_of_the_embeddings_are_the_recorded_ones():
+    found, text = recorded("embeddings"), " ".join(README.split())
+    for line in embeddings.lines(found):
+        assert f"| {' | '.join(line)} |" in README
+    assert f"Medians of {found['rounds']} rounds" in text
+    assert f"with ONNX Runtime {found['machine']['versions']['onnxruntime']}, Node" in text
+    for model, of in found["median_ms"].items():
+        for way in ("density", "sampling"):
+            assert max(of[name][way] for name in ("C", "C++", "Rust")) <= of["Python"][way], (model, way)

@@ -215,7 +215,7 @@ def _preload(ort: ModuleType) -> None:
 
 
 def _onnxruntime() -> ModuleType:
-    # Its own builds collect usage data, a model's metadata among them, from their first session on. Users may set it to 0.
+    # Its own builds collect usage data for Microsoft, unless this is there before they are loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
