@@ -21,7 +21,9 @@ _ONE_NETWORK = ("c", "cpp", "rust")  # Node and the browser read folders with a 
 def sources(language: str) -> dict[str, Path]:
     """The files of a project: their places in it, and where they are now."""
     own = PROJECTS / language
-    found = {path.relative_to(own).as_posix(): path for path in sorted(own.rglob("*")) if path.is_file()}
+    built = {own / name for name in ("build", "target", "node_modules")}  # by someone who works on a project in place
+    kept = (path for path in sorted(own.rglob("*")) if path.is_file() and not built & {*path.parents})
+    found = {path.relative_to(own).as_posix(): path for path in kept}
     return found | {Path(file).name: PROJECTS / file for file in _BORROWED.get(language, ())}
 
 

@@ -138,6 +138,37 @@ def test_threads_share_a_flow(tmp_path, runtime):
     )
 
 
+MANY_ROWS = """
+#define LUNET_IMPLEMENTATION
+#include <lunet.h>
+
+int main(int argc, char **argv)
+{
+    enum { ROWS = 5000 };
+    lunet_options options = {argv[2], "cpu", 1, 0, 0};
+    lunet *flow;
+    double *x = malloc(ROWS * 64 * sizeof *x), *log_prob = malloc(ROWS * sizeof *log_prob), alone;
+    if (argc < 3 || lunet_open(&flow, argv[1], &options)) return puts(lunet_error()), 9;
+    if (lunet_sample(flow, 7, 0, ROWS, 1.0, x)) return puts(lunet_error()), 8;
+    if (lunet_log_prob(flow, x, ROWS, log_prob, NULL)) return puts(lunet_error()), 7;
+    lunet_log_prob(flow, x + 4999 * 64, 1, &alone, NULL);
+    x[4500 * 64 + 3] = NAN;
+    printf("%d ", lunet_log_prob(flow, x, ROWS, log_prob, NULL));
+    printf("%d %s\\n", fabs(alone - log_prob[4999]) < 1e-3, lunet_error());
+    free(x);
+    free(log_prob);
+    lunet_close(flow);
+    return 0;
+}
+"""
+
+
+def test_rows_beyond_a_batch_run_in_parts_and_are_counted_as_given(tmp_path, runtime):
+    done = command(compiled(tmp_path, MANY_ROWS), DIGITS, runtime, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    assert (done.code, done.out.split()[:2]) == (0, ["2", "1"]), done.out + done.err
+    assert "row 4500, column 3 is" in done.out
+
+
 OPENED = """
 #define LUNET_IMPLEMENTATION
 #include <lunet.h>

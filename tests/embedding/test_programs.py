@@ -107,8 +107,13 @@ def _no_number(document):
     document["sampling"]["log_prob"][1] = float("nan")
 
 
-def test_a_vector_that_is_no_number_fails_or_is_refused(program, altered):
-    done = program(altered("toy2d", vectors=_no_number))
+def _no_tolerance(document):
+    document["density"]["tolerance"]["z"][1] = None
+
+
+@pytest.mark.parametrize("change", [_no_number, _no_tolerance])
+def test_what_is_no_number_fails_or_is_refused(change, program, altered):
+    done = program(altered("toy2d", vectors=change))
     assert done.code in (1, 2)
     assert "Traceback" not in done.err
 
@@ -295,6 +300,7 @@ def others(tmp_path_factory):
     kinds = {
         "float64": (network(16, 3, preprocessing=NAMED["digits"]), ExportSettings(dtype="float64"), "float64"),
         "float16": (network(16, 2), ExportSettings(dtype="float16"), "float16"),
+        "one dimension": (network(1, 2), ExportSettings(), "one dimension"),
         "realnvp": (realnvp.dense(6, 8), ExportSettings(), "realnvp"),
         "odd name": (network(3, 2), ExportSettings(), 'a "b" \\ Zoë/流𝄞'),
     }
@@ -303,7 +309,7 @@ def others(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["float64", "float16", "realnvp", "odd name"])
+@pytest.mark.parametrize("kind", ["float64", "float16", "one dimension", "realnvp", "odd name"])
 def test_exports_of_other_kinds_are_within_tolerance_or_refused(kind, program, others, request):
     done = program(others / kind)
     if kind == "float64" and "c++" in request.node.callspec.id:

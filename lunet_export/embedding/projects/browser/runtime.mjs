@@ -14,7 +14,7 @@ export function asked() {
 
 /** The WebGPU adapter of this browser: { name, software }, or { missing: why there is none }. */
 export async function adapter() {
-  if (!isSecureContext) return { missing: "WebGPU needs https or localhost; this page came by plain http." };
+  if (!isSecureContext) return { missing: "WebGPU and the check of hashes need https or localhost; this page came by plain http." };
   if (!navigator.gpu) return { missing: "This browser has no WebGPU." };
   const found = await navigator.gpu.requestAdapter().catch(() => null);
   if (!found) return { missing: "This browser has WebGPU, but no graphics adapter for it." };

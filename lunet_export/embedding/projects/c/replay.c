@@ -32,6 +32,10 @@ static double* vectors(const char* place, size_t wide, size_t* rows) {
         stop(lunet__fail(LUNET_BAD_INPUT,
                          "Expected %zu rows of %zu numbers in %s of vectors.json; got %zu in all. Export again.", *rows,
                          wide, place, count));
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(numbers[i]))
+            stop(lunet__fail(LUNET_BAD_INPUT,
+                             "Expected finite numbers in %s of vectors.json; got others. Export again.", place));
     return numbers;
 }
 

@@ -31,6 +31,9 @@ fn digits(number: f64) -> String {
 /// Numbers of vectors.json, `wide` in each of `rows` rows.
 fn vectors(flow: &Flow, place: &str, rows: usize, wide: usize) -> Result<Vec<f64>, Error> {
     let found = flow.read("vectors.json", place)?;
+    if !found.iter().all(|number| number.is_finite()) {
+        return Err(Error::bad_input(format!("Expected finite numbers in {place} of vectors.json; got others. Export again.")));
+    }
     if found.len() == rows * wide && rows > 0 {
         return Ok(found);
     }
