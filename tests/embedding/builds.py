@@ -55,6 +55,13 @@ def build(*arguments: Any, cwd: Path) -> None:
     assert "warning:" not in done.out + done.err, done.out + done.err
 
 
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def library(package: str) -> Path:
     """ONNX Runtime's own library in an npm package of it."""
     (found,) = (path for path in (PACKAGES / package / "bin").rglob("libonnxruntime.so.1*") if "linux/x64" in str(path))

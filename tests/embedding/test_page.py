@@ -14,7 +14,7 @@ import pytest
 from lunet_export import ExportedClasses, ExportedFlow
 from lunet_export.embedding import write_page, write_project
 from lunet_export.embedding.web_runtime import WASM, WEBGPU
-from tests.embedding.builds import PACKAGES, ROOT
+from tests.embedding.builds import PACKAGES, ROOT, flip
 from tests.embedding.test_replay_page import drive
 
 CLASSES, MNIST = ROOT / "exported" / "digits-classes", ROOT / "exported" / "mnist"
@@ -209,10 +209,7 @@ def _without(name: str) -> Callable[[Path], None]:
 
 
 def _flipped(target: Path) -> None:
-    path = target / "model" / "sampling_3.onnx"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    flip(target / "model" / "sampling_3.onnx")
 
 
 def _wrong_shape(target: Path) -> None:

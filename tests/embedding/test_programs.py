@@ -13,7 +13,7 @@ from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.preprocessing import NAMED
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.rows import Rows
-from tests.embedding.builds import ROOT, build, command, cpp, library
+from tests.embedding.builds import ROOT, build, command, cpp, flip, library
 from tests.embedding.conftest import LANGUAGES, MODELS, checks_of
 from tests.families import realnvp
 from tests.networks import network
@@ -131,12 +131,7 @@ def _append(name):
 
 
 def _flip(name):
-    def change(folder):
-        data = bytearray((folder / name).read_bytes())
-        data[len(data) // 2] ^= 1
-        (folder / name).write_bytes(data)
-
-    return change
+    return lambda folder: flip(folder / name)
 
 
 def _cut(name):

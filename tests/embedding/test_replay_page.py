@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lunet_export.embedding import write_project
-from tests.embedding.builds import PACKAGES, ROOT, TOOLS, command
+from tests.embedding.builds import PACKAGES, ROOT, TOOLS, command, flip
 from tests.embedding.conftest import MODELS, checks_of
 from tests.embedding.test_programs import CHECKS, same_words
 
@@ -75,10 +75,7 @@ def _without(name: str) -> Callable[[Path], None]:
 
 
 def _flipped(site: Path) -> None:
-    path = site / "model" / "density.onnx"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    flip(site / "model" / "density.onnx")
 
 
 def _of_another_shape(site: Path) -> None:
