@@ -52,6 +52,7 @@ CONTENDERS = (
     # Small batches: of 128 rows hardly a hundred steps would fit into a quarter of an hour.
     Contender("RealNVP, convolutional", "realnvp", image=True, given={"batch_size": 32}),
 )
+_ORDER = [contender.name for contender in CONTENDERS]
 
 
 class Finished(Exception):
@@ -175,7 +176,7 @@ def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset,
 def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer:
     """Before the first step."""
     shape = rows.image_shape if contender.image else None
-    structure = part_of(contender.family).Structure.choose(rows.dim, shape)
+    structure = part_of(contender.family).Structure.choose(rows.dim, shape, {})
     first = structure.first(gaussian_of(rows), settings, lambda: rows.train.astype(np.float64), lambda done, of: None)
     return Trainer(first, rows, settings, device=torch.device("cpu"))
 
@@ -196,11 +197,14 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
         for dataset, axis in zip(names, axes[0], strict=True):
             line = document["gaussians"][dataset]["test"]
             axis.axhline(line, color="tab:gray", linestyle="--", label="full-covariance Gaussian")
-            for found in document["runs"]:
+            for found in sorted(document["runs"], key=lambda found: _ORDER.index(found["name"])):
                 if found["dataset"] == dataset:
                     seconds = [point["seconds"] / 60 for point in found["curve"]]
                     axis.plot(seconds, [point["valid"] for point in found["curve"]], marker=".", label=found["name"])
-            axis.set_ylim(top=line + 1.5)
+            lowest = min(
+                point["valid"] for run in document["runs"] for point in run["curve"] if run["dataset"] == dataset
+            )
+            axis.set_ylim(lowest - 0.15, line + 1.0)
             axis.set_title(dataset)
             axis.set_xlabel("minutes of training")
             axis.set_ylabel("validation bits/pixel, true scale")
@@ -213,7 +217,7 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for dataset, line in document["gaussians"].items():
         found.append((dataset, "full-covariance Gaussian", f"{line['test']:.3f}", f"{line['seconds']:.0f} s", "-"))
-        for entry in document["runs"]:
+        for entry in sorted(document["runs"], key=lambda entry: _ORDER.index(entry["name"])):
             if entry["dataset"] == dataset:
                 minutes = f"{entry['curve'][-1]['seconds'] / 60:.0f} min"
                 steps = f"{entry['steps']:,} of {entry['batch_size']}"

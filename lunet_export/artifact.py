@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 DTYPES = ("float32", "float64")
 _SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone may have
 GRAPHS = ("density", "sampling")
-OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling")
+OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling", "density_estimate")
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
 _FIRST_KIND = "lunet"  # of manifests that name none
 

@@ -1,7 +1,7 @@
 """`lunet-export check`."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ import typer
 import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_classes, eager_of, read_either
+from lunet_cli.models import as_exported, eager_classes, eager_of, read_either
 from lunet_cli.options import (
     Arena,
     ArenaName,
@@ -29,7 +29,7 @@ from lunet_cli.options import (
     cuda_options,
 )
 from lunet_export import parity
-from lunet_export.artifact import OPTIONAL_GRAPHS, ClassManifest, Description, read_manifest, sampling_of
+from lunet_export.artifact import ClassManifest, Description, read_manifest, sampling_of
 from lunet_export.errors import BadInputError, CheckFailedError, LunetExportError
 from lunet_export.files import whole_file
 from lunet_export.runtime.cuda import CudaOptions
@@ -240,12 +240,11 @@ def _checks(
     from lunet_export.graphs.blueprint import blueprint_of
 
     document = flow.manifest.document
-    weights = checkpoint.weights if isinstance(checkpoint, Checkpoint) else None
-    if weights is None or weights.digest() != document["model"].get("sha256_weights"):
+    weights = as_exported(checkpoint.weights, flow.manifest) if isinstance(checkpoint, Checkpoint) else None
+    if weights is None:
         raise _another_model(flow.manifest, model)
     products = document.get("products", flow.manifest.dtype)
-    with_log_prob, rng = (name in flow.artifact.graphs for name in OPTIONAL_GRAPHS)
-    settings = _settings(document["graphs"]["sampling"], products, with_log_prob=with_log_prob, rng=rng)
+    settings = _settings(document["graphs"]["sampling"], products, flow.artifact.graphs)
     blueprint = blueprint_of(weights, settings)
     eager = eager_of(settings.tensors)
     fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=seed)
@@ -266,14 +265,17 @@ def _predicted(flow: "ExportedFlow") -> "NDArray[np.float64] | None":
     return None if flow.tf32 else flow.artifact.round_trip
 
 
-def _settings(
-    graph: "Mapping[str, Any]", dtype: str, *, with_log_prob: bool = False, rng: bool = False
-) -> "ExportSettings":
-    """What a graph of the manifest was exported with; the tile of `rows` was not a choice."""
+def _settings(sampling: "Mapping[str, Any]", dtype: str, graphs: Collection[str] = ()) -> "ExportSettings":
+    """What a sampling graph of the manifest was exported with; the tile of `rows` was not a choice."""
     from lunet_export.export import ExportSettings
 
-    if "solver" not in graph:
-        return ExportSettings(dtype=dtype, with_log_prob=with_log_prob, rng=rng)
-    solver = graph["solver"]
+    optional: dict[str, Any] = {
+        "with_log_prob": "sampling_with_log_prob" in graphs,
+        "rng": "random_sampling" in graphs,
+        "hutchinson": "density_estimate" in graphs,
+    }
+    if "solver" not in sampling:
+        return ExportSettings(dtype=dtype, **optional)
+    solver = sampling["solver"]
     tile = None if solver["name"] == "rows" else solver["tile"]
-    return ExportSettings(solver["name"], tile, dtype, with_log_prob, rng)
+    return ExportSettings(solver["name"], tile, dtype, **optional)

@@ -44,6 +44,13 @@ def export(
     dtype: Dtype = "float32",
     with_log_prob: Annotated[bool, typer.Option("--with-log-prob", help="Also z -> x, log_prob.")] = False,
     rng: Annotated[bool, typer.Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of JKO-iFlow: steps a block. Default: as trained.", show_default=False),
+    ] = None,
+    hutchinson: Annotated[
+        bool, typer.Option("--hutchinson", help="Of JKO-iFlow: also log_prob estimated along probes.")
+    ] = False,
     target: Target = TargetName.CPU,
     batch: Batch = 1,
     latent_stats: LatentStats = None,
@@ -64,7 +71,16 @@ def export(
 
     checkpoint = read_either(model, latent_stats, preprocess)
     destination = folder or Path("exported") / model.stem
-    settings = ExportSettings(solver, parse_tile(tile), dtype, with_log_prob, rng, Load(target.value, batch))
+    settings = ExportSettings(
+        solver,
+        parse_tile(tile),
+        dtype,
+        with_log_prob,
+        rng,
+        Load(target.value, batch),
+        steps=steps,
+        hutchinson=hutchinson,
+    )
     try:
         with output.stages() as stage:
             exported: Exported | ExportedClassFolder
@@ -85,7 +101,7 @@ def export(
         raise
     if as_json:
         document = exported.manifest.document
-        parts = {"graphs": document["graphs"], "checks": document["checks"], "solvers": found}
+        parts = {"graphs": document["graphs"], "checks": document["checks"], "alternatives": found}
         output.dump({"folder": str(destination), "passed": True, **parts})
         return
     print_checks(exported.checks)

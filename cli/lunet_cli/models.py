@@ -9,6 +9,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
+    from lunet_export.artifact import Manifest
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
     from lunet_export.diagnostics import Source
@@ -73,6 +74,17 @@ def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def as_exported(weights: "Weights", manifest: "Manifest") -> "Weights | None":
+    """Weights with what an export chose of them, as the steps of an integration; None if it was made of others."""
+    from lunet_export.export import ExportSettings
+    from lunet_export.graphs.blueprint import blueprint_of
+
+    model = manifest.document["model"]
+    if "steps" in model and weights.family == manifest.family.name:
+        weights = blueprint_of(weights, ExportSettings(steps=model["steps"])).weights
+    return weights if weights.digest() == model.get("sha256_weights") else None
 
 
 def eager_classes(dtype: str) -> "Eager":

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     LATENTS = "latents"
     DENSITY = "density"
     ACTIVATIONS = "activations"
+    BLOCKS = "blocks"
     CURVE = "curve"
 
 
@@ -41,6 +42,7 @@ class Way(StrEnum):
 
 _STEPS = 11
 _IMAGES, _POINTS, _MAP_SAMPLES, _PAIRS, _PROJECTIONS = 100, 10_000, 2000, 8, 6
+_STRIP_POINTS = 3000
 _WITHOUT_DATA = (Kind.SAMPLES, Kind.CURVE)
 _WITHOUT_NUMBER = (Kind.ACTIVATIONS, Kind.CURVE)
 
@@ -70,7 +72,8 @@ def plot(
 
     samples: a grid of images, or points. interpolation: paths between test images through the latent space.
     latents: test rows' z beside N(0, I). density: p(x) of a 2-D model beside the true one. activations: which units
-    bend, of a model file. curve: bits/dim over the epochs, of the history beside each model.
+    bend, of a model file. blocks: a 2-D JKO-iFlow's data and samples behind every block, of a model file. curve:
+    bits/dim over the epochs, of the history beside each model.
 
     Example: lunet-export plot density exported/toy2d two-moons -o density.png
     """
@@ -79,6 +82,8 @@ def plot(
     output.refuse_unwritable("-o", target)
     if kind is Kind.CURVE:
         draw = _curve([model, *map(Path, rest)])
+    elif kind is Kind.BLOCKS:
+        draw = _blocks(model, rest[0], n or _STRIP_POINTS, seed, data_dir, levels)
     else:
         source = open_source(model, latent_stats, preprocess)
         if kind is Kind.SAMPLES:
@@ -193,6 +198,22 @@ def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
     return lambda path: draw(found, path, title=title)
 
 
+def _blocks(model: Path, name: str, points: int, seed: int, data_dir: Path, levels: int | None) -> Draw:
+    if model.is_dir():
+        raise BadInputError(f"Expected a model file for blocks; {model} is a folder, whose graphs show none of them.")
+    from lunet_cli.blocks_plot import draw
+    from lunet_cli.models import read_model
+    from lunet_export import diagnostics
+    from lunet_export.figures import block_strip, refuse_blocks
+
+    weights = refuse_blocks(read_model(model, None, PreprocessName.NONE).weights)
+    rows = diagnostics.load(name, weights.preprocessing, data_dir=data_dir, levels=levels)
+    diagnostics.refuse_other_rows(rows, weights.preprocessing, weights.dim)
+    found = block_strip(weights, rows, points=points, seed=seed)
+    title = f"{model.stem} on {rows.name}: {len(weights.fields)} blocks, and how far each moves the test rows"
+    return lambda path: draw(found, path, title=title)
+
+
 def _curve(models: list[Path]) -> Draw:
     for path in models:
         if path.is_dir():
@@ -208,5 +229,5 @@ def _curve(models: list[Path]) -> Draw:
     if len(set(names)) < len(names):  # the same name in several folders
         names = [str(file.with_name(name)) for file, name in zip(files, names, strict=True)]
     runs = {name: History.read(file) for name, file in zip(names, files, strict=True)}
-    title = f"LU-Net: {names[0]}" if len(runs) == 1 else "LU-Net: training"
+    title = names[0] if len(runs) == 1 else "training"
     return lambda path: draw(runs, path, title=title)

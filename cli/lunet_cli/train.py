@@ -14,7 +14,8 @@ from lunet_export.errors import BadInputError
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
-    from lunet_export.training import ClassesResult, EpochRecord, FitSettings, Result, Trainer
+    from lunet_export.training import ClassesResult, EpochRecord, FitSettings, Result
+    from lunet_export.training.structure import Training
 
 _FINER: dict[str, Any] = {"rich_help_panel": "Finer choices"}
 
@@ -25,6 +26,7 @@ class FlowName(StrEnum):
     LUNET = "lunet"
     REALNVP = "realnvp"
     REALNVP_DENSE = "realnvp-dense"
+    JKO = "jko"
 
 
 class InitName(StrEnum):
@@ -67,7 +69,15 @@ class RegulariserName(StrEnum):
     BALANCE = "balance"
 
 
-_TITLES = {FlowName.LUNET: "LU-Net", FlowName.REALNVP: "RealNVP", FlowName.REALNVP_DENSE: "dense RealNVP"}
+_TITLES = {
+    FlowName.LUNET: "LU-Net",
+    FlowName.REALNVP: "RealNVP",
+    FlowName.REALNVP_DENSE: "dense RealNVP",
+    FlowName.JKO: "JKO-iFlow",
+}
+#: Where the name of a flow is not that of its family.
+_FAMILIES = {FlowName.REALNVP_DENSE: "realnvp"}
+_JKO: dict[str, Any] = {"rich_help_panel": "Of JKO-iFlow", "show_default": False}
 
 
 def train(
@@ -77,21 +87,28 @@ def train(
     ),
     flow: Annotated[
         FlowName,
-        typer.Option(help="realnvp: convolutions on images, as in the paper; realnvp-dense: of LU-Net's size."),
+        typer.Option(
+            help="realnvp: convolutions on images, as in the paper; realnvp-dense: of LU-Net's size; jko: continuous, "
+            "block by block."
+        ),
     ] = FlowName.LUNET,
-    epochs: Annotated[int | None, typer.Option(help="Default: about 9000 steps.", show_default=False)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Default: about 9000 steps; 1000 a block of JKO-iFlow.", show_default=False)
+    ] = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="One network a class, all in one file; digits, mnist, fashion-mnist.")
     ] = False,
     blocks: Annotated[
-        int | None, typer.Option(min=1, help="LU blocks. Default: 4; 13 up to 4-D.", show_default=False)
+        int | None, typer.Option(min=1, help="Default: 4; 13 up to 4-D; at most 8 of JKO-iFlow.", show_default=False)
     ] = None,
     alpha: Annotated[
         float | None, typer.Option(help="Slope of the activation's left branch. Default: 0.1.", show_default=False)
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a RealNVP: planes (default 64) or hidden numbers.", show_default=False),
+        typer.Option(
+            min=1, help="Hidden numbers of a RealNVP (of images: planes) or JKO-iFlow. Default: 64.", show_default=False
+        ),
     ] = None,
     begin: Annotated[
         Path | None, typer.Option("--from", help="Start from this model instead of the Gaussian.", show_default=False)
@@ -151,6 +168,23 @@ def train(
     bound: Annotated[
         float | None, typer.Option(help="Largest |log u_ii| that training may reach.", show_default=False, **_FINER)
     ] = None,
+    hidden_layers: Annotated[
+        int | None, typer.Option(min=1, help="Of a velocity field. Default: 2, whose divergence is cheap.", **_JKO)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Runge-Kutta steps a block. Default: 3.", **_JKO)] = None,
+    step_size: Annotated[float | None, typer.Option(help="h of the first block. Default: 0.25.", **_JKO)] = None,
+    step_growth: Annotated[float | None, typer.Option(help="Factor from block to block. Default: 1.4.", **_JKO)] = None,
+    largest_step: Annotated[float | None, typer.Option(help="Of all h. Default: 5.", **_JKO)] = None,
+    stop: Annotated[
+        float | None,
+        typer.Option(help="No block after one that moves rows by less, in squares. Default: 0.01.", **_JKO),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=0, help="In which all blocks are trained again, evened. Default: 1.", **_JKO)
+    ] = None,
+    refine: Annotated[
+        bool | None, typer.Option("--refine/--no-refine", help="At last cut each block in two and train again.", **_JKO)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     data_dir: DataDir = Path("data"),
     levels: Annotated[
@@ -181,13 +215,27 @@ def train(
     for path in (model, folder) if per_class else (model, paths.resume, paths.history, paths.curve):
         if path.exists() and not (resume or force):
             raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
-    if begin and not (blocks is None and alpha is None and width is None):
+    chosen = {
+        "blocks": blocks,
+        "alpha": alpha,
+        "width": width,
+        "hidden_layers": hidden_layers,
+        "steps": steps,
+        "step_size": step_size,
+        "step_growth": step_growth,
+        "largest_step": largest_step,
+        "stop": stop,
+        "rounds": rounds,
+        "refine": refine,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if begin and given.keys() & {"blocks", "alpha", "width"}:
         raise BadInputError("Expected no --blocks, --alpha or --width with --from, whose model has its own.")
     if per_class and flow is not FlowName.LUNET:
         raise BadInputError(
             f"Expected --flow lunet with --per-class; got {flow.value}. Train one network of all classes."
         )
-    family = "lunet" if flow is FlowName.LUNET else "realnvp"
+    family = _FAMILIES.get(flow, flow.value)
     rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
     if flow is FlowName.REALNVP and rows.image_shape is None:
         raise BadInputError(f"Expected images for --flow realnvp; {rows.name} holds vectors. Take realnvp-dense.")
@@ -217,11 +265,7 @@ def train(
     with _Bar() as bar:
         common: dict[str, Any] = {
             "structure": part_of(family).Structure.choose(
-                rows.dim,
-                None if flow is FlowName.REALNVP_DENSE else rows.image_shape,
-                blocks=blocks,
-                alpha=alpha,
-                width=width,
+                rows.dim, None if flow is FlowName.REALNVP_DENSE else rows.image_shape, given
             ),
             "begin": checkpoint.read(begin).weights if begin else None,
             "device": device_named(device),
@@ -273,9 +317,10 @@ class _Bar:
         """A greedy start has so many blocks."""
         self._bar.update(self._bar.task_ids[0], description=f"{self._name}: growing, {blocks} of {of} blocks")
 
-    def on_start(self, gaussian: float, trainer: "Trainer") -> None:
+    def on_start(self, gaussian: float, trainer: "Training") -> None:
         """Training is about to begin or to go on."""
-        self._done, self._steps = len(trainer.history), trainer.steps_per_epoch
+        self._trainer, self._done, self._steps = trainer, len(trainer.history), trainer.steps_per_epoch
+        self._bar.update(self._bar.task_ids[0], total=trainer.length)
         self._bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
         self._bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
 
@@ -288,7 +333,8 @@ class _Bar:
         """An epoch is done."""
         self._done = record.epoch
         figures = f"train {record.train:.4f}   valid {record.valid:.4f} bits/dim"
-        self._bar.console.print(f"epoch {self._done:3d}   {figures}")
+        self._bar.console.print(f"{self._trainer.unit} {self._done:3d}   {figures}")
+        self._bar.update(self._bar.task_ids[0], total=self._trainer.length)
 
 
 def _say_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
@@ -324,7 +370,8 @@ def _say(result: "Result", model: Path, title: str, *, paper_convention: bool) -
     if paper_convention:
         figures.append((f"{title} as the released code would print it", f"{result.paper_convention:.4f}"))
     output.table(["", "bits/dim"], figures)
-    output.say(f"{result.test_nats:.4f} nats a row; best epoch {result.best_epoch} of {result.epochs}; wrote {model}")
+    best = f"best {result.unit} {result.best_epoch} of {result.epochs}"
+    output.say(f"{result.test_nats:.4f} nats a row; {best}; wrote {model}")
     output.hint("lunet-export", str(model))
 
 

@@ -196,11 +196,14 @@ def _class_density(tensors: _Tensors, classes: int, counted: Mapping[str, Any]) 
 def _graph(name: str, tensors: _Tensors, own: Mapping[str, Any], counted: Mapping[str, Any]) -> dict[str, Any]:
     x, z, log_prob = tensors.x, tensors.z, tensors.log_prob
     shape = {"name": "shape", "shape": [2], "dtype": "int64", "unit": "[batch, dim]", "domain": None}
+    probe = {**z, "name": "probe", "unit": "directions with E[e e^T] = I, such as signs"}
+    estimate = {**log_prob, "name": "log_prob_estimate", "unit": "nats, of x, unbiased over probes"}
     direction, inputs, outputs = {
         "density": ("x -> log_prob, z", [x], [log_prob, z]),
         "sampling": ("z -> x", [z], [x]),
         "sampling_with_log_prob": ("z -> x, log_prob", [z], [{**log_prob, "unit": "nats, of x unclamped"}, x]),
         "random_sampling": ("shape -> x, z", [shape], [x, z]),
+        "density_estimate": ("x, probe -> log_prob_estimate, z", [x, probe], [estimate, z]),
     }[name]
     return {
         "file": f"{name}.onnx",

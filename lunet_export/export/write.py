@@ -73,6 +73,7 @@ def export(
     if compare or settings.solver == "auto":
         on_stage("comparing the solvers")
     blueprint = blueprint_of(weights, settings, compare=compare)
+    weights = blueprint.weights  # with what was chosen of them, as the steps of an integration
 
     on_stage("building the graphs")
     models, parts = _build(blueprint, provenance, examples)

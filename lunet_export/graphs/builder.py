@@ -114,26 +114,36 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
+    def matrix(self, weight: NDArray[np.float64]) -> Value:
+        """A weight (out, in) for several calls of `gemm`, written once."""
+        return self.constant(weight.T, "weight", self._products)
+
     def gemm(
         self,
         rows: Value,
-        weight: NDArray[np.float64],
+        weight: Value | NDArray[np.float64],
         addend: Value | NDArray[np.float64] | None = None,
         *,
         alpha: float = 1.0,
+        beta: float = 1.0,
     ) -> Value:
-        """alpha rows weight^T + addend. The weight is (out, in) as in the formulas, stored transposed."""
+        """alpha rows weight^T + beta addend. The weight is (out, in) as in the formulas, stored transposed."""
         term = addend if isinstance(addend, str) or addend is None else self.constant(addend, "bias")
+        factors = {"alpha": float(alpha), **({} if beta == 1.0 else {"beta": float(beta)})}
         if self._products == self.dtype:
-            matrix = self.constant(weight.T, "weight")
-            return self.node("Gemm", rows, matrix, *([] if term is None else [term]), alpha=float(alpha))
-        matrix = self.constant(alpha * weight.T, "weight", self._products)
+            matrix = weight if isinstance(weight, str) else self.matrix(weight)
+            return self.node("Gemm", rows, matrix, *([] if term is None else [term]), **factors)
         if rows not in self._short:
             self._short[rows] = self.node("Cast", rows, to=_ELEMENT[self._products.name])
-        short = self.node("Gemm", self._short[rows], matrix)
+        if isinstance(weight, str):
+            short = self.node("Gemm", self._short[rows], weight, alpha=float(alpha))
+        else:
+            short = self.node("Gemm", self._short[rows], self.matrix(alpha * weight))
         product = self.node("Cast", short, to=self._element)
         self._short[product] = short  # a product that goes into the next one needs no casts in between
-        return product if term is None else self.node("Add", product, term)
+        if term is None:
+            return product
+        return self.node("Add", product, term if beta == 1.0 else self.node("Mul", term, beta))
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
         """The columns of `rows` in consecutive groups; all as wide as the first, but for a narrower last one."""
@@ -157,6 +167,11 @@ class GraphBuilder:
             middle = (len(parts) + 1) // 2
             parts = [self.concat(parts[:middle]), self.concat(parts[middle:])]
         return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=1)
+
+    def reshape(self, value: Value, shape: Sequence[int]) -> Value:
+        """`value` in another shape; -1 is what is left."""
+        name = "shape_" + "_".join(map(str, shape))
+        return self.node("Reshape", value, self._shared(name, np.array(shape, dtype=np.int64)))
 
     def sum_columns(self, rows: Value, *, keep: bool = False) -> Value:
         """[batch, dim] -> [batch], or [batch, 1] where the axis is kept."""

@@ -38,10 +38,24 @@ class ExportSettings:
     with_log_prob: bool = False  # a third graph, z -> x, log_prob
     rng: bool = False  # a graph that draws z itself
     load: Load = field(default_factory=Load)  # what `auto` optimises for
+    steps: int | None = None  # of JKO-iFlow, a block; None takes those of training
+    hutchinson: bool = False  # of JKO-iFlow: a graph whose divergence is estimated along probes that the caller feeds
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise BadInputError(f"Expected a dtype of {', '.join(DTYPES)}; got {self.dtype}.")
+
+    def refuse_integration(self, family: str) -> None:
+        """Raise where something is chosen that a family which integrates nothing has not.
+
+        Raises:
+            BadInputError: It is.
+        """
+        if self.steps is not None or self.hutchinson:
+            raise BadInputError(
+                f"Expected neither --steps nor --hutchinson for a {family} model, which integrates nothing. "
+                "Leave them out."
+            )
 
     @property
     def tensors(self) -> str:
@@ -56,5 +70,9 @@ class ExportSettings:
     @property
     def graphs(self) -> tuple[str, ...]:
         """The names of the graphs to write."""
-        optional = {"sampling_with_log_prob": self.with_log_prob, "random_sampling": self.rng}
+        optional = {
+            "sampling_with_log_prob": self.with_log_prob,
+            "random_sampling": self.rng,
+            "density_estimate": self.hutchinson,
+        }
         return ("density", "sampling", *(name for name, wanted in optional.items() if wanted))

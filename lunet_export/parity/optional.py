@@ -1,4 +1,4 @@
-"""Checks of the optional graphs of an export: sampling with its density, sampling that draws its own noise."""
+"""Checks of the optional graphs of an export: sampling with its density or with its own noise, estimated density."""
 
 import numpy as np
 
@@ -21,6 +21,8 @@ def run_optional(flow: ExportedFlow, vectors: Vectors, *, group: str = "golden")
         checks += _with_log_prob(flow, vectors)
     if "random_sampling" in flow.artifact.graphs:
         checks += _drawn(flow, vectors)
+    if "density_estimate" in flow.artifact.graphs:
+        checks += _estimated(flow, vectors)
     return [Check(f"{group}: {check.name}", check.difference, note=check.note) for check in checks]
 
 
@@ -54,3 +56,13 @@ def _drawn(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
             compare("z", expected=np.zeros(4), got=moments, tolerance=bounds),
         ),
     ]
+
+
+def _estimated(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
+    """The mean over the probes sqrt(D) e_1 .. sqrt(D) e_D is exact: e_i^T J e_i sums to the trace of J."""
+    density, dim = vectors.density, flow.dim
+    x = np.repeat(density.x, dim, axis=0)
+    probes = np.tile(np.sqrt(dim) * np.eye(dim), (len(density.x), 1))
+    mean = flow.log_prob_estimate(x, probe=probes).astype(np.float64).reshape(-1, dim).mean(axis=1)
+    gap = compare("log_prob", expected=density.log_prob, got=mean, tolerance=density.tolerance["log_prob"])
+    return [Check("density estimate, mean over all axes", gap)]

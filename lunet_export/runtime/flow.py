@@ -25,7 +25,9 @@ _ENDS: dict[str, Ends] = {
     "sampling": (["z"], ["x"]),
     "sampling_with_log_prob": (["z"], ["log_prob", "x"]),
     "random_sampling": (["shape"], ["x", "z"]),
+    "density_estimate": (["x", "probe"], ["log_prob_estimate", "z"]),
 }
+_WIDTHS = {"log_prob": 0, "log_prob_estimate": 0}  # of what is not a row of D numbers
 
 
 class ExportedFlow:
@@ -149,6 +151,26 @@ class ExportedFlow:
         x, log_prob = self._in_batches("sampling_with_log_prob", ["x", "log_prob"], rows)
         return x, log_prob
 
+    def log_prob_estimate(self, x: ArrayLike, *, probe: ArrayLike | None = None, seed: int = 0) -> Floats:
+        """log p(x) in nats by Hutchinson's estimate of the divergences along `probe`, for exports with `--hutchinson`.
+
+        (N, D) -> (N,). Unbiased where E[e e^T] = I. Without `probe`, the signs of the normal numbers of `seed`: row i
+        then depends on seed and i only.
+
+        Raises:
+            BadInputError: The folder has no such graph, or as `log_prob` does.
+        """
+        rows = self._rows.data(x)
+        signs = np.where(self.latent(len(rows), seed=seed) < 0, -1, 1) if probe is None else np.asarray(probe)
+        probes = self._rows.probes(signs, len(rows))
+        session = self._open_optional("density_estimate", "--hutchinson")
+
+        def estimate(both: Floats) -> list[Floats]:
+            x, probe = (np.ascontiguousarray(part) for part in np.split(both, 2, axis=1))
+            return run(session, ["log_prob_estimate"], {"x": x, "probe": probe})
+
+        return in_batches(estimate, np.concatenate([rows, probes], axis=1), [np.empty(0, self.dtype)])[0]
+
     def draw(self, n: int) -> tuple[Floats, Floats]:
         """x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.
 
@@ -204,4 +226,4 @@ class ExportedFlow:
 
     def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
         said = self.manifest.family.manifest.repeated(self.manifest.document["model"])
-        refuse_another(session, name, self.manifest, ends=_ENDS[name], widths={"log_prob": 0}, said=said)
+        refuse_another(session, name, self.manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)

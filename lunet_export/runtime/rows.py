@@ -35,6 +35,17 @@ class Rows:
         """
         return self._cast(np.asarray(array), "z")
 
+    def probes(self, array: ArrayLike, n: int) -> Floats:
+        """Directions of Hutchinson's estimate, (N, D), one for each of n rows.
+
+        Raises:
+            BadInputError: Wrong shape or number, NaN or infinity.
+        """
+        rows = self._cast(np.asarray(array), "probe")
+        if len(rows) != n:
+            raise BadInputError(f"Expected a probe for each of {n} rows; got {len(rows)}.")
+        return rows
+
     def data(self, array: ArrayLike) -> Floats:
         """x, (N, D).
 

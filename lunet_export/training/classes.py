@@ -14,10 +14,10 @@ from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
-from lunet_export.training.fit import FitSettings, Trainer, log_probs
+from lunet_export.training.fit import FitSettings, log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
-from lunet_export.training.structure import Structure
+from lunet_export.training.structure import Structure, Training
 from lunet_export.training.train import Paths, Result, draws_of, gaussian_of, rows_to_test, train
 from lunet_export.weights import Weights, refuse_classes
 
@@ -73,7 +73,7 @@ def train_classes(
     device: torch.device,
     resume: bool,
     on_class: Callable[[int, Dataset, FitSettings], None],
-    on_start: Callable[[float, Trainer], None],
+    on_start: Callable[[float, Training], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
     begin: Weights | None = None,

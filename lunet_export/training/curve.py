@@ -20,7 +20,7 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
     for number, (name, run) in enumerate(runs.items()):
         color, epochs, best = f"C{number}", [record.epoch for record in run.epochs], run.best
         train, valid = ([getattr(record, split) for record in run.epochs] for split in ("train", "valid"))
-        summary = f"best: {best.valid:.3f} in epoch {best.epoch}"
+        summary = f"best: {best.valid:.3f} in {run.unit} {best.epoch}"
         if alone:
             axes.plot(epochs, train, label="training", linewidth=1.2)
             axes.plot(epochs, valid, label="validation", linewidth=1.8)
@@ -38,7 +38,12 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
     spread = max(highest - lowest, 0.05)
     last = max(run.epochs[-1].valid for run in runs.values())
     axes.set_ylim(lowest - spread, max(highest + 3 * spread, last + spread))
-    axes.set(xlabel="epoch", ylabel="bits/dim (lower is better)", title=title)
+    units = {"epoch": "epoch", "block": "block trained"}
+    axes.set(
+        xlabel=" or ".join(sorted({units.get(run.unit, run.unit) for run in runs.values()})),
+        ylabel="bits/dim (lower is better)",
+        title=title,
+    )
     axes.legend(frameon=False, title=None if alone else "validation; training thin")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

@@ -7,7 +7,7 @@ coordinates together. Both kinds of Adam can shrink what `Flow.decaying` names.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from schedulefree import AdamWScheduleFree
@@ -17,7 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lunet_export.flows import Flow
 from lunet_export.training.schedule import Falling, rate
 
+if TYPE_CHECKING:
+    from lunet_export.training.fit import FitSettings
+
 _WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
+_ITERATIONS = 100  # of L-BFGS in an epoch, at most
 _CURVATURES = 30  # pairs of steps and gradients that L-BFGS remembers
 _FORGETTING = 2.0  # step t weighs t^2 in the schedule-free average: what was learnt late counts most
 
@@ -255,3 +259,18 @@ class QuasiNewton(Descent):
 
     def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
         how([self.flow], batches)
+
+
+def descent_of(settings: "FitSettings", flow: Any, steps: int) -> Descent:  # noqa: ANN401
+    """The descent of a flow, or of a block of one, from where it is, by the settings: so many steps in all."""
+    if settings.optimizer == "l-bfgs":
+        return QuasiNewton(flow, iterations=_ITERATIONS)
+    common: dict[str, Any] = {
+        "learning_rate": settings.learning_rate,
+        "steps": steps,
+        "weight_decay": settings.weight_decay,
+        "clip_norm": settings.clip_norm,
+    }
+    if settings.schedule == "schedule-free":
+        return ScheduleFree(flow, **common)
+    return Annealed(flow, schedule=settings.schedule, average=settings.average, **common)

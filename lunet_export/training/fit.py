@@ -14,7 +14,7 @@ from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
-from lunet_export.training.descent import Annealed, Descent, QuasiNewton, ScheduleFree
+from lunet_export.training.descent import Descent, descent_of
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak
 from lunet_export.training.structure import TrainingPart, part_of
@@ -24,9 +24,8 @@ Optimizer = Literal["adam", "l-bfgs"]
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 _EVALUATION_BATCH = 1000
-_ITERATIONS = 100  # of L-BFGS in an epoch, at most
 _WHITENING_ROWS = 8_000  # whose moments set the coordinates of an epoch
-_VALIDATION_SEED = 1  # the validation noise is the same in every epoch, so that epochs compare
+VALIDATION_SEED = 1  # the validation noise is the same in every epoch, so that epochs compare
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,10 @@ class Trainer:
 
     The loss is the mean over the batch of -log p(x), with every log-determinant in the gradient, plus the regulariser.
     Images get fresh dequantisation noise at every access. All randomness comes from one NumPy generator, so a run
-    repeats on the same machine, and `state` / `restore` continue it bit by bit.
+    repeats on the same machine, and `state` / `restore` continue it bit by bit. As `structure.Training`.
     """
+
+    unit = "epoch"
 
     def __init__(self, weights: Weights, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
         self.data, self.settings, self.device = data, settings, device
@@ -118,23 +119,17 @@ class Trainer:
 
     def new_descent(self) -> Descent:
         """The descent of `flow` from where it is, by the settings."""
-        s = self.settings
-        if s.optimizer == "l-bfgs":
-            return QuasiNewton(self.flow, iterations=_ITERATIONS)
-        common: dict[str, Any] = {
-            "learning_rate": s.learning_rate,
-            "steps": s.epochs * self.steps_per_epoch,
-            "weight_decay": s.weight_decay,
-            "clip_norm": s.clip_norm,
-        }
-        if s.schedule == "schedule-free":
-            return ScheduleFree(self.flow, **common)
-        return Annealed(self.flow, schedule=s.schedule, average=s.average, **common)
+        return descent_of(self.settings, self.flow, self.settings.epochs * self.steps_per_epoch)
 
     @property
     def best(self) -> EpochRecord:
         """The epoch with the lowest validation figure."""
         return min(self.history, key=lambda record: record.valid)
+
+    @property
+    def length(self) -> int:
+        """All epochs, unless validation stops to improve."""
+        return self.settings.epochs
 
     @property
     def finished(self) -> bool:
@@ -148,7 +143,7 @@ class Trainer:
 
     def validate(self) -> float:
         """Mean bits/dim of the validation rows under the model, with the same noise at every call."""
-        return mean_bits_per_dim(self.descent.model(), self.data, self.data.valid, seed=_VALIDATION_SEED)
+        return mean_bits_per_dim(self.descent.model(), self.data, self.data.valid, seed=VALIDATION_SEED)
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
         """Train one epoch and validate; `on_step(step, bits_per_dim)` is called after every optimisation step.

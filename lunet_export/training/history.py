@@ -27,11 +27,13 @@ class History:
     """The epochs of a run, in bits/dim.
 
     gaussian_test: the full-covariance Gaussian on the test rows. start: the validation rows before the first step.
+    unit: what is counted, `epoch`, or `block` where a flow is trained block by block.
     """
 
     gaussian_test: float
     start: float
     epochs: tuple[EpochRecord, ...]
+    unit: str = "epoch"
 
     @property
     def best(self) -> EpochRecord:
@@ -44,6 +46,7 @@ class History:
             "unit": "bits/dim",
             "gaussian_test": self.gaussian_test,
             "start": self.start,
+            "counted": self.unit,
             "epochs": [asdict(record) for record in self.epochs],
         }
         with whole_file(path) as temporary:
@@ -65,8 +68,9 @@ class History:
                 for r in content["epochs"]
             )
             line, start = float(content["gaussian_test"]), float(content["start"])
+            unit = str(content.get("counted", "epoch"))  # older files name none
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"Expected a history that `train` wrote in {path}; {error} is missing or wrong.") from None
         if not epochs:
             raise DataError(f"Expected at least one epoch in {path}; got none. Train longer.")
-        return cls(line, start, epochs)
+        return cls(line, start, epochs, unit)

@@ -1,6 +1,6 @@
 """What training asks of a family: its part `training`, with these names."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -8,11 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lunet_export.errors import BadInputError
 from lunet_export.family import Family
 from lunet_export.flows import Flow
+from lunet_export.training.history import EpochRecord
 from lunet_export.weights import Weights
 
 if TYPE_CHECKING:
+    from lunet_export.data import Dataset
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
@@ -21,16 +24,13 @@ class Structure(Protocol):
     """What kind of network of the family is trained, before there is one."""
 
     @classmethod
-    def choose(
-        cls,
-        dim: int,
-        image_shape: tuple[int, ...] | None,
-        *,
-        blocks: int | None = None,
-        alpha: float | None = None,
-        width: int | None = None,
-    ) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
         """The usual structure for data of that kind, unless more is given.
+
+        Args:
+            dim: Number of dimensions D.
+            image_shape: Of images; None of vectors.
+            given: What the user chose, by name; nothing is None.
 
         Raises:
             BadInputError: The family has no such choice, or not for such data.
@@ -64,6 +64,42 @@ class Structure(Protocol):
         """
 
 
+class Training(Protocol):
+    """A training run, one epoch (or whatever `unit` names) at a time."""
+
+    unit: str
+    settings: "FitSettings"
+    steps_per_epoch: int
+    start: float  # bits/dim of the validation rows, before the first step
+    history: list[EpochRecord]
+    best_flow: Flow
+
+    @property
+    def best(self) -> EpochRecord:
+        """The record with the lowest validation figure."""
+
+    @property
+    def finished(self) -> bool:
+        """There is nothing left to do."""
+
+    @property
+    def length(self) -> int:
+        """How many epochs there are, at most."""
+
+    def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
+        """Train one; `on_step(step, bits_per_dim)` is called after every optimisation step.
+
+        Raises:
+            CheckFailedError: The loss stopped being a finite number.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs, as tensors and plain values."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state` as if there had been no interruption."""
+
+
 class TrainingPart(Protocol):
     """The module `training` of a family."""
 
@@ -74,6 +110,16 @@ class TrainingPart(Protocol):
 
     def refuse(self, settings: "FitSettings") -> None:
         """Raise BadInputError where a setting is not for this family."""
+
+    def trainer(
+        self,
+        first: Any,  # noqa: ANN401
+        data: "Dataset",
+        settings: "FitSettings",
+        structure: Any,  # noqa: ANN401
+        device: torch.device,
+    ) -> Training:
+        """The run that begins with the weights `first`: epochs of maximum likelihood, or what the family has."""
 
     def trainable(self, weights: Any, settings: "FitSettings", dtype: torch.dtype) -> Flow:  # noqa: ANN401
         """The flow that descends."""
@@ -89,3 +135,14 @@ def part_of(family: str) -> TrainingPart:
     """The module of the family of that name."""
     part: TrainingPart = Family(family).part("training")
     return part
+
+
+def refuse_others(given: Mapping[str, Any], known: Sequence[str], family: str) -> None:
+    """Raise where a choice is given that the family has not.
+
+    Raises:
+        BadInputError: One is.
+    """
+    for name in given:
+        if name not in known:
+            raise BadInputError(f"Expected no --{name.replace('_', '-')} for {family}, which has none. Leave it out.")

@@ -16,10 +16,10 @@ from lunet_export.files import whole_file
 from lunet_export.flows import Flow
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.training.curve import draw
-from lunet_export.training.fit import FitSettings, Trainer, log_probs
+from lunet_export.training.fit import FitSettings, log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord, History
-from lunet_export.training.structure import Structure
+from lunet_export.training.structure import Structure, Training
 from lunet_export.weights import Weights
 
 _GAUSSIAN_SEED, _EXAMPLE_SEED = 2, 4  # of dequantisation noise
@@ -67,6 +67,7 @@ class Result:
     start: float  # on the validation rows, before the first step
     gaussian_test: float  # the full-covariance Gaussian, the line to beat
     paper_convention: float  # what the released code would print for this model; not comparable with the others
+    unit: str = "epoch"  # what `epochs` counts
 
 
 def train(
@@ -77,7 +78,7 @@ def train(
     structure: Structure,
     device: torch.device,
     resume: bool,
-    on_start: Callable[[float, Trainer], None],
+    on_start: Callable[[float, Training], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
     begin: Weights | None = None,
@@ -108,7 +109,7 @@ def train(
     first = begin or structure.first(
         gaussian, settings, lambda: _continuous(data, data.train, _GAUSSIAN_SEED), on_growth
     )
-    trainer = Trainer(first, data, settings, device=device)
+    trainer = settings.part.trainer(first, data, settings, structure, device)
     model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
     if resume:
@@ -119,7 +120,7 @@ def train(
         if trainer.best.epoch == record.epoch:
             _write_model(paths.model, trainer, data, _record(model, trainer))
         checkpoint.save({"model": model, **trainer.state()}, paths.resume)
-        History(line, trainer.start, tuple(trainer.history)).write(paths.history)
+        History(line, trainer.start, tuple(trainer.history), trainer.unit).write(paths.history)
         on_epoch(record)
 
     found = [_test(trainer.best_flow, data, number) for number in range(draws)]
@@ -127,7 +128,8 @@ def train(
     result = Result(
         dataset=data.name,
         dim=data.dim,
-        network=first.facts(),
+        network=trainer.best_flow.to_weights().facts(),
+        unit=trainer.unit,
         epochs=len(trainer.history),
         best_epoch=trainer.best.epoch,
         valid=trainer.best.valid,
@@ -140,7 +142,7 @@ def train(
         paper_convention=float(paper.mean()),
     )
     _write_model(paths.model, trainer, data, {**_record(model, trainer), **asdict(result)})
-    history = History(line, trainer.start, tuple(trainer.history))
+    history = History(line, trainer.start, tuple(trainer.history), trainer.unit)
     with whole_file(paths.curve) as temporary:
         draw({data.name: history}, temporary, title=f"{settings.family} on {data.name}")
     return result
@@ -190,20 +192,20 @@ def _in_paper_convention(log_prob: NDArray[np.float64], x: NDArray[np.float64], 
     return float(paper_convention(log_prob, log_det, data.dim).mean())
 
 
-def _record(model: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
+def _record(model: dict[str, Any], trainer: Training) -> dict[str, Any]:
     best = trainer.best
     progress = {"epochs": len(trainer.history), "best_epoch": best.epoch, "valid": best.valid}
     return {**model, **asdict(trainer.settings), **progress}
 
 
-def _write_model(path: Path, trainer: Trainer, data: Dataset, record: dict[str, Any]) -> None:
+def _write_model(path: Path, trainer: Training, data: Dataset, record: dict[str, Any]) -> None:
     examples = None
     if data.public:  # a user's own rows never leave their machine inside a model
         examples = _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED)
     checkpoint.write(path, trainer.best_flow, image_shape=data.image_shape, training=record, examples=examples)
 
 
-def _restore(trainer: Trainer, path: Path, model: dict[str, Any]) -> None:
+def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:
     if not path.exists():
         raise CheckpointError(f"Expected {path} to resume from; it does not exist. Train without --resume.")
     state = checkpoint.load(path)

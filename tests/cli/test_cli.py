@@ -90,7 +90,7 @@ def test_export_options(model, tmp_path, options, solver):
     document = json.loads(out)
     assert (code, document["passed"]) == (0, True)
     assert document["graphs"]["sampling"]["solver"]["name"] == solver
-    assert {entry["solver"].split(" ")[0] for entry in document["solvers"]} == set(SOLVERS)
+    assert {entry["solver"].split(" ")[0] for entry in document["alternatives"]} == set(SOLVERS)
     assert run("check", tmp_path / "out")[0] == 0
     code, out, _ = run("check", tmp_path / "out", "--model", model, "--json")
     assert (code, "golden: sampling with log_prob, x" in out) == (0, "--with-log-prob" in options)

@@ -12,7 +12,6 @@ import onnx
 
 from benchmarks.networks import standard
 from lunet_export import checkpoint
-from lunet_export.artifact import OPTIONAL_GRAPHS
 from lunet_export.export import ExportSettings
 from lunet_export.families.lunet.graphs import density, sampling, solvers, triangular
 from lunet_export.families.lunet.weights import LUNetWeights
@@ -21,7 +20,7 @@ from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.weights import Weights
-from tests.families import realnvp
+from tests.families import jko, realnvp
 
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = ("toy2d", "digits")
@@ -58,6 +57,8 @@ def write_all(folder: Path) -> list[Case]:
         cases = [case for group in built for case in group]
     for dtype in DTYPES:
         cases += _write_all_graphs(folder, "dense", realnvp.dense(64, 20, preprocessing="digits"), dtype)
+        cases += _write_all_graphs(folder, "jko", jko.flow(64, (32, 24), preprocessing="digits", steps=2), dtype)
+        cases += _write_all_graphs(folder, "jko-deep", jko.flow(3, (8, 7, 6), steps=1), dtype)
     for name in COMMITTED:
         for graph in ("density", "sampling"):
             model = onnx.load(ROOT / "exported" / name / f"{graph}.onnx")
@@ -71,7 +72,8 @@ def write_convolutional(folder: Path) -> list[Case]:
 
 
 def _write_all_graphs(folder: Path, name: str, weights: Weights, dtype: str) -> list[Case]:
-    settings = ExportSettings(dtype=dtype, with_log_prob=True, rng=True)
+    integrates = weights.family == "jko"
+    settings = ExportSettings(dtype=dtype, with_log_prob=True, rng=True, hutchinson=integrates)
     blueprint, products = blueprint_of(weights, settings), settings.products or settings.tensors
     return [_case(folder, f"{name}-{dtype}-{graph}", blueprint.build(graph, {}), products) for graph in settings.graphs]
 
@@ -82,7 +84,7 @@ def _write(folder: Path, name: str, weights: LUNetWeights, dtype: str) -> Iterat
     model = density.build(weights, dtype=tensors, products=products, metadata={})
     yield _case(folder, f"{name}-{dtype}-density", model, products or tensors)
     for solver in solvers.available(weights.dim):
-        for graph in ("sampling", *OPTIONAL_GRAPHS):
+        for graph in ("sampling", "sampling_with_log_prob", "random_sampling"):
             model = sampling.build(
                 weights,
                 solver=solver,

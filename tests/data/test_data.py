@@ -24,7 +24,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (30, 4, 5), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", ["mixture", "eight-gaussians", "two-moons"])
+@pytest.mark.parametrize("name", toy.DENSITIES)
 def test_toy_sets_are_fixed(name):
     first, second = data.load(name), data.load(name)
     assert (first.train.shape, first.valid.shape, first.test.shape) == ((8000, 2), (1000, 2), (10000, 2))
@@ -174,15 +174,18 @@ def test_bad_files_get_a_sentence(tmp_path, name, make, sentence):
 
 
 def test_an_unknown_set_names_the_known_ones():
-    with pytest.raises(DataError, match="mixture, eight-gaussians, two-moons, digits, mnist, fashion-mnist"):
+    with pytest.raises(DataError, match="two-moons, checkerboard, rings, rose, tree, digits, mnist, fashion-mnist"):
         data.load("cifar")
 
 
-@pytest.mark.parametrize("name", ["mixture", "eight-gaussians", "two-moons"])
-def test_toy_densities_integrate_to_one_and_are_those_of_the_points(name):
+@pytest.mark.parametrize(
+    ("name", "nodes"),
+    {"mixture": 400, "eight-gaussians": 400, "two-moons": 400, "rings": 200, "rose": 180, "tree": 220}.items(),
+)
+def test_toy_densities_integrate_to_one_and_are_those_of_the_points(name, nodes):
     points = data.load(name).test
-    low, high = points.min(axis=0) - 1, points.max(axis=0) + 1
-    axes = [np.linspace(a, b, 400) for a, b in zip(low, high, strict=True)]
+    low, high = points.min(axis=0) - 0.5, points.max(axis=0) + 0.5
+    axes = [np.linspace(a, b, nodes) for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     cell = np.prod([axis[1] - axis[0] for axis in axes])
     density = np.exp(np.concatenate([toy.log_density(name, part) for part in np.array_split(grid, 40)])) * cell
@@ -190,3 +193,17 @@ def test_toy_densities_integrate_to_one_and_are_those_of_the_points(name):
     np.testing.assert_allclose(density @ grid, points.mean(axis=0), atol=0.2)
     entropy, mean = -(density * np.log(np.maximum(density, 1e-300) / cell)).sum(), -toy.log_density(name, points).mean()
     assert mean == pytest.approx(entropy, abs=0.05)
+
+
+def test_the_checkerboard_is_uniform_on_its_squares():
+    points = data.load("checkerboard").test
+    assert (toy.log_density("checkerboard", points) == -np.log(8)).all()
+    middles = np.stack(np.meshgrid(np.arange(-2.5, 3), np.arange(-2.5, 3)), axis=-1).reshape(-1, 2)
+    inside = np.exp(toy.log_density("checkerboard", middles)) > 0
+    assert np.exp(toy.log_density("checkerboard", middles)).sum() == pytest.approx(1)
+    assert sorted(map(tuple, middles[inside])) == sorted(
+        (x, y)
+        for x in (-1.5, -0.5, 0.5, 1.5)
+        for y in ((-2, 0) if np.floor(x) % 2 == 0 else (-1, 1))
+        for y in [y + 0.5]
+    )

@@ -42,7 +42,9 @@ def test_the_flow_keeps_the_laws(law, make):
     weights = make()
     flow = of_weights(weights, dtype=torch.float64).requires_grad_(False).eval()
     error, bound = law(flow.chain, torch.from_numpy(rows(weights, 4)))
-    assert error <= bound
+    # Flows that are integrated keep the laws of the exact flow up to the integrator's error, which they state.
+    inexact = getattr(OURS[weights.family], "INEXACT", {})
+    assert error <= bound * inexact.get(law, 1.0)
 
 
 @every_case
@@ -170,7 +172,7 @@ def test_a_family_that_nobody_knows_is_refused(tmp_path):
     path = tmp_path / "model.pt"
     checkpoint.write_weights(path, OURS["lunet"].PLANE(), image_shape=None, training={}, examples=None)
     torch.save({**torch.load(path, weights_only=True), "family": "glow"}, path)
-    with pytest.raises(CheckpointError, match=r"Expected a model of lunet, realnvp in .*; got 'glow'"):
+    with pytest.raises(CheckpointError, match=r"Expected a model of jko, lunet, realnvp in .*; got 'glow'"):
         checkpoint.read(path)
 
 

@@ -122,7 +122,7 @@ def test_the_dense_network_is_as_large_as_lunets_sampling_graph(dim):
         (lambda: RealNVP.convolutional((7, 8)), "grey images of even sides"),
         (lambda: RealNVP.convolutional((8, 8, 3)), "grey images of even sides"),
         (lambda: RealNVP.dense(1, hidden=3), "at least 2 dimensions"),
-        (lambda: Structure.choose(4, None, blocks=3), "neither --blocks nor --alpha"),
+        (lambda: Structure.choose(4, None, {"blocks": 3}), "neither --blocks nor --alpha"),
         (lambda: Structure.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
     ],
 )

@@ -54,7 +54,7 @@ def test_convolutions_learn(tmp_path):
     rows = np.random.default_rng(0).integers(0, 8, (120, 16), dtype=np.uint8)
     data = type(IMAGES)("squares", rows[:80], rows[80:100], rows[100:], IMAGES.preprocessing, (4, 4), public=False)
     settings = FitSettings.for_data(80, 16, family="realnvp", epochs=2, batch_size=20)
-    result = run(tmp_path / "m.pt", Structure.choose(16, (4, 4), width=2), settings, data)
+    result = run(tmp_path / "m.pt", Structure.choose(16, (4, 4), {"width": 2}), settings, data)
     assert (result.network["networks"], result.valid < result.start) == ("convolutional", True)
 
 

@@ -1,6 +1,6 @@
 """How RealNVP is trained: from the identity, by Adam, with the paper's penalty of the scales."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any, Self
@@ -14,9 +14,12 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.flow import COUPLINGS, RealNVP
 from lunet_export.families.realnvp.weights import RealNVPWeights
 from lunet_export.preprocessing import Logit
+from lunet_export.training.fit import Trainer
+from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
 
 if TYPE_CHECKING:
+    from lunet_export.data import Dataset
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
@@ -34,21 +37,14 @@ class Structure:
     width: int  # planes, or numbers of a hidden layer
 
     @classmethod
-    def choose(
-        cls,
-        dim: int,
-        image_shape: tuple[int, ...] | None,
-        *,
-        blocks: int | None = None,
-        alpha: float | None = None,
-        width: int | None = None,
-    ) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
         """Convolutions with the paper's 64 planes where there is an image shape; else dense, as large as LU-Net."""
-        if blocks is not None or alpha is not None:
+        if "blocks" in given or "alpha" in given:
             raise BadInputError(
                 "Expected neither --blocks nor --alpha for a RealNVP, whose size is --width. Leave them out."
             )
-        found = cls(dim, image_shape, width or (_PLANES if image_shape else width_like_lunet(dim)))
+        refuse_others(given, ("width",), "a RealNVP")
+        found = cls(dim, image_shape, given.get("width") or (_PLANES if image_shape else width_like_lunet(dim)))
         found._flow(None)  # refuses what does not fit
         return found
 
@@ -120,6 +116,14 @@ def refuse(settings: "FitSettings") -> None:
             "Expected adam with a schedule of linear, one-cycle or constant and no average for a RealNVP, whose norms "
             "keep the moments of the last steps. Leave the choice out."
         )
+
+
+def trainer(
+    first: RealNVPWeights, data: "Dataset", settings: "FitSettings", structure: Structure, device: torch.device
+) -> Trainer:
+    """As `lunet_export.training.structure.TrainingPart.trainer`."""
+    del structure
+    return Trainer(first, data, settings, device=device)
 
 
 def trainable(weights: RealNVPWeights, settings: "FitSettings", dtype: torch.dtype) -> RealNVP:

@@ -43,6 +43,7 @@ class Blueprint:
     @classmethod
     def choose(cls, weights: LUNetWeights, settings: ExportSettings, *, compare: bool = False) -> Self:
         """As `lunet_export.graphs.blueprint.Blueprint.choose`."""
+        settings.refuse_integration(weights.family)
         automatic = settings.solver == "auto"
         smallest = Solver("fused", None)  # of what `auto` may choose
         asked = smallest if automatic else solvers.choose(settings.solver or _USUAL, settings.tile, weights.dim)

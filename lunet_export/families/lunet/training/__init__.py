@@ -1,6 +1,6 @@
 """How LU-Net is trained: where it starts, in which coordinates it descends, what may be added to its likelihood."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any, Self
@@ -17,13 +17,16 @@ from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.training.greedy import grow
 from lunet_export.families.lunet.training.initial import INITS, SIGNS, start
 from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
+from lunet_export.training.fit import Trainer
+from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
 
 if TYPE_CHECKING:
+    from lunet_export.data import Dataset
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
-__all__ = ["Structure", "penalty", "refuse", "trainable", "usual", "whiten"]
+__all__ = ["Structure", "penalty", "refuse", "trainable", "trainer", "usual", "whiten"]
 
 _FEW = 4  # dimensions in which networks are grown and take L-BFGS steps on many rows at once
 _MANY_ROWS = 50_000
@@ -39,20 +42,13 @@ class Structure:
     alpha: float = _PAPERS_ALPHA
 
     @classmethod
-    def choose(
-        cls,
-        dim: int,
-        image_shape: tuple[int, ...] | None,
-        *,
-        blocks: int | None = None,
-        alpha: float | None = None,
-        width: int | None = None,
-    ) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
         """The paper's depths unless given: 3 + 1 blocks for images, 12 + 1 in up to four dimensions; its alpha."""
         del image_shape
-        if width is not None:
+        if "width" in given:
             raise BadInputError("Expected no --width for lunet, whose blocks are as wide as the data. Leave it out.")
-        return cls(blocks or (13 if dim <= _FEW else 4), _PAPERS_ALPHA if alpha is None else alpha)
+        refuse_others(given, ("blocks", "alpha"), "lunet")
+        return cls(given.get("blocks", 13 if dim <= _FEW else 4), given.get("alpha", _PAPERS_ALPHA))
 
     @classmethod
     def of(cls, weights: Weights) -> Self:
@@ -125,6 +121,14 @@ def refuse(settings: "FitSettings") -> None:
             )
     if (settings.regulariser is None) != (settings.regulariser_weight == 0):
         raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
+
+
+def trainer(
+    first: LUNetWeights, data: "Dataset", settings: "FitSettings", structure: Structure, device: torch.device
+) -> Trainer:
+    """As `lunet_export.training.structure.TrainingPart.trainer`."""
+    del structure
+    return Trainer(first, data, settings, device=device)
 
 
 def trainable(weights: LUNetWeights, settings: "FitSettings", dtype: torch.dtype) -> LUNet:

@@ -27,6 +27,7 @@ class Blueprint:
     def choose(cls, weights: RealNVPWeights, settings: ExportSettings, *, compare: bool = False) -> Self:
         """As `lunet_export.graphs.blueprint.Blueprint.choose`; there is nothing to compare."""
         del compare
+        settings.refuse_integration(weights.family)
         if settings.solver is not None or settings.tile is not None:
             raise BadInputError(
                 "Expected neither --solver nor --tile for a RealNVP, which solves nothing. Leave them out."

@@ -1,0 +1,49 @@
+"""The picture of `lunet-export plot blocks`."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+
+from lunet_export.figures import BlockStrip
+
+_REACH = 3.2  # standard deviations shown
+
+
+def draw(found: BlockStrip, path: Path, *, title: str) -> None:
+    """Two rows of panels, h_0 to h_K: test rows above, samples below, each point in one colour throughout, as PNG."""
+    count = len(found.data)
+    figure = Figure(figsize=(1.75 * count + 0.4, 4.3), layout="constrained")
+    rows = figure.subplots(2, count, sharex=True, sharey=True, squeeze=False)
+    reach = max(_REACH, float(np.quantile(np.abs(found.data[0]), 0.999)))
+    for axes, points, colored_by, name in (
+        (rows[0], found.data, found.data[0], "test rows"),
+        (rows[1], found.samples, found.samples[-1], "samples"),
+    ):
+        color = _hues(colored_by)
+        for number, (panel, here) in enumerate(zip(axes, points, strict=True)):
+            panel.scatter(*here.T, c=color, s=1.6, linewidths=0)
+            panel.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
+            panel.set_aspect("equal")
+            if axes is rows[0]:
+                panel.set_title(_title(found, number), fontsize=9)
+        axes[0].set_ylabel(name)
+    figure.suptitle(
+        f"{title}\nabove: data to N(0, I), left to right; below: N(0, I) to samples, right to left", fontsize=10
+    )
+    figure.savefig(path, dpi=110)
+
+
+def _title(found: BlockStrip, number: int) -> str:
+    if number == 0:
+        return "whitened data"
+    return f"block {number}: {found.moved[number - 1]:.2f}"
+
+
+def _hues(points: np.ndarray) -> np.ndarray:
+    """A colour by direction, paler towards the centre."""
+    angle = np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi) % 1
+    distance = np.sqrt((points**2).sum(axis=1))
+    saturation = np.clip(distance / 1.2, 0.25, 0.9)
+    return hsv_to_rgb(np.stack([angle, saturation, np.full(len(points), 0.85)], axis=1))

@@ -1,0 +1,160 @@
+"""How JKO-iFlow is trained: block by block, each a step of the gradient flow of KL(p | N(0, I)) in W_2."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lunet_export.errors import BadInputError
+from lunet_export.families.jko.flow import JKOFlow
+from lunet_export.families.jko.training.blocks import BlockTrainer
+from lunet_export.families.jko.training.schedule import Growth
+from lunet_export.families.jko.velocity import Velocity
+from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights
+from lunet_export.training.structure import refuse_others
+from lunet_export.weights import Weights
+
+if TYPE_CHECKING:
+    from lunet_export.data import Dataset
+    from lunet_export.training.fit import FitSettings
+    from lunet_export.training.gaussian import Gaussian
+
+__all__ = ["Structure", "penalty", "refuse", "trainable", "trainer", "usual", "whiten"]
+
+_BETA = 20.0  # of the released code
+_LUNETS = ("signs", "regulariser", "bound")  # settings of LU-Net alone
+_INITS = ("whiten", "identity")
+_STEPS_A_BLOCK = 1000
+_FEW = 4  # dimensions
+_GROWTH = {  # the choices about it, and their names in `Growth`
+    "blocks": "most_blocks",
+    "step_size": "first_size",
+    "step_growth": "factor",
+    "largest_step": "largest_size",
+    "stop": "stop",
+    "rounds": "rounds",
+    "refine": "refine",
+}
+_CHOICES = ("width", "hidden_layers", "steps", *_GROWTH)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """As `lunet_export.training.structure.Structure`: velocity fields, and how blocks are added and trained again.
+
+    Raises:
+        BadInputError: A number is out of its range.
+    """
+
+    hidden: tuple[int, ...]  # numbers of the hidden layers
+    steps: int  # of the Runge-Kutta method, a block
+    growth: Growth
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise BadInputError(f"Expected hidden layers of at least one number; got {self.hidden}.")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise BadInputError(f"Expected 1 to {MOST_STEPS} steps a block; got {self.steps}.")
+
+    @classmethod
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+        """Two hidden layers, of which the divergence is exact at the price of one product."""
+        del image_shape
+        if "alpha" in given:
+            raise BadInputError("Expected no --alpha for a JKO-iFlow; that is LU-Net's. Leave it out.")
+        refuse_others(given, _CHOICES, "a JKO-iFlow")
+        width = given.get("width") or (64 if dim <= _FEW else 256)
+        growth = Growth(**{field: given[name] for name, field in _GROWTH.items() if name in given})
+        return cls((width,) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
+
+    @classmethod
+    def of(cls, weights: Weights) -> Self:
+        """None: a JKO-iFlow is trained from its first block.
+
+        Raises:
+            BadInputError: Always.
+        """
+        raise BadInputError(
+            f"Expected no --from for a JKO-iFlow, which begins with its first block; got a {weights.family} model. "
+            "Go on with an interrupted run by --resume."
+        )
+
+    def record(self) -> dict[str, Any]:
+        """As `lunet_export.training.structure.Structure.record`."""
+        return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}
+
+    def first(
+        self,
+        gaussian: "Gaussian",
+        settings: "FitSettings",
+        rows: Callable[[], NDArray[np.float64]],
+        on_growth: Callable[[int, int], None],
+    ) -> JKOWeights:
+        """The whitening of the data's Gaussian, or the identity, and a first block that does not move."""
+        del rows, on_growth
+        dim = len(gaussian.mean)
+        centre, root = (gaussian.mean, gaussian.whiten) if settings.init == "whiten" else (np.zeros(dim), np.eye(dim))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            field = Velocity(dim, self.hidden, beta=_BETA).arrays()
+        return JKOWeights(centre, root, (field,), self.steps, _BETA, gaussian.preprocessing)
+
+
+def usual(rows: int, dim: int, given: dict[str, Any]) -> dict[str, Any]:
+    """About 1000 steps a block, of Adam at a rate that falls."""
+    del dim
+    batch_size = given.get("batch_size") or (500 if rows >= 5000 else 250)
+    return {
+        "epochs": max(1, round(_STEPS_A_BLOCK / max(1, rows // batch_size))),
+        "batch_size": batch_size,
+        "learning_rate": 2e-3,
+        "schedule": "linear",
+        "init": "whiten",
+        "whitened": False,
+    }
+
+
+def refuse(settings: "FitSettings") -> None:
+    """As `lunet_export.training.structure.TrainingPart.refuse`.
+
+    Raises:
+        BadInputError: A setting of LU-Net alone, L-BFGS, or a patience, since a block's epochs are all taken.
+    """
+    fields = type(settings).__dataclass_fields__
+    others = [field for field in _LUNETS if getattr(settings, field) != fields[field].default]
+    others += ["whitened coordinates"] if settings.whitened else []
+    if others:
+        raise BadInputError(f"Expected no {others[0]} for a JKO-iFlow: that is LU-Net's. Leave it out.")
+    if settings.init not in _INITS:
+        raise BadInputError(f"Expected an init of {', '.join(_INITS)} for a JKO-iFlow; got {settings.init}.")
+    if settings.optimizer != "adam":
+        raise BadInputError(f"Expected adam for a JKO-iFlow; got {settings.optimizer}. Leave --optimizer out.")
+    if settings.patience != fields["patience"].default:
+        raise BadInputError("Expected no patience for a JKO-iFlow, each of whose blocks takes all of its epochs.")
+
+
+def trainer(
+    first: JKOWeights, data: "Dataset", settings: "FitSettings", structure: Structure, device: torch.device
+) -> BlockTrainer:
+    """As `lunet_export.training.structure.TrainingPart.trainer`."""
+    return BlockTrainer(first, data, settings, growth=structure.growth, device=device)
+
+
+def trainable(weights: JKOWeights, settings: "FitSettings", dtype: torch.dtype) -> JKOFlow:
+    """The flow that descends."""
+    del settings
+    return JKOFlow.from_weights(weights, dtype=dtype)
+
+
+def whiten(flows: Sequence[JKOFlow], batches: Iterable[Tensor]) -> None:
+    """Nothing: there are no such coordinates, and `refuse` takes no settings that ask for them."""
+    del flows, batches
+
+
+def penalty(flow: JKOFlow, settings: "FitSettings") -> None:
+    """Nothing."""
+    del flow, settings

@@ -1,0 +1,235 @@
+"""One block after another by the JKO objective (arXiv 2212.14424, equations 5 to 8)."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lunet_export.data import Dataset
+from lunet_export.errors import CheckFailedError
+from lunet_export.families.jko.flow import FlowBlock, JKOFlow
+from lunet_export.families.jko.training.schedule import Growth
+from lunet_export.families.jko.velocity import Velocity
+from lunet_export.families.jko.weights import JKOWeights
+from lunet_export.flows import standard_normal_log_prob
+from lunet_export.likelihood import bits_per_dim
+from lunet_export.training.descent import descent_of
+from lunet_export.training.fit import VALIDATION_SEED, mean_bits_per_dim
+from lunet_export.training.history import EpochRecord
+
+if TYPE_CHECKING:
+    from lunet_export.training.fit import FitSettings
+
+_FEWEST_ROWS = 20_000  # images are dequantised so often that a block sees as many
+_PUSHED = 5000  # rows at once
+_RECORDED = 5000  # training rows, at most, of the figure in the history
+
+
+def objective(before: Tensor, after: Tensor, log_det: Tensor, size: float) -> Tensor:
+    """Mean of |x(1)|^2 / 2 - int div v dt + |x(1) - x(0)|^2 / (2 h), in nats (equation 8).
+
+    Its minimum is the step of size h down KL(p | N(0, I)) in the Wasserstein metric from the law p of x(0).
+
+    Args:
+        before: x(0), (N, D).
+        after: x(1), (N, D).
+        log_det: int_0^1 div v dt, (N,).
+        size: h; infinite leaves the last term out, which is maximum likelihood.
+    """
+    energy = after.square().sum(1) / 2 - log_det
+    return (energy + (after - before).square().sum(1) / (2 * size)).mean()
+
+
+class BlockTrainer:
+    """Blocks, their step sizes, and the random state; `run_epoch` trains one block for all of its epochs.
+
+    As `lunet_export.training.structure.Training`, of which a block is one epoch. Blocks are added, each from a copy of
+    the one before, until the growth's rule stops; then all are trained again in rounds. The rows that reach a block
+    are the training rows behind the blocks before it; images get fresh dequantisation noise for every block.
+    """
+
+    unit = "block"
+
+    def __init__(
+        self, first: JKOWeights, data: Dataset, settings: "FitSettings", *, growth: Growth, device: torch.device
+    ) -> None:
+        self.data, self.settings, self.device, self.growth = data, settings, device, growth
+        self.flow = JKOFlow.from_weights(first).to(device)
+        self.best_flow = deepcopy(self.flow)
+        self.history: list[EpochRecord] = []
+        self.rng = np.random.default_rng(settings.seed)
+        rows = len(data.train)
+        self._batch = min(settings.batch_size, rows)
+        self.steps_per_epoch = settings.epochs * max(1, rows // self._batch)
+        self.sizes: list[float] = []  # h_k of every block
+        self.lengths: list[float] = []  # E|x_k - x_{k-1}| of every block of this round
+        self.round = 0  # 0: blocks are added; then rounds, the last of which may refine
+        self._blocks = 0  # done in this round
+        self.start = self._valid()
+
+    @property
+    def best(self) -> EpochRecord:
+        """The block after which the validation figure was lowest."""
+        return min(self.history, key=lambda record: record.valid)
+
+    @property
+    def finished(self) -> bool:
+        """All rounds are done."""
+        return self.round > self.growth.rounds + self.growth.refine
+
+    @property
+    def length(self) -> int:
+        """How many times a block is trained, at most while blocks are added."""
+        refined = self.growth.refine and self.round > self.growth.rounds
+        return self.growth.length(len(self.sizes) // (2 if refined else 1) if self.round else None)
+
+    def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
+        """Train the next block; `on_step(step, bits_per_dim)` is called after every optimisation step.
+
+        Raises:
+            CheckFailedError: The loss stopped being a finite number.
+        """
+        number, growing = self._blocks, self.round == 0
+        if growing and number:
+            self._add(deepcopy(self.flow.blocks()[-1].velocity))
+        if growing:
+            self.sizes.append(self.growth.size(number + 1))
+        block = self.flow.blocks()[number]
+        x, before = self._pushed(number)
+        self._train(block, x, before, self.sizes[number], on_step)
+        moved, length = self._movement(block, x)
+        self.lengths.append(length)
+        self._blocks += 1
+        valid = self._valid()
+        self._refuse_infinite(valid, "validation")
+        train = self._bits(self.data.train[:_RECORDED])
+        record = EpochRecord(len(self.history) + 1, train, valid, self.settings.learning_rate)
+        self.history.append(record)
+        if self.best is record:
+            self.best_flow = deepcopy(self.flow)
+        if self.growth.enough(self._blocks, moved) if growing else self._blocks == len(self.sizes):
+            self._next_round()
+        return record
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs, as tensors and plain values."""
+        return {
+            "settings": asdict(self.settings),
+            "flow": _state(self.flow),
+            "best_flow": _state(self.best_flow),
+            "sizes": list(self.sizes),
+            "lengths": list(self.lengths),
+            "round": self.round,
+            "blocks": self._blocks,
+            "random": self.rng.bit_generator.state,
+            "history": [asdict(record) for record in self.history],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state` as if there had been no interruption."""
+        self.flow, self.best_flow = (self._restored(state[name]) for name in ("flow", "best_flow"))
+        self.sizes, self.lengths = list(state["sizes"]), list(state["lengths"])
+        self.round, self._blocks = state["round"], state["blocks"]
+        self.rng.bit_generator.state = state["random"]
+        self.history = [EpochRecord(**record) for record in state["history"]]
+
+    def _next_round(self) -> None:
+        self.round += 1
+        if self.growth.refine and self.round == self.growth.rounds + 1:
+            self._refine()
+        elif not self.finished:
+            self.sizes = self.growth.evened(self.sizes, self.lengths)
+        self.lengths, self._blocks = [], 0
+
+    def _refine(self) -> None:
+        """Each block in two that together are the same map, each of half the step."""
+        weights = self.flow.to_weights()
+        fields = tuple(half for field in weights.fields for half in field.halves())
+        self._replace_blocks([Velocity.of(field, beta=weights.beta) for field in fields])
+        self.sizes = [size / 2 for size in self.sizes for _ in range(2)]
+
+    def _add(self, velocity: Velocity) -> None:
+        self._replace_blocks([*(block.velocity for block in self.flow.blocks()), velocity])
+
+    def _replace_blocks(self, velocities: list[Velocity]) -> None:
+        self.flow = self.flow.with_velocities(velocities).to(self.device, torch.float32)
+
+    def _train(
+        self, block: FlowBlock, x: Tensor, before: Tensor, size: float, on_step: Callable[[int, float], None]
+    ) -> None:
+        scale = float(bits_per_dim(np.array(-1.0), self.data.dim))
+        descent = descent_of(self.settings, block, self.steps_per_epoch)
+        where, step = f"block {self._blocks + 1} of round {self.round + 1}", 0
+        while step < self.steps_per_epoch:
+            order = torch.from_numpy(self.rng.permutation(len(x))).to(self.device)
+            for chosen in order[: len(x) // self._batch * self._batch].split(self._batch):
+                if step == self.steps_per_epoch:
+                    break
+                rows, nats = x[chosen], []
+
+                def loss(rows: Tensor = rows, chosen: Tensor = chosen, nats: list[float] = nats) -> Tensor:
+                    after, log_det = block(rows)
+                    log_prob = standard_normal_log_prob(after) + log_det + before[chosen]
+                    nats.append(-float(log_prob.detach().mean()))
+                    return objective(rows, after, log_det, size)
+
+                descent.step(loss)
+                step += 1
+                self._refuse_infinite(nats[0], f"{where}, step {step}")
+                on_step(step, scale * nats[0])
+        block.load_state_dict(descent.model().state_dict())
+
+    @torch.no_grad()
+    def _pushed(self, blocks: int) -> tuple[Tensor, Tensor]:
+        """Training rows behind so many blocks, (N, D), and log|det| of the way, (N,)."""
+        rows = self.data.train
+        copies = -(-_FEWEST_ROWS // len(rows)) if self.data.preprocessing else 1
+        chain = [*self.flow.before_blocks(), *self.flow.blocks()[:blocks]]
+        found = []
+        for _ in range(copies):
+            uniform = self.rng.random(rows.shape, dtype=np.float32)
+            for part in torch.from_numpy(self.data.continuous(rows, uniform)).split(_PUSHED):
+                h = part.to(self.device)
+                log_det = h.new_zeros(len(h))
+                for bijection in chain:
+                    h, term = bijection(h)
+                    log_det = log_det + term
+                found.append((h, log_det))
+        x, log_det = (torch.cat(column) for column in zip(*found, strict=True))
+        return x, log_det
+
+    @torch.no_grad()
+    def _movement(self, block: FlowBlock, x: Tensor) -> tuple[float, float]:
+        """E|T(x) - x|^2 / E|T(x)|^2, and E|T(x) - x|."""
+        after = torch.cat([block(part)[0] for part in x.split(_PUSHED)])
+        square = (after - x).square().sum(1)
+        return float(square.mean() / after.square().sum(1).mean()), float(square.sqrt().mean())
+
+    def _valid(self) -> float:
+        return self._bits(self.data.valid)
+
+    def _bits(self, rows: Any) -> float:  # noqa: ANN401
+        return mean_bits_per_dim(self.flow, self.data, rows, seed=VALIDATION_SEED)
+
+    def _restored(self, state: dict[str, Tensor]) -> JKOFlow:
+        count = len({key.split(".")[2] for key in state if ".velocity." in key})
+        velocities = [deepcopy(self.flow.blocks()[0].velocity) for _ in range(count)]
+        flow = self.flow.with_velocities(velocities).to(self.device)
+        flow.load_state_dict(state)
+        return flow
+
+    @staticmethod
+    def _refuse_infinite(value: float, where: str) -> None:
+        if not np.isfinite(value):
+            raise CheckFailedError(
+                f"Expected a finite loss; got {value} in {where}. "
+                "Give a smaller --learning-rate or --step-size, or look for extreme values in the data."
+            )
+
+
+def _state(flow: JKOFlow) -> dict[str, Tensor]:
+    return {key: tensor.detach().cpu().clone() for key, tensor in flow.state_dict().items()}
