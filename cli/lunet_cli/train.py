@@ -157,8 +157,13 @@ def train(
         float, typer.Option(help="Share a step that a moving average of the weights keeps, as 0.999.", **_FINER)
     ] = 0.0,
     weight_decay: Annotated[
-        float, typer.Option(help="Of the entries off the diagonals; of kernels and matrices.", **_FINER)
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="Of the entries off the diagonals; of kernels and matrices. Default: 0; 1 of JKO-iFlow beyond 4-D.",
+            show_default=False,
+            **_FINER,
+        ),
+    ] = None,
     regulariser: Annotated[
         RegulariserName | None, typer.Option("--reg", help="A penalty that conditions the map.", **_FINER)
     ] = None,
@@ -172,12 +177,12 @@ def train(
         int | None, typer.Option(min=1, help="Of a velocity field. Default: 2, whose divergence is cheap.", **_JKO)
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Runge-Kutta steps a block. Default: 3.", **_JKO)] = None,
-    step_size: Annotated[float | None, typer.Option(help="h of the first block. Default: 0.25.", **_JKO)] = None,
+    step_size: Annotated[float | None, typer.Option(help="h of the first block. Default: 0.1.", **_JKO)] = None,
     step_growth: Annotated[float | None, typer.Option(help="Factor from block to block. Default: 1.4.", **_JKO)] = None,
     largest_step: Annotated[float | None, typer.Option(help="Of all h. Default: 5.", **_JKO)] = None,
     stop: Annotated[
         float | None,
-        typer.Option(help="No block after one that moves rows by less, in squares. Default: 0.01.", **_JKO),
+        typer.Option(help="No block after one that moves rows by less, in squares. Default: 0.003.", **_JKO),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=0, help="In which all blocks are trained again, evened. Default: 1.", **_JKO)

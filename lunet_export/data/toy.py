@@ -155,8 +155,8 @@ def log_density(name: str, x: Array) -> Array:
     found = []
     for start in range(0, len(x), _CHUNK):
         part = x[start : start + _CHUNK]
-        square = sum((part[:, None, axis] - centres[None, :, axis]) ** 2 for axis in range(2))
-        found.append(np.logaddexp.reduce(log_weights - square / (2 * std**2), axis=1))
+        distance = sum((part[:, None, axis] - centres[None, :, axis]) ** 2 for axis in range(2))
+        found.append(np.logaddexp.reduce(log_weights - distance / (2 * std**2), axis=1))
     return np.concatenate(found) if found else np.empty(0)
 
 

@@ -24,9 +24,13 @@ class Exponential:
     t: Value  # 1 + w
 
 
-def exponential(g: GraphBuilder, x: Value) -> Exponential:
-    """The parts that softplus and sigmoid of x are made of."""
-    w = g.node("Exp", g.node("Min", x, LARGEST_EXPONENT))
+def exponential(g: GraphBuilder, x: Value, *, least: float | None = None) -> Exponential:
+    """The parts that softplus and sigmoid of x are made of.
+
+    With `least`, w is at least e^least: processors take ten times as long over numbers that are denormal.
+    """
+    bounded = g.node("Min", x, LARGEST_EXPONENT) if least is None else g.node("Clip", x, least, LARGEST_EXPONENT)
+    w = g.node("Exp", bounded)
     return Exponential(w, g.node("Add", w, 1.0))
 
 

@@ -60,8 +60,9 @@ class FlowBlock(Bijection):
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
         """As `lunet_export.flows.Flow.decaying`: the matrices of the field."""
-        for layer in self.velocity.layers:
-            yield layer.weight, layer.weight.detach()
+        for parameter in self.velocity.parameters():
+            if parameter.ndim > 1:
+                yield parameter, parameter.detach()
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}"
@@ -114,7 +115,8 @@ class JKOFlow(Flow):
 
     def before_blocks(self) -> list[Bijection]:
         """What is in front of the blocks, in the order of `forward`."""
-        return [layer for layer in self.chain.bijections if not isinstance(layer, FlowBlock)]
+        layers = self.chain.bijections
+        return [layer for layer in layers if isinstance(layer, Bijection) and not isinstance(layer, FlowBlock)]
 
     def with_velocities(self, velocities: Sequence[Velocity]) -> "JKOFlow":
         """A flow with the same pre-processing, whitening and steps, of these fields."""

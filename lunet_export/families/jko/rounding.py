@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lunet_export.families.jko import reference
 from lunet_export.families.jko.weights import JKOWeights, VelocityField
+from lunet_export.reference import softplus
 from lunet_export.rounding import Errors, Products, of_elementwise
 
 Array = NDArray[np.float64]
@@ -78,7 +79,7 @@ class _Evaluation:
         a, extra, start, slopes = x, self.offset, t * self._field.time, []
         for matrix, bias in hidden:
             sharp = self._beta * (self._linear(a, matrix, bias + start, extra))
-            value, slope = reference.softplus(sharp), np.exp(-reference.softplus(-sharp))
+            value, slope = softplus(sharp), np.exp(-softplus(-sharp))
             a = (value + self._errors(of_elementwise(value))) / self._beta
             slopes.append(slope + self._errors(of_elementwise(slope)))
             start, extra = np.zeros(1), np.zeros(1)

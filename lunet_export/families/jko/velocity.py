@@ -14,6 +14,8 @@ from lunet_export.families.jko.weights import VelocityField
 
 #: e^-40 is less than rounding in float64, so above it softplus is x itself, and its slope 1, to the last digit.
 _THRESHOLD = 40.0
+#: Below, both are e^-60 and not less: far under rounding, and processors take ten times as long over denormal numbers.
+_LEAST = -60.0
 Trace = Callable[[list[Tensor]], Tensor]  # the slopes of the hidden layers -> div v, (N,)
 
 
@@ -32,10 +34,15 @@ class Velocity(nn.Module):
         super().__init__()
         self.beta = beta
         widths = [dim, *hidden, dim]
-        self.layers = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))
+        linears = [nn.Linear(into, out) for into, out in pairwise(widths)]
+        self.layers = nn.ModuleList(linears)
         self.time = nn.Parameter(torch.empty(hidden[0]).uniform_(-1 / sqrt(dim + 1), 1 / sqrt(dim + 1)))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        nn.init.zeros_(linears[-1].weight)
+        nn.init.zeros_(linears[-1].bias)
+
+    def linears(self) -> list[nn.Linear]:
+        """The linear layers, in the order in which they are applied."""
+        return list(self.layers)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: float) -> Tensor:
         return self.with_slopes(x, t)[0]
@@ -47,8 +54,9 @@ class Velocity(nn.Module):
             before = layer(a)
             if number == 0 and t:
                 before = before + t * self.time
-            a = functional.softplus(before, self.beta, _THRESHOLD)
-            slopes.append(torch.sigmoid(self.beta * before))
+            sharp = (self.beta * before).clamp(min=_LEAST)
+            a = functional.softplus(sharp, 1.0, _THRESHOLD) / self.beta
+            slopes.append(torch.sigmoid(sharp))
         return self.layers[-1](a), slopes
 
     def exact_trace(self) -> Trace:
@@ -56,7 +64,7 @@ class Velocity(nn.Module):
 
         What the closed forms need of the weights is made here, once for all evaluations.
         """
-        matrices = [layer.weight for layer in self.layers]
+        matrices: list[Tensor] = [layer.weight for layer in self.linears()]
         if len(matrices) == 2:
             diagonal = (matrices[0] * matrices[1].T).sum(1)
             return lambda slopes: slopes[0] @ diagonal
@@ -76,11 +84,13 @@ class Velocity(nn.Module):
     def trace_along(self, probe: Tensor) -> Trace:
         """Hutchinson's estimate e^T (dv/dx) e (1990) with the given probes e (N, D)."""
 
+        *hidden, last = self.linears()
+
         def trace(slopes: list[Tensor]) -> Tensor:
             tangent = probe
-            for layer, slope in zip(self.layers[:-1], slopes, strict=True):
+            for layer, slope in zip(hidden, slopes, strict=True):
                 tangent = (tangent @ layer.weight.T) * slope
-            return ((tangent @ self.layers[-1].weight.T) * probe).sum(1)
+            return ((tangent @ last.weight.T) * probe).sum(1)
 
         return trace
 
@@ -89,7 +99,7 @@ class Velocity(nn.Module):
     def of(cls, field: VelocityField, *, beta: float) -> Self:
         """The network of these arrays, in float64."""
         found = cls(field.layers[0][0].shape[1], field.hidden, beta=beta).double()
-        for layer, (matrix, bias) in zip(found.layers, field.layers, strict=True):
+        for layer, (matrix, bias) in zip(found.linears(), field.layers, strict=True):
             layer.weight.copy_(torch.from_numpy(matrix))
             layer.bias.copy_(torch.from_numpy(bias))
         found.time.copy_(torch.from_numpy(field.time))
@@ -101,5 +111,5 @@ class Velocity(nn.Module):
         def array(tensor: Tensor) -> np.ndarray:
             return tensor.detach().cpu().double().numpy().copy()
 
-        layers = tuple((array(layer.weight), array(layer.bias)) for layer in self.layers)
+        layers = tuple((array(layer.weight), array(layer.bias)) for layer in self.linears())
         return VelocityField(layers, array(self.time))

@@ -72,7 +72,7 @@ def sampling(
         with g.scope(f"block{number}"):
             y, offset = block.back(y), block.offset
     p = weights.preprocessing
-    inverse = np.linalg.inv(weights.root)
+    inverse = np.asarray(np.linalg.inv(weights.root), dtype=np.float64)
     sign = -1.0 if p else 1.0
     with g.scope("whitening"):
         x = g.gemm(y, sign * inverse, sign * (inverse @ offset + weights.centre))

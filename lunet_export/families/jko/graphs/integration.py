@@ -23,6 +23,7 @@ from lunet_export.graphs.builder import GraphBuilder, Value
 Array = NDArray[np.float64]
 
 _HALF = 0.5
+_LEAST = -60.0  # of exponents: e^-60 is far under rounding
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class BlockGraph:
         before = g.gemm(x, self._first, self._bias(time), alpha=scale)
         exponentials = []
         for layer in (*self._middle, None):
-            e = elementwise.exponential(g, before)
+            e = elementwise.exponential(g, before, least=_LEAST)
             exponentials.append(e.w)
             a = g.node("Max", before, g.node("Log", e.t))
             if layer is not None:

@@ -1,13 +1,15 @@
 """One block after another by the JKO objective (arXiv 2212.14424, equations 5 to 8)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from lunet_export.data import Dataset
 from lunet_export.errors import CheckFailedError
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _FEWEST_ROWS = 20_000  # images are dequantised so often that a block sees as many
 _PUSHED = 5000  # rows at once
 _RECORDED = 5000  # training rows, at most, of the figure in the history
+_LOOKS = 10  # at the validation rows, a block
+_IDLE = 2  # blocks that may be added without a better validation figure
 
 
 def objective(before: Tensor, after: Tensor, log_det: Tensor, size: float) -> Tensor:
@@ -49,7 +53,8 @@ class BlockTrainer:
 
     As `lunet_export.training.structure.Training`, of which a block is one epoch. Blocks are added, each from a copy of
     the one before, until the growth's rule stops; then all are trained again in rounds. The rows that reach a block
-    are the training rows behind the blocks before it; images get fresh dequantisation noise for every block.
+    are the training rows behind the blocks before it; images get fresh dequantisation noise for every block. Of a
+    block's training, the weights are kept with which the objective was lowest on the validation rows.
     """
 
     unit = "block"
@@ -99,8 +104,9 @@ class BlockTrainer:
         if growing:
             self.sizes.append(self.growth.size(number + 1))
         block = self.flow.blocks()[number]
-        x, before = self._pushed(number)
-        self._train(block, x, before, self.sizes[number], on_step)
+        x, before = self._pushed(number, self.data.train, copies=self._copies)
+        with _without_denormals():
+            self._train(block, x, before, self.sizes[number], on_step)
         moved, length = self._movement(block, x)
         self.lengths.append(length)
         self._blocks += 1
@@ -111,7 +117,9 @@ class BlockTrainer:
         self.history.append(record)
         if self.best is record:
             self.best_flow = deepcopy(self.flow)
-        if self.growth.enough(self._blocks, moved) if growing else self._blocks == len(self.sizes):
+        idle = record.epoch - self.best.epoch
+        grown = self.growth.enough(self._blocks, moved) or idle >= _IDLE
+        if grown if growing else self._blocks == len(self.sizes):
             self._next_round()
         return record
 
@@ -163,13 +171,17 @@ class BlockTrainer:
     ) -> None:
         scale = float(bits_per_dim(np.array(-1.0), self.data.dim))
         descent = descent_of(self.settings, block, self.steps_per_epoch)
+        valid, _ = self._pushed(self._blocks, self.data.valid, copies=1)
+        best, kept = np.inf, block.state_dict()
+        looks = {-(-self.steps_per_epoch * look // _LOOKS) for look in range(1, _LOOKS + 1)}
         where, step = f"block {self._blocks + 1} of round {self.round + 1}", 0
         while step < self.steps_per_epoch:
             order = torch.from_numpy(self.rng.permutation(len(x))).to(self.device)
-            for chosen in order[: len(x) // self._batch * self._batch].split(self._batch):
+            for chosen in order[: len(x) // self._batch * self._batch].split(self._batch):  # type: ignore[no-untyped-call]
                 if step == self.steps_per_epoch:
                     break
-                rows, nats = x[chosen], []
+                rows = x[chosen]
+                nats: list[float] = []
 
                 def loss(rows: Tensor = rows, chosen: Tensor = chosen, nats: list[float] = nats) -> Tensor:
                     after, log_det = block(rows)
@@ -181,18 +193,28 @@ class BlockTrainer:
                 step += 1
                 self._refuse_infinite(nats[0], f"{where}, step {step}")
                 on_step(step, scale * nats[0])
-        block.load_state_dict(descent.model().state_dict())
+                if step in looks:
+                    model: nn.Module = descent.model()
+                    with torch.no_grad():
+                        after, log_det = model(valid)
+                        found = float(objective(valid, after, log_det, size))
+                    if found < best:
+                        best, kept = found, deepcopy(model.state_dict())
+        block.load_state_dict(kept)
+
+    @property
+    def _copies(self) -> int:
+        """How often each training row reaches a block, images with other noise each time."""
+        return -(-_FEWEST_ROWS // len(self.data.train)) if self.data.preprocessing else 1
 
     @torch.no_grad()
-    def _pushed(self, blocks: int) -> tuple[Tensor, Tensor]:
-        """Training rows behind so many blocks, (N, D), and log|det| of the way, (N,)."""
-        rows = self.data.train
-        copies = -(-_FEWEST_ROWS // len(rows)) if self.data.preprocessing else 1
+    def _pushed(self, blocks: int, rows: NDArray[np.generic], *, copies: int) -> tuple[Tensor, Tensor]:
+        """Rows behind so many blocks, (copies N, D), and log|det| of the way, (copies N,)."""
         chain = [*self.flow.before_blocks(), *self.flow.blocks()[:blocks]]
         found = []
         for _ in range(copies):
             uniform = self.rng.random(rows.shape, dtype=np.float32)
-            for part in torch.from_numpy(self.data.continuous(rows, uniform)).split(_PUSHED):
+            for part in torch.from_numpy(self.data.continuous(rows, uniform)).split(_PUSHED):  # type: ignore[no-untyped-call]
                 h = part.to(self.device)
                 log_det = h.new_zeros(len(h))
                 for bijection in chain:
@@ -205,14 +227,14 @@ class BlockTrainer:
     @torch.no_grad()
     def _movement(self, block: FlowBlock, x: Tensor) -> tuple[float, float]:
         """E|T(x) - x|^2 / E|T(x)|^2, and E|T(x) - x|."""
-        after = torch.cat([block(part)[0] for part in x.split(_PUSHED)])
+        after = torch.cat([block(part)[0] for part in x.split(_PUSHED)])  # type: ignore[no-untyped-call]
         square = (after - x).square().sum(1)
         return float(square.mean() / after.square().sum(1).mean()), float(square.sqrt().mean())
 
     def _valid(self) -> float:
         return self._bits(self.data.valid)
 
-    def _bits(self, rows: Any) -> float:  # noqa: ANN401
+    def _bits(self, rows: NDArray[np.generic]) -> float:
         return mean_bits_per_dim(self.flow, self.data, rows, seed=VALIDATION_SEED)
 
     def _restored(self, state: dict[str, Tensor]) -> JKOFlow:
@@ -229,6 +251,16 @@ class BlockTrainer:
                 f"Expected a finite loss; got {value} in {where}. "
                 "Give a smaller --learning-rate or --step-size, or look for extreme values in the data."
             )
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Numbers below 1e-38 count as 0: the tails of a sharp softplus are full of them, and each costs ten others."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _state(flow: JKOFlow) -> dict[str, Tensor]:

@@ -15,10 +15,10 @@ class Growth:
     """
 
     most_blocks: int = 8
-    first_size: float = 0.25
+    first_size: float = 0.1
     factor: float = 1.4
     largest_size: float = 5.0
-    stop: float = 0.01  # no block after one with E|T(x) - x|^2 / E|T(x)|^2 below
+    stop: float = 0.003  # no block after one with E|T(x) - x|^2 / E|T(x)|^2 below
     rounds: int = 1  # in which all blocks are trained again, at evened sizes
     towards: float = 0.5  # share of the way to equal arc lengths, a round
     refine: bool = False  # at last, cut each block in two and train all again
