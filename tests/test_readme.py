@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import embeddings, roofline, table1
+from benchmarks import embeddings, equal_cost, roofline, table1
 from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.certificate import outwards
@@ -367,3 +367,8 @@ def test_the_latencies_of_the_embeddings_are_the_recorded_ones():
     for model, of in found["median_ms"].items():
         for way in ("density", "sampling"):
             assert max(of[name][way] for name in ("C", "C++", "Rust")) <= of["Python"][way], (model, way)
+
+
+def test_quality_at_equal_cost_is_the_recorded_one():
+    for line in equal_cost.lines(recorded("equal_cost")):
+        assert f"| {' | '.join(line)} |" in README

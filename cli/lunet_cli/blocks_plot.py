@@ -17,17 +17,17 @@ def draw(found: BlockStrip, path: Path, *, title: str) -> None:
     figure = Figure(figsize=(1.75 * count + 0.4, 4.3), layout="constrained")
     rows = figure.subplots(2, count, sharex=True, sharey=True, squeeze=False)
     reach = max(_REACH, float(np.quantile(np.abs(found.data[0]), 0.999)))
+    for number in range(count):
+        rows[0][number].set_title(_title(found, number), fontsize=9)
     for axes, points, colored_by, name in (
         (rows[0], found.data, found.data[0], "test rows"),
         (rows[1], found.samples, found.samples[-1], "samples"),
     ):
         color = _hues(colored_by)
-        for number, (panel, here) in enumerate(zip(axes, points, strict=True)):
+        for panel, here in zip(axes, points, strict=True):
             panel.scatter(*here.T, c=color, s=1.6, linewidths=0)
             panel.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
             panel.set_aspect("equal")
-            if axes is rows[0]:
-                panel.set_title(_title(found, number), fontsize=9)
         axes[0].set_ylabel(name)
     figure.suptitle(
         f"{title}\nabove: data to N(0, I), left to right; below: N(0, I) to samples, right to left", fontsize=10
@@ -38,7 +38,7 @@ def draw(found: BlockStrip, path: Path, *, title: str) -> None:
 def _title(found: BlockStrip, number: int) -> str:
     if number == 0:
         return "whitened data"
-    return f"block {number}: {found.moved[number - 1]:.2f}"
+    return f"block {number}: by {found.moved[number - 1]:.2f}"
 
 
 def _hues(points: np.ndarray) -> np.ndarray:
