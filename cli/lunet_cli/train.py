@@ -177,7 +177,9 @@ def train(
         int | None, typer.Option(min=1, help="Of a velocity field. Default: 2, whose divergence is cheap.", **_JKO)
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Runge-Kutta steps a block. Default: 3.", **_JKO)] = None,
-    step_size: Annotated[float | None, typer.Option(help="h of the first block. Default: 0.1.", **_JKO)] = None,
+    step_size: Annotated[
+        float | None, typer.Option(help="h of the first block. Default: 0.07; 0.1 beyond 4-D.", **_JKO)
+    ] = None,
     step_growth: Annotated[float | None, typer.Option(help="Factor from block to block. Default: 1.4.", **_JKO)] = None,
     largest_step: Annotated[float | None, typer.Option(help="Of all h. Default: 5.", **_JKO)] = None,
     stop: Annotated[

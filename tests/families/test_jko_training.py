@@ -150,7 +150,7 @@ def test_refining_leaves_the_flow_as_it_is(tmp_path):
     for _ in range(2):
         trainer.run_epoch(lambda step, bits: None)
     assert (trainer.round, len(trainer.flow.blocks()), trainer.length) == (1, 4, 6)
-    assert trainer.sizes == pytest.approx([0.05, 0.05, 0.07, 0.07])
+    assert trainer.sizes == pytest.approx([0.035, 0.035, 0.049, 0.049])
     z, log_det = judge.encode(trainer.best_flow.to_weights(), VECTORS.test)
     refined, its_log_det = judge.encode(trainer.flow.to_weights(), VECTORS.test)
     if trainer.best.epoch == 2:

@@ -68,7 +68,8 @@ class Structure:
         if "alpha" in given:
             raise BadInputError("Expected no --alpha for a JKO-iFlow; that is LU-Net's. Leave it out.")
         refuse_others(given, _CHOICES, "a JKO-iFlow")
-        growth = Growth(**{field: given[name] for name, field in _GROWTH.items() if name in given})
+        usual = {} if dim <= _FEW else {"first_size": 0.1}
+        growth = Growth(**usual | {field: given[name] for name, field in _GROWTH.items() if name in given})
         return cls((given.get("width", _WIDTH),) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
 
     @classmethod

@@ -15,7 +15,7 @@ class Growth:
     """
 
     most_blocks: int = 8
-    first_size: float = 0.1
+    first_size: float = 0.07
     factor: float = 1.4
     largest_size: float = 5.0
     stop: float = 0.003  # no block after one with E|T(x) - x|^2 / E|T(x)|^2 below

@@ -1,0 +1,82 @@
+"""LU-Net beside JKO-iFlow: what is known is not trained again, and the table says what was recorded."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import jko, jko_lu, report
+from lunet_export import checkpoint, reference
+from lunet_export.data import Dataset
+from tests.families.jko import flow
+from tests.flows.test_laws import jacobian
+
+PLANE = flow(2, (8, 8), blocks=2, steps=2)
+
+
+def test_a_model_is_examined(tmp_path, monkeypatch):
+    rows = np.random.default_rng(0).standard_normal((200, 2))
+    monkeypatch.setattr(jko.data, "load", lambda name: Dataset(name, rows, rows, rows))
+    monkeypatch.setattr(jko, "_CELLS", 300)
+    path = tmp_path / "m.pt"
+    checkpoint.write_weights(path, PLANE, image_shape=None, training={}, examples=None)
+    found = jko.examine("rose", path)
+    assert found["round_trip"]["1"] > found["round_trip"]["3"] > found["round_trip"]["12"]
+    assert found["onnx_from_pytorch"]["log_prob"] < 1e-4
+    assert found["nodes"]["sampling"] == 2 * 2 * 57 + 1
+    json.dumps(found)
+
+
+def test_the_integral_is_that_of_the_density():
+    """Of rows that end well inside the grid; and a density that is twice too high is seen."""
+    x = reference.decode(PLANE, np.random.default_rng(0).standard_normal((2000, 2)))
+    assert jko.integral(PLANE.with_steps(8), x) == pytest.approx(1.0, abs=0.02)
+    low = jko.integral(PLANE.with_steps(8), x[:3] * 0.1)
+    assert abs(low - 1.0) > 0.1
+
+
+def test_a_stopped_script_goes_on_with_what_is_missing(monkeypatch, tmp_path, capsys):
+    ran = []
+
+    def run(dataset, family, model):
+        ran.append((dataset, family))
+        figures = {f"{kind}_{unit}": 1.5 for kind in ("test", "gaussian") for unit in ("nats", "bits_per_dim")}
+        return {"dataset": dataset, "seconds": 2.0, "entropy_nats": 1.0 if dataset == "rose" else None, **figures}
+
+    options = SimpleNamespace(threads=1, output=tmp_path, models=tmp_path, datasets=["rose"])
+    parser = SimpleNamespace(add_argument=lambda *a, **k: None, parse_args=lambda: options)
+    monkeypatch.setattr(report, "options", lambda question, seconds: parser)
+    monkeypatch.setattr(jko, "run", run)
+    jko.main()
+    options.datasets = ["rose", "digits"]
+    jko.main()
+    assert ran == [("rose", "lunet"), ("rose", "jko"), ("digits", "lunet"), ("digits", "jko")]
+    out = capsys.readouterr().out
+    assert "| rose | 1.000 | 1.500 | 1.500, 2 s | 1.500, 2 s |" in out
+    assert "| digits, bits/dim | - | 1.500 | 1.500, 2 s | 1.500, 2 s |" in out
+
+
+def test_a_block_begins_near_the_identity_and_knows_its_volume():
+    block = jko_lu.Block(3, 7.0).double()
+    x = torch.randn(20, 3, dtype=torch.float64)
+    after, log_det = block(x)
+    assert float((after - x).abs().max()) < 0.02
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    _, log_det = block(x)
+    exact = torch.stack([torch.linalg.slogdet(jacobian(block, row)).logabsdet for row in x])
+    torch.testing.assert_close(log_det, exact, rtol=0, atol=1e-10)
+
+
+def test_every_way_learns_from_the_same_start():
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy((rng.standard_normal((2000, 2)) ** 2).astype(np.float32))
+    for name, run in jko_lu._ways(0.5).items():
+        torch.manual_seed(0)
+        blocks = [jko_lu.Block(2, 1.0) for _ in range(2)]
+        before = jko_lu._nats(blocks, x, x)
+        run(blocks, x)
+        assert jko_lu._nats(blocks, x, x) < before, name
