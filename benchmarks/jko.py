@@ -31,15 +31,15 @@ from lunet_export.training.structure import part_of
 
 DATASETS = (*toy.DENSITIES, "digits")
 FLOWS = {"LU-Net": "lunet", "JKO-iFlow": "jko"}
-STEPS = (1, 2, 3, 6, 12)
+STEPS = (1, 3, 6)
 _POINTS, _SEED = 3000, 0  # of a strip
-_CELLS = 700  # of the grid of an integral, a side
+_CELLS = 400  # of the grid of an integral, a side
 
 
 def main() -> None:
     """Train what is missing, write, draw, print."""
     parser = report.options(__doc__.splitlines()[0], seconds=0)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the trained models")
+    parser.add_argument("--models", type=Path, default=Path("runs"), help="folder of the trained models")
     parser.add_argument("--datasets", nargs="*", default=DATASETS, help="of these sets")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

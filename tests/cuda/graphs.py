@@ -45,6 +45,7 @@ class Case:
     draws: bool  # draws its own noise: must never be captured
     nodes: int
     work_items: int  # launches by the manifest's count
+    two_inputs: bool  # our runtime captures graphs of one
     uploads: int  # a run with NumPy arrays; a shape is read on the host
     downloads: int
 
@@ -106,6 +107,7 @@ def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Cas
         path=path,
         products=products,
         draws=draws,
+        two_inputs=len(model.graph.input) > 1,
         nodes=len(model.graph.node),
         work_items=work_items(model),
         uploads=0 if draws else len(model.graph.input),

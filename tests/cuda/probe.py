@@ -39,7 +39,8 @@ def of_graph(model: bytes, journal: Journal) -> dict[str, Any]:
     except LunetExportError as error:
         return found | {"refused": str(error), "placed": _placed(model)}
     draws = any(node in _NOISE for nodes in placed.values() for node in nodes)
-    return found | {"capture": _captured(model, journal, only_open=draws)}
+    whole = len(session.get_inputs()) == 1 and not draws
+    return found | {"capture": _captured(model, journal, only_open=not whole)}
 
 
 def _placed(model: bytes) -> dict[str, int] | None:
