@@ -163,6 +163,12 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return found
 
 
+def step_lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """What the steps cost on eight Gaussians: a row a number of steps."""
+    (entry,) = (run for run in document["runs"] if (run["dataset"], run["flow"]) == ("eight-gaussians", "JKO-iFlow"))
+    return [(steps, f"{error:.1e}", f"{entry['integral'][steps]:.5f}") for steps, error in entry["round_trip"].items()]
+
+
 def show(document: Mapping[str, Any]) -> None:
     """The table in Markdown on stdout."""
     head = ("test nats a row", "entropy of the data", "Gaussian", *FLOWS)

@@ -163,7 +163,7 @@ class Trainer:
             on_step(step + 1, losses[-1])
         epoch = len(self.history) + 1
         valid = self.validate()
-        self._refuse_infinite(valid, f"epoch {epoch}, validation")
+        refuse_infinite(valid, f"epoch {epoch}, validation")
         self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, learning_rate))
         if self.best.epoch == epoch:
             self.best_flow = self._plain(self.descent.model().to_weights())
@@ -180,19 +180,11 @@ class Trainer:
             loss = -self.flow.log_prob(x).mean()
             values.append(loss.item())
             if len(values) == 1:
-                self._refuse_infinite(values[0], where)
+                refuse_infinite(values[0], where)
             penalty = self.settings.part.penalty(self.flow, self.settings)
             return loss if penalty is None else loss + penalty
 
         return evaluate
-
-    @staticmethod
-    def _refuse_infinite(value: float, where: str) -> None:
-        if not np.isfinite(value):
-            raise CheckFailedError(
-                f"Expected a finite loss; got {value} in {where}. "
-                "Give a smaller --learning-rate, or look for extreme values in the data."
-            )
 
     def _some_rows(self) -> Iterator[Tensor]:
         rows = self.data.train[self.rng.permutation(len(self.data.train))[:_WHITENING_ROWS]]
@@ -242,3 +234,16 @@ def mean_bits_per_dim(flow: Flow, data: Dataset, rows: NDArray[np.generic], *, s
     """Mean bits/dim of rows of `data`, dequantised once with the noise of `seed`."""
     x = data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim).astype(np.float32))
     return float(bits_per_dim(log_probs(flow, x), data.dim).mean())
+
+
+def refuse_infinite(value: float, where: str) -> None:
+    """Raise where a loss is no finite number.
+
+    Raises:
+        CheckFailedError: It is not; `where` says in which epoch or block, and step.
+    """
+    if not np.isfinite(value):
+        raise CheckFailedError(
+            f"Expected a finite loss; got {value} in {where}. "
+            "Give a smaller --learning-rate, or look for extreme values in the data."
+        )

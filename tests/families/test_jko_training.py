@@ -13,9 +13,10 @@ from lunet_export.families.jko import reference as judge
 from lunet_export.families.jko.training import Structure
 from lunet_export.families.jko.training.blocks import BlockTrainer, objective
 from lunet_export.families.jko.training.schedule import Growth
-from lunet_export.training import FitSettings, History, train
+from lunet_export.training import FitSettings, History
 from lunet_export.training.gaussian import Gaussian
 from tests.cli.conftest import run as command
+from tests.families.test_realnvp_training import run as train_with
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
@@ -23,24 +24,8 @@ SETTINGS = FitSettings.for_data(300, 3, family="jko", epochs=2, batch_size=50)
 SMALL = Structure((8, 8), 2, Growth(most_blocks=2, rounds=1, stop=0.0))
 
 
-def run(path, structure=SMALL, settings=SETTINGS, data=VECTORS, *, resume=False, stop_in_block=None):
-    seen = []
-
-    def on_step(step, bits):
-        if stop_in_block is not None and len(seen) == stop_in_block - 1 and step == 3:
-            raise Interrupted
-
-    return train(
-        data,
-        settings,
-        path,
-        structure=structure,
-        device=CPU,
-        resume=resume,
-        on_start=lambda line, trainer: seen.extend(trainer.history),
-        on_step=on_step,
-        on_epoch=seen.append,
-    )
+def run(path, structure=SMALL, settings=SETTINGS, data=VECTORS, **more):
+    return train_with(path, structure, settings, data, **more)
 
 
 def one_block(variances, size, *, seed=0):
@@ -119,7 +104,7 @@ def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path, stop, data):
     whole = run(tmp_path / "whole.pt", structure, settings, data)
     assert whole.epochs == 2 + 2 + 4
     with pytest.raises(Interrupted):
-        run(tmp_path / "parts.pt", structure, settings, data, stop_in_block=stop)
+        run(tmp_path / "parts.pt", structure, settings, data, stop_in_epoch=stop)
     parts = run(tmp_path / "parts.pt", structure, settings, data, resume=True)
     assert parts == whole
     digests = {checkpoint.read(tmp_path / f"{name}.pt").weights.digest() for name in ("whole", "parts")}

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lunet_export.data import Dataset
-from lunet_export.errors import CheckFailedError
 from lunet_export.families.jko.flow import FlowBlock, JKOFlow
 from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.families.jko.velocity import Velocity
@@ -20,7 +19,7 @@ from lunet_export.families.jko.weights import JKOWeights
 from lunet_export.flows import standard_normal_log_prob
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.descent import descent_of
-from lunet_export.training.fit import VALIDATION_SEED, mean_bits_per_dim
+from lunet_export.training.fit import VALIDATION_SEED, mean_bits_per_dim, refuse_infinite
 from lunet_export.training.history import EpochRecord
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class BlockTrainer:
         self.lengths.append(length)
         self._blocks += 1
         valid = self._valid()
-        self._refuse_infinite(valid, "validation")
+        refuse_infinite(valid, "validation")
         train = self._bits(self.data.train[:_RECORDED])
         record = EpochRecord(len(self.history) + 1, train, valid, self.settings.learning_rate)
         self.history.append(record)
@@ -191,7 +190,7 @@ class BlockTrainer:
 
                 descent.step(loss)
                 step += 1
-                self._refuse_infinite(nats[0], f"{where}, step {step}")
+                refuse_infinite(nats[0], f"{where}, step {step}")
                 on_step(step, scale * nats[0])
                 if step in looks:
                     model: nn.Module = descent.model()
@@ -243,14 +242,6 @@ class BlockTrainer:
         flow = self.flow.with_velocities(velocities).to(self.device)
         flow.load_state_dict(state)
         return flow
-
-    @staticmethod
-    def _refuse_infinite(value: float, where: str) -> None:
-        if not np.isfinite(value):
-            raise CheckFailedError(
-                f"Expected a finite loss; got {value} in {where}. "
-                "Give a smaller --learning-rate or --step-size, or look for extreme values in the data."
-            )
 
 
 @contextmanager
