@@ -14,7 +14,8 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 DataSet = Annotated[
     str,
     typer.Argument(
-        help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, or a .npy, .npz or .csv file.",
+        help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, checkerboard, rings, rose, tree, or a "
+        ".npy, .npz or .csv file.",
         show_default=False,
     ),
 ]

@@ -107,7 +107,9 @@ def train(
     width: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Hidden numbers of a RealNVP (of images: planes) or JKO-iFlow. Default: 64.", show_default=False
+            min=1,
+            help="Planes of a RealNVP on images, hidden numbers of a JKO-iFlow (both: 64) or of a dense RealNVP.",
+            show_default=False,
         ),
     ] = None,
     begin: Annotated[
@@ -151,7 +153,9 @@ def train(
     ] = None,
     schedule: Annotated[
         ScheduleName | None,
-        typer.Option(help="How Adam's rate falls. Default: schedule-free.", show_default=False, **_FINER),
+        typer.Option(
+            help="How Adam's rate falls. Default: schedule-free of LU-Net, else linear.", show_default=False, **_FINER
+        ),
     ] = None,
     average: Annotated[
         float, typer.Option(help="Share a step that a moving average of the weights keeps, as 0.999.", **_FINER)
@@ -205,7 +209,7 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train a flow by exact maximum likelihood.
+    """Train a flow by exact maximum likelihood; a JKO-iFlow block by block, by its own objective.
 
     Writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With --per-class
     these lie in MODEL.classes, named by the number of the class, and MODEL.pt holds all classes when they are done.

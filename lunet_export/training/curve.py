@@ -37,7 +37,9 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
     highest = max(max(run.best.valid, run.gaussian_test) for run in runs.values())
     spread = max(highest - lowest, 0.05)
     last = max(run.epochs[-1].valid for run in runs.values())
-    axes.set_ylim(lowest - spread, max(highest + 3 * spread, last + spread))
+    everything = max(max(record.train, record.valid) for run in runs.values() for record in run.epochs)
+    top = min(max(highest + 3 * spread, last + spread), max(everything, highest) + 0.2 * spread)
+    axes.set_ylim(lowest - 0.5 * spread, top)
     units = {"epoch": "epoch", "block": "block trained"}
     axes.set(
         xlabel=" or ".join(sorted({units.get(run.unit, run.unit) for run in runs.values()})),
