@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks import report
-from lunet_export import checkpoint, data
+from lunet_export import checkpoint, data, reference
 from lunet_export.data import toy
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.families.jko.graphs.blueprint import round_trip_error
@@ -59,7 +59,7 @@ def main() -> None:
         if not model.exists():
             continue
         (entry,) = (run for run in document["runs"] if (run["dataset"], run["flow"]) == (dataset, "JKO-iFlow"))
-        if "onnx_from_pytorch" not in entry:
+        if "log_prob_from_reference" not in entry:
             entry |= examine(dataset, model)
             report.write(path, document)
         if dataset in toy.DENSITIES:
@@ -118,6 +118,10 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
             "z": float(np.abs(ours[0] - theirs[0]).max()),
             "x": float(np.abs(exported.decode(z) - eager.decode(z)).max()),
             "rows": len(x),
+        },
+        "log_prob_from_reference": {
+            name: float(np.abs(got - reference.log_prob(weights, x.astype(np.float64))).max())
+            for name, got in (("onnxruntime", ours[1]), ("pytorch", theirs[1]))
         },
     }
     if weights.dim == 2:

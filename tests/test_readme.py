@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import embeddings, equal_cost, jko, jko_lu, roofline, table1
+from benchmarks import embeddings, roofline, table1
 from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.certificate import outwards
@@ -367,39 +367,3 @@ def test_the_latencies_of_the_embeddings_are_the_recorded_ones():
     for model, of in found["median_ms"].items():
         for way in ("density", "sampling"):
             assert max(of[name][way] for name in ("C", "C++", "Rust")) <= of["Python"][way], (model, way)
-
-
-def test_quality_at_equal_cost_is_the_recorded_one():
-    for line in equal_cost.lines(recorded("equal_cost")):
-        assert f"| {' | '.join(line)} |" in README
-
-
-def test_the_tables_of_jko_are_the_recorded_ones():
-    found = recorded("jko")
-    for line in (*jko.lines(found), *jko.step_lines(found), *jko_lu.lines(recorded("jko_lu"))):
-        assert f"| {' | '.join(line)} |" in README
-    rows = {
-        (row["runner"], row["direction"], row["batch"]): row["time"]["p50"] for row in recorded("jko-latency")["rows"]
-    }
-    for direction in ("density", "sampling"):
-        cells = []
-        for batch in (1, 256, 4096):
-            ours, eager = (rows[runner, direction, batch] for runner in ("ONNX Runtime, cpu", "eager PyTorch"))
-            cells.append(f"{ours:.3g} ({eager / ours:.1f} x)")
-        assert f"| {direction} | {' | '.join(cells)} |" in README
-    gaps = {run["dataset"]: run["onnx_from_pytorch"]["log_prob"] for run in found["runs"] if "nodes" in run}
-    assert f"at most {gaps['eight-gaussians']:.1e} nats on eight Gaussians and {max(gaps.values()):.1e} on" in README
-    nodes = next(run["nodes"] for run in found["runs"] if run.get("nodes") and run["dataset"] == "eight-gaussians")
-    assert f"{nodes['density']} and {nodes['sampling']} nodes" in README
-
-
-def test_jko_keeps_to_its_targets():
-    """Within 0.05 nats of the truth, below the Gaussian, an integral of 1, round trips by 3 and 6 steps."""
-    runs = {(run["dataset"], run["flow"]): run for run in recorded("jko")["runs"]}
-    found = runs["eight-gaussians", "JKO-iFlow"]
-    assert found["test_nats"] - found["entropy_nats"] <= 0.05
-    assert found["test_nats"] < found["gaussian_nats"]
-    assert found["integral"]["3"] == pytest.approx(1, abs=1e-3)
-    assert (found["round_trip"]["3"] <= 1e-3, found["round_trip"]["6"] <= 1e-4) == (True, True)
-    for (_, name), run in runs.items():
-        assert name == "LU-Net" or run["test_nats"] < run["gaussian_nats"]

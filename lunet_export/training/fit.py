@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.descent import Descent, descent_of
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak
-from lunet_export.training.structure import TrainingPart, part_of
+from lunet_export.training.structure import LikelihoodPart, TrainingPart, part_of
 from lunet_export.weights import Weights
 
 Optimizer = Literal["adam", "l-bfgs"]
@@ -109,7 +109,8 @@ class Trainer:
         self.dtype = torch.float64 if settings.optimizer == "l-bfgs" else torch.float32
         if self.dtype is torch.float64 and device.type == "mps":
             raise BadInputError("Expected a device with float64 for l-bfgs; got mps. Train on the cpu, or name adam.")
-        self.flow = settings.part.trainable(weights, settings, self.dtype).to(device)
+        self._part = cast(LikelihoodPart, settings.part)
+        self.flow = self._part.trainable(weights, settings, self.dtype).to(device)
         self.history: list[EpochRecord] = []
         self.best_flow = self._plain(weights)
         self.rng = np.random.default_rng(settings.seed)
@@ -154,7 +155,7 @@ class Trainer:
         scale, losses = float(bits_per_dim(np.array(-1.0), self.data.dim)), []
         learning_rate = self.descent.rate
         if self.settings.whitened:
-            self.descent.whiten(self._some_rows(), self.settings.part.whiten)
+            self.descent.whiten(self._some_rows(), self._part.whiten)
         self.flow.train()
         for step, x in enumerate(self._batches()):
             values: list[float] = []
@@ -181,7 +182,7 @@ class Trainer:
             values.append(loss.item())
             if len(values) == 1:
                 refuse_infinite(values[0], where)
-            penalty = self.settings.part.penalty(self.flow, self.settings)
+            penalty = self._part.penalty(self.flow, self.settings)
             return loss if penalty is None else loss + penalty
 
         return evaluate

@@ -121,6 +121,10 @@ class TrainingPart(Protocol):
     ) -> Training:
         """The run that begins with the weights `first`: epochs of maximum likelihood, or what the family has."""
 
+
+class LikelihoodPart(TrainingPart, Protocol):
+    """What `fit.Trainer` asks beside: of a family that is trained by maximum likelihood, all layers at once."""
+
     def trainable(self, weights: Any, settings: "FitSettings", dtype: torch.dtype) -> Flow:  # noqa: ANN401
         """The flow that descends."""
 

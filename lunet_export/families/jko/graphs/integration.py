@@ -22,15 +22,11 @@ from lunet_export.graphs.builder import GraphBuilder, Value
 
 Array = NDArray[np.float64]
 
+#: The exponentials of the hidden layers at one evaluation, [batch, H_l], of which their slopes are made.
+Evaluation = tuple[Value, ...]
+
 _HALF = 0.5
 _LEAST = -60.0  # of exponents: e^-60 is far under rounding
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The exponentials of the hidden layers, of which their slopes are made."""
-
-    exponentials: tuple[Value, ...]  # [batch, H_l]
 
 
 @dataclass
@@ -105,7 +101,7 @@ class BlockGraph:
             a = g.node("Max", before, g.node("Log", e.t))
             if layer is not None:
                 before = g.gemm(a, *layer)
-        return a, Evaluation(tuple(exponentials))
+        return a, tuple(exponentials)
 
     def _bias(self, time: int) -> Value:
         if time not in self._biases:
@@ -121,7 +117,7 @@ def slopes(g: GraphBuilder, evaluations: Sequence[Evaluation], velocity: Velocit
     """s' of each hidden layer at all evaluations, as rows [batch * evaluations, H_l]: w / (1 + w)."""
     found = []
     for layer, width in enumerate(velocity.hidden):
-        w = g.concat([evaluation.exponentials[layer] for evaluation in evaluations])
+        w = g.concat([evaluation[layer] for evaluation in evaluations])
         slope = g.node("Div", w, g.node("Add", w, 1.0))
         found.append(g.reshape(slope, [-1, width]))
     return found

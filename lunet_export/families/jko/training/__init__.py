@@ -1,16 +1,14 @@
 """How JKO-iFlow is trained: block by block, each a step of the gradient flow of KL(p | N(0, I)) in W_2."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.jko.flow import JKOFlow
 from lunet_export.families.jko.training.blocks import BlockTrainer
 from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.families.jko.velocity import Velocity
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
-__all__ = ["Structure", "penalty", "refuse", "trainable", "trainer", "usual", "whiten"]
+__all__ = ["Structure", "refuse", "trainer", "usual"]
 
 _BETA = 5.0  # the released code has 20, whose bends cost the integrator accuracy and win nothing
 _LUNETS = ("signs", "regulariser", "bound")  # settings of LU-Net alone
@@ -143,19 +141,3 @@ def trainer(
 ) -> BlockTrainer:
     """As `lunet_export.training.structure.TrainingPart.trainer`."""
     return BlockTrainer(first, data, settings, growth=structure.growth, device=device)
-
-
-def trainable(weights: JKOWeights, settings: "FitSettings", dtype: torch.dtype) -> JKOFlow:
-    """The flow that descends."""
-    del settings
-    return JKOFlow.from_weights(weights, dtype=dtype)
-
-
-def whiten(flows: Sequence[JKOFlow], batches: Iterable[Tensor]) -> None:
-    """Nothing: there are no such coordinates, and `refuse` takes no settings that ask for them."""
-    del flows, batches
-
-
-def penalty(flow: JKOFlow, settings: "FitSettings") -> None:
-    """Nothing."""
-    del flow, settings

@@ -1,0 +1,45 @@
+"""The README's comparisons with other flows are the recorded ones, and their targets are met."""
+
+import pytest
+
+from benchmarks import equal_cost, jko, jko_lu
+from tests.test_readme import README, recorded
+
+
+def test_quality_at_equal_cost_is_the_recorded_one():
+    for line in equal_cost.lines(recorded("equal_cost")):
+        assert f"| {' | '.join(line)} |" in README
+
+
+def test_the_tables_of_jko_are_the_recorded_ones():
+    found, text = recorded("jko"), " ".join(README.split())
+    for line in (*jko.lines(found), *jko.step_lines(found), *jko_lu.lines(recorded("jko_lu"))):
+        assert f"| {' | '.join(line)} |" in README
+    rows = {
+        (row["runner"], row["direction"], row["batch"]): row["time"]["p50"] for row in recorded("jko-latency")["rows"]
+    }
+    for direction in ("density", "sampling"):
+        cells = []
+        for batch in (1, 256, 4096):
+            ours, eager = (rows[runner, direction, batch] for runner in ("ONNX Runtime, cpu", "eager PyTorch"))
+            cells.append(f"{ours:.3g} ({eager / ours:.1f} x)")
+        assert f"| {direction} | {' | '.join(cells)} |" in README
+    (worst,) = (run for run in found["runs"] if (run["dataset"], run["flow"]) == ("checkerboard", "JKO-iFlow"))
+    ours, theirs = (worst["log_prob_from_reference"][name] for name in ("onnxruntime", "pytorch"))
+    assert f"where ONNX Runtime is {ours:.1e} and PyTorch {theirs:.1e} off the float64 reference" in text
+    gaps = {run["dataset"]: run["onnx_from_pytorch"]["log_prob"] for run in found["runs"] if "nodes" in run}
+    assert f"at most {gaps['eight-gaussians']:.1e} nats on eight Gaussians and {max(gaps.values()):.1e} on" in text
+    nodes = next(run["nodes"] for run in found["runs"] if run.get("nodes") and run["dataset"] == "eight-gaussians")
+    assert f"{nodes['density']} and {nodes['sampling']} nodes" in README
+
+
+def test_jko_keeps_to_its_targets():
+    """Within 0.05 nats of the truth, below the Gaussian, an integral of 1, round trips by 3 and 6 steps."""
+    runs = {(run["dataset"], run["flow"]): run for run in recorded("jko")["runs"]}
+    found = runs["eight-gaussians", "JKO-iFlow"]
+    assert found["test_nats"] - found["entropy_nats"] <= 0.05
+    assert found["test_nats"] < found["gaussian_nats"]
+    assert found["integral"]["3"] == pytest.approx(1, abs=1e-3)
+    assert (found["round_trip"]["3"] <= 1e-3, found["round_trip"]["6"] <= 1e-4) == (True, True)
+    for (_, name), run in runs.items():
+        assert name == "LU-Net" or run["test_nats"] < run["gaussian_nats"]
