@@ -16,10 +16,11 @@ from benchmarks import activation, report
 from lunet_export import noise, reference
 from lunet_export.errors import CheckFailedError
 from lunet_export.export import Load
-from lunet_export.families.lunet.graphs import sampling, solvers
+from lunet_export.families.lunet.graphs import sampling
 from lunet_export.families.lunet.graphs.estimate import estimates, fastest
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
-from lunet_export.graphs import builder
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import builder, solvers
+from lunet_export.lu import LUBlock
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.providers import open_sessions
 

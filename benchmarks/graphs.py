@@ -10,9 +10,10 @@ import onnx
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import density, sampling, solvers, triangular
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
-from lunet_export.graphs import builder, floor
+from lunet_export.families.lunet.graphs import density, sampling
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import builder, floor, solvers, triangular
+from lunet_export.lu import LUBlock
 from lunet_export.runtime.providers import open_sessions
 
 Floats = NDArray[np.floating]

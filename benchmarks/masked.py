@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lunet_export.families.lunet.flow import LUNet
 from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.flows.bijection import Bijection
+from lunet_export.lu import LUBlock
 
 
 class MaskedLULinear(Bijection):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lunet_export import reference
 from lunet_export.errors import CheckFailedError
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.parity.difference import compare
 from lunet_export.preprocessing import NAMED
 from lunet_export.rounding import RoundingModel

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from benchmarks import networks, report
 from lunet_export import checkpoint, noise, reference
-from lunet_export.families.lunet.graphs import density, sampling, solvers
+from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import builder, emulation
+from lunet_export.graphs import builder, emulation, solvers
 from lunet_export.parity import compare
 from lunet_export.rounding import TF32, RoundingModel
 from lunet_export.runtime.providers import open_sessions

@@ -17,9 +17,10 @@ from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import LUNet
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.flows.bijection import Bijection
 from lunet_export.flows.flow import standard_normal_log_prob
+from lunet_export.lu import LUBlock
 
 Floats = NDArray[np.floating]
 

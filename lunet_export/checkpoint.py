@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lunet_export.errors import BadInputError, CheckpointError
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights, only_lunet
+from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
 from lunet_export.family import Family, families, family_of
 from lunet_export.files import whole_file
 from lunet_export.flows import Flow, of_weights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
 from lunet_export.weights import Weights
 

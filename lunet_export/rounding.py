@@ -5,7 +5,9 @@ elementwise function random errors of the size that rounding makes there are add
 what the model's own conditioning turns such errors into. Sizes, in units of the dtype's roundoff u:
     elementwise functions        4 max(1, |value|), divided by the slope where the function is inverted
     the sum in log p             the sum of its terms' absolute values, times sqrt(D) / 4 where that is more than 1
-and those of linear maps as the family's own `rounding` says. A row's tolerance is SAFETY times the largest
+    a = L U h + b                |L| (|U| |h|) + |b|, the componentwise bound of a dot product
+    solve L y = r, U h = y       residuals |L| |y| and |U| |h| (Higham 2002, section 8.1)
+and what else a family has as its own `rounding` says. A row's tolerance is SAFETY times the largest
 root-mean-square deviation among its columns, plus 4 u of its largest number.
 
 A runtime may add D terms one after another, as WebAssembly's nearly does, or in many short sums. The first errs more:
@@ -28,8 +30,9 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import reference
+from lunet_export import lu, reference
 from lunet_export.family import family_of
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.weights import Weights
 
@@ -90,6 +93,44 @@ class Products:
 
     size: float
     shrink: float
+
+
+def sizes_of(block: LUBlock) -> LUBlock:
+    """The block's absolute values, of which errors of products are made."""
+    return LUBlock(*map(np.abs, (block.lower, block.upper, block.bias)))
+
+
+def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
+    """Residual of L y = a - b, in units. size: the block's absolute values."""
+    return np.abs(y) @ size.lower.T + np.abs(a) + size.bias
+
+
+def of_upper_solve(h: Array, size: LUBlock) -> Array:
+    """Residual of U h = y, in units."""
+    return np.abs(h) @ size.upper.T
+
+
+class RoundedLU:
+    """An LU layer in both directions, with errors added."""
+
+    def __init__(self, block: LUBlock) -> None:
+        self._block, self._size = block, sizes_of(block)
+        self._lower, self._upper = np.linalg.inv(block.lower), np.linalg.inv(block.upper)
+
+    def product(self, h: Array, errors: Errors, products: Products) -> Array:
+        """L (U h) + b."""
+        lost = errors(products.size * lu.affine(np.abs(h), self._size))
+        a = lu.affine(h, self._block)
+        return a + lost - products.shrink * (a - self._block.bias)
+
+    def solve(self, a: Array, errors: Errors, products: Products) -> Array:
+        """h with L (U h) + b = a."""
+        y = (a - self._block.bias) @ self._lower.T
+        residual = of_lower_solve(y, a, self._size)
+        y = y + errors(products.size * residual) @ self._lower.T
+        y = y - products.shrink * (a @ self._lower.T)  # no product holds the bias
+        h = y @ self._upper.T
+        return h + errors(products.size * of_upper_solve(h, self._size)) @ self._upper.T - products.shrink * h
 
 
 class Passes(Protocol):

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED, Logit
 from lunet_export.weights import Mixture
 

@@ -7,9 +7,10 @@ import pytest
 
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Load, Provenance, export
-from lunet_export.families.lunet.graphs import solvers
 from lunet_export.families.lunet.graphs.estimate import estimates, fastest
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import solvers
+from lunet_export.lu import LUBlock
 from tests.networks import network
 
 DIM = 24

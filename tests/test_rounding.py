@@ -6,12 +6,12 @@ from unittest.mock import PropertyMock
 import numpy as np
 import pytest
 
-from lunet_export import checkpoint, reference, vectors
+from lunet_export import checkpoint, lu, reference, vectors
 from lunet_export.artifact import Artifact
 from lunet_export.families.lunet import reference as lunet_reference
-from lunet_export.families.lunet.graphs import density, sampling, solvers
+from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.flows import EagerFlow
-from lunet_export.graphs import emulation
+from lunet_export.graphs import emulation, solvers
 from lunet_export.parity import run
 from lunet_export.rounding import TF32, RoundingModel, unit_roundoff
 from tests.conftest import ROOT
@@ -141,7 +141,7 @@ def test_log_prob_may_be_summed_one_term_after_another():
         if number:
             terms += np.log(lunet_reference.slope(h, alpha))
             h = lunet_reference.leaky_softplus(h, alpha)
-        h = lunet_reference.affine(h, block)
+        h = lu.affine(h, block)
         terms += np.log(np.abs(np.diag(block.upper)))
     terms -= 0.5 * (h**2 + np.log(2 * np.pi))
     exact = reference.log_prob(weights, x)

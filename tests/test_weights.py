@@ -7,7 +7,8 @@ import pytest
 
 from lunet_export import reference
 from lunet_export.errors import CheckpointError
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED
 from tests.networks import mixture, network, rows
 

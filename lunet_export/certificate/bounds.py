@@ -20,7 +20,8 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
 from lunet_export.rounding import unit_roundoff
 

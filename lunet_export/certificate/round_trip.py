@@ -16,11 +16,18 @@ where an activation in the middle lost more; |e| |P|_F / sqrt(D), the mean over 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import reference
+from lunet_export import lu, reference
 from lunet_export.certificate.jacobian import Linearization
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.rounding import of_inverse_activation, of_lower_solve, of_upper_solve, sizes_of
-from lunet_export.rounding import of_elementwise, of_inverse_logit, unit_roundoff
+from lunet_export.families.lunet.rounding import of_inverse_activation
+from lunet_export.rounding import (
+    of_elementwise,
+    of_inverse_logit,
+    of_lower_solve,
+    of_upper_solve,
+    sizes_of,
+    unit_roundoff,
+)
 
 Array = NDArray[np.float64]
 
@@ -46,7 +53,7 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         for number, (block, a) in enumerate(zip(weights.blocks, [*entering, z], strict=True), 1):
             size = sizes_of(block)
-            lost = [lunet.affine(np.abs(h), size), of_lower_solve(h @ block.upper.T, a, size)]
+            lost = [lu.affine(np.abs(h), size), of_lower_solve(h @ block.upper.T, a, size)]
             lost.append(of_upper_solve(h, size) @ size.lower.T)
             lost = [product * errors for errors in lost]
             if number < len(weights.blocks):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 
 DIAGONAL = np.array([2.0, -0.5, 1.5, 0.25])
 

@@ -9,7 +9,8 @@ import pytest
 from lunet_export import reference
 from lunet_export.certificate import Linearization, chain_bounds, data_bounds, outwards
 from lunet_export.diagnostics.observed import Seen, observe
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED
 from tests.certificate.cases import DIAGONAL, diagonal, orthogonal
 from tests.networks import NETWORKS, network, rows

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lunet_export.certificate import Certificate, certify
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED
 from tests.networks import NETWORKS, network, rows
 

@@ -6,7 +6,8 @@ import pytest
 from lunet_export import reference
 from lunet_export.certificate import Linearization, lanczos
 from lunet_export.certificate.lanczos import largest_eigenvalues
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED
 from tests.certificate.cases import jacobian, orthogonal
 from tests.networks import NETWORKS, network, rows

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lunet_cli.main import app
 from lunet_export import ExportedFlow
-from lunet_export.families.lunet.graphs.solvers import SOLVERS
+from lunet_export.graphs.solvers import SOLVERS
 from lunet_export.preprocessing import NAMED
 from tests.cli.conftest import run
 from tests.networks import network

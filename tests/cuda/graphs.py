@@ -13,9 +13,9 @@ import onnx
 from benchmarks.networks import standard
 from lunet_export import checkpoint
 from lunet_export.export import ExportSettings
-from lunet_export.families.lunet.graphs import density, sampling, solvers, triangular
+from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import builder
+from lunet_export.graphs import builder, solvers, triangular
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import DTYPES

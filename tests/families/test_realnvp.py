@@ -9,11 +9,11 @@ import torch
 from lunet_export import checkpoint, reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings
-from lunet_export.families.lunet.graphs import solvers
 from lunet_export.families.realnvp.bijections import FlowNorm
 from lunet_export.families.realnvp.flow import RealNVP
 from lunet_export.families.realnvp.reference import convolved, instance_norm
 from lunet_export.families.realnvp.training import Structure, width_like_lunet
+from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.preprocessing import NAMED, dequantize
 from tests.families.realnvp import convolutional, dense, disturbed

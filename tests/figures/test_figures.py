@@ -11,10 +11,11 @@ from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
 from lunet_export.diagnostics.activations import BEND
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.figures import Histogram, bends, density_map, interpolate, latent_law
 from lunet_export.figures.interpolation import linear, spherical
 from lunet_export.figures.latent_law import mean_square_density, normal_density, unit_vectors
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime import ExportedFlow
 from tests.networks import network

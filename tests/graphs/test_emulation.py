@@ -12,9 +12,9 @@ from onnx.reference import ReferenceEvaluator
 from benchmarks import networks
 from lunet_export import checkpoint, parity, vectors
 from lunet_export.artifact import Artifact
-from lunet_export.families.lunet.graphs import density, sampling, solvers, triangular
+from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import builder, emulation
+from lunet_export.graphs import builder, emulation, solvers, triangular
 from lunet_export.graphs.builder import GraphBuilder
 from lunet_export.runtime.providers import open_sessions
 from tests.conftest import ROOT

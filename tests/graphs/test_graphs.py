@@ -8,7 +8,8 @@ from onnx import checker, numpy_helper
 
 from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import density, sampling, solvers
+from lunet_export.families.lunet.graphs import density, sampling
+from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
 from lunet_export.rounding import RoundingModel
 from tests.networks import NETWORKS, network, rows

@@ -9,8 +9,8 @@ from onnx import parser
 
 from lunet_export.artifact import OPTIONAL_GRAPHS
 from lunet_export.export import ExportSettings
-from lunet_export.families.lunet.graphs import density, sampling, solvers
-from lunet_export.graphs import builder
+from lunet_export.families.lunet.graphs import density, sampling
+from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.preprocessing import NAMED
 from tests.conftest import ROOT

@@ -4,10 +4,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import solvers
-from lunet_export.families.lunet.weights import LUBlock
+from lunet_export import lu
+from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
+from lunet_export.lu import LUBlock
 from tests.networks import network
 
 DIM = 31
@@ -47,7 +47,7 @@ def test_residual(solver, condition):
 def test_arrays_compute_what_the_graph_does(solver):
     """`Eager` predicts a solver's float32 error: the same size, the order of summation apart."""
     block, z = block_of(1e4), np.random.default_rng(1).standard_normal((5, DIM)).astype(np.float32)
-    exact = lunet.inverse_affine(z.astype(np.float64), block)
+    exact = lu.inverse_affine(z.astype(np.float64), block)
     arithmetic = solvers.Eager("float32")
     predicted = np.abs(solvers.solve(arithmetic, solver, z, block) - exact).max()
     measured = np.abs(run(solver, block, z) - exact).max()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import triangular
+from lunet_export import lu
+from lunet_export.graphs import triangular
 from tests.networks import network
 
 
@@ -29,5 +29,5 @@ def test_a_rescaled_block_solves_in_other_units():
     block, rng = network(6, 1).blocks[0], np.random.default_rng(0)
     z = rng.standard_normal((4, 6))
     moved = triangular.rescaled(block, scale=-2.5, shift=0.7, offset=0.3)
-    expected = -2.5 * lunet.inverse_affine(z, block) + 0.7
-    np.testing.assert_allclose(lunet.inverse_affine(z - 0.3, moved), expected, atol=1e-12)
+    expected = -2.5 * lu.inverse_affine(z, block) + 0.7
+    np.testing.assert_allclose(lu.inverse_affine(z - 0.3, moved), expected, atol=1e-12)

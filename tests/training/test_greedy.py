@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import reference
+from lunet_export import lu, reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import LUNet
@@ -46,7 +46,7 @@ def test_a_score_is_the_likelihood_of_the_network_that_ends_there(layers):
         np.testing.assert_allclose(np.tril(block.lower), block.lower)
         assert np.abs(block.lower).max() <= 1 + 1e-12  # pivoted
         hidden.append(block)
-        seen = lunet.leaky_softplus(lunet.affine(seen, block), 0.1)
+        seen = lunet.leaky_softplus(lu.affine(seen, block), 0.1)
     exact = -reference.log_prob(LUNetWeights((*hidden, greedy._gaussian(seen)), 0.1), x).mean()
 
     h, score = x, 0.0  # and by hand, of the maps themselves

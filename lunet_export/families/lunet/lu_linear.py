@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.linalg import solve_triangular
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.weights import LUBlock
 from lunet_export.flows.bijection import Bijection
+from lunet_export.lu import LUBlock
 
 Array = NDArray[np.float64]
 

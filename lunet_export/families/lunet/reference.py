@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import affine, inverse_affine, log_abs_det
 from lunet_export.reference import inverse_logit, logit, softplus
 
 Array = NDArray[np.float64]
@@ -39,21 +40,6 @@ def inverse_leaky_softplus(h: Array, alpha: float) -> Array:
     return a
 
 
-def affine(h: Array, block: LUBlock) -> Array:
-    """L (U h) + b for every row."""
-    return h @ block.upper.T @ block.lower.T + block.bias
-
-
-def inverse_affine(a: Array, block: LUBlock) -> Array:
-    """U^-1 (L^-1 (a - b)) for every row, by substitution."""
-    dim, y = block.bias.shape[0], (a - block.bias).T.copy()
-    for i in range(dim):
-        y[i] -= block.lower[i, :i] @ y[:i]
-    for i in reversed(range(dim)):
-        y[i] = (y[i] - block.upper[i, i + 1 :] @ y[i + 1 :]) / block.upper[i, i]
-    return y.T
-
-
 def encode(
     weights: LUNetWeights, x: Array, on_activation: Callable[[int, Array], None] = lambda number, a: None
 ) -> tuple[Array, Array]:
@@ -64,7 +50,7 @@ def encode(
             on_activation(number, h)
             log_det = log_det + np.log(slope(h, weights.alpha)).sum(axis=1)
             h = leaky_softplus(h, weights.alpha)
-        log_det = log_det + np.log(np.abs(np.diag(block.upper))).sum()
+        log_det = log_det + log_abs_det(block)
         h = affine(h, block)
     return h, log_det
 

@@ -1,37 +1,19 @@
-"""The rounding errors of LU-Net. Sizes of those of linear maps, in units of the dtype's roundoff:
-
-a = L U h + b                |L| (|U| |h|) + |b|                      componentwise bound of a dot product
-solve L y = r, U h = y       residuals |L| |y| and |U| |h|            (Higham 2002, section 8.1)
-"""
+"""The rounding errors of LU-Net: those of its activation, and of its layers as `lunet_export.rounding` has them."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export import lu
 from lunet_export.families.lunet import reference
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
-from lunet_export.rounding import Errors, Products, of_elementwise
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.rounding import Errors, Products, RoundedLU, of_elementwise
 
 Array = NDArray[np.float64]
 
 
-def sizes_of(block: LUBlock) -> LUBlock:
-    """The block's absolute values, of which errors of products are made."""
-    return LUBlock(*map(np.abs, (block.lower, block.upper, block.bias)))
-
-
 def of_inverse_activation(h: Array, image: Array, alpha: float) -> Array:
-    """The same of h, the inverse of the activation at `image`: its own, and what rounding of the image becomes."""
+    """Size of the error of h, the inverse of the activation at `image`: its own, and what that of the image becomes."""
     return of_elementwise(h) + np.abs(image) / reference.slope(h, alpha)
-
-
-def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
-    """Residual of L y = a - b, in units. size: the block's absolute values."""
-    return np.abs(y) @ size.lower.T + np.abs(a) + size.bias
-
-
-def of_upper_solve(h: Array, size: LUBlock) -> Array:
-    """Residual of U h = y, in units."""
-    return np.abs(h) @ size.upper.T
 
 
 class Passes:
@@ -40,41 +22,29 @@ class Passes:
     dear = False
 
     def __init__(self, weights: LUNetWeights) -> None:
-        self._weights = weights
-        self._inverses = [(np.linalg.inv(block.lower), np.linalg.inv(block.upper)) for block in weights.blocks]
-        self._sizes = [sizes_of(block) for block in weights.blocks]
+        self._alpha = weights.alpha
+        self._layers = [RoundedLU(block) for block in weights.blocks]
+        self._constant = sum(lu.log_abs_det(block) for block in weights.blocks)
 
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
         """As `lunet_export.rounding.Passes.encode`."""
-        alpha, log_det, size = self._weights.alpha, np.zeros(len(h)), np.zeros(len(h))
-        for number, block in enumerate(self._weights.blocks):
+        alpha, log_det, size = self._alpha, np.zeros(len(h)), np.zeros(len(h))
+        for number, layer in enumerate(self._layers):
             if number:
                 logs = np.log(reference.slope(h, alpha)).sum(axis=1)
                 log_det, size = log_det + logs, size + np.abs(logs)
                 h = reference.leaky_softplus(h, alpha)
                 h = h + errors(of_elementwise(h))
-            lost = errors(products.size * reference.affine(np.abs(h), self._sizes[number]))
-            h = reference.affine(h, block)
-            h = h + lost - products.shrink * (h - block.bias)
-        constant = sum(np.log(np.abs(np.diag(block.upper))).sum() for block in self._weights.blocks)
-        return h, log_det + constant, size + abs(constant)
+            h = layer.product(h, errors, products)
+        return h, log_det + self._constant, size + abs(self._constant)
 
     def decode(self, z: Array, errors: Errors, products: Products) -> Array:
         """As `lunet_export.rounding.Passes.decode`."""
-        alpha, h = self._weights.alpha, z
-        for number in reversed(range(len(self._weights.blocks))):
-            h = self._solve(number, h, errors, products)
+        h = z
+        for number, layer in reversed(list(enumerate(self._layers))):
+            h = layer.solve(h, errors, products)
             if number:
                 image = h
-                h = reference.inverse_leaky_softplus(image, alpha)
-                h = h + errors(of_inverse_activation(h, image, alpha))
+                h = reference.inverse_leaky_softplus(image, self._alpha)
+                h = h + errors(of_inverse_activation(h, image, self._alpha))
         return h
-
-    def _solve(self, number: int, a: Array, errors: Errors, products: Products) -> Array:
-        size, (lower, upper) = self._sizes[number], self._inverses[number]
-        y = (a - self._weights.blocks[number].bias) @ lower.T
-        residual = of_lower_solve(y, a, size)
-        y = y + errors(products.size * residual) @ lower.T
-        y = y - products.shrink * (a @ lower.T)  # no product holds the bias
-        h = y @ upper.T
-        return h + errors(products.size * of_upper_solve(h, size)) @ upper.T - products.shrink * h

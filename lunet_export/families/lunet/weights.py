@@ -1,30 +1,19 @@
 """A trained LU-Net as plain float64 arrays, checked once."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export import lu
 from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
 from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LUBlock:
-    """One linear layer x -> L (U x) + b of LU-Net (arXiv 2302.10524, section 3).
-
-    Shapes: lower (D, D) with unit diagonal, upper (D, D) with non-zero diagonal, bias (D,).
-    """
-
-    lower: Array
-    upper: Array
-    bias: Array
 
 
 @dataclass(frozen=True)
@@ -120,30 +109,6 @@ def only_lunet(weights: Weights, what: str) -> LUNetWeights:
 
 
 def _check_block(block: LUBlock, dim: int, where: str) -> None:
-    shapes = (block.lower.shape, block.upper.shape, block.bias.shape)
-    if shapes != ((dim, dim), (dim, dim), (dim,)):
-        raise CheckpointError(
-            f"Expected L, U and bias of shapes ({dim}, {dim}), ({dim}, {dim}) and ({dim},) in {where}; got "
-            f"{', '.join(map(str, shapes))}. Every block must have the width of the first."
-        )
-    for name, array in (("L", block.lower), ("U", block.upper), ("bias", block.bias)):
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            raise CheckpointError(
-                f"Expected finite numbers in {name} of {where}; got {array[tuple(bad[0])]} at "
-                f"{_place(bad[0])}. The training diverged or the file is damaged; use an earlier checkpoint."
-            )
-    if np.tril(block.upper, -1).any() or np.triu(block.lower, 1).any():
-        raise CheckpointError(f"Expected L lower and U upper triangular in {where}; got entries on the other side.")
+    lu.refuse(block, dim, where)
     if (np.diag(block.lower) != 1.0).any():
         raise CheckpointError(f"Expected a unit diagonal in L of {where}; got other values. Divide L by its diagonal.")
-    zeros = np.flatnonzero(np.diag(block.upper) == 0.0)
-    if len(zeros):
-        raise CheckpointError(
-            f"Expected a non-zero diagonal in U of {where}; got 0 at position {zeros[0]}. "
-            "Such a map has no inverse; use another checkpoint."
-        )
-
-
-def _place(index: Sequence[int]) -> str:
-    return "[" + ", ".join(str(int(i)) for i in index) + "]"

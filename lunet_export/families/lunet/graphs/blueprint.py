@@ -18,12 +18,12 @@ from lunet_export.certificate import (
     predicted_round_trip,
 )
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import density, sampling, solvers
+from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.graphs.estimate import Estimate, estimates, fastest
-from lunet_export.families.lunet.graphs.solvers import Solver
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import builder
+from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.graphs.solvers import Solver
 
 Array = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 
 from lunet_export.families.lunet.graphs import activation
-from lunet_export.families.lunet.graphs.triangular import product
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import Preprocessed, preprocessed
+from lunet_export.graphs.triangular import product
 
 _SMALLEST_PRODUCT = 1e-26  # of slopes; divided by s r <= levels^2 / 4 it is still far above float32's 1e-38
 

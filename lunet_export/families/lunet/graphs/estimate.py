@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import halley_start, sampling, solvers
-from lunet_export.families.lunet.graphs.solvers import Solver
+from lunet_export.families.lunet.graphs import halley_start, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import builder
+from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import Load
+from lunet_export.graphs.solvers import Solver
 from lunet_export.rounding import RoundingModel
 
 Array = NDArray[np.float64]

@@ -5,12 +5,13 @@ from math import log, pi
 import numpy as np
 import onnx
 
-from lunet_export.families.lunet.graphs import activation, halley_start, solvers, triangular
+from lunet_export.families.lunet.graphs import activation, halley_start
 from lunet_export.families.lunet.graphs.density import log_products
-from lunet_export.families.lunet.graphs.solvers import Solver
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
-from lunet_export.graphs import elementwise
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import elementwise, solvers, triangular
 from lunet_export.graphs.builder import GraphBuilder, Value
+from lunet_export.graphs.solvers import Solver
+from lunet_export.lu import LUBlock
 
 
 def build(

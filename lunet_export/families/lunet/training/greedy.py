@@ -14,7 +14,8 @@ from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import LUNet
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.families.lunet.training.coordinates import whiten
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
@@ -62,11 +63,11 @@ def grow(
     while len(network.blocks) < blocks:
         hidden, seen = list(network.blocks[:-1]), x
         for block in hidden:
-            seen = lunet.leaky_softplus(lunet.affine(seen, block), alpha)
+            seen = lunet.leaky_softplus(lu.affine(seen, block), alpha)
         maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), alpha, random)
         for block in _blocks(maps):
             hidden.append(block)
-            seen = lunet.leaky_softplus(lunet.affine(seen, block), alpha)
+            seen = lunet.leaky_softplus(lu.affine(seen, block), alpha)
         network = _refined(LUNetWeights((*hidden, _gaussian(seen)), alpha), x)
         on_growth(len(network.blocks), blocks)
     return LUNetWeights(network.blocks, alpha, preprocessing)

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.lu import LUBlock
 from lunet_export.training.gaussian import Gaussian
 
 Closed = Literal["bend", "whiten", "identity"]

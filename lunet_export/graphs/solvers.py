@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import triangular
-from lunet_export.families.lunet.weights import LUBlock
+from lunet_export.graphs import triangular
+from lunet_export.lu import LUBlock
 
 Array = NDArray[np.float64]
 V = TypeVar("V")

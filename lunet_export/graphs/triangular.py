@@ -7,7 +7,7 @@ the same bytes on every machine.
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.families.lunet.weights import LUBlock
+from lunet_export.lu import LUBlock
 
 Array = NDArray[np.float64]
 
