@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lunet_export.certificate import Certificate
 from lunet_export.class_vectors import ClassVectors
+from lunet_export.domain import Domain
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.family import Family, families
 from lunet_export.files import sha256
@@ -165,6 +166,7 @@ class Manifest(Description):
 
     family: Family
     certificate: Certificate | None = None  # None in folders that are older than it
+    domain: Domain | None = None  # where the density is defined; None: everywhere, or as the pre-processing says
 
     @classmethod
     def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
@@ -177,7 +179,9 @@ class Manifest(Description):
         family = Family(_kind(document))
         family.manifest.refuse(document["model"], document["graphs"])
         certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
-        return {"family": family, "certificate": certificate}
+        borders = document["model"].get("domain")
+        domain = None if borders is None else Domain.from_json(borders, document["model"]["dim"])
+        return {"family": family, "certificate": certificate, "domain": domain}
 
 
 @dataclass(frozen=True)

@@ -197,8 +197,10 @@ class RoundingModel:
         return self._passes.dear
 
     def clamp(self, x: Array) -> Array:
-        """x as the sampling graph gives it: images inside [0, largest number of the dtype below levels]."""
-        p = self._weights.preprocessing
+        """x as the sampling graph gives it: images in [0, largest number below levels], rows in their domain."""
+        p, domain = self._weights.preprocessing, self._weights.domain
+        if domain:
+            return np.clip(x, *(end.astype(np.float64) for end in domain.ends(self._dtype)))
         return np.clip(x, 0.0, float(largest_below(p.levels, self._dtype))) if p else x
 
     @property
@@ -233,6 +235,6 @@ class RoundingModel:
     def _decode(self, z: Array, errors: Errors) -> Array:
         p, h = self._weights.preprocessing, self._passes.decode(z, errors, self._how)
         if p is None:
-            return h
+            return self.clamp(h)
         x = reference.inverse_logit(h, p)
         return self.clamp(x + errors(of_inverse_logit(x, p)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import fsum, isfinite
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
+from lunet_export.domain import Domain
 from lunet_export.errors import CheckpointError
 from lunet_export.preprocessing import Logit
 
@@ -25,6 +26,10 @@ class Weights(Protocol):
     @property
     def preprocessing(self) -> Logit | None:
         """The logit in front; None: x is the network's own input."""
+
+    @property
+    def domain(self) -> Domain | None:
+        """Where the density is defined, without pre-processing; None: on all of R^D."""
 
     def without_preprocessing(self) -> Self:
         """The same network on its own input, the logit left out."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lunet_export import reference
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED, Logit
@@ -50,9 +51,11 @@ def far_out() -> LUNetWeights:
 
 
 def rows(weights: LUNetWeights | Mixture, n: int, *, seed: int = 1) -> np.ndarray:
-    """Rows in the domain of the density: uniform grey levels, or normal numbers."""
+    """Rows in the domain of the density: uniform grey levels, normal numbers, or rows of the model."""
     rng = np.random.default_rng(seed)
     p = weights.preprocessing
+    if getattr(weights, "domain", None):
+        return reference.decode(weights, rng.standard_normal((n, weights.dim)))
     return rng.uniform(0, p.levels, (n, weights.dim)) if p else rng.standard_normal((n, weights.dim))
 
 

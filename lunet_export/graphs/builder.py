@@ -114,6 +114,10 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
+    def cast(self, value: Value) -> Value:
+        """`value` in the graph's dtype: truth values become 1 and 0."""
+        return self.node("Cast", value, to=self._element)
+
     def matrix(self, weight: NDArray[np.float64]) -> Value:
         """A weight (out, in) for several calls of `gemm`, written once."""
         return self.constant(weight.T, "weight", self._products)

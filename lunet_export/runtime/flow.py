@@ -73,7 +73,7 @@ class ExportedFlow:
         self.provider, self.provider_reason = choice.name, choice.reason
         for name, session in self._sessions.items():
             self._refuse_another(name, session)
-        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing)
+        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, self.manifest.domain)
         device = Device(self.provider, self.cuda.device_id if self.provider == "cuda" else 0)
         captured = cuda_graph and self.provider == "cuda"
         #: The same flow with its rows and results on the device.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
+from lunet_export.domain import Domain
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import Logit, largest_below
 
@@ -22,10 +23,13 @@ class Rows:
         dim: D.
         dtype: Of the graphs.
         preprocessing: Of the model; its images have the domain [0, levels).
+        domain: Of a model that is not defined everywhere.
     """
 
-    def __init__(self, dim: int, dtype: "np.dtype[Any]", preprocessing: Logit | None) -> None:
-        self.dim, self.dtype, self._preprocessing = dim, dtype, preprocessing
+    def __init__(
+        self, dim: int, dtype: "np.dtype[Any]", preprocessing: Logit | None, domain: Domain | None = None
+    ) -> None:
+        self.dim, self.dtype, self._preprocessing, self._domain = dim, dtype, preprocessing, domain
 
     def latents(self, array: ArrayLike) -> Floats:
         """z, (N, D).
@@ -50,10 +54,13 @@ class Rows:
         """x, (N, D).
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or a number outside [0, levels) for images.
+            BadInputError: Wrong shape, NaN or infinity, or a number outside the domain, [0, levels) for images.
         """
         rows = np.asarray(array)
         cast, p = self._cast(rows, "x"), self._preprocessing
+        if self._domain:
+            _refuse_beyond(rows, self._domain)
+            return self._domain.clip(cast)  # a number near a border may round onto it
         if p is None:
             return cast
         _refuse_outside(rows, p.levels)
@@ -91,6 +98,17 @@ class Rows:
                 "Remove or repair that row."
             )
         return cast
+
+
+def _refuse_beyond(rows: NDArray[Any], domain: Domain) -> None:
+    outside = ~domain.contains(rows)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        left, right = "[]" if domain.closed else "()"
+        raise BadInputError(
+            f"Expected x in {left}{domain.low[column]:g}, {domain.high[column]:g}{right} in column {column}; row {row} "
+            f"is {rows[row, column]}. The density is not defined there."
+        )
 
 
 def _refuse_outside(rows: NDArray[Any], levels: int) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.families.composed.layers import Affine, Elementwise, LeakyReLU, LogTanh, Sigmoid, Softclip
+from lunet_export.families.composed.layers import Affine, Elementwise, LeakyReLU, LogTanh, Sigmoid, Softclip, range_of
 from lunet_export.reference import softplus
 
 Array = NDArray[np.float64]
@@ -42,14 +42,15 @@ def log_slope(layer: Elementwise, x: Array) -> Array:
 
 
 def inverse(layer: Elementwise, y: Array) -> Array:
-    """The x with value(x) = y."""
+    """The x with value(x) = y; of y at the ends of the open interval of values, that of the next number inside."""
     if isinstance(layer, Affine):
         return (y - layer.shift) / layer.scale
     if isinstance(layer, LeakyReLU):
         return np.where(y >= 0, y, y / layer.slope)
+    y = inside(layer, y)
     if isinstance(layer, Sigmoid):
-        inside = np.clip(y, layer.margin, 1 - layer.margin)
-        return np.log(inside) - np.log1p(-inside)
+        y = np.clip(y, layer.margin, 1 - layer.margin)
+        return np.log(y) - np.log1p(-y)
     if isinstance(layer, Softclip):
         return y / (1 - np.abs(y) / layer.bound)
     if isinstance(layer, LogTanh):
@@ -57,6 +58,12 @@ def inverse(layer: Elementwise, y: Array) -> Array:
         far = layer.cut * np.exp((away - layer.image) / layer.tail)
         return np.where(away > layer.image, np.sign(y) * far, np.arctanh(np.minimum(away, layer.image)) * np.sign(y))
     return np.arctanh(y)
+
+
+def inside(layer: Elementwise, y: Array) -> Array:
+    """y within the open interval that the layer's values lie in."""
+    least, most = range_of(layer)
+    return np.clip(y, np.nextafter(least, most), np.nextafter(most, least))
 
 
 def _log_slope_of_tanh(x: Array) -> Array:

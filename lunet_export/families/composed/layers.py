@@ -186,6 +186,8 @@ def refuse(layer: Layer, dim: int, where: str) -> None:
     elif isinstance(layer, AffineAutoregressive):
         _refuse_autoregressive(layer, dim, where)
     elif isinstance(layer, Inverse):
+        if isinstance(layer.layer, Inverse):
+            raise CheckpointError(f"Expected a layer turned round once in {where}; got twice. Leave both out.")
         refuse(layer.layer, dim, where)
     else:
         values = vars(layer).values()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.domain import Domain
 from lunet_export.errors import CheckpointError
 from lunet_export.families.composed import elementwise, networks
 from lunet_export.families.composed.layers import (
@@ -26,20 +27,6 @@ from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Domain:
-    """A box of rows, low < x < high, or low <= x <= high where it is closed. Shapes (D,); infinite without a border."""
-
-    low: Array
-    high: Array
-    closed: bool
-
-    @property
-    def bounded(self) -> bool:
-        """It has a border."""
-        return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
 
 
 @dataclass(frozen=True)
@@ -62,21 +49,23 @@ class ComposedWeights:
             raise CheckpointError("Expected a layer that changes numbers; got none. The flow is its base.")
         for number, layer in enumerate(self.layers, 1):
             refuse(layer, self.dim, self.place(number))
-        assert self.domain
+        domain = self.domain  # raises where there is none
+        if domain and self.preprocessing:
+            raise CheckpointError("Expected layers that take any number behind a logit; the first take some only.")
 
     def place(self, number: int) -> str:
         """Where a layer stands, counted from 1, for a sentence."""
         return f"layer {number} of {len(self.layers)} ({name_of(self.layers[number - 1])})"
 
     @cached_property
-    def domain(self) -> "Domain":
-        """The rows that the density is defined on, in the network's own input.
+    def domain(self) -> Domain | None:
+        """The rows that the density is defined on, without pre-processing; None where these are all of R^D.
 
         Raises:
             CheckpointError: They are no box, or the last layer does not reach all of R^D.
         """
         everywhere = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
-        domain, closed = everywhere, True
+        domain, within, closed = everywhere, everywhere, True
         low, high = everywhere
         columns: list[Layer] | None = []  # the layers so far, while each acts on columns alone
         for number, layer in enumerate(self.layers, 1):
@@ -87,10 +76,12 @@ class ComposedWeights:
                         f"Expected numbers within ({least:g}, {most:g}) to reach {self.place(number)}; it may get any."
                     )
                 low, high = np.maximum(low, least), np.minimum(high, most)
-                border = _through(columns, low, high, forth=False)
-                domain = np.maximum(domain[0], border[0]), np.minimum(domain[1], border[1])
                 inner = plain(layer)
-                closed = closed and isinstance(inner, Sigmoid) and inner.margin > 0
+                margin = inner.margin if isinstance(inner, Sigmoid) else 0.0
+                closed = closed and margin > 0
+                domain = _narrowed(domain, _through(columns, low, high, forth=False))
+                inside = np.maximum(low, least + margin), np.minimum(high, most - margin)
+                within = _narrowed(within, _through(columns, *inside, forth=False))
             if isinstance(plain(layer), LUBlock | AffineAutoregressive):
                 (low, high), columns = everywhere, None
             else:
@@ -101,7 +92,8 @@ class ComposedWeights:
                 f"Expected layers that reach every latent number; {self.place(len(self.layers))} leaves some out, so "
                 "no normal base fits them."
             )
-        return Domain(*domain, closed)
+        found = Domain(*domain, closed, *within)
+        return found if found.bounded else None
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -170,6 +162,10 @@ def _free(layer: Layer) -> int:
         dim = len(inner.bias)
         return dim**2 + dim
     return sum(array.size for array in arrays_of(inner) if array.dtype != np.int64)
+
+
+def _narrowed(box: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    return np.maximum(box[0], other[0]), np.minimum(box[1], other[1])
 
 
 def _through(layers: list[Layer], low: Array, high: Array, *, forth: bool) -> tuple[Array, Array]:

@@ -73,6 +73,7 @@ class JKOWeights:
     """
 
     family: ClassVar[str] = "jko"
+    domain: ClassVar[None] = None
 
     centre: Array
     root: Array

@@ -26,6 +26,7 @@ class LUNetWeights:
     """
 
     family: ClassVar[str] = "lunet"
+    domain: ClassVar[None] = None
 
     blocks: tuple[LUBlock, ...]
     alpha: float  # slope of the leaky softplus' left branch

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lunet_export.families.realnvp import networks
-from lunet_export.families.realnvp.networks import Convolutions, Dense
+from lunet_export.families.realnvp import modules
+from lunet_export.families.realnvp.modules import Convolutions, Dense
 from lunet_export.families.realnvp.weights import Coupling
 from lunet_export.flows import Bijection
 
@@ -74,7 +74,7 @@ class AffineCoupling(Bijection):
     @torch.no_grad()
     def of(cls, coupling: Coupling) -> Self:
         """The bijection of these arrays, in float64."""
-        nets = tuple(networks.of(net) for net in coupling.nets)
+        nets = tuple(modules.of(net) for net in coupling.nets)
         found = cls(coupling.shape, coupling.mask, nets).double()  # type: ignore[arg-type]
         shift = torch.from_numpy(coupling.shift)
         found.scale_factor.copy_(torch.from_numpy(coupling.scale_factor))

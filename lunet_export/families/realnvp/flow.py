@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.bijections import AffineCoupling, FlowNorm, Reordering
-from lunet_export.families.realnvp.networks import Convolutions, Dense
+from lunet_export.families.realnvp.modules import Convolutions, Dense
 from lunet_export.families.realnvp.weights import Coupling, RealNVPWeights, Reorder
 from lunet_export.flows import Bijection, Chain, Flow, LogitPreprocessing
 from lunet_export.preprocessing import Logit

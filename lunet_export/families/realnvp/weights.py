@@ -88,6 +88,7 @@ class RealNVPWeights:
     """
 
     family: ClassVar[str] = "realnvp"
+    domain: ClassVar[None] = None
 
     dim: int
     layers: tuple[Coupling | Reorder, ...]

@@ -1,0 +1,80 @@
+"""Where a density is defined: a box of rows."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Rows with low < x < high in every column, or low <= x <= high where `closed`.
+
+    A density may be constant near its border, as that of a logit with a margin is: samples then lie between `least` and
+    `most`, the box inside of that.
+
+    Shapes: (D,) each, -infinity and infinity where there is no border.
+    """
+
+    low: Array
+    high: Array
+    closed: bool
+    least: Array | None = None  # None: low
+    most: Array | None = None  # None: high
+
+    @property
+    def bounded(self) -> bool:
+        """There is a border."""
+        return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
+
+    def contains(self, x: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """For every number of rows (N, D), whether it is inside."""
+        if self.closed:
+            return (x >= self.low) & (x <= self.high)
+        return (x > self.low) & (x < self.high)
+
+    def ends(self, dtype: "np.dtype[Any]") -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """The least and the largest number of `dtype` that samples may have, (D,) each; none of them denormal."""
+        least, most = self.low if self.least is None else self.least, self.high if self.most is None else self.most
+        down, up = np.full_like(least, -np.inf, dtype=dtype), np.full_like(most, np.inf, dtype=dtype)
+        low, high = least.astype(dtype), most.astype(dtype)
+        if not self.closed:
+            low = np.where(low.astype(np.float64) <= least, np.nextafter(low, up), low)
+            high = np.where(high.astype(np.float64) >= most, np.nextafter(high, down), high)
+            tiny = np.finfo(dtype).tiny
+            low, high = (np.where((end != 0) & (np.abs(end) < tiny), np.sign(end) * tiny, end) for end in (low, high))
+        return np.where(np.isinf(least), down, low).astype(dtype), np.where(np.isinf(most), up, high).astype(dtype)
+
+    def clip(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
+        """x moved inside, as a graph of its dtype gives it."""
+        return np.clip(x, *self.ends(x.dtype))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; null stands for no border."""
+
+        def plain(values: Array) -> list[float | None]:
+            return [float(value) if np.isfinite(value) else None for value in values]
+
+        return {"low": plain(self.low), "high": plain(self.high), "closed": self.closed}
+
+    @classmethod
+    def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
+        """What `to_json` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+
+        def borders(name: str, without: float) -> Array:
+            values = [without if value is None else value for value in document[name]]
+            if len(values) != dim or not all(isinstance(value, float) and value == value for value in values):
+                raise ValueError("model.domain")
+            return np.array(values)
+
+        domain = cls(borders("low", -np.inf), borders("high", np.inf), document["closed"])
+        if type(domain.closed) is not bool or not (domain.low < domain.high).all():
+            raise ValueError("model.domain")
+        return domain

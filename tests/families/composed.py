@@ -1,0 +1,144 @@
+"""Composed flows for the common tests: every kind of layer, in both directions."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lunet_export.families.composed.layers import (
+    Affine,
+    AffineAutoregressive,
+    Inverse,
+    Layer,
+    LeakyReLU,
+    LogTanh,
+    Permutation,
+    ScaleMap,
+    Sigmoid,
+    Softclip,
+    Tanh,
+    inverted,
+)
+from lunet_export.families.composed.networks import Activation, Dense, Network, Residual, Scaling
+from lunet_export.families.composed.weights import ComposedWeights, plain
+from lunet_export.lu import LUBlock
+from tests.networks import network
+
+
+def lu_layer(dim: int, *, seed: int = 0, diagonal_on: str = "upper") -> LUBlock:
+    """A layer whose triangle of that name has the diagonal, the other one ones."""
+    block = network(dim, 1, seed=seed).blocks[0]
+    if diagonal_on == "upper":
+        return block
+    scale = np.diag(block.upper)
+    return LUBlock(block.lower * scale, block.upper / scale[:, None], block.bias)
+
+
+def narrow(dim: int, *, seed: int = 0) -> LUBlock:
+    """A layer that brings rows near 0."""
+    block = lu_layer(dim, seed=seed)
+    return LUBlock(block.lower, 0.05 * block.upper, 0.1 * block.bias)
+
+
+def permutation(dim: int, *, seed: int = 0) -> Permutation:
+    return Permutation(np.random.default_rng(seed).permutation(dim).astype(np.int64))
+
+
+def affine(dim: int, *, seed: int = 0) -> Affine:
+    rng = np.random.default_rng(seed)
+    return Affine(rng.choice([-1.0, 1.0], dim) * rng.uniform(0.5, 1.5, dim), rng.standard_normal(dim))
+
+
+def dense(out: int, into: int, rng: np.random.Generator, *, scale: float = 0.7) -> Dense:
+    return Dense(scale * rng.standard_normal((out, into)) / np.sqrt(into), 0.3 * rng.standard_normal(out))
+
+
+EXP, SOFTPLUS = ScaleMap("exp"), ScaleMap("softplus", 0.0, 1e-3)
+
+
+def coupling(
+    dim: int, *, seed: int = 0, scale: ScaleMap = EXP, inner: tuple[str, ...] = ("tanh",)
+) -> AffineAutoregressive:
+    """Every other column changes by the others."""
+    rng = np.random.default_rng(seed)
+    columns = np.arange(dim)
+    changed, kept = columns[seed % 2 :: 2], np.setdiff1d(columns, columns[seed % 2 :: 2])
+    out, width = len(changed) * (1 if scale.kind == "none" else 2), 9
+    operations: list = [dense(width, len(kept), rng)]
+    for name in inner:
+        operations += [Activation(name, 0.1 if name == "leaky-relu" else 0.0), dense(width, width, rng)]
+    operations += [Scaling(rng.uniform(0.5, 1.5, width), rng.standard_normal(width)), Activation("relu")]
+    operations += [dense(out, width, rng, scale=0.3)]
+    return AffineAutoregressive(dim, kept, changed, tuple(operations), scale)
+
+
+def masked(dim: int, *, seed: int = 0, scale: ScaleMap = SOFTPLUS, residual: bool = False) -> AffineAutoregressive:
+    """Column i changes by those before it, in an order of their own, as MADE has it (arXiv 1502.03509)."""
+    rng, width = np.random.default_rng(seed), 4 * dim
+    degree_in = np.random.default_rng(seed + 9).permutation(dim)
+    degree = np.arange(width) % max(1, dim - 1)
+    first, middle, last = dense(width, dim, rng), dense(width, width, rng), dense(2 * dim, width, rng, scale=0.4)
+    first = replace(first, weight=first.weight * (degree[:, None] >= degree_in))
+    middle = replace(middle, weight=middle.weight * (degree[:, None] >= degree))
+    last = replace(last, weight=last.weight * (np.tile(degree_in, 2)[:, None] > degree))
+    inside: Network = (Activation("elu"), middle)
+    operations = (first, Residual(inside), Activation("silu"), last) if residual else (first, *inside, last)
+    columns = np.arange(dim)
+    return AffineAutoregressive(dim, columns, columns, operations, scale)
+
+
+def composed(*layers: Layer) -> ComposedWeights:
+    """The layers in a row."""
+    dims = (len(layer.bias) for layer in map(plain, layers) if isinstance(layer, LUBlock))
+    return ComposedWeights(next(dims), layers)
+
+
+def _stack(dim: int) -> list[Layer]:
+    layers: list[Layer] = []
+    for seed in range(3):
+        layers += [permutation(dim, seed=seed), lu_layer(dim, seed=seed), affine(dim, seed=seed), LeakyReLU(0.3)]
+    return [*layers, lu_layer(dim, seed=3)]
+
+
+NETWORKS = {
+    "plane": lambda: composed(*_stack(2)),
+    "one dimension": lambda: composed(lu_layer(1), LeakyReLU(0.5), lu_layer(1, seed=1)),
+    "LU layers in a row": lambda: composed(*(lu_layer(6, seed=seed) for seed in range(3)), affine(6)),
+    "the diagonal on L": lambda: composed(
+        *(lu_layer(5, seed=1, diagonal_on="lower"), Softclip(4.0), Inverse(Softclip(4.0)), lu_layer(5, seed=2))
+    ),
+    "turned round": lambda: composed(*inverted(_stack(7))),
+    "leaky ReLU, steep to the left": lambda: composed(lu_layer(4), LeakyReLU(3.0), lu_layer(4, seed=1)),
+    # Narrow between: what rounds to the end of an interval does not come back.
+    "tanh and back": lambda: composed(narrow(3), Tanh(), Inverse(Tanh()), Inverse(narrow(3, seed=1))),
+    "sigmoid and back": lambda: composed(narrow(3), Sigmoid(), Inverse(Sigmoid()), Inverse(narrow(3, seed=1))),
+    "log tanh": lambda: composed(lu_layer(4), LogTanh(1.0, 0.42), lu_layer(4, seed=1), Inverse(LogTanh(1.0, 0.3))),
+    "a logit in front": lambda: composed(Inverse(Sigmoid(1e-6)), affine(4), lu_layer(4), LeakyReLU(0.2), lu_layer(4)),
+    "another interval for every column": lambda: composed(
+        *(affine(3), permutation(3, seed=4), Inverse(Sigmoid()), lu_layer(3), affine(3, seed=2))
+    ),
+    "couplings": lambda: composed(
+        *(coupling(5), lu_layer(5), coupling(5, seed=1, scale=ScaleMap("sigmoid", 2.0, 1e-3), inner=("relu", "elu"))),
+        *(permutation(5), coupling(5, seed=2, scale=ScaleMap("none"), inner=("leaky-relu", "silu", "sigmoid"))),
+    ),
+    "couplings, turned round": lambda: composed(
+        *(Inverse(coupling(4, scale=ScaleMap("reciprocal-sigmoid", 2.0))), Inverse(lu_layer(4))),
+        Inverse(coupling(4, seed=1, scale=ScaleMap("soft-exp", 6.9))),
+    ),
+    "masked autoregressive": lambda: composed(masked(6), lu_layer(6), masked(6, seed=1, residual=True)),
+    "inverse autoregressive": lambda: composed(Inverse(masked(4)), lu_layer(4), Inverse(masked(4, residual=True))),
+}
+PLANE = NETWORKS["plane"]
+FACTS = {"kind": "composed", "layers": 13}
+
+
+def changed(weights: ComposedWeights) -> ComposedWeights:
+    """The same network with one number of its first LU layer moved by 3e-4 of itself or so."""
+    number, first = next((k, layer) for k, layer in enumerate(weights.layers) if isinstance(plain(layer), LUBlock))
+    block = plain(first)
+    assert isinstance(block, LUBlock)
+    upper = block.upper.copy()
+    upper[-1, -1] *= 1 + 3e-4
+    moved: Layer = replace(block, upper=upper)
+    layers = list(weights.layers)
+    layers[number] = Inverse(moved) if isinstance(first, Inverse) else moved
+    return replace(weights, layers=tuple(layers))
