@@ -1,0 +1,292 @@
+"""What is the composed family's own: folding, orders of dependence, domains, jumps of slopes, and what is refused."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export import ExportedFlow, checkpoint, noise, parity, reference, vectors
+from lunet_export.artifact import Manifest, sealed
+from lunet_export.errors import ArtifactError, BadInputError, CheckpointError
+from lunet_export.export import ExportSettings, Provenance, build_artifact
+from lunet_export.families.composed import elementwise
+from lunet_export.families.composed.layers import (
+    Affine,
+    AffineAutoregressive,
+    Inverse,
+    LeakyReLU,
+    LogTanh,
+    Permutation,
+    ScaleMap,
+    Sigmoid,
+    Softclip,
+    Tanh,
+    inverted,
+)
+from lunet_export.families.composed.networks import Activation, Dense, Residual
+from lunet_export.families.composed.weights import ComposedWeights
+from lunet_export.flows import EagerFlow, of_weights
+from lunet_export.graphs import solvers
+from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.emulation import EmulatedFlow
+from lunet_export.graphs.settings import DTYPES
+from lunet_export.rounding import RoundingModel
+from tests.families.composed import NETWORKS, affine, composed, coupling, lu_layer, masked, permutation
+from tests.graphs.kernels.registry import beyond_limits, lacking
+from tests.networks import rows
+
+every_case = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+
+
+def run_of(weights, **settings) -> ExportedFlow:
+    return ExportedFlow(build_artifact(weights, Provenance("case"), ExportSettings(**settings)), provider="cpu")
+
+
+def operators(weights, name="density", **settings) -> Counter:
+    model = blueprint_of(weights, ExportSettings(**settings)).build(name, {})
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def test_permutations_and_affine_maps_cost_nothing_beside_a_product():
+    layers = []
+    for seed in range(3):
+        layers += [affine(6, seed=seed), permutation(6, seed=seed), lu_layer(6, seed=seed), affine(6, seed=seed + 5)]
+    weights = composed(*layers)
+    assert operators(weights) == Counter(Gemm=3, Mul=2, ReduceSum=1, Add=1)
+    assert operators(weights, "sampling", solver="fused") == Counter(Gemm=3)
+
+
+@pytest.mark.parametrize("solver", solvers.SOLVERS)
+@pytest.mark.parametrize("name", ["plane", "turned round", "couplings"])
+def test_every_solver_is_inside_the_tolerance(name, solver):
+    weights = NETWORKS[name]()
+    flow = run_of(weights, solver=solver, with_log_prob=True)
+    known = vectors.build(weights, dtype="float32", seed=2)
+    assert parity.all_passed(parity.run(flow, known, predicted=None) + parity.run_optional(flow, known))
+
+
+@every_case
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_node_has_a_kernel_on_both_providers(make, dtype):
+    blueprint = blueprint_of(make(), ExportSettings(dtype=dtype, with_log_prob=True, rng=True))
+    for name in blueprint.settings.graphs:
+        model = blueprint.build(name, {})
+        found = lacking(model)
+        allowed = {"Gemm-13 float16"} if dtype == "float16" else set()
+        cuda, cpu = found["CUDAExecutionProvider"], found["CPUExecutionProvider"]
+        assert (set(cuda), set(cpu) - allowed, beyond_limits(model)) == (set(), set(), []), name
+
+
+@pytest.mark.parametrize("mode", ["float32", "TF32 nearest", "TF32 truncated"])
+@pytest.mark.parametrize("name", ["plane", "couplings", "masked autoregressive"])
+def test_the_products_of_a_gpu_are_inside_their_tolerance(name, mode):
+    weights = NETWORKS[name]()
+    blueprint = blueprint_of(weights, ExportSettings())
+    flow = EmulatedFlow({graph: blueprint.build(graph, {}) for graph in ("density", "sampling")}, mode)
+    known = vectors.build(weights, dtype="float32", seed=2)
+    known = known if mode == "float32" else known.under_tf32("float32")
+    assert parity.all_passed(parity.run(flow, known, predicted=None))
+
+
+LAYERS = [Affine(np.array([-2.0]), np.array([0.3])), LeakyReLU(0.1), LeakyReLU(4.0), Sigmoid(), Tanh(), Softclip(2.0)]
+LAYERS += [LogTanh(1.0, 1 - np.tanh(1.0) ** 2), LogTanh(0.7, 0.9)]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_an_elementwise_layer_keeps_its_laws(layer):
+    x = np.concatenate([np.linspace(-4, 4, 41), [0.0, 1e-9, -1e-9]])[:, None]
+    y = elementwise.value(layer, x)
+    np.testing.assert_allclose(elementwise.inverse(layer, y), x, rtol=1e-12, atol=1e-12)
+    away = np.abs(x) > 0.01  # of points where a slope may jump
+    cut = getattr(layer, "cut", 0.0)
+    away &= np.abs(np.abs(x) - cut) > 0.01
+    slope = (elementwise.value(layer, x + 1e-6) - elementwise.value(layer, x - 1e-6)) / 2e-6
+    np.testing.assert_allclose(np.exp(elementwise.log_slope(layer, x))[away], np.abs(slope)[away], rtol=1e-7)
+
+
+def test_the_levels_are_the_orders_of_dependence():
+    assert [len(level) for level in coupling(5).levels] == [3]
+    assert [len(level) for level in masked(6).levels] == [1] * 6
+    order = np.random.default_rng(9).permutation(6)  # the order that `masked` draws
+    np.testing.assert_array_equal(np.concatenate(masked(6).levels), np.argsort(order))
+
+
+def test_a_layer_whose_columns_need_each_other_is_refused():
+    full = (Dense(np.ones((6, 3)), np.zeros(6)),)
+    columns = np.arange(3)
+    with pytest.raises(CheckpointError, match="they need each other: layer 2 of 2"):
+        composed(lu_layer(3), AffineAutoregressive(3, columns, columns, full, ScaleMap("exp")))
+
+
+def test_a_row_near_a_jump_may_fall_on_either_side():
+    """log p of leaky ReLU jumps by log(slope) where a number is 0; the tolerance covers that there, and there alone."""
+    weights = composed(lu_layer(3), LeakyReLU(0.1), lu_layer(3, seed=1))
+    at = reference.decode(composed(lu_layer(3)), np.array([[0.0, 1.0, 1.0], [1e-8, 1.0, 1.0], [0.1, 1.0, 1.0]]))
+    allowed = RoundingModel(weights, "float32").density(at)["log_prob"]
+    assert (allowed[:2] > np.log(10)).all()
+    assert allowed[2] < 1e-4
+
+
+def test_the_domain_follows_the_columns():
+    weights = NETWORKS["another interval for every column"]()
+    scale, shift = affine(3).scale, affine(3).shift
+    ends = np.stack([(0 - shift) / scale, (1 - shift) / scale])
+    domain = weights.domain
+    np.testing.assert_allclose((domain.low, domain.high), (ends.min(axis=0), ends.max(axis=0)))
+    assert not domain.closed
+    assert NETWORKS["a logit in front"]().domain.closed
+    assert NETWORKS["tanh and back"]().domain is None
+
+
+def test_rows_outside_the_domain_are_refused_and_samples_lie_inside():
+    weights = NETWORKS["a logit in front"]()
+    flow = run_of(weights)
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(BadInputError, match=r"Expected x in \[0, 1\] in column 2; row 1 is .*not defined there"):
+            flow.log_prob(np.array([[0.5] * 4, [0.5, 0.5, wrong, 0.5]]))
+    assert np.isfinite(flow.log_prob(np.array([[0.0, 1.0, 0.5, 1.0]]))).all()
+    x = flow.decode(30 * noise.normal(0, range(200), 4))
+    assert x.min() >= np.float32(1e-6)
+    assert x.max() <= np.float32(1 - 1e-6)
+    assert np.isfinite(flow.log_prob(x)).all()
+    drawn = of_weights(weights).sample(200, seed=1)
+    assert ((drawn >= 1e-6) & (drawn <= 1 - 1e-6)).all()
+
+
+def test_an_open_domain_has_no_ends():
+    weights = composed(Inverse(Sigmoid()), lu_layer(3), LeakyReLU(0.2), lu_layer(3))
+    flow = run_of(weights)
+    with pytest.raises(BadInputError, match=r"Expected x in \(0, 1\)"):
+        flow.log_prob(np.array([[0.5, 1.0, 0.5]]))
+    near = np.array([[0.5, np.nextafter(1.0, 0.0), 1e-300]])  # inside in float64; in float32 on the ends
+    assert np.isfinite(flow.log_prob(near)).all()
+    x = flow.decode(100 * noise.normal(0, range(50), 3))
+    assert ((x > 0) & (x < 1)).all()
+
+
+def test_the_manifest_tells_the_domain():
+    weights = NETWORKS["a logit in front"]()
+    document = build_artifact(weights, Provenance("case"), ExportSettings()).manifest.document
+    assert document["model"]["domain"] == {"low": [0.0] * 4, "high": [1.0] * 4, "closed": True}
+    assert document["model"]["kinds"] == {"inverse of Sigmoid": 1, "Affine": 1, "LULinear": 2, "LeakyReLU": 1}
+    for wrong in ({"low": [0.0], "high": [1.0], "closed": True}, {"low": [2.0] * 4, "high": [1.0] * 4, "closed": True}):
+        spoilt = sealed({**document, "model": {**document["model"], "domain": wrong}})
+        with pytest.raises(ArtifactError, match=r"model\.domain"):
+            Manifest.from_json(spoilt)
+
+
+def test_layers_of_the_inverse_map():
+    layers = NETWORKS["plane"]().layers
+    x = noise.normal(0, range(4), 2)
+    z = reference.encode(ComposedWeights(2, layers), x)[0]
+    np.testing.assert_allclose(reference.decode(ComposedWeights(2, inverted(layers)), x), z, rtol=1e-12)
+    assert inverted(inverted(layers)) == layers
+
+
+REFUSED = {
+    "nothing but a permutation": (lambda: ComposedWeights(3, (permutation(3),)), "a layer that changes numbers"),
+    "no order": (lambda: composed(lu_layer(3), Permutation(np.array([0, 0, 1]))), "an order of 3 columns in layer 2"),
+    "a scale of 0": (
+        lambda: composed(lu_layer(2), Affine(np.array([1.0, 0.0]), np.zeros(2))),
+        r"no scale of 0 in layer 2 of 2 \(Affine\)",
+    ),
+    "a singular L": (
+        lambda: composed(replace(lu_layer(3), lower=np.tril(np.ones((3, 3)), -1))),
+        r"a non-zero diagonal in L of layer 1 of 1 \(LULinear\)",
+    ),
+    "another width": (lambda: composed(lu_layer(3), affine(2)), "a scale and a shift of 3 numbers in layer 2"),
+    "a slope of 0": (lambda: composed(lu_layer(3), LeakyReLU(0.0)), "a LeakyReLU within its limits"),
+    "NaN in a network": (
+        lambda: composed(lu_layer(2), replace(coupling(2), network=(Dense(np.full((2, 1), np.nan), np.zeros(2)),))),
+        "finite numbers in the network of layer 2",
+    ),
+    "a network of another width": (
+        lambda: composed(lu_layer(2), replace(coupling(2), network=(Dense(np.ones((3, 1)), np.zeros(3)),))),
+        "a network that gives 2 numbers in layer 2 of 2",
+    ),
+    "an unknown activation": (
+        lambda: composed(
+            lu_layer(2), replace(coupling(2), network=(Activation("gelu"), Dense(np.ones((2, 1)), np.zeros(2))))
+        ),
+        "an activation of relu, .*; got gelu",
+    ),
+    "an unknown scale map": (
+        lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("square"))),
+        "a scale map of none, exp, ",
+    ),
+    "a logit of anything": (
+        lambda: composed(lu_layer(2), Inverse(Sigmoid())),
+        r"numbers within \(0, 1\) to reach layer 2 of 2 \(inverse of Sigmoid\); it may get any",
+    ),
+    "latents that stay below 1": (
+        lambda: composed(lu_layer(2), Sigmoid()),
+        r"layers that reach every latent number; layer 2 of 2 \(Sigmoid\) leaves some out",
+    ),
+    "turned round twice": (lambda: composed(lu_layer(2), Inverse(Inverse(affine(2)))), "turned round once"),
+}
+
+
+@pytest.mark.parametrize(("make", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_flow_is_refused(make, sentence):
+    with pytest.raises(CheckpointError, match=sentence) as caught:
+        make()
+    assert str(caught.value).startswith("Expected")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"solver": "auto"}, "for a composed model; got auto"),
+        ({"solver": "unrolled", "tile": 99}, "a tile from"),
+        ({"steps": 3}, "neither --steps nor --hutchinson for a composed model"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        blueprint_of(NETWORKS["plane"](), ExportSettings(**settings))
+
+
+def test_what_would_not_fit_into_a_file_is_refused():
+    wide = lu_layer(64)
+    weights = ComposedWeights(64, (wide,) * 70_000)  # the same arrays, 70,000 times
+    with pytest.raises(BadInputError, match="graphs of at most 2 GB"):
+        blueprint_of(weights, ExportSettings(dtype="float64"))
+
+
+def test_blocks_without_end_in_a_file_are_refused(tmp_path):
+    path = tmp_path / "model.pt"
+    weights = composed(lu_layer(4), coupling(4))
+    checkpoint.write_weights(path, weights, image_shape=None, training={}, examples=None)
+    content = torch.load(path, weights_only=True)
+    deep = content["layers"][1]["network"]
+    for _ in range(100):
+        deep = [{"kind": "Residual", "inner": deep}]
+    content["layers"][1]["network"] = deep
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="at most 64 blocks inside each other"):
+        checkpoint.read(path)
+
+
+def test_masked_entries_stay_masked_in_training():
+    weights = composed(masked(4), lu_layer(4))
+    flow = of_weights(weights, dtype=torch.float64)
+    optimiser = torch.optim.SGD(flow.parameters(), lr=0.1)
+    (-flow.log_prob(torch.from_numpy(rows(weights, 20))).mean()).backward()
+    optimiser.step()
+    moved = flow.to_weights()
+    assert moved.digest() != weights.digest()
+    assert [len(level) for level in moved.layers[0].levels] == [1] * 4
+
+
+def test_a_residual_network_may_end_a_layer():
+    """zuko's residual networks do: only the rows that a level needs are gathered from the block."""
+    net = masked(3).network
+    inside = Residual((Activation("relu"), Dense(np.zeros((6, 6)), np.full(6, 0.1))))
+    weights = composed(replace(masked(3), network=(*net, inside)), lu_layer(3))
+    flow = run_of(weights, with_log_prob=True)
+    known = vectors.build(weights, dtype="float32", seed=2)
+    checks = parity.run(flow, known, predicted=None) + parity.run_optional(flow, known)
+    checks += parity.run(EagerFlow(weights, "float32"), known)
+    assert parity.all_passed(checks)
