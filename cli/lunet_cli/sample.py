@@ -23,6 +23,19 @@ from lunet_cli.options import (
     Threads,
     cuda_options,
 )
+from lunet_cli.streams import (
+    FILES,
+    USUAL_ROWS,
+    Address,
+    Engine,
+    EngineName,
+    FormatName,
+    Resume,
+    RowsPerPart,
+    Workers,
+    place,
+    stream,
+)
 from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -32,13 +45,18 @@ if TYPE_CHECKING:
 
     from lunet_export.runtime import ExportedClasses
 
+_MANY = 100_000  # .npy files of more samples are written a piece at a time
+
 
 def sample(
     folder: Folder,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
-    target: Annotated[Path, typer.Option("--output", "-o", help=".png for a picture, .npy for numbers.")] = Path(
-        "grid.png"
-    ),
+    target: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help=".png for a picture; .npy, .parquet, .arrow, or a folder of parts for any number."
+        ),
+    ] = Path("grid.png"),
     seed: Seed = 0,
     temperature: Annotated[float, typer.Option(help="Scale of the noise; below 1 is tamer.")] = 1.0,
     label: Annotated[
@@ -49,6 +67,15 @@ def sample(
         Path | None,
         typer.Option(help="Decode the z of this file; -n, --seed and --temperature do not apply.", show_default=False),
     ] = None,
+    with_log_prob: Annotated[
+        bool, typer.Option("--with-log-prob", help="Also log p of each, in .parquet, .arrow, .npy and parts.")
+    ] = False,
+    engine: Engine = EngineName.LOCAL,
+    workers: Workers = None,
+    address: Address = None,
+    form: Annotated[FormatName, typer.Option("--format", help="Of the parts.")] = FormatName.PARQUET,
+    rows_per_part: RowsPerPart = USUAL_ROWS,
+    resume: Resume = False,
     provider: Provider = ProviderName.AUTO,
     threads: Threads = None,
     device_id: DeviceId = 0,
@@ -66,10 +93,29 @@ def sample(
     """
     from lunet_export import pictures
     from lunet_export.runtime import ExportedClasses
+    from lunet_export.streaming import SampleJob
 
-    if target.suffix not in (".png", ".npy"):
-        raise BadInputError(f"Expected -o FILE.png or FILE.npy; got {target}.")
+    if target.suffix not in ("", ".png", *FILES):
+        raise BadInputError(f"Expected -o of .png, {', '.join(FILES)} or a folder; got {target}.")
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    many = target.suffix == ".npy" and (n > _MANY or with_log_prob) and latent is None
+    if many or target.suffix in ("", ".parquet", ".arrow"):
+        if latent is not None or cuda_graph:
+            raise BadInputError("Expected neither --latent nor --cuda-graph with parts, Parquet or Arrow.")
+        stream(
+            SampleJob(str(folder), n, seed, temperature, label, with_log_prob, place(provider, threads, cuda)),
+            target,
+            engine=engine,
+            workers=workers,
+            address=address,
+            form=form,
+            rows_per_part=rows_per_part,
+            resume=resume,
+            as_json=as_json,
+        )
+        return
+    if engine is not EngineName.LOCAL or resume or with_log_prob:
+        raise BadInputError("Expected a folder for -o with --engine and --resume, numbers with --with-log-prob.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)

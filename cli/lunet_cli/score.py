@@ -2,9 +2,10 @@
 
 import csv
 from collections.abc import Sequence
+from enum import StrEnum
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -26,18 +27,71 @@ from lunet_cli.options import (
     Threads,
     cuda_options,
 )
+from lunet_cli.streams import (
+    FILES,
+    USUAL_ROWS,
+    Address,
+    Columns,
+    Engine,
+    EngineName,
+    FormatName,
+    Resume,
+    RowsPerPart,
+    Workers,
+    is_folder,
+    place,
+    stream,
+)
 from lunet_export.data import arrays, idx
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 from lunet_export.likelihood import bits_per_dim
 
+if TYPE_CHECKING:
+    from lunet_export.streaming import ScoreJob
+
+
+class InvalidName(StrEnum):
+    """What becomes of rows that are not finite or outside the domain."""
+
+    STOP = "stop"
+    NAN = "nan"
+
 
 def score(
     folder: Folder,
-    data: Annotated[Path, typer.Argument(help=".npy, .npz, .csv, or IDX images.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.", show_default=False
+        ),
+    ],
     target: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the rows as .csv instead.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows.",
+            show_default=False,
+        ),
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="Another model: p is their mean. Repeatable.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")
+    ] = None,
+    columns: Columns = None,
+    invalid: Annotated[InvalidName, typer.Option(help="Rows not finite or outside: stop there, or give them nan.")] = (
+        InvalidName.STOP
+    ),
+    engine: Engine = EngineName.LOCAL,
+    workers: Workers = None,
+    address: Address = None,
+    form: Annotated[FormatName, typer.Option("--format", help="Of the parts.")] = FormatName.PARQUET,
+    rows_per_part: RowsPerPart = USUAL_ROWS,
+    resume: Resume = False,
     draws: Annotated[int, typer.Option(min=1, help="Noise draws for integer images.")] = 1,
     seed: Seed = 0,
     provider: Provider = ProviderName.AUTO,
@@ -52,17 +106,54 @@ def score(
     """Score rows: nats and bits/dim a row, and their mean.
 
     Integer images get seeded uniform noise; floats are taken as they are. With a network a class, the mixture's, with
-    the most probable class and its posterior.
+    the most probable class and its posterior. A folder of parts is read, computed and written a piece at a time, goes
+    on after a stop with --resume, and may be shared out by --engine ray.
 
     Example: lunet-export score exported/digits digits.npy
     """
     from lunet_export.runtime import ExportedClasses
     from lunet_export.runtime.scoring import score as score_rows
     from lunet_export.runtime.scoring import score_classes
+    from lunet_export.streaming import ScoreJob
+    from lunet_export.streaming.sources import SUFFIXES
 
-    if target is not None and target.suffix != ".csv":
-        raise BadInputError(f"Expected -o FILE.csv; got {target}.")
+    if target is not None and target.suffix not in ("", ".csv", *FILES):
+        raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    written = is_folder(target) or (target is not None and target.suffix in FILES)
+    if written or beside or data.is_dir() or data.suffix in SUFFIXES[1:]:
+        if cuda_graph:
+            raise BadInputError("Expected no --cuda-graph with parts, --with, Parquet or Arrow. Leave it out.")
+        job = ScoreJob(
+            tuple(map(str, (folder, *(beside or ())))),
+            str(data),
+            tuple(columns.split(",")) if columns else (),
+            numbers_of(weights),
+            draws,
+            seed,
+            invalid.value,
+            place(provider, threads, cuda),
+        )
+        if target is not None and written:
+            stream(
+                job,
+                target,
+                engine=engine,
+                workers=workers,
+                address=address,
+                form=form,
+                rows_per_part=rows_per_part,
+                resume=resume,
+                as_json=as_json,
+            )
+        else:
+            _show(job, target, as_json=as_json)
+        return
+    if engine is not EngineName.LOCAL or resume or weights or columns or invalid is not InvalidName.STOP:
+        raise BadInputError(
+            "Expected a folder of parts, a .parquet, .arrow or .npy file for -o with --engine, --resume, --weights, "
+            "--columns and --invalid."
+        )
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:
@@ -100,6 +191,34 @@ def score(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
         f"(standard error {spread:.4f}), provider {flow.provider} ({flow.provider_reason})"
     )
+
+
+def _show(job: "ScoreJob", target: Path | None, *, as_json: bool) -> None:
+    """Rows that are few, as a table."""
+    table, invalid = job.work()(0, job.rows)
+    means = {name: float(np.nanmean(table[name])) for name in ("log_prob", "bits_per_dim")}
+    if as_json:
+        per_row = {name: values.tolist() for name, values in table.items()}
+        output.dump({"rows": job.rows, "invalid": invalid, "mean": means, "per_row": per_row})
+        return
+    cells = (
+        [f"{value:.6f}" if isinstance(value, float) else str(value) for value in values] for values in table.values()
+    )
+    lines = [["row", *table], *([str(row), *line] for row, line in enumerate(zip(*cells, strict=True)))]
+    if target is None:
+        output.say(_as_csv(lines))
+    else:
+        with whole_file(target) as temporary:
+            temporary.write_text(_as_csv(lines) + "\n", encoding="utf-8")
+    output.say(f"mean of {job.rows - invalid} rows: {means['log_prob']:.4f} nats, {means['bits_per_dim']:.4f} bits/dim")
+
+
+def numbers_of(text: str | None) -> tuple[float, ...] | None:
+    """Numbers between commas."""
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise BadInputError(f"Expected numbers between commas for --weights; got {text}.") from None
 
 
 def _as_csv(lines: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """Who computes the parts of a run: this process, or actors of Ray on any number of machines."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from lunet_export.errors import BadInputError, LunetExportError, MissingPackageE
 from lunet_export.streaming.jobs import Work
 from lunet_export.streaming.run import Progress, Run
 
-ENGINES = ("local", "ray")
+#: No usage statistics, no log lines between ours.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
 
 def local(run: Run, numbers: Sequence[int], progress: Progress = lambda rows: None) -> None:
@@ -50,7 +52,8 @@ def on_ray(
     """
     if not numbers:
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         ray = import_module("ray")
         import_module("ray.data")
@@ -62,11 +65,11 @@ def on_ray(
     if started:
         _begin(ray, address)
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         count = min(len(numbers), workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
         rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
-        done = rows.map(_Actor, fn_constructor_args=(run,), concurrency=count, num_cpus=1)
+        done = rows.map(_Actor, fn_constructor_args=(run,), compute=ray.data.ActorPoolStrategy(size=count), num_cpus=1)
         for row in done.iter_rows():
             if row["error"]:
                 raise BadInputError(row["error"])
@@ -85,7 +88,7 @@ def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
             address=address,
             include_dashboard=None if address else False,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": paths},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:

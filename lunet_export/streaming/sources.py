@@ -51,7 +51,7 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
     Args:
         path: The file or folder.
         columns: Of Parquet and Arrow, those that make a row, in this order: numbers, or one list of D numbers. Without
-            them, all columns.
+            them, the only list that there is, else all columns.
 
     Raises:
         DataError: It is missing, malformed, smaller than it claims, or holds no rows of numbers.
@@ -90,7 +90,7 @@ class NpySource:
                 self._begin = file.tell()
         except (ValueError, KeyError, EOFError, OSError) as error:
             raise DataError(f"Expected a readable .npy file; {path} is not: {str(error).splitlines()[0]}.") from None
-        if fortran or dtype.kind not in "uif" or len(shape) < 2 or 0 in shape:
+        if fortran or dtype.kind not in "uif" or len(shape) < 2 or min(shape) < 1:
             raise DataError(
                 f"Expected rows of integers or floats in C order in {path}; got {dtype} of shape {shape}"
                 f"{' in Fortran order' if fortran else ''}. Save numpy.ascontiguousarray of them."
@@ -127,7 +127,7 @@ class ArrowSource:
         if len(schemas) != 1:
             raise DataError(f"Expected files of one schema; those beside {files[0]} have {len(schemas)}.")
         schema = _schema(files[0], pieces)
-        self._columns = list(columns) or list(schema.names)
+        self._columns = list(columns) or _lists(schema) or list(schema.names)
         self.width = _width(schema, self._columns, files[0])
         self._pieces = [piece for path in files for piece in pieces(path, self._columns)]
         self._ends = np.cumsum([rows for rows, _ in self._pieces]).tolist()
@@ -207,6 +207,13 @@ def _width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN
                 "Choose with --columns."
             )
     return len(columns)
+
+
+def _lists(schema: Any) -> list[str]:  # noqa: ANN401
+    """The only column of lists, if there is one."""
+    types = arrow("pyarrow.types")
+    found = [name for name in schema.names if types.is_fixed_size_list(schema.field(name).type)]
+    return found if len(found) == 1 else []
 
 
 def _is_number(kind: Any) -> bool:  # noqa: ANN401

@@ -89,7 +89,7 @@ class _NpyWriter(Writer):
             shape = (self._rows,)
         if not self._begun:
             header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_2_0(self._file, header)
+            np.lib.format.write_array_header_1_0(self._file, header)
             self._begun = True
         block.tofile(self._file)
 

@@ -1,0 +1,135 @@
+"""What `score` and `sample` share when rows are streamed: a folder of parts, or one file."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import ProviderName
+from lunet_export.errors import BadInputError
+from lunet_export.runtime.cuda import CudaOptions
+
+if TYPE_CHECKING:
+    from lunet_export.streaming import SampleJob, ScoreJob
+    from lunet_export.streaming.jobs import Place
+
+FILES = (".parquet", ".arrow", ".npy")
+
+
+class EngineName(StrEnum):
+    """Who computes the parts."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+class FormatName(StrEnum):
+    """Of the parts."""
+
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    NPY = "npy"
+
+
+Engine = Annotated[EngineName, typer.Option(help="Of a folder of parts: this process, or Ray's workers.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Ray's. Default: a processor each.", show_default="all processors")
+]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default="this machine")]
+RowsPerPart = Annotated[int, typer.Option(min=1, help="A multiple of 4096.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the folder of parts that -o names.")]
+Columns = Annotated[
+    str | None, typer.Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
+]
+USUAL_ROWS = 262144
+
+
+def is_folder(target: Path | None) -> bool:
+    """-o names a folder of parts."""
+    return target is not None and not target.suffix
+
+
+def place(provider: ProviderName, threads: int | None, cuda: CudaOptions) -> "Place":
+    """Where graphs run, for any process."""
+    from lunet_export.streaming.jobs import Place
+
+    return Place(provider.value, threads, asdict(cuda))
+
+
+def stream(
+    job: "ScoreJob | SampleJob",
+    target: Path,
+    *,
+    engine: EngineName,
+    workers: int | None,
+    address: str | None,
+    form: FormatName,
+    rows_per_part: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Compute all rows of the job into `target`, and say what came out."""
+    verb = str(job.facts()["kind"])
+    if is_folder(target):
+        document = _parts(job, target, engine, workers, address, form, rows_per_part, resume=resume, verb=verb)
+    else:
+        if engine is not EngineName.LOCAL or resume:
+            raise BadInputError(f"Expected a folder for --engine ray and --resume; got {target}.")
+        document = _file(job, target, verb)
+    if as_json:
+        output.dump({"output": str(target), **document})
+        return
+    rows, invalid = document["rows"], document["invalid"]
+    figures = ", ".join(f"mean {name} {mean:.6f}" for name, mean in document["means"].items())
+    output.say(
+        f"wrote {target}: {rows} rows{f', {invalid} invalid' if invalid else ''}{f'; {figures}' if figures else ''}"
+    )
+
+
+def _parts(
+    job: "ScoreJob | SampleJob",
+    target: Path,
+    engine: EngineName,
+    workers: int | None,
+    address: str | None,
+    form: FormatName,
+    rows_per_part: int,
+    *,
+    resume: bool,
+    verb: str,
+) -> dict[str, Any]:
+    from lunet_export.streaming import Run, local, on_ray
+
+    run = Run(target, job, rows_per_part, form.value)
+    numbers = run.begin(resume=resume)
+    with output.progress(len(numbers), f"{verb} {job.rows} rows") as bar:
+
+        def done(rows: int) -> None:
+            del rows
+            bar.advance(bar.task_ids[0])
+
+        if engine is EngineName.RAY:
+            on_ray(run, numbers, done, workers=workers, address=address)
+        else:
+            local(run, numbers, done)
+    summary = asdict(run.finish())
+    return {"parts": run.parts, "computed": len(numbers), "engine": engine.value, **summary}
+
+
+def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
+    from lunet_export.streaming.run import write_rows
+
+    work = job.work()
+    with output.progress(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as bar:
+
+        def watched(first: int, count: int) -> Any:  # noqa: ANN401
+            bar.advance(bar.task_ids[0])
+            return work(first, count)
+
+        invalid, sums = write_rows(target, watched, 0, job.rows, job.chunk)
+    good = max(1, job.rows - invalid)
+    means = {name: total / good for name, total in sums.items()}
+    return {"rows": job.rows, "invalid": invalid, "sums": sums, "means": means}
