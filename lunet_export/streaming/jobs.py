@@ -25,7 +25,7 @@ Flow = ExportedFlow | ExportedClasses
 Work = Callable[[int, int], tuple[Table, int]]
 
 INVALID = ("stop", "nan")
-_NUMBERS = 2**22  # read and computed at once
+_NUMBERS = 2**20  # read and computed at once
 
 
 class Job(Protocol):
