@@ -8,14 +8,13 @@ generator's few operators mean the same from opset 7 on.
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, checker, compose, defs, helper, numpy_helper, shape_inference
 
 from lunet_export.errors import BadInputError
 from lunet_export.graphs import builder
-
-import numpy as np
 
 _PREFIX = "classifier."
 _OLDEST = 7  # Gemm as it is used here
