@@ -1,8 +1,7 @@
 """A generator and a classifier's ONNX file as one graph, z -> the classifier's outputs.
 
-The classifier's nodes stay as they are, with a prefix before every name. The merged graph is declared at the
-generator's opset where every operator of the classifier is the same there, else at the classifier's own: the
-generator's few operators mean the same from opset 7 on.
+The classifier's nodes stay as they are, with a prefix before every name, and so does its opset, which the merged graph
+takes: Gemm, LeakyRelu and Reshape mean the same from opset 7 on. The IR version is that of all our graphs.
 """
 
 from math import prod
@@ -11,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, checker, compose, defs, helper, numpy_helper, shape_inference
+from onnx import TensorProto, checker, compose, helper, numpy_helper, shape_inference
 
 from lunet_export.errors import BadInputError
 from lunet_export.graphs import builder
 
 _PREFIX = "classifier."
 _OLDEST = 7  # Gemm as it is used here
+_ONNX = ("", "ai.onnx")  # two names of one domain
 
 
 def read_classifier(path: Path) -> onnx.ModelProto:
@@ -32,8 +32,7 @@ def read_classifier(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
         checker.check_model(model, full_check=True)
     except (DecodeError, checker.ValidationError, shape_inference.InferenceError, ValueError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise BadInputError(f"Expected an ONNX model in {path}; it is none: {reason}.") from None
+        raise BadInputError(f"Expected an ONNX model in {path}; it is none: {_first_line(error)}.") from None
     return model
 
 
@@ -47,27 +46,28 @@ def merge(generator: onnx.ModelProto, classifier: onnx.ModelProto) -> onnx.Model
     (x,) = generator.graph.output
     dim = x.type.tensor_type.shape.dim[1].dim_value
     shape = _input_shape(classifier, dim)
-    opset = _opset(classifier, generator.opset_import[0].version)
+    opset = _opset(classifier)
     first, second = onnx.ModelProto(), onnx.ModelProto()
     first.CopyFrom(generator)
     second.CopyFrom(classifier)
-    _at_batch_one(second, shape)
-    second = compose.add_prefix(second, _PREFIX)
+    second = compose.add_prefix(_at_batch_one(second, shape), _PREFIX)
     fed = x.name
     if shape != [1, dim]:
         fed = _reshape(first, x, shape)
+    del first.opset_import[:]
+    first.opset_import.append(helper.make_opsetid("", opset))
     for model in (first, second):
         model.ir_version = builder.IR_VERSION
-        for entry in model.opset_import:
-            if entry.domain in ("", "ai.onnx"):
-                entry.version = opset
     merged = compose.merge_models(
         first, second, io_map=[(fed, second.graph.input[0].name)], producer_name=builder.PRODUCER
     )
     merged.graph.name = "merged"
-    del merged.metadata_props[:]
+    others = [entry for entry in second.opset_import if entry.domain not in _ONNX]
+    del merged.opset_import[:], merged.metadata_props[:]
+    merged.opset_import.extend([helper.make_opsetid("", opset), *others])
     helper.set_model_props(merged, {entry.key: entry.value for entry in generator.metadata_props})
-    return _finished(merged)
+    checker.check_model(merged, full_check=True)
+    return merged
 
 
 def outputs_of(model: onnx.ModelProto) -> int:
@@ -101,36 +101,33 @@ def _shown(lengths: list[int]) -> str:
     return "[" + ", ".join(str(length) if length else "N" for length in lengths) + "]"
 
 
-def _opset(classifier: onnx.ModelProto, wanted: int) -> int:
-    own = next((entry.version for entry in classifier.opset_import if entry.domain in ("", "ai.onnx")), wanted)
-    if own < _OLDEST:
+def _opset(classifier: onnx.ModelProto) -> int:
+    opset = next((entry.version for entry in classifier.opset_import if entry.domain in _ONNX), 0)
+    if opset < _OLDEST:
         raise BadInputError(
-            f"Expected a classifier of opset {_OLDEST} or newer; got {own}. Convert it with onnx.version_converter."
+            f"Expected a classifier of opset {_OLDEST} or newer; got {opset}. Convert it with onnx.version_converter."
         )
-    newest = max((_since(node, own) for node in classifier.graph.node), default=0)
-    plain = not classifier.functions and not any(_has_subgraph(node) for node in classifier.graph.node)
-    return wanted if own >= wanted >= newest and plain else own
+    return int(opset)
 
 
-def _since(node: onnx.NodeProto, opset: int) -> int:
-    """The opset from which on the operator is as it is at `opset`."""
-    return int(defs.get_schema(node.op_type, opset, "").since_version) if node.domain in ("", "ai.onnx") else 0
-
-
-def _has_subgraph(node: onnx.NodeProto) -> bool:
-    return any(
-        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute
-    )
-
-
-def _at_batch_one(model: onnx.ModelProto, shape: list[int]) -> None:
-    """Fix the shape of the input and forget those that followed from another."""
+def _at_batch_one(model: onnx.ModelProto, shape: list[int]) -> onnx.ModelProto:
+    """The model with the shape of its input fixed, and all others as they follow from it."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in constants]
     del model.graph.input[:]
     model.graph.input.append(helper.make_tensor_value_info(inputs[0].name, TensorProto.FLOAT, shape))
     del model.graph.value_info[:]
     model.graph.output[0].type.tensor_type.ClearField("shape")
+    try:
+        found = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except shape_inference.InferenceError as error:
+        raise BadInputError(f"Expected a classifier that takes one row; ONNX says: {_first_line(error)}.") from None
+    tensor = found.graph.output[0].type.tensor_type
+    if not tensor.HasField("shape") or not all(entry.dim_value for entry in tensor.shape.dim):
+        raise BadInputError(
+            "Expected a classifier whose output has a known shape for one row; it cannot be told. Export it at batch 1."
+        )
+    return found
 
 
 def _reshape(model: onnx.ModelProto, x: onnx.ValueInfoProto, shape: list[int]) -> str:
@@ -142,16 +139,5 @@ def _reshape(model: onnx.ModelProto, x: onnx.ValueInfoProto, shape: list[int]) -
     return name
 
 
-def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
-    try:
-        found = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-        checker.check_model(found, full_check=True)
-    except (checker.ValidationError, shape_inference.InferenceError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise BadInputError(f"Expected a classifier that takes the generator's rows; ONNX says: {reason}.") from None
-    tensor = found.graph.output[0].type.tensor_type
-    if not tensor.HasField("shape") or not all(entry.dim_value for entry in tensor.shape.dim):
-        raise BadInputError(
-            "Expected a classifier whose output has a known shape for one row; it cannot be told. Export it at batch 1."
-        )
-    return found
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
