@@ -23,6 +23,7 @@ from lunet_export.weights import Weights
 FORMAT = "lunet_export.model"
 CLASSES_FORMAT = "lunet_export.classes"  # of `class_checkpoint`
 FORMAT_VERSION = 1
+_SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
 _FIRST_FAMILY = "lunet"  # of files that name none
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
@@ -57,7 +58,7 @@ def write(
     p = flow.preprocessing
     content = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": _SINCE_ACTIVATIONS if "activation" in own else FORMAT_VERSION,
         "family": flow.family,
         "settings": {"dim": flow.dim, **own, "image_shape": list(image_shape) if image_shape else None},
         "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
@@ -163,9 +164,9 @@ def _why_unreadable(path: Path, error: Exception) -> str:
 
 def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, _SINCE_ACTIVATIONS):
         raise CheckpointError(
-            f"Expected format version {FORMAT_VERSION} in {path}; got {version!r}. "
+            f"Expected format version {FORMAT_VERSION} or {_SINCE_ACTIVATIONS} in {path}; got {version!r}. "
             "Install the lunet-export that wrote it."
         )
     name = content.get("family", _FIRST_FAMILY)

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.preprocessing import NAMED, Logit
 from lunet_export.weights import Mixture
+
+PAPERS = Activation("leaky-softplus", 0.1)
 
 
 def network(
@@ -14,6 +17,7 @@ def network(
     blocks: int,
     *,
     alpha: float = 0.1,
+    activation: str = "leaky-softplus",
     preprocessing: Logit | None = None,
     seed: int = 0,
     off_diagonal: float = 0.3,
@@ -28,7 +32,7 @@ def network(
             np.tril(noise[0], -1) + np.eye(dim), np.triu(noise[1], 1) + np.diag(diagonal), rng.standard_normal(dim)
         )
 
-    return LUNetWeights(tuple(block() for _ in range(blocks)), alpha, preprocessing)
+    return LUNetWeights(tuple(block() for _ in range(blocks)), alpha, preprocessing, activation)
 
 
 #: Names that no file could have, and priors that are no round binary fractions.

@@ -199,8 +199,8 @@ def test_log_prob_comes_with_the_samples(tmp_path):
         h = lunet.inverse_affine(h, block)
         log_det += np.log(np.abs(np.diag(block.upper))).sum()
         if number:
-            h = lunet.inverse_leaky_softplus(h, weights.alpha)
-            log_det += np.log(lunet.slope(h, weights.alpha)).sum(axis=1)
+            h = lunet.Activation.of(weights).inverse(h)
+            log_det += np.log(lunet.Activation.of(weights).slope(h)).sum(axis=1)
     p = weights.preprocessing
     log_det -= (np.log(p.levels / (1 - p.margin)) - reference.softplus(h) - reference.softplus(-h)).sum(axis=1)
     np.testing.assert_allclose(flow.decode_with_log_prob(far)[1], base + log_det, rtol=1e-4)

@@ -139,7 +139,7 @@ def test_log_prob_may_be_summed_one_term_after_another():
     terms = np.log((1 - p.margin) / p.levels) - np.log(inside * (1 - inside))
     for number, block in enumerate(weights.blocks):
         if number:
-            terms += np.log(lunet_reference.slope(h, alpha))
+            terms += np.log(lunet_reference.leaky_softplus_slope(h, alpha))
             h = lunet_reference.leaky_softplus(h, alpha)
         h = lunet_reference.affine(h, block)
         terms += np.log(np.abs(np.diag(block.upper)))

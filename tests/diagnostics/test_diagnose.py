@@ -13,7 +13,7 @@ from lunet_export.families.lunet.training.initial import start
 from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
-from tests.networks import network
+from tests.networks import PAPERS, network
 
 MOONS = data.load("two-moons")
 ROOT = np.array([[1.0, 0.0, 0.0], [0.8, 0.5, 0.0], [-0.3, 0.4, 0.2]])
@@ -128,7 +128,7 @@ def test_log_pi_for_log_2_pi_is_below_the_entropy(monkeypatch):
 class Oracle:
     """The density that two moons are drawn from, as a model: nothing can be better."""
 
-    dim, preprocessing, alpha, hidden = 2, None, None, "an oracle has none"
+    dim, preprocessing, activation, hidden = 2, None, None, "an oracle has none"
 
     def __init__(self, shift: float) -> None:
         self.shift = shift
@@ -148,7 +148,7 @@ def test_a_known_density_is_its_own_entropy():
 def shifted(by: float) -> LUNetWeights:
     """A start near the Gaussian whose first activation is moved by so much along its input, and no block noise."""
     gaussian = Gaussian.fit(VECTORS.train, None)
-    begin = start(gaussian, init="bend", signs="positive", blocks=3, alpha=0.1, seed=0)
+    begin = start(gaussian, init="bend", signs="positive", blocks=3, f=PAPERS, seed=0)
     blocks = [
         LUBlock(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
         for number, block in enumerate(begin.blocks)
@@ -169,9 +169,9 @@ def test_linear_collapse_on_either_branch(by):
 
 def test_units_that_jump_between_the_branches_are_active():
     """Outside the bend, yet no affine map: a leaky ReLU seen from afar."""
-    tally = Tally(0.1)
+    tally = Tally(PAPERS)
     tally(1, np.array([[-50.0, 50.0], [50.0, 50.0]]))
-    other = Tally(0.1)
+    other = Tally(PAPERS)
     other(1, np.array([[-50.0, 0.0], [50.0, 50.0]]))
     tally.merge(other)
     (found,) = tally.result()

@@ -15,7 +15,7 @@ from lunet_export.families.lunet.training.initial import CLOSED, start
 from lunet_export.training import FitSettings, Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.schedule import SCHEDULES, peak, rate
-from tests.networks import network
+from tests.networks import PAPERS, network
 from tests.training.test_training import CPU, IMAGES, VECTORS
 
 SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=5e-3)
@@ -23,7 +23,7 @@ SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=5e-3)
 
 def trainer(settings: FitSettings = SETTINGS, data: Dataset = VECTORS, *, blocks: int = 3) -> Trainer:
     x = data.continuous(data.train, np.full(data.train.shape, 0.5)).astype(float)
-    begin = start(Gaussian.fit(x, data.preprocessing), init=settings.init, blocks=blocks, alpha=0.1, seed=settings.seed)
+    begin = start(Gaussian.fit(x, data.preprocessing), init=settings.init, blocks=blocks, f=PAPERS, seed=settings.seed)
     return Trainer(begin, data, settings, device=CPU)
 
 
@@ -244,6 +244,6 @@ def test_defaults_go_by_the_data():
 
 def test_no_float64_no_l_bfgs():
     settings = replace(SETTINGS, optimizer="l-bfgs")
-    begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=2, alpha=0.1, seed=0)
+    begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=2, f=PAPERS, seed=0)
     with pytest.raises(BadInputError, match="Expected a device with float64 for l-bfgs; got mps"):
         Trainer(begin, VECTORS, settings, device=torch.device("mps"))

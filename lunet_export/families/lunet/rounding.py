@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.families.lunet import reference
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.rounding import Errors, Products, of_elementwise
 
@@ -19,9 +20,9 @@ def sizes_of(block: LUBlock) -> LUBlock:
     return LUBlock(*map(np.abs, (block.lower, block.upper, block.bias)))
 
 
-def of_inverse_activation(h: Array, image: Array, alpha: float) -> Array:
+def of_inverse_activation(h: Array, image: Array, f: Activation) -> Array:
     """The same of h, the inverse of the activation at `image`: its own, and what rounding of the image becomes."""
-    return of_elementwise(h) + np.abs(image) / reference.slope(h, alpha)
+    return of_elementwise(h) + np.abs(image) / f.slope(h)
 
 
 def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
@@ -46,12 +47,12 @@ class Passes:
 
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
         """As `lunet_export.rounding.Passes.encode`."""
-        alpha, log_det, size = self._weights.alpha, np.zeros(len(h)), np.zeros(len(h))
+        f, log_det, size = Activation.of(self._weights), np.zeros(len(h)), np.zeros(len(h))
         for number, block in enumerate(self._weights.blocks):
             if number:
-                logs = np.log(reference.slope(h, alpha)).sum(axis=1)
+                logs = np.log(f.slope(h)).sum(axis=1)
                 log_det, size = log_det + logs, size + np.abs(logs)
-                h = reference.leaky_softplus(h, alpha)
+                h = f(h)
                 h = h + errors(of_elementwise(h))
             lost = errors(products.size * reference.affine(np.abs(h), self._sizes[number]))
             h = reference.affine(h, block)
@@ -61,13 +62,13 @@ class Passes:
 
     def decode(self, z: Array, errors: Errors, products: Products) -> Array:
         """As `lunet_export.rounding.Passes.decode`."""
-        alpha, h = self._weights.alpha, z
+        f, h = Activation.of(self._weights), z
         for number in reversed(range(len(self._weights.blocks))):
             h = self._solve(number, h, errors, products)
             if number:
                 image = h
-                h = reference.inverse_leaky_softplus(image, alpha)
-                h = h + errors(of_inverse_activation(h, image, alpha))
+                h = f.inverse(image)
+                h = h + errors(of_inverse_activation(h, image, f))
         return h
 
     def _solve(self, number: int, a: Array, errors: Errors, products: Products) -> Array:
