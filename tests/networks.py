@@ -74,4 +74,12 @@ NETWORKS = {
     "42 blocks, alpha 0.9": lambda: network(2, 42, alpha=0.9, off_diagonal=0.1),
     "13 blocks, alpha 0.9999": lambda: network(3, 13, alpha=0.9999, off_diagonal=0.1),
     "17 blocks": lambda: network(4, 17, alpha=0.3),
+    "leaky relu": lambda: network(6, 4, activation="leaky-relu"),
+    "leaky relu on images, alpha 0.5": lambda: network(
+        36, 4, alpha=0.5, activation="leaky-relu", preprocessing=NAMED["images"]
+    ),
+    "leaky tanh": lambda: network(6, 4, activation="leaky-tanh"),
+    "leaky tanh on images, alpha 0.05": lambda: network(
+        36, 4, alpha=0.05, activation="leaky-tanh", preprocessing=NAMED["images"]
+    ),
 }

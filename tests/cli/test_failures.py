@@ -106,7 +106,7 @@ FAILURES = {
     "train from a model with blocks": (
         ["train", "digits", "--from", "{small.pt}", "--blocks", "2", "-o", "{out}/m.pt"],
         2,
-        "Expected no --blocks, --alpha or --width with --from",
+        "Expected no --blocks, --alpha, --activation or --width with --from",
     ),
     "train with half a penalty": (
         ["train", "digits", "--reg", "balance", "-o", "{out}/m.pt"],

@@ -8,9 +8,10 @@ import pytest
 from lunet_export import ExportedFlow, data, noise, reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
-from lunet_export.diagnostics.activations import Tally
+from lunet_export.diagnostics.activations import BRANCHES, Tally
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.training.initial import start
-from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUBlock, LUNetWeights
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
 from tests.networks import PAPERS, network
@@ -176,6 +177,33 @@ def test_units_that_jump_between_the_branches_are_active():
     tally.merge(other)
     (found,) = tally.result()
     assert (found.in_bend, found.active) == (1 / 8, (0.5 + 0.25) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "active"),
+    [
+        ("leaky-softplus", 0.1, 1.0),  # in its bend
+        ("leaky-relu", 0.1, 0.0),  # all on one side of the kink
+        ("leaky-tanh", 0.1, 0.0),  # all between its bends
+        ("leaky-tanh", 1.0, 1.0),
+        ("leaky-tanh", 5.0, 0.0),
+    ],
+)
+def test_a_unit_on_one_straight_piece_of_its_activation_is_affine(name, where, active):
+    tally = Tally(Activation(name, 0.1))
+    tally(1, np.array([[where], [1.1 * where]]))
+    (found,) = tally.result()
+    assert (found.active, found.in_bend) == (active, active)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_branches_are_where_the_slope_is_all_but_constant(name):
+    f, a = Activation(name, 0.1), np.linspace(-12, 12, 24_001)
+    share = (f.slope(a) - f.alpha) / (1 - f.alpha)
+    on = np.any([(a >= low) & (a < high) for low, high in BRANCHES[name]], axis=0)
+    straight = (share <= 0.05) | (share >= 0.95)
+    assert straight[on].all()
+    assert (on == straight).mean() > 0.99  # and no more than rounds the ends
 
 
 def test_latents_that_are_not_normal():

@@ -1,6 +1,7 @@
 """`torch.compile` of a flow: the arithmetic of its fixed loop, unbroken graphs, and one that is truly compiled."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from lunet_export.errors import MissingPackageError
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.families.lunet.leaky_tanh import LeakyTanh
 from lunet_export.families.lunet.newton import newton, newton_steps
+from lunet_export.families.lunet.weights import ACTIVATIONS
 from lunet_export.flows import EagerFlow
 from lunet_export.flows.compiled import CompiledFlow
 from lunet_export.preprocessing import NAMED
@@ -42,9 +44,11 @@ def test_fixed_steps_end_where_eager_newton_does(kind, alpha, dtype):
     assert 1 <= steps <= 16
 
 
-def test_unbroken_graphs_pass_every_check(traced):
-    runner = CompiledFlow(SMALL, "float32")
-    assert parity.all_passed(parity.run(runner, vectors.build(SMALL, dtype="float32", seed=0)))
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_unbroken_graphs_pass_every_check(traced, activation):
+    weights = replace(SMALL, activation=activation)
+    runner = CompiledFlow(weights, "float32")
+    assert parity.all_passed(parity.run(runner, vectors.build(weights, dtype="float32", seed=0)))
 
 
 def test_every_batch_is_compiled_once_and_there_may_be_many(traced):

@@ -244,3 +244,15 @@ def test_inverse_activation_is_twice_differentiable(kind):
 @pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
 def test_nan_passes_through_and_ends_the_iteration(kind):
     assert kind(0.1).inverse(torch.tensor([[float("nan"), 1.0]]))[0].isnan().tolist() == [[True, False]]
+
+
+def test_training_sees_rows_cross_the_kink():
+    """x ~ N(b, 1): d/db E log f'(x) = |log alpha| N(b; 0, 1). Without the kernel it would be 0; values are the same."""
+    f, b = LeakyReLU(0.1), torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
+    noise = torch.randn(100_000, 1, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
+    trained = f(noise + b)[1]
+    (slope,) = torch.autograd.grad(trained.mean(), b)
+    expected = np.log(10) * np.exp(-(0.7**2) / 2) / np.sqrt(2 * np.pi)
+    assert float(slope) == pytest.approx(expected, rel=0.1)
+    assert torch.equal(trained, f.eval()(noise + b)[1])
+    assert not f(noise + b)[1].requires_grad

@@ -62,8 +62,8 @@ def leaky_tanh(a: Array, alpha: float) -> Array:
 
 
 def leaky_tanh_slope(a: Array, alpha: float) -> Array:
-    """f'(a) = alpha + (1 - alpha) (1 - tanh^2 a), in (alpha, 1]."""
-    return alpha + (1 - alpha) * (1 - np.tanh(a) ** 2)
+    """f'(a) = alpha + (1 - alpha) (1 - tanh^2 a), in (alpha, 1], with 1 - tanh^2 a = 4 / ((1 + e^2a) (1 + e^-2a))."""
+    return alpha + 4 * (1 - alpha) * np.exp(-softplus(2 * a) - softplus(-2 * a))
 
 
 def inverse_leaky_tanh(h: Array, alpha: float) -> Array:
@@ -106,6 +106,11 @@ class Activation:
     def of(cls, weights: LUNetWeights) -> Self:
         """That between the blocks of these weights."""
         return cls(weights.activation, weights.alpha)
+
+    @property
+    def kinked(self) -> bool:
+        """The slope jumps, from alpha to 1 at 0."""
+        return self.name == "leaky-relu"
 
     def __call__(self, a: Array) -> Array:
         """f(a)."""

@@ -2,6 +2,11 @@
 
 a = L U h + b                |L| (|U| |h|) + |b|                      componentwise bound of a dot product
 solve L y = r, U h = y       residuals |L| |y| and |U| |h|            (Higham 2002, section 8.1)
+
+The slope of leaky ReLU jumps where a is 0, and with it log p, by |log alpha|: no condition number tells. A runtime
+whose rounding carries an a across is right to be off by the jump, so an a that a few of its own rounding errors could
+carry across counts with the slope of the other side. Few rows are that near in float32. With products of float16 most
+rows of a wide network are, and their log p has a tolerance of several jumps.
 """
 
 import numpy as np
@@ -13,6 +18,9 @@ from lunet_export.families.lunet.weights import LUBlock, LUNetWeights
 from lunet_export.rounding import Errors, Products, of_elementwise
 
 Array = NDArray[np.float64]
+
+#: Of an a's own errors. What earlier layers did to it is in it, by one error of theirs; a runtime's may be larger.
+_REACH = 4.0
 
 
 def sizes_of(block: LUBlock) -> LUBlock:
@@ -35,6 +43,11 @@ def of_upper_solve(h: Array, size: LUBlock) -> Array:
     return np.abs(h) @ size.upper.T
 
 
+def _across_the_kink(a: Array, reach: Array) -> Array:
+    """a, but on the other side of 0 where that is within reach."""
+    return np.where(np.abs(a) < np.abs(reach), np.where(a < 0, 1.0, -1.0), a)
+
+
 class Passes:
     """As `lunet_export.rounding.Passes`."""
 
@@ -48,15 +61,17 @@ class Passes:
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
         """As `lunet_export.rounding.Passes.encode`."""
         f, log_det, size = Activation.of(self._weights), np.zeros(len(h)), np.zeros(len(h))
+        rounded = np.zeros_like(h)  # size of the errors of the last map
         for number, block in enumerate(self._weights.blocks):
             if number:
-                logs = np.log(f.slope(h)).sum(axis=1)
+                probed = _across_the_kink(h, errors(_REACH * rounded)) if f.kinked else h
+                logs = np.log(f.slope(probed)).sum(axis=1)
                 log_det, size = log_det + logs, size + np.abs(logs)
                 h = f(h)
                 h = h + errors(of_elementwise(h))
-            lost = errors(products.size * reference.affine(np.abs(h), self._sizes[number]))
+            rounded = products.size * reference.affine(np.abs(h), self._sizes[number])
             h = reference.affine(h, block)
-            h = h + lost - products.shrink * (h - block.bias)
+            h = h + errors(rounded) - products.shrink * (h - block.bias)
         constant = sum(np.log(np.abs(np.diag(block.upper))).sum() for block in self._weights.blocks)
         return h, log_det + constant, size + abs(constant)
 
