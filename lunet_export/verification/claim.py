@@ -58,7 +58,7 @@ class Claim:
 
 def _comparison(text: str) -> Comparison:
     words = re.sub(r"(<=|>=)", r" \1 ", text).split()
-    if len(words) != 3:
+    if len(words) != 3 or words[1] not in ("<=", ">="):
         raise BadInputError(
             f'Expected a claim like "class 3" or "Y_0 <= 3.5 and Y_1 >= Y_0"; got {text[:60] or "nothing"}.'
         )

@@ -1,7 +1,5 @@
 """LU-Nets of leaky ReLU and classifiers, shared by the tests of what goes to verifiers."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -17,8 +15,7 @@ def piecewise_linear(
     dim: int, blocks: int, *, alpha: float = 0.1, preprocessing: Logit | None = None, seed: int = 0
 ) -> LUNetWeights:
     """A random LU-Net of leaky ReLU."""
-    weights = network(dim, blocks, alpha=alpha, preprocessing=preprocessing, seed=seed)
-    return replace(weights, activation="leaky-relu")
+    return network(dim, blocks, alpha=alpha, preprocessing=preprocessing, seed=seed, activation="leaky-relu")
 
 
 #: D and number of blocks; every one with every slope.
