@@ -16,7 +16,9 @@ def replay(
     folder: Annotated[Path, typer.Argument(help="A folder of export --for-verifier.", show_default=False)],
     witness: Annotated[
         Path,
-        typer.Argument(help="What the verifier found: text with ((X_0 v) ...), .json or .npy.", show_default=False),
+        typer.Argument(
+            help="What the verifier printed: ((X_0 v) ...) or Marabou's lines; or .json, .npy.", show_default=False
+        ),
     ],
     query: Annotated[
         str | None,
@@ -24,7 +26,7 @@ def replay(
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, help="By how much bounds and comparisons may be missed; 0 for strictly.")
-    ] = 1e-6,
+    ] = 1e-5,
     as_json: Json = False,
 ) -> None:
     """Run a verifier's witness in ONNX Runtime and say whether it is one.

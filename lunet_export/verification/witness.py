@@ -1,6 +1,7 @@
 """A verifier's witness: the inputs, and perhaps the outputs, that are said to meet a query.
 
 sat ((X_0 0.5) (X_1 -1.25) (Y_0 3.0))     text, as VNN-COMP's counterexample files; the word `sat` may be left out
+input 0 = 0.5, or x0 = 0.5                lines that Marabou prints, among its others
 {"X_0": 0.5, "X_1": -1.25}                JSON, or a plain list of the inputs [0.5, -1.25]
 .npy                                      an array (D,) or (1, D)
 """
@@ -19,6 +20,9 @@ from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 
 _PAIR = re.compile(r"\(\s*([XY]_\d{1,9})\s+([^\s()]+)\s*\)")
+_LINE = re.compile(r"^[ \t]*(input |output |x|y)(\d{1,9}) = (\S+)[ \t]*$", re.MULTILINE)
+_KINDS = {"input ": "X", "x": "X", "output ": "Y", "y": "Y"}
+_PROVED = re.compile(r"^[ \t]*(unsat|holds)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _LARGEST = 10**8
 
 
@@ -48,10 +52,10 @@ def read(path: Path, dim: int) -> Witness:
         raise BadInputError(f"Expected a witness as text, JSON or .npy; {path} is none of these.") from None
     if path.suffix == ".json":
         return _of_json(text, path, dim)
-    first = text.split(maxsplit=1)[:1]
-    if first and first[0].lower() in ("unsat", "holds"):
-        raise BadInputError(f"Expected a witness; {path} says {first[0]}: there is no counterexample to replay.")
+    if proved := _PROVED.search(text):
+        raise BadInputError(f"Expected a witness; {path} says {proved[1]}: there is no counterexample to replay.")
     pairs = _PAIR.findall(text)
+    pairs = pairs or [(f"{_KINDS[kind]}_{number}", value) for kind, number, value in _LINE.findall(text)]
     if not pairs:
         raise BadInputError(f"Expected ((X_0 NUMBER) (X_1 NUMBER) ...) in {path}; got {text[:40]!r}.")
     return _of_names(pairs, path, dim)

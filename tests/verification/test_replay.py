@@ -43,7 +43,7 @@ def text_of(z, outputs=(), head="sat\n"):
     return head + "(" + "\n ".join([*pairs, *(f"(Y_{j} {value!r})" for j, value in enumerate(outputs))]) + ")\n"
 
 
-def replayed(folder, z, tmp_path, *, tolerance=1e-6, **text):
+def replayed(folder, z, tmp_path, *, tolerance=1e-5, **text):
     path = tmp_path / "witness.txt"
     path.write_text(text_of(np.asarray(z), **text))
     return replay(VerifierFolder.open(folder), witness.read(path, DIM), query=QUERY, tolerance=tolerance)
@@ -128,6 +128,25 @@ def test_witnesses_of_every_kind_are_read(suffix, rows, tmp_path):
     else:
         path.write_text(text_of(z, head="sat\n" if suffix == ".txt" else ""))
     np.testing.assert_array_equal(witness.read(path, DIM).z, z)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{kind} {number} = {value}", "\t{letter}{number} = {value}"],
+    ids=["Marabou in Python", "Marabou's program"],
+)
+def test_what_marabou_prints_is_read(line, rows, tmp_path):
+    """Among its other lines."""
+    z, path = rows[0][0], tmp_path / "w.txt"
+    told = [("input", "x", i, value) for i, value in enumerate(z.tolist())] + [("output", "y", 0, 1.5)]
+    lines = [line.format(kind=kind, letter=letter, number=i, value=repr(value)) for kind, letter, i, value in told]
+    path.write_text("\n".join(["Number of basis refactorizations: 2", "sat", "Input assignment:", *lines, ""]))
+    found = witness.read(path, DIM)
+    np.testing.assert_array_equal(found.z, z)
+    assert found.outputs == {0: 1.5}
+    path.write_text("Property: q.vnnlib\nunsat\n")
+    with pytest.raises(BadInputError, match="says unsat"):
+        witness.read(path, DIM)
 
 
 @pytest.mark.parametrize(
