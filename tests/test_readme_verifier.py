@@ -42,5 +42,5 @@ def test_marabous_answers_are_the_recorded_ones():
 
 @pytest.mark.parametrize("dim", [2, 3, 4])
 def test_false_claims_are_found_and_true_ones_proved_in_up_to_four_dimensions(dim):
-    of = {entry["share"]: entry["verdict"] for entry in recorded("verifier")["queries"] if entry["dim"] == dim}
-    assert of == {0.97: "sat", 1.03: "unsat", 1.3: "unsat", 2.0: "unsat"}
+    of = {(entry["share"], entry["verdict"]) for entry in recorded("verifier")["queries"] if entry["dim"] == dim}
+    assert of == {(0.97, "sat"), (1.03, "unsat"), (1.3, "unsat"), (2.0, "unsat")}
