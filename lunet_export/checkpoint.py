@@ -51,8 +51,9 @@ def write(
 ) -> None:
     """Write `model.pt`: a plain dictionary that `torch.load(weights_only=True)` takes. The file appears whole.
 
-    Keys: format, format_version, family, settings (dim, image_shape, and the family's own), preprocessing (levels,
-    margin) or None, training, examples, and the tensors that the family's `storage` packs.
+    Keys: format, format_version (2 where the settings name an activation, else 1), family, settings (dim, image_shape,
+    and the family's own), preprocessing (levels, margin) or None, training, examples, and the tensors that the family's
+    `storage` packs.
     """
     own, tensors = family_of(flow).part("storage").pack(flow)
     p = flow.preprocessing

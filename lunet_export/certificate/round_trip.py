@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from lunet_export import reference
 from lunet_export.certificate.jacobian import Linearization
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.rounding import of_inverse_activation, of_lower_solve, of_upper_solve, sizes_of
+from lunet_export.families.lunet.rounding import (
+    of_activation,
+    of_inverse_activation,
+    of_lower_solve,
+    of_upper_solve,
+    sizes_of,
+)
 from lunet_export.rounding import of_elementwise, of_inverse_logit, unit_roundoff
 
 Array = NDArray[np.float64]
@@ -51,7 +57,7 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
             lost = [product * errors for errors in lost]
             if number < len(weights.blocks):
                 h = f(a)
-                lost.append(of_elementwise(h) / f.slope(a))
+                lost.append(of_activation(h, f) / f.slope(a))
                 lost.append(of_inverse_activation(a, h, f))
             total = total + _square(*lost) / jacobians.up_to(number).squeeze()[0] ** 2
     predicted = unit_roundoff(dtype) * np.sqrt(total)

@@ -5,8 +5,8 @@ solve L y = r, U h = y       residuals |L| |y| and |U| |h|            (Higham 20
 
 The slope of leaky ReLU jumps where a is 0, and with it log p, by |log alpha|: no condition number tells. A runtime
 whose rounding carries an a across is right to be off by the jump, so an a that a few of its own rounding errors could
-carry across counts with the slope of the other side. Few rows are that near in float32. With products of float16 most
-rows of a wide network are, and their log p has a tolerance of several jumps.
+carry across counts with the slope of the other side. Few rows are that near in float32. With products of float16 or
+TF32 all rows of a wide network are, and their log p has a tolerance of several jumps.
 """
 
 import numpy as np
@@ -28,9 +28,14 @@ def sizes_of(block: LUBlock) -> LUBlock:
     return LUBlock(*map(np.abs, (block.lower, block.upper, block.bias)))
 
 
+def of_activation(h: Array, f: Activation) -> Array:
+    """Size of the error of h, a value of f or of its inverse: a leaky ReLU is one product with alpha, exact near 0."""
+    return 2 * np.abs(h) if f.kinked else of_elementwise(h)
+
+
 def of_inverse_activation(h: Array, image: Array, f: Activation) -> Array:
-    """The same of h, the inverse of the activation at `image`: its own, and what rounding of the image becomes."""
-    return of_elementwise(h) + np.abs(image) / f.slope(h)
+    """The same of h, the inverse of f at `image`: its own, and what rounding of the image becomes."""
+    return of_activation(h, f) + np.abs(image) / f.slope(h)
 
 
 def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
@@ -68,7 +73,7 @@ class Passes:
                 logs = np.log(f.slope(probed)).sum(axis=1)
                 log_det, size = log_det + logs, size + np.abs(logs)
                 h = f(h)
-                h = h + errors(of_elementwise(h))
+                h = h + errors(of_activation(h, f))
             rounded = products.size * reference.affine(np.abs(h), self._sizes[number])
             h = reference.affine(h, block)
             h = h + errors(rounded) - products.shrink * (h - block.bias)
