@@ -250,6 +250,7 @@ COMMANDS = [
     "plot",
     "export",
     "check",
+    "replay",
     "sample",
     "score",
     "classify",
