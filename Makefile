@@ -8,7 +8,7 @@ DEMO := demo
 RUNS := runs
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed fix setup setup-dev setup-peers oldest exported bench clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed test-marabou fix setup setup-dev setup-peers oldest exported bench clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -76,6 +76,10 @@ test-cuda: setup-dev $(VENV)-cuda/setup
 test-embed: setup-dev $(VENV)-embed/setup
 	$(BIN)/python -m pytest tests/embedding
 
+# What is exported for verifiers, read and answered by Marabou, which has wheels for Python up to 3.11.
+test-marabou: setup-dev $(VENV)-marabou/setup
+	$(BIN)/python -m pytest -rs tests/marabou
+
 fix: setup-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -134,5 +138,12 @@ $(VENV)-embed/setup: tests/embedding/setup.sh tests/embedding/package.json
 	tests/embedding/setup.sh $(VENV)-embed
 	touch $@
 
+# Marabou wants older versions of NumPy and ONNX than ours.
+$(VENV)-marabou/setup:
+	rm -rf $(VENV)-marabou && $(PYTHON) -m venv $(VENV)-marabou
+	$(VENV)-marabou/bin/python -m pip install -q $(PIP_ARGS) 'maraboupy==2.0.0' 'numpy==1.26.4' 'onnx==1.15.0' \
+		'onnxruntime==1.19.2' 'protobuf<8' || echo "no Marabou for $$($(PYTHON) --version): its tests will be skipped"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(VENV)-marabou $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -23,6 +23,7 @@ from lunet_export import data, noise
 from lunet_export.certificate import certify
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, LunetExportError
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.training.initial import start
 from lunet_export.training import FitSettings, Trainer
 from lunet_export.training.gaussian import Gaussian
@@ -115,7 +116,12 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
     given = {"epochs": epochs, "seed": seed, **variant.settings}
     settings = FitSettings.for_data(len(rows.train), rows.dim, **given)
     begin = start(
-        gaussian, init=settings.init, signs=settings.signs, blocks=variant.blocks, alpha=variant.alpha, seed=seed
+        gaussian,
+        init=settings.init,
+        signs=settings.signs,
+        blocks=variant.blocks,
+        f=Activation("leaky-softplus", variant.alpha),
+        seed=seed,
     )
     entry = {"variant": variant.name, "seed": seed, "blocks": variant.blocks, "alpha": variant.alpha}
     entry |= {"learned": variant.learned, "settings": asdict(settings)}

@@ -67,11 +67,11 @@ def main() -> None:
     show(document)
 
 
-def run(dataset: str, family: str, model: Path) -> dict[str, Any]:
-    """Train one; seconds, and nats and bits/dim of the test rows."""
+def run(dataset: str, family: str, model: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Train one, of the usual structure but for what is given; seconds, and nats and bits/dim of the test rows."""
     rows = data.load(dataset)
     settings = FitSettings.for_data(len(rows.train), rows.dim, family=family)
-    structure = part_of(family).Structure.choose(rows.dim, rows.image_shape, {})
+    structure = part_of(family).Structure.choose(rows.dim, rows.image_shape, given or {})
     begin = time.perf_counter()
     result = train(
         rows,

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.linalg import solve_triangular
 from torch.nn import functional
 
-from lunet_export.families.lunet.leaky_softplus import newton_steps
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.newton import newton_steps
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.flows.flow import standard_normal_log_prob
 from lunet_export.preprocessing import largest_below
@@ -26,7 +27,7 @@ class LeanFlow(nn.Module):
     def __init__(self, weights: LUNetWeights) -> None:
         super().__init__()
         self.alpha, self.preprocessing = weights.alpha, weights.preprocessing
-        self.steps = newton_steps(weights.alpha, torch.float32)
+        self.steps = newton_steps(LeakySoftplus(weights.alpha), torch.float32)
         self.blocks = len(weights.blocks)
         for number, block in enumerate(weights.blocks):
             for name in ("lower", "upper", "bias"):

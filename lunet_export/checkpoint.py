@@ -24,6 +24,7 @@ from lunet_export.weights import Weights
 FORMAT = "lunet_export.model"
 CLASSES_FORMAT = "lunet_export.classes"  # of `class_checkpoint`
 FORMAT_VERSION = 1
+_SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
 _FIRST_FAMILY = "lunet"  # of files that name none
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
@@ -51,14 +52,15 @@ def write(
 ) -> None:
     """Write `model.pt`: a plain dictionary that `torch.load(weights_only=True)` takes. The file appears whole.
 
-    Keys: format, format_version, family, settings (dim, image_shape, and the family's own), preprocessing (levels,
-    margin) or None, training, examples, and the tensors that the family's `storage` packs.
+    Keys: format, format_version (2 where the settings name an activation, else 1), family, settings (dim, image_shape,
+    and the family's own), preprocessing (levels, margin) or None, training, examples, and the tensors that the family's
+    `storage` packs.
     """
     own, tensors = family_of(flow).part("storage").pack(flow)
     p = flow.preprocessing
     content = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": _SINCE_ACTIVATIONS if "activation" in own else FORMAT_VERSION,
         "family": flow.family,
         "settings": {"dim": flow.dim, **own, "image_shape": list(image_shape) if image_shape else None},
         "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
@@ -164,9 +166,9 @@ def _why_unreadable(path: Path, error: Exception) -> str:
 
 def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, _SINCE_ACTIVATIONS):
         raise CheckpointError(
-            f"Expected format version {FORMAT_VERSION} in {path}; got {version!r}. "
+            f"Expected format version {FORMAT_VERSION} or {_SINCE_ACTIVATIONS} in {path}; got {version!r}. "
             "Install the lunet-export that wrote it."
         )
     name = content.get("family", _FIRST_FAMILY)

@@ -117,9 +117,13 @@ class RoundedLU:
         self._block, self._size = block, sizes_of(block)
         self._lower, self._upper = np.linalg.inv(block.lower), np.linalg.inv(block.upper)
 
+    def size_of_product(self, h: Array) -> Array:
+        """Size of the error of L (U h) + b, in units."""
+        return lu.affine(np.abs(h), self._size)
+
     def product(self, h: Array, errors: Errors, products: Products) -> Array:
         """L (U h) + b."""
-        lost = errors(products.size * lu.affine(np.abs(h), self._size))
+        lost = errors(products.size * self.size_of_product(h))
         a = lu.affine(h, self._block)
         return a + lost - products.shrink * (a - self._block.bias)
 

@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from lunet_export import reference
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED, Logit
 from lunet_export.weights import Mixture
+
+PAPERS = Activation("leaky-softplus", 0.1)
 
 
 def network(
@@ -16,6 +19,7 @@ def network(
     blocks: int,
     *,
     alpha: float = 0.1,
+    activation: str = "leaky-softplus",
     preprocessing: Logit | None = None,
     seed: int = 0,
     off_diagonal: float = 0.3,
@@ -30,7 +34,7 @@ def network(
             np.tril(noise[0], -1) + np.eye(dim), np.triu(noise[1], 1) + np.diag(diagonal), rng.standard_normal(dim)
         )
 
-    return LUNetWeights(tuple(block() for _ in range(blocks)), alpha, preprocessing)
+    return LUNetWeights(tuple(block() for _ in range(blocks)), alpha, preprocessing, activation)
 
 
 #: Names that no file could have, and priors that are no round binary fractions.
@@ -74,4 +78,12 @@ NETWORKS = {
     "42 blocks, alpha 0.9": lambda: network(2, 42, alpha=0.9, off_diagonal=0.1),
     "13 blocks, alpha 0.9999": lambda: network(3, 13, alpha=0.9999, off_diagonal=0.1),
     "17 blocks": lambda: network(4, 17, alpha=0.3),
+    "leaky relu": lambda: network(6, 4, activation="leaky-relu"),
+    "leaky relu on images, alpha 0.5": lambda: network(
+        36, 4, alpha=0.5, activation="leaky-relu", preprocessing=NAMED["images"]
+    ),
+    "leaky tanh": lambda: network(6, 4, activation="leaky-tanh"),
+    "leaky tanh on images, alpha 0.05": lambda: network(
+        36, 4, alpha=0.05, activation="leaky-tanh", preprocessing=NAMED["images"]
+    ),
 }

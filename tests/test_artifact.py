@@ -102,6 +102,8 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d["graphs"].update(density=None), "graphs"),
         (lambda d: d["model"].update(blocks=0), "model.blocks"),
         (lambda d: d["model"].pop("blocks"), "blocks"),
+        (lambda d: d["model"].update(activation="relu"), "model.activation"),
+        (lambda d: d["model"].update(activation=None), "model.activation"),
         (lambda d: d.update(products="bfloat16"), "products"),
         (lambda d: d.update(checks=["a"]), "checks"),
         (lambda d: d.pop("checks"), "checks"),

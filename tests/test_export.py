@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from lunet_export import ExportedFlow, lu, reference
-from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.artifact import sealed
+from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance, build_artifact, export
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import density
+from lunet_export.families.lunet.graphs import density, tanh_steps
 from lunet_export.flows import EagerFlow
 from lunet_export.preprocessing import NAMED
 from tests.networks import NETWORKS, far_out, network, rows
@@ -79,6 +81,42 @@ def test_a_fault_in_the_tails_is_caught_behind_the_clamp(tmp_path, monkeypatch):
         export(network(16, 4, preprocessing=NAMED["digits"]), tmp_path / "m", Provenance("m"))
     failed = [check.name for check in error.value.checks if not check.passed]
     assert any(name.startswith("chain without pre-processing: ") for name in failed)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "fault"),
+    [
+        ("leaky-relu", "_leaky_relu_slope", lambda g, a, alpha: g.node("Where", g.node("Less", a, 0.1), alpha, 1.0)),
+        ("leaky-tanh", "_leaky_tanh_slope", lambda g, a, alpha: g.node("Add", g.node("Mul", a, 0.0), 1.0)),
+    ],
+)
+def test_a_wrong_slope_is_never_written(tmp_path, monkeypatch, name, part, fault):
+    """A kink at 0.1 in place of 0; a tanh that compresses nothing."""
+    from lunet_export.families.lunet.graphs import activation
+
+    monkeypatch.setattr(activation, part, fault)
+    with pytest.raises(ExportCheckError, match="Nothing was written"):
+        export(network(6, 4, activation=name), tmp_path / "m", Provenance("m"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_steps_are_never_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(tanh_steps, "fit", lambda alpha, dtype: 2)
+    with pytest.raises(ExportCheckError, match="Nothing was written"):
+        export(network(6, 4, activation="leaky-tanh"), tmp_path / "m", Provenance("m"))
+
+
+def test_graphs_of_another_activation_are_refused(tmp_path):
+    """Each graph says which it holds; softplus is said by silence."""
+    weights = network(3, 2, activation="leaky-relu")
+    export(weights, tmp_path / "m", Provenance("m"))
+    model = onnx.load(tmp_path / "m" / "density.onnx")
+    assert {entry.key: entry.value for entry in model.metadata_props}["lunet.activation"] == "leaky-relu"
+    document = json.loads((tmp_path / "m" / "manifest.json").read_text())
+    document["model"]["activation"] = "leaky-tanh"
+    (tmp_path / "m" / "manifest.json").write_text(json.dumps(sealed(document)))
+    with pytest.raises(ArtifactError, match="it is another graph"):
+        ExportedFlow(tmp_path / "m", provider="cpu")
 
 
 def test_an_existing_folder_needs_force_and_only_ours_is_replaced(tmp_path):
@@ -199,8 +237,8 @@ def test_log_prob_comes_with_the_samples(tmp_path):
         h = lu.inverse_affine(h, block)
         log_det += np.log(np.abs(np.diag(block.upper))).sum()
         if number:
-            h = lunet.inverse_leaky_softplus(h, weights.alpha)
-            log_det += np.log(lunet.slope(h, weights.alpha)).sum(axis=1)
+            h = lunet.Activation.of(weights).inverse(h)
+            log_det += np.log(lunet.Activation.of(weights).slope(h)).sum(axis=1)
     p = weights.preprocessing
     log_det -= (np.log(p.levels / (1 - p.margin)) - reference.softplus(h) - reference.softplus(-h)).sum(axis=1)
     np.testing.assert_allclose(flow.decode_with_log_prob(far)[1], base + log_det, rtol=1e-4)

@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from lunet_export.export import Provenance, Question, export_for_verifier
+from tests.verification.cases import piecewise_linear
+
 HEAVY = ("torch", "onnx", "scipy", "sklearn", "matplotlib", "typer", "PIL")
 
 
@@ -17,6 +20,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_importing_the_package_loads_nothing_heavy():
     assert loaded_by("import lunet_export, lunet_export.parity, lunet_export.bench, lunet_export.figures") == set()
+    assert loaded_by("import lunet_export.verification") == set()
 
 
 def test_running_an_export_loads_nothing_heavy(exported):
@@ -43,5 +47,17 @@ def test_the_commands_that_run_an_export_load_neither_torch_nor_onnx(exported, t
         f"for command in (['check', {str(exported.folder)!r}], ['sample', {str(exported.folder)!r}, '-n', '3',"
         f" '-o', {str(tmp_path / 'x.npy')!r}], ['inspect', {str(exported.folder)!r}]):\n"
         "    assert CliRunner().invoke(app, command).exit_code == 0\n"
+    )
+    assert loaded_by(code) <= {"typer"}
+
+
+def test_replaying_a_witness_loads_neither_torch_nor_onnx(tmp_path):
+    folder = tmp_path / "for-verifier"
+    export_for_verifier(piecewise_linear(2, 2), folder, Provenance("m"), Question())
+    (tmp_path / "w.json").write_text("[0, 0]")
+    code = (
+        "from typer.testing import CliRunner\n"
+        "from lunet_cli.main import app\n"
+        f"assert CliRunner().invoke(app, ['replay', {str(folder)!r}, {str(tmp_path / 'w.json')!r}]).exit_code == 0\n"
     )
     assert loaded_by(code) <= {"typer"}

@@ -2,13 +2,28 @@
 
 import pytest
 
-from benchmarks import equal_cost, jko, jko_lu
+from benchmarks import activations, equal_cost, jko, jko_lu
 from tests.test_readme import README, recorded
 
 
 def test_quality_at_equal_cost_is_the_recorded_one():
     for line in equal_cost.lines(recorded("equal_cost")):
         assert f"| {' | '.join(line)} |" in README
+
+
+def test_the_table_of_activations_is_the_recorded_one():
+    """With the nodes that are named, and rows of float32 all within their tolerances."""
+    found, text = recorded("activations"), " ".join(README.split())
+    for line in activations.lines(found):
+        assert f"| {' | '.join(line)} |" in README
+    nodes = {run["activation"]: run["nodes"] for run in found["runs"] if run["dataset"] == "digits"}
+    ours, paper, tanh = (nodes[name] for name in ("leaky-relu", "leaky-softplus", "leaky-tanh"))
+    assert f"density {ours['density']} and sampling {ours['sampling']} nodes on the digits" in text
+    assert f"for {paper['density']} and {paper['sampling']} with leaky softplus" in text
+    assert f"and {tanh['density']} and {tanh['sampling']} with leaky tanh" in text
+    for run in found["runs"]:
+        assert run["log_prob_from_reference"]["max_of_tolerance"] < 1, run["dataset"]
+        assert run["log_prob_from_reference"]["rows_with_a_tolerance_of_a_nat"] <= 1
 
 
 def test_the_tables_of_jko_are_the_recorded_ones():

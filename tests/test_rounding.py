@@ -9,6 +9,7 @@ import pytest
 from lunet_export import checkpoint, lu, reference, vectors
 from lunet_export.artifact import Artifact
 from lunet_export.families.lunet import reference as lunet_reference
+from lunet_export.families.lunet import rounding as lunet_rounding
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.flows import EagerFlow
 from lunet_export.graphs import emulation, solvers
@@ -48,6 +49,31 @@ def test_a_small_fault_exceeds_the_prediction(make, fault):
     }[fault]()
     checks = run(EagerFlow(wrong, "float64"), vectors.build(weights, dtype="float32", seed=3))
     assert any(not check.passed for check in checks if check.name.startswith("golden: density"))
+
+
+def rows_at_a_kink(weights, count: int) -> np.ndarray:
+    """Rows of which one unit in front of the first activation is as near 0 as float32 gets."""
+    a = np.random.default_rng(0).standard_normal((count, weights.dim))
+    a[range(count), np.arange(count) % weights.dim] = 0.0
+    x = lunet_reference.inverse_affine(a, weights.blocks[0])
+    return x.astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_log_prob_may_jump_where_rounding_crosses_a_kink(known, monkeypatch):
+    """By |log alpha|, in float32, on rows that lie at one; a model that does not know of kinks calls it a fault."""
+    weights = network(6, 4, activation="leaky-relu")
+    x = rows_at_a_kink(weights, 300)
+    gap = np.abs(EagerFlow(weights, "float32").density(x)[1] - reference.log_prob(weights, x))
+    jumped = gap > 1.0
+    assert 0.1 < jumped.mean() < 0.9
+    np.testing.assert_allclose(gap[jumped], np.log(10), atol=1e-3)
+    if not known:
+        monkeypatch.setattr(lunet_rounding, "_across_the_kink", lambda a, reach: a)
+    inside = gap <= RoundingModel(weights, "float32").density(x)["log_prob"]
+    assert inside.all() == known
+    far = rows(weights, 300)  # of which hardly one is near a kink
+    assert np.median(RoundingModel(weights, "float32").density(far)["log_prob"]) < 1e-3
 
 
 def test_tolerance_follows_the_condition_number():
@@ -139,7 +165,7 @@ def test_log_prob_may_be_summed_one_term_after_another():
     terms = np.log((1 - p.margin) / p.levels) - np.log(inside * (1 - inside))
     for number, block in enumerate(weights.blocks):
         if number:
-            terms += np.log(lunet_reference.slope(h, alpha))
+            terms += np.log(lunet_reference.leaky_softplus_slope(h, alpha))
             h = lunet_reference.leaky_softplus(h, alpha)
         h = lu.affine(h, block)
         terms += np.log(np.abs(np.diag(block.upper)))

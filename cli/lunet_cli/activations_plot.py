@@ -1,12 +1,13 @@
 """The picture of `lunet-export plot activations`."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lunet_export.diagnostics.activations import BEND, COLLAPSED
+from lunet_export.diagnostics.activations import BRANCHES, COLLAPSED
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.figures import Bends, UnitInputs
 
@@ -29,8 +30,10 @@ def draw(found: Bends, path: Path, *, title: str) -> None:
     cells = figure.subfigures(rows, columns, squeeze=False).ravel()
     for number, inputs in enumerate(found.activations):
         top, bottom = cells[number].subplots(2, 1, sharex=True, height_ratios=[1, 3.2])
-        _slope(top, inputs, found.alpha)
+        _slope(top, inputs, found.f)
         _units(bottom, inputs)
+        for axes in (top, bottom):
+            _bends(axes, found.f)
         if number % columns == 0:
             top.set_ylabel("slope")
             bottom.set_ylabel("units, by median")
@@ -38,13 +41,12 @@ def draw(found: Bends, path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _slope(axes: Axes, inputs: UnitInputs, alpha: float) -> None:
+def _slope(axes: Axes, inputs: UnitInputs, f: lunet.Activation) -> None:
     low, high = inputs.window
     a = np.linspace(low, high, 400)
     histogram = inputs.histogram
-    axes.axvspan(-BEND, BEND, color=_BEND, linewidth=0)
     axes.stairs(histogram.density / max(histogram.density.max(), 1e-300), histogram.edges, fill=True, color="0.75")
-    axes.plot(a, lunet.slope(a, alpha), color=_SLOPE, linewidth=1.4)
+    axes.plot(a, f.slope(a), color=_SLOPE, linewidth=1.4)
     axes.set(xlim=(low, high), ylim=(0, 1.1), yticks=[0, 1])
     axes.spines[["top", "right"]].set_visible(False)
     found = inputs.activation
@@ -56,11 +58,17 @@ def _slope(axes: Axes, inputs: UnitInputs, alpha: float) -> None:
     )
 
 
+def _bends(axes: Axes, f: lunet.Activation) -> None:
+    """Shade where f is no straight line; a kink is a thin line."""
+    branches = BRANCHES[f.name]
+    for (_, left), (right, _) in pairwise(branches):
+        axes.axvspan(left, right, color=_BEND, linewidth=0 if left < right else 1, zorder=0)
+
+
 def _units(axes: Axes, inputs: UnitInputs) -> None:
     outer_low, low, middle, high, outer_high = inputs.quantiles
     dim = len(middle)
     place, height = np.arange(1, dim + 1), 1.0 if dim > _FEW else 0.7
-    axes.axvspan(-BEND, BEND, color=_BEND, linewidth=0)
     for depth, (left, right) in enumerate([(outer_low, outer_high), (low, high)]):
         colors = np.where(inputs.active >= COLLAPSED, _ACTIVE[depth], _LINEAR[depth])
         axes.barh(place, right - left, left=left, height=height, color=colors, linewidth=0)

@@ -11,6 +11,7 @@ from lunet_cli.check_table import print_checks
 from lunet_cli.models import eager_classes, eager_of, read_either
 from lunet_cli.options import (
     Batch,
+    DataDir,
     Dtype,
     Force,
     Json,
@@ -20,6 +21,7 @@ from lunet_cli.options import (
     Target,
     TargetName,
 )
+from lunet_cli.verifier import Wanted, export_for_verifier, refuse_others
 from lunet_export import parity, pictures
 from lunet_export.errors import CheckFailedError
 
@@ -51,6 +53,24 @@ def export(
     hutchinson: Annotated[
         bool, typer.Option("--hutchinson", help="Of JKO-iFlow: also log_prob estimated along probes.")
     ] = False,
+    for_verifier: Annotated[
+        bool, typer.Option("--for-verifier", help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
+    ] = False,
+    mass: Annotated[
+        list[float] | None, typer.Option(help="For a verifier: mass of a box; repeat for more. Default: 0.9.")
+    ] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="For a verifier: an ONNX file to put behind.", show_default=False)
+    ] = None,
+    claim: Annotated[
+        str | None,
+        typer.Option(help='For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".', show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="For a verifier: what share of its test rows lies in the boxes?", show_default=False),
+    ] = None,
+    data_dir: DataDir = Path("data"),
     target: Target = TargetName.CPU,
     batch: Batch = 1,
     latent_stats: LatentStats = None,
@@ -64,11 +84,33 @@ def export(
 
     Of a model with a network a class: density.onnx of the mixture, and sampling_0.onnx, sampling_1.onnx, ...
 
+    With --for-verifier: generator.onnx in Gemm and LeakyRelu alone, boxes of exact model mass, queries in VNN-LIB.
+
     Example: lunet-export model.pt -o exported/mine
     """
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.export import ExportCheckError, ExportSettings, Load
 
+    wanted = Wanted(mass or [], classifier, claim, data, data_dir)
+    if for_verifier:
+        refuse_others(
+            {
+                "--solver": solver is not None,
+                "--tile": tile != "auto",
+                "--dtype": dtype != "float32",
+                "--with-log-prob": with_log_prob,
+                "--rng": rng,
+                "--steps": steps is not None,
+                "--hutchinson": hutchinson,
+                "--target": target is not TargetName.CPU,
+                "--batch": batch != 1,
+            }
+        )
+        export_for_verifier(
+            model, folder, wanted, latent_stats=latent_stats, preprocess=preprocess, force=force, as_json=as_json
+        )
+        return
+    wanted.refuse_alone()
     checkpoint = read_either(model, latent_stats, preprocess)
     destination = folder or Path("exported") / model.stem
     settings = ExportSettings(

@@ -24,6 +24,7 @@ from lunet_cli.group import Group
 from lunet_cli.inspect import inspect
 from lunet_cli.plot import plot
 from lunet_cli.recalibrate import recalibrate
+from lunet_cli.replay import replay
 from lunet_cli.sample import sample
 from lunet_cli.score import score
 from lunet_cli.train import train
@@ -63,6 +64,7 @@ for command in (
     plot,
     export,
     check,
+    replay,
     sample,
     score,
     classify,

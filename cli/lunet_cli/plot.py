@@ -186,14 +186,14 @@ def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw
 
 def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
     from lunet_cli.activations_plot import draw
-    from lunet_export.diagnostics.activations import BEND, COLLAPSED
+    from lunet_export.diagnostics.activations import COLLAPSED
     from lunet_export.figures import bends
 
     with output.progress(len(rows.test), f"looking into the activations on {rows.name}") as bar:
         found = bends(source, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
     title = (
         f"{source.name} on {found.rows:,} test rows of {rows.name}: what enters each unit, 5 to 95 % and 25 to 75 %\n"
-        f"yellow: the bend, |a| ≤ {BEND:g}; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
+        f"yellow: where f bends; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
     )
     return lambda path: draw(found, path, title=title)
 

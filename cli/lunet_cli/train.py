@@ -38,6 +38,14 @@ class InitName(StrEnum):
     IDENTITY = "identity"
 
 
+class ActivationName(StrEnum):
+    """What lies between the blocks of an LU-Net."""
+
+    LEAKY_SOFTPLUS = "leaky-softplus"
+    LEAKY_RELU = "leaky-relu"
+    LEAKY_TANH = "leaky-tanh"
+
+
 class OptimizerName(StrEnum):
     """How steps are taken."""
 
@@ -102,7 +110,15 @@ def train(
         int | None, typer.Option(min=1, help="Default: 4; 13 up to 4-D; at most 8 of JKO-iFlow.", show_default=False)
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="Slope of the activation's left branch. Default: 0.1.", show_default=False)
+        float | None, typer.Option(help="Smallest slope of the activation. Default: 0.1.", show_default=False)
+    ] = None,
+    activation: Annotated[
+        ActivationName | None,
+        typer.Option(
+            help="Of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
+            "Default: leaky-softplus, the paper's.",
+            show_default=False,
+        ),
     ] = None,
     width: Annotated[
         int | None,
@@ -229,6 +245,7 @@ def train(
     chosen = {
         "blocks": blocks,
         "alpha": alpha,
+        "activation": activation.value if activation else None,
         "width": width,
         "hidden_layers": hidden_layers,
         "steps": steps,
@@ -240,8 +257,10 @@ def train(
         "refine": refine,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
-    if begin and given.keys() & {"blocks", "alpha", "width"}:
-        raise BadInputError("Expected no --blocks, --alpha or --width with --from, whose model has its own.")
+    if begin and given.keys() & {"blocks", "alpha", "activation", "width"}:
+        raise BadInputError(
+            "Expected no --blocks, --alpha, --activation or --width with --from, whose model has its own."
+        )
     if per_class and flow is not FlowName.LUNET:
         raise BadInputError(
             f"Expected --flow lunet with --per-class; got {flow.value}. Train one network of all classes."

@@ -1,7 +1,7 @@
 """Bounds that hold for every row: how far the network stretches and squeezes, and its range of log-determinants.
 
 The network behind the pre-processing is f = A_M o phi o ... o phi o A_1 with A_m = L_m U_m (biases move nothing) and
-K = M - 1 activations, whose slopes lie in (alpha, 1). Bi-Lipschitz maps multiply their constants, so for all x and y
+K = M - 1 activations, whose slopes lie in [alpha, 1]. Bi-Lipschitz maps multiply their constants, so for all x and y
     |x - y| / K-  <=  |f(x) - f(y)|  <=  K+ |x - y|
     K+ = prod_m s_max(A_m)         K- = alpha^-K prod_m 1 / s_min(A_m)
     sum_m sum_i log|u_ii| + K D log alpha  <=  log|det J|  <=  sum_m sum_i log|u_ii|

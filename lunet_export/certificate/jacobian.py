@@ -47,7 +47,8 @@ class Linearization:
     def at(self, x: Array) -> "Jacobians":
         """The Jacobians of the network on its own input at rows x (N, D) of data."""
         slopes: list[Array] = []
-        lunet.encode(self.weights, x, lambda _, a: slopes.append(lunet.slope(a, self.weights.alpha)))
+        f = lunet.Activation.of(self.weights)
+        lunet.encode(self.weights, x, lambda _, a: slopes.append(f.slope(a)))
         return Jacobians(self, [np.ones_like(x), *slopes])
 
     def local(self, x: Array, *, in_data_space: bool) -> Local:

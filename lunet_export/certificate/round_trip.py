@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lunet_export import lu, reference
 from lunet_export.certificate.jacobian import Linearization
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.rounding import of_inverse_activation
+from lunet_export.families.lunet.rounding import of_activation, of_inverse_activation
 from lunet_export.rounding import (
     of_elementwise,
     of_inverse_logit,
@@ -45,7 +45,7 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
     product = unit_roundoff(products or dtype) / unit_roundoff(dtype)
     entering: list[Array] = []
     z, _ = lunet.encode(weights, x, lambda _, a: entering.append(a))
-    jacobians = linear.at(x).behind_logit(x)
+    f, jacobians = lunet.Activation.of(weights), linear.at(x).behind_logit(x)
     h, total = x, np.zeros(len(x))
     if p:
         h = reference.logit(x, p)[0]
@@ -57,9 +57,9 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
             lost.append(of_upper_solve(h, size) @ size.lower.T)
             lost = [product * errors for errors in lost]
             if number < len(weights.blocks):
-                h = lunet.leaky_softplus(a, weights.alpha)
-                lost.append(of_elementwise(h) / lunet.slope(a, weights.alpha))
-                lost.append(of_inverse_activation(a, h, weights.alpha))
+                h = f(a)
+                lost.append(of_activation(h, f) / f.slope(a))
+                lost.append(of_inverse_activation(a, h, f))
             total = total + _square(*lost) / jacobians.up_to(number).squeeze()[0] ** 2
     predicted = unit_roundoff(dtype) * np.sqrt(total)
     return np.where(np.isnan(predicted), np.inf, predicted)

@@ -1,6 +1,7 @@
 """Which activations bend anything: a flow whose units all stay on one branch is an affine map."""
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,12 @@ from lunet_export.families.lunet import reference as lunet
 
 Array = NDArray[np.float64]
 
-BEND = 3.0  # |a| <= BEND is in the bend: outside, f' is within 0.05 (1 - alpha) of alpha or 1
+#: Where f is all but a straight line: f' is within 0.05 (1 - alpha) of alpha or 1. Between them it bends.
+BRANCHES: dict[str, tuple[tuple[float, float], ...]] = {
+    "leaky-softplus": ((-inf, -3.0), (3.0, inf)),
+    "leaky-relu": ((-inf, 0.0), (0.0, inf)),
+    "leaky-tanh": ((-inf, -2.2), (-0.22, 0.22), (2.2, inf)),
+}
 COLLAPSED = 0.01  # share of a unit's rows off its branch, below which it counts as affine
 
 
@@ -17,9 +23,9 @@ COLLAPSED = 0.01  # share of a unit's rows off its branch, below which it counts
 class Activation:
     """One activation over all rows and units.
 
-    in_bend: share of (row, unit) with |a| <= BEND. active: share of (row, unit) off the branch (a < -BEND or
-    a > BEND) that the unit's rows mostly take; 0 makes the activation affine. log_slope: mean log f'(a) in nats/dim,
-    between `log_slope_floor` = log alpha and 0; at either end all rows sit on one branch.
+    in_bend: share of (row, unit) on none of the `BRANCHES`. active: share of (row, unit) off the branch that the
+    unit's rows mostly take; 0 makes the activation affine. log_slope: mean log f'(a) in nats/dim, between
+    `log_slope_floor` = log alpha and 0; at either end all rows sit on straight lines.
     """
 
     number: int
@@ -32,14 +38,14 @@ class Activation:
 class Tally:
     """Counts what enters each activation of some rows; give it to `reference.encode` as its callback."""
 
-    def __init__(self, alpha: float) -> None:
-        self._alpha = alpha
+    def __init__(self, f: lunet.Activation) -> None:
+        self._f = f
         self._counts: dict[int, _Counts] = {}
 
     def __call__(self, number: int, a: Array) -> None:
         """Count a (n, D), the input of activation `number`."""
-        left, right = (a < -BEND).sum(axis=0), (a > BEND).sum(axis=0)
-        self._add(number, _Counts(len(a), left, right, float(np.log(lunet.slope(a, self._alpha)).sum())))
+        on = np.stack([((a >= low) & (a < high)).sum(axis=0) for low, high in BRANCHES[self._f.name]])
+        self._add(number, _Counts(len(a), on, float(np.log(self._f.slope(a)).sum())))
 
     def merge(self, other: "Tally") -> None:
         """Count what `other` has counted."""
@@ -52,7 +58,7 @@ class Tally:
 
     def result(self) -> tuple[Activation, ...]:
         """The activations in order."""
-        floor = float(np.log(self._alpha))
+        floor = float(np.log(self._f.alpha))
         return tuple(counts.activation(number, floor) for number, counts in sorted(self._counts.items()))
 
     def unit_shares(self) -> tuple[Array, ...]:
@@ -62,32 +68,25 @@ class Tally:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Rows, how many of them each unit (D,) has on its left and right branch, and the sum of log f'."""
+    """Rows, how many of them each unit has on each branch (branches, D), and the sum of log f'."""
 
     rows: int
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
+    on: NDArray[np.int64]
     log_slope: float
 
     def __add__(self, other: "_Counts") -> "_Counts":
-        return _Counts(
-            self.rows + other.rows,
-            self.left + other.left,
-            self.right + other.right,
-            self.log_slope + other.log_slope,
-        )
+        return _Counts(self.rows + other.rows, self.on + other.on, self.log_slope + other.log_slope)
 
     @property
     def active(self) -> Array:
         """Share of each unit's rows off its branch, (D,)."""
-        return 1 - np.maximum(self.left, self.right) / self.rows
+        return 1 - self.on.max(axis=0) / self.rows
 
     def activation(self, number: int, floor: float) -> Activation:
-        left, right = self.left / self.rows, self.right / self.rows
         return Activation(
             number=number,
-            in_bend=float((1 - left - right).mean()),
+            in_bend=float((1 - (self.on / self.rows).sum(axis=0)).mean()),
             active=float(self.active.mean()),
-            log_slope=self.log_slope / (self.rows * len(left)),
+            log_slope=self.log_slope / (self.rows * self.on.shape[1]),
             log_slope_floor=floor,
         )

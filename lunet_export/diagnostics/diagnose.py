@@ -234,13 +234,13 @@ def _see(
 
     def work(x: Array) -> _Batch:
         h, before = reference.logit(x, p) if p else (x, np.zeros(len(x)))
-        tally = None if source.alpha is None else Tally(source.alpha)
+        tally = None if source.activation is None else Tally(source.activation)
         z, log_det, log_prob = source.density(x, tally or unseen)
         kept = x if dim <= entropy.LARGEST_DIM else None
         return _Batch(h, float(before.sum()), kept, z, float(log_det.sum()), log_prob, tally)
 
     z, log_prob, moments = np.empty((n, dim)), np.empty(n), Moments(dim)
-    tally = None if source.alpha is None else Tally(source.alpha)
+    tally = None if source.activation is None else Tally(source.activation)
     shift, log_det, start, kept = 0.0, 0.0, 0, []
     for part in rows.over_batches(work, dataset, split, seed=seed, draw=draw, on_rows=on_rows):
         end = start + len(part.h)

@@ -26,7 +26,7 @@ _ONLY_LUNET = "only an LU-Net has activations between its layers"
 
 
 class Source(Protocol):
-    """A density with its latents and its inverse. `alpha` is None where the activations cannot be seen."""
+    """A density with its latents and its inverse. `activation` is None where the activations cannot be seen."""
 
     @property
     def name(self) -> str:
@@ -45,8 +45,8 @@ class Source(Protocol):
         """(height, width) or (height, width, channels); None for vectors."""
 
     @property
-    def alpha(self) -> float | None:
-        """Slope of the activations' left branch."""
+    def activation(self) -> lunet.Activation | None:
+        """f between the layers."""
 
     @property
     def hidden(self) -> str:
@@ -66,7 +66,7 @@ class WeightsSource:
         self._weights = weights
         self.name, self.image_shape = name, image_shape
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
-        self.alpha: float | None = weights.alpha if isinstance(weights, LUNetWeights) else None
+        self.activation = lunet.Activation.of(weights) if isinstance(weights, LUNetWeights) else None
         self.hidden = "" if isinstance(weights, LUNetWeights) else _ONLY_LUNET
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
@@ -90,7 +90,7 @@ class FolderSource:
         self._flow = flow
         self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
-        self.alpha: float | None = None
+        self.activation: lunet.Activation | None = None
         of_folder = "the density graph returns z and log_prob only; give the model file"
         self.hidden = of_folder if flow.manifest.family.name == LUNetWeights.family else _ONLY_LUNET
 

@@ -3,6 +3,7 @@
 from lunet_export.export.classes import ExportedClassFolder, blueprints_of, check_class_chains, export_classes
 from lunet_export.export.parts import ExportCheckError
 from lunet_export.export.provenance import Provenance
+from lunet_export.export.verifier import ExportedForVerifier, HeldOut, Question, export_for_verifier
 from lunet_export.export.write import Exported, build_artifact, check_chain, export
 from lunet_export.graphs.settings import ExportSettings, Load
 
@@ -11,12 +12,16 @@ __all__ = [
     "ExportSettings",
     "Exported",
     "ExportedClassFolder",
+    "ExportedForVerifier",
+    "HeldOut",
     "Load",
     "Provenance",
+    "Question",
     "blueprints_of",
     "build_artifact",
     "check_chain",
     "check_class_chains",
     "export",
     "export_classes",
+    "export_for_verifier",
 ]

@@ -93,7 +93,7 @@ def export_classes(
             mixture.names, blueprints, eager=eager.network if eager else None, on_stage=on_stage
         )
 
-    checks = publish(folder, parts, check, force=force)
+    checks = publish(folder, parts, check, refuse=lambda: refuse_existing(folder, force=force))
     return ExportedClassFolder(folder, ClassManifest.from_json(sealed(parts.document)), checks, blueprints)
 
 

@@ -11,16 +11,19 @@ from lunet_export.artifact import MANIFEST, is_ours, sealed
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.parity import Check
 
+_CURE = "Try --solver auto or --dtype float64, or report this model."
+_WANTED = frozenset({MANIFEST, "density.onnx"})
+
 
 class ExportCheckError(CheckFailedError):
     """The graphs were built but are not right; `checks` says where. Nothing was written."""
 
-    def __init__(self, checks: list[Check]) -> None:
+    def __init__(self, checks: list[Check], cure: str = _CURE) -> None:
         worst = max(checks, key=lambda check: check.difference.ratio)
         gap = worst.difference
         super().__init__(
             f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row}, column "
-            f"{gap.column}. Nothing was written. Try --solver auto or --dtype float64, or report this model."
+            f"{gap.column}. Nothing was written. {cure}"
         )
         self.checks = checks
 
@@ -31,6 +34,7 @@ class Parts:
 
     document: dict[str, Any]  # manifest.json, without its seal
     content: dict[str, bytes]  # the other files, by name
+    name: str = MANIFEST  # the file of the document
 
     def __post_init__(self) -> None:
         self.document["sha256"] = {name: files.sha256(data) for name, data in self.content.items()}
@@ -44,13 +48,27 @@ class Parts:
         self.write_manifest(folder)
 
     def write_manifest(self, folder: Path) -> None:
-        """Write manifest.json alone."""
+        """Write the document alone."""
         text = json.dumps(sealed(self.document), indent=2, allow_nan=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        (folder / self.name).write_text(text, encoding="utf-8")
 
 
-def publish(folder: Path, parts: Parts, check: Callable[[Path], list[Check]], *, force: bool) -> list[Check]:
+def publish(
+    folder: Path,
+    parts: Parts,
+    check: Callable[[Path], list[Check]],
+    *,
+    refuse: Callable[[], None],
+    cure: str = _CURE,
+) -> list[Check]:
     """Write the folder, let `check` judge it where it lies, note the checks, and let it appear.
+
+    Args:
+        folder: Where.
+        parts: What.
+        check: Reads the folder under another name.
+        refuse: Raises where a folder exists that is not to be replaced.
+        cure: What a user may try where a check fails.
 
     Raises:
         BadInputError: The folder exists.
@@ -60,15 +78,23 @@ def publish(folder: Path, parts: Parts, check: Callable[[Path], list[Check]], *,
         parts.write(fresh)
         checks = check(fresh)
         if not parity.all_passed(checks):
-            raise ExportCheckError(checks)
+            raise ExportCheckError(checks, cure)
         parts.document["checks"] = [parity.as_json(entry) for entry in checks]
         parts.write_manifest(fresh)
-        refuse_existing(folder, force=force)  # someone else may have been faster
+        refuse()  # someone else may have been faster
     return checks
 
 
-def refuse_existing(folder: Path, *, force: bool) -> None:
-    """Raise unless `folder` is free or empty, or is an exported folder and nothing else, and `force` is set.
+def refuse_existing(
+    folder: Path, *, force: bool, is_ours: Callable[[str], bool] = is_ours, wanted: frozenset[str] = _WANTED
+) -> None:
+    """Raise unless `folder` is free or empty, or is an export and nothing else, and `force` is set.
+
+    Args:
+        folder: Where something is to be written.
+        force: Whether an export may be replaced.
+        is_ours: Tells by its name whether a file is of such an export.
+        wanted: The files that make a folder such an export.
 
     Raises:
         BadInputError: It is not.
@@ -77,7 +103,7 @@ def refuse_existing(folder: Path, *, force: bool) -> None:
         return
     inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"not a folder"}
     others = sorted(name for name in inside if not is_ours(name))
-    if inside and (others or not inside >= {MANIFEST, "density.onnx"}):
+    if inside and (others or not inside >= wanted):
         raise BadInputError(
             f"Expected a new folder; {folder} exists and holds {(others or sorted(inside))[0]}. Give another -o."
         )

@@ -93,7 +93,7 @@ def export(
             checks += parity.run(emulated, flow.vectors, group="emulated GPU")
         return checks
 
-    checks = publish(folder, parts, check, force=force)
+    checks = publish(folder, parts, check, refuse=lambda: refuse_existing(folder, force=force))
     return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, blueprint)
 
 

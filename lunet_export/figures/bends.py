@@ -11,6 +11,7 @@ from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
 from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError
+from lunet_export.families.lunet import reference as lunet
 from lunet_export.figures.histogram import Histogram
 
 Array = NDArray[np.float64]
@@ -51,7 +52,7 @@ class UnitInputs:
 class Bends:
     """The activations of a network in order, over `rows` test rows."""
 
-    alpha: float
+    f: lunet.Activation
     rows: int
     activations: tuple[UnitInputs, ...]
 
@@ -70,8 +71,8 @@ def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int
     """
     refuse_unseen(source)
     refuse_other_rows(dataset, source.preprocessing, source.dim)
-    alpha = source.alpha
-    assert alpha is not None  # or it would have been refused
+    f = source.activation
+    assert f is not None  # or it would have been refused
 
     def see(rows: NDArray[np.generic]) -> list[list[Array]]:
         inputs = over_batches(lambda x: _inputs(source, x), dataset, rows, seed=seed, draw=TEST, on_rows=on_rows)
@@ -85,11 +86,11 @@ def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int
     most = max(_FEWEST_ROWS, int(_MOST_NUMBERS / (source.dim * count)))
     rows = dataset.test[:most]
     stacked = [np.concatenate(part) for part in zip(*see(rows), strict=True)]
-    tally = Tally(alpha)
+    tally = Tally(f)
     for number, a in enumerate(stacked, 1):
         tally(number, a)
     found = zip(tally.result(), tally.unit_shares(), stacked, strict=True)
-    return Bends(alpha, len(rows), tuple(_unit_inputs(*entry) for entry in found))
+    return Bends(f, len(rows), tuple(_unit_inputs(*entry) for entry in found))
 
 
 def refuse_unseen(source: Source) -> None:
@@ -98,7 +99,7 @@ def refuse_unseen(source: Source) -> None:
     Raises:
         BadInputError: It has none, or is a folder.
     """
-    if source.alpha is None:
+    if source.activation is None:
         raise BadInputError(f"Expected a model with activations to look into; {source.name} has none: {source.hidden}.")
 
 

@@ -39,10 +39,23 @@ class GraphBuilder:
         dim: Number of dimensions D of its rows.
         dtype: `float32` or `float64`, of every tensor.
         products: `float16` runs the matrix products alone in it, with casts around them.
+        rows: A fixed number of rows in place of `batch`.
+        opset: Of the finished graph; what is older has fewer operators.
     """
 
-    def __init__(self, name: str, *, dim: int, dtype: str, products: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        dim: int,
+        dtype: str,
+        products: str | None = None,
+        rows: int | None = None,
+        opset: int = OPSET,
+    ) -> None:
         self.name, self.dim, self.dtype = name, dim, np.dtype(dtype)
+        self._rows: str | int = rows or "batch"
+        self._opset = opset
         self._element = _ELEMENT[dtype]
         self._products = np.dtype(products or dtype)
         self._nodes: list[onnx.NodeProto] = []
@@ -65,7 +78,7 @@ class GraphBuilder:
 
     def input(self, name: str, *, rows: int | None = None) -> Value:
         """Rows [batch, dim] that the caller feeds, or a fixed number of rows."""
-        self._inputs.append(helper.make_tensor_value_info(name, self._element, [rows or "batch", self.dim]))
+        self._inputs.append(helper.make_tensor_value_info(name, self._element, [rows or self._rows, self.dim]))
         return name
 
     def random_normal(self, shape: str) -> Value:
@@ -85,7 +98,7 @@ class GraphBuilder:
             node.output[:] = [name if output == value else output for output in node.output]
             node.input[:] = [name if operand == value else operand for operand in node.input]
         self._known = [info for info in self._known if info.name != value]
-        shape: list[str | int | None] = ["batch", width or self.dim] if rows else ["batch"]
+        shape: list[str | int] = [self._rows, width or self.dim] if rows else [self._rows]
         self._outputs.append(helper.make_tensor_value_info(name, self._element, shape))
 
     def constant(self, array: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Value:
@@ -185,13 +198,13 @@ class GraphBuilder:
         return self.node("ReduceSum", rows, axis, keepdims=int(keep))
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The checked model: opset 18, IR 8, every shape inferred, `metadata` in its metadata_props."""
+        """The checked model: IR 8, every shape inferred, `metadata` in its metadata_props."""
         constants = list(self._constants.values())
         graph = helper.make_graph(
             self._used(), self.name, self._inputs, self._outputs, constants, value_info=self._known
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER
+            graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION, producer_name=PRODUCER
         )
         helper.set_model_props(model, dict(metadata))
         checker.check_model(model, full_check=True)

@@ -34,7 +34,7 @@ def orthogonal(shift: float, *, dim: int = 6, blocks: int = 3, alpha: float = 0.
 def jacobian(weights: LUNetWeights, row: np.ndarray, *, in_data_space: bool) -> np.ndarray:
     """J (D, D) at a row (D,) of data, multiplied out."""
     slopes: list[np.ndarray] = []
-    lunet.encode(weights, row[None], lambda _, a: slopes.append(lunet.slope(a[0], weights.alpha)))
+    lunet.encode(weights, row[None], lambda _, a: slopes.append(lunet.Activation.of(weights).slope(a[0])))
     p = weights.preprocessing
     s = (1 - p.margin) * row / p.levels + p.margin / 2 if p else None
     first = (1 - p.margin) / p.levels / (s * (1 - s)) if p and in_data_space else np.ones(weights.dim)

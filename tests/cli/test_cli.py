@@ -41,6 +41,26 @@ def test_the_whole_way(tmp_path):
     assert pixels(tmp_path / "grid.png").shape[0] >= 300
 
 
+@pytest.mark.parametrize("activation", ["leaky-relu", "leaky-tanh"])
+def test_the_whole_way_with_another_activation(tmp_path, activation):
+    model, folder, again = tmp_path / "m.pt", tmp_path / "m", tmp_path / "again.pt"
+    options = ("--epochs", 1, "--blocks", 2, "--init", "bend")
+    assert run("train", "two-moons", "-o", model, "--activation", activation, *options)[0] == 0
+    assert run(model, "-o", folder, "--with-log-prob")[0] == 0
+    assert run("check", folder, "--model", model)[0] == 0
+    assert json.loads((folder / "manifest.json").read_text())["model"]["activation"] == activation
+    assert ExportedFlow(folder, provider="cpu").manifest.document["training"]["activation"] == activation
+    facts = json.loads(run("inspect", model, "--json")[1])
+    assert facts["activation"] == activation
+    assert run("train", "two-moons", "-o", again, "--from", model, "--epochs", 1)[0] == 0
+    assert json.loads(run("inspect", again, "--json")[1])["activation"] == activation
+    code, _, err = run("train", "two-moons", "-o", model, "--resume", *options)  # as leaky softplus
+    assert (code, f"differs: activation {activation} (now leaky-softplus)" in err) == (2, True)
+    for flow in ("jko", "realnvp-dense"):
+        code, _, err = run("train", "two-moons", "--flow", flow, "--activation", activation, "-o", tmp_path / "x.pt")
+        assert (code, "Expected no --activation for a" in err) == (2, True)
+
+
 def test_train_prints_json(tmp_path):
     code, out, _ = run("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 1, "--blocks", 2, "--json")
     document = json.loads(out)
@@ -230,6 +250,7 @@ COMMANDS = [
     "plot",
     "export",
     "check",
+    "replay",
     "sample",
     "score",
     "classify",

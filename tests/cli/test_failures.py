@@ -59,8 +59,8 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, sample, score, classify, "
-        "inspect, bench, doctor, triton, embed, demo-page, serve) or a model file",
+        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, replay, sample, score, "
+        "classify, inspect, bench, doctor, triton, embed, demo-page, serve) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
@@ -106,7 +106,7 @@ FAILURES = {
     "train from a model with blocks": (
         ["train", "digits", "--from", "{small.pt}", "--blocks", "2", "-o", "{out}/m.pt"],
         2,
-        "Expected no --blocks, --alpha or --width with --from",
+        "Expected no --blocks, --alpha, --activation or --width with --from",
     ),
     "train with half a penalty": (
         ["train", "digits", "--reg", "balance", "-o", "{out}/m.pt"],

@@ -14,13 +14,14 @@ from benchmarks.networks import standard
 from lunet_export import checkpoint
 from lunet_export.export import ExportSettings
 from lunet_export.families.lunet.graphs import density, sampling
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
 from lunet_export.graphs import builder, solvers, triangular
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.weights import Weights
 from tests.families import composed, jko, realnvp
+from tests.networks import network
 
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = ("toy2d", "digits")
@@ -57,6 +58,8 @@ def write_all(folder: Path) -> list[Case]:
         built = pool.map(lambda job: list(_write(folder, *job)), jobs)
         cases = [case for group in built for case in group]
     for dtype in DTYPES:
+        for activation in ACTIVATIONS[1:]:
+            cases += _write_all_graphs(folder, activation, network(7, 3, activation=activation), dtype)
         cases += _write_all_graphs(folder, "dense", realnvp.dense(64, 20, preprocessing="digits"), dtype)
         cases += _write_all_graphs(folder, "jko", jko.flow(64, (32, 24), preprocessing="digits", steps=2), dtype)
         cases += _write_all_graphs(folder, "jko-deep", jko.flow(3, (8, 7, 6), steps=1), dtype)

@@ -8,13 +8,14 @@ import pytest
 from lunet_export import ExportedFlow, data, noise, reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
-from lunet_export.diagnostics.activations import Tally
+from lunet_export.diagnostics.activations import BRANCHES, Tally
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.training.initial import start
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
-from tests.networks import network
+from tests.networks import PAPERS, network
 
 MOONS = data.load("two-moons")
 ROOT = np.array([[1.0, 0.0, 0.0], [0.8, 0.5, 0.0], [-0.3, 0.4, 0.2]])
@@ -129,7 +130,7 @@ def test_log_pi_for_log_2_pi_is_below_the_entropy(monkeypatch):
 class Oracle:
     """The density that two moons are drawn from, as a model: nothing can be better."""
 
-    dim, preprocessing, alpha, hidden = 2, None, None, "an oracle has none"
+    dim, preprocessing, activation, hidden = 2, None, None, "an oracle has none"
 
     def __init__(self, shift: float) -> None:
         self.shift = shift
@@ -149,7 +150,7 @@ def test_a_known_density_is_its_own_entropy():
 def shifted(by: float) -> LUNetWeights:
     """A start near the Gaussian whose first activation is moved by so much along its input, and no block noise."""
     gaussian = Gaussian.fit(VECTORS.train, None)
-    begin = start(gaussian, init="bend", signs="positive", blocks=3, alpha=0.1, seed=0)
+    begin = start(gaussian, init="bend", signs="positive", blocks=3, f=PAPERS, seed=0)
     blocks = [
         LUBlock(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
         for number, block in enumerate(begin.blocks)
@@ -170,13 +171,40 @@ def test_linear_collapse_on_either_branch(by):
 
 def test_units_that_jump_between_the_branches_are_active():
     """Outside the bend, yet no affine map: a leaky ReLU seen from afar."""
-    tally = Tally(0.1)
+    tally = Tally(PAPERS)
     tally(1, np.array([[-50.0, 50.0], [50.0, 50.0]]))
-    other = Tally(0.1)
+    other = Tally(PAPERS)
     other(1, np.array([[-50.0, 0.0], [50.0, 50.0]]))
     tally.merge(other)
     (found,) = tally.result()
     assert (found.in_bend, found.active) == (1 / 8, (0.5 + 0.25) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "active"),
+    [
+        ("leaky-softplus", 0.1, 1.0),  # in its bend
+        ("leaky-relu", 0.1, 0.0),  # all on one side of the kink
+        ("leaky-tanh", 0.1, 0.0),  # all between its bends
+        ("leaky-tanh", 1.0, 1.0),
+        ("leaky-tanh", 5.0, 0.0),
+    ],
+)
+def test_a_unit_on_one_straight_piece_of_its_activation_is_affine(name, where, active):
+    tally = Tally(Activation(name, 0.1))
+    tally(1, np.array([[where], [1.1 * where]]))
+    (found,) = tally.result()
+    assert (found.active, found.in_bend) == (active, active)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_branches_are_where_the_slope_is_all_but_constant(name):
+    f, a = Activation(name, 0.1), np.linspace(-12, 12, 24_001)
+    share = (f.slope(a) - f.alpha) / (1 - f.alpha)
+    on = np.any([(a >= low) & (a < high) for low, high in BRANCHES[name]], axis=0)
+    straight = (share <= 0.05) | (share >= 0.95)
+    assert straight[on].all()
+    assert (on == straight).mean() > 0.99  # and no more than rounds the ends
 
 
 def test_latents_that_are_not_normal():

@@ -8,7 +8,7 @@ import pytest
 from lunet_export import data, noise, pictures
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
-from lunet_export.diagnostics.activations import BEND
+from lunet_export.diagnostics.activations import BRANCHES
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.weights import LUNetWeights
@@ -208,7 +208,8 @@ def test_shares_are_those_of_diagnose():
         pass
     for number, a in seen:
         entry = found.activations[number - 1]
-        left, right = (a < -BEND).mean(axis=0), (a > BEND).mean(axis=0)
+        (_, low), (high, _) = BRANCHES["leaky-softplus"]
+        left, right = (a < low).mean(axis=0), (a > high).mean(axis=0)
         share = 1 - np.maximum(left, right)
         assert entry.activation.active == pytest.approx(share.mean())
         np.testing.assert_allclose(np.sort(entry.active), np.sort(share))
@@ -222,7 +223,7 @@ def test_a_planted_collapse_is_seen(by):
     first = bends(pushed(by), grey_rows(200), seed=0).activations[0]
     assert (first.collapsed, first.active_units, first.activation.active) == (True, 0.0, 0.0)
     low, high = first.window
-    assert low < -BEND < BEND < high  # the bend is in the picture, beside the units
+    assert low < -3 < 3 < high  # the bend is in the picture, beside the units
     assert not any(entry.collapsed for entry in bends(IMAGES, grey_rows(200), seed=0).activations)
 
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
+from lunet_export.families.lunet.leaky_relu import LeakyReLU
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.leaky_tanh import LeakyTanh
 from lunet_export.families.lunet.lu_linear import LULinear
 from lunet_export.flows import Bijection, Chain, LogitPreprocessing
 from lunet_export.preprocessing import Logit
@@ -52,6 +54,8 @@ EXTREMES = torch.tensor(
     [[0.0, 1e-300, -1e-12], [700.0, -700.0, 1e6], [-1e6, -37.0, 37.0], [20.0, -20.0, 0.06]], dtype=DTYPE
 )
 
+AWAY_FROM_ZERO = EXTREMES.where(EXTREMES != 0, torch.tensor(1e-3, dtype=DTYPE))  # where a kink has no slope
+
 #: name -> (bijection, rows of data). A new bijection joins all laws with one line.
 CASES: dict[str, tuple[Bijection, Tensor]] = {
     "leaky softplus, alpha 0.1": (LeakySoftplus(0.1), normal(3, 5.0)),
@@ -59,6 +63,13 @@ CASES: dict[str, tuple[Bijection, Tensor]] = {
     "leaky softplus, alpha 0.999": (LeakySoftplus(0.999), normal(3, 5.0)),
     "leaky softplus, extremes": (LeakySoftplus(0.1), EXTREMES),
     "leaky softplus, extremes, alpha 0.01": (LeakySoftplus(0.01), EXTREMES),
+    "leaky relu, alpha 0.1": (LeakyReLU(0.1), normal(3, 5.0)),
+    "leaky relu, extremes, alpha 0.001": (LeakyReLU(0.001), AWAY_FROM_ZERO),
+    "leaky tanh, alpha 0.1": (LeakyTanh(0.1), normal(3, 5.0)),
+    "leaky tanh, alpha 0.001": (LeakyTanh(0.001), normal(3, 5.0)),
+    "leaky tanh, alpha 0.999": (LeakyTanh(0.999), normal(3, 5.0)),
+    "leaky tanh, extremes": (LeakyTanh(0.1), EXTREMES),
+    "leaky tanh, extremes, alpha 0.01": (LeakyTanh(0.01), EXTREMES),
     "linear, D = 1": (linear(1), normal(1)),
     "linear, D = 2": (linear(2), normal(2)),
     "linear, D = 7": (linear(7), normal(7)),
@@ -209,23 +220,39 @@ def test_integral_catches_a_planted_constant():
     assert abs(integral(authors, PLANE) - 1.0) > 1e-6
 
 
+@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
 @pytest.mark.parametrize("alpha", [1e-4, 0.001, 0.1, 0.5, 0.999])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_inverse_activation_reaches_the_last_digits(alpha, dtype):
-    f = LeakySoftplus(alpha)
+def test_inverse_activation_reaches_the_last_digits(kind, alpha, dtype):
+    f = kind(alpha)
     x = torch.cat([torch.linspace(-60, 60, 2001), torch.tensor([-1e6, -2e3, 2e3, 1e6])]).to(dtype)[:, None]
     y = f(x.double())[0].to(dtype)
-    exact = f.inverse(y.double())[0]
-    error = (f.inverse(y)[0] - exact).abs() / exact.abs().clamp(min=1)
+    exact, log_stretch = f.inverse(y.double())
+    moved = y.abs() * log_stretch.exp()[:, None]  # what rounding of y makes of x, in units
+    error = (f.inverse(y)[0] - exact).abs() / torch.maximum(exact.abs(), moved).clamp(min=1)
     assert float(error.max()) <= 8 * torch.finfo(dtype).eps
 
 
-def test_inverse_activation_is_twice_differentiable():
-    f = LeakySoftplus(0.1)
+@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
+def test_inverse_activation_is_twice_differentiable(kind):
+    f = kind(0.1)
     y = normal(3, 3.0).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: f.inverse(v)[0], y)
     assert torch.autograd.gradgradcheck(lambda v: f.inverse(v)[0], y)
 
 
-def test_nan_passes_through_and_ends_the_iteration():
-    assert LeakySoftplus(0.1).inverse(torch.tensor([[float("nan"), 1.0]]))[0].isnan().tolist() == [[True, False]]
+@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
+def test_nan_passes_through_and_ends_the_iteration(kind):
+    assert kind(0.1).inverse(torch.tensor([[float("nan"), 1.0]]))[0].isnan().tolist() == [[True, False]]
+
+
+def test_training_sees_rows_cross_the_kink():
+    """x ~ N(b, 1): d/db E log f'(x) = |log alpha| N(b; 0, 1). Without the kernel it would be 0; values are the same."""
+    f, b = LeakyReLU(0.1), torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
+    noise = torch.randn(100_000, 1, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
+    trained = f(noise + b)[1]
+    (slope,) = torch.autograd.grad(trained.mean(), b)
+    expected = np.log(10) * np.exp(-(0.7**2) / 2) / np.sqrt(2 * np.pi)
+    assert float(slope) == pytest.approx(expected, rel=0.1)
+    assert torch.equal(trained, f.eval()(noise + b)[1])
+    assert not f(noise + b)[1].requires_grad

@@ -6,8 +6,7 @@ import torch
 
 from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
 from lunet_export.families.lunet.lu_linear import LULinear
 from lunet_export.flows import EagerFlow
 from lunet_export.flows.flow import standard_normal_log_prob
@@ -88,9 +87,10 @@ def test_sample_and_log_prob_scores_the_rows_it_returns():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
-def test_alpha_outside_its_range_is_refused(alpha):
+@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
+def test_alpha_outside_its_range_is_refused(kind, alpha):
     with pytest.raises(BadInputError, match=r"Expected alpha in \(0, 1\)"):
-        LeakySoftplus(alpha)
+        kind(alpha)
 
 
 @pytest.mark.parametrize("bound", [None, 0.8])

@@ -9,13 +9,15 @@ import torch
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.training import Structure
 from lunet_export.families.lunet.training import regularisers as penalties
 from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.training.initial import CLOSED, start
+from lunet_export.families.lunet.weights import ACTIVATIONS
 from lunet_export.training import FitSettings, Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.schedule import SCHEDULES, peak, rate
-from tests.networks import network
+from tests.networks import PAPERS, network
 from tests.training.test_training import CPU, IMAGES, VECTORS
 
 SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=5e-3)
@@ -23,7 +25,7 @@ SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=5e-3)
 
 def trainer(settings: FitSettings = SETTINGS, data: Dataset = VECTORS, *, blocks: int = 3) -> Trainer:
     x = data.continuous(data.train, np.full(data.train.shape, 0.5)).astype(float)
-    begin = start(Gaussian.fit(x, data.preprocessing), init=settings.init, blocks=blocks, alpha=0.1, seed=settings.seed)
+    begin = start(Gaussian.fit(x, data.preprocessing), init=settings.init, blocks=blocks, f=PAPERS, seed=settings.seed)
     return Trainer(begin, data, settings, device=CPU)
 
 
@@ -53,6 +55,23 @@ def test_every_start_gives_activations_numbers_of_order_one(init):
             assert x.mean(0).abs().max() < 2
             assert 0.3 < x.std(0).min() <= x.std(0).max() < 3
         x = bijection(x)[0]
+
+
+@pytest.mark.parametrize("init", [*CLOSED, "greedy"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_learns_from_every_start(activation, init):
+    """Rows that no Gaussian fits, by the family's own structure."""
+    rng = np.random.default_rng(0)
+    train, valid, test = (np.stack([rng.gamma(2.0, size=n), rng.standard_normal(n)], 1) for n in (800, 400, 400))
+    data = Dataset("skewed", train, valid, test)
+    settings = replace(SETTINGS, init=init, epochs=6)
+    structure = Structure.choose(2, None, {"activation": activation, "blocks": 3})
+    first = structure.first(Gaussian.fit(train, None), settings, lambda: train, lambda done, of: None)
+    assert (first.activation, first.alpha, len(first.blocks)) == (activation, 0.1, 3)
+    run = epochs(Trainer(first, data, settings, device=CPU), 6)
+    line = gaussian_bits(data, valid)
+    assert run.start < line if init == "greedy" else run.best.valid < run.start
+    assert run.best_flow.to_weights().activation == activation
 
 
 @pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "schedule-free"])
@@ -244,6 +263,6 @@ def test_defaults_go_by_the_data():
 
 def test_no_float64_no_l_bfgs():
     settings = replace(SETTINGS, optimizer="l-bfgs")
-    begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=2, alpha=0.1, seed=0)
+    begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=2, f=PAPERS, seed=0)
     with pytest.raises(BadInputError, match="Expected a device with float64 for l-bfgs; got mps"):
         Trainer(begin, VECTORS, settings, device=torch.device("mps"))

@@ -15,7 +15,7 @@ from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
-from tests.networks import network
+from tests.networks import PAPERS, network
 
 
 def clouds(n: int, seed: int = 0) -> np.ndarray:
@@ -28,7 +28,7 @@ def grow(rows, *, blocks, seed=0, preprocessing=None, seen=None):
     return greedy.grow(
         rows,
         blocks=blocks,
-        alpha=0.1,
+        f=PAPERS,
         preprocessing=preprocessing,
         seed=seed,
         on_growth=lambda done, of: None if seen is None else seen.append((done, of)),
@@ -41,7 +41,7 @@ def test_a_score_is_the_likelihood_of_the_network_that_ends_there(layers):
     x = clouds(500)
     random = torch.Generator().manual_seed(3)
     hidden, seen = [], x
-    maps = greedy._search(x, layers, 0.1, random)
+    maps = greedy._search(x, layers, PAPERS, random)
     for block in greedy._blocks(maps):
         np.testing.assert_allclose(np.tril(block.lower), block.lower)
         assert np.abs(block.lower).max() <= 1 + 1e-12  # pivoted
@@ -52,7 +52,7 @@ def test_a_score_is_the_likelihood_of_the_network_that_ends_there(layers):
     h, score = x, 0.0  # and by hand, of the maps themselves
     for weight, bias in maps:
         a = h @ weight.T + bias
-        score -= np.linalg.slogdet(weight)[1] + np.log(lunet.slope(a, 0.1)).sum(1).mean()
+        score -= np.linalg.slogdet(weight)[1] + np.log(lunet.leaky_softplus_slope(a, 0.1)).sum(1).mean()
         h = lunet.leaky_softplus(a, 0.1)
     score += 0.5 * np.linalg.slogdet(np.cov(h.T, bias=True))[1] + np.log(2 * np.pi * np.e)
     assert score == pytest.approx(exact, abs=1e-5)  # the Gaussian's ridge is 1e-6 of a variance
@@ -70,7 +70,7 @@ def test_the_score_of_candidates_is_that_of_their_maps():
         for weight, bias in maps:
             a = h @ weight[candidate].numpy().T + bias[candidate].numpy()
             score -= torch.linalg.slogdet(weight[candidate])[1].item()
-            score -= np.log(lunet.slope(a, 0.1)).sum(1).mean()
+            score -= np.log(lunet.leaky_softplus_slope(a, 0.1)).sum(1).mean()
             h = lunet.leaky_softplus(a, 0.1)
         score += 0.5 * np.linalg.slogdet(np.cov(h.T, bias=True))[1]
         assert scores[candidate].item() == pytest.approx(score, rel=1e-10)

@@ -15,7 +15,7 @@ from lunet_export.preprocessing import Logit
 from lunet_export.training import FitSettings, Paths, train
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.train import device_named
-from tests.networks import network
+from tests.networks import PAPERS, network
 
 CPU = torch.device("cpu")
 
@@ -85,7 +85,7 @@ def test_one_block_starts_at_the_gaussian():
     """One LU block is a full-covariance Gaussian; up to its faint noise, its start is the closed form."""
     x = correlated(2000, 4)
     gaussian = Gaussian.fit(x, None)
-    begin = start(gaussian, init="whiten", blocks=1, alpha=0.1, seed=0)
+    begin = start(gaussian, init="whiten", blocks=1, f=PAPERS, seed=0)
     np.testing.assert_allclose(reference.log_prob(begin, x), gaussian.log_prob(x), rtol=1e-10)
 
 

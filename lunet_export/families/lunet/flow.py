@@ -1,26 +1,37 @@
 """LU-Net in PyTorch."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus, newton, newton_steps
+from lunet_export.families.lunet.leaky_relu import LeakyReLU
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.leaky_tanh import LeakyTanh
 from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.families.lunet.newton import NewtonBijection, newton, newton_steps
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
 from lunet_export.flows import Bijection, Chain, Flow, LogitPreprocessing
 from lunet_export.preprocessing import Logit
 
+#: By name, from alpha.
+BIJECTIONS: dict[str, Callable[[float], Bijection]] = {
+    "leaky-softplus": LeakySoftplus,
+    "leaky-relu": LeakyReLU,
+    "leaky-tanh": LeakyTanh,
+}
+
 
 class LUNet(Flow):
-    """The normalizing flow of arXiv 2302.10524: logit (for images), then `blocks` LU layers, leaky softplus between.
+    """The normalizing flow of arXiv 2302.10524: logit (for images), then `blocks` LU layers, an activation between.
 
     Args:
         dim: Number of dimensions D.
         blocks: Number of LU layers M; the paper's "3 + 1" is 4.
-        alpha: Slope of the activation's left branch, in (0, 1).
+        alpha: Smallest slope of the activation, in (0, 1).
         preprocessing: Settings of the logit for grey levels, None for vectors.
+        activation: One of `weights.ACTIVATIONS`; the first is the paper's.
         whitened: Every layer's U in whitened coordinates, and
         bound: a bound on |log diag U|, both as in `LULinear`; for training.
     """
@@ -34,6 +45,7 @@ class LUNet(Flow):
         blocks: int = 4,
         alpha: float = 0.1,
         preprocessing: Logit | None = None,
+        activation: str = ACTIVATIONS[0],
         whitened: bool = False,
         bound: float | None = None,
     ) -> None:
@@ -41,9 +53,10 @@ class LUNet(Flow):
         self.dim = dim
         self.alpha = alpha
         self.preprocessing = preprocessing
+        self.activation = activation
         layers: list[Bijection] = [LogitPreprocessing(preprocessing)] if preprocessing else []
         for number in range(blocks):
-            layers += [LeakySoftplus(alpha)] if number else []
+            layers += [BIJECTIONS[activation](alpha)] if number else []
             layers.append(LULinear(dim, whitened=whitened, bound=bound))
         self.chain = Chain(layers)
 
@@ -66,6 +79,7 @@ class LUNet(Flow):
             blocks=len(weights.blocks),
             alpha=weights.alpha,
             preprocessing=weights.preprocessing,
+            activation=weights.activation,
             whitened=whitened,
             bound=bound,
         ).to(dtype)
@@ -76,7 +90,7 @@ class LUNet(Flow):
     def to_weights(self) -> LUNetWeights:
         """The flow as plain float64 arrays, checked."""
         blocks = tuple(layer.to_block() for layer in self.linear_layers())
-        return LUNetWeights(blocks, self.alpha, self.preprocessing)
+        return LUNetWeights(blocks, self.alpha, self.preprocessing, self.activation)
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
         """The entries off the diagonals of L and U (of V where a layer is whitened)."""
@@ -87,13 +101,13 @@ class LUNet(Flow):
 
     def prepare_to_compile(self) -> None:
         """As `Flow.prepare_to_compile`."""
-        self._steps = newton_steps(self.alpha, next(self.parameters()).dtype)
+        f = BIJECTIONS[self.activation](self.alpha)
+        self._steps = newton_steps(f, next(self.parameters()).dtype) if isinstance(f, NewtonBijection) else 0
 
     def compilable_decode(self, z: Tensor) -> Tensor:
-        """`decode` by as many of Newton's steps as this alpha and dtype need, whatever the data."""
+        """`decode` by as many of Newton's steps as this activation and dtype need, whatever the data."""
         for layer in reversed(self.chain.bijections):
-            is_activation = isinstance(layer, LeakySoftplus)
-            z = newton(layer, z, self._steps) if is_activation else layer.inverse(z)[0]  # type: ignore[arg-type,operator]
+            z = newton(layer, z, self._steps) if isinstance(layer, NewtonBijection) else layer.inverse(z)[0]  # type: ignore[operator]
         return self.clamp(z)
 
 

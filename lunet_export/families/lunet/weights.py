@@ -15,26 +15,35 @@ from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 
+#: The first is the paper's, and that of files and manifests that name none.
+ACTIVATIONS = ("leaky-softplus", "leaky-relu", "leaky-tanh")
+
 
 @dataclass(frozen=True)
 class LUNetWeights:
-    """Blocks with a leaky softplus between them, after an optional logit.
+    """Blocks with an elementwise activation between them, after an optional logit.
 
     Raises:
         CheckpointError: A shape does not fit, a number is not finite, L or U is not triangular, a diagonal entry of
-            U is 0, or alpha is outside (0, 1).
+            U is 0, alpha is outside (0, 1), or the activation is unknown.
     """
 
     family: ClassVar[str] = "lunet"
     domain: ClassVar[None] = None
 
     blocks: tuple[LUBlock, ...]
-    alpha: float  # slope of the leaky softplus' left branch
+    alpha: float  # smallest slope of the activation; the largest is 1
     preprocessing: Logit | None = None  # None: x is the network's own input
+    activation: str = ACTIVATIONS[0]
 
     def __post_init__(self) -> None:
         if not 0.0 < self.alpha < 1.0:
             raise CheckpointError(f"Expected alpha in (0, 1); got {self.alpha}. The paper uses 0.1.")
+        if self.activation not in ACTIVATIONS:
+            raise CheckpointError(
+                f"Expected an activation of {', '.join(ACTIVATIONS)}; got {self.activation!r}. "
+                "The paper uses the first."
+            )
         if not self.blocks:
             raise CheckpointError("Expected at least one LU block; got none. The file holds no network.")
         for number, block in enumerate(self.blocks, 1):
@@ -86,11 +95,13 @@ class LUNetWeights:
     def facts(self) -> dict[str, Any]:
         """As `lunet_export.weights.Weights.facts`."""
         free = len(self.blocks) * (self.dim**2 + self.dim)
-        return {"blocks": len(self.blocks), "alpha": self.alpha, "free_parameters": free}
+        return {"blocks": len(self.blocks), "alpha": self.alpha, "activation": self.activation, "free_parameters": free}
 
     def digest(self) -> str:
         """SHA-256 over every number and setting, the identity of the model in manifests."""
         settings = f"lunet alpha={self.alpha!r} preprocessing={self.preprocessing!r} dim={self.dim}"
+        if self.activation != ACTIVATIONS[0]:  # or manifests of the paper's activation would name another model
+            settings += f" activation={self.activation}"
         state = hashlib.sha256(settings.encode())
         for block in self.blocks:
             for array in (block.lower, block.upper, block.bias):

@@ -20,7 +20,7 @@ from lunet_export.certificate import (
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.graphs.estimate import Estimate, estimates, fastest
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
 from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.graphs.solvers import Solver
@@ -91,6 +91,7 @@ class Blueprint:
         return {
             "lunet.blocks": str(len(self.weights.blocks)),
             "lunet.alpha": repr(self.weights.alpha),
+            **_named(self.weights, "lunet.activation"),
             "lunet.solver": str(self.solver),
             "lunet.lip_forward": repr(outwards(bounds.lip_forward, upper=True)),
             "lunet.lip_inverse": repr(outwards(bounds.lip_inverse, upper=True)),
@@ -100,7 +101,11 @@ class Blueprint:
 
     def model(self) -> dict[str, Any]:
         """As `lunet_export.graphs.blueprint.Blueprint.model`."""
-        return {"blocks": len(self.weights.blocks), "alpha": self.weights.alpha}
+        return {
+            "blocks": len(self.weights.blocks),
+            "alpha": self.weights.alpha,
+            **_named(self.weights, "activation"),
+        }
 
     def graph(self, name: str) -> dict[str, Any]:
         """As `lunet_export.graphs.blueprint.Blueprint.graph`."""
@@ -135,6 +140,11 @@ class Blueprint:
     @cached_property
     def _chain(self) -> Bounds:
         return chain_bounds(self.weights)
+
+
+def _named(weights: LUNetWeights, key: str) -> dict[str, str]:
+    """The activation under that key; nothing where it is the paper's, which readers take where none is named."""
+    return {} if weights.activation == ACTIVATIONS[0] else {key: weights.activation}
 
 
 def refuse_large(weights: LUNetWeights, solver: Solver, settings: ExportSettings) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import halley_start, sampling
+from lunet_export.families.lunet.graphs import activation, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.census import work_items
@@ -137,12 +137,13 @@ class _Cost:
 
 def _decode(chain: LUNetWeights, z: Array, solver: Solver, dtype: str, products: str | None) -> tuple[Array, int]:
     """x of the solver's products in `dtype`, with exact activations between them; multiply-adds a row."""
-    start = halley_start.fit(chain.alpha, dtype)
+    f = lunet.Activation.of(chain)
+    inverse = activation.inverse_of(f, dtype)
     arithmetic = solvers.Eager(dtype, products)
     h = z.astype(dtype)
     for number in range(len(chain.blocks), 0, -1):
-        h = solvers.solve(arithmetic, solver, h, sampling.scaled_block(chain, number, start))
+        h = solvers.solve(arithmetic, solver, h, sampling.scaled_block(chain, number, inverse))
         if number > 1:
-            image = (1 - chain.alpha) * h.astype(np.float64) + start.shift
-            h = (lunet.inverse_leaky_softplus(image, chain.alpha) - start.shift).astype(dtype)
+            image = inverse.scale * h.astype(np.float64) + inverse.shift
+            h = (f.inverse(image) - inverse.shift).astype(dtype)
     return h.astype(np.float64), arithmetic.macs

@@ -65,7 +65,7 @@ class HalleyStart:
         x = self(y)
         for step in range(self.steps):
             x = np.clip(x, *self.straight) if step else x
-            slope = lunet.slope(x, self.alpha)
+            slope = lunet.leaky_softplus_slope(x, self.alpha)
             newton = (y - lunet.leaky_softplus(x, self.alpha)) / slope
             bend = (1 - self.alpha) * np.exp(-reference.softplus(x) - reference.softplus(-x)) / (2 * slope)
             x = x + newton / (1 + bend * newton)
@@ -143,7 +143,7 @@ def _parameters(alpha: float, *, sigmoid: bool) -> Array:
 
 def _chebyshev(alpha: float, parameters: Array) -> Array:
     x = _roots(alpha, 601, far=200.0)
-    y, slope = lunet.leaky_softplus(x, alpha), lunet.slope(x, alpha)
+    y, slope = lunet.leaky_softplus(x, alpha), lunet.leaky_softplus_slope(x, alpha)
     bend = (1 - slope) * (slope - alpha) / ((1 - alpha) * 2 * slope)
     third = bend * (1 - 2 * (slope - alpha) / (1 - alpha)) / 3
     weight = np.cbrt(np.abs(bend**2 - third)) / np.cbrt(np.maximum(1.0, np.abs(x)))

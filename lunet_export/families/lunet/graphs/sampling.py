@@ -1,12 +1,13 @@
-"""z -> x: triangular solves as matrix products, inverse activations by Halley's iteration."""
+"""z -> x: triangular solves as matrix products, inverse activations in as many steps as their dtype asks for."""
 
 from math import log, pi
 
 import numpy as np
 import onnx
 
-from lunet_export.families.lunet.graphs import activation, halley_start
+from lunet_export.families.lunet.graphs import activation
 from lunet_export.families.lunet.graphs.density import log_products
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import elementwise, solvers, triangular
 from lunet_export.graphs.builder import GraphBuilder, Value
@@ -36,17 +37,17 @@ def build(
         metadata: For the file.
     """
     g = GraphBuilder("sampling", dim=weights.dim, dtype=dtype, products=products)
-    start = halley_start.fit(weights.alpha, dtype)
+    inverse = activation.inverse_of(Activation.of(weights), dtype)
     z = h = g.random_normal("shape") if draws_noise else g.input("z")
     slopes: list[Value] = []
     for number in range(len(weights.blocks), 0, -1):
         with g.scope(f"block{number}"):
-            h = solvers.solve(g, solver, h, scaled_block(weights, number, start))
+            h = solvers.solve(g, solver, h, scaled_block(weights, number, inverse))
         if number > 1:
             with g.scope(f"activation{number - 1}"):
-                h = activation.inverse_leaky_softplus(g, h, start)
+                h = inverse.root(g, h)
                 if with_log_prob:
-                    slopes.append(activation.slope_at(g, h, weights.alpha, shift=start.shift))
+                    slopes.append(inverse.slope(g, h))
     if with_log_prob:
         g.output("log_prob", _log_prob(g, weights, z, h, slopes), rows=False)
     if weights.preprocessing:
@@ -58,12 +59,12 @@ def build(
     return g.finish(metadata)
 
 
-def scaled_block(weights: LUNetWeights, number: int, start: halley_start.HalleyStart) -> LUBlock:
-    """Block `number` (from 1) in the units that its neighbours take: see `inverse_leaky_softplus`, `inverse_logit`."""
-    block, offset = weights.blocks[number - 1], start.shift if number < len(weights.blocks) else 0.0
+def scaled_block(weights: LUNetWeights, number: int, inverse: activation.Inverse) -> LUBlock:
+    """Block `number` (from 1) in the units that its neighbours take: see `activation.Inverse`, `inverse_logit`."""
+    block, offset = weights.blocks[number - 1], inverse.shift if number < len(weights.blocks) else 0.0
     if number > 1:
-        scale = 1 / (1 - weights.alpha)
-        return triangular.rescaled(block, scale=scale, shift=-scale * start.shift, offset=offset)
+        scale = 1 / inverse.scale
+        return triangular.rescaled(block, scale=scale, shift=-scale * inverse.shift, offset=offset)
     return triangular.rescaled(block, scale=-1.0 if weights.preprocessing else 1.0, offset=offset)
 
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.training import regularisers
 from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.training.greedy import grow
 from lunet_export.families.lunet.training.initial import INITS, SIGNS, start
-from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights, only_lunet
 from lunet_export.training.fit import Trainer
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
@@ -40,21 +41,26 @@ class Structure:
 
     blocks: int
     alpha: float = _PAPERS_ALPHA
+    activation: str = ACTIVATIONS[0]
 
     @classmethod
     def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
-        """The paper's depths unless given: 3 + 1 blocks for images, 12 + 1 in up to four dimensions; its alpha."""
+        """The paper's depths unless given: 3 + 1 blocks for images, 12 + 1 in up to four dimensions; its activation."""
         del image_shape
         if "width" in given:
             raise BadInputError("Expected no --width for lunet, whose blocks are as wide as the data. Leave it out.")
-        refuse_others(given, ("blocks", "alpha"), "lunet")
-        return cls(given.get("blocks", 13 if dim <= _FEW else 4), given.get("alpha", _PAPERS_ALPHA))
+        refuse_others(given, ("blocks", "alpha", "activation"), "lunet")
+        return cls(
+            given.get("blocks", 13 if dim <= _FEW else 4),
+            given.get("alpha", _PAPERS_ALPHA),
+            given.get("activation", ACTIVATIONS[0]),
+        )
 
     @classmethod
     def of(cls, weights: Weights) -> Self:
         """As `lunet_export.training.structure.Structure.of`."""
         network = only_lunet(weights, "training as lunet")
-        return cls(len(network.blocks), network.alpha)
+        return cls(len(network.blocks), network.alpha, network.activation)
 
     def record(self) -> dict[str, Any]:
         """As `lunet_export.training.structure.Structure.record`."""
@@ -72,7 +78,7 @@ class Structure:
             return grow(
                 rows(),
                 blocks=self.blocks,
-                alpha=self.alpha,
+                f=self._f,
                 preprocessing=gaussian.preprocessing,
                 seed=settings.seed,
                 on_growth=on_growth,
@@ -82,9 +88,13 @@ class Structure:
             init=settings.init,  # type: ignore[arg-type]  # `refuse` has seen it
             signs=settings.signs,  # type: ignore[arg-type]
             blocks=self.blocks,
-            alpha=self.alpha,
+            f=self._f,
             seed=settings.seed,
         )
+
+    @property
+    def _f(self) -> Activation:
+        return Activation(self.activation, self.alpha)
 
 
 def usual(rows: int, dim: int, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A start that is grown: pairs of blocks, each the best of many random ones, refined together. For few dimensions."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor
 from lunet_export import reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
 from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import Bijection
+from lunet_export.lu import LUBlock, affine
 from lunet_export.preprocessing import Logit
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
@@ -36,12 +37,12 @@ def grow(
     rows: Array,
     *,
     blocks: int,
-    alpha: float,
+    f: lunet.Activation,
     preprocessing: Logit | None,
     seed: int,
     on_growth: Callable[[int, int], None],
 ) -> LUNetWeights:
-    """A network of `blocks` LU layers, grown on rows (N, D) in data space.
+    """A network of `blocks` LU layers with f between them, grown on rows (N, D) in data space.
 
     As long as a layer is missing, two are searched for (`_search`), behind them comes the Gaussian of what leaves them,
     and L-BFGS takes the whole network further down the mean of -log p. Trained from one start in two dimensions, a
@@ -58,19 +59,19 @@ def grow(
         )
     x = reference.logit(rows, preprocessing)[0] if preprocessing else rows
     random = torch.Generator().manual_seed(seed)
-    network = LUNetWeights((_gaussian(x),), alpha)
+    network = LUNetWeights((_gaussian(x),), f.alpha, activation=f.name)
     on_growth(1, blocks)
     while len(network.blocks) < blocks:
         hidden, seen = list(network.blocks[:-1]), x
         for block in hidden:
-            seen = lunet.leaky_softplus(lu.affine(seen, block), alpha)
-        maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), alpha, random)
+            seen = f(affine(seen, block))
+        maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), f, random)
         for block in _blocks(maps):
             hidden.append(block)
-            seen = lunet.leaky_softplus(lu.affine(seen, block), alpha)
-        network = _refined(LUNetWeights((*hidden, _gaussian(seen)), alpha), x)
+            seen = f(affine(seen, block))
+        network = _refined(replace(network, blocks=(*hidden, _gaussian(seen))), x)
         on_growth(len(network.blocks), blocks)
-    return LUNetWeights(network.blocks, alpha, preprocessing)
+    return replace(network, preprocessing=preprocessing)
 
 
 def _gaussian(x: Array) -> LUBlock:
@@ -79,13 +80,13 @@ def _gaussian(x: Array) -> LUBlock:
     return LUBlock(np.eye(x.shape[1]), fitted.whiten, -fitted.whiten @ fitted.mean)
 
 
-def _search(x: Array, layers: int, alpha: float, random: torch.Generator) -> list[Affine]:
+def _search(x: Array, layers: int, f: lunet.Activation, random: torch.Generator) -> list[Affine]:
     """Affine maps of `layers` layers, each with its activation behind it, that leave x (N, D) closest to Gaussian.
 
     A candidate's score is the mean -log p of the best network that ends with it and a Gaussian layer, but for a
     constant: 1/2 log det C - sum_l (log|det W_l| + E sum_i log f'(a_l,i)), C the covariance of what leaves the last.
     """
-    activation = LeakySoftplus(alpha)
+    activation = BIJECTIONS[f.name](f.alpha)
     first = Gaussian.fit(x, None)
     white = torch.from_numpy((x - first.mean) @ first.whiten.T)
     some = white[torch.randperm(len(white), generator=random)[:_ROWS]]
@@ -116,7 +117,7 @@ def _search(x: Array, layers: int, alpha: float, random: torch.Generator) -> lis
 
 
 def _follow(
-    x: Tensor, parameters: Sequence[tuple[Tensor, Tensor, Tensor]], activation: LeakySoftplus
+    x: Tensor, parameters: Sequence[tuple[Tensor, Tensor, Tensor]], activation: Bijection
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """The score of every candidate (K,), NaN where one broke down, and its affine maps, each on the input as it is.
 

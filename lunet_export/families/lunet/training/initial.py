@@ -22,7 +22,13 @@ _SHIFTS: dict[Closed, float] = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
 
 
 def start(
-    gaussian: Gaussian, *, init: Closed, blocks: int, alpha: float, seed: int, signs: Signs = "alternating"
+    gaussian: Gaussian,
+    *,
+    init: Closed,
+    blocks: int,
+    f: lunet.Activation,
+    seed: int,
+    signs: Signs = "alternating",
 ) -> LUNetWeights:
     """Weights whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 
@@ -43,7 +49,7 @@ def start(
     """
     shift = _SHIFTS[init]
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-    value = lunet.leaky_softplus(nodes + shift, alpha)
+    value = f(nodes + shift)
     mean = (weights * value).sum() / weights.sum()
     deviation = np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())
 
@@ -60,4 +66,4 @@ def start(
         upper = sign[:, None] * (np.eye(dim) + np.triu(jitter[1], 1)) @ (inside if number else first)
         centre = lower @ (upper @ (np.full(dim, mean) if number else gaussian.mean))
         result.append(LUBlock(lower, upper, (shift if number < blocks - 1 else 0.0) - centre))
-    return LUNetWeights(tuple(result), alpha, gaussian.preprocessing)
+    return LUNetWeights(tuple(result), f.alpha, gaussian.preprocessing, f.name)

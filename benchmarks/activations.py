@@ -1,0 +1,93 @@
+"""What does LU-Net reach with each activation, and what do its graphs cost and lose?
+
+Each is trained by the usual settings, by `lunet_export.training.train`, and exported; float32 is compared with the
+float64 reference over the test rows. What is in the results is not trained again.
+`python -m benchmarks.activations` writes results/activations.json.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import jko, report
+from lunet_export import checkpoint, data, reference
+from lunet_export.export import ExportSettings, Provenance, build_artifact
+from lunet_export.families.lunet.weights import ACTIVATIONS
+from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.rounding import RoundingModel
+from lunet_export.runtime import ExportedFlow
+
+DATASETS = ("two-moons", "eight-gaussians", "digits")
+_SEED = 0  # of the noise of the rows that are compared
+
+
+def main() -> None:
+    """Train what is missing, write, print."""
+    parser = report.options(__doc__.splitlines()[0], seconds=0)
+    parser.add_argument("--models", type=Path, default=Path("runs"), help="folder of the trained models")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    path = options.output / "activations.json"
+    document = {"command": "python -m benchmarks.activations", "machine": report.machine(options.threads), "runs": []}
+    if path.exists():
+        document = json.loads(path.read_text(encoding="utf-8"))
+    options.models.mkdir(parents=True, exist_ok=True)
+    for dataset in DATASETS:
+        for activation in ACTIVATIONS:
+            if any((run["dataset"], run["activation"]) == (dataset, activation) for run in document["runs"]):
+                continue
+            report.progress(f"{activation} on {dataset}")
+            model = options.models / f"{activation}-{dataset}.pt"
+            trained = jko.run(dataset, "lunet", model, {"activation": activation})
+            document["runs"].append({"activation": activation, **trained, **examine(dataset, model)})
+            report.write(path, document)
+    show(document)
+
+
+def examine(dataset: str, model: Path) -> dict[str, Any]:
+    """Nodes of the graphs, and how far float32 is from the reference on the test rows: nats, and tolerances."""
+    weights, rows = checkpoint.read(model).weights, data.load(dataset)
+    x = rows.continuous(rows.test, np.random.default_rng(_SEED).random(rows.test.shape)).astype(np.float32)
+    blueprint, exact = blueprint_of(weights, ExportSettings()), x.astype(np.float64)
+    exported = ExportedFlow(build_artifact(weights, Provenance(dataset), blueprint.settings), provider="cpu")
+    gap = np.abs(exported.density(x)[1] - reference.log_prob(weights, exact))
+    tolerance = RoundingModel(weights, "float32").density(exact)["log_prob"]
+    return {
+        "nodes": {name: len(blueprint.build(name, {}).graph.node) for name in blueprint.settings.graphs},
+        "log_prob_from_reference": {
+            "median": float(np.median(gap)),
+            "max": float(gap.max()),
+            "max_of_tolerance": float((gap / tolerance).max()),
+            "rows": len(x),
+            "rows_with_a_tolerance_of_a_nat": int((tolerance >= 1).sum()),
+        },
+    }
+
+
+def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table: a row a set, in nats a row, of the digits in bits/dim."""
+    found: list[tuple[str, ...]] = []
+    for dataset in dict.fromkeys(entry["dataset"] for entry in document["runs"]):
+        runs = {entry["activation"]: entry for entry in document["runs"] if entry["dataset"] == dataset}
+        first = next(iter(runs.values()))
+        unit = "nats" if first["entropy_nats"] is not None else "bits_per_dim"
+        least = "-" if first["entropy_nats"] is None else f"{first['entropy_nats']:.3f}"
+        cells = [dataset if unit == "nats" else f"{dataset}, bits/dim", least, f"{first[f'gaussian_{unit}']:.3f}"]
+        cells += [f"{runs[name][f'test_{unit}']:.3f}" if name in runs else "-" for name in ACTIVATIONS]
+        found.append(tuple(cells))
+    return found
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """The table in Markdown on stdout."""
+    head = ("test nats a row", "entropy of the data", "Gaussian", *ACTIVATIONS)
+    for row in (head, ["---"] * len(head), *lines(document)):
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    report.run(main)

@@ -1,0 +1,110 @@
+"""What does Marabou answer about exported generators, and how long does it search? Needs `make test-marabou`.
+
+Claims `Y_0 <= t` over the box of mass 0.9, t at a share of the way from the median of x_0 in the box (0) to the largest
+of 100,000 points of it (1): below 1 the claim is false, well above it is true. Every witness is replayed in ONNX
+Runtime, every proof held against the points. The search alone is timed, in one thread.
+"""
+
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from lunet_export import checkpoint, verification
+from lunet_export.errors import CheckFailedError, MissingPackageError
+from lunet_export.export import Provenance, Question, export_for_verifier
+from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
+from lunet_export.verification import LatentBox, VerifierFolder
+from lunet_export.verification import witness as witnesses
+from tests.marabou.ask import POINTS, ask, highest, missing
+from tests.verification.cases import piecewise_linear
+
+MASS, LIMIT = 0.9, 60
+SHARES = (0.97, 1.03, 1.3, 2.0)
+SIZES = ((2, 3), (3, 3), (4, 3), (6, 3), (8, 3), (16, 3))  # D, blocks; slope 0.1
+_REPEATS = 3
+
+
+def networks(trained: Path | None) -> dict[str, LUNetWeights]:
+    """Random ones, and a trained one where it is given."""
+    found = {f"random, D = {dim}": piecewise_linear(dim, blocks) for dim, blocks in SIZES}
+    if trained:
+        found[trained.stem] = only_lunet(checkpoint.read(trained).weights, "a verifier")
+    return found
+
+
+def measure(name: str, weights: LUNetWeights, share: float, scratch: Path) -> dict[str, Any]:
+    """Marabou's verdict about one claim, checked, with the median of its seconds.
+
+    Raises:
+        CheckFailedError: A witness is not confirmed, or a proof is contradicted by a point.
+    """
+    middle, top = highest(weights, LatentBox.of_mass(MASS, weights.dim))
+    limit = middle + share * (top - middle)
+    folder = scratch / f"{name}-{share}"
+    question = Question((MASS,), claim=f"Y_0 <= {limit:.6f}")
+    export_for_verifier(weights, folder, Provenance(name), question)
+    opened, query = VerifierFolder.open(folder), f"query-{MASS}.vnnlib"
+    answers = [ask(folder, query, scratch / "witness.txt", limit=LIMIT)]
+    if answers[0].verdict != "TIMEOUT":
+        answers += [ask(folder, query, scratch / "witness.txt", limit=LIMIT) for _ in range(_REPEATS - 1)]
+    verdict = answers[0].verdict
+    confirmed = None
+    if verdict == "sat":
+        found = verification.replay(opened, witnesses.read(answers[0].witness, weights.dim), query=query)
+        confirmed = found.confirmed
+    if confirmed is False or (verdict == "unsat" and top >= limit):
+        raise CheckFailedError(f"Expected a right verdict of Marabou on {name} at {share}; got {verdict}.")
+    entry = {
+        "network": name,
+        "dim": weights.dim,
+        "leaky_relus": answers[0].leaky_relus,
+        "slope": weights.alpha,
+        "share": share,
+        "verdict": verdict,
+        "confirmed": confirmed,
+        "seconds": statistics.median(answer.seconds for answer in answers),
+        "runs": len(answers),
+        "marabou": answers[0].versions,
+    }
+    report.progress(f"{name}, {share}: {verdict} in {entry['seconds']:.3g} s")
+    return entry
+
+
+def lines(found: dict[str, Any]) -> list[list[str]]:
+    """The table of the README: a line a network, a cell a claim."""
+    rows: dict[str, list[str]] = {}
+    for entry in found["queries"]:
+        row = rows.setdefault(entry["network"], [f"{entry['network']}", str(entry["leaky_relus"])])
+        timed = f"{entry['seconds']:.2g} s" if entry["verdict"] != "TIMEOUT" else f"none in {found['limit_seconds']} s"
+        row.append(f"{entry['verdict']}, {timed}" if entry["verdict"] != "TIMEOUT" else timed)
+    return list(rows.values())
+
+
+def main() -> None:
+    """Ask, check, write."""
+    parser = report.options(__doc__ or "", seconds=0)
+    parser.add_argument("--model", type=Path, help="a trained LU-Net of leaky ReLU, a few dimensions")
+    options = parser.parse_args()
+    if why := missing():
+        raise MissingPackageError(f"Expected Marabou; this {why}.")
+    with tempfile.TemporaryDirectory() as scratch:
+        queries = [
+            measure(name, weights, share, Path(scratch))
+            for name, weights in networks(options.model).items()
+            for share in SHARES
+        ]
+    found = {
+        "machine": report.machine(1),
+        "mass": MASS,
+        "limit_seconds": LIMIT,
+        "points": POINTS,
+        "queries": queries,
+    }
+    report.write(options.output / "verifier.json", found)
+    report.table([["network", "LeakyReLUs", *map(str, SHARES)], *lines(found)])
+
+
+if __name__ == "__main__":
+    report.run(main)

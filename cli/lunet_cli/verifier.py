@@ -1,0 +1,137 @@
+"""`lunet-export export --for-verifier`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lunet_cli import output
+from lunet_cli.check_table import print_checks
+from lunet_cli.models import read_model
+from lunet_cli.options import PreprocessName
+from lunet_export import diagnostics, parity, verification
+from lunet_export.errors import BadInputError, CheckFailedError
+
+if TYPE_CHECKING:
+    from lunet_export.checkpoint import Checkpoint
+    from lunet_export.export import HeldOut
+    from lunet_export.verification import LatentBox
+
+USUAL_MASS = 0.9
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of `export` that only --for-verifier takes."""
+
+    masses: Sequence[float]
+    classifier: Path | None
+    claim: str | None
+    data: str | None
+    data_dir: Path
+
+    def refuse_alone(self) -> None:
+        """Raise where one is given without --for-verifier.
+
+        Raises:
+            BadInputError: It is.
+        """
+        given = {"--mass": self.masses, "--classifier": self.classifier, "--claim": self.claim, "--data": self.data}
+        alone = next((name for name, value in given.items() if value), None)
+        if alone:
+            raise BadInputError(f"Expected {alone} with --for-verifier alone. Add it, or leave {alone} out.")
+
+
+def refuse_others(given: Mapping[str, bool]) -> None:
+    """Raise where an option of the other graphs is given with --for-verifier.
+
+    Raises:
+        BadInputError: It is.
+    """
+    other = next((name for name, is_given in given.items() if is_given), None)
+    if other:
+        raise BadInputError(
+            f"Expected no {other} with --for-verifier, whose graph has nothing to choose. Leave it out."
+        )
+
+
+def export_for_verifier(
+    model: Path,
+    folder: Path | None,
+    wanted: Wanted,
+    *,
+    latent_stats: Path | None,
+    preprocess: PreprocessName,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the folder and say what is in it."""
+    from lunet_export.export import ExportCheckError, Provenance, Question, export_for_verifier
+    from lunet_export.families.lunet.weights import only_lunet
+    from lunet_export.graphs.merge import read_classifier
+
+    read = read_model(model, latent_stats, preprocess)
+    weights = only_lunet(read.weights, "a verifier")
+    destination = folder or Path("exported") / f"{model.stem}-verifier"
+    classifier = read_classifier(wanted.classifier) if wanted.classifier else None
+    question = Question(tuple(wanted.masses) or (USUAL_MASS,), classifier, wanted.claim)
+    provenance = Provenance(destination.resolve().name, read.kind, read.image_shape, read.training or {})
+    try:
+        with output.stages() as stage:
+            written = export_for_verifier(
+                weights,
+                destination,
+                provenance,
+                question,
+                held_out=_held_out(read, wanted) if wanted.data else None,
+                force=force,
+                on_stage=stage,
+            )
+    except CheckFailedError as error:
+        checks = error.checks if isinstance(error, ExportCheckError) else []
+        if as_json:
+            output.dump({"passed": False, "error": str(error), "checks": [parity.as_json(check) for check in checks]})
+        elif checks:
+            print_checks(checks)
+        raise
+    if as_json:
+        output.dump({"folder": str(destination), "passed": True, **written.document})
+        return
+    print_checks(written.checks)
+    _say(destination, written.document)
+    output.hint("lunet-export", "replay", str(destination), "WITNESS.txt")
+
+
+def _held_out(read: "Checkpoint", wanted: Wanted) -> "Callable[[Sequence[LatentBox]], HeldOut]":
+    """Reads the data now, so that what is wrong with it is said before anything is built."""
+    from lunet_export.export import HeldOut
+
+    rows = diagnostics.load(wanted.data or "", read.weights.preprocessing, data_dir=wanted.data_dir, levels=None)
+    diagnostics.refuse_other_rows(rows, read.weights.preprocessing, read.weights.dim)
+    return lambda boxes: HeldOut(rows.name, tuple(verification.coverage(read.weights, boxes, rows, seed=0)))
+
+
+def _say(folder: Path, document: Mapping[str, Any]) -> None:
+    for graph in document["graphs"].values():
+        operators = ", ".join(f"{count} {name}" for name, count in graph["operators"].items())
+        output.say(f"{folder / graph['file']}: z -> {graph['output']}, opset {graph['opset']}, {operators}")
+    for entry in document["boxes"]:
+        held = entry.get("held_out")
+        beside = f"; {_share(held)} of {held['rows']} held-out rows of {held['data']}" if held else ""
+        drawn = entry["monte_carlo"]
+        output.say(
+            f"{folder / entry['file']}: |z_i| <= {entry['bound']}, mass {entry['mass']}, {_share(drawn)} of "
+            f"{drawn['rows']} draws{beside}"
+        )
+    whole = [entry for entry in document["queries"] if entry["case"] is None]
+    for entry in whole:
+        cases = sum(other["mass"] == entry["mass"] for other in document["queries"]) - 1
+        one_by_one = f"; its {cases} cases one by one beside it" if cases else ""
+        output.say(f"{folder / entry['file']}: sat where {document['claim']} is violated{one_by_one}")
+    if document["model"]["output"] != "x":
+        output.say(f"the generator's output is {document['model']['output']}")
+    output.say(document["words"])
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    return f"{found['share']:.4f} (standard error {found['standard_error']:.4f})"

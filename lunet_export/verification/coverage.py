@@ -1,0 +1,36 @@
+"""How much of held-out data lies in a latent box. Of the model's own draws it is the mass q."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lunet_export import reference
+from lunet_export.data import Dataset
+from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
+from lunet_export.verification.box import LatentBox, Share
+from lunet_export.weights import Weights
+
+
+def coverage(
+    weights: Weights,
+    boxes: Sequence[LatentBox],
+    dataset: Dataset,
+    *,
+    seed: int,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> list[Share]:
+    """The share of the test rows whose latents lie in each box, by the float64 reference.
+
+    Integers get the uniform noise of (seed, row). `on_rows` gets the number of rows after each batch.
+
+    Raises:
+        DataError: The rows are of another kind than the model was made for.
+    """
+    refuse_other_rows(dataset, weights.preprocessing, weights.dim)
+
+    def latents(x: np.ndarray) -> np.ndarray:
+        return reference.encode(weights, x)[0]
+
+    parts = over_batches(latents, dataset, dataset.test, seed=seed, draw=TEST, on_rows=on_rows)
+    z = np.concatenate(list(parts))
+    return [Share(len(z), int(box.contains(z).sum())) for box in boxes]

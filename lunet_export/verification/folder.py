@@ -1,0 +1,134 @@
+"""A folder for verifiers, opened and checked against its hashes. What is in it:
+
+generator.onnx               z [1, D] -> x [1, D], Gemm and LeakyRelu alone; what a verifier reads
+generator_with_log_prob.onnx z [1, D] -> x [1, D], log_prob [1]; for the replay, no verifier needs it
+merged.onnx                  z [1, D] -> the outputs of a classifier fed with x, where one was given
+box-Q.vnnlib                 the latent box of mass Q
+query-Q.vnnlib               the box and the negated claim, where there is one
+query-Q-CASE.vnnlib          the same for one case of the negated claim, for verifiers without disjunctions
+verifier.json                all of it described, with hashes, and a hash of itself
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from re import fullmatch
+from typing import Any, Self
+
+from lunet_export.artifact import sealed
+from lunet_export.errors import ArtifactError
+from lunet_export.files import sha256
+from lunet_export.verification import vnnlib
+from lunet_export.verification.vnnlib import Query
+
+FORMAT, FORMAT_VERSION = "lunet_export.verifier", 1
+DOCUMENT = "verifier.json"
+GENERATOR, WITH_LOG_PROB, MERGED = "generator.onnx", "generator_with_log_prob.onnx", "merged.onnx"
+_LARGEST = 2**31  # of a file that is read
+
+
+def is_ours(file: str) -> bool:
+    """Whether an export for verifiers may have written a file of that name."""
+    return (
+        file in (DOCUMENT, GENERATOR, WITH_LOG_PROB, MERGED)
+        or fullmatch(r"(box|query)-[-.\w]+\.vnnlib", file) is not None
+    )
+
+
+@dataclass(frozen=True)
+class VerifierFolder:
+    """The graphs and queries, read into memory and verified against the hashes."""
+
+    path: Path
+    document: Mapping[str, Any]
+    graphs: Mapping[str, bytes]  # by file
+    queries: Mapping[str, Query]  # by file: boxes, and queries where there is a claim
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions D."""
+        return int(self.document["model"]["dim"])
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a folder.
+
+        Raises:
+            ArtifactError: It or a file is missing, altered or malformed.
+        """
+        document = _document(path)
+        try:
+            digests, dim = dict(document["sha256"]), document["model"]["dim"]
+            outputs = {GENERATOR: dim, **{graph["file"]: graph["outputs"] for graph in document["graphs"].values()}}
+            of = {entry["file"]: GENERATOR for entry in document["boxes"]}
+            of |= {entry["file"]: entry["graph"] for entry in document["queries"]}
+            if not {GENERATOR, WITH_LOG_PROB} <= set(digests) or not set(of) <= set(digests) or type(dim) is not int:
+                raise KeyError("sha256")
+            content = {name: _read(path, name, digest) for name, digest in digests.items()}
+            queries = {name: vnnlib.parse(content[name].decode()) for name in of}
+            wrong = [name for name, query in queries.items() if (query.dim, query.outputs) != (dim, outputs[of[name]])]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise ArtifactError(
+                f"Expected a whole {DOCUMENT} in {path}; {error} is missing or wrong. Export it again."
+            ) from None
+        if wrong:
+            raise ArtifactError(f"Expected queries of the folder's graphs; {path / wrong[0]} has other sizes.")
+        return cls(path, document, {name: content[name] for name in content if name.endswith(".onnx")}, queries)
+
+    def graph_of(self, query: str) -> str:
+        """The file of the graph that a query asks about."""
+        entries = {entry["file"]: entry["graph"] for entry in self.document["queries"]}
+        return str(entries.get(query, GENERATOR))
+
+    def choose(self, query: str | None) -> str:
+        """The query of that name; without one, the only whole query, or the only box where nothing is claimed.
+
+        Raises:
+            ArtifactError: There is none of that name, or several to choose from.
+        """
+        if query is not None:
+            if query not in self.queries:
+                raise ArtifactError(f"Expected a query of {', '.join(self.queries)}; got {query}.")
+            return query
+        whole = [entry["file"] for entry in self.document["queries"] if entry["case"] is None]
+        among = whole or list(self.queries)
+        if len(among) != 1:
+            raise ArtifactError(
+                f"Expected one query in {self.path}; it has {len(among)}. Give --query {among[0]}, say."
+            )
+        return str(among[0])
+
+
+def _document(path: Path) -> dict[str, Any]:
+    if not (path / DOCUMENT).is_file():
+        raise ArtifactError(
+            f"Expected a folder for verifiers; {path / DOCUMENT} does not exist. "
+            "Make one with: lunet-export export MODEL --for-verifier"
+        )
+    try:
+        document = json.loads((path / DOCUMENT).read_bytes())
+    except (ValueError, RecursionError):
+        raise ArtifactError(f"Expected JSON in {path / DOCUMENT}; it is none. Export it again.") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ArtifactError(f"Expected {FORMAT} in {path / DOCUMENT}; it is another format. Export it again.")
+    if document.get("format_version") != FORMAT_VERSION:
+        raise ArtifactError(
+            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {document.get('format_version')!r}. "
+            "Install the lunet-export that wrote it."
+        )
+    if sealed(document) != document:
+        raise ArtifactError(f"Expected {path / DOCUMENT} as it was exported; it was altered. Export it again.")
+    return document
+
+
+def _read(path: Path, name: str, digest: str) -> bytes:
+    file = path / name
+    if not is_ours(name) or not file.is_file():
+        raise ArtifactError(f"Expected {name} in {path}; it is not there. Export it again.")
+    if file.stat().st_size > _LARGEST:
+        raise ArtifactError(f"Expected {file} as it was exported; it is larger than any export. Export it again.")
+    data = file.read_bytes()
+    if sha256(data) != digest:
+        raise ArtifactError(f"Expected {file} as it was exported; it was altered. Export it again.")
+    return data
