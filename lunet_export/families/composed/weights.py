@@ -186,8 +186,13 @@ def _through(layers: list[Layer], low: Array, high: Array, *, forth: bool) -> tu
 
 
 def _limit(layer: Elementwise, end: Array, moved: Array, *, forth: bool) -> Array:
-    """What an end of an interval is moved to; at infinity, the limit. All but Affine increase."""
+    """What an end of an interval is moved to; at infinity and at the ends of a range, the limit. All increase but Affine.
+
+    A margin does not count: rows between it and the end are there, and moved onto it.
+    """
     if isinstance(layer, Affine):
         return moved
-    low, high = range_of(layer) if forth else (-np.inf, np.inf)
-    return np.where(np.isinf(end), np.where(end > 0, high, low), moved)
+    least, most = range_of(layer)
+    if forth:
+        return np.where(np.isinf(end), np.where(end > 0, most, least), moved)
+    return np.where(end >= most, np.inf, np.where(end <= least, -np.inf, moved))
