@@ -12,7 +12,7 @@ def library_of(thing: Any) -> str:  # noqa: ANN401
 
 
 def names(thing: Any) -> list[str]:  # noqa: ANN401
-    """The class and its bases, `nflows.LULinear`, PyTorch's modules `torch.nn.Linear` and transforms `torch.Tanh...`."""
+    """The class and its bases: `nflows.LULinear`, and of PyTorch `torch.nn.Linear` and `torch.TanhTransform`."""
     return [_name(kind) for kind in type(thing).__mro__]
 
 

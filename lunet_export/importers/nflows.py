@@ -50,11 +50,11 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
         )
     inner, base = flow._transform, flow._distribution
     embedded = None if context is None else flow._embedding_net(context)
-    shape = getattr(base, "_shape", ())
+    shape = tuple(getattr(base, "_shape", ()))
     return Reading(
         transform=_walk(inner, "_transform", embedded),
         base=leaf(base, "_distribution", _BASES, embedded),
-        dim=int(shape[0]) if len(shape) == 1 else None,
+        dim=shape[0] if len(shape) == 1 else None,
         forward=lambda x: inner.forward(x, _repeated(embedded, x)),
         inverse=lambda z: inner.inverse(z, _repeated(embedded, z))[0],
         log_prob=lambda x: flow.log_prob(x, _repeated(context, x)),

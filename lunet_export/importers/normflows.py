@@ -1,4 +1,4 @@
-"""normflows (VincentStimper/normalizing-flows): its forward direction is latent to data, so that it is read backwards."""
+"""normflows (VincentStimper/normalizing-flows): its forward direction is latent to data, so it is read backwards."""
 
 from collections.abc import Callable
 from typing import Any
@@ -99,7 +99,7 @@ def _permute(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
 
 
 def _invertible_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
-    """From data, rows: x W with W = P L U, which is U^T (L^T (P^T x)) of a column: the factors are taken as they are."""
+    """From data x W of rows, W = P L U, so U^T (L^T (P^T x)) of columns: the factors are taken as they are."""
     if not module.use_lu:
         matrix = array(module.W).T
         return inverted(matrices.linear(matrix, np.zeros(len(matrix))))

@@ -12,8 +12,8 @@ from lunet_export.families.composed.weights import ComposedWeights, plain
 from lunet_export.lu import LUBlock
 
 
-class Refused(Exception):  # noqa: N818  a word between a reader and its caller, never a user's error
-    """A layer that cannot be carried; the text says why."""
+class Refused(Exception):
+    """A layer that cannot be carried; the text says why. No user's error: whoever calls a reader catches it."""
 
 
 @dataclass(frozen=True)

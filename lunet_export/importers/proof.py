@@ -62,13 +62,12 @@ def prove(reading: Reading, weights: ComposedWeights, *, limit: float = LIMIT) -
         theirs_x = _inverse(reading, z)
     ours_z, _ = composed.encode(weights, x)
     judge = _Judge(weights, limit)
-    proof = Proof(
+    return Proof(
         rows=len(x),
         log_prob=judge.gap("log_prob", reference.log_prob(weights, x), theirs_log_prob, x),
         latent=judge.gap("z", ours_z, theirs_z, x),
         inverse=None if theirs_x is None else judge.gap("x", x, theirs_x, z),
     )
-    return proof
 
 
 def _rows(weights: ComposedWeights) -> tuple[Array, Array]:
@@ -118,17 +117,17 @@ class _Judge:
         """
         if theirs.shape != ours.shape:
             raise CheckFailedError(
-                f"Expected {name} of shape {ours.shape} of the library's own flow; got {theirs.shape}. It is no flow of "
-                "rows."
+                f"Expected {name} of shape {ours.shape} of the library's own flow; got {theirs.shape}. It is no flow "
+                "of rows."
             )
         gaps = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
         largest = float(gaps.max())
         if not largest <= self._limit and not self._rounding(name, ours - theirs, given):
             row = int(np.argmax(gaps.reshape(len(gaps), -1).max(axis=1)))
             raise CheckFailedError(
-                f"Expected the library's own {name}; ours differs by {largest:.3g} relative in row {row} of {len(gaps)}, "
-                f"above {self._limit:.0e} and above rounding. A layer of a class of yours, or of another version of the "
-                "library, computes something else than its name says; nothing is given out."
+                f"Expected the library's own {name}; ours differs by {largest:.3g} relative in row {row} of "
+                f"{len(gaps)}, above {self._limit:.0e} and above rounding. A layer of a class of yours, or of another "
+                "version of the library, computes something else than its name says; nothing is given out."
             )
         return largest
 

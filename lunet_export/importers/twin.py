@@ -85,7 +85,9 @@ def plain(tensor: Tensor) -> Tensor:
         CheckpointError: It has none.
     """
     if tensor.is_meta:
-        raise CheckpointError("Expected tensors with numbers; got some on the device meta. Load the flow's state first.")
+        raise CheckpointError(
+            "Expected tensors with numbers; got some on the device meta. Load the flow's state first."
+        )
     whole = tensor.detach().to("cpu", copy=True)
     if whole.is_complex():
         raise CheckpointError("Expected real numbers; got complex ones.")

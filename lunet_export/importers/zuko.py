@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lunet_export.families.composed.layers import AffineAutoregressive, Layer, Permutation, ScaleMap, Softclip
+from lunet_export.families.composed.networks import Network
 from lunet_export.importers import matrices, networks, torch_transforms
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known, names
@@ -94,14 +95,10 @@ def _lazy(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]
         said = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         return (Part(where, kind, refusal=f"it cannot be built {_with(context)}: {said}"),)
     parts = _walk(built, path, context)
-    if len(parts) == 1 and parts[0].path == where:
-        return (Part(where, kind, parts[0].layers, _of(parts[0])),)
-    return parts
-
-
-def _of(part: Part) -> str | None:
-    """Why the transform that a lazy one builds is not carried."""
-    return None if part.refusal is None else f"it builds a {part.kind}: {part.refusal}"
+    if len(parts) > 1:
+        return parts
+    called = parts[0].kind if parts and parts[0].kind not in _OF_NETWORKS else None
+    return tuple(Part(where, f"{kind} of {called}" if called else kind, p.layers, p.refusal) for p in parts)
 
 
 def _with(context: Tensor | None) -> str:
@@ -166,7 +163,7 @@ def _owner(transform: Any) -> tuple[Any, Tensor | None]:  # noqa: ANN401
     return owner, transform.meta.args[0]
 
 
-def _ordered(network: networks.Network, owner: Any) -> tuple[networks.Network, ScaleMap]:  # noqa: ANN401
+def _ordered(network: Network, owner: Any) -> tuple[Network, ScaleMap]:  # noqa: ANN401
     """The network with all shifts first, and what scale the univariate transform makes of the rest.
 
     Raises:
@@ -184,13 +181,11 @@ def _ordered(network: networks.Network, owner: Any) -> tuple[networks.Network, S
 
 
 def _univariate(owner: Any, wanted: str, *numbers: Tensor) -> Any:  # noqa: ANN401
-    if tuple(map(tuple, owner.shapes)) == ((),) * len(numbers):
-        made = owner.univariate(*numbers)
-        if first_known(made, (wanted,)):
-            return made
-        called = type(made).__name__
-    else:
-        called = getattr(owner.univariate, "__name__", "another")
+    scalars = tuple(map(tuple, owner.shapes)) == ((),) * len(numbers)
+    made = owner.univariate(*(numbers if scalars else map(torch.ones, owner.shapes)))
+    if scalars and first_known(made, (wanted,)):
+        return made
+    called = type(made).__name__
     raise Refused(f"its univariate transform is {called}; affine and additive ones are carried")
 
 
@@ -207,6 +202,7 @@ _LAZY_KINDS = (
     "zuko.MaskedAutoregressiveTransform",
     "zuko.GeneralCouplingTransform",
 )
+_OF_NETWORKS = ("AutoregressiveTransform", "CouplingTransform")
 #: Transforms made of others, and the attribute that holds these.
 _INSIDE = {
     "zuko.LazyComposedTransform": "transforms",

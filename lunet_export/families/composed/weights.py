@@ -186,9 +186,9 @@ def _through(layers: list[Layer], low: Array, high: Array, *, forth: bool) -> tu
 
 
 def _limit(layer: Elementwise, end: Array, moved: Array, *, forth: bool) -> Array:
-    """What an end of an interval is moved to; at infinity and at the ends of a range, the limit. All increase but Affine.
+    """What an end of an interval is moved to; at infinity and at the ends of a range, the limit.
 
-    A margin does not count: rows between it and the end are there, and moved onto it.
+    All increase but Affine. A margin does not count: rows between it and the end are there, and moved onto it.
     """
     if isinstance(layer, Affine):
         return moved
