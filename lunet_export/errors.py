@@ -40,7 +40,10 @@ class UnsupportedLayersError(BadInputError):
 
     def __init__(self, layers: Sequence[tuple[str, str, str]]) -> None:
         self.layers = tuple(layers)
-        listed = "; ".join(f"{path} ({kind}): {why}" for path, kind, why in self.layers)
+        alike: dict[tuple[str, str], list[str]] = {}
+        for path, kind, why in self.layers:
+            alike.setdefault((kind, why), []).append(path)
+        listed = "; ".join(f"{', '.join(paths)} ({kind}): {why}" for (kind, why), paths in alike.items())
         super().__init__(f"Expected layers that can be carried over; got {len(self.layers)} that cannot. {listed}.")
 
 

@@ -66,8 +66,10 @@ def _repeated(context: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def _settle(flow: Any) -> None:  # noqa: ANN401
-    """nflows keeps the logarithm of a slope as it was in the default dtype of its day; here it is taken anew."""
+    """nflows keeps two logarithms as they were in the dtype of their day; here they are taken anew."""
     for module in flow.modules():
+        if hasattr(module, "_log_z"):
+            module._log_z = torch.tensor(0.5 * math.prod(module._shape) * math.log(2 * math.pi), dtype=torch.float64)
         if first_known(module, ("nflows.LeakyReLU",)):
             module.log_negative_slope = torch.tensor(math.log(module.negative_slope), dtype=torch.float64)
 

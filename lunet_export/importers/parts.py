@@ -7,7 +7,15 @@ import numpy as np
 from torch import Tensor
 
 from lunet_export.errors import CheckpointError, UnsupportedLayersError
-from lunet_export.families.composed.layers import Affine, AffineAutoregressive, Inverse, Layer, Permutation, inverted
+from lunet_export.families.composed.layers import (
+    Affine,
+    AffineAutoregressive,
+    Inverse,
+    Layer,
+    Permutation,
+    inverted,
+    refuse,
+)
 from lunet_export.families.composed.weights import ComposedWeights, plain
 from lunet_export.lu import LUBlock
 
@@ -86,6 +94,9 @@ class Reading:
                 "Expected a flow that tells its number of dimensions; no layer and no base of this one does. Give each "
                 "affine layer as many numbers as there are dimensions."
             )
+        for part in self.parts:
+            for layer in part.layers:
+                refuse(_spread(layer, dim), dim, f"{part.path} ({part.kind})")
         return ComposedWeights(dim, tuple(_spread(layer, dim) for layer in layers))
 
 

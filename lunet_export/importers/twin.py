@@ -1,7 +1,7 @@
 """Copies of other libraries' objects in float64, on the CPU and in evaluation mode; the objects stay as they are."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
@@ -30,11 +30,18 @@ def twin(thing: Any) -> Any:  # noqa: ANN401
     Raises:
         CheckpointError: A tensor has no numbers, as those on the device `meta`.
     """
-    return _Twins().of(thing)
+    return _Twins(plain).of(thing)
 
 
 class _Twins:
-    def __init__(self) -> None:
+    """Copies of what holds tensors, each made once.
+
+    Args:
+        tensor: What becomes of a tensor.
+    """
+
+    def __init__(self, tensor: Callable[[Tensor], Tensor]) -> None:
+        self._tensor = tensor
         self._made: dict[int, Any] = {}
 
     def of(self, thing: Any) -> Any:  # noqa: ANN401
@@ -45,7 +52,7 @@ class _Twins:
 
     def _copy(self, thing: Any) -> Any:  # noqa: ANN401
         if isinstance(thing, Tensor):
-            return plain(thing)
+            return self._tensor(thing)
         if isinstance(thing, dict):
             return self._filled(copy(thing), thing)
         if isinstance(thing, list):
@@ -105,18 +112,17 @@ def row(value: Tensor | float) -> Array:
 
 
 def dtype_of(thing: Any) -> torch.dtype | None:  # noqa: ANN401
-    """The widest dtype of the floating-point tensors in it; None if it has none."""
-    found: list[torch.dtype] = []
+    """The widest dtype of a module's floating-point parameters, or of all such tensors in it; None without any."""
+    found: list[Tensor] = list(thing.parameters()) if isinstance(thing, nn.Module) else []
 
-    class Seen(_Twins):
-        def _copy(self, thing: Any) -> Any:  # noqa: ANN401
-            if isinstance(thing, Tensor):
-                found.extend([thing.dtype] if thing.is_floating_point() else [])
-                return thing
-            return super()._copy(thing)
+    def seen(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
 
-    Seen().of(thing)
-    return max(found, key=lambda dtype: torch.finfo(dtype).bits, default=None)
+    if not found:
+        _Twins(seen).of(thing)
+    floats = [tensor.dtype for tensor in found if tensor.is_floating_point()]
+    return max(floats, key=lambda dtype: torch.finfo(dtype).bits, default=None)
 
 
 @contextmanager

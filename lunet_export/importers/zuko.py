@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import ComposeTransform
 
 from lunet_export.families.composed.layers import AffineAutoregressive, Layer, Permutation, ScaleMap, Softclip
 from lunet_export.families.composed.networks import Network
@@ -20,7 +21,7 @@ from lunet_export.lu import LUBlock
 
 Layers = tuple[Layer, ...]
 
-_FLOWS = ("zuko.Flow", "zuko.NormalizingFlow")
+_FLOWS = ("zuko.Flow", "zuko.NormalizingFlow", "torch.TransformedDistribution")
 
 
 def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
@@ -31,7 +32,8 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
         context: What the context is fixed to, (1, C).
     """
     vector = None if context is None else context.reshape(-1)
-    if first_known(flow, _FLOWS) is None:
+    kind = first_known(flow, _FLOWS)
+    if kind is None:
         transform = _built(flow, vector)
         return Reading(
             transform=_walk(flow, "", vector),
@@ -41,7 +43,9 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
             inverse=lambda z: transform().inv(z),
             log_prob=None,
         )
-    lazy = first_known(flow, _FLOWS) == "zuko.Flow"
+    if kind == "torch.TransformedDistribution":
+        return _transformed(flow)
+    lazy = kind == "zuko.Flow"
     base = flow.base(vector) if lazy else flow.base
     shape = tuple(base.batch_shape) + tuple(base.event_shape)
     transform = _built(flow.transform, vector)
@@ -52,6 +56,20 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
         forward=lambda x: _call(transform(), x),
         inverse=lambda z: transform().inv(z),
         log_prob=lambda x: (flow(vector) if lazy else flow).log_prob(x),
+    )
+
+
+def _transformed(flow: Any) -> Reading:  # noqa: ANN401
+    """PyTorch's own distribution, whose transforms go from latent to data."""
+    inside = [_walk(transform, f"transforms.{i}", None) for i, transform in enumerate(flow.transforms)]
+    whole, shape = ComposeTransform(flow.transforms), tuple(flow.batch_shape) + tuple(flow.event_shape)
+    return Reading(
+        transform=turned([part for parts in inside for part in parts]),
+        base=leaf(flow.base_dist, "base_dist", torch_transforms.BASES, None),
+        dim=int(shape[0]) if len(shape) == 1 else None,
+        forward=lambda x: _call(whole.inv, x),
+        inverse=lambda z: whole(z),
+        log_prob=flow.log_prob,
     )
 
 
