@@ -59,7 +59,7 @@ def convert(flow: Any, *, context: Tensor | None = None) -> Flow:  # noqa: ANN40
 
 def read(flow: Any, *, context: Tensor | None = None) -> Imported:  # noqa: ANN401
     """The same as plain float64 arrays, with what is known of it; arguments and errors as of `convert`."""
-    library, reading = _reading(flow, context)
+    library, reading = reading_of(flow, context)
     weights = reading.weights()
     computed = not isinstance(flow, nn.Module) and dtype_of(flow) != torch.float64
     proof = prove(reading, weights, limit=LIMIT_OF_FLOAT32 if computed else LIMIT)
@@ -72,10 +72,11 @@ def survey(flow: Any, *, context: Tensor | None = None) -> tuple[Part, ...]:  # 
     Raises:
         CheckpointError, BadInputError: As `convert`, but for layers that cannot be carried over.
     """
-    return _reading(flow, context)[1].parts
+    return reading_of(flow, context)[1].parts
 
 
-def _reading(flow: Any, context: Tensor | None) -> tuple[str, Reading]:  # noqa: ANN401
+def reading_of(flow: Any, context: Tensor | None) -> tuple[str, Reading]:  # noqa: ANN401
+    """The library, and what the flow's twin is made of; errors as of `survey`."""
     library = library_of(flow)
     if not library and any(name in ("torch.Transform", "torch.Distribution") for name in names(flow)):
         library = "zuko"  # whose objects these are as well

@@ -94,10 +94,10 @@ class Reading:
                 "Expected a flow that tells its number of dimensions; no layer and no base of this one does. Give each "
                 "affine layer as many numbers as there are dimensions."
             )
-        for part in self.parts:
+        for part in self.parts:  # whose sentences name the library's layers, where those of the weights count ours
             for layer in part.layers:
-                refuse(_spread(layer, dim), dim, f"{part.path} ({part.kind})")
-        return ComposedWeights(dim, tuple(_spread(layer, dim) for layer in layers))
+                refuse(spread(layer, dim), dim, f"{part.path} ({part.kind})")
+        return ComposedWeights(dim, tuple(spread(layer, dim) for layer in layers))
 
 
 def turned(parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -120,10 +120,10 @@ def width(layer: Layer) -> int | None:
     return None
 
 
-def _spread(layer: Layer, dim: int) -> Layer:
+def spread(layer: Layer, dim: int) -> Layer:
     """One number for all columns, once a column."""
     if isinstance(layer, Inverse):
-        return Inverse(_spread(layer.layer, dim))
+        return Inverse(spread(layer.layer, dim))
     if isinstance(layer, Affine):
         wide = [np.full(dim, array.item()) if array.size == 1 else array for array in (layer.scale, layer.shift)]
         return Affine(*wide)

@@ -22,6 +22,9 @@ def leaf(thing: Any, path: str, table: Table, context: Tensor | None) -> Part:  
         return Part(where, kind, table[known](thing, context))
     except Refused as refused:
         return Part(where, kind, refusal=str(refused))
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = (str(error).splitlines() or [""])[0][:100]
+        return Part(where, kind, refusal=f"it is not built as this class is: {type(error).__name__}, {said}")
 
 
 def _why(kind: str) -> str:

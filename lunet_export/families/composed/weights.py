@@ -83,17 +83,22 @@ class ComposedWeights:
                 inside = np.maximum(low, least + margin), np.minimum(high, most - margin)
                 within = _narrowed(within, _through(columns, *inside, forth=False))
             if isinstance(plain(layer), LUBlock | AffineAutoregressive):
-                (low, high), columns = everywhere, None
+                if np.isfinite(low).any() or np.isfinite(high).any():
+                    raise self._short_of_latents(number - 1)  # a map of all rows reaches fewer from a part of them
+                columns = None
             else:
                 low, high = _through([layer], low, high, forth=True)
                 columns = None if columns is None else [*columns, layer]
         if np.isfinite(low).any() or np.isfinite(high).any():
-            raise CheckpointError(
-                f"Expected layers that reach every latent number; {self.place(len(self.layers))} leaves some out, so "
-                "no normal base fits them."
-            )
+            raise self._short_of_latents(len(self.layers))
         found = Domain(*domain, closed, *within)
         return found if found.bounded else None
+
+    def _short_of_latents(self, number: int) -> CheckpointError:
+        return CheckpointError(
+            f"Expected layers that reach every latent number; {self.place(number)} leaves some out, so no normal base "
+            "fits them."
+        )
 
     @property
     def kinds(self) -> dict[str, int]:
