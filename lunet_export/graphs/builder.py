@@ -150,8 +150,10 @@ class GraphBuilder:
         return self.node("Add", product, term if beta == 1.0 else self.node("Mul", term, beta))
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
-        """The columns of `rows` in consecutive groups; all as wide as the first, but for a narrower last one."""
-        if len(sizes) > _MOST_PARTS:
+        """The columns of `rows` in consecutive groups. Fewest nodes where all but the last are alike in width."""
+        if len(sizes) == 1:
+            return [rows]
+        if len(sizes) > _MOST_PARTS or (len(sizes) > _MOST_UNEQUAL and len(set(sizes[:-1])) > 1):
             middle = (len(sizes) + 1) // 2
             halves = sizes[:middle], sizes[middle:]
             found = self.split(rows, [sum(half) for half in halves])

@@ -20,7 +20,7 @@ from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.weights import Weights
-from tests.families import jko, realnvp
+from tests.families import composed, jko, realnvp
 
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = ("toy2d", "digits")
@@ -60,6 +60,11 @@ def write_all(folder: Path) -> list[Case]:
         cases += _write_all_graphs(folder, "dense", realnvp.dense(64, 20, preprocessing="digits"), dtype)
         cases += _write_all_graphs(folder, "jko", jko.flow(64, (32, 24), preprocessing="digits", steps=2), dtype)
         cases += _write_all_graphs(folder, "jko-deep", jko.flow(3, (8, 7, 6), steps=1), dtype)
+        cases += _write_all_graphs(folder, "composed", composed.NETWORKS["plane"](), dtype)
+        cases += _write_all_graphs(folder, "composed-couplings", composed.NETWORKS["couplings"](), dtype)
+        cases += _write_all_graphs(folder, "composed-masked", composed.NETWORKS["masked autoregressive"](), dtype)
+        cases += _write_all_graphs(folder, "composed-interval", composed.NETWORKS["a logit in front"](), dtype)
+        cases += _write_all_graphs(folder, "composed-log-tanh", composed.NETWORKS["log tanh"](), dtype)
     for name in COMMITTED:
         for graph in ("density", "sampling"):
             model = onnx.load(ROOT / "exported" / name / f"{graph}.onnx")

@@ -36,8 +36,9 @@ def test_every_graph_runs_on_cuda_and_is_captured(capability, reports, cases, co
 
 def test_a_number_is_committed_for_every_graph_and_no_other(cases, committed):
     assert list(committed) == [case.name for case in cases]
-    # density; sampling by graph, dtype, solver; all graphs of a dense RealNVP and of two JKO-iFlows by dtype; committed
-    assert len(committed) == 3 * 3 + 3 * 3 * (5 + 4 + 4) + 4 * 3 + 2 * 5 * 3 + 4
+    # density; sampling by graph, dtype, solver; all graphs of a dense RealNVP, of two JKO-iFlows and of five composed
+    # flows by dtype; committed
+    assert len(committed) == 3 * 3 + 3 * 3 * (5 + 4 + 4) + 4 * 3 + 2 * 5 * 3 + 5 * 4 * 3 + 4
 
 
 @every_capability

@@ -15,7 +15,7 @@ from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.rows import Rows
 from tests.embedding.builds import ROOT, build, command, cpp, flip, library
 from tests.embedding.conftest import LANGUAGES, MODELS, checks_of
-from tests.families import jko, realnvp
+from tests.families import composed, jko, realnvp
 from tests.networks import network
 
 CHECKS = (
@@ -297,6 +297,7 @@ def others(tmp_path_factory):
         "float16": (network(16, 2), ExportSettings(dtype="float16"), "float16"),
         "one dimension": (network(1, 2), ExportSettings(), "one dimension"),
         "realnvp": (realnvp.dense(6, 8), ExportSettings(), "realnvp"),
+        "composed": (composed.NETWORKS["couplings"](), ExportSettings(), "composed"),
         "jko": (jko.flow(6, (8, 8), preprocessing="digits"), ExportSettings(hutchinson=True), "jko"),
         "odd name": (network(3, 2), ExportSettings(), 'a "b" \\ Zoë/流𝄞'),
     }
@@ -305,7 +306,7 @@ def others(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["float64", "float16", "one dimension", "realnvp", "jko", "odd name"])
+@pytest.mark.parametrize("kind", ["float64", "float16", "one dimension", "realnvp", "composed", "jko", "odd name"])
 def test_exports_of_other_kinds_are_within_tolerance_or_refused(kind, program, others, request):
     done = program(others / kind)
     if kind == "float64" and "c++" in request.node.callspec.id:
@@ -316,9 +317,12 @@ def test_exports_of_other_kinds_are_within_tolerance_or_refused(kind, program, o
     assert tuple(found) == CHECKS
     if kind == "odd name":
         assert done.out.startswith('model a "b" \\ Zoë/流𝄞: lunet, 3')
-    assert {"float64": ", 16 dimensions, float64", "realnvp": ": realnvp, 6", "jko": ": jko, 6"}.get(
-        kind, "float32"
-    ) in done.out
+    assert {
+        "float64": ", 16 dimensions, float64",
+        "realnvp": ": realnvp, 6",
+        "composed": ": composed, 5",
+        "jko": ": jko, 6",
+    }.get(kind, "float32") in done.out
 
 
 @pytest.mark.parametrize("language", ["c", "node"])

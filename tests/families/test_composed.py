@@ -216,6 +216,10 @@ REFUSED = {
         lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("square"))),
         "a scale map of none, exp, ",
     ),
+    "a softplus that may round to 0": (
+        lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("softplus"))),
+        "a scale map that stays positive in layer 2",
+    ),
     "a logit of anything": (
         lambda: composed(lu_layer(2), Inverse(Sigmoid())),
         r"numbers within \(0, 1\) to reach layer 2 of 2 \(inverse of Sigmoid\); it may get any",

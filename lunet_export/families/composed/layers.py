@@ -85,7 +85,7 @@ class ScaleMap:
 
     none                 1; the network gives no u
     exp                  e^u
-    softplus             log(1 + e^u) + floor
+    softplus             log(1 + e^u) + floor, the floor above 0
     sigmoid              1 / (1 + e^-(u + offset)) + floor
     reciprocal-sigmoid   1 + e^-(u + offset)
     soft-exp             e^(u / (1 + |u| / offset)), between e^-offset and e^offset
@@ -223,7 +223,8 @@ def _refuse_autoregressive(layer: AffineAutoregressive, dim: int, where: str) ->
     numbers = (layer.scale.offset, layer.scale.floor)
     if layer.scale.kind not in SCALES or not all(isinstance(v, float) and isfinite(v) for v in numbers):
         raise CheckpointError(f"Expected a scale map of {', '.join(SCALES)} in {where}; got {layer.scale}.")
-    if layer.scale.floor < 0 or (layer.scale.kind == "soft-exp" and layer.scale.offset <= 0):
+    needed = {"soft-exp": layer.scale.offset, "softplus": layer.scale.floor}.get(layer.scale.kind, 1.0)
+    if layer.scale.floor < 0 or needed <= 0:  # softplus alone rounds to 0 far to the left
         raise CheckpointError(f"Expected a scale map that stays positive in {where}; got {layer.scale}.")
     count = len(layer.changed) * (1 if layer.scale.kind == "none" else 2)
     networks.refuse(layer.network, len(layer.inputs), count, where)

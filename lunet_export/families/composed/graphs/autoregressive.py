@@ -19,14 +19,15 @@ Indices = NDArray[np.int64]
 def encode(g: GraphBuilder, run: LinearRun, layer: AffineAutoregressive) -> Value | None:
     """y = s x + t on the columns that change; returns log s, [batch, C], or None where s is 1."""
     h = run.rows()
-    net = _Net(g, layer)
-    found = net.of(_columns(g, h, layer.inputs, layer.dim), None)
-    log_scale, shift = _split(g, layer, found, len(layer.changed))
+    inputs = _columns(g, h, layer.inputs, layer.dim)
+    log_scale, shift = _split(g, layer, _Net(g, layer).of(inputs), len(layer.changed))
     kept = np.setdiff1d(np.arange(layer.dim), layer.changed)
     changed = _columns(g, h, layer.changed, layer.dim)
     if log_scale is not None:
         changed = g.node("Mul", changed, g.node("Exp", log_scale))
-    parts = [*([_columns(g, h, kept, layer.dim)] if len(kept) else []), g.node("Add", changed, shift)]
+    parts = [g.node("Add", changed, shift)]
+    if len(kept):
+        parts.insert(0, inputs if np.array_equal(kept, layer.inputs) else _columns(g, h, kept, layer.dim))
     run.replace(g.concat(parts))
     run.permute(np.argsort(np.concatenate([kept, layer.changed])))
     return log_scale
@@ -38,21 +39,22 @@ def decode(g: GraphBuilder, run: LinearRun, layer: AffineAutoregressive) -> tupl
     What the columns found so far add to the first layer of the network is added up as they are found, so a level costs
     the network's other layers, and of its last the rows that the level needs.
     """
-    h = run.rows()
     net = _Net(g, layer)
     kept = np.setdiff1d(np.arange(layer.dim), layer.changed)
-    parts, order = [], [kept]
+    groups = [kept, *(layer.changed[level] for level in layer.levels)]
+    order = np.concatenate(groups)
+    run.permute(order)
+    found, *waiting = _groups(g, run.rows(), [len(group) for group in groups])
+    if found is not None:
+        net.enter(found, kept)
+    parts = [] if found is None else [found]
     terms: list[tuple[Value, int]] = []
     constant = 0.0
-    if len(kept):
-        parts.append(_columns(g, h, kept, layer.dim))
-        net.enter(parts[0], kept)
-    for number, level in enumerate(layer.levels):
-        with g.scope(f"level{number + 1}"):
-            columns = layer.changed[level]
-            x = _columns(g, h, columns, layer.dim)
+    for number, (level, y) in enumerate(zip(layer.levels, waiting, strict=True), 1):
+        with g.scope(f"level{number}"):
+            assert y is not None
             scale, shift = net.level(level)
-            x = g.node("Sub", x, shift)
+            x = g.node("Sub", y, shift)
             if isinstance(scale, str):
                 negative = g.node("Neg", scale)
                 x = g.node("Mul", x, g.node("Exp", negative))
@@ -60,12 +62,21 @@ def decode(g: GraphBuilder, run: LinearRun, layer: AffineAutoregressive) -> tupl
             elif scale is not None:
                 x = g.node("Mul", x, g.constant(np.exp(-scale), "scale"))
                 constant -= float(scale.sum())
-            net.enter(x, columns)
+            if number < len(layer.levels):
+                net.enter(x, layer.changed[level])
         parts.append(x)
-        order.append(columns)
     run.replace(g.concat(parts))
-    run.permute(np.argsort(np.concatenate(order)))
+    run.permute(np.argsort(order))
     return terms, constant
+
+
+def _groups(g: GraphBuilder, rows: Value, sizes: list[int]) -> list[Value | None]:
+    """The columns in groups; the first may be empty."""
+    first, *others = sizes
+    if not first:
+        return [None, *g.split(rows, others)]
+    found, rest = g.split(rows, [first, sum(others)])
+    return [found, *g.split(rest, others)]
 
 
 def _columns(g: GraphBuilder, rows: Value, columns: Indices, dim: int) -> Value:
@@ -107,9 +118,9 @@ class _Net:
         self._sum: Value | None = None  # what enters the second operation, of the columns known so far
         self._written: dict[int, tuple[Value, Value]] = {}
 
-    def of(self, a: Value, rows: Indices | None) -> Value:
+    def of(self, a: Value) -> Value:
         """The network's values for all inputs, [batch, K]."""
-        return self._apply((self._first, *self._rest), a, rows)
+        return self._apply((self._first, *self._rest), a, None)
 
     def enter(self, x: Value, columns: Indices) -> None:
         """Take columns of x that have been found."""

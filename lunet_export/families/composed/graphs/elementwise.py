@@ -78,12 +78,13 @@ def _log_slope_of_tanh(g: GraphBuilder, away: Value) -> Value:
 def _log_tanh(g: GraphBuilder, layer: LogTanh, x: Value) -> tuple[Value, Value, float]:
     """sign(x) (tanh(min(|x|, cut)) + tail log(max(|x|, cut) / cut)); see `_jump` for the slope."""
     away = g.node("Abs", x)
-    near, far = g.node("Min", away, layer.cut), g.node("Log", g.node("Max", away, layer.cut))
+    near = g.node("Min", away, layer.cut)
+    far = g.node("Log", g.node("Max", g.node("Div", away, layer.cut) if layer.cut != 1 else away, 1.0))
     grown = g.node("Add", g.node("Tanh", near), g.node("Mul", far, layer.tail))
-    y = g.node("Mul", g.node("Sign", x), g.node("Sub", grown, layer.tail * log(layer.cut)))
+    y = g.node("Mul", g.node("Sign", x), grown)
     slope = g.node("Sub", _log_slope_of_tanh(g, near), far)
     beyond = g.cast(g.node("Less", layer.cut, away))
-    return y, g.node("Add", slope, g.node("Mul", beyond, _jump(layer))), 2 * log(2) + log(layer.cut)
+    return y, g.node("Add", slope, g.node("Mul", beyond, _jump(layer))), 2 * log(2)
 
 
 def _inverse_log_tanh(g: GraphBuilder, layer: LogTanh, y: Value) -> tuple[Value, Value, float]:
@@ -92,7 +93,8 @@ def _inverse_log_tanh(g: GraphBuilder, layer: LogTanh, y: Value) -> tuple[Value,
     more, less = g.node("Add", near, 1.0), g.node("Sub", 1.0, near)
     beyond = g.node("Sub", g.node("Max", away, layer.image), layer.image)
     shift = g.node("Mul", beyond, 1 / layer.tail)  # log of far / cut
-    far = g.node("Sub", g.node("Mul", g.node("Exp", shift), layer.cut), layer.cut)
+    far = g.node("Sub", g.node("Exp", shift), 1.0)
+    far = g.node("Mul", far, layer.cut) if layer.cut != 1 else far  # a runtime would take the product out
     grown = g.node("Add", g.node("Mul", g.node("Log", g.node("Div", more, less)), 0.5), far)
     x = g.node("Mul", g.node("Sign", y), grown)
     slope = g.node("Add", g.node("Neg", g.node("Log", g.node("Mul", more, less))), shift)

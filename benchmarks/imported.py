@@ -1,0 +1,208 @@
+"""Do the LU flows of zuko, nflows and normflows leave Python, by their own export and by ours, with the right answers?
+
+Stacks of three LU layers of each library, trained for some steps by their own log_prob. "Own" is what
+`torch.onnx.export` makes of the library's density and sampling, and ONNX Runtime of that. "Ours" is `convert` and the
+graphs of both dtypes, held against the library's own log_prob and inverse in float64 on the same rows: the largest
+|difference| over max(1, |value|).
+`python -m benchmarks.imported` writes results/imported.json.
+"""
+
+import io
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import nflows
+import nflows.distributions
+import nflows.flows
+import nflows.transforms
+import normflows
+import numpy as np
+import onnxruntime
+import torch
+import zuko
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks import report
+from lunet_export import ExportedFlow, convert
+from lunet_export.errors import LunetExportError
+from lunet_export.export import ExportSettings, Provenance, build_artifact
+
+WIDTHS = (2, 16, 64, 784)
+LAYERS = 3
+DTYPES = ("float32", "float64")
+TARGETS = {"float32": 1e-5, "float64": 1e-10}
+_ROWS, _STEPS, _RATE = 64, 30, 3e-3
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library's flow, and its two directions as modules."""
+
+    flow: nn.Module
+    log_prob: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]  # z -> x
+
+
+class Direction(nn.Module):
+    """One direction of a flow as a module, for `torch.onnx.export`."""
+
+    def __init__(self, flow: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.flow, self.function = flow, function
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.function(rows)
+
+
+def of_zuko(dim: int) -> Peer:
+    """LU layers with the diagonal on L, orders of columns between them."""
+    lazy, transforms = zuko.lazy, zuko.transforms
+    layers: list[Any] = []
+    for _ in range(LAYERS):
+        start = torch.eye(dim) + 0.3 * torch.randn(dim, dim) / dim**0.5
+        layers.append(lazy.UnconditionalTransform(transforms.LULinearTransform, start))
+        layers.append(lazy.UnconditionalTransform(transforms.PermutationTransform, torch.randperm(dim), buffer=True))
+    normal = zuko.distributions.DiagNormal
+    base = lazy.UnconditionalDistribution(normal, torch.zeros(dim), torch.ones(dim), buffer=True)
+    flow = zuko.flows.Flow(layers, base)
+    return Peer(flow, lambda x: flow().log_prob(x), lambda z: flow().transform.inv(z))
+
+
+def of_nflows(dim: int) -> Peer:
+    """LU layers with softplus + eps on U, leaky ReLU and random orders between them."""
+    transforms = nflows.transforms
+    layers: list[Any] = []
+    for number in range(LAYERS):
+        layers += [transforms.LeakyReLU(0.3)] if number else []
+        layers += [transforms.RandomPermutation(dim), transforms.LULinear(dim, identity_init=False)]
+    base = nflows.distributions.StandardNormal([dim])
+    flow = nflows.flows.Flow(transforms.CompositeTransform(layers), base)
+    return Peer(flow, flow.log_prob, lambda z: flow._transform.inverse(z)[0])
+
+
+def of_normflows(dim: int) -> Peer:
+    """`LULinearPermute` with constant affine maps between; its flows go from latent to data."""
+    layers: list[Any] = []
+    for _ in range(LAYERS):
+        layers += [normflows.flows.LULinearPermute(dim), normflows.flows.AffineConstFlow((dim,))]
+    base = normflows.distributions.DiagGaussian(dim, trainable=False)
+    flow = normflows.NormalizingFlow(base, layers)
+    return Peer(flow, flow.log_prob, flow.forward)
+
+
+PEERS = {"zuko": of_zuko, "nflows": of_nflows, "normflows": of_normflows}
+
+
+def main() -> None:
+    """Try, compare, print."""
+    parser = report.options(__doc__.splitlines()[0], seconds=0)
+    parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS, help="dimensions of the stacks")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    document: dict[str, Any] = {"command": "python -m benchmarks.imported", "machine": report.machine(options.threads)}
+    document |= {"layers": LAYERS, "rows": _ROWS, "runs": []}
+    for dim in options.widths:
+        for library in PEERS:
+            report.progress(f"{library}, D = {dim}")
+            document["runs"].append(run(library, dim))
+            report.write(options.output / "imported.json", document)
+    report.table([HEADER, *lines(document)])
+
+
+def run(library: str, dim: int) -> dict[str, Any]:
+    """One stack: its own export in both directions, and ours against its answers."""
+    torch.manual_seed(dim)
+    peer = PEERS[library](dim)
+    train(peer, dim)
+    peer.flow.eval()
+    x, z = torch.randn(_ROWS, dim), torch.randn(_ROWS, dim)
+    own = {"density": exported(peer, peer.log_prob, x), "sampling": exported(peer, peer.decode, z)}
+    peer.flow.double()
+    ours = {dtype: compared(peer, x.numpy(), z.numpy(), dtype) for dtype in DTYPES}
+    return {"library": library, "dim": dim, "own": own, "ours": ours}
+
+
+def train(peer: Peer, dim: int) -> None:
+    """Some steps of maximum likelihood on correlated rows, by the library's own log_prob."""
+    rows = torch.randn(256, dim) @ (torch.eye(dim) + 0.2 * torch.randn(dim, dim) / dim**0.5) + 0.5
+    parameters = [parameter for parameter in peer.flow.parameters() if parameter.requires_grad]
+    adam = torch.optim.Adam(parameters, lr=_RATE)
+    for _ in range(_STEPS):
+        loss = -peer.log_prob(rows).mean() / dim
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+
+@torch.no_grad()
+def exported(peer: Peer, function: Callable[[Tensor], Tensor], rows: Tensor) -> str:
+    """`runs`, or the kind of error that ends the library's own way into ONNX Runtime."""
+    module, file = Direction(peer.flow, function).eval(), io.BytesIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module, (rows,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
+            )
+            program.save(file)
+    except Exception as error:  # torch's exporters raise many kinds
+        return f"export: {type(error).__name__}"
+    try:
+        session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+        found = session.run(None, {session.get_inputs()[0].name: rows[:5].numpy()})[0]
+    except Exception as error:  # of many kinds too
+        return f"runtime: {type(error).__name__}"
+    right = np.allclose(found, function(rows[:5]).numpy(), rtol=1e-3, atol=1e-3)
+    return "runs" if right else "wrong"
+
+
+@torch.no_grad()
+def compared(peer: Peer, x: NDArray[np.float32], z: NDArray[np.float32], dtype: str) -> dict[str, Any]:
+    """Ours in one dtype: the gaps to the library's float64 answers, and what the graphs are."""
+    begin = time.perf_counter()
+    weights = convert(peer.flow).to_weights()
+    converted = time.perf_counter() - begin
+    try:
+        artifact = build_artifact(weights, Provenance("imported"), ExportSettings(dtype=dtype))
+    except LunetExportError as error:
+        return {"refused": str(error)}
+    flow = ExportedFlow(artifact, provider="cpu")
+    log_prob, decoded = flow.log_prob(x), flow.decode(z)
+    exact_x, exact_z = torch.from_numpy(x).double(), torch.from_numpy(z).double()
+    graphs = artifact.manifest.document["graphs"]
+    return {
+        "log_prob": gap(log_prob, peer.log_prob(exact_x).numpy()),
+        "x": gap(decoded, peer.decode(exact_z).numpy()),
+        "nodes": {name: graph["nodes"] for name, graph in graphs.items()},
+        "convert_seconds": converted,
+        "export_seconds": time.perf_counter() - begin - converted,
+    }
+
+
+def gap(found: NDArray[np.floating], exact: NDArray[np.float64]) -> float:
+    """The largest |found - exact| / max(1, |exact|)."""
+    return float((np.abs(found - exact) / np.maximum(1.0, np.abs(exact))).max())
+
+
+HEADER = ["library, D", "own density", "own sampling", "float32: log p, x", "float64: log p, x", "nodes"]
+
+
+def lines(document: dict[str, Any]) -> list[list[str]]:
+    """The rows of the README's table."""
+    found = []
+    for entry in document["runs"]:
+        ours = entry["ours"]
+        gaps = [f"{ours[dtype]['log_prob']:.1e}, {ours[dtype]['x']:.1e}" for dtype in DTYPES]
+        nodes = " and ".join(str(ours["float32"]["nodes"][name]) for name in ("density", "sampling"))
+        own = [entry["own"][name] for name in ("density", "sampling")]
+        found.append([f"{entry['library']}, {entry['dim']}", *own, *gaps, nodes])
+    return found
+
+
+if __name__ == "__main__":
+    report.run(main)
