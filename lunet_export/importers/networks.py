@@ -178,16 +178,16 @@ def _mlp_of_nflows(module: Any, context: Tensor | None) -> list[Operation]:  # n
 
 def _residual_net(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
     """`ResidualNet` of nflows and normflows; a fixed context enters the first bias and the gates of the blocks."""
-    _agree(module.context_features is not None, context)
-    first = _linear(module.initial_layer, None)
+    _agree(module.context_features or 0, context)
+    first = tuple(_linear(module.initial_layer, None))
     if context is not None:
-        first = list(fixed(tuple(first), context, module.initial_layer.in_features - module.context_features))
+        first = fixed(first, context, module.initial_layer.in_features - module.context_features)
     return [*first, *_blocks(module, context), *_linear(module.final_layer, None)]
 
 
 def _made(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
     """`MADE` of nflows and normflows (arXiv 1502.03509)."""
-    _agree(hasattr(module, "context_layer"), context)
+    _agree(module.context_layer.in_features if hasattr(module, "context_layer") else 0, context)
     ours = library_of(module) == "nflows"
     found = _masked_linear(module.initial_layer, None)
     if context is not None:
@@ -244,17 +244,17 @@ def fixed(network: Network, context: Tensor | None, count: int) -> Network:
     takes, first = entering(network) - count, network[0]
     assert isinstance(first, Dense)
     values = np.zeros(0) if context is None else row(context)
-    _agree(takes > 0, context)
-    if takes != len(values):
-        raise Refused(f"its network takes a context of {takes} numbers, and {len(values)} were given")
+    _agree(takes, context)
     return (Dense(first.weight[:, :count], first.bias + first.weight[:, count:] @ values), *network[1:])
 
 
-def _agree(takes: bool, context: Tensor | None) -> None:  # noqa: FBT001
+def _agree(takes: int, context: Tensor | None) -> None:
     if takes and context is None:
         raise Refused("it needs a context, and none was given")
     if context is not None and not takes:
         raise Refused("it takes no context, and one was given")
+    if context is not None and takes != context.numel():
+        raise Refused(f"it takes a context of {takes} numbers, and {context.numel()} were given")
 
 
 _READERS: dict[str, Callable[[Any, Tensor | None], list[Operation]]] = {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lunet_export.errors import BadInputError
 from lunet_export.families.composed.layers import (
     Affine,
     AffineAutoregressive,
@@ -49,7 +50,7 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
             log_prob=None,
         )
     inner, base = flow._transform, flow._distribution
-    embedded = None if context is None else flow._embedding_net(context)
+    embedded = None if context is None else embedding(flow._embedding_net, context)
     shape = tuple(getattr(base, "_shape", ()))
     return Reading(
         transform=_walk(inner, "_transform", embedded),
@@ -59,6 +60,21 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
         inverse=lambda z: inner.inverse(z, _repeated(embedded, z))[0],
         log_prob=lambda x: flow.log_prob(x, _repeated(context, x)),
     )
+
+
+def embedding(network: Any, context: Tensor) -> Tensor:  # noqa: ANN401
+    """What a network makes of a context.
+
+    Raises:
+        BadInputError: It cannot take it.
+    """
+    try:
+        return network(context)
+    except (RuntimeError, ValueError, IndexError) as error:
+        said = str(error).splitlines()[0][:100]
+        raise BadInputError(
+            f"Expected a context that the flow's embedding takes; got one of shape {tuple(context.shape)}: {said}."
+        ) from None
 
 
 def _repeated(context: Tensor | None, rows: Tensor) -> Tensor | None:

@@ -31,5 +31,5 @@ def read(estimator: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
     if library_of(estimator.net) == "nflows":
         return nflows.read(estimator.net, context)
     if context is not None and kind == "sbi.ZukoFlow":
-        context = estimator._embedding_net(context)
+        context = nflows.embedding(estimator._embedding_net, context)
     return zuko.read(estimator.net, context)

@@ -70,6 +70,7 @@ PEERS = {
 }
 
 
+@torch.enable_grad()
 def trained(flow: nn.Module, peer: Peer, dim: int, *, steps: int = 20, unit: bool = False) -> nn.Module:
     """The flow after some steps of its own maximum likelihood, in evaluation mode."""
     x = torch.from_numpy(rows(128 if dim < 64 else 16, dim, unit=unit))

@@ -25,8 +25,7 @@ def gap(ours, theirs):
 @torch.no_grad()
 def test_it_is_the_peers_own_flow(library, make, dim):
     peer, unit = PEERS[library], make in UNIT
-    with torch.enable_grad():
-        flow = trained(make(dim), peer, dim, steps=20 if dim < 64 else 3, unit=unit)
+    flow = trained(make(dim), peer, dim, steps=20 if dim < 64 else 3, unit=unit)
     weights = importers.read(flow).weights
     x = rows(40, dim, seed=1, unit=unit)
     assert gap(reference.log_prob(weights, x), peer.log_prob(flow, torch.from_numpy(x)).numpy()) < LIMIT
