@@ -86,7 +86,14 @@ def reading_of(flow: Any, context: Tensor | None) -> tuple[str, Reading]:  # noq
             f"{type(flow).__name__}."
         )
     with in_float64(), warnings.catch_warnings(action="ignore"):  # of one part of these libraries about another
-        return library, _READERS[library](twin(flow), _row(context))
+        try:
+            return library, _READERS[library](twin(flow), _row(context))
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            said = (str(error).splitlines() or [""])[0][:200]
+            raise BadInputError(
+                f"Expected a {type(flow).__name__} built as {library} builds it; reading it raised "
+                f"{type(error).__name__}: {said}."
+            ) from error
 
 
 def _row(context: Tensor | None) -> Tensor | None:

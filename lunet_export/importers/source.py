@@ -5,7 +5,7 @@ The factory is the user's own code and is run; a state never is (`torch.load(wei
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -106,12 +106,13 @@ def _found_from(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        with suppress(ValueError):  # the user's own code may have taken it out
+            sys.path.remove(str(folder))
 
 
 def _attempted(what: str, run: Any) -> Any:  # noqa: ANN401
     try:
         return run()
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything, or leave
         said = (str(error).splitlines() or [""])[0][:200]
         raise BadInputError(f"Expected {what} to run; it raised {type(error).__name__}: {said}.") from error

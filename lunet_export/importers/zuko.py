@@ -46,12 +46,12 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
     if kind == "torch.TransformedDistribution":
         return _transformed(flow)
     lazy = kind == "zuko.Flow"
-    base = flow.base(vector) if lazy else flow.base
-    shape = tuple(base.batch_shape) + tuple(base.event_shape)
+    base = _base(flow.base, vector) if lazy else flow.base
+    shape = () if isinstance(base, Part) else tuple(base.batch_shape) + tuple(base.event_shape)
     transform = _built(flow.transform, vector)
     return Reading(
         transform=_walk(flow.transform, "transform", vector),
-        base=leaf(base, "base", torch_transforms.BASES, None),
+        base=base if isinstance(base, Part) else leaf(base, "base", torch_transforms.BASES, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
         forward=lambda x: _call(transform(), x),
         inverse=lambda z: transform().inv(z),
@@ -109,9 +109,8 @@ def _lazy(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]
         return (leaf(transform, path, {}, None),)
     try:
         built = transform(context)
-    except (RuntimeError, AttributeError, AssertionError) as error:
-        said = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        return (Part(where, kind, refusal=f"it cannot be built {_with(context)}: {said}"),)
+    except _UNBUILT as error:
+        return (Part(where, kind, refusal=_unbuilt(context, error)),)
     parts = _walk(built, path, context)
     if len(parts) > 1:
         return parts
@@ -119,8 +118,20 @@ def _lazy(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]
     return tuple(Part(where, f"{kind} of {called}" if called else kind, p.layers, p.refusal) for p in parts)
 
 
-def _with(context: Tensor | None) -> str:
-    return "without a context" if context is None else "with this context"
+def _base(lazy: Any, context: Tensor | None) -> Any:  # noqa: ANN401
+    """The base that a lazy one builds, or why it does not."""
+    try:
+        return lazy(context)
+    except _UNBUILT as error:
+        return Part("base", type(lazy).__name__, refusal=_unbuilt(context, error))
+
+
+_UNBUILT = (RuntimeError, AttributeError, AssertionError, TypeError, ValueError)
+
+
+def _unbuilt(context: Tensor | None, error: Exception) -> str:
+    said = (str(error).splitlines() or [type(error).__name__])[0][:100]
+    return f"it cannot be built {'without a' if context is None else 'with this'} context: {said}"
 
 
 def _lu(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401

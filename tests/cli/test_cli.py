@@ -240,6 +240,7 @@ COMMANDS = [
     "embed",
     "demo-page",
     "serve",
+    "import",
 ]
 
 
@@ -250,7 +251,7 @@ def test_every_command_has_an_example(command):
 
 
 def test_the_list_of_commands_is_complete():
-    names = [command.callback.__name__ for command in app.registered_commands]
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
     assert [name.replace("_", "-") for name in names] == COMMANDS
 
 

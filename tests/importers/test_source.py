@@ -79,7 +79,7 @@ def test_a_wrong_factory_is_told_in_a_sentence(name, module):
 
 
 def test_a_factory_of_something_else_is_refused(module):
-    with pytest.raises(BadInputError, match="Expected a flow or transform of .*; got a int"):
+    with pytest.raises(BadInputError, match=r"Expected a flow or transform of .*; got a int"):
         importers.read(source.made("my_flows:number", module))
 
 
@@ -123,7 +123,7 @@ def test_a_state_that_would_run_code_is_refused(module):
 
 def test_a_transform_takes_no_state(module):
     zuko = package("zuko")
-    with pytest.raises(BadInputError, match="Expected a module to load .* into; the factory gave a IdentityTransform"):
+    with pytest.raises(BadInputError, match=r"Expected a module to load .* into; the factory gave a IdentityTransform"):
         source.filled(zuko.transforms.IdentityTransform(), module / "state.pt")
 
 
