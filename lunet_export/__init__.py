@@ -1,7 +1,7 @@
 """Exporter of invertible LU networks: density and sampling as plain ONNX graphs.
 
 Importing this loads NumPy and nothing heavier; `ExportedFlow` and `ExportedClasses` need ONNX Runtime when made, and
-`convert` PyTorch when it is looked up.
+`convert` PyTorch when called.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,16 @@ from lunet_export.errors import LunetExportError
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 
 if TYPE_CHECKING:
-    from lunet_export.importers import convert
+    from torch import Tensor
+
+    from lunet_export.flows import Flow
 
 __all__ = ["ExportedClasses", "ExportedFlow", "LunetExportError", "__version__", "convert"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name != "convert":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from lunet_export.importers import convert
+def convert(flow: Any, *, context: "Tensor | None" = None) -> "Flow":  # noqa: ANN401
+    """Another library's flow as ours: nflows, normflows, sbi, zuko, PyTorch. See `lunet_export.importers.convert`."""
+    from lunet_export import importers
 
-    return convert
+    return importers.convert(flow, context=context)

@@ -17,12 +17,15 @@ from lunet_export.rounding import RoundingModel
 
 Array = NDArray[np.float64]
 
-#: The largest gap for which rounding in float64 is not asked, |ours - theirs| / max(1, |theirs|).
-LIMIT = 1e-10
+#: The largest gap for which rounding in float64 is not asked, |ours - theirs| / max(1, |theirs|). Not less: PyTorch's
+#: softplus, of which some scales are made, is a straight line above 20, where it is off by 2e-9.
+LIMIT = 1e-9
 #: The same where the library's object holds numbers that it computed in float32.
 LIMIT_OF_FLOAT32 = 1e-5
 
-_ROWS = 32  # half of them of normal numbers, half twice as far from 0
+_SCALES = (0.25, 0.5, 1.0, 2.0)  # of normal numbers: some flows throw rows a little far out to where no digit is left
+_ROWS = 32
+_LOST = 1e-6  # rows that come back from z -> x -> z with a larger error tell nothing
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Proof:
 def prove(reading: Reading, weights: ComposedWeights, *, limit: float = LIMIT) -> Proof:
     """Ask both.
 
-    Rows x are what our inverse makes of normal numbers z; the library is asked about these x, and for its inverse of
-    these z. A gap may be above the limit where the flow's own conditioning makes that of rounding.
+    Rows x are what our inverse makes of normal numbers z, of four scales; the library is asked about these x, and for
+    its inverse of these z. A gap may be above the limit where the flow's own conditioning makes that of rounding.
 
     Raises:
         CheckFailedError: A gap is larger than that.
@@ -77,34 +80,35 @@ def prove(reading: Reading, weights: ComposedWeights, *, limit: float = LIMIT) -
 
 
 def _rows(weights: ComposedWeights) -> tuple[Array, Array]:
-    z = np.asarray(noise.normal(0, range(_ROWS), weights.dim), dtype=np.float64)
-    z[_ROWS // 2 :] *= 2
+    z = np.repeat(_SCALES, _ROWS // len(_SCALES))[:, None] * noise.normal(0, range(_ROWS), weights.dim)
     with np.errstate(all="ignore"):  # rows that leave float64 are left out
         x = composed.decode(weights, z)
         back, log_det = composed.encode(weights, x)
-    fine = np.isfinite(x).all(axis=1) & np.isfinite(back).all(axis=1) & np.isfinite(log_det)
+        fine = (np.abs(back - z).max(axis=1) < _LOST) & np.isfinite(log_det) & np.isfinite(x).all(axis=1)
     if not fine.any():
-        raise CheckFailedError("Expected a flow that maps normal numbers to finite rows; it maps none of 32 to one.")
+        raise CheckFailedError(
+            f"Expected a flow that maps normal numbers to rows and back; none of {_ROWS} comes back in float64."
+        )
     return z[fine], x[fine]
 
 
 def _density(reading: Reading, x: Array) -> tuple[Array, Array]:
     """The library's z, behind its base's own scale and mean, and its log p(x)."""
     rows = torch.from_numpy(x)
-    noise_, log_det = (value.numpy() for value in reading.forward(rows.clone()))
+    latent, log_det = (value.numpy() for value in reading.forward(rows.clone()))
     for layer in reading.base.layers if reading.base else ():
-        noise_ = composed.forward(layer, noise_)[0]
+        latent = composed.forward(layer, latent)[0]
     if reading.log_prob is not None:
-        return noise_, reading.log_prob(rows.clone()).numpy()
-    return noise_, reference.standard_normal_log_prob(noise_) + log_det
+        return latent, reading.log_prob(rows.clone()).numpy()
+    return latent, reference.standard_normal_log_prob(latent) + log_det
 
 
 def _inverse(reading: Reading, z: Array) -> Array | None:
-    noise_ = z
+    latent = z
     for layer in reversed(reading.base.layers if reading.base else ()):
-        noise_ = composed.inverse(layer, noise_)
+        latent = composed.inverse(layer, latent)
     try:
-        return np.asarray(reading.inverse(torch.from_numpy(noise_.copy())).numpy())
+        return np.asarray(reading.inverse(torch.from_numpy(latent.copy())).numpy())
     except Exception:  # the library's own code: functions that PyTorch has no more, domains that it checks
         return None
 
@@ -128,8 +132,9 @@ class _Judge:
             )
         gaps = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
         largest = float(gaps.max())
-        if not largest <= self._limit and not self._rounding(name, ours - theirs, given):
-            row = int(np.argmax(gaps.reshape(len(gaps), -1).max(axis=1)))
+        worst = gaps.reshape(len(gaps), -1).max(axis=1)
+        if not largest <= self._limit and not self._rounding(name, ours - theirs, given)[~(worst <= self._limit)].all():
+            row = int(np.argmax(worst))
             raise CheckFailedError(
                 f"Expected the library's own {name}; ours differs by {largest:.3g} relative in row {row} of "
                 f"{len(gaps)}, above {self._limit:.0e} and above rounding. A layer of a class of yours, or of another "
@@ -137,8 +142,9 @@ class _Judge:
             )
         return largest
 
-    def _rounding(self, name: str, difference: Array, given: Array) -> bool:
+    def _rounding(self, name: str, difference: Array, given: Array) -> NDArray[np.bool_]:
+        """Which rows differ by no more than rounding."""
         model = RoundingModel(self._weights, "float64")
         allowed = (model.sampling(given) if name == "x" else model.density(given))[name]
         size = np.abs(difference).reshape(len(difference), -1).max(axis=1)
-        return bool((size <= allowed).all())
+        return size <= allowed

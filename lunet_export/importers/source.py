@@ -4,7 +4,7 @@ The factory is the user's own code and is run; a state never is (`torch.load(wei
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -110,7 +110,7 @@ def _found_from(folder: Path) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
-def _attempted(what: str, run: Any) -> Any:  # noqa: ANN401
+def _attempted(what: str, run: Callable[[], Any]) -> Any:  # noqa: ANN401
     try:
         return run()
     except (Exception, SystemExit) as error:  # the user's own code may raise anything, or leave
