@@ -106,6 +106,14 @@ class ExportedClasses:
         )
         return class_log_prob, log_prob, posterior
 
+    def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
+
+        Raises:
+            BadInputError: Wrong shape, or no numbers.
+        """
+        return self._rows.acceptable(x)
+
     def class_log_prob(self, x: ArrayLike) -> Floats:
         """log p_c(x) of every class in nats, (N, D) -> (N, C). Raises as `density` does."""
         return self.density(x)[0]
@@ -131,26 +139,28 @@ class ExportedClasses:
         session = self._sampling(self.number(label))
         return in_batches(lambda part: run(session, ["x"], {"z": part}), self._rows.latents(z), [self._rows.empty()])[0]
 
-    def latent(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
+    def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """The z that `sample` decodes, (n, D): of row i the same whatever its class."""
-        return self._rows.normal(n, seed=seed, temperature=temperature)
+        return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
-    def labels(self, n: int, *, seed: int) -> Integers:
+    def labels(self, n: int, *, seed: int, first: int = 0) -> Integers:
         """The classes of the n rows that `sample` draws from the mixture, by the priors, (n,)."""
-        return noise.classes(seed, range(n), self.priors)
+        return noise.classes(seed, range(first, first + n), self.priors)
 
-    def sample(self, n: int, *, seed: int, label: int | str | None = None, temperature: float = 1.0) -> Floats:
-        """n rows of one class, or of the mixture with the classes of `labels`, (n, D).
+    def sample(
+        self, n: int, *, seed: int, label: int | str | None = None, temperature: float = 1.0, first: int = 0
+    ) -> Floats:
+        """n rows of one class, or of the mixture with the classes of `labels`, (n, D), those from number `first` on.
 
         Row i depends on seed, i and its class only, on every provider and in every language.
 
         Raises:
             BadInputError: No such class, a negative n or temperature, or a seed outside [0, 2^64).
         """
-        z = self.latent(n, seed=seed, temperature=temperature)
+        z = self.latent(n, seed=seed, temperature=temperature, first=first)
         if label is not None:
             return self.decode(z, label)
-        x, labels = np.empty_like(z), self.labels(n, seed=seed)
+        x, labels = np.empty_like(z), self.labels(n, seed=seed, first=first)
         for number in np.unique(labels):
             x[labels == number] = self.decode(z[labels == number], int(number))
         return x

@@ -112,6 +112,14 @@ class ExportedFlow:
         vectors = self.artifact.vectors
         return vectors.under_tf32(self.manifest.document["products"]) if self.tf32 else vectors
 
+    def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
+
+        Raises:
+            BadInputError: Wrong shape, or no numbers.
+        """
+        return self._rows.acceptable(x)
+
     def log_prob(self, x: ArrayLike) -> Floats:
         """log p(x) in nats, (N, D) -> (N,).
 
@@ -185,13 +193,16 @@ class ExportedFlow:
         x, z = run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})
         return x, z
 
-    def latent(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
+    def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D)."""
-        return self._rows.normal(n, seed=seed, temperature=temperature)
+        return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
-    def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
-        """n rows of the model, (n, D). Row i depends on seed and i only, on every provider and in every language."""
-        return self.decode(self.latent(n, seed=seed, temperature=temperature))
+    def sample(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
+        """n rows of the model, (n, D), those from number `first` on.
+
+        Row i depends on seed and i only, on every provider and in every language.
+        """
+        return self.decode(self.latent(n, seed=seed, temperature=temperature, first=first))
 
     def sample_and_log_prob(self, n: int, *, seed: int, temperature: float = 1.0) -> tuple[Floats, Floats]:
         """Rows as `sample` draws them and the model's log p of exactly these rows: (n, D), (n,)."""

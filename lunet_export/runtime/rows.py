@@ -67,8 +67,25 @@ class Rows:
         # A float64 number just below levels may round up to it in float32; step back.
         return np.minimum(cast, largest_below(p.levels, self.dtype))
 
-    def normal(self, n: int, *, seed: int, temperature: float = 1.0) -> Floats:
+    def acceptable(self, array: ArrayLike) -> NDArray[np.bool_]:
+        """For every row (N, D), whether `data` takes it: finite in the graph's dtype, and inside the domain.
+
+        Raises:
+            BadInputError: Wrong shape, or no numbers.
+        """
+        rows = np.asarray(array)
+        self._refuse_shape(rows, "x")
+        with np.errstate(over="ignore"):
+            good = np.isfinite(rows.astype(self.dtype)).all(axis=1)
+        if self._domain:
+            return good & self._domain.contains(rows).all(axis=1)
+        p = self._preprocessing
+        return good if p is None else good & ((rows >= 0) & (rows < p.levels)).all(axis=1)
+
+    def normal(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """temperature times the normal numbers of `lunet_export.noise`, (n, D): what samples are decoded from.
+
+        Rows are counted from `first`.
 
         Raises:
             BadInputError: A negative number of rows, or a temperature that is negative or no number.
@@ -77,18 +94,21 @@ class Rows:
             raise BadInputError(f"Expected a number of samples of 0 or more; got {n}.")
         if not (np.isfinite(temperature) and temperature >= 0):
             raise BadInputError(f"Expected a temperature of 0 or more; got {temperature}. 1 is the model itself.")
-        return (temperature * noise.normal(seed, range(n), self.dim)).astype(self.dtype)
+        return (temperature * noise.normal(seed, range(first, first + n), self.dim)).astype(self.dtype)
 
     def empty(self) -> Floats:
         """No rows, (0, D)."""
         return np.empty((0, self.dim), self.dtype)
 
-    def _cast(self, rows: NDArray[Any], name: str) -> Floats:
+    def _refuse_shape(self, rows: NDArray[Any], name: str) -> None:
         if rows.dtype.kind not in "uif":
             raise BadInputError(f"Expected numbers in {name}; got an array of {rows.dtype}.")
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             hint = f" Add a batch axis: {name}[None]." if rows.shape == (self.dim,) else ""
             raise BadInputError(f"Expected {name} of shape (N, {self.dim}); got {rows.shape}.{hint}")
+
+    def _cast(self, rows: NDArray[Any], name: str) -> Floats:
+        self._refuse_shape(rows, name)
         with np.errstate(over="ignore"):
             cast = np.ascontiguousarray(rows, dtype=self.dtype)
         if not np.isfinite(cast).all():

@@ -22,6 +22,7 @@ def score(
     *,
     draws: int = 1,
     seed: int = 0,
+    first: int = 0,
     on_draw: Callable[[], None] = lambda: None,
 ) -> Array:
     """Mean over noise draws of log p of each row, in nats, float64 (N,).
@@ -34,12 +35,13 @@ def score(
         rows: (N, D), or images of any shape with D numbers each.
         draws: Noise draws to average over; floats have none and are scored once.
         seed: Of the noise.
+        first: The number of the first row, by which its noise is drawn.
         on_draw: Called after each draw.
 
     Raises:
         BadInputError: No rows, or what `ExportedFlow.log_prob` refuses.
     """
-    return _averaged(flow, lambda x: (flow.log_prob(x),), rows, draws=draws, seed=seed, on_draw=on_draw)[0]
+    return _averaged(flow, lambda x: (flow.log_prob(x),), rows, draws=draws, seed=seed, first=first, on_draw=on_draw)[0]
 
 
 def score_classes(
@@ -48,6 +50,7 @@ def score_classes(
     *,
     draws: int = 1,
     seed: int = 0,
+    first: int = 0,
     on_draw: Callable[[], None] = lambda: None,
 ) -> tuple[Array, Array]:
     """log p of the mixture (N,) in nats, as `score` gives it, and the posterior (N, C), both means over the draws.
@@ -59,7 +62,7 @@ def score_classes(
         _, log_prob, posterior = flow.density(x)
         return log_prob, posterior
 
-    log_prob, posterior = _averaged(flow, both, rows, draws=draws, seed=seed, on_draw=on_draw)
+    log_prob, posterior = _averaged(flow, both, rows, draws=draws, seed=seed, first=first, on_draw=on_draw)
     return log_prob, posterior
 
 
@@ -70,6 +73,7 @@ def _averaged(
     *,
     draws: int,
     seed: int,
+    first: int,
     on_draw: Callable[[], None],
 ) -> list[Array]:
     """What `density` gives of the rows, float64, its mean over noise draws for integers of an image model."""
@@ -80,7 +84,7 @@ def _averaged(
         return [found.astype(np.float64) for found in density(flat)]
     totals: list[Array] = []
     for draw in range(draws):
-        uniform = noise.uniform(seed, range(len(flat)), flat.shape[1], draw=draw).astype(flow.dtype)
+        uniform = noise.uniform(seed, range(first, first + len(flat)), flat.shape[1], draw=draw).astype(flow.dtype)
         found = [values.astype(np.float64) for values in density(dequantize(flat, uniform))]
         totals = [total + values for total, values in zip(totals, found, strict=True)] if totals else found
         on_draw()

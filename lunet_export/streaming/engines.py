@@ -1,0 +1,111 @@
+"""Who computes the parts of a run: this process, or actors of Ray on any number of machines."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError
+from lunet_export.streaming.jobs import Work
+from lunet_export.streaming.run import Progress, Run
+
+ENGINES = ("local", "ray")
+
+
+def local(run: Run, numbers: Sequence[int], progress: Progress = lambda rows: None) -> None:
+    """Compute these parts one after another in this process."""
+    if not numbers:
+        return
+    work = run.job.work()
+    for number in numbers:
+        progress(run.write(number, work).rows)
+
+
+def on_ray(
+    run: Run,
+    numbers: Sequence[int],
+    progress: Progress = lambda rows: None,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    on_part: Any = None,  # noqa: ANN401
+) -> None:
+    """Compute these parts with Ray Data: `workers` actors, each with sessions of its own.
+
+    A part is a file that appears whole under its own name: what a worker leaves when it dies is a part or nothing, and
+    whoever computes it again writes the same.
+
+    Args:
+        run: What is computed. The files of the job and of the run must be where every machine sees them.
+        numbers: The parts to compute.
+        progress: Told of the rows of every part.
+        workers: Actors; without them, as many as the cluster has processors.
+        address: Of a Ray cluster, or `auto`; without it, this machine alone.
+        on_part: Told the process that computed a part.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+        BadInputError: The cluster is not there, or what the job raises.
+    """
+    if not numbers:
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray = import_module("ray")
+        import_module("ray.data")
+    except ModuleNotFoundError:
+        raise MissingPackageError(
+            "Expected Ray for --engine ray; it is not installed. Run: pip install 'lunet-export[ray]'"
+        ) from None
+    started = not ray.is_initialized()
+    if started:
+        _begin(ray, address)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        count = min(len(numbers), workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
+        rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
+        done = rows.map(_Actor, fn_constructor_args=(run,), concurrency=count, num_cpus=1)
+        for row in done.iter_rows():
+            if row["error"]:
+                raise BadInputError(row["error"])
+            progress(int(row["rows"]))
+            if on_part:
+                on_part(int(row["process"]))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
+    paths = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level="error",
+            runtime_env={"env_vars": paths},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise BadInputError(
+            f"Expected a Ray cluster at {address or 'this machine'}; {str(error).splitlines()[0]}."
+        ) from None
+
+
+class _Actor:
+    """One process of Ray: its sessions are opened with its first part."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._work: Work | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Compute the part of a number."""
+        try:
+            self._work = self._work or self._run.job.work()
+            part = self._run.write(int(row["number"]), self._work)
+        except LunetExportError as error:  # Ray would run it again, and wrap it in its own
+            return {"rows": 0, "process": os.getpid(), "error": str(error)}
+        return {"rows": part.rows, "process": os.getpid(), "error": ""}

@@ -1,0 +1,276 @@
+"""What is computed of a range of rows: log p of given rows, or samples. Picklable: any process can do a part."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import fsum, isfinite
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.artifact import ClassArtifact, open_folder
+from lunet_export.errors import BadInputError
+from lunet_export.likelihood import bits_per_dim
+from lunet_export.runtime import ExportedClasses, ExportedFlow
+from lunet_export.runtime.providers import Provider
+from lunet_export.runtime.rows import LARGEST_BATCH
+from lunet_export.runtime.scoring import score, score_classes
+from lunet_export.streaming.sources import Source, open_source
+from lunet_export.streaming.tables import Table
+
+Array = NDArray[np.float64]
+Flow = ExportedFlow | ExportedClasses
+#: first, count -> the table of these rows, and how many of them could not be scored.
+Work = Callable[[int, int], tuple[Table, int]]
+
+INVALID = ("stop", "nan")
+_NUMBERS = 2**22  # read and computed at once
+
+
+class Job(Protocol):
+    """Work on rows 0 .. rows - 1, each by its number alone: however it is split, the answers are the same."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are in all."""
+
+    @property
+    def chunk(self) -> int:
+        """Rows to compute at once, a multiple of the batch that graphs are given."""
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values that make the job: another job has others."""
+
+    def work(self) -> Work:
+        """Open sessions, once a process, and return what computes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the graphs run."""
+
+    provider: Provider = "auto"
+    threads: int | None = None
+    cuda: Mapping[str, Any] = field(default_factory=dict)
+
+    def open(self, folder: str) -> Flow:
+        """The flow of a folder of either kind, verified.
+
+        Raises:
+            ArtifactError, ProviderError: As `ExportedFlow` does.
+        """
+        artifact = open_folder(folder)
+        kind = ExportedClasses if isinstance(artifact, ClassArtifact) else ExportedFlow
+        return kind(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """log p of the rows of a file, in nats, by one model or by several together.
+
+    Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; log_prob_0, log_prob_1, .. of several models;
+    class and posterior (the largest) of one folder with a network a class.
+
+    Args:
+        folders: Exported folders, of one width.
+        source: The file or folder of rows.
+        columns: Of the source, as in `open_source`.
+        weights: Of the models, positive, summing to 1; equal without them.
+        draws, seed: Noise of grey levels, as in `runtime.scoring.score`.
+        invalid: Of rows that are not finite or outside the domain: `stop` at the first, or give them `nan`.
+        place: Where the graphs run.
+
+    Raises:
+        BadInputError: A setting does not fit, or the widths differ.
+        DataError: As `open_source` does.
+    """
+
+    folders: tuple[str, ...]
+    source: str
+    columns: tuple[str, ...] = ()
+    weights: tuple[float, ...] | None = None
+    draws: int = 1
+    seed: int = 0
+    invalid: str = "stop"
+    place: Place = field(default_factory=Place)
+
+    def __post_init__(self) -> None:
+        if self.invalid not in INVALID:
+            raise BadInputError(f"Expected --invalid {' or '.join(INVALID)}; got {self.invalid}.")
+        if self.weights is not None:
+            good = all(isfinite(weight) and weight > 0 for weight in self.weights)
+            if len(self.weights) != len(self.folders) or not good or abs(fsum(self.weights) - 1) > 1e-9:
+                raise BadInputError(
+                    f"Expected {len(self.folders)} positive weights that sum to 1, one a model; got "
+                    f"{', '.join(map(repr, self.weights))}."
+                )
+        widths = {open_folder(folder).manifest.dim for folder in self.folders} | {self._open_source().width}
+        if len(widths) != 1:
+            raise BadInputError(
+                f"Expected models and rows of one width; got {', '.join(map(str, sorted(widths)))} numbers a row."
+            )
+
+    @property
+    def rows(self) -> int:
+        """As `Job.rows`."""
+        return self._open_source().rows
+
+    @property
+    def chunk(self) -> int:
+        """As `Job.chunk`."""
+        return _chunk(self._open_source().width)
+
+    def facts(self) -> dict[str, Any]:
+        """As `Job.facts`."""
+        return {
+            "kind": "score",
+            "models": [_identity(folder) for folder in self.folders],
+            "weights": None if self.weights is None else list(self.weights),
+            "source": self._open_source().identity(),
+            "draws": self.draws,
+            "seed": self.seed,
+            "invalid": self.invalid,
+        }
+
+    def work(self) -> Work:
+        """As `Job.work`."""
+        flows, source = [self.place.open(folder) for folder in self.folders], self._open_source()
+
+        def compute(first: int, count: int) -> tuple[Table, int]:
+            rows = source.read(first, count)
+            good = np.logical_and.reduce([flow.accepts(rows) for flow in flows])
+            if not good.all() and self.invalid == "stop":
+                row = int(np.argmin(good))
+                raise BadInputError(
+                    f"Expected finite rows inside the domain; row {first + row} is not: "
+                    f"{np.array2string(rows[row], threshold=6, edgeitems=3)}. Repair it, or give --invalid nan."
+                )
+            if good.all():
+                return self._table(flows, rows, first), 0
+            safe = rows.copy()
+            safe[~good] = rows[int(np.argmax(good))] if good.any() else 0
+            # A row's answer must not depend on its neighbours' places, so bad rows are computed as a good one.
+            table = dict(self._table(flows, safe, first)) if good.any() else _empty(flows, count)
+            for name, values in table.items():
+                table[name] = np.where(good if values.ndim == 1 else good[:, None], values, _missing(values))
+            return table, int((~good).sum())
+
+        return compute
+
+    def _table(self, flows: Sequence[Flow], rows: NDArray[Any], first: int) -> Table:
+        noise: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
+        if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
+            nats, posterior = score_classes(flows[0], rows, **noise)
+            names = np.array(flows[0].names, dtype=object)[posterior.argmax(axis=1)]
+            return _scored(nats, rows.shape[1]) | {"class": names, "posterior": posterior.max(axis=1)}
+        each = np.stack([score(flow, rows, **noise) for flow in flows])
+        if len(flows) == 1:
+            return _scored(each[0], rows.shape[1])
+        weights = self.weights or (1 / len(flows),) * len(flows)
+        nats = np.logaddexp.reduce(each + np.log(weights)[:, None], axis=0)
+        return _scored(nats, rows.shape[1]) | {f"log_prob_{number}": one for number, one in enumerate(each)}
+
+    def _open_source(self) -> Source:
+        return open_source(Path(self.source), self.columns)
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """Samples of a folder: column x, and where asked for log_prob in nats; the class of a mixture's row as label.
+
+    Row i is the one that `sample` of the runtime gives for the same seed.
+
+    Args:
+        folder: The exported folder.
+        count: How many samples.
+        seed: Of the noise.
+        temperature: Scale of the noise.
+        label: Of a folder with a network a class: one class alone.
+        with_log_prob: Also log p of every sample, by the density graph.
+        place: Where the graphs run.
+
+    Raises:
+        BadInputError: `label` of a folder with one network, or a class that is not there.
+    """
+
+    folder: str
+    count: int
+    seed: int = 0
+    temperature: float = 1.0
+    label: str | None = None
+    with_log_prob: bool = False
+    place: Place = field(default_factory=Place)
+
+    def __post_init__(self) -> None:
+        artifact = open_folder(self.folder)
+        if self.label is not None and not isinstance(artifact, ClassArtifact):
+            raise BadInputError(f"Expected no --label; {self.folder} holds one network, without classes. Leave it out.")
+
+    @property
+    def rows(self) -> int:
+        """As `Job.rows`."""
+        return self.count
+
+    @property
+    def chunk(self) -> int:
+        """As `Job.chunk`."""
+        return _chunk(open_folder(self.folder).manifest.dim)
+
+    def facts(self) -> dict[str, Any]:
+        """As `Job.facts`."""
+        return {
+            "kind": "sample",
+            "models": [_identity(self.folder)],
+            "rows": self.count,
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "label": self.label,
+            "with_log_prob": self.with_log_prob,
+        }
+
+    def work(self) -> Work:
+        """As `Job.work`."""
+        flow = self.place.open(self.folder)
+        noise: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
+
+        def compute(first: int, count: int) -> tuple[Table, int]:
+            table: dict[str, NDArray[Any]] = {}
+            if isinstance(flow, ExportedClasses):
+                table["x"] = flow.sample(count, label=self.label, first=first, **noise)
+                if self.label is None:
+                    table["label"] = flow.labels(count, seed=self.seed, first=first)
+            else:
+                table["x"] = flow.sample(count, first=first, **noise)
+            if self.with_log_prob:
+                table["log_prob"] = flow.log_prob(table["x"]).astype(np.float64)
+            return table, 0
+
+        return compute
+
+
+def _chunk(width: int) -> int:
+    return max(1, _NUMBERS // (width * LARGEST_BATCH)) * LARGEST_BATCH
+
+
+def _identity(folder: str) -> dict[str, str]:
+    manifest = open_folder(folder).manifest
+    return {"name": manifest.name, "sha256_manifest": str(manifest.document["sha256_manifest"])}
+
+
+def _scored(nats: Array, width: int) -> dict[str, NDArray[Any]]:
+    return {"log_prob": nats, "bits_per_dim": bits_per_dim(nats, width)}
+
+
+def _missing(values: NDArray[Any]) -> Any:  # noqa: ANN401
+    return "" if values.dtype.kind == "O" else np.nan
+
+
+def _empty(flows: Sequence[Flow], count: int) -> dict[str, NDArray[Any]]:
+    """The columns of rows none of which can be scored."""
+    names = ["log_prob", "bits_per_dim"]
+    names += [f"log_prob_{number}" for number in range(len(flows))] if len(flows) > 1 else []
+    table: dict[str, NDArray[Any]] = {name: np.full(count, np.nan) for name in names}
+    if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
+        table |= {"class": np.full(count, "", dtype=object), "posterior": np.full(count, np.nan)}
+    return table

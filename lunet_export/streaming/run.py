@@ -1,0 +1,198 @@
+"""A run: a folder of parts, each whole or not there, and what is known of them.
+
+part-00000.parquet ...   the rows of each part, in order
+part-00000.json ...      of each part that is whole: its rows, its SHA-256, its sums
+run.json                 what makes the run; at its end, the parts' records and their summary
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import file_digest
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lunet_export.errors import BadInputError
+from lunet_export.files import whole_file
+from lunet_export.runtime.rows import LARGEST_BATCH
+from lunet_export.streaming.jobs import Job, Work
+from lunet_export.streaming.tables import FORMATS, writer
+
+FORMAT, VERSION = "lunet_export.run", 1
+RUN = "run.json"
+_SUMMED = ("log_prob", "bits_per_dim")
+
+#: Called with a part's number of rows when it is done.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of a part that is whole."""
+
+    number: int
+    first: int
+    rows: int
+    file: str
+    sha256: str
+    invalid: int
+    sums: Mapping[str, float]  # of each figure over its rows, NaN left out
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of all parts: sums in the order of the parts, so the same bit by bit whoever computed them."""
+
+    rows: int
+    invalid: int
+    sums: Mapping[str, float]
+    means: Mapping[str, float]  # over rows that are not invalid
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> "Summary":
+        """Of parts in any order."""
+        ordered = sorted(parts, key=lambda part: part.number)
+        rows, invalid = sum(part.rows for part in ordered), sum(part.invalid for part in ordered)
+        sums = {name: fsum(part.sums[name] for part in ordered) for name in (ordered[0].sums if ordered else ())}
+        good = rows - invalid
+        return cls(rows, invalid, sums, {name: total / good for name, total in sums.items()} if good else {})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder of parts.
+
+    Args:
+        folder: Where they lie.
+        job: What is computed.
+        rows_per_part: Of every part but the last, a multiple of 4096: batches then begin at the same rows in any run.
+        format: `parquet`, `arrow` or `npy`.
+
+    Raises:
+        BadInputError: A setting is out of range.
+    """
+
+    folder: Path
+    job: Job
+    rows_per_part: int = 64 * LARGEST_BATCH
+    format: str = "parquet"
+
+    def __post_init__(self) -> None:
+        if self.rows_per_part < 1 or self.rows_per_part % LARGEST_BATCH:
+            raise BadInputError(f"Expected --rows-per-part a multiple of {LARGEST_BATCH}; got {self.rows_per_part}.")
+        if self.format not in FORMATS:
+            raise BadInputError(f"Expected a --format of {', '.join(FORMATS)}; got {self.format}.")
+
+    @property
+    def parts(self) -> int:
+        """How many there are."""
+        return -(-self.job.rows // self.rows_per_part)
+
+    def begin(self, *, resume: bool) -> list[int]:
+        """Claim the folder; the numbers of the parts that are missing.
+
+        Raises:
+            BadInputError: The folder holds something else, another run, or a run and no `resume`.
+        """
+        facts = json.loads(json.dumps(self._facts()))
+        path = self.folder / RUN
+        if path.is_file():
+            self._refuse_another(path, facts, resume=resume)
+            return [number for number in range(self.parts) if self.record(number) is None]
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise BadInputError(f"Expected an empty or a new folder; {self.folder} holds other files. Give another -o.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(path, {**facts, "complete": False})
+        return list(range(self.parts))
+
+    def record(self, number: int) -> Part | None:
+        """What is known of a part; None unless it is there as it was written."""
+        try:
+            part = Part(**json.loads(self._beside(number).read_text(encoding="utf-8")))
+            with (self.folder / part.file).open("rb") as file:
+                same = file_digest(file, "sha256").hexdigest() == part.sha256
+        except (OSError, ValueError, TypeError):
+            return None
+        span = (number, number * self.rows_per_part, self._rows_of(number))
+        return part if same and (part.number, part.first, part.rows) == span else None
+
+    def write(self, number: int, work: Work) -> Part:
+        """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
+        first, rows = number * self.rows_per_part, self._rows_of(number)
+        path = self.folder / f"part-{number:05d}.{self.format}"
+        invalid, sums = write_rows(path, work, first, rows, self.job.chunk)
+        with path.open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+        part = Part(number, first, rows, path.name, digest, invalid, sums)
+        _write(self._beside(number), asdict(part))
+        return part
+
+    def finish(self, progress: Progress = lambda rows: None) -> Summary:
+        """Write the summary into run.json.
+
+        Raises:
+            BadInputError: A part is missing or altered.
+        """
+        found = []
+        for number in range(self.parts):
+            part = self.record(number)
+            if part is None:
+                raise BadInputError(
+                    f"Expected part {number} of {self.folder} as it was written; it is missing or altered. Run again "
+                    "with --resume."
+                )
+            found.append(part)
+            progress(0)
+        summary = Summary.of(found)
+        document = {**self._facts(), "complete": True, "summary": asdict(summary)}
+        _write(self.folder / RUN, document | {"parts": [asdict(part) for part in found]})
+        return summary
+
+    def _rows_of(self, number: int) -> int:
+        return min(self.rows_per_part, self.job.rows - number * self.rows_per_part)
+
+    def _beside(self, number: int) -> Path:
+        return self.folder / f"part-{number:05d}.json"
+
+    def _facts(self) -> dict[str, Any]:
+        settings = {"rows_per_part": self.rows_per_part, "format": self.format}
+        return {"format": FORMAT, "format_version": VERSION, "job": self.job.facts(), "settings": settings}
+
+    def _refuse_another(self, path: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            known = None
+        if not isinstance(known, dict) or known.get("format") != FORMAT:
+            raise BadInputError(f"Expected a run in {path}; it is none. Give another -o.")
+        different = next((key for key, value in facts.items() if known.get(key) != value), None)
+        if different is not None:
+            raise BadInputError(
+                f"Expected the run that {self.folder} was begun with; its {different} is another. Give the same "
+                "arguments, or another -o."
+            )
+        if not resume:
+            raise BadInputError(f"Expected a new folder; {self.folder} holds this run. Give --resume, or another -o.")
+
+
+def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> tuple[int, dict[str, float]]:
+    """Compute consecutive rows and write them to a file, a chunk at a time; how many were invalid, and sums."""
+    invalid = 0
+    summed: dict[str, list[float]] = {}
+    with writer(path, rows) as file:
+        for begin in range(first, first + rows, chunk):
+            table, bad = work(begin, min(chunk, first + rows - begin))
+            file.append(table)
+            invalid += bad
+            for name in _SUMMED:
+                if name in table:
+                    summed.setdefault(name, []).append(fsum(table[name][~np.isnan(table[name])]))
+    return invalid, {name: fsum(values) for name, values in summed.items()}
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
