@@ -68,7 +68,9 @@ def import_(
         _report(importers.survey(flow, context=given), as_json=as_json)
         return
     try:
-        imported = importers.read(flow, context=given)
+        with output.stages() as stage:
+            stage("reading the layers, and asking the flow itself about some rows")
+            imported = importers.read(flow, context=given)
     except UnsupportedLayersError as error:
         if as_json:
             keys = ("path", "class", "why_not")
