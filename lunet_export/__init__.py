@@ -1,10 +1,25 @@
 """Exporter of invertible LU networks: density and sampling as plain ONNX graphs.
 
-Importing this loads NumPy and nothing heavier; `ExportedFlow` and `ExportedClasses` need ONNX Runtime when made.
+Importing this loads NumPy and nothing heavier; `ExportedFlow` and `ExportedClasses` need ONNX Runtime when made, and
+`convert` PyTorch when called.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from lunet_export.errors import LunetExportError
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 
-__all__ = ["ExportedClasses", "ExportedFlow", "LunetExportError", "__version__"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lunet_export.flows import Flow
+
+__all__ = ["ExportedClasses", "ExportedFlow", "LunetExportError", "__version__", "convert"]
 __version__ = "0.1.0"
+
+
+def convert(flow: Any, *, context: "Tensor | None" = None) -> "Flow":  # noqa: ANN401
+    """Another library's flow as ours: nflows, normflows, sbi, zuko, PyTorch. See `lunet_export.importers.convert`."""
+    from lunet_export import importers
+
+    return importers.convert(flow, context=context)

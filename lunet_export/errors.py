@@ -3,6 +3,7 @@
     LunetExportError              base of all of them
     ├── BadInputError             2: an argument, array or file is not what was expected
     │   ├── CheckpointError       2: a model file that cannot be read as an LU-Net
+    │   ├── UnsupportedLayersError 2: a flow of another library with layers that cannot be carried over
     │   ├── DataError             2: a data set that is missing or malformed
     │   ├── ArtifactError         2: an exported folder that is missing, altered or malformed
     │   └── MissingPackageError   2: the command needs an extra that is not installed
@@ -12,6 +13,8 @@
 Exit code 4 is the operating system's (`OSError`: disk, permission), 130 is Ctrl-C.
 A message is one sentence or two: what was expected, what came, what to do.
 """
+
+from collections.abc import Sequence
 
 
 class LunetExportError(Exception):
@@ -26,6 +29,22 @@ class BadInputError(LunetExportError):
 
 class CheckpointError(BadInputError):
     """A model file that cannot be read as an LU-Net."""
+
+
+class UnsupportedLayersError(BadInputError):
+    """A flow of another library has layers that cannot be carried over.
+
+    Attributes:
+        layers: Of each of them where it is, its class, and why not.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, str, str]]) -> None:
+        self.layers = tuple(layers)
+        alike: dict[tuple[str, str], list[str]] = {}
+        for path, kind, why in self.layers:
+            alike.setdefault((kind, why), []).append(path)
+        listed = "; ".join(f"{', '.join(paths)} ({kind}): {why}" for (kind, why), paths in alike.items())
+        super().__init__(f"Expected layers that can be carried over; got {len(self.layers)} that cannot. {listed}.")
 
 
 class DataError(BadInputError):

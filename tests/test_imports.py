@@ -23,6 +23,10 @@ def test_importing_the_package_loads_nothing_heavy():
     assert loaded_by("import lunet_export.verification") == set()
 
 
+def test_what_is_public_loads_nothing_heavy():
+    assert loaded_by("from lunet_export import *\nassert callable(convert)") == set()
+
+
 def test_running_an_export_loads_nothing_heavy(exported):
     code = (
         "from lunet_export import ExportedFlow\n"

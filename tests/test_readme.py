@@ -104,7 +104,11 @@ def test_every_link_leads_somewhere():
 def test_every_documented_option_exists():
     helps = CliRunner().invoke(app, ["--help"]).output
     for command in app.registered_commands:
-        helps += CliRunner().invoke(app, [command.callback.__name__, "--help"], env={"COLUMNS": "200"}).output
+        helps += (
+            CliRunner()
+            .invoke(app, [command.name or command.callback.__name__, "--help"], env={"COLUMNS": "200"})
+            .output
+        )
     for option in set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", README)) - {"--extra-index-url", "--version"}:
         assert option in helps, option
 

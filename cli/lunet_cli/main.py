@@ -21,6 +21,7 @@ from lunet_cli.doctor import doctor
 from lunet_cli.embed import embed
 from lunet_cli.export import export
 from lunet_cli.group import Group
+from lunet_cli.import_ import import_
 from lunet_cli.inspect import inspect
 from lunet_cli.plot import plot
 from lunet_cli.recalibrate import recalibrate
@@ -77,6 +78,7 @@ for command in (
     serve,
 ):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:

@@ -261,6 +261,7 @@ COMMANDS = [
     "embed",
     "demo-page",
     "serve",
+    "import",
 ]
 
 
@@ -271,7 +272,7 @@ def test_every_command_has_an_example(command):
 
 
 def test_the_list_of_commands_is_complete():
-    names = [command.callback.__name__ for command in app.registered_commands]
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
     assert [name.replace("_", "-") for name in names] == COMMANDS
 
 

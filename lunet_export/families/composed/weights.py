@@ -83,17 +83,22 @@ class ComposedWeights:
                 inside = np.maximum(low, least + margin), np.minimum(high, most - margin)
                 within = _narrowed(within, _through(columns, *inside, forth=False))
             if isinstance(plain(layer), LUBlock | AffineAutoregressive):
-                (low, high), columns = everywhere, None
+                if np.isfinite(low).any() or np.isfinite(high).any():
+                    raise self._short_of_latents(number - 1)  # a map of all rows reaches fewer from a part of them
+                columns = None
             else:
                 low, high = _through([layer], low, high, forth=True)
                 columns = None if columns is None else [*columns, layer]
         if np.isfinite(low).any() or np.isfinite(high).any():
-            raise CheckpointError(
-                f"Expected layers that reach every latent number; {self.place(len(self.layers))} leaves some out, so "
-                "no normal base fits them."
-            )
+            raise self._short_of_latents(len(self.layers))
         found = Domain(*domain, closed, *within)
         return found if found.bounded else None
+
+    def _short_of_latents(self, number: int) -> CheckpointError:
+        return CheckpointError(
+            f"Expected layers that reach every latent number; {self.place(number)} leaves some out, so no normal base "
+            "fits them."
+        )
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -186,8 +191,13 @@ def _through(layers: list[Layer], low: Array, high: Array, *, forth: bool) -> tu
 
 
 def _limit(layer: Elementwise, end: Array, moved: Array, *, forth: bool) -> Array:
-    """What an end of an interval is moved to; at infinity, the limit. All but Affine increase."""
+    """What an end of an interval is moved to; at infinity and at the ends of a range, the limit.
+
+    All increase but Affine. A margin does not count: rows between it and the end are there, and moved onto it.
+    """
     if isinstance(layer, Affine):
         return moved
-    low, high = range_of(layer) if forth else (-np.inf, np.inf)
-    return np.where(np.isinf(end), np.where(end > 0, high, low), moved)
+    least, most = range_of(layer)
+    if forth:
+        return np.where(np.isinf(end), np.where(end > 0, most, least), moved)
+    return np.where(end >= most, np.inf, np.where(end <= least, -np.inf, moved))

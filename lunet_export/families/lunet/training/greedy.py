@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import lu
+from scipy import linalg
 from torch import Tensor
 
 from lunet_export import reference
@@ -148,7 +148,7 @@ def _blocks(maps: Sequence[Affine]) -> list[LUBlock]:
     blocks, order = [], np.arange(len(maps[0][1]))
     for weight, bias in maps:
         weight = weight[:, order]
-        place, lower, upper = lu(weight, p_indices=True)
+        place, lower, upper = linalg.lu(weight, p_indices=True)
         order = np.argsort(place)
         blocks.append(LUBlock(lower, upper, bias[order]))
     return blocks

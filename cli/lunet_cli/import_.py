@@ -1,0 +1,147 @@
+"""`lunet-export import`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import Force, Json
+from lunet_export.errors import BadInputError, UnsupportedLayersError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lunet_export.importers import Imported, Part
+
+
+class Library(StrEnum):
+    """Whose flows are read."""
+
+    NFLOWS = "nflows"
+    NORMFLOWS = "normflows"
+    SBI = "sbi"
+    ZUKO = "zuko"
+
+
+def import_(
+    library: Annotated[Library, typer.Argument(help="The library that the flow is of.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="module:factory, your own function that builds the flow: it is imported from here and run, and no "
+            "other code of a file is. Or a bare state_dict, where its keys alone determine the flow.",
+            show_default=False,
+        ),
+    ],
+    target: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
+    state: Annotated[
+        Path | None, typer.Option(help="A state_dict to load into what the factory gives.", show_default=False)
+    ] = None,
+    context: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .npy file of one row: the context that a conditional flow is fixed to.", show_default=False
+        ),
+    ] = None,
+    report: Annotated[bool, typer.Option("--report", help="List what is carried and what is not; write nothing.")] = (
+        False
+    ),
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make a model file of another library's flow.
+
+    Every layer is read, and the flow itself is asked about 32 rows in float64, before anything is written. What cannot
+    be carried over is named, layer by layer.
+
+    Example: lunet-export import nflows flows:build --state weights.pt -o model.pt
+    """
+    from lunet_export import checkpoint, importers
+
+    if not report:
+        _refuse_target(target, force=force)
+    flow = _flow(library, source, state)
+    given = None if context is None else _context(context)
+    if report:
+        _report(importers.survey(flow, context=given), as_json=as_json)
+        return
+    try:
+        with output.stages() as stage:
+            stage("reading the layers, and asking the flow itself about some rows")
+            imported = importers.read(flow, context=given)
+    except UnsupportedLayersError as error:
+        if as_json:
+            keys = ("path", "class", "why_not")
+            output.dump({"unsupported": [dict(zip(keys, layer, strict=True)) for layer in error.layers]})
+        raise
+    facts = {
+        "imported_from": imported.library,
+        "source": source,
+        "state": None if state is None else state.name,
+        "context": None if given is None else given.reshape(-1).tolist(),
+        "proof": imported.proof.as_json(),
+    }
+    checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
+    if as_json:
+        layers = [part.as_json() for part in imported.parts]
+        output.dump({"model": str(target), "dim": imported.weights.dim, "layers": layers, **facts})
+        return
+    _tell(imported, target)
+
+
+def _refuse_target(target: Path, *, force: bool) -> None:
+    if target.suffix != ".pt":
+        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
+    if target.exists() and not force:
+        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+
+
+def _flow(library: Library, source: str, state: Path | None) -> Any:  # noqa: ANN401
+    from lunet_export.importers import source as sources
+    from lunet_export.importers.classes import library_of
+
+    path = Path(source)
+    if path.is_file() or path.suffix in (".pt", ".pth", ".ckpt"):
+        if state is not None:
+            raise BadInputError(f"Expected module:factory beside --state; got the file {source}. Give one of the two.")
+        return sources.of_state(library.value, path)
+    flow = sources.made(source, Path.cwd())
+    found = library_of(flow)
+    if found not in (library.value, ""):
+        raise BadInputError(
+            f"Expected a flow of {library.value}; {source} gives a {type(flow).__name__} of {found}. "
+            f"Run: lunet-export import {found} {source}"
+        )
+    return flow if state is None else sources.filled(flow, state)
+
+
+def _context(path: Path) -> "Tensor":
+    import numpy as np
+    import torch
+
+    try:
+        found = np.load(path, allow_pickle=False)
+        return torch.from_numpy(np.asarray(found, dtype=np.float64))
+    except FileNotFoundError:
+        raise BadInputError(f"Expected a .npy file for --context; {path} does not exist.") from None
+    except (ValueError, EOFError, TypeError):
+        raise BadInputError(f"Expected a .npy file of numbers for --context; {path} is another.") from None
+
+
+def _report(parts: "tuple[Part, ...]", *, as_json: bool) -> None:
+    if as_json:
+        output.dump({"layers": [part.as_json() for part in parts]})
+        return
+    output.pairs([("layer", "class", "carried")] + [(p.path, p.kind, p.refusal or "yes") for p in parts])
+
+
+def _tell(imported: "Imported", target: Path) -> None:
+    proof = imported.proof
+    inverse = "its own inverse does not run here" if proof.inverse is None else f"z -> x {proof.inverse:.1e}"
+    output.say(
+        f"{imported.library}'s own flow and this one differ by at most, relative, on {proof.rows} rows in float64: "
+        f"log p {proof.log_prob:.1e}, x -> z {proof.latent:.1e}, {inverse}; wrote {target}"
+    )
+    output.hint("lunet-export", str(target))

@@ -1,0 +1,37 @@
+"""The networks of other libraries' coupling and autoregressive layers, in the order in which ours give t and u."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.families.composed.layers import AffineAutoregressive, Layer, ScaleMap
+from lunet_export.families.composed.networks import Network
+from lunet_export.importers import networks
+from lunet_export.importers.parts import Refused
+
+
+def interleaved(network: Network, *, shift: int) -> Network:
+    """A network that gives t and u of a column side by side, as one that gives all t, then all u.
+
+    Args:
+        network: The network.
+        shift: The place of t in a pair, 0 or 1.
+    """
+    count = networks.leaving(network)
+    order = np.concatenate([np.arange(shift, count, 2), np.arange(1 - shift, count, 2)])
+    return networks.after(network, np.eye(count)[order])
+
+
+def coupling(
+    inputs: NDArray[np.int64], changed: NDArray[np.int64], network: Network, scale: ScaleMap
+) -> tuple[Layer, ...]:
+    """The layer that changes the columns `changed` by the columns `inputs`.
+
+    Raises:
+        Refused: It has no such columns, or its network gives another count of numbers.
+    """
+    if not len(inputs) or not len(changed):
+        raise Refused("it changes all columns or none")
+    wanted = len(changed) * (1 if scale.kind == "none" else 2)
+    if networks.leaving(network) != wanted:
+        raise Refused(f"its network gives {networks.leaving(network)} numbers, not {wanted}")
+    return (AffineAutoregressive(len(inputs) + len(changed), inputs, changed, network, scale),)

@@ -1,0 +1,288 @@
+"""The small networks inside other libraries' layers, in evaluation mode, as `families.composed.networks`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lunet_export.families.composed.networks import Activation, Dense, Network, Operation, Residual, Scaling
+from lunet_export.importers.classes import first_known, library_of
+from lunet_export.importers.parts import Refused
+from lunet_export.importers.twin import array, row
+
+Array = NDArray[np.float64]
+
+_FUNCTIONS: dict[Any, str] = {
+    functional.relu: "relu",
+    torch.relu: "relu",
+    torch.tanh: "tanh",
+    functional.tanh: "tanh",
+    torch.sigmoid: "sigmoid",
+    functional.sigmoid: "sigmoid",
+    functional.elu: "elu",
+    functional.silu: "silu",
+}
+_SLOPE = 0.01  # of `torch.nn.functional.leaky_relu`
+
+
+def read(module: Any, context: Tensor | None = None) -> Network:  # noqa: ANN401
+    """The network that a module is.
+
+    Args:
+        module: The module, in float64.
+        context: What its own context input is fixed to, (1, C), for the networks of nflows and normflows.
+
+    Raises:
+        Refused: It holds what is not carried.
+    """
+    name = first_known(module, _READERS)
+    if name is None:
+        raise Refused(f"its network holds a {_called(module)}")
+    return tuple(_READERS[name](module, context))
+
+
+def after(network: Network, matrix: Array) -> Network:
+    """The network, and then a matrix."""
+    last = network[-1] if network else None
+    if isinstance(last, Dense):
+        return (*network[:-1], Dense(matrix @ last.weight, matrix @ last.bias))
+    return (*network, Dense(matrix, np.zeros(len(matrix))))
+
+
+def before(network: Network, matrix: Array, bias: Array) -> Network:
+    """A matrix and a bias, and then the network."""
+    first = network[0] if network else None
+    if isinstance(first, Dense) and first.weight.shape[1] == len(matrix):
+        return (Dense(first.weight @ matrix, first.weight @ bias + first.bias), *network[1:])
+    return (Dense(matrix, bias), *network)
+
+
+def leaving(network: Network) -> int:
+    """How many numbers it gives.
+
+    Raises:
+        Refused: It has no matrix that tells.
+    """
+    for operation in reversed(network):
+        if isinstance(operation, Dense):
+            return len(operation.bias)
+        if isinstance(operation, Scaling):
+            return len(operation.scale)
+    raise Refused("its network holds no matrix")
+
+
+def entering(network: Network) -> int:
+    """How many numbers it takes.
+
+    Raises:
+        Refused: It does not begin with a matrix, which tells.
+    """
+    first = network[0] if network else None
+    if not isinstance(first, Dense):
+        raise Refused("its network does not begin with a matrix")
+    return first.weight.shape[1]
+
+
+def _called(thing: Any) -> str:  # noqa: ANN401
+    return getattr(thing, "__name__", None) or type(thing).__name__
+
+
+def activation(function: Any) -> list[Operation]:  # noqa: ANN401
+    """The activation that a module or a function of PyTorch is.
+
+    Raises:
+        Refused: It is none that is carried.
+    """
+    if isinstance(function, nn.Module):
+        return list(read(function))
+    if function is functional.leaky_relu:
+        return [Activation("leaky-relu", _SLOPE)]
+    if function in _FUNCTIONS:
+        return [Activation(_FUNCTIONS[function])]
+    raise Refused(f"its network's activation is {_called(function)}")
+
+
+def _nothing(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    return []
+
+
+def _named(name: str) -> Callable[[Any, Tensor | None], list[Operation]]:
+    return lambda module, context: [Activation(name)]
+
+
+def _elu(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    if module.alpha != 1:
+        raise Refused(f"its network's ELU has alpha {module.alpha:g}, not 1")
+    return [Activation("elu")]
+
+
+def _leaky_relu(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    slope = float(module.negative_slope)
+    return [Activation("leaky-relu", slope) if slope else Activation("relu")]
+
+
+def _sequence(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    found: list[Operation] = []
+    for layer in module:
+        found += _scaled(layer, found) if first_known(layer, ("normflows.ConstScaleLayer",)) else read(layer)
+    return found
+
+
+def _scaled(layer: Any, so_far: list[Operation]) -> list[Operation]:  # noqa: ANN401
+    count = leaving(tuple(so_far))
+    return [Scaling(np.full(count, row(layer.scale).item()), np.zeros(count))]
+
+
+def _residual(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    return [Residual(tuple(_sequence(module, context)))]
+
+
+def _linear(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    weight = array(module.weight)
+    if weight.ndim != 2:
+        raise Refused("its network holds a stack of matrices")
+    return [Dense(weight, np.zeros(len(weight)) if module.bias is None else array(module.bias))]
+
+
+def _masked_linear(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    bias = np.zeros(len(module.weight)) if module.bias is None else array(module.bias)
+    return [Dense(array(module.weight * module.mask), bias)]
+
+
+def _batch_norm(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    if module.running_mean is None:
+        raise Refused("its network's batch norm keeps no statistics, so that rows depend on each other")
+    scale = 1 / np.sqrt(array(module.running_var) + module.eps)
+    shift = -array(module.running_mean) * scale
+    if module.weight is not None:
+        gain = array(module.weight)
+        scale, shift = scale * gain, shift * gain + array(module.bias)
+    return [Scaling(scale, shift)]
+
+
+def _mlp_of_normflows(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    return _sequence(module.net, context)
+
+
+def _mlp_of_nflows(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    found = _linear(module._input_layer, None)
+    for layer in [*module._hidden_layers, module._output_layer]:
+        found += [*activation(module._activation), *_linear(layer, None)]
+    return found + (activation(module._activation) if module._activate_output else [])
+
+
+def _residual_net(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    """`ResidualNet` of nflows and normflows; a fixed context enters the first bias and the gates of the blocks."""
+    _agree(module.context_features or 0, context)
+    first = tuple(_linear(module.initial_layer, None))
+    if context is not None:
+        first = fixed(first, context, module.initial_layer.in_features - module.context_features)
+    return [*first, *_blocks(module, context), *_linear(module.final_layer, None)]
+
+
+def _made(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    """`MADE` of nflows and normflows (arXiv 1502.03509)."""
+    _agree(module.context_layer.in_features if hasattr(module, "context_layer") else 0, context)
+    ours = library_of(module) == "nflows"
+    found = _masked_linear(module.initial_layer, None)
+    if context is not None:
+        shift = module.context_layer(context)
+        found = [_shifted(found[0], module.activation(shift) if ours else shift)]
+    if ours and not module.use_residual_blocks:
+        found += activation(module.activation)
+    if not ours:
+        found = [*read(module.preprocessing), *found]
+    return [*found, *_blocks(module, context), *_masked_linear(module.final_layer, None)]
+
+
+def _blocks(module: Any, context: Tensor | None) -> Network:  # noqa: ANN401
+    return tuple(operation for block in module.blocks for operation in read(block, context))
+
+
+def _feedforward_block(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    norm = _batch_norm(module.batch_norm, None) if module.batch_norm else []
+    return [*norm, *_masked_linear(module.linear, None), *activation(module.activation)]
+
+
+def _residual_block(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+    """A context shifts between the matrices of nflows' masked blocks and gates the end of all the others."""
+    inner: list[Operation] = []
+    for number, layer in enumerate(module.linear_layers):
+        if module.use_batch_norm:
+            inner += _batch_norm(module.batch_norm_layers[number], None)
+        inner += [*activation(module.activation), *read(layer)]
+        if context is not None and number == 0 and _shifts(module):
+            inner[-1] = _shifted(inner[-1], module.context_layer(context))
+    if context is not None and not _shifts(module):
+        gate = row(torch.sigmoid(module.context_layer(context)))
+        inner.append(Scaling(gate, np.zeros(len(gate))))
+    return [Residual(tuple(inner))]
+
+
+def _shifts(module: Any) -> bool:  # noqa: ANN401
+    return library_of(module) == "nflows" and type(module).__name__ == "MaskedResidualBlock"
+
+
+def _shifted(operation: Operation, by: Tensor) -> Dense:
+    assert isinstance(operation, Dense)
+    return replace(operation, bias=operation.bias + row(by))
+
+
+def fixed(network: Network, context: Tensor | None, count: int) -> Network:
+    """A network of `count` numbers and a context side by side, as one of these numbers alone.
+
+    The context's part of the first matrix joins its bias.
+
+    Raises:
+        Refused: The network takes another count of numbers.
+    """
+    takes, first = entering(network) - count, network[0]
+    assert isinstance(first, Dense)
+    values = np.zeros(0) if context is None else row(context)
+    _agree(takes, context)
+    return (Dense(first.weight[:, :count], first.bias + first.weight[:, count:] @ values), *network[1:])
+
+
+def _agree(takes: int, context: Tensor | None) -> None:
+    if takes and context is None:
+        raise Refused("it needs a context, and none was given")
+    if context is not None and not takes:
+        raise Refused("it takes no context, and one was given")
+    if context is not None and takes != context.numel():
+        raise Refused(f"it takes a context of {takes} numbers, and {context.numel()} were given")
+
+
+_READERS: dict[str, Callable[[Any, Tensor | None], list[Operation]]] = {
+    "torch.nn.Identity": _nothing,
+    "torch.nn.Dropout": _nothing,
+    "torch.nn.ReLU": _named("relu"),
+    "torch.nn.Tanh": _named("tanh"),
+    "torch.nn.Sigmoid": _named("sigmoid"),
+    "torch.nn.SiLU": _named("silu"),
+    "torch.nn.ELU": _elu,
+    "torch.nn.LeakyReLU": _leaky_relu,
+    "torch.nn.BatchNorm1d": _batch_norm,
+    "torch.nn.Linear": _linear,
+    "torch.nn.Sequential": _sequence,
+    "zuko.Linear": _linear,
+    "zuko.MLP": _sequence,
+    "zuko.MaskedMLP": _sequence,
+    "zuko.MaskedLinear": _masked_linear,
+    "zuko.Residual": _residual,
+    "nflows.MLP": _mlp_of_nflows,
+    "normflows.MLP": _mlp_of_normflows,
+}
+for _library in ("nflows", "normflows"):
+    _READERS |= {
+        f"{_library}.MaskedLinear": _masked_linear,
+        f"{_library}.MaskedFeedforwardBlock": _feedforward_block,
+        f"{_library}.MaskedResidualBlock": _residual_block,
+        f"{_library}.ResidualBlock": _residual_block,
+        f"{_library}.ResidualNet": _residual_net,
+        f"{_library}.MADE": _made,
+    }

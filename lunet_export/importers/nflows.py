@@ -1,0 +1,217 @@
+"""nflows (bayesiains/nflows): data to latent is its forward direction."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lunet_export.errors import BadInputError
+from lunet_export.families.composed.layers import (
+    Affine,
+    AffineAutoregressive,
+    Layer,
+    LeakyReLU,
+    LogTanh,
+    Permutation,
+    ScaleMap,
+    Sigmoid,
+    Tanh,
+)
+from lunet_export.importers import matrices, networks
+from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers.classes import first_known
+from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.twin import array, row
+from lunet_export.importers.walk import leaf
+from lunet_export.lu import LUBlock
+
+Layers = tuple[Layer, ...]
+
+
+def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
+    """A `Flow` or a `Transform`.
+
+    Args:
+        flow: Its twin in float64.
+        context: What the context is fixed to, (1, ...), before any embedding.
+    """
+    _settle(flow)
+    if first_known(flow, ("nflows.Flow",)) is None:
+        return Reading(
+            transform=_walk(flow, "", context),
+            base=None,
+            dim=None,
+            forward=lambda x: flow.forward(x, _repeated(context, x)),
+            inverse=lambda z: flow.inverse(z, _repeated(context, z))[0],
+            log_prob=None,
+        )
+    inner, base = flow._transform, flow._distribution
+    embedded = None if context is None else embedding(flow._embedding_net, context)
+    shape = tuple(getattr(base, "_shape", ()))
+    return Reading(
+        transform=_walk(inner, "_transform", embedded),
+        base=leaf(base, "_distribution", _BASES, embedded),
+        dim=shape[0] if len(shape) == 1 else None,
+        forward=lambda x: inner.forward(x, _repeated(embedded, x)),
+        inverse=lambda z: inner.inverse(z, _repeated(embedded, z))[0],
+        log_prob=lambda x: flow.log_prob(x, _repeated(context, x)),
+    )
+
+
+def embedding(network: Any, context: Tensor) -> Tensor:  # noqa: ANN401
+    """What a network makes of a context.
+
+    Raises:
+        BadInputError: It cannot take it.
+    """
+    try:
+        return network(context)
+    except (RuntimeError, ValueError, IndexError) as error:
+        said = str(error).splitlines()[0][:100]
+        raise BadInputError(
+            f"Expected a context that the flow's embedding takes; got one of shape {tuple(context.shape)}: {said}."
+        ) from None
+
+
+def _repeated(context: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if context is None else context.expand(len(rows), *context.shape[1:])
+
+
+def _settle(flow: Any) -> None:  # noqa: ANN401
+    """nflows keeps two logarithms as they were in the dtype of their day; here they are taken anew."""
+    for module in flow.modules():
+        if hasattr(module, "_log_z"):
+            module._log_z = torch.tensor(0.5 * math.prod(module._shape) * math.log(2 * math.pi), dtype=torch.float64)
+        if first_known(module, ("nflows.LeakyReLU",)):
+            module.log_negative_slope = torch.tensor(math.log(module.negative_slope), dtype=torch.float64)
+
+
+def _walk(module: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+    kind = first_known(module, ("nflows.CompositeTransform", "nflows.InverseTransform"))
+    dot = f"{path}." if path else ""
+    if kind == "nflows.CompositeTransform":
+        inside = [_walk(layer, f"{dot}_transforms.{i}", context) for i, layer in enumerate(module._transforms)]
+        return tuple(part for parts in inside for part in parts)
+    if kind == "nflows.InverseTransform":
+        return turned(_walk(module._transform, f"{dot}_transform", context))
+    return (leaf(module, path, _LAYERS, context),)
+
+
+def lu_linear(module: Any, context: Tensor | None = None) -> Layers:  # noqa: ANN401
+    """y = L (U x) + b; L has ones, U softplus(.) + eps on its diagonal. normflows' `_LULinear` is the same."""
+    lower, upper = np.eye(module.features), np.zeros((module.features, module.features))
+    lower[np.tril_indices(module.features, -1)] = array(module.lower_entries)
+    upper[np.triu_indices(module.features, 1)] = array(module.upper_entries)
+    np.fill_diagonal(upper, array(functional.softplus(module.unconstrained_upper_diag) + module.eps))
+    return (LUBlock(lower, upper, array(module.bias)),)
+
+
+def _matrix(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """y = W x + b of `NaiveLinear`, `QRLinear` and `SVDLinear`: what the layer itself does to the unit vectors."""
+    bias = array(module.bias)
+    columns, _ = module.forward_no_cache(torch.eye(len(bias), dtype=torch.float64))
+    return matrices.linear((array(columns) - bias).T, bias)
+
+
+def _householder(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    columns, _ = module(torch.eye(module.features, dtype=torch.float64))
+    return matrices.linear(array(columns).T, np.zeros(module.features))
+
+
+def _permutation(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    if module._dim != 1:
+        raise Refused(f"it permutes dimension {module._dim} of tensors, not the columns of rows")
+    return (Permutation(module._permutation.numpy().astype(np.int64)),)
+
+
+def _act_norm(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (Affine(row(module.log_scale.exp()), row(module.shift)),)
+
+
+def _batch_norm(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    scale = row(module.weight / torch.sqrt(module.running_var + module.eps))
+    return (Affine(scale, row(module.bias) - row(module.running_mean) * scale),)
+
+
+def _pointwise(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (Affine(row(module._scale), row(module._shift)),)
+
+
+def _sigmoid(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (Affine(row(module.temperature), np.zeros(1)), Sigmoid(float(module.eps)))
+
+
+def _leaky_relu(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (LeakyReLU(float(module.negative_slope)),)
+
+
+def _log_tanh(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (LogTanh(float(module.cut_point), float(module.alpha)),)
+
+
+def _masked_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """MAF's layer (arXiv 1705.07057): the network gives u and t of a column side by side."""
+    network = interleaved(networks.read(module.autoregressive_net, context), shift=1)
+    columns = np.arange(module.features)
+    return (AffineAutoregressive(len(columns), columns, columns, network, ScaleMap("softplus", 0.0, module._epsilon)),)
+
+
+def _coupling(scale: ScaleMap) -> Callable[[Any, Tensor | None], Layers]:
+    def layers(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+        if module.unconditional_transform is not None:
+            raise Refused("it changes the columns that the others depend on too")
+        inputs, changed = (ids.numpy() for ids in (module.identity_features, module.transform_features))
+        return coupling(inputs, changed, networks.read(module.transform_net, context), scale)
+
+    return layers
+
+
+def _standard(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    if len(base._shape) != 1:
+        raise Refused(f"its shape is {tuple(base._shape)}, not a row's")
+    return ()
+
+
+def _diagonal(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return _standard(base, context) + _standardised(base.mean_, base.log_std_)
+
+
+def _conditional(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    if context is None:
+        raise Refused("it needs a context, and none was given")
+    return _standard(base, context) + _standardised(*base._compute_params(context))
+
+
+def _standardised(mean: Tensor, log_std: Tensor) -> Layers:
+    scale = row(torch.exp(-log_std))
+    return (Affine(scale, -row(mean) * scale),)
+
+
+_LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+    "nflows.LULinear": lu_linear,
+    "nflows.NaiveLinear": _matrix,
+    "nflows.QRLinear": _matrix,
+    "nflows.SVDLinear": _matrix,
+    "nflows.HouseholderSequence": _householder,
+    "nflows.Permutation": _permutation,
+    "nflows.ActNorm": _act_norm,
+    "nflows.BatchNorm": _batch_norm,
+    "nflows.PointwiseAffineTransform": _pointwise,
+    "nflows.IdentityTransform": lambda module, context: (),
+    "nflows.LeakyReLU": _leaky_relu,
+    "nflows.Sigmoid": _sigmoid,
+    "nflows.Tanh": lambda module, context: (Tanh(),),
+    "nflows.LogTanh": _log_tanh,
+    "nflows.MaskedAffineAutoregressiveTransform": _masked_affine,
+    "nflows.AffineCouplingTransform": _coupling(ScaleMap("sigmoid", 2.0, 1e-3)),
+    "nflows.AdditiveCouplingTransform": _coupling(ScaleMap("none")),
+}
+_BASES: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+    "nflows.StandardNormal": _standard,
+    "nflows.DiagonalNormal": _diagonal,
+    "nflows.ConditionalDiagonalNormal": _conditional,
+}

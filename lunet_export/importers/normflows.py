@@ -1,0 +1,218 @@
+"""normflows (VincentStimper/normalizing-flows): its forward direction is latent to data, so it is read backwards."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lunet_export.families.composed.layers import (
+    Affine,
+    AffineAutoregressive,
+    Inverse,
+    Layer,
+    Permutation,
+    ScaleMap,
+    Sigmoid,
+    inverted,
+)
+from lunet_export.importers import matrices, networks
+from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers.classes import first_known
+from lunet_export.importers.nflows import lu_linear
+from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.twin import array, row
+from lunet_export.importers.walk import leaf
+from lunet_export.lu import LUBlock
+
+Layers = tuple[Layer, ...]
+
+
+def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
+    """A `NormalizingFlow`, a `ConditionalNormalizingFlow`, or one of their layers, whose inverse goes from data.
+
+    Args:
+        flow: Its twin in float64.
+        context: What the context is fixed to, (1, C).
+    """
+    given = {} if context is None else {"context": context}
+    if first_known(flow, _FLOWS) is None:
+        return Reading(
+            transform=turned(_walk(flow, "", context)),
+            base=None,
+            dim=None,
+            forward=lambda x: _sums(flow.inverse(x.clone(), **_repeated(given, x)), x),
+            inverse=lambda z: flow.forward(z.clone(), **_repeated(given, z))[0],
+            log_prob=None,
+        )
+    inside = [_walk(layer, f"flows.{i}", context) for i, layer in enumerate(flow.flows)]
+    return Reading(
+        transform=turned([part for parts in inside for part in parts]),
+        base=leaf(flow.q0, "q0", _BASES, context),
+        dim=_dim(flow.q0),
+        forward=lambda x: flow.inverse_and_log_det(x.clone(), **_repeated(given, x)),
+        inverse=lambda z: flow.forward(z.clone(), **_repeated(given, z)),
+        log_prob=lambda x: flow.log_prob(x.clone(), **_repeated(given, x)),
+    )
+
+
+def _repeated(given: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    return {name: value.expand(len(rows), *value.shape[1:]) for name, value in given.items()}
+
+
+def _sums(answer: tuple[Tensor, Any], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Some layers give one log-determinant for all rows."""
+    z, log_det = answer
+    return z, torch.as_tensor(log_det).expand(len(x))
+
+
+def _dim(base: Any) -> int | None:  # noqa: ANN401
+    shape = getattr(base, "shape", ())
+    return int(shape[0]) if isinstance(shape, tuple) and len(shape) == 1 else None
+
+
+def _walk(module: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+    """The layers of a flow from latent to data."""
+    dot, kind = f"{path}." if path else "", first_known(module, ("normflows.Composite", "normflows.Reverse"))
+    if kind == "normflows.Composite":
+        inside = [_walk(layer, f"{dot}_flows.{i}", context) for i, layer in enumerate(module._flows)]
+        return tuple(part for parts in inside for part in parts)
+    if kind == "normflows.Reverse":
+        return turned(_walk(module.flow, f"{dot}flow", context))
+    return (leaf(module, path, _LAYERS, context),)
+
+
+def _lu_permute(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """From data: the permutation, then y = L (U x) + b."""
+    order = Permutation(module.permutation._permutation.numpy().astype(np.int64))
+    return inverted((order, *lu_linear(module.linear)))
+
+
+def _permute(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    if module.mode == "shuffle":
+        return (Permutation(module.perm.numpy().astype(np.int64)),)
+    if module.mode == "swap":
+        return (Permutation(np.roll(np.arange(module.num_channels), -(module.num_channels // 2))),)
+    raise Refused(f"its mode is {module.mode}")
+
+
+def _invertible_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """From data x W of rows, W = P L U, so U^T (L^T (P^T x)) of columns: the factors are taken as they are."""
+    if not module.use_lu:
+        matrix = array(module.W).T
+        return inverted(matrices.linear(matrix, np.zeros(len(matrix))))
+    places = array(module.P)
+    diagonal = array(module.sign_S * torch.exp(module.log_S))
+    lower = np.tril(array(module.L), -1) + np.eye(len(diagonal))
+    upper = np.triu(array(module.U), 1) + np.diag(diagonal)
+    order = Permutation(places.argmax(axis=0).astype(np.int64))
+    block = LUBlock(np.ascontiguousarray(upper.T), np.ascontiguousarray(lower.T), np.zeros(len(diagonal)))
+    return inverted((order, block))
+
+
+def _affine_const(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    if module.s.ndim != 2:
+        raise Refused(f"its numbers have the shape {tuple(module.s.shape[1:])}, not a row's")
+    return (Affine(row(torch.exp(module.s)), row(module.t)),)
+
+
+def _act_norm(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    if not float(module.data_dep_init_done) > 0:
+        raise Refused("it was never initialised: its numbers would come from the first rows that it sees")
+    return _affine_const(module, context)
+
+
+def _masked_autoregressive(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    network = interleaved(networks.read(module.autoregressive_net, context), shift=1)
+    columns = np.arange(module.features)
+    return (AffineAutoregressive(len(columns), columns, columns, network, ScaleMap("sigmoid", 2.0, 1e-3)),)
+
+
+def _masked_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """x e^s + t: two networks of the same columns, so two layers in a row."""
+    mask = row(module.b)
+    if module.b.ndim != 2 or not np.isin(mask, (0.0, 1.0)).all():
+        raise Refused("its mask is not a row of zeros and ones")
+    inputs, changed = np.flatnonzero(mask == 1), np.flatnonzero(mask == 0)
+    select = np.eye(len(mask))
+    into, out = select[:, inputs], select[changed]
+    found: list[Layer] = []
+    for name, scale in (("s", ScaleMap("exp")), ("t", ScaleMap("none"))):
+        module_or_zeros = getattr(module, name)
+        if module_or_zeros is torch.zeros_like:
+            continue
+        network = networks.before(networks.read(module_or_zeros), into, np.zeros(len(mask)))
+        rows = np.vstack([np.zeros_like(out), out]) if name == "s" else out
+        found += coupling(inputs, changed, networks.after(network, rows), scale)
+    return tuple(found)
+
+
+def _coupling_block(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    split, inner, _ = module.flows
+    network = networks.read(inner.param_map)
+    count = networks.leaving(network) // (2 if inner.scale else 1)
+    inputs, changed = _halves(split.mode, networks.entering(network), count)
+    if not inner.scale:
+        return coupling(inputs, changed, network, ScaleMap("none"))
+    if inner.scale_map not in _SCALES:
+        raise Refused(f"its scale map is {inner.scale_map}")
+    return coupling(inputs, changed, interleaved(network, shift=0), _SCALES[inner.scale_map])
+
+
+_SCALES = {
+    "exp": ScaleMap("exp"),
+    "sigmoid": ScaleMap("reciprocal-sigmoid", 2.0),
+    "sigmoid_inv": ScaleMap("sigmoid", 2.0),
+}
+
+
+def _halves(mode: str, kept: int, changed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    columns = np.arange(kept + changed)
+    if mode == "channel":
+        return columns[:kept], columns[kept:]
+    if mode == "channel_inv":
+        return columns[changed:], columns[:changed]
+    if mode == "checkerboard":
+        return columns[1::2], columns[::2]
+    if mode == "checkerboard_inv":
+        return columns[::2], columns[1::2]
+    raise Refused(f"its split mode is {mode}")
+
+
+def _logit(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """From data: logit(alpha + (1 - 2 alpha) x)."""
+    alpha = float(module.alpha)
+    return (Sigmoid(), Inverse(Affine(np.array([1 - 2 * alpha]), np.array([alpha]))))
+
+
+def _shift(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (Inverse(Affine(np.ones(1), row(module.shift))),)
+
+
+def _diagonal(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    if len(base.shape) != 1:
+        raise Refused(f"its shape is {tuple(base.shape)}, not a row's")
+    loc, log_scale = row(base.loc), row(base.log_scale)
+    if base.temperature is not None:
+        log_scale = log_scale + np.log(base.temperature)
+    if not loc.any() and not log_scale.any():
+        return ()
+    return (Affine(np.exp(-log_scale), -loc * np.exp(-log_scale)),)
+
+
+_FLOWS = ("normflows.NormalizingFlow", "normflows.ConditionalNormalizingFlow")
+_LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+    "normflows.LULinearPermute": _lu_permute,
+    "normflows.Permute": _permute,
+    "normflows.InvertibleAffine": _invertible_affine,
+    "normflows.AffineConstFlow": _affine_const,
+    "normflows.ActNorm": _act_norm,
+    "normflows.MaskedAffineAutoregressive": _masked_autoregressive,
+    "normflows.MaskedAffineFlow": _masked_affine,
+    "normflows.AffineCouplingBlock": _coupling_block,
+    "normflows.Logit": _logit,
+    "normflows.Shift": _shift,
+}
+_BASES: dict[str, Callable[[Any, Tensor | None], Layers]] = {"normflows.DiagGaussian": _diagonal}

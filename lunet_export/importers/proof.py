@@ -1,0 +1,150 @@
+"""Whether an imported flow is the library's own: both asked about the same rows, in float64, before it is given out."""
+
+import warnings
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lunet_export import noise, reference
+from lunet_export.errors import CheckFailedError
+from lunet_export.families.composed import reference as composed
+from lunet_export.families.composed.weights import ComposedWeights
+from lunet_export.importers.parts import Reading
+from lunet_export.importers.twin import in_float64
+from lunet_export.rounding import RoundingModel
+
+Array = NDArray[np.float64]
+
+#: The largest gap for which rounding in float64 is not asked, |ours - theirs| / max(1, |theirs|). Not less: PyTorch's
+#: softplus, of which some scales are made, is a straight line above 20, where it is off by 2e-9.
+LIMIT = 1e-9
+#: The same where the library's object holds numbers that it computed in float32.
+LIMIT_OF_FLOAT32 = 1e-5
+
+_SCALES = (0.25, 0.5, 1.0, 2.0)  # of normal numbers: some flows throw rows a little far out to where no digit is left
+_ROWS = 32
+_LOST = 1e-6  # rows that come back from z -> x -> z with a larger error tell nothing
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The largest gaps that were seen, each relative to max(1, |theirs|).
+
+    Attributes:
+        rows: How many rows were compared.
+        log_prob: Of log p(x), or of the log-determinant of a transform alone.
+        latent: Of x -> z.
+        inverse: Of z -> x; None where the library's own inverse does not run, as of some layers of nflows with the
+            PyTorch of today.
+    """
+
+    rows: int
+    log_prob: float
+    latent: float
+    inverse: float | None
+
+    def as_json(self) -> dict[str, float | None]:
+        """For `--json` and the model file."""
+        return asdict(self)
+
+
+def prove(reading: Reading, weights: ComposedWeights, *, limit: float = LIMIT) -> Proof:
+    """Ask both.
+
+    Rows x are what our inverse makes of normal numbers z, of four scales; the library is asked about these x, and for
+    its inverse of these z. A gap may be above the limit where the flow's own conditioning makes that of rounding.
+
+    Raises:
+        CheckFailedError: A gap is larger than that.
+    """
+    z, x = _rows(weights)
+    with in_float64(), warnings.catch_warnings(action="ignore"):  # of one part of these libraries about another
+        try:
+            theirs_z, theirs_log_prob = _density(reading, x)
+        except Exception as error:  # the library's own code may raise anything
+            said = (str(error).splitlines() or [""])[0][:200]
+            raise CheckFailedError(
+                f"Expected the library's own flow to run; it raised {type(error).__name__}: {said}."
+            ) from error
+        theirs_x = _inverse(reading, z)
+    ours_z, _ = composed.encode(weights, x)
+    judge = _Judge(weights, limit)
+    return Proof(
+        rows=len(x),
+        log_prob=judge.gap("log_prob", reference.log_prob(weights, x), theirs_log_prob, x),
+        latent=judge.gap("z", ours_z, theirs_z, x),
+        inverse=None if theirs_x is None else judge.gap("x", x, theirs_x, z),
+    )
+
+
+def _rows(weights: ComposedWeights) -> tuple[Array, Array]:
+    z = np.repeat(_SCALES, _ROWS // len(_SCALES))[:, None] * noise.normal(0, range(_ROWS), weights.dim)
+    with np.errstate(all="ignore"):  # rows that leave float64 are left out
+        x = composed.decode(weights, z)
+        back, log_det = composed.encode(weights, x)
+        fine = (np.abs(back - z).max(axis=1) < _LOST) & np.isfinite(log_det) & np.isfinite(x).all(axis=1)
+    if not fine.any():
+        raise CheckFailedError(
+            f"Expected a flow that maps normal numbers to rows and back; none of {_ROWS} comes back in float64."
+        )
+    return z[fine], x[fine]
+
+
+def _density(reading: Reading, x: Array) -> tuple[Array, Array]:
+    """The library's z, behind its base's own scale and mean, and its log p(x)."""
+    rows = torch.from_numpy(x)
+    latent, log_det = (value.numpy() for value in reading.forward(rows.clone()))
+    for layer in reading.base.layers if reading.base else ():
+        latent = composed.forward(layer, latent)[0]
+    if reading.log_prob is not None:
+        return latent, reading.log_prob(rows.clone()).numpy()
+    return latent, reference.standard_normal_log_prob(latent) + log_det
+
+
+def _inverse(reading: Reading, z: Array) -> Array | None:
+    latent = z
+    for layer in reversed(reading.base.layers if reading.base else ()):
+        latent = composed.inverse(layer, latent)
+    try:
+        return np.asarray(reading.inverse(torch.from_numpy(latent.copy())).numpy())
+    except Exception:  # the library's own code: functions that PyTorch has no more, domains that it checks
+        return None
+
+
+class _Judge:
+    """What gaps may be; the roundings are asked for only where a gap is above the limit."""
+
+    def __init__(self, weights: ComposedWeights, limit: float) -> None:
+        self._weights, self._limit = weights, limit
+
+    def gap(self, name: str, ours: Array, theirs: Array, given: Array) -> float:
+        """The largest relative gap.
+
+        Raises:
+            CheckFailedError: It is above what rounding makes.
+        """
+        if theirs.shape != ours.shape:
+            raise CheckFailedError(
+                f"Expected {name} of shape {ours.shape} of the library's own flow; got {theirs.shape}. It is no flow "
+                "of rows."
+            )
+        gaps = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
+        largest = float(gaps.max())
+        worst = gaps.reshape(len(gaps), -1).max(axis=1)
+        if not largest <= self._limit and not self._rounding(name, ours - theirs, given)[~(worst <= self._limit)].all():
+            row = int(np.argmax(worst))
+            raise CheckFailedError(
+                f"Expected the library's own {name}; ours differs by {largest:.3g} relative in row {row} of "
+                f"{len(gaps)}, above {self._limit:.0e} and above rounding. A layer of a class of yours, or of another "
+                "version of the library, computes something else than its name says; nothing is given out."
+            )
+        return largest
+
+    def _rounding(self, name: str, difference: Array, given: Array) -> NDArray[np.bool_]:
+        """Which rows differ by no more than rounding."""
+        model = RoundingModel(self._weights, "float64")
+        allowed = (model.sampling(given) if name == "x" else model.density(given))[name]
+        size = np.abs(difference).reshape(len(difference), -1).max(axis=1)
+        return size <= allowed

@@ -1,0 +1,124 @@
+"""Flows that the keys of their state alone determine, built with the library itself and filled.
+
+    nflows      `Flow` of a `CompositeTransform` of `LULinear` (with eps 1e-3, its default, which no state holds),
+                permutations, `ActNorm` and `PointwiseAffineTransform`, on `StandardNormal` or `DiagonalNormal`
+    normflows   `NormalizingFlow` of `LULinearPermute`, `Permute` with a shuffle, `InvertibleAffine`, `AffineConstFlow`
+                and `ActNorm`, on `DiagGaussian`
+
+A layer without tensors leaves no key, so that a number missing in the row of layers is one, and networks do not tell
+their activations: both need a factory, and so does every flow of zuko, whose keys do not tell classes.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lunet_export.errors import CheckpointError, MissingPackageError
+
+State = Mapping[str, Tensor]
+Tensors = dict[str, Tensor]
+
+
+def flow(library: str, state: State, where: str) -> Any:  # noqa: ANN401
+    """The library's own flow with this state, which lies at `where`.
+
+    Raises:
+        CheckpointError: The keys do not determine it.
+        MissingPackageError: The library is not installed.
+    """
+    if library not in _LIBRARIES:
+        raise CheckpointError(
+            f"Expected module:factory and --state {where}; the keys of a state of {library} do not tell its layers."
+        )
+    prefix, kinds, whole = _LIBRARIES[library]
+    layers = _by_layer(state, prefix)
+    for number in range(max(layers, default=0) + 1):
+        if frozenset(layers.get(number, {})) not in kinds:
+            told = ", ".join(sorted(layers.get(number, {}))[:3]) or "nothing"
+            raise _undetermined(library, where, f"of layer {number} they tell {told}")
+    try:
+        made = whole([_built(*kinds[frozenset(layers[number])], layers[number]) for number in sorted(layers)], state)
+    except ModuleNotFoundError:
+        raise MissingPackageError(f"Expected {library}; it is not installed. Run: pip install {library}") from None
+    try:
+        (made.double() if torch.float64 in {value.dtype for value in state.values()} else made).load_state_dict(state)
+    except RuntimeError:
+        raise _undetermined(library, where, "some keys or shapes do not fit the others") from None
+    return made
+
+
+def _undetermined(library: str, where: str, told: str) -> CheckpointError:
+    return CheckpointError(
+        f"Expected keys in {where} that determine a flow of {library}; {told}. Give module:factory and --state {where}."
+    )
+
+
+def _by_layer(state: State, prefix: str) -> dict[int, Tensors]:
+    found: dict[int, Tensors] = {}
+    for key, value in state.items():
+        match = re.fullmatch(re.escape(prefix) + r"(\d{1,6})\.(.+)", key)
+        if match:
+            found.setdefault(int(match[1]), {})[match[2]] = value
+    return found
+
+
+def _built(name: str, arguments: Callable[[Tensors], tuple[Any, ...]], tensors: Tensors) -> Any:  # noqa: ANN401
+    module, _, kind = name.rpartition(".")
+    return getattr(import_module(module), kind)(*arguments(tensors))
+
+
+def _flow_of_nflows(layers: list[Any], state: State) -> Any:  # noqa: ANN401
+    from nflows.distributions import DiagonalNormal, StandardNormal
+    from nflows.flows import Flow
+    from nflows.transforms import CompositeTransform
+
+    vectors = (".bias", "._permutation", ".shift", "._shift", "_distribution.mean_")
+    dim = max(value.numel() for key, value in state.items() if key.endswith(vectors))
+    base = DiagonalNormal if "_distribution.mean_" in state else StandardNormal
+    return Flow(CompositeTransform(layers), base([dim]))
+
+
+def _flow_of_normflows(layers: list[Any], state: State) -> Any:  # noqa: ANN401
+    from normflows import NormalizingFlow
+    from normflows.distributions import DiagGaussian
+
+    return NormalizingFlow(DiagGaussian(state["q0.loc"].numel() if "q0.loc" in state else 1), layers)
+
+
+Kinds = Mapping[frozenset[str], tuple[str, Callable[[Tensors], tuple[Any, ...]]]]
+
+_NFLOWS: Kinds = {
+    frozenset({"bias", "lower_entries", "upper_entries", "unconstrained_upper_diag"}): (
+        "nflows.transforms.LULinear",
+        lambda t: (len(t["bias"]),),
+    ),
+    frozenset({"_permutation"}): ("nflows.transforms.Permutation", lambda t: (t["_permutation"],)),
+    frozenset({"log_scale", "shift", "initialized"}): ("nflows.transforms.ActNorm", lambda t: (len(t["shift"]),)),
+    frozenset({"_shift", "_scale"}): (
+        "nflows.transforms.PointwiseAffineTransform",
+        lambda t: (t["_shift"], t["_scale"]),
+    ),
+}
+_NORMFLOWS: Kinds = {
+    frozenset(
+        {"permutation._permutation"}
+        | {f"linear.{name}" for name in ("bias", "lower_entries", "upper_entries", "unconstrained_upper_diag")}
+    ): ("normflows.flows.LULinearPermute", lambda t: (len(t["linear.bias"]),)),
+    frozenset({"perm", "inv_perm"}): ("normflows.flows.Permute", lambda t: (len(t["perm"]),)),
+    frozenset({"P", "L", "sign_S", "log_S", "U", "eye"}): (
+        "normflows.flows.InvertibleAffine",
+        lambda t: (len(t["P"]), True),
+    ),
+    frozenset({"W"}): ("normflows.flows.InvertibleAffine", lambda t: (len(t["W"]), False)),
+    frozenset({"s", "t"}): ("normflows.flows.AffineConstFlow", lambda t: (tuple(t["s"].shape[1:]),)),
+    frozenset({"s", "t", "data_dep_init_done"}): ("normflows.flows.ActNorm", lambda t: (tuple(t["s"].shape[1:]),)),
+}
+#: Of each library what the keys of its layers begin with, the layers by the rest of their keys, and the flow of these.
+_LIBRARIES: dict[str, tuple[str, Kinds, Callable[[list[Any], State], Any]]] = {
+    "nflows": ("_transform._transforms.", _NFLOWS, _flow_of_nflows),
+    "normflows": ("flows.", _NORMFLOWS, _flow_of_normflows),
+}

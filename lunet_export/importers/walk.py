@@ -1,0 +1,33 @@
+"""One layer of another library, by a table of the classes that are carried."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lunet_export.families.composed.layers import Layer
+from lunet_export.importers.classes import first_known
+from lunet_export.importers.parts import Part, Refused
+
+Table = Mapping[str, Callable[[Any, Tensor | None], tuple[Layer, ...]]]
+
+
+def leaf(thing: Any, path: str, table: Table, context: Tensor | None) -> Part:  # noqa: ANN401
+    """What a layer becomes, by its class's entry in the table, or why nothing."""
+    kind, known = type(thing).__name__, first_known(thing, table)
+    where = path or "the transform itself"
+    if known is None:
+        return Part(where, kind, refusal=_why(kind))
+    try:
+        return Part(where, kind, table[known](thing, context))
+    except Refused as refused:
+        return Part(where, kind, refusal=str(refused))
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = (str(error).splitlines() or [""])[0][:100]
+        return Part(where, kind, refusal=f"it is not built as this class is: {type(error).__name__}, {said}")
+
+
+def _why(kind: str) -> str:
+    if any(word in kind for word in ("RationalQuadratic", "RQS", "Spline", "Cubic", "Quadratic", "PiecewiseLinear")):
+        return "splines are not carried"
+    return "its class is not among those that are carried"

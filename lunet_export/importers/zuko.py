@@ -1,0 +1,256 @@
+"""zuko (probabilists/zuko), and PyTorch's transforms: data to latent is the direction of a call."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import ComposeTransform
+
+from lunet_export.families.composed.layers import AffineAutoregressive, Layer, Permutation, ScaleMap, Softclip
+from lunet_export.families.composed.networks import Network
+from lunet_export.importers import matrices, networks, torch_transforms
+from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers.classes import first_known, names
+from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.torch_transforms import affine
+from lunet_export.importers.twin import array
+from lunet_export.importers.walk import leaf
+from lunet_export.lu import LUBlock
+
+Layers = tuple[Layer, ...]
+
+_FLOWS = ("zuko.Flow", "zuko.NormalizingFlow", "torch.TransformedDistribution")
+
+
+def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
+    """A `Flow`, a `NormalizingFlow`, a transform, lazy or not, of zuko or of PyTorch.
+
+    Args:
+        flow: Its twin in float64.
+        context: What the context is fixed to, (1, C).
+    """
+    vector = None if context is None else context.reshape(-1)
+    kind = first_known(flow, _FLOWS)
+    if kind is None:
+        transform = _built(flow, vector)
+        return Reading(
+            transform=_walk(flow, "", vector),
+            base=None,
+            dim=None,
+            forward=lambda x: _call(transform(), x),
+            inverse=lambda z: transform().inv(z),
+            log_prob=None,
+        )
+    if kind == "torch.TransformedDistribution":
+        return _transformed(flow)
+    lazy = kind == "zuko.Flow"
+    base = _base(flow.base, vector) if lazy else flow.base
+    shape = () if isinstance(base, Part) else tuple(base.batch_shape) + tuple(base.event_shape)
+    transform = _built(flow.transform, vector)
+    return Reading(
+        transform=_walk(flow.transform, "transform", vector),
+        base=base if isinstance(base, Part) else leaf(base, "base", torch_transforms.BASES, None),
+        dim=int(shape[0]) if len(shape) == 1 else None,
+        forward=lambda x: _call(transform(), x),
+        inverse=lambda z: transform().inv(z),
+        log_prob=lambda x: (flow(vector) if lazy else flow).log_prob(x),
+    )
+
+
+def _transformed(flow: Any) -> Reading:  # noqa: ANN401
+    """PyTorch's own distribution, whose transforms go from latent to data."""
+    inside = [_walk(transform, f"transforms.{i}", None) for i, transform in enumerate(flow.transforms)]
+    whole, shape = ComposeTransform(flow.transforms), tuple(flow.batch_shape) + tuple(flow.event_shape)
+    return Reading(
+        transform=turned([part for parts in inside for part in parts]),
+        base=leaf(flow.base_dist, "base_dist", torch_transforms.BASES, None),
+        dim=int(shape[0]) if len(shape) == 1 else None,
+        forward=lambda x: _call(whole.inv, x),
+        inverse=lambda z: whole(z),
+        log_prob=flow.log_prob,
+    )
+
+
+def _built(transform: Any, context: Tensor | None) -> Callable[[], Any]:  # noqa: ANN401
+    """Gives the transform, of a lazy one too."""
+    return lambda: transform(context) if _is_lazy(transform) else transform
+
+
+def _is_lazy(transform: Any) -> bool:  # noqa: ANN401
+    return not {"zuko.LazyTransform", "zuko.Unconditional"}.isdisjoint(names(transform))
+
+
+def _call(transform: Any, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    z = transform(x)
+    log_det = transform.log_abs_det_jacobian(x, z)
+    return z, log_det if log_det.ndim == 1 else log_det.expand(x.shape).sum(-1)
+
+
+def _walk(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+    """Composed transforms are followed inwards; a lazy one that is not composed is built, and what it builds read."""
+    kind, dot = first_known(transform, _INSIDE), f"{path}." if path else ""
+    if kind is None and _is_lazy(transform):
+        return _lazy(transform, path, context)
+    if kind is None:
+        return (leaf(transform, path, _LAYERS, None),)
+    name = _INSIDE[kind]
+    if name in ("transforms", "parts"):
+        inside = [_walk(inner, f"{dot}{name}.{i}", context) for i, inner in enumerate(getattr(transform, name))]
+        return tuple(part for parts in inside for part in parts)
+    parts = _walk(getattr(transform, name), f"{dot}{name}", context)
+    return turned(parts) if kind in ("zuko.LazyInverse", "torch._InverseTransform") else parts
+
+
+def _lazy(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+    where, kind = path or "the transform itself", type(transform).__name__
+    if first_known(transform, _LAZY_KINDS) is None:
+        return (leaf(transform, path, {}, None),)
+    try:
+        built = transform(context)
+    except _UNBUILT as error:
+        return (Part(where, kind, refusal=_unbuilt(context, error)),)
+    parts = _walk(built, path, context)
+    if len(parts) > 1:
+        return parts
+    called = parts[0].kind if parts and parts[0].kind not in _OF_NETWORKS else None
+    return tuple(Part(where, f"{kind} of {called}" if called else kind, p.layers, p.refusal) for p in parts)
+
+
+def _base(lazy: Any, context: Tensor | None) -> Any:  # noqa: ANN401
+    """The base that a lazy one builds, or why it does not."""
+    try:
+        return lazy(context)
+    except _UNBUILT as error:
+        return Part("base", type(lazy).__name__, refusal=_unbuilt(context, error))
+
+
+_UNBUILT = (RuntimeError, AttributeError, AssertionError, TypeError, ValueError)
+
+
+def _unbuilt(context: Tensor | None, error: Exception) -> str:
+    said = (str(error).splitlines() or [type(error).__name__])[0][:100]
+    return f"it cannot be built {'without a' if context is None else 'with this'} context: {said}"
+
+
+def _lu(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """y = L (U x), U with ones on its diagonal."""
+    lower, upper = array(transform.L), array(transform.U)
+    if lower.ndim != 2:
+        raise Refused(f"its matrix has the shape {lower.shape}, not that of one matrix")
+    return (LUBlock(lower, upper, np.zeros(len(lower))),)
+
+
+def _rotation(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    matrix = array(transform.R)
+    if matrix.ndim != 2:
+        raise Refused(f"its matrix has the shape {matrix.shape}, not that of one matrix")
+    return matrices.linear(matrix, np.zeros(len(matrix)))
+
+
+def _permutation(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (Permutation(transform.order.numpy().astype(np.int64)),)
+
+
+def _monotonic_affine(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (affine(transform.scale, transform.shift),)
+
+
+def _additive(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (affine(1.0, transform.shift),)
+
+
+def _softclip(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    return (Softclip(float(transform.bound)),)
+
+
+def _autoregressive(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """What `MaskedAutoregressiveTransform` builds: a partial of its own method that holds the context."""
+    owner, fixed = _owner(transform)
+    network = networks.read(owner.hyper)
+    columns = np.arange(networks.leaving(network) // owner.total)
+    network, scale = _ordered(networks.fixed(network, fixed, len(columns)), owner)
+    return (AffineAutoregressive(len(columns), columns, columns, network, scale),)
+
+
+def _coupling(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+    """What `GeneralCouplingTransform` builds."""
+    owner, fixed = _owner(transform)
+    inputs, changed = transform.idx_a.numpy(), transform.idx_b.numpy()
+    network = networks.fixed(networks.read(owner.hyper), fixed, len(inputs))
+    return coupling(inputs, changed, *_ordered(network, owner))
+
+
+def _owner(transform: Any) -> tuple[Any, Tensor | None]:  # noqa: ANN401
+    """The module whose network gives the numbers of a coupling or autoregressive transform, and its context."""
+    method = getattr(transform.meta, "func", None)
+    owner = getattr(method, "__self__", None)
+    known = ("zuko.MaskedAutoregressiveTransform", "zuko.GeneralCouplingTransform")
+    if owner is None or first_known(owner, known) is None:
+        raise Refused("its function is not that of a layer of zuko")
+    return owner, transform.meta.args[0]
+
+
+def _ordered(network: Network, owner: Any) -> tuple[Network, ScaleMap]:  # noqa: ANN401
+    """The network with all shifts first, and what scale the univariate transform makes of the rest.
+
+    Raises:
+        Refused: The univariate transform is not affine with these numbers.
+    """
+    if owner.total == 1:
+        _univariate(owner, "zuko.AdditiveTransform", torch.zeros(1))
+        return network, ScaleMap("none")
+    probes = torch.tensor([-3.0, 1.0, 50.0], dtype=torch.float64)
+    made = _univariate(owner, "zuko.MonotonicAffineTransform", probes, probes)
+    bounds = 1 / (1 / made.log_scale - 1 / probes).abs()  # log s = u / (1 + |u| / bound)
+    if not torch.allclose(bounds, bounds[:1], rtol=1e-12, atol=0.0) or not torch.equal(made.shift, probes):
+        raise Refused("its univariate transform is not affine in the numbers of its network")
+    return interleaved(network, shift=0), ScaleMap("soft-exp", _bound(owner, float(bounds[1])))
+
+
+def _univariate(owner: Any, wanted: str, *numbers: Tensor) -> Any:  # noqa: ANN401
+    scalars = tuple(map(tuple, owner.shapes)) == ((),) * len(numbers)
+    made = owner.univariate(*(numbers if scalars else map(torch.ones, owner.shapes)))
+    if scalars and first_known(made, (wanted,)):
+        return made
+    called = type(made).__name__
+    raise Refused(f"its univariate transform is {called}; affine and additive ones are carried")
+
+
+def _bound(owner: Any, probed: float) -> float:  # noqa: ANN401
+    """-log of the smallest slope: zuko's own default to the last digit, others as they were seen."""
+    usual = -float(np.log(1e-3))
+    return usual if abs(probed - usual) < 1e-10 else probed
+
+
+_LAZY_KINDS = (
+    "zuko.Unconditional",
+    "zuko.UnconditionalTransform",
+    "zuko.ElementWiseTransform",
+    "zuko.MaskedAutoregressiveTransform",
+    "zuko.GeneralCouplingTransform",
+)
+_OF_NETWORKS = ("AutoregressiveTransform", "CouplingTransform")
+#: Transforms made of others, and the attribute that holds these.
+_INSIDE = {
+    "zuko.LazyComposedTransform": "transforms",
+    "zuko.LazyInverse": "transform",
+    "zuko.ComposedTransform": "transforms",
+    "zuko.DependentTransform": "base",
+    "torch.ComposeTransform": "parts",
+    "torch.IndependentTransform": "base_transform",
+    "torch._InverseTransform": "_inv",
+}
+_LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+    **torch_transforms.LAYERS,
+    "zuko.LULinearTransform": _lu,
+    "zuko.RotationTransform": _rotation,
+    "zuko.PermutationTransform": _permutation,
+    "zuko.IdentityTransform": lambda transform, context: (),
+    "zuko.SoftclipTransform": _softclip,
+    "zuko.MonotonicAffineTransform": _monotonic_affine,
+    "zuko.AdditiveTransform": _additive,
+    "zuko.AutoregressiveTransform": _autoregressive,
+    "zuko.CouplingTransform": _coupling,
+}

@@ -1,0 +1,120 @@
+"""`lunet-export import`: what it prints, what it writes, and that it writes nothing where something is wrong."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export import ExportedFlow, checkpoint, reference
+from tests.cli.conftest import run
+
+zuko = pytest.importorskip("zuko", reason="zuko is not installed: pip install lunet-export[peers]")
+
+MODULE = """
+import torch
+import zuko
+
+def build():
+    return zuko.flows.MAF(3, transforms=2, hidden_features=(12,))
+
+def conditional():
+    return zuko.flows.MAF(3, 2, transforms=2, hidden_features=(12,))
+
+def splines():
+    return zuko.flows.NSF(3, transforms=2)
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_zuko_flows.py").write_text(MODULE)
+    yield tmp_path
+    sys.modules.pop("my_zuko_flows", None)
+
+
+def test_the_whole_way(here):
+    flow = zuko.flows.MAF(3, transforms=2, hidden_features=(12,))
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    torch.save(flow.state_dict(), "state.pt")
+    code, out, err = run("import", "zuko", "my_zuko_flows:build", "--state", "state.pt")
+    assert (code, "zuko's own flow and this one differ by at most" in out, "wrote model.pt" in out) == (0, True, True)
+    assert err.strip() == "next: lunet-export model.pt"
+    assert run("model.pt", "-o", "maf")[0] == 0
+    assert run("check", "maf", "--model", "model.pt")[0] == 0
+    x = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = flow().log_prob(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(ExportedFlow("maf", provider="cpu").log_prob(x), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_json_tells_what_was_carried(here):
+    code, out, _ = run("import", "zuko", "my_zuko_flows:build", "-o", "mine.pt", "--json")
+    document = json.loads(out)
+    assert (code, document["dim"], document["imported_from"]) == (0, 3, "zuko")
+    assert [layer["why_not"] for layer in document["layers"]] == [None, None, None]
+    assert document["proof"]["log_prob"] < 1e-10
+    assert checkpoint.read(here / "mine.pt").training["source"] == "my_zuko_flows:build"
+
+
+def test_a_context_is_fixed(here):
+    np.save("context.npy", np.array([0.5, -1.0]))
+    torch.manual_seed(3)
+    code, _, _ = run("import", "zuko", "my_zuko_flows:conditional", "--context", "context.npy")
+    assert code == 0
+    torch.manual_seed(3)
+    flow = zuko.flows.MAF(3, 2, transforms=2, hidden_features=(12,))
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    with torch.no_grad():
+        theirs = flow.double()(torch.tensor([0.5, -1.0], dtype=torch.float64)).log_prob(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(reference.log_prob(checkpoint.read(here / "model.pt").weights, x), theirs, rtol=1e-10)
+
+
+def test_what_is_not_carried_is_named_and_nothing_written(here):
+    code, out, err = run("import", "zuko", "my_zuko_flows:splines", "--json")
+    assert (code, (here / "model.pt").exists()) == (2, False)
+    assert [layer["path"] for layer in json.loads(out)["unsupported"]] == [f"transform.transforms.{i}" for i in (0, 1)]
+    assert "transform.transforms.0, transform.transforms.1 (MaskedAutoregressiveTransform): its univariate" in err
+
+
+def test_a_report_lists_all_layers_and_writes_nothing(here):
+    code, out, _ = run("import", "zuko", "my_zuko_flows:splines", "--report")
+    assert (code, (here / "model.pt").exists()) == (0, False)
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["layer", "class", "carried"]
+    assert (lines[1][:2], lines[-1]) == (
+        ["transform.transforms.0", "MaskedAutoregressiveTransform"],
+        ["base", "DiagNormal", "yes"],
+    )
+    code, out, _ = run("import", "zuko", "my_zuko_flows:splines", "--report", "--json")
+    assert (code, [layer["why_not"] is None for layer in json.loads(out)["layers"]]) == (0, [False, False, True])
+
+
+WRONG = {
+    "a factory that is not there": (["zuko", "my_zuko_flows:gone"], "Expected gone in the module my_zuko_flows"),
+    "another library": (["nflows", "my_zuko_flows:build"], "Run: lunet-export import zuko my_zuko_flows:build"),
+    "a library that is not read": (["pyro", "my_zuko_flows:build"], "pyro"),
+    "a file beside a state": (["zuko", "state.pt", "--state", "state.pt"], "Expected module:factory beside --state"),
+    "no such state": (["zuko", "my_zuko_flows:build", "--state", "gone.pt"], "gone.pt does not exist"),
+    "a bare state of zuko": (["zuko", "state.pt"], "Expected module:factory and --state state.pt"),
+    "no context": (["zuko", "my_zuko_flows:conditional"], "it needs a context, and none was given"),
+    "no such context": (["zuko", "my_zuko_flows:conditional", "--context", "gone.npy"], "gone.npy does not exist"),
+    "a context of words": (["zuko", "my_zuko_flows:conditional", "--context", "words.npy"], "a .npy file of numbers"),
+    "another name": (["zuko", "my_zuko_flows:build", "-o", "model.onnx"], "a model file that ends in .pt"),
+    "a file that is there": (["zuko", "my_zuko_flows:build", "-o", "state.pt"], "state.pt exists already"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_told_in_a_sentence(name, here):
+    torch.save(zuko.flows.MAF(3).state_dict(), "state.pt")
+    np.save("words.npy", np.array(["a", "b"]))
+    arguments, sentence = WRONG[name]
+    before = sorted(path.name for path in here.iterdir() if path.is_file())
+    code, _, err = run("import", *arguments)
+    assert (code, " ".join(sentence.split()) in " ".join(err.split())) == (2, True), err
+    assert sorted(path.name for path in here.iterdir() if path.is_file()) == before

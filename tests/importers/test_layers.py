@@ -1,0 +1,162 @@
+"""Every kind of layer alone, in both directions: value and log-determinant are the peer's own."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lunet_export.families.composed import reference as composed
+from lunet_export.importers import importing
+from lunet_export.importers.parts import spread, turned
+from tests.importers.peers import package
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
+
+DIM = 4
+LIMIT = 1e-12
+UNIT, ALL = (0.02, 0.98), (-2.0, 2.0)
+
+
+def nflows_layers():
+    from nflows import transforms as t
+    from nflows.nn.nets import ResidualNet
+    from nflows.transforms.nonlinearities import LogTanh
+
+    def coupled(kind, count):
+        class Net(ResidualNet):  # a class of the user's own, which changes nothing
+            pass
+
+        return kind(torch.tensor([1, -1, 1, -1]), lambda i, o: Net(i, o, hidden_features=9, num_blocks=1))
+
+    return {
+        "LULinear": (t.LULinear(DIM, identity_init=False, eps=0.05), ALL),
+        "NaiveLinear": (t.NaiveLinear(DIM), ALL),
+        "QRLinear": (t.QRLinear(DIM, 3), ALL),
+        "SVDLinear": (t.SVDLinear(DIM, 2, eps=0.1), ALL),
+        "HouseholderSequence": (t.HouseholderSequence(DIM, 3), ALL),
+        "Permutation": (t.Permutation(torch.tensor([2, 0, 3, 1])), ALL),
+        "RandomPermutation": (t.RandomPermutation(DIM), ALL),
+        "ReversePermutation": (t.ReversePermutation(DIM), ALL),
+        "ActNorm": (t.ActNorm(DIM), ALL),
+        "BatchNorm": (t.BatchNorm(DIM), ALL),
+        "PointwiseAffineTransform": (t.PointwiseAffineTransform(torch.randn(DIM), torch.rand(DIM) + 0.5), ALL),
+        "LeakyReLU": (t.LeakyReLU(0.3), ALL),
+        "Sigmoid": (t.Sigmoid(temperature=1.7, learn_temperature=True), ALL),
+        "Logit": (t.Logit(0.6, eps=0.1), (0.0, 1.0)),
+        "Tanh": (t.Tanh(), ALL),
+        "LogTanh": (LogTanh(0.7), ALL),
+        "MaskedAffineAutoregressiveTransform": (t.MaskedAffineAutoregressiveTransform(DIM, 9), ALL),
+        "AffineCouplingTransform": (coupled(t.AffineCouplingTransform, 2), ALL),
+        "AdditiveCouplingTransform": (coupled(t.AdditiveCouplingTransform, 1), ALL),
+    }
+
+
+def zuko_layers():
+    import zuko
+
+    t, lazy = zuko.transforms, zuko.lazy.UnconditionalTransform
+    vector = torch.linspace(-1, 1, DIM)
+    return {
+        "LULinearTransform": (t.LULinearTransform(torch.randn(DIM, DIM) + 2 * torch.eye(DIM)), ALL),
+        "lazy LULinearTransform": (lazy(t.LULinearTransform, torch.randn(DIM, DIM) + 2 * torch.eye(DIM)), ALL),
+        "RotationTransform": (t.RotationTransform(torch.randn(DIM, DIM)), ALL),
+        "PermutationTransform": (t.PermutationTransform(torch.tensor([2, 0, 3, 1])), ALL),
+        "SoftclipTransform": (t.SoftclipTransform(3.0), ALL),
+        "MonotonicAffineTransform": (t.MonotonicAffineTransform(vector, vector.flip(0)), ALL),
+        "AdditiveTransform": (t.AdditiveTransform(vector), ALL),
+        "AffineTransform": (t.AffineTransform(vector, vector + 2), ALL),
+        "negative AffineTransform": (t.AffineTransform(0.5, -2.0), ALL),
+        "SigmoidTransform": (t.SigmoidTransform(), ALL),
+        "TanhTransform": (t.TanhTransform(), ALL),
+        "ComposeTransform": (t.ComposeTransform([t.AffineTransform(vector, 2.0), t.TanhTransform()]), ALL),
+        "IndependentTransform": (t.IndependentTransform(t.AffineTransform(vector, 2.0), 1), ALL),
+        "ComposedTransform": (t.ComposedTransform(t.AdditiveTransform(vector), t.SoftclipTransform(3.0)), ALL),
+        "ElementWiseTransform": (zuko.flows.ElementWiseTransform(DIM), ALL),
+        "MaskedAutoregressiveTransform": (zuko.flows.MaskedAutoregressiveTransform(DIM, hidden_features=(9,)), ALL),
+        "GeneralCouplingTransform": (zuko.flows.GeneralCouplingTransform(DIM, hidden_features=(9,)), ALL),
+        "LazyComposedTransform": (zuko.lazy.LazyComposedTransform(zuko.flows.ElementWiseTransform(DIM)), ALL),
+    }
+
+
+def normflows_layers():
+    import normflows as nf
+
+    f, mask = nf.flows, torch.tensor([1.0, 0.0, 0.0, 1.0])
+
+    def net(*widths):
+        return nf.nets.MLP(list(widths))
+
+    act_norm = f.ActNorm((DIM,))
+    act_norm(torch.randn(20, DIM))
+    found = {
+        "LULinearPermute": (f.LULinearPermute(DIM, identity_init=False), ALL),
+        "Permute": (f.Permute(DIM), ALL),
+        "Permute, swap": (f.Permute(DIM, mode="swap"), ALL),
+        "InvertibleAffine": (f.InvertibleAffine(DIM), ALL),
+        "InvertibleAffine, dense": (f.InvertibleAffine(DIM, use_lu=False), ALL),
+        "AffineConstFlow": (f.AffineConstFlow((DIM,)), ALL),
+        "ActNorm": (act_norm, ALL),
+        "MaskedAffineAutoregressive": (f.MaskedAffineAutoregressive(DIM, 9), ALL),
+        "MaskedAffineFlow": (f.MaskedAffineFlow(mask, net(4, 9, 4), net(4, 8, 4)), ALL),
+        "Logit": (nf.transforms.Logit(0.1), UNIT),
+        "Shift": (nf.transforms.Shift(0.3), ALL),
+        "Reverse": (f.Reverse(f.LULinearPermute(DIM, identity_init=False)), ALL),
+        "Composite": (f.Composite([f.AffineConstFlow((DIM,)), f.Permute(DIM)]), ALL),
+    }
+    for mode in ("channel", "channel_inv", "checkerboard", "checkerboard_inv"):
+        for scale in ("exp", "sigmoid", "sigmoid_inv"):
+            block = f.AffineCouplingBlock(net(2, 9, 4), scale_map=scale, split_mode=mode)
+            found[f"AffineCouplingBlock, {mode}, {scale}"] = (block, ALL)
+    return found
+
+
+TABLES = {"nflows": nflows_layers, "zuko": zuko_layers, "normflows": normflows_layers}
+
+
+def asked(library, layer, x):
+    """The peer's own value and log-determinant, from data to latent."""
+    x = x.clone()
+    if library == "normflows":
+        y, log_det = layer.inverse(x)
+        return y, torch.as_tensor(log_det).expand(len(x))
+    if library == "nflows":
+        return layer(x)
+    transform = layer() if isinstance(layer, nn.Module) else layer
+    y = transform(x)
+    log_det = transform.log_abs_det_jacobian(x, y)
+    return y, log_det if log_det.ndim == 1 else log_det.expand(x.shape).sum(1)
+
+
+def carried(layers, x):
+    log_det = np.zeros(len(x))
+    for layer in layers:
+        x, term = composed.forward(layer, x)
+        log_det = log_det + term
+    return x, log_det
+
+
+@pytest.mark.parametrize("library", TABLES)
+@torch.no_grad()
+def test_each_layer_alone_in_both_directions(library):
+    package(library)
+    for name, (layer, (low, high)) in TABLES[library]().items():
+        for parameter in layer.parameters() if isinstance(layer, nn.Module) else ():
+            parameter += 0.1 * torch.randn_like(parameter)
+        if isinstance(layer, nn.Module):
+            for buffer_name, buffer in layer.named_buffers():
+                if buffer_name.endswith("running_var"):
+                    buffer += 0.5
+            layer.eval()
+        x = np.random.default_rng(0).uniform(low, high, (50, DIM))
+        _, reading = importing.reading_of(layer, None)
+        assert all(part.refusal is None for part in reading.parts), name
+        layers = [spread(inner, DIM) for part in reading.parts for inner in part.layers]
+        y, log_det = carried(layers, x)
+        their_y, their_log_det = (value.numpy() for value in asked(library, layer, torch.from_numpy(x)))
+        assert np.abs(y - their_y).max() < LIMIT, name
+        assert np.abs(log_det - their_log_det).max() < LIMIT, name
+        backwards = [spread(inner, DIM) for part in turned(reading.parts) for inner in part.layers]
+        inside = np.clip(x, *(0.1, 0.9)) if name == "Logit" and library == "nflows" else x
+        back, back_log_det = carried(backwards, carried(layers, inside)[0])
+        assert np.abs(back - inside).max() < LIMIT * 10, name
+        assert np.abs(back_log_det + carried(layers, inside)[1]).max() < LIMIT * 10, name
