@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 _PLAIN_ROWS = 8
 _FEW_ROWS = 2  # where a row of tolerances takes seconds
 _TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
-#: Standard deviations of the tail rows of z; a float32 sampler must not overflow there.
+#: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
+#: autoregressive flow, say, multiplies column by column.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
 
 
@@ -161,7 +162,9 @@ def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Arr
     )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
-    z = rounded(np.concatenate([plain, tails, encoded[: count // 2]]), dtype)
+    tails = rounded(tails, dtype)
+    tails = tails[_fitting(sampled(weights, tails, model, None), dtype)]
+    z = np.concatenate([rounded(plain, dtype), tails, rounded(encoded[: count // 2], dtype)])
     sampling = sampled(weights, z, model, tf32)
     refuse_infinite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
     refuse_infinite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
@@ -176,6 +179,13 @@ def sampled(weights: Weights, z: Array, model: RoundingModel, tf32: RoundingMode
     return SamplingVectors(
         z, x, reference.log_prob(weights, x), clamped, model.sampling(z), finite(tf32.sampling(z)) if tf32 else None
     )
+
+
+def _fitting(vectors: SamplingVectors, dtype: str) -> NDArray[np.bool_]:
+    """The rows all of whose numbers fit into the dtype, (N,)."""
+    most = np.finfo(dtype).max
+    numbers = [np.abs(vectors.x).max(axis=1), np.abs(vectors.log_prob), *vectors.tolerance.values()]
+    return np.logical_and.reduce([number <= most for number in numbers])  # NaN is not
 
 
 def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:

@@ -59,6 +59,7 @@ def options(
 
 for command in (
     train,
+    import_,
     recalibrate,
     diagnose,
     certify,
@@ -77,8 +78,7 @@ for command in (
     demo_page,
     serve,
 ):
-    app.command()(command)
-app.command("import")(import_)
+    app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
 
 
 def main() -> None:

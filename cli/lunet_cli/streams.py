@@ -120,8 +120,9 @@ def _parts(
 
 
 def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
-    from lunet_export.streaming.run import write_rows
+    from lunet_export.streaming.run import refuse_full, write_rows
 
+    refuse_full(target, job, compressed=target.suffix == ".parquet")
     work = job.work()
     with output.progress(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as bar:
 

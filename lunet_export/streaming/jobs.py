@@ -42,6 +42,10 @@ class Job(Protocol):
     def facts(self) -> dict[str, Any]:
         """Plain values that make the job: another job has others."""
 
+    @property
+    def bytes_per_row(self) -> int:
+        """What a row of results takes on the disk, before any compression."""
+
     def work(self) -> Work:
         """Open sessions, once a process, and return what computes."""
 
@@ -120,6 +124,11 @@ class ScoreJob:
     def chunk(self) -> int:
         """As `Job.chunk`."""
         return _chunk(self._open_source().width)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """As `Job.bytes_per_row`."""
+        return 8 * (2 + (len(self.folders) if len(self.folders) > 1 else 0))
 
     def facts(self) -> dict[str, Any]:
         """As `Job.facts`."""
@@ -216,6 +225,12 @@ class SampleJob:
     def chunk(self) -> int:
         """As `Job.chunk`."""
         return _chunk(open_folder(self.folder).manifest.dim)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """As `Job.bytes_per_row`."""
+        manifest = open_folder(self.folder).manifest
+        return manifest.dim * np.dtype(manifest.dtype).itemsize + 8 * self.with_log_prob
 
     def facts(self) -> dict[str, Any]:
         """As `Job.facts`."""

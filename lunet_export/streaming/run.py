@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from math import fsum
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class Run:
         """Claim the folder; the numbers of the parts that are missing.
 
         Raises:
-            BadInputError: The folder holds something else, another run, or a run and no `resume`.
+            BadInputError: The folder holds something else, another run, or a run and no `resume`; or the disk is full.
         """
         facts = json.loads(json.dumps(self._facts()))
         path = self.folder / RUN
@@ -104,6 +105,7 @@ class Run:
             return [number for number in range(self.parts) if self.record(number) is None]
         if self.folder.exists() and any(self.folder.iterdir()):
             raise BadInputError(f"Expected an empty or a new folder; {self.folder} holds other files. Give another -o.")
+        refuse_full(self.folder, self.job, compressed=self.format == "parquet")
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(path, {**facts, "complete": False})
         return list(range(self.parts))
@@ -176,6 +178,23 @@ class Run:
             )
         if not resume:
             raise BadInputError(f"Expected a new folder; {self.folder} holds this run. Give --resume, or another -o.")
+
+
+def refuse_full(target: Path, job: Job, *, compressed: bool = False) -> None:
+    """Raise where the results cannot fit beside `target`: before work, not after hours.
+
+    Raises:
+        BadInputError: The disk has less room. Compression is trusted to halve numbers at most.
+    """
+    place = target.absolute()
+    while not place.exists():
+        place = place.parent
+    needed, free = job.rows * job.bytes_per_row // (2 if compressed else 1), disk_usage(place).free
+    if needed > free:
+        raise BadInputError(
+            f"Expected {needed / 1e9:.3g} GB of room for {job.rows} rows at {target}; there are {free / 1e9:.3g} GB. "
+            "Ask for fewer, or give another -o."
+        )
 
 
 def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> tuple[int, dict[str, float]]:

@@ -59,8 +59,8 @@ FAILURES = {
     "no such command": (
         ["chekc", "x"],
         2,
-        "Expected a command (train, recalibrate, diagnose, certify, plot, export, check, replay, sample, score, "
-        "classify, inspect, bench, doctor, triton, embed, demo-page, serve) or a model file",
+        "Expected a command (train, import, recalibrate, diagnose, certify, plot, export, check, replay, sample, "
+        "score, classify, inspect, bench, doctor, triton, embed, demo-page, serve) or a model file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
@@ -83,11 +83,11 @@ FAILURES = {
     "wrong width": (["score", "{small}", "{narrow.npy}"], 2, "Expected x of shape (N, 16); got (3, 15)"),
     "NaN in x": (["score", "{small}", "{nan.npy}"], 2, "row 0, column 0 is nan"),
     "outside the domain": (["score", "{small}", "{outside.npy}"], 2, "Expected x in [0, 17)"),
-    "scores into a model": (["score", "{small}", "{one.npy}", "-o", "{small.pt}"], 2, "Expected -o FILE.csv"),
-    "too many samples": (["sample", "{small}", "-n", "99999999999999", "-o", "{out}/x.npy"], 2, "Ask for less"),
+    "scores into a model": (["score", "{small}", "{one.npy}", "-o", "{small.pt}"], 2, "Expected -o of .csv, .parquet"),
+    "too many samples": (["sample", "{small}", "-n", "99999999999999", "-o", "{out}/x.npy"], 2, "Ask for fewer"),
     "missing data": (["score", "{small}", "{out}/none.npy"], 2, "does not exist"),
     "wrong latent": (["sample", "{small}", "--latent", "{narrow.npy}", "-o", "{out}/x.npy"], 2, "Expected z of shape"),
-    "unknown picture": (["sample", "{small}", "-o", "{out}/x.gif"], 2, "Expected -o FILE.png or FILE.npy"),
+    "unknown picture": (["sample", "{small}", "-o", "{out}/x.gif"], 2, "Expected -o of .png, .parquet"),
     "negative temperature": (["sample", "{small}", "--temperature", "-1", "-o", "{out}/x.npy"], 2, "temperature"),
     "inspect nothing": (["inspect", "{out}/none"], 2, "does not exist"),
     "inspect no graph": (["inspect", "{text.onnx}"], 2, "Expected an ONNX graph"),
