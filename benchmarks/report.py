@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("lunet-export", "torch", "onnx", "onnxruntime", "numpy", "scipy", "nflows", "zuko")
+PACKAGES = ("lunet-export", "torch", "onnx", "onnxruntime", "numpy", "scipy")
+PACKAGES += ("nflows", "zuko", "normflows", "onnxscript", "ray", "pyarrow")
 
 
 def options(question: str, *, seconds: float) -> argparse.ArgumentParser:

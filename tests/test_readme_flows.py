@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import activations, equal_cost, jko, jko_lu
+from benchmarks import activations, equal_cost, imported, jko, jko_lu, scale
 from tests.test_readme import README, recorded
 
 
@@ -58,3 +58,36 @@ def test_jko_keeps_to_its_targets():
     assert (found["round_trip"]["3"] <= 1e-3, found["round_trip"]["6"] <= 1e-4) == (True, True)
     for (_, name), run in runs.items():
         assert name == "LU-Net" or run["test_nats"] < run["gaussian_nats"]
+
+
+def test_the_tables_of_imported_flows_and_of_scale_are_the_recorded_ones():
+    for line in imported.lines(recorded("imported")):
+        assert f"| {' | '.join(line)} |" in README
+    found, text = recorded("scale"), " ".join(README.split())
+    for line in scale.lines(found):
+        assert f"| {' | '.join(line)} |" in README
+    memory = " and ".join(f"{mb} MB for {rows} rows" for rows, mb in scale.memory_lines(found))
+    assert memory.replace(" and ", ", ", 1) in text
+
+
+def test_imported_flows_keep_to_their_targets():
+    """Where the library's own export fails in a direction, ours does not, and the answers are the library's."""
+    runs = recorded("imported")["runs"]
+    assert {(run["library"], run["dim"]) for run in runs} == {
+        (name, dim) for name in imported.PEERS for dim in imported.WIDTHS
+    }
+    for run in runs:
+        assert run["own"]["sampling"] != "runs"
+        for dtype, target in imported.TARGETS.items():
+            assert max(run["ours"][dtype][name] for name in ("log_prob", "x")) <= target
+
+
+def test_scale_keeps_to_its_targets():
+    """The same counts and sums with a worker killed, and memory within 10 % from 1e5 to 1e7 rows."""
+    found = recorded("scale")
+    scale.refuse_wrong(found)
+    assert found["runs"]["killed"]["killed"] == 1
+    assert found["rows"] == 10_000_000
+    memory = [entry["anonymous_mb"] for entry in found["memory"]]
+    assert [entry["rows"] for entry in found["memory"]] == list(scale.SIZES)
+    assert max(memory) <= 1.1 * min(memory)

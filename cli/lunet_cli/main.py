@@ -52,8 +52,7 @@ def options(
 
     The short form [bold]lunet-export MODEL.pt[/] exports.
 
-    Exit codes: 0 good, 1 a numerical check failed, 2 bad file or argument, 3 provider missing, 4 operating system,
-    130 Ctrl-C.
+    Exit: 0 good, 1 check failed, 2 bad input, 3 no provider, 4 system, 130 Ctrl-C
     """
 
 

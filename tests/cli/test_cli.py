@@ -244,6 +244,7 @@ def test_help_fits_a_screen():
 
 COMMANDS = [
     "train",
+    "import",
     "recalibrate",
     "diagnose",
     "certify",
@@ -261,7 +262,6 @@ COMMANDS = [
     "embed",
     "demo-page",
     "serve",
-    "import",
 ]
 
 

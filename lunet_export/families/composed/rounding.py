@@ -24,7 +24,7 @@ from lunet_export.families.composed.layers import (
     Permutation,
 )
 from lunet_export.families.composed.networks import Activation, Dense, Network, Scaling
-from lunet_export.families.composed.weights import ComposedWeights
+from lunet_export.families.composed.weights import ComposedWeights, plain
 from lunet_export.lu import LUBlock
 from lunet_export.reference import softplus
 from lunet_export.rounding import Errors, Products, RoundedLU, of_elementwise
@@ -39,9 +39,8 @@ class Passes:
     """As `lunet_export.rounding.Passes`."""
 
     def __init__(self, weights: ComposedWeights) -> None:
-        self._layers = weights.layers
-        passes = [_passes(layer) * sum(map(np.size, _arrays(layer))) for layer in weights.layers]
-        self.dear = sum(passes) > _MANY
+        self._layers = [_prepared(layer) for layer in weights.layers]
+        self.dear = sum(map(_work, weights.layers)) > _MANY
 
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
         """As `lunet_export.rounding.Passes.encode`."""
@@ -59,20 +58,30 @@ class Passes:
         return h
 
 
-def _applied(layer: Layer, h: Array, errors: Errors, products: Products, *, forth: bool) -> tuple[Array, Array]:
+#: A layer without its turn, whether it is turned round, and what was prepared of an LU layer.
+_Prepared = tuple[Layer, bool, RoundedLU | None]
+
+
+def _prepared(layer: Layer) -> _Prepared:
+    inner = plain(layer)
+    return inner, isinstance(layer, Inverse), RoundedLU(inner) if isinstance(inner, LUBlock) else None
+
+
+def _applied(prepared: _Prepared, h: Array, errors: Errors, products: Products, *, forth: bool) -> tuple[Array, Array]:
     """A layer in one direction, and the terms (N, K) of the log-determinant of that direction."""
-    if isinstance(layer, Inverse):
-        return _applied(layer.layer, h, errors, products, forth=not forth)
+    layer, turned, rounded = prepared
+    forth = forth != turned
     if isinstance(layer, Permutation):
         order = layer.order if forth else np.argsort(layer.order)
         return h[:, order], np.zeros((len(h), 1))
     if isinstance(layer, LUBlock):
-        rounded = RoundedLU(layer)
+        assert rounded is not None
         constant = lu.log_abs_det(layer) if forth else -lu.log_abs_det(layer)
         moved = rounded.product(h, errors, products) if forth else rounded.solve(h, errors, products)
         return moved, np.full((len(h), 1), constant)
     if isinstance(layer, AffineAutoregressive):
         return _autoregressive(layer, h, errors, products, forth=forth)
+    assert not isinstance(layer, Inverse)
     return _elementwise(layer, h, errors, forth=forth)
 
 
@@ -143,11 +152,9 @@ def _network(network: Network, a: Array, errors: Errors, products: Products) -> 
     return a
 
 
-def _passes(layer: Layer) -> int:
-    inner = layer.layer if isinstance(layer, Inverse) else layer
-    return len(inner.levels) if isinstance(inner, AffineAutoregressive) else 1
-
-
-def _arrays(layer: Layer) -> list[Array]:
-    inner = layer.layer if isinstance(layer, Inverse) else layer
-    return networks.arrays(inner.network) if isinstance(inner, AffineAutoregressive) else []
+def _work(layer: Layer) -> int:
+    """Products of a row: passes of a layer's network times its numbers."""
+    inner = plain(layer)
+    if not isinstance(inner, AffineAutoregressive):
+        return 0
+    return len(inner.levels) * sum(array.size for array in networks.arrays(inner.network))
