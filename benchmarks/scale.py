@@ -7,7 +7,7 @@ Rows of 64 float32 numbers, drawn by `sample` from a LU-Net of four blocks with 
     killed   the same, and one worker is killed (SIGKILL) in the middle
 Counts and sums must be those of the loop. Memory is that of a process of its own that scores 1e5, 1e6 and 1e7 rows:
 the most anonymous memory that it held, looked up every 20 ms.
-`python -m benchmarks.scale --folder FOLDER` needs 6 GB there and writes results/scale.json.
+`python -m benchmarks.scale FOLDER` needs 6 GB there and writes results/scale.json.
 """
 
 import os
@@ -41,7 +41,7 @@ _EVERY = 0.02  # seconds between two looks at the memory
 def main() -> None:
     """Draw, score in four ways, look at the memory, print."""
     parser = report.options(__doc__.splitlines()[0], seconds=0)
-    parser.add_argument("--folder", type=Path, required=True, help="for 6 GB of rows and scores")
+    parser.add_argument("folder", type=Path, help="for 6 GB of rows and scores")
     parser.add_argument("--rows", type=int, default=ROWS, help="fewer for a trial")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
