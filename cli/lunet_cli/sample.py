@@ -30,6 +30,7 @@ from lunet_cli.streams import (
     Engine,
     EngineName,
     FormatName,
+    Parts,
     Resume,
     RowsPerPart,
     Workers,
@@ -105,12 +106,7 @@ def sample(
         stream(
             SampleJob(str(folder), n, seed, temperature, label, with_log_prob, place(provider, threads, cuda)),
             target,
-            engine=engine,
-            workers=workers,
-            address=address,
-            form=form,
-            rows_per_part=rows_per_part,
-            resume=resume,
+            Parts(engine, workers, address, form, rows_per_part, resume),
             as_json=as_json,
         )
         return

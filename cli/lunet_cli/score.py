@@ -35,6 +35,7 @@ from lunet_cli.streams import (
     Engine,
     EngineName,
     FormatName,
+    Parts,
     Resume,
     RowsPerPart,
     Workers,
@@ -138,12 +139,7 @@ def score(
             stream(
                 job,
                 target,
-                engine=engine,
-                workers=workers,
-                address=address,
-                form=form,
-                rows_per_part=rows_per_part,
-                resume=resume,
+                Parts(engine, workers, address, form, rows_per_part, resume),
                 as_json=as_json,
             )
         else:

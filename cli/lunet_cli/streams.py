@@ -1,6 +1,6 @@
 """What `score` and `sample` share when rows are streamed: a folder of parts, or one file."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,64 +59,53 @@ def place(provider: ProviderName, threads: int | None, cuda: CudaOptions) -> "Pl
     return Place(provider.value, threads, asdict(cuda))
 
 
-def stream(
-    job: "ScoreJob | SampleJob",
-    target: Path,
-    *,
-    engine: EngineName,
-    workers: int | None,
-    address: str | None,
-    form: FormatName,
-    rows_per_part: int,
-    resume: bool,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """What was chosen of a folder of parts."""
+
+    engine: EngineName
+    workers: int | None
+    address: str | None
+    form: FormatName
+    rows_per_part: int
+    resume: bool
+
+
+def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: bool) -> None:
     """Compute all rows of the job into `target`, and say what came out."""
     verb = str(job.facts()["kind"])
     if is_folder(target):
-        document = _parts(job, target, engine, workers, address, form, rows_per_part, resume=resume, verb=verb)
+        document = _folder(job, target, parts, verb)
+    elif parts.engine is not EngineName.LOCAL or parts.resume:
+        raise BadInputError(f"Expected a folder for --engine ray and --resume; got the file {target}.")
     else:
-        if engine is not EngineName.LOCAL or resume:
-            raise BadInputError(f"Expected a folder for --engine ray and --resume; got {target}.")
         document = _file(job, target, verb)
     if as_json:
         output.dump({"output": str(target), **document})
         return
-    rows, invalid = document["rows"], document["invalid"]
-    figures = ", ".join(f"mean {name} {mean:.6f}" for name, mean in document["means"].items())
-    output.say(
-        f"wrote {target}: {rows} rows{f', {invalid} invalid' if invalid else ''}{f'; {figures}' if figures else ''}"
-    )
+    said = [f"{document['rows']} rows"]
+    said += [f"{document['invalid']} invalid"] if document["invalid"] else []
+    said += [f"mean {name} {mean:.6f}" for name, mean in document["means"].items()]
+    output.say(f"wrote {target}: {', '.join(said)}")
 
 
-def _parts(
-    job: "ScoreJob | SampleJob",
-    target: Path,
-    engine: EngineName,
-    workers: int | None,
-    address: str | None,
-    form: FormatName,
-    rows_per_part: int,
-    *,
-    resume: bool,
-    verb: str,
-) -> dict[str, Any]:
+def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import Run, local, on_ray
 
-    run = Run(target, job, rows_per_part, form.value)
-    numbers = run.begin(resume=resume)
+    run = Run(target, job, parts.rows_per_part, parts.form.value)
+    numbers = run.begin(resume=parts.resume)
     with output.progress(len(numbers), f"{verb} {job.rows} rows") as bar:
 
         def done(rows: int) -> None:
             del rows
             bar.advance(bar.task_ids[0])
 
-        if engine is EngineName.RAY:
-            on_ray(run, numbers, done, workers=workers, address=address)
+        if parts.engine is EngineName.RAY:
+            on_ray(run, numbers, done, workers=parts.workers, address=parts.address)
         else:
             local(run, numbers, done)
     summary = asdict(run.finish())
-    return {"parts": run.parts, "computed": len(numbers), "engine": engine.value, **summary}
+    return {"parts": run.parts, "computed": len(numbers), "engine": parts.engine.value, **summary}
 
 
 def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -84,17 +85,36 @@ def on_ray(
 def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
     paths = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": paths},
-        )
+        with _silent():
+            ray.init(
+                address=address,
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": paths},
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise BadInputError(
             f"Expected a Ray cluster at {address or 'this machine'}; {str(error).splitlines()[0]}."
         ) from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on stderr: Ray's libraries write there past Python when they start. What goes wrong is an exception."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class _Actor:

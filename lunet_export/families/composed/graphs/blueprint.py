@@ -107,4 +107,6 @@ class Blueprint:
     def remark(self) -> str:
         """As `lunet_export.graphs.blueprint.Blueprint.remark`."""
         kinds = ", ".join(f"{count} {name}" for name, count in self.weights.kinds.items())
-        return f"{len(self.weights.layers)} layers: {kinds}; LU layers are solved by {self.solver}"
+        solved = any(isinstance(plain(layer), LUBlock) for layer in self.weights.layers)
+        how = f"; LU layers are solved by {self.solver}" if solved else ""
+        return f"{len(self.weights.layers)} layers: {kinds}{how}"
