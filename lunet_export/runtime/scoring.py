@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise
+from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import dequantize
 from lunet_export.runtime.classes import ExportedClasses
@@ -64,6 +64,28 @@ def score_classes(
 
     log_prob, posterior = _averaged(flow, both, rows, draws=draws, seed=seed, first=first, on_draw=on_draw)
     return log_prob, posterior
+
+
+def score_mixture(
+    flows: Sequence[ExportedFlow | ExportedClasses],
+    weights: Sequence[float],
+    rows: NDArray[np.generic],
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    first: int = 0,
+) -> tuple[Array, Array]:
+    """log p of p(x) = sum_k w_k p_k(x) (N,) in nats, and of every model (N, K): means over the draws of both.
+
+    The models are mixed draw by draw, each given the same noise. Arguments and errors are otherwise those of `score`.
+    """
+
+    def both(x: Floats) -> tuple[Floats, Floats]:
+        each = np.stack([flow.log_prob(x).astype(np.float64) for flow in flows], axis=1)
+        return reference.mixture_log_prob(each, weights), each
+
+    found = _averaged(flows[0], both, rows, draws=draws, seed=seed, first=first, on_draw=lambda: None)
+    return found[0], found[1]
 
 
 def _averaged(

@@ -5,13 +5,17 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+from lunet_export import errors
 from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError
 from lunet_export.streaming.jobs import Work
 from lunet_export.streaming.run import Progress, Run
 
+#: Of an actor and of a part, when a worker dies: a part that kills every worker must come to an end.
+_RETRIES = {"max_restarts": 8, "max_task_retries": 8}
 #: No usage statistics, no log lines between ours.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
@@ -62,6 +66,9 @@ def on_ray(
         raise MissingPackageError(
             "Expected Ray for --engine ray; it is not installed. Run: pip install 'lunet-export[ray]'"
         ) from None
+    place = run.job.place
+    threads = place.threads or 1  # each actor is given one processor
+    shared = replace(run, job=replace(run.job, place=replace(place, threads=threads)))  # type: ignore[type-var]
     started = not ray.is_initialized()
     if started:
         _begin(ray, address)
@@ -70,13 +77,24 @@ def on_ray(
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         count = min(len(numbers), workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
         rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
-        done = rows.map(_Actor, fn_constructor_args=(run,), compute=ray.data.ActorPoolStrategy(size=count), num_cpus=1)
+        done = rows.map(
+            _Actor,
+            fn_constructor_args=(shared,),
+            compute=ray.data.ActorPoolStrategy(size=count),
+            num_cpus=1,
+            **_RETRIES,
+        )
         for row in done.iter_rows():
             if row["error"]:
-                raise BadInputError(row["error"])
+                raise _of_worker(row["kind"], row["error"], int(row["number"]))
             progress(int(row["rows"]))
             if on_part:
                 on_part(int(row["process"]))
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInputError(
+            f"Expected Ray's workers to compute every part; {reason}. What is whole is kept: give --resume."
+        ) from None
     finally:
         if started:
             ray.shutdown()
@@ -97,6 +115,14 @@ def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
         raise BadInputError(
             f"Expected a Ray cluster at {address or 'this machine'}; {str(error).splitlines()[0]}."
         ) from None
+
+
+def _of_worker(kind: str, sentence: str, number: int) -> Exception:
+    """The error that a worker met."""
+    if kind == "OSError":
+        return OSError(number, sentence)
+    found = getattr(errors, kind, BadInputError)
+    return found(sentence) if issubclass(found, LunetExportError) else BadInputError(sentence)
 
 
 @contextmanager
@@ -126,9 +152,12 @@ class _Actor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Compute the part of a number."""
+        nothing = {"rows": 0, "process": os.getpid(), "kind": "", "number": 0, "error": ""}
         try:
             self._work = self._work or self._run.job.work()
             part = self._run.write(int(row["number"]), self._work)
         except LunetExportError as error:  # Ray would run it again, and wrap it in its own
-            return {"rows": 0, "process": os.getpid(), "error": str(error)}
-        return {"rows": part.rows, "process": os.getpid(), "error": ""}
+            return {**nothing, "kind": type(error).__name__, "error": str(error)}
+        except OSError as error:
+            return {**nothing, "kind": "OSError", "number": error.errno or 0, "error": error.strerror or str(error)}
+        return {**nothing, "rows": part.rows}

@@ -1,7 +1,8 @@
 """What is computed of a range of rows: log p of given rows, or samples. Picklable: any process can do a part."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from math import fsum, isfinite
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.artifact import ClassArtifact, open_folder
+from lunet_export.artifact import ClassArtifact, ClassManifest, Manifest, open_folder, read_manifest
 from lunet_export.errors import BadInputError
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.runtime.scoring import score, score_classes
+from lunet_export.runtime.scoring import score, score_classes, score_mixture
 from lunet_export.streaming.sources import Source, open_source
 from lunet_export.streaming.tables import Table
 
@@ -45,6 +46,10 @@ class Job(Protocol):
     @property
     def bytes_per_row(self) -> int:
         """What a row of results takes on the disk, before any compression."""
+
+    @property
+    def place(self) -> "Place":
+        """Where the graphs run."""
 
     def work(self) -> Work:
         """Open sessions, once a process, and return what computes."""
@@ -109,21 +114,24 @@ class ScoreJob:
                     f"Expected {len(self.folders)} positive weights that sum to 1, one a model; got "
                     f"{', '.join(map(repr, self.weights))}."
                 )
-        widths = {open_folder(folder).manifest.dim for folder in self.folders} | {self._open_source().width}
+        manifests = [open_folder(folder).manifest for folder in self.folders]
+        widths = {manifest.dim for manifest in manifests} | {self._source.width}
         if len(widths) != 1:
             raise BadInputError(
                 f"Expected models and rows of one width; got {', '.join(map(str, sorted(widths)))} numbers a row."
             )
+        if len({manifest.preprocessing for manifest in manifests}) != 1:
+            raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")
 
     @property
     def rows(self) -> int:
         """As `Job.rows`."""
-        return self._open_source().rows
+        return self._source.rows
 
     @property
     def chunk(self) -> int:
         """As `Job.chunk`."""
-        return _chunk(self._open_source().width)
+        return _chunk(self._source.width)
 
     @property
     def bytes_per_row(self) -> int:
@@ -136,15 +144,16 @@ class ScoreJob:
             "kind": "score",
             "models": [_identity(folder) for folder in self.folders],
             "weights": None if self.weights is None else list(self.weights),
-            "source": self._open_source().identity(),
+            "source": self._source.identity(),
             "draws": self.draws,
             "seed": self.seed,
             "invalid": self.invalid,
+            "place": asdict(self.place),
         }
 
     def work(self) -> Work:
         """As `Job.work`."""
-        flows, source = [self.place.open(folder) for folder in self.folders], self._open_source()
+        flows, source = [self.place.open(folder) for folder in self.folders], self._source
 
         def compute(first: int, count: int) -> tuple[Table, int]:
             rows = source.read(first, count)
@@ -173,15 +182,18 @@ class ScoreJob:
             nats, posterior = score_classes(flows[0], rows, **noise)
             names = np.array(flows[0].names, dtype=object)[posterior.argmax(axis=1)]
             return _scored(nats, rows.shape[1]) | {"class": names, "posterior": posterior.max(axis=1)}
-        each = np.stack([score(flow, rows, **noise) for flow in flows])
         if len(flows) == 1:
-            return _scored(each[0], rows.shape[1])
+            return _scored(score(flows[0], rows, **noise), rows.shape[1])
         weights = self.weights or (1 / len(flows),) * len(flows)
-        nats = np.logaddexp.reduce(each + np.log(weights)[:, None], axis=0)
-        return _scored(nats, rows.shape[1]) | {f"log_prob_{number}": one for number, one in enumerate(each)}
+        nats, each = score_mixture(flows, weights, rows, **noise)
+        return _scored(nats, rows.shape[1]) | {f"log_prob_{number}": one for number, one in enumerate(each.T)}
 
-    def _open_source(self) -> Source:
+    @cached_property
+    def _source(self) -> Source:
         return open_source(Path(self.source), self.columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # open files stay in their process
 
 
 @dataclass(frozen=True)
@@ -221,15 +233,19 @@ class SampleJob:
         """As `Job.rows`."""
         return self.count
 
+    @cached_property
+    def _manifest(self) -> Manifest | ClassManifest:
+        return read_manifest(Path(self.folder))
+
     @property
     def chunk(self) -> int:
         """As `Job.chunk`."""
-        return _chunk(open_folder(self.folder).manifest.dim)
+        return _chunk(self._manifest.dim)
 
     @property
     def bytes_per_row(self) -> int:
         """As `Job.bytes_per_row`."""
-        manifest = open_folder(self.folder).manifest
+        manifest = self._manifest
         return manifest.dim * np.dtype(manifest.dtype).itemsize + 8 * self.with_log_prob
 
     def facts(self) -> dict[str, Any]:
@@ -242,6 +258,7 @@ class SampleJob:
             "temperature": self.temperature,
             "label": self.label,
             "with_log_prob": self.with_log_prob,
+            "place": asdict(self.place),
         }
 
     def work(self) -> Work:
@@ -269,7 +286,7 @@ def _chunk(width: int) -> int:
 
 
 def _identity(folder: str) -> dict[str, str]:
-    manifest = open_folder(folder).manifest
+    manifest = read_manifest(Path(folder))
     return {"name": manifest.name, "sha256_manifest": str(manifest.document["sha256_manifest"])}
 
 

@@ -23,7 +23,7 @@ from lunet_export.streaming.jobs import Job, Work
 from lunet_export.streaming.tables import FORMATS, writer
 
 FORMAT, VERSION = "lunet_export.run", 1
-RUN = "run.json"
+RUN = "_run.json"
 _SUMMED = ("log_prob", "bits_per_dim")
 
 #: Called with a part's number of rows when it is done.
@@ -39,8 +39,8 @@ class Part:
     rows: int
     file: str
     sha256: str
-    invalid: int
-    sums: Mapping[str, float]  # of each figure over its rows, NaN left out
+    invalid: int  # rows without a finite log p
+    sums: Mapping[str, float]  # of each figure over its rows that are finite
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class Run:
         path = self.folder / RUN
         if path.is_file():
             self._refuse_another(path, facts, resume=resume)
+            self._sweep()
             return [number for number in range(self.parts) if self.record(number) is None]
         if self.folder.exists() and any(self.folder.iterdir()):
             raise BadInputError(f"Expected an empty or a new folder; {self.folder} holds other files. Give another -o.")
@@ -133,11 +134,15 @@ class Run:
         return part
 
     def finish(self, progress: Progress = lambda rows: None) -> Summary:
-        """Write the summary into run.json.
+        """Write the summary into the file of the run.
 
         Raises:
-            BadInputError: A part is missing or altered.
+            BadInputError: A part is missing or altered, or the source or a model changed on the way.
         """
+        begun = json.loads((self.folder / RUN).read_text(encoding="utf-8"))["job"]
+        if begun != json.loads(json.dumps(self.job.facts())):
+            raise BadInputError(f"Expected what {self.folder} was computed from as it was; it changed. Run it anew.")
+        self._sweep()
         found = []
         for number in range(self.parts):
             part = self.record(number)
@@ -153,11 +158,16 @@ class Run:
         _write(self.folder / RUN, document | {"parts": [asdict(part) for part in found]})
         return summary
 
+    def _sweep(self) -> None:
+        """Remove what killed processes have left half-written."""
+        for path in (*self.folder.glob(".part-*"), *self.folder.glob("._part-*")):
+            path.unlink(missing_ok=True)
+
     def _rows_of(self, number: int) -> int:
         return min(self.rows_per_part, self.job.rows - number * self.rows_per_part)
 
     def _beside(self, number: int) -> Path:
-        return self.folder / f"part-{number:05d}.json"
+        return self.folder / f"_part-{number:05d}.json"
 
     def _facts(self) -> dict[str, Any]:
         settings = {"rows_per_part": self.rows_per_part, "format": self.format}
@@ -203,15 +213,15 @@ def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> tup
     summed: dict[str, list[float]] = {}
     with writer(path, rows) as file:
         for begin in range(first, first + rows, chunk):
-            table, bad = work(begin, min(chunk, first + rows - begin))
+            table, _ = work(begin, min(chunk, first + rows - begin))
             file.append(table)
-            invalid += bad
             for name in _SUMMED:
                 if name in table:
-                    summed.setdefault(name, []).append(fsum(table[name][~np.isnan(table[name])]))
+                    summed.setdefault(name, []).append(fsum(table[name][np.isfinite(table[name])]))
+            invalid += int((~np.isfinite(table["log_prob"])).sum()) if "log_prob" in table else 0
     return invalid, {name: fsum(values) for name, values in summed.items()}
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")

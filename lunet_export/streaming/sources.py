@@ -64,7 +64,8 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
         return NpySource(path)
     if path.is_dir():
-        files = sorted(path.glob("*.parquet"))
+        # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
+        files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
         if not files:
             raise DataError(f"Expected Parquet files in the folder {path}; there are none.")
         return ArrowSource(files, columns, _parquet)
@@ -222,17 +223,19 @@ def _is_number(kind: Any) -> bool:  # noqa: ANN401
 
 
 def _numbers(table: Any, columns: Sequence[str], width: int) -> Rows:  # noqa: ANN401
-    """(N, D) of a table or record batch. Raises ValueError where a number is missing."""
-    found = []
+    """(N, D) of a table or record batch; a missing float is NaN. Raises ValueError where anything else is missing."""
+    types, found = arrow("pyarrow.types"), []
     for name in columns:
         column = table.column(name)
         column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-        if column.null_count:
+        listed = types.is_fixed_size_list(column.type)
+        values = column.flatten() if listed else column
+        if (listed and column.null_count) or (
+            values.null_count and not arrow("pyarrow.types").is_floating(values.type)
+        ):
             raise ValueError(f"a number is missing in column {name}")
-        if arrow("pyarrow.types").is_fixed_size_list(column.type):
-            values = column.flatten()
-            if values.null_count:
-                raise ValueError(f"a number is missing in column {name}")
-            return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(-1, width)
-        found.append(column.to_numpy(zero_copy_only=False))
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False))
+        if listed:
+            return numbers.reshape(-1, width)
+        found.append(numbers)
     return np.stack(found, axis=1)

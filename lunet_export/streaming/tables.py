@@ -63,7 +63,8 @@ class _ArrowTables(Writer):
 
 class _ParquetWriter(_ArrowTables):
     def _open(self, schema: Any) -> Any:  # noqa: ANN401
-        return arrow("pyarrow.parquet").ParquetWriter(self._path, schema)
+        text = [name for name in schema.names if not _is_numeric(schema.field(name).type)]
+        return arrow("pyarrow.parquet").ParquetWriter(self._path, schema, use_dictionary=text)  # numbers hardly repeat
 
 
 class _ArrowWriter(_ArrowTables):
@@ -96,6 +97,11 @@ class _NpyWriter(Writer):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _is_numeric(kind: Any) -> bool:  # noqa: ANN401
+    types = arrow("pyarrow.types")
+    return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_fixed_size_list(kind))
 
 
 def _storable(values: NDArray[Any]) -> NDArray[Any]:

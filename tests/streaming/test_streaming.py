@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lunet_export import ExportedFlow, reference
+from lunet_export import ExportedFlow, noise, reference
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.preprocessing import NAMED
+from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime import ExportedClasses
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.runtime.scoring import score
@@ -63,7 +63,7 @@ def finished(run: Run, engine=local):
 
 def column(run: Run, name: str) -> np.ndarray:
     """A column of all parts."""
-    tables = [read(path) for path in sorted(run.folder.glob("part-*")) if path.suffix != ".json"]
+    tables = [read(path) for path in sorted(run.folder.glob("part-*"))]
     return np.concatenate([table[name] for table in tables])
 
 
@@ -89,7 +89,7 @@ def test_scores_are_those_of_one_call_however_they_are_cut(models, data, x, tmp_
     np.testing.assert_array_equal(column(run, "log_prob"), plain)
     assert (summary.rows, summary.invalid) == (ROWS, 0)
     assert summary.sums["log_prob"] == pytest.approx(plain.sum(), rel=1e-12)
-    known = json.loads((run.folder / "run.json").read_text())
+    known = json.loads((run.folder / "_run.json").read_text())
     assert known["complete"]
     assert known["summary"]["means"]["log_prob"] == pytest.approx(plain.mean(), rel=1e-12)
     assert sum(part["rows"] for part in known["parts"]) == ROWS
@@ -169,8 +169,54 @@ def test_bad_sources_get_one_sentence(tmp_path, name):
 
 def test_a_missing_number_is_no_row(tmp_path):
     pq.write_table(pa.table({"a": pa.array([1.0, None]), "b": [1.0, 2.0]}), tmp_path / "x.parquet")
+    assert np.isnan(open_source(tmp_path / "x.parquet").read(0, 2)).tolist() == [[False, False], [True, False]]
+    pq.write_table(pa.table({"a": pa.array([1, None]), "b": [1, 2]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match="a number is missing in column a"):
         open_source(tmp_path / "x.parquet").read(0, 2)
+
+
+def test_what_a_killed_process_left_is_no_data_and_is_swept(models, data, x, tmp_path):
+    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
+    summary = finished(run)
+    whole = (run.folder / "part-00000.parquet").read_bytes()
+    (run.folder / ".part-00001.abc.parquet").write_bytes(whole)
+    (run.folder / ".part-00002.def.parquet").write_bytes(whole[:100])
+    assert open_source(run.folder, ["log_prob", "bits_per_dim"]).rows == ROWS
+    assert len(pq.read_table(run.folder)) == ROWS  # other readers pass over what is beside
+    assert run.begin(resume=True) == []
+    assert list(run.folder.glob(".*")) == []
+    assert run.finish() == summary
+
+
+def test_a_source_that_changes_on_the_way_is_noticed(models, data, x, tmp_path):
+    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
+    local(run, run.begin(resume=False))
+    np.save(data, x + 1)
+    with pytest.raises(BadInputError, match="it changed"):
+        run.finish()
+
+
+def test_models_are_mixed_draw_by_draw(exported, tmp_path):
+    """log of the mean is no mean of logs: with several draws of the noise each is mixed by itself."""
+    export(network(16, 3, seed=1, preprocessing=NAMED["digits"]), tmp_path / "other", Provenance("other"))
+    grey = np.random.default_rng(0).integers(0, 17, (30, 16), dtype=np.uint8)
+    np.save(tmp_path / "grey.npy", grey)
+    folders = (str(exported.folder), str(tmp_path / "other"))
+    table, _ = ScoreJob(folders, str(tmp_path / "grey.npy"), draws=3, seed=2, place=CPU).work()(0, 30)
+    flows = [ExportedFlow(folder, provider="cpu", threads=1) for folder in folders]
+    mixed = []
+    for draw in range(3):
+        noisy = dequantize(grey, noise.uniform(2, range(30), 16, draw=draw).astype(np.float32))
+        each = np.stack([flow.log_prob(noisy).astype(float) for flow in flows], axis=1)
+        mixed.append(reference.mixture_log_prob(each, (0.5, 0.5)))
+    np.testing.assert_allclose(table["log_prob"], np.mean(mixed, axis=0), rtol=1e-12)
+
+
+def test_models_of_another_preprocessing_are_refused(models, tmp_path):
+    export(network(4, 2), tmp_path / "plain", Provenance("plain"))
+    np.save(tmp_path / "x.npy", np.ones((2, 4)))
+    with pytest.raises(BadInputError, match="models of one pre-processing"):
+        ScoreJob((str(models / "images"), str(tmp_path / "plain")), str(tmp_path / "x.npy"))
 
 
 def test_grey_levels_get_the_noise_of_their_row(models, tmp_path):
@@ -358,6 +404,15 @@ def test_ray_gives_the_same_even_when_a_worker_dies(models, data, tmp_path, ray,
     assert len(seen) == 4
     for path in whole.folder.glob("part-*"):
         assert (shared.folder / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_disk_that_refuses_a_worker_is_the_operating_systems_error(models, data, tmp_path, ray):
+    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
+    numbers = run.begin(resume=False)
+    (tmp_path / "out" / "part-00000.parquet").mkdir()  # where a file must go
+    with pytest.raises((OSError, BadInputError), match="folder"):
+        on_ray(run, numbers, workers=1)
 
 
 @pytest.mark.filterwarnings("ignore")
