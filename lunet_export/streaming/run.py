@@ -20,10 +20,10 @@ from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming.jobs import Job, Work
+from lunet_export.streaming.sources import RUN
 from lunet_export.streaming.tables import FORMATS, writer
 
 FORMAT, VERSION = "lunet_export.run", 1
-RUN = "_run.json"
 _SUMMED = ("log_prob", "bits_per_dim")
 
 #: Called with a part's number of rows when it is done.

@@ -1,8 +1,10 @@
 """Rows in files that are read a piece at a time: .npy, Parquet, Arrow."""
 
+import errno
+import json
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +17,9 @@ from lunet_export.errors import DataError, MissingPackageError
 Rows = NDArray[Any]
 
 SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
+#: Of a folder of parts: what makes them, and whether they are complete.
+RUN = "_run.json"
+_HELD = 16384  # rows of Parquet that are decoded at once
 _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -46,7 +51,7 @@ def arrow(name: str) -> Any:  # noqa: ANN401
 
 
 def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
-    """The rows of a .npy, .parquet, .arrow or .feather file, or of a folder of Parquet files by their names.
+    """The rows of a .npy, .parquet, .arrow or .feather file, or of a folder of files of one kind, by their names.
 
     Args:
         path: The file or folder.
@@ -54,7 +59,7 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             them, the only list that there is, else all columns.
 
     Raises:
-        DataError: It is missing, malformed, smaller than it claims, or holds no rows of numbers.
+        DataError: It is missing, malformed, smaller than it claims, an unfinished run, or holds no rows of numbers.
         MissingPackageError: Parquet or Arrow, and no pyarrow.
     """
     if not path.exists():
@@ -64,14 +69,29 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
         return NpySource(path)
     if path.is_dir():
+        _refuse_unfinished(path)
         # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
-        files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
-        if not files:
-            raise DataError(f"Expected Parquet files in the folder {path}; there are none.")
-        return ArrowSource(files, columns, _parquet)
+        files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
+        kinds = {file.suffix for file in files} & set(_OPENERS)
+        if len(kinds) != 1:
+            found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
+            raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
+        (suffix,) = kinds
+        return ArrowSource([file for file in files if file.suffix == suffix], columns, _OPENERS[suffix])
     if path.suffix not in SUFFIXES:
         raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
-    return ArrowSource([path], columns, _parquet if path.suffix == ".parquet" else _ipc)
+    return ArrowSource([path], columns, _OPENERS[path.suffix])
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    try:
+        complete = json.loads((folder / RUN).read_text(encoding="utf-8")).get("complete")
+    except FileNotFoundError:
+        return
+    except (ValueError, AttributeError):
+        complete = False
+    if not complete:
+        raise DataError(f"Expected all parts in {folder}; its run is not complete. Go on with it by --resume first.")
 
 
 def _stamp(path: Path) -> dict[str, Any]:
@@ -115,77 +135,139 @@ class NpySource:
         return {"files": [_stamp(self._path)], "rows": self.rows, "width": self.width, "dtype": str(self._dtype)}
 
 
-Piece = tuple[int, Callable[[], Any]]  # rows, and what reads them as a table
-
-
 class ArrowSource:
-    """Tables in pieces: row groups of Parquet, record batches of Arrow. The last piece is kept."""
+    """Tables in pieces: row groups of Parquet, record batches of Arrow. One file is open, and some rows of it are held.
 
-    def __init__(self, files: Sequence[Path], columns: Sequence[str], pieces: Callable[..., list[Piece]]) -> None:
-        self._files = files
-        self._last: tuple[int, Rows | None] = (-1, None)
-        schemas = {str(_schema(path, pieces)) for path in files}
-        if len(schemas) != 1:
-            raise DataError(f"Expected files of one schema; those beside {files[0]} have {len(schemas)}.")
-        schema = _schema(files[0], pieces)
+    Rows are read on from where the last read ended, so memory does not grow with the pieces; going back reads a piece
+    from its beginning.
+    """
+
+    def __init__(self, files: Sequence[Path], columns: Sequence[str], opener: "Opener") -> None:
+        self._files, self._opener = files, opener
+        self._pieces: list[tuple[Path, int]] = []
+        self._ends: list[int] = []  # of the rows of each piece
+        schema = None
+        for path in files:
+            schema = self._list(path, schema)
+        self.rows = self._ends[-1] if self._ends else 0
+        if schema is None or not self.rows:
+            raise DataError(f"Expected rows in {files[0]}; it has none.")
         self._columns = list(columns) or _lists(schema) or list(schema.names)
         self.width = _width(schema, self._columns, files[0])
-        self._pieces = [piece for path in files for piece in pieces(path, self._columns)]
-        self._ends = np.cumsum([rows for rows, _ in self._pieces]).tolist()
-        self.rows = self._ends[-1] if self._ends else 0
-        if not self.rows:
-            raise DataError(f"Expected rows in {files[0]}; it has none.")
+        self._file: tuple[Path, Opened] | None = None
+        self._piece = -1  # that is being read
+        self._ahead: Iterator[Any] = iter(())  # what is left of that piece
+        self._held: Any = None  # a record batch, and the number of its first row
+        self._first = 0
 
     def read(self, first: int, count: int) -> Rows:
         """As `Source.read`."""
         parts, here = [], first
         while here < first + count:
-            number = bisect_right(self._ends, here)
-            rows, _ = self._pieces[number]
-            begin = self._ends[number] - rows
-            stop = min(self._ends[number], first + count)
-            parts.append(self._piece(number)[here - begin : stop - begin])
-            here = stop
+            path, _ = self._pieces[bisect_right(self._ends, here)]
+            with _readable(path):
+                self._hold(here)
+                begin, stop = here - self._first, min(first + count - self._first, self._held.num_rows)
+                parts.append(_numbers(self._held.slice(begin, stop - begin), self._columns, self.width))
+            here = self._first + stop
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _piece(self, number: int) -> Rows:
-        known, rows = self._last
-        if known != number or rows is None:
-            _, read = self._pieces[number]
-            try:
-                rows = _numbers(read(), self._columns, self.width)
-            except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-                raise DataError(f"Expected readable rows in {self._files[0]}; {str(error).splitlines()[0]}.") from None
-            self._last = (number, rows)
-        return rows
 
     def identity(self) -> dict[str, Any]:
         """As `Source.identity`."""
         return {"files": [*map(_stamp, self._files)], "rows": self.rows, "width": self.width, "columns": self._columns}
 
+    def _list(self, path: Path, schema: Any) -> Any:  # noqa: ANN401
+        """Take note of a file's pieces; its schema, which must be that of the files before."""
+        with _readable(path):
+            file = self._opener(path)
+            sizes = file.sizes()
+            if min(sizes, default=0) < 0:
+                raise ValueError(f"it claims {min(sizes)} rows")
+        if schema is not None and not schema.equals(file.schema):
+            raise DataError(f"Expected files of one schema; {path} has another than {self._files[0]}.")
+        for number, rows in enumerate(sizes):
+            self._pieces.append((path, number))
+            self._ends.append(rows + (self._ends[-1] if self._ends else 0))
+        return file.schema
 
-def _schema(path: Path, pieces: Callable[..., list[Piece]]) -> Any:  # noqa: ANN401
+    def _hold(self, row: int) -> None:
+        """Hold the rows among which this one is."""
+        number = bisect_right(self._ends, row)
+        if self._piece != number or row < self._first:
+            path, within = self._pieces[number]
+            if self._file is None or self._file[0] != path:
+                self._file = (path, self._opener(path))
+            self._piece, self._ahead, self._held = number, self._file[1].rows(within, self._columns), None
+            self._first = self._ends[number - 1] if number else 0
+        while self._held is None or row >= self._first + self._held.num_rows:
+            batch = next(self._ahead, None)
+            if batch is None:
+                self._piece = -1
+                raise ValueError(f"row {row} is missing")
+            self._first += 0 if self._held is None else self._held.num_rows
+            self._held = batch
+
+
+class Opened(Protocol):
+    """A file of Parquet or Arrow."""
+
+    schema: Any
+
+    def sizes(self) -> list[int]:
+        """Rows of each of its pieces."""
+
+    def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
+        """A piece as record batches, one after the other."""
+
+
+class _Parquet:
+    def __init__(self, path: Path) -> None:
+        self._file = arrow("pyarrow.parquet").ParquetFile(path)
+        self.schema = self._file.schema_arrow
+
+    def sizes(self) -> list[int]:
+        """As `Opened.sizes`."""
+        return [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
+
+    def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
+        """As `Opened.rows`."""
+        return self._file.iter_batches(batch_size=_HELD, row_groups=[piece], columns=columns)
+
+
+class _Ipc:
+    """Mapped: what is not compressed takes no memory of this process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = arrow("pyarrow.ipc").open_file(arrow("pyarrow").memory_map(str(path)))
+        self.schema = self._file.schema
+
+    def sizes(self) -> list[int]:
+        """As `Opened.sizes`."""
+        return [self._file.get_batch(number).num_rows for number in range(self._file.num_record_batches)]
+
+    def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
+        """As `Opened.rows`."""
+        del columns
+        yield self._file.get_batch(piece)
+
+
+Opener = Callable[[Path], Opened]
+
+#: By suffix. Feather is Arrow's file format by another name.
+_OPENERS: dict[str, Opener] = {".parquet": _Parquet, ".arrow": _Ipc, ".feather": _Ipc}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What pyarrow says of a file, as a sentence."""
     try:
-        if pieces is _parquet:
-            return arrow("pyarrow.parquet").read_schema(path)
-        return arrow("pyarrow.ipc").open_file(arrow("pyarrow").OSFile(str(path))).schema
-    except (OSError, ValueError) as error:
+        yield
+    except (OSError, ValueError, KeyError, arrow("pyarrow").ArrowException) as error:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            raise
         raise DataError(
             f"Expected a readable {path.suffix} file; {path} is not: {str(error).splitlines()[0]}."
         ) from None
-
-
-def _parquet(path: Path, columns: Sequence[str]) -> list[Piece]:
-    file = arrow("pyarrow.parquet").ParquetFile(path)
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    return [(rows, partial(file.read_row_group, group, columns=columns)) for group, rows in enumerate(sizes)]
-
-
-def _ipc(path: Path, columns: Sequence[str]) -> list[Piece]:
-    del columns
-    file = arrow("pyarrow.ipc").open_file(arrow("pyarrow").OSFile(str(path)))
-    numbers = range(file.num_record_batches)
-    return [(file.get_batch(number).num_rows, partial(file.get_batch, number)) for number in numbers]
 
 
 def _width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN401

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +20,7 @@ from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime import ExportedClasses
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.runtime.scoring import score
-from lunet_export.streaming import Run, SampleJob, ScoreJob, local, on_ray
+from lunet_export.streaming import Run, SampleJob, ScoreJob, local, on_ray, sources
 from lunet_export.streaming.jobs import Place
 from lunet_export.streaming.sources import open_source
 from lunet_export.streaming.tables import FORMATS, writer
@@ -99,9 +100,9 @@ def as_parquet(x, path):
     pq.write_table(pa.table({f"c{k}": x[:, k] for k in range(DIM)}), path, row_group_size=5000)
 
 
-def as_list(x, path):
+def as_list(x, path, row_group_size=777):
     lists = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), DIM)
-    pq.write_table(pa.table({"id": np.arange(len(x)), "x": lists}), path, row_group_size=777)
+    pq.write_table(pa.table({"id": np.arange(len(x)), "x": lists}), path, row_group_size=row_group_size)
 
 
 def as_arrow(x, path):
@@ -116,7 +117,29 @@ def as_folder(x, path):
         as_parquet(part, path / f"{number}.parquet")
 
 
-SOURCES = {"x.parquet": as_parquet, "l.parquet": as_list, "x.arrow": as_arrow, "x.feather": as_arrow, "many": as_folder}
+def as_packed(x, path):
+    feather.write_feather(pa.table({f"c{k}": x[:, k] for k in range(DIM)}), path, compression="lz4", chunksize=3000)
+
+
+def as_arrow_folder(x, path):
+    path.mkdir()
+    for number, part in enumerate(np.array_split(x, 3)):
+        as_arrow(part, path / f"{number}.arrow")
+
+
+def as_one_piece(x, path):
+    as_list(x, path, row_group_size=len(x))
+
+
+SOURCES = {
+    "x.parquet": as_parquet,
+    "l.parquet": as_list,
+    "one.parquet": as_one_piece,
+    "x.arrow": as_arrow,
+    "x.feather": as_packed,
+    "many": as_folder,
+    "arrows": as_arrow_folder,
+}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -134,9 +157,64 @@ def test_columns_are_taken_in_the_order_that_is_asked_for(x, tmp_path):
     np.testing.assert_array_equal(source.read(5, 7), x[5:12][:, [2, 0, 1]])
 
 
+def test_rows_are_read_in_any_order_from_pieces_larger_than_what_is_held(x, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_HELD", 1000)
+    as_one_piece(x, tmp_path / "x.parquet")
+    source = open_source(tmp_path / "x.parquet")
+    for first, count in ((0, 10), (2500, 3000), (2400, 50), (ROWS - 5, 5), (999, 2), (0, ROWS)):
+        np.testing.assert_array_equal(source.read(first, count), x[first : first + count])
+
+
+def test_a_folder_may_have_more_files_than_a_process_may_open(x, tmp_path):
+    for number in range(60):
+        as_parquet(x[number : number + 1], tmp_path / f"{number:03d}.parquet")
+    few = "import resource, sys; from pathlib import Path; from lunet_export.streaming.sources import open_source\n"
+    few += "import pyarrow.parquet; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+    few += "print(open_source(Path(sys.argv[1])).read(0, 60).shape)"
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", few, tmp_path], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == (f"(60, {DIM})\n", "")
+
+
+def test_a_file_that_ends_early_gives_no_other_rows(x, tmp_path):
+    """Nor does the read after it: what is held and its number stay together."""
+    as_parquet(x, tmp_path / "x.parquet")
+    source = open_source(tmp_path / "x.parquet")
+    source._ends = [end + 100 for end in source._ends]  # a footer that claims more than there is
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"x\.parquet is not: row 5000 is missing"):
+            source.read(4990, 20)
+    np.testing.assert_array_equal(source.read(4000, 20), x[4000:4020])
+
+
+def test_an_unfinished_run_is_no_source(models, data, tmp_path):
+    run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 2 * LARGEST_BATCH, place=CPU), LARGEST_BATCH)
+    numbers = run.begin(resume=False)
+    local(run, numbers[:1])
+    with pytest.raises(DataError, match="its run is not complete"):
+        open_source(run.folder)
+    local(run, numbers[1:])
+    run.finish()
+    assert open_source(run.folder).rows == 2 * LARGEST_BATCH
+
+
 def npy_header(path: Path, shape: str) -> None:
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + b"\0" * 64)
+
+
+def two_kinds(path: Path) -> None:
+    path.mkdir()
+    as_parquet(np.ones((2, DIM)), path / "a.parquet")
+    as_arrow(np.ones((2, DIM)), path / "b.arrow")
+
+
+def two_schemas(path: Path) -> None:
+    path.mkdir()
+    as_parquet(np.ones((2, DIM)), path / "a.parquet")
+    as_parquet(np.ones((2, DIM), dtype=int), path / "b.parquet")
 
 
 BAD = {
@@ -155,6 +233,8 @@ BAD = {
     "none.parquet": (lambda path: pq.write_table(pa.table({"a": pa.array([], pa.float32())}), path), "it has none"),
     "other.txt": (lambda path: path.write_text("1"), "a file of .npy, .parquet"),
     "folder": (lambda path: path.mkdir(), "there are none"),
+    "two kinds": (lambda path: two_kinds(path), r"those of \.arrow and \.parquet"),
+    "two schemas": (lambda path: two_schemas(path), r"one schema; .*b\.parquet has another"),
 }
 
 
