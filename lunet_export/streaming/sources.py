@@ -19,7 +19,8 @@ Rows = NDArray[Any]
 SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
 #: Of a folder of parts: what makes them, and whether they are complete.
 RUN = "_run.json"
-_HELD = 16384  # rows of Parquet that are decoded at once
+_HELD = 4096  # rows of Parquet that are decoded at once
+_FETCHED = 65536  # bytes
 _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -222,7 +223,8 @@ class Opened(Protocol):
 
 class _Parquet:
     def __init__(self, path: Path) -> None:
-        self._file = arrow("pyarrow.parquet").ParquetFile(path)
+        # Whole row groups are not fetched beforehand: of each column, so much at a time.
+        self._file = arrow("pyarrow.parquet").ParquetFile(path, pre_buffer=False, buffer_size=_FETCHED)
         self.schema = self._file.schema_arrow
 
     def sizes(self) -> list[int]:
