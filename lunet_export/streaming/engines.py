@@ -14,8 +14,8 @@ from lunet_export.errors import BadInputError, LunetExportError, MissingPackageE
 from lunet_export.streaming.jobs import Work
 from lunet_export.streaming.run import Progress, Run
 
-#: Of an actor and of a part, when a worker dies: a part that kills every worker must come to an end.
-_RETRIES = {"max_restarts": 8, "max_task_retries": 8}
+#: Workers that may die over a part; Ray itself would begin it again without end.
+_MOST_ATTEMPTS = 5
 #: No usage statistics, no log lines between ours.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
@@ -82,7 +82,6 @@ def on_ray(
             fn_constructor_args=(shared,),
             compute=ray.data.ActorPoolStrategy(size=count),
             num_cpus=1,
-            **_RETRIES,
         )
         for row in done.iter_rows():
             if row["error"]:
@@ -154,6 +153,7 @@ class _Actor:
         """Compute the part of a number."""
         nothing = {"rows": 0, "process": os.getpid(), "kind": "", "number": 0, "error": ""}
         try:
+            self._run.refuse_deadly(int(row["number"]), _MOST_ATTEMPTS)
             self._work = self._work or self._run.job.work()
             part = self._run.write(int(row["number"]), self._work)
         except LunetExportError as error:  # Ray would run it again, and wrap it in its own

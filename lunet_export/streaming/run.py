@@ -133,6 +133,21 @@ class Run:
         _write(self._beside(number), asdict(part))
         return part
 
+    def refuse_deadly(self, number: int, most: int) -> None:
+        """Note that a process begins a part; raise where so many have begun it, and died.
+
+        Raises:
+            BadInputError: They have.
+        """
+        with (self.folder / f".part-{number:05d}.attempts").open("ab") as file:
+            file.write(b".")
+            begun = file.tell()
+        if begun > most:
+            raise BadInputError(
+                f"Expected part {number} of {self.folder} to be computed; {most} workers died over it. Is there memory "
+                "enough for its rows? Give a smaller --rows-per-part, or fewer --workers."
+            )
+
     def finish(self, progress: Progress = lambda rows: None) -> Summary:
         """Write the summary into the file of the run.
 

@@ -453,6 +453,13 @@ def test_a_killed_process_leaves_whole_parts_and_the_rest_is_done_later(models, 
     assert run.finish() == whole.finish()
 
 
+class Deadly(ScoreJob):
+    """Work that takes the process with it, as one that runs out of memory."""
+
+    def work(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.fixture(scope="module")
 def ray():
     """A small cluster on this machine."""
@@ -493,6 +500,13 @@ def test_a_disk_that_refuses_a_worker_is_the_operating_systems_error(models, dat
     (tmp_path / "out" / "part-00000.parquet").mkdir()  # where a file must go
     with pytest.raises((OSError, BadInputError), match="folder"):
         on_ray(run, numbers, workers=1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_part_that_kills_every_worker_comes_to_an_end(models, data, tmp_path, ray):
+    run = Run(tmp_path / "out", Deadly((str(models / "m0"),), str(data), place=CPU), 16 * LARGEST_BATCH)
+    with pytest.raises(BadInputError, match="5 workers died over it"):
+        on_ray(run, run.begin(resume=False), workers=1)
 
 
 @pytest.mark.filterwarnings("ignore")
