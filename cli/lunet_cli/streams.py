@@ -109,7 +109,7 @@ def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) 
 
 
 def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
-    from lunet_export.streaming.run import refuse_full, write_rows
+    from lunet_export.streaming.run import Summary, refuse_full, write_rows
 
     refuse_full(target, job, compressed=target.suffix == ".parquet")
     work = job.work()
@@ -120,6 +120,4 @@ def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any
             return work(first, count)
 
         invalid, sums = write_rows(target, watched, 0, job.rows, job.chunk)
-    good = max(1, job.rows - invalid)
-    means = {name: total / good for name, total in sums.items()}
-    return {"rows": job.rows, "invalid": invalid, "sums": sums, "means": means}
+    return asdict(Summary.of(job.rows, invalid, sums))

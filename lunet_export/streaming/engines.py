@@ -3,14 +3,15 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from socket import create_connection
 from typing import Any
 
 from lunet_export import errors
-from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError
+from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError, ProviderError
 from lunet_export.streaming.jobs import Work
 from lunet_export.streaming.run import Progress, Run
 
@@ -54,6 +55,7 @@ def on_ray(
     Raises:
         MissingPackageError: Ray is not installed.
         BadInputError: The cluster is not there, or what the job raises.
+        ProviderError: `cuda`, and the cluster has no GPU; with one, every worker has a GPU to itself.
     """
     if not numbers:
         return
@@ -66,22 +68,22 @@ def on_ray(
         raise MissingPackageError(
             "Expected Ray for --engine ray; it is not installed. Run: pip install 'lunet-export[ray]'"
         ) from None
-    place = run.job.place
-    threads = place.threads or 1  # each actor is given one processor
-    shared = replace(run, job=replace(run.job, place=replace(place, threads=threads)))  # type: ignore[type-var]
     started = not ray.is_initialized()
     if started:
         _begin(ray, address)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        count = min(len(numbers), workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
+        shared, gpus = _for_workers(run), int(run.job.place.provider == "cuda")
+        most = _most(ray.cluster_resources(), gpus)
+        count = min(len(numbers), workers or most)
         rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
         done = rows.map(
             _Actor,
             fn_constructor_args=(shared,),
             compute=ray.data.ActorPoolStrategy(size=count),
             num_cpus=1,
+            num_gpus=gpus,
         )
         for row in done.iter_rows():
             if row["error"]:
@@ -99,7 +101,49 @@ def on_ray(
             ray.shutdown()
 
 
+def _for_workers(run: Run) -> Run:
+    """The run with what holds in any process: absolute paths, a thread for the processor that an actor is given.
+
+    `auto` is the CPU: all workers must give the same bits, and Ray shows a GPU only to those that ask for one.
+    """
+    place = run.job.place
+    provider = "cpu" if place.provider == "auto" else place.provider
+    there = replace(place, provider=provider, threads=place.threads or 1)
+    return replace(run, folder=run.folder.absolute(), job=run.job.elsewhere(there))
+
+
+def _most(resources: Mapping[str, float], gpus: int) -> int:
+    """Workers that a cluster has room for.
+
+    Raises:
+        ProviderError: They need GPUs, and it has none: Ray would wait for one.
+    """
+    if gpus and not resources.get("GPU"):
+        raise ProviderError(
+            "Expected GPUs in the Ray cluster for --provider cuda; it has none. Add a machine with one, or give "
+            "--provider cpu."
+        )
+    return max(1, int(resources.get("GPU" if gpus else "CPU", 1)))
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise where nothing listens at a host and port: Ray itself would ask for minutes.
+
+    Raises:
+        BadInputError: Nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise BadInputError(f"Expected a Ray cluster at {address}; {error}. Start it by: ray start --head") from None
+
+
 def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
+    if address:
+        _refuse_silent(address)
     paths = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
         with _silent():
@@ -154,10 +198,14 @@ class _Actor:
         nothing = {"rows": 0, "process": os.getpid(), "kind": "", "number": 0, "error": ""}
         try:
             self._run.refuse_deadly(int(row["number"]), _MOST_ATTEMPTS)
-            self._work = self._work or self._run.job.work()
+            self._work = self._work or self._begun()
             part = self._run.write(int(row["number"]), self._work)
         except LunetExportError as error:  # Ray would run it again, and wrap it in its own
             return {**nothing, "kind": type(error).__name__, "error": str(error)}
         except OSError as error:
             return {**nothing, "kind": "OSError", "number": error.errno or 0, "error": error.strerror or str(error)}
         return {**nothing, "rows": part.rows}
+
+    def _begun(self) -> Work:
+        self._run.refuse_changed()
+        return self._run.job.work()

@@ -1,7 +1,7 @@
 """What is computed of a range of rows: log p of given rows, or samples. Picklable: any process can do a part."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from math import fsum, isfinite
 from pathlib import Path
@@ -50,6 +50,9 @@ class Job(Protocol):
     @property
     def place(self) -> "Place":
         """Where the graphs run."""
+
+    def elsewhere(self, place: "Place") -> "Job":
+        """The same job for processes with another working directory, their graphs at `place`."""
 
     def work(self) -> Work:
         """Open sessions, once a process, and return what computes."""
@@ -180,13 +183,17 @@ class ScoreJob:
         noise: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
         if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
             nats, posterior = score_classes(flows[0], rows, **noise)
-            names = np.array(flows[0].names, dtype=object)[posterior.argmax(axis=1)]
+            names = np.array(flows[0].names)[posterior.argmax(axis=1)]
             return _scored(nats, rows.shape[1]) | {"class": names, "posterior": posterior.max(axis=1)}
         if len(flows) == 1:
             return _scored(score(flows[0], rows, **noise), rows.shape[1])
         weights = self.weights or (1 / len(flows),) * len(flows)
         nats, each = score_mixture(flows, weights, rows, **noise)
         return _scored(nats, rows.shape[1]) | {f"log_prob_{number}": one for number, one in enumerate(each.T)}
+
+    def elsewhere(self, place: Place) -> "ScoreJob":
+        """As `Job.elsewhere`."""
+        return replace(self, folders=tuple(map(_absolute, self.folders)), source=_absolute(self.source), place=place)
 
     @cached_property
     def _source(self) -> Source:
@@ -232,6 +239,10 @@ class SampleJob:
     def rows(self) -> int:
         """As `Job.rows`."""
         return self.count
+
+    def elsewhere(self, place: Place) -> "SampleJob":
+        """As `Job.elsewhere`."""
+        return replace(self, folder=_absolute(self.folder), place=place)
 
     @cached_property
     def _manifest(self) -> Manifest | ClassManifest:
@@ -285,6 +296,10 @@ def _chunk(width: int) -> int:
     return max(1, _NUMBERS // (width * LARGEST_BATCH)) * LARGEST_BATCH
 
 
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
 def _identity(folder: str) -> dict[str, str]:
     manifest = read_manifest(Path(folder))
     return {"name": manifest.name, "sha256_manifest": str(manifest.document["sha256_manifest"])}
@@ -295,7 +310,7 @@ def _scored(nats: Array, width: int) -> dict[str, NDArray[Any]]:
 
 
 def _missing(values: NDArray[Any]) -> Any:  # noqa: ANN401
-    return "" if values.dtype.kind == "O" else np.nan
+    return "" if values.dtype.kind == "U" else np.nan
 
 
 def _empty(flows: Sequence[Flow], count: int) -> dict[str, NDArray[Any]]:
@@ -304,5 +319,8 @@ def _empty(flows: Sequence[Flow], count: int) -> dict[str, NDArray[Any]]:
     names += [f"log_prob_{number}" for number in range(len(flows))] if len(flows) > 1 else []
     table: dict[str, NDArray[Any]] = {name: np.full(count, np.nan) for name in names}
     if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
-        table |= {"class": np.full(count, "", dtype=object), "posterior": np.full(count, np.nan)}
+        table |= {
+            "class": np.full(count, "", dtype=np.array(flows[0].names).dtype),
+            "posterior": np.full(count, np.nan),
+        }
     return table

@@ -1,8 +1,8 @@
 """A run: a folder of parts, each whole or not there, and what is known of them.
 
 part-00000.parquet ...   the rows of each part, in order
-part-00000.json ...      of each part that is whole: its rows, its SHA-256, its sums
-run.json                 what makes the run; at its end, the parts' records and their summary
+_part-00000.json ...     of each part that is whole: its rows, its SHA-256, its sums
+_run.json                what makes the run; at its end, the parts' records and their summary
 """
 
 import json
@@ -12,6 +12,7 @@ from hashlib import file_digest
 from math import fsum
 from pathlib import Path
 from shutil import disk_usage
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,15 @@ from lunet_export.files import whole_file
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming.jobs import Job, Work
 from lunet_export.streaming.sources import RUN
+from lunet_export.streaming.sums import exact_sum
 from lunet_export.streaming.tables import FORMATS, writer
 
 FORMAT, VERSION = "lunet_export.run", 1
+_BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
 _SUMMED = ("log_prob", "bits_per_dim")
 
+#: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
+Sums = Mapping[str, Sequence[float]]
 #: Called with a part's number of rows when it is done.
 Progress = Callable[[int], None]
 
@@ -40,12 +45,12 @@ class Part:
     file: str
     sha256: str
     invalid: int  # rows without a finite log p
-    sums: Mapping[str, float]  # of each figure over its rows that are finite
+    sums: Sums  # over the rows where they are finite
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of all parts: sums in the order of the parts, so the same bit by bit whoever computed them."""
+    """Of all rows. Sums are exact and rounded once: the same bit by bit however the rows were split, and by whom."""
 
     rows: int
     invalid: int
@@ -53,13 +58,10 @@ class Summary:
     means: Mapping[str, float]  # over rows that are not invalid
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> "Summary":
-        """Of parts in any order."""
-        ordered = sorted(parts, key=lambda part: part.number)
-        rows, invalid = sum(part.rows for part in ordered), sum(part.invalid for part in ordered)
-        sums = {name: fsum(part.sums[name] for part in ordered) for name in (ordered[0].sums if ordered else ())}
-        good = rows - invalid
-        return cls(rows, invalid, sums, {name: total / good for name, total in sums.items()} if good else {})
+    def of(cls, rows: int, invalid: int, sums: Sums) -> "Summary":
+        """Of the sums of all pieces, side by side."""
+        totals, good = {name: fsum(values) for name, values in sums.items()}, rows - invalid
+        return cls(rows, invalid, totals, {name: total / good for name, total in totals.items()} if good else {})
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,12 @@ class Run:
             self._refuse_another(path, facts, resume=resume)
             self._sweep()
             return [number for number in range(self.parts) if self.record(number) is None]
-        if self.folder.exists() and any(self.folder.iterdir()):
+        there = list(self.folder.iterdir()) if self.folder.exists() else []
+        if any(not file.name.startswith(_BEGUN) for file in there):
             raise BadInputError(f"Expected an empty or a new folder; {self.folder} holds other files. Give another -o.")
         refuse_full(self.folder, self.job, compressed=self.format == "parquet")
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         _write(path, {**facts, "complete": False})
         return list(range(self.parts))
 
@@ -119,13 +123,13 @@ class Run:
                 same = file_digest(file, "sha256").hexdigest() == part.sha256
         except (OSError, ValueError, TypeError):
             return None
-        span = (number, number * self.rows_per_part, self._rows_of(number))
-        return part if same and (part.number, part.first, part.rows) == span else None
+        known = (number, number * self.rows_per_part, self._rows_of(number), f"{self._name(number)}.{self.format}")
+        return part if same and (part.number, part.first, part.rows, part.file) == known else None
 
     def write(self, number: int, work: Work) -> Part:
         """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
         first, rows = number * self.rows_per_part, self._rows_of(number)
-        path = self.folder / f"part-{number:05d}.{self.format}"
+        path = self.folder / f"{self._name(number)}.{self.format}"
         invalid, sums = write_rows(path, work, first, rows, self.job.chunk)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
@@ -133,13 +137,34 @@ class Run:
         _write(self._beside(number), asdict(part))
         return part
 
+    def refuse_changed(self) -> None:
+        """Raise unless this process sees the run, and the models and rows that it was begun with.
+
+        Raises:
+            BadInputError: They changed on the way; or this is another machine, which sees other files.
+        """
+        try:
+            begun = json.loads((self.folder / RUN).read_text(encoding="utf-8"))["job"]
+        except FileNotFoundError:
+            raise BadInputError(
+                f"Expected {self.folder} where every worker sees it; there is no {RUN} on {gethostname()}. Give -o, "
+                "models and rows on storage that all machines share."
+            ) from None
+        known = json.loads(json.dumps(self.job.facts()))
+        changed = next((key for key in ("models", "source") if begun.get(key) != known.get(key)), None)
+        if changed is not None:
+            raise BadInputError(
+                f"Expected the {changed} that {self.folder} was begun with; it changed, or {gethostname()} has "
+                "another. Run it anew, on storage that all machines share."
+            )
+
     def refuse_deadly(self, number: int, most: int) -> None:
         """Note that a process begins a part; raise where so many have begun it, and died.
 
         Raises:
             BadInputError: They have.
         """
-        with (self.folder / f".part-{number:05d}.attempts").open("ab") as file:
+        with (self.folder / f".{self._name(number)}.attempts").open("ab") as file:
             file.write(b".")
             begun = file.tell()
         if begun > most:
@@ -154,9 +179,7 @@ class Run:
         Raises:
             BadInputError: A part is missing or altered, or the source or a model changed on the way.
         """
-        begun = json.loads((self.folder / RUN).read_text(encoding="utf-8"))["job"]
-        if begun != json.loads(json.dumps(self.job.facts())):
-            raise BadInputError(f"Expected what {self.folder} was computed from as it was; it changed. Run it anew.")
+        self.refuse_changed()
         self._sweep()
         found = []
         for number in range(self.parts):
@@ -168,21 +191,27 @@ class Run:
                 )
             found.append(part)
             progress(0)
-        summary = Summary.of(found)
+        sums = {name: [one for part in found for one in part.sums[name]] for name in found[0].sums}
+        summary = Summary.of(self.job.rows, sum(part.invalid for part in found), sums)
         document = {**self._facts(), "complete": True, "summary": asdict(summary)}
         _write(self.folder / RUN, document | {"parts": [asdict(part) for part in found]})
         return summary
 
     def _sweep(self) -> None:
         """Remove what killed processes have left half-written."""
-        for path in (*self.folder.glob(".part-*"), *self.folder.glob("._part-*")):
-            path.unlink(missing_ok=True)
+        for pattern in (".part-*", "._part-*", f"{_BEGUN}*"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _rows_of(self, number: int) -> int:
         return min(self.rows_per_part, self.job.rows - number * self.rows_per_part)
 
+    def _name(self, number: int) -> str:
+        """Of a part: sorted by their names, parts are in order."""
+        return f"part-{number:0{max(5, len(str(self.parts - 1)))}d}"
+
     def _beside(self, number: int) -> Path:
-        return self.folder / f"_part-{number:05d}.json"
+        return self.folder / f"_{self._name(number)}.json"
 
     def _facts(self) -> dict[str, Any]:
         settings = {"rows_per_part": self.rows_per_part, "format": self.format}
@@ -222,7 +251,7 @@ def refuse_full(target: Path, job: Job, *, compressed: bool = False) -> None:
         )
 
 
-def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> tuple[int, dict[str, float]]:
+def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> tuple[int, Sums]:
     """Compute consecutive rows and write them to a file, a chunk at a time; how many were invalid, and sums."""
     invalid = 0
     summed: dict[str, list[float]] = {}
@@ -232,9 +261,9 @@ def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> tup
             file.append(table)
             for name in _SUMMED:
                 if name in table:
-                    summed.setdefault(name, []).append(fsum(table[name][np.isfinite(table[name])]))
+                    summed.setdefault(name, []).extend(exact_sum(table[name][np.isfinite(table[name])]))
             invalid += int((~np.isfinite(table["log_prob"])).sum()) if "log_prob" in table else 0
-    return invalid, {name: fsum(values) for name, values in summed.items()}
+    return invalid, {name: exact_sum(np.array(values)) for name, values in summed.items()}
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

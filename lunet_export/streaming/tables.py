@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lunet_export.files import whole_file
 from lunet_export.streaming.sources import arrow
 
-#: Columns by name: (N,), or (N, D) for a list of D numbers a row.
+#: Columns by name: (N,), or (N, D) for a list of D numbers a row; text of one width in all tables of a file.
 Table = Mapping[str, NDArray[Any]]
 FORMATS = ("parquet", "arrow", "npy")
 
@@ -83,10 +83,10 @@ class _NpyWriter(Writer):
             (values,) = table.values()
             shape, block = (self._rows, *values.shape[1:]), np.ascontiguousarray(values)
         else:
-            kinds = [(name, _storable(values).dtype, values.shape[1:]) for name, values in table.items()]
+            kinds = [(name, values.dtype, values.shape[1:]) for name, values in table.items()]
             block = np.empty(len(next(iter(table.values()))), dtype=kinds)
             for name, values in table.items():
-                block[name] = _storable(values)
+                block[name] = values
             shape = (self._rows,)
         if not self._begun:
             header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False, "shape": shape}
@@ -102,11 +102,6 @@ class _NpyWriter(Writer):
 def _is_numeric(kind: Any) -> bool:  # noqa: ANN401
     types = arrow("pyarrow.types")
     return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_fixed_size_list(kind))
-
-
-def _storable(values: NDArray[Any]) -> NDArray[Any]:
-    """Text of a fixed length: an .npy file holds no other."""
-    return values.astype(np.str_) if values.dtype.kind == "O" else values
 
 
 def _column(values: NDArray[Any]) -> Any:  # noqa: ANN401

@@ -2,9 +2,11 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
+from math import fsum
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from lunet_export import ExportedFlow, noise, reference
-from lunet_export.errors import BadInputError, DataError
+from lunet_export.errors import BadInputError, DataError, ProviderError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime import ExportedClasses
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.runtime.scoring import score
 from lunet_export.streaming import Run, SampleJob, ScoreJob, local, on_ray, sources
+from lunet_export.streaming.engines import _Actor, _refuse_silent
 from lunet_export.streaming.jobs import Place
+from lunet_export.streaming.run import write_rows
 from lunet_export.streaming.sources import open_source
 from lunet_export.streaming.tables import FORMATS, writer
 from tests.conftest import ROOT
@@ -394,10 +398,11 @@ def test_an_altered_part_is_computed_again(models, data, tmp_path):
 
 def test_another_folder_is_left_alone(models, data, tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    for name in ("thesis.tex", ".part-of-it"):
+        (tmp_path / "mine" / name).write_text("x")
     with pytest.raises(BadInputError, match="holds other files"):
         Run(tmp_path / "mine", job_of(models, data)).begin(resume=False)
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [".part-of-it", "thesis.tex"]
 
 
 @pytest.mark.parametrize(
@@ -515,3 +520,89 @@ def test_rays_workers_say_what_is_wrong(models, tmp_path, ray):
     run = Run(tmp_path / "out", job_of(models, tmp_path / "x.npy"), LARGEST_BATCH)
     with pytest.raises(BadInputError, match="Expected finite rows inside the domain; row 0 is not"):
         on_ray(run, run.begin(resume=False), workers=1)
+
+
+def test_text_is_as_wide_in_every_part(exported_classes, tmp_path, monkeypatch):
+    """An .npy file has one width for all its names; those of the first rows may be shorter than those of the next."""
+    names = ("a", "a much longer name", *(f"c{number}" for number in range(2, 10)))
+    flow = ExportedClasses(exported_classes.folder, provider="cpu", threads=1)
+    flow.names = names
+    monkeypatch.setattr(Place, "open", lambda place, folder: flow)
+    rows = np.random.default_rng(0).uniform(0, 17, (60, 16))
+    rows[3] = np.nan
+    np.save(tmp_path / "x.npy", rows)
+    job = ScoreJob((str(exported_classes.folder),), str(tmp_path / "x.npy"), invalid="nan", place=CPU)
+    work = job.work()
+    write_rows(tmp_path / "out.npy", work, 0, 60, 4)
+    write_rows(tmp_path / "out.parquet", work, 0, 60, 4)
+    found, expected = np.load(tmp_path / "out.npy"), read(tmp_path / "out.parquet")
+    assert set(found["class"]) <= {"", *names}
+    for name, values in expected.items():
+        assert found[name].tolist() == pytest.approx(values.tolist(), nan_ok=True) if name != "class" else True
+    assert found["class"].tolist() == expected["class"].tolist()
+    assert found["class"][3] == ""
+
+
+def test_parts_are_in_the_order_of_their_names(models):
+    run = Run(Path("out"), SampleJob(str(models / "m0"), 100_001 * LARGEST_BATCH, place=CPU), LARGEST_BATCH)
+    names = [run._name(number) for number in (0, 99_999, 100_000)]
+    assert names == sorted(names)
+    assert Run(Path("out"), SampleJob(str(models / "m0"), 10, place=CPU))._name(0) == "part-00000"
+
+
+def test_sums_do_not_depend_on_the_split(models, data, tmp_path):
+    summaries = []
+    for rows_per_part in (LARGEST_BATCH, 2 * LARGEST_BATCH, 16 * LARGEST_BATCH):
+        summaries.append(finished(Run(tmp_path / str(rows_per_part), job_of(models, data), rows_per_part)))
+    assert summaries[0] == summaries[1] == summaries[2]
+    scores = column(Run(tmp_path / str(LARGEST_BATCH), job_of(models, data), LARGEST_BATCH), "log_prob")
+    assert summaries[0].sums["log_prob"] == fsum(scores)
+
+
+def test_a_worker_refuses_other_files_than_those_of_the_run(models, data, x, tmp_path):
+    """As it would find them on a machine that does not share the storage."""
+    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
+    run.begin(resume=False)
+    seen_here = pickle.loads(pickle.dumps(run))
+    np.save(data, x[:-1])
+    answer = _Actor(seen_here)({"number": 0})
+    assert answer["kind"] == "BadInputError"
+    assert "Expected the source that" in answer["error"]
+    assert [path.name for path in run.folder.glob("part-*")] == []
+
+
+def test_a_worker_refuses_a_folder_that_it_does_not_see(models, data, tmp_path):
+    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
+    run.begin(resume=False)
+    (run.folder / "_run.json").unlink()
+    assert "there is no _run.json on" in _Actor(run)({"number": 0})["error"]
+
+
+def test_a_run_that_died_before_it_began_may_begin(models, data, tmp_path):
+    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
+    run.folder.mkdir()
+    (run.folder / "._run.abc.json").write_text("{")
+    assert run.begin(resume=False) == [0, 1, 2, 3]
+    assert [path.name for path in run.folder.iterdir()] == ["_run.json"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rays_workers_find_relative_paths(models, data, tmp_path, ray, monkeypatch):
+    """Their working directory is the cluster's."""
+    monkeypatch.chdir(tmp_path)
+    model = os.path.relpath(models / "m0", tmp_path)
+    run = Run(Path("out"), ScoreJob((model,), data.name, place=CPU), LARGEST_BATCH)
+    on_ray(run, run.begin(resume=False), workers=1)
+    assert run.finish().rows == ROWS
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_without_gpus_is_not_waited_for(models, data, tmp_path, ray):
+    run = Run(tmp_path / "out", ScoreJob((str(models / "m0"),), str(data), place=Place("cuda")), LARGEST_BATCH)
+    with pytest.raises(ProviderError, match="Expected GPUs in the Ray cluster for --provider cuda; it has none"):
+        on_ray(run, run.begin(resume=False), workers=1)
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once():
+    with pytest.raises(BadInputError, match=r"Expected a Ray cluster at 127\.0\.0\.1:1; .*ray start"):
+        _refuse_silent("127.0.0.1:1")
