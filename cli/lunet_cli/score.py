@@ -1,9 +1,6 @@
 """`lunet-export score`."""
 
-import csv
-from collections.abc import Sequence
 from enum import StrEnum
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +26,7 @@ from lunet_cli.options import (
 )
 from lunet_cli.streams import (
     FILES,
+    MANY,
     USUAL_ROWS,
     Address,
     Columns,
@@ -44,12 +42,15 @@ from lunet_cli.streams import (
     stream,
 )
 from lunet_export.data import arrays, idx
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, DataError
 from lunet_export.files import whole_file
 from lunet_export.likelihood import bits_per_dim
 
 if TYPE_CHECKING:
     from lunet_export.streaming import ScoreJob
+
+
+_UNITS = {"log_prob": "nats", "bits_per_dim": "bits/dim"}
 
 
 class InvalidName(StrEnum):
@@ -117,12 +118,14 @@ def score(
     from lunet_export.runtime.scoring import score_classes
     from lunet_export.streaming import ScoreJob
     from lunet_export.streaming.sources import SUFFIXES
+    from lunet_export.streaming.tables import csv_text
 
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     written = is_folder(target) or (target is not None and target.suffix in FILES)
-    if written or beside or data.is_dir() or data.suffix in SUFFIXES[1:]:
+    long = not (as_json or cuda_graph) and _is_long(data)
+    if written or long or beside or data.is_dir() or data.suffix in SUFFIXES[1:]:
         if cuda_graph:
             raise BadInputError("Expected no --cuda-graph with parts, --with, Parquet or Arrow. Leave it out.")
         job = ScoreJob(
@@ -135,15 +138,12 @@ def score(
             invalid.value,
             place(provider, threads, cuda),
         )
-        if target is not None and written:
-            stream(
-                job,
-                target,
-                Parts(engine, workers, address, form, rows_per_part, resume),
-                as_json=as_json,
-            )
+        if target is not None:
+            stream(job, target, Parts(engine, workers, address, form, rows_per_part, resume), as_json=as_json)
+        elif engine is not EngineName.LOCAL or resume:
+            raise BadInputError("Expected a folder of parts for -o with --engine ray and --resume; got none.")
         else:
-            _show(job, target, as_json=as_json)
+            _show(job, as_json=as_json)
         return
     if engine is not EngineName.LOCAL or resume or weights or columns or invalid is not InvalidName.STOP:
         raise BadInputError(
@@ -154,34 +154,28 @@ def score(
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:
         noise: dict[str, Any] = {"draws": draws, "seed": seed, "on_draw": lambda: bar.advance(bar.task_ids[0])}
+        classes: dict[str, Any] = {}
+        per_row: dict[str, Any] = {}
         if isinstance(flow, ExportedClasses):
             nats, posterior = score_classes(flow, rows, **noise)
-            names = [flow.names[number] for number in posterior.argmax(axis=1)]
-            classes = {"class": names, "posterior": posterior.tolist()}
-            added = [
-                ["class", "posterior"],
-                *([n, f"{p:.6f}"] for n, p in zip(names, posterior.max(axis=1), strict=True)),
-            ]
+            names = np.array(flow.names)[posterior.argmax(axis=1)]
+            classes = {"class": names, "posterior": posterior.max(axis=1)}
+            per_row = {"class": names.tolist(), "posterior": posterior.tolist()}
         else:
-            nats, classes = score_rows(flow, rows, **noise), {}
-            added = [[] for _ in range(len(nats) + 1)]
+            nats = score_rows(flow, rows, **noise)
     bits = bits_per_dim(nats, flow.dim)
     mean = {"log_prob": float(nats.mean()), "bits_per_dim": float(bits.mean())}
     if as_json:
-        per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **classes}
+        per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **per_row}
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
         output.dump({"rows": len(nats), "draws": draws, "seed": seed, **where, "mean": mean, "per_row": per_row})
         return
-    figures = [
-        [str(row), f"{entry:.6f}", f"{bit:.6f}"] for row, (entry, bit) in enumerate(zip(nats, bits, strict=True))
-    ]
-    table = [["row", "log_prob_nats", "bits_per_dim"], *figures]
-    text = _as_csv([[*line, *more] for line, more in zip(table, added, strict=True)])
+    text = csv_text({"log_prob": nats, "bits_per_dim": bits, **classes}, 0)
     if target is None:
-        output.say(text)
+        output.say(text.removesuffix("\n"))
     else:
         with whole_file(target) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
     spread = float(np.std(bits) / np.sqrt(len(bits)))
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
@@ -189,24 +183,42 @@ def score(
     )
 
 
-def _show(job: "ScoreJob", target: Path | None, *, as_json: bool) -> None:
-    """Rows that are few, as a table."""
-    table, invalid = job.work()(0, job.rows)
-    means = {name: float(np.nanmean(table[name])) for name in ("log_prob", "bits_per_dim")}
+def _show(job: "ScoreJob", *, as_json: bool) -> None:
+    """Rows as a table, a piece at a time; as JSON, rows that are few."""
+    from lunet_export.streaming.run import Summary, Tally
+    from lunet_export.streaming.tables import csv_text
+
+    work, tally = job.work(), Tally()
+    per_row: dict[str, list[Any]] = {}
+    for first in range(0, job.rows, job.chunk):
+        table = work(first, min(job.chunk, job.rows - first))
+        tally.add(table)
+        if not as_json:
+            output.say(csv_text(table, first).removesuffix("\n"))
+            continue
+        for name, values in table.items():
+            per_row.setdefault(name, []).extend(values.tolist())
+    summary = Summary.of(job.rows, tally.invalid, tally.sums, [work.provider])
     if as_json:
-        per_row = {name: values.tolist() for name, values in table.items()}
-        output.dump({"rows": job.rows, "invalid": invalid, "mean": means, "per_row": per_row})
+        where = {"provider": work.provider, "provider_reason": work.provider_reason}
+        counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}
+        output.dump({**counts, **where, "mean": dict(summary.means), "per_row": per_row})
         return
-    cells = (
-        [f"{value:.6f}" if isinstance(value, float) else str(value) for value in values] for values in table.values()
+    means = [f"{summary.means[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in summary.means]
+    output.say(
+        f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}, provider {work.provider} "
+        f"({work.provider_reason})"
     )
-    lines = [["row", *table], *([str(row), *line] for row, line in enumerate(zip(*cells, strict=True)))]
-    if target is None:
-        output.say(_as_csv(lines))
-    else:
-        with whole_file(target) as temporary:
-            temporary.write_text(_as_csv(lines) + "\n", encoding="utf-8")
-    output.say(f"mean of {job.rows - invalid} rows: {means['log_prob']:.4f} nats, {means['bits_per_dim']:.4f} bits/dim")
+
+
+def _is_long(data: Path) -> bool:
+    """A .npy file of more rows than are read as a whole."""
+    from lunet_export.streaming.sources import NpySource
+
+    try:
+        return data.suffix == ".npy" and NpySource(data).rows > MANY
+    except DataError:
+        return False  # whoever reads it says why
 
 
 def numbers_of(text: str | None) -> tuple[float, ...] | None:
@@ -215,10 +227,3 @@ def numbers_of(text: str | None) -> tuple[float, ...] | None:
         return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
         raise BadInputError(f"Expected numbers between commas for --weights; got {text}.") from None
-
-
-def _as_csv(lines: Sequence[Sequence[str]]) -> str:
-    """Comma-separated lines; a class's name is quoted where it must be."""
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().removesuffix("\n")

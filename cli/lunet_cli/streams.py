@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lunet_export.streaming.jobs import Place
 
 FILES = (".parquet", ".arrow", ".npy")
+MANY = 1_000_000  # rows of .npy that are no longer read, or shown, as a whole
 
 
 class EngineName(StrEnum):
@@ -86,6 +87,7 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
     said = [f"{document['rows']} rows"]
     said += [f"{document['invalid']} invalid"] if document["invalid"] else []
     said += [f"mean {name} {mean:.6f}" for name, mean in document["means"].items()]
+    said += [f"provider {' and '.join(document['providers'])}"]
     output.say(f"wrote {target}: {', '.join(said)}")
 
 
@@ -115,9 +117,9 @@ def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any
     work = job.work()
     with output.progress(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as bar:
 
-        def watched(first: int, count: int) -> Any:  # noqa: ANN401
+        def done(rows: int) -> None:
+            del rows
             bar.advance(bar.task_ids[0])
-            return work(first, count)
 
-        invalid, sums = write_rows(target, watched, 0, job.rows, job.chunk)
-    return asdict(Summary.of(job.rows, invalid, sums))
+        tally = write_rows(target, work, 0, job.rows, job.chunk, done)
+    return asdict(Summary.of(job.rows, tally.invalid, tally.sums, [work.provider]))

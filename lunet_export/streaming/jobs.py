@@ -22,11 +22,24 @@ from lunet_export.streaming.tables import Table
 
 Array = NDArray[np.float64]
 Flow = ExportedFlow | ExportedClasses
-#: first, count -> the table of these rows, and how many of them could not be scored.
-Work = Callable[[int, int], tuple[Table, int]]
-
 INVALID = ("stop", "nan")
 _NUMBERS = 2**20  # read and computed at once
+
+
+@dataclass(frozen=True)
+class Work:
+    """What computes, with its sessions open: first, count -> the table of these rows.
+
+    A row that cannot be scored is NaN there.
+    """
+
+    compute: Callable[[int, int], Table]
+    provider: str  # that the graphs run on
+    provider_reason: str
+
+    def __call__(self, first: int, count: int) -> Table:
+        """The table of rows number first .. first + count - 1."""
+        return self.compute(first, count)
 
 
 class Job(Protocol):
@@ -158,7 +171,7 @@ class ScoreJob:
         """As `Job.work`."""
         flows, source = [self.place.open(folder) for folder in self.folders], self._source
 
-        def compute(first: int, count: int) -> tuple[Table, int]:
+        def compute(first: int, count: int) -> Table:
             rows = source.read(first, count)
             good = np.logical_and.reduce([flow.accepts(rows) for flow in flows])
             if not good.all() and self.invalid == "stop":
@@ -168,16 +181,16 @@ class ScoreJob:
                     f"{np.array2string(rows[row], threshold=6, edgeitems=3)}. Repair it, or give --invalid nan."
                 )
             if good.all():
-                return self._table(flows, rows, first), 0
+                return self._table(flows, rows, first)
             safe = rows.copy()
             safe[~good] = rows[int(np.argmax(good))] if good.any() else 0
             # A row's answer must not depend on its neighbours' places, so bad rows are computed as a good one.
             table = dict(self._table(flows, safe, first)) if good.any() else _empty(flows, count)
             for name, values in table.items():
                 table[name] = np.where(good if values.ndim == 1 else good[:, None], values, _missing(values))
-            return table, int((~good).sum())
+            return table
 
-        return compute
+        return Work(compute, flows[0].provider, flows[0].provider_reason)
 
     def _table(self, flows: Sequence[Flow], rows: NDArray[Any], first: int) -> Table:
         noise: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
@@ -277,7 +290,7 @@ class SampleJob:
         flow = self.place.open(self.folder)
         noise: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
 
-        def compute(first: int, count: int) -> tuple[Table, int]:
+        def compute(first: int, count: int) -> Table:
             table: dict[str, NDArray[Any]] = {}
             if isinstance(flow, ExportedClasses):
                 table["x"] = flow.sample(count, label=self.label, first=first, **noise)
@@ -287,9 +300,9 @@ class SampleJob:
                 table["x"] = flow.sample(count, first=first, **noise)
             if self.with_log_prob:
                 table["log_prob"] = flow.log_prob(table["x"]).astype(np.float64)
-            return table, 0
+            return table
 
-        return compute
+        return Work(compute, flow.provider, flow.provider_reason)
 
 
 def _chunk(width: int) -> int:

@@ -6,7 +6,7 @@ _run.json                what makes the run; at its end, the parts' records and 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from math import fsum
@@ -23,7 +23,7 @@ from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming.jobs import Job, Work
 from lunet_export.streaming.sources import RUN
 from lunet_export.streaming.sums import exact_sum
-from lunet_export.streaming.tables import FORMATS, writer
+from lunet_export.streaming.tables import FORMATS, Table, writer
 
 FORMAT, VERSION = "lunet_export.run", 1
 _BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
@@ -31,7 +31,7 @@ _SUMMED = ("log_prob", "bits_per_dim")
 
 #: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
 Sums = Mapping[str, Sequence[float]]
-#: Called with a part's number of rows when it is done.
+#: Called with the number of rows when a part, or a chunk of one, is done.
 Progress = Callable[[int], None]
 
 
@@ -46,6 +46,7 @@ class Part:
     sha256: str
     invalid: int  # rows without a finite log p
     sums: Sums  # over the rows where they are finite
+    provider: str  # of the process that computed it
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,39 @@ class Summary:
     invalid: int
     sums: Mapping[str, float]
     means: Mapping[str, float]  # over rows that are not invalid
+    providers: tuple[str, ...]
 
     @classmethod
-    def of(cls, rows: int, invalid: int, sums: Sums) -> "Summary":
+    def of(cls, rows: int, invalid: int, sums: Sums, providers: Iterable[str]) -> "Summary":
         """Of the sums of all pieces, side by side."""
         totals, good = {name: fsum(values) for name, values in sums.items()}, rows - invalid
-        return cls(rows, invalid, totals, {name: total / good for name, total in totals.items()} if good else {})
+        means = {name: total / good for name, total in totals.items()} if good else {}
+        return cls(rows, invalid, totals, means, tuple(sorted(set(providers))))
+
+
+class Tally:
+    """Counts and sums of tables, one after another.
+
+    Attributes:
+        invalid: Rows without a finite log p.
+    """
+
+    def __init__(self) -> None:
+        self.invalid = 0
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, table: Table) -> None:
+        """Take note of a table's rows."""
+        for name in _SUMMED:
+            if name in table:
+                finite = np.isfinite(table[name])
+                self._sums.setdefault(name, []).extend(exact_sum(table[name][finite]))
+                self.invalid += int((~finite).sum()) if name == "log_prob" else 0
+
+    @property
+    def sums(self) -> Sums:
+        """Of each figure over the rows where it is finite."""
+        return {name: exact_sum(np.array(values)) for name, values in self._sums.items()}
 
 
 @dataclass(frozen=True)
@@ -130,10 +158,10 @@ class Run:
         """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
         first, rows = number * self.rows_per_part, self._rows_of(number)
         path = self.folder / f"{self._name(number)}.{self.format}"
-        invalid, sums = write_rows(path, work, first, rows, self.job.chunk)
+        tally = write_rows(path, work, first, rows, self.job.chunk)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
-        part = Part(number, first, rows, path.name, digest, invalid, sums)
+        part = Part(number, first, rows, path.name, digest, tally.invalid, tally.sums, work.provider)
         _write(self._beside(number), asdict(part))
         return part
 
@@ -192,7 +220,8 @@ class Run:
             found.append(part)
             progress(0)
         sums = {name: [one for part in found for one in part.sums[name]] for name in found[0].sums}
-        summary = Summary.of(self.job.rows, sum(part.invalid for part in found), sums)
+        invalid = sum(part.invalid for part in found)
+        summary = Summary.of(self.job.rows, invalid, sums, [part.provider for part in found])
         document = {**self._facts(), "complete": True, "summary": asdict(summary)}
         _write(self.folder / RUN, document | {"parts": [asdict(part) for part in found]})
         return summary
@@ -251,19 +280,18 @@ def refuse_full(target: Path, job: Job, *, compressed: bool = False) -> None:
         )
 
 
-def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> tuple[int, Sums]:
-    """Compute consecutive rows and write them to a file, a chunk at a time; how many were invalid, and sums."""
-    invalid = 0
-    summed: dict[str, list[float]] = {}
+def write_rows(
+    path: Path, work: Work, first: int, rows: int, chunk: int, progress: Progress = lambda rows: None
+) -> Tally:
+    """Compute consecutive rows and write them to a file, a chunk at a time; `progress` is told of the rows of each."""
+    tally = Tally()
     with writer(path, rows) as file:
         for begin in range(first, first + rows, chunk):
-            table, _ = work(begin, min(chunk, first + rows - begin))
+            table = work(begin, min(chunk, first + rows - begin))
             file.append(table)
-            for name in _SUMMED:
-                if name in table:
-                    summed.setdefault(name, []).extend(exact_sum(table[name][np.isfinite(table[name])]))
-            invalid += int((~np.isfinite(table["log_prob"])).sum()) if "log_prob" in table else 0
-    return invalid, {name: exact_sum(np.array(values)) for name, values in summed.items()}
+            tally.add(table)
+            progress(min(chunk, first + rows - begin))
+    return tally
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
-"""Tables of results as files: Parquet, Arrow or .npy, written piece after piece."""
+"""Tables of results as files: Parquet, Arrow, .npy or .csv, written piece after piece."""
 
+import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from lunet_export.streaming.sources import arrow
 #: Columns by name: (N,), or (N, D) for a list of D numbers a row; text of one width in all tables of a file.
 Table = Mapping[str, NDArray[Any]]
 FORMATS = ("parquet", "arrow", "npy")
+_HEADINGS = {"log_prob": "log_prob_nats"}  # of a .csv, where they are not the columns' names
 
 
 class Writer(ABC):
@@ -32,7 +35,12 @@ class Writer(ABC):
 @contextmanager
 def writer(path: Path, rows: int) -> Iterator[Writer]:
     """A file of `rows` rows in all, by the suffix of `path`; it appears whole at the end, or not at all."""
-    makers = {".parquet": _ParquetWriter, ".arrow": _ArrowWriter, ".npy": _NpyWriter}
+    makers: dict[str, Callable[[Path, int], Writer]] = {
+        ".parquet": _ParquetWriter,
+        ".arrow": _ArrowWriter,
+        ".npy": _NpyWriter,
+        ".csv": _CsvWriter,
+    }
     with whole_file(path) as temporary:
         made = makers[path.suffix](temporary, rows)
         try:
@@ -97,6 +105,33 @@ class _NpyWriter(Writer):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class _CsvWriter(Writer):
+    def __init__(self, path: Path, rows: int) -> None:
+        del rows
+        self._file, self._first = path.open("w", encoding="utf-8", newline=""), 0
+
+    def append(self, table: Table) -> None:
+        self._file.write(csv_text(table, self._first))
+        self._first += len(next(iter(table.values())))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def csv_text(table: Table, first: int) -> str:
+    """Rows as comma-separated lines with their numbers from `first` on, under a header where that is 0."""
+    text = StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    if first == 0:
+        lines.writerow(["row", *(_HEADINGS.get(name, name) for name in table)])
+    cells = (
+        [f"{one:.6f}" for one in values.tolist()] if values.dtype.kind == "f" else values for values in table.values()
+    )
+    lines.writerows([first + row, *line] for row, line in enumerate(zip(*cells, strict=True)))
+    return text.getvalue()
 
 
 def _is_numeric(kind: Any) -> bool:  # noqa: ANN401

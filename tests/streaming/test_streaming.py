@@ -286,7 +286,7 @@ def test_models_are_mixed_draw_by_draw(exported, tmp_path):
     grey = np.random.default_rng(0).integers(0, 17, (30, 16), dtype=np.uint8)
     np.save(tmp_path / "grey.npy", grey)
     folders = (str(exported.folder), str(tmp_path / "other"))
-    table, _ = ScoreJob(folders, str(tmp_path / "grey.npy"), draws=3, seed=2, place=CPU).work()(0, 30)
+    table = ScoreJob(folders, str(tmp_path / "grey.npy"), draws=3, seed=2, place=CPU).work()(0, 30)
     flows = [ExportedFlow(folder, provider="cpu", threads=1) for folder in folders]
     mixed = []
     for draw in range(3):
