@@ -124,10 +124,12 @@ def score(
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     written = is_folder(target) or (target is not None and target.suffix in FILES)
-    long = not (as_json or cuda_graph) and _is_long(data)
-    if written or long or beside or data.is_dir() or data.suffix in SUFFIXES[1:]:
+    piecewise = invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
+    if written or piecewise or beside or data.is_dir() or data.suffix in SUFFIXES[1:]:
         if cuda_graph:
-            raise BadInputError("Expected no --cuda-graph with parts, --with, Parquet or Arrow. Leave it out.")
+            raise BadInputError(
+                "Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out."
+            )
         job = ScoreJob(
             tuple(map(str, (folder, *(beside or ())))),
             str(data),
@@ -145,10 +147,10 @@ def score(
         else:
             _show(job, as_json=as_json)
         return
-    if engine is not EngineName.LOCAL or resume or weights or columns or invalid is not InvalidName.STOP:
+    if engine is not EngineName.LOCAL or resume or weights or columns:
         raise BadInputError(
-            "Expected a folder of parts, a .parquet, .arrow or .npy file for -o with --engine, --resume, --weights, "
-            "--columns and --invalid."
+            "Expected a folder of parts for -o with --engine and --resume, --with beside --weights, Parquet or Arrow with "
+            "--columns."
         )
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)

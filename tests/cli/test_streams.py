@@ -1,0 +1,147 @@
+"""`score` and `sample` of many rows: parts, files, tables, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lunet_cli import score as score_command
+from tests.cli.conftest import run
+from tests.conftest import ROOT
+
+N, D = 9000, 16  # rows: more than two batches of 4096
+
+
+@pytest.fixture
+def rows(tmp_path) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 16.9, (N, D)).astype(np.float32)
+
+
+@pytest.fixture
+def npy(rows, tmp_path) -> Path:
+    np.save(tmp_path / "x.npy", rows)
+    return tmp_path / "x.npy"
+
+
+@pytest.fixture
+def parquet(rows, tmp_path) -> Path:
+    pq.write_table(pa.table({f"c{k}": rows[:, k] for k in range(D)}), tmp_path / "x.parquet", row_group_size=1000)
+    return tmp_path / "x.parquet"
+
+
+def scores(folder: Path) -> np.ndarray:
+    return pq.read_table(folder)["log_prob"].to_numpy()
+
+
+def test_a_csv_is_the_same_from_every_kind_of_file(ready, npy, parquet, tmp_path):
+    assert run("score", ready, npy, "-o", tmp_path / "npy.csv")[0] == 0
+    code, out, _ = run("score", ready, parquet, "-o", tmp_path / "parquet.csv")
+    assert code == 0
+    assert out.startswith(f"wrote {tmp_path / 'parquet.csv'}: {N} rows, mean log_prob ")
+    assert ", provider cpu" in out
+    text = (tmp_path / "npy.csv").read_text()
+    assert (tmp_path / "parquet.csv").read_text() == text
+    code, out, _ = run("score", ready, parquet)
+    assert (code, out.startswith(text)) == (0, True)
+    assert out.removeprefix(text).startswith(f"mean of {N} rows: ")
+
+
+def test_long_arrays_are_shown_a_piece_at_a_time(ready, npy, tmp_path, monkeypatch):
+    whole = run("score", ready, npy)[1].splitlines()
+    monkeypatch.setattr(score_command, "MANY", N - 1)
+    monkeypatch.setattr("lunet_export.streaming.jobs._NUMBERS", 1)  # a batch at a time
+    pieces = run("score", ready, npy)[1].splitlines()
+    assert pieces[:-1] == whole[:-1]
+    assert pieces[-1].split(" bits/dim")[0] == whole[-1].split(" bits/dim")[0]
+
+
+def test_parts_and_how_they_go_on(ready, npy, tmp_path):
+    out = tmp_path / "scores"
+    arguments = ("score", ready, npy, "-o", out, "--rows-per-part", 4096)
+    code, said, _ = run(*arguments)
+    assert (code, said.startswith(f"wrote {out}: {N} rows, mean log_prob ")) == (0, True)
+    assert [path.name for path in sorted(out.glob("part-*"))] == [f"part-0000{number}.parquet" for number in range(3)]
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    code, _, said = run(*arguments)
+    assert (code, "holds this run. Give --resume" in said) == (2, True)
+    (out / "part-00001.parquet").write_bytes(b"altered")
+    document = json.loads(run(*arguments, "--resume", "--json")[1])
+    assert (document["parts"], document["computed"], document["rows"], document["invalid"]) == (3, 1, N, 0)
+    assert document["providers"] == ["cpu"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    code, _, said = run(*arguments, "--resume", "--seed", 1)
+    assert (code, "its job is another" in said) == (2, True)
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_samples_in_parts_are_rows_to_score(ready, tmp_path, form):
+    drawn, out = tmp_path / "samples", tmp_path / "scores"
+    options = ("-n", N, "--seed", 3, "--rows-per-part", 4096, "--with-log-prob", "--format", form)
+    assert run("sample", ready, "-o", drawn, *options)[0] == 0
+    assert run("score", ready, drawn, "-o", out)[0] == 0
+    assert run("sample", ready, "-o", tmp_path / "x.parquet", *options[:4], "--with-log-prob")[0] == 0
+    np.testing.assert_array_equal(scores(out), pq.read_table(tmp_path / "x.parquet")["log_prob"].to_numpy())
+
+
+def test_models_together(ready, npy, tmp_path):
+    out = tmp_path / "mixed.parquet"
+    assert run("score", ready, npy, "--with", ready, "--weights", "0.25,0.75", "-o", out)[0] == 0
+    table = pq.read_table(out)
+    np.testing.assert_allclose(table["log_prob"].to_numpy(), table["log_prob_1"].to_numpy(), rtol=1e-12)
+
+
+def test_ray_from_the_command_line(ready, npy, tmp_path):
+    """In a process of its own, which starts and ends Ray; nothing but the line of result is printed."""
+    assert run("score", ready, npy, "-o", tmp_path / "local", "--rows-per-part", 4096)[0] == 0
+    command = "from lunet_cli.main import main; main()"
+    options = ["--engine", "ray", "--workers", "2", "--rows-per-part", "4096"]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "cli"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", command, "score", str(ready), "x.npy", "-o", "shared", *options],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
+    assert done.stdout.startswith(f"wrote shared: {N} rows, mean log_prob ")
+    np.testing.assert_array_equal(scores(tmp_path / "shared"), scores(tmp_path / "local"))
+
+
+REFUSED = {
+    "ray into a file": (["{npy}", "-o", "{out}.parquet", "--engine", "ray"], "Expected a folder for --engine ray"),
+    "ray into nothing": (["{parquet}", "--engine", "ray"], "Expected a folder of parts for -o"),
+    "a resume of a table": (["{parquet}", "--resume"], "Expected a folder of parts for -o"),
+    "columns of .npy": (["{npy}", "-o", "{out}", "--columns", "a"], "Expected no --columns"),
+    "a column that is not there": (["{parquet}", "--columns", "a"], "Expected a column a"),
+    "too few columns": (["{parquet}", "--columns", "c0,c1"], "Expected models and rows of one width; got 2, 16"),
+    "weights of one model": (["{npy}", "-o", "{out}", "--weights", "0.5,0.5"], "Expected 1 positive weights"),
+    "no weights": (["{npy}", "-o", "{out}", "--weights", "half"], "Expected numbers between commas"),
+    "an odd part": (["{npy}", "-o", "{out}", "--rows-per-part", "1000"], "a multiple of 4096"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_leaves_nothing(ready, npy, parquet, tmp_path, name):
+    arguments, sentence = REFUSED[name]
+    places = {"npy": npy, "parquet": parquet, "out": tmp_path / "out"}
+    before = sorted(tmp_path.iterdir())
+    code, _, said = run("score", ready, *(argument.format(**places) for argument in arguments))
+    assert (code, sentence in said) == (2, True), said
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_bad_row_has_its_number(ready, rows, tmp_path):
+    rows[5000, 3] = np.inf
+    np.save(tmp_path / "bad.npy", rows)
+    code, _, said = run("score", ready, tmp_path / "bad.npy", "-o", tmp_path / "out", "--rows-per-part", 4096)
+    assert (code, "row 5000 is not" in said) == (2, True)
+    code, said, _ = run("score", ready, tmp_path / "bad.npy", "-o", tmp_path / "nan.csv", "--invalid", "nan")
+    assert (code, f"{N} rows, 1 invalid" in said) == (0, True)
+    assert (tmp_path / "nan.csv").read_text().splitlines()[5001] == "5000,nan,nan"
