@@ -149,8 +149,8 @@ def score(
         return
     if engine is not EngineName.LOCAL or resume or weights or columns:
         raise BadInputError(
-            "Expected a folder of parts for -o with --engine and --resume, --with beside --weights, Parquet or Arrow with "
-            "--columns."
+            "Expected a folder of parts for -o with --engine and --resume, --with beside --weights, and Parquet or "
+            "Arrow for --columns."
         )
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)

@@ -25,7 +25,7 @@ def test_another_answer_is_a_gap():
 
 
 def runs(**changed):
-    answer = {"count": 10, "log_prob": -5.0}
+    answer = {"count": 10, "log_prob": -5.0, "sha256": "a"}
     return {
         "rows": 10,
         "runs": {name: {**answer, **changed.get(name, {})} for name in ("loop", "local", "ray", "killed")},
@@ -34,6 +34,11 @@ def runs(**changed):
 
 def test_lost_or_doubled_rows_are_seen():
     scale.refuse_wrong(runs())
-    for wrong in ({"killed": {"count": 11}}, {"ray": {"log_prob": -5.000001}}, {"loop": {"log_prob": -6.0}}):
+    for wrong in (
+        {"killed": {"count": 11}},
+        {"ray": {"log_prob": -5.000001}},
+        {"loop": {"log_prob": -6.0}},
+        {"killed": {"sha256": "b"}},
+    ):
         with pytest.raises(CheckFailedError, match="Expected"):
             scale.refuse_wrong(runs(**wrong))
