@@ -79,7 +79,7 @@ def main() -> None:
     document["memory"] = [memory(options.folder, model, kind, size, threads) for kind in SOURCES for size in sizes]
     report.write(options.output / "scale.json", document)
     report.table([HEADER, *lines(document)])
-    report.table([["source", "rows", "most anonymous memory, MB"], *memory_lines(document)])
+    report.table([["most anonymous memory, MB", *(f"{size:,} rows" for size in sizes)], *memory_lines(document)])
 
 
 def compared(ways: dict[str, Callable[[], dict[str, Any]]], out: Path, rows: int, rounds: int) -> dict[str, Any]:
@@ -255,8 +255,11 @@ def lines(document: dict[str, Any]) -> list[list[str]]:
 
 
 def memory_lines(document: dict[str, Any]) -> list[list[str]]:
-    """Of the memory."""
-    return [[entry["source"], f"{entry['rows']:,}", f"{entry['anonymous_mb']:.0f}"] for entry in document["memory"]]
+    """Of the memory, a line for each kind of source."""
+    return [
+        [words, *(f"{entry['anonymous_mb']:.0f}" for entry in document["memory"] if entry["source"] == kind)]
+        for kind, words in {"npy": "from .npy", "parquet": "from one Parquet file"}.items()
+    ]
 
 
 if __name__ == "__main__":
