@@ -82,7 +82,8 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
     else:
         document = _file(job, target, verb)
     if as_json:
-        output.dump({"output": str(target), **document})
+        counted = {"samples": job.rows} if verb == "sample" else {}
+        output.dump({"output": str(target), **counted, "seed": job.seed, **document})
         return
     said = [f"{document['rows']} rows"]
     said += [f"{document['invalid']} invalid"] if document["invalid"] else []
@@ -122,4 +123,5 @@ def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any
             bar.advance(bar.task_ids[0])
 
         tally = write_rows(target, work, 0, job.rows, job.chunk, done)
-    return asdict(Summary.of(job.rows, tally.invalid, tally.sums, [work.provider]))
+    where = {"provider": work.provider, "provider_reason": work.provider_reason}
+    return asdict(Summary.of(job.rows, tally.invalid, tally.sums, [work.provider])) | where

@@ -197,15 +197,13 @@ class _Actor:
         """Compute the part of a number."""
         nothing = {"rows": 0, "process": os.getpid(), "kind": "", "number": 0, "error": ""}
         try:
+            if self._work is None:
+                self._run.refuse_changed()
             self._run.refuse_deadly(int(row["number"]), _MOST_ATTEMPTS)
-            self._work = self._work or self._begun()
+            self._work = self._work or self._run.job.work()
             part = self._run.write(int(row["number"]), self._work)
         except LunetExportError as error:  # Ray would run it again, and wrap it in its own
             return {**nothing, "kind": type(error).__name__, "error": str(error)}
         except OSError as error:
             return {**nothing, "kind": "OSError", "number": error.errno or 0, "error": error.strerror or str(error)}
         return {**nothing, "rows": part.rows}
-
-    def _begun(self) -> Work:
-        self._run.refuse_changed()
-        return self._run.job.work()

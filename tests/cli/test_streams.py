@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lunet_cli import sample as sample_command
 from lunet_cli import score as score_command
 from tests.cli.conftest import run
 from tests.conftest import ROOT
@@ -87,6 +88,16 @@ def test_samples_in_parts_are_rows_to_score(ready, tmp_path, form):
     assert run("score", ready, drawn, "-o", out)[0] == 0
     assert run("sample", ready, "-o", tmp_path / "x.parquet", *options[:4], "--with-log-prob")[0] == 0
     np.testing.assert_array_equal(scores(out), pq.read_table(tmp_path / "x.parquet")["log_prob"].to_numpy())
+
+
+def test_many_samples_say_what_few_say(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_command, "_MANY", 100)
+    few, many = (
+        json.loads(run("sample", ready, "-n", n, "-o", tmp_path / f"{n}.npy", "--json")[1]) for n in (100, 101)
+    )
+    assert set(few) <= set(many)
+    assert (few["samples"], many["samples"], many["provider"]) == (100, 101, few["provider"])
+    np.testing.assert_allclose(np.load(tmp_path / "101.npy")[:100], np.load(tmp_path / "100.npy"), rtol=1e-4)
 
 
 def test_models_together(ready, npy, tmp_path):

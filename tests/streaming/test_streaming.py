@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -574,8 +575,10 @@ def test_a_worker_refuses_other_files_than_those_of_the_run(models, data, x, tmp
 def test_a_worker_refuses_a_folder_that_it_does_not_see(models, data, tmp_path):
     run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
     run.begin(resume=False)
-    (run.folder / "_run.json").unlink()
-    assert "there is no _run.json on" in _Actor(run)({"number": 0})["error"]
+    shutil.rmtree(run.folder)
+    answer = _Actor(run)({"number": 0})
+    assert (answer["kind"], "there is no _run.json on" in answer["error"]) == ("BadInputError", True)
+    assert not run.folder.exists()
 
 
 def test_a_run_that_died_before_it_began_may_begin(models, data, tmp_path):
