@@ -8,7 +8,7 @@ import pytest
 from lunet_export.export import Provenance, Question, export_for_verifier
 from tests.verification.cases import piecewise_linear
 
-HEAVY = ("torch", "onnx", "scipy", "sklearn", "matplotlib", "typer", "PIL")
+HEAVY = ("torch", "onnx", "scipy", "sklearn", "matplotlib", "typer", "PIL", "pyarrow", "pandas", "ray")
 
 
 def loaded_by(code: str) -> set[str]:
@@ -39,7 +39,21 @@ def test_running_an_export_loads_nothing_heavy(exported):
     assert loaded_by(code) == set()
 
 
-@pytest.mark.parametrize("package", ["torch", "onnx"])
+def test_streaming_arrays_loads_nothing_heavy(exported, tmp_path):
+    code = (
+        "from pathlib import Path\n"
+        "from lunet_export.streaming import Run, SampleJob, ScoreJob, local, on_ray\n"
+        f"run = Run(Path({str(tmp_path / 'x')!r}), SampleJob({str(exported.folder)!r}, 10), format='npy')\n"
+        "local(run, run.begin(resume=False))\n"
+        f"job = ScoreJob(({str(exported.folder)!r},), {str(tmp_path / 'x' / 'part-00000.npy')!r})\n"
+        f"run = Run(Path({str(tmp_path / 'y')!r}), job, format='npy')\n"
+        "local(run, run.begin(resume=False))\n"
+        "assert run.finish().rows == 10\n"
+    )
+    assert loaded_by(code) == set()
+
+
+@pytest.mark.parametrize("package", ["torch", "onnx", "pyarrow"])
 def test_this_test_can_fail(package):
     assert package in loaded_by(f"import lunet_export\nimport {package}")
 

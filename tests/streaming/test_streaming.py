@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lunet_export import ExportedFlow, noise, reference
-from lunet_export.errors import BadInputError, DataError, ProviderError
+from lunet_export.errors import BadInputError, DataError, MissingPackageError, ProviderError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime import ExportedClasses
@@ -609,3 +609,13 @@ def test_a_cluster_without_gpus_is_not_waited_for(models, data, tmp_path, ray):
 def test_a_cluster_that_is_not_there_is_said_at_once():
     with pytest.raises(BadInputError, match=r"Expected a Ray cluster at 127\.0\.0\.1:1; .*ray start"):
         _refuse_silent("127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("package", "extra"), [("pyarrow", "scale"), ("ray", "ray")])
+def test_a_package_that_is_missing_is_named_with_its_extra(models, data, tmp_path, monkeypatch, package, extra):
+    run = Run(tmp_path / "out", job_of(models, data))
+    numbers = run.begin(resume=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=rf"pip install 'lunet-export\[{extra}\]'"):
+        local(run, numbers) if package == "pyarrow" else on_ray(run, numbers)
+    assert list(run.folder.glob("*part*")) == []
