@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from io import StringIO
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from lunet_export.preprocessing import Logit
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _IMAGE_MARGIN = 1e-5
+#: What NumPy and zipfile raise over bytes that are no such file.
+_MALFORMED = (ValueError, EOFError, TypeError, KeyError, UserWarning, zipfile.BadZipFile, zlib.error, TokenError)
 
 
 def read(path: Path) -> Rows:
@@ -30,7 +33,7 @@ def read(path: Path) -> Rows:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an empty .csv
             rows = _READERS[path.suffix](path)
-    except (ValueError, EOFError, TypeError, KeyError, UserWarning, zipfile.BadZipFile, zlib.error) as error:
+    except _MALFORMED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"Expected a readable {path.suffix} file of numbers; {path} is not: {reason}.") from None
     if not isinstance(rows, np.ndarray) or rows.ndim == 0:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,7 +111,7 @@ class NpySource:
                 version = np.lib.format.read_magic(file)
                 shape, fortran, dtype = _VERSIONS[version](file)
                 self._begin = file.tell()
-        except (ValueError, KeyError, EOFError, OSError) as error:
+        except (ValueError, KeyError, EOFError, OSError, TokenError) as error:
             raise DataError(f"Expected a readable .npy file; {path} is not: {str(error).splitlines()[0]}.") from None
         if fortran or dtype.kind not in "uif" or len(shape) < 2 or min(shape) < 1:
             raise DataError(
@@ -153,7 +154,9 @@ class ArrowSource:
         self.rows = self._ends[-1] if self._ends else 0
         if schema is None or not self.rows:
             raise DataError(f"Expected rows in {files[0]}; it has none.")
-        self._columns = list(columns) or _lists(schema) or list(schema.names)
+        self._columns: list[str] = []
+        with _readable(files[0]):  # names may be no text
+            self._columns += columns or _lists(schema) or schema.names
         self.width = _width(schema, self._columns, files[0])
         self._file: tuple[Path, Opened] | None = None
         self._piece = -1  # that is being read

@@ -146,6 +146,7 @@ def test_idx_files_of_different_sets_are_refused(tmp_path, images, monkeypatch):
         ("a.npy", lambda path: None, "does not exist"),
         ("a.npy", lambda path: path.write_bytes(b""), "is not"),
         ("a.npy", lambda path: path.write_bytes(b"hello"), "is not"),
+        ("a.npy", lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x06\x00(3L, (\n"), "is not"),
         ("a.npy", lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True), "is not"),
         ("a.npy", lambda path: np.save(path, np.zeros((40, 2), dtype=complex)), "Expected integers or floats"),
         ("a.npy", lambda path: np.save(path, np.zeros(40)), r"Expected rows \(N, D\)"),

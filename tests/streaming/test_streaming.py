@@ -225,6 +225,7 @@ def two_schemas(path: Path) -> None:
 BAD = {
     "missing.npy": (lambda path: None, "it does not exist"),
     "empty.npy": (lambda path: path.write_bytes(b""), "a readable .npy file"),
+    "no header.npy": (lambda path: npy_header(path, "(3L, ("), "a readable .npy file"),
     "huge.npy": (lambda path: npy_header(path, "(1099511627776, 3)"), "bytes in .* as its header says; got 192"),
     "overflow.npy": (lambda path: npy_header(path, f"({2**62}, {2**62})"), "as its header says"),
     "negative.npy": (lambda path: npy_header(path, "(-1, 3)"), "Expected"),
