@@ -620,3 +620,23 @@ def test_a_package_that_is_missing_is_named_with_its_extra(models, data, tmp_pat
     with pytest.raises(MissingPackageError, match=rf"pip install 'lunet-export\[{extra}\]'"):
         local(run, numbers) if package == "pyarrow" else on_ray(run, numbers)
     assert list(run.folder.glob("*part*")) == []
+
+
+class DiesAtItsStart(ScoreJob):
+    """The first process that receives the job dies, as one whose machine is taken away."""
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        try:
+            Path(self.source).with_suffix(".dead").touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_may_die_before_its_first_part(models, data, tmp_path, ray):
+    run = Run(tmp_path / "out", DiesAtItsStart((str(models / "m0"),), str(data), place=CPU), LARGEST_BATCH)
+    on_ray(run, run.begin(resume=False), workers=1)
+    assert data.with_suffix(".dead").exists()
+    assert run.finish().rows == ROWS
