@@ -458,6 +458,9 @@ def test_a_killed_process_leaves_whole_parts_and_the_rest_is_done_later(models, 
     assert run.begin(resume=True) == [2, 3]
     local(run, [2, 3])
     assert run.finish() == whole.finish()
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == {
+        path.name: path.read_bytes() for path in whole.folder.iterdir()
+    }
 
 
 class Deadly(ScoreJob):
