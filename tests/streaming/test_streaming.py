@@ -1,9 +1,7 @@
-"""Streams give what the plain calls give, bit by bit, however they are cut, stopped, resumed and shared out."""
+"""Streams give what the plain calls give, bit by bit, however they are cut, stopped and resumed."""
 
 import json
 import os
-import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,79 +9,24 @@ from math import fsum
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
 from lunet_export import ExportedFlow, noise, reference
-from lunet_export.errors import BadInputError, DataError, MissingPackageError, ProviderError
-from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.errors import BadInputError
+from lunet_export.export import Provenance, export
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime import ExportedClasses
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.runtime.scoring import score
-from lunet_export.streaming import Run, SampleJob, ScoreJob, local, on_ray, sources
-from lunet_export.streaming.engines import _Actor, _refuse_silent
+from lunet_export.streaming import Run, SampleJob, ScoreJob, local
 from lunet_export.streaming.jobs import Place
 from lunet_export.streaming.run import write_rows
 from lunet_export.streaming.sources import open_source
 from lunet_export.streaming.tables import FORMATS, writer
 from tests.conftest import ROOT
-from tests.families import composed
 from tests.networks import network
-
-DIM, ROWS = 3, 3 * LARGEST_BATCH + 100
-CPU = Place(provider="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for seed in range(3):
-        export(network(DIM, 2, seed=seed), folder / f"m{seed}", Provenance(f"m{seed}"), ExportSettings())
-    export(network(4, 2, preprocessing=NAMED["digits"]), folder / "images", Provenance("images"))
-    export(composed.NETWORKS["a logit in front"](), folder / "interval", Provenance("interval"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def x() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float32)
-
-
-@pytest.fixture
-def data(x, tmp_path) -> Path:
-    np.save(tmp_path / "x.npy", x)
-    return tmp_path / "x.npy"
-
-
-def job_of(models: Path, data: Path, *names: str, **settings) -> ScoreJob:
-    return ScoreJob(tuple(str(models / name) for name in names or ("m0",)), str(data), place=CPU, **settings)
-
-
-def finished(run: Run, engine=local):
-    engine(run, run.begin(resume=False))
-    return run.finish()
-
-
-def column(run: Run, name: str) -> np.ndarray:
-    """A column of all parts."""
-    tables = [read(path) for path in sorted(run.folder.glob("part-*"))]
-    return np.concatenate([table[name] for table in tables])
-
-
-def read(path: Path):
-    if path.suffix == ".npy":
-        return np.load(path)
-    table = pq.read_table(path) if path.suffix == ".parquet" else pa.ipc.open_file(pa.OSFile(str(path))).read_all()
-    found = {}
-    for name in table.column_names:
-        values = table.column(name).combine_chunks()
-        flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
-        numbers = flat.to_numpy(zero_copy_only=False)
-        found[name] = numbers.reshape(len(values), -1) if flat is not values else numbers
-    return found
+from tests.streaming.cases import CPU, DIM, ROWS, column, finished, job_of, read
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -99,166 +42,6 @@ def test_scores_are_those_of_one_call_however_they_are_cut(models, data, x, tmp_
     assert known["complete"]
     assert known["summary"]["means"]["log_prob"] == pytest.approx(plain.mean(), rel=1e-12)
     assert sum(part["rows"] for part in known["parts"]) == ROWS
-
-
-def as_parquet(x, path):
-    pq.write_table(pa.table({f"c{k}": x[:, k] for k in range(DIM)}), path, row_group_size=5000)
-
-
-def as_list(x, path, row_group_size=777):
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), DIM)
-    pq.write_table(pa.table({"id": np.arange(len(x)), "x": lists}), path, row_group_size=row_group_size)
-
-
-def as_arrow(x, path):
-    table = pa.table({f"c{k}": x[:, k] for k in range(DIM)})
-    with pa.ipc.new_file(str(path), table.schema) as file:
-        file.write_table(table, max_chunksize=1000)
-
-
-def as_folder(x, path):
-    path.mkdir()
-    for number, part in enumerate(np.array_split(x, 3)):
-        as_parquet(part, path / f"{number}.parquet")
-
-
-def as_packed(x, path):
-    feather.write_feather(pa.table({f"c{k}": x[:, k] for k in range(DIM)}), path, compression="lz4", chunksize=3000)
-
-
-def as_arrow_folder(x, path):
-    path.mkdir()
-    for number, part in enumerate(np.array_split(x, 3)):
-        as_arrow(part, path / f"{number}.arrow")
-
-
-def as_one_piece(x, path):
-    as_list(x, path, row_group_size=len(x))
-
-
-SOURCES = {
-    "x.parquet": as_parquet,
-    "l.parquet": as_list,
-    "one.parquet": as_one_piece,
-    "x.arrow": as_arrow,
-    "x.feather": as_packed,
-    "many": as_folder,
-    "arrows": as_arrow_folder,
-}
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_every_kind_of_file_gives_the_same_rows(x, tmp_path, name):
-    SOURCES[name](x, tmp_path / name)
-    source = open_source(tmp_path / name)
-    assert (source.rows, source.width) == (ROWS, DIM)
-    for first, count in ((0, ROWS), (4990, 20), (ROWS - 1, 1), (700, 9000)):
-        np.testing.assert_array_equal(source.read(first, count), x[first : first + count])
-
-
-def test_columns_are_taken_in_the_order_that_is_asked_for(x, tmp_path):
-    as_parquet(x, tmp_path / "x.parquet")
-    source = open_source(tmp_path / "x.parquet", ["c2", "c0", "c1"])
-    np.testing.assert_array_equal(source.read(5, 7), x[5:12][:, [2, 0, 1]])
-
-
-def test_rows_are_read_in_any_order_from_pieces_larger_than_what_is_held(x, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_HELD", 1000)
-    as_one_piece(x, tmp_path / "x.parquet")
-    source = open_source(tmp_path / "x.parquet")
-    for first, count in ((0, 10), (2500, 3000), (2400, 50), (ROWS - 5, 5), (999, 2), (0, ROWS)):
-        np.testing.assert_array_equal(source.read(first, count), x[first : first + count])
-
-
-def test_a_folder_may_have_more_files_than_a_process_may_open(x, tmp_path):
-    for number in range(60):
-        as_parquet(x[number : number + 1], tmp_path / f"{number:03d}.parquet")
-    few = "import resource, sys; from pathlib import Path; from lunet_export.streaming.sources import open_source\n"
-    few += "import pyarrow.parquet; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
-    few += "print(open_source(Path(sys.argv[1])).read(0, 60).shape)"
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", few, tmp_path], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert (done.stdout, done.stderr) == (f"(60, {DIM})\n", "")
-
-
-def test_a_file_that_ends_early_gives_no_other_rows(x, tmp_path):
-    """Nor does the read after it: what is held and its number stay together."""
-    as_parquet(x, tmp_path / "x.parquet")
-    source = open_source(tmp_path / "x.parquet")
-    source._ends = [end + 100 for end in source._ends]  # a footer that claims more than there is
-    for _ in range(2):
-        with pytest.raises(DataError, match=r"x\.parquet is not: row 5000 is missing"):
-            source.read(4990, 20)
-    np.testing.assert_array_equal(source.read(4000, 20), x[4000:4020])
-
-
-def test_an_unfinished_run_is_no_source(models, data, tmp_path):
-    run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 2 * LARGEST_BATCH, place=CPU), LARGEST_BATCH)
-    numbers = run.begin(resume=False)
-    local(run, numbers[:1])
-    with pytest.raises(DataError, match="its run is not complete"):
-        open_source(run.folder)
-    local(run, numbers[1:])
-    run.finish()
-    assert open_source(run.folder).rows == 2 * LARGEST_BATCH
-
-
-def npy_header(path: Path, shape: str) -> None:
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + b"\0" * 64)
-
-
-def two_kinds(path: Path) -> None:
-    path.mkdir()
-    as_parquet(np.ones((2, DIM)), path / "a.parquet")
-    as_arrow(np.ones((2, DIM)), path / "b.arrow")
-
-
-def two_schemas(path: Path) -> None:
-    path.mkdir()
-    as_parquet(np.ones((2, DIM)), path / "a.parquet")
-    as_parquet(np.ones((2, DIM), dtype=int), path / "b.parquet")
-
-
-BAD = {
-    "missing.npy": (lambda path: None, "it does not exist"),
-    "empty.npy": (lambda path: path.write_bytes(b""), "a readable .npy file"),
-    "no header.npy": (lambda path: npy_header(path, "(3L, ("), "a readable .npy file"),
-    "huge.npy": (lambda path: npy_header(path, "(1099511627776, 3)"), "bytes in .* as its header says; got 192"),
-    "overflow.npy": (lambda path: npy_header(path, f"({2**62}, {2**62})"), "as its header says"),
-    "negative.npy": (lambda path: npy_header(path, "(-1, 3)"), "Expected"),
-    "text.npy": (lambda path: np.save(path, np.array([["a"]])), "integers or floats"),
-    "objects.npy": (lambda path: np.save(path, np.array([[{}]]), allow_pickle=True), "integers or floats"),
-    "fortran.npy": (lambda path: np.save(path, np.asfortranarray(np.ones((3, 2)))), "in Fortran order"),
-    "flat.npy": (lambda path: np.save(path, np.ones(3)), "rows of integers or floats"),
-    "bad.parquet": (lambda path: path.write_bytes(b"PAR1 no PAR1"), "a readable .parquet file"),
-    "bad.arrow": (lambda path: path.write_bytes(b"ARROW1"), "a readable .arrow file"),
-    "text.parquet": (lambda path: pq.write_table(pa.table({"a": ["b"]}), path), "column a is string"),
-    "none.parquet": (lambda path: pq.write_table(pa.table({"a": pa.array([], pa.float32())}), path), "it has none"),
-    "other.txt": (lambda path: path.write_text("1"), "a file of .npy, .parquet"),
-    "folder": (lambda path: path.mkdir(), "there are none"),
-    "two kinds": (lambda path: two_kinds(path), r"those of \.arrow and \.parquet"),
-    "two schemas": (lambda path: two_schemas(path), r"one schema; .*b\.parquet has another"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_sources_get_one_sentence(tmp_path, name):
-    make, sentence = BAD[name]
-    make(tmp_path / name)
-    with pytest.raises(DataError, match=sentence) as caught:
-        open_source(tmp_path / name)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_number_is_no_row(tmp_path):
-    pq.write_table(pa.table({"a": pa.array([1.0, None]), "b": [1.0, 2.0]}), tmp_path / "x.parquet")
-    assert np.isnan(open_source(tmp_path / "x.parquet").read(0, 2)).tolist() == [[False, False], [True, False]]
-    pq.write_table(pa.table({"a": pa.array([1, None]), "b": [1, 2]}), tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="a number is missing in column a"):
-        open_source(tmp_path / "x.parquet").read(0, 2)
 
 
 def test_what_a_killed_process_left_is_no_data_and_is_swept(models, data, x, tmp_path):
@@ -463,70 +246,6 @@ def test_a_killed_process_leaves_whole_parts_and_the_rest_is_done_later(models, 
     }
 
 
-class Deadly(ScoreJob):
-    """Work that takes the process with it, as one that runs out of memory."""
-
-    def work(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def ray():
-    """A small cluster on this machine."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    ray = pytest.importorskip("ray", reason="needs the extra ray")
-    paths = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=50, runtime_env={"env_vars": paths}
-    )
-    yield ray
-    ray.shutdown()
-
-
-@pytest.mark.filterwarnings("ignore")  # of one part of Ray about another
-@pytest.mark.parametrize("kill", [False, True])
-def test_ray_gives_the_same_even_when_a_worker_dies(models, data, tmp_path, ray, kill):
-    """Killed after its first part; the parts that it had begun are done again, and none is there twice."""
-    whole, shared = (Run(tmp_path / name, job_of(models, data), LARGEST_BATCH) for name in ("whole", "shared"))
-    finished(whole)
-    seen = []
-
-    def watch(process: int) -> None:
-        if kill and not seen:
-            os.kill(process, signal.SIGKILL)
-        seen.append(process)
-
-    on_ray(shared, shared.begin(resume=False), workers=2, on_part=watch)
-    assert shared.finish() == whole.finish()
-    assert len(seen) == 4
-    for path in whole.folder.glob("part-*"):
-        assert (shared.folder / path.name).read_bytes() == path.read_bytes()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_disk_that_refuses_a_worker_is_the_operating_systems_error(models, data, tmp_path, ray):
-    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
-    numbers = run.begin(resume=False)
-    (tmp_path / "out" / "part-00000.parquet").mkdir()  # where a file must go
-    with pytest.raises((OSError, BadInputError), match="folder"):
-        on_ray(run, numbers, workers=1)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_part_that_kills_every_worker_comes_to_an_end(models, data, tmp_path, ray):
-    run = Run(tmp_path / "out", Deadly((str(models / "m0"),), str(data), place=CPU), 16 * LARGEST_BATCH)
-    with pytest.raises(BadInputError, match="5 workers died over it"):
-        on_ray(run, run.begin(resume=False), workers=1)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_rays_workers_say_what_is_wrong(models, tmp_path, ray):
-    np.save(tmp_path / "x.npy", np.full((10, DIM), np.nan))
-    run = Run(tmp_path / "out", job_of(models, tmp_path / "x.npy"), LARGEST_BATCH)
-    with pytest.raises(BadInputError, match="Expected finite rows inside the domain; row 0 is not"):
-        on_ray(run, run.begin(resume=False), workers=1)
-
-
 def test_text_is_as_wide_in_every_part(exported_classes, tmp_path, monkeypatch):
     """An .npy file has one width for all its names; those of the first rows may be shorter than those of the next."""
     names = ("a", "a much longer name", *(f"c{number}" for number in range(2, 10)))
@@ -564,82 +283,9 @@ def test_sums_do_not_depend_on_the_split(models, data, tmp_path):
     assert summaries[0].sums["log_prob"] == fsum(scores)
 
 
-def test_a_worker_refuses_other_files_than_those_of_the_run(models, data, x, tmp_path):
-    """As it would find them on a machine that does not share the storage."""
-    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
-    run.begin(resume=False)
-    seen_here = pickle.loads(pickle.dumps(run))
-    np.save(data, x[:-1])
-    answer = _Actor(seen_here)({"number": 0})
-    assert answer["kind"] == "BadInputError"
-    assert "Expected the source that" in answer["error"]
-    assert [path.name for path in run.folder.glob("part-*")] == []
-
-
-def test_a_worker_refuses_a_folder_that_it_does_not_see(models, data, tmp_path):
-    run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
-    run.begin(resume=False)
-    shutil.rmtree(run.folder)
-    answer = _Actor(run)({"number": 0})
-    assert (answer["kind"], "there is no _run.json on" in answer["error"]) == ("BadInputError", True)
-    assert not run.folder.exists()
-
-
 def test_a_run_that_died_before_it_began_may_begin(models, data, tmp_path):
     run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
     run.folder.mkdir()
     (run.folder / "._run.abc.json").write_text("{")
     assert run.begin(resume=False) == [0, 1, 2, 3]
     assert [path.name for path in run.folder.iterdir()] == ["_run.json"]
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_rays_workers_find_relative_paths(models, data, tmp_path, ray, monkeypatch):
-    """Their working directory is the cluster's."""
-    monkeypatch.chdir(tmp_path)
-    model = os.path.relpath(models / "m0", tmp_path)
-    run = Run(Path("out"), ScoreJob((model,), data.name, place=CPU), LARGEST_BATCH)
-    on_ray(run, run.begin(resume=False), workers=1)
-    assert run.finish().rows == ROWS
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_cluster_without_gpus_is_not_waited_for(models, data, tmp_path, ray):
-    run = Run(tmp_path / "out", ScoreJob((str(models / "m0"),), str(data), place=Place("cuda")), LARGEST_BATCH)
-    with pytest.raises(ProviderError, match="Expected GPUs in the Ray cluster for --provider cuda; it has none"):
-        on_ray(run, run.begin(resume=False), workers=1)
-
-
-def test_a_cluster_that_is_not_there_is_said_at_once():
-    with pytest.raises(BadInputError, match=r"Expected a Ray cluster at 127\.0\.0\.1:1; .*ray start"):
-        _refuse_silent("127.0.0.1:1")
-
-
-@pytest.mark.parametrize(("package", "extra"), [("pyarrow", "scale"), ("ray", "ray")])
-def test_a_package_that_is_missing_is_named_with_its_extra(models, data, tmp_path, monkeypatch, package, extra):
-    run = Run(tmp_path / "out", job_of(models, data))
-    numbers = run.begin(resume=False)
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingPackageError, match=rf"pip install 'lunet-export\[{extra}\]'"):
-        local(run, numbers) if package == "pyarrow" else on_ray(run, numbers)
-    assert list(run.folder.glob("*part*")) == []
-
-
-class DiesAtItsStart(ScoreJob):
-    """The first process that receives the job dies, as one whose machine is taken away."""
-
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        try:
-            Path(self.source).with_suffix(".dead").touch(exist_ok=False)
-        except FileExistsError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_worker_may_die_before_its_first_part(models, data, tmp_path, ray):
-    run = Run(tmp_path / "out", DiesAtItsStart((str(models / "m0"),), str(data), place=CPU), LARGEST_BATCH)
-    on_ray(run, run.begin(resume=False), workers=1)
-    assert data.with_suffix(".dead").exists()
-    assert run.finish().rows == ROWS
