@@ -22,7 +22,7 @@ from lunet_export.class_vectors import ClassVectors
 from lunet_export.domain import Domain
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.family import Family, families
-from lunet_export.files import sha256
+from lunet_export.files import is_size, read_inside, read_verified, sha256
 from lunet_export.preprocessing import Logit
 from lunet_export.vectors import Vectors
 from lunet_export.weights import refuse_classes
@@ -34,6 +34,8 @@ _SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone ma
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling", "density_estimate")
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
+SIGNATURE = f"{MANIFEST}.sig"  # of `lunet_export.signature`, where the folder was signed
+_LARGEST_MANIFEST = 2**24  # bytes; that of ten classes has 2^17
 _FIRST_KIND = "lunet"  # of manifests that name none
 
 
@@ -45,7 +47,7 @@ def sampling_of(number: int) -> str:
 def is_ours(file: str) -> bool:
     """Whether an export of either kind may have written a file of that name."""
     graphs = "|".join((*GRAPHS, *OPTIONAL_GRAPHS, r"sampling_\d+"))
-    return file in (MANIFEST, VECTORS) or fullmatch(rf"({graphs})\.onnx", file) is not None
+    return file in (MANIFEST, VECTORS, SIGNATURE) or fullmatch(rf"({graphs})\.onnx", file) is not None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Description:
     image_shape: tuple[int, ...] | None
     graphs: tuple[str, ...]  # names of the graphs in the folder
     sha256: Mapping[str, str]  # by file name
+    sizes: Mapping[str, int]  # bytes, by file name; empty in folders that are older than these
     document: Mapping[str, Any]
 
     @classmethod
@@ -96,6 +99,8 @@ class Description:
             files = (*(f"{graph}.onnx" for graph in fields["graphs"]), VECTORS)
             if not all(isinstance(fields["sha256"][file], str) for file in files):
                 raise ValueError("sha256")
+            if fields["sizes"] and not all(is_size(fields["sizes"][file]) for file in files):
+                raise ValueError("bytes")
             return cls(**fields)
         except (KeyError, TypeError, ValueError, BadInputError) as error:
             raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
@@ -125,7 +130,7 @@ def _kind(document: Mapping[str, Any]) -> str:
 
 def _common(document: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of every kind. Raises KeyError, TypeError, ValueError or BadInputError."""
-    model, digests = document["model"], document["sha256"]
+    model, digests, sizes = document["model"], document["sha256"], document.get("bytes", {})
     name, dim, dtype = model["name"], model["dim"], document["dtype"]
     settings, shape = model["preprocessing"], model["image_shape"]
     preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
@@ -144,6 +149,8 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
     checks = document["checks"]
     if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
         raise ValueError("checks")
+    if not isinstance(sizes, dict):
+        raise ValueError("bytes")
     return {
         "name": name,
         "dim": dim,
@@ -152,6 +159,7 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
         "image_shape": image_shape,
         "graphs": graphs,
         "sha256": digests,
+        "sizes": sizes,
         "document": document,
     }
 
@@ -349,25 +357,11 @@ def read_manifest(folder: Path) -> Manifest | ClassManifest:
 def _document(folder: Path) -> Any:  # noqa: ANN401
     if not folder.is_dir():
         raise ArtifactError(f"Expected an exported folder; {folder} is none. Write one with: lunet-export MODEL.pt")
-    return _json(str(folder / MANIFEST), _read(folder, MANIFEST))
-
-
-def _read(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.") from None
+    return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))
 
 
 def _verified(folder: Path, name: str, manifest: Description) -> bytes:
-    data = _read(folder, name)
-    expected, got = manifest.sha256[name], sha256(data)
-    if expected != got:
-        raise ArtifactError(
-            f"Expected {folder / name} with SHA-256 {expected[:12]}…; got {got[:12]}…. "
-            "The file was altered or damaged after export; export again."
-        )
-    return data
+    return read_verified(folder, name, digest=manifest.sha256[name], size=manifest.sizes.get(name))
 
 
 def _json(path: str, data: bytes) -> Any:  # noqa: ANN401

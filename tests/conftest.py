@@ -66,11 +66,13 @@ def class_folder(exported_classes, tmp_path) -> Path:
 
 @pytest.fixture
 def rewrite():
-    """Change manifest.json of a folder as one who also mends its hash."""
+    """Change manifest.json of a folder as one who also mends its hash, and the sizes of files that were changed."""
 
     def change(folder: Path, edit) -> None:
         path = folder / "manifest.json"
         document = json.loads(path.read_text())
+        sizes = {name: (folder / name).stat().st_size for name in document["bytes"] if (folder / name).is_file()}
+        document["bytes"].update(sizes)
         edit(document)
         path.write_text(json.dumps(sealed(document)))
 

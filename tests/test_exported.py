@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from lunet_export import ExportedClasses, ExportedFlow, checkpoint, class_checkpoint, parity
 from lunet_export.artifact import Artifact
 from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.files import sha256
 from tests.conftest import ROOT
 
 COMMITTED = ["toy2d", "digits", "mnist"]
@@ -77,6 +78,15 @@ def test_committed_exports_are_of_the_committed_models(name):
     read = checkpoint.read(ROOT / "exported" / f"{name}.pt")
     manifest = json.loads((ROOT / "exported" / name / "manifest.json").read_text())
     assert manifest["model"]["sha256_weights"] == read.weights.digest()
+
+
+@pytest.mark.parametrize("name", [*COMMITTED, "digits-classes"])
+def test_committed_exports_name_the_committed_files_they_were_made_from(name):
+    manifest = json.loads((ROOT / "exported" / name / "manifest.json").read_text())
+    model = (ROOT / "exported" / f"{name}.pt").read_bytes()
+    said = {"name": f"{name}.pt", "sha256": sha256(model), "bytes": len(model)}
+    assert manifest["provenance"]["files"] == {"model": said}
+    assert manifest["bytes"].keys() == manifest["sha256"].keys()
 
 
 def test_the_folder_of_classes_is_of_its_models_and_within_tolerance():
