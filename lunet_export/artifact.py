@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lunet_export.certificate import Certificate
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.domain import Domain
-from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.errors import ArtifactError, BadInputError, brief
 from lunet_export.family import Family, families
 from lunet_export.files import sha256
 from lunet_export.preprocessing import Logit
@@ -34,6 +34,7 @@ _SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone ma
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling", "density_estimate")
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
+LARGEST_MANIFEST, LARGEST_FILE = 2**26, 2**31  # bytes: more than any export
 _FIRST_KIND = "lunet"  # of manifests that name none
 
 
@@ -77,9 +78,10 @@ class Description:
         version = document.get("format_version")
         if version != FORMAT_VERSION:
             raise ArtifactError(
-                f"Expected format version {FORMAT_VERSION}; got {version!r}. Install the lunet-export that wrote it."
+                f"Expected format version {FORMAT_VERSION}; got {brief(repr(version))}. "
+                "Install the lunet-export that wrote it."
             )
-        if document.get("sha256_manifest") != sealed(document)["sha256_manifest"]:
+        if not is_sealed(document):
             raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
         if (kind := _kind(document)) not in cls.kinds:
             known = {
@@ -97,8 +99,10 @@ class Description:
             if not all(isinstance(fields["sha256"][file], str) for file in files):
                 raise ValueError("sha256")
             return cls(**fields)
-        except (KeyError, TypeError, ValueError, BadInputError) as error:
-            raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, BadInputError) as error:
+            raise ArtifactError(
+                f"Expected a whole manifest; {brief(error, 300)} is missing or wrong. Export again."
+            ) from None
 
     @classmethod
     def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
@@ -128,14 +132,16 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
     model, digests = document["model"], document["sha256"]
     name, dim, dtype = model["name"], model["dim"], document["dtype"]
     settings, shape = model["preprocessing"], model["image_shape"]
-    preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
-    if not (isinstance(name, str) and isinstance(dim, int) and dim > 0 and dtype in DTYPES):
+    preprocessing = None if settings is None else Logit(settings["levels"], settings["margin"])
+    if not (isinstance(name, str) and type(dim) is int and dim > 0 and dtype in DTYPES):
         raise ValueError("model.name, model.dim or dtype")
     graphs = tuple(document["graphs"])
     if not isinstance(document["graphs"], dict):
         raise ValueError("graphs")
-    image_shape = tuple(int(length) for length in shape) if shape else None
-    if image_shape and prod(image_shape) != dim:
+    image_shape = None if shape is None else tuple(shape)
+    if image_shape is not None and (
+        not all(type(length) is int and length > 0 for length in image_shape) or prod(image_shape) != dim
+    ):
         raise ValueError("model.image_shape")
     if not all(isinstance(entry, dict) for entry in document["graphs"].values()):
         raise ValueError("graphs")
@@ -214,6 +220,14 @@ class ClassManifest(Description):
             raise ValueError("classes.sha256_weights")
         certificates = tuple(Certificate.from_json(entry["certificate"]) for entry in classes)
         return {"names": names, "priors": priors, "digests": digests, "certificates": certificates}
+
+
+def is_sealed(document: Mapping[str, Any]) -> bool:
+    """Whether a document has the hash that `sealed` gives it."""
+    try:
+        return bool(document.get("sha256_manifest") == sealed(document)["sha256_manifest"])
+    except RecursionError:  # deeper than any that was written
+        return False
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,10 +367,24 @@ def _document(folder: Path) -> Any:  # noqa: ANN401
 
 
 def _read(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.") from None
+    path, most = folder / name, LARGEST_MANIFEST if name == MANIFEST else LARGEST_FILE
+    if not path.is_file():  # a pipe or a device would never end
+        raise ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.")
+    return read_inside(folder, name, most)
+
+
+def read_inside(folder: Path, name: str, most: int) -> bytes:
+    """The bytes of a file that lies in the folder itself, or is a link to one that does, and is not larger than any.
+
+    Raises:
+        ArtifactError: It does not, or is.
+    """
+    path = folder / name
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        raise ArtifactError(f"Expected {name} in {folder} itself; it is a link to elsewhere. Copy the file into it.")
+    if path.stat().st_size > most:
+        raise ArtifactError(f"Expected {path} as it was exported; it is larger than any export. Export again.")
+    return path.read_bytes()
 
 
 def _verified(folder: Path, name: str, manifest: Description) -> bytes:
@@ -374,4 +402,4 @@ def _json(path: str, data: bytes) -> Any:  # noqa: ANN401
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"Expected JSON in {path}; got {error}. Export again.") from None
+        raise ArtifactError(f"Expected JSON in {path}; got {brief(error)}. Export again.") from None

@@ -16,6 +16,11 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def is_plain(path: Path) -> bool:
+    """Whether there is a file, in its own place: no folder, pipe or device, and no link, which may lead anywhere."""
+    return path.is_file() and not path.is_symlink()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is gone.

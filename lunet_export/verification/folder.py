@@ -16,8 +16,8 @@ from pathlib import Path
 from re import fullmatch
 from typing import Any, Self
 
-from lunet_export.artifact import sealed
-from lunet_export.errors import ArtifactError
+from lunet_export.artifact import LARGEST_FILE, LARGEST_MANIFEST, is_sealed, read_inside
+from lunet_export.errors import ArtifactError, brief
 from lunet_export.files import sha256
 from lunet_export.verification import vnnlib
 from lunet_export.verification.vnnlib import Query
@@ -25,7 +25,6 @@ from lunet_export.verification.vnnlib import Query
 FORMAT, FORMAT_VERSION = "lunet_export.verifier", 1
 DOCUMENT = "verifier.json"
 GENERATOR, WITH_LOG_PROB, MERGED = "generator.onnx", "generator_with_log_prob.onnx", "merged.onnx"
-_LARGEST = 2**31  # of a file that is read
 
 
 def is_ours(file: str) -> bool:
@@ -70,7 +69,7 @@ class VerifierFolder:
             wrong = [name for name, query in queries.items() if (query.dim, query.outputs) != (dim, outputs[of[name]])]
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise ArtifactError(
-                f"Expected a whole {DOCUMENT} in {path}; {error} is missing or wrong. Export it again."
+                f"Expected a whole {DOCUMENT} in {path}; {brief(error)} is missing or wrong. Export it again."
             ) from None
         if wrong:
             raise ArtifactError(f"Expected queries of the folder's graphs; {path / wrong[0]} has other sizes.")
@@ -107,17 +106,17 @@ def _document(path: Path) -> dict[str, Any]:
             "Make one with: lunet-export export MODEL --for-verifier"
         )
     try:
-        document = json.loads((path / DOCUMENT).read_bytes())
+        document = json.loads(read_inside(path, DOCUMENT, LARGEST_MANIFEST))
     except (ValueError, RecursionError):
         raise ArtifactError(f"Expected JSON in {path / DOCUMENT}; it is none. Export it again.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ArtifactError(f"Expected {FORMAT} in {path / DOCUMENT}; it is another format. Export it again.")
     if document.get("format_version") != FORMAT_VERSION:
         raise ArtifactError(
-            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {document.get('format_version')!r}. "
+            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {brief(repr(document.get('format_version')))}. "
             "Install the lunet-export that wrote it."
         )
-    if sealed(document) != document:
+    if not is_sealed(document):
         raise ArtifactError(f"Expected {path / DOCUMENT} as it was exported; it was altered. Export it again.")
     return document
 
@@ -126,9 +125,7 @@ def _read(path: Path, name: str, digest: str) -> bytes:
     file = path / name
     if not is_ours(name) or not file.is_file():
         raise ArtifactError(f"Expected {name} in {path}; it is not there. Export it again.")
-    if file.stat().st_size > _LARGEST:
-        raise ArtifactError(f"Expected {file} as it was exported; it is larger than any export. Export it again.")
-    data = file.read_bytes()
+    data = read_inside(path, name, LARGEST_FILE)
     if sha256(data) != digest:
         raise ArtifactError(f"Expected {file} as it was exported; it was altered. Export it again.")
     return data

@@ -31,9 +31,9 @@ def judged(reader: Reader, case: Case, folder: Path, number: int, seconds: float
 
     answer: Any = None
     error: BaseException | None = None
-    watch = guards.Watch("")
+    watch = guards.Watch(())
     try:
-        with warnings.catch_warnings(), guards.watched(folder, seconds) as watch:
+        with warnings.catch_warnings(), guards.watched(folder, reader.home, seconds) as watch:
             warnings.simplefilter("error", RuntimeWarning)  # a number that is none, most often
             answer = reader.read(folder)
     except (Exception, guards.Slow) as raised:

@@ -18,7 +18,7 @@ from typing import Any
 from tests.fuzz.outcome import Outcome
 
 _RANGE = 50  # inputs that are handed out at once
-_WALL = 90.0  # seconds without a word, after which a worker is ended
+_WALL = 45.0  # seconds without a word, after which a worker is ended
 _PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "pyarrow", "nflows", "normflows", "zuko", "hypothesis")
 
 Task = tuple[str, int, int]  # reader, first number, count
@@ -147,6 +147,8 @@ class _Worker:
         if message is None:
             self._task = None
             return None
+        if isinstance(message, str):
+            raise RuntimeError(f"no good input for {message}")
         if message.finding == "memory":  # what the process has had it keeps: the next input would look cheap
             self._renewed(message.number + 1)
         return message
@@ -197,8 +199,12 @@ def _work(connection: Connection, scratch: str, seed: int, table: str, seconds: 
     while True:
         name, first, count = connection.recv()
         if name not in made:
-            made[name] = known[name](Path(scratch) / "good")
-            assert made[name].untouched is not None
+            try:
+                made[name] = known[name](Path(scratch) / "good")
+                assert made[name].untouched is not None
+            except Exception as error:  # the harness's own fault: no campaign goes on
+                connection.send(f"{name}: {type(error).__name__}: {error}")
+                return
             guards.limit_memory()
         for number in range(first, first + count):
             connection.send(number)

@@ -33,7 +33,7 @@ class Slow(BaseException):
 class Watch:
     """What was noticed while a reader read."""
 
-    folder: str
+    folders: tuple[str, ...]
     escapes: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     grown: int = 0
@@ -53,7 +53,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if not isinstance(path, str | bytes | os.PathLike):
         return  # a file that is open already
     real = os.path.realpath(os.fsdecode(path))
-    if real.startswith((watch.folder, *(own for own in _OWN if event == "open"))):
+    if real.startswith((*watch.folders, *(own for own in _OWN if event == "open"))):
         return
     watch.escapes.append(f"{event} {real}")
 
@@ -70,9 +70,15 @@ def limit_memory() -> None:
 
 
 @contextmanager
-def watched(folder: Path, seconds: float = SECONDS) -> Iterator[Watch]:
-    """Watch what is done within; raises Slow where it takes longer."""
-    watch, before = Watch(os.path.realpath(folder)), _address_space("VmPeak")
+def watched(folder: Path, home: Path, seconds: float = SECONDS) -> Iterator[Watch]:
+    """Watch what is done within; raises Slow where it takes longer.
+
+    Args:
+        folder: Of the input.
+        home: Of good files that are read beside it.
+        seconds: Of the processor.
+    """
+    watch, before = Watch((os.path.realpath(folder), os.path.realpath(home))), _address_space("VmPeak")
 
     def stop(number: int, frame: Any) -> None:
         raise Slow

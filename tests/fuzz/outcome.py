@@ -13,7 +13,7 @@ FINDINGS = (
     "wrong answer",  # it was taken, and the answer is not what is in the file
     "died",  # the process is gone
 )
-_LONGEST = 2000  # characters of a sentence that anybody reads
+_LONGEST = 1600  # characters of a sentence that anybody reads
 
 
 @dataclass(frozen=True)
