@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export import graph_file
 from lunet_export.certificate import Certificate
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.domain import Domain
@@ -33,6 +34,7 @@ DTYPES = ("float32", "float64")
 _SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone may have
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling", "density_estimate")
+DRAWING_GRAPHS = ("random_sampling",)
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
 LARGEST_MANIFEST, LARGEST_FILE = 2**26, 2**31  # bytes: more than any export
 _FIRST_KIND = "lunet"  # of manifests that name none
@@ -273,6 +275,9 @@ class Folder:
             ArtifactError: A file is missing, or is not the one that the manifest describes.
         """
         graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
+        for name, data in graphs.items():
+            operators = graph_file.DRAWING if name in DRAWING_GRAPHS else graph_file.OPERATORS
+            graph_file.refuse_strange(data, f"{name}.onnx", operators)
         return cls(manifest, graphs, _verified(folder, VECTORS, manifest))
 
 

@@ -147,7 +147,9 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         )
     name = content.get("family", _FIRST_FAMILY)
     if not isinstance(name, str) or name not in families():
-        raise CheckpointError(f"Expected a model of {', '.join(families())} in {path}; got {brief(repr(name))}. Train it again.")
+        raise CheckpointError(
+            f"Expected a model of {', '.join(families())} in {path}; got {brief(repr(name))}. Train it again."
+        )
     try:
         dim, shape, p = content["settings"]["dim"], content["settings"]["image_shape"], content["preprocessing"]
         preprocessing = Logit(p["levels"], p["margin"]) if p else None
@@ -192,7 +194,11 @@ def _image_shape(shape: Any, dim: int) -> tuple[int, ...] | None:  # noqa: ANN40
     if shape is None:
         return None
     found = tuple(shape)
-    if not all(type(length) is int and length > 0 for length in found) or prod(found) != dim or not 2 <= len(found) <= 3:
+    if (
+        not all(type(length) is int and length > 0 for length in found)
+        or prod(found) != dim
+        or not 2 <= len(found) <= 3
+    ):
         raise ValueError("image_shape")
     return found
 

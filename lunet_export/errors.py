@@ -16,7 +16,6 @@ A message is one sentence or two: what was expected, what came, what to do.
 
 from collections.abc import Sequence
 
-
 _LONGEST, _END = 1500, 300  # characters of a sentence; of these, what is kept of its end
 
 

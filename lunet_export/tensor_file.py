@@ -25,9 +25,40 @@ from lunet_export.errors import CheckpointError
 
 #: What torch.save writes (protocol 2). Other opcodes reserve memory by numbers alone, or name things in other ways.
 _OPCODES = frozenset(
-    "PROTO STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS "
-    "BINUNICODE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT NEWTRUE NEWFALSE NONE BINPUT LONG_BINPUT BINGET "
-    "LONG_BINGET GLOBAL REDUCE BUILD BINPERSID".split()
+    [
+        "PROTO",
+        "STOP",
+        "MARK",
+        "EMPTY_DICT",
+        "EMPTY_LIST",
+        "EMPTY_TUPLE",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "APPEND",
+        "APPENDS",
+        "SETITEM",
+        "SETITEMS",
+        "BINUNICODE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "LONG4",
+        "BINFLOAT",
+        "NEWTRUE",
+        "NEWFALSE",
+        "NONE",
+        "BINPUT",
+        "LONG_BINPUT",
+        "BINGET",
+        "LONG_BINGET",
+        "GLOBAL",
+        "REDUCE",
+        "BUILD",
+        "BINPERSID",
+    ]
 )
 _DTYPES = {
     "Double": torch.float64,
@@ -135,7 +166,7 @@ def _refuse_code(pickled: bytes) -> None:
         elif opcode.name not in _OPCODES:
             named = opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
             raise _AsksForCode("pickle") if named else _Unreadable(f"its pickle has {opcode.name}")
-        elif opcode.name == "LONG_BINPUT" and argument > len(pickled):  # the place would be reserved
+        elif opcode.name == "LONG_BINPUT" and int(argument or 0) > len(pickled):  # the place would be reserved
             raise _Unreadable
 
 

@@ -256,8 +256,7 @@ def arrays(value: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, entry in value.items():
         if key.endswith("tolerance"):
-            if entry is not None:
-                found[key] = arrays(entry)
+            found[key] = arrays(entry) if isinstance(entry, dict) else entry
             continue
         plain = np.array(entry)
         wanted = _TYPES.get(key, np.float64)

@@ -96,7 +96,10 @@ BAD = {
     "no networks": (lambda c: c.update(networks=[]), "Expected"),
     "networks of numbers": (lambda c: c.update(networks=[1, 2, 3]), "networks of lunet-export"),
     "a network less": (lambda c: c["networks"].pop(), "a network a class; got 2 for 3 names"),
-    "classes in classes": (lambda c: c["networks"].__setitem__(0, {**c, "networks": list(c["networks"])}), "networks of lunet-export"),
+    "classes in classes": (
+        lambda c: c["networks"].__setitem__(0, {**c, "networks": list(c["networks"])}),
+        "networks of lunet-export",
+    ),
     "the authors' network": (
         lambda c: c["networks"].__setitem__(0, dict(authors_state(network(16, 2)))),
         "networks of lunet-export",

@@ -12,7 +12,17 @@ _LONGEST = 2**16  # bytes of a header; NumPy's own are shorter than 200
 _MOST_AXES = 32
 
 #: What reading a header of anything else raises.
-MALFORMED = (ValueError, TypeError, KeyError, EOFError, OverflowError, RecursionError, MemoryError, TokenError, SyntaxError)
+MALFORMED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    TokenError,
+    SyntaxError,
+)
 
 
 @dataclass(frozen=True)

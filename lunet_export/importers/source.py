@@ -105,7 +105,8 @@ def _whole(key: str, value: Tensor, path: Path) -> Tensor:
     held = value.untyped_storage().nbytes()
     if held < value.numel() * value.itemsize:
         raise CheckpointError(
-            f"Expected tensors whose numbers are in {path}; {brief(key)} claims {tuple(value.shape)} and holds {held} bytes."
+            f"Expected tensors whose numbers are in {path}; {brief(key)} claims {tuple(value.shape)} and holds {held} "
+            "bytes."
         )
     return value
 

@@ -1,6 +1,7 @@
 """What `train` notes after every epoch, and its file."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -21,6 +22,25 @@ class EpochRecord:
     train: float
     valid: float
     learning_rate: float
+
+    @classmethod
+    def of(cls, values: Any) -> Self:  # noqa: ANN401
+        """The record of a parsed file.
+
+        Raises:
+            LookupError, TypeError, ValueError, OverflowError: A value is missing, of another type or not finite.
+        """
+        return cls(_whole(values["epoch"]), *(_number(values[key]) for key in ("train", "valid", "learning_rate")))
+
+
+def refuse_gaps(records: Sequence[EpochRecord]) -> None:
+    """Raise unless the records are of epochs 1, 2, .. and there is one at least.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if not records or [record.epoch for record in records] != [*range(1, len(records) + 1)]:
+        raise ValueError("history")
 
 
 @dataclass(frozen=True)
@@ -64,10 +84,7 @@ class History:
             raise DataError(f"Expected the history {path} beside its model; it does not exist. `train` writes it.")
         try:
             content = json.loads(path.read_bytes())
-            epochs = tuple(
-                EpochRecord(_whole(r["epoch"]), *(_number(r[key]) for key in ("train", "valid", "learning_rate")))
-                for r in content["epochs"]
-            )
+            epochs = tuple(map(EpochRecord.of, content["epochs"]))
             line, start = _number(content["gaussian_test"]), _number(content["start"])
             unit = content.get("counted", "epoch")  # older files name none
             if not isinstance(unit, str) or not unit.isalpha():

@@ -16,6 +16,7 @@ from pathlib import Path
 from re import fullmatch
 from typing import Any, Self
 
+from lunet_export import graph_file
 from lunet_export.artifact import LARGEST_FILE, LARGEST_MANIFEST, is_sealed, read_inside
 from lunet_export.errors import ArtifactError, brief
 from lunet_export.files import sha256
@@ -71,6 +72,8 @@ class VerifierFolder:
             raise ArtifactError(
                 f"Expected a whole {DOCUMENT} in {path}; {brief(error)} is missing or wrong. Export it again."
             ) from None
+        for name in (name for name in content if name.endswith(".onnx")):
+            graph_file.refuse_strange(content[name], name, None if name == MERGED else graph_file.OPERATORS)
         if wrong:
             raise ArtifactError(f"Expected queries of the folder's graphs; {path / wrong[0]} has other sizes.")
         return cls(path, document, {name: content[name] for name in content if name.endswith(".onnx")}, queries)
@@ -111,9 +114,10 @@ def _document(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"Expected JSON in {path / DOCUMENT}; it is none. Export it again.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ArtifactError(f"Expected {FORMAT} in {path / DOCUMENT}; it is another format. Export it again.")
-    if document.get("format_version") != FORMAT_VERSION:
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
         raise ArtifactError(
-            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {brief(repr(document.get('format_version')))}. "
+            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
         )
     if not is_sealed(document):

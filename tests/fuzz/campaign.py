@@ -18,7 +18,7 @@ from typing import Any
 from tests.fuzz.outcome import Outcome
 
 _RANGE = 50  # inputs that are handed out at once
-_WALL = 45.0  # seconds without a word, after which a worker is ended
+_WALL = 240.0  # seconds without a word, after which a worker is ended
 _PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "pyarrow", "nflows", "normflows", "zuko", "hypothesis")
 
 Task = tuple[str, int, int]  # reader, first number, count

@@ -1,6 +1,6 @@
 """What a reader may take and touch while it reads: time, memory, files, processes.
 
-Memory is the growth of the address space, not of what is touched: an array of 2^33 numbers that nobody fills is noticed.
+Memory is the growth of the address space, not of what is touched: 2^33 numbers that nobody fills are noticed.
 Time is that of the processor, so that a loaded machine changes nothing; a reader that waits is stopped by its parent.
 Files and processes are those that Python itself opens, by its audit hooks.
 """
@@ -21,8 +21,8 @@ _ROOM = 4 * 2**30  # beyond which an allocation fails, so that a finding does no
 _STARTING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "os.fork", "socket.connect")
 _CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "shutil.rmtree", "os.truncate")
 #: What the interpreter and libraries open for themselves.
-_OWN = tuple({os.path.realpath(path) for path in (*sys.path, sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev/null",
-    "/dev/urandom", "/usr/lib", "/usr/share", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd") if path})  # fmt: skip
+_PLACES = "/proc /sys /dev/null /dev/urandom /usr/lib /usr/share /etc/localtime /etc/nsswitch.conf /etc/passwd"
+_OWN = tuple({os.path.realpath(path) for path in (*sys.path, sys.prefix, sys.base_prefix, *_PLACES.split()) if path})
 
 
 class Slow(BaseException):

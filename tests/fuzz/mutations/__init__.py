@@ -1,4 +1,4 @@
-"""Ways to make a good file bad. Each takes what is good and a `random.Random`, and gives the same for the same state."""
+"""Ways to make a good file bad. From the same state of a `random.Random` comes the same."""
 
 from random import Random
 

@@ -80,13 +80,19 @@ def _with_deflated(data: bytes, name: str, first: bytes) -> bytes:
     bomb = _zeros(first)
     with zipfile.ZipFile(io.BytesIO(bomb)) as archive:
         info = archive.infolist()[0]
-    start = info.header_offset + 30 + 4 + struct.unpack("<H", bomb[info.header_offset + 28 : info.header_offset + 30])[0]
+    start = (
+        info.header_offset + 30 + 4 + struct.unpack("<H", bomb[info.header_offset + 28 : info.header_offset + 30])[0]
+    )
     body = bomb[start : start + info.compress_size]
     out = io.BytesIO(data)
     with zipfile.ZipFile(out, "a") as archive:
         entry = zipfile.ZipInfo(name)
         entry.compress_type, entry.CRC = zipfile.ZIP_DEFLATED, info.CRC
-        entry.file_size, entry.compress_size, entry.header_offset = info.file_size, info.compress_size, archive.start_dir
+        entry.file_size, entry.compress_size, entry.header_offset = (
+            info.file_size,
+            info.compress_size,
+            archive.start_dir,
+        )
         archive.fp.seek(archive.start_dir)
         archive.fp.write(entry.FileHeader(False) + body)
         archive.start_dir = archive.fp.tell()

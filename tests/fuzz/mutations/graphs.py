@@ -72,7 +72,9 @@ def _elsewhere(tensor: TensorProto, rng: Random) -> None:
 
 
 def _another_operator(model: onnx.ModelProto, rng: Random) -> None:
-    rng.choice(model.graph.node).op_type = rng.choice(("Add", "Mul", "Exp", "Log", "Relu", "Softmax", "NoSuch", "", "Loop"))
+    rng.choice(model.graph.node).op_type = rng.choice(
+        ("Add", "Mul", "Exp", "Log", "Relu", "Softmax", "NoSuch", "", "Loop")
+    )
 
 
 def _another_domain(model: onnx.ModelProto, rng: Random) -> None:
@@ -164,14 +166,6 @@ def _other_words(model: onnx.ModelProto, rng: Random) -> None:
         entry.value = rng.choice(("", "2", "none", entry.value * 1000, "\n"))
 
 
-def _endless_chain(model: onnx.ModelProto, rng: Random) -> None:
-    """Concat upon Concat: every node twice the numbers."""
-    name = model.graph.input[0].name if model.graph.input else "x"
-    for number in range(rng.choice((20, 30, 40))):
-        model.graph.node.append(helper.make_node("Concat", [name, name], [f"twice {number}"], axis=0))
-        name = f"twice {number}"
-
-
 _WAYS = {
     "operator": _another_operator,
     "domain": _another_domain,
@@ -184,5 +178,4 @@ _WAYS = {
     "end": _another_end,
     "version": _another_version,
     "words": _other_words,
-    "doubled": _endless_chain,
 }

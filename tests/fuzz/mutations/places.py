@@ -5,7 +5,19 @@ import shutil
 from pathlib import Path
 from random import Random
 
-WAYS = ("missing", "folder", "fifo", "endless", "link out", "link in", "loop", "empty", "huge", "other", "unreadable name")
+WAYS = (
+    "missing",
+    "folder",
+    "fifo",
+    "endless",
+    "link out",
+    "link in",
+    "loop",
+    "empty",
+    "huge",
+    "other",
+    "unreadable name",
+)
 
 
 def mutate(path: Path, outside: Path, rng: Random) -> str:

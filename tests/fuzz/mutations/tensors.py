@@ -79,7 +79,9 @@ _WAYS: tuple[Callable[[Tensor, Random], Any], ...] = (
     lambda tensor, rng: _shaped(tensor, rng),
     lambda tensor, rng: torch.zeros(1, dtype=tensor.dtype).expand(tensor.shape),
     lambda tensor, rng: torch.zeros(1, dtype=tensor.dtype).expand(2 ** rng.randrange(20, 41)),
-    lambda tensor, rng: torch.zeros(1, dtype=tensor.dtype).expand(2 ** rng.randrange(10, 20), 2 ** rng.randrange(10, 30)),
+    lambda tensor, rng: torch.zeros(1, dtype=tensor.dtype).expand(
+        2 ** rng.randrange(10, 20), 2 ** rng.randrange(10, 30)
+    ),
     lambda tensor, rng: tensor.to("meta"),
     lambda tensor, rng: tensor.to_sparse(),
     lambda tensor, rng: torch.nn.Parameter(tensor.clone()),

@@ -28,7 +28,7 @@ class Case:
 
 
 class Reader(ABC):
-    """A reader of the package under test. The good files are made once, in `home`, and have the same bytes each time."""
+    """A reader of the package under test. The good files are made once, in `home`, of the same bytes each time."""
 
     name: ClassVar[str]
     share: ClassVar[int] = 10  # of the inputs of a campaign: more where an input costs less

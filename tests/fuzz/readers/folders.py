@@ -170,7 +170,7 @@ class GraphsOfFolder(_Folder):
             case = Case(f"numbers elsewhere: {way}", refused=True)
         else:
             way, data = graphs.mutate(self.files[graph], rng)
-            case = Case(f"graph: {way}", refused=way in ("endless", "claimed size"))
+            case = Case(f"graph: {way}", refused=way in ("endless", "filled"))
         self.replaced(folder, graph, data)
         return case
 

@@ -1,4 +1,4 @@
-"""Model files: ours of every family, one network a class, the authors', their statistics, resume files, peers' states."""
+"""Model files: ours of every family and of classes, the authors', their statistics, resume files, peers' states."""
 
 import json
 from collections import OrderedDict

@@ -134,8 +134,23 @@ class Npz(Reader):
         return out.getvalue()
 
 
-_WORDS = ("", "nan", "inf", "-inf", "1e999", "1e-999", "99999999999999999999", "9007199254740993", "-0", "0x10", "1_0",
-    "'1'", '"1"', "#", "1;2", "\0", "\r", "\ufeff", "٣", "1.5.2", "true", "--1", "1e", " 1 ", "\n", "1" * 400)  # fmt: skip
+_WORDS = (
+    *(
+        "",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "1e-999",
+        "99999999999999999999",
+        "9007199254740993",
+        "-0",
+        "0x10",
+        "1_0",
+        "'1'",
+    ),
+    *('"1"', "#", "1;2", "\0", "\r", "\ufeff", "٣", "1.5.2", "true", "--1", "1e", " 1 ", "\n", "1" * 400),
+)
 
 
 class Csv(Reader):
@@ -159,7 +174,9 @@ class Csv(Reader):
                 place = rng.randrange(len(row))
                 row[place] = rng.choice(_WORDS)
             joint, end = rng.choice((",", ",", ",", ";", "\t")), rng.choice(("\n", "\n", "\r\n", "\r"))
-            data = end.join(joint.join(row) for row in lines).encode(rng.choice(("utf-8", "utf-8", "utf-16", "utf-8-sig")))
+            data = end.join(joint.join(row) for row in lines).encode(
+                rng.choice(("utf-8", "utf-8", "utf-16", "utf-8-sig"))
+            )
             case = Case("words")
         (folder / self.file).write_bytes(data)
         return case
@@ -281,7 +298,9 @@ class _Tables(Reader):
 
     def prepare(self) -> None:
         self.tables = _tables()
-        self.goods = {name: data for name, table in self.tables.items() for data in [self.bytes_of(table, name)] if data}
+        self.goods = {
+            name: data for name, table in self.tables.items() for data in [self.bytes_of(table, name)] if data
+        }
 
     def bytes_of(self, table: pa.Table, name: str) -> bytes | None:
         """A file of the table."""

@@ -19,8 +19,26 @@ from tests.fuzz.readers.base import Case, Reader, same, short
 from tests.verification.cases import dense, piecewise_linear
 
 DIM, QUERY, DOCUMENT = 3, "query-0.9.vnnlib", "verifier.json"
-_TOKENS = ("(", ")", "<=", ">=", "and", "or", "assert", "declare-const", "Real", "X_0", "X_1", "Y_0", "Y_99", "X_-1", "Y_00",
-    "1e999", "-1e999", "nan", "inf", "1e-999", "0.1", ";", "\n", "=", "X_999999999", "9" * 400, "-", "(and", "(or")  # fmt: skip
+_TOKENS = (
+    *(
+        "(",
+        ")",
+        "<=",
+        ">=",
+        "and",
+        "or",
+        "assert",
+        "declare-const",
+        "Real",
+        "X_0",
+        "X_1",
+        "Y_0",
+        "Y_99",
+        "X_-1",
+        "Y_00",
+    ),
+    *("1e999", "-1e999", "nan", "inf", "1e-999", "0.1", ";", "\n", "=", "X_999999999", "9" * 400, "-", "(and", "(or"),
+)
 
 
 def _tokens(text: str, rng: Random) -> str:
@@ -99,7 +117,9 @@ class Vnnlib(Reader):
         box = tuple(Decimal(f"{number}.25") for number in range(1, 4))
         claims = ("class 1", "Y_0 <= 3.5 and Y_1 >= Y_0", "Y_2 <= 0")
         self.goods = [
-            vnnlib.write(vnnlib.Query(tuple(-bound for bound in box), box, 3, Claim.parse(claim, 3).cases), ["a remark"])
+            vnnlib.write(
+                vnnlib.Query(tuple(-bound for bound in box), box, 3, Claim.parse(claim, 3).cases), ["a remark"]
+            )
             for claim in claims
         ]
 
@@ -114,7 +134,9 @@ class Vnnlib(Reader):
             data, case = _tokens(text, rng).encode(), Case("words")
         if rng.random() < 0.01:
             count = rng.choice((1000, 100_000))
-            part = rng.choice(("(assert (<= Y_0 Y_1))\n", "(assert (or (<= Y_0 Y_1) (<= Y_1 Y_0)))\n", "(", "(assert (and "))
+            part = rng.choice(
+                ("(assert (<= Y_0 Y_1))\n", "(assert (or (<= Y_0 Y_1) (<= Y_1 Y_0)))\n", "(", "(assert (and ")
+            )
             data, case = text.encode() + part.encode() * count, Case("long")
         (folder / "q.vnnlib").write_bytes(data)
         return case
@@ -131,7 +153,9 @@ class Vnnlib(Reader):
         if again != answer:
             return f"written and read again it is {short(again)}"
         text = (folder / "q.vnnlib").read_text()
-        words = " ".join(line.partition(";")[0] for line in text.splitlines()).replace("(", " ").replace(")", " ").split()
+        words = (
+            " ".join(line.partition(";")[0] for line in text.splitlines()).replace("(", " ").replace(")", " ").split()
+        )
         if words.count("declare-const") != answer.dim + answer.outputs:
             return f"it declares {words.count('declare-const')} variables; got {answer.dim} and {answer.outputs}"
         return None
@@ -170,7 +194,11 @@ class Witnesses(Reader):
         self.values = {"X_0": 0.5, "X_1": -1.25, "X_2": 3e-7, "Y_0": 3.0}
         pairs = " ".join(f"({name} {value!r})" for name, value in self.values.items())
         lines = "".join(f"input {i} = {self.values[f'X_{i}']}\n" for i in range(DIM)) + "output 0 = 3.0\n"
-        self.goods = {"w.txt": (f"sat\n({pairs})", lines), "w.json": (self.values, [0.5, -1.25, 3e-7]), "w.npy": (None,)}
+        self.goods = {
+            "w.txt": (f"sat\n({pairs})", lines),
+            "w.json": (self.values, [0.5, -1.25, 3e-7]),
+            "w.npy": (None,),
+        }
 
     def good(self, folder: Path) -> None:
         (folder / "w.txt").write_text(self.goods["w.txt"][0])
@@ -196,7 +224,7 @@ class Witnesses(Reader):
         return [found.z, dict(found.outputs)]
 
     def wrong(self, folder: Path, case: Case, answer: Any) -> str | None:
-        z, outputs = answer
+        z, _ = answer
         if not np.isfinite(z).all():
             return f"it is not finite: {z}"
         if case.mutation == "w.json":
