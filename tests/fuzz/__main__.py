@@ -1,6 +1,7 @@
 """`python -m tests.fuzz --inputs 100000 --seed 0`: a campaign. `--reader X --case N`: one of its inputs again."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from tests.fuzz import campaign, guards
 from tests.fuzz.attempt import attempt
 from tests.fuzz.outcome import Outcome
-from tests.fuzz.readers import READERS
+from tests.fuzz.readers.table import READERS
 
 RESULT = Path("benchmarks/results/fuzz.json")
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--case", type=int, help="One input of --reader, in this process.")
     parser.add_argument("--keep", type=Path, help="Where the input of --case is to stay.")
     parser.add_argument("-o", "--output", type=Path, help=f"The record, as {RESULT}.")
+    parser.add_argument("--merge", action="store_true", help="Keep what the record says of other readers.")
     given = parser.parse_args()
     names = given.reader or list(READERS)
     if given.case is not None:
@@ -35,7 +37,9 @@ def main() -> int:
     counts = campaign.shares({name: READERS[name].share for name in names}, given.inputs)
     tallies = campaign.run(counts, seed=given.seed, workers=given.workers, on_finding=_tell)
     command = ["python", "-m", "tests.fuzz", *sys.argv[1:]]
-    document = campaign.record(tallies, seed=given.seed, command=command, seconds=time.monotonic() - begun)
+    before = json.loads(given.output.read_bytes()) if given.merge and given.output.exists() else None
+    seconds = time.monotonic() - begun
+    document = campaign.record(tallies, seed=given.seed, command=command, seconds=seconds, before=before)
     for name, tally in tallies.items():
         campaign.say(f"{name}: {tally.inputs} inputs, {tally.refused} refused, {tally.accepted} accepted, "
                      f"{len(tally.findings)} findings")  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any
 from tests.fuzz.outcome import Outcome
 
 _RANGE = 50  # inputs that are handed out at once
+_START = 600.0  # more for a worker that has yet to import what it reads with, and to make good files
 _WALL = 240.0  # seconds without a word, after which a worker is ended
 _PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "pyarrow", "nflows", "normflows", "zuko", "hypothesis")
 
@@ -55,7 +56,7 @@ def run(
     *,
     seed: int,
     workers: int,
-    table: str = "tests.fuzz.readers",
+    table: str = "tests.fuzz.readers.table",
     seconds: float | None = None,
     wall: float = _WALL,
     on_finding: Callable[[Outcome], None] = lambda outcome: None,
@@ -129,7 +130,7 @@ class _Worker:
         self._task = task
         if task:
             self._number = task[1]
-            self.heard = time.monotonic() + 60.0  # good files are made first
+            self.heard = time.monotonic() + _START
             self.connection.send(task)
         return task is not None
 
@@ -183,7 +184,7 @@ class _Worker:
         self.process = context.Process(target=_work, args=(other, str(self._scratch), *self._settings), daemon=True)
         self.process.start()
         other.close()
-        self.heard = time.monotonic() + 60.0
+        self.heard = time.monotonic() + _START
 
 
 def _work(connection: Connection, scratch: str, seed: int, table: str, seconds: float | None) -> None:
@@ -213,24 +214,26 @@ def _work(connection: Connection, scratch: str, seed: int, table: str, seconds: 
         connection.send(None)
 
 
-def record(tallies: Mapping[str, Tally], *, seed: int, command: Sequence[str], seconds: float) -> dict[str, Any]:
-    """The campaign as plain values."""
-    total = Tally()
-    for tally in tallies.values():
-        total.inputs += tally.inputs
-        total.refused += tally.refused
-        total.accepted += tally.accepted
+def record(
+    tallies: Mapping[str, Tally],
+    *,
+    seed: int,
+    command: Sequence[str],
+    seconds: float,
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The campaign as plain values; readers that were not in it keep what an earlier record says of them."""
+    readers = {**(before or {}).get("readers", {}), **{name: _of_reader(tally) for name, tally in tallies.items()}}
+    for name in tallies:
+        readers[name] |= {"seed": seed, "command": " ".join(command)}
+    totals = {key: sum(entry[key] for entry in readers.values()) for key in ("inputs", "refused", "accepted")}
     return {
-        "command": " ".join(command),
-        "seed": seed,
-        "seconds": round(seconds),
+        **totals,
+        "findings": sum(len(entry["findings"]) for entry in readers.values()),
+        "seconds": round(seconds + (before or {}).get("seconds", 0)),
         "machine": f"{platform.system()} {platform.machine()}, {multiprocessing.cpu_count()} processors",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "inputs": total.inputs,
-        "refused": total.refused,
-        "accepted": total.accepted,
-        "findings": sum(len(tally.findings) for tally in tallies.values()),
-        "readers": {name: _of_reader(tally) for name, tally in tallies.items()},
+        "readers": readers,
     }
 
 
@@ -239,7 +242,7 @@ def _of_reader(tally: Tally) -> dict[str, Any]:
         "inputs": tally.inputs,
         "refused": tally.refused,
         "accepted": tally.accepted,
-        "mutations": dict(sorted(tally.mutations.items())),
+        "mutations": dict(tally.mutations.most_common(40)),
         "findings": [asdict(outcome) for outcome in tally.findings],
     }
 
