@@ -124,6 +124,11 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def is_plain(path: Path) -> bool:
+    """Whether there is a file, in its own place: no folder, pipe or device, and no link, which may lead anywhere."""
+    return path.is_file() and not path.is_symlink()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is gone.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, brief
 
 #: Runs in every ONNX Runtime from 1.16.3 on, as tested; every kernel that is needed exists at 18 on CPU and CUDA.
 OPSET = 18
@@ -255,18 +256,21 @@ def describe(path: Path) -> dict[str, Any]:
     try:
         model = onnx.load_model_from_string(data)
         checker.check_model(model)
-    except (DecodeError, checker.ValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInputError(f"Expected an ONNX graph in {path}; it is not: {reason}.") from None
+        return _described(model, len(data))
+    except (DecodeError, checker.ValidationError, ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise BadInputError(f"Expected an ONNX graph in {path}; it is not: {brief(error, 200)}.") from None
+
+
+def _described(model: onnx.ModelProto, size: int) -> dict[str, Any]:
     return {
-        "bytes": len(data),
+        "bytes": size,
         "nodes": len(model.graph.node),
         "operators": operators(model),
         "opset": max(entry.version for entry in model.opset_import),
         "ir_version": model.ir_version,
         "inputs": [_tensor(value) for value in model.graph.input],
         "outputs": [_tensor(value) for value in model.graph.output],
-        "constants": sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
+        "constants": sum(prod(tensor.dims) for tensor in model.graph.initializer),
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
     }
 
