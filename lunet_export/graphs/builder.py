@@ -11,13 +11,12 @@ from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
+from lunet_export import sizes
 from lunet_export.errors import BadInputError
 
 #: Runs in every ONNX Runtime from 1.16.3 on, as tested; every kernel that is needed exists at 18 on CPU and CUDA.
 OPSET = 18
 IR_VERSION = 8
-#: Protobuf cannot hold more in one file.
-LARGEST_BYTES = 2**31 - 1
 PRODUCER = "lunet_export"
 
 _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
@@ -200,6 +199,8 @@ class GraphBuilder:
         nodes = self._used()
         read = {operand for node in nodes for operand in node.input}  # runtimes warn of constants that nobody reads
         constants = [constant for name, constant in self._constants.items() if name in read]
+        if sum(constant.ByteSize() for constant in constants) > sizes.FILE_BYTES - 2**20:
+            raise BadInputError("Expected a graph of at most 2 GB, the limit of one ONNX file; this one needs more.")
         graph = helper.make_graph(nodes, self.name, self._inputs, self._outputs, constants, value_info=self._known)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION, producer_name=PRODUCER
