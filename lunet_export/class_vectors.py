@@ -109,7 +109,7 @@ def build(
         examples: Rows of data (N, D) of each class; rows of its network itself stand in where there are none.
 
     Raises:
-        BadInputError: The outputs of a network overflow.
+        BadInputError: The outputs of a network overflow, or no digit of usual ones is left.
     """
     given = examples or [None] * len(mixture.networks)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
@@ -147,6 +147,11 @@ def _build(mixture: Mixture[Weights], dtype: str, seed: int, examples: Sequence[
     vectors.refuse_infinite([x, class_log_prob, *density.tolerance.values()], dtype)
     for part in sampling:
         vectors.refuse_infinite([part.x, part.z, part.log_prob, *part.tolerance.values()], dtype)
+        vectors.refuse_lost("x", part.x[:_PLAIN_ROWS], part.tolerance["x"][:_PLAIN_ROWS], dtype)
+    for number in range(count):
+        own_rows = density.label == number
+        allowed = density.tolerance["class_log_prob"][own_rows, number]
+        vectors.refuse_lost("log_prob", class_log_prob[own_rows, number], allowed, dtype)
     if tf32_tolerances:
         found = vectors.finite(_tolerances(mixture, class_log_prob, np.stack(tf32_tolerances, axis=1), dtype))
         density = replace(density, tf32_tolerance=found)

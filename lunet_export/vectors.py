@@ -133,7 +133,7 @@ def build(
     """Vectors of the reference for a runtime of `dtype`.
 
     Raises:
-        BadInputError: The network's outputs overflow.
+        BadInputError: The network's outputs overflow, or no digit of usual ones is left.
 
     Args:
         weights: The model.
@@ -172,6 +172,10 @@ def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Arr
     sampling = sampled(weights, z, model, tf32)
     refuse_infinite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
     refuse_infinite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
+    if products == dtype:  # shorter ones are measured
+        refuse_lost("z", density.z, density.tolerance["z"], dtype)
+        refuse_lost("log_prob", density.log_prob, density.tolerance["log_prob"], dtype)
+        refuse_lost("x", sampling.x[:count], sampling.tolerance["x"][:count], dtype)
     return Vectors(density, sampling)
 
 
@@ -201,7 +205,31 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
     if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
         raise BadInputError(
             f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
-            "Most likely it is hardly trained, or a diagonal entry of U is tiny; else export with --dtype float64."
+            "Most likely it is hardly trained, or a diagonal entry of U is tiny"
+            + ("; else export with --dtype float64." if dtype == "float32" else ".")
+        )
+
+
+def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
+    """Raise where not a digit of usual rows is left: every second row may be off by its whole size.
+
+    Args:
+        name: Of the values.
+        values: Of usual rows, (N, D) or (N,); log_prob counts as a nat at least.
+        tolerance: Of each row, (N,).
+        dtype: Of the runtime.
+
+    Raises:
+        BadInputError: It is so.
+    """
+    size = np.abs(values.reshape(len(values), -1)).max(axis=1)
+    size = np.maximum(size, 1.0) if values.ndim == 1 else size
+    row = int(np.argsort(tolerance / size)[len(size) // 2])
+    if tolerance[row] > size[row]:
+        cure = "Export with --dtype float64." if dtype == "float32" else "Train it again, with --bound or --reg."
+        raise BadInputError(
+            f"Expected a network that leaves {dtype} a digit of {name}; rounding may move a usual row's by "
+            f"{tolerance[row]:.1e}, and it is {size[row]:.1e}: the network is too ill-conditioned. {cure}"
         )
 
 

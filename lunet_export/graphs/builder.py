@@ -12,13 +12,12 @@ from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
+from lunet_export import sizes
 from lunet_export.errors import BadInputError, brief
 
 #: Runs in every ONNX Runtime from 1.16.3 on, as tested; every kernel that is needed exists at 18 on CPU and CUDA.
 OPSET = 18
 IR_VERSION = 8
-#: Protobuf cannot hold more in one file.
-LARGEST_BYTES = 2**31 - 1
 PRODUCER = "lunet_export"
 
 _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
@@ -26,6 +25,12 @@ _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float
 _MOST_UNEQUAL = 4
 #: A shader of WebGPU has room for 8 tensors at least, one of which is the whole.
 _MOST_PARTS = 7
+#: What helps where a dtype is too narrow for a constant.
+_WIDER = {
+    "float16": "Export with --dtype float32, or another solver.",
+    "float32": "Export with --dtype float64, or another solver.",
+    "float64": "A number of the model, or its inverse, overflows; use another checkpoint.",
+}
 Value = str  # a tensor in the graph is known by its name
 
 
@@ -108,15 +113,7 @@ class GraphBuilder:
         Raises:
             BadInputError: A number is too large for the dtype.
         """
-        exact = np.asarray(array)
-        wanted = np.dtype(dtype or self.dtype)
-        with np.errstate(over="ignore"):
-            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(wanted))
-        if not np.isfinite(rounded).all():
-            raise BadInputError(
-                f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}. "
-                f"Export with --dtype {'float32' if wanted == np.float16 else 'float64'}, or another solver."
-            )
+        rounded = self._rounded(np.asarray(array), np.dtype(dtype or self.dtype))
         full = self._unique(name)
         self._constants[full] = numpy_helper.from_array(rounded, full)
         return full
@@ -200,10 +197,12 @@ class GraphBuilder:
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The checked model: IR 8, every shape inferred, `metadata` in its metadata_props."""
-        constants = list(self._constants.values())
-        graph = helper.make_graph(
-            self._used(), self.name, self._inputs, self._outputs, constants, value_info=self._known
-        )
+        nodes = self._used()
+        read = {operand for node in nodes for operand in node.input}  # runtimes warn of constants that nobody reads
+        constants = [constant for name, constant in self._constants.items() if name in read]
+        if sum(constant.ByteSize() for constant in constants) > sizes.FILE_BYTES - 2**20:
+            raise BadInputError("Expected a graph of at most 2 GB, the limit of one ONNX file; this one needs more.")
+        graph = helper.make_graph(nodes, self.name, self._inputs, self._outputs, constants, value_info=self._known)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION, producer_name=PRODUCER
         )
@@ -225,9 +224,19 @@ class GraphBuilder:
 
     def _shared(self, name: str, array: NDArray[np.generic]) -> Value:
         if name not in self._constants:
-            typed = array if array.dtype == np.int64 else array.astype(self.dtype)
-            self._constants[name] = numpy_helper.from_array(typed, name)
+            self._constants[name] = numpy_helper.from_array(self._rounded(array, self.dtype), name)
         return name
+
+    @staticmethod
+    def _rounded(exact: NDArray[np.generic], wanted: np.dtype[Any]) -> NDArray[np.generic]:
+        with np.errstate(over="ignore"):
+            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(wanted))
+        if not np.isfinite(rounded).all():
+            raise BadInputError(
+                f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}. "
+                f"{_WIDER[wanted.name]}"
+            )
+        return rounded
 
     def _unique(self, name: str) -> str:
         full = ".".join((*self._scope, name))
