@@ -101,8 +101,10 @@ def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
         handle = _begin_folder(scratch)
         yield scratch
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _close(handle)
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            _close(handle)
 
 
 @contextmanager
@@ -120,11 +122,13 @@ def exclusive(path: Path) -> Iterator[None]:
         handle = _held(lock)
         yield
     finally:
-        with suppress(OSError):
-            if handle is None:
-                handle = _locked(lock)  # of a signal that came amid these lines
-            if handle is not None:
-                lock.unlink(missing_ok=True)  # still held, so that nobody else can have it by this name
+        if handle is None:
+            handle = _locked(lock)  # of a signal that came amid these lines
+        if handle is not None:
+            try:
+                with suppress(OSError):
+                    lock.unlink()  # still held, so that nobody else can have it by this name
+            finally:
                 _close(handle)
         for parent in made:  # of a command that came to nothing
             with suppress(OSError):

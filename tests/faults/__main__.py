@@ -5,6 +5,7 @@ import json
 import platform
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tests.faults import processes
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], help="a command; repeatable")
     parser.add_argument("--fault", action="append", default=[], help="a fault; repeatable")
+    parser.add_argument("--minutes", type=float, default=1e6, help="no run begins after so many")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     parser.add_argument("--scratch", type=Path, default=None, help="where to work; /dev/shm spares the disk")
     given = parser.parse_args()
@@ -34,9 +36,11 @@ def main() -> int:
         with processes.Zygote(library, scratch / "a") as zygote, processes.Zygote(library, scratch / "b") as other:
             campaign = Campaign(scratch, zygote, other, tuple(given.only))
             names = list(campaign.cases)
-            for fault, name, point, timed in plan(given.runs, given.seed, names, lambda name: True):
-                if given.fault and fault not in given.fault:
-                    continue
+            points = [one for one in plan(given.runs, given.seed, names) if not given.fault or one[0] in given.fault]
+            ends = time.monotonic() + given.minutes * 60
+            for number, (fault, name, point, timed) in enumerate(points):
+                if time.monotonic() > ends:
+                    break
                 if fault == "two at once":
                     one = campaign.race(name, point * campaign.unbroken[name].seconds)
                 else:
@@ -44,6 +48,9 @@ def main() -> int:
                 merge(cells, fault, name, one)
                 for reason in one.wrong:
                     sys.stderr.write(f"{fault}, {name}: {reason}\n")
+                if number % 20 == 0:
+                    sys.stderr.write(f"{number} of {len(points)}\n")
+                sys.stderr.flush()
     wrong = sum(len(cell.wrong) for row in cells.values() for cell in row.values())
     document = {
         "command": f"python -m tests.faults --runs {given.runs} --seed {given.seed}",

@@ -58,7 +58,7 @@ class Zygote:
     """A warm process; see `zygote.py`."""
 
     def __init__(self, library: Path, scratch: Path) -> None:
-        self._library, self._scratch = library, scratch
+        self._library, self._scratch, self._modules = library, scratch, set()
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -86,6 +86,7 @@ class Zygote:
             "root": str(root),
             "library": str(self._library),
             "fault": [what, fault.at, fault.number],
+            "modules": sorted(self._modules),
             **{name: str(path) for name, path in files.items()},
         }
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -100,8 +101,9 @@ class Zygote:
         for timer in timers:
             timer.cancel()
         counted = files["counted"]
-        operations = int(counted.read_text()) if counted.exists() else 0
-        return Ended(code, files["out"].read_text(), files["err"].read_text(), operations)
+        known = json.loads(counted.read_text()) if counted.exists() else {"operations": 0, "modules": []}
+        self._modules |= {*known["modules"]}  # what a command loaded late is loaded at once for those that come
+        return Ended(code, files["out"].read_text(), files["err"].read_text(), known["operations"])
 
 
 def cold(arguments: list[str], cwd: Path, fault: Fault = Fault(), *, wrapper: tuple[str, ...] = ()) -> Ended:

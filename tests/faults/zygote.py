@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -45,7 +46,8 @@ def child(request: dict) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    Path(request["counted"]).write_text(str(library.faults_count()))
+    counted = {"operations": library.faults_count(), "modules": sorted(sys.modules)}
+    Path(request["counted"]).write_text(json.dumps(counted))
     os._exit(code)
 
 
@@ -67,9 +69,13 @@ def main() -> None:
     warm()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
+        request = json.loads(line)
+        for name in request["modules"]:
+            with suppress(Exception):
+                import_module(name)
         process = os.fork()
         if not process:
-            child(json.loads(line))
+            child(request)
         answers.write(f"{process}\n")
         answers.flush()
         _, status = os.waitpid(process, 0)
