@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.graph_runs import Ends, in_batches, refuse_another
-from lunet_export.runtime.providers import Provider, open_sessions, run
+from lunet_export.runtime.providers import Provider, run
 from lunet_export.runtime.rows import Rows
+from lunet_export.runtime.sessions import Sessions
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
@@ -28,7 +30,8 @@ class ExportedClasses:
     """The mixture of an exported folder with one network a class: densities, posterior, classes and samples.
 
     p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
-    numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64.
+    numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64. Threads
+    and processes may use it as they may an `ExportedFlow`.
 
     Args:
         source: The folder, or an opened `ClassArtifact`.
@@ -54,12 +57,14 @@ class ExportedClasses:
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
         self.names, self.priors = self.manifest.names, self.manifest.priors
         self.cuda = CudaOptions.of(cuda)
-        self._threads = threads
         self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing)
-        self._sessions: dict[str, Any] = {}
-        (session,), choice = open_sessions([self.artifact.graphs["density"]], provider, threads=threads, cuda=self.cuda)
-        self.provider, self.provider_reason = choice.name, choice.reason
-        self._keep("density", session)
+        self._again: dict[str, Any] = {"provider": provider, "threads": threads, "cuda": self.cuda}
+        self._sessions = Sessions(self.artifact.graphs, ["density"], **self._again, prove=self._refuse_another)
+        self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
+
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        """As of `ExportedFlow`."""
+        return partial(type(self), **self._again), (self.artifact,)
 
     @property
     def tf32(self) -> bool:
@@ -136,7 +141,7 @@ class ExportedClasses:
         Raises:
             BadInputError: No such class, wrong shape, NaN or infinity.
         """
-        session = self._sampling(self.number(label))
+        session = self._sessions[sampling_of(self.number(label))]
         return in_batches(lambda part: run(session, ["x"], {"z": part}), self._rows.latents(z), [self._rows.empty()])[0]
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
@@ -165,17 +170,8 @@ class ExportedClasses:
             x[labels == number] = self.decode(z[labels == number], int(number))
         return x
 
-    def _sampling(self, number: int) -> Any:  # noqa: ANN401
-        """The session of a class's sampling graph, opened when first asked for."""
-        name = sampling_of(number)
-        if name not in self._sessions:
-            model = self.artifact.graphs[name]
-            (session,), _ = open_sessions([model], self.provider, threads=self._threads, cuda=self.cuda)
-            self._keep(name, session)
-        return self._sessions[name]
-
-    def _keep(self, name: str, session: Any) -> None:  # noqa: ANN401
-        """Take the session of a graph, if the graph is what the manifest says of it."""
+    def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
+        """Raise unless the graph is what the manifest says of it."""
         if name == "density":
             digest = self.manifest.document["model"].get("sha256_weights")
             said = {"lunet.classes": json.dumps(self.names), "lunet.priors": json.dumps(self.priors)}
@@ -190,4 +186,3 @@ class ExportedClasses:
             widths={"class_log_prob": count, "posterior": count, "log_prob": 0},
             said={**said, "lunet.sha256_weights": str(digest)},
         )
-        self._sessions[name] = session
