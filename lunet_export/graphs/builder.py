@@ -1,5 +1,6 @@
 """The one file that makes ONNX: nodes, constants, and what must hold of a finished graph."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float
 _MOST_UNEQUAL = 4
 #: A shader of WebGPU has room for 8 tensors at least, one of which is the whole.
 _MOST_PARTS = 7
+#: ONNX Runtime makes one node of a Gemm and one of these behind it; before 1.18 it has no float64 kernel for that node.
+_FUSED_WITH_GEMM = frozenset({"Elu", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
 Value = str  # a tensor in the graph is known by its name
 
 
@@ -200,9 +203,8 @@ class GraphBuilder:
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The checked model: IR 8, every shape inferred, `metadata` in its metadata_props."""
         constants = list(self._constants.values())
-        graph = helper.make_graph(
-            self._used(), self.name, self._inputs, self._outputs, constants, value_info=self._known
-        )
+        nodes = _bias_apart(self._used()) if self.dtype == np.float64 else self._used()
+        graph = helper.make_graph(nodes, self.name, self._inputs, self._outputs, constants, value_info=self._known)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION, producer_name=PRODUCER
         )
@@ -232,6 +234,25 @@ class GraphBuilder:
         full = ".".join((*self._scope, name))
         count = self._counts[full] = self._counts.get(full, -1) + 1
         return f"{full}_{count}" if count else full
+
+
+def _bias_apart(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The same with Gemm(x, W, b) as Gemm(x, W) + b, where the one operator behind it would be fused with it."""
+    readers = Counter(name for node in nodes for name in node.input)
+    ahead = {node.input[0] for node in nodes if node.op_type in _FUSED_WITH_GEMM and readers[node.input[0]] == 1}
+    found = []
+    for node in nodes:
+        scaled = any(attribute.name == "beta" for attribute in node.attribute)
+        if node.op_type != "Gemm" or len(node.input) < 3 or node.output[0] not in ahead or scaled:
+            found.append(node)
+            continue
+        output, addend = node.output[0], node.input[2]
+        product = onnx.NodeProto()
+        product.CopyFrom(node)
+        product.name = product.output[0] = f"{output}.product"
+        del product.input[2:]
+        found += [product, helper.make_node("Add", [product.output[0], addend], [output], name=f"{output}.sum")]
+    return found
 
 
 def serialize(model: onnx.ModelProto) -> bytes:

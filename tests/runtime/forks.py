@@ -31,7 +31,7 @@ def same() -> bool:
 
 
 def forked(work: Callable[[], bool] = same, leave: Callable[[int], object] = sys.exit) -> int:
-    """The exit code of a child, 0 if the work was right. It leaves as programs do by default: what it holds is released."""
+    """The exit code of a child, 0 if the work was right. It leaves as programs do, and releases all that it holds."""
     process = os.fork()
     if process == 0:
         signal.alarm(120)
