@@ -1,10 +1,10 @@
 """Do the committed exports give the same answers in every runtime, from ONNX Runtime 1.16 to the newest?
 
-Every minor version of ONNX Runtime that pip offers, on every Python from 3.11 on that this machine has, each in an
-environment of its own; OpenVINO; onnx.reference; the oldest and the newest onnxruntime-web, in Node. In each the test
-vectors of the folders are replayed, by a script that knows NumPy and the runtime alone (compat_replay.py), and ONNX
-Runtime's also by this package itself, as `lunet-export check` does it. The folders are the committed exports, and those
-of tests/version1, which are small ones of every family and dtype.
+Every minor version of ONNX Runtime that pip offers to this Python, and the oldest and the newest that it offers to
+every other Python from 3.11 on that is here, each in an environment of its own; OpenVINO; onnx.reference; the oldest
+and the newest onnxruntime-web, in Node. In each the test vectors of the folders are replayed, by a script that knows
+NumPy and the runtime alone (compat_replay.py), and ONNX Runtime's also by this package itself, as `lunet-export check`
+does it. The folders are the committed exports, and those of tests/version1, small ones of every family and dtype.
 
 `python -m benchmarks.compat`, or `make compat`, writes results/compat.json and prints the table of the README.
 """
@@ -104,7 +104,9 @@ def main() -> None:
 def planned(folders: Sequence[Path]) -> Iterable[tuple[str, Callable[[], Trial]]]:
     """What there is to try: a name for --only and the progress, and the trial itself."""
     for python in pythons():
-        for version in minors(offered("onnxruntime", python)):
+        versions = minors(offered("onnxruntime", python))
+        ours = python.parent == Path(sys.base_prefix) / "bin"
+        for version in versions if ours else (versions[0], versions[-1]):
             numpy = "numpy<2" if _numbers(version) < _FIRST_WITH_NUMPY_2 else "numpy"
             packages = (f"onnxruntime=={version}", numpy)
             name = f"onnxruntime {version}, Python {python.parent.parent.name}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
-from lunet_export.artifact import ClassArtifact, sampling_of
+from lunet_export.artifact import ClassArtifact, ClassManifest, sampling_of
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
@@ -59,7 +59,9 @@ class ExportedClasses:
         self.cuda = CudaOptions.of(cuda)
         self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing)
         self._again: dict[str, Any] = {"provider": provider, "threads": threads, "cuda": self.cuda}
-        self._sessions = Sessions(self.artifact.graphs, ["density"], **self._again, prove=self._refuse_another)
+        self._sessions = Sessions(
+            self.artifact.graphs, ["density"], **self._again, prove=partial(_refuse_another, self.manifest)
+        )
         self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
 
     def __reduce__(self) -> Any:  # noqa: ANN401
@@ -170,19 +172,19 @@ class ExportedClasses:
             x[labels == number] = self.decode(z[labels == number], int(number))
         return x
 
-    def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
-        """Raise unless the graph is what the manifest says of it."""
-        if name == "density":
-            digest = self.manifest.document["model"].get("sha256_weights")
-            said = {"lunet.classes": json.dumps(self.names), "lunet.priors": json.dumps(self.priors)}
-        else:
-            digest, said = self.manifest.digests[int(name.rpartition("_")[2])], {}
-        count = len(self.names)
-        refuse_another(
-            session,
-            name,
-            self.manifest,
-            ends=_ENDS[name.partition("_")[0]],
-            widths={"class_log_prob": count, "posterior": count, "log_prob": 0},
-            said={**said, "lunet.sha256_weights": str(digest)},
-        )
+
+def _refuse_another(manifest: ClassManifest, name: str, session: Any) -> None:  # noqa: ANN401
+    if name == "density":
+        digest = manifest.document["model"].get("sha256_weights")
+        said = {"lunet.classes": json.dumps(manifest.names), "lunet.priors": json.dumps(manifest.priors)}
+    else:
+        digest, said = manifest.digests[int(name.rpartition("_")[2])], {}
+    count = len(manifest.names)
+    refuse_another(
+        session,
+        name,
+        manifest,
+        ends=_ENDS[name.partition("_")[0]],
+        widths={"class_log_prob": count, "posterior": count, "log_prob": 0},
+        said={**said, "lunet.sha256_weights": str(digest)},
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lunet_export.artifact import GRAPHS, Artifact
+from lunet_export.artifact import GRAPHS, Artifact, Manifest
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
@@ -80,13 +80,15 @@ class ExportedFlow:
             "cuda": self.cuda,
             "cuda_graph": cuda_graph,
         }
-        self._sessions = Sessions(self.artifact.graphs, GRAPHS, **self._again, prove=self._refuse_another)
+        self._sessions = Sessions(
+            self.artifact.graphs, GRAPHS, **self._again, prove=partial(_refuse_another, self.manifest)
+        )
         self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
         self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, self.manifest.domain)
         device = Device(self.provider, self.cuda.device_id if self.provider == "cuda" else 0)
         captured = cuda_graph and self.provider == "cuda"
         #: The same flow with its rows and results on the device.
-        self.on_device = DeviceFlow(self._sessions, device, self._rows, self.latent, captured=captured)
+        self.on_device = DeviceFlow(self._sessions, device, self._rows, self._rows.normal, captured=captured)
 
     def __reduce__(self) -> Any:  # noqa: ANN401
         """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
@@ -243,6 +245,7 @@ class ExportedFlow:
         (entry,), _ = _ENDS[graph]
         return run(self._sessions[graph], outputs, {entry: rows})
 
-    def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
-        said = self.manifest.family.manifest.repeated(self.manifest.document["model"])
-        refuse_another(session, name, self.manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)
+
+def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
+    said = manifest.family.manifest.repeated(manifest.document["model"])
+    refuse_another(session, name, manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)

@@ -1,11 +1,13 @@
 """One opened flow in many threads, in copies of it, and in processes that are spawned and forked."""
 
 import copy
+import gc
 import json
 import multiprocessing
 import pickle
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from threading import Barrier, BrokenBarrierError
@@ -42,6 +44,20 @@ def test_answers_that_differ_are_seen():
     decode = flow.decode
     flow.decode = lambda z: np.nextafter(decode(z), np.float32(0))
     assert answers(flow, 1) != before
+
+
+@every_flow
+def test_a_flow_that_is_dropped_gives_its_sessions_back_at_once(name):
+    """Not when Python next looks for cycles: a service that opens flows anew would hold many of them."""
+    flow = opened(name)
+    answers(flow, 1)
+    held = [weakref.ref(session) for session in flow._sessions.opened().values()]
+    gc.disable()
+    try:
+        del flow
+        assert [session() for session in held] == [None] * len(held)
+    finally:
+        gc.enable()
 
 
 def openings(monkeypatch, flow, ask):
