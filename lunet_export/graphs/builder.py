@@ -1,5 +1,6 @@
 """The one file that makes ONNX: nodes, constants, and what must hold of a finished graph."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -31,6 +32,8 @@ _WIDER = {
     "float32": "Export with --dtype float64, or another solver.",
     "float64": "A number of the model, or its inverse, overflows; use another checkpoint.",
 }
+#: ONNX Runtime makes one node of a Gemm and one of these behind it; before 1.18 it has no float64 kernel for that node.
+_FUSED_WITH_GEMM = frozenset({"Elu", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
 Value = str  # a tensor in the graph is known by its name
 
 
@@ -197,7 +200,7 @@ class GraphBuilder:
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The checked model: IR 8, every shape inferred, `metadata` in its metadata_props."""
-        nodes = self._used()
+        nodes = _bias_apart(self._used()) if self.dtype == np.float64 else self._used()
         read = {operand for node in nodes for operand in node.input}  # runtimes warn of constants that nobody reads
         constants = [constant for name, constant in self._constants.items() if name in read]
         if sum(constant.ByteSize() for constant in constants) > sizes.FILE_BYTES - 2**20:
@@ -242,6 +245,25 @@ class GraphBuilder:
         full = ".".join((*self._scope, name))
         count = self._counts[full] = self._counts.get(full, -1) + 1
         return f"{full}_{count}" if count else full
+
+
+def _bias_apart(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The same with Gemm(x, W, b) as Gemm(x, W) + b, where the one operator behind it would be fused with it."""
+    readers = Counter(name for node in nodes for name in node.input)
+    ahead = {node.input[0] for node in nodes if node.op_type in _FUSED_WITH_GEMM and readers[node.input[0]] == 1}
+    found = []
+    for node in nodes:
+        scaled = any(attribute.name == "beta" for attribute in node.attribute)
+        if node.op_type != "Gemm" or len(node.input) < 3 or node.output[0] not in ahead or scaled:
+            found.append(node)
+            continue
+        output, addend = node.output[0], node.input[2]
+        product = onnx.NodeProto()
+        product.CopyFrom(node)
+        product.name = product.output[0] = f"{output}.product"
+        del product.input[2:]
+        found += [product, helper.make_node("Add", [product.output[0], addend], [output], name=f"{output}.sum")]
+    return found
 
 
 def serialize(model: onnx.ModelProto) -> bytes:

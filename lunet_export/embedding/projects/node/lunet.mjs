@@ -140,7 +140,7 @@ export class Flow {
     const tensor = new this.#ort.Tensor(this.manifest.dtype, rows, [rows.length / this.dim, this.dim]);
     try {
       const outputs = await this.#sessions[name].run({ [input]: tensor });
-      const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await value.getData()]));
+      const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await dataOf(value)]));
       return Object.fromEntries(found);
     } catch (error) {
       throw new LunetError(`Expected ONNX Runtime to run ${name}.onnx; it says: ${line(error)}.`, 3);
@@ -282,6 +282,11 @@ function product(a, b) {
   const middle = a1 * b0 + ((a0 * b0) >>> 16);
   const high = a1 * b1 + Math.floor(middle / 65536) + Math.floor((a0 * b1 + (middle % 65536)) / 65536);
   return [high >>> 0, Math.imul(a, b) >>> 0];
+}
+
+/** The numbers of an output. Before 1.17 they are on the CPU, and tensors have no getData. */
+function dataOf(tensor) {
+  return tensor.getData ? tensor.getData() : tensor.data;
 }
 
 function compare(name, expected, got, tolerance, skipped = null) {
