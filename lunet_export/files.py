@@ -1,19 +1,43 @@
-"""Files and folders that appear whole or not at all, and files of a folder that are read only if they lie in it."""
+"""Files and folders that appear whole or not at all: written beside their place, flushed, then renamed.
 
+A process that is killed leaves nothing at the destination but what was there before or what is new, whole. Beside it
+may lie what it had not finished, under names that are ours alone:
+
+    .STEM.XXXXXXXX.unfinished.SUFFIX   a file, of a destination STEM.SUFFIX
+    .NAME.XXXXXXXX.unfinished          a folder
+    .NAME.lock                         of a destination that one process at a time may write
+
+The writer holds a lock of the operating system on each while it lives, and the system lets go of it when the process
+dies, however it dies. So the next writer of the same destination knows what nobody will finish, and removes it: no
+clock, no age, no process number is asked. Where there are no such locks (Windows, some network disks) nothing is
+removed, and nobody is refused.
+"""
+
+import ctypes
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lunet_export.errors import ArtifactError, BadInputError
 
 #: Of one file of an exported folder, bytes. ONNX has its limit there.
 LARGEST_FILE = 2**31
+
+if sys.platform != "win32":
+    import fcntl
+
+_UNFINISHED = ".unfinished"
+_LONGEST = 200  # characters of a name that are kept, so that what is added fits into the 255 of file systems
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def sha256(data: bytes) -> str:
@@ -112,15 +136,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another -o.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    stem, suffix = path.stem[:_LONGEST], path.suffix
+    sweep(path.parent, stem, suffix)
+    handle, temporary = _begin_file(path.parent, stem, suffix)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _flush(temporary)
         temporary.replace(path)
+        _flush_folder(path.parent)
     finally:
+        _close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -128,32 +154,215 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success it replaces `folder`, on any error it is gone.
 
-    An old folder moves aside first and comes back unless the new one has taken its place, Ctrl-C included.
+    Linux exchanges the old folder and the new one in one step. Elsewhere the old one moves aside first and comes back
+    unless the new one has taken its place, Ctrl-C included; what a kill leaves between these two steps, the next
+    writer brings back.
+
+    Raises:
+        BadInputError: Another process is writing this folder.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    fresh, old = scratch / "new", scratch / "old"
-    try:
-        fresh.mkdir()
-        yield fresh
-        for path in fresh.rglob("*"):
-            if path.is_file():
-                _flush(path)
+    with exclusive(folder):
+        sweep(folder.parent, folder.name[:_LONGEST], "", restore=folder)
+        handle, scratch = _begin_folder(folder.parent, folder.name[:_LONGEST])
+        fresh, old = scratch / "new", scratch / "old"
         try:
-            if folder.exists():
-                folder.rename(old)
-            fresh.rename(folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise
+            fresh.mkdir()
+            yield fresh
+            for path in (*fresh.rglob("*"), fresh):
+                _flush_folder(path) if path.is_dir() else _flush(path)
+            _place(fresh, folder, old)
+            _flush_folder(folder.parent)
+        finally:
+            _close(handle)
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Be the one process that writes `path`, a file with its companions or a folder, for as long as the block lasts.
+
+    Raises:
+        BadInputError: Another process is writing it.
+    """
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.parent / f".{path.name[:_LONGEST]}.lock"
+    handle = _held(lock)
+    if handle is None:
+        raise BadInputError(
+            f"Expected {path} to be written by one process at a time; another is at work on it. Wait for it, or give "
+            "another -o."
+        )
+    try:
+        yield
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            lock.unlink()  # still held, so that nobody else can have it by this name
+        _close(handle)
+        for parent in made:  # of a command that came to nothing
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def sweep(folder: Path, stem: str, suffix: str, *, restore: Path | None = None) -> None:
+    """Remove from `folder` what writers of this name left unfinished, of those that are dead.
+
+    `restore`: A destination that is brought back where such a writer had moved it aside.
+    """
+    ours = re.compile(rf"\.{re.escape(stem)}\.[a-z0-9_]{{8}}{re.escape(_UNFINISHED + suffix)}")
+    with suppress(OSError):  # a folder that cannot be read or written is the business of who writes
+        for path in [path for path in folder.iterdir() if ours.fullmatch(path.name)]:
+            handle = _locked(path)
+            if handle is None:
+                continue
+            try:
+                if restore is not None and (path / "old").exists() and not restore.exists():
+                    (path / "old").rename(restore)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            finally:
+                _close(handle)
+
+
+def _begin_file(folder: Path, stem: str, suffix: str) -> tuple[int, Path]:
+    """A new file and the handle that holds it."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=_UNFINISHED + suffix, dir=folder)
+        if _lock(handle, wait=True) and not _is(handle, Path(name)):
+            os.close(handle)  # taken for a dead one's between the two calls
+            continue
+        if sys.platform == "win32":
+            os.close(handle)  # an open file cannot be renamed there
+            handle = -1
+        return handle, Path(name)
+
+
+def _begin_folder(folder: Path, stem: str) -> tuple[int, Path]:
+    """A new folder and the handle that holds it."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f".{stem}.", suffix=_UNFINISHED, dir=folder))
+        if sys.platform == "win32":
+            return -1, path
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        if _lock(handle, wait=True) and not _is(handle, path):
+            os.close(handle)
+            continue
+        return handle, path
+
+
+def _held(lock: Path) -> int | None:
+    """A handle on the lock's file; None where another process holds it, -1 where the system has no locks."""
+    if sys.platform == "win32":
+        return -1
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            handle = os.open(lock, os.O_RDONLY)  # left by another user's process; where it is not, the reason stands
+        try:
+            locked = _lock(handle)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        if not locked or _is(handle, lock):
+            return handle
+        os.close(handle)  # its holder removed it between the two calls
+
+
+def _locked(path: Path) -> int | None:
+    """A handle that holds an existing file or folder; None where it is gone, held, or cannot be held."""
+    if sys.platform == "win32":
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        if _lock(handle):
+            return handle
+    except BlockingIOError:
+        pass
+    os.close(handle)
+    return None
+
+
+def _lock(handle: int, *, wait: bool = False) -> bool:
+    """Lock an open file for this process; False where system or file system has no locks.
+
+    Raises:
+        BlockingIOError: Another process holds it, and `wait` is not set.
+    """
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in _NOT_SUPPORTED:
+            return False
+        raise
+    return True
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether the path still leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _close(handle: int) -> None:
+    if handle >= 0:
+        os.close(handle)
+
+
+def _place(fresh: Path, folder: Path, old: Path) -> None:
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    if _exchange(fresh, folder):
+        return
+    try:
+        folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NOT_SUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 def _flush(path: Path) -> None:
     with path.open("r+b") as file:
         os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let the names in a folder outlast a loss of power, where the system can say so."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -71,8 +71,8 @@ def rewrite():
     def change(folder: Path, edit) -> None:
         path = folder / "manifest.json"
         document = json.loads(path.read_text())
-        sizes = {name: (folder / name).stat().st_size for name in document["bytes"] if (folder / name).is_file()}
-        document["bytes"].update(sizes)
+        sizes = document.get("bytes", {})  # version 1 began without
+        sizes.update({name: (folder / name).stat().st_size for name in sizes if (folder / name).is_file()})
         edit(document)
         path.write_text(json.dumps(sealed(document)))
 

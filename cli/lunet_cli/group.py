@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from lunet_cli import output
+from lunet_cli import output, start
 from lunet_export.errors import LunetExportError
 
 OPERATING_SYSTEM, INTERRUPTED = 4, 130
@@ -29,6 +29,13 @@ class Group(TyperGroup):
             args = ["export", *args]
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        """As Typer does; a signal that comes while arguments are read gets its sentence too."""
+        try:
+            return super().make_context(*args, **more)
+        except start.Stopped as stopped:
+            self._fail(stopped.sentence, stopped.exit_code)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run a command; turn what a user can cause into a sentence and an exit code."""
         try:
@@ -44,6 +51,8 @@ class Group(TyperGroup):
             )
         except ImportError as error:
             self._fail(f"Expected {error.name or 'a package'} to be imported; {str(error).splitlines()[0]}.", 2)
+        except start.Stopped as stopped:
+            self._fail(stopped.sentence, stopped.exit_code)
         except KeyboardInterrupt:
             self._fail("Stopped by Ctrl-C; no file is half-written.", INTERRUPTED)
         except (MemoryError, OverflowError):
@@ -56,5 +65,6 @@ class Group(TyperGroup):
 
     @staticmethod
     def _fail(sentence: str, code: int) -> None:
+        start.ignore_signals()
         output.complain(sentence)
         raise typer.Exit(code)

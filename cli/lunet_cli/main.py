@@ -1,16 +1,11 @@
 """The application; registers the commands."""
 
-import os
-import signal
-import sys
-import warnings
-from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 import lunet_export
-from lunet_cli import output
+from lunet_cli import output, start
 from lunet_cli.bench import bench
 from lunet_cli.certify import certify
 from lunet_cli.check import check
@@ -86,12 +81,4 @@ for command in (
 
 def main() -> None:
     """The entry point `lunet-export`."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command as it ends any other tool
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
-    warnings.simplefilter("ignore")  # what matters is said in one sentence
-    app(prog_name="lunet-export")
+    start.main()

@@ -1,11 +1,13 @@
 """Opening model files and exported folders for the commands that look at them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunet_cli.options import PreprocessName, ProviderName
 from lunet_export.errors import BadInputError
+from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
@@ -33,6 +35,20 @@ def read_either(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export import class_checkpoint
 
     return class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+
+
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Raise where a model file is there and not to be replaced."""
+    if target.exists() and not force:
+        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+
+
+@contextmanager
+def new_model(target: Path, *, force: bool) -> Iterator[None]:
+    """Be the one process that writes a model file; what was refused before the work is looked at once more."""
+    with exclusive(target):
+        refuse_existing(target, force=force)
+        yield
 
 
 def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | None = None) -> "dict[str, SourceFile]":

@@ -1,6 +1,7 @@
 """A ready project in another language, with the user's own model in it."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from lunet_export import signature
 from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.files import read_inside, whole_file, whole_folder
+from lunet_export.files import read_inside, whole_folder
 
 PROJECTS = Path(__file__).parent / "projects"
 #: Where the model lies in a project and in a page.
@@ -65,18 +66,26 @@ def write_project(
                 f"Expected a new folder for the project; {target} exists. Give another -o, or --force to renew the "
                 "model of a project that embed wrote."
             )
-        for name, data in files.items():
-            with whole_file(target / name) as path:
-                path.write_bytes(data)
-        for path in (target / MODEL).iterdir():  # of the model before, which had more graphs
-            if is_ours(path.name) and f"{MODEL}/{path.name}" not in files:
-                path.unlink()
+        _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})
         return [Path(name) for name in files]
     files |= {name: path.read_bytes() for name, path in sources(language).items()}
     if language == "browser":
         files |= runtime_files(runtime)
     write_all(files, target)
     return [Path(name) for name in files]
+
+
+def _renew(model: Path, files: Mapping[str, bytes]) -> None:
+    """Replace the model of a project as a whole: half of each of two models is none. What else lies there stays."""
+    with whole_folder(model) as fresh:
+        for path in model.iterdir():
+            if not is_ours(path.name):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.copytree(path, fresh / path.name, symlinks=True)
+                else:
+                    shutil.copy2(path, fresh / path.name, follow_symlinks=False)
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
 
 
 def model_files(folder: Path, artifact: Artifact | ClassArtifact) -> dict[str, bytes]:

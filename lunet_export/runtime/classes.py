@@ -13,7 +13,7 @@ from lunet_export.artifact import ClassArtifact, sampling_of
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.graph_runs import Ends, in_batches, refuse_another
+from lunet_export.runtime.graph_runs import Ends, finite, finite_rows, in_batches, refuse_another, refuse_overflow
 from lunet_export.runtime.providers import Provider, open_sessions, run
 from lunet_export.runtime.rows import Rows
 
@@ -94,8 +94,11 @@ class ExportedClasses:
     def density(self, x: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """log p_c(x) (N, C), log p(x) (N,) and the posterior (N, C) in one run.
 
+        log p_c(x) is -infinity of a class from which a row is too far for `dtype`, if there is a nearer one.
+
         Raises:
             BadInputError: Wrong shape, NaN or infinity, or a number outside [0, levels) for images.
+            OverflowingRowsError: A row that is too far from all classes.
         """
         count = len(self.names)
         table = np.empty((0, count), self.dtype)
@@ -104,10 +107,15 @@ class ExportedClasses:
             self._rows.data(x),
             [table, np.empty(0, self.dtype), table],
         )
+        overflown = np.isnan(class_log_prob).any(axis=1) | ~np.isfinite(class_log_prob).any(axis=1)
+        overflown |= ~(finite_rows(log_prob) & finite_rows(posterior))
+        refuse_overflow(overflown, (class_log_prob, log_prob, posterior))
         return class_log_prob, log_prob, posterior
 
     def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
         """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
+
+        Rows far out may overflow all the same, which `log_prob` tells.
 
         Raises:
             BadInputError: Wrong shape, or no numbers.
@@ -136,8 +144,7 @@ class ExportedClasses:
         Raises:
             BadInputError: No such class, wrong shape, NaN or infinity.
         """
-        session = self._sampling(self.number(label))
-        return in_batches(lambda part: run(session, ["x"], {"z": part}), self._rows.latents(z), [self._rows.empty()])[0]
+        return finite((self._decoded(z, self.number(label)),))[0]
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """The z that `sample` decodes, (n, D): of row i the same whatever its class."""
@@ -156,14 +163,20 @@ class ExportedClasses:
 
         Raises:
             BadInputError: No such class, a negative n or temperature, or a seed outside [0, 2^64).
+            OverflowingRowsError: As `decode` does.
         """
         z = self.latent(n, seed=seed, temperature=temperature, first=first)
         if label is not None:
             return self.decode(z, label)
         x, labels = np.empty_like(z), self.labels(n, seed=seed, first=first)
         for number in np.unique(labels):
-            x[labels == number] = self.decode(z[labels == number], int(number))
-        return x
+            x[labels == number] = self._decoded(z[labels == number], int(number))
+        return finite((x,))[0]
+
+    def _decoded(self, z: ArrayLike, number: int) -> Floats:
+        """x of one class as its graph gives it, finite or not."""
+        session, nothing = self._sampling(number), [self._rows.empty()]
+        return in_batches(lambda part: run(session, ["x"], {"z": part}), self._rows.latents(z), nothing)[0]
 
     def _sampling(self, number: int) -> Any:  # noqa: ANN401
         """The session of a class's sampling graph, opened when first asked for."""

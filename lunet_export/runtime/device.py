@@ -21,8 +21,8 @@ Given = Any
 class DeviceFlow:
     """An exported flow whose rows and results stay on the device; `ExportedFlow.on_device` gives it.
 
-    Rows on the device are not looked at: NaN goes in and comes out, and for images x must lie in [0, levels).
-    1 to 4096 rows a call.
+    Neither rows nor results on the device are looked at: NaN goes in and comes out, a row that is too far out for the
+    dtype gives NaN or infinity, and x must lie in the domain, for images in [0, levels). 1 to 4096 rows a call.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
-from lunet_export.runtime.graph_runs import Ends, in_batches, refuse_another
+from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
 from lunet_export.runtime.providers import Provider, open_sessions, placement, run
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
 from lunet_export.vectors import Vectors
@@ -115,6 +115,8 @@ class ExportedFlow:
     def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
         """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
 
+        Rows far out may overflow all the same, which `log_prob` tells.
+
         Raises:
             BadInputError: Wrong shape, or no numbers.
         """
@@ -124,7 +126,8 @@ class ExportedFlow:
         """log p(x) in nats, (N, D) -> (N,).
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or a number outside [0, levels) for images.
+            BadInputError: Wrong shape, NaN or infinity, or a number outside the domain: [0, levels) for images.
+            OverflowingRowsError: A row so far out that an answer leaves the range of `dtype`.
         """
         return self.density(x)[1]
 
@@ -143,6 +146,7 @@ class ExportedFlow:
 
         Raises:
             BadInputError: Wrong shape, NaN or infinity.
+            OverflowingRowsError: A row so far out that x leaves the range of `dtype`.
         """
         return self._in_batches("sampling", ["x"], self._rows.latents(z))[0]
 
@@ -177,7 +181,8 @@ class ExportedFlow:
             x, probe = (np.ascontiguousarray(part) for part in np.split(both, 2, axis=1))
             return run(session, ["log_prob_estimate"], {"x": x, "probe": probe})
 
-        return in_batches(estimate, np.concatenate([rows, probes], axis=1), [np.empty(0, self.dtype)])[0]
+        both = np.concatenate([rows, probes], axis=1)
+        return finite(in_batches(estimate, both, [np.empty(0, self.dtype)]))[0]
 
     def draw(self, n: int) -> tuple[Floats, Floats]:
         """x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.
@@ -190,7 +195,7 @@ class ExportedFlow:
         if not 1 <= n <= LARGEST_BATCH:
             raise BadInputError(f"Expected from 1 to {LARGEST_BATCH} samples a call; got {n}.")
         session = self._open_optional("random_sampling", "--rng")
-        x, z = run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})
+        x, z = finite(tuple(run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})))
         return x, z
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
@@ -222,11 +227,8 @@ class ExportedFlow:
 
     def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
         empty = {"log_prob": np.empty(0, self.dtype)}
-        return in_batches(
-            lambda part: self._run(graph, outputs, part),
-            rows,
-            [empty.get(name, self._rows.empty()) for name in outputs],
-        )
+        nothing = [empty.get(name, self._rows.empty()) for name in outputs]
+        return finite(in_batches(lambda part: self._run(graph, outputs, part), rows, nothing))
 
     def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
         if self.on_device.captured and graph in GRAPHS:

@@ -112,15 +112,21 @@ def train(
     trainer = settings.part.trainer(first, data, settings, structure, device)
     model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
+
+    def write_what_it_tells() -> None:
+        """The files of an epoch that the resume file can make again."""
+        if trainer.best.epoch == len(trainer.history):
+            _write_model(paths.model, trainer, data, _record(model, trainer))
+        History(line, trainer.start, tuple(trainer.history), trainer.unit).write(paths.history)
+
     if resume:
         _restore(trainer, paths.resume, model)
+        write_what_it_tells()  # the run may have been killed between them
     on_start(line, trainer)
     while not trainer.finished:
         record = trainer.run_epoch(on_step)
-        if trainer.best.epoch == record.epoch:
-            _write_model(paths.model, trainer, data, _record(model, trainer))
-        checkpoint.save({"model": model, **trainer.state()}, paths.resume)
-        History(line, trainer.start, tuple(trainer.history), trainer.unit).write(paths.history)
+        checkpoint.save({"model": model, **trainer.state()}, paths.resume)  # first: what is to go on needs this one
+        write_what_it_tells()
         on_epoch(record)
 
     found = [_test(trainer.best_flow, data, number) for number in range(draws)]

