@@ -74,7 +74,7 @@ class Environment:
         return ran(self.python, "-c", code, cwd=cwd)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def install(built, tmp_path_factory):
     """Make an environment with the wheel or the sdist, extras and all, and nothing else."""
     made = []

@@ -55,7 +55,7 @@ def test_the_core_says_what_is_missing(of, install, here):
     assert env.run("verify", "toy2d", cwd=here).code == 0
     assert env.run("inspect", "toy2d", cwd=here).code == 0
     for arguments in (["sample", "toy2d", "-o", "x.npy"], ["check", "toy2d"], ["bench", "toy2d"]):
-        refused(env.run(*arguments, cwd=here), 2, "Expected onnxruntime; it is not installed", "'lunet-export[cpu]'")
+        refused(env.run(*arguments, cwd=here), 2, "Expected ONNX Runtime; it is not installed", "'lunet-export[cpu]'")
     for arguments in (["train", "two-moons", "-o", "m.pt"], ["toy.pt"]):
         refused(env.run(*arguments, cwd=here), 2, "it is not installed", "'lunet-export[train]'")
     assert {path.name for path in here.iterdir()} == {"toy2d", "digits"}
@@ -113,5 +113,5 @@ def test_train_trains_and_names_what_checks_an_export(install, here):
     assert (done.code, "LU-Net, test" in done.out) == (0, True), done
     assert env.run("inspect", "m.pt", cwd=here).code == 0
     assert env.run("diagnose", "m.pt", "two-moons", cwd=here).code == 0
-    refused(env.run("m.pt", "-o", "m", cwd=here), 2, "Expected onnxruntime", "'lunet-export[cpu]'")
+    refused(env.run("m.pt", "-o", "m", cwd=here), 2, "Expected ONNX Runtime", "'lunet-export[cpu]'")
     assert not (here / "m").exists()
