@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from lunet_export import artifact, files, inventory, settled
-from lunet_export.artifact import Artifact, open_folder, read_manifest
+from lunet_export.artifact import Artifact, open_folder
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, export
 from tests.networks import network
@@ -13,7 +13,6 @@ from tests.networks import network
 READERS = {
     "open": Artifact.open,
     "open_folder": open_folder,
-    "read_manifest": read_manifest,
     "inventory": inventory.take,
 }
 
@@ -38,14 +37,14 @@ def replaced(two, tmp_path, monkeypatch):
         data = read_inside(where, name, **more)
         if others and name == "manifest.json":
             with files.whole_folder(folder) as fresh:
-                shutil.copytree(others.pop(), fresh, dirs_exist_ok=True)
+                shutil.copytree(others.pop(0), fresh, dirs_exist_ok=True)
         return data
 
     monkeypatch.setattr(files, "read_inside", replacing)
     monkeypatch.setattr(artifact, "read_inside", replacing)
 
     def begin(n):
-        others.extend((two * n)[:n])
+        others.extend((two[::-1] * n)[:n])
         return folder
 
     return begin
