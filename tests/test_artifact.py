@@ -1,6 +1,7 @@
 """An exported folder: what is in it, and what happens when it was altered."""
 
 import json
+import os
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from lunet_export import ExportedFlow, vectors
 from lunet_export.artifact import Artifact
 from lunet_export.errors import ArtifactError
 from lunet_export.files import sha256
+from lunet_export.vectors import Vectors
 from tests.networks import network
 
 
@@ -291,3 +293,78 @@ def test_only_float32_products_have_tolerances_for_tf32(dtype, products):
     assert built.density.tf32_tolerance is built.sampling.tf32_tolerance is None
     assert "tf32_tolerance" not in built.to_json()["density"]
     assert vectors.Vectors.from_json(built.to_json(), 4).under_tf32(products or dtype).density.tf32_tolerance is None
+
+
+def _as_pipe(path):
+    os.mkfifo(path)
+
+
+def _as_link_out(path):
+    (path.parent.parent / "elsewhere").write_bytes(b"{}")
+    path.symlink_to("../elsewhere")
+
+
+def _as_huge(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "vectors.json", "density.onnx"])
+@pytest.mark.parametrize(
+    ("put", "told"),
+    [
+        (_as_pipe, "is missing"),
+        (lambda path: path.symlink_to("/dev/zero"), "is missing"),
+        (lambda path: path.mkdir(), "is missing"),
+        (lambda path: path.symlink_to(path.name), "is missing"),
+        (_as_link_out, "link to elsewhere"),
+        (_as_huge, "larger than any export"),
+    ],
+)
+def test_what_is_no_file_of_the_folder_is_refused(folder, name, put, told):
+    """A pipe and a device would never end; a link may lead anywhere."""
+    (folder / name).unlink()
+    put(folder / name)
+    with pytest.raises(ArtifactError, match=told):
+        Artifact.open(folder)
+
+
+def test_links_inside_the_folder_are_followed(folder):
+    (folder / "density.onnx").rename(folder / "other name")
+    (folder / "density.onnx").symlink_to("other name")
+    assert Artifact.open(folder).graphs["density"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d["model"].update(image_shape=[float("inf"), 4]),
+        lambda d: d["model"].update(image_shape=["4", "4"]),
+        lambda d: d["model"].update(image_shape=[]),
+        lambda d: d["model"].update(preprocessing=0),
+        lambda d: d["model"].update(dim=True),
+        lambda d: d.update(graphs=[]),
+        lambda d: d.update(format_version=10**400),
+    ],
+)
+def test_values_of_other_types_in_a_sealed_manifest_get_a_sentence(folder, rewrite, edit):
+    rewrite(folder, edit)
+    with pytest.raises(ArtifactError, match="Expected"):
+        Artifact.open(folder)
+
+
+def test_a_manifest_deeper_than_the_stack_gets_a_sentence(folder):
+    text = (folder / "manifest.json").read_text()
+    for depth in (990, 100_000):
+        (folder / "manifest.json").write_text(text.replace("{", '{"deep": ' + "[" * depth + "]" * depth + ",", 1))
+        with pytest.raises(ArtifactError, match=r"altered afterwards|Expected JSON"):
+            Artifact.open(folder)
+
+
+@pytest.mark.parametrize("value", ["0.5", 10**400, float("nan"), float("inf"), None, [0.5]], ids=range(6))
+def test_vectors_hold_finite_numbers(folder, value):
+    """Text was taken for a number, and a number of 400 digits was a traceback."""
+    document = json.loads((folder / "vectors.json").read_text())
+    document["density"]["x"][0][0] = value
+    with pytest.raises(ArtifactError, match="Expected test vectors"):
+        Vectors.from_json(document, 16)
