@@ -89,7 +89,7 @@ def test_a_flipped_bit_of_the_numbers_is_noticed(tmp_path):
 
 
 def claiming(path, *, count):
-    """The tensor of a file claims more numbers than its storage has: torch grows the storage by numbers from nowhere."""
+    """The tensor of a file claims more numbers than its storage has: torch grows it by numbers from nowhere."""
     files = entries(path)
     (name,) = (name for name in files if name.endswith("data.pkl"))
     old = pickle.dumps(8, protocol=2)[2:-1] + b"\x85"  # the size (8,)
