@@ -2,7 +2,8 @@
 
     python -m tests.extremes -o benchmarks/results/extremes.json
 
-Heavy cases, of 4096 dimensions, take minutes each and 2 GB; `--light` leaves them out. Exit code 1: a case is wrong.
+Heavy cases, of 4096 dimensions, take minutes each and gigabytes; `--light` leaves them out. Cases of a run before
+that were not judged again stay in FILE. Exit code 1: a case is wrong.
 """
 
 import argparse
@@ -61,6 +62,10 @@ def main(arguments: list[str]) -> int:
             found.append(record(name, verdict, time.perf_counter() - begin))
             sys.stdout.write(f"{verdict.outcome:8s} {name}  {verdict.refused or verdict.wrong or ''}\n")
             sys.stdout.flush()
+    if chosen.output and chosen.output.exists():
+        judged = {entry["case"] for entry in found}
+        kept = json.loads(chosen.output.read_text(encoding="utf-8"))["found"]
+        found = [entry for entry in kept if entry["case"] not in judged] + found
     outcomes = [entry["outcome"] for entry in found]
     document = {
         "cases": len(found),
