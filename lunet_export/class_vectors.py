@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise, reference, vectors
-from lunet_export.errors import ArtifactError
+from lunet_export.errors import ArtifactError, brief
 from lunet_export.preprocessing import largest_below
 from lunet_export.rounding import TF32, RoundingModel, of_mixture
 from lunet_export.vectors import SamplingVectors
@@ -73,8 +73,10 @@ class ClassVectors:
         try:
             density = ClassDensityVectors(**vectors.arrays(document["density"]))
             sampling = tuple(SamplingVectors(**vectors.arrays(part)) for part in document["sampling"])
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
+        except vectors.MALFORMED as error:
+            raise ArtifactError(
+                f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again."
+            ) from None
         n = density.x.shape[0] if density.x.ndim else -1
         shapes = {
             "x": (n, dim),

@@ -1,19 +1,132 @@
-"""Files and folders that appear whole or not at all: written beside their place, then renamed."""
+"""Files and folders that appear whole or not at all: written beside their place, flushed, then renamed.
 
+A process that is killed leaves nothing at the destination but what was there before or what is new, whole. Beside it
+may lie what it had not finished, under names that are ours alone:
+
+    .STEM.XXXXXXXX.unfinished.SUFFIX   a file, of a destination STEM.SUFFIX
+    .NAME.XXXXXXXX.unfinished          a folder
+    .NAME.lock                         of a destination that one process at a time may write
+
+The writer holds a lock of the operating system on each while it lives, and the system lets go of it when the process
+dies, however it dies. So the next writer of the same destination knows what nobody will finish, and removes it: no
+clock, no age, no process number is asked. Where there are no such locks (Windows, some network disks) nothing is
+removed, and nobody is refused.
+"""
+
+import ctypes
+import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
-import tempfile
+import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lunet_export.errors import BadInputError
+from lunet_export.errors import ArtifactError, BadInputError
+
+#: Of one file of an exported folder, bytes. ONNX has its limit there.
+LARGEST_FILE = 2**31
+
+if sys.platform != "win32":
+    import fcntl
+
+_UNFINISHED = ".unfinished"
+_LONGEST = 200  # characters of a name that are kept, so that what is added fits into the 255 of file systems
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256 of the bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def digest_and_size(path: Path) -> tuple[str, int]:
+    """SHA-256 and bytes of a file of any size, read a piece at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+
+
+def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: bool = False) -> bytes:
+    """The bytes of a file of a folder from a stranger: a plain file that lies in it, no larger than it may be.
+
+    The size is looked at before anything is read, and no device, pipe or link to elsewhere is.
+
+    Args:
+        folder: The folder.
+        name: Of the file in it.
+        most: The bytes that it may have.
+        exact: It must have just as many.
+
+    Raises:
+        ArtifactError: It is missing, no plain file, outside of the folder, or of another size.
+    """
+    path = folder / name
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ArtifactError(f"Expected {name} in {folder}; it lies elsewhere. Copy files, not the links to them.")
+        with open(path, "rb", opener=_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ArtifactError(f"Expected a file {name} in {folder}; it is a device or a pipe. Export again.")
+            data = file.read(found.st_size + 1) if found.st_size <= most else b""
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, RuntimeError) as error:
+        raise _missing(folder, name) from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # links in a circle, which `resolve` called a RuntimeError before Python 3.13
+            raise _missing(folder, name) from error
+        raise
+    size = max(found.st_size, len(data))
+    if size > most or (exact and size != most):
+        raise ArtifactError(
+            f"Expected {path} of {'' if exact else 'at most '}{most} bytes; got {size}. "
+            "The file was altered or damaged after export; export again."
+        )
+    return data
+
+
+def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> bytes:
+    """The bytes of a file of a folder from a stranger, held against what its manifest says of them.
+
+    Args:
+        folder: The folder.
+        name: Of the file in it.
+        digest: SHA-256 of the bytes, in hexadecimal.
+        size: Their number; None where the manifest is older than sizes.
+
+    Raises:
+        ArtifactError: As `read_inside` does, or the bytes are others.
+    """
+    data = read_inside(folder, name) if size is None else read_inside(folder, name, most=size, exact=True)
+    if (got := sha256(data)) != digest:
+        raise ArtifactError(
+            f"Expected {folder / name} with SHA-256 {digest[:12]}…; got {got[:12]}…. "
+            "The file was altered or damaged after export; export again."
+        )
+    return data
+
+
+def is_size(value: object) -> bool:
+    """Whether a value of a manifest is the size of a file that may be read."""
+    return type(value) is int and 0 <= value <= LARGEST_FILE
+
+
+def _missing(folder: Path, name: str) -> ArtifactError:
+    return ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file, and a pipe without a writer too, which would hold a plain `open` up for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def is_plain(path: Path) -> bool:
+    """Whether there is a file, in its own place: no folder, pipe or device, and no link, which may lead anywhere."""
+    return path.is_file() and not path.is_symlink()
 
 
 @contextmanager
@@ -28,48 +141,264 @@ def whole_file(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another -o.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    stem, suffix = path.stem[:_LONGEST], path.suffix
+    sweep(path.parent, stem, suffix)
+    temporary, handle = _unfinished(path.parent, stem, suffix), -1
     try:
+        handle = _begin_file(temporary)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _flush(temporary)
         temporary.replace(path)
+        _flush_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)
+        finally:
+            _close(handle)
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success it replaces `folder`, on any error it is gone.
 
-    An old folder moves aside first and comes back unless the new one has taken its place, Ctrl-C included.
+    Linux exchanges the old folder and the new one in one step. Elsewhere the old one moves aside first and comes back
+    unless the new one has taken its place, Ctrl-C included; what a kill leaves between these two steps, the next
+    writer brings back.
+
+    Raises:
+        BadInputError: Another process is writing this folder.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    fresh, old = scratch / "new", scratch / "old"
+    with exclusive(folder):
+        sweep(folder.parent, folder.name[:_LONGEST], "", restore=folder)
+        with scratch_folder(folder.parent, folder.name[:_LONGEST]) as scratch:
+            fresh, old = scratch / "new", scratch / "old"
+            fresh.mkdir()
+            yield fresh
+            for path in (*fresh.rglob("*"), fresh):
+                _flush_folder(path) if path.is_dir() else _flush(path)
+            _place(fresh, folder, old)
+            _flush_folder(folder.parent)
+
+
+@contextmanager
+def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
+    """A folder inside `folder` that is gone at the end; after a kill, `sweep` with this name finds it."""
+    scratch, handle = _unfinished(folder, name, ""), -1
     try:
-        fresh.mkdir()
-        yield fresh
-        for path in fresh.rglob("*"):
-            if path.is_file():
-                _flush(path)
-        try:
-            if folder.exists():
-                folder.rename(old)
-            fresh.rename(folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise
+        handle = _begin_folder(scratch)
+        yield scratch
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            _close(handle)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Be the one process that writes `path`, a file with its companions or a folder, for as long as the block lasts.
+
+    Raises:
+        BadInputError: Another process is writing it.
+    """
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.parent / f".{path.name[:_LONGEST]}.lock"
+    handle = None
+    try:
+        handle = _held(lock)
+        yield
+    finally:
+        if handle is None:
+            handle = _locked(lock)  # of a signal that came amid these lines
+        if handle is not None:
+            try:
+                with suppress(OSError):
+                    lock.unlink()  # still held, so that nobody else can have it by this name
+            finally:
+                _close(handle)
+        for parent in made:  # of a command that came to nothing
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def sweep(folder: Path, stem: str, suffix: str, *, restore: Path | None = None) -> None:
+    """Remove from `folder` what writers of this name left unfinished, of those that are dead.
+
+    `restore`: A destination that is brought back where such a writer had moved it aside.
+    """
+    ours = re.compile(rf"\.{re.escape(stem)}\.[a-z0-9_]{{8}}{re.escape(_UNFINISHED + suffix)}")
+    with suppress(OSError):  # a folder that cannot be read or written is the business of who writes
+        for path in [path for path in folder.iterdir() if ours.fullmatch(path.name)]:
+            handle = _locked(path)
+            if handle is None:
+                continue
+            try:
+                if restore is not None and (path / "old").exists() and not restore.exists():
+                    (path / "old").rename(restore)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            finally:
+                _close(handle)
+
+
+def _unfinished(folder: Path, stem: str, suffix: str) -> Path:
+    """A name that nobody has. It is known before there is anything by it: a signal may come between any two steps."""
+    return folder / f".{stem}.{secrets.token_hex(4)}{_UNFINISHED}{suffix}"
+
+
+def _begin_file(path: Path) -> int:
+    """Make the file; the handle that holds it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        if sys.platform == "win32":
+            os.close(handle)  # an open file cannot be renamed there
+            return -1
+        if not _lock(handle, wait=True) or _is(handle, path):
+            return handle
+        os.close(handle)  # someone took it for a dead one's between the two calls
+
+
+def _begin_folder(path: Path) -> int:
+    """Make the folder; the handle that holds it."""
+    while True:
+        path.mkdir(0o700)
+        if sys.platform == "win32":
+            return -1
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        if not _lock(handle, wait=True) or _is(handle, path):
+            return handle
+        os.close(handle)
+
+
+def _held(lock: Path) -> int:
+    """A handle on the lock's file, made if need be; -1 where the system has no locks.
+
+    Raises:
+        BadInputError: Another process holds it.
+    """
+    if sys.platform == "win32":
+        return -1
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            handle = os.open(lock, os.O_RDONLY)  # left by another user's process; where it is not, the reason stands
+        try:
+            if not _lock(handle) or _is(handle, lock):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            written = lock.parent / lock.name.removeprefix(".").removesuffix(".lock")
+            raise BadInputError(
+                f"Expected {written} to be written by one process at a time; another is at work on it. Wait for it, "
+                "or give another -o."
+            ) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its holder removed it between the two calls
+
+
+def _locked(path: Path) -> int | None:
+    """A handle that holds an existing file or folder; None where it is gone, held, or cannot be held."""
+    if sys.platform == "win32":
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        held = _lock(handle)
+    except BlockingIOError:
+        held = False
+    except BaseException:
+        os.close(handle)
+        raise
+    if held:
+        return handle
+    os.close(handle)
+    return None
+
+
+def _lock(handle: int, *, wait: bool = False) -> bool:
+    """Lock an open file for this process; False where system or file system has no locks.
+
+    Raises:
+        BlockingIOError: Another process holds it, and `wait` is not set.
+    """
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in _NOT_SUPPORTED:
+            return False
+        raise
+    return True
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether the path still leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _close(handle: int) -> None:
+    if handle >= 0:
+        os.close(handle)
+
+
+def _place(fresh: Path, folder: Path, old: Path) -> None:
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    if exchange(fresh, folder):
+        return
+    try:
+        folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NOT_SUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 def _flush(path: Path) -> None:
     with path.open("r+b") as file:
         os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let the names in a folder outlast a loss of power, where the system can say so."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise, reference
-from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.errors import ArtifactError, BadInputError, brief
 from lunet_export.rounding import TF32, RoundingModel
 from lunet_export.weights import Weights
 
@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
 _FEW_ROWS = 2  # where a row of tolerances takes seconds
+#: What values of a parsed file raise that are no arrays.
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
 #: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
 #: autoregressive flow, say, multiplies column by column.
@@ -92,8 +94,10 @@ class Vectors:
         try:
             density = DensityVectors(**arrays(document["density"]))
             sampling = SamplingVectors(**arrays(document["sampling"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
+        except MALFORMED as error:
+            raise ArtifactError(
+                f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again."
+            ) from None
         for part in (density, sampling):
             refuse_other_shapes(part, dim)
         return cls(density, sampling)
@@ -272,11 +276,21 @@ def lists(value: Any) -> Any:  # noqa: ANN401
 
 
 def arrays(value: dict[str, Any]) -> dict[str, Any]:
-    """What `lists` made lists of, as arrays again."""
+    """What `lists` made lists of, as arrays again.
+
+    Raises:
+        MALFORMED: A value is no list of finite numbers, or of truth values where these are wanted.
+    """
     found: dict[str, Any] = {}
     for key, entry in value.items():
-        if isinstance(entry, dict) and key.endswith("tolerance"):
-            found[key] = arrays(entry)
-        else:
-            found[key] = np.array(entry, dtype=_TYPES.get(key, np.float64))
+        if key.endswith("tolerance"):
+            found[key] = arrays(entry) if isinstance(entry, dict) else entry
+            continue
+        plain = np.array(entry)
+        wanted = _TYPES.get(key, np.float64)
+        if plain.dtype.kind not in {np.bool_: "b", np.int64: "i"}.get(wanted, "iuf"):
+            raise ValueError(f"{key} of {plain.dtype}")
+        found[key] = plain.astype(wanted)
+        if not np.isfinite(found[key]).all():
+            raise ValueError(f"{key} that is not finite")
     return found

@@ -1,13 +1,15 @@
 """What every command shares: the short form `lunet-export MODEL`, and one sentence with an exit code for each error."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from lunet_cli import output
+from lunet_cli import output, start
 from lunet_export.errors import LunetExportError
 
 OPERATING_SYSTEM, INTERRUPTED = 4, 130
@@ -29,10 +31,20 @@ class Group(TyperGroup):
             args = ["export", *args]
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        """Read the arguments, which prints where they ask for help or the version; as `invoke`."""
+        with self._sentences():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run a command; turn what a user can cause into a sentence and an exit code."""
-        try:
+        with self._sentences():
             return super().invoke(ctx)
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
         except LunetExportError as error:
             self._fail(str(error), error.exit_code)
         except ModuleNotFoundError as error:
@@ -44,6 +56,8 @@ class Group(TyperGroup):
             )
         except ImportError as error:
             self._fail(f"Expected {error.name or 'a package'} to be imported; {str(error).splitlines()[0]}.", 2)
+        except start.Stopped as stopped:
+            self._fail(stopped.sentence, stopped.exit_code)
         except KeyboardInterrupt:
             self._fail("Stopped by Ctrl-C; no file is half-written.", INTERRUPTED)
         except (MemoryError, OverflowError):
@@ -56,5 +70,6 @@ class Group(TyperGroup):
 
     @staticmethod
     def _fail(sentence: str, code: int) -> None:
+        start.ignore_signals()
         output.complain(sentence)
         raise typer.Exit(code)

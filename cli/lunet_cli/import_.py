@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lunet_cli import output
+from lunet_cli.models import new_model, refuse_existing
 from lunet_cli.options import Force, Json
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
@@ -85,7 +86,8 @@ def import_(
         "context": None if given is None else given.reshape(-1).tolist(),
         "proof": imported.proof.as_json(),
     }
-    checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
+    with new_model(target, force=force):
+        checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
     if as_json:
         layers = [part.as_json() for part in imported.parts]
         output.dump({"model": str(target), "dim": imported.weights.dim, "layers": layers, **facts})
@@ -96,8 +98,7 @@ def import_(
 def _refuse_target(target: Path, *, force: bool) -> None:
     if target.suffix != ".pt":
         raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
-    if target.exists() and not force:
-        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+    refuse_existing(target, force=force)
 
 
 def _flow(library: Library, source: str, state: Path | None) -> Any:  # noqa: ANN401

@@ -1,16 +1,11 @@
 """The application; registers the commands."""
 
-import os
-import signal
-import sys
-import warnings
-from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 import lunet_export
-from lunet_cli import output
+from lunet_cli import output, start
 from lunet_cli.bench import bench
 from lunet_cli.certify import certify
 from lunet_cli.check import check
@@ -28,8 +23,10 @@ from lunet_cli.recalibrate import recalibrate
 from lunet_cli.replay import replay
 from lunet_cli.sample import sample
 from lunet_cli.score import score
+from lunet_cli.sign import sign
 from lunet_cli.train import train
 from lunet_cli.triton import triton
+from lunet_cli.verify import verify
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
@@ -65,6 +62,8 @@ for command in (
     plot,
     export,
     check,
+    verify,
+    sign,
     replay,
     sample,
     score,
@@ -82,12 +81,4 @@ for command in (
 
 def main() -> None:
     """The entry point `lunet-export`."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command as it ends any other tool
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
-    warnings.simplefilter("ignore")  # what matters is said in one sentence
-    app(prog_name="lunet-export")
+    start.main()

@@ -1,11 +1,13 @@
 """Opening model files and exported folders for the commands that look at them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunet_cli.options import PreprocessName, ProviderName
 from lunet_export.errors import BadInputError
+from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
     from lunet_export.diagnostics import Source
+    from lunet_export.export import SourceFile
     from lunet_export.export.classes import Eager
     from lunet_export.parity import Runner
     from lunet_export.runtime import ExportedClasses, ExportedFlow
@@ -32,6 +35,28 @@ def read_either(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export import class_checkpoint
 
     return class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+
+
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Raise where a model file is there and not to be replaced."""
+    if target.exists() and not force:
+        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+
+
+@contextmanager
+def new_model(target: Path, *, force: bool) -> Iterator[None]:
+    """Be the one process that writes a model file; what was refused before the work is looked at once more."""
+    with exclusive(target):
+        refuse_existing(target, force=force)
+        yield
+
+
+def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | None = None) -> "dict[str, SourceFile]":
+    """What an export is made from, for its manifest."""
+    from lunet_export.export import SourceFile
+
+    given = {"model": model, "latent_stats": latent_stats, "classifier": classifier}
+    return {role: SourceFile.of(path) for role, path in given.items() if path is not None}
 
 
 def open_export(

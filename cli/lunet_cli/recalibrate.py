@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import read_model
+from lunet_cli.models import new_model, read_model, refuse_existing
 from lunet_cli.options import DataDir, DataSet, Force, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export.errors import BadInputError
 
@@ -35,8 +35,7 @@ def recalibrate(
 
     if target.suffix != ".pt":
         raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
-    if target.exists() and not force:
-        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+    refuse_existing(target, force=force)
     if model.is_dir():
         raise BadInputError(f"Expected a model file; {model} is a folder. Give the file that it was exported from.")
     read = read_model(model, latent_stats, preprocess)
@@ -46,13 +45,14 @@ def recalibrate(
         weights, done = diagnostics.recalibrate(
             network, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
         )
-    checkpoint.write_weights(
-        target,
-        weights,
-        image_shape=read.image_shape,
-        training=diagnostics.with_note(read.training or {}, done),
-        examples=read.examples,
-    )
+    with new_model(target, force=force):
+        checkpoint.write_weights(
+            target,
+            weights,
+            image_shape=read.image_shape,
+            training=diagnostics.with_note(read.training or {}, done),
+            examples=read.examples,
+        )
     if as_json:
         output.dump({"model": str(target), "source": str(model), **asdict(done)})
         return

@@ -10,10 +10,11 @@ import typer
 from lunet_cli import output
 from lunet_cli.options import ProviderName
 from lunet_export.errors import BadInputError
+from lunet_export.files import exclusive
 from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
-    from lunet_export.streaming import SampleJob, ScoreJob
+    from lunet_export.streaming import Run, SampleJob, ScoreJob
     from lunet_export.streaming.jobs import Place
 
 FILES = (".parquet", ".arrow", ".npy")
@@ -93,11 +94,18 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
 
 
 def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) -> dict[str, Any]:
-    from lunet_export.streaming import Run, local, on_ray
+    from lunet_export.streaming import Run
 
     run = Run(target, job, parts.rows_per_part, parts.form.value)
+    with exclusive(target):
+        return _compute(run, parts, verb)
+
+
+def _compute(run: "Run", parts: Parts, verb: str) -> dict[str, Any]:
+    from lunet_export.streaming import local, on_ray
+
     numbers = run.begin(resume=parts.resume)
-    with output.progress(len(numbers), f"{verb} {job.rows} rows") as bar:
+    with output.progress(len(numbers), f"{verb} {run.job.rows} rows") as bar:
 
         def done(rows: int) -> None:
             del rows

@@ -11,6 +11,7 @@ import typer
 from lunet_cli import output
 from lunet_cli.options import DataDir, DataSet, Force, Json
 from lunet_export.errors import BadInputError
+from lunet_export.files import exclusive
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
@@ -238,10 +239,15 @@ def train(
     from lunet_export.training.structure import part_of
     from lunet_export.training.train import device_named
 
-    paths, folder = training.Paths(model), training.ClassPaths(model).folder
-    for path in (model, folder) if per_class else (model, paths.resume, paths.history, paths.curve):
-        if path.exists() and not (resume or force):
-            raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
+    def refuse_existing() -> None:
+        paths, folder = training.Paths(model), training.ClassPaths(model).folder
+        of_classes = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]  # else unfinished
+        of_one = (paths.resume, paths.history, paths.curve)
+        for path in (model, *(of_classes if per_class else of_one)):
+            if path.exists() and not (resume or force):
+                raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
+
+    refuse_existing()
     chosen = {
         "blocks": blocks,
         "alpha": alpha,
@@ -292,7 +298,8 @@ def train(
             seed=seed,
         )
 
-    with _Bar() as bar:
+    with exclusive(model), _Bar() as bar:
+        refuse_existing()  # someone else may have been faster
         common: dict[str, Any] = {
             "structure": part_of(family).Structure.choose(
                 rows.dim, None if flow is FlowName.REALNVP_DENSE else rows.image_shape, given

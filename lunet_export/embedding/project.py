@@ -1,13 +1,15 @@
 """A ready project in another language, with the user's own model in it."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lunet_export.artifact import MANIFEST, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
+from lunet_export import signature
+from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.files import whole_file, whole_folder
+from lunet_export.files import read_inside, whole_folder
 
 PROJECTS = Path(__file__).parent / "projects"
 #: Where the model lies in a project and in a page.
@@ -64,12 +66,7 @@ def write_project(
                 f"Expected a new folder for the project; {target} exists. Give another -o, or --force to renew the "
                 "model of a project that embed wrote."
             )
-        for name, data in files.items():
-            with whole_file(target / name) as path:
-                path.write_bytes(data)
-        for path in (target / MODEL).iterdir():  # of the model before, which had more graphs
-            if is_ours(path.name) and f"{MODEL}/{path.name}" not in files:
-                path.unlink()
+        _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})
         return [Path(name) for name in files]
     files |= {name: path.read_bytes() for name, path in sources(language).items()}
     if language == "browser":
@@ -78,17 +75,32 @@ def write_project(
     return [Path(name) for name in files]
 
 
+def _renew(model: Path, files: Mapping[str, bytes]) -> None:
+    """Replace the model of a project as a whole: half of each of two models is none. What else lies there stays."""
+    with whole_folder(model) as fresh:
+        for path in model.iterdir():
+            if not is_ours(path.name):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.copytree(path, fresh / path.name, symlinks=True)
+                else:
+                    shutil.copy2(path, fresh / path.name, follow_symlinks=False)
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
+
+
 def model_files(folder: Path, artifact: Artifact | ClassArtifact) -> dict[str, bytes]:
     """The files of an exported folder by their place in a project, as they were verified.
 
     Raises:
         ArtifactError: The manifest changed while it was read.
     """
-    manifest = (folder / MANIFEST).read_bytes()
+    manifest = read_inside(folder, MANIFEST)
     if json.loads(manifest) != artifact.manifest.document:
         raise ArtifactError(f"Expected {folder / MANIFEST} to stay as it is; it changed just now. Try again.")
     graphs = {f"{name}.onnx": data for name, data in artifact.graphs.items()}
     files = {MANIFEST: manifest, VECTORS: artifact.vectors_json, **graphs}
+    if (folder / SIGNATURE).is_file():
+        files[SIGNATURE] = read_inside(folder, SIGNATURE, most=signature.LARGEST)
     return {f"{MODEL}/{name}": data for name, data in files.items()}
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lunet_export import checkpoint, noise, reference
 from lunet_export.data import Dataset
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
 from lunet_export.flows import Flow
 from lunet_export.likelihood import bits_per_dim, paper_convention
@@ -112,15 +112,21 @@ def train(
     trainer = settings.part.trainer(first, data, settings, structure, device)
     model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
+
+    def write_what_it_tells() -> None:
+        """The files of an epoch that the resume file can make again."""
+        if trainer.best.epoch == len(trainer.history):
+            _write_model(paths.model, trainer, data, _record(model, trainer))
+        History(line, trainer.start, tuple(trainer.history), trainer.unit).write(paths.history)
+
     if resume:
         _restore(trainer, paths.resume, model)
+        write_what_it_tells()  # the run may have been killed between them
     on_start(line, trainer)
     while not trainer.finished:
         record = trainer.run_epoch(on_step)
-        if trainer.best.epoch == record.epoch:
-            _write_model(paths.model, trainer, data, _record(model, trainer))
-        checkpoint.save({"model": model, **trainer.state()}, paths.resume)
-        History(line, trainer.start, tuple(trainer.history), trainer.unit).write(paths.history)
+        checkpoint.save({"model": model, **trainer.state()}, paths.resume)  # first: what is to go on needs this one
+        write_what_it_tells()
         on_epoch(record)
 
     found = [_test(trainer.best_flow, data, number) for number in range(draws)]
@@ -219,8 +225,10 @@ def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:
                 "Repeat them, or train anew with --force."
             )
         trainer.restore(state)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"Expected a resume file in {path}; {error} is missing or wrong. Train anew.") from None
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"Expected a resume file in {path}; {brief(error, 300)} is missing or wrong. Train anew."
+        ) from None
 
 
 def device_named(name: str) -> torch.device:

@@ -576,6 +576,20 @@ static int lunet__refuse_input(const lunet* flow, void* session, const char* nam
         flow->dim, flow->dtype, (long long)shape[1], type);
 }
 
+/* Weights in another file are refused: ONNX Runtime would read whatever file the graph names. Where a tensor names one,
+   there is the string "location" behind its length, 8 or padded; no string of ours is. */
+static int lunet__refuse_outside(const lunet__bytes* graph, const char* name) {
+    const char *at = graph->data, *end = graph->data + graph->size;
+    while (end - at >= 9 && (at = memchr(at + 1, 'l', (size_t)(end - at) - 8))) {
+        if (!memcmp(at, "location", 8) && (at[-1] == 8 || at[-1] == 0))
+            return lunet__fail(LUNET_BAD_INPUT,
+                               "Expected %s to hold its weights; it keeps them in another file, which is not read. "
+                               "Export again.",
+                               name);
+    }
+    return LUNET_OK;
+}
+
 static int lunet__session(const lunet* flow, const char* name, const lunet_options* options, void** session) {
     const lunet__api* api = flow->api;
     lunet__bytes graph;
@@ -584,7 +598,8 @@ static int lunet__session(const lunet* flow, const char* name, const lunet_optio
     int code = lunet__file(flow->folder, name, flow->manifest.data, &graph);
     if (code) return code;
     snprintf(what, sizeof what, "open %s", name);
-    code = lunet__wrong(api, api->CreateSessionOptions(&settings), what);
+    code = lunet__refuse_outside(&graph, name);
+    if (!code) code = lunet__wrong(api, api->CreateSessionOptions(&settings), what);
     if (!code) code = lunet__wrong(api, api->SetSessionLogSeverityLevel(settings, LUNET__FATAL), what);
     if (!code && options->threads)
         code = lunet__wrong(api, api->SetIntraOpNumThreads(settings, options->threads), what);

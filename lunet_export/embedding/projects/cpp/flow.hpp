@@ -209,8 +209,19 @@ private:
         return bytes;
     }
 
+    // Weights in another file: ONNX Runtime would read whatever file the graph names. Where a tensor names one, there is
+    // the string "location" behind its length, 8 or padded; no string of ours is.
+    static void refuse_outside(const std::string& name, const std::string& graph) {
+        for (auto at = graph.find("location", 1); at != std::string::npos; at = graph.find("location", at + 1))
+            if (graph[at - 1] == 8 || graph[at - 1] == 0)
+                throw Failure(2, "Expected " + name +
+                                     " to hold its weights; it keeps them in another file, which is not read. "
+                                     "Export again.");
+    }
+
     Ort::Session open(const std::string& name, const std::string& provider) {
         const std::string graph = verified(name);
+        refuse_outside(name, graph);
         Ort::SessionOptions options;
         options.SetIntraOpNumThreads(1);
         options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);

@@ -33,6 +33,7 @@ export async function open(ort, read, { providers = ["cpu"], threads = 0 } = {})
   try {
     for (const name of ["density", ...samplers(manifest)]) {
       const graph = await bytes(`${name}.onnx`);
+      refuseOutside(graph, `${name}.onnx`);
       sessions[name] = await ort.InferenceSession.create(graph, settings).catch((error) => {
         throw new LunetError(`Expected ONNX Runtime to open ${name}.onnx on ${providers}; it says: ${line(error)}.`, 3);
       });
@@ -140,7 +141,7 @@ export class Flow {
     const tensor = new this.#ort.Tensor(this.manifest.dtype, rows, [rows.length / this.dim, this.dim]);
     try {
       const outputs = await this.#sessions[name].run({ [input]: tensor });
-      const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await value.getData()]));
+      const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await dataOf(value)]));
       return Object.fromEntries(found);
     } catch (error) {
       throw new LunetError(`Expected ONNX Runtime to run ${name}.onnx; it says: ${line(error)}.`, 3);
@@ -284,6 +285,11 @@ function product(a, b) {
   return [high >>> 0, Math.imul(a, b) >>> 0];
 }
 
+/** The numbers of an output. Before 1.17 they are on the CPU, and tensors have no getData. */
+function dataOf(tensor) {
+  return tensor.getData ? tensor.getData() : tensor.data;
+}
+
 function compare(name, expected, got, tolerance, skipped = null) {
   const rows = expected.length, wide = got.length / rows;
   const short = [tolerance, skipped ?? tolerance].some((list) => list.length !== rows);
@@ -331,6 +337,17 @@ function refuseShape(session, name, dim) {
   const input = session.inputMetadata?.[0]; // since 1.22
   if (input?.shape && input.shape.at(-1) !== dim)
     throw new LunetError(`Expected ${name}.onnx with rows of ${dim} numbers, as the manifest says; got ${input.shape.at(-1)}. Export again.`);
+}
+
+/**
+ * Weights in another file are refused: ONNX Runtime would read whatever file the graph names. Where a tensor names one, there
+ * is the string "location" behind its length, 8 or padded; no string of ours is.
+ */
+function refuseOutside(graph, file) {
+  const word = new TextEncoder().encode("location");
+  for (let at = graph.indexOf(word[0], 1); at > 0; at = graph.indexOf(word[0], at + 1))
+    if ((graph[at - 1] === 8 || graph[at - 1] === 0) && word.every((letter, i) => graph[at + i] === letter))
+      throw new LunetError(`Expected ${file} to hold its weights; it keeps them in another file, which is not read. Export again.`);
 }
 
 async function needed(read, file) {

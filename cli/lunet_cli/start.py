@@ -1,0 +1,102 @@
+"""The entry point `lunet-export`: what ends a command from outside gets a sentence, at any time.
+
+It imports the standard library alone, and the commands, which take a second, only when signals are in order.
+"""
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from io import TextIOWrapper
+from types import FrameType
+from typing import NoReturn
+
+_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+if hasattr(signal, "SIGHUP"):
+    _NAMES[signal.SIGHUP] = "SIGHUP"  # the terminal was closed
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end; `exit_code` is 128 and its number, as of any tool."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.sentence = f"Stopped by {_NAMES[signal.Signals(number)]}; no file is half-written."
+        self.exit_code = 128 + number
+
+
+def main() -> None:
+    """Run the command line."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command as it ends any other tool
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
+    warnings.simplefilter("ignore")  # what matters is said in one sentence
+    _handle(_leave)
+    from lunet_cli.main import app
+
+    sys.unraisablehook = _unraisable
+    _handle(_stop)
+    try:
+        app(prog_name="lunet-export")
+    except Stopped as stopped:
+        _say_and_leave(stopped.sentence, stopped.exit_code)
+    except SystemExit as ended:
+        ignore_signals()
+        _flush(ended.code)
+        raise
+
+
+def ignore_signals() -> None:
+    """The command is ending, well or not: a signal would only tear what is said last."""
+    for number in _NAMES:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _handle(handler: "signal._HANDLER") -> None:
+    for number in _NAMES:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    raise Stopped(number)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """While modules are imported nothing is written yet, and an exception may come out as any other."""
+    del frame
+    stopped = Stopped(number)
+    _say_and_leave(stopped.sentence, stopped.exit_code)
+
+
+def _flush(code: object) -> None:
+    """Write out what stdout still holds; Python itself would answer a full disk with a traceback at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if code:  # the command met it too, and said so
+            os._exit(code if isinstance(code, int) else 1)
+        _say_and_leave(f"The operating system refused: {error.strerror} (stdout).", 4)
+
+
+def _say_and_leave(sentence: str, code: int) -> NoReturn:
+    try:
+        os.write(2, f"lunet-export: {sentence}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _unraisable(event: "sys.UnraisableHookArgs") -> None:
+    """A signal that comes in a callback, where Python cannot raise: it comes again in a moment."""
+    if isinstance(event.exc_value, Stopped):
+        main_thread = threading.main_thread().ident or 0
+        threading.Timer(0.01, signal.pthread_kill, (main_thread, event.exc_value.exit_code - 128)).start()
+    else:
+        sys.__unraisablehook__(event)
