@@ -102,7 +102,7 @@ def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
         yield scratch
     finally:
         try:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove_folder(scratch)
         finally:
             _close(handle)
 
@@ -264,6 +264,14 @@ def _is(handle: int, path: Path) -> bool:
 def _close(handle: int) -> None:
     if handle >= 0:
         os.close(handle)
+
+
+def _remove_folder(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # the rest, where a signal came amid
+        raise
 
 
 def _place(fresh: Path, folder: Path, old: Path) -> None:
