@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := demo
 RUNS := runs
+SITE := site
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed test-marabou fix setup setup-dev setup-peers oldest exported bench clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -80,6 +81,19 @@ test-embed: setup-dev $(VENV)-embed/setup
 test-marabou: setup-dev $(VENV)-marabou/setup
 	$(BIN)/python -m pytest -rs tests/marabou
 
+# What is released: wheel and sdist, built, looked into, and installed into fresh environments, each extra alone.
+test-release: setup-dev $(VENV)-release/setup
+	PIP_ARGS='$(PIP_ARGS)' $(BIN)/python -m pytest tests/release
+
+# Known vulnerabilities of everything that is pinned or installed. Asks a service on the network; fails where none answers.
+audit: setup-dev $(VENV)-release/setup
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(VENV)-release/installed.txt
+	$(VENV)-release/bin/pip-audit --strict --disable-pip --no-deps $(AUDIT_ARGS) -r constraints.txt -r $(VENV)-release/installed.txt
+
+# The API reference, from the docstrings of what is public.
+docs: setup-dev
+	$(BIN)/python -m tests.release.reference $(SITE)
+
 fix: setup-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -138,6 +152,11 @@ $(VENV)-embed/setup: tests/embedding/setup.sh tests/embedding/package.json
 	tests/embedding/setup.sh $(VENV)-embed
 	touch $@
 
+$(VENV)-release/setup: constraints.txt
+	rm -rf $(VENV)-release && $(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt build twine pip-audit mypy
+	touch $@
+
 # Marabou wants older versions of NumPy and ONNX than ours.
 $(VENV)-marabou/setup:
 	rm -rf $(VENV)-marabou && $(PYTHON) -m venv $(VENV)-marabou
@@ -146,4 +165,4 @@ $(VENV)-marabou/setup:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(VENV)-marabou $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(VENV)-marabou $(VENV)-release $(DEMO) $(SITE) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lunet_export.flows import Flow
 
 __all__ = ["ExportedClasses", "ExportedFlow", "LunetExportError", "__version__", "convert"]
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 
 def convert(flow: Any, *, context: "Tensor | None" = None) -> "Flow":  # noqa: ANN401

@@ -6,6 +6,7 @@
     │   ├── UnsupportedLayersError 2: a flow of another library with layers that cannot be carried over
     │   ├── DataError             2: a data set that is missing or malformed
     │   ├── ArtifactError         2: an exported folder that is missing, altered or malformed
+    │   ├── OverflowingRowsError  2: rows whose answers the graphs' dtype cannot hold
     │   └── MissingPackageError   2: the command needs an extra that is not installed
     ├── CheckFailedError          1: a numerical check ran and its answer was wrong
     └── ProviderError             3: the execution provider that was asked for is not there
@@ -15,12 +16,36 @@ A message is one sentence or two: what was expected, what came, what to do.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LONGEST, _END = 1500, 300  # characters of a sentence; of these, what is kept of its end
+
+
+def brief(value: object, most: int = 100) -> str:
+    """What a sentence can quote of anything that a file may hold: one printable line, of at most so many characters."""
+    try:
+        line = " ".join(str(value).split())
+    except ValueError:  # Python's own limit of digits
+        line = "a number of very many digits"
+    line = line.encode(errors="backslashreplace").decode()
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 class LunetExportError(Exception):
-    """Base of all errors of this package; `exit_code` is what the command line returns."""
+    """Base of all errors of this package; `exit_code` is what the command line returns.
+
+    Whatever a sentence quotes, of a file say, it is one printable line, and no longer than anybody reads.
+    """
 
     exit_code = 2
+
+    def __init__(self, sentence: str = "") -> None:
+        line = brief(sentence, len(sentence))
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:-_END][: _LONGEST - _END]}… {line[-_END:]}")
 
 
 class BadInputError(LunetExportError):
@@ -53,6 +78,32 @@ class DataError(BadInputError):
 
 class ArtifactError(BadInputError):
     """An exported folder that is missing, altered or malformed."""
+
+
+class OverflowingRowsError(BadInputError):
+    """Rows in the domain whose answers are no numbers of the graphs' dtype: too far from the data, or from N(0, I).
+
+    Attributes:
+        rows: Whether each of the rows that were given is one of them, (N,).
+        answers: All answers as the graph gave them, in the order in which the method would have returned them.
+    """
+
+    def __init__(self, rows: "NDArray[np.bool_]", answers: "tuple[NDArray[np.floating], ...]", first: int = 0) -> None:
+        dtype, more = answers[0].dtype.name, int(rows.sum()) - 1
+        row = f"row {first + int(rows.argmax())}" + (f", and {more} more," if more else "")
+        cure = " or export with --dtype float64" if dtype == "float32" else ""
+        super().__init__(
+            f"Expected rows whose answers {dtype} can hold; {row} overflows: it is too far out. Leave it out{cure}."
+        )
+        self.rows, self.answers, self._first = rows, answers, first
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        """Workers of other processes raise it too."""
+        return type(self), (self.rows, self.answers, self._first)
+
+    def counted_from(self, first: int) -> Self:
+        """The same of rows whose first has that number."""
+        return type(self)(self.rows, self.answers, first)
 
 
 class MissingPackageError(BadInputError):

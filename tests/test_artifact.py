@@ -1,14 +1,17 @@
 """An exported folder: what is in it, and what happens when it was altered."""
 
 import json
+import os
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from lunet_export import ExportedFlow, vectors
 from lunet_export.artifact import Artifact
 from lunet_export.errors import ArtifactError
+from lunet_export.export import ExportSettings, Provenance, SourceFile, export
 from lunet_export.files import sha256
 from tests.networks import network
 
@@ -97,7 +100,7 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d.pop("sha256"), "'sha256'"),
         (lambda d: d.update(dtype="bfloat16"), "model.name, model.dim or dtype"),
         (lambda d: d["model"].update(image_shape=[4, 5]), "model.image_shape"),
-        (lambda d: d["model"].update(image_shape=[4, "x"]), "invalid literal"),
+        (lambda d: d["model"].update(image_shape=[4, "x"]), "model.image_shape"),
         (lambda d: d["graphs"]["sampling"]["solver"].update(tile="8"), "graphs.sampling.solver"),
         (lambda d: d["graphs"].update(density=None), "graphs"),
         (lambda d: d["model"].update(blocks=0), "model.blocks"),
@@ -291,3 +294,101 @@ def test_only_float32_products_have_tolerances_for_tf32(dtype, products):
     assert built.density.tf32_tolerance is built.sampling.tf32_tolerance is None
     assert "tf32_tolerance" not in built.to_json()["density"]
     assert vectors.Vectors.from_json(built.to_json(), 4).under_tf32(products or dtype).density.tf32_tolerance is None
+
+
+# Sizes, and files that are none or lie elsewhere
+
+
+def test_the_manifest_tells_the_size_of_every_file(exported):
+    document = json.loads((exported.folder / "manifest.json").read_text())
+    assert document["bytes"] == {name: (exported.folder / name).stat().st_size for name in document["sha256"]}
+
+
+@pytest.mark.parametrize("name", ["density.onnx", "vectors.json"])
+def test_a_file_of_another_size_is_named_and_not_read(folder, name, monkeypatch):
+    path = folder / name
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(2**40)  # a hole: no disk is used, but reading it would take a terabyte of memory
+    with pytest.raises(ArtifactError, match=f"{name} of {size} bytes; got {2**40}.*altered or damaged"):
+        Artifact.open(folder)
+
+
+@pytest.mark.parametrize("name", ["density.onnx", "manifest.json"])
+def test_of_a_folder_without_sizes_no_file_may_be_larger_than_any_export(folder, name, rewrite):
+    rewrite(folder, lambda d: d.pop("bytes"))
+    with (folder / name).open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(ArtifactError, match=rf"{name} of at most \d+ bytes; got {2**40}"):
+        Artifact.open(folder)
+
+
+def test_a_folder_older_than_sizes_opens(folder, rewrite):
+    rewrite(folder, lambda d: (d.pop("bytes"), d.pop("provenance")))
+    assert Artifact.open(folder).manifest.sizes == {}
+
+
+@pytest.mark.parametrize("sizes", [[], "many", {"density.onnx": 1}, -1, 2**31 + 1, 17486.0, True, None, "17486"])
+def test_sizes_that_are_none_get_a_sentence(folder, rewrite, sizes):
+    def spoil(document):
+        whole = isinstance(sizes, (list, dict)) or sizes == "many"
+        document["bytes"] = sizes if whole else {**document["bytes"], "vectors.json": sizes}
+
+    rewrite(folder, spoil)
+    with pytest.raises(ArtifactError, match=r"Expected a whole manifest; .* is missing or wrong"):
+        Artifact.open(folder)
+
+
+def test_a_link_to_outside_of_the_folder_is_not_followed(folder, tmp_path):
+    """Its bytes are the right ones, and still: a folder from a stranger may not say what else of a disk is read."""
+    (folder / "density.onnx").rename(tmp_path / "elsewhere.onnx")
+    (folder / "density.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(ArtifactError, match=r"Expected density\.onnx in .*; it lies elsewhere. Copy files"):
+        Artifact.open(folder)
+
+
+def test_links_inside_of_the_folder_are_followed(folder, tmp_path):
+    """So are volumes mounted that are renewed at once."""
+    (folder / "..2026").mkdir()
+    for path in list(folder.glob("*.*")):
+        if path.is_file():
+            path.rename(folder / "..2026" / path.name)
+            path.symlink_to(f"..2026/{path.name}")
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    assert Artifact.open(linked).manifest.dim == 16
+
+
+@pytest.mark.parametrize("name", ["density.onnx", "manifest.json", "vectors.json"])
+def test_pipes_folders_and_circles_are_no_files(folder, name):
+    (folder / name).unlink()
+    (folder / name).symlink_to(name)
+    with pytest.raises(ArtifactError, match=f"Expected {name} in .*; it is missing"):
+        Artifact.open(folder)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ArtifactError, match=f"Expected {name} in .*; it is missing"):
+        Artifact.open(folder)
+    (folder / name).rmdir()
+    os.mkfifo(folder / name)  # with nobody at its other end: a plain `open` would wait for ever
+    with pytest.raises(ArtifactError, match=f"Expected a file {name} in .*; it is a device or a pipe"):
+        Artifact.open(folder)
+
+
+def test_the_manifest_says_where_an_export_came_from(tmp_path):
+    model, stats = tmp_path / "model.pt", tmp_path / "stats.pth"
+    model.write_bytes(b"weights")
+    stats.write_bytes(b"")
+    given = {"model": SourceFile.of(model), "latent_stats": SourceFile.of(stats)}
+    written = export(network(2, 2), tmp_path / "m", Provenance("m", files=given), ExportSettings(tile=1)).manifest
+    found, versions = written.document["provenance"], written.document["versions"]
+    assert found["files"] == {
+        "model": {"name": "model.pt", "sha256": sha256(b"weights"), "bytes": 7},
+        "latent_stats": {"name": "stats.pth", "sha256": sha256(b""), "bytes": 0},
+    }
+    assert (found["settings"]["tile"], found["settings"]["dtype"]) == (1, "float32")
+    assert str(tmp_path) not in json.dumps(written.document)
+    assert {"lunet_export", "python", "numpy", "onnx", "torch", "onnxruntime"} <= set(versions)
+    assert (versions["numpy"], versions["torch"]) == (np.__version__, torch.__version__)
+    again = export(network(2, 2), tmp_path / "again" / "m", Provenance("m", files=given), ExportSettings(tile=1))
+    assert again.manifest.document["provenance"] == found

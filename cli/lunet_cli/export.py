@@ -1,6 +1,6 @@
 """`lunet-export export`, also `lunet-export MODEL.pt`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +8,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_classes, eager_of, read_either
+from lunet_cli.models import eager_classes, eager_of, files_of, read_either
 from lunet_cli.options import (
     Batch,
     DataDir,
@@ -28,7 +28,7 @@ from lunet_export.errors import CheckFailedError
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
-    from lunet_export.export import Exported, ExportedClassFolder, ExportSettings
+    from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, SourceFile
 
 
 def export(
@@ -123,15 +123,16 @@ def export(
         steps=steps,
         hutchinson=hutchinson,
     )
+    files = files_of(model, latent_stats)
     try:
         with output.stages() as stage:
             exported: Exported | ExportedClassFolder
             if isinstance(checkpoint, Checkpoint):
-                exported = _write(checkpoint, destination, settings, force=force, on_stage=stage)
+                exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
                 found = exported.blueprint.alternatives()
                 remark = exported.blueprint.remark()
             else:
-                exported = _write_classes(checkpoint, destination, settings, force=force, on_stage=stage)
+                exported = _write_classes(checkpoint, destination, settings, files, force=force, on_stage=stage)
                 found, remark = [], f"{len(exported.blueprints)} classes: {', '.join(exported.manifest.names)}"
     except CheckFailedError as error:
         checks = error.checks if isinstance(error, ExportCheckError) else []
@@ -155,14 +156,20 @@ def export(
 
 
 def _write(
-    checkpoint: "Checkpoint", folder: Path, settings: "ExportSettings", *, force: bool, on_stage: Callable[[str], None]
+    checkpoint: "Checkpoint",
+    folder: Path,
+    settings: "ExportSettings",
+    files: "Mapping[str, SourceFile]",
+    *,
+    force: bool,
+    on_stage: Callable[[str], None],
 ) -> "Exported":
     from lunet_export.export import Provenance, export
 
     return export(
         checkpoint.weights,
         folder,
-        Provenance(folder.resolve().name, checkpoint.kind, checkpoint.image_shape, checkpoint.training or {}),
+        Provenance(folder.resolve().name, checkpoint.kind, checkpoint.image_shape, checkpoint.training or {}, files),
         settings,
         examples=checkpoint.examples,
         eager=eager_of(settings.tensors),
@@ -176,6 +183,7 @@ def _write_classes(
     checkpoint: "ClassCheckpoint",
     folder: Path,
     settings: "ExportSettings",
+    files: "Mapping[str, SourceFile]",
     *,
     force: bool,
     on_stage: Callable[[str], None],
@@ -185,7 +193,7 @@ def _write_classes(
     return export_classes(
         checkpoint.mixture,
         folder,
-        Provenance(folder.resolve().name, "lunet_export", checkpoint.image_shape, checkpoint.training),
+        Provenance(folder.resolve().name, "lunet_export", checkpoint.image_shape, checkpoint.training, files),
         settings,
         examples=[member.examples for member in checkpoint.members],
         training=[member.training or {} for member in checkpoint.members],

@@ -23,8 +23,10 @@ from lunet_cli.recalibrate import recalibrate
 from lunet_cli.replay import replay
 from lunet_cli.sample import sample
 from lunet_cli.score import score
+from lunet_cli.sign import sign
 from lunet_cli.train import train
 from lunet_cli.triton import triton
+from lunet_cli.verify import verify
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
@@ -60,6 +62,8 @@ for command in (
     plot,
     export,
     check,
+    verify,
+    sign,
     replay,
     sample,
     score,

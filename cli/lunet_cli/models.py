@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
     from lunet_export.diagnostics import Source
+    from lunet_export.export import SourceFile
     from lunet_export.export.classes import Eager
     from lunet_export.parity import Runner
     from lunet_export.runtime import ExportedClasses, ExportedFlow
@@ -48,6 +49,14 @@ def new_model(target: Path, *, force: bool) -> Iterator[None]:
     with exclusive(target):
         refuse_existing(target, force=force)
         yield
+
+
+def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | None = None) -> "dict[str, SourceFile]":
+    """What an export is made from, for its manifest."""
+    from lunet_export.export import SourceFile
+
+    given = {"model": model, "latent_stats": latent_stats, "classifier": classifier}
+    return {role: SourceFile.of(path) for role, path in given.items() if path is not None}
 
 
 def open_export(

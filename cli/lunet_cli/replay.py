@@ -29,7 +29,7 @@ def replay(
     ] = 1e-5,
     as_json: Json = False,
 ) -> None:
-    """Run a verifier's witness in ONNX Runtime and say whether it is one.
+    """Run a verifier's witness in ONNX Runtime: is it one?
 
     It must lie in the latent box and violate the claim. Exit code 0 where both are so, 1 where not.
 

@@ -85,9 +85,9 @@ def score(
         str | None, typer.Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")
     ] = None,
     columns: Columns = None,
-    invalid: Annotated[InvalidName, typer.Option(help="Rows not finite or outside: stop there, or give them nan.")] = (
-        InvalidName.STOP
-    ),
+    invalid: Annotated[
+        InvalidName, typer.Option(help="Rows not finite, outside or too far out: stop there, or give them nan.")
+    ] = InvalidName.STOP,
     engine: Engine = EngineName.LOCAL,
     workers: Workers = None,
     address: Address = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import read_model
+from lunet_cli.models import files_of, read_model
 from lunet_cli.options import PreprocessName
 from lunet_export import diagnostics, parity, verification
 from lunet_export.errors import BadInputError, CheckFailedError
@@ -75,7 +75,13 @@ def export_for_verifier(
     destination = folder or Path("exported") / f"{model.stem}-verifier"
     classifier = read_classifier(wanted.classifier) if wanted.classifier else None
     question = Question(tuple(wanted.masses) or (USUAL_MASS,), classifier, wanted.claim)
-    provenance = Provenance(destination.resolve().name, read.kind, read.image_shape, read.training or {})
+    provenance = Provenance(
+        destination.resolve().name,
+        read.kind,
+        read.image_shape,
+        read.training or {},
+        files_of(model, latent_stats, wanted.classifier),
+    )
     try:
         with output.stages() as stage:
             written = export_for_verifier(

@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lunet_export.artifact import MANIFEST, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
+from lunet_export import signature
+from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.files import whole_folder
+from lunet_export.files import read_inside, whole_folder
 
 PROJECTS = Path(__file__).parent / "projects"
 #: Where the model lies in a project and in a page.
@@ -93,11 +94,13 @@ def model_files(folder: Path, artifact: Artifact | ClassArtifact) -> dict[str, b
     Raises:
         ArtifactError: The manifest changed while it was read.
     """
-    manifest = (folder / MANIFEST).read_bytes()
+    manifest = read_inside(folder, MANIFEST)
     if json.loads(manifest) != artifact.manifest.document:
         raise ArtifactError(f"Expected {folder / MANIFEST} to stay as it is; it changed just now. Try again.")
     graphs = {f"{name}.onnx": data for name, data in artifact.graphs.items()}
     files = {MANIFEST: manifest, VECTORS: artifact.vectors_json, **graphs}
+    if (folder / SIGNATURE).is_file():
+        files[SIGNATURE] = read_inside(folder, SIGNATURE, most=signature.LARGEST)
     return {f"{MODEL}/{name}": data for name, data in files.items()}
 
 

@@ -2,7 +2,7 @@
 
 from lunet_export.export.classes import ExportedClassFolder, blueprints_of, check_class_chains, export_classes
 from lunet_export.export.parts import ExportCheckError
-from lunet_export.export.provenance import Provenance
+from lunet_export.export.provenance import Provenance, SourceFile
 from lunet_export.export.verifier import ExportedForVerifier, HeldOut, Question, export_for_verifier
 from lunet_export.export.write import Exported, build_artifact, check_chain, export
 from lunet_export.graphs.settings import ExportSettings, Load
@@ -17,6 +17,7 @@ __all__ = [
     "Load",
     "Provenance",
     "Question",
+    "SourceFile",
     "blueprints_of",
     "build_artifact",
     "check_chain",

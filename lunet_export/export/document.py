@@ -1,18 +1,15 @@
 """What is written about an export: manifest.json, and the metadata inside each graph."""
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
 import onnx
 
-import lunet_export
 from lunet_export.artifact import FORMAT, FORMAT_VERSION, ClassManifest, sampling_of
 from lunet_export.certificate import Certificate
-from lunet_export.export.provenance import Provenance
+from lunet_export.export.provenance import Provenance, versions
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
@@ -145,12 +142,8 @@ def _document(
         **own,
         "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "exported/README.md"},
         "onnx": {"opset": builder.OPSET, "ir_version": builder.IR_VERSION},
-        "versions": {
-            "lunet_export": lunet_export.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "onnx": onnx.__version__,
-        },
+        "versions": versions(),
+        "provenance": provenance.document(asdict(settings)),
         "training": dict(provenance.training),
         "checks": [],
     }

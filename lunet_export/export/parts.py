@@ -38,6 +38,7 @@ class Parts:
 
     def __post_init__(self) -> None:
         self.document["sha256"] = {name: files.sha256(data) for name, data in self.content.items()}
+        self.document["bytes"] = {name: len(data) for name, data in self.content.items()}
         for graph in self.document["graphs"].values():
             graph["bytes"] = len(self.content[graph["file"]])
 

@@ -1,6 +1,5 @@
 """`export_for_verifier`: generator, latent boxes, merged graph and queries, checked before their folder appears."""
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-import lunet_export
 from lunet_export import reference
 from lunet_export.artifact import sealed
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export.parts import Parts, publish, refuse_existing
-from lunet_export.export.provenance import Provenance
+from lunet_export.export.provenance import Provenance, versions
 from lunet_export.families.lunet.graphs import verifier as generator
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, merge
@@ -253,12 +251,8 @@ def _document(
         "boxes": boxes,
         "claim": content.claim and content.claim.text,
         "queries": queries,
-        "versions": {
-            "lunet_export": lunet_export.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "onnx": onnx.__version__,
-        },
+        "versions": versions(),
+        "provenance": provenance.document({"masses": [entry.mass for entry in content.boxes]}),
         "checks": [],
     }
 

@@ -4,7 +4,7 @@ A runner is anything that computes both directions; the exported graphs are one,
 knows which.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.certificate import SAFETY
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.parity.difference import Difference, compare
 from lunet_export.vectors import Vectors
 
@@ -90,14 +90,23 @@ _SAMPLED_DENSITY = "log_prob of sampled x"
 _NEED_UNCLAMPED = (_ROUND_TRIP_Z, _SAMPLED_DENSITY)
 
 
+def answered(method: Callable[..., Any], *arguments: Floats | int, **options: Floats) -> tuple[Floats, ...]:
+    """What a method of a runner returns, or would have: answers that are no numbers are for the check to fail on."""
+    try:
+        found = method(*arguments, **options)
+    except OverflowingRowsError as error:
+        return error.answers
+    return found if isinstance(found, tuple) else (found,)
+
+
 def _differences(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
     density, sampling = vectors.density, vectors.sampling
-    z, log_prob = runner.density(density.x)
-    x = runner.decode(sampling.z)
-    single = [runner.density(row[None]) for row in density.x]
+    z, log_prob = answered(runner.density, density.x)
+    (x,) = answered(runner.decode, sampling.z)
+    single = [answered(runner.density, row[None]) for row in density.x]
     z_single, log_prob_single = (np.concatenate(column) for column in zip(*single, strict=True))
-    x_single = np.concatenate([runner.decode(row[None]) for row in sampling.z])
-    back = runner.decode(np.nan_to_num(z))  # a NaN in z has failed its own check already
+    x_single = np.concatenate([answered(runner.decode, row[None])[0] for row in sampling.z])
+    (back,) = answered(runner.decode, np.nan_to_num(z))  # a NaN in z has failed its own check already
     whole = ~sampling.clamped
     z_again, log_prob_again = density_of_sampled(runner, x[whole])
     loose, tight = sampling.tolerance, density.tolerance

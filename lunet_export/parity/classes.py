@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError
-from lunet_export.parity.checks import Check
+from lunet_export.parity.checks import Check, answered
 from lunet_export.parity.difference import Difference, compare
 
 Floats = NDArray[np.floating]
@@ -64,8 +64,8 @@ def _of_class(name: str, check: str) -> str:
 def _differences(runner: ClassRunner, vectors: ClassVectors, names: tuple[str, ...]) -> dict[str, Difference]:
     density = vectors.density
     allowed = density.tolerance
-    class_log_prob, log_prob, posterior = runner.density(density.x)
-    singles = [runner.density(row[None]) for row in density.x]
+    class_log_prob, log_prob, posterior = answered(runner.density, density.x)
+    singles = [answered(runner.density, row[None]) for row in density.x]
     class_single, single, posterior_single = (np.concatenate(column) for column in zip(*singles, strict=True))
     found: dict[str, Difference] = {}
 
@@ -84,8 +84,7 @@ def _differences(runner: ClassRunner, vectors: ClassVectors, names: tuple[str, .
     add("mixture, batch 1 = batch N, log_prob", "log_prob", log_prob, single, allowed["log_prob"])
     add("mixture, batch 1 = batch N, posterior", "posterior", posterior, posterior_single, allowed["posterior"])
     for number, (name, part) in enumerate(zip(names, vectors.sampling, strict=True)):
-        x = runner.decode(part.z, number)
-        x_single = np.concatenate([runner.decode(row[None], number) for row in part.z])
+        x, x_single = _decoded(runner, part.z, number)
         whole = ~part.clamped
         again = _column(_density_of_sampled(runner, x[whole], len(names)), number)
         add(_of_class(name, "sampling, x"), "x", part.x, x, part.tolerance["x"])
@@ -98,6 +97,12 @@ def _differences(runner: ClassRunner, vectors: ClassVectors, names: tuple[str, .
 def _column(values: Floats, number: int) -> Floats:
     """The numbers of one class; of a table that has no such column all of it, so that the comparison fails."""
     return values[:, number] if values.ndim == 2 and number < values.shape[1] else values
+
+
+def _decoded(runner: ClassRunner, z: Floats, number: int) -> tuple[Floats, Floats]:
+    """x of all rows at once, and one at a time."""
+    (x,) = answered(runner.decode, z, number)
+    return x, np.concatenate([answered(runner.decode, row[None], number)[0] for row in z])
 
 
 def _density_of_sampled(runner: ClassRunner, x: Floats, classes: int) -> Floats:

@@ -1,20 +1,22 @@
 """`ExportedFlow`: an exported LU-Net to run, with NumPy and ONNX Runtime only."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lunet_export.artifact import GRAPHS, Artifact
+from lunet_export.artifact import GRAPHS, Artifact, Manifest
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
-from lunet_export.runtime.graph_runs import Ends, in_batches, refuse_another
-from lunet_export.runtime.providers import Provider, open_sessions, placement, run
+from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
+from lunet_export.runtime.providers import Provider, placement, run
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+from lunet_export.runtime.sessions import Sessions
 from lunet_export.vectors import Vectors
 
 Floats = NDArray[np.floating]
@@ -35,6 +37,12 @@ class ExportedFlow:
 
     Results have the graph's dtype (`dtype`). x is data: for images grey level plus noise in [0, levels).
     log_prob is in nats, in data space. `provider` and `provider_reason` say what runs and why.
+
+    Threads: any number of them may call any method of one flow at once, and each gets what it would get alone, bit by
+    bit. Processes: a flow may be given to one that is spawned, since it can be pickled, graphs and all; and one that is
+    forked may use it, but on CUDA, where it gets a `ProviderError`. Both open sessions of their own. With `draw`, flows
+    and forks of one process may give the same rows, for ONNX Runtime is seeded once a process; `sample` takes its seed
+    from you.
 
     Args:
         source: The folder, or an opened `Artifact`.
@@ -66,18 +74,25 @@ class ExportedFlow:
         self.manifest = self.artifact.manifest
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
         self.cuda = CudaOptions.of(cuda)
-        self._threads = threads
-        graphs = [self.artifact.graphs[name] for name in GRAPHS]
-        sessions, choice = open_sessions(graphs, provider, threads=threads, cuda=self.cuda, cuda_graph=cuda_graph)
-        self._sessions: dict[str, Any] = dict(zip(GRAPHS, sessions, strict=True))
-        self.provider, self.provider_reason = choice.name, choice.reason
-        for name, session in self._sessions.items():
-            self._refuse_another(name, session)
+        self._again: dict[str, Any] = {
+            "provider": provider,
+            "threads": threads,
+            "cuda": self.cuda,
+            "cuda_graph": cuda_graph,
+        }
+        self._sessions = Sessions(
+            self.artifact.graphs, GRAPHS, **self._again, prove=partial(_refuse_another, self.manifest)
+        )
+        self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
         self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, self.manifest.domain)
         device = Device(self.provider, self.cuda.device_id if self.provider == "cuda" else 0)
         captured = cuda_graph and self.provider == "cuda"
         #: The same flow with its rows and results on the device.
-        self.on_device = DeviceFlow(dict(self._sessions), device, self._rows, self.latent, captured=captured)
+        self.on_device = DeviceFlow(self._sessions, device, self._rows, self._rows.normal, captured=captured)
+
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
+        return partial(type(self), **self._again), (self.artifact,)
 
     @property
     def tf32(self) -> bool:
@@ -99,7 +114,7 @@ class ExportedFlow:
             return {}
         return {
             graph: {name: len(nodes) for name, nodes in placement(session).items()}
-            for graph, session in self._sessions.items()
+            for graph, session in self._sessions.opened().items()
         }
 
     @property
@@ -115,6 +130,8 @@ class ExportedFlow:
     def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
         """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
 
+        Rows far out may overflow all the same, which `log_prob` tells.
+
         Raises:
             BadInputError: Wrong shape, or no numbers.
         """
@@ -124,7 +141,8 @@ class ExportedFlow:
         """log p(x) in nats, (N, D) -> (N,).
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or a number outside [0, levels) for images.
+            BadInputError: Wrong shape, NaN or infinity, or a number outside the domain: [0, levels) for images.
+            OverflowingRowsError: A row so far out that an answer leaves the range of `dtype`.
         """
         return self.density(x)[1]
 
@@ -143,6 +161,7 @@ class ExportedFlow:
 
         Raises:
             BadInputError: Wrong shape, NaN or infinity.
+            OverflowingRowsError: A row so far out that x leaves the range of `dtype`.
         """
         return self._in_batches("sampling", ["x"], self._rows.latents(z))[0]
 
@@ -177,7 +196,8 @@ class ExportedFlow:
             x, probe = (np.ascontiguousarray(part) for part in np.split(both, 2, axis=1))
             return run(session, ["log_prob_estimate"], {"x": x, "probe": probe})
 
-        return in_batches(estimate, np.concatenate([rows, probes], axis=1), [np.empty(0, self.dtype)])[0]
+        both = np.concatenate([rows, probes], axis=1)
+        return finite(in_batches(estimate, both, [np.empty(0, self.dtype)]))[0]
 
     def draw(self, n: int) -> tuple[Floats, Floats]:
         """x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.
@@ -190,7 +210,7 @@ class ExportedFlow:
         if not 1 <= n <= LARGEST_BATCH:
             raise BadInputError(f"Expected from 1 to {LARGEST_BATCH} samples a call; got {n}.")
         session = self._open_optional("random_sampling", "--rng")
-        x, z = run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})
+        x, z = finite(tuple(run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})))
         return x, z
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
@@ -213,20 +233,12 @@ class ExportedFlow:
         """The session of an optional graph, opened when first asked for, and never with a CUDA graph."""
         if name not in self.artifact.graphs:
             raise BadInputError(f"Expected {name}.onnx in the export; it has none. Export again with {option}.")
-        if name not in self._sessions:
-            model = self.artifact.graphs[name]
-            (session,), _ = open_sessions([model], self.provider, threads=self._threads, cuda=self.cuda)
-            self._refuse_another(name, session)
-            self._sessions[name] = session
         return self._sessions[name]
 
     def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
         empty = {"log_prob": np.empty(0, self.dtype)}
-        return in_batches(
-            lambda part: self._run(graph, outputs, part),
-            rows,
-            [empty.get(name, self._rows.empty()) for name in outputs],
-        )
+        nothing = [empty.get(name, self._rows.empty()) for name in outputs]
+        return finite(in_batches(lambda part: self._run(graph, outputs, part), rows, nothing))
 
     def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
         if self.on_device.captured and graph in GRAPHS:
@@ -235,6 +247,7 @@ class ExportedFlow:
         (entry,), _ = _ENDS[graph]
         return run(self._sessions[graph], outputs, {entry: rows})
 
-    def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
-        said = self.manifest.family.manifest.repeated(self.manifest.document["model"])
-        refuse_another(session, name, self.manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)
+
+def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
+    said = manifest.family.manifest.repeated(manifest.document["model"])
+    refuse_another(session, name, manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)

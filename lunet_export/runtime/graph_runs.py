@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.artifact import Description
-from lunet_export.errors import ArtifactError
+from lunet_export.errors import ArtifactError, OverflowingRowsError
 from lunet_export.runtime.rows import LARGEST_BATCH
 
 if TYPE_CHECKING:
@@ -70,3 +70,30 @@ def in_batches(run: Callable[[Floats], Sequence[Floats]], rows: Floats, empty: S
         return tuple(empty)
     parts = [run(rows[start : start + LARGEST_BATCH]) for start in range(0, len(rows), LARGEST_BATCH)]
     return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def finite(answers: tuple[Floats, ...]) -> tuple[Floats, ...]:
+    """The answers of a graph, (N,) or (N, K) each: rows that are finite can overflow inside it.
+
+    Raises:
+        OverflowingRowsError: One is NaN or infinite.
+    """
+    if not all(np.isfinite(answer).all() for answer in answers):
+        refuse_overflow(~np.logical_and.reduce([finite_rows(answer) for answer in answers]), answers)
+    return answers
+
+
+def finite_rows(answer: Floats) -> NDArray[np.bool_]:
+    """For every row of (N,) or (N, K), whether all its numbers are finite, (N,)."""
+    good = np.isfinite(answer)
+    return good if answer.ndim == 1 else np.logical_and.reduce(good, axis=1)
+
+
+def refuse_overflow(bad: NDArray[np.bool_], answers: tuple[Floats, ...]) -> None:
+    """Raise where a row is bad, (N,), of a graph that gave these answers.
+
+    Raises:
+        OverflowingRowsError: One is.
+    """
+    if bad.any():
+        raise OverflowingRowsError(bad, answers)

@@ -14,6 +14,7 @@ Floats = NDArray[np.floating]
 
 #: Rows given to ONNX Runtime at once; the graphs are made for batches of 1 to 4096.
 LARGEST_BATCH = 4096
+_LARGEST_NORMAL = 7.0  # no number of `lunet_export.noise` is larger: sqrt(-2 log 2^-33) is 6.8
 
 
 class Rows:
@@ -88,12 +89,17 @@ class Rows:
         Rows are counted from `first`.
 
         Raises:
-            BadInputError: A negative number of rows, or a temperature that is negative or no number.
+            BadInputError: A negative number of rows, or a temperature that is negative, no number, or so large that z
+                would overflow.
         """
         if n < 0:
             raise BadInputError(f"Expected a number of samples of 0 or more; got {n}.")
         if not (np.isfinite(temperature) and temperature >= 0):
             raise BadInputError(f"Expected a temperature of 0 or more; got {temperature}. 1 is the model itself.")
+        if temperature > np.finfo(self.dtype).max / _LARGEST_NORMAL:
+            raise BadInputError(
+                f"Expected a temperature that keeps z in {self.dtype}; got {temperature}. 1 is the model."
+            )
         return (temperature * noise.normal(seed, range(first, first + n), self.dim)).astype(self.dtype)
 
     def empty(self) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.artifact import ClassArtifact, ClassManifest, Manifest, open_folder, read_manifest
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 from lunet_export.runtime.providers import Provider
@@ -103,7 +103,8 @@ class ScoreJob:
         columns: Of the source, as in `open_source`.
         weights: Of the models, positive, summing to 1; equal without them.
         draws, seed: Noise of grey levels, as in `runtime.scoring.score`.
-        invalid: Of rows that are not finite or outside the domain: `stop` at the first, or give them `nan`.
+        invalid: Of rows that are not finite, outside the domain or so far out that they overflow: `stop` at the first,
+            or give them `nan`.
         place: Where the graphs run.
 
     Raises:
@@ -180,17 +181,33 @@ class ScoreJob:
                     f"Expected finite rows inside the domain; row {first + row} is not: "
                     f"{np.array2string(rows[row], threshold=6, edgeitems=3)}. Repair it, or give --invalid nan."
                 )
+            while True:
+                try:
+                    table = self._good(flows, rows, good, first)
+                    break
+                except OverflowingRowsError as error:  # not all of them at once: those of one model, or of one draw
+                    if self.invalid == "stop":
+                        raise error.counted_from(first) from None
+                    good = good & ~error.rows
             if good.all():
-                return self._table(flows, rows, first)
-            safe = rows.copy()
-            safe[~good] = rows[int(np.argmax(good))] if good.any() else 0
-            # A row's answer must not depend on its neighbours' places, so bad rows are computed as a good one.
-            table = dict(self._table(flows, safe, first)) if good.any() else _empty(flows, count)
+                return table
             for name, values in table.items():
                 table[name] = np.where(good if values.ndim == 1 else good[:, None], values, _missing(values))
             return table
 
         return Work(compute, flows[0].provider, flows[0].provider_reason)
+
+    def _good(
+        self, flows: Sequence[Flow], rows: NDArray[Any], good: NDArray[np.bool_], first: int
+    ) -> dict[str, NDArray[Any]]:
+        """The table of all rows, in which those that are not good have the answers of one that is."""
+        if not good.any():
+            return _empty(flows, len(rows))
+        safe = rows
+        if not good.all():  # a row's answer must not depend on its neighbours' places, so bad rows stay where they are
+            safe = rows.copy()
+            safe[~good] = rows[int(np.argmax(good))]
+        return dict(self._table(flows, safe, first))
 
     def _table(self, flows: Sequence[Flow], rows: NDArray[Any], first: int) -> Table:
         noise: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
@@ -291,6 +308,12 @@ class SampleJob:
         noise: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
 
         def compute(first: int, count: int) -> Table:
+            try:
+                return drawn(first, count)
+            except OverflowingRowsError as error:
+                raise error.counted_from(first) from None
+
+        def drawn(first: int, count: int) -> Table:
             table: dict[str, NDArray[Any]] = {}
             if isinstance(flow, ExportedClasses):
                 table["x"] = flow.sample(count, label=self.label, first=first, **noise)

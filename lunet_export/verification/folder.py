@@ -16,22 +16,24 @@ from pathlib import Path
 from re import fullmatch
 from typing import Any, Self
 
-from lunet_export.artifact import sealed
-from lunet_export.errors import ArtifactError
-from lunet_export.files import sha256
+from lunet_export import graph_file
+from lunet_export.artifact import is_sealed
+from lunet_export.errors import ArtifactError, brief
+from lunet_export.files import is_size, read_inside, read_verified
 from lunet_export.verification import vnnlib
 from lunet_export.verification.vnnlib import Query
 
 FORMAT, FORMAT_VERSION = "lunet_export.verifier", 1
 DOCUMENT = "verifier.json"
 GENERATOR, WITH_LOG_PROB, MERGED = "generator.onnx", "generator_with_log_prob.onnx", "merged.onnx"
-_LARGEST = 2**31  # of a file that is read
+SIGNATURE = f"{DOCUMENT}.sig"  # of `lunet_export.signature`, where the folder was signed
+_LARGEST_DOCUMENT = 2**24  # bytes
 
 
 def is_ours(file: str) -> bool:
     """Whether an export for verifiers may have written a file of that name."""
     return (
-        file in (DOCUMENT, GENERATOR, WITH_LOG_PROB, MERGED)
+        file in (DOCUMENT, SIGNATURE, GENERATOR, WITH_LOG_PROB, MERGED)
         or fullmatch(r"(box|query)-[-.\w]+\.vnnlib", file) is not None
     )
 
@@ -65,13 +67,22 @@ class VerifierFolder:
             of |= {entry["file"]: entry["graph"] for entry in document["queries"]}
             if not {GENERATOR, WITH_LOG_PROB} <= set(digests) or not set(of) <= set(digests) or type(dim) is not int:
                 raise KeyError("sha256")
-            content = {name: _read(path, name, digest) for name, digest in digests.items()}
+            sizes = document.get("bytes", dict.fromkeys(digests))  # which older folders do not tell
+            if not all(is_ours(name) and isinstance(digest, str) for name, digest in digests.items()):
+                raise KeyError("sha256")
+            if not all(size is None or is_size(size) for size in (sizes[name] for name in digests)):
+                raise KeyError("bytes")
+            content = {
+                name: read_verified(path, name, digest=digest, size=sizes[name]) for name, digest in digests.items()
+            }
             queries = {name: vnnlib.parse(content[name].decode()) for name in of}
             wrong = [name for name, query in queries.items() if (query.dim, query.outputs) != (dim, outputs[of[name]])]
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise ArtifactError(
-                f"Expected a whole {DOCUMENT} in {path}; {error} is missing or wrong. Export it again."
+                f"Expected a whole {DOCUMENT} in {path}; {brief(error)} is missing or wrong. Export it again."
             ) from None
+        for name in (name for name in content if name.endswith(".onnx")):
+            graph_file.refuse_strange(content[name], name, None if name == MERGED else graph_file.OPERATORS)
         if wrong:
             raise ArtifactError(f"Expected queries of the folder's graphs; {path / wrong[0]} has other sizes.")
         return cls(path, document, {name: content[name] for name in content if name.endswith(".onnx")}, queries)
@@ -107,28 +118,17 @@ def _document(path: Path) -> dict[str, Any]:
             "Make one with: lunet-export export MODEL --for-verifier"
         )
     try:
-        document = json.loads((path / DOCUMENT).read_bytes())
+        document = json.loads(read_inside(path, DOCUMENT, most=_LARGEST_DOCUMENT))
     except (ValueError, RecursionError):
         raise ArtifactError(f"Expected JSON in {path / DOCUMENT}; it is none. Export it again.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ArtifactError(f"Expected {FORMAT} in {path / DOCUMENT}; it is another format. Export it again.")
-    if document.get("format_version") != FORMAT_VERSION:
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
         raise ArtifactError(
-            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {document.get('format_version')!r}. "
+            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
         )
-    if sealed(document) != document:
+    if not is_sealed(document):
         raise ArtifactError(f"Expected {path / DOCUMENT} as it was exported; it was altered. Export it again.")
     return document
-
-
-def _read(path: Path, name: str, digest: str) -> bytes:
-    file = path / name
-    if not is_ours(name) or not file.is_file():
-        raise ArtifactError(f"Expected {name} in {path}; it is not there. Export it again.")
-    if file.stat().st_size > _LARGEST:
-        raise ArtifactError(f"Expected {file} as it was exported; it is larger than any export. Export it again.")
-    data = file.read_bytes()
-    if sha256(data) != digest:
-        raise ArtifactError(f"Expected {file} as it was exported; it was altered. Export it again.")
-    return data

@@ -64,6 +64,7 @@ def test_train_refuses_to_overwrite_a_model_or_its_classes(ten, tmp_path):
     model, _ = ten
     assert run(*TRAIN, "-o", model)[0] == 2
     (tmp_path / "new.classes").mkdir()
+    (tmp_path / "new.classes" / "0.resume.pt").touch()
     code, _, err = run(*TRAIN, "-o", tmp_path / "new.pt")
     assert (code, "0.resume.pt exists already. Give --resume, --force or another -o." in err) == (2, True)
 
@@ -91,17 +92,15 @@ def test_check_passes(ten, with_model):
     assert "golden: mixture, posterior" in out
 
 
-def test_check_finds_a_wrong_number(ten, tmp_path):
-    from lunet_export.artifact import sealed
+def test_check_finds_a_wrong_number(ten, tmp_path, rewrite):
     from lunet_export.files import sha256
 
     _, folder = ten
     vectors = json.loads((folder / "vectors.json").read_text())
     vectors["density"]["class_log_prob"][2][5] += 1
     (folder / "vectors.json").write_text(json.dumps(vectors))
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"]["vectors.json"] = sha256((folder / "vectors.json").read_bytes())
-    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    digest = sha256((folder / "vectors.json").read_bytes())
+    rewrite(folder, lambda d: d["sha256"].update({"vectors.json": digest}))
     code, out, err = run("check", folder, "--json", "--report", tmp_path / "report.json")
     failed = [entry["name"] for entry in json.loads(out)["checks"] if not entry["passed"]]
     assert (code, failed) == (1, ["golden: class 5, log_prob"])

@@ -251,6 +251,8 @@ COMMANDS = [
     "plot",
     "export",
     "check",
+    "verify",
+    "sign",
     "replay",
     "sample",
     "score",

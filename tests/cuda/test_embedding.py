@@ -102,7 +102,7 @@ def test_a_node_that_cuda_does_not_have_is_no_silent_fallback(programs, library,
     graph = onnx.parser.parse_model(ON_THE_CPU).SerializeToString()
     (folder / "density.onnx").write_bytes(graph)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"]["density.onnx"] = sha256(graph)
+    manifest["sha256"]["density.onnx"], manifest["bytes"]["density.onnx"] = sha256(graph), len(graph)
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     done = run(programs / "opened", folder, library, standin=standin)
     assert done.returncode == 3, done.stdout

@@ -91,6 +91,7 @@ def altered(tmp_path) -> Callable[..., Path]:
         manifest = json.loads((folder / "manifest.json").read_text())
         if agree:
             manifest["sha256"]["vectors.json"] = sha256((folder / "vectors.json").read_bytes())
+            manifest["bytes"]["vectors.json"] = (folder / "vectors.json").stat().st_size
             (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
         return folder
 

@@ -262,6 +262,7 @@ def test_mutated_vectors_are_refused_or_read_without_a_fault(tmp_path, runtime):
         (folder / "vectors.json").write_bytes(_mutated(whole, rng) if number else whole)
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["sha256"]["vectors.json"] = sha256((folder / "vectors.json").read_bytes())
+        manifest["bytes"]["vectors.json"] = (folder / "vectors.json").stat().st_size
         (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     done = command(program, runtime, *range(100), cwd=tmp_path, env={"ASAN_OPTIONS": "detect_leaks=0"})
     assert (done.code, done.err) == (0, ""), done.out[-500:] + done.err[:2000]

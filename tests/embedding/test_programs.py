@@ -5,18 +5,23 @@ import math
 import re
 
 import numpy as np
+import onnx
 import pytest
 
 from lunet_export import ExportedFlow, checkpoint, noise
+from lunet_export.artifact import sealed
 from lunet_export.embedding import write_project
 from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.files import sha256
 from lunet_export.preprocessing import NAMED
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.rows import Rows
+from tests.conftest import copied
 from tests.embedding.builds import ROOT, build, command, cpp, flip, library
 from tests.embedding.conftest import LANGUAGES, MODELS, checks_of
 from tests.families import composed, jko, realnvp
 from tests.networks import network
+from tests.runtime.test_external_data import outside
 
 CHECKS = (
     "density z", "density log_prob", "sampling x", "x -> z -> x", "z -> x -> z", "log_prob of sampled x",
@@ -201,6 +206,20 @@ def test_the_oldest_runtime_gives_the_same_answers(name, programs):
     assert (done.code, "ONNX Runtime 1.16.3, cpu" in done.out) == (0, True), done.out + done.err
 
 
+def test_the_oldest_package_of_node_gives_the_same_answers(node_project, tmp_path):
+    """Its tensors have no getData. The same holds for the oldest onnxruntime-web, which `make compat` runs."""
+    script = tmp_path / "oldest.mjs"
+    script.write_text(
+        f'import {{ createRequire }} from "node:module";\nimport {{ readFile }} from "node:fs/promises";\n'
+        f'import {{ open, replay }} from "{node_project}/lunet.mjs";\n'
+        f'const ort = createRequire("{node_project}/replay.mjs")("oldest-node");\n'
+        f'const flow = await open(ort, (file) => readFile("{ROOT}/exported/digits/" + file));\n'
+        "console.log((await replay(flow)).map((check) => check.passed).join());\n"
+    )
+    done = command("node", script)
+    assert (done.code, done.out) == (0, ",".join(["true"] * 6) + "\n"), done.out + done.err
+
+
 @pytest.mark.parametrize("name", ["c", "c, sanitized", "rust"])
 def test_a_runtime_that_is_too_old_gets_a_sentence(name, programs):
     done = programs[name](ROOT / "exported" / "digits", library("old-node"))
@@ -341,3 +360,22 @@ def test_the_example_of_the_readme_runs(language, node_project, runtime, tmp_pat
     expected = ExportedFlow(ROOT / "exported" / "digits", provider="cpu").sample_and_log_prob(1, seed=7)[1][0]
     assert (done.code, done.err) == (0, "")
     assert math.isclose(float(done.out), expected, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_weights_in_another_file_are_not_read(name, padded, programs, tmp_path):
+    """ONNX Runtime would read whatever file a graph names; hashes and sizes agree."""
+    folder = copied(ROOT / "exported" / "toy2d", tmp_path / "toy2d")
+    graph = onnx.load(folder / "density.onnx")
+    graph.graph.initializer[0].CopyFrom(outside(graph.graph.initializer[0].name, "secret.bin"))
+    data = graph.SerializeToString()
+    if padded:  # a length in more bytes than it needs, which protobuf's readers take
+        data = data.replace(b"\x08location", b"\x88\x00location")
+    (folder / "density.onnx").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["density.onnx"], manifest["bytes"]["density.onnx"] = sha256(data), len(data)
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    done = programs[name](folder)
+    words = "Expected density.onnx to hold its weights; it keeps them in another file, which is not read. Export again."
+    assert (done.code, done.said) == (2, words), done.err

@@ -16,7 +16,7 @@ from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, local, sources
 from lunet_export.streaming.sources import open_source
 from tests.conftest import ROOT
-from tests.streaming.cases import DIM, ROWS
+from tests.streaming.cases import CPU, DIM, ROWS
 
 
 def as_parquet(x, path):

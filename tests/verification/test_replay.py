@@ -208,7 +208,7 @@ def test_altered_and_missing_files_are_refused(name, original, tmp_path):
     with pytest.raises(ArtifactError, match="was altered"):
         VerifierFolder.open(folder)
     (folder / name).unlink()
-    with pytest.raises(ArtifactError, match="is not there"):
+    with pytest.raises(ArtifactError, match="it is missing"):
         VerifierFolder.open(folder)
 
 

@@ -1,0 +1,45 @@
+"""`lunet-export sign`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import Folder, Force, Json
+from lunet_export import inventory, signature
+from lunet_export.errors import BadInputError
+from lunet_export.files import whole_file
+
+
+def sign(
+    folder: Folder,
+    key: Annotated[
+        Path,
+        typer.Option(help="Of ssh-keygen: a private key, or a public one that an agent holds.", show_default=False),
+    ],
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Sign a folder with an SSH key, once all its files are verified.
+
+    ssh-keygen of OpenSSH signs the manifest, which holds the SHA-256 of every other file. The signature is a file
+    beside it; exporting anew removes it.
+
+    Example: lunet-export sign exported/mine --key ~/.ssh/id_ed25519
+    """
+    found = inventory.take(folder)
+    target = folder / f"{found.manifest}{signature.SUFFIX}"
+    if target.exists() and not force:
+        raise BadInputError(
+            f"Expected a folder without a signature; {target} exists already. Give --force to replace it."
+        )
+    made = signature.sign(found.data, key)
+    by = signature.verify(found.data, made)
+    with whole_file(target) as path:
+        path.write_bytes(made)
+    if as_json:
+        output.dump({"folder": str(folder), "signature": str(target), "key": by.key, "sha256": found.digest})
+        return
+    output.say(f"{target}: {found.manifest} with SHA-256 {found.digest}, signed by the key {by.key}")
+    output.hint("lunet-export", "verify", str(folder), "--signers", "SIGNERS")

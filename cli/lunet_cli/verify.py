@@ -1,0 +1,89 @@
+"""`lunet-export verify`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lunet_cli import output
+from lunet_cli.options import Folder, Json
+from lunet_export import inventory, signature
+from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.inventory import Inventory
+from lunet_export.signature import Signature
+
+
+def verify(
+    folder: Folder,
+    signers: Annotated[
+        Path | None,
+        typer.Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read.", show_default=False),
+    ] = None,
+    signer: Annotated[
+        str | None, typer.Option(help="The one of them it must be. Default: anyone of them.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify each file against the manifest, and who signed it.
+
+    Sizes and SHA-256 of all files are held against the manifest, and its signature against the keys in --signers.
+    Without --signers nothing is known of who wrote the folder: an attacker mends hashes.
+
+    Example: lunet-export verify exported/mine --signers allowed_signers --signer lena@example.org
+    """
+    if signer is not None and signers is None:
+        raise BadInputError("Expected --signers beside --signer; got none. Give the file that holds the signer's key.")
+    found = inventory.take(folder)
+    if found.signature is None and signers is not None:
+        raise ArtifactError(
+            f"Expected a signature in {folder}; it has none. Ask its owner to run: lunet-export sign {folder} --key KEY"
+        )
+    signed = None if found.signature is None else _signed(found, found.signature, signers, signer)
+    if as_json:
+        output.dump(_document(folder, found, signed))
+        return
+    digests = found.document["sha256"]
+    output.table(
+        ["file", "bytes", "SHA-256"],
+        [
+            *((name, str(size), digests[name]) for name, size in found.sizes.items()),
+            (found.manifest, str(len(found.data)), found.digest),
+        ],
+    )
+    for role, file in _files(found).items():
+        output.say(f"made from {file.get('name')} ({role}), SHA-256 {file.get('sha256')}")
+    if found.others:
+        output.say(f"not described by the manifest, and read by nothing: {', '.join(found.others)}")
+    output.say(_words(signed))
+
+
+def _signed(found: Inventory, data: bytes, signers: Path | None, signer: str | None) -> Signature:
+    return signature.verify(found.data, data, signers, who=signer)
+
+
+def _files(found: Inventory) -> dict[str, dict[str, Any]]:
+    """What the manifest says of the files it was made from; nothing of a malformed entry, which no hash depends on."""
+    provenance = found.document.get("provenance")
+    files = provenance.get("files") if isinstance(provenance, dict) else None
+    return {role: file for role, file in files.items() if isinstance(file, dict)} if isinstance(files, dict) else {}
+
+
+def _words(signed: Signature | None) -> str:
+    if signed is None:
+        return "every file is the one that the manifest describes; the folder is not signed"
+    if signed.signer is None:
+        return f"every file is the one that the key {signed.key} signed; whose it is, --signers FILE tells"
+    return f"every file is the one that {signed.signer} signed by the key {signed.key}"
+
+
+def _document(folder: Path, found: Inventory, signed: Signature | None) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "verified": True,
+        "manifest": found.manifest,
+        "sha256": {**found.document["sha256"], found.manifest: found.digest},
+        "bytes": {**found.sizes, found.manifest: len(found.data)},
+        "made_from": _files(found),
+        "others": list(found.others),
+        "signature": None if signed is None else {"key": signed.key, "signer": signed.signer},
+    }

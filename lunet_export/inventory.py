@@ -1,0 +1,55 @@
+"""What a folder holds, every file held against the manifest: of one network, of one a class, or for verifiers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lunet_export import artifact, signature
+from lunet_export.errors import ArtifactError
+from lunet_export.files import read_inside, sha256
+from lunet_export.verification import folder as verifiers
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A folder that is what its manifest says, as it was read."""
+
+    manifest: str  # the manifest's file
+    data: bytes  # of it
+    document: Mapping[str, Any]  # of it, parsed
+    sizes: Mapping[str, int]  # bytes of the files that it describes, which are all that is ever read
+    others: tuple[str, ...]  # whatever else lies there, which nothing reads
+    signature: bytes | None  # of the manifest
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest's bytes: whoever knows it knows every file."""
+        return sha256(self.data)
+
+
+def take(folder: Path) -> Inventory:
+    """Read and verify a folder.
+
+    Raises:
+        ArtifactError: A file is missing, altered or malformed.
+    """
+    document: Mapping[str, Any]
+    if not (folder / artifact.MANIFEST).exists() and (folder / verifiers.DOCUMENT).exists():
+        name, signed, document = verifiers.DOCUMENT, verifiers.SIGNATURE, verifiers.VerifierFolder.open(folder).document
+    else:
+        name, signed, document = artifact.MANIFEST, artifact.SIGNATURE, artifact.open_folder(folder).manifest.document
+    data = read_inside(folder, name)
+    if json.loads(data) != document:
+        raise ArtifactError(f"Expected {folder / name} to stay as it is; it changed just now. Try again.")
+    described = document["sha256"]
+    known = {name, signed, *described}
+    return Inventory(
+        name,
+        data,
+        document,
+        {file: (folder / file).stat().st_size for file in described},
+        tuple(sorted(entry.name for entry in folder.iterdir() if entry.name not in known)),
+        read_inside(folder, signed, most=signature.LARGEST) if (folder / signed).exists() else None,
+    )

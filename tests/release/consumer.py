@@ -1,0 +1,54 @@
+"""A user's program: `mypy --strict` sees the package's types from outside, and it runs."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lunet_export
+from lunet_export import ExportedClasses, ExportedFlow, LunetExportError
+from lunet_export.errors import ArtifactError, ProviderError
+from lunet_export.inventory import Inventory, take
+
+Floats = NDArray[np.floating]
+
+
+def drawn(flow: ExportedFlow, rows: int) -> Floats:
+    """Rows of the model, and their density."""
+    x, log_prob = flow.sample_and_log_prob(rows, seed=7)
+    assert log_prob.shape == (rows,)
+    return x
+
+
+def opened(folder: Path) -> ExportedFlow | None:
+    """The export of a folder, if it is one."""
+    try:
+        return ExportedFlow(folder, provider="cpu", threads=1)
+    except ArtifactError as error:
+        print(error)
+    except ProviderError as error:
+        print(error.exit_code)
+    return None
+
+
+def classes(flow: ExportedClasses, x: Floats) -> NDArray[np.int64]:
+    """The class of each row."""
+    return flow.classify(x)
+
+
+def main() -> None:
+    """Everything above."""
+    found: Inventory = take(Path("toy2d"))
+    flow = opened(Path("toy2d"))
+    assert flow is not None
+    z: Floats = flow.encode(drawn(flow, 4))
+    accepted: NDArray[np.bool_] = flow.accepts(z)
+    assert accepted.all()
+    assert opened(Path("nothing")) is None
+    code: int = LunetExportError.exit_code
+    version: str = lunet_export.__version__
+    print(z.shape, code, version, found.digest)
+
+
+if __name__ == "__main__":
+    main()
