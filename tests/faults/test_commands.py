@@ -11,7 +11,8 @@ import signal
 import pytest
 
 from lunet_cli import models
-from lunet_export import checkpoint
+from lunet_export import checkpoint, files
+from lunet_export.files import whole_file
 from lunet_export.training import History
 from tests.cli.conftest import run
 from tests.faults import processes, verdict
@@ -142,8 +143,6 @@ def test_a_death_before_the_first_epoch_blocks_nobody(base, tmp_path):
 
 @pytest.mark.parametrize("name", ["train", "recalibrate", "export", "score to a folder", "embed", "triton"])
 def test_while_another_process_writes_it_nobody_else_does(name, base, tmp_path):
-    from lunet_export import files
-
     case = CASES[name]
     case.prepare(base, tmp_path)
     arguments = case.filled(base, tmp_path)
@@ -152,6 +151,19 @@ def test_while_another_process_writes_it_nobody_else_does(name, base, tmp_path):
     assert (code, "to be written by one process at a time; another is at work on it" in err) == (2, True)
     assert verdict.content(tmp_path) == {}
     assert run(*arguments)[0] == 0
+
+
+def test_what_a_killed_signature_leaves_blocks_no_export(base, tmp_path):
+    """`sign` writes into the folder of an export, so its leftover lies there."""
+    case = CASES["export --force"]
+    case.prepare(base, tmp_path / "out")
+    folder = tmp_path / "out" / "small"
+    with pytest.raises(Killed), death(folder, 3), whole_file(folder / "manifest.json.sig") as temporary:
+        temporary.write_bytes(b"half")
+    assert verdict.leftovers(folder) != []
+    assert run("check", folder, "--provider", "cpu")[0] == 0
+    assert run(*case.filled(base, tmp_path / "out"))[0] == 0
+    assert verdict.leftovers(tmp_path / "out") == []
 
 
 def test_who_comes_second_does_not_replace_without_force(base, tmp_path, monkeypatch):
