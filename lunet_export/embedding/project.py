@@ -66,7 +66,8 @@ def write_project(
                 f"Expected a new folder for the project; {target} exists. Give another -o, or --force to renew the "
                 "model of a project that embed wrote."
             )
-        _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})
+        with exclusive(target):
+            _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})
         return [Path(name) for name in files]
     files |= {name: path.read_bytes() for name, path in sources(language).items()}
     if language == "browser":

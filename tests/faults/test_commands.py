@@ -153,6 +153,18 @@ def test_while_another_process_writes_it_nobody_else_does(name, base, tmp_path):
     assert run(*arguments)[0] == 0
 
 
+def test_what_a_finished_project_leaves_when_killed_at_its_end_is_swept_by_a_renewal(base, tmp_path):
+    """Its lock alone was left: found by the campaign."""
+    case, out = CASES["embed"], tmp_path / "out"
+    events, _, _ = unbroken("embed", base, out)
+    case.prepare(base, out)
+    with pytest.raises(Killed), death(out, len(events)):
+        run(*case.filled(base, out))
+    assert verdict.leftovers(out) == [".project.lock"]
+    assert run(*case.filled(base, out, "--force"))[0] == 0
+    assert verdict.leftovers(out) == []
+
+
 def test_what_a_killed_signature_leaves_blocks_no_export(base, tmp_path):
     """`sign` writes into the folder of an export, so its leftover lies there."""
     case = CASES["export --force"]
