@@ -11,7 +11,7 @@
     ├── CheckFailedError          1: a numerical check ran and its answer was wrong
     └── ProviderError             3: the execution provider that was asked for is not there
 
-Exit code 4 is the operating system's (`OSError`: disk, permission), 130 is Ctrl-C.
+Exit code 4 is the operating system's (`OSError`: disk, permission), 130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 A message is one sentence or two: what was expected, what came, what to do.
 """
 

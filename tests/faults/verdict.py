@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 #: Names that the sources promise (`files.py`), all of them hidden.
-LEFTOVERS = re.compile(r"\..+\.[a-z0-9_]{8}\.unfinished(\.[a-z]+)?|\..+\.lock|\.part-\d+\.attempts")
+LEFTOVERS = re.compile(r"\..+\.[0-9a-f]{8}\.unfinished(\.[a-z]+)?|\..+\.lock|\.part-\d+\.attempts")
 _SENTENCE = re.compile(r"lunet-export: [^\n]+\n")
 
 Content = dict[str, str]
