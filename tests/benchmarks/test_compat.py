@@ -22,7 +22,10 @@ def trial(folders, **changes):
 
 
 def right():
-    return {name: {"density": {"ratio": 0.1}, "sampling": {"ratio": 0.2}} for name in (*compat.COMMITTED, "lunet")}
+    return {
+        name: {"density": {"ratio": 0.1}, "sampling": {"ratio": 0.2}}
+        for name in (*compat.COMMITTED, "lunet", "f-float64")
+    }
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnx.reference"])
@@ -88,15 +91,31 @@ def test_what_is_not_equal_is_judged(spoil):
         compat.judge([trial(right(), checks={"digits": wrong["digits"] or {"all": {"said": "none"}}})])
 
 
+def test_what_openvino_is_known_for_is_no_failure_but_anything_else_is():
+    double, single = right(), right()
+    double["f-float64"] = {"density": {"ratio": 1e7}}
+    single["lunet"] = {"density": {"ratio": 1.1}}
+    compat.judge([trial(double, runtime="OpenVINO, float32"), trial(single, runtime="OpenVINO, as it comes")])
+    for found, runtime in ((single, "OpenVINO, float32"), (double, "onnx.reference")):
+        with pytest.raises(CheckFailedError):
+            compat.judge([trial(found, runtime=runtime)])
+
+
 def test_the_table_has_the_worst_of_a_version_and_names_failures():
     wrong = right()
     wrong["mnist"]["sampling"] = {"said": "no kernel"}
     trials = [trial(right()), trial(wrong, python="Python 3.12.1"), trial(right(), version="1.16.3")]
     table = compat.lines({"trials": [vars(entry) for entry in trials]})
     assert table[2:] == [
-        "| ONNX Runtime 1.32.0 | 3.11, 3.12 | 0.20 | 0.20 | 0.20 | **1 of 2 fail** | 0.20 |",
-        "| ONNX Runtime 1.16.3 | 3.11 | 0.20 | 0.20 | 0.20 | 0.20 | 0.20 |",
+        "| ONNX Runtime 1.32.0 | 3.11, 3.12 | 0.20 | 0.20 | 0.20 | **1 of 2 fail** | 0.20 | 0.20 |",
+        "| ONNX Runtime 1.16.3 | 3.11 | 0.20 | 0.20 | 0.20 | 0.20 | 0.20 | 0.20 |",
     ]
+
+
+def test_the_worst_of_many_checks_is_kept_and_every_failure():
+    checks = {"a": {"x": {"ratio": 0.5}, "z": {"ratio": float("inf")}}, "b": {"all": {"said": "no"}}, "c": {}}
+    assert compat.together(checks) == {"a": {"all": {"ratio": float("inf"), "checks": 2}}, "b": checks["b"], "c": {}}
+    assert trial(right(), checks={"digits": compat.together(checks)["a"]}).worst("digits") is None
 
 
 def test_the_newest_patch_of_every_minor_version_is_taken():
