@@ -33,6 +33,7 @@ _KNOWN = {"OpenVINO, float32": DOUBLE, "OpenVINO, as it comes": ""}
 OLDEST = (1, 16)
 #: Before ONNX Runtime 1.19 its wheels are built for NumPy 1.
 _FIRST_WITH_NUMPY_2 = (1, 19)
+OURS = Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
 _PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 BEGIN, END = "<!-- compat: begin -->", "<!-- compat: end -->"
 
@@ -109,19 +110,18 @@ def planned(folders: Sequence[Path]) -> Iterable[tuple[str, Callable[[], Trial]]
     """What there is to try: a name for --only and the progress, and the trial itself."""
     for python in pythons():
         versions = minors(offered("onnxruntime", python))
-        ours = python.parent == Path(sys.base_prefix) / "bin"
-        for version in versions if ours else (versions[0], versions[-1]):
+        for version in versions if python == OURS else (versions[0], versions[-1]):
             numpy = "numpy<2" if _numbers(version) < _FIRST_WITH_NUMPY_2 else "numpy"
             packages = (f"onnxruntime=={version}", numpy)
             name = f"onnxruntime {version}, Python {python.parent.parent.name}"
             yield name, lambda p=python, w=packages: in_python("ONNX Runtime", "onnxruntime", p, w, folders, own=True)
-    here, newest = Path(sys.executable), offered("openvino", Path(sys.executable))[0]
+    newest = offered("openvino", OURS)[0]
     for name, label in (("openvino", "OpenVINO, float32"), ("openvino, as it comes", "OpenVINO, as it comes")):
         packages = (f"openvino=={newest}",)
-        yield f"{name} {newest}", lambda n=name, r=label, w=packages: in_python(r, n, here, w, folders)
-    newest = offered("onnx", here)[0]
+        yield f"{name} {newest}", lambda n=name, r=label, w=packages: in_python(r, n, OURS, w, folders)
+    newest = offered("onnx", OURS)[0]
     packages = (f"onnx=={newest}",)
-    yield f"onnx.reference {newest}", lambda w=packages: in_python("onnx.reference", "onnx.reference", here, w, folders)
+    yield f"onnx.reference {newest}", lambda w=packages: in_python("onnx.reference", "onnx.reference", OURS, w, folders)
     web = minors(_stable(json.loads(_said("npm", "view", "onnxruntime-web", "versions", "--json"))))
     for version in (web[0], web[-1]):
         yield f"onnxruntime-web {version}", lambda v=version: in_node(v, folders)
@@ -184,7 +184,7 @@ def environment(python: Path, packages: Sequence[str]) -> Path:
 
 def pythons() -> list[Path]:
     """The interpreters to try: this one, and those of pyenv and the system with another minor version."""
-    found = {sys.version_info[:2]: Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"}
+    found = {sys.version_info[:2]: OURS}
     places = [*sorted(Path(sys.base_prefix).parent.glob("3.*/bin")), Path("/usr/local/bin"), Path("/usr/bin")]
     for version in _PYTHONS:
         for place in places:

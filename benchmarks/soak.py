@@ -40,6 +40,8 @@ WARM = 0.2  # the share of the calls after which memory must be flat
 #: What it may grow by after that: bytes a call, and bytes in all, which is what allocators keep of fragments.
 PER_CALL, IN_ALL = 16.0, 4 * 2**20
 
+BEGIN, END = "<!-- soak: begin -->", "<!-- soak: end -->"
+
 Flow = ExportedFlow | ExportedClasses
 Turn = tuple[str, int, int]  # what is called, rows, seed
 
@@ -284,6 +286,12 @@ def rows_of(document: Mapping[str, Any]) -> list[list[str]]:
         sizes = (f"{size / 2**20:.1f}" for size in (warm, entry["curve"][-1][1]))
         rows.append([name, f"{entry['calls']:,}", str(entry["wrong"]), *sizes, f"{entry['slope']:+.2f}"])
     return rows
+
+
+def lines(document: Mapping[str, Any]) -> list[str]:
+    """The same in Markdown."""
+    head, *rows = rows_of(document)
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def draw(path: Path, found: dict[str, Result]) -> None:
