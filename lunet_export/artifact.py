@@ -17,10 +17,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export import graph_file
 from lunet_export.certificate import Certificate
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.domain import Domain
-from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.errors import ArtifactError, BadInputError, brief
 from lunet_export.family import Family, families
 from lunet_export.files import is_size, read_inside, read_verified, sha256
 from lunet_export.preprocessing import Logit
@@ -33,6 +34,7 @@ DTYPES = ("float32", "float64")
 _SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone may have
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling", "density_estimate")
+DRAWING_GRAPHS = ("random_sampling",)
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
 SIGNATURE = f"{MANIFEST}.sig"  # of `lunet_export.signature`, where the folder was signed
 _LARGEST_MANIFEST = 2**24  # bytes; that of ten classes has 2^17
@@ -80,9 +82,10 @@ class Description:
         version = document.get("format_version")
         if version != FORMAT_VERSION:
             raise ArtifactError(
-                f"Expected format version {FORMAT_VERSION}; got {version!r}. Install the lunet-export that wrote it."
+                f"Expected format version {FORMAT_VERSION}; got {brief(repr(version))}. "
+                "Install the lunet-export that wrote it."
             )
-        if document.get("sha256_manifest") != sealed(document)["sha256_manifest"]:
+        if not is_sealed(document):
             raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
         if (kind := _kind(document)) not in cls.kinds:
             known = {
@@ -102,8 +105,10 @@ class Description:
             if fields["sizes"] and not all(is_size(fields["sizes"][file]) for file in files):
                 raise ValueError("bytes")
             return cls(**fields)
-        except (KeyError, TypeError, ValueError, BadInputError) as error:
-            raise ArtifactError(f"Expected a whole manifest; {error} is missing or wrong. Export again.") from None
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, BadInputError) as error:
+            raise ArtifactError(
+                f"Expected a whole manifest; {brief(error, 300)} is missing or wrong. Export again."
+            ) from None
 
     @classmethod
     def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
@@ -133,14 +138,16 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
     model, digests, sizes = document["model"], document["sha256"], document.get("bytes", {})
     name, dim, dtype = model["name"], model["dim"], document["dtype"]
     settings, shape = model["preprocessing"], model["image_shape"]
-    preprocessing = Logit(settings["levels"], settings["margin"]) if settings else None
-    if not (isinstance(name, str) and isinstance(dim, int) and dim > 0 and dtype in DTYPES):
+    preprocessing = None if settings is None else Logit(settings["levels"], settings["margin"])
+    if not (isinstance(name, str) and type(dim) is int and dim > 0 and dtype in DTYPES):
         raise ValueError("model.name, model.dim or dtype")
     graphs = tuple(document["graphs"])
     if not isinstance(document["graphs"], dict):
         raise ValueError("graphs")
-    image_shape = tuple(int(length) for length in shape) if shape else None
-    if image_shape and prod(image_shape) != dim:
+    image_shape = None if shape is None else tuple(shape)
+    if image_shape is not None and (
+        not all(type(length) is int and length > 0 for length in image_shape) or prod(image_shape) != dim
+    ):
         raise ValueError("model.image_shape")
     if not all(isinstance(entry, dict) for entry in document["graphs"].values()):
         raise ValueError("graphs")
@@ -224,6 +231,14 @@ class ClassManifest(Description):
         return {"names": names, "priors": priors, "digests": digests, "certificates": certificates}
 
 
+def is_sealed(document: Mapping[str, Any]) -> bool:
+    """Whether a document has the hash that `sealed` gives it."""
+    try:
+        return bool(document.get("sha256_manifest") == sealed(document)["sha256_manifest"])
+    except RecursionError:  # deeper than any that was written
+        return False
+
+
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document with `sha256_manifest`, the SHA-256 of all its other keys as sorted, compact JSON.
 
@@ -267,6 +282,9 @@ class Folder:
             ArtifactError: A file is missing, or is not the one that the manifest describes.
         """
         graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
+        for name, data in graphs.items():
+            operators = graph_file.DRAWING if name in DRAWING_GRAPHS else graph_file.OPERATORS
+            graph_file.refuse_strange(data, f"{name}.onnx", operators)
         return cls(manifest, graphs, _verified(folder, VECTORS, manifest))
 
 
@@ -368,4 +386,4 @@ def _json(path: str, data: bytes) -> Any:  # noqa: ANN401
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"Expected JSON in {path}; got {error}. Export again.") from None
+        raise ArtifactError(f"Expected JSON in {path}; got {brief(error)}. Export again.") from None

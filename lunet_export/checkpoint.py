@@ -1,9 +1,11 @@
 """Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
 from lunet_export.family import Family, families, family_of
 from lunet_export.files import whole_file
 from lunet_export.flows import Flow, of_weights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
+from lunet_export.tensor_file import load
 from lunet_export.weights import Weights
+
+__all__ = ["Checkpoint", "load", "parse", "read", "save", "write", "write_weights"]
 
 FORMAT = "lunet_export.model"
 CLASSES_FORMAT = "lunet_export.classes"  # of `class_checkpoint`
@@ -133,59 +138,69 @@ def parse(
     return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, None, checkpoint.examples)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The dictionary in a file of `torch.save`, with no code run (`weights_only=True`).
-
-    Raises:
-        CheckpointError: The file is missing, empty, truncated, holds code, or is no dictionary.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits")
-    data = path.read_bytes()  # what the operating system refuses is its own error, not the file's
-    if not data:
-        raise CheckpointError(f"Expected a model file; {path} is empty. Fetch or train it again.")
-    try:
-        content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, one for each way in which a file can be bad
-        raise CheckpointError(_why_unreadable(path, error)) from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"Expected a dictionary in {path}; got {type(content).__name__}. Save a state_dict.")
-    return content
-
-
-def _why_unreadable(path: Path, error: Exception) -> str:
-    reason = str(error)
-    if "Unsupported global" in reason or "Unsupported class" in reason:
-        found = re.search(r"GLOBAL (\S+)", reason)
-        return (
-            f"Expected tensors and plain values in {path}; it asks to run code ({found[1] if found else 'pickle'}), "
-            "which is refused. Save model.state_dict() instead of the model."
-        )
-    return f"Expected a file of torch.save; {path} is truncated, damaged or another format. Fetch or train it again."
-
-
 def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     version = content.get("format_version")
     if version not in (FORMAT_VERSION, _SINCE_ACTIVATIONS):
         raise CheckpointError(
-            f"Expected format version {FORMAT_VERSION} or {_SINCE_ACTIVATIONS} in {path}; got {version!r}. "
+            f"Expected format version {FORMAT_VERSION} or {_SINCE_ACTIVATIONS} in {path}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
         )
     name = content.get("family", _FIRST_FAMILY)
-    if name not in families():
-        raise CheckpointError(f"Expected a model of {', '.join(families())} in {path}; got {name!r}. Train it again.")
+    if not isinstance(name, str) or name not in families():
+        raise CheckpointError(
+            f"Expected a model of {', '.join(families())} in {path}; got {brief(repr(name))}. Train it again."
+        )
     try:
         dim, shape, p = content["settings"]["dim"], content["settings"]["image_shape"], content["preprocessing"]
         preprocessing = Logit(p["levels"], p["margin"]) if p else None
-        training, examples = content["training"], content["examples"]
+        training = _plain(content["training"])
         weights = Family(name).part("storage").unpack(content, preprocessing, held=_held)
-        examples = None if examples is None else examples.double().numpy().reshape(-1, dim)
-        image_shape = tuple(int(length) for length in shape) if shape else None
-    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"Expected a whole model file; {error} is missing or wrong in {path}.") from None
+        examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)
+    except _MALFORMED as error:
+        raise CheckpointError(
+            f"Expected a whole model file; {brief(error, 200)} is missing or wrong in {path}."
+        ) from None
     except (BadInputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     return Checkpoint(weights, "lunet_export", image_shape, training, examples)
+
+
+#: What reading a dictionary raises that is not what it should be.
+_MALFORMED = (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError)
+
+
+def _plain(training: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What training recorded, if JSON can hold it: it becomes part of a manifest. Raises TypeError or ValueError."""
+    if not isinstance(training, dict):
+        raise ValueError("training")
+    json.dumps(training, allow_nan=False)
+    return training
+
+
+def _examples(examples: Tensor | None, dim: int) -> Array | None:
+    """Rows of data; raises what a wrong type does, or ValueError."""
+    if examples is None:
+        return None
+    if examples.is_complex():
+        raise ValueError("examples")
+    rows = _held(examples).detach().double().numpy()
+    if rows.ndim != 2 or rows.shape[1] != dim or not np.isfinite(rows).all():
+        raise ValueError("examples")
+    return rows
+
+
+def _image_shape(shape: Any, dim: int) -> tuple[int, ...] | None:  # noqa: ANN401
+    """Height, width and channels of D numbers. Raises ValueError or what a wrong type does."""
+    if shape is None:
+        return None
+    found = tuple(shape)
+    if (
+        not all(type(length) is int and length > 0 for length in found)
+        or prod(found) != dim
+        or not 2 <= len(found) <= 3
+    ):
+        raise ValueError("image_shape")
+    return found
 
 
 def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None) -> LUNetWeights:
@@ -206,7 +221,7 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
         odd = sorted(keys ^ wanted)[:3]
         raise CheckpointError(
             f"Expected a model of lunet-export or the authors' best.pth; the keys of {path} are neither "
-            f"(first that differ: {', '.join(odd)}). See the README for both layouts."
+            f"(first that differ: {brief(', '.join(odd))}). See the README for both layouts."
         )
 
     def array(key: str) -> Array:
@@ -258,8 +273,11 @@ def _square(content: Mapping[str, Any], preprocessing: Logit | None) -> tuple[in
 def _latent_statistics(path: Path) -> tuple[Array, Array]:
     content = load(path)
     try:
-        return content["latent_mean"].double().numpy(), content["latent_covariance"].double().numpy()
+        mean, covariance = content["latent_mean"], content["latent_covariance"]
+        if mean.is_complex() or covariance.is_complex():
+            raise RuntimeError
+        return _held(mean).double().numpy(), _held(covariance).double().numpy()
     except (KeyError, AttributeError, RuntimeError):
         raise CheckpointError(
-            f"Expected latent_mean and latent_covariance in {path}; got {', '.join(map(str, content))[:100]}."
+            f"Expected latent_mean and latent_covariance in {path}; got {brief(', '.join(map(str, content)))}."
         ) from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from lunet_export import checkpoint
 from lunet_export.checkpoint import CLASSES_FORMAT, Checkpoint
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
 from lunet_export.preprocessing import Logit
 from lunet_export.weights import Mixture
@@ -83,7 +83,7 @@ def _classes(content: Mapping[str, Any], path: Path) -> ClassCheckpoint:
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"Expected format version {FORMAT_VERSION} in {path}; got {version!r}. "
+            f"Expected format version {FORMAT_VERSION} in {path}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
         )
     for key, kind in (("networks", list), ("names", list), ("priors", list), ("training", dict)):

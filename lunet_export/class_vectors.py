@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise, reference, vectors
-from lunet_export.errors import ArtifactError
+from lunet_export.errors import ArtifactError, brief
 from lunet_export.preprocessing import largest_below
 from lunet_export.rounding import TF32, RoundingModel, of_mixture
 from lunet_export.vectors import SamplingVectors
@@ -73,8 +73,10 @@ class ClassVectors:
         try:
             density = ClassDensityVectors(**vectors.arrays(document["density"]))
             sampling = tuple(SamplingVectors(**vectors.arrays(part)) for part in document["sampling"])
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
+        except vectors.MALFORMED as error:
+            raise ArtifactError(
+                f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again."
+            ) from None
         n = density.x.shape[0] if density.x.ndim else -1
         shapes = {
             "x": (n, dim),
@@ -107,7 +109,7 @@ def build(
         examples: Rows of data (N, D) of each class; rows of its network itself stand in where there are none.
 
     Raises:
-        BadInputError: The outputs of a network overflow.
+        BadInputError: The outputs of a network overflow, or no digit of usual ones is left.
     """
     given = examples or [None] * len(mixture.networks)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
@@ -145,6 +147,11 @@ def _build(mixture: Mixture[Weights], dtype: str, seed: int, examples: Sequence[
     vectors.refuse_infinite([x, class_log_prob, *density.tolerance.values()], dtype)
     for part in sampling:
         vectors.refuse_infinite([part.x, part.z, part.log_prob, *part.tolerance.values()], dtype)
+        vectors.refuse_lost("x", part.x[:_PLAIN_ROWS], part.tolerance["x"][:_PLAIN_ROWS], dtype)
+    for number in range(count):
+        own_rows = density.label == number
+        allowed = density.tolerance["class_log_prob"][own_rows, number]
+        vectors.refuse_lost("log_prob", class_log_prob[own_rows, number], allowed, dtype)
     if tf32_tolerances:
         found = vectors.finite(_tolerances(mixture, class_log_prob, np.stack(tf32_tolerances, axis=1), dtype))
         density = replace(density, tf32_tolerance=found)

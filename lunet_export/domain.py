@@ -37,13 +37,18 @@ class Domain:
         return (x > self.low) & (x < self.high)
 
     def ends(self, dtype: "np.dtype[Any]") -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """The least and the largest number of `dtype` that samples may have, (D,) each; none of them denormal."""
+        """The least and the largest number of `dtype` that samples may have, (D,) each, inside whatever rounding does.
+
+        Those of an open domain are not denormal.
+        """
         least, most = self.low if self.least is None else self.least, self.high if self.most is None else self.most
         down, up = np.full_like(least, -np.inf, dtype=dtype), np.full_like(most, np.inf, dtype=dtype)
-        low, high = least.astype(dtype), most.astype(dtype)
+        with np.errstate(over="ignore"):
+            low, high = least.astype(dtype), most.astype(dtype)
+        beyond, above = (np.less, np.greater) if self.closed else (np.less_equal, np.greater_equal)
+        low = np.where(beyond(low.astype(np.float64), least), np.nextafter(low, up), low)
+        high = np.where(above(high.astype(np.float64), most), np.nextafter(high, down), high)
         if not self.closed:
-            low = np.where(low.astype(np.float64) <= least, np.nextafter(low, up), low)
-            high = np.where(high.astype(np.float64) >= most, np.nextafter(high, down), high)
             tiny = np.finfo(dtype).tiny
             low, high = (np.where((end != 0) & (np.abs(end) < tiny), np.sign(end) * tiny, end) for end in (low, high))
         return np.where(np.isinf(least), down, low).astype(dtype), np.where(np.isinf(most), up, high).astype(dtype)

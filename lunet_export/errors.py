@@ -22,11 +22,30 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_LONGEST, _END = 1500, 300  # characters of a sentence; of these, what is kept of its end
+
+
+def brief(value: object, most: int = 100) -> str:
+    """What a sentence can quote of anything that a file may hold: one printable line, of at most so many characters."""
+    try:
+        line = " ".join(str(value).split())
+    except ValueError:  # Python's own limit of digits
+        line = "a number of very many digits"
+    line = line.encode(errors="backslashreplace").decode()
+    return line if len(line) <= most else f"{line[:most]}…"
+
 
 class LunetExportError(Exception):
-    """Base of all errors of this package; `exit_code` is what the command line returns."""
+    """Base of all errors of this package; `exit_code` is what the command line returns.
+
+    Whatever a sentence quotes, of a file say, it is one printable line, and no longer than anybody reads.
+    """
 
     exit_code = 2
+
+    def __init__(self, sentence: str = "") -> None:
+        line = brief(sentence, len(sentence))
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:-_END][: _LONGEST - _END]}… {line[-_END:]}")
 
 
 class BadInputError(LunetExportError):

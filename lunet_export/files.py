@@ -18,10 +18,10 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -124,6 +124,11 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def is_plain(path: Path) -> bool:
+    """Whether there is a file, in its own place: no folder, pipe or device, and no link, which may lead anywhere."""
+    return path.is_file() and not path.is_symlink()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is gone.
@@ -138,16 +143,19 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     stem, suffix = path.stem[:_LONGEST], path.suffix
     sweep(path.parent, stem, suffix)
-    handle, temporary = _begin_file(path.parent, stem, suffix)
+    temporary, handle = _unfinished(path.parent, stem, suffix), -1
     try:
+        handle = _begin_file(temporary)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _flush(temporary)
         temporary.replace(path)
         _flush_folder(path.parent)
     finally:
-        _close(handle)
-        temporary.unlink(missing_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)
+        finally:
+            _close(handle)
 
 
 @contextmanager
@@ -163,18 +171,28 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     with exclusive(folder):
         sweep(folder.parent, folder.name[:_LONGEST], "", restore=folder)
-        handle, scratch = _begin_folder(folder.parent, folder.name[:_LONGEST])
-        fresh, old = scratch / "new", scratch / "old"
-        try:
+        with scratch_folder(folder.parent, folder.name[:_LONGEST]) as scratch:
+            fresh, old = scratch / "new", scratch / "old"
             fresh.mkdir()
             yield fresh
             for path in (*fresh.rglob("*"), fresh):
                 _flush_folder(path) if path.is_dir() else _flush(path)
             _place(fresh, folder, old)
             _flush_folder(folder.parent)
+
+
+@contextmanager
+def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
+    """A folder inside `folder` that is gone at the end; after a kill, `sweep` with this name finds it."""
+    scratch, handle = _unfinished(folder, name, ""), -1
+    try:
+        handle = _begin_folder(scratch)
+        yield scratch
+    finally:
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
         finally:
             _close(handle)
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -187,18 +205,19 @@ def exclusive(path: Path) -> Iterator[None]:
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.parent / f".{path.name[:_LONGEST]}.lock"
-    handle = _held(lock)
-    if handle is None:
-        raise BadInputError(
-            f"Expected {path} to be written by one process at a time; another is at work on it. Wait for it, or give "
-            "another -o."
-        )
+    handle = None
     try:
+        handle = _held(lock)
         yield
     finally:
-        with suppress(OSError):
-            lock.unlink()  # still held, so that nobody else can have it by this name
-        _close(handle)
+        if handle is None:
+            handle = _locked(lock)  # of a signal that came amid these lines
+        if handle is not None:
+            try:
+                with suppress(OSError):
+                    lock.unlink()  # still held, so that nobody else can have it by this name
+            finally:
+                _close(handle)
         for parent in made:  # of a command that came to nothing
             with suppress(OSError):
                 parent.rmdir()
@@ -223,37 +242,44 @@ def sweep(folder: Path, stem: str, suffix: str, *, restore: Path | None = None) 
                 _close(handle)
 
 
-def _begin_file(folder: Path, stem: str, suffix: str) -> tuple[int, Path]:
-    """A new file and the handle that holds it."""
+def _unfinished(folder: Path, stem: str, suffix: str) -> Path:
+    """A name that nobody has. It is known before there is anything by it: a signal may come between any two steps."""
+    return folder / f".{stem}.{secrets.token_hex(4)}{_UNFINISHED}{suffix}"
+
+
+def _begin_file(path: Path) -> int:
+    """Make the file; the handle that holds it."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=_UNFINISHED + suffix, dir=folder)
-        if _lock(handle, wait=True) and not _is(handle, Path(name)):
-            os.close(handle)  # taken for a dead one's between the two calls
-            continue
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         if sys.platform == "win32":
             os.close(handle)  # an open file cannot be renamed there
-            handle = -1
-        return handle, Path(name)
+            return -1
+        if not _lock(handle, wait=True) or _is(handle, path):
+            return handle
+        os.close(handle)  # someone took it for a dead one's between the two calls
 
 
-def _begin_folder(folder: Path, stem: str) -> tuple[int, Path]:
-    """A new folder and the handle that holds it."""
+def _begin_folder(path: Path) -> int:
+    """Make the folder; the handle that holds it."""
     while True:
-        path = Path(tempfile.mkdtemp(prefix=f".{stem}.", suffix=_UNFINISHED, dir=folder))
+        path.mkdir(0o700)
         if sys.platform == "win32":
-            return -1, path
+            return -1
         try:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        if _lock(handle, wait=True) and not _is(handle, path):
-            os.close(handle)
-            continue
-        return handle, path
+        if not _lock(handle, wait=True) or _is(handle, path):
+            return handle
+        os.close(handle)
 
 
-def _held(lock: Path) -> int | None:
-    """A handle on the lock's file; None where another process holds it, -1 where the system has no locks."""
+def _held(lock: Path) -> int:
+    """A handle on the lock's file, made if need be; -1 where the system has no locks.
+
+    Raises:
+        BadInputError: Another process holds it.
+    """
     if sys.platform == "win32":
         return -1
     while True:
@@ -262,12 +288,18 @@ def _held(lock: Path) -> int | None:
         except PermissionError:
             handle = os.open(lock, os.O_RDONLY)  # left by another user's process; where it is not, the reason stands
         try:
-            locked = _lock(handle)
+            if not _lock(handle) or _is(handle, lock):
+                return handle
         except BlockingIOError:
             os.close(handle)
-            return None
-        if not locked or _is(handle, lock):
-            return handle
+            written = lock.parent / lock.name.removeprefix(".").removesuffix(".lock")
+            raise BadInputError(
+                f"Expected {written} to be written by one process at a time; another is at work on it. Wait for it, "
+                "or give another -o."
+            ) from None
+        except BaseException:
+            os.close(handle)
+            raise
         os.close(handle)  # its holder removed it between the two calls
 
 
@@ -280,10 +312,14 @@ def _locked(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        if _lock(handle):
-            return handle
+        held = _lock(handle)
     except BlockingIOError:
-        pass
+        held = False
+    except BaseException:
+        os.close(handle)
+        raise
+    if held:
+        return handle
     os.close(handle)
     return None
 
@@ -322,7 +358,7 @@ def _place(fresh: Path, folder: Path, old: Path) -> None:
     if not folder.exists():
         fresh.rename(folder)
         return
-    if _exchange(fresh, folder):
+    if exchange(fresh, folder):
         return
     try:
         folder.rename(old)
@@ -333,7 +369,7 @@ def _place(fresh: Path, folder: Path, old: Path) -> None:
         raise
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step; False where the system or the file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:

@@ -10,13 +10,13 @@ configuration, which its owner may have tuned.
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from lunet_export import files
 from lunet_export.artifact import Artifact, Manifest
 from lunet_export.errors import ArtifactError, BadInputError
 
@@ -274,16 +274,20 @@ def _shape(dims: Sequence[int]) -> str:
 # Files
 
 
+_SCRATCH = "lunet-export"  # in the name of the folder that is renamed from
+
+
 def _write_all(models: Sequence[Model], texts: Sequence[str | None], graphs: Sequence[bytes], repository: Path) -> None:
     """Write beside the models, then rename everything into its place; what was renamed goes back on any error."""
     made = not repository.exists()
     repository.mkdir(parents=True, exist_ok=True)
     try:
         # Inside the repository, which may be a file system of its own. A server that polls it would log the folder.
-        with tempfile.TemporaryDirectory(prefix=".lunet-export.", dir=repository) as scratch:
+        with files.exclusive(repository), files.scratch_folder(repository, _SCRATCH) as scratch:
+            files.sweep(repository, _SCRATCH, "")
             moves = []
             for model, text, graph in zip(models, texts, graphs, strict=True):
-                fresh = Path(scratch) / model.name
+                fresh = scratch / model.name
                 version = fresh / str(model.version)
                 version.mkdir(parents=True)
                 _write(version / GRAPH, graph)
@@ -293,7 +297,7 @@ def _write_all(models: Sequence[Model], texts: Sequence[str | None], graphs: Seq
                     moves += [(entry, model.folder / entry.name) for entry in fresh.iterdir()]
                 else:
                     moves.append((fresh, model.folder))
-            _rename_all(moves, Path(scratch))
+            _rename_all(moves, scratch)
     except BaseException:
         if made:
             with suppress(OSError):
@@ -305,12 +309,21 @@ def _rename_all(moves: Sequence[tuple[Path, Path]], scratch: Path) -> None:
     with ExitStack() as undo:
         for number, (fresh, place) in enumerate(moves):
             if place.exists():
+                undo.callback(_exchange_back, fresh, place, place.stat())
+                if files.exchange(fresh, place):
+                    continue
                 aside = scratch / f"old {number}"
                 undo.callback(_back, aside, place)
                 place.rename(aside)
             undo.callback(_back, place, fresh)
             fresh.rename(place)
         undo.pop_all()
+
+
+def _exchange_back(fresh: Path, place: Path, before: os.stat_result) -> None:
+    """Undo an exchange, unless Ctrl-C came before it."""
+    if fresh.exists() and os.path.samestat(fresh.stat(), before):
+        files.exchange(fresh, place)
 
 
 def _back(moved: Path, origin: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise, reference
-from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.errors import ArtifactError, BadInputError, brief
 from lunet_export.rounding import TF32, RoundingModel
 from lunet_export.weights import Weights
 
@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
 _FEW_ROWS = 2  # where a row of tolerances takes seconds
+#: What values of a parsed file raise that are no arrays.
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
 #: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
 #: autoregressive flow, say, multiplies column by column.
@@ -92,8 +94,10 @@ class Vectors:
         try:
             density = DensityVectors(**arrays(document["density"]))
             sampling = SamplingVectors(**arrays(document["sampling"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"Expected test vectors in vectors.json; got {error!r}. Export again.") from None
+        except MALFORMED as error:
+            raise ArtifactError(
+                f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again."
+            ) from None
         for part in (density, sampling):
             refuse_other_shapes(part, dim)
         return cls(density, sampling)
@@ -129,7 +133,7 @@ def build(
     """Vectors of the reference for a runtime of `dtype`.
 
     Raises:
-        BadInputError: The network's outputs overflow.
+        BadInputError: The network's outputs overflow, or no digit of usual ones is left.
 
     Args:
         weights: The model.
@@ -168,6 +172,10 @@ def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Arr
     sampling = sampled(weights, z, model, tf32)
     refuse_infinite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
     refuse_infinite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
+    if products == dtype:  # shorter ones are measured
+        refuse_lost("z", density.z, density.tolerance["z"], dtype)
+        refuse_lost("log_prob", density.log_prob, density.tolerance["log_prob"], dtype)
+        refuse_lost("x", sampling.x[:count], sampling.tolerance["x"][:count], dtype)
     return Vectors(density, sampling)
 
 
@@ -197,7 +205,31 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
     if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
         raise BadInputError(
             f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
-            "Most likely it is hardly trained, or a diagonal entry of U is tiny; else export with --dtype float64."
+            "Most likely it is hardly trained, or a diagonal entry of U is tiny"
+            + ("; else export with --dtype float64." if dtype == "float32" else ".")
+        )
+
+
+def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
+    """Raise where not a digit of usual rows is left: every second row may be off by its whole size.
+
+    Args:
+        name: Of the values.
+        values: Of usual rows, (N, D) or (N,); log_prob counts as a nat at least.
+        tolerance: Of each row, (N,).
+        dtype: Of the runtime.
+
+    Raises:
+        BadInputError: It is so.
+    """
+    size = np.abs(values.reshape(len(values), -1)).max(axis=1)
+    size = np.maximum(size, 1.0) if values.ndim == 1 else size
+    row = int(np.argsort(tolerance / size)[len(size) // 2])
+    if tolerance[row] > size[row]:
+        cure = "Export with --dtype float64." if dtype == "float32" else "Train it again, with --bound or --reg."
+        raise BadInputError(
+            f"Expected a network that leaves {dtype} a digit of {name}; rounding may move a usual row's by "
+            f"{tolerance[row]:.1e}, and it is {size[row]:.1e}: the network is too ill-conditioned. {cure}"
         )
 
 
@@ -244,11 +276,21 @@ def lists(value: Any) -> Any:  # noqa: ANN401
 
 
 def arrays(value: dict[str, Any]) -> dict[str, Any]:
-    """What `lists` made lists of, as arrays again."""
+    """What `lists` made lists of, as arrays again.
+
+    Raises:
+        MALFORMED: A value is no list of finite numbers, or of truth values where these are wanted.
+    """
     found: dict[str, Any] = {}
     for key, entry in value.items():
-        if isinstance(entry, dict) and key.endswith("tolerance"):
-            found[key] = arrays(entry)
-        else:
-            found[key] = np.array(entry, dtype=_TYPES.get(key, np.float64))
+        if key.endswith("tolerance"):
+            found[key] = arrays(entry) if isinstance(entry, dict) else entry
+            continue
+        plain = np.array(entry)
+        wanted = _TYPES.get(key, np.float64)
+        if plain.dtype.kind not in {np.bool_: "b", np.int64: "i"}.get(wanted, "iuf"):
+            raise ValueError(f"{key} of {plain.dtype}")
+        found[key] = plain.astype(wanted)
+        if not np.isfinite(found[key]).all():
+            raise ValueError(f"{key} that is not finite")
     return found

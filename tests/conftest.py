@@ -11,7 +11,7 @@ import torch
 from lunet_export.artifact import sealed
 from lunet_export.bench import contender
 from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, Provenance, export, export_classes
-from lunet_export.runtime import classes, doctor, flow, providers
+from lunet_export.runtime import doctor, flow, providers, sessions
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device_graph import Device
 from tests.networks import mixture, network
@@ -106,13 +106,13 @@ def cuda_on_host(monkeypatch):
 
     def opened(models, provider, *, threads, cuda=None, cuda_graph=False):
         asked.append((provider, cuda_graph))
-        sessions, choice = providers.open_sessions(models, "cpu", threads=1)
+        found, choice = providers.open_sessions(models, "cpu", threads=1)
         if provider == "cpu":
-            return sessions, choice
+            return found, choice
         options = (cuda or CudaOptions()).for_session(cuda_graph=cuda_graph)
-        return [OnHost(session, options) for session in sessions], providers.Choice("cuda", "asked for")
+        return [OnHost(session, options) for session in found], providers.Choice("cuda", "asked for")
 
-    for module in (flow, classes, contender, doctor):
+    for module in (sessions, contender, doctor):
         monkeypatch.setattr(module, "open_sessions", opened)
     monkeypatch.setattr(flow, "Device", lambda kind, number: Device("cpu"))
     return asked

@@ -100,7 +100,7 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d.pop("sha256"), "'sha256'"),
         (lambda d: d.update(dtype="bfloat16"), "model.name, model.dim or dtype"),
         (lambda d: d["model"].update(image_shape=[4, 5]), "model.image_shape"),
-        (lambda d: d["model"].update(image_shape=[4, "x"]), "invalid literal"),
+        (lambda d: d["model"].update(image_shape=[4, "x"]), "model.image_shape"),
         (lambda d: d["graphs"]["sampling"]["solver"].update(tile="8"), "graphs.sampling.solver"),
         (lambda d: d["graphs"].update(density=None), "graphs"),
         (lambda d: d["model"].update(blocks=0), "model.blocks"),

@@ -71,13 +71,15 @@ def test_a_missing_class_leaves_nothing(members, tmp_path):
 def other_width(content):
     flow = LUNet.from_weights(network(5, 2))
     content["networks"][1].update(
-        settings={"dim": 5, "blocks": 2, "alpha": 0.1, "image_shape": [4, 4]},
+        settings={"dim": 5, "blocks": 2, "alpha": 0.1, "image_shape": None},
         packed=torch.stack([layer.packed.detach() for layer in flow.linear_layers()]),
         sign=torch.ones(2, 5),
         bias=torch.zeros(2, 5),
         preprocessing=None,
         examples=None,
     )
+    for entry in content["networks"]:
+        entry["settings"]["image_shape"] = None
 
 
 BAD = {
@@ -94,7 +96,10 @@ BAD = {
     "no networks": (lambda c: c.update(networks=[]), "Expected"),
     "networks of numbers": (lambda c: c.update(networks=[1, 2, 3]), "networks of lunet-export"),
     "a network less": (lambda c: c["networks"].pop(), "a network a class; got 2 for 3 names"),
-    "classes in classes": (lambda c: c["networks"].__setitem__(0, dict(c)), "networks of lunet-export"),
+    "classes in classes": (
+        lambda c: c["networks"].__setitem__(0, {**c, "networks": list(c["networks"])}),
+        "networks of lunet-export",
+    ),
     "the authors' network": (
         lambda c: c["networks"].__setitem__(0, dict(authors_state(network(16, 2)))),
         "networks of lunet-export",

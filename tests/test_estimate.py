@@ -104,10 +104,10 @@ def test_a_solver_that_cannot_be_built_is_left_out_and_hinders_no_other(tmp_path
 
 
 def test_solvers_beyond_2_gb_are_never_built(monkeypatch):
-    from lunet_export.graphs import builder
+    from lunet_export import sizes
 
-    monkeypatch.setattr(builder, "LARGEST_BYTES", 3 * DIM**2 * 4 + 3 * DIM * 4)
+    monkeypatch.setattr(sizes, "LARGEST_BYTES", 3 * DIM**2 * 4 + 3 * DIM * 4)
     assert set(by_name(network(DIM, 3))) == {"rows", "meeting", "fused"}
-    monkeypatch.setattr(builder, "LARGEST_BYTES", 1)
-    with pytest.raises(BadInputError, match="every solver needs more"):
+    monkeypatch.setattr(sizes, "LARGEST_BYTES", 1)
+    with pytest.raises(BadInputError, match="Expected graphs of at most 2 GB"):
         estimates(network(DIM, 3), dtype="float32")

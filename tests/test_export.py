@@ -144,7 +144,7 @@ def test_ctrl_c_between_the_renames_brings_the_old_folder_back(tmp_path, monkeyp
     target = tmp_path / "m"
     export(network(3, 2), target, Provenance("m"))
     before = (target / "density.onnx").read_bytes()
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)  # where the system cannot, there are two
+    monkeypatch.setattr(files, "exchange", lambda one, other: False)  # where the system cannot, there are two
     rename = Path.rename
 
     def interrupted(self, other):

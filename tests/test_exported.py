@@ -16,6 +16,8 @@ from lunet_export.artifact import Artifact
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.files import sha256
 from tests.conftest import ROOT
+from tests.families import composed, jko, realnvp
+from tests.networks import network
 
 COMMITTED = ["toy2d", "digits", "mnist"]
 OLDEST = ROOT / ".venv-oldest" / "bin" / "python"
@@ -35,7 +37,7 @@ print(onnxruntime.__version__, np.__version__, *failed)
 """
 
 
-def replay(python: str | Path, name: str, target: Path) -> tuple[str, dict[str, np.ndarray]]:
+def replay(python: str | Path, name: str | Path, target: Path) -> tuple[str, dict[str, np.ndarray]]:
     """Versions and answers of the runtime of another interpreter."""
     command = [str(python), "-c", REPLAY, str(ROOT / "exported" / name), str(target)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -127,16 +129,49 @@ def test_onnx_reference_gives_the_same_answers(name):
 @every_committed
 @pytest.mark.oldest
 def test_the_oldest_onnx_runtime_gives_the_same_answers(name, tmp_path):
-    if (
-        subprocess.run([OLDEST, "-c", "import onnxruntime"], capture_output=True, check=False).returncode
-        if OLDEST.exists()
-        else True
-    ):
+    if not old_is_there():
         pytest.skip("needs ONNX Runtime 1.16.3 in .venv-oldest: run `make oldest` with Python 3.11")
     versions, old = replay(OLDEST, name, tmp_path / "old.npz")
     assert versions.startswith("1.16.3 1.26")
     _, new = replay(sys.executable, name, tmp_path / "new.npz")
     assert_same(old, new, Artifact.open(ROOT / "exported" / name).vectors)
+
+
+FLOAT64 = {
+    "realnvp": lambda: realnvp.dense(3, 5, couplings=2),
+    "composed": composed.NETWORKS["couplings"],
+    "jko": lambda: jko.flow(2, (4,), blocks=1, steps=1, strength=0.2),
+    "lunet": lambda: network(3, 2, activation="leaky-tanh"),
+}
+
+
+@pytest.mark.oldest
+@pytest.mark.parametrize("family", FLOAT64)
+def test_the_oldest_onnx_runtime_runs_float64_of_every_family(family, tmp_path):
+    """It makes one node of a Gemm and the activation behind it, and has no float64 kernel for that."""
+    if not old_is_there():
+        pytest.skip("needs ONNX Runtime 1.16.3 in .venv-oldest: run `make oldest` with Python 3.11")
+    folder = tmp_path / family
+    export(FLOAT64[family](), folder, Provenance(family), ExportSettings(dtype="float64"))
+    replay(OLDEST, folder, tmp_path / "old.npz")
+
+
+def test_float64_has_no_activation_right_behind_a_gemm_with_a_bias(tmp_path):
+    weights = composed.NETWORKS["couplings"]()
+    for dtype, expected in (("float32", True), ("float64", False)):
+        export(weights, tmp_path / dtype, Provenance("x"), ExportSettings(dtype=dtype))
+        graph = onnx.load(tmp_path / dtype / "density.onnx").graph
+        sums = {node.output[0] for node in graph.node if node.op_type == "Gemm" and len(node.input) == 3}
+        bent = [node for node in graph.node if node.op_type in {"Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu"}]
+        assert any(node.input[0] in sums for node in bent) == expected
+
+
+def old_is_there() -> bool:
+    """The environment of `make oldest` is whole."""
+    return (
+        OLDEST.exists()
+        and not subprocess.run([OLDEST, "-c", "import onnxruntime"], capture_output=True, check=False).returncode
+    )
 
 
 def assert_same(ours, theirs, vectors) -> None:

@@ -1,6 +1,8 @@
 """What every command shares: the short form `lunet-export MODEL`, and one sentence with an exit code for each error."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +32,19 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        """As Typer does; a signal that comes while arguments are read gets its sentence too."""
-        try:
+        """Read the arguments, which prints where they ask for help or the version; as `invoke`."""
+        with self._sentences():
             return super().make_context(*args, **more)
-        except start.Stopped as stopped:
-            self._fail(stopped.sentence, stopped.exit_code)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run a command; turn what a user can cause into a sentence and an exit code."""
-        try:
+        with self._sentences():
             return super().invoke(ctx)
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
         except LunetExportError as error:
             self._fail(str(error), error.exit_code)
         except ModuleNotFoundError as error:

@@ -60,6 +60,7 @@ def import_(
     Example: lunet-export import nflows flows:build --state weights.pt -o model.pt
     """
     from lunet_export import checkpoint, importers
+    from lunet_export.sizes import refuse_large
 
     if not report:
         _refuse_target(target, force=force)
@@ -77,6 +78,7 @@ def import_(
             keys = ("path", "class", "why_not")
             output.dump({"unsupported": [dict(zip(keys, layer, strict=True)) for layer in error.layers]})
         raise
+    refuse_large(imported.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
     facts = {
         "imported_from": imported.library,
         "source": source,

@@ -96,6 +96,7 @@ def _say_and_leave(sentence: str, code: int) -> NoReturn:
 def _unraisable(event: "sys.UnraisableHookArgs") -> None:
     """A signal that comes in a callback, where Python cannot raise: it comes again in a moment."""
     if isinstance(event.exc_value, Stopped):
-        threading.Timer(0.01, signal.raise_signal, (event.exc_value.exit_code - 128,)).start()
+        main_thread = threading.main_thread().ident or 0
+        threading.Timer(0.01, signal.pthread_kill, (main_thread, event.exc_value.exit_code - 128)).start()
     else:
         sys.__unraisablehook__(event)

@@ -3,20 +3,22 @@
 import warnings
 import zipfile
 import zlib
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
-from tokenize import TokenError
+from typing import IO
 
 import numpy as np
 
+from lunet_export.data import npy
 from lunet_export.data.dataset import Dataset, Rows, split
 from lunet_export.errors import DataError
 from lunet_export.preprocessing import Logit
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _IMAGE_MARGIN = 1e-5
+_UNPACKED, _MOST_TIMES = 2**28, 100  # bytes that any packed file may become, and times its size that it may become
 #: What NumPy and zipfile raise over bytes that are no such file.
-_MALFORMED = (ValueError, EOFError, TypeError, KeyError, UserWarning, zipfile.BadZipFile, zlib.error, TokenError)
+_MALFORMED = (*npy.MALFORMED, UserWarning, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read(path: Path) -> Rows:
@@ -34,23 +36,49 @@ def read(path: Path) -> Rows:
             warnings.simplefilter("error", UserWarning)  # an empty .csv
             rows = _READERS[path.suffix](path)
     except _MALFORMED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"Expected a readable {path.suffix} file of numbers; {path} is not: {reason}.") from None
+        raise DataError(
+            f"Expected a readable {path.suffix} file of numbers; {path} is not: {npy.said(error)}."
+        ) from None
     if not isinstance(rows, np.ndarray) or rows.ndim == 0:
         raise DataError(f"Expected an array of rows in {path}; got {type(rows).__name__}. Save it with numpy.save.")
     if rows.dtype.kind not in "uif":
-        raise DataError(f"Expected integers or floats in {path}; got {rows.dtype}. Save numbers only.")
+        raise DataError(f"Expected integers or floats in {path}; got {str(rows.dtype)[:80]}. Save numbers only.")
     if rows.size == 0:
         raise DataError(f"Expected rows in {path}; got an empty array of shape {rows.shape}.")
     return rows
 
 
 def _read_npz(path: Path) -> Rows:
-    with np.load(path, allow_pickle=False) as archive:
-        names = archive.files
-        if "x" not in names and len(names) != 1:
-            raise DataError(f"Expected one array in {path}, or one called x; got {', '.join(names) or 'none'}.")
-        return np.asarray(archive["x" if "x" in names else names[0]])
+    with zipfile.ZipFile(BytesIO(path.read_bytes())) as archive:
+        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if "x" not in infos and len(infos) != 1:
+            found = ", ".join(infos)[:200].encode("ascii", "replace").decode()
+            raise DataError(f"Expected one array in {path}, or one called x; got {found or 'none'}.")
+        info = infos["x"] if "x" in infos else next(iter(infos.values()))
+        refuse_bomb(info.file_size, info.compress_size)
+        with archive.open(info) as file:
+            return _read_npy(file, info.file_size)
+
+
+def _read_npy(file: IO[bytes], size: int) -> Rows:
+    """The array of a file of `size` bytes. Nothing is reserved that the file does not hold."""
+    header = npy.read_header(file)
+    if header.dtype.hasobject:
+        raise ValueError("it holds objects of Python, not numbers")
+    if header.begin + header.bytes > size:
+        raise ValueError(f"its header claims {header.bytes} bytes of numbers; there are {size - header.begin}")
+    data = bytearray(header.bytes)
+    if file.readinto(data) != len(data):  # type: ignore[attr-defined]
+        raise ValueError("it is cut short")
+    while file.read(2**16):  # to its end, where a zip file's checksum is compared
+        pass
+    found = np.frombuffer(data, dtype=header.dtype)
+    return found.reshape(header.shape, order="F" if header.fortran else "C")
+
+
+def _read_npy_file(path: Path) -> Rows:
+    with path.open("rb") as file:
+        return _read_npy(file, path.stat().st_size)
 
 
 def _read_csv(path: Path) -> Rows:
@@ -59,7 +87,19 @@ def _read_csv(path: Path) -> Rows:
     if not any(_is_number(field) for field in first.split(",")):
         text = rest  # a header: none of its fields is a number
     rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2)
-    return rows if any(mark in text for mark in ".eEnN") else rows.astype(np.int64)
+    # Beyond 2^53 float64 has rounded integers already.
+    whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
+    return rows.astype(np.int64) if whole else rows
+
+
+def refuse_bomb(unpacked: int, packed: int) -> None:
+    """Raise where a file unpacks to far more than its size; numbers hardly shrink to a hundredth.
+
+    Raises:
+        ValueError: It does.
+    """
+    if unpacked > max(_UNPACKED, _MOST_TIMES * packed):
+        raise ValueError(f"it would unpack to {unpacked / 1e6:.0f} MB from {packed / 1e6:.3f} MB")
 
 
 def _is_number(field: str) -> bool:
@@ -71,7 +111,7 @@ def _is_number(field: str) -> bool:
 
 
 _READERS = {
-    ".npy": lambda path: np.load(path, allow_pickle=False),
+    ".npy": _read_npy_file,
     ".npz": _read_npz,
     ".csv": _read_csv,
 }

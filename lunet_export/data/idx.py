@@ -3,12 +3,14 @@
 import gzip
 import zlib
 from dataclasses import replace
+from io import BytesIO
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.data.arrays import refuse_bomb
 from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import DataError
 from lunet_export.preprocessing import NAMED
@@ -98,13 +100,12 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 def _read(path: Path, what: str, expected_magic: int, *, axes: int) -> NDArray[np.uint8]:
     if not path.is_file():
         raise DataError(f"Expected an IDX file of {what}; {path} does not exist.")
-    data = path.read_bytes()
+    data, length = path.read_bytes(), _WORD * (1 + axes)
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
+            data = _unpacked(data, length)
+        except (EOFError, OSError, ValueError, zlib.error) as error:
             raise DataError(f"Expected a whole gzip file; {path} is damaged ({error}). Fetch it again.") from None
-    length = _WORD * (1 + axes)
     header = np.frombuffer(data[:length].ljust(length, b"\0"), dtype=">u4")
     magic, *shape = (int(number) for number in header)
     if magic != expected_magic:
@@ -114,6 +115,19 @@ def _read(path: Path, what: str, expected_magic: int, *, axes: int) -> NDArray[n
         unit = "pixel bytes" if axes > 1 else what
         raise DataError(f"Expected {expected} {unit} in {path} by its header; got {got}. Fetch it again.")
     return np.frombuffer(data, dtype=np.uint8, offset=length).reshape(shape)
+
+
+def _unpacked(data: bytes, length: int) -> bytes:
+    """A gzip file's content, up to a byte more than its own header of `length` bytes claims.
+
+    Raises:
+        EOFError, OSError, ValueError, zlib.error: It is damaged, or claims a hundred times its size.
+    """
+    with gzip.GzipFile(fileobj=BytesIO(data)) as file:
+        header = file.read(length)
+        claimed = prod(int(number) for number in np.frombuffer(header.ljust(length, b"\0"), dtype=">u4")[1:])
+        refuse_bomb(claimed, len(data))
+        return header + file.read(claimed + 1)  # at its end the checksum is compared
 
 
 def _find(name: str, data_dir: Path, stem: str) -> Path:

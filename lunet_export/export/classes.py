@@ -23,6 +23,7 @@ from lunet_export.graphs.census import census
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.parity import Check, ClassRunner
 from lunet_export.runtime import ExportedClasses
+from lunet_export.sizes import refuse_large
 from lunet_export.weights import Mixture
 
 _VECTOR_SEED = 0
@@ -138,12 +139,8 @@ def _refuse_settings(settings: ExportSettings) -> None:
 
 def _refuse_large_density(mixture: Mixture[LUNetWeights], settings: ExportSettings) -> None:
     blocks = sum(len(network.blocks) for network in mixture.networks)
-    size = blocks * mixture.dim**2 * np.dtype(settings.tensors).itemsize
-    if size > builder.LARGEST_BYTES:
-        raise BadInputError(
-            f"Expected a density graph of at most 2 GB, the limit of one ONNX file; it needs {size / 1e9:.1f} GB. "
-            "Use --dtype float32, or fewer classes or blocks."
-        )
+    cure = "Use --dtype float32, or fewer classes or blocks."
+    refuse_large(blocks * mixture.dim**2, settings.tensors, cure, "a density graph")
 
 
 def _build(

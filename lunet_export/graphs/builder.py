@@ -1,7 +1,9 @@
 """The one file that makes ONNX: nodes, constants, and what must hold of a finished graph."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,12 @@ from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
-from lunet_export.errors import BadInputError
+from lunet_export import sizes
+from lunet_export.errors import BadInputError, brief
 
 #: Runs in every ONNX Runtime from 1.16.3 on, as tested; every kernel that is needed exists at 18 on CPU and CUDA.
 OPSET = 18
 IR_VERSION = 8
-#: Protobuf cannot hold more in one file.
-LARGEST_BYTES = 2**31 - 1
 PRODUCER = "lunet_export"
 
 _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
@@ -25,6 +26,14 @@ _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float
 _MOST_UNEQUAL = 4
 #: A shader of WebGPU has room for 8 tensors at least, one of which is the whole.
 _MOST_PARTS = 7
+#: What helps where a dtype is too narrow for a constant.
+_WIDER = {
+    "float16": "Export with --dtype float32, or another solver.",
+    "float32": "Export with --dtype float64, or another solver.",
+    "float64": "A number of the model, or its inverse, overflows; use another checkpoint.",
+}
+#: ONNX Runtime makes one node of a Gemm and one of these behind it; before 1.18 it has no float64 kernel for that node.
+_FUSED_WITH_GEMM = frozenset({"Elu", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
 Value = str  # a tensor in the graph is known by its name
 
 
@@ -107,15 +116,7 @@ class GraphBuilder:
         Raises:
             BadInputError: A number is too large for the dtype.
         """
-        exact = np.asarray(array)
-        wanted = np.dtype(dtype or self.dtype)
-        with np.errstate(over="ignore"):
-            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(wanted))
-        if not np.isfinite(rounded).all():
-            raise BadInputError(
-                f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}. "
-                f"Export with --dtype {'float32' if wanted == np.float16 else 'float64'}, or another solver."
-            )
+        rounded = self._rounded(np.asarray(array), np.dtype(dtype or self.dtype))
         full = self._unique(name)
         self._constants[full] = numpy_helper.from_array(rounded, full)
         return full
@@ -199,10 +200,12 @@ class GraphBuilder:
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The checked model: IR 8, every shape inferred, `metadata` in its metadata_props."""
-        constants = list(self._constants.values())
-        graph = helper.make_graph(
-            self._used(), self.name, self._inputs, self._outputs, constants, value_info=self._known
-        )
+        nodes = _bias_apart(self._used()) if self.dtype == np.float64 else self._used()
+        read = {operand for node in nodes for operand in node.input}  # runtimes warn of constants that nobody reads
+        constants = [constant for name, constant in self._constants.items() if name in read]
+        if sum(constant.ByteSize() for constant in constants) > sizes.FILE_BYTES - 2**20:
+            raise BadInputError("Expected a graph of at most 2 GB, the limit of one ONNX file; this one needs more.")
+        graph = helper.make_graph(nodes, self.name, self._inputs, self._outputs, constants, value_info=self._known)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION, producer_name=PRODUCER
         )
@@ -224,14 +227,43 @@ class GraphBuilder:
 
     def _shared(self, name: str, array: NDArray[np.generic]) -> Value:
         if name not in self._constants:
-            typed = array if array.dtype == np.int64 else array.astype(self.dtype)
-            self._constants[name] = numpy_helper.from_array(typed, name)
+            self._constants[name] = numpy_helper.from_array(self._rounded(array, self.dtype), name)
         return name
+
+    @staticmethod
+    def _rounded(exact: NDArray[np.generic], wanted: np.dtype[Any]) -> NDArray[np.generic]:
+        with np.errstate(over="ignore"):
+            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(wanted))
+        if not np.isfinite(rounded).all():
+            raise BadInputError(
+                f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}. "
+                f"{_WIDER[wanted.name]}"
+            )
+        return rounded
 
     def _unique(self, name: str) -> str:
         full = ".".join((*self._scope, name))
         count = self._counts[full] = self._counts.get(full, -1) + 1
         return f"{full}_{count}" if count else full
+
+
+def _bias_apart(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The same with Gemm(x, W, b) as Gemm(x, W) + b, where the one operator behind it would be fused with it."""
+    readers = Counter(name for node in nodes for name in node.input)
+    ahead = {node.input[0] for node in nodes if node.op_type in _FUSED_WITH_GEMM and readers[node.input[0]] == 1}
+    found = []
+    for node in nodes:
+        scaled = any(attribute.name == "beta" for attribute in node.attribute)
+        if node.op_type != "Gemm" or len(node.input) < 3 or node.output[0] not in ahead or scaled:
+            found.append(node)
+            continue
+        output, addend = node.output[0], node.input[2]
+        product = onnx.NodeProto()
+        product.CopyFrom(node)
+        product.name = product.output[0] = f"{output}.product"
+        del product.input[2:]
+        found += [product, helper.make_node("Add", [product.output[0], addend], [output], name=f"{output}.sum")]
+    return found
 
 
 def serialize(model: onnx.ModelProto) -> bytes:
@@ -255,18 +287,21 @@ def describe(path: Path) -> dict[str, Any]:
     try:
         model = onnx.load_model_from_string(data)
         checker.check_model(model)
-    except (DecodeError, checker.ValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInputError(f"Expected an ONNX graph in {path}; it is not: {reason}.") from None
+        return _described(model, len(data))
+    except (DecodeError, checker.ValidationError, ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise BadInputError(f"Expected an ONNX graph in {path}; it is not: {brief(error, 200)}.") from None
+
+
+def _described(model: onnx.ModelProto, size: int) -> dict[str, Any]:
     return {
-        "bytes": len(data),
+        "bytes": size,
         "nodes": len(model.graph.node),
         "operators": operators(model),
         "opset": max(entry.version for entry in model.opset_import),
         "ir_version": model.ir_version,
         "inputs": [_tensor(value) for value in model.graph.input],
         "outputs": [_tensor(value) for value in model.graph.output],
-        "constants": sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
+        "constants": sum(prod(tensor.dims) for tensor in model.graph.initializer),
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
     }
 

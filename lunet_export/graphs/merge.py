@@ -18,6 +18,11 @@ from lunet_export.graphs import builder
 _PREFIX = "classifier."
 _OLDEST = 7  # Gemm as it is used here
 _ONNX = ("", "ai.onnx")  # two names of one domain
+#: What ONNX's own functions raise over what is no model, or one that was damaged.
+_MALFORMED = (
+    *(DecodeError, checker.ValidationError, shape_inference.InferenceError),
+    *(ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError),
+)
 
 
 def read_classifier(path: Path) -> onnx.ModelProto:
@@ -31,7 +36,7 @@ def read_classifier(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
         checker.check_model(model, full_check=True)
-    except (DecodeError, checker.ValidationError, shape_inference.InferenceError, ValueError, OSError) as error:
+    except (*_MALFORMED, OSError) as error:
         raise BadInputError(f"Expected an ONNX model in {path}; it is none: {_first_line(error)}.") from None
     return model
 
@@ -43,6 +48,13 @@ def merge(generator: onnx.ModelProto, classifier: onnx.ModelProto) -> onnx.Model
         BadInputError: The classifier has not one float32 input of D numbers a row and one output, its opset is older
             than 7, or its output's shape cannot be told.
     """
+    try:
+        return _merged(generator, classifier)
+    except _MALFORMED as error:  # of names that are no text, say
+        raise BadInputError(f"Expected a classifier that ONNX can merge; it says: {_first_line(error)}.") from None
+
+
+def _merged(generator: onnx.ModelProto, classifier: onnx.ModelProto) -> onnx.ModelProto:
     (x,) = generator.graph.output
     dim = x.type.tensor_type.shape.dim[1].dim_value
     shape = _input_shape(classifier, dim)

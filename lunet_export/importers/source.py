@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lunet_export import checkpoint
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.importers import states
 
 #: Names under which training loops keep a state beside other things.
@@ -93,11 +93,22 @@ def state_of(path: Path) -> State:
     content = checkpoint.load(path)
     for candidate in (content, *(content[name] for name in NESTED if name in content)):
         if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
-            return {str(key): value for key, value in candidate.items()}
+            return {str(key): _whole(str(key), value, path) for key, value in candidate.items()}
     raise CheckpointError(
         f"Expected a state_dict in {path}, alone or under one of {', '.join(NESTED)}; got "
-        f"{', '.join(map(str, content))[:100] or 'nothing'}. Save flow.state_dict()."
+        f"{brief(', '.join(map(str, content))) or 'nothing'}. Save flow.state_dict()."
     )
+
+
+def _whole(key: str, value: Tensor, path: Path) -> Tensor:
+    """The tensor, if none of its numbers is there twice: the flow that is built for it is as large as it claims."""
+    held = value.untyped_storage().nbytes()
+    if held < value.numel() * value.itemsize:
+        raise CheckpointError(
+            f"Expected tensors whose numbers are in {path}; {brief(key)} claims {tuple(value.shape)} and holds {held} "
+            "bytes."
+        )
+    return value
 
 
 @contextmanager

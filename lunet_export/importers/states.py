@@ -17,7 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lunet_export.errors import CheckpointError, MissingPackageError
+from lunet_export.errors import CheckpointError, MissingPackageError, brief
+
+#: Single numbers among the tensors of layers.
+_SCALARS = ("initialized", "data_dep_init_done", "_shift", "_scale")
 
 State = Mapping[str, Tensor]
 Tensors = dict[str, Tensor]
@@ -40,15 +43,32 @@ def flow(library: str, state: State, where: str) -> Any:  # noqa: ANN401
         if frozenset(layers.get(number, {})) not in kinds:
             told = ", ".join(sorted(layers.get(number, {}))[:3]) or "nothing"
             raise _undetermined(library, where, f"of layer {number} they tell {told}")
+    for number, tensors in layers.items():
+        if not _is_whole(tensors):
+            raise _undetermined(library, where, f"the shapes of layer {number} do not fit each other")
     try:
         made = whole([_built(*kinds[frozenset(layers[number])], layers[number]) for number in sorted(layers)], state)
     except ModuleNotFoundError:
         raise MissingPackageError(f"Expected {library}; it is not installed. Run: pip install {library}") from None
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # the library's own
+        raise _undetermined(library, where, f"{library} says of them: {brief(error)}") from None
     try:
         (made.double() if torch.float64 in {value.dtype for value in state.values()} else made).load_state_dict(state)
     except RuntimeError:
         raise _undetermined(library, where, "some keys or shapes do not fit the others") from None
     return made
+
+
+def _is_whole(tensors: Tensors) -> bool:
+    """Whether a layer's tensors are as large as the one by which it is built: a matrix is reserved for a vector."""
+    if any(value.ndim == 0 and not name.endswith(_SCALARS) for name, value in tensors.items()):
+        return False
+    names = {name.rpartition(".")[2]: value for name, value in tensors.items()}
+    if "lower_entries" in names:
+        entries = len(names["bias"]) * (len(names["bias"]) - 1) // 2
+        return names["lower_entries"].numel() == names["upper_entries"].numel() == entries
+    matrices = [names[name] for name in ("P", "W") if name in names]
+    return all(matrix.shape == (len(matrix), len(matrix)) for matrix in matrices)
 
 
 def _undetermined(library: str, where: str, told: str) -> CheckpointError:

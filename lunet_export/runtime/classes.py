@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
-from lunet_export.artifact import ClassArtifact, sampling_of
+from lunet_export.artifact import ClassArtifact, ClassManifest, sampling_of
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.graph_runs import Ends, finite, finite_rows, in_batches, refuse_another, refuse_overflow
-from lunet_export.runtime.providers import Provider, open_sessions, run
+from lunet_export.runtime.providers import Provider, run
 from lunet_export.runtime.rows import Rows
+from lunet_export.runtime.sessions import Sessions
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
@@ -28,7 +30,8 @@ class ExportedClasses:
     """The mixture of an exported folder with one network a class: densities, posterior, classes and samples.
 
     p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
-    numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64.
+    numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64. Threads
+    and processes may use it as they may an `ExportedFlow`.
 
     Args:
         source: The folder, or an opened `ClassArtifact`.
@@ -54,12 +57,16 @@ class ExportedClasses:
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
         self.names, self.priors = self.manifest.names, self.manifest.priors
         self.cuda = CudaOptions.of(cuda)
-        self._threads = threads
         self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing)
-        self._sessions: dict[str, Any] = {}
-        (session,), choice = open_sessions([self.artifact.graphs["density"]], provider, threads=threads, cuda=self.cuda)
-        self.provider, self.provider_reason = choice.name, choice.reason
-        self._keep("density", session)
+        self._again: dict[str, Any] = {"provider": provider, "threads": threads, "cuda": self.cuda}
+        self._sessions = Sessions(
+            self.artifact.graphs, ["density"], **self._again, prove=partial(_refuse_another, self.manifest)
+        )
+        self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
+
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        """As of `ExportedFlow`."""
+        return partial(type(self), **self._again), (self.artifact,)
 
     @property
     def tf32(self) -> bool:
@@ -175,32 +182,22 @@ class ExportedClasses:
 
     def _decoded(self, z: ArrayLike, number: int) -> Floats:
         """x of one class as its graph gives it, finite or not."""
-        session, nothing = self._sampling(number), [self._rows.empty()]
+        session, nothing = self._sessions[sampling_of(number)], [self._rows.empty()]
         return in_batches(lambda part: run(session, ["x"], {"z": part}), self._rows.latents(z), nothing)[0]
 
-    def _sampling(self, number: int) -> Any:  # noqa: ANN401
-        """The session of a class's sampling graph, opened when first asked for."""
-        name = sampling_of(number)
-        if name not in self._sessions:
-            model = self.artifact.graphs[name]
-            (session,), _ = open_sessions([model], self.provider, threads=self._threads, cuda=self.cuda)
-            self._keep(name, session)
-        return self._sessions[name]
 
-    def _keep(self, name: str, session: Any) -> None:  # noqa: ANN401
-        """Take the session of a graph, if the graph is what the manifest says of it."""
-        if name == "density":
-            digest = self.manifest.document["model"].get("sha256_weights")
-            said = {"lunet.classes": json.dumps(self.names), "lunet.priors": json.dumps(self.priors)}
-        else:
-            digest, said = self.manifest.digests[int(name.rpartition("_")[2])], {}
-        count = len(self.names)
-        refuse_another(
-            session,
-            name,
-            self.manifest,
-            ends=_ENDS[name.partition("_")[0]],
-            widths={"class_log_prob": count, "posterior": count, "log_prob": 0},
-            said={**said, "lunet.sha256_weights": str(digest)},
-        )
-        self._sessions[name] = session
+def _refuse_another(manifest: ClassManifest, name: str, session: Any) -> None:  # noqa: ANN401
+    if name == "density":
+        digest = manifest.document["model"].get("sha256_weights")
+        said = {"lunet.classes": json.dumps(manifest.names), "lunet.priors": json.dumps(manifest.priors)}
+    else:
+        digest, said = manifest.digests[int(name.rpartition("_")[2])], {}
+    count = len(manifest.names)
+    refuse_another(
+        session,
+        name,
+        manifest,
+        ends=_ENDS[name.partition("_")[0]],
+        widths={"class_log_prob": count, "posterior": count, "log_prob": 0},
+        said={**said, "lunet.sha256_weights": str(digest)},
+    )

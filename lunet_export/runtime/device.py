@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.artifact import GRAPHS
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.device_graph import DTYPES, Device, DeviceArray, DeviceGraph
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+from lunet_export.runtime.sessions import Sessions
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -27,7 +29,7 @@ class DeviceFlow:
 
     def __init__(
         self,
-        sessions: "Mapping[str, onnxruntime.InferenceSession]",
+        sessions: "Mapping[str, onnxruntime.InferenceSession] | Sessions",
         device: Device,
         rows: Rows,
         latent: Callable[..., Floats],
@@ -35,8 +37,8 @@ class DeviceFlow:
         captured: bool,
     ) -> None:
         self.device, self.captured = device, captured
-        self._rows, self._latent = rows, latent
-        self._graphs = {name: DeviceGraph(session, device, captured) for name, session in sessions.items()}
+        self._sessions, self._rows, self._latent = sessions, rows, latent
+        self._graphs = {name: DeviceGraph(sessions[name], device, captured) for name in GRAPHS}
 
     def density(self, x: Given) -> tuple[DeviceArray, DeviceArray]:
         """x (N, D) -> z (N, D), log_prob (N,) in nats.
@@ -88,6 +90,9 @@ class DeviceFlow:
         """
         if name not in self._graphs:
             raise BadInputError(f"Expected a graph of {', '.join(self._graphs)}; got {name!r}.")
+        session = self._sessions[name]
+        if self._graphs[name].session is not session:  # in a fork, which has sessions of its own
+            self._graphs[name] = DeviceGraph(session, self.device, self.captured)
         return self._graphs[name]
 
     def _run(self, graph: str, given: Given) -> dict[str, DeviceArray]:
@@ -97,7 +102,7 @@ class DeviceFlow:
             self._refuse_size(len(rows))
         else:
             rows = self._tensor(given)
-        return self._graphs[graph].run(rows)
+        return self.graph(graph).run(rows)
 
     def _tensor(self, given: Given) -> "onnxruntime.OrtValue":
         """A tensor of this device as ONNX Runtime takes it, without a copy."""

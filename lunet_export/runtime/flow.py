@@ -1,20 +1,22 @@
 """`ExportedFlow`: an exported LU-Net to run, with NumPy and ONNX Runtime only."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lunet_export.artifact import GRAPHS, Artifact
+from lunet_export.artifact import GRAPHS, Artifact, Manifest
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
 from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
-from lunet_export.runtime.providers import Provider, open_sessions, placement, run
+from lunet_export.runtime.providers import Provider, placement, run
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+from lunet_export.runtime.sessions import Sessions
 from lunet_export.vectors import Vectors
 
 Floats = NDArray[np.floating]
@@ -35,6 +37,12 @@ class ExportedFlow:
 
     Results have the graph's dtype (`dtype`). x is data: for images grey level plus noise in [0, levels).
     log_prob is in nats, in data space. `provider` and `provider_reason` say what runs and why.
+
+    Threads: any number of them may call any method of one flow at once, and each gets what it would get alone, bit by
+    bit. Processes: a flow may be given to one that is spawned, since it can be pickled, graphs and all; and one that is
+    forked may use it, but on CUDA, where it gets a `ProviderError`. Both open sessions of their own. With `draw`, flows
+    and forks of one process may give the same rows, for ONNX Runtime is seeded once a process; `sample` takes its seed
+    from you.
 
     Args:
         source: The folder, or an opened `Artifact`.
@@ -66,18 +74,25 @@ class ExportedFlow:
         self.manifest = self.artifact.manifest
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
         self.cuda = CudaOptions.of(cuda)
-        self._threads = threads
-        graphs = [self.artifact.graphs[name] for name in GRAPHS]
-        sessions, choice = open_sessions(graphs, provider, threads=threads, cuda=self.cuda, cuda_graph=cuda_graph)
-        self._sessions: dict[str, Any] = dict(zip(GRAPHS, sessions, strict=True))
-        self.provider, self.provider_reason = choice.name, choice.reason
-        for name, session in self._sessions.items():
-            self._refuse_another(name, session)
+        self._again: dict[str, Any] = {
+            "provider": provider,
+            "threads": threads,
+            "cuda": self.cuda,
+            "cuda_graph": cuda_graph,
+        }
+        self._sessions = Sessions(
+            self.artifact.graphs, GRAPHS, **self._again, prove=partial(_refuse_another, self.manifest)
+        )
+        self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
         self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, self.manifest.domain)
         device = Device(self.provider, self.cuda.device_id if self.provider == "cuda" else 0)
         captured = cuda_graph and self.provider == "cuda"
         #: The same flow with its rows and results on the device.
-        self.on_device = DeviceFlow(dict(self._sessions), device, self._rows, self.latent, captured=captured)
+        self.on_device = DeviceFlow(self._sessions, device, self._rows, self._rows.normal, captured=captured)
+
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
+        return partial(type(self), **self._again), (self.artifact,)
 
     @property
     def tf32(self) -> bool:
@@ -99,7 +114,7 @@ class ExportedFlow:
             return {}
         return {
             graph: {name: len(nodes) for name, nodes in placement(session).items()}
-            for graph, session in self._sessions.items()
+            for graph, session in self._sessions.opened().items()
         }
 
     @property
@@ -218,11 +233,6 @@ class ExportedFlow:
         """The session of an optional graph, opened when first asked for, and never with a CUDA graph."""
         if name not in self.artifact.graphs:
             raise BadInputError(f"Expected {name}.onnx in the export; it has none. Export again with {option}.")
-        if name not in self._sessions:
-            model = self.artifact.graphs[name]
-            (session,), _ = open_sessions([model], self.provider, threads=self._threads, cuda=self.cuda)
-            self._refuse_another(name, session)
-            self._sessions[name] = session
         return self._sessions[name]
 
     def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
@@ -237,6 +247,7 @@ class ExportedFlow:
         (entry,), _ = _ENDS[graph]
         return run(self._sessions[graph], outputs, {entry: rows})
 
-    def _refuse_another(self, name: str, session: Any) -> None:  # noqa: ANN401
-        said = self.manifest.family.manifest.repeated(self.manifest.document["model"])
-        refuse_another(session, name, self.manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)
+
+def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
+    said = manifest.family.manifest.repeated(manifest.document["model"])
+    refuse_another(session, name, manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lunet_export.errors import BadInputError
-from lunet_export.files import whole_file
+from lunet_export.files import is_plain, sha256, whole_file
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming.jobs import Job, Work
 from lunet_export.streaming.sources import RUN
@@ -28,6 +28,7 @@ from lunet_export.streaming.tables import FORMATS, Table, writer
 FORMAT, VERSION = "lunet_export.run", 1
 _BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
 _SUMMED = ("log_prob", "bits_per_dim")
+_LARGEST = 2**28  # bytes of a document about a run
 
 #: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
 Sums = Mapping[str, Sequence[float]]
@@ -37,7 +38,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a part that is whole."""
+    """What is known of a part that is whole; its file has a hash of all of it, by which a change is noticed."""
 
     number: int
     first: int
@@ -145,14 +146,19 @@ class Run:
 
     def record(self, number: int) -> Part | None:
         """What is known of a part; None unless it is there as it was written."""
-        try:
-            part = Part(**json.loads(self._beside(number).read_text(encoding="utf-8")))
-            with (self.folder / part.file).open("rb") as file:
-                same = file_digest(file, "sha256").hexdigest() == part.sha256
-        except (OSError, ValueError, TypeError):
+        known = _document(self._beside(number))
+        if known is None or known.pop("sha256_record", None) != _digest(known):
             return None
-        known = (number, number * self.rows_per_part, self._rows_of(number), f"{self._name(number)}.{self.format}")
-        return part if same and (part.number, part.first, part.rows, part.file) == known else None
+        try:
+            part = Part(**known)
+        except TypeError:
+            return None
+        path = self.folder / f"{self._name(number)}.{self.format}"
+        wanted = (number, number * self.rows_per_part, self._rows_of(number), path.name)
+        if (part.number, part.first, part.rows, part.file) != wanted or not is_plain(path):
+            return None
+        with path.open("rb") as file:
+            return part if file_digest(file, "sha256").hexdigest() == part.sha256 else None
 
     def write(self, number: int, work: Work) -> Part:
         """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
@@ -162,7 +168,8 @@ class Run:
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
         part = Part(number, first, rows, path.name, digest, tally.invalid, tally.sums, work.provider)
-        _write(self._beside(number), asdict(part))
+        record = json.loads(json.dumps(asdict(part)))
+        _write(self._beside(number), {**record, "sha256_record": _digest(record)})
         return part
 
     def refuse_changed(self) -> None:
@@ -171,13 +178,13 @@ class Run:
         Raises:
             BadInputError: They changed on the way; or this is another machine, which sees other files.
         """
-        try:
-            begun = json.loads((self.folder / RUN).read_text(encoding="utf-8"))["job"]
-        except FileNotFoundError:
+        known_run = _document(self.folder / RUN)
+        begun = (known_run or {}).get("job")
+        if not isinstance(begun, dict):
             raise BadInputError(
                 f"Expected {self.folder} where every worker sees it; there is no {RUN} on {gethostname()}. Give -o, "
                 "models and rows on storage that all machines share."
-            ) from None
+            )
         known = json.loads(json.dumps(self.job.facts()))
         changed = next((key for key in ("models", "source") if begun.get(key) != known.get(key)), None)
         if changed is not None:
@@ -247,11 +254,8 @@ class Run:
         return {"format": FORMAT, "format_version": VERSION, "job": self.job.facts(), "settings": settings}
 
     def _refuse_another(self, path: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            known = None
-        if not isinstance(known, dict) or known.get("format") != FORMAT:
+        known = _document(path)
+        if known is None or known.get("format") != FORMAT:
             raise BadInputError(f"Expected a run in {path}; it is none. Give another -o.")
         different = next((key for key, value in facts.items() if known.get(key) != value), None)
         if different is not None:
@@ -292,6 +296,25 @@ def write_rows(
             tally.add(table)
             progress(min(chunk, first + rows - begin))
     return tally
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    """The dictionary in a file of JSON; None where there is no such file, or something else in it."""
+    if not is_plain(path) or path.stat().st_size > _LARGEST:
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a document as sorted, compact JSON; none that is read has it where that is too deep."""
+    try:
+        return sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+    except RecursionError:
+        return ""
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import DataError, MissingPackageError
+from lunet_export.data import npy
+from lunet_export.errors import DataError, MissingPackageError, brief
+from lunet_export.files import is_plain
 
 Rows = NDArray[Any]
 
@@ -22,7 +23,6 @@ SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
 RUN = "_run.json"
 _HELD = 4096  # rows of Parquet that are decoded at once
 _FETCHED = 65536  # bytes
-_VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 class Source(Protocol):
@@ -86,11 +86,12 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
 
 
 def _refuse_unfinished(folder: Path) -> None:
-    try:
-        complete = json.loads((folder / RUN).read_text(encoding="utf-8")).get("complete")
-    except FileNotFoundError:
+    path = folder / RUN
+    if not path.exists() and not path.is_symlink():
         return
-    except (ValueError, AttributeError):
+    try:
+        complete = is_plain(path) and json.loads(path.read_bytes()).get("complete") is True
+    except (ValueError, AttributeError, RecursionError):
         complete = False
     if not complete:
         raise DataError(f"Expected all parts in {folder}; its run is not complete. Go on with it by --resume first.")
@@ -108,14 +109,13 @@ class NpySource:
         self._path = path
         try:
             with path.open("rb") as file:
-                version = np.lib.format.read_magic(file)
-                shape, fortran, dtype = _VERSIONS[version](file)
-                self._begin = file.tell()
-        except (ValueError, KeyError, EOFError, OSError, TokenError) as error:
-            raise DataError(f"Expected a readable .npy file; {path} is not: {str(error).splitlines()[0]}.") from None
+                header = npy.read_header(file)
+        except npy.MALFORMED as error:
+            raise DataError(f"Expected a readable .npy file; {path} is not: {npy.said(error)}.") from None
+        shape, fortran, dtype, self._begin = header.shape, header.fortran, header.dtype, header.begin
         if fortran or dtype.kind not in "uif" or len(shape) < 2 or min(shape) < 1:
             raise DataError(
-                f"Expected rows of integers or floats in C order in {path}; got {dtype} of shape {shape}"
+                f"Expected rows of integers or floats in C order in {path}; got {str(dtype)[:80]} of shape {shape}"
                 f"{' in Fortran order' if fortran else ''}. Save numpy.ascontiguousarray of them."
             )
         self.rows, self.width, self._dtype = shape[0], int(np.prod(shape[1:], dtype=object)), dtype
@@ -270,9 +270,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (OSError, ValueError, KeyError, arrow("pyarrow").ArrowException) as error:
         if isinstance(error, OSError) and error.errno == errno.EMFILE:
             raise
-        raise DataError(
-            f"Expected a readable {path.suffix} file; {path} is not: {str(error).splitlines()[0]}."
-        ) from None
+        raise DataError(f"Expected a readable {path.suffix} file; {path} is not: {brief(error, 200)}.") from None
 
 
 def _width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN401

@@ -7,6 +7,7 @@ coordinates together. Both kinds of Adam can shrink what `Flow.decaying` names.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -90,6 +91,7 @@ class Adam(Descent):
         return {"optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        refuse_another(state["optimiser"], self.optimiser)
         self.optimiser.load_state_dict(state["optimiser"])
 
     def _decayed(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
@@ -97,6 +99,38 @@ class Adam(Descent):
         if self._weight_decay:
             for parameter, part in self.flow.decaying():
                 yield parameter, part * (-self._weight_decay * self.rate)
+
+
+def refuse_another(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> None:
+    """Raise unless a state is one of this optimiser: PyTorch itself looks at how many parameters there are alone.
+
+    Raises:
+        ValueError, or what values of other types raise: It is another's, or holds a number that is not finite.
+    """
+    own = optimiser.state_dict()
+    shapes = [parameter.shape for group in optimiser.param_groups for parameter in group["params"]]
+    for group, wanted in zip(state["param_groups"], own["param_groups"], strict=True):
+        if group.keys() != wanted.keys() or group["params"] != wanted["params"]:
+            raise ValueError("param_groups")
+        for name, value in wanted.items():
+            if not _alike(group[name], value):
+                raise ValueError(f"param_groups, {name}")
+    for number, entries in state["state"].items():
+        for name, value in entries.items():
+            fits = isinstance(value, Tensor) and not value.is_complex() and value.shape in ((), shapes[number])
+            if type(number) is not int or not fits or not bool(value.isfinite().all()):
+                raise ValueError(f"state {number}, {name}")
+    if len({tuple(sorted(entries)) for entries in state["state"].values()}) > 1:
+        raise ValueError("state")
+
+
+def _alike(found: Any, wanted: Any) -> bool:  # noqa: ANN401
+    """Whether a value is of the kind of another: finite numbers, texts, or as many of them."""
+    if isinstance(wanted, list | tuple):
+        return isinstance(found, list | tuple) and len(found) == len(wanted) and all(map(_alike, found, wanted))
+    if isinstance(wanted, float) or (isinstance(wanted, int) and not isinstance(wanted, bool)):
+        return type(found) in (int, float) and isfinite(found)
+    return type(found) is type(wanted)
 
 
 class Annealed(Adam):

@@ -15,7 +15,7 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.descent import Descent, descent_of
-from lunet_export.training.history import EpochRecord
+from lunet_export.training.history import EpochRecord, refuse_gaps
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak
 from lunet_export.training.structure import LikelihoodPart, TrainingPart, part_of
 from lunet_export.weights import Weights
@@ -218,7 +218,8 @@ class Trainer:
         self.best_flow.load_state_dict(state["best_flow"])
         self.descent.load_state_dict(state["descent"])
         self.rng.bit_generator.state = state["random"]
-        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.history = [*map(EpochRecord.of, state["history"])]
+        refuse_gaps(self.history)
 
 
 @torch.no_grad()

@@ -1,9 +1,11 @@
 """What `train` notes after every epoch, and its file."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from lunet_export.errors import DataError
 from lunet_export.files import whole_file
@@ -20,6 +22,25 @@ class EpochRecord:
     train: float
     valid: float
     learning_rate: float
+
+    @classmethod
+    def of(cls, values: Any) -> Self:  # noqa: ANN401
+        """The record of a parsed file.
+
+        Raises:
+            LookupError, TypeError, ValueError, OverflowError: A value is missing, of another type or not finite.
+        """
+        return cls(_whole(values["epoch"]), *(_number(values[key]) for key in ("train", "valid", "learning_rate")))
+
+
+def refuse_gaps(records: Sequence[EpochRecord]) -> None:
+    """Raise unless the records are of epochs 1, 2, .. and there is one at least.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if not records or [record.epoch for record in records] != [*range(1, len(records) + 1)]:
+        raise ValueError("history")
 
 
 @dataclass(frozen=True)
@@ -63,14 +84,29 @@ class History:
             raise DataError(f"Expected the history {path} beside its model; it does not exist. `train` writes it.")
         try:
             content = json.loads(path.read_bytes())
-            epochs = tuple(
-                EpochRecord(int(r["epoch"]), *(float(r[key]) for key in ("train", "valid", "learning_rate")))
-                for r in content["epochs"]
-            )
-            line, start = float(content["gaussian_test"]), float(content["start"])
-            unit = str(content.get("counted", "epoch"))  # older files name none
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"Expected a history that `train` wrote in {path}; {error} is missing or wrong.") from None
+            epochs = tuple(map(EpochRecord.of, content["epochs"]))
+            line, start = _number(content["gaussian_test"]), _number(content["start"])
+            unit = content.get("counted", "epoch")  # older files name none
+            if not isinstance(unit, str) or not unit.isalpha():
+                raise ValueError("counted")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise DataError(
+                f"Expected a history that `train` wrote in {path}; {str(error)[:100]!r} is missing or wrong."
+            ) from None
         if not epochs:
             raise DataError(f"Expected at least one epoch in {path}; got none. Train longer.")
         return cls(line, start, epochs, unit)
+
+
+def _whole(value: Any) -> int:  # noqa: ANN401
+    """An integer as it stands there. Raises ValueError."""
+    if type(value) is not int:
+        raise ValueError(str(value)[:80])
+    return value
+
+
+def _number(value: Any) -> float:  # noqa: ANN401
+    """A finite number as it stands there. Raises ValueError or OverflowError."""
+    if type(value) not in (int, float) or not isfinite(value):
+        raise ValueError(str(value)[:80])
+    return float(value)

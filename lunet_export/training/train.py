@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lunet_export import checkpoint, noise, reference
 from lunet_export.data import Dataset
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
 from lunet_export.flows import Flow
 from lunet_export.likelihood import bits_per_dim, paper_convention
@@ -225,8 +225,10 @@ def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:
                 "Repeat them, or train anew with --force."
             )
         trainer.restore(state)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"Expected a resume file in {path}; {error} is missing or wrong. Train anew.") from None
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"Expected a resume file in {path}; {brief(error, 300)} is missing or wrong. Train anew."
+        ) from None
 
 
 def device_named(name: str) -> torch.device:

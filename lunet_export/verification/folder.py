@@ -16,8 +16,9 @@ from pathlib import Path
 from re import fullmatch
 from typing import Any, Self
 
-from lunet_export.artifact import sealed
-from lunet_export.errors import ArtifactError
+from lunet_export import graph_file
+from lunet_export.artifact import is_sealed
+from lunet_export.errors import ArtifactError, brief
 from lunet_export.files import is_size, read_inside, read_verified
 from lunet_export.verification import vnnlib
 from lunet_export.verification.vnnlib import Query
@@ -78,8 +79,10 @@ class VerifierFolder:
             wrong = [name for name, query in queries.items() if (query.dim, query.outputs) != (dim, outputs[of[name]])]
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise ArtifactError(
-                f"Expected a whole {DOCUMENT} in {path}; {error} is missing or wrong. Export it again."
+                f"Expected a whole {DOCUMENT} in {path}; {brief(error)} is missing or wrong. Export it again."
             ) from None
+        for name in (name for name in content if name.endswith(".onnx")):
+            graph_file.refuse_strange(content[name], name, None if name == MERGED else graph_file.OPERATORS)
         if wrong:
             raise ArtifactError(f"Expected queries of the folder's graphs; {path / wrong[0]} has other sizes.")
         return cls(path, document, {name: content[name] for name in content if name.endswith(".onnx")}, queries)
@@ -120,11 +123,12 @@ def _document(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"Expected JSON in {path / DOCUMENT}; it is none. Export it again.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ArtifactError(f"Expected {FORMAT} in {path / DOCUMENT}; it is another format. Export it again.")
-    if document.get("format_version") != FORMAT_VERSION:
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
         raise ArtifactError(
-            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {document.get('format_version')!r}. "
+            f"Expected format version {FORMAT_VERSION} in {path / DOCUMENT}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
         )
-    if sealed(document) != document:
+    if not is_sealed(document):
         raise ArtifactError(f"Expected {path / DOCUMENT} as it was exported; it was altered. Export it again.")
     return document

@@ -8,6 +8,7 @@ input 0 = 0.5, or x0 = 0.5                lines that Marabou prints, among its o
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +76,12 @@ def _of_json(text: str, path: Path, dim: int) -> Witness:
 
 def _of_names(pairs: list[tuple[str, Any]], path: Path, dim: int) -> Witness:
     names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice:
         raise BadInputError(f"Expected every variable once in {path}; {twice} is there twice.")
-    values = dict(pairs)
-    missing = [f"X_{i}" for i in range(dim) if f"X_{i}" not in values]
-    unknown = [name for name in names if name.startswith("X_") and name not in {f"X_{i}" for i in range(dim)}]
+    values, inputs = dict(pairs), {f"X_{i}": None for i in range(dim)}
+    missing = [name for name in inputs if name not in values]
+    unknown = [name for name in names if name.startswith("X_") and name not in inputs]
     if missing or unknown:
         what = f"{missing[0]} is missing" if missing else f"{unknown[0]} is no input"
         raise BadInputError(f"Expected X_0 .. X_{dim - 1} in {path}; {what}. Is it a witness of this query?")
@@ -90,6 +91,8 @@ def _of_names(pairs: list[tuple[str, Any]], path: Path, dim: int) -> Witness:
 
 def _array(values: list[Any], path: Path) -> NDArray[np.float64]:
     try:
+        if not all(isinstance(value, str) or type(value) in (int, float) for value in values):
+            raise TypeError
         return np.array(values, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
         raise BadInputError(

@@ -64,6 +64,7 @@ def test_train_refuses_to_overwrite_a_model_or_its_classes(ten, tmp_path):
     model, _ = ten
     assert run(*TRAIN, "-o", model)[0] == 2
     (tmp_path / "new.classes").mkdir()
+    (tmp_path / "new.classes" / "0.resume.pt").touch()
     code, _, err = run(*TRAIN, "-o", tmp_path / "new.pt")
     assert (code, "0.resume.pt exists already. Give --resume, --force or another -o." in err) == (2, True)
 

@@ -90,9 +90,11 @@ def rust(folder: Path) -> Path:
     return folder / "target" / "release" / "replay"
 
 
-def cpp(folder: Path, library: Path) -> Path:
-    """The C++ program of a new project, linked with a library of ONNX Runtime."""
+def cpp(folder: Path, library: Path, source: str = "") -> Path:
+    """The C++ program of a new project, linked with a library of ONNX Runtime; or another in its place."""
     write_project("cpp", _MODEL, folder)
+    if source:
+        (folder / "replay.cpp").write_text(source)
     links = folder / "library"
     links.mkdir()
     for name in {"libonnxruntime.so", "libonnxruntime.so.1", library.resolve().name}:

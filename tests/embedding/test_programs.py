@@ -206,6 +206,20 @@ def test_the_oldest_runtime_gives_the_same_answers(name, programs):
     assert (done.code, "ONNX Runtime 1.16.3, cpu" in done.out) == (0, True), done.out + done.err
 
 
+def test_the_oldest_package_of_node_gives_the_same_answers(node_project, tmp_path):
+    """Its tensors have no getData. The same holds for the oldest onnxruntime-web, which `make compat` runs."""
+    script = tmp_path / "oldest.mjs"
+    script.write_text(
+        f'import {{ createRequire }} from "node:module";\nimport {{ readFile }} from "node:fs/promises";\n'
+        f'import {{ open, replay }} from "{node_project}/lunet.mjs";\n'
+        f'const ort = createRequire("{node_project}/replay.mjs")("oldest-node");\n'
+        f'const flow = await open(ort, (file) => readFile("{ROOT}/exported/digits/" + file));\n'
+        "console.log((await replay(flow)).map((check) => check.passed).join());\n"
+    )
+    done = command("node", script)
+    assert (done.code, done.out) == (0, ",".join(["true"] * 6) + "\n"), done.out + done.err
+
+
 @pytest.mark.parametrize("name", ["c", "c, sanitized", "rust"])
 def test_a_runtime_that_is_too_old_gets_a_sentence(name, programs):
     done = programs[name](ROOT / "exported" / "digits", library("old-node"))

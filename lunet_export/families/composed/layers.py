@@ -14,6 +14,7 @@ from lunet_export.families.composed import networks
 from lunet_export.families.composed.networks import Network
 from lunet_export.lu import LUBlock
 
+_LARGEST_CUT = 18.0  # a little further out tanh is 1 in float64, and has no inverse
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -56,7 +57,8 @@ class Tanh:
 class LogTanh:
     """y = tanh x where |x| <= cut, and sign(x) (tanh cut + tail log(|x| / cut)) beyond: from R to R.
 
-    nflows' `LogTanh`. With tail = cut (1 - tanh^2 cut) its slope would be continuous; nflows takes another.
+    nflows' `LogTanh`. 0 < cut < 18, tail > 0. With tail = cut (1 - tanh^2 cut) its slope would be continuous; nflows
+    takes another.
     """
 
     cut: float
@@ -201,7 +203,7 @@ def _within_limits(layer: LeakyReLU | Sigmoid | Tanh | LogTanh | Softclip) -> bo
     if isinstance(layer, Sigmoid):
         return 0 <= layer.margin < 0.5
     if isinstance(layer, LogTanh):
-        return layer.cut > 0 and layer.tail > 0
+        return 0 < layer.cut < _LARGEST_CUT and layer.tail > 0
     return not isinstance(layer, Softclip) or layer.bound > 0
 
 

@@ -81,13 +81,15 @@ def unpack(
     """
 
     def value(entry: Any, depth: int) -> Any:  # noqa: ANN401
+        if depth > 2 * _DEEPEST:
+            raise CheckpointError(f"Expected networks of at most {_DEEPEST} blocks inside each other; got more.")
         if isinstance(entry, Tensor):
             if not entry.is_floating_point() and entry.dtype != torch.int64:
                 raise CheckpointError(f"Expected tensors of floats or int64; got {entry.dtype}. Import it again.")
             whole = held(entry)
             return whole.double().numpy() if whole.is_floating_point() else whole.numpy()
         if isinstance(entry, list):
-            return tuple(value(part, depth) for part in entry)
+            return tuple(value(part, depth + 1) for part in entry)
         if isinstance(entry, dict) and "offset" in entry:
             return ScaleMap(**entry)
         return made(entry, _OPERATIONS, depth + 1) if isinstance(entry, dict) else entry

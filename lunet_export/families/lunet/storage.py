@@ -48,8 +48,9 @@ def unpack(
         )
     shapes = tuple(tuple(tensor.shape) for tensor in (packed, sign, bias))
     expected = ((blocks, dim, dim), (blocks, dim), (blocks, dim))
-    if not packed.is_floating_point():
-        raise CheckpointError(f"Expected packed tensors of floats; got {packed.dtype}. Train it again.")
+    for name, tensor in (("packed", packed), ("sign", sign), ("bias", bias)):
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"Expected {name} tensors of floats; got {tensor.dtype}. Train it again.")
     if shapes != expected or not isinstance(alpha, float):
         raise CheckpointError(f"Expected tensors of shapes {expected}; got {shapes}. Train it again.")
     tensors = [held(tensor) for tensor in (packed, sign, bias)]

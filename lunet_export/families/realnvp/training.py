@@ -14,6 +14,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.flow import COUPLINGS, RealNVP
 from lunet_export.families.realnvp.weights import RealNVPWeights
 from lunet_export.preprocessing import Logit
+from lunet_export.sizes import refuse_large
 from lunet_export.training.fit import Trainer
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
@@ -45,7 +46,10 @@ class Structure:
             )
         refuse_others(given, ("width",), "a RealNVP")
         found = cls(dim, image_shape, given.get("width") or (_PLANES if image_shape else width_like_lunet(dim)))
-        found._flow(None)  # refuses what does not fit
+        with torch.device("meta"):  # shapes alone: no memory is taken
+            shapes = found._flow(None).parameters()  # refuses what does not fit
+        numbers = sum(parameter.numel() for parameter in shapes)
+        refuse_large(numbers, "float16", "Take a smaller --width.", "a network whose graphs are")
         return found
 
     @classmethod

@@ -44,6 +44,9 @@ const char* lunet_version(const lunet* flow); /* of ONNX Runtime */
 size_t lunet_dim(const lunet* flow);          /* D, numbers a row */
 double lunet_levels(const lunet* flow);       /* images lie in [0, levels); 0 for other data */
 
+/* Rows that are not finite, x outside the model's domain, and rows so far out that an answer overflows are
+ * LUNET_BAD_INPUT: lunet_error() then has the row's number, and what was written so far is no answer. */
+
 /* log p of rows x, (rows, D), in nats: log_prob (rows,). z (rows, D) may be NULL. */
 int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_prob, double* z);
 
@@ -461,6 +464,8 @@ struct lunet {
     lunet__bytes manifest;
     size_t dim, batch;
     double levels;
+    double *low, *high; /* borders of the domain, (D,) each, infinite where there is none; NULL: x may lie anywhere */
+    int closed;         /* the borders are part of it */
     int type;
     const lunet__api* api;
     void *env, *memory, *density, *sampling;
@@ -607,6 +612,41 @@ static int lunet__session(const lunet* flow, const char* name, const lunet_optio
     return code ? code : lunet__refuse_input(flow, *session, name);
 }
 
+/* The numbers of a value, in the order of the text; none where there is no value. */
+static int lunet__numbers(lunet__json value, double** numbers, size_t* count) {
+    size_t most = 1;
+    *numbers = NULL;
+    *count = 0;
+    for (const char* at = value.begin; at && at < value.end; at++) most += *at == ',';
+    if (value.begin && !(*numbers = malloc(most * sizeof **numbers))) return lunet__no_memory();
+    for (const char* at = value.begin; at && at < value.end;) {
+        const char* end = at + strcspn(at, ",[] \t\r\n");
+        if (end > value.end) end = value.end;
+        if (end > at && *count < most) (*numbers)[(*count)++] = lunet__number((lunet__json){at, end});
+        at = end + (end < value.end);
+    }
+    return LUNET_OK;
+}
+
+/* The borders of the domain, where there are some. */
+static int lunet__borders(lunet* flow, const char* text) {
+    lunet__json domain = lunet__at(text, "model/domain"), closed = lunet__at(text, "model/domain/closed");
+    size_t lows = 0, highs = 0;
+    int code, whole;
+    if (!domain.begin || !strncmp(domain.begin, "null", 4)) return LUNET_OK;
+    if ((code = lunet__numbers(lunet__at(text, "model/domain/low"), &flow->low, &lows))) return code;
+    if ((code = lunet__numbers(lunet__at(text, "model/domain/high"), &flow->high, &highs))) return code;
+    flow->closed = closed.begin && *closed.begin == 't';
+    whole = lows == flow->dim && highs == flow->dim && closed.begin && (flow->closed || *closed.begin == 'f');
+    for (size_t i = 0; whole && i < flow->dim; i++) {
+        if (isinf(flow->low[i])) flow->low[i] = -INFINITY; /* null: no border */
+        whole = flow->low[i] < flow->high[i];
+    }
+    return whole ? LUNET_OK
+                 : lunet__fail(LUNET_BAD_INPUT,
+                               "Expected a whole manifest.json; model.domain is missing or wrong. Export again.");
+}
+
 static int lunet__describe(lunet* flow) {
     const char* text = flow->manifest.data;
     lunet__json format, version, kind;
@@ -649,7 +689,7 @@ static int lunet__describe(lunet* flow) {
             "Expected a whole manifest.json; model.dim, dtype, batch or levels is missing or wrong. Export again.");
     flow->dim = (size_t)dim;
     flow->batch = (size_t)batch;
-    return LUNET_OK;
+    return lunet__borders(flow, text);
 }
 
 static int lunet__opened(lunet* flow, const char* folder, const lunet_options* options) {
@@ -692,10 +732,25 @@ void lunet_close(lunet* flow) {
     if (flow->env) flow->api->ReleaseEnv(flow->env);
     free(flow->manifest.data);
     free(flow->folder);
+    free(flow->low);
+    free(flow->high);
     free(flow);
 }
 
 /* ---- rows through a graph ---- */
+
+/* The number of the graphs' type that lies inside a border and next to it; the inside is towards an infinity. */
+static double lunet__inside(const lunet* flow, double border, double towards) {
+    int single = flow->type == LUNET__FLOAT32, up = towards > 0;
+    double end = border, tiny = single ? FLT_MIN : DBL_MIN;
+    if (isinf(border)) return border;
+    if (single) end = fabs(border) > FLT_MAX ? copysign(INFINITY, border) : (float)border;
+    if (up ? end < border : end > border) /* rounded to the other side */
+        end = single ? nextafterf((float)end, (float)towards) : nextafter(end, towards);
+    if (flow->closed) return end;
+    if (end == border) end = single ? nextafterf((float)end, (float)towards) : nextafter(end, towards);
+    return end != 0 && fabs(end) < tiny ? copysign(tiny, end) : end; /* open domains end before denormal numbers */
+}
 
 /* Whether numbers of rows are none that the graphs take; all are looked at before the first run. */
 static int lunet__refuse_rows(const lunet* flow, const char* name, const double* rows, size_t count) {
@@ -708,25 +763,43 @@ static int lunet__refuse_rows(const lunet* flow, const char* name, const double*
             return lunet__fail(LUNET_BAD_INPUT,
                                "Expected x in [0, %g): grey level plus noise; row %zu, column %zu is %g.", levels,
                                i / flow->dim, i % flow->dim, rows[i]);
+        if (*name == 'x' && flow->low) {
+            size_t column = i % flow->dim;
+            double low = flow->low[column], high = flow->high[column];
+            if (!(flow->closed ? rows[i] >= low && rows[i] <= high : rows[i] > low && rows[i] < high))
+                return lunet__fail(
+                    LUNET_BAD_INPUT,
+                    "Expected x in %c%g, %g%c in column %zu; row %zu is %g. The density is not defined there.",
+                    flow->closed ? '[' : '(', low, high, flow->closed ? ']' : ')', column, i / flow->dim, rows[i]);
+        }
     }
     return LUNET_OK;
 }
 
-/* Rows in the graphs' type. Images: what rounds up to the border of the domain steps back. */
+/* Rows in the graphs' type. What rounds to a border of the domain, or beyond it, steps back. */
 static void lunet__cast(const lunet* flow, const char* name, const double* rows, size_t count, void* target) {
     float levels = *name == 'x' ? (float)flow->levels : 0;
-    if (flow->type == LUNET__FLOAT64) {
-        memcpy(target, rows, count * sizeof *rows);
-        return;
-    }
+    const double* low = *name == 'x' ? flow->low : NULL;
     for (size_t i = 0; i < count; i++) {
         float single = (float)rows[i];
-        ((float*)target)[i] = levels > 0 && single >= levels ? nextafterf(levels, 0) : single;
+        double number = flow->type == LUNET__FLOAT64 ? rows[i] : single;
+        if (flow->type == LUNET__FLOAT32 && levels > 0 && single >= levels) number = nextafterf(levels, 0);
+        if (low) {
+            size_t column = i % flow->dim;
+            number = fmax(number, lunet__inside(flow, low[column], INFINITY));
+            number = fmin(number, lunet__inside(flow, flow->high[column], -INFINITY));
+        }
+        if (flow->type == LUNET__FLOAT64)
+            ((double*)target)[i] = number;
+        else
+            ((float*)target)[i] = (float)number;
     }
 }
 
-/* The numbers of an output, which must be as many as expected. */
-static int lunet__take(const lunet* flow, void* value, const char* name, size_t count, double* target) {
+/* The numbers of an output, which must be as many as expected, and finite: `width` a row, of rows from `first` on. */
+static int lunet__take(const lunet* flow, void* value, const char* name, size_t first, size_t rows, size_t width,
+                       double* target) {
+    size_t count = rows * width;
     const lunet__api* api = flow->api;
     void *info = NULL, *data = NULL;
     size_t got = 0;
@@ -743,12 +816,18 @@ static int lunet__take(const lunet* flow, void* value, const char* name, size_t 
                            flow->dtype, name, got, type);
     for (size_t i = 0; i < count; i++)
         target[i] = flow->type == LUNET__FLOAT64 ? ((double*)data)[i] : ((float*)data)[i];
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(target[i]))
+            return lunet__fail(
+                LUNET_BAD_INPUT,
+                "Expected rows whose answers %s can hold; row %zu overflows: it is too far out. Leave it out.",
+                flow->dtype, first + i / width);
     return LUNET_OK;
 }
 
-/* One run: rows (batch, D) -> up to two outputs, the first of `widths[0]` numbers a row. */
-static int lunet__run(const lunet* flow, void* session, const char* input, const double* rows, size_t batch, void* room,
-                      const char* const* outputs, double* const* targets, const size_t* widths, size_t many) {
+/* One run: rows (batch, D) from number `first` on -> up to two outputs, the first of `widths[0]` numbers a row. */
+static int lunet__run(const lunet* flow, void* session, const char* input, const double* rows, size_t first,
+                      size_t batch, void* room, const char* const* outputs, double* const* targets, const size_t* widths, size_t many) {
     const lunet__api* api = flow->api;
     size_t size = flow->type == LUNET__FLOAT64 ? sizeof(double) : sizeof(float), count = batch * flow->dim;
     const int64_t shape[2] = {(int64_t)batch, (int64_t)flow->dim};
@@ -762,7 +841,7 @@ static int lunet__run(const lunet* flow, void* session, const char* input, const
         code = lunet__wrong(api, api->Run(session, NULL, &input, (const void* const*)&value, 1, outputs, many, found),
                             "run the graph");
     for (size_t i = 0; i < many; i++) {
-        if (!code) code = lunet__take(flow, found[i], outputs[i], batch * widths[i], targets[i]);
+        if (!code) code = lunet__take(flow, found[i], outputs[i], first, batch, widths[i], targets[i]);
         if (found[i]) api->ReleaseValue(found[i]);
     }
     if (value) api->ReleaseValue(value);
@@ -784,8 +863,8 @@ int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_
     for (size_t row = 0, batch; !code && row < rows; row += batch) {
         double* const targets[] = {log_prob + row, z ? z + row * flow->dim : NULL};
         batch = lunet__least(rows - row, flow->batch);
-        code =
-            lunet__run(flow, flow->density, "x", x + row * flow->dim, batch, room, outputs, targets, widths, z ? 2 : 1);
+        code = lunet__run(flow, flow->density, "x", x + row * flow->dim, row, batch, room, outputs, targets, widths,
+                          z ? 2 : 1);
     }
     free(room);
     return code;
@@ -798,7 +877,8 @@ int lunet_decode(const lunet* flow, const double* z, size_t rows, double* x) {
     for (size_t row = 0, batch; !code && row < rows; row += batch) {
         double* const targets[] = {x + row * flow->dim};
         batch = lunet__least(rows - row, flow->batch);
-        code = lunet__run(flow, flow->sampling, "z", z + row * flow->dim, batch, room, outputs, targets, &flow->dim, 1);
+        code = lunet__run(flow, flow->sampling, "z", z + row * flow->dim, row, batch, room, outputs, targets, &flow->dim,
+                          1);
     }
     free(room);
     return code;
@@ -818,21 +898,11 @@ int lunet_sample(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, 
 int lunet_read(const lunet* flow, const char* file, const char* place, double** numbers, size_t* count) {
     lunet__bytes bytes = flow->manifest;
     int vectors = strcmp(file, "manifest.json") != 0, code = LUNET_OK;
-    lunet__json value;
     *numbers = NULL;
     *count = 0;
     if (vectors && (code = lunet__file(flow->folder, file, flow->manifest.data, &bytes))) return code;
     if (!(code = lunet__refuse_text(&bytes, file))) {
-        size_t most = 1;
-        value = lunet__at(bytes.data, place);
-        for (const char* at = value.begin; at && at < value.end; at++) most += *at == ',';
-        if (value.begin && !(*numbers = malloc(most * sizeof **numbers))) code = lunet__no_memory();
-        for (const char* at = value.begin; !code && at && at < value.end;) {
-            const char* end = at + strcspn(at, ",[] \t\r\n");
-            if (end > value.end) end = value.end;
-            if (end > at && *count < most) (*numbers)[(*count)++] = lunet__number((lunet__json){at, end});
-            at = end + (end < value.end);
-        }
+        code = lunet__numbers(lunet__at(bytes.data, place), numbers, count);
     }
     if (vectors) free(bytes.data);
     return code;

@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -72,6 +74,13 @@ public:
         batch_ = whole(manifest.at("batch").at(1), "batch");
         const auto& preprocessing = manifest.at("model").at("preprocessing");
         levels_ = preprocessing.is_null() ? 0.0f : preprocessing.at("levels").get<float>();
+        if (const auto& model = manifest.at("model"); model.contains("domain") && !model.at("domain").is_null()) {
+            low_ = borders(model.at("domain").at("low"), -INFINITY);
+            high_ = borders(model.at("domain").at("high"), INFINITY);
+            closed_ = model.at("domain").at("closed").get<bool>();
+            for (std::size_t i = 0; i < dim; ++i)
+                if (!(low_[i] < high_[i])) throw no_domain();
+        }
         env_ = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "lunet");
         density_ = open("density.onnx", provider);
         sampling_ = open("sampling.onnx", provider);
@@ -79,12 +88,13 @@ public:
         throw refused("open the graphs", error);
     }
 
-    // log p of rows x, nats, and their z.
+    // log p of rows x, nats, and their z. Rows outside the domain are refused, and such that overflow.
     std::pair<std::vector<float>, std::vector<float>> density(std::vector<float> x) {
-        for (float& number : x) {
-            if (levels_ > 0 && !(number >= 0 && number < levels_))
-                throw Failure(2, "Expected x in [0, " + std::to_string(int(levels_)) +
-                                     "): grey level plus noise; got " + std::to_string(number) + ".");
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            if (levels_ > 0 && !(x[i] >= 0 && x[i] < levels_))
+                throw Failure(2, "Expected x in [0, " + std::to_string(int(levels_)) + "): grey level plus noise; " +
+                                     place(i) + " is " + text(x[i]) + ".");
+            if (!low_.empty()) step_inside(x, i);
         }
         auto found = run(density_, "x", x, {"log_prob", "z"}, {1, dim});
         return {std::move(found[0]), std::move(found[1])};
@@ -105,6 +115,8 @@ private:
     std::string folder_;
     std::size_t batch_ = 0;  // the most rows of a run
     float levels_ = 0;
+    std::vector<double> low_, high_;  // borders of the domain, infinite where there is none; empty: x may lie anywhere
+    bool closed_ = false;             // the borders are part of it
     struct Checked {  // before the wrapper's objects: where it throws, none of theirs is there to be destroyed
         Checked() { refuse_old(); }
     } checked_;
@@ -132,6 +144,38 @@ private:
         if (!number.is_number_integer() || number < 1 || number > 1000000)
             throw Failure(2, std::string("Expected a whole manifest.json; ") + place + " is wrong. Export again.");
         return number.get<std::size_t>();
+    }
+
+    std::vector<double> borders(const nlohmann::json& numbers, double none) const {
+        std::vector<double> found;
+        for (const auto& number : numbers) found.push_back(number.is_null() ? none : number.get<double>());
+        if (found.size() != dim) throw no_domain();
+        return found;
+    }
+
+    static Failure no_domain() {
+        return Failure(2, "Expected a whole manifest.json; model.domain is wrong. Export again.");
+    }
+
+    std::string place(std::size_t i) const {
+        return "row " + std::to_string(i / dim) + ", column " + std::to_string(i % dim);
+    }
+
+    static std::string text(double number) {
+        char digits[32];
+        std::snprintf(digits, sizeof digits, "%g", number);
+        return digits;
+    }
+
+    // Of an open domain, which ends before denormal numbers, a number next to a border steps back.
+    void step_inside(std::vector<float>& x, std::size_t i) const {
+        const double low = low_[i % dim], high = high_[i % dim], number = x[i];
+        if (!(closed_ ? number >= low && number <= high : number > low && number < high) && std::isfinite(number))
+            throw Failure(2, std::string("Expected x in ") + (closed_ ? "[" : "(") + text(low) + ", " + text(high) +
+                                 (closed_ ? "]" : ")") + " in column " + std::to_string(i % dim) + "; row " +
+                                 std::to_string(i / dim) + " is " + text(number) + ". The density is not defined there.");
+        if (!closed_ && (low == 0 || high == 0) && number != 0 && std::fabs(number) < FLT_MIN)
+            x[i] = std::copysign(FLT_MIN, x[i]);
     }
 
     std::string read(const std::string& name) const {
@@ -206,10 +250,10 @@ private:
     std::vector<std::vector<float>> run(Ort::Session& session, const char* input, std::vector<float>& rows,
                                         const std::vector<const char*>& outputs,
                                         const std::vector<std::size_t>& widths) try {
-        for (float number : rows)
-            if (!std::isfinite(number))
-                throw Failure(
-                    2, std::string("Expected finite numbers in ") + input + "; got " + std::to_string(number) + ".");
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            if (!std::isfinite(rows[i]))
+                throw Failure(2, std::string("Expected finite numbers in ") + input + "; " + place(i) + " is " +
+                                     text(rows[i]) + ".");
         if (rows.size() % dim)
             throw Failure(2, std::string("Expected ") + input + " in rows of " + std::to_string(dim) +
                                  " numbers; got " + std::to_string(rows.size()) + " in all.");
@@ -229,6 +273,11 @@ private:
                     throw Failure(2, "Expected " + std::to_string(count) + " numbers of float32 in the output " +
                                          outputs[i] + "; got others. Export again.");
                 const float* numbers = values[i].GetTensorData<float>();
+                for (std::size_t k = 0; k < count; ++k)
+                    if (!std::isfinite(numbers[k]))
+                        throw Failure(2, "Expected rows whose answers float32 can hold; row " +
+                                             std::to_string(begin / dim + k / widths[i]) +
+                                             " overflows: it is too far out. Leave it out.");
                 found[i].insert(found[i].end(), numbers, numbers + count);
             }
         }

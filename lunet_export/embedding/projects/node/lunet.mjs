@@ -64,6 +64,7 @@ export class Flow {
     this.manifest = manifest;
     this.dim = manifest.model.dim;
     this.levels = manifest.model.preprocessing?.levels ?? null; // of images: x lies in [0, levels)
+    this.domain = manifest.model.domain ?? null; // { low, high, closed } of a column each, null for no border
     this.imageShape = manifest.model.image_shape;
     this.classes = manifest.classes?.map(({ name, prior }) => ({ name, prior })) ?? null;
     this.Array = ARRAYS[manifest.dtype];
@@ -112,20 +113,35 @@ export class Flow {
         const part = rows.subarray(begin, begin + most * dim);
         parts.push(await this.#once(name, input, part));
       }
-      if (parts.length === 1) return parts[0];
       const outputs = this.#sessions[name].outputNames;
-      return Object.fromEntries(outputs.map((key) => [key, joined(parts.map((part) => part[key]), this.Array)]));
+      const whole = () => Object.fromEntries(outputs.map((key) => [key, joined(parts.map((part) => part[key]), this.Array)]));
+      return this.#finite(parts.length === 1 ? parts[0] : whole(), rows.length / dim);
     };
     // WebGPU refuses a second call while one runs.
     this.#last = this.#last.then(call, call);
     return this.#last;
   }
 
+  /** Rows that are finite can overflow in a graph. A class may be too far away, unless all are. */
+  #finite(found, rows) {
+    const refuse = (row) => {
+      if (row >= 0) throw new LunetError(`Expected rows whose answers ${this.manifest.dtype} can hold; row ${row} overflows: it is too far out. Leave it out.`);
+    };
+    for (const [key, values] of Object.entries(found)) {
+      const bad = key === "class_log_prob" ? Number.isNaN : (number) => !Number.isFinite(number);
+      refuse(Math.floor(values.findIndex(bad) / (values.length / rows)));
+    }
+    const { class_log_prob } = found, count = this.classes?.length;
+    for (let row = 0; class_log_prob && row < rows; row++)
+      if (class_log_prob.subarray(row * count, (row + 1) * count).every((one) => one === -Infinity)) refuse(row);
+    return found;
+  }
+
   async #once(name, input, rows) {
     const tensor = new this.#ort.Tensor(this.manifest.dtype, rows, [rows.length / this.dim, this.dim]);
     try {
       const outputs = await this.#sessions[name].run({ [input]: tensor });
-      const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await value.getData()]));
+      const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await dataOf(value)]));
       return Object.fromEntries(found);
     } catch (error) {
       throw new LunetError(`Expected ONNX Runtime to run ${name}.onnx; it says: ${line(error)}.`, 3);
@@ -137,18 +153,39 @@ export class Flow {
       throw new LunetError(`Expected ${name} in rows of ${this.dim} numbers; got ${numbers.length} numbers in all.`);
     const rows = this.Array.from(numbers);
     const wrong = rows.findIndex((number) => !Number.isFinite(number));
-    if (wrong >= 0) throw new LunetError(`Expected finite numbers in ${name}; number ${wrong} is ${numbers[wrong]}.`);
+    if (wrong >= 0) throw new LunetError(`Expected finite numbers in ${name}; ${this.#place(wrong)} is ${numbers[wrong]}.`);
     return rows;
   }
 
   #data(numbers) {
     const rows = this.#rows(numbers, "x");
+    if (this.domain) return this.#inside(numbers, rows);
     if (this.levels === null) return rows;
     const wrong = numbers.findIndex((number) => !(number >= 0 && number < this.levels));
     if (wrong >= 0)
-      throw new LunetError(`Expected x in [0, ${this.levels}): grey level plus noise; number ${wrong} is ${numbers[wrong]}.`);
-    const largest = largestBelow(this.levels, this.Array);
+      throw new LunetError(`Expected x in [0, ${this.levels}): grey level plus noise; ${this.#place(wrong)} is ${numbers[wrong]}.`);
+    const largest = previous(this.levels, this.Array);
     return rows.map((number) => Math.min(number, largest)); // what rounds up to the border steps back
+  }
+
+  #inside(numbers, rows) {
+    const { low, high, closed } = this.domain;
+    const borders = low.map((least, column) => [least ?? -Infinity, high[column] ?? Infinity]);
+    const wrong = numbers.findIndex((number, index) => {
+      const [least, most] = borders[index % this.dim];
+      return !(closed ? number >= least && number <= most : number > least && number < most);
+    });
+    if (wrong >= 0) {
+      const column = wrong % this.dim, [left, right] = closed ? "[]" : "()";
+      throw new LunetError(`Expected x in ${left}${borders[column].join(", ")}${right} in column ${column}; row ${Math.floor(wrong / this.dim)} is ${numbers[wrong]}. The density is not defined there.`);
+    }
+    // What rounds to a border or beyond it steps back.
+    const ends = borders.map(([least, most]) => [-innermost(-least, closed, this.Array), innermost(most, closed, this.Array)]);
+    return rows.map((number, index) => Math.min(Math.max(number, ends[index % this.dim][0]), ends[index % this.dim][1]));
+  }
+
+  #place(index) {
+    return `row ${Math.floor(index / this.dim)}, column ${index % this.dim}`;
   }
 }
 
@@ -248,6 +285,11 @@ function product(a, b) {
   return [high >>> 0, Math.imul(a, b) >>> 0];
 }
 
+/** The numbers of an output. Before 1.17 they are on the CPU, and tensors have no getData. */
+function dataOf(tensor) {
+  return tensor.getData ? tensor.getData() : tensor.data;
+}
+
 function compare(name, expected, got, tolerance, skipped = null) {
   const rows = expected.length, wide = got.length / rows;
   const short = [tolerance, skipped ?? tolerance].some((list) => list.length !== rows);
@@ -280,6 +322,11 @@ function refuseManifest(manifest) {
     throw new LunetError(`Expected format version 1; got ${manifest.format_version}. Take the lunet.mjs of the lunet-export that wrote it.`);
   if (!(Number.isInteger(manifest.model?.dim) && manifest.model.dim > 0 && Object.hasOwn(ARRAYS, manifest.dtype) && manifest.batch?.[1] >= 1))
     throw new LunetError("Expected a whole manifest.json; model.dim, dtype or batch is missing or wrong. Export again.");
+  const { domain, dim } = manifest.model;
+  const borders = (list) => Array.isArray(list) && list.length === dim && list.every((one) => one === null || Number.isFinite(one));
+  const whole = () => borders(domain.low) && borders(domain.high) && typeof domain.closed === "boolean" &&
+    domain.low.every((least, column) => (least ?? -Infinity) < (domain.high[column] ?? Infinity));
+  if (domain && !whole()) throw new LunetError("Expected a whole manifest.json; model.domain is wrong. Export again.");
 }
 
 function samplers({ classes }) {
@@ -332,13 +379,21 @@ function joined(parts, Kind) {
   return whole;
 }
 
-function largestBelow(levels, Kind) {
-  const one = new Kind([levels]);
-  const bits = new BigInt64Array(1), few = new Int32Array(1);
-  const view = Kind === Float32Array ? few : bits;
-  new Uint8Array(view.buffer).set(new Uint8Array(one.buffer));
-  view[0] = Kind === Float32Array ? view[0] - 1 : view[0] - 1n;
-  return new Kind(view.buffer)[0];
+/** The largest number of a kind below that one, which is of it. */
+function previous(number, Kind) {
+  if (number === 0) return -Number.MIN_VALUE;
+  const one = new Kind([number]);
+  const bits = new (Kind === Float32Array ? Int32Array : BigInt64Array)(one.buffer);
+  number > 0 ? bits[0]-- : bits[0]++;
+  return one[0];
+}
+
+/** The largest number of a kind that an upper border leaves inside. Open domains end before denormal numbers. */
+function innermost(border, closed, Kind) {
+  if (!Number.isFinite(border)) return border;
+  const [rounded] = new Kind([border]), tiny = Kind === Float32Array ? 2 ** -126 : 2 ** -1022;
+  const end = (closed ? rounded <= border : rounded < border) ? rounded : previous(rounded, Kind);
+  return !closed && end !== 0 && Math.abs(end) < tiny ? Math.sign(end) * tiny : end;
 }
 
 function line(error) {

@@ -11,10 +11,11 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.composed.graphs import build
 from lunet_export.families.composed.layers import AffineAutoregressive
 from lunet_export.families.composed.weights import ComposedWeights, plain
-from lunet_export.graphs import builder, solvers
+from lunet_export.graphs import solvers
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.graphs.solvers import Solver
 from lunet_export.lu import LUBlock
+from lunet_export.sizes import refuse_large
 
 Array = NDArray[np.float64]
 
@@ -42,13 +43,13 @@ class Blueprint:
             )
         solver = solvers.choose(settings.solver or _USUAL, settings.tile, weights.dim)
         linear = sum(isinstance(plain(layer), LUBlock) for layer in weights.layers)
-        extra = linear * max(0, solvers.stored(solver, weights.dim) - weights.dim**2)
-        size = (weights.stored + extra) * np.dtype(settings.products or settings.tensors).itemsize
-        if size > builder.LARGEST_BYTES:
-            raise BadInputError(
-                f"Expected graphs of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB. "
-                "Use --dtype float32, a smaller --tile or fewer layers."
-            )
+        # The weights hold L and U of each LU layer, the larger graph what the solver takes.
+        numbers = weights.stored + linear * (solvers.stored(solver, weights.dim) - 2 * weights.dim**2)
+        dtype = settings.products or settings.tensors
+        cures = ["--dtype float32"] * (dtype == "float64") + ["--solver fused"] * (
+            linear > 0 and solver.name != "fused"
+        )
+        refuse_large(numbers, dtype, f"Use {' or '.join([*cures, 'fewer layers'])}.")
         levels = sum(
             len(inner.levels) for inner in map(plain, weights.layers) if isinstance(inner, AffineAutoregressive)
         )

@@ -4,7 +4,7 @@ Both are spelled in operators that are exact in the tails, and none needs a bran
 a point is the sum of its forms, each of a number held on its own side.
 """
 
-from math import log
+from math import exp, log, log1p
 
 import numpy as np
 
@@ -103,5 +103,8 @@ def _inverse_log_tanh(g: GraphBuilder, layer: LogTanh, y: Value) -> tuple[Value,
 
 
 def _jump(layer: LogTanh) -> float:
-    """By how much the log of the slope is larger just beyond the cut than just before it."""
-    return log(layer.tail / layer.cut) - log(1 - layer.image**2)
+    """By how much the log of the slope, there log(tail / cut), is larger just beyond the cut than just before it.
+
+    Before it, it is log(1 - tanh^2 cut) = -2 (cut + log(1 + e^(-2 cut)) - log 2): a difference from 1 would be rounded.
+    """
+    return log(layer.tail / layer.cut) + 2 * (layer.cut + log1p(exp(-2 * layer.cut)) - log(2))

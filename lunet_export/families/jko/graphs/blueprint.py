@@ -12,8 +12,8 @@ from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.jko.graphs import build
 from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights
-from lunet_export.graphs import builder
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.sizes import refuse_large
 
 Array = NDArray[np.float64]
 
@@ -40,12 +40,8 @@ class Blueprint:
             raise BadInputError(f"Expected 1 to {MOST_STEPS} steps a block; got {steps}.")
         # A block's biases are there once for each of the times at which a step evaluates.
         numbers = weights.stored + weights.dim**2 + 3 * steps * sum(field.hidden[0] for field in weights.fields)
-        size = 2 * numbers * np.dtype(settings.tensors).itemsize  # twice: a graph may hold both directions
-        if size > builder.LARGEST_BYTES:
-            raise BadInputError(
-                f"Expected graphs of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB. "
-                "Train a smaller network."
-            )
+        # Twice: a graph may hold both directions.
+        refuse_large(2 * numbers, settings.tensors, "Train a smaller network.")
         return cls(weights.with_steps(steps), settings, (2 * steps,) if compare else ())
 
     def without_preprocessing(self) -> Self:

@@ -13,6 +13,7 @@ from lunet_export.families.jko.training.blocks import BlockTrainer
 from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.families.jko.velocity import Velocity
 from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights
+from lunet_export.sizes import refuse_large
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
 
@@ -68,7 +69,10 @@ class Structure:
         refuse_others(given, _CHOICES, "a JKO-iFlow")
         usual = {} if dim <= _FEW else {"first_size": 0.1}
         growth = Growth(**usual | {field: given[name] for name, field in _GROWTH.items() if name in given})
-        return cls((given.get("width", _WIDTH),) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
+        width, numbers = given.get("width", _WIDTH), dim**2
+        numbers += 2 * width * dim + (given.get("hidden_layers", 2) - 1) * width**2  # of one block
+        refuse_large(2 * numbers, "float32", "Take a smaller --width.", "a network whose graphs are")
+        return cls((width,) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
 
     @classmethod
     def of(cls, weights: Weights) -> Self:

@@ -20,7 +20,7 @@ from lunet_export.flows import standard_normal_log_prob
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.descent import descent_of
 from lunet_export.training.fit import VALIDATION_SEED, mean_bits_per_dim, refuse_infinite
-from lunet_export.training.history import EpochRecord
+from lunet_export.training.history import EpochRecord, refuse_gaps
 
 if TYPE_CHECKING:
     from lunet_export.training.fit import FitSettings
@@ -139,10 +139,13 @@ class BlockTrainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state` as if there had been no interruption."""
         self.flow, self.best_flow = (self._restored(state[name]) for name in ("flow", "best_flow"))
-        self.sizes, self.lengths = list(state["sizes"]), list(state["lengths"])
+        self.sizes, self.lengths = ([float(value) for value in state[name]] for name in ("sizes", "lengths"))
         self.round, self._blocks = state["round"], state["blocks"]
+        if type(self.round) is not int or type(self._blocks) is not int or not 0 <= self._blocks <= len(self.sizes):
+            raise ValueError("round or blocks")
         self.rng.bit_generator.state = state["random"]
-        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.history = [*map(EpochRecord.of, state["history"])]
+        refuse_gaps(self.history)
 
     def _next_round(self) -> None:
         self.round += 1

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from lunet_export import sizes
 from lunet_export.certificate import (
     Bounds,
     Certificate,
@@ -21,7 +22,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.graphs.estimate import Estimate, estimates, fastest
 from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
-from lunet_export.graphs import builder, solvers
+from lunet_export.graphs import solvers
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.graphs.solvers import Solver
 
@@ -153,10 +154,7 @@ def refuse_large(weights: LUNetWeights, solver: Solver, settings: ExportSettings
     Raises:
         BadInputError: It would.
     """
-    itemsize = np.dtype(settings.products or settings.tensors).itemsize
-    size = len(weights.blocks) * solvers.stored(solver, weights.dim) * itemsize  # of the larger of the two graphs
-    if size > builder.LARGEST_BYTES:
-        raise BadInputError(
-            f"Expected graphs of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB. "
-            "Use --dtype float32, a smaller --tile or fewer blocks."
-        )
+    numbers = len(weights.blocks) * solvers.stored(solver, weights.dim)  # of the larger of the two graphs
+    dtype = settings.products or settings.tensors
+    cures = ["--dtype float32"] * (dtype == "float64") + ["--solver fused"] * (solver.name != "fused")
+    sizes.refuse_large(numbers, dtype, f"Use {' or '.join([*cures, 'fewer blocks'])}.")

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference
+from lunet_export import noise, reference, sizes
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.graphs import activation, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import builder, solvers
+from lunet_export.graphs import solvers
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import Load
 from lunet_export.graphs.solvers import Solver
@@ -76,14 +76,20 @@ def estimates(
     Raises:
         BadInputError: None can be built.
     """
+    itemsize = np.dtype(products or dtype).itemsize
+    fitting = [
+        solver
+        for solver in among or solvers.available(weights.dim)
+        if len(weights.blocks) * solvers.stored(solver, weights.dim) * itemsize <= sizes.LARGEST_BYTES
+    ]
+    if not fitting:
+        sizes.refuse_large(len(weights.blocks) * weights.dim**2, products or dtype, "Use float32, or fewer blocks.")
+    refusal = BadInputError("Expected a solver whose graphs fit into 2 GB, the limit of one ONNX file; none does.")
     chain = weights.without_preprocessing()
     z = (np.array(_TAILS)[:, None] * noise.normal(0, range(_ROWS), weights.dim)).astype(dtype).astype(np.float64)
     exact, allowed = reference.decode(chain, z), RoundingModel(chain, dtype, products).sampling(z)
-    found, itemsize = [], np.dtype(products or dtype).itemsize
-    refusal = BadInputError("Expected graphs of at most 2 GB, the limit of one ONNX file; every solver needs more.")
-    for solver in among or solvers.available(weights.dim):
-        if len(weights.blocks) * solvers.stored(solver, weights.dim) * itemsize > builder.LARGEST_BYTES:
-            continue
+    found: list[Estimate] = []
+    for solver in fitting:
         try:
             model = sampling.build(weights, solver=solver, dtype=dtype, products=products, metadata={})
         except BadInputError as error:  # its inverses leave the range of the dtype

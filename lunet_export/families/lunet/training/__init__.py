@@ -18,6 +18,7 @@ from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.training.greedy import grow
 from lunet_export.families.lunet.training.initial import INITS, SIGNS, start
 from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights, only_lunet
+from lunet_export.sizes import refuse_large
 from lunet_export.training.fit import Trainer
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
@@ -50,8 +51,10 @@ class Structure:
         if "width" in given:
             raise BadInputError("Expected no --width for lunet, whose blocks are as wide as the data. Leave it out.")
         refuse_others(given, ("blocks", "alpha", "activation"), "lunet")
+        blocks = given.get("blocks", 13 if dim <= _FEW else 4)
+        refuse_large(blocks * dim**2, "float16", "Take fewer --blocks.", "a network whose graphs are")
         return cls(
-            given.get("blocks", 13 if dim <= _FEW else 4),
+            blocks,
             given.get("alpha", _PAPERS_ALPHA),
             given.get("activation", ACTIVATIONS[0]),
         )

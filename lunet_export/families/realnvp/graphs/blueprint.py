@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.graphs import build
 from lunet_export.families.realnvp.weights import RealNVPWeights
-from lunet_export.graphs import builder
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.sizes import refuse_large
 
 Array = NDArray[np.float64]
 
@@ -37,12 +37,7 @@ class Blueprint:
                 f"Expected float32 for a convolutional RealNVP; got {settings.dtype}, in which ONNX Runtime's CPU "
                 "provider convolves nothing. Leave --dtype out."
             )
-        size = weights.stored * np.dtype(settings.products or settings.tensors).itemsize
-        if size > builder.LARGEST_BYTES:
-            raise BadInputError(
-                f"Expected graphs of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB. "
-                "Train a smaller network."
-            )
+        refuse_large(weights.stored, settings.products or settings.tensors, "Train a smaller network.")
         return cls(weights, settings)
 
     def without_preprocessing(self) -> Self:

@@ -1,0 +1,65 @@
+"""The header of a .npy file: what its numbers are and how many, checked before any of them is read."""
+
+from dataclasses import dataclass
+from math import prod
+from tokenize import TokenError
+from typing import IO, Any
+
+import numpy as np
+
+_VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LONGEST = 2**16  # bytes of a header; NumPy's own are shorter than 200
+_MOST_AXES = 32
+
+#: What reading a header of anything else raises.
+MALFORMED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    TokenError,
+    SyntaxError,
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Shape, order and type of the numbers, which begin at byte `begin`."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: "np.dtype[Any]"
+    begin: int
+
+    @property
+    def bytes(self) -> int:
+        """What the numbers take."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """The header of an open file.
+
+    Raises:
+        ValueError and what else is in MALFORMED: It is none, of another version, or longer than any.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _VERSIONS:
+        raise ValueError(f"its version is {version}")
+    if version == (2, 0):  # whose length is a number of 4 bytes, and is reserved before it is read
+        here = file.tell()
+        if int.from_bytes(file.read(4), "little") > _LONGEST:
+            raise ValueError("its header is longer than any")
+        file.seek(here)
+    shape, fortran, dtype = _VERSIONS[version](file)
+    if len(shape) > _MOST_AXES or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"its shape is {str(shape)[:80]}")
+    return Header(shape, bool(fortran), dtype, file.tell())
+
+
+def said(error: Exception) -> str:
+    """What such an error says, in a few words."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

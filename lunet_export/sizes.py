@@ -1,0 +1,34 @@
+"""How large one ONNX file may be: known from the shapes alone, before anything is built."""
+
+import numpy as np
+
+from lunet_export.errors import BadInputError
+
+FILE_BYTES = 2**31 - 1  # Protobuf cannot hold more
+#: Of the matrices in a file; what is left is for vectors, names and nodes.
+LARGEST_BYTES = FILE_BYTES - 2**24
+
+
+def bytes_of(numbers: int, dtype: str) -> int:
+    """What so many numbers of a dtype take."""
+    return numbers * np.dtype(dtype).itemsize
+
+
+def refuse_large(numbers: int, dtype: str, cure: str, what: str = "graphs") -> None:
+    """Raise where so many numbers would not fit into one file.
+
+    Args:
+        numbers: Of the largest graph.
+        dtype: Of the numbers.
+        cure: What the user may do: the last sentence.
+        what: What must fit.
+
+    Raises:
+        BadInputError: They would not.
+    """
+    size = bytes_of(numbers, dtype)
+    if size > LARGEST_BYTES:
+        raise BadInputError(
+            f"Expected {what} of at most 2 GB, the limit of one ONNX file; this one needs {size / 1e9:.1f} GB in "
+            f"{dtype}. {cure}"
+        )

@@ -1,0 +1,323 @@
+"""Files of `torch.save`, read without running code, and without taking more memory than the file holds.
+
+A zip file: `data.pkl`, a pickle of the values, in which a tensor names its numbers by key, and a record of numbers for
+every key. `torch.load(weights_only=True)` runs no code either, but it trusts sizes: a pickle may ask for a bytearray or
+a tensor of 2^40 numbers; a storage grows to what a tensor claims, by numbers that are in no file; records may unpack to
+a thousand times their size, and their checksums are not looked at. Here every size is checked before anything of it is
+made, a tensor's numbers are those of its record, and a record's are those that were written.
+"""
+
+import io
+import pickle
+import pickletools
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lunet_export.errors import CheckpointError
+
+#: What torch.save writes (protocol 2). Other opcodes reserve memory by numbers alone, or name things in other ways.
+_OPCODES = frozenset(
+    [
+        "PROTO",
+        "STOP",
+        "MARK",
+        "EMPTY_DICT",
+        "EMPTY_LIST",
+        "EMPTY_TUPLE",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "APPEND",
+        "APPENDS",
+        "SETITEM",
+        "SETITEMS",
+        "BINUNICODE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "LONG4",
+        "BINFLOAT",
+        "NEWTRUE",
+        "NEWFALSE",
+        "NONE",
+        "BINPUT",
+        "LONG_BINPUT",
+        "BINGET",
+        "LONG_BINGET",
+        "GLOBAL",
+        "REDUCE",
+        "BUILD",
+        "BINPERSID",
+    ]
+)
+_DTYPES = {
+    "Double": torch.float64,
+    "Float": torch.float32,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+    "ComplexDouble": torch.complex128,
+    "ComplexFloat": torch.complex64,
+}
+_MOST_AXES = 16
+_DEEPEST = 64  # values inside values
+_LONGEST = 4096  # characters of a text
+_WIDEST = 256  # bits of an integer; the state of a random generator has 128
+#: What may be there several times in a file of any size: values, and bytes of tensors.
+_SLACK, _SLACK_BYTES = 10_000, 2**26
+
+
+class _Unreadable(Exception):
+    """The file is not what torch.save writes; the text says what is wrong, or is empty."""
+
+
+class _AsksForCode(Exception):
+    """The pickle names something that is none of tensors and plain values."""
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The dictionary in a file: tensors, text, numbers, and lists, tuples and dictionaries of them.
+
+    Raises:
+        CheckpointError: The file is missing, empty, damaged, of an older format, holds code, claims more than it holds,
+            or is no dictionary.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits")
+    data = path.read_bytes()  # what the operating system refuses is its own error, not the file's
+    if not data:
+        raise CheckpointError(f"Expected a model file; {path} is empty. Fetch or train it again.")
+    try:
+        content = _content(data)
+    except _AsksForCode as error:
+        raise CheckpointError(
+            f"Expected tensors and plain values in {path}; it asks to run code ({error}), which is refused. "
+            "Save model.state_dict() instead of the model."
+        ) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except Exception as error:  # zipfile and pickle raise many kinds, one for each way in which a file can be bad
+        reason = f" ({error})" if isinstance(error, _Unreadable) and str(error) else ""
+        raise CheckpointError(
+            f"Expected a file of torch.save; {path} is truncated, damaged or another format{reason}. "
+            "Fetch or train it again."
+        ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"Expected a dictionary in {path}; got {type(content).__name__}. Save a state_dict.")
+    return content
+
+
+def _content(data: bytes) -> Any:  # noqa: ANN401
+    if not data.startswith(b"PK"):
+        if data.startswith(b"\x80"):
+            _refuse_code(data)
+            raise _Unreadable("torch 1.5 and older wrote such files: load it, and save it by a newer one")
+        raise _Unreadable
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        records = _records(archive, len(data))
+        pickled = archive.read(records["data.pkl"])  # refuses a wrong checksum, as every read
+        if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
+            raise _Unreadable("its numbers are big-endian")
+        _refuse_code(pickled)
+        content = _Unpickler(pickled, archive, records).load()
+    _refuse_repetition(content, most_values=len(pickled) + _SLACK, most_bytes=4 * len(data) + _SLACK_BYTES)
+    return content
+
+
+def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The records by their names below the archive's own folder; none of them is packed, and all fit into the file."""
+    infos = archive.infolist()
+    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
+        raise _Unreadable("its records are packed")
+    if sum(info.file_size for info in infos) > size:
+        raise _Unreadable("its records are larger than the file")
+    records = {info.filename.partition("/")[2]: info for info in infos}
+    if len(records) != len(infos):
+        raise _Unreadable("a record is there twice")
+    return records
+
+
+def _refuse_code(pickled: bytes) -> None:
+    """Raise where the pickle names anything, or uses any opcode, that torch.save does not write for plain tensors.
+
+    Raises:
+        _AsksForCode: It does.
+    """
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "GLOBAL":
+            module, _, name = str(argument).partition(" ")
+            if not _is_known(module, name):
+                raise _AsksForCode(re.sub(r"[^\w.]", "?", f"{module}.{name}")[:80])
+        elif opcode.name not in _OPCODES:
+            named = opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
+            raise _AsksForCode("pickle") if named else _Unreadable(f"its pickle has {opcode.name}")
+        elif opcode.name == "LONG_BINPUT" and int(argument or 0) > len(pickled):  # the place would be reserved
+            raise _Unreadable
+
+
+def _is_known(module: str, name: str) -> bool:
+    if module == "torch":
+        kind = name.removesuffix("Storage")
+        return name == "Size" or (name != kind and kind in _DTYPES) or _dtype_named(name) is not None
+    return (module, name) in (*_MAKERS, ("collections", "OrderedDict"), ("torch.storage", "UntypedStorage"))
+
+
+def _dtype_named(name: str) -> torch.dtype | None:
+    found = getattr(torch, name, None) if name.isidentifier() else None
+    return found if isinstance(found, torch.dtype) else None
+
+
+class _Storage:
+    """Numbers of one record, flat."""
+
+    __slots__ = ("flat",)
+
+    def __init__(self, flat: Tensor) -> None:
+        self.flat = flat
+
+
+class _Maker:
+    """What a name in the pickle stands for. It has no attributes that a pickle could set."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Any) -> None:  # noqa: ANN401
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401
+        """What the pickle asks for."""
+        return self._make(*arguments)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, pickled: bytes, archive: zipfile.ZipFile, records: Mapping[str, zipfile.ZipInfo]) -> None:
+        super().__init__(io.BytesIO(pickled))
+        self._archive, self._records = archive, records
+        self._storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str, /) -> Any:  # noqa: ANN401
+        """What a name stands for. None is looked up among modules."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch.storage", "UntypedStorage"):
+            return torch.uint8
+        if module == "torch" and name == "Size":
+            return _Maker(tuple)
+        if module == "torch" and name.endswith("Storage"):
+            return _DTYPES[name.removesuffix("Storage")]
+        if module == "torch":
+            return _dtype_named(name)
+        return _Maker(_MAKERS[module, name])
+
+    def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401
+        """The numbers of a record: ("storage", dtype, key, where it was, how many)."""
+        kind, dtype, key, _, count = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
+            raise _Unreadable
+        if key not in self._storages:
+            record = bytearray(self._archive.read(self._records[f"data/{key}"]))
+            if len(record) != count * dtype.itemsize:
+                raise _Unreadable(f"it claims {str(count)[:20]} numbers where {len(record)} bytes are")
+            self._storages[key] = _Storage(_numbers(record, dtype))
+        return self._storages[key]
+
+
+def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:  # noqa: ANN401
+    """A tensor of a storage's numbers; gradients and hooks are left out."""
+    del rest
+    places = (offset, *size, *stride)
+    if not all(type(place) is int and place >= 0 for place in places) or len(size) != len(stride):
+        raise _Unreadable
+    if len(size) > _MOST_AXES:
+        raise _Unreadable(f"a tensor has {len(size)} axes")
+    flat, count = storage.flat, prod(size)
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    if count > flat.numel() or (count and last >= flat.numel()):
+        raise _claims(size, flat.numel() * flat.itemsize)
+    return flat.as_strided(size, stride, offset) if count else flat.new_empty(size)
+
+
+def _tensor_of_bytes(storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:  # noqa: ANN401
+    """The same of dtypes that have no kind of storage of their own: gradient, hooks, dtype, .. are the rest."""
+    return _tensor(_Storage(storage.flat.view(rest[2])), offset, size, stride)
+
+
+def _parameter(tensor: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401
+    del rest
+    return tensor
+
+
+def _without_numbers(dtype: torch.dtype, size: tuple[int, ...], *rest: Any) -> Tensor:  # noqa: ANN401
+    del dtype, rest
+    raise _claims(size, 0)
+
+
+#: What the functions that torch.save names do here.
+_MAKERS: dict[tuple[str, str], Any] = {
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_bytes,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_meta_tensor_no_storage"): _without_numbers,
+}
+
+
+def _numbers(record: bytearray, dtype: torch.dtype) -> Tensor:
+    if not record:
+        return torch.empty(0, dtype=dtype)
+    if dtype is torch.bool:  # a byte of another value would be neither true nor false
+        return torch.frombuffer(record, dtype=torch.uint8) != 0
+    return torch.frombuffer(record, dtype=dtype)
+
+
+def _claims(size: tuple[int, ...], held: int) -> CheckpointError:
+    shape = str(tuple(size))[:80]
+    return CheckpointError(
+        f"Expected tensors whose numbers are in the file; one claims {shape} and holds {held} bytes."
+    )
+
+
+def _refuse_repetition(content: Any, *, most_values: int, most_bytes: int) -> None:  # noqa: ANN401
+    """Raise where the values are no plain ones, or more than the file can have said one by one.
+
+    A pickle may name a value again and again: of ten lists, each with the one before twice, come a thousand values.
+
+    Raises:
+        _Unreadable: They are.
+    """
+    waiting, values, held = [(content, 0)], 0, 0
+    while waiting:
+        value, depth = waiting.pop()
+        values += 1
+        if depth > _DEEPEST:
+            raise _Unreadable(f"values lie more than {_DEEPEST} deep")
+        if isinstance(value, Tensor):
+            held += value.numel() * value.itemsize
+        elif isinstance(value, dict):
+            waiting += [(part, depth + 1) for entry in value.items() for part in entry]
+        elif isinstance(value, list | tuple):
+            waiting += [(part, depth + 1) for part in value]
+        elif isinstance(value, str):
+            if len(value) > _LONGEST:
+                raise _Unreadable(f"a text has {len(value)} characters")
+            value.encode()  # half a character is an error here, not where it is printed
+        elif not (value is None or isinstance(value, bool | float | torch.dtype)) and not (
+            isinstance(value, int) and value.bit_length() <= _WIDEST
+        ):
+            raise _Unreadable(f"there is a {type(value).__name__}")
+        if values > most_values or held > most_bytes or len(waiting) > most_values:
+            raise _Unreadable("values are repeated without end")

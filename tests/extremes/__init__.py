@@ -1,0 +1,1 @@
+"""Extreme numbers: every family, dtype, solver and direction is right, or says why not."""

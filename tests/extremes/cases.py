@@ -1,0 +1,233 @@
+"""One table of extreme cases: all are judged by `python -m tests.extremes`, and a sample of them by the tests."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lunet_export.families.composed.layers import (
+    Affine,
+    Inverse,
+    LeakyReLU,
+    LogTanh,
+    Sigmoid,
+    Softclip,
+    Tanh,
+)
+from lunet_export.families.composed.weights import ComposedWeights
+from lunet_export.families.jko.weights import JKOWeights, VelocityField
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
+from lunet_export.graphs import solvers
+from lunet_export.lu import LUBlock
+from lunet_export.preprocessing import NAMED
+from tests.extremes.verdict import Case
+from tests.families import composed as parts
+from tests.families import jko, realnvp
+from tests.networks import network
+
+DTYPES = ("float32", "float64", "float16")
+
+
+def scaled(weights: LUNetWeights, *, first: float = 1.0, last: float = 1.0, bias: float = 1.0) -> LUNetWeights:
+    """The first and the last U times a number, and all biases."""
+    blocks = [replace(block, bias=bias * block.bias) for block in weights.blocks]
+    blocks[0] = replace(blocks[0], upper=first * blocks[0].upper)
+    blocks[-1] = replace(blocks[-1], upper=last * blocks[-1].upper)
+    return replace(weights, blocks=tuple(blocks))
+
+
+def conditioned(dim: int, condition: float, *, blocks: int = 2) -> LUNetWeights:
+    """Blocks whose L U are rotations around singular values from sqrt(condition) down to 1 / sqrt(condition)."""
+    rng = np.random.default_rng(5)
+    plain = network(dim, blocks)
+
+    def block(bias: np.ndarray) -> LUBlock:
+        left, right = (np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(2))
+        matrix = left @ np.diag(np.geomspace(condition**0.5, condition**-0.5, dim)) @ right
+        lower, upper = np.eye(dim), matrix.copy()
+        for k in range(dim):
+            lower[k + 1 :, k] = upper[k + 1 :, k] / upper[k, k]
+            upper[k + 1 :] -= lower[k + 1 :, k, None] * upper[k]
+        return LUBlock(lower, np.triu(upper), bias)
+
+    first = block(plain.blocks[0].bias)
+    return replace(plain, blocks=(first, *plain.blocks[1:]))
+
+
+def graded(dim: int, condition: float) -> LUNetWeights:
+    """Diagonals of U from 1 down to 1 / condition: a change of units, not of shape."""
+    plain = network(dim, 2)
+    first, *others = plain.blocks
+    scale = np.geomspace(1.0, 1 / condition, dim)
+    return replace(plain, blocks=(replace(first, upper=first.upper * scale), *others))
+
+
+def denormal() -> LUNetWeights:
+    """Entries of L and U that are denormal in float64; the diagonal is not."""
+    plain = network(4, 2)
+    first, *others = plain.blocks
+    tiny = np.triu(np.full((4, 4), 5e-324), 1)
+    return replace(plain, blocks=(LUBlock(np.eye(4) + tiny.T, np.eye(4) + tiny, first.bias), *others))
+
+
+def pivot(size: float) -> LUNetWeights:
+    """One diagonal entry of U of that size."""
+    plain = network(3, 2)
+    first, *others = plain.blocks
+    upper = first.upper.copy()
+    upper[1, 1] = size
+    return replace(plain, blocks=(replace(first, upper=upper), *others))
+
+
+_LUNET: dict[str, Callable[[], Any]] = {
+    **{
+        f"{name}, alpha {alpha!r}": lambda name=name, alpha=alpha: network(4, 3, activation=name, alpha=alpha)
+        for name in ACTIVATIONS
+        for alpha in (1e-30, 1e-6, 1e-3, 0.999, 0.9999, 1 - 1e-6, 1 - 1e-15)
+    },
+    **{f"{name}, one dimension": lambda name=name: network(1, 3, activation=name) for name in ACTIVATIONS},
+    "one dimension, one block": lambda: network(1, 1),
+    "64 blocks": lambda: network(3, 64, off_diagonal=0.1),
+    "64 blocks, one dimension": lambda: network(1, 64),
+    "64 blocks, leaky tanh": lambda: network(3, 64, off_diagonal=0.1, activation="leaky-tanh"),
+    "64 blocks, leaky relu": lambda: network(3, 64, off_diagonal=0.1, activation="leaky-relu"),
+    "data of 1e-30": lambda: scaled(network(3, 2), first=1e30),
+    "data of 1e-6": lambda: scaled(network(3, 2), first=1e6),
+    "data of 1e6": lambda: scaled(network(3, 2), first=1e-6),
+    "data of 1e30": lambda: scaled(network(3, 2), first=1e-30),
+    "data of 1e300": lambda: scaled(network(3, 2), first=1e-300),
+    "biases of 1e6": lambda: scaled(network(3, 2), bias=1e6),
+    "biases of 1e30": lambda: scaled(network(3, 2), bias=1e30),
+    "condition 1e4": lambda: conditioned(6, 1e4),
+    "condition 1e8": lambda: conditioned(6, 1e8),
+    "condition 1e12": lambda: conditioned(6, 1e12),
+    "units from 1 to 1e12": lambda: graded(6, 1e12),
+    "units from 1 to 1e60": lambda: graded(6, 1e60),
+    "denormal entries": denormal,
+    "a pivot of 1e-6": lambda: pivot(1e-6),
+    "a pivot of 1e-12": lambda: pivot(1e-12),
+    "a pivot of 1e-40": lambda: pivot(1e-40),
+    "a pivot of 1e-310": lambda: pivot(1e-310),
+    "a pivot of 0": lambda: pivot(0.0),
+    "a pivot that is no number": lambda: pivot(np.nan),
+    "images": lambda: network(16, 3, preprocessing=NAMED["images"]),
+    "images far from the network": lambda: scaled(network(16, 2, preprocessing=NAMED["digits"]), bias=1e4),
+}
+
+
+def coupled(*, scale: float = 1.0, log_scale: float = 0.0, shift: float = 1.0):
+    """A dense RealNVP whose S is up to `scale` around `log_scale`, and T `shift` times as large."""
+    weights = realnvp.dense(4, 8)
+
+    def changed(layer):
+        if not hasattr(layer, "mask"):
+            return layer
+        free = ~layer.mask
+        return replace(
+            layer,
+            scale_factor=np.where(free, scale, 0.0),
+            log_scale=np.full_like(layer.log_scale, log_scale),
+            shift_factor=shift * layer.shift_factor,
+            shift=shift * layer.shift,
+        )
+
+    return replace(weights, layers=tuple(changed(layer) for layer in weights.layers))
+
+
+_REALNVP: dict[str, Callable[[], Any]] = {
+    "two dimensions": lambda: realnvp.dense(2, 4),
+    "scales of e^10": lambda: coupled(scale=10.0),
+    "scales of e^60": lambda: coupled(scale=60.0),
+    "data of e^-40": lambda: coupled(log_scale=20.0),
+    "data of e^40": lambda: coupled(log_scale=-20.0),
+    "data of e^400": lambda: coupled(log_scale=-200.0),
+    "shifts of 1e6": lambda: coupled(shift=1e6),
+    "shifts of 1e30": lambda: coupled(shift=1e30),
+}
+
+
+def driven(*, field: float = 1.0, beta: float = 10.0, root: float = 1.0, dim: int = 3, steps: int = 3) -> JKOWeights:
+    """A JKO-iFlow whose velocities are `field` times as large, and whose data are 1 / root as wide."""
+    weights = jko.flow(dim, (8,))
+    fields = tuple(
+        VelocityField((*entry.layers[:-1], (field * entry.layers[-1][0], field * entry.layers[-1][1])), entry.time)
+        for entry in weights.fields
+    )
+    return replace(weights, fields=fields, beta=beta, root=root * weights.root, steps=steps)
+
+
+_JKO: dict[str, Callable[[], Any]] = {
+    "one dimension": lambda: driven(dim=1),
+    "velocities of 1e3": lambda: driven(field=1e3),
+    "velocities of 1e30": lambda: driven(field=1e30),
+    "beta 1e-6": lambda: driven(beta=1e-6),
+    "beta 1e6": lambda: driven(beta=1e6),
+    "data of 1e-12": lambda: driven(root=1e12),
+    "data of 1e12": lambda: driven(root=1e-12),
+    "data of 1e45": lambda: driven(root=1e-45),
+    "64 blocks": lambda: replace(driven(dim=2, steps=1, field=0.05), fields=32 * driven(dim=2, field=0.05).fields[:2]),
+}
+
+
+def _affine(dim: int, scale: float) -> Affine:
+    return Affine(np.full(dim, scale), np.zeros(dim))
+
+
+_COMPOSED: dict[str, Callable[[], Any]] = {
+    "one dimension": lambda: parts.composed(parts.lu_layer(1), LeakyReLU(0.1), parts.lu_layer(1, seed=1)),
+    "one affine layer": lambda: ComposedWeights(1, (Affine(np.array([2.0]), np.array([1.0])),)),
+    **{
+        f"affine {scale!r}": lambda scale=scale: parts.composed(_affine(3, scale), parts.lu_layer(3))
+        for scale in (1e-300, 1e-30, 1e-6, 1e6, 1e30, 1e300)
+    },
+    **{
+        f"slope {slope!r}": lambda slope=slope: parts.composed(parts.lu_layer(3), LeakyReLU(slope), parts.lu_layer(3))
+        for slope in (1e-310, 1e-30, 1e-6, 1e6, 1e30)
+    },
+    **{
+        f"log tanh of {cut!r} and {tail!r}": lambda cut=cut, tail=tail: parts.composed(
+            parts.lu_layer(3), LogTanh(cut, tail), parts.lu_layer(3)
+        )
+        for cut, tail in ((1e-6, 1e-6), (1.0, 1e-6), (1.0, 1e6), (8.0, 0.1), (17.0, 0.1), (25.0, 1.0))
+    },
+    **{
+        f"soft clip at {bound!r} and back": lambda bound=bound: parts.composed(
+            parts.lu_layer(3), Softclip(bound), Inverse(Softclip(bound)), parts.lu_layer(3)
+        )
+        for bound in (1e-30, 1e-3, 1e3, 1e30)
+    },
+    "a logit without a margin": lambda: parts.composed(Inverse(Sigmoid()), parts.lu_layer(3)),
+    "a logit with a margin of 1e-30": lambda: parts.composed(Inverse(Sigmoid(1e-30)), parts.lu_layer(3)),
+    "a logit with a margin of 0.49": lambda: parts.composed(Inverse(Sigmoid(0.49)), parts.lu_layer(3)),
+    "the inverse of tanh": lambda: parts.composed(Inverse(Tanh()), parts.lu_layer(3)),
+    "a soft box of 1e6": lambda: parts.composed(Inverse(Softclip(1e6)), _affine(3, 1e-6), parts.lu_layer(3)),
+    "64 LU layers": lambda: parts.composed(*(parts.lu_layer(3, seed=seed) for seed in range(64))),
+    "32 couplings": lambda: ComposedWeights(4, tuple(parts.coupling(4, seed=seed) for seed in range(32))),
+    "masked autoregressive": lambda: parts.composed(parts.masked(4), parts.lu_layer(4)),
+}
+
+
+def _cases() -> dict[str, Case]:
+    found = {}
+    for family, models in (("lunet", _LUNET), ("realnvp", _REALNVP), ("jko", _JKO), ("composed", _COMPOSED)):
+        for name, make in models.items():
+            for dtype in DTYPES:
+                found[f"{family}, {name}, {dtype}"] = Case(make, {"dtype": dtype})
+    models = {
+        "lunet, condition 1e8": lambda: conditioned(6, 1e8),
+        "lunet, condition 1e12": lambda: conditioned(6, 1e12),
+        "lunet, units from 1 to 1e12": lambda: graded(6, 1e12),
+        "lunet, one dimension": lambda: network(1, 3),
+        "lunet, 64 blocks": lambda: network(3, 64, off_diagonal=0.1),
+        "composed, one dimension": _COMPOSED["one dimension"],
+        "composed, 64 LU layers": _COMPOSED["64 LU layers"],
+    }
+    for name, make in models.items():
+        for solver in solvers.SOLVERS:
+            for dtype in DTYPES:
+                found[f"{name}, {solver}, {dtype}"] = Case(make, {"dtype": dtype, "solver": solver})
+    return found
+
+
+CASES = _cases()

@@ -1,0 +1,1 @@
+"""The readers under test, one module for each kind of file; `table` names all of them."""
