@@ -28,17 +28,34 @@ def _stderr() -> Console:
 
 def say(text: str) -> None:
     """A line of result."""
-    _stdout().print(text, markup=False, soft_wrap=True)
+    _stdout().print(one_line(text), markup=False, soft_wrap=True)
+
+
+def say_lines(text: str) -> None:
+    """Lines of result that were made as such: CSV, Markdown."""
+    lines = text.removesuffix("\n").split("\n")
+    _stdout().print("\n".join(map(one_line, lines)), markup=False, soft_wrap=True)
+
+
+def one_line(text: str) -> str:
+    """The text with whatever is not printable spelled out.
+
+    Names come from strangers' files. With a newline in it a name would be a line of its own, and a terminal obeys what
+    begins with an escape.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def hint(*command: str) -> None:
     """The next command to try, on stderr so that results stay clean."""
-    _stderr().print(f"next: {shlex.join(command)}", markup=False)
+    _stderr().print(f"next: {one_line(shlex.join(command))}", markup=False)
 
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    _stderr().print(f"lunet-export: {sentence}", markup=False)
+    _stderr().print(f"lunet-export: {one_line(sentence)}", markup=False)
 
 
 def dump(document: Any) -> None:  # noqa: ANN401
@@ -86,7 +103,7 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
     _stdout().print(grid)
 
 
