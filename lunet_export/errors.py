@@ -12,7 +12,7 @@
     └── ProviderError             3: the execution provider that was asked for is not there
 
 Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect of this package, which nobody foresaw,
-130 is Ctrl-C.
+130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 A message is one sentence or two: what was expected, what came, what to do.
 """
 

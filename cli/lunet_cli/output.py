@@ -25,7 +25,24 @@ def _stdout() -> Console:
 
 def say(text: str) -> None:
     """A line of result."""
-    _stdout().print(text, markup=False, soft_wrap=True)
+    _stdout().print(one_line(text), markup=False, soft_wrap=True)
+
+
+def say_lines(text: str) -> None:
+    """Lines of result that were made as such: CSV, Markdown."""
+    lines = text.removesuffix("\n").split("\n")
+    _stdout().print("\n".join(map(one_line, lines)), markup=False, soft_wrap=True)
+
+
+def one_line(text: str) -> str:
+    """The text with whatever is not printable spelled out.
+
+    Names come from strangers' files. With a newline in it a name would be a line of its own, and a terminal obeys what
+    begins with an escape.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def hint(*command: str) -> None:
@@ -40,7 +57,7 @@ def complain(sentence: str) -> None:
 
 def _tell(line: str) -> None:
     """By no library that measures a terminal: where it takes `COLUMNS=0` at its word, nothing would be said."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{one_line(line)}\n")
     sys.stderr.flush()
 
 
@@ -118,7 +135,7 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
     _stdout().print(grid)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from lunet_cli.failures import UNEXPECTED
 
 #: Names that the sources promise (`files.py`), all of them hidden.
-LEFTOVERS = re.compile(r"\..+\.[a-z0-9_]{8}\.unfinished(\.[a-z]+)?|\..+\.lock|\.part-\d+\.attempts")
+LEFTOVERS = re.compile(r"\..+\.[0-9a-f]{8}\.unfinished(\.[a-z]+)?|\..+\.lock|\.part-\d+\.attempts")
 _SENTENCE = re.compile(r"lunet-export: [^\n]+\n")
 
 Content = dict[str, str]
