@@ -76,6 +76,20 @@ def test_a_result_is_one_document_and_no_error(ready):
     assert (document["passed"], "error" in document, "exit_code" in document) == (True, False, False)
 
 
+def test_check_tells_which_export_it_is(ready):
+    manifest = json.loads((ready / "manifest.json").read_text())
+    document = json.loads(run("check", ready, "--json")[1])
+    assert (document["name"], document["versions"]) == (manifest["model"]["name"], manifest["versions"])
+    identities = manifest["model"]["sha256_weights"], manifest["sha256_manifest"]
+    assert (document["sha256_weights"], document["sha256_manifest"]) == identities
+    for expected in (identities[0], identities[1].upper()):
+        assert run("check", ready, "--expect", expected)[0] == 0
+    code, _, err = run("check", ready, "--expect", "0" * 64)
+    assert (code, identities[0] in err, identities[1] in err) == (2, True, True)
+    code, _, err = run("check", ready, "--expect", identities[0][:8])
+    assert (code, "64 hexadecimal digits" in err) == (2, True)
+
+
 def test_no_width_is_no_silence():
     """Some job systems set COLUMNS to 0."""
     environment = {**os.environ, "COLUMNS": "0"}
