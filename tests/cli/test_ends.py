@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -97,6 +98,16 @@ def test_no_width_is_no_silence():
     assert (done.returncode, "Expected an exported folder; none is none" in done.stderr) == (2, True)
     done = subprocess.run([*MAIN, "check", "--help"], env=environment, capture_output=True, text=True, check=False)
     assert "Check a folder against" in done.stdout
+
+
+def test_a_home_that_is_not_there_is_no_news(ready, tmp_path):
+    """Matplotlib would say in two lines where it puts its cache instead."""
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).integers(0, 17, (60, 16), dtype=np.uint8))
+    unset = ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": "/proc/nothing"}
+    arguments = ["plot", "latents", str(ready), str(tmp_path / "grey.npy"), "-o", str(tmp_path / "x.png")]
+    done = subprocess.run([*MAIN, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 MISSPELT = {
