@@ -138,3 +138,33 @@ def test_what_may_not_be_read_is_exit_code_4(command, ready, model, monkeypatch)
     monkeypatch.setattr(os, "access", lambda what, *more, **named: what != path and access(what, *more, **named))
     code, _, err = run(command, path)
     assert (code, err) == (4, f"lunet-export: The operating system refused: Permission denied ({path}).\n")
+
+
+MISPLACED = {
+    "a picture and log p": (["sample", "-o", "x.png", "--with-log-prob"], "-o of .parquet, .arrow, .npy or a folder"),
+    "a latent and log p": (["sample", "-o", "x.npy", "--with-log-prob", "--latent", "z.npy"], "no --latent with"),
+    "a file and resume": (["sample", "-o", "x.npy", "--resume"], "a folder for -o with --resume; got the file x.npy"),
+    "parts of a latent": (["sample", "-o", "parts", "--latent", "z.npy"], "no --latent with rows that are streamed"),
+    "rows and resume": (["score", "x.npy", "--resume"], "a folder for -o with --resume; got none"),
+    "weights of one": (["score", "x.npy", "--weights", "1"], "--with FOLDER beside --weights"),
+    "columns of none": (["score", "x.npy", "--columns", "a,b"], "Parquet or Arrow for --columns; got x.npy"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISPLACED.values(), ids=MISPLACED)
+def test_the_option_that_is_wrong_is_named_and_no_other(arguments, words, ready, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.ones((2, 16)))
+    command, *rest = arguments
+    code, _, err = run(command, ready, *rest)
+    assert (code, f"Expected {words}" in err) == (2, True), err
+    others = {"--resume", "--engine", "--with-log-prob", "--weights", "--columns"} - set(rest)
+    assert [name for name in others if name in err] == []
+
+
+def test_help_breaks_lines_where_the_terminal_does():
+    """And not where the source does: a newline inside a paragraph is printed as one, at any width."""
+    for command in app.registered_commands:
+        for paragraph in command.help.split("\n\n"):
+            assert all(line.startswith("Example:") for line in paragraph.splitlines()[1:]), paragraph
+    assert any("Example:" in command.help for command in app.registered_commands)
