@@ -84,7 +84,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
     if size > most or (exact and size != most):
         raise ArtifactError(
             f"Expected {path} of {'' if exact else 'at most '}{most} bytes; got {size}. "
-            "The file was altered or damaged after export; export again."
+            "The file was altered or damaged after export, or is being copied; copy it again, or export again."
         )
     return data
 
@@ -105,7 +105,7 @@ def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> 
     if (got := sha256(data)) != digest:
         raise ArtifactError(
             f"Expected {folder / name} with SHA-256 {digest[:12]}…; got {got[:12]}…. "
-            "The file was altered or damaged after export; export again."
+            "The file was altered or damaged after export, or is being copied; copy it again, or export again."
         )
     return data
 
