@@ -110,8 +110,11 @@ def sample(
             as_json=as_json,
         )
         return
-    if engine is not EngineName.LOCAL or resume or with_log_prob:
-        raise BadInputError("Expected a folder for -o with --engine and --resume, numbers with --with-log-prob.")
+    if engine is not EngineName.LOCAL or resume:
+        option = "--resume" if resume else f"--engine {engine.value}"
+        raise BadInputError(f"Expected a folder for -o with {option}; got {target}. Give a name without an ending.")
+    if with_log_prob:
+        raise BadInputError(f"Expected a folder, .parquet or .arrow for -o with --with-log-prob; got {target}.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)
@@ -135,7 +138,8 @@ def sample(
         of_class = {} if labels is None else {"labels": labels.tolist()}
         output.dump({"output": str(target), "samples": len(x), "seed": seed, **where, **of_class})
     else:
-        output.say(f"wrote {target}: {len(x)} samples, provider {flow.provider} ({flow.provider_reason})")
+        more = f" ({n} made whole rows, one a class)" if columns and len(x) > n else ""
+        output.say(f"wrote {target}: {len(x)} samples{more}, provider {flow.provider} ({flow.provider_reason})")
 
 
 def _of_classes(

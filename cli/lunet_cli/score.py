@@ -147,11 +147,13 @@ def score(
         else:
             _show(job, as_json=as_json)
         return
-    if engine is not EngineName.LOCAL or resume or weights or columns:
-        raise BadInputError(
-            "Expected a folder of parts for -o with --engine and --resume, --with beside --weights, and Parquet or "
-            "Arrow for --columns."
-        )
+    if engine is not EngineName.LOCAL or resume:
+        option = "--resume" if resume else f"--engine {engine.value}"
+        raise BadInputError(f"Expected a folder of parts for -o with {option}; got {target or 'none'}.")
+    if weights:
+        raise BadInputError("Expected --with MODEL beside --weights; got none. Leave --weights out.")
+    if columns:
+        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave --columns out.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:
@@ -178,10 +180,11 @@ def score(
     else:
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    spread = float(np.std(bits) / np.sqrt(len(bits)))
+        output.say(f"wrote {target}")
+    error = f"standard error {np.std(bits) / np.sqrt(len(bits)):.4f}" if len(bits) > 1 else "one row has no spread"
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"(standard error {spread:.4f}), provider {flow.provider} ({flow.provider_reason})"
+        f"({error}), provider {flow.provider} ({flow.provider_reason})"
     )
 
 
