@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,6 @@ _WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
 
 def _stdout() -> Console:
     return Console(highlight=False, width=_WIDE)
-
-
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -50,16 +47,51 @@ def one_line(text: str) -> str:
 
 def hint(*command: str) -> None:
     """The next command to try, on stderr so that results stay clean."""
-    _stderr().print(f"next: {one_line(shlex.join(command))}", markup=False)
+    _tell(f"next: {one_line(shlex.join(command))}")
 
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    _stderr().print(f"lunet-export: {one_line(sentence)}", markup=False)
+    _tell(f"lunet-export: {one_line(sentence)}")
 
 
-def dump(document: Any) -> None:  # noqa: ANN401
-    """A result for machines: JSON, infinities and NaN as null."""
+def _tell(line: str) -> None:
+    """By no library that measures a terminal: where it takes `COLUMNS=0` at its word, nothing would be said."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+_held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
+
+
+def dump(document: dict[str, Any]) -> None:
+    """A result for machines: JSON, infinities and NaN as null. Inside `held` it waits until the command has ended."""
+    documents = _held.get()
+    if documents is None:
+        write(document)
+    else:
+        documents.append(document)
+
+
+@contextmanager
+def held() -> Iterator[list[dict[str, Any]]]:
+    """Yield a list that what is dumped goes to."""
+    documents: list[dict[str, Any]] = []
+    before = _held.set(documents)
+    try:
+        yield documents
+    finally:
+        _held.reset(before)
+
+
+def release(documents: list[dict[str, Any]]) -> None:
+    """Write what was held."""
+    while documents:
+        write(documents.pop(0))
+
+
+def write(document: dict[str, Any]) -> None:
+    """Write a document to stdout."""
     sys.stdout.write(json_text(document))
 
 
