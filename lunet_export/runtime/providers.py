@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError, ProviderError
 from lunet_export.runtime import diagnosis
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.external_data import refuse_external_data
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -65,14 +64,11 @@ def open_sessions(
 
     Raises:
         BadInputError: An unknown provider.
-        ArtifactError: A graph keeps weights in other files.
         ProviderError: `cuda` was asked for and cannot run; the sentence names the cause and the cure.
         MissingPackageError: ONNX Runtime is not installed.
     """
     if provider not in NAMES:
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
-    for model in models:
-        refuse_external_data(model)
     if provider == "cpu":
         return [_open_cpu(model, threads) for model in models], Choice("cpu", "asked for")
     try:
