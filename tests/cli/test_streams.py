@@ -132,7 +132,7 @@ def test_what_ray_prints_is_no_part_of_the_result(ready, npy, tmp_path, monkeypa
 
     def chatty(run_, numbers, progress, **settings):
         os.write(1, b"(raylet) A worker died\n")
-        print("and Ray says more")
+        sys.stdout.write("and Ray says more\n")
         streaming.local(run_, numbers, progress)
 
     monkeypatch.setattr(streaming, "on_ray", chatty)

@@ -46,7 +46,7 @@ def exchange(folder):
 
 
 def link(folder):
-    os.replace(folder / "part-00001.parquet", folder.parent / "elsewhere")
+    (folder / "part-00001.parquet").rename(folder.parent / "elsewhere")
     (folder / "part-00001.parquet").symlink_to(folder.parent / "elsewhere")
 
 
