@@ -86,7 +86,7 @@ def _read_csv(path: Path) -> Rows:
     first, _, rest = text.partition("\n")
     if not any(_is_number(field) for field in first.split(",")):
         text = rest  # a header: none of its fields is a number
-    rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2)
+    rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2, comments=None)  # or rows would go with them
     # Beyond 2^53 float64 has rounded integers already.
     whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
     return rows.astype(np.int64) if whole else rows

@@ -5,6 +5,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import file_digest
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -265,6 +266,7 @@ class ArrowSource:
             if batch is None:
                 self._piece = -1
                 raise ValueError(f"row {row} is missing")
+            batch.validate()  # or a slice of columns that are shorter than it says would end the process
             self._first += 0 if self._held is None else self._held.num_rows
             self._held = batch
 
@@ -380,6 +382,7 @@ def _numbers(table: Any, columns: Sequence[str], width: int) -> Rows:  # noqa: A
     for name in columns:
         column = table.column(name)
         column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+        column.validate()  # a damaged file may claim more numbers than there are bytes
         listed = types.is_fixed_size_list(column.type)
         values = column.flatten() if listed else column
         if (listed and column.null_count) or (
