@@ -36,7 +36,7 @@ def test_links_and_pipes_are_no_files_of_the_folder(folder, name):
         VerifierFolder.open(folder)
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(ArtifactError, match="not exist|not there"):
+    with pytest.raises(ArtifactError, match=r"not exist|not there"):
         VerifierFolder.open(folder)
 
 
@@ -44,7 +44,7 @@ def test_a_document_deeper_than_the_stack_gets_a_sentence(folder):
     document = json.loads((folder / "verifier.json").read_text())
     text = json.dumps(sealed(document | {"deep": "HERE"})).replace('"HERE"', "[" * 990 + "]" * 990)
     (folder / "verifier.json").write_text(text)
-    with pytest.raises(ArtifactError, match="altered|Expected JSON"):
+    with pytest.raises(ArtifactError, match=r"altered|Expected JSON"):
         VerifierFolder.open(folder)
 
 
