@@ -81,7 +81,7 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
         (suffix,) = kinds
         parts = [file for file in files if file.suffix == suffix]
-        if digests is not None and digests.keys() != {file.name for file in parts}:
+        if digests is not None and digests.keys() != {file.name for file in parts if is_plain(file)}:
             raise DataError(f"Expected the parts that {path / RUN} names in {path}; there are others. Run it anew.")
         return ArrowSource(parts, columns, _OPENERS[suffix], digests or {})
     if path.suffix not in SUFFIXES:

@@ -116,6 +116,9 @@ def test_a_damaged_part_is_no_rows(models, tmp_path):
     np.testing.assert_array_equal(source.read(0, 10), rows[:10])
     with pytest.raises(DataError, match=r"part-00001.parquet as it was written; it was altered"):
         source.read(LARGEST_BATCH, 5)
-    path.unlink()
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="there are others"):
+        open_source(run.folder)
+    path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="there are others"):
         open_source(run.folder)
