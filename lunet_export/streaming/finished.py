@@ -51,7 +51,9 @@ def refuse_other_files(folder: Path, files: Sequence[Path], parts: Mapping[str, 
     for name in sorted(names ^ parts.keys()):
         if name in names:
             raise DataError(f"Expected only the parts of the run in {folder}; {name} is none of them. Take it away.")
-        raise DataError(f"Expected {name} in {folder}, a part of its run; it is missing, or a link. Make it again by --resume.")
+        raise DataError(
+            f"Expected {name} in {folder}, a part of its run; it is missing, or a link. Make it again by --resume."
+        )
 
 
 def refuse_altered(path: Path, part: Recorded) -> None:

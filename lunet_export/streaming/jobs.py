@@ -18,6 +18,7 @@ from lunet_export.runtime import ExportedClasses, ExportedFlow
 from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
 from lunet_export.runtime.scoring import score, score_classes, score_mixture
+from lunet_export.scalars import whole
 from lunet_export.streaming.sources import Source, open_source
 from lunet_export.streaming.tables import Table
 
@@ -129,8 +130,8 @@ class ScoreJob:
     def __post_init__(self) -> None:
         if self.invalid not in INVALID:
             raise BadInputError(f"Expected --invalid {' or '.join(INVALID)}; got {self.invalid}.")
-        _refuse_below_one("--draws", self.draws)
-        noise.uniform(self.seed, range(0), 1)  # of no rows: what it refuses is refused before a folder is claimed
+        whole(self.draws, "--draws of 1 or more", least=1)
+        noise.seed_of(self.seed)  # before a folder is claimed
         if self.weights is not None:
             good = all(isfinite(weight) and weight > 0 for weight in self.weights)
             if len(self.weights) != len(self.folders) or not good or abs(fsum(self.weights) - 1) > 1e-9:
@@ -271,9 +272,11 @@ class SampleJob:
         artifact = open_folder(self.folder)
         if self.label is not None and not isinstance(artifact, ClassArtifact):
             raise BadInputError(f"Expected no --label; {self.folder} holds one network, without classes. Leave it out.")
-        _refuse_below_one("-n", self.count)
+        whole(self.count, "-n of 1 or more", least=1)
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
-        rows.normal(0, seed=self.seed, temperature=self.temperature)  # as in `ScoreJob`
+        rows.normal(
+            0, seed=self.seed, temperature=self.temperature
+        )  # what it refuses is refused before a folder is claimed
 
     @property
     def rows(self) -> int:
@@ -336,11 +339,6 @@ class SampleJob:
             return table
 
         return Work(compute, flow.provider, flow.provider_reason)
-
-
-def _refuse_below_one(name: str, value: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise BadInputError(f"Expected {name} of 1 or more; got {value!r}.")
 
 
 def _chunk(width: int) -> int:

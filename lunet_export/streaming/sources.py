@@ -5,7 +5,6 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import file_digest
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
