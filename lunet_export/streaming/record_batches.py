@@ -17,6 +17,7 @@ _MAGIC, _END = b"ARROW1", "<i6s"  # the length of the footer, then the magic byt
 _END_BYTES, _BLOCK_BYTES = 10, 24
 _BLOCKS, _HEADER_KIND, _HEADER, _LENGTH = 3, 1, 2, 0  # fields of Footer, Message, Message and RecordBatch
 _IS_BATCH = 3
+_LONGEST = 2**28  # bytes of a footer, or of a header: more than of ten million record batches
 _CONTINUES = 0xFFFFFFFF  # before the length of a header; files before Arrow 0.15 have the length alone
 
 
@@ -66,8 +67,8 @@ def _rows(message: bytes) -> int:
 
 
 def _read(file: BinaryIO, offset: int, length: int, size: int) -> bytes:
-    if offset < 0 or length < 0 or offset + length > size:
-        raise ValueError("it is cut short")
+    if offset < 0 or not 0 <= length <= min(_LONGEST, size - offset):
+        raise ValueError("it is cut short, or its headers are longer than any")
     file.seek(offset)
     return file.read(length)
 
