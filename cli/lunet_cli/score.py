@@ -209,7 +209,8 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
         counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}
         output.dump({**counts, **where, "mean": dict(summary.means), "per_row": per_row})
         return
-    means = [f"{summary.means[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in summary.means]
+    known = {name: mean for name, mean in summary.means.items() if mean is not None}
+    means = [f"{known[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in known]
     output.say(
         f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}, provider {work.provider} "
         f"({work.provider_reason})"

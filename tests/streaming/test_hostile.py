@@ -9,7 +9,8 @@ import pytest
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, local
-from lunet_export.streaming.sources import RUN, open_source
+from lunet_export.streaming.finished import RUN
+from lunet_export.streaming.sources import open_source
 from tests.streaming.cases import CPU, finished, job_of
 
 BESIDE = "_part-00001.json"
@@ -114,8 +115,11 @@ def test_a_damaged_part_is_no_rows(models, tmp_path):
     path.write_bytes(bytes(data))
     source = open_source(run.folder)
     np.testing.assert_array_equal(source.read(0, 10), rows[:10])
-    with pytest.raises(DataError, match=r"part-00001.parquet as it was written; it was altered"):
+    with pytest.raises(DataError, match=r"part-00001\.parquet as its run wrote it; it is altered"):
         source.read(LARGEST_BATCH, 5)
-    path.unlink()
-    with pytest.raises(DataError, match="there are others"):
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"part-00001\.parquet in .*; it is missing, or a link"):
+        open_source(run.folder)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"part-00001\.parquet in .*; it is missing, or a link"):
         open_source(run.folder)
