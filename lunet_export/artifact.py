@@ -21,7 +21,7 @@ from lunet_export import graph_file
 from lunet_export.certificate import Certificate
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.domain import Domain
-from lunet_export.errors import ArtifactError, BadInputError, brief
+from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.family import Family, families
 from lunet_export.files import is_size, read_inside, read_verified, sha256
 from lunet_export.preprocessing import Logit
@@ -270,6 +270,7 @@ class Folder:
 
         Raises:
             ArtifactError: A file is missing, altered or malformed, or the folder is of another kind.
+            UnreadableError: The operating system does not let one be read.
         """
         folder = Path(folder)
         return cls.verified(folder, cls.described_by().from_json(_document(folder)))
@@ -280,6 +281,7 @@ class Folder:
 
         Raises:
             ArtifactError: A file is missing, or is not the one that the manifest describes.
+            UnreadableError: The operating system does not let one be read.
         """
         graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
         for name, data in graphs.items():
@@ -353,6 +355,7 @@ def open_folder(folder: Path | str) -> Artifact | ClassArtifact:
 
     Raises:
         ArtifactError: A file is missing, altered or malformed.
+        UnreadableError: The operating system does not let one be read.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -366,6 +369,7 @@ def read_manifest(folder: Path) -> Manifest | ClassManifest:
 
     Raises:
         ArtifactError: The folder or its manifest is missing or malformed.
+        UnreadableError: The operating system does not let it be read.
     """
     document = _document(folder)
     kind = _kind(document) if isinstance(document, dict) else _FIRST_KIND
@@ -373,7 +377,9 @@ def read_manifest(folder: Path) -> Manifest | ClassManifest:
 
 
 def _document(folder: Path) -> Any:  # noqa: ANN401
-    if not folder.is_dir():
+    with UnreadableError.instead(folder):
+        there = folder.is_dir()
+    if not there:
         raise ArtifactError(f"Expected an exported folder; {folder} is none. Write one with: lunet-export MODEL.pt")
     return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))
 

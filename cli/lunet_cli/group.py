@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from lunet_cli import output, start
-from lunet_export.errors import LunetExportError
+from lunet_export.errors import LunetExportError, brief
 
 OPERATING_SYSTEM, INTERRUPTED = 4, 130
 
@@ -60,8 +60,10 @@ class Group(TyperGroup):
             self._fail(stopped.sentence, stopped.exit_code)
         except KeyboardInterrupt:
             self._fail("Stopped by Ctrl-C; no file is half-written.", INTERRUPTED)
-        except (MemoryError, OverflowError):
+        except MemoryError:
             self._fail("Expected a size that fits this machine's memory; got a larger one. Ask for less.", 2)
+        except OverflowError as error:
+            self._fail(f"Expected numbers in the range of float64; got larger ones: {brief(error)}. Use smaller.", 2)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise

@@ -219,7 +219,7 @@ def _is_long(data: Path) -> bool:
 
     try:
         return data.suffix == ".npy" and NpySource(data).rows > MANY
-    except DataError:
+    except (DataError, OSError):
         return False  # whoever reads it says why
 
 
