@@ -1,6 +1,7 @@
 """`lunet-export score`."""
 
 from enum import StrEnum
+from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,7 +167,7 @@ def score(
         else:
             nats = score_rows(flow, rows, **noise)
     bits = bits_per_dim(nats, flow.dim)
-    mean = {"log_prob": float(nats.mean()), "bits_per_dim": float(bits.mean())}
+    mean = {"log_prob": fsum(nats) / len(nats), "bits_per_dim": fsum(bits) / len(bits)}  # OverflowError, never infinity
     if as_json:
         per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **per_row}
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
@@ -178,10 +179,11 @@ def score(
     else:
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    spread = float(np.std(bits) / np.sqrt(len(bits)))
+    scale = float(np.abs(bits).max()) or 1.0  # their squares may be no doubles
+    error = scale * float(np.std(bits / scale) / np.sqrt(len(bits)))
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"(standard error {spread:.4f}), provider {flow.provider} ({flow.provider_reason})"
+        f"(standard error {error:.4f}), provider {flow.provider} ({flow.provider_reason})"
     )
 
 

@@ -344,14 +344,14 @@ def test_onnxruntime_is_told_of_processors_that_it_may_not_use(model, monkeypatc
 LONG = (
     "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running MatMul node. Name:'"
     + "long_name_of_a_node " * 40
-    + "' Status Message: BFCArena::AllocateRawInternal Failed to allocate memory for a requested buffer of size 171798691"
+    + "' Status Message: BFCArena::AllocateRawInternal Failed to allocate memory for a buffer of size 17179869184"
 )
 
 
 @pytest.mark.parametrize(
     ("raised", "words"),
     [
-        (RuntimeError(LONG), "buffer of size 171798691. Ask for fewer rows at a time, or free memory."),
+        (RuntimeError(LONG), "buffer of size 17179869184. Ask for fewer rows at a time, or free memory."),
         (RuntimeError("std::bad_alloc"), "ONNX Runtime says: std::bad_alloc. Ask for fewer rows"),
         (MemoryError(), "ONNX Runtime says: MemoryError. Ask for fewer rows"),
     ],
