@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-import lunet_export
 from lunet_export.errors import LunetExportError, MissingPackageError
 from lunet_export.runtime import diagnosis, environment
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.environment import Driver, Library, Processors, Room
 from lunet_export.runtime.providers import Name, open_sessions, run
 
+_OURS = "lunet-export"  # asked itself: what runs need not be what is installed
 _PACKAGES = ("numpy", "onnx", "torch", "pyarrow", "ray")
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
@@ -76,7 +76,7 @@ def examine(cuda: CudaOptions | None = None) -> Report:
     return Report(
         system=f"{platform.system()} {platform.release()}, {platform.machine()}",
         python=f"{platform.python_version()} ({sys.executable})",
-        packages={"lunet-export": lunet_export.__version__} | runtimes | others,
+        packages={_OURS: sys.modules[_OURS.replace("-", "_")].__version__} | runtimes | others,
         clash=diagnosis.clash(),
         libraries=environment.libraries(),
         driver=environment.driver(),
