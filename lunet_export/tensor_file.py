@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import CheckpointError, UnreadableError
 
 #: What torch.save writes (protocol 2). Other opcodes reserve memory by numbers alone, or name things in other ways.
 _OPCODES = frozenset(
@@ -96,10 +96,14 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, empty, damaged, of an older format, holds code, claims more than it holds,
             or is no dictionary.
+        UnreadableError: The operating system does not let it be read.
     """
-    if not path.is_file():
-        raise CheckpointError(f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits")
-    data = path.read_bytes()  # what the operating system refuses is its own error, not the file's
+    with UnreadableError.instead(path):  # which is no error of the file's
+        if not path.is_file():
+            raise CheckpointError(
+                f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits"
+            )
+        data = path.read_bytes()
     if not data:
         raise CheckpointError(f"Expected a model file; {path} is empty. Fetch or train it again.")
     try:

@@ -1,6 +1,7 @@
 """`lunet-export score`."""
 
 from enum import StrEnum
+from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +169,7 @@ def score(
         else:
             nats = score_rows(flow, rows, **noise)
     bits = bits_per_dim(nats, flow.dim)
-    mean = {"log_prob": float(nats.mean()), "bits_per_dim": float(bits.mean())}
+    mean = {"log_prob": fsum(nats) / len(nats), "bits_per_dim": fsum(bits) / len(bits)}  # OverflowError, never infinity
     if as_json:
         per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **per_row}
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
@@ -181,10 +182,12 @@ def score(
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
         output.say(f"wrote {target}")
-    error = f"standard error {np.std(bits) / np.sqrt(len(bits)):.4f}" if len(bits) > 1 else "one row has no spread"
+    scale = float(np.abs(bits).max()) or 1.0  # their squares may be no doubles
+    error = scale * float(np.std(bits / scale) / np.sqrt(len(bits)))
+    spread = f"standard error {error:.4f}" if len(bits) > 1 else "one row has no spread"
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"({error}), provider {flow.provider} ({flow.provider_reason})"
+        f"({spread}), provider {flow.provider} ({flow.provider_reason})"
     )
 
 
@@ -223,7 +226,7 @@ def _is_long(data: Path) -> bool:
 
     try:
         return data.suffix == ".npy" and NpySource(data).rows > MANY
-    except DataError:
+    except (DataError, OSError):
         return False  # whoever reads it says why
 
 
