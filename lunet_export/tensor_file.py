@@ -74,6 +74,7 @@ _DTYPES = {
     "ComplexDouble": torch.complex128,
     "ComplexFloat": torch.complex64,
 }
+_MODEL = "a model file"
 _MOST_AXES = 16
 _DEEPEST = 64  # values inside values
 _LONGEST = 4096  # characters of a text
@@ -90,8 +91,13 @@ class _AsksForCode(Exception):
     """The pickle names something that is none of tensors and plain values."""
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, what: str = _MODEL, cure: str = "Fetch or train it again.") -> dict[str, Any]:
     """The dictionary in a file: tensors, text, numbers, and lists, tuples and dictionaries of them.
+
+    Args:
+        path: The file.
+        what: It is, in a sentence.
+        cure: What to do where it is damaged.
 
     Raises:
         CheckpointError: The file is missing, empty, damaged, of an older format, holds code, claims more than it holds,
@@ -99,13 +105,14 @@ def load(path: Path) -> dict[str, Any]:
         UnreadableError: The operating system does not let it be read.
     """
     with UnreadableError.instead(path):  # which is no error of the file's
+        if path.is_dir():
+            raise CheckpointError(f"Expected {what}; {path} is a folder. Give the file{_exported(path)}.")
         if not path.is_file():
-            raise CheckpointError(
-                f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits"
-            )
+            make = "Make one with: lunet-export train digits" if what == _MODEL else cure
+            raise CheckpointError(f"Expected {what}; {path} does not exist. {make}")
         data = path.read_bytes()
     if not data:
-        raise CheckpointError(f"Expected a model file; {path} is empty. Fetch or train it again.")
+        raise CheckpointError(f"Expected {what}; {path} is empty. {cure}")
     try:
         content = _content(data)
     except _AsksForCode as error:
@@ -118,12 +125,16 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:  # zipfile and pickle raise many kinds, one for each way in which a file can be bad
         reason = f" ({error})" if isinstance(error, _Unreadable) and str(error) else ""
         raise CheckpointError(
-            f"Expected a file of torch.save; {path} is truncated, damaged or another format{reason}. "
-            "Fetch or train it again."
+            f"Expected a file of torch.save; {path} is truncated, damaged or another format{reason}. {cure}"
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(f"Expected a dictionary in {path}; got {type(content).__name__}. Save a state_dict.")
     return content
+
+
+def _exported(folder: Path) -> str:
+    """What is said of the file that a folder was exported from."""
+    return " that it was exported from" if (folder / "manifest.json").is_file() else " in it, or another"
 
 
 def _content(data: bytes) -> Any:  # noqa: ANN401

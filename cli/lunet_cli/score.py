@@ -24,6 +24,7 @@ from lunet_cli.options import (
     Tf32,
     Threads,
     cuda_options,
+    given,
 )
 from lunet_cli.streams import (
     FILES,
@@ -144,17 +145,17 @@ def score(
         if target is not None:
             stream(job, target, Parts(engine, workers, address, form, rows_per_part, resume), as_json=as_json)
         elif engine is not EngineName.LOCAL or resume:
-            raise BadInputError("Expected a folder of parts for -o with --engine ray and --resume; got none.")
+            wrong = given({"--engine ray": engine is not EngineName.LOCAL, "--resume": resume})
+            raise BadInputError(f"Expected a folder for -o with {wrong}; got none.")
         else:
             _show(job, as_json=as_json)
         return
-    if engine is not EngineName.LOCAL or resume:
-        option = "--resume" if resume else f"--engine {engine.value}"
-        raise BadInputError(f"Expected a folder of parts for -o with {option}; got {target or 'none'}.")
+    if wrong := given({"--engine": engine is not EngineName.LOCAL, "--resume": resume}):
+        raise BadInputError(f"Expected a folder for -o with {wrong}; got {target or 'none'}.")
     if weights:
-        raise BadInputError("Expected --with MODEL beside --weights; got none. Leave --weights out.")
+        raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
     if columns:
-        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave --columns out.")
+        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:

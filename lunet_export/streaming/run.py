@@ -181,6 +181,8 @@ class Run:
         """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
         first, rows = number * self.rows_per_part, self._rows_of(number)
         path = self.folder / f"{self._name(number)}.{self.format}"
+        if path.is_symlink():
+            path.unlink()  # a part lies in its folder, wherever a link there leads
         tally = write_rows(path, work, first, rows, self.job.chunk)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
@@ -378,5 +380,5 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    with whole_file(path) as temporary, naming(path):
+    with whole_file(path, follow=False) as temporary, naming(path):
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
