@@ -1,6 +1,7 @@
 """Folders of parts that were altered: nothing of it is believed, and nothing outside is opened."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -122,3 +123,13 @@ def test_a_damaged_part_is_no_rows(models, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="there are others"):
         open_source(run.folder)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet", "x.arrow"])
+def test_a_pipe_is_no_source(tmp_path, name):
+    """Reading it would wait for a writer that never comes."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="Expected rows in a file"):
+        open_source(tmp_path / name)
+    with pytest.raises(DataError, match="Expected files of Parquet"):
+        open_source(tmp_path)
