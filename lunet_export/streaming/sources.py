@@ -24,6 +24,7 @@ SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
 RUN = "_run.json"
 _HELD = 4096  # rows of Parquet that are decoded at once
 _FETCHED = 65536  # bytes
+_LARGEST = 2**28  # bytes of a document about a run
 
 
 class Source(Protocol):
@@ -102,7 +103,7 @@ def _digests(folder: Path) -> dict[str, str] | None:
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        document = json.loads(path.read_bytes()) if is_plain(path) else {}
+        document = json.loads(path.read_bytes()) if is_plain(path) and path.stat().st_size < _LARGEST else {}
         if document["complete"] is not True:
             raise ValueError
         return {str(part["file"]): str(part["sha256"]) for part in document["parts"]}

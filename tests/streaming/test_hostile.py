@@ -75,6 +75,15 @@ def test_a_run_file_of_anything_else_gets_a_sentence(models, data, tmp_path, tex
         open_source(run.folder)
 
 
+def test_a_run_file_larger_than_any_is_not_read(models, tmp_path):
+    run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 10, place=CPU), rows_per_part=LARGEST_BATCH)
+    finished(run)
+    with (run.folder / RUN).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DataError, match="its run is not complete"):
+        open_source(run.folder)
+
+
 def test_complete_is_true_and_nothing_else(models, tmp_path):
     run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 10, place=CPU), rows_per_part=LARGEST_BATCH)
     finished(run)
