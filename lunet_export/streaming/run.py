@@ -20,7 +20,7 @@ import numpy as np
 from lunet_export.errors import BadInputError, brief
 from lunet_export.files import is_plain, sha256, whole_file
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.streaming.finished import RUN
+from lunet_export.streaming.finished import LARGEST_DOCUMENT, RUN
 from lunet_export.streaming.jobs import Job, Work
 from lunet_export.streaming.sums import exact_sum
 from lunet_export.streaming.tables import FORMATS, Table, naming, writer
@@ -29,7 +29,6 @@ FORMAT, VERSION = "lunet_export.run", 1
 _BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
 _UNFINISHED = (".part-", "._part-", _BEGUN)  # names of what such processes leave
 _SUMMED = ("log_prob", "bits_per_dim")
-_LARGEST = 2**28  # bytes of a document about a run
 
 #: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
 Sums = Mapping[str, Sequence[float]]
@@ -362,7 +361,7 @@ def _difference(known: Any, wanted: Any, name: str) -> str | None:  # noqa: ANN4
 
 def _document(path: Path) -> dict[str, Any] | None:
     """The dictionary in a file of JSON; None where there is no such file, or something else in it."""
-    if not is_plain(path) or path.stat().st_size > _LARGEST:
+    if not is_plain(path) or path.stat().st_size > LARGEST_DOCUMENT:
         return None
     try:
         found = json.loads(path.read_bytes())
