@@ -273,10 +273,9 @@ class SampleJob:
         if self.label is not None and not isinstance(artifact, ClassArtifact):
             raise BadInputError(f"Expected no --label; {self.folder} holds one network, without classes. Leave it out.")
         whole(self.count, "-n of 1 or more", least=1)
+        # What these would refuse is refused here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
-        rows.normal(
-            0, seed=self.seed, temperature=self.temperature
-        )  # what it refuses is refused before a folder is claimed
+        rows.normal(0, seed=self.seed, temperature=self.temperature)
 
     @property
     def rows(self) -> int:
