@@ -9,7 +9,7 @@ RUNS := runs
 SITE := site
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -115,6 +115,15 @@ bench: setup-peers
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.roofline
 
+# The committed exports in every ONNX Runtime from 1.16 on, OpenVINO, onnx.reference and onnxruntime-web: the README's table.
+# Needs npm; environments and packages stay in .venv-compat. A quarter of an hour on 2 cores.
+compat: setup
+	$(BIN)/python -m benchmarks.compat
+
+# Memory and answers over a million calls in Python and a million in C. Needs gcc. A quarter of an hour on 2 cores.
+soak: setup
+	$(BIN)/python -m benchmarks.soak
+
 setup: $(VENV)/setup
 setup-dev: $(VENV)/setup-dev
 setup-peers: $(VENV)/setup-peers
@@ -165,4 +174,4 @@ $(VENV)-marabou/setup:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(VENV)-marabou $(VENV)-release $(DEMO) $(SITE) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(VENV)-marabou $(VENV)-release $(VENV)-compat $(DEMO) $(SITE) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

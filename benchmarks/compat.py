@@ -27,10 +27,13 @@ from lunet_export.errors import BadInputError, CheckFailedError
 ROOT = Path(__file__).parent.parent
 PLACE = ROOT / ".venv-compat"
 COMMITTED = ("toy2d", "digits", "digits-classes", "mnist")
-KINDS = "every kind"  # the column of the folders in tests/version1
+KINDS, DOUBLE = "every kind", "float64"  # the columns of the folders in tests/version1
+#: It takes float64 graphs and computes them in float32, without a word. Out of the box, all of them in bfloat16.
+_KNOWN = {"OpenVINO, float32": DOUBLE, "OpenVINO, as it comes": ""}
 OLDEST = (1, 16)
 #: Before ONNX Runtime 1.19 its wheels are built for NumPy 1.
 _FIRST_WITH_NUMPY_2 = (1, 19)
+OURS = Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
 _PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 BEGIN, END = "<!-- compat: begin -->", "<!-- compat: end -->"
 
@@ -78,8 +81,10 @@ class Trial:
 
     @property
     def equal(self) -> bool:
-        """Every answer is within its tolerance."""
-        return all((worst := self.worst(folder)) is not None and worst <= 1 for folder in self.folders)
+        """Every answer is within its tolerance, but for those that are known not to be."""
+        known = _KNOWN.get(self.runtime)
+        judged = [folder for folder in self.folders if known is None or known not in folder]
+        return all((worst := self.worst(folder)) is not None and worst <= 1 for folder in judged)
 
 
 def main() -> None:
@@ -96,7 +101,7 @@ def main() -> None:
             trials.append(trial())
     document = {"command": "make compat", "machine": report.machine(os.cpu_count() or 1)}
     document |= {"trials": [vars(trial) for trial in trials]}
-    report.write(options.output / "compat.json", finite(document))
+    report.write(options.output / "compat.json", short(document))
     print("\n".join(lines(document)))
     judge(trials)
 
@@ -105,19 +110,18 @@ def planned(folders: Sequence[Path]) -> Iterable[tuple[str, Callable[[], Trial]]
     """What there is to try: a name for --only and the progress, and the trial itself."""
     for python in pythons():
         versions = minors(offered("onnxruntime", python))
-        ours = python.parent == Path(sys.base_prefix) / "bin"
-        for version in versions if ours else (versions[0], versions[-1]):
+        for version in versions if python == OURS else (versions[0], versions[-1]):
             numpy = "numpy<2" if _numbers(version) < _FIRST_WITH_NUMPY_2 else "numpy"
             packages = (f"onnxruntime=={version}", numpy)
             name = f"onnxruntime {version}, Python {python.parent.parent.name}"
             yield name, lambda p=python, w=packages: in_python("ONNX Runtime", "onnxruntime", p, w, folders, own=True)
-    here, newest = Path(sys.executable), offered("openvino", Path(sys.executable))[0]
+    newest = offered("openvino", OURS)[0]
     for name, label in (("openvino", "OpenVINO, float32"), ("openvino, as it comes", "OpenVINO, as it comes")):
         packages = (f"openvino=={newest}",)
-        yield f"{name} {newest}", lambda n=name, r=label, w=packages: in_python(r, n, here, w, folders)
-    newest = offered("onnx", here)[0]
+        yield f"{name} {newest}", lambda n=name, r=label, w=packages: in_python(r, n, OURS, w, folders)
+    newest = offered("onnx", OURS)[0]
     packages = (f"onnx=={newest}",)
-    yield f"onnx.reference {newest}", lambda w=packages: in_python("onnx.reference", "onnx.reference", here, w, folders)
+    yield f"onnx.reference {newest}", lambda w=packages: in_python("onnx.reference", "onnx.reference", OURS, w, folders)
     web = minors(_stable(json.loads(_said("npm", "view", "onnxruntime-web", "versions", "--json"))))
     for version in (web[0], web[-1]):
         yield f"onnxruntime-web {version}", lambda v=version: in_node(v, folders)
@@ -134,11 +138,21 @@ def in_python(
     checks = {}
     if own:
         environment_of = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
-        checks = _last(_run(interpreter, "-c", _CHECK, *folders, env=environment_of), folders, wrapped=False)
+        checks = together(_last(_run(interpreter, "-c", _CHECK, *folders, env=environment_of), folders, wrapped=False))
     python_version = answer.get("python", python.parent.parent.name)
     version = answer.get("version", packages[0].partition("==")[2])
     version = version.partition("-")[0]  # OpenVINO's names its build
     return Trial(label, version, f"Python {python_version}", answer.get("numpy", ""), answer["folders"], checks)
+
+
+def together(checks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each folder's checks their number and the worst; as they are where one failed."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder, entries in checks.items():
+        ratios = [entry.get("ratio") for entry in entries.values()]
+        whole = bool(ratios) and all(isinstance(ratio, float | int) for ratio in ratios)
+        found[folder] = {"all": {"ratio": max(ratios), "checks": len(ratios)}} if whole else dict(entries)
+    return found
 
 
 def in_node(version: str, folders: Sequence[Path]) -> Trial:
@@ -170,7 +184,7 @@ def environment(python: Path, packages: Sequence[str]) -> Path:
 
 def pythons() -> list[Path]:
     """The interpreters to try: this one, and those of pyenv and the system with another minor version."""
-    found = {sys.version_info[:2]: Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"}
+    found = {sys.version_info[:2]: OURS}
     places = [*sorted(Path(sys.base_prefix).parent.glob("3.*/bin")), Path("/usr/local/bin"), Path("/usr/bin")]
     for version in _PYTHONS:
         for place in places:
@@ -199,33 +213,39 @@ def lines(document: Mapping[str, Any]) -> list[str]:
     """The README's table: a line a version, worst over the Pythons; a difference over its tolerance, or what failed."""
     trials = [Trial(**entry) for entry in document["trials"]]
     small = [name for name in trials[0].folders if name not in COMMITTED]
-    head = ["runtime", "with", *COMMITTED, KINDS]
+    double = [name for name in small if DOUBLE in name]
+    columns = {**{name: [name] for name in COMMITTED}, KINDS: [n for n in small if n not in double], DOUBLE: double}
+    head = ["runtime", "with", *columns]
     rows = [head, ["---"] * len(head)]
     for key in dict.fromkeys((trial.runtime, trial.version) for trial in trials):
         group = [trial for trial in trials if (trial.runtime, trial.version) == key]
-        cells = [_cell(group, [name]) for name in COMMITTED] + [_cell(group, small)]
+        cells = [_cell(group, folders) for folders in columns.values()]
         rows.append([" ".join(key), ", ".join(_short(trial.python) for trial in group), *cells])
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def judge(trials: Sequence[Trial]) -> None:
-    """Raise where a runtime gives other answers, but for the one that is known to.
+    """Raise where a runtime gives other answers, and is not known to.
 
     Raises:
         CheckFailedError: A runtime does.
     """
-    wrong = [f"{t.runtime} {t.version} ({t.python})" for t in trials if not t.equal and "as it comes" not in t.runtime]
+    wrong = [f"{t.runtime} {t.version} ({t.python})" for t in trials if not t.equal]
     if wrong:
         raise CheckFailedError(f"Expected the recorded answers in every runtime; not in {', '.join(wrong)}.")
 
 
-def finite(value: Any) -> Any:  # noqa: ANN401
-    """The document without numbers that JSON has not: they become null."""
+def short(value: Any) -> Any:  # noqa: ANN401
+    """The document with four digits of every ratio and the first half of every hash; what is no number becomes null."""
     if isinstance(value, Mapping):
-        return {key: finite(entry) for key, entry in value.items()}
+        return {key: short(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+        return [short(entry) for entry in value]
+    if isinstance(value, str) and len(value) == 64:
+        return value[:32]
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if abs(value) < float("inf") else None
+    return value
 
 
 def _cell(trials: Sequence[Trial], folders: Sequence[str]) -> str:

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-enum { TURNS = 32, LARGEST = 128, SLICES = 200, REOPENED = 20, MOST_THREADS = 64 };
+enum { TURNS = 32, LARGEST = 32, SLICES = 200, REOPENED = 20, MOST_THREADS = 64 };
 
 static lunet* flow;
 static size_t dim, sizes[TURNS];
@@ -15,7 +15,6 @@ static double *rows[TURNS], *drawn[TURNS], *log_prob[TURNS];
 
 typedef struct {
     long calls, first, wrong;
-    const char* said;
 } task;
 
 static void stop(int code) {
@@ -37,7 +36,9 @@ static void* work(void* given) {
     for (long k = mine->first; k < mine->first + mine->calls; k++) {
         size_t turn = (size_t)(k / 2) % TURNS, n = sizes[turn];
         int code = k % 2 ? lunet_log_prob(flow, rows[turn], n, p, NULL) : lunet_sample(flow, turn, 0, n, 1.0, x);
-        if (code != 0) mine->said = "a call failed";
+#ifdef PLANTED /* the fault that a test must see */
+        if (k == PLANTED) x[0] = p[0] = nextafter(x[0], 1e9);
+#endif
         mine->wrong += code != 0 || memcmp(k % 2 ? p : x, k % 2 ? log_prob[turn] : drawn[turn],
                                            n * (k % 2 ? 1 : dim) * sizeof(double)) != 0;
     }
@@ -77,7 +78,7 @@ int main(int argc, char** argv) {
             stop(lunet_open(&flow, argv[1], &options));
         }
         for (long t = 0; t < threads; t++) {
-            tasks[t] = (task){calls / threads + (t < calls % threads), done, 0, NULL};
+            tasks[t] = (task){calls / threads + (t < calls % threads), done, 0};
             done += tasks[t].calls;
             if (pthread_create(&running[t], NULL, work, &tasks[t]) != 0)
                 stop(lunet__fail(LUNET_SYSTEM, "Expected a thread; the system gives none."));

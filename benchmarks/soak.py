@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,10 +35,12 @@ from lunet_export.errors import BadInputError, CheckFailedError
 ROOT = Path(__file__).parent.parent
 SLICES = 200  # after each, the memory is noted
 TURNS = 64  # different calls, which come again and again
-LARGEST = 128  # rows of a call
+LARGEST = 64  # rows of a call
 WARM = 0.2  # the share of the calls after which memory must be flat
 #: What it may grow by after that: bytes a call, and bytes in all, which is what allocators keep of fragments.
 PER_CALL, IN_ALL = 16.0, 4 * 2**20
+
+BEGIN, END = "<!-- soak: begin -->", "<!-- soak: end -->"
 
 Flow = ExportedFlow | ExportedClasses
 Turn = tuple[str, int, int]  # what is called, rows, seed
@@ -59,9 +61,9 @@ class Scenario:
 SCENARIOS = {
     "toy2d, one thread": Scenario("exported/toy2d", 0.25),
     "digits, sessions of two threads": Scenario("exported/digits", 0.2, threads=(2,)),
-    "digits, 8 callers of one flow": Scenario("exported/digits", 0.2, threads=(2,), callers=8),
+    "digits, 8 callers of one flow": Scenario("exported/digits", 0.25, threads=(2,), callers=8),
     "toy2d, opened anew 100 times": Scenario("exported/toy2d", 0.1, threads=(1, 2, None), reopened=2),
-    "digits-classes, 4 callers": Scenario("exported/digits-classes", 0.1, callers=4),
+    "digits-classes, 4 callers": Scenario("exported/digits-classes", 0.05, callers=4),
     "float64, 4 callers": Scenario("tests/version1/folders/lunet-leaky-tanh-float64", 0.1, threads=(2,), callers=4),
     "digits, 200 forks": Scenario("exported/digits", 0.05, threads=(2,), forks=True),
 }
@@ -110,10 +112,11 @@ class Result:
 
 
 def main() -> None:
-    """Run all scenarios, one after another; write, draw, judge."""
+    """Run all scenarios; write, draw, judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=1_000_000, help="in Python, and as many in C (default 1000000)")
     parser.add_argument("--seed", type=int, default=0, help="of sizes and samples (default 0)")
+    parser.add_argument("--at-once", type=int, default=2, help="processes beside each other (default 2)")
     parser.add_argument("--output", type=Path, default=report.RESULTS, help="folder of the results")
     parser.add_argument("--scenario", help="run this one here and print it")
     options = parser.parse_args()
@@ -121,21 +124,27 @@ def main() -> None:
         scenario = SCENARIOS[options.scenario]
         print(json.dumps(asdict(soak(scenario, int(options.calls * scenario.share), options.seed))))
         return
-    found = {}
-    for name in SCENARIOS:
-        found[name] = in_a_process(name, options.calls, options.seed)
-        report.progress(f"{name}: {described(found[name])}")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.at_once) as pool:
         program = compiled(Path(folder))
-        for name, (model, share) in IN_C.items():
-            found[name] = in_c(program, ROOT / model, int(options.calls * share), threads=4)
-            report.progress(f"{name}: {described(found[name])}")
+
+        def run(name: str) -> Result:
+            if name in SCENARIOS:
+                result = in_a_process(name, options.calls, options.seed)
+            else:
+                model, share = IN_C[name]
+                result = in_c(program, ROOT / model, int(options.calls * share), threads=4)
+            report.progress(f"{name}: {described(result)}")
+            return result
+
+        names = [*SCENARIOS, *IN_C]
+        found = dict(zip(names, pool.map(run, names), strict=True))
     facts = {"command": f"python -m benchmarks.soak --calls {options.calls} --seed {options.seed}"}
     facts |= {"machine": report.machine(2), "warm": WARM, "bytes_a_call": PER_CALL, "bytes_in_all": IN_ALL}
-    rows = {name: {**asdict(r), "slope": r.slope, "growth": r.growth} for name, r in found.items()}
-    report.write(options.output / "soak.json", facts | {"scenarios": rows})
+    scenarios = {name: {**asdict(r), "slope": r.slope, "growth": r.growth} for name, r in found.items()}
+    document = facts | {"scenarios": scenarios}
+    report.write(options.output / "soak.json", document)
     draw(options.output / "soak.png", found)
-    report.table(table(found))
+    report.table(rows_of(document))
     for name, result in found.items():
         result.judge(name)
 
@@ -224,7 +233,7 @@ def in_a_process(name: str, calls: int, seed: int) -> Result:
     return Result(**{**document, "curve": [tuple(point) for point in document["curve"]]})
 
 
-def compiled(folder: Path) -> Path:
+def compiled(folder: Path, *flags: str) -> Path:
     """soak.c beside the lunet.h that `lunet-export embed` writes, compiled.
 
     Raises:
@@ -234,7 +243,7 @@ def compiled(folder: Path) -> Path:
     write_project("c", ROOT / "exported" / "toy2d", project)
     command = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", f"-I{project}", ROOT / "benchmarks" / "soak.c"]
     try:
-        subprocess.run([*map(str, command), "-o", str(program), "-lm", "-ldl", "-pthread"], check=True)
+        subprocess.run([*map(str, command), "-o", str(program), "-lm", "-ldl", "-pthread", *flags], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise BadInputError(f"Expected gcc to compile benchmarks/soak.c; {error}.") from None
     return program
@@ -269,14 +278,20 @@ def described(result: Result) -> str:
     )
 
 
-def table(found: dict[str, Result]) -> Sequence[Sequence[str]]:
-    """The result as aligned columns."""
-    rows = [["", "calls", "wrong", "MB when warm", "MB at the end", "bytes a call"]]
-    for name, result in found.items():
-        sizes = [size / 2**20 for _, size in result._warm]
-        figures = (f"{sizes[0]:.1f}", f"{sizes[-1]:.1f}", f"{result.slope:+.2f}")
-        rows.append([name, f"{result.calls:,}", str(result.wrong), *figures])
+def rows_of(document: Mapping[str, Any]) -> list[list[str]]:
+    """The table of the README: megabytes when a fifth of the calls is done and at the end, and the slope between."""
+    rows = [["", "calls", "wrong", "MB, warm", "MB, at the end", "bytes a call"]]
+    for name, entry in document["scenarios"].items():
+        warm = next(size for calls, size in entry["curve"] if calls >= document["warm"] * entry["calls"])
+        sizes = (f"{size / 2**20:.1f}" for size in (warm, entry["curve"][-1][1]))
+        rows.append([name, f"{entry['calls']:,}", str(entry["wrong"]), *sizes, f"{entry['slope']:+.2f}"])
     return rows
+
+
+def lines(document: Mapping[str, Any]) -> list[str]:
+    """The same in Markdown."""
+    head, *rows = rows_of(document)
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def draw(path: Path, found: dict[str, Result]) -> None:

@@ -25,6 +25,7 @@ from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, b
 from lunet_export.family import Family, families
 from lunet_export.files import is_size, read_inside, read_verified, sha256
 from lunet_export.preprocessing import Logit
+from lunet_export.settled import settled
 from lunet_export.vectors import Vectors
 from lunet_export.weights import refuse_classes
 
@@ -266,14 +267,15 @@ class Folder:
     def open(cls, folder: Path | str) -> Self:
         """Read a folder.
 
-        The bytes that are verified are the bytes that are used: nothing is read twice.
+        The bytes that are verified are the bytes that are used. Where an export replaces the folder meanwhile, all of
+        them are read anew.
 
         Raises:
             ArtifactError: A file is missing, altered or malformed, or the folder is of another kind.
             UnreadableError: The operating system does not let one be read.
         """
         folder = Path(folder)
-        return cls.verified(folder, cls.described_by().from_json(_document(folder)))
+        return settled(folder, MANIFEST, lambda: cls.verified(folder, cls.described_by().from_json(_document(folder))))
 
     @classmethod
     def verified(cls, folder: Path, manifest: Description) -> Self:
@@ -358,10 +360,14 @@ def open_folder(folder: Path | str) -> Artifact | ClassArtifact:
         UnreadableError: The operating system does not let one be read.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    if isinstance(manifest, ClassManifest):
-        return ClassArtifact.verified(folder, manifest)
-    return Artifact.verified(folder, manifest)
+
+    def read() -> Artifact | ClassArtifact:
+        manifest = _manifest(folder)
+        if isinstance(manifest, ClassManifest):
+            return ClassArtifact.verified(folder, manifest)
+        return Artifact.verified(folder, manifest)
+
+    return settled(folder, MANIFEST, read)
 
 
 def read_manifest(folder: Path) -> Manifest | ClassManifest:
@@ -371,6 +377,10 @@ def read_manifest(folder: Path) -> Manifest | ClassManifest:
         ArtifactError: The folder or its manifest is missing or malformed.
         UnreadableError: The operating system does not let it be read.
     """
+    return settled(folder, MANIFEST, lambda: _manifest(folder))
+
+
+def _manifest(folder: Path) -> Manifest | ClassManifest:
     document = _document(folder)
     kind = _kind(document) if isinstance(document, dict) else _FIRST_KIND
     return ClassManifest.from_json(document) if kind in ClassManifest.kinds else Manifest.from_json(document)

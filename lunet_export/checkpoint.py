@@ -140,7 +140,7 @@ def parse(
 
 def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     version = content.get("format_version")
-    if version not in (FORMAT_VERSION, _SINCE_ACTIVATIONS):
+    if type(version) is not int or version not in (FORMAT_VERSION, _SINCE_ACTIVATIONS):
         raise CheckpointError(
             f"Expected format version {FORMAT_VERSION} or {_SINCE_ACTIVATIONS} in {path}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
@@ -152,7 +152,9 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         )
     try:
         dim, shape, p = content["settings"]["dim"], content["settings"]["image_shape"], content["preprocessing"]
-        preprocessing = Logit(p["levels"], p["margin"]) if p else None
+        if type(dim) is not int:
+            raise ValueError("settings, dim")
+        preprocessing = None if p is None else Logit(p["levels"], p["margin"])
         training = _plain(content["training"])
         weights = Family(name).part("storage").unpack(content, preprocessing, held=_held)
         examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)

@@ -81,7 +81,7 @@ def read_either(
 
 def _classes(content: Mapping[str, Any], path: Path) -> ClassCheckpoint:
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
             f"Expected format version {FORMAT_VERSION} in {path}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."

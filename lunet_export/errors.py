@@ -13,13 +13,15 @@
     ├── ProviderError             3: the execution provider that was asked for is not there
     └── UnreadableError           4: the operating system does not let a file be read; an `OSError` too
 
-Exit code 4 is the operating system's (`OSError`: disk, permission), 130 is Ctrl-C.
+Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect of this package, which nobody foresaw,
+130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 `ProviderWarning` warns of a slower provider than the machine seems to have.
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -37,6 +39,12 @@ def brief(value: object, most: int = 100) -> str:
         line = "a number of very many digits"
     line = line.encode(errors="backslashreplace").decode()
     return line if len(line) <= most else f"{line[:most]}…"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the known word that is nearest to another, a space before it; empty where none is near."""
+    near = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 class LunetExportError(Exception):

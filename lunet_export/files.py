@@ -85,7 +85,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
     if size > most or (exact and size != most):
         raise ArtifactError(
             f"Expected {path} of {'' if exact else 'at most '}{most} bytes; got {size}. "
-            "The file was altered or damaged after export; export again."
+            "The file was altered or damaged after export, or is being copied; copy it again, or export again."
         )
     return data
 
@@ -107,7 +107,7 @@ def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> 
     if (got := sha256(data)) != digest:
         raise ArtifactError(
             f"Expected {folder / name} with SHA-256 {digest[:12]}…; got {got[:12]}…. "
-            "The file was altered or damaged after export; export again."
+            "The file was altered or damaged after export, or is being copied; copy it again, or export again."
         )
     return data
 
@@ -192,7 +192,7 @@ def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
         yield scratch
     finally:
         try:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove_folder(scratch)
         finally:
             _close(handle)
 
@@ -230,7 +230,7 @@ def sweep(folder: Path, stem: str, suffix: str, *, restore: Path | None = None) 
 
     `restore`: A destination that is brought back where such a writer had moved it aside.
     """
-    ours = re.compile(rf"\.{re.escape(stem)}\.[a-z0-9_]{{8}}{re.escape(_UNFINISHED + suffix)}")
+    ours = re.compile(rf"\.{re.escape(stem)}\.[0-9a-f]{{8}}{re.escape(_UNFINISHED + suffix)}")
     with suppress(OSError):  # a folder that cannot be read or written is the business of who writes
         for path in [path for path in folder.iterdir() if ours.fullmatch(path.name)]:
             handle = _locked(path)
@@ -242,6 +242,11 @@ def sweep(folder: Path, stem: str, suffix: str, *, restore: Path | None = None) 
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             finally:
                 _close(handle)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file or folder of that name is what a killed process left, or a living one writes."""
+    return re.fullmatch(rf"\..+\.[0-9a-f]{{8}}{re.escape(_UNFINISHED)}(\.\w+)?|\..+\.lock", name) is not None
 
 
 def _unfinished(folder: Path, stem: str, suffix: str) -> Path:
@@ -354,6 +359,14 @@ def _is(handle: int, path: Path) -> bool:
 def _close(handle: int) -> None:
     if handle >= 0:
         os.close(handle)
+
+
+def _remove_folder(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # the rest, where a signal came amid
+        raise
 
 
 def _place(fresh: Path, folder: Path, old: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from lunet_export import artifact, signature
 from lunet_export.errors import ArtifactError
 from lunet_export.files import read_inside, sha256
+from lunet_export.settled import settled
 from lunet_export.verification import folder as verifiers
 
 
@@ -35,6 +36,10 @@ def take(folder: Path) -> Inventory:
     Raises:
         ArtifactError: A file is missing, altered or malformed.
     """
+    return settled(folder, artifact.MANIFEST, lambda: _take(folder))
+
+
+def _take(folder: Path) -> Inventory:
     document: Mapping[str, Any]
     if not (folder / artifact.MANIFEST).exists() and (folder / verifiers.DOCUMENT).exists():
         name, signed, document = verifiers.DOCUMENT, verifiers.SIGNATURE, verifiers.VerifierFolder.open(folder).document

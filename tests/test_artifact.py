@@ -13,6 +13,7 @@ from lunet_export.artifact import Artifact
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, SourceFile, export
 from lunet_export.files import sha256
+from lunet_export.vectors import Vectors
 from tests.networks import network
 
 
@@ -392,3 +393,78 @@ def test_the_manifest_says_where_an_export_came_from(tmp_path):
     assert (versions["numpy"], versions["torch"]) == (np.__version__, torch.__version__)
     again = export(network(2, 2), tmp_path / "again" / "m", Provenance("m", files=given), ExportSettings(tile=1))
     assert again.manifest.document["provenance"] == found
+
+
+def _as_pipe(path):
+    os.mkfifo(path)
+
+
+def _as_link_out(path):
+    (path.parent.parent / "elsewhere").write_bytes(b"{}")
+    path.symlink_to("../elsewhere")
+
+
+def _as_huge(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "vectors.json", "density.onnx"])
+@pytest.mark.parametrize(
+    ("put", "told"),
+    [
+        (_as_pipe, "a device or a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "lies elsewhere"),
+        (lambda path: path.mkdir(), "is missing"),
+        (lambda path: path.symlink_to(path.name), "is missing"),
+        (_as_link_out, "lies elsewhere"),
+        (_as_huge, "bytes; got"),
+    ],
+)
+def test_what_is_no_file_of_the_folder_is_refused(folder, name, put, told):
+    """A pipe and a device would never end; a link may lead anywhere."""
+    (folder / name).unlink()
+    put(folder / name)
+    with pytest.raises(ArtifactError, match=told):
+        Artifact.open(folder)
+
+
+def test_links_inside_the_folder_are_followed(folder):
+    (folder / "density.onnx").rename(folder / "other name")
+    (folder / "density.onnx").symlink_to("other name")
+    assert Artifact.open(folder).graphs["density"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d["model"].update(image_shape=[float("inf"), 4]),
+        lambda d: d["model"].update(image_shape=["4", "4"]),
+        lambda d: d["model"].update(image_shape=[]),
+        lambda d: d["model"].update(preprocessing=0),
+        lambda d: d["model"].update(dim=True),
+        lambda d: d.update(graphs=[]),
+        lambda d: d.update(format_version=10**400),
+    ],
+)
+def test_values_of_other_types_in_a_sealed_manifest_get_a_sentence(folder, rewrite, edit):
+    rewrite(folder, edit)
+    with pytest.raises(ArtifactError, match="Expected"):
+        Artifact.open(folder)
+
+
+def test_a_manifest_deeper_than_the_stack_gets_a_sentence(folder):
+    text = (folder / "manifest.json").read_text()
+    for depth in (990, 100_000):
+        (folder / "manifest.json").write_text(text.replace("{", '{"deep": ' + "[" * depth + "]" * depth + ",", 1))
+        with pytest.raises(ArtifactError, match=r"altered afterwards|Expected JSON"):
+            Artifact.open(folder)
+
+
+@pytest.mark.parametrize("value", ["0.5", 10**400, float("nan"), float("inf"), None, [0.5]], ids=range(6))
+def test_vectors_hold_finite_numbers(folder, value):
+    """Text was taken for a number, and a number of 400 digits was a traceback."""
+    document = json.loads((folder / "vectors.json").read_text())
+    document["density"]["x"][0][0] = value
+    with pytest.raises(ArtifactError, match="Expected test vectors"):
+        Vectors.from_json(document, 16)

@@ -232,3 +232,27 @@ def test_bad_files_get_a_sentence(make, sentence, tmp_path, capsys):
 def test_our_files_take_no_other_preprocessing(ours):
     with pytest.raises(CheckpointError, match="records its own"):
         checkpoint.read(ours, preprocessing=NAMED["paper"])
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda c: c.update(examples=torch.zeros(1).expand(2**30, 4)), "claims"),
+        (lambda c: c.update(examples=torch.full((2, 4), float("nan"))), "examples"),
+        (lambda c: c.update(examples=torch.zeros(4, 2)), "examples"),
+        (lambda c: c.update(examples=torch.zeros(2, 4, dtype=torch.complex64)), "examples"),
+        (lambda c: c.update(training={"rows": torch.zeros(2)}), "not JSON serializable"),
+        (lambda c: c.update(training={"valid": float("nan")}), "JSON"),
+        (lambda c: c.update(training=[1]), "training"),
+        (lambda c: c["settings"].update(image_shape=[3, 3]), "image_shape"),
+        (lambda c: c["settings"].update(image_shape=["2", "2"]), "image_shape"),
+        (lambda c: c["settings"].update(image_shape=[float("inf"), 2]), "image_shape"),
+        (lambda c: c.update(sign=c["sign"] + 1j), "sign tensors of floats"),
+        (lambda c: c.update(format_version=1 << 200), "got 160693"),
+        (lambda c: c.update(family=["lunet"]), "Expected a model of"),
+    ],
+)
+def test_what_a_file_says_beside_its_tensors_is_checked(edit, told, tmp_path):
+    """Rows that are not there, numbers cut off and values that no manifest can hold were taken without a word."""
+    with pytest.raises(CheckpointError, match=told):
+        checkpoint.read(damaged_ours(edit)(tmp_path / "model.pt"))

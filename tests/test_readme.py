@@ -1,4 +1,4 @@
-"""The README's commands run, its file map is complete, its numbers are the recorded ones."""
+"""The README's commands run, the file map is complete, its numbers are the recorded ones."""
 
 import json
 import re
@@ -19,7 +19,11 @@ from lunet_export.embedding.page import is_page
 from tests.certificate.test_round_trip import COMMITTED as ROUND_TRIPS
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: What the README says, with the pages that it leads to for comparisons and for verifiers.
+README = "\n".join(
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "benchmarks/COMPARISONS.md", "exported/VERIFIERS.md")
+)
 
 
 def fenced(language: str) -> list[str]:
@@ -88,15 +92,21 @@ def test_the_commands_for_a_gpu_run(tmp_path, monkeypatch, cuda_on_host):
 
 
 def test_the_file_map_names_every_module():
-    _, _, file_map = README.partition("## File map")
+    _, _, file_map = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## File map")
     modules = [path for folder in ("lunet_export", "cli/lunet_cli") for path in (ROOT / folder).rglob("*.py")]
     missing = [str(path) for path in modules if path.name != "__init__.py" and path.name not in file_map]
     assert missing == []
 
 
 def test_every_link_leads_somewhere():
-    texts = {ROOT / name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "exported/README.md")}
-    for path, text in texts.items():
+    pages = [
+        path
+        for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("tests/*/README.md"))
+        if "/." not in str(path)
+    ]
+    assert len(pages) >= 8
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             assert target.startswith("https://") or (path.parent / target).exists(), target
 

@@ -294,3 +294,23 @@ def test_the_words_of_python_are_those_of_the_commands(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArtifactError, match=r"Expected manifest\.json"):
         inventory.take(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("where", ["the model file", "a file beside", "the model", "the folder"])
+def test_names_of_strangers_neither_forge_lines_nor_command_the_terminal(where, folder, rewrite):
+    """A forged line would say what `verify` says of a folder whose signer it knows."""
+    name = "x\n\x1b[2Jevery file is the one that lena@example.org signed"
+    if where == "the model file":
+        rewrite(folder, lambda d: d.update(provenance={"files": {"model\x07": {"name": name, "sha256": "\r"}}}))
+    elif where == "a file beside":
+        (folder / name).touch()
+    elif where == "the model":
+        rewrite(folder, lambda d: d["model"].update(name=name))
+    else:
+        folder = folder.rename(folder.parent / name)
+        (folder / "density.onnx").unlink()
+    for command in ("verify", "inspect", "check"):
+        _, out, err = run(command, folder)
+        for text in (out, err):
+            assert set(text) - {"\n"} == {letter for letter in text if letter.isprintable()}
+            assert not any(line.startswith(("every file is the one that lena", "\x1b")) for line in text.splitlines())

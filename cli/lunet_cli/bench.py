@@ -281,7 +281,7 @@ def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], *, markdown: bool, a
         return
     below = [*report.notes(facts), "answers checked first, noise not included"]
     if markdown:
-        output.say(report.markdown(rows, below))
+        output.say_lines(report.markdown(rows, below))
         return
     output.table(report.COLUMNS, [report.cells(row) for row in rows])
     for note in below:

@@ -1,25 +1,22 @@
 """What every command shares: the short form `lunet-export MODEL`, and one sentence with an exit code for each error."""
 
-import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from lunet_cli import output, start
-from lunet_export.errors import LunetExportError, brief
-
-OPERATING_SYSTEM, INTERRUPTED = 4, 130
-
-_EXTRA = {"torch": "train", "onnx": "train", "scipy": "train", "sklearn": "train", "matplotlib": "train"}
-_EXTRA |= {"PIL": "cpu", "onnxruntime": "cpu"}
+from lunet_cli.failures import explain
+from lunet_export.errors import did_you_mean
 
 
 class Group(TyperGroup):
     """The group of all commands."""
+
+    _as_json = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """`lunet-export MODEL ...` means `lunet-export export MODEL ...`."""
@@ -27,14 +24,17 @@ class Group(TyperGroup):
         if args and args[0] not in own and args[0] not in self.commands:
             first = Path(args[0])
             if not args[0].startswith("-") and not first.suffix and not first.exists():
-                self._fail(f"Expected a command ({', '.join(self.commands)}) or a model file; got {args[0]}.", 2)
+                known = list(self.commands)
+                meant = did_you_mean(args[0], known)
+                self._fail(f"Expected a command ({', '.join(known)}) or a model file; got {args[0]}.{meant}", 2, {})
             args = ["export", *args]
         return super().parse_args(ctx, args)
 
-    def make_context(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **named: Any) -> Any:  # noqa: ANN401
         """Read the arguments, which prints where they ask for help or the version; as `invoke`."""
+        self._as_json = "--json" in args
         with self._sentences():
-            return super().make_context(*args, **more)
+            return super().make_context(info_name, args, *more, **named)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run a command; turn what a user can cause into a sentence and an exit code."""
@@ -43,35 +43,21 @@ class Group(TyperGroup):
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
-        try:
-            yield
-        except LunetExportError as error:
-            self._fail(str(error), error.exit_code)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package not in _EXTRA:
-                raise
-            self._fail(
-                f"Expected {package}; it is not installed. Run: pip install 'lunet-export[{_EXTRA[package]}]'", 2
-            )
-        except ImportError as error:
-            self._fail(f"Expected {error.name or 'a package'} to be imported; {str(error).splitlines()[0]}.", 2)
-        except start.Stopped as stopped:
-            self._fail(stopped.sentence, stopped.exit_code)
-        except KeyboardInterrupt:
-            self._fail("Stopped by Ctrl-C; no file is half-written.", INTERRUPTED)
-        except MemoryError:
-            self._fail("Expected a size that fits this machine's memory; got a larger one. Ask for less.", 2)
-        except OverflowError as error:
-            self._fail(f"Expected numbers in the range of float64; got larger ones: {brief(error)}. Use smaller.", 2)
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise
-            where = f" ({error.filename})" if error.filename else ""
-            self._fail(f"The operating system refused: {error.strerror or error}{where}.", OPERATING_SYSTEM)
+        """What the command dumps is written when it ends, so that one document tells both its result and its end."""
+        with output.held() as documents:
+            try:
+                yield
+                output.release(documents)
+            except BaseException as error:
+                if (explained := explain(error)) is None:
+                    output.release(documents)
+                    raise
+                self._fail(*explained, documents[-1] if documents else {})
 
-    @staticmethod
-    def _fail(sentence: str, code: int) -> None:
+    def _fail(self, sentence: str, code: int, document: dict[str, Any]) -> NoReturn:
         start.ignore_signals()
         output.complain(sentence)
+        if self._as_json:
+            with suppress(OSError):  # stdout may be what failed
+                output.write({**document, "passed": False, "error": sentence, "exit_code": code})
         raise typer.Exit(code)

@@ -124,13 +124,13 @@ def _context(path: Path) -> "Tensor":
     import numpy as np
     import torch
 
-    try:
-        found = np.load(path, allow_pickle=False)
-        return torch.from_numpy(np.asarray(found, dtype=np.float64))
-    except FileNotFoundError:
-        raise BadInputError(f"Expected a .npy file for --context; {path} does not exist.") from None
-    except (ValueError, EOFError, TypeError):
-        raise BadInputError(f"Expected a .npy file of numbers for --context; {path} is another.") from None
+    from lunet_export.data import arrays
+
+    if not path.is_file():
+        raise BadInputError(f"Expected a .npy file for --context; {path} does not exist.")
+    if path.suffix != ".npy":
+        raise BadInputError(f"Expected a .npy file of numbers for --context; {path} is another.")
+    return torch.from_numpy(np.array(arrays.read(path), dtype=np.float64))
 
 
 def _report(parts: "tuple[Part, ...]", *, as_json: bool) -> None:

@@ -49,7 +49,7 @@ def options(
 
     The short form [bold]lunet-export MODEL.pt[/] exports.
 
-    Exit: 0 good, 1 check failed, 2 bad input, 3 no provider, 4 system, 130 Ctrl-C
+    Exit: 0 good, 1 check failed, 2 bad input, 3 no provider, 4 system, 70 defect, 130 Ctrl-C
     """
 
 

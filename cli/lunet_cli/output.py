@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +23,75 @@ def _stdout() -> Console:
     return Console(highlight=False, width=_WIDE)
 
 
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
 def say(text: str) -> None:
     """A line of result."""
-    _stdout().print(text, markup=False, soft_wrap=True)
+    _stdout().print(one_line(text), markup=False, soft_wrap=True)
+
+
+def say_lines(text: str) -> None:
+    """Lines of result that were made as such: CSV, Markdown."""
+    lines = text.removesuffix("\n").split("\n")
+    _stdout().print("\n".join(map(one_line, lines)), markup=False, soft_wrap=True)
+
+
+def one_line(text: str) -> str:
+    """The text with whatever is not printable spelled out.
+
+    Names come from strangers' files. With a newline in it a name would be a line of its own, and a terminal obeys what
+    begins with an escape.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def hint(*command: str) -> None:
     """The next command to try, on stderr so that results stay clean."""
-    _stderr().print(f"next: {shlex.join(command)}", markup=False)
+    _tell(f"next: {one_line(shlex.join(command))}")
 
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    _stderr().print(f"lunet-export: {sentence}", markup=False)
+    _tell(f"lunet-export: {one_line(sentence)}")
 
 
-def dump(document: Any) -> None:  # noqa: ANN401
-    """A result for machines: JSON, infinities and NaN as null."""
+def _tell(line: str) -> None:
+    """By no library that measures a terminal: where it takes `COLUMNS=0` at its word, nothing would be said."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+_held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
+
+
+def dump(document: dict[str, Any]) -> None:
+    """A result for machines: JSON, infinities and NaN as null. Inside `held` it waits until the command has ended."""
+    documents = _held.get()
+    if documents is None:
+        write(document)
+    else:
+        documents.append(document)
+
+
+@contextmanager
+def held() -> Iterator[list[dict[str, Any]]]:
+    """Yield a list that what is dumped goes to."""
+    documents: list[dict[str, Any]] = []
+    before = _held.set(documents)
+    try:
+        yield documents
+    finally:
+        _held.reset(before)
+
+
+def release(documents: list[dict[str, Any]]) -> None:
+    """Write what was held."""
+    while documents:
+        write(documents.pop(0))
+
+
+def write(document: dict[str, Any]) -> None:
+    """Write a document to stdout."""
     sys.stdout.write(json_text(document))
 
 
@@ -86,7 +135,7 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
     _stdout().print(grid)
 
 

@@ -175,7 +175,7 @@ def score(
         return
     text = csv_text({"log_prob": nats, "bits_per_dim": bits, **classes}, 0)
     if target is None:
-        output.say(text.removesuffix("\n"))
+        output.say_lines(text)
     else:
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -198,7 +198,7 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
         table = work(first, min(job.chunk, job.rows - first))
         tally.add(table)
         if not as_json:
-            output.say(csv_text(table, first).removesuffix("\n"))
+            output.say_lines(csv_text(table, first))
             continue
         for name, values in table.items():
             per_row.setdefault(name, []).extend(values.tolist())

@@ -35,6 +35,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]  # it means unknown, and not that there is no room for a word
     warnings.simplefilter("ignore")  # what matters is said in one sentence
     _handle(_leave)
     from lunet_cli.main import app

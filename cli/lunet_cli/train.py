@@ -1,6 +1,5 @@
 """`lunet-export train`."""
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -10,13 +9,14 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.options import DataDir, DataSet, Force, Json
+from lunet_cli.training_bar import TrainingBar
+from lunet_cli.training_tables import print_classes, print_result
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
-    from lunet_export.training import ClassesResult, EpochRecord, FitSettings, Result
-    from lunet_export.training.structure import Training
+    from lunet_export.training import FitSettings
 
 _FINER: dict[str, Any] = {"rich_help_panel": "Finer choices"}
 
@@ -298,7 +298,7 @@ def train(
             seed=seed,
         )
 
-    with exclusive(model), _Bar() as bar:
+    with exclusive(model), TrainingBar() as bar:
         refuse_existing()  # someone else may have been faster
         common: dict[str, Any] = {
             "structure": part_of(family).Structure.choose(
@@ -321,96 +321,6 @@ def train(
     if as_json:
         output.dump({"model": str(model), **asdict(of_classes if per_class else result)})
     elif per_class:
-        _say_classes(of_classes, model, paper_convention=paper_convention)
+        print_classes(of_classes, model, paper_convention=paper_convention)
     else:
-        _say(result, model, _TITLES[flow], paper_convention=paper_convention)
-
-
-class _Bar:
-    """A bar of epochs on stderr, a new one for every network, and a line an epoch above it."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._name, self._done, self._steps = "", 0, 1
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def begin(self, name: str, epochs: int) -> None:
-        """The bar of a network; that of the one before is taken away."""
-        self._stack.close()
-        self._bar = self._stack.enter_context(output.progress(epochs, f"training on {name}"))
-        self._name = name
-
-    def on_class(self, number: int, rows: "Dataset", settings: "FitSettings") -> None:
-        """A class is about to be trained."""
-        self.begin(rows.name, settings.epochs)
-        self._bar.console.print(f"{rows.name} ({number}): {len(rows.train)} training rows", markup=False)
-
-    def on_growth(self, blocks: int, of: int) -> None:
-        """A greedy start has so many blocks."""
-        self._bar.update(self._bar.task_ids[0], description=f"{self._name}: growing, {blocks} of {of} blocks")
-
-    def on_start(self, gaussian: float, trainer: "Training") -> None:
-        """Training is about to begin or to go on."""
-        self._trainer, self._done, self._steps = trainer, len(trainer.history), trainer.steps_per_epoch
-        self._bar.update(self._bar.task_ids[0], total=trainer.length)
-        self._bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
-        self._bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
-
-    def on_step(self, step: int, bits: float) -> None:
-        """A step of an epoch is done."""
-        completed = self._done + step / self._steps
-        self._bar.update(self._bar.task_ids[0], completed=completed, description=f"{self._name}: {bits:.3f} bits/dim")
-
-    def on_epoch(self, record: "EpochRecord") -> None:
-        """An epoch is done."""
-        self._done = record.epoch
-        figures = f"train {record.train:.4f}   valid {record.valid:.4f} bits/dim"
-        self._bar.console.print(f"{self._trainer.unit} {self._done:3d}   {figures}")
-        self._bar.update(self._bar.task_ids[0], total=self._trainer.length)
-
-
-def _say_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
-    columns = ["class", "prior", "LU-Net, test", "Gaussian, test", "best epoch", "epochs"]
-    rows = []
-    for name, prior, entry in zip(result.names, result.priors, result.classes, strict=True):
-        figures = [f"{prior:.3f}", f"{entry.test:.4f}", f"{entry.gaussian_test:.4f}"]
-        paper = [f"{entry.paper_convention:.4f}"] if paper_convention else []
-        rows.append((name, *figures, str(entry.best_epoch), str(entry.epochs), *paper))
-    output.table(columns + (["as the released code would print it"] if paper_convention else []), rows)
-    output.say("bits/dim of each class's test rows under its own network and under its own full-covariance Gaussian")
-    output.table(
-        ["all test rows", "LU-Nets", "Gaussians"],
-        [
-            ("mixture, bits/dim", f"{result.test:.4f}", f"{result.gaussian_test:.4f}"),
-            ("accuracy of the argmax of the posterior", f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
-        ],
-    )
-    output.say(f"{result.test_nats:.4f} nats a row{_draws(result)}; wrote {model}")
-    output.hint("lunet-export", str(model))
-
-
-def _draws(result: "ClassesResult") -> str:
-    return f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
-
-
-def _say(result: "Result", model: Path, title: str, *, paper_convention: bool) -> None:
-    figures = [
-        (f"{title}, test", f"{result.test:.4f}{_spread(result)}"),
-        ("full-covariance Gaussian, test", f"{result.gaussian_test:.4f}"),
-        (f"{title}, validation", f"{result.valid:.4f}"),
-    ]
-    if paper_convention:
-        figures.append((f"{title} as the released code would print it", f"{result.paper_convention:.4f}"))
-    output.table(["", "bits/dim"], figures)
-    best = f"best {result.unit} {result.best_epoch} of {result.epochs}"
-    output.say(f"{result.test_nats:.4f} nats a row; {best}; wrote {model}")
-    output.hint("lunet-export", str(model))
-
-
-def _spread(result: "Result") -> str:
-    return f" ± {result.test_spread:.4f} over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
+        print_result(result, model, _TITLES[flow], paper_convention=paper_convention)

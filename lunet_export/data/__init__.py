@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lunet_export.data import arrays, digits, idx, toy
 from lunet_export.data.dataset import Dataset, Labels
-from lunet_export.errors import DataError
+from lunet_export.errors import DataError, did_you_mean
 
 __all__ = ["NAMES", "Dataset", "Labels", "load"]
 
@@ -27,4 +27,6 @@ def load(name: str, *, data_dir: Path = Path("data"), levels: int | None = None)
     path = Path(name)
     if path.suffix in arrays.SUFFIXES:
         return arrays.load(path, levels=levels)
-    raise DataError(f"Expected a data set ({', '.join(NAMES)}) or a .npy, .npz or .csv file; got {name}.")
+    raise DataError(
+        f"Expected a data set ({', '.join(NAMES)}) or a .npy, .npz or .csv file; got {name}.{did_you_mean(name, NAMES)}"
+    )

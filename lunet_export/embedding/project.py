@@ -9,7 +9,7 @@ from lunet_export import signature
 from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.files import read_inside, whole_folder
+from lunet_export.files import exclusive, read_inside, whole_folder
 
 PROJECTS = Path(__file__).parent / "projects"
 #: Where the model lies in a project and in a page.
@@ -66,7 +66,8 @@ def write_project(
                 f"Expected a new folder for the project; {target} exists. Give another -o, or --force to renew the "
                 "model of a project that embed wrote."
             )
-        _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})
+        with exclusive(target):
+            _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})
         return [Path(name) for name in files]
     files |= {name: path.read_bytes() for name, path in sources(language).items()}
     if language == "browser":

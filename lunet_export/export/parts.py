@@ -103,6 +103,7 @@ def refuse_existing(
     if not folder.exists():
         return
     inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"not a folder"}
+    inside = {name for name in inside if not files.is_unfinished(name)}
     others = sorted(name for name in inside if not is_ours(name))
     if inside and (others or not inside >= wanted):
         raise BadInputError(

@@ -233,7 +233,7 @@ class GraphBuilder:
     @staticmethod
     def _rounded(exact: NDArray[np.generic], wanted: np.dtype[Any]) -> NDArray[np.generic]:
         with np.errstate(over="ignore"):
-            rounded = np.ascontiguousarray(exact if exact.dtype == np.int64 else exact.astype(wanted))
+            rounded = np.asarray(exact if exact.dtype == np.int64 else exact.astype(wanted), order="C")
         if not np.isfinite(rounded).all():
             raise BadInputError(
                 f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}. "

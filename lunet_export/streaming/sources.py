@@ -3,8 +3,9 @@
 import errno
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import file_digest
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,7 +72,7 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
         return NpySource(path)
     if path.is_dir():
-        _refuse_unfinished(path)
+        digests = _digests(path)
         # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
         files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
         kinds = {file.suffix for file in files} & set(_OPENERS)
@@ -79,22 +80,33 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
             raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
         (suffix,) = kinds
-        return ArrowSource([file for file in files if file.suffix == suffix], columns, _OPENERS[suffix])
+        parts = [file for file in files if file.suffix == suffix]
+        if digests is not None and digests.keys() != {file.name for file in parts}:
+            raise DataError(f"Expected the parts that {path / RUN} names in {path}; there are others. Run it anew.")
+        return ArrowSource(parts, columns, _OPENERS[suffix], digests or {})
     if path.suffix not in SUFFIXES:
         raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
-    return ArrowSource([path], columns, _OPENERS[path.suffix])
+    return ArrowSource([path], columns, _OPENERS[path.suffix], {})
 
 
-def _refuse_unfinished(folder: Path) -> None:
+def _digests(folder: Path) -> dict[str, str] | None:
+    """SHA-256 of each part of a finished run, by file; None of a folder that no run wrote.
+
+    Raises:
+        DataError: The run is not finished, or its file is malformed.
+    """
     path = folder / RUN
     if not path.exists() and not path.is_symlink():
-        return
+        return None
     try:
-        complete = is_plain(path) and json.loads(path.read_bytes()).get("complete") is True
-    except (ValueError, AttributeError, RecursionError):
-        complete = False
-    if not complete:
-        raise DataError(f"Expected all parts in {folder}; its run is not complete. Go on with it by --resume first.")
+        document = json.loads(path.read_bytes()) if is_plain(path) else {}
+        if document["complete"] is not True:
+            raise ValueError
+        return {str(part["file"]): str(part["sha256"]) for part in document["parts"]}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise DataError(
+            f"Expected all parts in {folder}; its run is not complete. Go on with it by --resume first."
+        ) from None
 
 
 def _stamp(path: Path) -> dict[str, Any]:
@@ -144,8 +156,10 @@ class ArrowSource:
     from its beginning.
     """
 
-    def __init__(self, files: Sequence[Path], columns: Sequence[str], opener: "Opener") -> None:
-        self._files, self._opener = files, opener
+    def __init__(
+        self, files: Sequence[Path], columns: Sequence[str], opener: "Opener", digests: Mapping[str, str]
+    ) -> None:
+        self._files, self._opener, self._digests = files, opener, dict(digests)
         self._pieces: list[tuple[Path, int]] = []
         self._ends: list[int] = []  # of the rows of each piece
         schema = None
@@ -194,12 +208,26 @@ class ArrowSource:
             self._ends.append(rows + (self._ends[-1] if self._ends else 0))
         return file.schema
 
+    def _verify(self, path: Path) -> None:
+        """Once a file, of a folder that says what is in it: by whoever reads it first.
+
+        Raises:
+            DataError: It is another.
+        """
+        expected = self._digests.pop(path.name, None)
+        if expected is None:
+            return
+        with path.open("rb") as file:
+            if file_digest(file, "sha256").hexdigest() != expected:
+                raise DataError(f"Expected {path} as it was written; it was altered or damaged. Run it anew.")
+
     def _hold(self, row: int) -> None:
         """Hold the rows among which this one is."""
         number = bisect_right(self._ends, row)
         if self._piece != number or row < self._first:
             path, within = self._pieces[number]
             if self._file is None or self._file[0] != path:
+                self._verify(path)
                 self._file = (path, self._opener(path))
             self._piece, self._ahead, self._held = number, self._file[1].rows(within, self._columns), None
             self._first = self._ends[number - 1] if number else 0
@@ -208,6 +236,7 @@ class ArrowSource:
             if batch is None:
                 self._piece = -1
                 raise ValueError(f"row {row} is missing")
+            batch.validate()  # or a slice of columns that are shorter than it says would end the process
             self._first += 0 if self._held is None else self._held.num_rows
             self._held = batch
 
@@ -313,6 +342,7 @@ def _numbers(table: Any, columns: Sequence[str], width: int) -> Rows:  # noqa: A
     for name in columns:
         column = table.column(name)
         column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+        column.validate()  # a damaged file may claim more numbers than there are bytes
         listed = types.is_fixed_size_list(column.type)
         values = column.flatten() if listed else column
         if (listed and column.null_count) or (

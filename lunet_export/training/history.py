@@ -85,6 +85,8 @@ class History:
         try:
             content = json.loads(path.read_bytes())
             epochs = tuple(map(EpochRecord.of, content["epochs"]))
+            if epochs:
+                refuse_gaps(epochs)
             line, start = _number(content["gaussian_test"]), _number(content["start"])
             unit = content.get("counted", "epoch")  # older files name none
             if not isinstance(unit, str) or not unit.isalpha():

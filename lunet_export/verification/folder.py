@@ -20,6 +20,7 @@ from lunet_export import graph_file
 from lunet_export.artifact import is_sealed
 from lunet_export.errors import ArtifactError, brief
 from lunet_export.files import is_size, read_inside, read_verified
+from lunet_export.settled import settled
 from lunet_export.verification import vnnlib
 from lunet_export.verification.vnnlib import Query
 
@@ -59,6 +60,10 @@ class VerifierFolder:
         Raises:
             ArtifactError: It or a file is missing, altered or malformed.
         """
+        return settled(path, DOCUMENT, lambda: cls._read(path))
+
+    @classmethod
+    def _read(cls, path: Path) -> Self:
         document = _document(path)
         try:
             digests, dim = dict(document["sha256"]), document["model"]["dim"]

@@ -21,6 +21,7 @@ Operand: TypeAlias = "str | Decimal"  # a variable's name, or a number
 _VARIABLE = re.compile(r"[XY]_(0|[1-9]\d{0,8})")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
+_MOST_ATOMS = 10**6  # of all cases together
 _DEEPEST = 8  # (assert (or (and (<= a b)))) is 4
 
 
@@ -108,7 +109,7 @@ def parse(text: str) -> Query:
     """
     inputs, outputs = 0, 0
     bounds: dict[tuple[str, Relation], Decimal] = {}
-    cases: list[Case] = [()]
+    asserted: list[list[Case]] = []
     for node in _nodes(text):
         match node:
             case ["declare-const", str(name), "Real"] if _VARIABLE.fullmatch(name):
@@ -124,9 +125,10 @@ def parse(text: str) -> Query:
                         raise _refused(f"two bounds {only.relation} of {only.left}")
                     bounds[only.left, only.relation] = only.right
                 else:
-                    cases = _together(cases, found)
+                    asserted.append(found)
             case _:
                 raise _refused(f"{_shown(node)}")
+    cases = _all_of(asserted)
     names = {f"X_{i}" for i in range(inputs)} | {f"Y_{j}" for j in range(outputs)}
     for name in [left for left, _ in bounds] + [v for case in cases for atom in case for v in atom.variables()]:
         if name not in names:
@@ -164,10 +166,7 @@ def _cases(node: Node) -> Iterable[Case]:
         case ["or", *parts] if parts:
             return [case for part in parts for case in _cases(part)]
         case ["and", *parts] if parts:
-            whole: list[Case] = [()]
-            for part in parts:
-                whole = _together(whole, list(_cases(part)))
-            return whole
+            return _all_of([list(_cases(part)) for part in parts])
         case [str(relation), str(left), str(right)]:
             try:
                 return [(comparison(left, relation, right),)]
@@ -176,11 +175,18 @@ def _cases(node: Node) -> Iterable[Case]:
     raise _refused(_shown(node))
 
 
-def _together(cases: list[Case], more: list[Case]) -> list[Case]:
-    """The cases of a conjunction of two disjunctions, one of which has a single case."""
-    if len(cases) > 1 and len(more) > 1:
+def _all_of(disjunctions: Sequence[list[Case]]) -> list[Case]:
+    """The cases of a conjunction of disjunctions, all but one of which have a single case."""
+    several = [number for number, cases in enumerate(disjunctions) if len(cases) > 1]
+    if len(several) > 1:
         raise _refused("two disjunctions that must both hold")
-    return [(*case, *other) for case in cases for other in more]
+    place = several[0] if several else len(disjunctions)
+    before = [atom for cases in disjunctions[:place] for atom in cases[0]]
+    after = [atom for cases in disjunctions[place + 1 :] for atom in cases[0]]
+    middle = disjunctions[place] if several else [()]
+    if len(middle) * (len(before) + len(after)) > _MOST_ATOMS:
+        raise _refused(f"more than {_MOST_ATOMS} comparisons")
+    return [(*before, *case, *after) for case in middle]
 
 
 def _nodes(text: str) -> Iterator[Node]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lunet_cli.failures import UNEXPECTED
 from lunet_cli.main import app
 from lunet_export import checkpoint
 from lunet_export.families.lunet.flow import LUNet
@@ -16,10 +17,11 @@ SMALL = network(16, 3, preprocessing=NAMED["digits"])
 
 
 def run(*arguments) -> "tuple[int, str, str]":
-    """Exit code, stdout, stderr. An error that is not ours would be raised here, so no traceback can hide."""
+    """Exit code, stdout, stderr. An error that is not ours fails the test here, so no defect can hide."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
+    assert result.exit_code != UNEXPECTED, result.stderr
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -5,6 +5,7 @@ the refusal. What it refuses and what it answers is held against `ExportedFlow`.
 """
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from lunet_export.families.composed.layers import Affine, Inverse, Sigmoid
 from lunet_export.preprocessing import NAMED
 from tests.embedding import builds
 from tests.embedding.builds import PACKAGES, ROOT, Done, command
+from tests.embedding.test_lunet_h import OPENED, _mutated, compiled
 from tests.families import composed
 from tests.networks import network
 
@@ -256,6 +258,20 @@ def test_a_wrong_domain_in_a_manifest_is_refused(scorers, folders, tmp_path):
         for language, score in scorers.items():
             done = score(folder, [tmp_path / "rows.txt"])
             assert (done.code, "model.domain" in done.said) == (2, True), (language, done.out, done.err)
+
+
+def test_mutated_manifests_with_a_domain_are_refused_or_read_without_a_fault(folders, tmp_path):
+    """By the sanitizers, as of the others in test_lunet_h.py: borders too many, too few, none, of any text."""
+    program, rng = compiled(tmp_path, OPENED), random.Random(13)
+    text = (folders["closed"] / "manifest.json").read_bytes()
+    begin, end = (text.index(word) for word in (b'"domain"', b'"closed"'))
+    for number in range(500):
+        (tmp_path / f"{number}").mkdir()
+        changed = text[:begin] + _mutated(text[begin : end + 20], rng) + text[end + 20 :]
+        (tmp_path / f"{number}" / "manifest.json").write_bytes(changed)
+    done = command(program, *range(500), cwd=tmp_path)
+    assert (done.code, done.err) == (0, ""), done.out[-500:] + done.err[:2000]
+    assert {line[0] for line in done.out.splitlines()} == {"2", "3"}  # refused; or whole, and the runtime is nowhere
 
 
 def test_the_browser_runs_the_same_file(tmp_path):

@@ -37,6 +37,18 @@ def scaled(weights: LUNetWeights, *, first: float = 1.0, last: float = 1.0, bias
     return replace(weights, blocks=tuple(blocks))
 
 
+def tame(dim: int, blocks: int) -> LUNetWeights:
+    """Blocks near the identity, as training from whitened data leaves them: so many keep their digits."""
+    plain = network(dim, blocks, alpha=0.9, off_diagonal=0.02)
+    tamed = [
+        replace(
+            block, upper=np.triu(block.upper, 1) + np.diag(np.abs(np.diag(block.upper)) ** 0.1), bias=0.1 * block.bias
+        )
+        for block in plain.blocks
+    ]
+    return replace(plain, blocks=tuple(tamed))
+
+
 def conditioned(dim: int, condition: float, *, blocks: int = 2) -> LUNetWeights:
     """Blocks whose L U are rotations around singular values from sqrt(condition) down to 1 / sqrt(condition)."""
     rng = np.random.default_rng(5)
@@ -89,6 +101,7 @@ _LUNET: dict[str, Callable[[], Any]] = {
     **{f"{name}, one dimension": lambda name=name: network(1, 3, activation=name) for name in ACTIVATIONS},
     "one dimension, one block": lambda: network(1, 1),
     "64 blocks": lambda: network(3, 64, off_diagonal=0.1),
+    "64 blocks that are near 1": lambda: tame(3, 64),
     "64 blocks, one dimension": lambda: network(1, 64),
     "64 blocks, leaky tanh": lambda: network(3, 64, off_diagonal=0.1, activation="leaky-tanh"),
     "64 blocks, leaky relu": lambda: network(3, 64, off_diagonal=0.1, activation="leaky-relu"),
@@ -231,3 +244,19 @@ def _cases() -> dict[str, Case]:
 
 
 CASES = _cases()
+
+
+def _wide(dim: int) -> LUNetWeights:
+    return network(dim, 1, off_diagonal=0.05)
+
+
+#: Minutes each.
+HEAVY = {
+    "lunet, 4096 dimensions, fused, float32": Case(lambda: _wide(4096), {"solver": "fused"}),
+    "lunet, 4096 dimensions, unrolled, float32": Case(lambda: _wide(4096), {"solver": "unrolled"}),
+    "realnvp, 4096 dimensions, float32": Case(lambda: realnvp.dense(4096, 32)),
+    "jko, 4096 dimensions, float32": Case(lambda: jko.flow(4096, (16,), blocks=1, steps=1)),
+    "composed, 4096 dimensions, fused, float32": Case(
+        lambda: parts.composed(parts.lu_layer(4096), LeakyReLU(0.5)), {"solver": "fused"}
+    ),
+}

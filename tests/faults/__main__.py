@@ -6,10 +6,13 @@ import platform
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 
 from tests.faults import processes
-from tests.faults.campaign import Campaign, Cell, merge, plan
+from tests.faults.campaign import SHARES, Campaign, Cell, merge, plan
 
 RESULT = processes.ROOT / "benchmarks" / "results" / "faults.json"
 
@@ -21,6 +24,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], help="a command; repeatable")
     parser.add_argument("--fault", action="append", default=[], help="a fault; repeatable")
+    parser.add_argument("--workers", type=int, default=2, help="commands under a fault at the same time")
     parser.add_argument("--minutes", type=float, default=1e6, help="no run begins after so many")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     parser.add_argument("--scratch", type=Path, default=None, help="where to work; /dev/shm spares the disk")
@@ -31,31 +35,45 @@ def main() -> int:
         library = processes.build(scratch)
         if library is None:
             parser.error("this needs Linux and a C compiler")
-        (scratch / "a").mkdir()
-        (scratch / "b").mkdir()
-        with processes.Zygote(library, scratch / "a") as zygote, processes.Zygote(library, scratch / "b") as other:
-            campaign = Campaign(scratch, zygote, other, tuple(given.only))
-            names = list(campaign.cases)
-            points = [one for one in plan(given.runs, given.seed, names) if not given.fault or one[0] in given.fault]
+        with ExitStack() as stack:
+            campaigns: list[Campaign] = []
+            for worker in range(given.workers):
+                place = scratch / str(worker)
+                pair = [stack.enter_context(processes.Zygote(library, _made(place / name))) for name in "ab"]
+                campaigns.append(
+                    campaigns[0].twin(place, *pair) if campaigns else Campaign(place, *pair, tuple(given.only))
+                )
+            unbroken = campaigns[0].unbroken
+            points = [one for one in plan(given.runs, given.seed, list(unbroken)) if one[0] in (given.fault or SHARES)]
             ends = time.monotonic() + given.minutes * 60
-            for number, (fault, name, point, timed) in enumerate(points):
+            free: SimpleQueue[Campaign] = SimpleQueue()
+            for campaign in campaigns:
+                free.put(campaign)
+
+            def one(point: tuple[str, str, float, bool]) -> tuple[str, str, Cell] | None:
                 if time.monotonic() > ends:
-                    break
-                if fault == "two at once":
-                    one = campaign.race(name, point * campaign.unbroken[name].seconds)
-                else:
-                    _, one = campaign.run(fault, name, point, timed=timed)
-                merge(cells, fault, name, one)
-                for reason in one.wrong:
-                    sys.stderr.write(f"{fault}, {name}: {reason}\n")
-                if number % 20 == 0:
-                    sys.stderr.write(f"{number} of {len(points)}\n")
-                sys.stderr.flush()
+                    return None
+                campaign = free.get()
+                try:
+                    return point[0], point[1], campaign.at(*point)
+                finally:
+                    free.put(campaign)
+
+            with ThreadPoolExecutor(given.workers) as pool:
+                for number, found in enumerate(pool.map(one, points)):
+                    if found is None:
+                        continue
+                    merge(cells, *found)
+                    for reason in found[2].wrong:
+                        sys.stderr.write(f"{found[0]}, {found[1]}: {reason}\n")
+                    if number % 20 == 0:
+                        sys.stderr.write(f"{number} of {len(points)}\n")
+                    sys.stderr.flush()
     wrong = sum(len(cell.wrong) for row in cells.values() for cell in row.values())
     document = {
         "command": f"python -m tests.faults --runs {given.runs} --seed {given.seed}",
         "machine": {"system": platform.platform(), "python": platform.python_version(), **_versions()},
-        "operations": {name: whole.operations for name, whole in campaign.unbroken.items()},
+        "operations": {name: whole.operations for name, whole in unbroken.items()},
         "runs": {fault: sum(cell.runs for cell in row.values()) for fault, row in cells.items()},
         "wrong": wrong,
         "matrix": {fault: {name: cell.as_json() for name, cell in row.items()} for fault, row in cells.items()},
@@ -63,6 +81,11 @@ def main() -> int:
     given.output.write_text(json.dumps(document, indent=1) + "\n")
     sys.stdout.write(f"{document['runs']}, wrong: {wrong}\n")
     return int(wrong > 0)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The campaign: every fault on every command that writes, at random points, and what was left each time."""
 
+import copy
 import random
 import shutil
 import signal
@@ -7,6 +8,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from tests.faults import processes, verdict
@@ -16,14 +18,22 @@ from tests.faults.processes import Ended, Fault, Zygote
 #: The faults by name; of each, how many for a hundred kills.
 SHARES = {
     "kill -9": 1.0,
-    "Ctrl-C": 0.25,
-    "SIGTERM": 0.1,
-    "full disk": 0.25,
-    "read-only": 0.1,
-    "folder gone": 0.1,
+    "Ctrl-C": 0.2,
+    "SIGTERM": 0.08,
+    "full disk": 0.15,
+    "read-only": 0.08,
+    "folder gone": 0.08,
     "clock jumps": 0.08,
-    "two at once": 0.15,
+    "two at once": 0.12,
+    "kill -9, cold": 0.03,
+    "Ctrl-C, cold": 0.05,
+    "full disk, mounted": 0.03,
+    "read-only, mounted": 0.02,
 }
+#: Started as a user does, imports and all, which takes seconds.
+_COLD = ("kill -9, cold", "Ctrl-C, cold", "full disk, mounted", "read-only, mounted")
+_COLD_COMMANDS = ("train", "export --force", "recalibrate", "score to a folder")
+_SMALLEST, _LARGEST = 4, 160  # kB of the mounted disk
 #: Turns of the commands that run long on a user's machine, where the others have one.
 WEIGHTS = {
     "train": 4,
@@ -36,6 +46,11 @@ WEIGHTS = {
     "score to a folder": 6,
 }
 _SIGNALS = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}
+_FULL = (
+    'mount -t tmpfs -o size={size}k none "{out}"; cp -a "{kept}/." "{out}"; '
+    '"$@"; code=$?; rm -rf "{kept}"/* "{kept}"/.m* "{kept}"/.s*; cp -a "{out}/." "{kept}"; exit $code'
+)
+_READ_ONLY = 'mount --bind "{out}" "{out}"; mount -o remount,bind,ro "{out}"; exec "$@"'
 _AT = {
     "full disk": processes.FULL,
     "read-only": processes.READ_ONLY,
@@ -93,6 +108,7 @@ class Campaign:
 
     def __init__(self, scratch: Path, zygote: Zygote, other: Zygote, only: tuple[str, ...] = ()) -> None:
         self._base, self._out, self._zygote, self._other = scratch / "base", scratch / "work" / "out", zygote, other
+        self._cold = 0.0
         self._base.mkdir()
         self._out.parent.mkdir()
         self.cases = {name: case for name, case in CASES.items() if not only or name in only}
@@ -100,10 +116,19 @@ class Campaign:
         self._halve()
         self.unbroken = {name: self._measure(case) for name, case in self.cases.items()}
 
+    def twin(self, scratch: Path, zygote: Zygote, other: Zygote) -> "Campaign":
+        """One that works beside this one, on the same inputs."""
+        one = copy.copy(self)
+        one._out, one._zygote, one._other = scratch / "work" / "out", zygote, other
+        one._out.parent.mkdir()
+        return one
+
     def run(self, fault: str, name: str, point: float, *, timed: bool = False) -> tuple[Ended, "Cell"]:
         """One run under one fault; `point` in [0, 1) says when, in operations or in time."""
         case, whole, cell = self.cases[name], self.unbroken[name], Cell(runs=1)
         case.prepare(self._base, self._out)
+        if fault in _COLD:
+            return self._run_cold(fault, case, whole, cell, point)
         at = 1 + int(point * whole.operations)
         if timed:
             struck = Fault(number=_SIGNALS[fault], after=point * whole.seconds)
@@ -116,6 +141,48 @@ class Campaign:
         where = f"{point * whole.seconds:.3f} s" if timed else f"operation {at} of {whole.operations}"
         cell.wrong = [f"{where}: {reason}" for reason in cell.wrong]
         return ended, cell
+
+    def _run_cold(self, fault: str, case: Case, whole: Unbroken, cell: Cell, point: float) -> tuple[Ended, Cell]:
+        arguments, wrapper, struck, where = case.filled(self._base, self._out), (), Fault(), "from the start"
+        if fault in ("kill -9, cold", "Ctrl-C, cold"):
+            struck = Fault(number=_SIGNALS[fault.removesuffix(", cold")], after=point * self._cold_seconds())
+            where = f"{struck.after:.3f} s"
+        else:
+            kept = self._out.with_suffix(".kept")
+            shutil.copytree(self._out, kept)
+            size = round(_SMALLEST + point * (_LARGEST - _SMALLEST))
+            script = (_FULL if fault == "full disk, mounted" else _READ_ONLY).format(
+                out=self._out, kept=kept, size=size
+            )
+            wrapper, where = ("unshare", "-rm", "sh", "-c", script, "sh"), f"{size} kB"
+        ended = processes.cold(arguments, self._base, struck, wrapper=wrapper)
+        if wrapper:
+            if fault == "full disk, mounted":  # the disk went with the process's mounts, its content was copied
+                shutil.rmtree(self._out)
+                kept.rename(self._out)
+            else:
+                shutil.rmtree(kept)
+        if fault == "Ctrl-C, cold" and ended.code in (-2, 1, 130) and "lunet" not in ended.err:
+            cell.exits["before the first line of ours"] += 1
+            ended = Ended(0, "", "", 0)
+        self._judge(fault.partition(",")[0], case, whole, ended, cell)
+        cell.wrong = [f"{where}: {reason}" for reason in cell.wrong]
+        return ended, cell
+
+    def _cold_seconds(self) -> float:
+        """How long a cold command takes on this machine, now."""
+        if not self._cold:
+            begun = monotonic()
+            case = CASES["recalibrate"]
+            processes.cold(case.filled(self._base, self._out.with_suffix(".cold")), self._base)
+            self._cold = monotonic() - begun
+        return self._cold
+
+    def at(self, fault: str, name: str, point: float, timed: bool) -> Cell:
+        """One line of the plan."""
+        if fault == "two at once":
+            return self.race(name, point * self.unbroken[name].seconds)
+        return self.run(fault, name, point, timed=timed)[1]
 
     def race(self, name: str, lag: float) -> "Cell":
         """The same command twice at once, the second `lag` seconds later: one of them says that it must not."""
@@ -188,8 +255,6 @@ class Campaign:
 
     def _measure(self, case: Case) -> Unbroken:
         """Run twice, which must give the same."""
-        from time import monotonic
-
         found = []
         for _ in range(2):
             case.prepare(self._base, self._out)
@@ -222,12 +287,14 @@ def plan(kills: int, seed: int, names: list[str]) -> list[tuple[str, str, float,
     rng, drawn = random.Random(seed), []
     for fault, share in SHARES.items():
         turns = [name for name in names for _ in range(WEIGHTS.get(name, 1))]
+        if fault in _COLD:
+            turns = [name for name in names if name in _COLD_COMMANDS]
         rng.shuffle(turns)
         for number in range(max(1, round(kills * share))):
             timed = fault in _SIGNALS and number // len(turns) % 3 == 2
             drawn.append((fault, turns[number % len(turns)], rng.random(), timed))
     rng.shuffle(drawn)
-    return drawn
+    return sorted(drawn, key=lambda one: one[0] != "kill -9")  # first what there is most of
 
 
 def merge(cells: dict[str, dict[str, Cell]], fault: str, name: str, one: Cell) -> None:

@@ -74,6 +74,7 @@ class Zygote:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
     def run(self, arguments: list[str], root: Path, fault: Fault = Fault(), *, cwd: Path | None = None) -> Ended:
         """Run a command in a process of its own, the fault at file operations under `root`."""

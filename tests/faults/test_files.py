@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def test_at_every_operation(write, old, error, tmp_path):
     assert cleaning >= 4
     for at in range(1, (cleaning if error else len(events)) + 1):
         assert problems(write, tmp_path / str(at), old=old, new=new, at=at, error=error) == [], at
+
+
+def test_a_signal_amid_the_removal_of_the_old_folder_leaves_nothing(tmp_path, monkeypatch):
+    before(tmp_path, old=True)
+    remove, calls = shutil.rmtree, []
+
+    def interrupted(folder, **options):
+        calls.append(folder)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path)
+    assert ((tmp_path / "m" / "a").read_text(), verdict.leftovers(tmp_path)) == ("new", [])
 
 
 def test_a_writer_in_place_is_caught(tmp_path):

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
+from lunet_cli.failures import UNEXPECTED
+
 #: Names that the sources promise (`files.py`), all of them hidden.
-LEFTOVERS = re.compile(r"\..+\.[a-z0-9_]{8}\.unfinished(\.[a-z]+)?|\..+\.lock|\.part-\d+\.attempts")
+LEFTOVERS = re.compile(r"\..+\.[0-9a-f]{8}\.unfinished(\.[a-z]+)?|\..+\.lock|\.part-\d+\.attempts")
 _SENTENCE = re.compile(r"lunet-export: [^\n]+\n")
 
 Content = dict[str, str]
@@ -105,6 +107,8 @@ def torn(err: str, *, code: int) -> list[str]:
     """What is wrong with what a command said: a traceback, or no sentence where it failed."""
     if "Traceback" in err or "Exception ignored" in err:
         return [f"a traceback: {err.strip().splitlines()[-1]}"]
+    if code == UNEXPECTED:
+        return [f"a defect: {err.strip().splitlines()[-1]}"]
     if code and not _SENTENCE.search(err):
         return [f"exit code {code} without a sentence: {err[-200:]!r}"]
     if code >= 128 and len(_SENTENCE.findall(err)) != 1:

@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--case", type=int, help="One input of --reader, in this process.")
     parser.add_argument("--keep", type=Path, help="Where the input of --case is to stay.")
     parser.add_argument("-o", "--output", type=Path, help=f"The record, as {RESULT}.")
+    parser.add_argument("--minutes", type=float, help="Stop after so many, with a record of what was done.")
     parser.add_argument("--merge", action="store_true", help="Keep what the record says of other readers.")
     given = parser.parse_args()
     names = given.reader or list(READERS)
@@ -35,7 +36,7 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     begun = time.monotonic()
     counts = campaign.shares({name: READERS[name].share for name in names}, given.inputs)
-    tallies = campaign.run(counts, seed=given.seed, workers=given.workers, on_finding=_tell)
+    tallies = campaign.run(counts, seed=given.seed, workers=given.workers, minutes=given.minutes, on_finding=_tell)
     command = ["python", "-m", "tests.fuzz", *sys.argv[1:]]
     before = json.loads(given.output.read_bytes()) if given.merge and given.output.exists() else None
     seconds = time.monotonic() - begun

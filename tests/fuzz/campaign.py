@@ -59,6 +59,7 @@ def run(
     table: str = "tests.fuzz.readers.table",
     seconds: float | None = None,
     wall: float = _WALL,
+    minutes: float | None = None,
     on_finding: Callable[[Outcome], None] = lambda outcome: None,
 ) -> dict[str, Tally]:
     """Give every reader its inputs, numbers 0, 1, ..
@@ -70,11 +71,12 @@ def run(
         table: The module whose READERS are meant.
         seconds: Of the processor for an input, where it is not the usual.
         wall: Seconds after which a silent worker is ended.
+        minutes: After which no more inputs are handed out.
         on_finding: Told of every finding.
     """
     tallies = {name: Tally() for name in counts}
     scratch = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    tasks = _tasks(counts)
+    tasks = _tasks(counts, None if minutes is None else time.monotonic() + 60 * minutes)
     settings = (seed, table, seconds)
     team = [_Worker(scratch / str(number), settings) for number in range(workers)]
     try:
@@ -101,11 +103,13 @@ def run(
     return tallies
 
 
-def _tasks(counts: Mapping[str, int]) -> Iterator[Task]:
+def _tasks(counts: Mapping[str, int], end: float | None) -> Iterator[Task]:
     """A range of every reader in turn: what is cut short has seen all of them."""
     first = 0
     while any(count > first for count in counts.values()):
         for name, count in counts.items():
+            if end is not None and time.monotonic() > end:
+                return
             if count > first:
                 yield name, first, min(_RANGE, count - first)
         first += _RANGE

@@ -331,12 +331,16 @@ class _Tables(Reader):
         """By pyarrow's own conversion; numbers as float64, whose rounding both share."""
         try:
             table = self.whole(folder / self.file)
-            table.validate(full=True)
-            columns = [table.column(name).to_pylist() for name in dict.fromkeys(table.column_names)]
+            schema = table.schema
+            lists = [name for name in schema.names if pa.types.is_fixed_size_list(schema.field(name).type)]
+            used = lists if len(lists) == 1 else list(dict.fromkeys(schema.names))
+            columns = []
+            for name in used:
+                table.column(name).validate(full=True)
+                columns.append(table.column(name).to_pylist())
         except Exception as error:
             return f"it was taken, and a plain reading says {type(error).__name__}: {str(error)[:80]}"
-        lists = [column for column in columns if column and isinstance(column[0], list)]
-        rows = lists[0] if lists else [list(row) for row in zip(*columns, strict=True)]
+        rows = columns[0] if len(lists) == 1 else [list(row) for row in zip(*columns, strict=True)]
         right = np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=np.float64)
         got = answer.astype(np.float64)
         return None if same(got, right[: len(got)]) else f"it holds {short(right)}; got {short(got)}"
@@ -355,7 +359,10 @@ class Parquet(_Tables):
         return out.getvalue()
 
     def whole(self, path: Path) -> pa.Table:
-        return pq.ParquetFile(path).read()
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        lists = [name for name in schema.names if pa.types.is_fixed_size_list(schema.field(name).type)]
+        return file.read(columns=lists if len(lists) == 1 else None)
 
 
 class Arrow(_Tables):

@@ -131,9 +131,9 @@ class Histories(Reader):
 
     def wrong(self, folder: Path, case: Case, answer: History) -> str | None:
         held = json.loads((folder / "m.history.json").read_bytes())
-        right = [[r["epoch"], r["train"], r["valid"], r["learning_rate"]] for r in held["epochs"]]
+        right = [[r["epoch"], *(float(r[key]) for key in ("train", "valid", "learning_rate"))] for r in held["epochs"]]
         got = [[r.epoch, r.train, r.valid, r.learning_rate] for r in answer.epochs]
-        ends = [held["gaussian_test"], held["start"]], [answer.gaussian_test, answer.start]
+        ends = [float(held["gaussian_test"]), float(held["start"])], [answer.gaussian_test, answer.start]
         if not same(right, got) or not same(*ends):
             return f"it holds {short(right)}; got {short(got)}"
         numbers = [*ends[1], *(number for line in got for number in line)]

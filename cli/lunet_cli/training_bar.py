@@ -1,0 +1,59 @@
+"""The progress of `lunet-export train`."""
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from lunet_cli import output
+
+if TYPE_CHECKING:
+    from lunet_export.data import Dataset
+    from lunet_export.training import EpochRecord, FitSettings
+    from lunet_export.training.structure import Training
+
+
+class TrainingBar:
+    """A bar of epochs on stderr, a new one for every network, and a line an epoch above it."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._name, self._done, self._steps = "", 0, 1
+
+    def __enter__(self) -> "TrainingBar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def begin(self, name: str, epochs: int) -> None:
+        """The bar of a network; that of the one before is taken away."""
+        self._stack.close()
+        self._bar = self._stack.enter_context(output.progress(epochs, f"training on {name}"))
+        self._name = name
+
+    def on_class(self, number: int, rows: "Dataset", settings: "FitSettings") -> None:
+        """A class is about to be trained."""
+        self.begin(rows.name, settings.epochs)
+        self._bar.console.print(f"{rows.name} ({number}): {len(rows.train)} training rows", markup=False)
+
+    def on_growth(self, blocks: int, of: int) -> None:
+        """A greedy start has so many blocks."""
+        self._bar.update(self._bar.task_ids[0], description=f"{self._name}: growing, {blocks} of {of} blocks")
+
+    def on_start(self, gaussian: float, trainer: "Training") -> None:
+        """Training is about to begin or to go on."""
+        self._trainer, self._done, self._steps = trainer, len(trainer.history), trainer.steps_per_epoch
+        self._bar.update(self._bar.task_ids[0], total=trainer.length)
+        self._bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
+        self._bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
+
+    def on_step(self, step: int, bits: float) -> None:
+        """A step of an epoch is done."""
+        completed = self._done + step / self._steps
+        self._bar.update(self._bar.task_ids[0], completed=completed, description=f"{self._name}: {bits:.3f} bits/dim")
+
+    def on_epoch(self, record: "EpochRecord") -> None:
+        """An epoch is done."""
+        self._done = record.epoch
+        figures = f"train {record.train:.4f}   valid {record.valid:.4f} bits/dim"
+        self._bar.console.print(f"{self._trainer.unit} {self._done:3d}   {figures}")
+        self._bar.update(self._bar.task_ids[0], total=self._trainer.length)

@@ -1,0 +1,43 @@
+"""The tables of README.md are those of the recorded campaign, in which nothing was wrong."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cases import CASES
+from tests.faults.processes import ROOT
+from tests.faults.table import DONE, tables
+
+README = Path(__file__).parent / "README.md"
+RECORD = ROOT / "benchmarks" / "results" / "faults.json"
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(RECORD.read_text())
+
+
+def test_the_tables_are_the_record(record):
+    text = README.read_text()
+    assert tables(record) in text
+    assert record["command"] in text
+    changed = copy.deepcopy(record)
+    changed["matrix"]["kill -9"]["train"]["leftovers"] += 1
+    assert tables(changed) not in text
+
+
+def test_the_campaign_was_long_enough_and_found_nothing_wrong(record):
+    kills = record["matrix"]["kill -9"]
+    assert record["runs"]["kill -9"] >= 300
+    assert all(kills[name]["runs"] >= 15 for name in ("train", "export", "recalibrate", "score to a folder"))
+    assert {*kills} == {*CASES}
+    assert record["wrong"] == 0
+    for row in record["matrix"].values():
+        for cell in row.values():
+            assert (cell["wrong"], cell["same_after"]) == ([], cell["runs"])
+
+
+def test_every_fault_has_its_words(record):
+    assert {*record["matrix"]} == {*DONE}
