@@ -7,16 +7,20 @@
     │   ├── DataError             2: a data set that is missing or malformed
     │   ├── ArtifactError         2: an exported folder that is missing, altered or malformed
     │   ├── OverflowingRowsError  2: rows whose answers the graphs' dtype cannot hold
+    │   ├── OutOfMemoryError      2: more than this machine's memory holds; a `MemoryError` too
     │   └── MissingPackageError   2: the command needs an extra that is not installed
     ├── CheckFailedError          1: a numerical check ran and its answer was wrong
-    └── ProviderError             3: the execution provider that was asked for is not there
+    ├── ProviderError             3: the execution provider that was asked for is not there
+    └── UnreadableError           4: the operating system does not let a file be read; an `OSError` too
 
 Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect of this package, which nobody foresaw,
 130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+`ProviderWarning` warns of a slower provider than the machine seems to have.
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -107,6 +111,23 @@ class OverflowingRowsError(BadInputError):
         return type(self)(self.rows, self.answers, first)
 
 
+class OutOfMemoryError(BadInputError, MemoryError):
+    """What was asked for does not fit into this machine's memory.
+
+    Args:
+        what: That does not fit, in words.
+        said: Who says so, and how.
+    """
+
+    def __init__(self, what: str, said: str = "there is less") -> None:
+        self._given = what, said
+        super().__init__(f"Expected memory for {what}; {said}. Ask for fewer rows at a time, or free memory.")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        """Workers of other processes raise it too."""
+        return type(self), self._given
+
+
 class MissingPackageError(BadInputError):
     """The command needs an optional package that is not installed."""
 
@@ -121,3 +142,39 @@ class ProviderError(LunetExportError):
     """The execution provider that was asked for is not there."""
 
     exit_code = 3
+
+
+class UnreadableError(LunetExportError, OSError):
+    """The operating system does not let a file or a folder be read.
+
+    Args:
+        path: Of the file or folder.
+        reason: The system's own words.
+    """
+
+    exit_code = 4
+
+    def __init__(self, path: object, reason: str) -> None:
+        self._given = str(path), reason
+        super().__init__(
+            f"Expected {path} to be readable; the operating system says: {reason}. Look at its owner and permissions."
+        )
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        """Workers of other processes raise it too."""
+        return type(self), self._given
+
+    @classmethod
+    @contextmanager
+    def instead(cls, path: object) -> Iterator[None]:
+        """Of what the operating system refuses while `path` is read."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, LunetExportError):
+                raise
+            raise cls(path, error.strerror or str(error)) from error
+
+
+class ProviderWarning(UserWarning):
+    """`auto` took the CPU on a machine that shows a GPU."""

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.errors import ArtifactError, BadInputError, UnreadableError
 
 #: Of one file of an exported folder, bytes. ONNX has its limit there.
 LARGEST_FILE = 2**31
@@ -64,6 +64,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
 
     Raises:
         ArtifactError: It is missing, no plain file, outside of the folder, or of another size.
+        UnreadableError: The operating system does not let it be read.
     """
     path = folder / name
     try:
@@ -79,7 +80,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
     except OSError as error:
         if error.errno == errno.ELOOP:  # links in a circle, which `resolve` called a RuntimeError before Python 3.13
             raise _missing(folder, name) from error
-        raise
+        raise UnreadableError(path, error.strerror or str(error)) from error
     size = max(found.st_size, len(data))
     if size > most or (exact and size != most):
         raise ArtifactError(
@@ -100,6 +101,7 @@ def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> 
 
     Raises:
         ArtifactError: As `read_inside` does, or the bytes are others.
+        UnreadableError: As `read_inside` does.
     """
     data = read_inside(folder, name) if size is None else read_inside(folder, name, most=size, exact=True)
     if (got := sha256(data)) != digest:

@@ -13,11 +13,14 @@ Class of a row (stream 2^32 - 1): the first c with u < pi_0 + .. + pi_c, u of th
 """
 
 from collections.abc import Callable, Sequence
+from sys import maxsize
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, OutOfMemoryError
+from lunet_export.scalars import whole
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -28,6 +31,32 @@ _NORMAL_STREAM = 0
 _UNIFORM_STREAM = 1
 _CLASS_STREAM = 2**32 - 1  # no draw of uniform numbers comes that far
 _CHUNK = 1024  # rows computed at once
+_NUMBERS = 2**64  # of seeds, and of rows
+
+
+def seed_of(value: SupportsIndex) -> int:
+    """A seed as it was given, looked at.
+
+    Raises:
+        BadInputError: It is no whole number in [0, 2^64).
+    """
+    return whole(value, "a seed in [0, 2^64)", least=0, most=_NUMBERS - 1, advice="Give a non-negative integer.")
+
+
+def rows_of(n: SupportsIndex, first: SupportsIndex = 0) -> range:
+    """The n rows from number `first` on.
+
+    Raises:
+        BadInputError: One of the two is no whole number of 0 or more, or a row would have a number of 2^64 or more.
+        OutOfMemoryError: No machine holds so many.
+    """
+    count = whole(n, "a number of samples of 0 or more", least=0)
+    begin = whole(first, "a first row of 0 or more", least=0, advice="Rows are counted from 0.")
+    if count > maxsize:  # more than a list of them can have
+        raise OutOfMemoryError(f"{count} rows")
+    if begin + count > _NUMBERS:
+        raise BadInputError(f"Expected rows of numbers below 2^64; got {count} from number {begin} on. Ask for fewer.")
+    return range(begin, begin + count)
 
 
 def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
@@ -55,9 +84,11 @@ def _in_chunks(
     transform: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int, rows: range, dim: int, stream: int
 ) -> NDArray[np.float64]:
     """The transformed words of the rows, (len(rows), dim), without the intermediate arrays of all rows at once."""
-    if not 0 <= seed < 2**64:
-        raise BadInputError(f"Expected a seed in [0, 2^64); got {seed}. Give a non-negative integer.")
-    result = np.empty((len(rows), dim))
+    seed, rows = seed_of(seed), rows_of(rows.stop - rows.start, rows.start)
+    try:
+        result = np.empty((rows.stop - rows.start, dim))
+    except (MemoryError, ValueError, OverflowError):  # the last two: of more bytes than there can be addresses
+        raise OutOfMemoryError(f"{rows.stop - rows.start} rows of {dim} numbers") from None
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         numbers = transform(_words(seed, chunk, dim, stream))  # (4, rows, groups)
@@ -76,7 +107,8 @@ def normal(seed: int, rows: range, dim: int) -> NDArray[np.float64]:
     """Standard normal numbers of the given rows, (len(rows), dim) float64.
 
     Raises:
-        BadInputError: The seed is negative or needs more than 64 bits.
+        BadInputError: The seed is no whole number in [0, 2^64), or a row's number is none.
+        OutOfMemoryError: The rows do not fit into this machine's memory.
     """
     return _in_chunks(_box_muller, seed, rows, dim, _NORMAL_STREAM)
 
@@ -85,16 +117,17 @@ def uniform(seed: int, rows: range, dim: int, *, draw: int = 0) -> NDArray[np.fl
     """Uniform numbers in [0, 1) of the given rows, (len(rows), dim) float64; `draw` selects an independent set.
 
     Raises:
-        BadInputError: The seed is negative or needs more than 64 bits.
+        BadInputError, OutOfMemoryError: As `normal` does, or the draw is no whole number of 0 or more.
     """
-    return _in_chunks(lambda words: words * 2.0**-32, seed, rows, dim, _UNIFORM_STREAM + draw)
+    stream = _UNIFORM_STREAM + whole(draw, "a noise draw of 0 or more", least=0, most=_CLASS_STREAM - 2)
+    return _in_chunks(lambda words: words * 2.0**-32, seed, rows, dim, stream)
 
 
 def classes(seed: int, rows: range, priors: Sequence[float]) -> NDArray[np.int64]:
     """A class number for each of the given rows, drawn by the priors, (len(rows),).
 
     Raises:
-        BadInputError: The seed is negative or needs more than 64 bits.
+        BadInputError, OutOfMemoryError: As `normal` does.
     """
     u = _in_chunks(lambda words: words * 2.0**-32, seed, rows, 1, _CLASS_STREAM)[:, 0]
     return np.minimum(np.searchsorted(np.cumsum(priors), u, side="right"), len(priors) - 1)

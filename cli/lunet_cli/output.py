@@ -50,12 +50,12 @@ def one_line(text: str) -> str:
 
 def hint(*command: str) -> None:
     """The next command to try, on stderr so that results stay clean."""
-    _tell(f"next: {shlex.join(command)}")
+    _tell(f"next: {one_line(shlex.join(command))}")
 
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    _tell(f"lunet-export: {sentence}")
+    _tell(f"lunet-export: {one_line(sentence)}")
 
 
 def _tell(line: str) -> None:

@@ -116,9 +116,10 @@ def _refuse_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) 
     wanted = 0 if kind in _WITHOUT_DATA else 1
     if len(rest) != wanted:
         what = "a data set behind the model" if wanted else "no data set"
+        example = (" two-moons" if kind is Kind.DENSITY else " digits") if wanted else ""
         raise BadInputError(
             f"Expected {what} for {kind.value}; got {' '.join(rest) or 'none'}. Example: lunet-export plot "
-            f"{kind.value} MODEL{' digits' if wanted else ''} -o {kind.value}.png"
+            f"{kind.value} MODEL{example} -o {kind.value}.png"
         )
 
 

@@ -140,7 +140,8 @@ def sample(
         of_class = {} if labels is None else {"labels": labels.tolist()}
         output.dump({"output": str(target), "samples": len(x), "seed": seed, **where, **of_class})
     else:
-        output.say(f"wrote {target}: {len(x)} samples, provider {flow.provider} ({flow.provider_reason})")
+        more = f" ({n} made whole rows, one a class)" if columns and len(x) > n else ""
+        output.say(f"wrote {target}: {len(x)} samples{more}, provider {flow.provider} ({flow.provider_reason})")
 
 
 def _of_classes(

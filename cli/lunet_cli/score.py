@@ -1,6 +1,7 @@
 """`lunet-export score`."""
 
 from enum import StrEnum
+from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,7 +170,7 @@ def score(
         else:
             nats = score_rows(flow, rows, **noise)
     bits = bits_per_dim(nats, flow.dim)
-    mean = {"log_prob": float(nats.mean()), "bits_per_dim": float(bits.mean())}
+    mean = {"log_prob": fsum(nats) / len(nats), "bits_per_dim": fsum(bits) / len(bits)}  # OverflowError, never infinity
     if as_json:
         per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **per_row}
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
@@ -181,10 +182,13 @@ def score(
     else:
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    spread = float(np.std(bits) / np.sqrt(len(bits)))
+        output.say(f"wrote {target}")
+    scale = float(np.abs(bits).max()) or 1.0  # their squares may be no doubles
+    error = scale * float(np.std(bits / scale) / np.sqrt(len(bits)))
+    spread = f"standard error {error:.4f}" if len(bits) > 1 else "one row has no spread"
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"(standard error {spread:.4f}), provider {flow.provider} ({flow.provider_reason})"
+        f"({spread}), provider {flow.provider} ({flow.provider_reason})"
     )
 
 
@@ -209,7 +213,8 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
         counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}
         output.dump({**counts, **where, "mean": dict(summary.means), "per_row": per_row})
         return
-    means = [f"{summary.means[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in summary.means]
+    known = {name: mean for name, mean in summary.means.items() if mean is not None}
+    means = [f"{known[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in known]
     output.say(
         f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}, provider {work.provider} "
         f"({work.provider_reason})"

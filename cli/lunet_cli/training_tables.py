@@ -37,17 +37,28 @@ def _draws(result: "ClassesResult") -> str:
 def print_result(result: "Result", model: Path, title: str, *, paper_convention: bool) -> None:
     """Of one network, which `title` names: it beside the Gaussian."""
     figures = [
-        (f"{title}, test", f"{result.test:.4f}{_spread(result)}"),
-        ("full-covariance Gaussian, test", f"{result.gaussian_test:.4f}"),
-        (f"{title}, validation", f"{result.valid:.4f}"),
+        (f"{title}, test", _number(result.test)),
+        ("full-covariance Gaussian, test", _number(result.gaussian_test)),
+        (f"{title}, validation", _number(result.valid)),
     ]
     if paper_convention:
-        figures.append((f"{title} as the released code would print it", f"{result.paper_convention:.4f}"))
+        figures.append((f"{title} as the released code would print it", _number(result.paper_convention)))
     output.table(["", "bits/dim"], figures)
     best = f"best {result.unit} {result.best_epoch} of {result.epochs}"
-    output.say(f"{result.test_nats:.4f} nats a row; {best}; wrote {model}")
+    output.say(f"test: {_number(result.test_nats)} nats a row{_spread(result)}; {best}; wrote {model}")
+    if result.below_the_line:
+        output.complain(
+            f"warning: on the test rows {title} is worse than the Gaussian. It needs more rows, more epochs or a "
+            "smaller --learning-rate."
+        )
     output.hint("lunet-export", str(model))
 
 
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
+
+
 def _spread(result: "Result") -> str:
-    return f" ± {result.test_spread:.4f} over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
+    if result.test_draws == 1:
+        return ""
+    return f", ± {_number(result.test_spread)} bits/dim over {result.test_draws} draws of the noise"

@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export import noise
 from lunet_export.artifact import ClassArtifact, ClassManifest, sampling_of
 from lunet_export.class_vectors import ClassVectors
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, brief
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.graph_runs import Ends, finite, finite_rows, in_batches, refuse_another, refuse_overflow
 from lunet_export.runtime.providers import Provider, run
-from lunet_export.runtime.rows import Rows
+from lunet_export.runtime.rows import Rows, computing
 from lunet_export.runtime.sessions import Sessions
+from lunet_export.scalars import whole
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
@@ -36,12 +37,16 @@ class ExportedClasses:
     Args:
         source: The folder, or an opened `ClassArtifact`.
         provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
-        threads: CPU threads; None leaves it to ONNX Runtime.
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or as many as there are
+            processors that this process may use, where these are not all.
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
 
     Raises:
         ArtifactError: The folder is missing, altered, malformed, or of one network.
+        UnreadableError: The operating system does not let it be read.
         ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
+        BadInputError: An unknown provider, or threads below 1 or far above the processors.
+        OutOfMemoryError: There is no memory for the sessions.
     """
 
     def __init__(
@@ -84,18 +89,19 @@ class ExportedClasses:
         return vectors.under_tf32() if self.tf32 and self.manifest.dtype == "float32" else vectors
 
     def number(self, label: int | str) -> int:
-        """The number of a class, given by its name or its number.
+        """The number of a class, given by its name or its number, Python's or NumPy's, as `classify` gives it.
 
         Raises:
-            BadInputError: There is no such class.
+            BadInputError: There is no such class; True and 1.0 are none.
         """
+        wanted = f"a class of 0 .. {len(self.names) - 1} or one of {', '.join(self.names)}"
+        if not isinstance(label, str):
+            return whole(label, wanted, least=0, most=len(self.names) - 1)
         if label in self.names:
-            return self.names.index(str(label))
-        number = int(label) if isinstance(label, int) or (label.isdecimal() and len(label) < 10) else -1
+            return self.names.index(label)
+        number = int(label) if label.isdecimal() and len(label) < 10 else -1
         if not 0 <= number < len(self.names):
-            raise BadInputError(
-                f"Expected a class of 0 .. {len(self.names) - 1} or one of {', '.join(self.names)}; got {label}."
-            )
+            raise BadInputError(f"Expected {wanted}; got {brief(label)}.")
         return number
 
     def density(self, x: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -104,8 +110,10 @@ class ExportedClasses:
         log p_c(x) is -infinity of a class from which a row is too far for `dtype`, if there is a nearer one.
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or a number outside [0, levels) for images.
+            BadInputError: Wrong shape, NaN or infinity, masked, or a number outside [0, levels) for images.
             OverflowingRowsError: A row that is too far from all classes.
+            OutOfMemoryError: There is no memory for it.
+            ProviderError: The provider gave up.
         """
         count = len(self.names)
         table = np.empty((0, count), self.dtype)
@@ -125,7 +133,7 @@ class ExportedClasses:
         Rows far out may overflow all the same, which `log_prob` tells.
 
         Raises:
-            BadInputError: Wrong shape, or no numbers.
+            BadInputError: Wrong shape, no numbers, or masked ones.
         """
         return self._rows.acceptable(x)
 
@@ -149,17 +157,24 @@ class ExportedClasses:
         """z -> x by the network of one class, (N, D) -> (N, D); images are clamped to [0, largest float below levels].
 
         Raises:
-            BadInputError: No such class, wrong shape, NaN or infinity.
+            BadInputError: No such class, wrong shape, NaN or infinity, or masked.
+            OverflowingRowsError, OutOfMemoryError, ProviderError: As `density` does.
         """
         return finite((self._decoded(z, self.number(label)),))[0]
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
-        """The z that `sample` decodes, (n, D): of row i the same whatever its class."""
+        """The z that `sample` decodes, (n, D): of row i the same whatever its class. Raises as `sample` does."""
         return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
     def labels(self, n: int, *, seed: int, first: int = 0) -> Integers:
-        """The classes of the n rows that `sample` draws from the mixture, by the priors, (n,)."""
-        return noise.classes(seed, range(first, first + n), self.priors)
+        """The classes of the n rows that `sample` draws from the mixture, by the priors, (n,).
+
+        Raises:
+            BadInputError, OutOfMemoryError: As `sample` does.
+        """
+        rows = noise.rows_of(n, first)
+        with computing(f"{len(rows)} rows"):
+            return noise.classes(seed, rows, self.priors)
 
     def sample(
         self, n: int, *, seed: int, label: int | str | None = None, temperature: float = 1.0, first: int = 0
@@ -169,8 +184,10 @@ class ExportedClasses:
         Row i depends on seed, i and its class only, on every provider and in every language.
 
         Raises:
-            BadInputError: No such class, a negative n or temperature, or a seed outside [0, 2^64).
+            BadInputError: No such class; `n` or `first` is no whole number of 0 or more, the temperature no number of 0
+                or more, or the seed no whole number in [0, 2^64).
             OverflowingRowsError: As `decode` does.
+            OutOfMemoryError: There is no memory for so many rows.
         """
         z = self.latent(n, seed=seed, temperature=temperature, first=first)
         if label is not None:

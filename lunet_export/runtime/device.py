@@ -11,6 +11,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.runtime.device_graph import DTYPES, Device, DeviceArray, DeviceGraph
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
 from lunet_export.runtime.sessions import Sessions
+from lunet_export.scalars import whole
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -64,7 +65,12 @@ class DeviceFlow:
         return self._run("sampling", z)["x"]
 
     def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> DeviceArray:
-        """The rows that `ExportedFlow.sample` draws, on the device: the same noise, made on the host."""
+        """The rows that `ExportedFlow.sample` draws, on the device: the same noise, made on the host.
+
+        Raises:
+            BadInputError: What `ExportedFlow.sample` refuses, or not 1 to 4096 rows.
+            ProviderError: The device gave up.
+        """
         return self.decode(self._latent(n, seed=seed, temperature=temperature))
 
     def input(self, graph: str, n: int) -> DeviceArray:
@@ -74,9 +80,12 @@ class DeviceFlow:
         Args:
             graph: `density` or `sampling`.
             n: 1 to 4096 rows.
+
+        Raises:
+            BadInputError: There is no such graph, `n` is no such number, or as many batch sizes as can be are captured.
+            ProviderError: The device gave up.
         """
-        self._refuse_size(n)
-        return self.graph(graph).input(n)
+        return self.graph(graph).input(_batch(n))
 
     def to_numpy(self, graph: str, rows: Floats) -> dict[str, Floats]:
         """All outputs of a graph for good NumPy rows, on the host."""
@@ -99,7 +108,7 @@ class DeviceFlow:
         rows: Any
         if isinstance(given, (np.ndarray, Sequence)):
             rows = self._rows.latents(given) if graph == "sampling" else self._rows.data(given)
-            self._refuse_size(len(rows))
+            _batch(len(rows))
         else:
             rows = self._tensor(given)
         return self.graph(graph).run(rows)
@@ -126,12 +135,12 @@ class DeviceFlow:
                 f"Expected a tensor of shape (N, {self._rows.dim}) and {self._rows.dtype}; got {shape} and "
                 f"{value.data_type()[7:-1]}."
             )
-        self._refuse_size(shape[0])
+        _batch(shape[0])
         return value
 
-    def _refuse_size(self, n: int) -> None:
-        if not 1 <= n <= LARGEST_BATCH:
-            raise BadInputError(f"Expected from 1 to {LARGEST_BATCH} rows a call on the device; got {n}.")
+
+def _batch(n: int) -> int:
+    return whole(n, f"from 1 to {LARGEST_BATCH} rows a call on the device", least=1, most=LARGEST_BATCH)
 
 
 def _from_dlpack(given: Given) -> "onnxruntime.OrtValue":

@@ -17,6 +17,7 @@ from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_ano
 from lunet_export.runtime.providers import Provider, placement, run
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows
 from lunet_export.runtime.sessions import Sessions
+from lunet_export.scalars import whole
 from lunet_export.vectors import Vectors
 
 Floats = NDArray[np.floating]
@@ -47,7 +48,8 @@ class ExportedFlow:
     Args:
         source: The folder, or an opened `Artifact`.
         provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
-        threads: CPU threads; None leaves it to ONNX Runtime.
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or as many as there are
+            processors that this process may use, where these are not all.
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
         cuda_graph: On CUDA, density and sampling are captured once for each batch size and replayed: the host then
             hands over one graph a run instead of a launch a node. The first 32 batch sizes; the optional graphs are
@@ -55,8 +57,10 @@ class ExportedFlow:
 
     Raises:
         ArtifactError: The folder is missing, altered or malformed.
+        UnreadableError: The operating system does not let it be read.
         ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
-        BadInputError: `cuda_graph` on the CPU.
+        BadInputError: `cuda_graph` on the CPU, an unknown provider, or threads below 1 or far above the processors.
+        OutOfMemoryError: There is no memory for the sessions.
     """
 
     def __init__(
@@ -133,7 +137,7 @@ class ExportedFlow:
         Rows far out may overflow all the same, which `log_prob` tells.
 
         Raises:
-            BadInputError: Wrong shape, or no numbers.
+            BadInputError: Wrong shape, no numbers, or masked ones.
         """
         return self._rows.acceptable(x)
 
@@ -141,8 +145,10 @@ class ExportedFlow:
         """log p(x) in nats, (N, D) -> (N,).
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or a number outside the domain: [0, levels) for images.
+            BadInputError: Wrong shape, NaN or infinity, masked, or a number outside the domain: [0, levels) for images.
             OverflowingRowsError: A row so far out that an answer leaves the range of `dtype`.
+            OutOfMemoryError: There is no memory for it.
+            ProviderError: The provider gave up.
         """
         return self.density(x)[1]
 
@@ -160,8 +166,9 @@ class ExportedFlow:
         """z -> x, (N, D) -> (N, D); images are clamped to [0, largest float below levels].
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity.
+            BadInputError: Wrong shape, NaN or infinity, or masked.
             OverflowingRowsError: A row so far out that x leaves the range of `dtype`.
+            OutOfMemoryError, ProviderError: As `log_prob` does.
         """
         return self._in_batches("sampling", ["x"], self._rows.latents(z))[0]
 
@@ -205,27 +212,37 @@ class ExportedFlow:
         Not reproducible, see the warnings in the manifest; `sample` is.
 
         Raises:
-            BadInputError: The folder has no such graph, or n is outside 1 to 4096.
+            BadInputError: The folder has no such graph, or n is no whole number from 1 to 4096.
+            OverflowingRowsError, OutOfMemoryError, ProviderError: As `decode` does.
         """
-        if not 1 <= n <= LARGEST_BATCH:
-            raise BadInputError(f"Expected from 1 to {LARGEST_BATCH} samples a call; got {n}.")
+        n = whole(n, f"from 1 to {LARGEST_BATCH} samples a call", least=1, most=LARGEST_BATCH)
         session = self._open_optional("random_sampling", "--rng")
         x, z = finite(tuple(run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})))
         return x, z
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
-        """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D)."""
+        """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D).
+
+        Raises:
+            BadInputError, OutOfMemoryError: As `sample` does.
+        """
         return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
     def sample(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """n rows of the model, (n, D), those from number `first` on.
 
         Row i depends on seed and i only, on every provider and in every language.
+
+        Raises:
+            BadInputError: `n` or `first` is no whole number of 0 or more, the temperature no number of 0 or more, or so
+                large that z overflows, or the seed no whole number in [0, 2^64).
+            OverflowingRowsError, ProviderError: As `decode` does.
+            OutOfMemoryError: There is no memory for so many rows.
         """
         return self.decode(self.latent(n, seed=seed, temperature=temperature, first=first))
 
     def sample_and_log_prob(self, n: int, *, seed: int, temperature: float = 1.0) -> tuple[Floats, Floats]:
-        """Rows as `sample` draws them and the model's log p of exactly these rows: (n, D), (n,)."""
+        """Rows as `sample` draws them and the model's log p of exactly these rows: (n, D), (n,). Raises as both do."""
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self.log_prob(x)
 

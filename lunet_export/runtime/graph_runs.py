@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lunet_export.artifact import Description
 from lunet_export.errors import ArtifactError, OverflowingRowsError
-from lunet_export.runtime.rows import LARGEST_BATCH
+from lunet_export.runtime.rows import LARGEST_BATCH, computing
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -68,11 +68,16 @@ def refuse_another(
 
 
 def in_batches(run: Callable[[Floats], Sequence[Floats]], rows: Floats, empty: Sequence[Floats]) -> tuple[Floats, ...]:
-    """What `run` makes of the rows, given to it in batches that the graphs take; `empty` where there are no rows."""
+    """What `run` makes of the rows, given to it in batches that the graphs take; `empty` where there are no rows.
+
+    Raises:
+        OutOfMemoryError: There is no memory for the answers.
+    """
     if not len(rows):
         return tuple(empty)
-    parts = [run(rows[start : start + LARGEST_BATCH]) for start in range(0, len(rows), LARGEST_BATCH)]
-    return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    with computing(f"the answers of {len(rows)} rows"):
+        parts = [run(rows[start : start + LARGEST_BATCH]) for start in range(0, len(rows), LARGEST_BATCH)]
+        return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def finite(answers: tuple[Floats, ...]) -> tuple[Floats, ...]:

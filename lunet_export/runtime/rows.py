@@ -1,5 +1,7 @@
 """What a graph may be fed: rows of the right shape, finite, and inside the domain of the data."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -7,14 +9,54 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
 from lunet_export.domain import Domain
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, OutOfMemoryError
 from lunet_export.preprocessing import Logit, largest_below
+from lunet_export.scalars import real
 
 Floats = NDArray[np.floating]
 
 #: Rows given to ONNX Runtime at once; the graphs are made for batches of 1 to 4096.
 LARGEST_BATCH = 4096
 _LARGEST_NORMAL = 7.0  # no number of `lunet_export.noise` is larger: sqrt(-2 log 2^-33) is 6.8
+
+
+@contextmanager
+def computing(what: str) -> Iterator[None]:
+    """NumPy at work on what a caller gave: its lack of memory becomes a sentence, and `np.seterr` of the host nothing.
+
+    Numbers that overflow, or are too small, are looked for where that matters; no warning or error is needed for them.
+
+    Raises:
+        OutOfMemoryError: There is no memory for it.
+    """
+    with np.errstate(all="ignore"):
+        try:
+            yield
+        except OutOfMemoryError:
+            raise
+        except MemoryError:
+            raise OutOfMemoryError(what) from None
+
+
+def as_array(given: ArrayLike, name: str) -> NDArray[Any]:
+    """What a caller gave, as an array, each entry of it a value.
+
+    Raises:
+        BadInputError: Entries of it are masked, or it cannot be made an array: rows of several lengths, say.
+    """
+    rows = given if isinstance(given, (list, tuple)) else [given]
+    masked = sum(int(np.ma.getmaskarray(row).sum()) for row in rows if isinstance(row, np.ma.MaskedArray))
+    if masked:
+        raise BadInputError(
+            f"Expected a number in every place of {name}; {masked} are masked. Fill them, or leave their rows out."
+        )
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        said = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise BadInputError(
+            f"Expected an array of numbers for {name}, its rows of one length; NumPy cannot make one: {said}."
+        ) from None
 
 
 class Rows:
@@ -36,17 +78,20 @@ class Rows:
         """z, (N, D).
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity.
+            BadInputError: Wrong shape, NaN or infinity, or masked.
+            OutOfMemoryError: There is no memory for a copy.
         """
-        return self._cast(np.asarray(array), "z")
+        with computing("z"):
+            return self._cast(as_array(array, "z"), "z")
 
     def probes(self, array: ArrayLike, n: int) -> Floats:
         """Directions of Hutchinson's estimate, (N, D), one for each of n rows.
 
         Raises:
-            BadInputError: Wrong shape or number, NaN or infinity.
+            BadInputError, OutOfMemoryError: Wrong number of rows, or as `latents` does.
         """
-        rows = self._cast(np.asarray(array), "probe")
+        with computing("probe"):
+            rows = self._cast(as_array(array, "probe"), "probe")
         if len(rows) != n:
             raise BadInputError(f"Expected a probe for each of {n} rows; got {len(rows)}.")
         return rows
@@ -55,33 +100,36 @@ class Rows:
         """x, (N, D).
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or a number outside the domain, [0, levels) for images.
+            BadInputError: Wrong shape, NaN or infinity, masked, or a number outside the domain, [0, levels) for images.
+            OutOfMemoryError: There is no memory for a copy.
         """
-        rows = np.asarray(array)
-        cast, p = self._cast(rows, "x"), self._preprocessing
-        if self._domain:
-            _refuse_beyond(rows, self._domain)
-            return self._domain.clip(cast)  # a number near a border may round onto it
-        if p is None:
-            return cast
-        _refuse_outside(rows, p.levels)
-        # A float64 number just below levels may round up to it in float32; step back.
-        return np.minimum(cast, largest_below(p.levels, self.dtype))
+        with computing("x"):
+            rows = as_array(array, "x")
+            cast, p = self._cast(rows, "x"), self._preprocessing
+            if self._domain:
+                _refuse_beyond(rows, self._domain)
+                return self._domain.clip(cast)  # a number near a border may round onto it
+            if p is None:
+                return cast
+            _refuse_outside(rows, p.levels)
+            # A float64 number just below levels may round up to it in float32; step back.
+            return np.minimum(cast, largest_below(p.levels, self.dtype))
 
     def acceptable(self, array: ArrayLike) -> NDArray[np.bool_]:
         """For every row (N, D), whether `data` takes it: finite in the graph's dtype, and inside the domain.
 
         Raises:
-            BadInputError: Wrong shape, or no numbers.
+            BadInputError: Wrong shape, no numbers, or masked ones.
+            OutOfMemoryError: There is no memory for a copy.
         """
-        rows = np.asarray(array)
-        self._refuse_shape(rows, "x")
-        with np.errstate(over="ignore"):
+        with computing("x"):
+            rows = as_array(array, "x")
+            self._refuse_shape(rows, "x")
             good = np.isfinite(rows.astype(self.dtype)).all(axis=1)
-        if self._domain:
-            return good & self._domain.contains(rows).all(axis=1)
-        p = self._preprocessing
-        return good if p is None else good & ((rows >= 0) & (rows < p.levels)).all(axis=1)
+            if self._domain:
+                return good & self._domain.contains(rows).all(axis=1)
+            p = self._preprocessing
+            return good if p is None else good & ((rows >= 0) & (rows < p.levels)).all(axis=1)
 
     def normal(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """temperature times the normal numbers of `lunet_export.noise`, (n, D): what samples are decoded from.
@@ -89,18 +137,18 @@ class Rows:
         Rows are counted from `first`.
 
         Raises:
-            BadInputError: A negative number of rows, or a temperature that is negative, no number, or so large that z
-                would overflow.
+            BadInputError: `n`, `first` or `seed` is no whole number of 0 or more, or too large; or a temperature that
+                is negative, no number, or so large that z would overflow.
+            OutOfMemoryError: There is no memory for so many rows.
         """
-        if n < 0:
-            raise BadInputError(f"Expected a number of samples of 0 or more; got {n}.")
-        if not (np.isfinite(temperature) and temperature >= 0):
-            raise BadInputError(f"Expected a temperature of 0 or more; got {temperature}. 1 is the model itself.")
+        rows = noise.rows_of(n, first)
+        temperature = real(temperature, "a temperature of 0 or more", least=0, advice="1 is the model itself.")
         if temperature > np.finfo(self.dtype).max / _LARGEST_NORMAL:
             raise BadInputError(
                 f"Expected a temperature that keeps z in {self.dtype}; got {temperature}. 1 is the model."
             )
-        return (temperature * noise.normal(seed, range(first, first + n), self.dim)).astype(self.dtype)
+        with computing(f"{len(rows)} rows of {self.dim} numbers"):
+            return (temperature * noise.normal(seed, rows, self.dim)).astype(self.dtype)
 
     def empty(self) -> Floats:
         """No rows, (0, D)."""
@@ -115,8 +163,7 @@ class Rows:
 
     def _cast(self, rows: NDArray[Any], name: str) -> Floats:
         self._refuse_shape(rows, name)
-        with np.errstate(over="ignore"):
-            cast = np.ascontiguousarray(rows, dtype=self.dtype)
+        cast = np.ascontiguousarray(rows, dtype=self.dtype)
         if not np.isfinite(cast).all():
             row, column = np.argwhere(~np.isfinite(cast))[0]
             raise BadInputError(

@@ -1,7 +1,6 @@
 """log p of a user's rows: noise for grey levels, averages over noise draws."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,8 @@ from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import dequantize
 from lunet_export.runtime.classes import ExportedClasses
 from lunet_export.runtime.flow import ExportedFlow
+from lunet_export.runtime.rows import as_array, computing
+from lunet_export.scalars import whole
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating]
@@ -39,7 +40,9 @@ def score(
         on_draw: Called after each draw.
 
     Raises:
-        BadInputError: No rows, or what `ExportedFlow.log_prob` refuses.
+        BadInputError: No rows, what `ExportedFlow.log_prob` refuses, or no whole number where one is expected: 1 or
+            more draws, a first row of 0 or more, a seed in [0, 2^64).
+        OverflowingRowsError, OutOfMemoryError, ProviderError: As `ExportedFlow.log_prob` does.
     """
     return _averaged(flow, lambda x: (flow.log_prob(x),), rows, draws=draws, seed=seed, first=first, on_draw=on_draw)[0]
 
@@ -99,15 +102,20 @@ def _averaged(
     on_draw: Callable[[], None],
 ) -> list[Array]:
     """What `density` gives of the rows, float64, its mean over noise draws for integers of an image model."""
-    if not len(rows):
-        raise BadInputError("Expected rows to score; got none.")
-    flat: NDArray[Any] = rows.reshape(len(rows), -1)
-    if flow.manifest.preprocessing is None or flat.dtype.kind == "f":
-        return [found.astype(np.float64) for found in density(flat)]
-    totals: list[Array] = []
-    for draw in range(draws):
-        uniform = noise.uniform(seed, range(first, first + len(flat)), flat.shape[1], draw=draw).astype(flow.dtype)
-        found = [values.astype(np.float64) for values in density(dequantize(flat, uniform))]
-        totals = [total + values for total, values in zip(totals, found, strict=True)] if totals else found
-        on_draw()
-    return [total / draws for total in totals]
+    draws = whole(draws, "a number of noise draws of 1 or more", least=1)
+    seed, first = noise.seed_of(seed), noise.rows_of(0, first).start
+    with computing("the rows"):
+        given = as_array(rows, "the rows")
+        if not given.ndim or not len(given):
+            raise BadInputError("Expected rows to score; got none.")
+        flat = given.reshape(len(given), -1)
+        if flow.manifest.preprocessing is None or flat.dtype.kind == "f":
+            return [found.astype(np.float64) for found in density(flat)]
+        totals: list[Array] = []
+        for draw in range(draws):
+            numbers = noise.rows_of(len(flat), first)
+            uniform = noise.uniform(seed, numbers, flat.shape[1], draw=draw).astype(flow.dtype)
+            found = [values.astype(np.float64) for values in density(dequantize(flat, uniform))]
+            totals = [total + values for total, values in zip(totals, found, strict=True)] if totals else found
+            on_draw()
+        return [total / draws for total in totals]

@@ -16,6 +16,7 @@ from lunet_export.files import whole_file
 from lunet_export.flows import Flow
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.training.curve import draw
+from lunet_export.training.degenerate import refuse_degenerate
 from lunet_export.training.fit import FitSettings, log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord, History
@@ -69,6 +70,11 @@ class Result:
     paper_convention: float  # what the released code would print for this model; not comparable with the others
     unit: str = "epoch"  # what `epochs` counts
 
+    @property
+    def below_the_line(self) -> bool:
+        """The full-covariance Gaussian is better on the test rows: something went wrong."""
+        return not self.test <= self.gaussian_test
+
 
 def train(
     data: Dataset,
@@ -94,10 +100,12 @@ def train(
     Raises:
         BadInputError: `output` does not end in .pt; `begin` is of another width or pre-processing than the data.
         CheckpointError: `resume`, and the resume file is missing, unreadable, or of other settings or data.
+        DataError: The likelihood of the rows has no bound.
         CheckFailedError: The loss stopped being a finite number.
     """
     if output.suffix != ".pt":
         raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
+    refuse_degenerate(data)
     paths = Paths(output)
     gaussian = gaussian_of(data)
     draws = draws_of(data)
