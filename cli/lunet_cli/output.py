@@ -139,7 +139,7 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     """Without the spaces that fill every line up to the longest: a narrow terminal would wrap them into empty lines."""
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
     console = _stdout()
     with console.capture() as printed:
         console.print(grid)
