@@ -165,7 +165,7 @@ def progress(total: int, text: str) -> Iterator[Progress]:
     bar = (
         Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True, disable=quiet)
         if seconds is None
-        else progress_log.ProgressLog(seconds)
+        else progress_log.ProgressLog(seconds, _tell)
     )
     with bar:
         bar.add_task(text, total=total)
@@ -177,7 +177,7 @@ def stages() -> Iterator[Any]:
     """A spinner on stderr whose text the yielded function sets; as `progress` when stderr is not a terminal."""
     if not sys.stderr.isatty():
         wanted = progress_log.interval() is not None
-        yield lambda text: progress_log.say(text) if wanted else None
+        yield lambda text: _tell(text) if wanted else None
         return
     with Console(stderr=True).status("starting") as status:
         yield lambda text: status.update(text)

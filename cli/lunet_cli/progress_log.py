@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -39,12 +38,13 @@ class ProgressLog(Progress):
 
     Args:
         seconds: Between two lines.
+        say: Writes a line.
         clock: Seconds from any start on.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, seconds: float, say: Callable[[str], None], clock: Callable[[], float] = monotonic) -> None:
         super().__init__(console=Console(stderr=True, quiet=True), disable=True, get_time=clock)
-        self._seconds, self._said = seconds, clock()
+        self._seconds, self._said, self._write = seconds, clock(), say
 
     def update(self, task_id: TaskID, **fields: Any) -> None:  # noqa: ANN401
         """As of any bar."""
@@ -63,10 +63,4 @@ class ProgressLog(Progress):
         self._said, task = now, self._tasks[task_id]
         parts = [task.description, f"{task.completed:.0f} of {task.total or 0:.0f}", f"{task.elapsed or 0:.0f} s"]
         parts += [] if task.time_remaining is None else [f"{task.time_remaining:.0f} s to go"]
-        say(", ".join(parts))
-
-
-def say(line: str) -> None:
-    """A line to stderr, at once."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+        self._write(", ".join(parts))
