@@ -19,7 +19,8 @@ Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
 
@@ -169,6 +170,17 @@ class UnreadableError(LunetExportError, OSError):
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         """Workers of other processes raise it too."""
         return type(self), self._given
+
+    @classmethod
+    @contextmanager
+    def instead(cls, path: object) -> Iterator[None]:
+        """Of what the operating system refuses while `path` is read."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, LunetExportError):
+                raise
+            raise cls(path, error.strerror or str(error)) from error
 
 
 class ProviderWarning(UserWarning):

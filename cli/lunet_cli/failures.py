@@ -36,8 +36,10 @@ def explain(error: BaseException) -> tuple[str, int] | None:
             return "Stopped by Ctrl-C; no file is half-written.", INTERRUPTED
         case ImportError():
             return _not_imported(error)
-        case MemoryError() | OverflowError():
+        case MemoryError():
             return "Expected a size that fits this machine's memory; got a larger one. Ask for less.", 2
+        case OverflowError():
+            return f"Expected numbers in the range of float64; got larger ones: {brief(error)}. Use smaller ones.", 2
         case OSError():
             return None if error.errno == errno.EPIPE else _refused(error)
         case typer.Exit() | typer.Abort():

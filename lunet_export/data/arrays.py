@@ -3,15 +3,16 @@
 import warnings
 import zipfile
 import zlib
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from lunet_export.data import npy
+from lunet_export.data.csv_file import read_csv
 from lunet_export.data.dataset import Dataset, Rows, split
-from lunet_export.errors import DataError
+from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import Logit
 
 SUFFIXES = (".npy", ".npz", ".csv")
@@ -26,13 +27,15 @@ def read(path: Path) -> Rows:
 
     Raises:
         DataError: The file is missing, empty, malformed, of another type, or holds no numbers.
+        UnreadableError: The operating system does not let it be read.
     """
-    if not path.is_file():
-        raise DataError(f"Expected a file of rows; {path} does not exist. Give a .npy, .npz or .csv file.")
+    with UnreadableError.instead(path):
+        if not path.is_file():
+            raise DataError(f"Expected a file of rows; {path} does not exist. Look at its name.")
     if path.suffix not in _READERS:
         raise DataError(f"Expected a .npy, .npz or .csv file; got {path}. Convert it with NumPy.")
     try:
-        with warnings.catch_warnings():
+        with UnreadableError.instead(path), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an empty .csv
             rows = _READERS[path.suffix](path)
     except _MALFORMED as error:
@@ -81,17 +84,6 @@ def _read_npy_file(path: Path) -> Rows:
         return _read_npy(file, path.stat().st_size)
 
 
-def _read_csv(path: Path) -> Rows:
-    text = path.read_text(encoding="utf-8-sig")
-    first, _, rest = text.partition("\n")
-    if not any(_is_number(field) for field in first.split(",")):
-        text = rest  # a header: none of its fields is a number
-    rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2, comments=None)  # or rows would go with them
-    # Beyond 2^53 float64 has rounded integers already.
-    whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
-    return rows.astype(np.int64) if whole else rows
-
-
 def refuse_bomb(unpacked: int, packed: int) -> None:
     """Raise where a file unpacks to far more than its size; numbers hardly shrink to a hundredth.
 
@@ -102,18 +94,10 @@ def refuse_bomb(unpacked: int, packed: int) -> None:
         raise ValueError(f"it would unpack to {unpacked / 1e6:.0f} MB from {packed / 1e6:.3f} MB")
 
 
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
-
-
 _READERS = {
     ".npy": _read_npy_file,
     ".npz": _read_npz,
-    ".csv": _read_csv,
+    ".csv": read_csv,
 }
 
 

@@ -10,6 +10,7 @@ from lunet_export.files import digest_and_size, is_plain
 
 #: Of a folder of parts: what makes them, and whether they are complete.
 RUN = "_run.json"
+LARGEST_DOCUMENT = 2**28  # bytes of what is said of a run
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def recorded_parts(folder: Path) -> dict[str, Recorded] | None:
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        known = json.loads(path.read_bytes()) if is_plain(path) else {}
+        small = is_plain(path) and path.stat().st_size <= LARGEST_DOCUMENT
+        known = json.loads(path.read_bytes()) if small else {}
         complete = known.get("complete") is True
         parts = {part["file"]: Recorded(part["rows"], part["sha256"]) for part in known["parts"]} if complete else {}
         whole = sum(part.rows for part in parts.values()) == known["summary"]["rows"] if complete else False

@@ -20,7 +20,7 @@ import numpy as np
 from lunet_export.errors import BadInputError, brief
 from lunet_export.files import is_plain, sha256, whole_file
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.streaming.finished import RUN
+from lunet_export.streaming.finished import LARGEST_DOCUMENT, RUN
 from lunet_export.streaming.jobs import Job, Work
 from lunet_export.streaming.sums import exact_sum
 from lunet_export.streaming.tables import FORMATS, Table, naming, writer
@@ -29,7 +29,6 @@ FORMAT, VERSION = "lunet_export.run", 1
 _BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
 _UNFINISHED = (".part-", "._part-", _BEGUN)  # names of what such processes leave
 _SUMMED = ("log_prob", "bits_per_dim")
-_LARGEST = 2**28  # bytes of a document about a run
 
 #: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
 Sums = Mapping[str, Sequence[float]]
@@ -181,6 +180,8 @@ class Run:
         """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
         first, rows = number * self.rows_per_part, self._rows_of(number)
         path = self.folder / f"{self._name(number)}.{self.format}"
+        if path.is_symlink():
+            path.unlink()  # a part lies in its folder, wherever a link there leads
         tally = write_rows(path, work, first, rows, self.job.chunk)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
@@ -360,7 +361,7 @@ def _difference(known: Any, wanted: Any, name: str) -> str | None:  # noqa: ANN4
 
 def _document(path: Path) -> dict[str, Any] | None:
     """The dictionary in a file of JSON; None where there is no such file, or something else in it."""
-    if not is_plain(path) or path.stat().st_size > _LARGEST:
+    if not is_plain(path) or path.stat().st_size > LARGEST_DOCUMENT:
         return None
     try:
         found = json.loads(path.read_bytes())
@@ -378,5 +379,5 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    with whole_file(path) as temporary, naming(path):
+    with whole_file(path, follow=False) as temporary, naming(path):
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -75,6 +75,8 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
     """
     if not path.exists():
         raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join(SUFFIXES)}.")
+    if not path.is_file() and not path.is_dir():  # a pipe or a device may have no end, and no place to go back to
+        raise DataError(f"Expected rows in a file; {path} is none. Save them first.")
     if path.suffix == ".npy":
         if columns:
             raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
@@ -83,6 +85,7 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
         parts = recorded_parts(path)
         # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
         files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
+        files = [file for file in files if file.is_file()]
         kinds = {file.suffix for file in files} & set(_OPENERS)
         if len(kinds) != 1:
             found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"

@@ -180,8 +180,8 @@ def test_one_process_at_a_time_goes_on_with_a_folder(ready, npy, tmp_path):
 
 REFUSED = {
     "ray into a file": (["{npy}", "-o", "{out}.parquet", "--engine", "ray"], "Expected a folder for --engine ray"),
-    "ray into nothing": (["{parquet}", "--engine", "ray"], "Expected a folder of parts for -o"),
-    "a resume of a table": (["{parquet}", "--resume"], "Expected a folder of parts for -o"),
+    "ray into nothing": (["{parquet}", "--engine", "ray"], "Expected a folder for -o with --engine ray; got none"),
+    "a resume of a table": (["{parquet}", "--resume"], "Expected a folder for -o with --resume; got none"),
     "columns of .npy": (["{npy}", "-o", "{out}", "--columns", "a"], "Expected no --columns"),
     "a column that is not there": (["{parquet}", "--columns", "a"], "Expected a column a"),
     "too few columns": (["{parquet}", "--columns", "c0,c1"], "Expected models and rows of one width; got 2, 16"),

@@ -1,6 +1,7 @@
 """Folders of parts that were altered: nothing of it is believed, and nothing outside is opened."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -75,6 +76,15 @@ def test_a_run_file_of_anything_else_gets_a_sentence(models, data, tmp_path, tex
         open_source(run.folder)
 
 
+def test_a_run_file_larger_than_any_is_not_read(models, tmp_path):
+    run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 10, place=CPU), rows_per_part=LARGEST_BATCH)
+    finished(run)
+    with (run.folder / RUN).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DataError, match="its run is not complete"):
+        open_source(run.folder)
+
+
 def test_complete_is_true_and_nothing_else(models, tmp_path):
     run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 10, place=CPU), rows_per_part=LARGEST_BATCH)
     finished(run)
@@ -123,3 +133,13 @@ def test_a_damaged_part_is_no_rows(models, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"part-00001\.parquet in .*; it is missing, or a link"):
         open_source(run.folder)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet", "x.arrow"])
+def test_a_pipe_is_no_source(tmp_path, name):
+    """Reading it would wait for a writer that never comes."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="Expected rows in a file"):
+        open_source(tmp_path / name)
+    with pytest.raises(DataError, match="Expected files of Parquet"):
+        open_source(tmp_path)

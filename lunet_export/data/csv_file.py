@@ -1,0 +1,66 @@
+"""Rows of a .csv file, with or without a header line; what is wrong is told by line and column."""
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def read_csv(path: Path) -> NDArray[np.generic]:
+    """The numbers of a file (N, D): int64 where all are whole and below 2^53, else float64.
+
+    Raises:
+        ValueError: It holds no rows, lines of several lengths, or something else than numbers.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    first, _, rest = text.partition("\n")
+    header = not any(_is_number(field) for field in _fields(first))
+    if header:
+        text = rest
+    if not text.strip():
+        raise ValueError("it holds no rows")
+    try:
+        # Without comments, or rows would go with them.
+        rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2, comments=None, quotechar='"')
+    except ValueError as error:
+        raise ValueError(_fault(text, 2 if header else 1) or error) from None
+    # Beyond 2^53 float64 has rounded integers already.
+    whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
+    return rows.astype(np.int64) if whole else rows
+
+
+def _fault(text: str, first: int) -> str:
+    """What is wrong with the first line that is; NumPy counts rows from elsewhere, and speaks of its own arguments."""
+    width = 0
+    for number, line in enumerate(text.splitlines(), start=first):
+        if not line.strip():
+            continue
+        fields = _fields(line)
+        for column, field in enumerate(fields, start=1):
+            if not _is_number(field):
+                return f"line {number}, column {column} is {field[:40]!r}, no number{_cure(field)}"
+        width = width or len(fields)
+        if len(fields) != width:
+            return f"line {number} has {len(fields)} columns where those before have {width}"
+    return ""
+
+
+def _cure(field: str) -> str:
+    for mark, name in ((";", "semicolons"), ("\t", "tabs"), (" ", "spaces")):
+        if mark in field and all(_is_number(part.replace(",", ".")) for part in field.split(mark) if part):
+            return f"; separate columns by commas, not {name}"
+    return ""
+
+
+def _fields(line: str) -> list[str]:
+    return [field.strip() for field in next(csv.reader([line]), [])]
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
