@@ -98,7 +98,11 @@ FAILURES = {
         2,
         "Expected no --levels for digits",
     ),
-    "train without files": (["train", "mnist", "--data-dir", "{out}", "-o", "{out}/m.pt"], 2, "published at"),
+    "train without files": (
+        ["train", "mnist", "--data-dir", "{out}", "-o", "{out}/m.pt"],
+        2,
+        "a file of the MNIST database",
+    ),
     "train on a few": (["train", "{one.npy}", "-o", "{out}/m.pt"], 2, "at least 10 rows"),
     "train with nonsense": (["train", "digits", "--epochs", "0", "-o", "{out}/m.pt"], 2, "positive epochs"),
     "train with alpha 2": (["train", "digits", "--alpha", "2", "-o", "{out}/m.pt"], 2, "alpha in (0, 1)"),
