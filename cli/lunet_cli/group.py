@@ -71,5 +71,8 @@ class Group(TyperGroup):
     @staticmethod
     def _fail(sentence: str, code: int) -> None:
         start.ignore_signals()
+        stopped = start.received()
+        if stopped is not None:  # then this is what came of it
+            sentence, code = stopped.sentence, stopped.exit_code
         output.complain(sentence)
         raise typer.Exit(code)
