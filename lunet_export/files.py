@@ -131,15 +131,35 @@ def is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
+def led_to(path: Path) -> Path:
+    """Where a destination is written: what a link leads to is replaced, and never the link.
+
+    Raises:
+        OSError: Links in a circle.
+    """
+    if not path.is_symlink():
+        return path
+    end = Path(os.path.realpath(path))
+    if end.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return end
+
+
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, follow: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is gone.
 
     The temporary name keeps the suffix, so that writers which look at it choose the same format.
 
+    Args:
+        path: The destination.
+        follow: Replace what a link leads to, which is meant by who gave the path. Of a name inside of a folder nobody
+            chose where it leads: there the link itself is replaced.
+
     Raises:
         BadInputError: `path` is a folder or a device.
     """
+    path = led_to(path) if follow else path
     if path.exists() and not path.is_file():
         raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another -o.")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +191,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         BadInputError: Another process is writing this folder.
     """
+    folder = led_to(folder)
     with exclusive(folder):
         sweep(folder.parent, folder.name[:_LONGEST], "", restore=folder)
         with scratch_folder(folder.parent, folder.name[:_LONGEST]) as scratch:
@@ -204,6 +225,7 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         BadInputError: Another process is writing it.
     """
+    path = led_to(path)
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.parent / f".{path.name[:_LONGEST]}.lock"

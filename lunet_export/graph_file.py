@@ -91,6 +91,8 @@ class _Reader:
                 for field, node in self._parts(value):
                     if field == 7:
                         self._node(node, 0)
+                    elif field == 11:  # what its attributes are where a caller says nothing
+                        self._attribute(node, 0)
 
     def _graph(self, message: Message, depth: int) -> None:
         if depth > _DEEPEST:

@@ -9,7 +9,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.models import open_source
-from lunet_cli.options import DataDir, LatentStats, Levels, Preprocess, PreprocessName, Seed
+from lunet_cli.options import DataDir, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export import noise
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -67,6 +67,7 @@ def plot(
     ),
     latent_stats: LatentStats = None,
     preprocess: Preprocess = PreprocessName.NONE,
+    as_json: Json = False,
 ) -> None:
     """Draw a model: samples, latents, density, activations, training.
 
@@ -99,6 +100,9 @@ def plot(
             }[kind]()
     with whole_file(target) as temporary:
         draw(temporary)
+    if as_json:
+        output.dump({"output": str(target), "kind": kind.value, "source": str(model)})
+        return
     output.say(f"wrote {target}: {kind.value} of {model}")
 
 
@@ -112,9 +116,10 @@ def _refuse_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) 
     wanted = 0 if kind in _WITHOUT_DATA else 1
     if len(rest) != wanted:
         what = "a data set behind the model" if wanted else "no data set"
+        example = (" two-moons" if kind is Kind.DENSITY else " digits") if wanted else ""
         raise BadInputError(
             f"Expected {what} for {kind.value}; got {' '.join(rest) or 'none'}. Example: lunet-export plot "
-            f"{kind.value} MODEL{' digits' if wanted else ''} -o {kind.value}.png"
+            f"{kind.value} MODEL{example} -o {kind.value}.png"
         )
 
 

@@ -22,6 +22,7 @@ from lunet_cli.options import (
     Tf32,
     Threads,
     cuda_options,
+    given,
 )
 from lunet_cli.streams import (
     FILES,
@@ -101,8 +102,8 @@ def sample(
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     many = target.suffix == ".npy" and (n > _MANY or with_log_prob) and latent is None
     if many or target.suffix in ("", ".parquet", ".arrow"):
-        if latent is not None or cuda_graph:
-            raise BadInputError("Expected neither --latent nor --cuda-graph with parts, Parquet or Arrow.")
+        if wrong := given({"--latent": latent is not None, "--cuda-graph": cuda_graph}):
+            raise BadInputError(f"Expected no {wrong} with rows that are streamed to {target}. Leave it out.")
         stream(
             SampleJob(str(folder), n, seed, temperature, label, with_log_prob, place(provider, threads, cuda)),
             target,
@@ -110,8 +111,12 @@ def sample(
             as_json=as_json,
         )
         return
-    if engine is not EngineName.LOCAL or resume or with_log_prob:
-        raise BadInputError("Expected a folder for -o with --engine and --resume, numbers with --with-log-prob.")
+    if wrong := given({"--engine": engine is not EngineName.LOCAL, "--resume": resume}):
+        raise BadInputError(f"Expected a folder for -o with {wrong}; got the file {target}.")
+    if with_log_prob and latent is not None:
+        raise BadInputError("Expected no --latent with --with-log-prob, whose z is drawn. Leave it out.")
+    if with_log_prob:
+        raise BadInputError(f"Expected -o of {', '.join(FILES)} or a folder for --with-log-prob; got {target}.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)
@@ -135,7 +140,8 @@ def sample(
         of_class = {} if labels is None else {"labels": labels.tolist()}
         output.dump({"output": str(target), "samples": len(x), "seed": seed, **where, **of_class})
     else:
-        output.say(f"wrote {target}: {len(x)} samples, provider {flow.provider} ({flow.provider_reason})")
+        more = f" ({n} made whole rows, one a class)" if columns and len(x) > n else ""
+        output.say(f"wrote {target}: {len(x)} samples{more}, provider {flow.provider} ({flow.provider_reason})")
 
 
 def _of_classes(

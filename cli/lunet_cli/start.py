@@ -3,6 +3,7 @@
 It imports the standard library alone, and the commands, which take a second, only when signals are in order.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
     if os.environ.get("COLUMNS") == "0":
         del os.environ["COLUMNS"]  # it means unknown, and not that there is no room for a word
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home without a place for its cache is no news
     warnings.simplefilter("ignore")  # what matters is said in one sentence
     _handle(_leave)
     from lunet_cli.main import app

@@ -36,9 +36,16 @@ class Flow(nn.Module, ABC):
         """The flow as plain float64 arrays, checked."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) in nats, (N, D) -> (N,)."""
+        """log p(x) in nats, (N, D) -> (N,); NaN of rows outside the domain, where a logit's margin gives a number."""
         z, log_det = self.chain(x)
-        return standard_normal_log_prob(z) + log_det
+        log_prob, inside = standard_normal_log_prob(z) + log_det, self.contains(x)
+        return log_prob if inside is None else torch.where(inside, log_prob, torch.nan)
+
+    def contains(self, x: Tensor) -> Tensor | None:
+        """For every row (N, D), whether it is inside the domain of the density, (N,); None where that is all of R^D."""
+        if self.preprocessing is None:
+            return None
+        return ((x >= 0) & (x < self.preprocessing.levels)).all(-1)
 
     def decode(self, z: Tensor) -> Tensor:
         """z -> x, (N, D) -> (N, D); images are clamped to [0, largest float below levels]."""

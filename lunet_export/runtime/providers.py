@@ -25,7 +25,6 @@ from lunet_export.errors import (
 )
 from lunet_export.runtime import diagnosis, environment
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.external_data import refuse_external_data
 from lunet_export.scalars import whole
 
 if TYPE_CHECKING:
@@ -79,15 +78,12 @@ def open_sessions(
     Raises:
         BadInputError: An unknown provider, or a number of threads that is none, or would only wait for each other.
         OutOfMemoryError: There is no memory for a session on the CPU.
-        ArtifactError: A graph keeps weights in other files.
         ProviderError: `cuda` was asked for and cannot run; the sentence names the cause and the cure.
         MissingPackageError: ONNX Runtime is not installed.
     """
     if provider not in NAMES:
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
     threads = None if threads is None else _threads(threads)
-    for model in models:
-        refuse_external_data(model)
     if provider == "cpu":
         return [_open_cpu(model, threads) for model in models], Choice("cpu", "asked for")
     try:

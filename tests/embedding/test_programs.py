@@ -21,7 +21,7 @@ from tests.embedding.builds import ROOT, build, command, cpp, flip, library
 from tests.embedding.conftest import LANGUAGES, MODELS, checks_of
 from tests.families import composed, jko, realnvp
 from tests.networks import network
-from tests.runtime.test_external_data import outside
+from tests.test_external_data import outside
 
 CHECKS = (
     "density z", "density log_prob", "sampling x", "x -> z -> x", "z -> x -> z", "log_prob of sampled x",

@@ -252,11 +252,13 @@ def _wide(dim: int) -> LUNetWeights:
 
 #: Minutes each.
 HEAVY = {
-    "lunet, 4096 dimensions, fused, float32": Case(lambda: _wide(4096), {"solver": "fused"}),
-    "lunet, 4096 dimensions, unrolled, float32": Case(lambda: _wide(4096), {"solver": "unrolled"}),
-    "realnvp, 4096 dimensions, float32": Case(lambda: realnvp.dense(4096, 32)),
-    "jko, 4096 dimensions, float32": Case(lambda: jko.flow(4096, (16,), blocks=1, steps=1)),
+    "realnvp, 4096 dimensions, float32": Case(lambda: realnvp.dense(4096, 32), alone=True),
+    "jko, 4096 dimensions, float32": Case(lambda: jko.flow(4096, (16,), blocks=1, steps=1), alone=True),
+    **{
+        f"lunet, 4096 dimensions, {solver}, float32": Case(lambda: _wide(4096), {"solver": solver}, alone=True)
+        for solver in ("fused", "unrolled")
+    },
     "composed, 4096 dimensions, fused, float32": Case(
-        lambda: parts.composed(parts.lu_layer(4096), LeakyReLU(0.5)), {"solver": "fused"}
+        lambda: parts.composed(parts.lu_layer(4096), LeakyReLU(0.5)), {"solver": "fused"}, alone=True
     ),
 }

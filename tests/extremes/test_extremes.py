@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from lunet_export import ExportedFlow, reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.families.composed.layers import Affine, Inverse, LogTanh, Sigmoid
+from lunet_export.flows import of_weights
 from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.preprocessing import NAMED
 from tests.extremes import verdict as verdicts
 from tests.extremes.cases import CASES, conditioned
 from tests.extremes.verdict import Case, judge
@@ -141,6 +144,17 @@ def test_samples_of_a_closed_box_stay_inside_it_whatever_its_borders_round_to():
         assert (least >= weights.domain.low).all()
         assert (most <= weights.domain.high).all()
         assert weights.domain.contains(np.stack([least, most])).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pytorch_gives_no_density_to_a_row_outside_the_domain(dtype):
+    """A logit with a margin first moves what it is given inside, and log p of 1.5 was a number."""
+    images = network(4, 2, preprocessing=NAMED["digits"])
+    for weights, outside in ((parts.NETWORKS["a logit in front"](), 1.5), (images, 17.5), (images, -1.0)):
+        x = np.full((4, 4), 0.5, dtype)
+        x[1, 2], x[2, 0], x[3, 1] = outside, np.nan, weights.domain.high[1] if weights.domain else 0.0
+        log_prob = of_weights(weights, dtype=getattr(torch, dtype)).log_prob(torch.from_numpy(x)).detach()
+        assert torch.isfinite(log_prob).tolist() == [True, False, False, True]
 
 
 def test_a_graph_holds_no_constant_that_nobody_reads():

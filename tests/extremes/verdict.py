@@ -24,6 +24,7 @@ class Case:
 
     make: Callable[[], Any]  # the weights
     settings: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False  # ask the graph alone, and no other runner
 
 
 @dataclass
@@ -55,7 +56,7 @@ def judge(case: Case, folder: Path) -> Verdict:
     flow = ExportedFlow(folder, provider="cpu")
     ask(verdict, weights, flow, "graph", settings, data_rows(weights, settings.tensors), latent_rows(weights, settings))
     usual = {name: {"usual": kinds["usual"]} for name, kinds in _usual(weights, settings).items()}
-    for name, runner, products in others(weights, settings):
+    for name, runner, products in () if case.alone else others(weights, settings):
         slack = logarithms(weights) if name == "PyTorch" else 1.0
         ask(verdict, weights, runner, name, settings, usual["x"], usual["z"], products, slack)
     verdict.digits = digits(flow)

@@ -35,6 +35,15 @@ class ComposedFlow(Flow):
         layers = (part.layer() for part in self.chain.bijections if isinstance(part, LayerBijection))
         return ComposedWeights(self.dim, tuple(layers), self.preprocessing)
 
+    def contains(self, x: Tensor) -> Tensor | None:
+        """As `Flow.contains`."""
+        if self._domain is None:
+            return super().contains(x)
+        low, high = (torch.from_numpy(border).to(x.device) for border in (self._domain.low, self._domain.high))
+        exact = x.double()
+        inside = (exact >= low) & (exact <= high) if self._domain.closed else (exact > low) & (exact < high)
+        return inside.all(-1)
+
     def clamp(self, x: Tensor) -> Tensor:
         """x inside the domain of the density."""
         if self._domain is None:
