@@ -19,9 +19,8 @@ Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -39,12 +38,6 @@ def brief(value: object, most: int = 100) -> str:
         line = "a number of very many digits"
     line = line.encode(errors="backslashreplace").decode()
     return line if len(line) <= most else f"{line[:most]}…"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence that names the known word that is nearest to another, a space before it; empty where none is near."""
-    near = get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 class LunetExportError(Exception):

@@ -49,7 +49,11 @@ def main() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home without a place for its cache is no news
     warnings.simplefilter("ignore")  # what matters is said in one sentence
     _handle(_leave)
-    from lunet_cli.main import app
+    try:
+        from lunet_cli.main import app
+    except ImportError as error:  # of a package that every command needs
+        said = " ".join(str(error).split())
+        _say_and_leave(f"Expected {error.name or 'a package'} to be imported; {said}. Install lunet-export again.", 2)
 
     sys.unraisablehook = _unraisable
     _handle(_stop)

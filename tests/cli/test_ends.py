@@ -45,6 +45,13 @@ def test_a_package_that_is_no_extra_of_ours_is_a_defect(monkeypatch):
     assert CliRunner().invoke(app, ["doctor"]).exit_code == 70
 
 
+def test_an_installation_that_lost_a_package_is_no_traceback():
+    code = "import sys; sys.modules['rich.console'] = None; from lunet_cli.start import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith("lunet-export: Expected rich.console to be imported; ")) == (2, True)
+
+
 ERRORS = {
     "of a file": (["check", "none"], 2),
     "of an argument": (["check", "none", "--threads", "many"], 2),

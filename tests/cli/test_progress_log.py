@@ -24,7 +24,7 @@ def test_a_line_comes_at_most_so_often(capsys):
 
 def test_commands_are_quiet_unless_they_are_asked(tmp_path, monkeypatch):
     arguments = ("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 2, "--init", "bend", "--force")
-    assert run(*arguments)[2] == f"next: lunet-export {tmp_path / 'm.pt'}\n"
+    assert " of 2, " not in run(*arguments)[2]
     monkeypatch.setenv("LUNET_LOG", "0")
     lines = run(*arguments)[2].splitlines()
     assert any(line.startswith("two-moons: ") and ", 2 of 2, " in line for line in lines)
