@@ -112,20 +112,12 @@ class OverflowingRowsError(BadInputError):
 
 
 class OutOfMemoryError(BadInputError, MemoryError):
-    """What was asked for does not fit into this machine's memory.
+    """What was asked for does not fit into this machine's memory."""
 
-    Args:
-        what: That does not fit, in words.
-        said: Who says so, and how.
-    """
-
-    def __init__(self, what: str, said: str = "there is less") -> None:
-        self._given = what, said
-        super().__init__(f"Expected memory for {what}; {said}. Ask for fewer rows at a time, or free memory.")
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        """Workers of other processes raise it too."""
-        return type(self), self._given
+    @classmethod
+    def of(cls, what: str, said: str = "there is less") -> Self:
+        """Of what does not fit, in words; and of who says so, and how."""
+        return cls(f"Expected memory for {what}; {said}. Ask for fewer rows at a time, or free memory.")
 
 
 class MissingPackageError(BadInputError):
@@ -145,24 +137,17 @@ class ProviderError(LunetExportError):
 
 
 class UnreadableError(LunetExportError, OSError):
-    """The operating system does not let a file or a folder be read.
-
-    Args:
-        path: Of the file or folder.
-        reason: The system's own words.
-    """
+    """The operating system does not let a file or a folder be read."""
 
     exit_code = 4
 
-    def __init__(self, path: object, reason: str) -> None:
-        self._given = str(path), reason
-        super().__init__(
+    @classmethod
+    def of(cls, path: object, error: OSError) -> Self:
+        """Of the file or folder, and of what the system says."""
+        reason = error.strerror or str(error)
+        return cls(
             f"Expected {path} to be readable; the operating system says: {reason}. Look at its owner and permissions."
         )
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        """Workers of other processes raise it too."""
-        return type(self), self._given
 
     @classmethod
     @contextmanager
@@ -173,7 +158,7 @@ class UnreadableError(LunetExportError, OSError):
         except OSError as error:
             if isinstance(error, LunetExportError):
                 raise
-            raise cls(path, error.strerror or str(error)) from error
+            raise cls.of(path, error) from error
 
 
 class ProviderWarning(UserWarning):

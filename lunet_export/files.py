@@ -80,7 +80,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
     except OSError as error:
         if error.errno == errno.ELOOP:  # links in a circle, which `resolve` called a RuntimeError before Python 3.13
             raise _missing(folder, name) from error
-        raise UnreadableError(path, error.strerror or str(error)) from error
+        raise UnreadableError.of(path, error) from error
     size = max(found.st_size, len(data))
     if size > most or (exact and size != most):
         raise ArtifactError(

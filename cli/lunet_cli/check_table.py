@@ -17,7 +17,7 @@ def print_checks(checks: Sequence[Check]) -> None:
                 check.name + (f" ({check.note})" if check.note else ""),
                 "ok" if check.passed else "FAILED",
                 f"{gap.absolute:.1e}",
-                f"{gap.relative:.1e}",
+                "-" if gap.relative is None else f"{gap.relative:.1e}",
                 place,
                 f"{gap.worst:.1e}",
                 f"{gap.tolerance:.1e}",

@@ -56,6 +56,9 @@ class Group(TyperGroup):
 
     def _fail(self, sentence: str, code: int, document: dict[str, Any]) -> NoReturn:
         start.ignore_signals()
+        stopped = start.received()
+        if stopped is not None:  # then this is what came of it
+            sentence, code = stopped.sentence, stopped.exit_code
         output.complain(sentence)
         if self._as_json:
             with suppress(OSError):  # stdout may be what failed

@@ -70,14 +70,20 @@ def open_export(
     """An exported folder of either kind.
 
     Raises:
-        BadInputError: `cuda_graph`, and the folder holds one network a class.
+        BadInputError: `cuda_graph`, and the folder holds one network a class, or runs on another provider than CUDA.
     """
     from lunet_export.artifact import ClassArtifact, open_folder
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
     artifact = open_folder(folder)
     if not isinstance(artifact, ClassArtifact):
-        return ExportedFlow(artifact, provider=provider.value, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
+        flow = ExportedFlow(artifact, provider=provider.value, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
+        if cuda_graph and flow.provider != "cuda":
+            raise BadInputError(
+                f"Expected CUDA for --cuda-graph; {provider.value} took {flow.provider} ({flow.provider_reason}). "
+                "Leave it out."
+            )
+        return flow
     if cuda_graph:
         raise BadInputError(f"Expected no --cuda-graph; {folder} holds a network a class, which is not captured.")
     return ExportedClasses(artifact, provider=provider.value, threads=threads, cuda=cuda)

@@ -103,7 +103,8 @@ def plot(
     if as_json:
         output.dump({"output": str(target), "kind": kind.value, "source": str(model)})
         return
-    output.say(f"wrote {target}: {kind.value} of {model}")
+    of = ", ".join(map(str, [model, *rest])) if kind is Kind.CURVE else model
+    output.say(f"wrote {target}: {kind.value} of {of}")
 
 
 def _refuse_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) -> None:
@@ -228,11 +229,18 @@ def _curve(models: list[Path]) -> Draw:
             )
     from lunet_export.training import History, Paths
     from lunet_export.training.curve import draw
+    from lunet_export.training.history import of_one_set
 
     files = [path if path.suffix == ".json" else Paths(path).history for path in models]
     names = [file.name.removesuffix(".json").removesuffix(".history") for file in files]
     if len(set(names)) < len(names):  # the same name in several folders
         names = [str(file.with_name(name)) for file, name in zip(files, names, strict=True)]
     runs = {name: History.read(file) for name, file in zip(names, files, strict=True)}
-    title = names[0] if len(runs) == 1 else "training"
+    sets = sorted({run.dataset for run in runs.values()} - {""})
+    title = names[0] if len(runs) == 1 else f"training on {' and '.join(sets)}" if sets else "training"
+    if not of_one_set(runs.values()):
+        of = ", ".join(
+            f"{name} of {run.dataset or 'a set that its history does not name'}" for name, run in runs.items()
+        )
+        output.complain(f"These runs are of different data, whose bits/dim do not compare: {of}.")
     return lambda path: draw(runs, path, title=title)

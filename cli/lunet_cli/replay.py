@@ -49,6 +49,9 @@ def replay(
         output.dump({"folder": str(folder), **found_as_json(found)})
     else:
         output.say(f"{asked}: {'in' if found.in_box else 'outside of'} the box (off by {found.outside:.1e})")
+        if found.outside:
+            output.say(f"the witness's own z = {_numbers(found.given.tolist())}")
+            output.say("what follows is of the nearest point in the box, not of the witness")
         if found.margin is None:
             output.say("nothing is claimed in this file, so the box is all there is to confirm")
         else:

@@ -36,6 +36,7 @@ from lunet_cli.streams import (
     RowsPerPart,
     Workers,
     place,
+    refuse_idle,
     stream,
 )
 from lunet_export.data import arrays
@@ -99,6 +100,7 @@ def sample(
 
     if target.suffix not in ("", ".png", *FILES):
         raise BadInputError(f"Expected -o of .png, {', '.join(FILES)} or a folder; got {target}.")
+    refuse_idle(engine, workers, address)
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     many = target.suffix == ".npy" and (n > _MANY or with_log_prob) and latent is None
     if many or target.suffix in ("", ".parquet", ".arrow"):

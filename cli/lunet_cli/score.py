@@ -41,6 +41,7 @@ from lunet_cli.streams import (
     Workers,
     is_folder,
     place,
+    refuse_idle,
     stream,
 )
 from lunet_export.data import arrays, idx
@@ -119,11 +120,13 @@ def score(
     from lunet_export.runtime.scoring import score as score_rows
     from lunet_export.runtime.scoring import score_classes
     from lunet_export.streaming import ScoreJob
+    from lunet_export.streaming.jobs import refuse_draws
     from lunet_export.streaming.sources import SUFFIXES
     from lunet_export.streaming.tables import csv_text
 
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
+    refuse_idle(engine, workers, address)
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     written = is_folder(target) or (target is not None and target.suffix in FILES)
     piecewise = invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
@@ -158,6 +161,8 @@ def score(
         raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
+    if draws > 1:
+        refuse_draws(flow.manifest, rows)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:
         noise: dict[str, Any] = {"draws": draws, "seed": seed, "on_draw": lambda: bar.advance(bar.task_ids[0])}
         classes: dict[str, Any] = {}

@@ -27,6 +27,14 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+_received: list[Stopped] = []
+
+
+def received() -> Stopped | None:
+    """The signal that came, whatever became of its exception: modules in C answer it with an ImportError of theirs."""
+    return _received[0] if _received else None
+
+
 def main() -> None:
     """Run the command line."""
     if hasattr(signal, "SIGPIPE"):
@@ -51,7 +59,10 @@ def main() -> None:
     _handle(_stop)
     try:
         app(prog_name="lunet-export")
-    except Stopped as stopped:
+    except (Stopped, Exception):
+        stopped = received()
+        if stopped is None:
+            raise
         _say_and_leave(stopped.sentence, stopped.exit_code)
     except SystemExit as ended:
         ignore_signals()
@@ -74,7 +85,8 @@ def _handle(handler: "signal._HANDLER") -> None:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     del frame
-    raise Stopped(number)
+    _received.append(Stopped(number))
+    raise _received[-1]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

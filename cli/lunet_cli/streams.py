@@ -60,6 +60,17 @@ def is_folder(target: Path | None) -> bool:
     return target is not None and not target.suffix
 
 
+def refuse_idle(engine: EngineName, workers: int | None, address: str | None) -> None:
+    """Raise where options of Ray were given to another engine.
+
+    Raises:
+        BadInputError: They were.
+    """
+    for option, value in (("--workers", workers), ("--address", address)):
+        if value is not None and engine is not EngineName.RAY:
+            raise BadInputError(f"Expected --engine ray beside {option}; got {engine.value}. Leave {option} out.")
+
+
 def place(provider: ProviderName, threads: int | None, cuda: CudaOptions) -> "Place":
     """Where graphs run, for any process."""
     from lunet_export.streaming.jobs import Place

@@ -16,9 +16,11 @@ def load(name: str, *, data_dir: Path = Path("data"), levels: int | None = None)
     """The data set of that name, or the user's array in that file.
 
     Raises:
-        DataError: No such set or file, or its content is not what it should be.
+        DataError: No such set or file, its content is not what it should be, or `levels` for a set that has a name.
         MissingPackageError: `digits` without scikit-learn.
     """
+    if levels is not None and name in NAMES:
+        raise DataError(f"Expected no --levels for {name}: they are those of a file of integers. Leave it out.")
     if name in toy.DENSITIES:
         return toy.load(name)
     if name == "digits":

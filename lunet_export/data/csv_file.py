@@ -7,16 +7,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+_SCORES = ["row", "log_prob_nats", "bits_per_dim"]  # of what the command score writes
+
 
 def read_csv(path: Path) -> NDArray[np.generic]:
     """The numbers of a file (N, D): int64 where all are whole and below 2^53, else float64.
 
     Raises:
-        ValueError: It holds no rows, lines of several lengths, or something else than numbers.
+        ValueError: It holds no rows, or scores of some; lines of several lengths, or something else than numbers.
     """
     text = path.read_text(encoding="utf-8-sig")
     first, _, rest = text.partition("\n")
-    header = not any(_is_number(field) for field in _fields(first))
+    names = _fields(first)
+    header = not any(_is_number(name) for name in names)
+    if names[: len(_SCORES)] == _SCORES:
+        raise ValueError("it holds scores of rows, as its header says, not rows; give the rows themselves")
     if header:
         text = rest
     if not text.strip():

@@ -15,9 +15,10 @@ from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import NAMED
 
-_PUBLISHED = {
-    "mnist": "yann.lecun.com/exdb/mnist",
-    "fashion-mnist": "github.com/zalandoresearch/fashion-mnist",
+#: By name: the addresses of such files change, and MNIST's own no longer serves them.
+_FULL_NAMES = {
+    "mnist": "the MNIST database of handwritten digits (LeCun, Cortes, Burges)",
+    "fashion-mnist": "Fashion-MNIST (Zalando Research)",
 }
 #: What the numbers in the label files stand for.
 _CLASSES = {
@@ -140,5 +141,5 @@ def _find(name: str, data_dir: Path, stem: str) -> Path:
                 return path
     raise DataError(
         f"Expected {stem} or {stem}.gz in {data_dir / name} or {data_dir}; found neither. "
-        f"It is published at {_PUBLISHED[name]}; save it there, or point --data-dir at it."
+        f"It is a file of {_FULL_NAMES[name]}: save it there, or point --data-dir at it."
     )

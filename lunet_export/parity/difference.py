@@ -14,7 +14,7 @@ class Difference:
 
     output: str
     absolute: float  # largest |got - expected| of all
-    relative: float  # the same over the largest |expected|
+    relative: float | None  # the same over the largest |expected|; None where no more than 0 is expected
     ratio: float  # largest |got - expected| / tolerance: how near the worst place comes to failing
     worst: float  # |got - expected| at the worst place
     row: int  # the worst place, and what is there
@@ -40,18 +40,18 @@ def compare(output: str, *, expected: Floats, got: Floats, tolerance: Floats) ->
         nan = float("nan")
         return Difference(output, np.inf, np.inf, np.inf, np.inf, -1, -1, nan, nan, 0.0, len(expected))
     if not len(expected):
-        return Difference(output, 0.0, 0.0, 0.0, 0.0, -1, -1, 0.0, 0.0, 0.0, 0)
+        return Difference(output, 0.0, None, 0.0, 0.0, -1, -1, 0.0, 0.0, 0.0, 0)
     wanted, have = expected.reshape(len(expected), -1), np.asarray(got, dtype=np.float64).reshape(len(expected), -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.where(wanted == have, 0.0, np.abs(have - wanted))
         gap = np.where(np.isnan(gap), np.inf, gap)
         ratio = np.where(gap == 0, 0.0, gap / tolerance[:, None])
     row, column = (int(i) for i in np.unravel_index(np.argmax(ratio), ratio.shape))
-    largest = max(float(np.abs(wanted).max()), float(np.finfo(np.float64).tiny))
+    largest = float(np.abs(wanted).max())
     return Difference(
         output=output,
         absolute=float(gap.max()),
-        relative=float(gap.max()) / largest,
+        relative=float(gap.max()) / largest if largest else None,
         tolerance=float(tolerance[row]),
         ratio=float(ratio[row, column]),
         worst=float(gap[row, column]),

@@ -122,7 +122,7 @@ def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
         name = "CUDA" if _EXECUTION_PROVIDER["cuda"] in session.get_providers() else "the CPU"
         said = _first_line(error)
         if name != "CUDA" and _lacks_memory(error):
-            raise OutOfMemoryError("this run on the CPU", f"ONNX Runtime says: {said}") from None
+            raise OutOfMemoryError.of("this run on the CPU", f"ONNX Runtime says: {said}") from None
         cure = diagnosis.of_memory(said) or "See lunet-export doctor."
         raise ProviderError(f"Expected {name} to finish the run; it says: {said}. {cure}") from None
 
@@ -164,7 +164,7 @@ def _open_cpu(model: bytes, threads: int | None) -> "onnxruntime.InferenceSessio
     except Exception as error:
         said = _first_line(error)
         if _lacks_memory(error):
-            raise OutOfMemoryError("a session on the CPU", f"ONNX Runtime says: {said}") from None
+            raise OutOfMemoryError.of("a session on the CPU", f"ONNX Runtime says: {said}") from None
         raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {said}.") from None
 
 

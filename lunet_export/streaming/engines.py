@@ -204,7 +204,8 @@ def _of_worker(kind: str, sentence: str, number: int) -> Exception:
     if kind == "OSError":
         return OSError(number, sentence)
     found = getattr(errors, kind, BadInputError)
-    return found(sentence) if issubclass(found, LunetExportError) else BadInputError(sentence)
+    plain = issubclass(found, LunetExportError) and found.__init__ is LunetExportError.__init__
+    return found(sentence) if plain else BadInputError(sentence)
 
 
 @contextmanager

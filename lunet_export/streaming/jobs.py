@@ -147,6 +147,8 @@ class ScoreJob:
             )
         if len({manifest.preprocessing for manifest in manifests}) != 1:
             raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")
+        if self.draws > 1:
+            refuse_draws(manifests[0], self._source.read(0, 1))
 
     @property
     def rows(self) -> int:
@@ -372,3 +374,15 @@ def _empty(flows: Sequence[Flow], count: int) -> dict[str, NDArray[Any]]:
             "posterior": np.full(count, np.nan),
         }
     return table
+
+
+def refuse_draws(manifest: Manifest | ClassManifest, rows: NDArray[Any]) -> None:
+    """Raise where there is no noise to average over; `rows` are some of those that would be scored.
+
+    Raises:
+        BadInputError: The rows are floats, or the model's rows are no grey levels.
+    """
+    if manifest.preprocessing is None or rows.dtype.kind == "f":
+        raise BadInputError(
+            "Expected grey levels of an image model for --draws above 1; got numbers that take no noise. Leave it out."
+        )

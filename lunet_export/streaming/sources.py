@@ -20,6 +20,8 @@ from lunet_export.streaming.record_batches import batch_rows
 Rows = NDArray[Any]
 
 SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
+#: The columns of scores, which are numbers as rows are, and none.
+SCORES = ("log_prob", "bits_per_dim")
 _HELD = 4096  # rows of Parquet that are decoded at once
 _FETCHED = 65536  # bytes
 
@@ -70,7 +72,7 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
 
     Raises:
         DataError: It is missing, malformed, smaller than it claims, an unfinished run or one with other parts than it
-            wrote, or holds no rows of numbers.
+            wrote, or holds no rows of numbers but, say, the scores of some.
         MissingPackageError: Parquet or Arrow, and no pyarrow.
     """
     if not path.exists():
@@ -206,6 +208,8 @@ class ArrowSource:
         self._columns: list[str] = []
         with _readable(files[0]):  # names may be no text
             self._columns += columns or _lists(schema) or schema.names
+        if not columns:
+            _refuse_scores(self._columns, files[0])
         self.width = _width(schema, self._columns, files[0])
         self._file: tuple[Path, Opened] | None = None
         self._piece = -1  # that is being read
@@ -342,6 +346,19 @@ def _readable(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno == errno.EMFILE:
             raise
         raise DataError(f"Expected a readable {path.suffix} file; {path} is not: {brief(error, 200)}.") from None
+
+
+def _refuse_scores(columns: Sequence[str], path: Path) -> None:
+    """Raise where a table would be taken for rows as a whole that is what a density made of rows.
+
+    Raises:
+        DataError: It is.
+    """
+    if set(SCORES) <= set(columns):
+        raise DataError(
+            f"Expected rows in {path}; it holds scores of some ({', '.join(SCORES)}). Give the rows themselves, or "
+            "choose columns with --columns."
+        )
 
 
 def _width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN401

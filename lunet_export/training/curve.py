@@ -5,18 +5,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lunet_export.training.history import History
+from lunet_export.training.history import History, of_one_set
 
 
 def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
     """Bits/dim of training and validation over the epochs, with the Gaussian's line, as PNG.
 
     Several runs, by name, share the axes: a colour each, training thin, and a Gaussian's line each unless it is the
-    same for all.
+    same for all. Of several data sets, each is named with its own.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    alone = len(runs) == 1
+    alone, of_one = len(runs) == 1, of_one_set(runs.values())
     for number, (name, run) in enumerate(runs.items()):
         color, epochs, best = f"C{number}", [record.epoch for record in run.epochs], run.best
         train, valid = ([getattr(record, split) for record in run.epochs] for split in ("train", "valid"))
@@ -27,7 +27,8 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
             axes.plot([best.epoch], [best.valid], "o", color="C1", label=summary)
         else:
             axes.plot(epochs, train, color=color, linewidth=0.8, alpha=0.5)
-            axes.plot(epochs, valid, color=color, linewidth=1.8, label=f"{name}, {summary}")
+            where = "" if of_one or not run.dataset else f" on {run.dataset}"
+            axes.plot(epochs, valid, color=color, linewidth=1.8, label=f"{name}{where}, {summary}")
             axes.plot([best.epoch], [best.valid], "o", color=color)
     lines = {run.gaussian_test: f"C{number}" for number, run in enumerate(runs.values())}
     for line, color in lines.items():

@@ -1,7 +1,7 @@
 """What `train` notes after every epoch, and its file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from lunet_export.errors import DataError
 from lunet_export.files import whole_file
+
+_ROUNDING = 1e-6  # of a Gaussian's figure from machine to machine
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,15 @@ class History:
     """The epochs of a run, in bits/dim.
 
     gaussian_test: the full-covariance Gaussian on the test rows. start: the validation rows before the first step.
-    unit: what is counted, `epoch`, or `block` where a flow is trained block by block.
+    unit: what is counted, `epoch`, or `block` where a flow is trained block by block. dataset: its name; empty in older
+    files, which name none.
     """
 
     gaussian_test: float
     start: float
     epochs: tuple[EpochRecord, ...]
     unit: str = "epoch"
+    dataset: str = ""
 
     @property
     def best(self) -> EpochRecord:
@@ -65,6 +69,7 @@ class History:
         """Write MODEL.history.json, whole."""
         content = {
             "unit": "bits/dim",
+            "dataset": self.dataset,
             "gaussian_test": self.gaussian_test,
             "start": self.start,
             "counted": self.unit,
@@ -91,13 +96,22 @@ class History:
             unit = content.get("counted", "epoch")  # older files name none
             if not isinstance(unit, str) or not unit.isalpha():
                 raise ValueError("counted")
+            dataset = content.get("dataset", "")
+            if not isinstance(dataset, str):
+                raise ValueError("dataset")
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"Expected a history that `train` wrote in {path}; {str(error)[:100]!r} is missing or wrong."
             ) from None
         if not epochs:
             raise DataError(f"Expected at least one epoch in {path}; got none. Train longer.")
-        return cls(line, start, epochs, unit)
+        return cls(line, start, epochs, unit, dataset)
+
+
+def of_one_set(runs: Iterable[History]) -> bool:
+    """Whether they are of the same data, by the Gaussian's figure, which older files have too."""
+    lines = [run.gaussian_test for run in runs]
+    return max(lines) - min(lines) <= _ROUNDING * max(1.0, abs(max(lines)))
 
 
 def _whole(value: Any) -> int:  # noqa: ANN401

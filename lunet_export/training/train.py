@@ -125,7 +125,7 @@ def train(
         """The files of an epoch that the resume file can make again."""
         if trainer.best.epoch == len(trainer.history):
             _write_model(paths.model, trainer, data, _record(model, trainer))
-        History(line, trainer.start, tuple(trainer.history), trainer.unit).write(paths.history)
+        History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name).write(paths.history)
 
     if resume:
         _restore(trainer, paths.resume, model)
@@ -156,7 +156,7 @@ def train(
         paper_convention=float(paper.mean()),
     )
     _write_model(paths.model, trainer, data, {**_record(model, trainer), **asdict(result)})
-    history = History(line, trainer.start, tuple(trainer.history), trainer.unit)
+    history = History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name)
     with whole_file(paths.curve) as temporary:
         draw({data.name: history}, temporary, title=f"{settings.family} on {data.name}")
     return result

@@ -23,7 +23,8 @@ class Replay:
     """What ONNX Runtime makes of a witness."""
 
     query: str  # its file
-    z: Floats  # the point that was run, float32, inside the box; (D,)
+    given: NDArray[np.float64]  # the witness itself, (D,)
+    z: Floats  # the point that was run, float32, the nearest to it inside the box; (D,)
     outside: float  # by how much the witness itself was outside of the box; 0 inside
     x: Floats  # (D,)
     log_prob: float  # of x under the model, nats
@@ -81,7 +82,18 @@ def replay(folder: VerifierFolder, witness: Witness, *, query: str, tolerance: f
     margin, allowed, case = _best_case(asked, values, tolerance)
     gaps = [abs(float(y[j]) - value) for j, value in witness.outputs.items() if j < len(y)]
     return Replay(
-        query, z, outside, x, float(log_prob[0]), y, margin, allowed, case, max(gaps, default=None), tolerance
+        query=query,
+        given=witness.z,
+        z=z,
+        outside=outside,
+        x=x,
+        log_prob=float(log_prob[0]),
+        y=y,
+        margin=margin,
+        allowed=allowed,
+        case=case,
+        output_gap=max(gaps, default=None),
+        tolerance=tolerance,
     )
 
 
@@ -135,6 +147,7 @@ def as_json(found: Replay) -> dict[str, Any]:
         "case": found.case or None,
         "tolerance": found.tolerance,
         "log_prob": found.log_prob,
+        "given": found.given.tolist(),
         "z": found.z.tolist(),
         "x": found.x.tolist(),
         "y": found.y.tolist(),

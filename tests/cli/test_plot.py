@@ -75,8 +75,25 @@ def test_curves_of_one_run_and_of_several(tmp_path):
     assert (one.shape == two.shape, (one != two).any()) == (True, True)
 
 
+def test_curves_of_several_data_sets_say_so(tmp_path):
+    """They share an axis on which they do not compare; runs of one set say nothing, nor do older files of one."""
+    epochs = (EpochRecord(1, 2.0, 2.5, 0.1), EpochRecord(2, 1.0, 2.25, 0.05))
+    for name, line, dataset in (("a", 1.5, "digits"), ("b", 1.5, "digits"), ("c", -0.5, "two-moons"), ("old", 9.0, "")):
+        History(line, 3.0, epochs, dataset=dataset).write(tmp_path / f"{name}.history.json")
+
+    def complaint(*names: str) -> str:
+        files = [tmp_path / f"{name}.pt" for name in names]
+        code, out, err = run("plot", "curve", *files, "-o", tmp_path / "x.png")
+        assert (code, out) == (0, f"wrote {tmp_path / 'x.png'}: curve of {', '.join(map(str, files))}\n")
+        return err
+
+    assert complaint("a", "b") == ""
+    assert "bits/dim do not compare: a of digits, c of two-moons." in complaint("a", "c")
+    assert "old of a set that its history does not name" in complaint("a", "old")
+
+
 def test_a_history_is_read_as_it_was_written(tmp_path):
-    history = History(1.5, 3.0, (EpochRecord(1, 2.0, 2.5, 0.1), EpochRecord(2, 1.0, 2.25, 0.05)))
+    history = History(1.5, 3.0, (EpochRecord(1, 2.0, 2.5, 0.1), EpochRecord(2, 1.0, 2.25, 0.05)), dataset="digits")
     history.write(tmp_path / "m.history.json")
     assert History.read(tmp_path / "m.history.json") == history
     assert history.best.epoch == 2

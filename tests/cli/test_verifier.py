@@ -165,6 +165,7 @@ def test_a_witness_is_confirmed_or_not(asked, tmp_path):
     assert code == 0
     assert out.rstrip().endswith("confirmed")
     assert "log p(x) = " in out
+    assert "not of the witness" not in out
     np.save(path, false)
     code, out, err = run("replay", asked, path)
     assert (code, err.count("\n")) == (1, 1)
@@ -173,6 +174,11 @@ def test_a_witness_is_confirmed_or_not(asked, tmp_path):
     code, out, err = run("replay", asked, path)
     assert code == 1
     assert "outside of the box by" in err
+    assert f"the witness's own z = [{', '.join(f'{value:.7g}' for value in 9 * true)}]\n" in out
+    assert out.index("nearest point in the box, not of the witness") < out.index("log p(x) = ")
+    found = json.loads(run("replay", asked, path, "--json")[1])
+    assert found["given"] == pytest.approx((9 * true).tolist())
+    assert found["z"] != found["given"]
 
 
 def test_replay_prints_json_either_way(asked, tmp_path):

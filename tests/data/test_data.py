@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -53,9 +54,14 @@ def test_idx_files_are_found_and_read(tmp_path, images, suffix, place, monkeypat
     np.testing.assert_array_equal(mnist.test, images[:10].reshape(10, 20))
 
 
-def test_a_missing_idx_file_says_which_and_where_it_is_published(tmp_path):
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte or .*fashion-mnist.*published at .*--data-dir"):
-        data.load("fashion-mnist", data_dir=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "known_as"), [("mnist", "the MNIST database"), ("fashion-mnist", r"Fashion-MNIST \(Zalando Research\)")]
+)
+def test_a_missing_idx_file_says_which_and_of_what(name, known_as, tmp_path):
+    """By its name: MNIST's own address no longer serves the files."""
+    with pytest.raises(DataError, match=rf"train-images-idx3-ubyte or .*a file of {known_as}.*--data-dir") as error:
+        data.load(name, data_dir=tmp_path)
+    assert re.search(r"\w\.(com|org)\b", str(error.value).replace(str(tmp_path), "")) is None
 
 
 @pytest.mark.parametrize(

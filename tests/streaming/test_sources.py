@@ -11,12 +11,14 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
+from lunet_export.data import arrays
 from lunet_export.errors import DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, local, sources
 from lunet_export.streaming.sources import open_source
+from lunet_export.streaming.tables import csv_text
 from tests.conftest import ROOT
-from tests.streaming.cases import CPU, DIM, ROWS
+from tests.streaming.cases import CPU, DIM, ROWS, finished, job_of
 
 
 def as_parquet(x, path):
@@ -121,6 +123,19 @@ def test_an_unfinished_run_is_no_source(models, data, tmp_path):
     local(run, numbers[1:])
     run.finish()
     assert open_source(run.folder).rows == 2 * LARGEST_BATCH
+
+
+def test_scores_are_not_taken_for_rows(models, data, tmp_path):
+    """A folder of scores, a part of it, and a .csv of them hold numbers too, of another meaning."""
+    run = Run(tmp_path / "scores", job_of(models, data), LARGEST_BATCH)
+    finished(run)
+    for path in (run.folder, run.folder / "part-00000.parquet"):
+        with pytest.raises(DataError, match=r"it holds scores of some \(log_prob, bits_per_dim\)"):
+            open_source(path)
+        assert open_source(path, ["bits_per_dim"]).width == 1  # who names columns knows them
+    (tmp_path / "scores.csv").write_text(csv_text({"log_prob": np.ones(2), "bits_per_dim": np.ones(2)}, 0))
+    with pytest.raises(DataError, match="it holds scores of rows, as its header says"):
+        arrays.read(tmp_path / "scores.csv")
 
 
 def npy_header(path: Path, shape: str) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,3 +56,22 @@ def test_several_columns_are_records_in_npy(tmp_path):
     found = read(tmp_path / "x.npy")
     for name, values in table.items():
         np.testing.assert_array_equal(found[name], np.concatenate([values, values]))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".npy", ".csv"])
+def test_a_file_that_may_not_grow_is_called_so_with_its_name(tmp_path, suffix):
+    """Amid the numbers: what NumPy itself says there, "100000 requested and 496 written", has no reason."""
+
+    def write():
+        with writer(tmp_path / f"x{suffix}", 10**5) as file:
+            file.append({"a": np.random.default_rng(0).standard_normal(10**5)})
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / f"x{suffix}"))
+    assert list(tmp_path.iterdir()) == []

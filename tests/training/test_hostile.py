@@ -65,6 +65,7 @@ def test_a_resume_file_of_other_values_gets_one_sentence(resumable, tmp_path, ed
         lambda d: d.update(start=float("inf")),
         lambda d: d.update(gaussian_test=True),
         lambda d: d.update(counted=["epoch"]),
+        lambda d: d.update(dataset=5),
         lambda d: d.update(epochs=5),
     ],
 )
