@@ -106,7 +106,7 @@ WRONG = {
     "a bare state of zuko": (["zuko", "state.pt"], "Expected module:factory and --state state.pt"),
     "no context": (["zuko", "my_zuko_flows:conditional"], "it needs a context, and none was given"),
     "no such context": (["zuko", "my_zuko_flows:conditional", "--context", "gone.npy"], "gone.npy does not exist"),
-    "a context of words": (["zuko", "my_zuko_flows:conditional", "--context", "words.npy"], "integers or floats in words.npy"),
+    "a context of words": (["zuko", "my_zuko_flows:conditional", "--context", "words.npy"], "or floats in words.npy"),
     "another name": (["zuko", "my_zuko_flows:build", "-o", "model.onnx"], "a model file that ends in .pt"),
     "a file that is there": (["zuko", "my_zuko_flows:build", "-o", "state.pt"], "state.pt exists already"),
 }
