@@ -21,7 +21,7 @@ from lunet_export import graph_file
 from lunet_export.certificate import Certificate
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.domain import Domain
-from lunet_export.errors import ArtifactError, BadInputError, brief
+from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.family import Family, families
 from lunet_export.files import is_size, read_inside, read_verified, sha256
 from lunet_export.preprocessing import Logit
@@ -272,6 +272,7 @@ class Folder:
 
         Raises:
             ArtifactError: A file is missing, altered or malformed, or the folder is of another kind.
+            UnreadableError: The operating system does not let one be read.
         """
         folder = Path(folder)
         return settled(folder, MANIFEST, lambda: cls.verified(folder, cls.described_by().from_json(_document(folder))))
@@ -282,6 +283,7 @@ class Folder:
 
         Raises:
             ArtifactError: A file is missing, or is not the one that the manifest describes.
+            UnreadableError: The operating system does not let one be read.
         """
         graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
         for name, data in graphs.items():
@@ -355,6 +357,7 @@ def open_folder(folder: Path | str) -> Artifact | ClassArtifact:
 
     Raises:
         ArtifactError: A file is missing, altered or malformed.
+        UnreadableError: The operating system does not let one be read.
     """
     folder = Path(folder)
 
@@ -372,6 +375,7 @@ def read_manifest(folder: Path) -> Manifest | ClassManifest:
 
     Raises:
         ArtifactError: The folder or its manifest is missing or malformed.
+        UnreadableError: The operating system does not let it be read.
     """
     return settled(folder, MANIFEST, lambda: _manifest(folder))
 
@@ -383,7 +387,9 @@ def _manifest(folder: Path) -> Manifest | ClassManifest:
 
 
 def _document(folder: Path) -> Any:  # noqa: ANN401
-    if not folder.is_dir():
+    with UnreadableError.instead(folder):
+        there = folder.is_dir()
+    if not there:
         what = "is none" if folder.exists() else "does not exist"
         raise ArtifactError(f"Expected an exported folder; {folder} {what}. Write one with: lunet-export MODEL.pt")
     return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))

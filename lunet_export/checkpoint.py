@@ -215,6 +215,12 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
         )
     if keys == {"latent_mean", "latent_covariance"}:
         raise CheckpointError(f"Expected a model; {path} holds latent statistics. Give best.pth --latent-stats {path}")
+    if {"model", "settings"} <= keys:
+        model = path.with_name(path.name.replace(".resume.pt", ".pt"))
+        raise CheckpointError(
+            f"Expected a model; {path} is a resume file, which training goes on from. "
+            f"Give {model if model != path else 'the model'} beside it."
+        )
     blocks = sum(bool(re.fullmatch(r"intermediate_lu_blocks\.\d+\.bias", key)) for key in keys)
     names = [(f"intermediate_lu_blocks.{2 * k}", f"intermediate_lu_blocks.{2 * k + 1}") for k in range(blocks)]
     names.append(("final_lu_block.0", "final_lu_block.1"))
@@ -223,7 +229,7 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
         odd = sorted(keys ^ wanted)[:3]
         raise CheckpointError(
             f"Expected a model of lunet-export or the authors' best.pth; the keys of {path} are neither "
-            f"(first that differ: {brief(', '.join(odd))}). See the README for both layouts."
+            f"(first that differ: {brief(', '.join(odd))}). Flows of other libraries come by: lunet-export import"
         )
 
     def array(key: str) -> Array:

@@ -19,8 +19,8 @@ Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -38,12 +38,6 @@ def brief(value: object, most: int = 100) -> str:
         line = "a number of very many digits"
     line = line.encode(errors="backslashreplace").decode()
     return line if len(line) <= most else f"{line[:most]}…"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence that names the known word that is nearest to another, a space before it; empty where none is near."""
-    near = get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 class LunetExportError(Exception):
@@ -118,20 +112,12 @@ class OverflowingRowsError(BadInputError):
 
 
 class OutOfMemoryError(BadInputError, MemoryError):
-    """What was asked for does not fit into this machine's memory.
+    """What was asked for does not fit into this machine's memory."""
 
-    Args:
-        what: That does not fit, in words.
-        said: Who says so, and how.
-    """
-
-    def __init__(self, what: str, said: str = "there is less") -> None:
-        self._given = what, said
-        super().__init__(f"Expected memory for {what}; {said}. Ask for fewer rows at a time, or free memory.")
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        """Workers of other processes raise it too."""
-        return type(self), self._given
+    @classmethod
+    def of(cls, what: str, said: str = "there is less") -> Self:
+        """Of what does not fit, in words; and of who says so, and how."""
+        return cls(f"Expected memory for {what}; {said}. Ask for fewer rows at a time, or free memory.")
 
 
 class MissingPackageError(BadInputError):
@@ -151,24 +137,28 @@ class ProviderError(LunetExportError):
 
 
 class UnreadableError(LunetExportError, OSError):
-    """The operating system does not let a file or a folder be read.
-
-    Args:
-        path: Of the file or folder.
-        reason: The system's own words.
-    """
+    """The operating system does not let a file or a folder be read."""
 
     exit_code = 4
 
-    def __init__(self, path: object, reason: str) -> None:
-        self._given = str(path), reason
-        super().__init__(
+    @classmethod
+    def of(cls, path: object, error: OSError) -> Self:
+        """Of the file or folder, and of what the system says."""
+        reason = error.strerror or str(error)
+        return cls(
             f"Expected {path} to be readable; the operating system says: {reason}. Look at its owner and permissions."
         )
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        """Workers of other processes raise it too."""
-        return type(self), self._given
+    @classmethod
+    @contextmanager
+    def instead(cls, path: object) -> Iterator[None]:
+        """Of what the operating system refuses while `path` is read."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, LunetExportError):
+                raise
+            raise cls.of(path, error) from error
 
 
 class ProviderWarning(UserWarning):

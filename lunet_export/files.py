@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lunet_export.errors import ArtifactError, BadInputError
+from lunet_export.errors import ArtifactError, BadInputError, UnreadableError
 
 #: Of one file of an exported folder, bytes. ONNX has its limit there.
 LARGEST_FILE = 2**31
@@ -64,6 +64,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
 
     Raises:
         ArtifactError: It is missing, no plain file, outside of the folder, or of another size.
+        UnreadableError: The operating system does not let it be read.
     """
     path = folder / name
     try:
@@ -79,7 +80,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
     except OSError as error:
         if error.errno == errno.ELOOP:  # links in a circle, which `resolve` called a RuntimeError before Python 3.13
             raise _missing(folder, name) from error
-        raise
+        raise UnreadableError.of(path, error) from error
     size = max(found.st_size, len(data))
     if size > most or (exact and size != most):
         raise ArtifactError(
@@ -100,6 +101,7 @@ def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> 
 
     Raises:
         ArtifactError: As `read_inside` does, or the bytes are others.
+        UnreadableError: As `read_inside` does.
     """
     data = read_inside(folder, name) if size is None else read_inside(folder, name, most=size, exact=True)
     if (got := sha256(data)) != digest:
@@ -142,15 +144,35 @@ def make_parents(path: Path) -> None:
         raise BadInputError(f"Expected a folder to write {path} into; {file} is a file. Give another name.") from None
 
 
+def led_to(path: Path) -> Path:
+    """Where a destination is written: what a link leads to is replaced, and never the link.
+
+    Raises:
+        OSError: Links in a circle.
+    """
+    if not path.is_symlink():
+        return path
+    end = Path(os.path.realpath(path))
+    if end.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return end
+
+
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, follow: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is gone.
 
     The temporary name keeps the suffix, so that writers which look at it choose the same format.
 
+    Args:
+        path: The destination.
+        follow: Replace what a link leads to, which is meant by who gave the path. Of a name inside of a folder nobody
+            chose where it leads: there the link itself is replaced.
+
     Raises:
         BadInputError: `path` is a folder or a device, or would lie in a file.
     """
+    path = led_to(path) if follow else path
     if path.exists() and not path.is_file():
         raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another -o.")
     make_parents(path)
@@ -182,6 +204,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         BadInputError: Another process is writing this folder.
     """
+    folder = led_to(folder)
     with exclusive(folder):
         sweep(folder.parent, folder.name[:_LONGEST], "", restore=folder)
         with scratch_folder(folder.parent, folder.name[:_LONGEST]) as scratch:
@@ -215,6 +238,7 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         BadInputError: Another process is writing it, or it would lie in a file.
     """
+    path = led_to(path)
     made = [parent for parent in path.parents if not parent.exists()]
     make_parents(path)
     lock = path.parent / f".{path.name[:_LONGEST]}.lock"

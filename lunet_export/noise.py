@@ -53,7 +53,7 @@ def rows_of(n: SupportsIndex, first: SupportsIndex = 0) -> range:
     count = whole(n, "a number of samples of 0 or more", least=0)
     begin = whole(first, "a first row of 0 or more", least=0, advice="Rows are counted from 0.")
     if count > maxsize:  # more than a list of them can have
-        raise OutOfMemoryError(f"{count} rows")
+        raise OutOfMemoryError.of(f"{count} rows")
     if begin + count > _NUMBERS:
         raise BadInputError(f"Expected rows of numbers below 2^64; got {count} from number {begin} on. Ask for fewer.")
     return range(begin, begin + count)
@@ -88,7 +88,7 @@ def _in_chunks(
     try:
         result = np.empty((rows.stop - rows.start, dim))
     except (MemoryError, ValueError, OverflowError):  # the last two: of more bytes than there can be addresses
-        raise OutOfMemoryError(f"{rows.stop - rows.start} rows of {dim} numbers") from None
+        raise OutOfMemoryError.of(f"{rows.stop - rows.start} rows of {dim} numbers") from None
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         numbers = transform(_words(seed, chunk, dim, stream))  # (4, rows, groups)

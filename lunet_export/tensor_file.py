@@ -1,10 +1,12 @@
 """Files of `torch.save`, read without running code, and without taking more memory than the file holds.
 
+`torch.load(weights_only=True)` reads them, after they were looked through.
+
 A zip file: `data.pkl`, a pickle of the values, in which a tensor names its numbers by key, and a record of numbers for
-every key. `torch.load(weights_only=True)` runs no code either, but it trusts sizes: a pickle may ask for a bytearray or
+every key. `torch.load(weights_only=True)` runs no code, but it trusts sizes: a pickle may ask for a bytearray or
 a tensor of 2^40 numbers; a storage grows to what a tensor claims, by numbers that are in no file; records may unpack to
-a thousand times their size, and their checksums are not looked at. Here every size is checked before anything of it is
-made, a tensor's numbers are those of its record, and a record's are those that were written.
+a thousand times their size, and their checksums are not looked at. So every size is checked before anything of it is
+made, that a tensor's numbers are those of its record, and that a record's are those that were written.
 """
 
 import io
@@ -21,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import CheckpointError, UnreadableError
 
 #: What torch.save writes (protocol 2). Other opcodes reserve memory by numbers alone, or name things in other ways.
 _OPCODES = frozenset(
@@ -74,6 +76,7 @@ _DTYPES = {
     "ComplexDouble": torch.complex128,
     "ComplexFloat": torch.complex64,
 }
+_MODEL = "a model file"
 _MOST_AXES = 16
 _DEEPEST = 64  # values inside values
 _LONGEST = 4096  # characters of a text
@@ -90,18 +93,28 @@ class _AsksForCode(Exception):
     """The pickle names something that is none of tensors and plain values."""
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, what: str = _MODEL, cure: str = "Fetch or train it again.") -> dict[str, Any]:
     """The dictionary in a file: tensors, text, numbers, and lists, tuples and dictionaries of them.
+
+    Args:
+        path: The file.
+        what: It is, in a sentence.
+        cure: What to do where it is damaged.
 
     Raises:
         CheckpointError: The file is missing, empty, damaged, of an older format, holds code, claims more than it holds,
             or is no dictionary.
+        UnreadableError: The operating system does not let it be read.
     """
-    if not path.is_file():
-        raise CheckpointError(f"Expected a model file; {path} does not exist. Make one with: lunet-export train digits")
-    data = path.read_bytes()  # what the operating system refuses is its own error, not the file's
+    with UnreadableError.instead(path):  # which is no error of the file's
+        if path.is_dir():
+            raise CheckpointError(f"Expected {what}; {path} is a folder. Give the file{_exported(path)}.")
+        if not path.is_file():
+            make = "Make one with: lunet-export train digits" if what == _MODEL else cure
+            raise CheckpointError(f"Expected {what}; {path} does not exist. {make}")
+        data = path.read_bytes()
     if not data:
-        raise CheckpointError(f"Expected a model file; {path} is empty. Fetch or train it again.")
+        raise CheckpointError(f"Expected {what}; {path} is empty. {cure}")
     try:
         content = _content(data)
     except _AsksForCode as error:
@@ -114,12 +127,16 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:  # zipfile and pickle raise many kinds, one for each way in which a file can be bad
         reason = f" ({error})" if isinstance(error, _Unreadable) and str(error) else ""
         raise CheckpointError(
-            f"Expected a file of torch.save; {path} is truncated, damaged or another format{reason}. "
-            "Fetch or train it again."
+            f"Expected a file of torch.save; {path} is truncated, damaged or another format{reason}. {cure}"
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(f"Expected a dictionary in {path}; got {type(content).__name__}. Save a state_dict.")
     return content
+
+
+def _exported(folder: Path) -> str:
+    """What is said of the file that a folder was exported from."""
+    return " that it was exported from" if (folder / "manifest.json").is_file() else " in it, or another"
 
 
 def _content(data: bytes) -> Any:  # noqa: ANN401
@@ -134,9 +151,9 @@ def _content(data: bytes) -> Any:  # noqa: ANN401
         if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
             raise _Unreadable("its numbers are big-endian")
         _refuse_code(pickled)
-        content = _Unpickler(pickled, archive, records).load()
-    _refuse_repetition(content, most_values=len(pickled) + _SLACK, most_bytes=4 * len(data) + _SLACK_BYTES)
-    return content
+        claimed = _Unpickler(pickled, archive, records).load()
+    _refuse_repetition(claimed, most_values=len(pickled) + _SLACK, most_bytes=4 * len(data) + _SLACK_BYTES)
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -279,8 +296,8 @@ _MAKERS: dict[tuple[str, str], Any] = {
 def _numbers(record: bytearray, dtype: torch.dtype) -> Tensor:
     if not record:
         return torch.empty(0, dtype=dtype)
-    if dtype is torch.bool:  # a byte of another value would be neither true nor false
-        return torch.frombuffer(record, dtype=torch.uint8) != 0
+    if dtype is torch.bool and max(record) > 1:
+        raise _Unreadable("a truth value is neither true nor false")
     return torch.frombuffer(record, dtype=dtype)
 
 

@@ -256,3 +256,21 @@ def test_what_a_file_says_beside_its_tensors_is_checked(edit, told, tmp_path):
     """Rows that are not there, numbers cut off and values that no manifest can hold were taken without a word."""
     with pytest.raises(CheckpointError, match=told):
         checkpoint.read(damaged_ours(edit)(tmp_path / "model.pt"))
+
+
+def test_a_folder_is_called_one_and_an_export_is_known(tmp_path, exported):
+    with pytest.raises(CheckpointError, match=r"is a folder\. Give the file that it was exported from\."):
+        checkpoint.read(exported.folder)
+    with pytest.raises(CheckpointError, match=r"is a folder\. Give the file in it, or another\."):
+        checkpoint.read(tmp_path)
+
+
+def test_a_resume_file_names_its_model(tmp_path):
+    state = {"model": {"dim": 2}, "settings": {}, "flow": {"x": torch.ones(2)}}
+    with pytest.raises(CheckpointError, match=r"is a resume file, .* Give .*/m\.pt beside it"):
+        checkpoint.read(saved(state, tmp_path / "m.resume.pt"))
+
+
+def test_another_file_is_sent_to_no_page_that_is_not_there(tmp_path):
+    with pytest.raises(CheckpointError, match=r"keys of .* are neither .*come by: lunet-export import"):
+        checkpoint.read(saved({"x": torch.ones(2)}, tmp_path / "m.pt"))

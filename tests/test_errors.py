@@ -2,7 +2,9 @@
 
 import pytest
 
-from lunet_export.errors import BadInputError, brief
+from lunet_export import errors
+from lunet_export.errors import BadInputError, LunetExportError, OverflowingRowsError, UnsupportedLayersError, brief
+from lunet_export.streaming.engines import _of_worker
 
 
 class Digits:
@@ -32,3 +34,12 @@ def test_a_sentence_is_one_line_and_keeps_its_end():
     assert len(long) < 1600
     assert long.startswith("Expected a name; got xxx")
     assert long.endswith("xxx. Give a shorter one.")
+
+
+def test_what_a_worker_met_is_raised_again_by_its_sentence():
+    """Errors that are made of more than a sentence have the code of the nearest that is not."""
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, LunetExportError):
+            again = _of_worker(kind.__name__, "Expected 1; got 2.", 0)
+            assert isinstance(again, kind) or kind in (OverflowingRowsError, UnsupportedLayersError)
+            assert (str(again), again.exit_code) == ("Expected 1; got 2.", kind.exit_code)

@@ -32,6 +32,7 @@ from lunet_cli.options import (
 )
 from lunet_export import files
 from lunet_export.errors import BadInputError, MissingPackageError
+from lunet_export.runtime import environment
 
 if TYPE_CHECKING:
     from lunet_export.bench import Row
@@ -238,7 +239,7 @@ def _machine(threads: int | None, others: "Mapping[str, Runner]") -> dict[str, A
     machine = {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": threads or os.cpu_count(),
+        "threads": threads or environment.processors().usable,
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
     }

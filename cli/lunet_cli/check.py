@@ -1,6 +1,7 @@
 """`lunet-export check`."""
 
 import contextlib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,7 @@ from lunet_cli.options import (
 )
 from lunet_export import parity
 from lunet_export.artifact import ClassManifest, Description, read_manifest, sampling_of
-from lunet_export.errors import BadInputError, CheckFailedError, LunetExportError
+from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError, LunetExportError
 from lunet_export.files import whole_file
 from lunet_export.runtime.cuda import CudaOptions
 
@@ -62,6 +63,13 @@ def check(
     seed: Annotated[int, typer.Option(help="Of the fresh inputs.")] = 1,
     latent_stats: LatentStats = None,
     preprocess: Preprocess = PreprocessName.NONE,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?",
+            show_default=False,
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Also write what was found, machine and all, as JSON for a bug report.", show_default=False),
@@ -82,9 +90,13 @@ def check(
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     document: dict[str, Any] = {"folder": str(folder), "provider": provider.value, "passed": False}
     with _reported(document, report, cuda):
+        described = read_manifest(folder)
+        document |= _identity(described)
+        if expect is not None:
+            _refuse_unexpected(folder, expect, document)
         checkpoint = None if model is None else read_either(model, latent_stats, preprocess)
         flow: ExportedFlow | ExportedClasses
-        if isinstance(read_manifest(folder), ClassManifest):
+        if isinstance(described, ClassManifest):
             flow = _opened_classes(folder, provider, threads, cuda, document)
             checks = _checks_of_classes(flow, checkpoint, model=model, seed=seed, threads=threads)
         else:
@@ -116,6 +128,28 @@ def check(
 
 
 _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
+
+
+def _identity(manifest: Description) -> dict[str, Any]:
+    """Which export it is, of which model, and with what it was made."""
+    document = manifest.document
+    return {
+        "name": manifest.name,
+        "sha256_weights": document["model"].get("sha256_weights"),
+        "sha256_manifest": document["sha256_manifest"],
+        "versions": document.get("versions", {}),
+    }
+
+
+def _refuse_unexpected(folder: Path, expect: str, identity: dict[str, Any]) -> None:
+    if re.fullmatch("[0-9a-fA-F]{64}", expect) is None:
+        raise BadInputError(f"Expected --expect SHA256 of 64 hexadecimal digits; got {expect}.")
+    weights, manifest = identity["sha256_weights"], identity["sha256_manifest"]
+    if expect.lower() not in (weights, manifest):
+        raise ArtifactError(
+            f"Expected an export with SHA-256 {expect} in {folder}; it holds {identity['name']} with {weights} of its "
+            f"weights and {manifest} of its manifest. Give the folder that was meant."
+        )
 
 
 def _opened_classes(

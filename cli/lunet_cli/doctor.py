@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lunet_cli import output
 from lunet_cli.options import DeviceId, Json, Provider, ProviderName
-from lunet_export.errors import CheckFailedError, ProviderError
+from lunet_export.errors import CheckFailedError, MissingPackageError, ProviderError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.environment import spelled
 
@@ -16,7 +16,7 @@ def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_j
     """Find out what this machine can run, and what is missing.
 
     Each provider is really tried: a session is created and multiplies two matrices. Exit code 3 when the one that was
-    asked for cannot run.
+    asked for cannot run, or two ONNX Runtimes overwrite each other; 2 when there is none.
 
     Example: lunet-export doctor --provider cuda
     """
@@ -24,20 +24,27 @@ def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_j
 
     report = examiner.examine(CudaOptions(device_id))
     attempts: dict[str, Attempt] = {attempt.provider: attempt for attempt in report.attempts}
-    taken = "cuda" if attempts["cuda"].runs else "cpu"
-    asked = attempts[taken if provider.value == "auto" else provider.value]
+    taken = next((name for name in ("cuda", "cpu") if attempts[name].runs), None)
+    asked = attempts[(taken or "cpu") if provider.value == "auto" else provider.value]
     if as_json:
         output.dump({"asked": provider.value, "auto_takes": taken, **report.as_json()})
     else:
         _print(report, taken)
-    if not asked.runs:
-        raise ProviderError(str(asked.problem))
+    if asked.missing:
+        raise MissingPackageError(str(asked.problem))
+    if report.clash or not asked.runs:
+        raise ProviderError(report.clash or str(asked.problem))
     if asked.problem:
         raise CheckFailedError(f"{asked.provider} runs, but its answer is wrong. {asked.problem}")
 
 
-def _print(report: "Report", taken: str) -> None:
+def _print(report: "Report", taken: str | None) -> None:
+    processors, room = report.processors, report.room
     rows = [("system", report.system), ("Python", report.python)]
+    rows.append(("processors", f"{processors.usable} of {processors.machine} may be used"))
+    rows.append(("threads", f"{report.threads or 'as ONNX Runtime chooses'}, a session on the CPU"))
+    rows.append(("memory", f"{_size(room.memory)}, {_size(room.memory_available)} available"))
+    rows.append(("disk", f"{_size(room.disk)} free here"))
     rows += list(report.packages.items())
     if report.clash:
         rows.append(("clash", report.clash))
@@ -51,8 +58,12 @@ def _print(report: "Report", taken: str) -> None:
         rows.append((f"device {device.number}", f"{device.name}, compute capability {device.capability}, {memory}"))
     rows += list(report.variables.items())
     rows += [(attempt.provider, _outcome(attempt)) for attempt in report.attempts]
-    rows.append(("auto takes", taken))
+    rows.append(("auto takes", taken or "nothing: neither runs"))
     output.pairs(rows)
+
+
+def _size(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e9:.1f} GB"
 
 
 def _outcome(attempt: "Attempt") -> str:

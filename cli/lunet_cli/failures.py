@@ -10,7 +10,8 @@ from pathlib import Path
 import typer
 
 from lunet_cli import start
-from lunet_export.errors import LunetExportError, brief, did_you_mean
+from lunet_export.errors import LunetExportError, brief
+from lunet_export.spelling import did_you_mean
 
 OPERATING_SYSTEM, UNEXPECTED, INTERRUPTED = 4, 70, 130  # 70 is EX_SOFTWARE of sysexits.h
 
@@ -36,15 +37,15 @@ def explain(error: BaseException) -> tuple[str, int] | None:
             return "Stopped by Ctrl-C; no file is half-written.", INTERRUPTED
         case ImportError():
             return _not_imported(error)
-        case MemoryError() | OverflowError():
+        case MemoryError():
             return "Expected a size that fits this machine's memory; got a larger one. Ask for less.", 2
+        case OverflowError():
+            return f"Expected numbers in the range of float64; got larger ones: {brief(error)}. Use smaller ones.", 2
         case OSError():
             return None if error.errno == errno.EPIPE else _refused(error)
-        case typer.Exit() | typer.Abort():
+        case typer.Exit() | typer.Abort() | SystemExit() | GeneratorExit():
             return None
-        case Exception():
-            return _usage(error) if _of_arguments(error) else _defect(error)
-    return None
+    return _usage(error) if _of_arguments(error) else _defect(error)
 
 
 def _not_imported(error: ImportError) -> tuple[str, int]:

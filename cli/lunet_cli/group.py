@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from lunet_cli import output, start
 from lunet_cli.failures import explain
-from lunet_export.errors import did_you_mean
+from lunet_export.spelling import did_you_mean
 
 
 class Group(TyperGroup):
@@ -56,6 +56,9 @@ class Group(TyperGroup):
 
     def _fail(self, sentence: str, code: int, document: dict[str, Any]) -> NoReturn:
         start.ignore_signals()
+        stopped = start.received()
+        if stopped is not None:  # then this is what came of it
+            sentence, code = stopped.sentence, stopped.exit_code
         output.complain(sentence)
         if self._as_json:
             with suppress(OSError):  # stdout may be what failed

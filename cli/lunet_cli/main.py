@@ -1,5 +1,8 @@
 """The application; registers the commands."""
 
+import re
+from collections.abc import Callable
+from inspect import getdoc
 from typing import Annotated
 
 import typer
@@ -39,6 +42,11 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _paragraphs(command: Callable[..., None]) -> str:
+    """The help of a command: its docstring, whose lines are those of no terminal."""
+    return re.sub(r"(?<!\n)\n(?!\n|Example:)", " ", getdoc(command) or "")
+
+
 @app.callback()
 def options(
     _: Annotated[
@@ -76,7 +84,7 @@ for command in (
     demo_page,
     serve,
 ):
-    app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
+    app.command(command.__name__.rstrip("_").replace("_", "-"), help=_paragraphs(command))(command)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Options that several commands share, spelled once."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,11 @@ Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 LatentStats = Annotated[
     Path | None, typer.Option(help="The authors' best_stats.pth, folded into the last block.", show_default=False)
 ]
+
+
+def given(options: Mapping[str, bool]) -> str:
+    """The names of those that were given, for a sentence; empty where none was."""
+    return " and ".join(name for name, is_given in options.items() if is_given)
 
 
 class ProviderName(StrEnum):

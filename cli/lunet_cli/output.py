@@ -1,6 +1,7 @@
 """Where text goes: results to stdout, progress and complaints to stderr."""
 
 import json
+import re
 import shlex
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from lunet_cli import progress_log
 from lunet_export.files import make_parents
 
 _WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
@@ -59,7 +61,7 @@ def complain(sentence: str) -> None:
 
 def _tell(line: str) -> None:
     """By no library that measures a terminal: where it takes `COLUMNS=0` at its word, nothing would be said."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{one_line(line)}\n")
     sys.stderr.flush()
 
 
@@ -136,32 +138,47 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
+    """Without the spaces that fill every line up to the longest: a narrow terminal would wrap them into empty lines."""
     for row in rows:
-        grid.add_row(*(Text(one_line(cell)) for cell in row))
-    _stdout().print(grid)
+        grid.add_row(*(Text(cell) for cell in row))
+    console = _stdout()
+    with console.capture() as printed:
+        console.print(grid)
+    sys.stdout.write(_FILLING.sub(r"\1", printed.get()))
+
+
+_FILLING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)  # a style may end behind it
 
 
 @contextmanager
 def progress(total: int, text: str) -> Iterator[Progress]:
-    """A bar on stderr with the time left; nothing when stderr is not a terminal."""
+    """A bar on stderr with the time to go; when stderr is not a terminal, nothing, or the lines of LUNET_LOG."""
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("gone,"),
         TimeRemainingColumn(),
+        TextColumn("to go"),
     ]
     quiet = not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True, disable=quiet) as bar:
+    seconds = progress_log.interval() if quiet else None
+    bar = (
+        Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True, disable=quiet)
+        if seconds is None
+        else progress_log.ProgressLog(seconds)
+    )
+    with bar:
         bar.add_task(text, total=total)
         yield bar
 
 
 @contextmanager
 def stages() -> Iterator[Any]:
-    """A spinner on stderr whose text the yielded function sets; nothing when stderr is not a terminal."""
+    """A spinner on stderr whose text the yielded function sets; as `progress` when stderr is not a terminal."""
     if not sys.stderr.isatty():
-        yield lambda text: None
+        wanted = progress_log.interval() is not None
+        yield lambda text: progress_log.say(text) if wanted else None
         return
     with Console(stderr=True).status("starting") as status:
         yield lambda text: status.update(text)

@@ -9,7 +9,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.models import open_source
-from lunet_cli.options import DataDir, LatentStats, Levels, Preprocess, PreprocessName, Seed
+from lunet_cli.options import DataDir, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export import noise
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -67,6 +67,7 @@ def plot(
     ),
     latent_stats: LatentStats = None,
     preprocess: Preprocess = PreprocessName.NONE,
+    as_json: Json = False,
 ) -> None:
     """Draw a model: samples, latents, density, activations, training.
 
@@ -99,6 +100,9 @@ def plot(
             }[kind]()
     with whole_file(target) as temporary:
         draw(temporary)
+    if as_json:
+        output.dump({"output": str(target), "kind": kind.value, "source": str(model)})
+        return
     of = ", ".join(map(str, [model, *rest])) if kind is Kind.CURVE else model
     output.say(f"wrote {target}: {kind.value} of {of}")
 

@@ -22,6 +22,7 @@ from lunet_cli.options import (
     Tf32,
     Threads,
     cuda_options,
+    given,
 )
 from lunet_cli.streams import (
     FILES,
@@ -103,8 +104,8 @@ def sample(
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     many = target.suffix == ".npy" and (n > _MANY or with_log_prob) and latent is None
     if many or target.suffix in ("", ".parquet", ".arrow"):
-        if latent is not None or cuda_graph:
-            raise BadInputError("Expected neither --latent nor --cuda-graph with parts, Parquet or Arrow.")
+        if wrong := given({"--latent": latent is not None, "--cuda-graph": cuda_graph}):
+            raise BadInputError(f"Expected no {wrong} with rows that are streamed to {target}. Leave it out.")
         stream(
             SampleJob(str(folder), n, seed, temperature, label, with_log_prob, place(provider, threads, cuda)),
             target,
@@ -112,11 +113,12 @@ def sample(
             as_json=as_json,
         )
         return
-    if engine is not EngineName.LOCAL or resume:
-        option = "--resume" if resume else f"--engine {engine.value}"
-        raise BadInputError(f"Expected a folder for -o with {option}; got {target}. Give a name without an ending.")
+    if wrong := given({"--engine": engine is not EngineName.LOCAL, "--resume": resume}):
+        raise BadInputError(f"Expected a folder for -o with {wrong}; got the file {target}.")
+    if with_log_prob and latent is not None:
+        raise BadInputError("Expected no --latent with --with-log-prob, whose z is drawn. Leave it out.")
     if with_log_prob:
-        raise BadInputError(f"Expected a folder, .parquet or .arrow for -o with --with-log-prob; got {target}.")
+        raise BadInputError(f"Expected -o of {', '.join(FILES)} or a folder for --with-log-prob; got {target}.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)

@@ -1,6 +1,7 @@
 """`lunet-export score`."""
 
 from enum import StrEnum
+from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from lunet_cli.options import (
     Tf32,
     Threads,
     cuda_options,
+    given,
 )
 from lunet_cli.streams import (
     FILES,
@@ -146,17 +148,17 @@ def score(
         if target is not None:
             stream(job, target, Parts(engine, workers, address, form, rows_per_part, resume), as_json=as_json)
         elif engine is not EngineName.LOCAL or resume:
-            raise BadInputError("Expected a folder of parts for -o with --engine ray and --resume; got none.")
+            wrong = given({"--engine ray": engine is not EngineName.LOCAL, "--resume": resume})
+            raise BadInputError(f"Expected a folder for -o with {wrong}; got none.")
         else:
             _show(job, as_json=as_json)
         return
-    if engine is not EngineName.LOCAL or resume:
-        option = "--resume" if resume else f"--engine {engine.value}"
-        raise BadInputError(f"Expected a folder of parts for -o with {option}; got {target or 'none'}.")
+    if wrong := given({"--engine": engine is not EngineName.LOCAL, "--resume": resume}):
+        raise BadInputError(f"Expected a folder for -o with {wrong}; got {target or 'none'}.")
     if weights:
-        raise BadInputError("Expected --with MODEL beside --weights; got none. Leave --weights out.")
+        raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
     if columns:
-        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave --columns out.")
+        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     if rows.ndim == 1 and flow.dim != 1:
@@ -175,7 +177,7 @@ def score(
         else:
             nats = score_rows(flow, rows, **noise)
     bits = bits_per_dim(nats, flow.dim)
-    mean = {"log_prob": float(nats.mean()), "bits_per_dim": float(bits.mean())}
+    mean = {"log_prob": fsum(nats) / len(nats), "bits_per_dim": fsum(bits) / len(bits)}  # OverflowError, never infinity
     if as_json:
         per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **per_row}
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
@@ -188,10 +190,12 @@ def score(
         with whole_file(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
         output.say(f"wrote {target}")
-    error = f"standard error {np.std(bits) / np.sqrt(len(bits)):.4f}" if len(bits) > 1 else "one row has no spread"
+    scale = float(np.abs(bits).max()) or 1.0  # their squares may be no doubles
+    error = scale * float(np.std(bits / scale) / np.sqrt(len(bits)))
+    spread = f"standard error {error:.4f}" if len(bits) > 1 else "one row has no spread"
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"({error}), provider {flow.provider} ({flow.provider_reason})"
+        f"({spread}), provider {flow.provider} ({flow.provider_reason})"
     )
 
 
@@ -216,7 +220,8 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
         counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}
         output.dump({**counts, **where, "mean": dict(summary.means), "per_row": per_row})
         return
-    means = [f"{summary.means[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in summary.means]
+    known = {name: mean for name, mean in summary.means.items() if mean is not None}
+    means = [f"{known[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in known]
     output.say(
         f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}, provider {work.provider} "
         f"({work.provider_reason})"
@@ -229,7 +234,7 @@ def _is_long(data: Path) -> bool:
 
     try:
         return data.suffix == ".npy" and NpySource(data).rows > MANY
-    except DataError:
+    except (DataError, OSError):
         return False  # whoever reads it says why
 
 

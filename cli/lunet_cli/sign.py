@@ -36,7 +36,7 @@ def sign(
         )
     made = signature.sign(found.data, key)
     by = signature.verify(found.data, made)
-    with whole_file(target) as path:
+    with whole_file(target, follow=False) as path:
         path.write_bytes(made)
     if as_json:
         output.dump({"folder": str(folder), "signature": str(target), "key": by.key, "sha256": found.digest})

@@ -3,6 +3,7 @@
 It imports the standard library alone, and the commands, which take a second, only when signals are in order.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -26,6 +27,14 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+_received: list[Stopped] = []
+
+
+def received() -> Stopped | None:
+    """The signal that came, whatever became of its exception: modules in C answer it with an ImportError of theirs."""
+    return _received[0] if _received else None
+
+
 def main() -> None:
     """Run the command line."""
     if hasattr(signal, "SIGPIPE"):
@@ -37,15 +46,23 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
     if os.environ.get("COLUMNS") == "0":
         del os.environ["COLUMNS"]  # it means unknown, and not that there is no room for a word
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home without a place for its cache is no news
     warnings.simplefilter("ignore")  # what matters is said in one sentence
     _handle(_leave)
-    from lunet_cli.main import app
+    try:
+        from lunet_cli.main import app
+    except ImportError as error:  # of a package that every command needs
+        said = " ".join(str(error).split())
+        _say_and_leave(f"Expected {error.name or 'a package'} to be imported; {said}. Install lunet-export again.", 2)
 
     sys.unraisablehook = _unraisable
     _handle(_stop)
     try:
         app(prog_name="lunet-export")
-    except Stopped as stopped:
+    except (Stopped, Exception):
+        stopped = received()
+        if stopped is None:
+            raise
         _say_and_leave(stopped.sentence, stopped.exit_code)
     except SystemExit as ended:
         ignore_signals()
@@ -68,7 +85,8 @@ def _handle(handler: "signal._HANDLER") -> None:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     del frame
-    raise Stopped(number)
+    _received.append(Stopped(number))
+    raise _received[-1]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,10 @@
 """What `score` and `sample` share when rows are streamed: a folder of parts, or one file."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from ctypes import CDLL
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -47,6 +52,7 @@ Columns = Annotated[
     str | None, typer.Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
 ]
 USUAL_ROWS = 262144
+_STDOUT, _STDERR = 1, 2
 
 
 def is_folder(target: Path | None) -> bool:
@@ -99,7 +105,7 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
         return
     said = [f"{document['rows']} rows"]
     said += [f"{document['invalid']} invalid"] if document["invalid"] else []
-    said += [f"mean {name} {mean:.6f}" for name, mean in document["means"].items()]
+    said += [f"mean {name} {mean:.6f}" for name, mean in document["means"].items() if mean is not None]
     said += [f"provider {' and '.join(document['providers'])}"]
     output.say(f"wrote {target}: {', '.join(said)}")
 
@@ -123,24 +129,43 @@ def _compute(run: "Run", parts: Parts, verb: str) -> dict[str, Any]:
             bar.advance(bar.task_ids[0])
 
         if parts.engine is EngineName.RAY:
-            on_ray(run, numbers, done, workers=parts.workers, address=parts.address)
+            with _quiet_stdout():
+                on_ray(run, numbers, done, workers=parts.workers, address=parts.address, on_wait=output.complain)
         else:
             local(run, numbers, done)
     summary = asdict(run.finish())
     return {"parts": run.parts, "computed": len(numbers), "engine": parts.engine.value, **summary}
 
 
-def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
-    from lunet_export.streaming.run import Summary, refuse_full, write_rows
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """stdout is the result's alone: what Ray prints there, its libraries past Python too, goes to stderr."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(_STDOUT)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with suppress(OSError):  # stderr is closed
+            os.dup2(_STDERR, _STDOUT)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if sys.platform != "win32":
+            CDLL(None).fflush(None)  # what those libraries hold in buffers of their own
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
 
-    refuse_full(target, job, compressed=target.suffix == ".parquet")
-    work = job.work()
+
+def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
+    from lunet_export.streaming.run import write_file
+
     with output.progress(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as bar:
 
         def done(rows: int) -> None:
             del rows
             bar.advance(bar.task_ids[0])
 
-        tally = write_rows(target, work, 0, job.rows, job.chunk, done)
-    where = {"provider": work.provider, "provider_reason": work.provider_reason}
-    return asdict(Summary.of(job.rows, tally.invalid, tally.sums, [work.provider])) | where
+        summary, work = write_file(target, job, done)
+    return asdict(summary) | {"provider": work.provider, "provider_reason": work.provider_reason}

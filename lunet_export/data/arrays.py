@@ -12,7 +12,7 @@ import numpy as np
 from lunet_export.data import npy
 from lunet_export.data.csv_file import read_csv
 from lunet_export.data.dataset import Dataset, Rows, split
-from lunet_export.errors import DataError
+from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import Logit
 
 SUFFIXES = (".npy", ".npz", ".csv")
@@ -27,13 +27,15 @@ def read(path: Path) -> Rows:
 
     Raises:
         DataError: The file is missing, empty, malformed, of another type, or holds no numbers.
+        UnreadableError: The operating system does not let it be read.
     """
-    if not path.is_file():
-        raise DataError(f"Expected a file of rows; {path} does not exist. Look at its name.")
+    with UnreadableError.instead(path):
+        if not path.is_file():
+            raise DataError(f"Expected a file of rows; {path} does not exist. Look at its name.")
     if path.suffix not in _READERS:
         raise DataError(f"Expected a .npy, .npz or .csv file; got {path}. Convert it with NumPy.")
     try:
-        with warnings.catch_warnings():
+        with UnreadableError.instead(path), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an empty .csv
             rows = _READERS[path.suffix](path)
     except _MALFORMED as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lunet_export.data.arrays import refuse_bomb
 from lunet_export.data.dataset import Dataset, Labels, split
-from lunet_export.errors import DataError
+from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import NAMED
 
 #: By name: the addresses of such files change, and MNIST's own no longer serves them.
@@ -85,6 +85,7 @@ def read_images(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         DataError: The file is truncated or not an IDX file of images.
+        UnreadableError: The operating system does not let it be read.
     """
     return _read(path, "images", _IMAGE_MAGIC, axes=3)
 
@@ -94,14 +95,16 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         DataError: The file is truncated or not an IDX file of labels.
+        UnreadableError: The operating system does not let it be read.
     """
     return _read(path, "labels", _LABEL_MAGIC, axes=1)
 
 
 def _read(path: Path, what: str, expected_magic: int, *, axes: int) -> NDArray[np.uint8]:
-    if not path.is_file():
-        raise DataError(f"Expected an IDX file of {what}; {path} does not exist.")
-    data, length = path.read_bytes(), _WORD * (1 + axes)
+    with UnreadableError.instead(path):
+        if not path.is_file():
+            raise DataError(f"Expected an IDX file of {what}; {path} does not exist.")
+        data, length = path.read_bytes(), _WORD * (1 + axes)
     if data[:2] == b"\x1f\x8b":
         try:
             data = _unpacked(data, length)

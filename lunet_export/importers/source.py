@@ -90,7 +90,7 @@ def state_of(path: Path) -> State:
     Raises:
         CheckpointError: The file cannot be read, or holds no state.
     """
-    content = checkpoint.load(path)
+    content = checkpoint.load(path, what="a state_dict", cure="Write it with: torch.save(flow.state_dict(), FILE)")
     for candidate in (content, *(content[name] for name in NESTED if name in content)):
         if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
             return {str(key): _whole(str(key), value, path) for key, value in candidate.items()}

@@ -37,12 +37,16 @@ class ExportedClasses:
     Args:
         source: The folder, or an opened `ClassArtifact`.
         provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
-        threads: CPU threads; None leaves it to ONNX Runtime.
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or as many as there are
+            processors that this process may use, where these are not all.
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
 
     Raises:
         ArtifactError: The folder is missing, altered, malformed, or of one network.
+        UnreadableError: The operating system does not let it be read.
         ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
+        BadInputError: An unknown provider, or threads below 1 or far above the processors.
+        OutOfMemoryError: There is no memory for the sessions.
     """
 
     def __init__(

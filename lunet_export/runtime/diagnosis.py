@@ -166,10 +166,14 @@ def _on_the_cpu(said: str) -> str | None:
     return f"Expected every node on CUDA; ONNX Runtime would run some on the CPU{or_missing}. See lunet-export doctor."
 
 
+def is_of_memory(said: str) -> bool:
+    """Whether it is about memory that is not there."""
+    return any(word in said for word in ("allocate memory", "out of memory", "ALLOC_FAILED", "BFCArena", "bad_alloc"))
+
+
 def of_memory(said: str) -> str | None:
-    """What to do about memory, if that is what a run lacked."""
-    words = ("allocate memory", "out of memory", "ALLOC_FAILED", "BFCArena")
-    if not any(word in said for word in words):
+    """What to do about memory, if that is what a run on CUDA lacked."""
+    if not is_of_memory(said):
         return None
     return "Use smaller batches, raise --memory-limit if there is one, or free the device."
 

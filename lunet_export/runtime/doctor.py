@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export.errors import LunetExportError
+from lunet_export.errors import LunetExportError, MissingPackageError
 from lunet_export.runtime import diagnosis, environment
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.environment import Driver, Library
+from lunet_export.runtime.environment import Driver, Library, Processors, Room
 from lunet_export.runtime.providers import Name, open_sessions, run
 
-_PACKAGES = ("numpy", "onnx", "torch")
+_OURS = "lunet-export"  # asked itself: what runs need not be what is installed
+_PACKAGES = ("numpy", "onnx", "torch", "pyarrow", "ray")
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_TF32_OVERRIDE",
@@ -26,6 +27,7 @@ _VARIABLES = (
     "CUDA_PATH",
     "CUDA_LAUNCH_BLOCKING",
     "OMP_NUM_THREADS",
+    "ORT_DISABLE_TELEMETRY",
 )
 #: y = a @ b, (N, 64) and (64, 64); `tests/runtime/test_doctor.py` builds it anew.
 _PRODUCT = Path(__file__).with_name("product.onnx")
@@ -41,6 +43,7 @@ class Attempt:
     problem: str | None  # why not, or what is wrong with the answer
     exact: bool | None = None  # a product that float32 has exactly came out exactly: no TF32; None without an answer
     seconds: float | None = None  # to create the session and to run it for the first time
+    missing: bool = False  # there is no ONNX Runtime to ask
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ class Report:
 
     system: str
     python: str
-    packages: dict[str, str]  # by name; those that bring an ONNX Runtime first
+    packages: dict[str, str]  # by name: this one, then those that bring an ONNX Runtime
     clash: str | None  # two of them in one folder
     libraries: list[Library]  # that the installed CUDA provider is linked to
     driver: Driver
     variables: dict[str, str]  # of the environment, those that matter
     attempts: list[Attempt]
+    processors: Processors
+    threads: int | None  # that a session on the CPU gets when none are asked for; None: ONNX Runtime's own choice
+    room: Room
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -64,18 +70,21 @@ class Report:
 def examine(cuda: CudaOptions | None = None) -> Report:
     """Look, and try every provider. Whatever is wrong is in the report; nothing is raised."""
     options = cuda or CudaOptions()
-    runtimes = environment.packages()
+    runtimes, processors = environment.packages(), environment.processors()
     others = {name: version for name in _PACKAGES if (version := _installed(name))}
     attempts = [attempt("cpu", options), attempt("cuda", options)]  # first: it loads the libraries that follow
     return Report(
         system=f"{platform.system()} {platform.release()}, {platform.machine()}",
         python=f"{platform.python_version()} ({sys.executable})",
-        packages=runtimes | others,
+        packages={_OURS: sys.modules[_OURS.replace("-", "_")].__version__} | runtimes | others,
         clash=diagnosis.clash(),
         libraries=environment.libraries(),
         driver=environment.driver(),
         variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
         attempts=attempts,
+        processors=processors,
+        threads=processors.fewer,
+        room=environment.room(),
     )
 
 
@@ -87,7 +96,8 @@ def attempt(provider: Name, options: CudaOptions) -> Attempt:
         left, right, expected = _operands()
         (got,) = run(session, ["y"], {"a": left, "b": right})
     except LunetExportError as error:
-        return Attempt(provider, runs=False, problem=str(error))
+        missing = isinstance(error, MissingPackageError)
+        return Attempt(provider, runs=False, problem=str(error), missing=missing)
     seconds, exact = time.perf_counter() - begin, bool((got == expected).all())
     return Attempt(provider, runs=True, problem=_judged(got, expected, options), exact=exact, seconds=seconds)
 

@@ -1,7 +1,9 @@
-"""What this machine has of ONNX Runtime and CUDA: packages, libraries, driver, devices. No session is opened."""
+"""What this machine has: processors, memory, ONNX Runtime, CUDA's libraries, driver, devices. No session is opened."""
 
 import ctypes
 import importlib.util
+import os
+import shutil
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -18,8 +20,31 @@ CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
 DRIVER_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 _PROVIDER_LIBRARY = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
+_CGROUP, _MEMINFO, _DEVICES = Path("/sys/fs/cgroup"), Path("/proc/meminfo"), Path("/dev")
 _SUCCESS, _NO_DEVICE = 0, 100
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+
+
+@dataclass(frozen=True)
+class Processors:
+    """Logical processors."""
+
+    machine: int  # that there are
+    usable: int  # by this process, as its affinity and its container's limit leave them
+
+    @property
+    def fewer(self) -> int | None:
+        """What ONNX Runtime has to be told: it looks at the machine alone. None where that is right."""
+        return self.usable if self.usable < self.machine else None
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memory and disk, in bytes; None where the system does not tell."""
+
+    memory: int | None  # of the machine, or of the container where that has less
+    memory_available: int | None  # without swapping, on the machine
+    disk: int | None  # free where this process stands
 
 
 @dataclass(frozen=True)
@@ -47,6 +72,48 @@ class Driver:
     version: int | None  # the newest CUDA that it runs, 13000 for 13.0; None when it is not there
     problem: str | None  # why it cannot be used
     devices: tuple[Device, ...] = ()
+
+
+def processors() -> Processors:
+    """Those of the machine, and those that this process may use."""
+    machine = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    quota, _, period = _line(_CGROUP / "cpu.max").partition(" ")  # microseconds of each period
+    if quota.isdecimal() and period.isdecimal() and int(period):
+        usable = min(usable, max(1, -(-int(quota) // int(period))))
+    return Processors(machine, usable)
+
+
+def room() -> Room:
+    """Memory and disk of this machine."""
+    memory, available, disk = None, None, None
+    with suppress(AttributeError, ValueError, OSError):  # not on Windows
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _line(_CGROUP / "memory.max")
+    if memory is not None and limit.isdecimal():
+        memory = min(memory, int(limit))
+    with suppress(OSError, ValueError, IndexError):
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+        available = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    with suppress(OSError):  # the folder may be gone
+        disk = shutil.disk_usage(".").free
+    return Room(memory, available, disk)
+
+
+def shows_gpu() -> bool:
+    """Whether Linux shows an NVIDIA GPU, and CUDA_VISIBLE_DEVICES does not hide it.
+
+    The driver is not asked: a process that has started it cannot be forked and use CUDA.
+    """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    return not hidden and any(_DEVICES.glob("nvidia[0-9]*"))
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def packages() -> dict[str, str]:

@@ -48,7 +48,8 @@ class ExportedFlow:
     Args:
         source: The folder, or an opened `Artifact`.
         provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
-        threads: CPU threads; None leaves it to ONNX Runtime.
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or as many as there are
+            processors that this process may use, where these are not all.
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
         cuda_graph: On CUDA, density and sampling are captured once for each batch size and replayed: the host then
             hands over one graph a run instead of a launch a node. The first 32 batch sizes; the optional graphs are
@@ -56,8 +57,10 @@ class ExportedFlow:
 
     Raises:
         ArtifactError: The folder is missing, altered or malformed.
+        UnreadableError: The operating system does not let it be read.
         ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
-        BadInputError: `cuda_graph` on the CPU.
+        BadInputError: `cuda_graph` on the CPU, an unknown provider, or threads below 1 or far above the processors.
+        OutOfMemoryError: There is no memory for the sessions.
     """
 
     def __init__(

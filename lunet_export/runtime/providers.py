@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -14,9 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError, ProviderError
-from lunet_export.runtime import diagnosis
+from lunet_export.errors import (
+    BadInputError,
+    LunetExportError,
+    MissingPackageError,
+    OutOfMemoryError,
+    ProviderError,
+    ProviderWarning,
+)
+from lunet_export.runtime import diagnosis, environment
 from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.scalars import whole
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -30,7 +39,10 @@ OLDEST_FOR_CUDA = (1, 24)
 GRAPH_NUMBER, NO_GRAPH = "gpu_graph_id", -1
 
 _EXECUTION_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_LONGEST, _END = 300, 120  # characters of what ONNX Runtime says; of these, what is kept of its end
 _OPENING = RLock()
+_MOST_PER_PROCESSOR = 4  # threads
+_ALWAYS_ALLOWED = 16  # threads, so that settings may move between machines
 _TRIAL_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
@@ -56,19 +68,22 @@ def open_sessions(
 
     Args:
         models: Serialized ONNX graphs.
-        provider: `cuda` runs every node there or raises; `auto` tries CUDA, then the CPU, and says which.
-        threads: CPU threads, None for ONNX Runtime's own choice.
+        provider: `cuda` runs every node there or raises; `auto` tries CUDA, then the CPU, and says which. It warns,
+            once a process, where the machine shows a GPU and the CPU it is.
+        threads: CPU threads; None for ONNX Runtime's own choice, or what this process may use where that is less.
         cuda: Device, memory and TF32, for CUDA.
         cuda_graph: On CUDA, capture the launches of a run and replay them. Such sessions must be run through
             `lunet_export.runtime.device_graph`: a plain run would be captured, and replayed with stale rows.
 
     Raises:
-        BadInputError: An unknown provider.
+        BadInputError: An unknown provider, or a number of threads that is none, or would only wait for each other.
+        OutOfMemoryError: There is no memory for a session on the CPU.
         ProviderError: `cuda` was asked for and cannot run; the sentence names the cause and the cure.
         MissingPackageError: ONNX Runtime is not installed.
     """
     if provider not in NAMES:
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
+    threads = None if threads is None else _threads(threads)
     if provider == "cpu":
         return [_open_cpu(model, threads) for model in models], Choice("cpu", "asked for")
     try:
@@ -76,7 +91,10 @@ def open_sessions(
     except ProviderError as error:
         if provider == "cuda":
             raise
-        return [_open_cpu(model, threads) for model in models], Choice("cpu", _why_not(error))
+        choice = Choice("cpu", _why_not(error))
+        if environment.shows_gpu():
+            _warn(choice.reason)
+        return [_open_cpu(model, threads) for model in models], choice
     return sessions, Choice("cuda", "asked for" if provider == "cuda" else "it runs here")
 
 
@@ -86,7 +104,8 @@ def run(
     """The named outputs of one run, as NumPy arrays.
 
     Raises:
-        ProviderError: The provider gave up, most likely out of memory.
+        OutOfMemoryError: There is no memory for the run on the CPU.
+        ProviderError: The provider gave up; on CUDA most likely out of memory.
     """
     with translated(session):
         return session.run(list(outputs), dict(feeds))
@@ -102,8 +121,29 @@ def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
     except Exception as error:
         name = "CUDA" if _EXECUTION_PROVIDER["cuda"] in session.get_providers() else "the CPU"
         said = _first_line(error)
+        if name != "CUDA" and _lacks_memory(error):
+            raise OutOfMemoryError.of("this run on the CPU", f"ONNX Runtime says: {said}") from None
         cure = diagnosis.of_memory(said) or "See lunet-export doctor."
         raise ProviderError(f"Expected {name} to finish the run; it says: {said}. {cure}") from None
+
+
+def _threads(given: int) -> int:
+    """A number of threads that can be of use. Many more than there are processors look like a run that hangs."""
+    processors = environment.processors().usable
+    most = max(_MOST_PER_PROCESSOR * processors, _ALWAYS_ALLOWED)
+    wanted = f"from 1 to {most} threads on {processors} processor{'s' if processors > 1 else ''}"
+    return whole(given, wanted, least=1, most=most, advice="None, or no --threads, takes what the machine has.")
+
+
+@cache
+def _warn(reason: str) -> None:
+    """Once a process, for each reason."""
+    warnings.warn(
+        f"This machine shows an NVIDIA GPU, and provider auto runs on the CPU: {reason}. See lunet-export doctor, or "
+        "ask for provider cpu.",
+        ProviderWarning,
+        stacklevel=5,  # of who makes a flow
+    )
 
 
 def _why_not(error: ProviderError) -> str:
@@ -122,7 +162,10 @@ def _open_cpu(model: bytes, threads: int | None) -> "onnxruntime.InferenceSessio
     try:
         return ort.InferenceSession(model, _session_options(ort, threads), providers=providers)
     except Exception as error:
-        raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {_first_line(error)}.") from None
+        said = _first_line(error)
+        if _lacks_memory(error):
+            raise OutOfMemoryError.of("a session on the CPU", f"ONNX Runtime says: {said}") from None
+        raise BadInputError(f"Expected a graph that ONNX Runtime can load; it says: {said}.") from None
 
 
 def _open_cuda(
@@ -189,8 +232,9 @@ def _session_options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN4
     options = ort.SessionOptions()
     options.log_severity_level = 4  # failures are raised, in one sentence
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle sessions must not slow their neighbours
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    chosen = environment.processors().fewer if threads is None else threads
+    if chosen is not None:
+        options.intra_op_num_threads = chosen
     return options
 
 
@@ -243,4 +287,11 @@ def _first_line(error: Exception) -> str:
     """What went wrong, without the C++ place that ONNX Runtime puts before it."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     begin = next((line.index(mark) for mark in ("CUDA failure", "[ONNXRuntimeError]") if mark in line), 0)
-    return line[begin:][:300].rstrip(". ")
+    said = line[begin:]
+    if len(said) > _LONGEST:  # whole words of its beginning, and of its end, where it names the numbers
+        said = f"{said[: _LONGEST - _END].rpartition(' ')[0]} … {said[-_END:].partition(' ')[2]}"
+    return said.rstrip(". ")
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or diagnosis.is_of_memory(str(error))

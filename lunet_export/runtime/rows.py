@@ -35,7 +35,7 @@ def computing(what: str) -> Iterator[None]:
         except OutOfMemoryError:
             raise
         except MemoryError:
-            raise OutOfMemoryError(what) from None
+            raise OutOfMemoryError.of(what) from None
 
 
 def as_array(given: ArrayLike, name: str) -> NDArray[Any]:

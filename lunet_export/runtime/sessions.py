@@ -30,7 +30,8 @@ class Sessions:
         prove: Given the name and the new session; raises where it is another graph than the manifest describes.
 
     Raises:
-        ArtifactError, BadInputError, MissingPackageError, ProviderError: As `open_sessions` and `prove` do.
+        ArtifactError, BadInputError, MissingPackageError, OutOfMemoryError, ProviderError: As `open_sessions` and
+            `prove` do.
     """
 
     def __init__(

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from socket import create_connection
+from time import monotonic, sleep
 from typing import Any
 
 from lunet_export import errors
@@ -17,15 +20,23 @@ from lunet_export.streaming.run import Progress, Run
 
 #: Workers that may die over a part; Ray itself would begin it again without end.
 _MOST_ATTEMPTS = 5
+#: Seconds that a cluster may have no room for a single worker; Ray itself would wait without end or word.
+_PATIENCE = 600.0
+_SAID_AFTER = 5.0  # seconds of waiting: a cluster that has just begun does not know its processors yet
 #: No usage statistics, no log lines between ours.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
 
 def local(run: Run, numbers: Sequence[int], progress: Progress = lambda rows: None) -> None:
-    """Compute these parts one after another in this process."""
+    """Compute these parts one after another in this process.
+
+    Raises:
+        BadInputError: The source or a model changed since the run began, or what the job raises.
+    """
     if not numbers:
         return
     work = run.job.work()
+    run.refuse_changed()  # now that what computes is open, no other model can come between
     for number in numbers:
         progress(run.write(number, work).rows)
 
@@ -38,6 +49,7 @@ def on_ray(
     workers: int | None = None,
     address: str | None = None,
     on_part: Any = None,  # noqa: ANN401
+    on_wait: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Compute these parts with Ray Data: `workers` actors, each with sessions of its own.
 
@@ -51,10 +63,11 @@ def on_ray(
         workers: Actors; without them, as many as the cluster has processors.
         address: Of a Ray cluster, or `auto`; without it, this machine alone.
         on_part: Told the process that computed a part.
+        on_wait: Told, once, that a cluster is full and waited for.
 
     Raises:
         MissingPackageError: Ray is not installed.
-        BadInputError: The cluster is not there, or what the job raises.
+        BadInputError: The cluster is not there, or has no room for ten minutes; or what the job raises.
         ProviderError: `cuda`, and the cluster has no GPU; with one, every worker has a GPU to itself.
     """
     if not numbers:
@@ -77,6 +90,7 @@ def on_ray(
         shared, gpus = _for_workers(run), int(run.job.place.provider == "cuda")
         most = _most(ray.cluster_resources(), gpus)
         count = min(len(numbers), workers or most)
+        _wait_for_room(ray, {"CPU": 1, "GPU": gpus}, on_wait)
         rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
         done = rows.map(
             _Actor,
@@ -126,6 +140,31 @@ def _most(resources: Mapping[str, float], gpus: int) -> int:
     return max(1, int(resources.get("GPU" if gpus else "CPU", 1)))
 
 
+def _wait_for_room(ray: Any, needed: Mapping[str, int], told: Callable[[str], None]) -> None:  # noqa: ANN401
+    """Return when a cluster has room for one worker; more of them begin as others' work ends.
+
+    Raises:
+        BadInputError: It had none for as long as anybody waits.
+    """
+    begun, said = monotonic(), False
+    while True:
+        free, there = ray.available_resources(), ray.cluster_resources()
+        missing = [name for name, count in needed.items() if free.get(name, 0) < count]
+        if not missing:
+            return
+        name, waited = missing[0], monotonic() - begun
+        room = f"{needed[name]} {name} of the Ray cluster; {free.get(name, 0):g} of its {there.get(name, 0):g} are free"
+        if waited >= _PATIENCE:
+            raise BadInputError(
+                f"Expected {room}, since {waited:.0f} s. End other work there, or give another --address. What is "
+                "whole is kept: give --resume."
+            )
+        if waited >= _SAID_AFTER and not said:
+            told(f"waiting for {room}")
+            said = True
+        sleep(min(1.0, _PATIENCE))
+
+
 def _refuse_silent(address: str) -> None:
     """Raise where nothing listens at a host and port: Ray itself would ask for minutes.
 
@@ -146,7 +185,7 @@ def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
         _refuse_silent(address)
     paths = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
-        with _silent():
+        with _silent(), _own_signals():
             ray.init(
                 address=address,
                 include_dashboard=None if address else False,
@@ -165,7 +204,8 @@ def _of_worker(kind: str, sentence: str, number: int) -> Exception:
     if kind == "OSError":
         return OSError(number, sentence)
     found = getattr(errors, kind, BadInputError)
-    return found(sentence) if issubclass(found, LunetExportError) else BadInputError(sentence)
+    plain = issubclass(found, LunetExportError) and found.__init__ is LunetExportError.__init__
+    return found(sentence) if plain else BadInputError(sentence)
 
 
 @contextmanager
@@ -184,6 +224,21 @@ def _silent() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """What this process does at a signal stays: Ray's handler of SIGTERM ends it amid its own threads, by an abort."""
+    if threading.current_thread() is not threading.main_thread():  # nor can Ray set any
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            if callable(handler):  # what is the system's own leaves Ray's processes behind
+                signal.signal(number, handler)
 
 
 class _Actor:

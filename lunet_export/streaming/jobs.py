@@ -1,7 +1,7 @@
 """What is computed of a range of rows: log p of given rows, or samples. Picklable: any process can do a part."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import fsum, isfinite
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export import noise
 from lunet_export.artifact import ClassArtifact, ClassManifest, Manifest, open_folder, read_manifest
 from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 from lunet_export.runtime.providers import Provider
-from lunet_export.runtime.rows import LARGEST_BATCH
+from lunet_export.runtime.rows import LARGEST_BATCH, Rows
 from lunet_export.runtime.scoring import score, score_classes, score_mixture
+from lunet_export.scalars import whole
 from lunet_export.streaming.sources import Source, open_source
 from lunet_export.streaming.tables import Table
 
@@ -79,6 +81,10 @@ class Place:
     threads: int | None = None
     cuda: Mapping[str, Any] = field(default_factory=dict)
 
+    def facts(self) -> dict[str, Any]:
+        """Of this, what may change bits of the answers: threads and how memory is taken do not."""
+        return {"provider": self.provider, "cuda": {"tf32": bool(self.cuda.get("tf32", False))}}
+
     def open(self, folder: str) -> Flow:
         """The flow of a folder of either kind, verified.
 
@@ -108,7 +114,7 @@ class ScoreJob:
         place: Where the graphs run.
 
     Raises:
-        BadInputError: A setting does not fit, or the widths differ.
+        BadInputError: A setting is out of range or does not fit, or the widths differ.
         DataError: As `open_source` does.
     """
 
@@ -124,6 +130,8 @@ class ScoreJob:
     def __post_init__(self) -> None:
         if self.invalid not in INVALID:
             raise BadInputError(f"Expected --invalid {' or '.join(INVALID)}; got {self.invalid}.")
+        whole(self.draws, "--draws of 1 or more", least=1)
+        noise.seed_of(self.seed)  # before a folder is claimed
         if self.weights is not None:
             good = all(isfinite(weight) and weight > 0 for weight in self.weights)
             if len(self.weights) != len(self.folders) or not good or abs(fsum(self.weights) - 1) > 1e-9:
@@ -164,10 +172,10 @@ class ScoreJob:
             "models": [_identity(folder) for folder in self.folders],
             "weights": None if self.weights is None else list(self.weights),
             "source": self._source.identity(),
-            "draws": self.draws,
-            "seed": self.seed,
+            "draws": int(self.draws),
+            "seed": int(self.seed),
             "invalid": self.invalid,
-            "place": asdict(self.place),
+            "place": self.place.facts(),
         }
 
     def work(self) -> Work:
@@ -212,15 +220,15 @@ class ScoreJob:
         return dict(self._table(flows, safe, first))
 
     def _table(self, flows: Sequence[Flow], rows: NDArray[Any], first: int) -> Table:
-        noise: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
+        drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
         if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
-            nats, posterior = score_classes(flows[0], rows, **noise)
+            nats, posterior = score_classes(flows[0], rows, **drawn)
             names = np.array(flows[0].names)[posterior.argmax(axis=1)]
             return _scored(nats, rows.shape[1]) | {"class": names, "posterior": posterior.max(axis=1)}
         if len(flows) == 1:
-            return _scored(score(flows[0], rows, **noise), rows.shape[1])
+            return _scored(score(flows[0], rows, **drawn), rows.shape[1])
         weights = self.weights or (1 / len(flows),) * len(flows)
-        nats, each = score_mixture(flows, weights, rows, **noise)
+        nats, each = score_mixture(flows, weights, rows, **drawn)
         return _scored(nats, rows.shape[1]) | {f"log_prob_{number}": one for number, one in enumerate(each.T)}
 
     def elsewhere(self, place: Place) -> "ScoreJob":
@@ -251,7 +259,7 @@ class SampleJob:
         place: Where the graphs run.
 
     Raises:
-        BadInputError: `label` of a folder with one network, or a class that is not there.
+        BadInputError: A setting is out of range, or `label` of a folder with one network.
     """
 
     folder: str
@@ -266,6 +274,10 @@ class SampleJob:
         artifact = open_folder(self.folder)
         if self.label is not None and not isinstance(artifact, ClassArtifact):
             raise BadInputError(f"Expected no --label; {self.folder} holds one network, without classes. Leave it out.")
+        whole(self.count, "-n of 1 or more", least=1)
+        # What these would refuse is refused here, before a folder is claimed.
+        rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
+        rows.normal(0, seed=self.seed, temperature=self.temperature)
 
     @property
     def rows(self) -> int:
@@ -296,18 +308,18 @@ class SampleJob:
         return {
             "kind": "sample",
             "models": [_identity(self.folder)],
-            "rows": self.count,
-            "seed": self.seed,
-            "temperature": self.temperature,
+            "rows": int(self.count),
+            "seed": int(self.seed),
+            "temperature": float(self.temperature),
             "label": self.label,
             "with_log_prob": self.with_log_prob,
-            "place": asdict(self.place),
+            "place": self.place.facts(),
         }
 
     def work(self) -> Work:
         """As `Job.work`."""
         flow = self.place.open(self.folder)
-        noise: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
+        settings: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
 
         def compute(first: int, count: int) -> Table:
             try:
@@ -318,11 +330,11 @@ class SampleJob:
         def drawn(first: int, count: int) -> Table:
             table: dict[str, NDArray[Any]] = {}
             if isinstance(flow, ExportedClasses):
-                table["x"] = flow.sample(count, label=self.label, first=first, **noise)
+                table["x"] = flow.sample(count, label=self.label, first=first, **settings)
                 if self.label is None:
                     table["label"] = flow.labels(count, seed=self.seed, first=first)
             else:
-                table["x"] = flow.sample(count, first=first, **noise)
+                table["x"] = flow.sample(count, first=first, **settings)
             if self.with_log_prob:
                 table["log_prob"] = flow.log_prob(table["x"]).astype(np.float64)
             return table

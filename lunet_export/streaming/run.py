@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, brief
 from lunet_export.files import is_plain, sha256, whole_file
 from lunet_export.runtime.rows import LARGEST_BATCH
+from lunet_export.streaming.finished import LARGEST_DOCUMENT, RUN
 from lunet_export.streaming.jobs import Job, Work
-from lunet_export.streaming.sources import RUN
 from lunet_export.streaming.sums import exact_sum
-from lunet_export.streaming.tables import FORMATS, Table, writer
+from lunet_export.streaming.tables import FORMATS, Table, naming, writer
 
 FORMAT, VERSION = "lunet_export.run", 1
 _BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
+_UNFINISHED = (".part-", "._part-", _BEGUN)  # names of what such processes leave
 _SUMMED = ("log_prob", "bits_per_dim")
-_LARGEST = 2**28  # bytes of a document about a run
 
 #: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
 Sums = Mapping[str, Sequence[float]]
@@ -57,14 +57,14 @@ class Summary:
     rows: int
     invalid: int
     sums: Mapping[str, float]
-    means: Mapping[str, float]  # over rows that are not invalid
+    means: Mapping[str, float | None]  # over rows that are not invalid; None where there are none
     providers: tuple[str, ...]
 
     @classmethod
     def of(cls, rows: int, invalid: int, sums: Sums, providers: Iterable[str]) -> "Summary":
         """Of the sums of all pieces, side by side."""
         totals, good = {name: fsum(values) for name, values in sums.items()}, rows - invalid
-        means = {name: total / good for name, total in totals.items()} if good else {}
+        means = {name: total / good if good else None for name, total in totals.items()}
         return cls(rows, invalid, totals, means, tuple(sorted(set(providers))))
 
 
@@ -126,23 +126,39 @@ class Run:
     def begin(self, *, resume: bool) -> list[int]:
         """Claim the folder; the numbers of the parts that are missing.
 
+        A claim of which no part came, of a run that was refused or stopped before its first, binds nobody.
+
         Raises:
             BadInputError: The folder holds something else, another run, or a run and no `resume`; or the disk is full.
         """
         facts = json.loads(json.dumps(self._facts()))
         path = self.folder / RUN
-        if path.is_file():
+        if path.is_file() and not self._is_bare():
             self._refuse_another(path, facts, resume=resume)
             self._sweep()
-            return [number for number in range(self.parts) if self.record(number) is None]
-        there = list(self.folder.iterdir()) if self.folder.exists() else []
+            missing = [number for number in range(self.parts) if self.record(number) is None]
+            self._refuse_full(missing)
+            return missing
+        there = list(self.folder.iterdir()) if self.folder.exists() and not path.is_file() else []
         if any(not file.name.startswith(_BEGUN) for file in there):
             raise BadInputError(f"Expected an empty or a new folder; {self.folder} holds other files. Give another -o.")
-        refuse_full(self.folder, self.job, compressed=self.format == "parquet")
+        missing = list(range(self.parts))
+        self._refuse_full(missing)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         _write(path, {**facts, "complete": False})
-        return list(range(self.parts))
+        return missing
+
+    def _is_bare(self) -> bool:
+        """Whether the folder holds the claim of a run, and nothing of its parts or of anybody else."""
+        known = _document(self.folder / RUN)
+        if known is None or known.get("format") != FORMAT or known.get("complete") is not False:
+            return False
+        return all(path.name == RUN or path.name.startswith(_UNFINISHED) for path in self.folder.iterdir())
+
+    def _refuse_full(self, missing: Sequence[int]) -> None:
+        rows = sum(map(self._rows_of, missing))
+        refuse_full(self.folder, rows * self.job.bytes_per_row, compressed=self.format == "parquet")
 
     def record(self, number: int) -> Part | None:
         """What is known of a part; None unless it is there as it was written."""
@@ -164,6 +180,8 @@ class Run:
         """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
         first, rows = number * self.rows_per_part, self._rows_of(number)
         path = self.folder / f"{self._name(number)}.{self.format}"
+        if path.is_symlink():
+            path.unlink()  # a part lies in its folder, wherever a link there leads
         tally = write_rows(path, work, first, rows, self.job.chunk)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
@@ -186,12 +204,13 @@ class Run:
                 "models and rows on storage that all machines share."
             )
         known = json.loads(json.dumps(self.job.facts()))
-        changed = next((key for key in ("models", "source") if begun.get(key) != known.get(key)), None)
-        if changed is not None:
-            raise BadInputError(
-                f"Expected the {changed} that {self.folder} was begun with; it changed, or {gethostname()} has "
-                "another. Run it anew, on storage that all machines share."
-            )
+        for key in ("models", "source"):
+            changed = _difference(begun.get(key), known.get(key), key)
+            if changed is not None:
+                raise BadInputError(
+                    f"Expected the {key} that {self.folder} was begun with; it changed, or {gethostname()} has "
+                    f"another: {changed}. Run it anew, on storage that all machines share."
+                )
 
     def refuse_deadly(self, number: int, most: int) -> None:
         """Note that a process begins a part; raise where so many have begun it, and died.
@@ -208,7 +227,7 @@ class Run:
                 "enough for its rows? Give a smaller --rows-per-part, or fewer --workers."
             )
 
-    def finish(self, progress: Progress = lambda rows: None) -> Summary:
+    def finish(self) -> Summary:
         """Write the summary into the file of the run.
 
         Raises:
@@ -225,7 +244,6 @@ class Run:
                     "with --resume."
                 )
             found.append(part)
-            progress(0)
         sums = {name: [one for part in found for one in part.sums[name]] for name in found[0].sums}
         invalid = sum(part.invalid for part in found)
         summary = Summary.of(self.job.rows, invalid, sums, [part.provider for part in found])
@@ -235,8 +253,8 @@ class Run:
 
     def _sweep(self) -> None:
         """Remove what killed processes have left half-written."""
-        for pattern in (".part-*", "._part-*", f"{_BEGUN}*"):
-            for path in self.folder.glob(pattern):
+        for path in self.folder.iterdir():
+            if path.name.startswith(_UNFINISHED):
                 path.unlink(missing_ok=True)
 
     def _rows_of(self, number: int) -> int:
@@ -257,18 +275,19 @@ class Run:
         known = _document(path)
         if known is None or known.get("format") != FORMAT:
             raise BadInputError(f"Expected a run in {path}; it is none. Give another -o.")
-        different = next((key for key, value in facts.items() if known.get(key) != value), None)
-        if different is not None:
-            raise BadInputError(
-                f"Expected the run that {self.folder} was begun with; its {different} is another. Give the same "
-                "arguments, or another -o."
-            )
+        for key, value in facts.items():
+            different = _difference(known.get(key), value, key)
+            if different is not None:
+                raise BadInputError(
+                    f"Expected the run that {self.folder} was begun with; got another: {different}. Give the same "
+                    "arguments, or another -o."
+                )
         if not resume:
             raise BadInputError(f"Expected a new folder; {self.folder} holds this run. Give --resume, or another -o.")
 
 
-def refuse_full(target: Path, job: Job, *, compressed: bool = False) -> None:
-    """Raise where the results cannot fit beside `target`: before work, not after hours.
+def refuse_full(target: Path, needed: int, *, compressed: bool = False) -> None:
+    """Raise where results of so many bytes cannot fit beside `target`: before work, not after hours.
 
     Raises:
         BadInputError: The disk has less room. Compression is trusted to halve numbers at most.
@@ -276,18 +295,46 @@ def refuse_full(target: Path, job: Job, *, compressed: bool = False) -> None:
     place = target.absolute()
     while not place.exists():
         place = place.parent
-    needed, free = job.rows * job.bytes_per_row // (2 if compressed else 1), disk_usage(place).free
+    needed, free = needed // (2 if compressed else 1), disk_usage(place).free
     if needed > free:
         raise BadInputError(
-            f"Expected {needed / 1e9:.3g} GB of room for {job.rows} rows at {target}; there are {free / 1e9:.3g} GB. "
-            "Ask for fewer, or give another -o."
+            f"Expected {needed / 1e9:.3g} GB of room on the disk for the rows of {target}; there are "
+            f"{free / 1e9:.3g} GB. Make room, ask for fewer, or give another -o."
         )
 
 
+def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> tuple[Summary, Work]:
+    """All rows of a job into one file, which appears whole or not at all; the summary, and what computed it.
+
+    Raises:
+        BadInputError: The disk has too little room, or the source or a model changed on the way.
+    """
+    refuse_full(path, job.rows * job.bytes_per_row, compressed=path.suffix == ".parquet")
+    facts = job.facts()
+    work = job.work()
+
+    def refuse_changed() -> None:
+        changed = _difference(facts, job.facts(), "job")
+        if changed is not None:
+            raise BadInputError(f"Expected models and rows to stay as they are; they changed: {changed}. Run it anew.")
+
+    tally = write_rows(path, work, 0, job.rows, job.chunk, progress, refuse_changed)
+    return Summary.of(job.rows, tally.invalid, tally.sums, [work.provider]), work
+
+
 def write_rows(
-    path: Path, work: Work, first: int, rows: int, chunk: int, progress: Progress = lambda rows: None
+    path: Path,
+    work: Work,
+    first: int,
+    rows: int,
+    chunk: int,
+    progress: Progress = lambda rows: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """Compute consecutive rows and write them to a file, a chunk at a time; `progress` is told of the rows of each."""
+    """Compute consecutive rows and write them to a file, a chunk at a time; `progress` is told of the rows of each.
+
+    `check` is called before the file appears, and may raise.
+    """
     tally = Tally()
     with writer(path, rows) as file:
         for begin in range(first, first + rows, chunk):
@@ -295,12 +342,26 @@ def write_rows(
             file.append(table)
             tally.add(table)
             progress(min(chunk, first + rows - begin))
+        check()
     return tally
+
+
+def _difference(known: Any, wanted: Any, name: str) -> str | None:  # noqa: ANN401
+    """Where two plain values first differ, and how; what is known beyond what is wanted does not count."""
+    pairs: Iterable[tuple[str, Any, Any]] = ()
+    if isinstance(known, dict) and isinstance(wanted, dict):
+        pairs = ((f"{name}.{key}", known.get(key), value) for key, value in wanted.items())
+    elif isinstance(known, list) and isinstance(wanted, list) and len(known) == len(wanted):
+        pairs = ((f"{name}[{at}]", *both) for at, both in enumerate(zip(known, wanted, strict=True)))
+    elif known != wanted:
+        return f"{name} was {brief(json.dumps(known))} and is {brief(json.dumps(wanted))}"
+    found = (_difference(old, new, inner) for inner, old, new in pairs)
+    return next((one for one in found if one is not None), None)
 
 
 def _document(path: Path) -> dict[str, Any] | None:
     """The dictionary in a file of JSON; None where there is no such file, or something else in it."""
-    if not is_plain(path) or path.stat().st_size > _LARGEST:
+    if not is_plain(path) or path.stat().st_size > LARGEST_DOCUMENT:
         return None
     try:
         found = json.loads(path.read_bytes())
@@ -318,5 +379,5 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    with whole_file(path) as temporary:
+    with whole_file(path, follow=False) as temporary, naming(path):
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")

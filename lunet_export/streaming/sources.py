@@ -1,11 +1,10 @@
 """Rows in files that are read a piece at a time: .npy, Parquet, Arrow."""
 
 import errno
-import json
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import file_digest
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,13 +14,12 @@ from numpy.typing import NDArray
 
 from lunet_export.data import npy
 from lunet_export.errors import DataError, MissingPackageError, brief
-from lunet_export.files import is_plain
+from lunet_export.streaming.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
+from lunet_export.streaming.record_batches import batch_rows
 
 Rows = NDArray[Any]
 
 SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
-#: Of a folder of parts: what makes them, and whether they are complete.
-RUN = "_run.json"
 #: The columns of scores, which are numbers as rows are, and none.
 SCORES = ("log_prob", "bits_per_dim")
 _HELD = 4096  # rows of Parquet that are decoded at once
@@ -35,7 +33,11 @@ class Source(Protocol):
     width: int  # D
 
     def read(self, first: int, count: int) -> Rows:
-        """Some consecutive rows, (count, D): integers or floats as they are stored."""
+        """Some consecutive rows, (count, D): integers or floats as they are stored.
+
+        Raises:
+            DataError: The file is no longer the one that was opened: no answers come from two of them.
+        """
 
     def identity(self) -> dict[str, Any]:
         """Plain values by which the same data is known again: files, sizes, times of change, columns."""
@@ -55,6 +57,11 @@ def arrow(name: str) -> Any:  # noqa: ANN401
         ) from None
 
 
+def native_file(path: Path, mode: str = "rb") -> Any:  # noqa: ANN401
+    """A file of pyarrow's own. By its bytes: pyarrow itself takes only names that are UTF-8, and those of text."""
+    return arrow("pyarrow").OSFile(os.fsencode(path), mode)
+
+
 def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
     """The rows of a .npy, .parquet, .arrow or .feather file, or of a folder of files of one kind, by their names.
 
@@ -64,52 +71,35 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             them, the only list that there is, else all columns.
 
     Raises:
-        DataError: It is missing, malformed, smaller than it claims, an unfinished run, or holds no rows of numbers but,
-            say, the scores of some.
+        DataError: It is missing, malformed, smaller than it claims, an unfinished run or one with other parts than it
+            wrote, or holds no rows of numbers but, say, the scores of some.
         MissingPackageError: Parquet or Arrow, and no pyarrow.
     """
     if not path.exists():
         raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join(SUFFIXES)}.")
+    if not path.is_file() and not path.is_dir():  # a pipe or a device may have no end, and no place to go back to
+        raise DataError(f"Expected rows in a file; {path} is none. Save them first.")
     if path.suffix == ".npy":
         if columns:
             raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
         return NpySource(path)
     if path.is_dir():
-        digests = _digests(path)
+        parts = recorded_parts(path)
         # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
         files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
+        files = [file for file in files if file.is_file()]
         kinds = {file.suffix for file in files} & set(_OPENERS)
         if len(kinds) != 1:
             found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
             raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
         (suffix,) = kinds
-        parts = [file for file in files if file.suffix == suffix]
-        if digests is not None and digests.keys() != {file.name for file in parts}:
-            raise DataError(f"Expected the parts that {path / RUN} names in {path}; there are others. Run it anew.")
-        return ArrowSource(parts, columns, _OPENERS[suffix], digests or {})
+        files = [file for file in files if file.suffix == suffix]
+        if parts is not None:
+            refuse_other_files(path, files, parts)
+        return ArrowSource(files, columns, _OPENERS[suffix], parts)
     if path.suffix not in SUFFIXES:
         raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
-    return ArrowSource([path], columns, _OPENERS[path.suffix], {})
-
-
-def _digests(folder: Path) -> dict[str, str] | None:
-    """SHA-256 of each part of a finished run, by file; None of a folder that no run wrote.
-
-    Raises:
-        DataError: The run is not finished, or its file is malformed.
-    """
-    path = folder / RUN
-    if not path.exists() and not path.is_symlink():
-        return None
-    try:
-        document = json.loads(path.read_bytes()) if is_plain(path) else {}
-        if document["complete"] is not True:
-            raise ValueError
-        return {str(part["file"]): str(part["sha256"]) for part in document["parts"]}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise DataError(
-            f"Expected all parts in {folder}; its run is not complete. Go on with it by --resume first."
-        ) from None
+    return ArrowSource([path], columns, _OPENERS[path.suffix])
 
 
 def _stamp(path: Path) -> dict[str, Any]:
@@ -117,11 +107,42 @@ def _stamp(path: Path) -> dict[str, Any]:
     return {"file": path.name, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
 
 
+#: By which a file is known again while it is read.
+Seen = tuple[int, int, int]
+
+
+def _seen(path: Path) -> Seen:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def _unchanged(path: Path, seen: Seen) -> Iterator[None]:
+    """What is read of a file in this block is of the one that was seen.
+
+    Raises:
+        DataError: It is another now. That is also said of one that is malformed since.
+    """
+    malformed = None
+    try:
+        yield
+    except DataError as error:
+        malformed = error
+    try:
+        same = _seen(path) == seen
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise DataError(f"Expected {path} to stay as it is while it is read; it changed meanwhile. Run it anew.")
+    if malformed:
+        raise malformed
+
+
 class NpySource:
     """A .npy file, (N, D) or images (N, ...), read by position: pages of it are not kept in this process."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._seen = path, _seen(path)
         try:
             with path.open("rb") as file:
                 header = npy.read_header(file)
@@ -140,11 +161,12 @@ class NpySource:
 
     def read(self, first: int, count: int) -> Rows:
         """As `Source.read`."""
-        with self._path.open("rb") as file:
-            file.seek(self._begin + first * self.width * self._dtype.itemsize)
-            numbers = np.fromfile(file, dtype=self._dtype, count=count * self.width)
-        if len(numbers) != count * self.width:
-            raise DataError(f"Expected {count} rows from row {first} of {self._path}; the file was cut meanwhile.")
+        with _unchanged(self._path, self._seen):
+            with self._path.open("rb") as file:
+                file.seek(self._begin + first * self.width * self._dtype.itemsize)
+                numbers = np.fromfile(file, dtype=self._dtype, count=count * self.width)
+            if len(numbers) != count * self.width:
+                raise DataError(f"Expected {count} rows from row {first} of {self._path}; it is cut short.")
         return numbers.reshape(count, self.width)
 
     def identity(self) -> dict[str, Any]:
@@ -157,12 +179,24 @@ class ArrowSource:
 
     Rows are read on from where the last read ended, so memory does not grow with the pieces; going back reads a piece
     from its beginning.
+
+    Args:
+        files: In the order of their rows.
+        columns: Of a row; as in `open_source`.
+        opener: Of files of their kind.
+        parts: Of a finished run, what it says of each file; they are held against it when they are first read.
     """
 
     def __init__(
-        self, files: Sequence[Path], columns: Sequence[str], opener: "Opener", digests: Mapping[str, str]
+        self,
+        files: Sequence[Path],
+        columns: Sequence[str],
+        opener: "Opener",
+        parts: Mapping[str, Recorded] | None = None,
     ) -> None:
-        self._files, self._opener, self._digests = files, opener, dict(digests)
+        self._files, self._opener, self._parts = files, opener, parts
+        self._seen = {path: _seen(path) for path in files}
+        self._whole: set[Path] = set()  # files that are as the run wrote them
         self._pieces: list[tuple[Path, int]] = []
         self._ends: list[int] = []  # of the rows of each piece
         schema = None
@@ -188,7 +222,7 @@ class ArrowSource:
         parts, here = [], first
         while here < first + count:
             path, _ = self._pieces[bisect_right(self._ends, here)]
-            with _readable(path):
+            with _unchanged(path, self._seen[path]), _readable(path):
                 self._hold(here)
                 begin, stop = here - self._first, min(first + count - self._first, self._held.num_rows)
                 parts.append(_numbers(self._held.slice(begin, stop - begin), self._columns, self.width))
@@ -197,7 +231,12 @@ class ArrowSource:
 
     def identity(self) -> dict[str, Any]:
         """As `Source.identity`."""
-        return {"files": [*map(_stamp, self._files)], "rows": self.rows, "width": self.width, "columns": self._columns}
+        known = [self._known(path) for path in self._files]
+        return {"files": known, "rows": self.rows, "width": self.width, "columns": self._columns}
+
+    def _known(self, path: Path) -> dict[str, Any]:
+        """By what a file is known again: of a run, by what it holds, for a part may be made again."""
+        return _stamp(path) if self._parts is None else {"file": path.name, "sha256": self._parts[path.name].sha256}
 
     def _list(self, path: Path, schema: Any) -> Any:  # noqa: ANN401
         """Take note of a file's pieces; its schema, which must be that of the files before."""
@@ -206,6 +245,11 @@ class ArrowSource:
             sizes = file.sizes()
             if min(sizes, default=0) < 0:
                 raise ValueError(f"it claims {min(sizes)} rows")
+        if self._parts is not None and sum(sizes) != self._parts[path.name].rows:
+            raise DataError(
+                f"Expected {self._parts[path.name].rows} rows in {path}, as its run wrote it; got {sum(sizes)}. "
+                "Make it again by --resume."
+            )
         if schema is not None and not schema.equals(file.schema):
             raise DataError(f"Expected files of one schema; {path} has another than {self._files[0]}.")
         for number, rows in enumerate(sizes):
@@ -213,26 +257,13 @@ class ArrowSource:
             self._ends.append(rows + (self._ends[-1] if self._ends else 0))
         return file.schema
 
-    def _verify(self, path: Path) -> None:
-        """Once a file, of a folder that says what is in it: by whoever reads it first.
-
-        Raises:
-            DataError: It is another.
-        """
-        expected = self._digests.pop(path.name, None)
-        if expected is None:
-            return
-        with path.open("rb") as file:
-            if file_digest(file, "sha256").hexdigest() != expected:
-                raise DataError(f"Expected {path} as it was written; it was altered or damaged. Run it anew.")
-
     def _hold(self, row: int) -> None:
         """Hold the rows among which this one is."""
         number = bisect_right(self._ends, row)
         if self._piece != number or row < self._first:
             path, within = self._pieces[number]
             if self._file is None or self._file[0] != path:
-                self._verify(path)
+                self._refuse_altered(path)
                 self._file = (path, self._opener(path))
             self._piece, self._ahead, self._held = number, self._file[1].rows(within, self._columns), None
             self._first = self._ends[number - 1] if number else 0
@@ -244,6 +275,12 @@ class ArrowSource:
             batch.validate()  # or a slice of columns that are shorter than it says would end the process
             self._first += 0 if self._held is None else self._held.num_rows
             self._held = batch
+
+    def _refuse_altered(self, path: Path) -> None:
+        """Of a run's part, once, just before its rows are taken: all parts before work are too much to read twice."""
+        if self._parts is not None and path not in self._whole:
+            refuse_altered(path, self._parts[path.name])
+            self._whole.add(path)
 
 
 class Opened(Protocol):
@@ -261,7 +298,7 @@ class Opened(Protocol):
 class _Parquet:
     def __init__(self, path: Path) -> None:
         # Whole row groups are not fetched beforehand: of each column, so much at a time.
-        self._file = arrow("pyarrow.parquet").ParquetFile(path, pre_buffer=False, buffer_size=_FETCHED)
+        self._file = arrow("pyarrow.parquet").ParquetFile(native_file(path), pre_buffer=False, buffer_size=_FETCHED)
         self.schema = self._file.schema_arrow
 
     def sizes(self) -> list[int]:
@@ -274,15 +311,19 @@ class _Parquet:
 
 
 class _Ipc:
-    """Mapped: what is not compressed takes no memory of this process."""
+    """Read, not mapped: of a mapped file that is cut short meanwhile the system ends this process without a word.
+
+    A record batch is held whole.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = arrow("pyarrow.ipc").open_file(arrow("pyarrow").memory_map(str(path)))
+        self._sizes = batch_rows(path)
+        self._file = arrow("pyarrow.ipc").open_file(native_file(path))
         self.schema = self._file.schema
 
     def sizes(self) -> list[int]:
         """As `Opened.sizes`."""
-        return [self._file.get_batch(number).num_rows for number in range(self._file.num_record_batches)]
+        return self._sizes
 
     def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
         """As `Opened.rows`."""

@@ -1,6 +1,8 @@
 """Tables of results as files: Parquet, Arrow, .npy or .csv, written piece after piece."""
 
 import csv
+import errno
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.files import whole_file
-from lunet_export.streaming.sources import arrow
+from lunet_export.streaming.sources import arrow, native_file
 
 #: Columns by name: (N,), or (N, D) for a list of D numbers a row; text of one width in all tables of a file.
 Table = Mapping[str, NDArray[Any]]
@@ -42,42 +44,83 @@ def writer(path: Path, rows: int) -> Iterator[Writer]:
         ".csv": _CsvWriter,
     }
     with whole_file(path) as temporary:
-        made = makers[path.suffix](temporary, rows)
+        made = _Naming(makers[path.suffix](temporary, rows), path)
         try:
             yield made
         finally:
             made.close()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system refuses in this block it refuses of `path`: an error of a write does not say which file.
+
+    Raises:
+        OSError: With the file's name, and the system's reason where a library had put it into words of its own.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        number = error.errno or errno.EIO
+        raise OSError(number, os.strerror(number) if error.errno else str(error), str(path)) from None
+
+
+class _Naming(Writer):
+    """A file whose errors have its name."""
+
+    def __init__(self, inner: Writer, path: Path) -> None:
+        self._inner, self._path = inner, path
+
+    def append(self, table: Table) -> None:
+        """As `Writer.append`."""
+        with naming(self._path):
+            self._inner.append(table)
+
+    def close(self) -> None:
+        """As `Writer.close`."""
+        with naming(self._path):
+            self._inner.close()
+
+
 class _ArrowTables(Writer):
     def __init__(self, path: Path, rows: int) -> None:
         del rows
-        self._path, self._inner = path, None
         arrow("pyarrow")  # a missing package is said before work
+        self._path = path
+        self._file: Any = None
+        self._inner: Any = None
 
     def append(self, table: Table) -> None:
         made = arrow("pyarrow").table({name: _column(values) for name, values in table.items()})
-        self._inner = self._inner or self._open(made.schema)
-        self._inner.write_table(made)  # type: ignore[attr-defined]
+        if self._inner is None:
+            self._file = native_file(self._path, "wb")
+            self._inner = self._open(self._file, made.schema)
+        self._inner.write_table(made)
 
     def close(self) -> None:
         """Write what is left."""
-        if self._inner:
-            self._inner.close()
+        try:
+            if self._inner:
+                self._inner.close()
+        finally:
+            if self._file:
+                self._file.close()
 
-    def _open(self, schema: Any) -> Any:  # noqa: ANN401
+    def _open(self, file: Any, schema: Any) -> Any:  # noqa: ANN401
         raise NotImplementedError
 
 
 class _ParquetWriter(_ArrowTables):
-    def _open(self, schema: Any) -> Any:  # noqa: ANN401
+    def _open(self, file: Any, schema: Any) -> Any:  # noqa: ANN401
         text = [name for name in schema.names if not _is_numeric(schema.field(name).type)]
-        return arrow("pyarrow.parquet").ParquetWriter(self._path, schema, use_dictionary=text)  # numbers hardly repeat
+        return arrow("pyarrow.parquet").ParquetWriter(file, schema, use_dictionary=text)  # numbers hardly repeat
 
 
 class _ArrowWriter(_ArrowTables):
-    def _open(self, schema: Any) -> Any:  # noqa: ANN401
-        return arrow("pyarrow.ipc").new_file(str(self._path), schema)
+    def _open(self, file: Any, schema: Any) -> Any:  # noqa: ANN401
+        return arrow("pyarrow.ipc").new_file(file, schema)
 
 
 class _NpyWriter(Writer):
@@ -100,7 +143,8 @@ class _NpyWriter(Writer):
             header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(self._file, header)
             self._begun = True
-        block.tofile(self._file)
+        # `tofile` says how many numbers were written, and not why no more: no errno, no word of a full disk.
+        self._file.write(block.reshape(-1).view(np.uint8).data)
 
     def close(self) -> None:
         """Close the file."""

@@ -222,7 +222,8 @@ def _write_model(path: Path, trainer: Training, data: Dataset, record: dict[str,
 def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:
     if not path.exists():
         raise CheckpointError(f"Expected {path} to resume from; it does not exist. Train without --resume.")
-    state = checkpoint.load(path)
+    cure = _instead_of(path)
+    state = checkpoint.load(path, what="a resume file", cure=cure)
     expected = {**model, **asdict(trainer.settings)}
     try:
         got = {**state["model"], **state["settings"]}
@@ -235,8 +236,18 @@ def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:
         trainer.restore(state)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
-            f"Expected a resume file in {path}; {brief(error, 300)} is missing or wrong. Train anew."
+            f"Expected a resume file in {path}; {brief(error, 300)} is missing or wrong. {cure}"
         ) from None
+
+
+def _instead_of(resume: Path) -> str:
+    """What to go on with where a resume file is damaged: the model beside it, where that can be read."""
+    model = resume.with_name(f"{resume.name.removesuffix('.resume.pt')}.pt")
+    try:
+        checkpoint.read(model)
+    except CheckpointError:
+        return "Train anew."
+    return f"{model} beside it is whole: go on from its weights with --from {model} and another -o."
 
 
 def device_named(name: str) -> torch.device:

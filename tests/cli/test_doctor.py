@@ -1,12 +1,14 @@
 """`doctor`, and `check` as the self-test of a GPU."""
 
 import json
+import sys
 
 import pytest
 
+from lunet_export import __version__
 from lunet_export.runtime import doctor
 from lunet_export.runtime.doctor import Attempt
-from lunet_export.runtime.environment import Device, Driver, Library
+from lunet_export.runtime.environment import Device, Driver, Library, Processors, Room
 from tests.cli.conftest import run
 
 CPU = Attempt("cpu", runs=True, problem=None, exact=True, seconds=0.05)
@@ -17,16 +19,19 @@ WRONG = Attempt("cuda", runs=True, problem="Expected exact products; the largest
 
 @pytest.fixture
 def machine(monkeypatch):
-    def change(cuda, cpu=CPU):
+    def change(cuda, cpu=CPU, clash=None):
         report = doctor.Report(
             system="Linux 6.1, x86_64",
             python="3.11.7",
             packages={"onnxruntime-gpu": "1.31.1", "numpy": "2.4.6"},
-            clash=None,
+            clash=clash,
             libraries=[Library("libcublas.so.13", None), Library("libcurand.so.10", "missing")],
             driver=Driver(13010, None, (Device(0, "NVIDIA A10", "8.6", 24 * 10**9),)),
             variables={"CUDA_VISIBLE_DEVICES": "0"},
             attempts=[cpu, cuda],
+            processors=Processors(machine=8, usable=6),
+            threads=6,
+            room=Room(16 * 10**9, None, 2 * 10**9),
         )
         monkeypatch.setattr(doctor, "examine", lambda options: report)
 
@@ -55,8 +60,28 @@ def test_the_exit_code_is_that_of_the_provider_that_was_asked_for(machine, cuda,
 
 
 def test_without_any_provider_auto_fails_too(machine):
-    machine(NO_CUDA, Attempt("cpu", runs=False, problem="Expected ONNX Runtime; it is not installed."))
-    assert run("doctor")[0] == 3
+    machine(NO_CUDA, Attempt("cpu", runs=False, problem="Expected a graph that ONNX Runtime can load."))
+    code, out, err = run("doctor", "--json")
+    assert (code, json.loads(out)["auto_takes"]) == (3, None)
+    assert "a graph that ONNX Runtime can load" in " ".join(err.split())
+    assert "auto takes nothing: neither runs" in " ".join(run("doctor")[1].split())
+
+
+def test_without_onnxruntime_the_code_is_that_of_every_command(machine, ready, monkeypatch):
+    machine(NO_CUDA, Attempt("cpu", runs=False, problem="Expected ONNX Runtime; it is not installed.", missing=True))
+    code, _, err = run("doctor")
+    assert (code, "Expected ONNX Runtime; it is not installed." in " ".join(err.split())) == (2, True)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert [run(*command)[0] for command in (["doctor"], ["check", ready])] == [2, 2]
+
+
+@pytest.mark.parametrize("asked", ["auto", "cpu"])
+def test_two_onnxruntimes_are_no_good_machine(machine, asked):
+    machine(NO_CUDA, clash="Expected one ONNX Runtime; two are installed and overwrite each other.")
+    code, out, err = run("doctor", "--provider", asked, "--json")
+    assert (code, json.loads(out)["auto_takes"]) == (3, "cpu")
+    assert "two are installed and overwrite each other" in " ".join(err.split())
 
 
 def test_the_table_names_what_is_there_and_what_is_not(machine):
@@ -64,6 +89,10 @@ def test_the_table_names_what_is_there_and_what_is_not(machine):
     _, out, _ = run("doctor")
     flat = " ".join(out.split())
     for words in (
+        "processors 6 of 8 may be used",
+        "threads 6, a session on the CPU",
+        "memory 16.0 GB, unknown available",
+        "disk 2.0 GB free here",
         "onnxruntime-gpu 1.31.1",
         "libcublas.so.13 loads",
         "libcurand.so.10 missing",
@@ -80,7 +109,13 @@ def test_the_table_names_what_is_there_and_what_is_not(machine):
 def test_this_machine_is_examined_for_real():
     code, out, _ = run("doctor", "--json")
     assert code == 0
-    assert json.loads(out)["attempts"][0]["runs"] is True
+    document = json.loads(out)
+    assert document["attempts"][0]["runs"] is True
+    assert document["packages"]["lunet-export"] == __version__
+    assert {"numpy", "onnx", "torch", "pyarrow", "ray"} <= set(document["packages"])
+    assert document["variables"]["ORT_DISABLE_TELEMETRY"] == "1"
+    assert document["processors"]["machine"] >= document["processors"]["usable"] > 0
+    assert document["room"]["disk"] > 0
 
 
 def test_the_self_test_of_a_gpu(ready, tmp_path, cuda_on_host):

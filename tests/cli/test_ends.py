@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -44,6 +45,13 @@ def test_a_package_that_is_no_extra_of_ours_is_a_defect(monkeypatch):
     assert CliRunner().invoke(app, ["doctor"]).exit_code == 70
 
 
+def test_an_installation_that_lost_a_package_is_no_traceback():
+    code = "import sys; sys.modules['rich.console'] = None; from lunet_cli.start import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith("lunet-export: Expected rich.console to be imported; ")) == (2, True)
+
+
 ERRORS = {
     "of a file": (["check", "none"], 2),
     "of an argument": (["check", "none", "--threads", "many"], 2),
@@ -76,6 +84,20 @@ def test_a_result_is_one_document_and_no_error(ready):
     assert (document["passed"], "error" in document, "exit_code" in document) == (True, False, False)
 
 
+def test_check_tells_which_export_it_is(ready):
+    manifest = json.loads((ready / "manifest.json").read_text())
+    document = json.loads(run("check", ready, "--json")[1])
+    assert (document["name"], document["versions"]) == (manifest["model"]["name"], manifest["versions"])
+    identities = manifest["model"]["sha256_weights"], manifest["sha256_manifest"]
+    assert (document["sha256_weights"], document["sha256_manifest"]) == identities
+    for expected in (identities[0], identities[1].upper()):
+        assert run("check", ready, "--expect", expected)[0] == 0
+    code, _, err = run("check", ready, "--expect", "0" * 64)
+    assert (code, identities[0] in err, identities[1] in err) == (2, True, True)
+    code, _, err = run("check", ready, "--expect", identities[0][:8])
+    assert (code, "64 hexadecimal digits" in err) == (2, True)
+
+
 def test_no_width_is_no_silence():
     """Some job systems set COLUMNS to 0."""
     environment = {**os.environ, "COLUMNS": "0"}
@@ -83,6 +105,16 @@ def test_no_width_is_no_silence():
     assert (done.returncode, "Expected an exported folder; none does not exist" in done.stderr) == (2, True)
     done = subprocess.run([*MAIN, "check", "--help"], env=environment, capture_output=True, text=True, check=False)
     assert "Check a folder against" in done.stdout
+
+
+def test_a_home_that_is_not_there_is_no_news(ready, tmp_path):
+    """Matplotlib would say in two lines where it puts its cache instead."""
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).integers(0, 17, (60, 16), dtype=np.uint8))
+    unset = ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": "/proc/nothing"}
+    arguments = ["plot", "latents", str(ready), str(tmp_path / "grey.npy"), "-o", str(tmp_path / "x.png")]
+    done = subprocess.run([*MAIN, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 MISSPELT = {
@@ -113,3 +145,33 @@ def test_what_may_not_be_read_is_exit_code_4(command, ready, model, monkeypatch)
     monkeypatch.setattr(os, "access", lambda what, *more, **named: what != path and access(what, *more, **named))
     code, _, err = run(command, path)
     assert (code, err) == (4, f"lunet-export: The operating system refused: Permission denied ({path}).\n")
+
+
+MISPLACED = {
+    "a picture and log p": (["sample", "-o", "x.png", "--with-log-prob"], "-o of .parquet, .arrow, .npy or a folder"),
+    "a latent and log p": (["sample", "-o", "x.npy", "--with-log-prob", "--latent", "z.npy"], "no --latent with"),
+    "a file and resume": (["sample", "-o", "x.npy", "--resume"], "a folder for -o with --resume; got the file x.npy"),
+    "parts of a latent": (["sample", "-o", "parts", "--latent", "z.npy"], "no --latent with rows that are streamed"),
+    "rows and resume": (["score", "x.npy", "--resume"], "a folder for -o with --resume; got none"),
+    "weights of one": (["score", "x.npy", "--weights", "1"], "--with FOLDER beside --weights"),
+    "columns of none": (["score", "x.npy", "--columns", "a,b"], "Parquet or Arrow for --columns; got x.npy"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISPLACED.values(), ids=MISPLACED)
+def test_the_option_that_is_wrong_is_named_and_no_other(arguments, words, ready, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.ones((2, 16)))
+    command, *rest = arguments
+    code, _, err = run(command, ready, *rest)
+    assert (code, f"Expected {words}" in err) == (2, True), err
+    others = {"--resume", "--engine", "--with-log-prob", "--weights", "--columns"} - set(rest)
+    assert [name for name in others if name in err] == []
+
+
+def test_help_breaks_lines_where_the_terminal_does():
+    """And not where the source does: a newline inside a paragraph is printed as one, at any width."""
+    for command in app.registered_commands:
+        for paragraph in command.help.split("\n\n"):
+            assert all(line.startswith("Example:") for line in paragraph.splitlines()[1:]), paragraph
+    assert any("Example:" in command.help for command in app.registered_commands)

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from lunet_export import checkpoint
+from lunet_export.errors import OutOfMemoryError
+from lunet_export.runtime import doctor
 from tests.cli.conftest import run
 from tests.families import realnvp
 from tests.networks import network
@@ -412,6 +414,26 @@ def test_a_full_disk_is_exit_code_4_and_leaves_nothing(arguments, model, ready, 
     assert (done.returncode, "The operating system refused" in done.stderr) == (4, True), done.stderr
     assert "Traceback" not in done.stderr
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (MemoryError(), "Expected a size that fits this machine's memory"),
+        (OverflowError("the sum of 3 numbers is no double"), "got larger ones: the sum of 3 numbers is no double."),
+        (OutOfMemoryError.of("9 rows"), "Expected memory for 9 rows; there is less."),
+    ],
+    ids=["memory", "range", "ours"],
+)
+def test_too_little_memory_and_too_large_a_number_are_told_apart(monkeypatch, raised, words):
+    def refuse(*_):
+        raise raised
+
+    monkeypatch.setattr(doctor, "examine", refuse)
+    code, out, err = run("doctor")
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.split())
+    assert ("memory" in err) == isinstance(raised, MemoryError)
 
 
 def test_a_missing_extra_is_named(ready, model, monkeypatch, tmp_path):

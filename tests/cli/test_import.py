@@ -99,7 +99,10 @@ WRONG = {
     "another library": (["nflows", "my_zuko_flows:build"], "Run: lunet-export import zuko my_zuko_flows:build"),
     "a library that is not read": (["pyro", "my_zuko_flows:build"], "pyro"),
     "a file beside a state": (["zuko", "state.pt", "--state", "state.pt"], "Expected module:factory beside --state"),
-    "no such state": (["zuko", "my_zuko_flows:build", "--state", "gone.pt"], "gone.pt does not exist"),
+    "no such state": (
+        ["zuko", "my_zuko_flows:build", "--state", "gone.pt"],
+        "Expected a state_dict; gone.pt does not exist. Write it with: torch.save(flow.state_dict(), FILE)",
+    ),
     "a bare state of zuko": (["zuko", "state.pt"], "Expected module:factory and --state state.pt"),
     "no context": (["zuko", "my_zuko_flows:conditional"], "it needs a context, and none was given"),
     "no such context": (["zuko", "my_zuko_flows:conditional", "--context", "gone.npy"], "gone.npy does not exist"),

@@ -13,6 +13,8 @@ import pytest
 
 from lunet_cli import sample as sample_command
 from lunet_cli import score as score_command
+from lunet_export import streaming
+from lunet_export.files import exclusive
 from tests.cli.conftest import run
 from tests.conftest import ROOT
 
@@ -77,7 +79,7 @@ def test_parts_and_how_they_go_on(ready, npy, tmp_path):
     assert document["providers"] == ["cpu"]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     code, _, said = run(*arguments, "--resume", "--seed", 1)
-    assert (code, "its job is another" in said) == (2, True)
+    assert (code, "job.seed was 0 and is 1" in said) == (2, True)
 
 
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
@@ -125,10 +127,61 @@ def test_ray_from_the_command_line(ready, npy, tmp_path):
     np.testing.assert_array_equal(scores(tmp_path / "shared"), scores(tmp_path / "local"))
 
 
+def test_what_ray_prints_is_no_part_of_the_result(ready, npy, tmp_path, monkeypatch, capfd):
+    """As it does when a worker dies: from its libraries, and from Python."""
+
+    def chatty(run_, numbers, progress, **settings):
+        os.write(1, b"(raylet) A worker died\n")
+        sys.stdout.write("and Ray says more\n")
+        streaming.local(run_, numbers, progress)
+
+    monkeypatch.setattr(streaming, "on_ray", chatty)
+    code, out, err = run("score", ready, npy, "-o", tmp_path / "out", "--engine", "ray", "--json")
+    assert (code, json.loads(out)["rows"]) == (0, N)
+    captured = capfd.readouterr()
+    assert (captured.out, "(raylet)" in captured.err, "Ray says more" in err) == ("", True, True)
+
+
+def test_rows_of_which_none_is_good_have_no_mean(ready, tmp_path):
+    np.save(tmp_path / "bad.npy", np.full((10, D), np.nan))
+    arguments = ("score", ready, tmp_path / "bad.npy", "--invalid", "nan")
+    for out in ("parts", "file.parquet", "file.npy"):
+        document = json.loads(run(*arguments, "-o", tmp_path / out, "--json")[1])
+        assert (document["invalid"], document["means"]) == (10, {"log_prob": None, "bits_per_dim": None})
+    known = json.loads((tmp_path / "parts" / "_run.json").read_text())
+    assert known["summary"]["means"] == {"log_prob": None, "bits_per_dim": None}
+    assert json.loads(run(*arguments, "--json")[1])["mean"] == {"log_prob": None, "bits_per_dim": None}
+    assert "mean of 0 rows: none" in run(*arguments)[1]
+    assert run(*arguments, "-o", tmp_path / "file.csv")[1].startswith(
+        f"wrote {tmp_path / 'file.csv'}: 10 rows, 10 invalid, provider"
+    )
+
+
+def test_a_refused_argument_claims_no_folder(ready, tmp_path):
+    arguments = ("sample", ready, "-n", 5, "-o", tmp_path / "out")
+    for option, value, sentence in (
+        ("--seed", -1, "Expected a seed in [0, 2^64)"),
+        ("--temperature", "nan", "Expected a temperature of 0 or more"),
+    ):
+        code, _, said = run(*arguments, option, value)
+        assert (code, sentence in said, (tmp_path / "out").exists()) == (2, True, False)
+    assert run(*arguments, "--seed", 1)[0] == 0
+
+
+def test_one_process_at_a_time_goes_on_with_a_folder(ready, npy, tmp_path):
+    arguments = ("score", ready, npy, "-o", tmp_path / "out")
+    assert run(*arguments)[0] == 0
+    (tmp_path / "out" / "part-00000.parquet").unlink()
+    with exclusive(tmp_path / "out"):
+        code, _, said = run(*arguments, "--resume")
+    assert (code, "another is at work" in said) == (2, True)
+    assert run(*arguments, "--resume")[0] == 0
+
+
 REFUSED = {
     "ray into a file": (["{npy}", "-o", "{out}.parquet", "--engine", "ray"], "Expected a folder for --engine ray"),
-    "ray into nothing": (["{parquet}", "--engine", "ray"], "Expected a folder of parts for -o"),
-    "a resume of a table": (["{parquet}", "--resume"], "Expected a folder of parts for -o"),
+    "ray into nothing": (["{parquet}", "--engine", "ray"], "Expected a folder for -o with --engine ray; got none"),
+    "a resume of a table": (["{parquet}", "--resume"], "Expected a folder for -o with --resume; got none"),
     "columns of .npy": (["{npy}", "-o", "{out}", "--columns", "a"], "Expected no --columns"),
     "a column that is not there": (["{parquet}", "--columns", "a"], "Expected a column a"),
     "too few columns": (["{parquet}", "--columns", "c0,c1"], "Expected models and rows of one width; got 2, 16"),

@@ -69,9 +69,10 @@ def main() -> int:
                     if number % 20 == 0:
                         sys.stderr.write(f"{number} of {len(points)}\n")
                     sys.stderr.flush()
+    chosen = [f'--fault "{fault}"' for fault in given.fault] + [f'--only "{name}"' for name in given.only]
     wrong = sum(len(cell.wrong) for row in cells.values() for cell in row.values())
     document = {
-        "command": f"python -m tests.faults --runs {given.runs} --seed {given.seed}",
+        "command": " ".join(["python -m tests.faults", f"--runs {given.runs} --seed {given.seed}", *chosen]),
         "machine": {"system": platform.platform(), "python": platform.python_version(), **_versions()},
         "operations": {name: whole.operations for name, whole in unbroken.items()},
         "runs": {fault: sum(cell.runs for cell in row.values()) for fault, row in cells.items()},

@@ -186,3 +186,43 @@ def test_bytes_are_on_the_disk_before_their_name_is_and_the_name_before_success(
     at = seen.index("rename")
     assert seen[at + 1 :] == [tmp_path.name]
     assert {*seen[:at]} >= {"a", "b", "inner", "new"} or len(seen[:at]) == 1
+
+
+def test_a_destination_that_is_a_link_stays_one(tmp_path):
+    """As `current -> v1`, which a service reads by."""
+    (tmp_path / "disk").mkdir()
+    for name in ("m.pt", "m"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    before(tmp_path / "disk", old=True)
+    write_file(tmp_path)
+    write_folder(tmp_path)
+    assert [(tmp_path / name).is_symlink() for name in ("m.pt", "m")] == [True, True]
+    assert (tmp_path / "disk" / "m.pt").read_text() == "new and whole"
+    assert (tmp_path / "disk" / "m" / "a").read_text() == "new"
+    assert verdict.leftovers(tmp_path) == []
+
+
+def test_two_writers_by_a_link_and_by_its_end_are_two_writers_of_one_place(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "end")
+    with (
+        files.exclusive(tmp_path / "end"),
+        pytest.raises(BadInputError, match="another is at work"),
+        files.exclusive(tmp_path / "link"),
+    ):
+        pass
+
+
+def test_a_link_inside_of_a_folder_is_no_way_out_of_it(tmp_path):
+    (tmp_path / "elsewhere").write_text("old")
+    (tmp_path / "name").symlink_to(tmp_path / "elsewhere")
+    with files.whole_file(tmp_path / "name", follow=False) as temporary:
+        temporary.write_text("new")
+    assert ((tmp_path / "elsewhere").read_text(), (tmp_path / "name").is_symlink()) == ("old", False)
+
+
+def test_links_in_a_circle_are_the_systems_error(tmp_path):
+    (tmp_path / "m").symlink_to(tmp_path / "m")
+    for write in (files.whole_file, files.whole_folder):
+        with pytest.raises(OSError, match="links") as caught, write(tmp_path / "m"):
+            pass
+        assert caught.value.errno == errno.ELOOP

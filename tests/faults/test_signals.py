@@ -49,6 +49,20 @@ doctor.examine = examine
 from lunet_cli.start import main
 main()
 """
+#: Comes while a module in C is imported, which makes an ImportError of any exception, or none of ours at all.
+IN_A_MODULE = """
+import os
+import lunet_cli.main
+from lunet_export.runtime import doctor
+def examine(*_):
+    try:
+        os.kill(os.getpid(), {number})
+    except BaseException:
+        raise {error}("initialization failed")
+doctor.examine = examine
+from lunet_cli.start import main
+main()
+"""
 #: Comes while arguments are read.
 IN_ARGUMENTS = """
 import os
@@ -72,6 +86,8 @@ TIMES = {
     "in arguments": IN_ARGUMENTS,
     "in a command": IN_A_COMMAND,
     "in a callback": IN_A_CALLBACK,
+    "in a module": IN_A_MODULE.replace("{error}", "ImportError"),
+    "in another module": IN_A_MODULE.replace("{error}", "SystemError"),
 }
 
 

@@ -75,7 +75,8 @@ def run(
         on_finding: Told of every finding.
     """
     tallies = {name: Tally() for name in counts}
-    scratch = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    memory = Path("/dev/shm")  # folders are made and removed all the time, which disks are slow at
+    scratch = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
     tasks = _tasks(counts, None if minutes is None else time.monotonic() + 60 * minutes)
     settings = (seed, table, seconds)
     team = [_Worker(scratch / str(number), settings) for number in range(workers)]

@@ -187,7 +187,7 @@ def test_more_rows_than_any_memory_holds_are_refused(plane, classes, n):
 def test_lack_of_memory_is_a_memory_error_and_ours():
     import pickle
 
-    error = OutOfMemoryError("9 rows", "ONNX Runtime says: no")
+    error = OutOfMemoryError.of("9 rows", "ONNX Runtime says: no")
     assert isinstance(error, MemoryError)
     assert isinstance(error, BadInputError)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

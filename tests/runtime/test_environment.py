@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import os
 import struct
 import sys
 from pathlib import Path
@@ -121,3 +122,60 @@ def test_no_driver(monkeypatch):
 
 def test_versions_are_spelled_as_nvidia_does():
     assert [environment.spelled(version) for version in (13000, 12040, 12080)] == ["13.0", "12.4", "12.8"]
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """Files in which Linux tells of itself."""
+    for name in ("_CGROUP", "_DEVICES"):
+        monkeypatch.setattr(environment, name, tmp_path)
+    monkeypatch.setattr(environment, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("limit", "usable"),
+    [
+        ("max 100000", 6),
+        ("250000 100000", 3),
+        ("10000 100000", 1),
+        ("900000 100000", 6),
+        ("", 6),
+        ("1 0", 6),
+        ("x", 6),
+    ],
+)
+def test_processors_are_those_of_the_affinity_and_the_container(system, limit, usable):
+    (system / "cpu.max").write_text(limit)
+    found = environment.processors()
+    assert (found.machine, found.usable, found.fewer) == (8, usable, usable)
+
+
+def test_where_all_processors_may_be_used_nothing_need_be_said(system, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert environment.processors().fewer is None
+    monkeypatch.delattr(os, "sched_getaffinity")  # not Linux
+    assert environment.processors() == environment.Processors(8, 8)
+
+
+def test_memory_is_the_containers_where_that_is_less(system):
+    assert environment.room().memory_available is None
+    (system / "memory.max").write_text("1000\n")
+    (system / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert (environment.room().memory, environment.room().memory_available) == (1000, 7168)
+    (system / "memory.max").write_text("max\n")
+    assert environment.room().memory > 1000
+    assert environment.room().disk > 0
+
+
+def test_a_gpu_is_seen_without_its_driver(system, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (system / "nvidiactl").touch()
+    assert not environment.shows_gpu()
+    (system / "nvidia0").touch()
+    assert environment.shows_gpu()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not environment.shows_gpu()

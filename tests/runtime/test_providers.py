@@ -3,6 +3,7 @@
 import builtins
 import re
 import sys
+import warnings
 from threading import Thread
 from types import SimpleNamespace
 
@@ -11,11 +12,17 @@ import onnxruntime
 import pytest
 
 from lunet_export import ExportedFlow
-from lunet_export.errors import BadInputError, MissingPackageError, ProviderError
+from lunet_export.errors import (
+    BadInputError,
+    MissingPackageError,
+    OutOfMemoryError,
+    ProviderError,
+    ProviderWarning,
+)
 from lunet_export.graphs import builder, floor
 from lunet_export.runtime import environment, providers
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.environment import Device, Driver, Library
+from lunet_export.runtime.environment import Device, Driver, Library, Processors
 from lunet_export.runtime.providers import open_sessions
 
 GPU = Device(0, "NVIDIA A10", "8.6", 24 * 10**9)
@@ -308,3 +315,114 @@ def test_sessions_opened_in_threads_leave_the_output_alone(machine, model):
     for thread in threads:
         thread.join()
     assert sys.stdout is before
+
+
+@pytest.mark.parametrize("threads", [0, -1, True, 1.0, "1", 17, 10**9], ids=repr)
+def test_threads_that_cannot_be_are_refused_and_the_graph_is_not_blamed(exported, monkeypatch, threads):
+    monkeypatch.setattr(environment, "processors", lambda: Processors(machine=2, usable=2))
+    with pytest.raises(BadInputError, match=r"Expected from 1 to 16 threads on 2 processors; got .*no --threads"):
+        ExportedFlow(exported.folder, provider="cpu", threads=threads)
+
+
+@pytest.mark.parametrize(("usable", "most"), [(1, 16), (4, 16), (64, 256)])
+def test_a_large_machine_takes_many_threads(model, monkeypatch, usable, most):
+    monkeypatch.setattr(environment, "processors", lambda: Processors(usable, usable))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda model, options, **_: options.intra_op_num_threads)
+    assert open_sessions([model], "cpu", threads=np.int64(most))[0] == [most]
+    with pytest.raises(BadInputError, match=f"from 1 to {most} threads on {usable} processors?; got {most + 1}"):
+        open_sessions([model], "cpu", threads=most + 1)
+
+
+@pytest.mark.parametrize(("usable", "asked"), [(8, 0), (3, 3)])  # 0 is its own choice
+def test_onnxruntime_is_told_of_processors_that_it_may_not_use(model, monkeypatch, usable, asked):
+    monkeypatch.setattr(environment, "processors", lambda: Processors(machine=8, usable=usable))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda model, options, **_: options.intra_op_num_threads)
+    assert open_sessions([model], "cpu", threads=None)[0] == [asked]
+    assert open_sessions([model], "cpu", threads=2)[0] == [2]
+
+
+LONG = (
+    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running MatMul node. Name:'"
+    + "long_name_of_a_node " * 40
+    + "' Status Message: BFCArena::AllocateRawInternal Failed to allocate memory for a buffer of size 17179869184"
+)
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (RuntimeError(LONG), "buffer of size 17179869184. Ask for fewer rows at a time, or free memory."),
+        (RuntimeError("std::bad_alloc"), "ONNX Runtime says: std::bad_alloc. Ask for fewer rows"),
+        (MemoryError(), "ONNX Runtime says: MemoryError. Ask for fewer rows"),
+    ],
+    ids=["arena", "bad_alloc", "MemoryError"],
+)
+def test_a_run_on_the_cpu_without_memory_is_no_failure_of_the_provider(model, monkeypatch, raised, words):
+    (session,), _ = open_sessions([model], "cpu", threads=1)
+
+    def refuse(*_):
+        raise raised
+
+    monkeypatch.setattr(session, "run", refuse)
+    with pytest.raises(OutOfMemoryError) as caught:
+        providers.run(session, ["y"], {"x": np.zeros((1, 4), np.float32)})
+    said = str(caught.value)
+    assert said.startswith("Expected memory for this run on the CPU; ONNX Runtime says: ")
+    assert said.endswith(words) or words in said
+    assert (caught.value.exit_code, "memory-limit" in said) == (2, False)
+
+
+def test_a_session_on_the_cpu_without_memory_does_not_blame_the_graph(model, monkeypatch):
+    def refuse(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(OutOfMemoryError, match="Expected memory for a session on the CPU"):
+        open_sessions([model], "cpu", threads=1)
+
+
+def test_what_is_cut_is_cut_between_words():
+    said = providers._first_line(RuntimeError(LONG))
+    head, _, tail = said.partition(" … ")
+    assert len(said) <= 310
+    assert LONG.startswith(f"{head} ")
+    assert LONG.endswith(f" {tail}")
+
+
+class CpuAlone(Session):
+    """CUDA does not open."""
+
+    def __init__(self, model, options, *, providers, **keywords):
+        if providers[0] != "CPUExecutionProvider":
+            raise RuntimeError("no")
+        super().__init__(model, options, providers=providers, **keywords)
+
+
+def test_auto_warns_once_of_a_gpu_that_is_not_used(machine, exported, monkeypatch):
+    machine(session=CpuAlone, libraries=["libcublas.so.13"])
+    monkeypatch.setattr(environment, "shows_gpu", lambda: True)
+    monkeypatch.setattr(environment, "processors", lambda: Processors(1, 1))
+    providers._warn.cache_clear()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            flow = ExportedFlow(exported.folder, provider="auto")
+    assert [(warning.category, warning.filename) for warning in heard] == [(ProviderWarning, __file__)]
+    said = str(heard[0].message)
+    assert said.startswith(
+        "This machine shows an NVIDIA GPU, and provider auto runs on the CPU: CUDA does not run here"
+    )
+    assert "libcublas.so.13" in said
+    assert flow.provider == "cpu"
+
+
+@pytest.mark.parametrize(("shows", "provider"), [(False, "auto"), (True, "cpu")])
+def test_there_is_no_warning_without_a_gpu_or_where_the_cpu_was_asked_for(
+    machine, exported, monkeypatch, shows, provider
+):
+    machine(session=CpuAlone)
+    monkeypatch.setattr(environment, "shows_gpu", lambda: shows)
+    providers._warn.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ExportedFlow(exported.folder, provider=provider).provider == "cpu"

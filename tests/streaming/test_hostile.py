@@ -1,6 +1,7 @@
 """Folders of parts that were altered: nothing of it is believed, and nothing outside is opened."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pytest
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, local
-from lunet_export.streaming.sources import RUN, open_source
+from lunet_export.streaming.finished import RUN
+from lunet_export.streaming.sources import open_source
 from tests.streaming.cases import CPU, finished, job_of
 
 BESIDE = "_part-00001.json"
@@ -74,6 +76,15 @@ def test_a_run_file_of_anything_else_gets_a_sentence(models, data, tmp_path, tex
         open_source(run.folder)
 
 
+def test_a_run_file_larger_than_any_is_not_read(models, tmp_path):
+    run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 10, place=CPU), rows_per_part=LARGEST_BATCH)
+    finished(run)
+    with (run.folder / RUN).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DataError, match="its run is not complete"):
+        open_source(run.folder)
+
+
 def test_complete_is_true_and_nothing_else(models, tmp_path):
     run = Run(tmp_path / "out", SampleJob(str(models / "m0"), 10, place=CPU), rows_per_part=LARGEST_BATCH)
     finished(run)
@@ -114,8 +125,21 @@ def test_a_damaged_part_is_no_rows(models, tmp_path):
     path.write_bytes(bytes(data))
     source = open_source(run.folder)
     np.testing.assert_array_equal(source.read(0, 10), rows[:10])
-    with pytest.raises(DataError, match=r"part-00001.parquet as it was written; it was altered"):
+    with pytest.raises(DataError, match=r"part-00001\.parquet as its run wrote it; it is altered"):
         source.read(LARGEST_BATCH, 5)
-    path.unlink()
-    with pytest.raises(DataError, match="there are others"):
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"part-00001\.parquet in .*; it is missing, or a link"):
         open_source(run.folder)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"part-00001\.parquet in .*; it is missing, or a link"):
+        open_source(run.folder)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet", "x.arrow"])
+def test_a_pipe_is_no_source(tmp_path, name):
+    """Reading it would wait for a writer that never comes."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="Expected rows in a file"):
+        open_source(tmp_path / name)
+    with pytest.raises(DataError, match="Expected files of Parquet"):
+        open_source(tmp_path)

@@ -6,14 +6,15 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lunet_export.errors import BadInputError, MissingPackageError, ProviderError
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.streaming import Run, ScoreJob, local, on_ray
-from lunet_export.streaming.engines import _Actor, _refuse_silent
+from lunet_export.streaming import Run, ScoreJob, engines, local, on_ray
+from lunet_export.streaming.engines import _Actor, _begin, _refuse_silent, _wait_for_room
 from lunet_export.streaming.jobs import Place
 from tests.streaming.cases import CPU, DIM, ROWS, finished, job_of
 
@@ -153,3 +154,42 @@ def test_a_worker_may_die_before_its_first_part(models, data, tmp_path, ray):
     on_ray(run, run.begin(resume=False), workers=1)
     assert data.with_suffix(".dead").exists()
     assert run.finish().rows == ROWS
+
+
+def test_what_a_signal_does_stays_when_ray_begins():
+    """Ray sets a handler of its own, which would end this process amid Ray's threads."""
+
+    def ours(number, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        _begin(SimpleNamespace(init=lambda **settings: signal.signal(signal.SIGTERM, lambda *_: os.abort())), None)
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Cluster:
+    """Its processors, free ones each time that it is asked."""
+
+    def __init__(self, *free):
+        self.free, self.asked = free, 0
+
+    def cluster_resources(self):
+        return {"CPU": 4.0}
+
+    def available_resources(self):
+        self.asked += 1
+        return {"CPU": self.free[min(self.asked, len(self.free)) - 1]}
+
+
+def test_a_full_cluster_is_waited_for_with_a_word_and_not_for_ever(monkeypatch):
+    monkeypatch.setattr(engines, "sleep", lambda seconds: None)
+    monkeypatch.setattr(engines, "_SAID_AFTER", 0.0)
+    said = []
+    _wait_for_room(Cluster(0.0, 0.5, 1.0), {"CPU": 1, "GPU": 0}, said.append)
+    assert said == ["waiting for 1 CPU of the Ray cluster; 0 of its 4 are free"]
+    monkeypatch.setattr(engines, "_PATIENCE", 0.0)
+    with pytest.raises(BadInputError, match=r"Expected 1 CPU of the Ray cluster; 0\.5 of its 4 are free, since 0 s"):
+        _wait_for_room(Cluster(0.5), {"CPU": 1, "GPU": 0}, said.append)

@@ -159,7 +159,7 @@ def test_a_run_goes_on_where_it_stopped_and_no_other_does(models, data, tmp_path
     with pytest.raises(BadInputError, match="Give --resume"):
         broken.begin(resume=False)
     other = Run(tmp_path / "broken", job_of(models, data, seed=1), LARGEST_BATCH)
-    with pytest.raises(BadInputError, match="its job is another"):
+    with pytest.raises(BadInputError, match=r"got another: job\.seed was 0 and is 1\."):
         other.begin(resume=True)
     missing = broken.begin(resume=True)
     assert missing == [2, 3]

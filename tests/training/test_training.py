@@ -151,6 +151,19 @@ def test_resume_refuses_other_settings_and_other_files(tmp_path):
         run(path, resume=True)
 
 
+def test_a_damaged_resume_file_says_what_is_left(tmp_path):
+    run(tmp_path / "m.pt")
+    resume = Paths(tmp_path / "m.pt").resume
+    for damage in (lambda: resume.write_bytes(b"x"), lambda: torch.save({"x": 1}, resume)):
+        damage()
+        with pytest.raises(CheckpointError, match=r"m\.pt beside it is whole: .* --from .*m\.pt and another -o"):
+            run(tmp_path / "m.pt", resume=True)
+    resume.write_bytes(b"x")
+    (tmp_path / "m.pt").write_bytes(b"y")
+    with pytest.raises(CheckpointError, match=r"damaged or another format\. Train anew"):
+        run(tmp_path / "m.pt", resume=True)
+
+
 def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path):
     settings = FitSettings(epochs=40, batch_size=50, learning_rate=1e-30, patience=2, whitened=False)
     result = run(tmp_path / "model.pt", settings=settings)

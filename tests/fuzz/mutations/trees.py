@@ -97,7 +97,7 @@ def _replaced(holder: Any, key: Any, rng: Random) -> None:
 
 def _nudged(holder: Any, key: Any, rng: Random) -> None:
     value = holder[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e308:
         holder[key] = [value]
     else:
         holder[key] = rng.choice((value + 1, -value, value * 2, value * 1.001, value * 1e300, float(value), str(value)))

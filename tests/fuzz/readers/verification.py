@@ -133,7 +133,7 @@ class Vnnlib(Reader):
         else:
             data, case = _tokens(text, rng).encode(), Case("words")
         if rng.random() < 0.01:
-            count = rng.choice((1000, 100_000))
+            count = rng.choice((1000, 20_000))
             part = rng.choice(
                 ("(assert (<= Y_0 Y_1))\n", "(assert (or (<= Y_0 Y_1) (<= Y_1 Y_0)))\n", "(", "(assert (and ")
             )
