@@ -118,8 +118,8 @@ def plane(points: Floats, window: Window) -> Pixels:
 
 def window_of(points: Floats) -> Window:
     """((low, high) of each axis) around points (N, 2); the 1 % farthest may lie outside."""
-    low, high = np.percentile(points, [0.5, 99.5], axis=0)
-    margin = 0.1 * np.maximum(high - low, 1e-6)
+    low, high = np.percentile(points.astype(np.float64), [0.5, 99.5], axis=0)
+    margin = 0.1 * np.maximum(high - low, 1e-6 * np.maximum(1.0, np.abs(high)))
     return np.stack([low - margin, high + margin], axis=1)
 
 

@@ -262,6 +262,9 @@ def test_few_points_are_dots_at_their_places_and_many_are_counted():
 
 
 def test_the_plane_has_axes_and_a_title(tmp_path):
+    for far in (2.0, -3e7):  # one point, where float32 has nothing between it and a narrow window
+        window = pictures.window_of(np.full((1, 2), far, dtype=np.float32))
+        assert 2 <= len(pictures.ticks(*window[0])) <= 8
     assert pictures.ticks(-1.2, 2.3) == [-1.0, 0.0, 1.0, 2.0]
     assert pictures.ticks(0.0, 6e-3) == pytest.approx([0.0, 1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3])
     window = np.array([[-1.0, 2.0], [-1.0, 4.0]])
