@@ -390,7 +390,8 @@ def _document(folder: Path) -> Any:  # noqa: ANN401
     with UnreadableError.instead(folder):
         there = folder.is_dir()
     if not there:
-        raise ArtifactError(f"Expected an exported folder; {folder} is none. Write one with: lunet-export MODEL.pt")
+        what = "is none" if folder.exists() else "does not exist"
+        raise ArtifactError(f"Expected an exported folder; {folder} {what}. Write one with: lunet-export MODEL.pt")
     return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))
 
 

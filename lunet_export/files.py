@@ -131,6 +131,19 @@ def is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
+def make_parents(path: Path) -> None:
+    """Make the folders in which `path` is to lie, where they are missing.
+
+    Raises:
+        BadInputError: One of them is a file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next((parent for parent in path.parents if parent.exists()), path.parent)
+        raise BadInputError(f"Expected a folder to write {path} into; {file} is a file. Give another name.") from None
+
+
 def led_to(path: Path) -> Path:
     """Where a destination is written: what a link leads to is replaced, and never the link.
 
@@ -157,12 +170,12 @@ def whole_file(path: Path, *, follow: bool = True) -> Iterator[Path]:
             chose where it leads: there the link itself is replaced.
 
     Raises:
-        BadInputError: `path` is a folder or a device.
+        BadInputError: `path` is a folder or a device, or would lie in a file.
     """
     path = led_to(path) if follow else path
     if path.exists() and not path.is_file():
         raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another -o.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
     stem, suffix = path.stem[:_LONGEST], path.suffix
     sweep(path.parent, stem, suffix)
     temporary, handle = _unfinished(path.parent, stem, suffix), -1
@@ -223,11 +236,11 @@ def exclusive(path: Path) -> Iterator[None]:
     """Be the one process that writes `path`, a file with its companions or a folder, for as long as the block lasts.
 
     Raises:
-        BadInputError: Another process is writing it.
+        BadInputError: Another process is writing it, or it would lie in a file.
     """
     path = led_to(path)
     made = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
     lock = path.parent / f".{path.name[:_LONGEST]}.lock"
     handle = None
     try:

@@ -111,6 +111,13 @@ def test_every_link_leads_somewhere():
             assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
+def test_examples_of_the_help_name_folders_that_are_there():
+    """Or `mine`, which the tour makes."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli" / "lunet_cli").glob("*.py"))
+    named = {name for line in re.findall(r"Example: (.*)", sources) for name in re.findall(r"exported/([\w-]+)", line)}
+    assert {name for name in named if not (ROOT / "exported" / name).is_dir()} <= {"mine", "mine-verifier"}
+
+
 def test_every_documented_option_exists():
     helps = CliRunner().invoke(app, ["--help"]).output
     for command in app.registered_commands:

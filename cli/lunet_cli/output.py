@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lunet_cli import progress_log
+from lunet_export.files import make_parents
 
 _WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
 
@@ -48,9 +49,9 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def hint(*command: str) -> None:
-    """The next command to try, on stderr so that results stay clean."""
-    _tell(f"next: {one_line(shlex.join(command))}")
+def hint(*command: str, note: str = "") -> None:
+    """The next command to try, on stderr so that results stay clean; `note` says what it needs that is not at hand."""
+    _tell(f"next: {one_line(shlex.join(command))}" + (f"   # {note}" if note else ""))
 
 
 def complain(sentence: str) -> None:
@@ -117,7 +118,7 @@ def refuse_unwritable(option: str, path: Path | None) -> None:
         return
     if path.is_dir():
         raise typer.BadParameter(f"Expected a file for {option}; {path} is a folder.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
     with tempfile.TemporaryFile(dir=path.parent):
         pass
 

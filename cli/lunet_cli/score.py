@@ -161,6 +161,8 @@ def score(
         raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
     flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
+    if rows.ndim == 1 and flow.dim != 1:
+        raise DataError(f"Expected rows of {flow.dim} numbers in {data}; it has shape {rows.shape}. Save a row a line.")
     if draws > 1:
         refuse_draws(flow.manifest, rows)
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:

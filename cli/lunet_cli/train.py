@@ -140,7 +140,8 @@ def train(
         int | None, typer.Option(help="Stop after so many idle epochs. Default: 30.", show_default=False)
     ] = None,
     optimizer: Annotated[
-        OptimizerName | None, typer.Option(help="Default: adam; l-bfgs up to 4-D.", show_default=False, **_FINER)
+        OptimizerName | None,
+        typer.Option(help="Default: l-bfgs for data of up to 4-D, else adam.", show_default=False, **_FINER),
     ] = None,
     init: Annotated[
         InitName | None,

@@ -10,6 +10,9 @@ from lunet_cli.options import Folder, Force, Json, TargetName
 from lunet_export import triton as server
 from lunet_export.artifact import Artifact
 
+_IMAGE = "tritonserver: NVIDIA's image, under its full name in their catalogue; YY.MM: a release"
+_CLIENT = "the client is a file of this project's repository, not of the installed package"
+
 
 def triton(
     folder: Folder,
@@ -58,9 +61,9 @@ def triton(
         )
     gpus = ["--gpus", "all"] if target == TargetName.CUDA else []
     served = ["-v", f"{repository.resolve()}:/models", "tritonserver:YY.MM-py3", "tritonserver"]
-    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models")
+    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models", note=_IMAGE)
     prefix = models[0].name.removesuffix(f"-{models[0].graph}")
-    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder))
+    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder), note=_CLIENT)
 
 
 def _tensors(tensors: tuple[server.Tensor, ...]) -> str:

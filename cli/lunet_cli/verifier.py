@@ -11,6 +11,7 @@ from lunet_cli.models import files_of, read_model
 from lunet_cli.options import PreprocessName
 from lunet_export import diagnostics, parity, verification
 from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.verification.folder import WITH_LOG_PROB
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
@@ -119,8 +120,9 @@ def _held_out(read: "Checkpoint", wanted: Wanted) -> "Callable[[Sequence[LatentB
 
 def _say(folder: Path, document: Mapping[str, Any]) -> None:
     for graph in document["graphs"].values():
+        beside = ", log_prob" if graph["file"] == WITH_LOG_PROB else ""
         operators = ", ".join(f"{count} {name}" for name, count in graph["operators"].items())
-        output.say(f"{folder / graph['file']}: z -> {graph['output']}, opset {graph['opset']}, {operators}")
+        output.say(f"{folder / graph['file']}: z -> {graph['output']}{beside}, opset {graph['opset']}, {operators}")
     for entry in document["boxes"]:
         held = entry.get("held_out")
         beside = f"; {_share(held)} of {held['rows']} held-out rows of {held['data']}" if held else ""

@@ -102,7 +102,9 @@ def refuse_existing(
     """
     if not folder.exists():
         return
-    inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"not a folder"}
+    if not folder.is_dir():
+        raise BadInputError(f"Expected a new folder; {folder} is a file. Give another -o.")
+    inside = {entry.name for entry in folder.iterdir()}
     inside = {name for name in inside if not files.is_unfinished(name)}
     others = sorted(name for name in inside if not is_ours(name))
     if inside and (others or not inside >= wanted):

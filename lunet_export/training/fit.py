@@ -67,7 +67,8 @@ class FitSettings:
         for name in ("epochs", "batch_size", "learning_rate", "clip_norm", "patience", "bound"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise BadInputError(f"Expected a positive {name.replace('_', ' ')}; got {value}.")
+                what = "number of epochs" if name == "epochs" else name.replace("_", " ")
+                raise BadInputError(f"Expected a positive {what}; got {value}.")
         for name in ("weight_decay", "regulariser_weight", "seed"):
             if not getattr(self, name) >= 0:
                 raise BadInputError(f"Expected a {name.replace('_', ' ')} of 0 or more; got {getattr(self, name)}.")

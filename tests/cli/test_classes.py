@@ -221,7 +221,10 @@ FAILURES = {
         ["train", "digits", "--per-class", "--resume", "-o", "{out}/m.pt"],
         "0.resume.pt to resume from",
     ),
-    "train with nonsense": (["train", "digits", "--per-class", "--epochs", 0, "-o", "{out}/m.pt"], "a positive epochs"),
+    "train with nonsense": (
+        ["train", "digits", "--per-class", "--epochs", 0, "-o", "{out}/m.pt"],
+        "a positive number of epochs",
+    ),
 }
 
 

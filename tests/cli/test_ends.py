@@ -102,7 +102,7 @@ def test_no_width_is_no_silence():
     """Some job systems set COLUMNS to 0."""
     environment = {**os.environ, "COLUMNS": "0"}
     done = subprocess.run([*MAIN, "check", "none"], env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, "Expected an exported folder; none is none" in done.stderr) == (2, True)
+    assert (done.returncode, "Expected an exported folder; none does not exist" in done.stderr) == (2, True)
     done = subprocess.run([*MAIN, "check", "--help"], env=environment, capture_output=True, text=True, check=False)
     assert "Check a folder against" in done.stdout
 

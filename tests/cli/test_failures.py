@@ -37,6 +37,7 @@ def things(ready, model, tmp_path, rewrite):
     np.save(tmp_path / "nan.npy", np.full((2, 16), np.nan))
     np.save(tmp_path / "outside.npy", np.full((2, 16), 20.0))
     np.save(tmp_path / "one.npy", np.ones((1, 16)))
+    np.save(tmp_path / "flat.npy", np.ones(50))
     rng = np.random.default_rng(0)
     np.save(tmp_path / "grey.npy", rng.integers(0, 17, (60, 16), dtype=np.uint8))
     np.save(tmp_path / "few.npy", rng.integers(0, 17, (15, 16), dtype=np.uint8))
@@ -106,7 +107,7 @@ FAILURES = {
         "a file of the MNIST database",
     ),
     "train on a few": (["train", "{one.npy}", "-o", "{out}/m.pt"], 2, "at least 10 rows"),
-    "train with nonsense": (["train", "digits", "--epochs", "0", "-o", "{out}/m.pt"], 2, "positive epochs"),
+    "train with nonsense": (["train", "digits", "--epochs", "0", "-o", "{out}/m.pt"], 2, "a positive number of epochs"),
     "train with alpha 2": (["train", "digits", "--alpha", "2", "-o", "{out}/m.pt"], 2, "alpha in (0, 1)"),
     "train from nothing": (["train", "digits", "--from", "{out}/none.pt", "-o", "{out}/m.pt"], 2, "does not exist"),
     "train from another width": (
@@ -326,6 +327,24 @@ FAILURES = {
         2,
         "Expected neither --latent-stats nor --preprocess",
     ),
+    "sample into a file's folder": (
+        ["sample", "{small}", "-o", "{one.npy}/deep/x.npy"],
+        2,
+        "one.npy/deep/x.npy into; {one.npy} is a file",
+    ),
+    "plot into a file's folder": (
+        ["plot", "samples", "{small}", "-o", "{one.npy}/x.png"],
+        2,
+        "Expected a folder to write {one.npy}/x.png into",
+    ),
+    "export onto a file": (["{small.pt}", "-o", "{one.npy}"], 2, "Expected a new folder; {one.npy} is a file"),
+    "sample nothing": (["sample", "{out}/none", "-o", "{out}/x.npy"], 2, "none does not exist. Write one"),
+    "sample a file": (["sample", "{one.npy}", "-o", "{out}/x.npy"], 2, "one.npy is none. Write one"),
+    "score numbers in no rows": (
+        ["score", "{small}", "{flat.npy}"],
+        2,
+        "Expected rows of 16 numbers in {flat.npy}; it has shape (50,)",
+    ),
     "unwritable": (["sample", "{small}", "-o", "/proc/nothing/x.npy"], 4, "The operating system refused"),
 }
 
@@ -345,7 +364,7 @@ def test_failures_get_one_sentence_and_leave_nothing(arguments, code, words, thi
 
     got, stdout, stderr = run(*map(fill, arguments))
     flat = " ".join(stderr.replace("│", " ").split())
-    assert (got, words in flat, "Traceback" in stderr + stdout) == (code, True, False), stderr
+    assert (got, fill(words) in flat, "Traceback" in stderr + stdout) == (code, True, False), stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

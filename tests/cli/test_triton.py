@@ -20,7 +20,9 @@ def test_it_says_what_was_written_and_the_next_commands(ready, tmp_path):
     )
     server, client = err.splitlines()
     assert server.startswith(f"next: docker run --rm -p 8001:8001 -v {repository}:/models tritonserver:YY.MM-py3")
-    assert client == f"next: python exported/triton/client.py small --replay {ready}"
+    assert client.startswith(f"next: python exported/triton/client.py small --replay {ready}   # ")
+    assert "tritonserver: NVIDIA's image, under its full name in their catalogue" in server
+    assert "a file of this project's repository, not of the installed package" in client
 
 
 def test_cuda_says_that_tf32_is_off(ready, tmp_path):

@@ -54,6 +54,8 @@ def test_the_folder_is_written_and_told(bent, tmp_path, monkeypatch):
         "verifier.json",
         *(f"{kind}-{mass}.vnnlib" for kind in ("box", "query") for mass in (0.5, 0.9)),
     }
+    assert "generator.onnx: z -> x, opset" in out
+    assert "generator_with_log_prob.onnx: z -> x, log_prob, opset" in out
     assert "exact in model mass" in out
     assert "no density level sets" in out
     assert "2 Gemm, 1 LeakyRelu" in out
