@@ -23,8 +23,8 @@ from lunet_export.class_vectors import ClassVectors
 from lunet_export.domain import Domain
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.family import Family, families
-from lunet_export.files import is_size, read_inside, read_verified, sha256
 from lunet_export.preprocessing import Logit
+from lunet_export.reading import is_size, read_inside, read_verified, sha256
 from lunet_export.settled import settled
 from lunet_export.vectors import Vectors
 from lunet_export.weights import refuse_classes

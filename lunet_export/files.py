@@ -15,21 +15,16 @@ removed, and nobody is refused.
 
 import ctypes
 import errno
-import hashlib
 import os
 import re
 import secrets
 import shutil
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lunet_export.errors import ArtifactError, BadInputError, UnreadableError
-
-#: Of one file of an exported folder, bytes. ONNX has its limit there.
-LARGEST_FILE = 2**31
+from lunet_export.errors import BadInputError
 
 if sys.platform != "win32":
     import fcntl
@@ -38,97 +33,6 @@ _UNFINISHED = ".unfinished"
 _LONGEST = 200  # characters of a name that are kept, so that what is added fits into the 255 of file systems
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
-
-
-def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256 of the bytes."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def digest_and_size(path: Path) -> tuple[str, int]:
-    """SHA-256 and bytes of a file of any size, read a piece at a time."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
-
-
-def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: bool = False) -> bytes:
-    """The bytes of a file of a folder from a stranger: a plain file that lies in it, no larger than it may be.
-
-    The size is looked at before anything is read, and no device, pipe or link to elsewhere is.
-
-    Args:
-        folder: The folder.
-        name: Of the file in it.
-        most: The bytes that it may have.
-        exact: It must have just as many.
-
-    Raises:
-        ArtifactError: It is missing, no plain file, outside of the folder, or of another size.
-        UnreadableError: The operating system does not let it be read.
-    """
-    path = folder / name
-    try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(f"Expected {name} in {folder}; it lies elsewhere. Copy files, not the links to them.")
-        with open(path, "rb", opener=_without_waiting) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ArtifactError(f"Expected a file {name} in {folder}; it is a device or a pipe. Export again.")
-            data = file.read(found.st_size + 1) if found.st_size <= most else b""
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, RuntimeError) as error:
-        raise _missing(folder, name) from error
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # links in a circle, which `resolve` called a RuntimeError before Python 3.13
-            raise _missing(folder, name) from error
-        raise UnreadableError.of(path, error) from error
-    size = max(found.st_size, len(data))
-    if size > most or (exact and size != most):
-        raise ArtifactError(
-            f"Expected {path} of {'' if exact else 'at most '}{most} bytes; got {size}. "
-            "The file was altered or damaged after export, or is being copied; copy it again, or export again."
-        )
-    return data
-
-
-def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> bytes:
-    """The bytes of a file of a folder from a stranger, held against what its manifest says of them.
-
-    Args:
-        folder: The folder.
-        name: Of the file in it.
-        digest: SHA-256 of the bytes, in hexadecimal.
-        size: Their number; None where the manifest is older than sizes.
-
-    Raises:
-        ArtifactError: As `read_inside` does, or the bytes are others.
-        UnreadableError: As `read_inside` does.
-    """
-    data = read_inside(folder, name) if size is None else read_inside(folder, name, most=size, exact=True)
-    if (got := sha256(data)) != digest:
-        raise ArtifactError(
-            f"Expected {folder / name} with SHA-256 {digest[:12]}…; got {got[:12]}…. "
-            "The file was altered or damaged after export, or is being copied; copy it again, or export again."
-        )
-    return data
-
-
-def is_size(value: object) -> bool:
-    """Whether a value of a manifest is the size of a file that may be read."""
-    return type(value) is int and 0 <= value <= LARGEST_FILE
-
-
-def _missing(folder: Path, name: str) -> ArtifactError:
-    return ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Opens a file, and a pipe without a writer too, which would hold a plain `open` up for ever."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def is_plain(path: Path) -> bool:
-    """Whether there is a file, in its own place: no folder, pipe or device, and no link, which may lead anywhere."""
-    return path.is_file() and not path.is_symlink()
 
 
 def make_parents(path: Path) -> None:

@@ -12,7 +12,7 @@ from lunet_export import ExportedFlow, vectors
 from lunet_export.artifact import Artifact
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, SourceFile, export
-from lunet_export.files import sha256
+from lunet_export.reading import sha256
 from lunet_export.vectors import Vectors
 from tests.networks import network
 

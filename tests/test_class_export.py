@@ -13,9 +13,9 @@ from lunet_export.export import ExportCheckError, ExportSettings, Provenance, ex
 from lunet_export.export.classes import Eager
 from lunet_export.families.lunet.graphs import class_density
 from lunet_export.family import families
-from lunet_export.files import sha256
 from lunet_export.flows import EagerClasses, EagerFlow
 from lunet_export.preprocessing import NAMED
+from lunet_export.reading import sha256
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network, rows
 
 CASES = {

@@ -7,8 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lunet_export import ExportedFlow
 from lunet_export.errors import ArtifactError
-from lunet_export.files import sha256
 from lunet_export.graph_file import refuse_strange
+from lunet_export.reading import sha256
 
 N = 16
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from lunet_export import artifact, files, inventory, settled
+from lunet_export import artifact, files, inventory, reading, settled
 from lunet_export.artifact import Artifact, open_folder
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, export
@@ -31,7 +31,7 @@ def replaced(two, tmp_path, monkeypatch):
     """A folder in use; call with n, and an export of the other model takes its place at each of n readings."""
     folder, others = tmp_path / "used", []
     shutil.copytree(two[0], folder)
-    read_inside = files.read_inside
+    read_inside = reading.read_inside
 
     def replacing(where, name, **more):
         data = read_inside(where, name, **more)
@@ -40,7 +40,7 @@ def replaced(two, tmp_path, monkeypatch):
                 shutil.copytree(others.pop(0), fresh, dirs_exist_ok=True)
         return data
 
-    monkeypatch.setattr(files, "read_inside", replacing)
+    monkeypatch.setattr(reading, "read_inside", replacing)
     monkeypatch.setattr(artifact, "read_inside", replacing)
 
     def begin(n):

@@ -9,7 +9,8 @@ from lunet_export import signature
 from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.files import exclusive, read_inside, whole_folder
+from lunet_export.files import exclusive, whole_folder
+from lunet_export.reading import read_inside
 
 PROJECTS = Path(__file__).parent / "projects"
 #: Where the model lies in a project and in a page.

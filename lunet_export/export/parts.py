@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lunet_export import files, parity
+from lunet_export import files, parity, reading
 from lunet_export.artifact import MANIFEST, is_ours, sealed
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.parity import Check
@@ -37,7 +37,7 @@ class Parts:
     name: str = MANIFEST  # the file of the document
 
     def __post_init__(self) -> None:
-        self.document["sha256"] = {name: files.sha256(data) for name, data in self.content.items()}
+        self.document["sha256"] = {name: reading.sha256(data) for name, data in self.content.items()}
         self.document["bytes"] = {name: len(data) for name, data in self.content.items()}
         for graph in self.document["graphs"].values():
             graph["bytes"] = len(self.content[graph["file"]])

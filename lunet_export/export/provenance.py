@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import lunet_export
-from lunet_export import files
+from lunet_export import reading
 from lunet_export.runtime import environment
 
 #: Whose versions a manifest tells, beside ours, Python's and the ONNX Runtime's: they made the bytes or the figures.
@@ -26,7 +26,7 @@ class SourceFile:
     @classmethod
     def of(cls, path: Path) -> Self:
         """What a file is now."""
-        digest, size = files.digest_and_size(path)
+        digest, size = reading.digest_and_size(path)
         return cls(path.name, digest, size)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_export.errors import DataError
-from lunet_export.files import digest_and_size, is_plain
+from lunet_export.reading import digest_and_size, is_plain
 
 #: Of a folder of parts: what makes them, and whether they are complete.
 RUN = "_run.json"

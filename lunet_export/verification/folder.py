@@ -19,7 +19,7 @@ from typing import Any, Self
 from lunet_export import graph_file
 from lunet_export.artifact import is_sealed
 from lunet_export.errors import ArtifactError, brief
-from lunet_export.files import is_size, read_inside, read_verified
+from lunet_export.reading import is_size, read_inside, read_verified
 from lunet_export.settled import settled
 from lunet_export.verification import vnnlib
 from lunet_export.verification.vnnlib import Query

@@ -93,7 +93,7 @@ def test_check_passes(ten, with_model):
 
 
 def test_check_finds_a_wrong_number(ten, tmp_path, rewrite):
-    from lunet_export.files import sha256
+    from lunet_export.reading import sha256
 
     _, folder = ten
     vectors = json.loads((folder / "vectors.json").read_text())

@@ -11,7 +11,7 @@ import numpy as np
 
 from lunet_export import ExportedFlow, embedding
 from lunet_export.artifact import sealed
-from lunet_export.files import sha256
+from lunet_export.reading import sha256
 from tests.embedding.builds import HEADERS, ROOT, SANITIZERS, build, command
 
 HEADER = Path(embedding.__file__).parent / "projects" / "c" / "lunet.h"

@@ -12,8 +12,8 @@ from lunet_export import ExportedFlow, checkpoint, noise
 from lunet_export.artifact import sealed
 from lunet_export.embedding import write_project
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.files import sha256
 from lunet_export.preprocessing import NAMED
+from lunet_export.reading import sha256
 from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.rows import Rows
 from tests.conftest import copied

@@ -19,8 +19,8 @@ from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export, export_classes
 from lunet_export.families.composed.layers import Inverse, LeakyReLU, Sigmoid
 from lunet_export.families.realnvp.weights import RealNVPWeights
-from lunet_export.files import sha256
 from lunet_export.preprocessing import NAMED
+from lunet_export.reading import sha256
 from lunet_export.rounding import RoundingModel
 from lunet_export.vectors import rounded
 from lunet_export.weights import Mixture, Weights
