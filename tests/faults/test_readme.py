@@ -30,8 +30,8 @@ def test_the_tables_are_the_record(record):
 
 def test_the_campaign_was_long_enough_and_found_nothing_wrong(record):
     kills = record["matrix"]["kill -9"]
-    assert record["runs"]["kill -9"] >= 200
-    assert all(kills[name]["runs"] >= 8 for name in ("train", "export", "recalibrate", "score to a folder"))
+    assert record["runs"]["kill -9"] >= 300
+    assert all(kills[name]["runs"] >= 10 for name in ("train", "export", "recalibrate", "score to a folder"))
     assert {*kills} == {*CASES}
     assert record["wrong"] == 0
     for row in record["matrix"].values():
@@ -40,4 +40,4 @@ def test_the_campaign_was_long_enough_and_found_nothing_wrong(record):
 
 
 def test_every_fault_has_its_words(record):
-    assert {*record["matrix"]} <= {*DONE}
+    assert {*record["matrix"]} == {*DONE}
