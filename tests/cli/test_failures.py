@@ -87,7 +87,7 @@ FAILURES = {
     "NaN in x": (["score", "{small}", "{nan.npy}"], 2, "row 0, column 0 is nan"),
     "outside the domain": (["score", "{small}", "{outside.npy}"], 2, "Expected x in [0, 17)"),
     "scores into a model": (["score", "{small}", "{one.npy}", "-o", "{small.pt}"], 2, "Expected -o of .csv, .parquet"),
-    "too many samples": (["sample", "{small}", "-n", "99999999999999", "-o", "{out}/x.npy"], 2, "Ask for fewer"),
+    "too many samples": (["sample", "{small}", "-n", "99999999999999", "-o", "{out}/x.npy"], 2, "ask for fewer"),
     "missing data": (["score", "{small}", "{out}/none.npy"], 2, "does not exist"),
     "wrong latent": (["sample", "{small}", "--latent", "{narrow.npy}", "-o", "{out}/x.npy"], 2, "Expected z of shape"),
     "unknown picture": (["sample", "{small}", "-o", "{out}/x.gif"], 2, "Expected -o of .png, .parquet"),
