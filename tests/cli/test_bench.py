@@ -124,7 +124,7 @@ def test_bad_options_get_a_sentence(ready, tmp_path, monkeypatch, options, sente
     before = sorted(tmp_path.iterdir())
     code, out, err = run("bench", ready, *options)
     words = " ".join(err.replace("│", " ").split())
-    assert (code, out, sentence in words) == (2, "", True)
+    assert (code, out == "" or "--json" in options, sentence in words) == (2, True, True)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -141,7 +141,7 @@ def test_an_unknown_solver_and_another_model_are_refused(ready, model, tmp_path,
 def test_an_unwritable_plot_stops_before_anything_is_timed(ready, tmp_path):
     (tmp_path / "file").write_text("mine")
     code, out, err = run("bench", ready, *QUICK, "--plot", tmp_path / "file" / "b.png")
-    assert (code, out, "The operating system refused" in err) == (4, "", True)
+    assert (code, out, f"{tmp_path / 'file'} is a file" in err) == (2, "", True)
     assert (tmp_path / "file").read_text() == "mine"
 
 
