@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -54,6 +55,11 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **more}
 
 
+def heed() -> None:
+    """A shell lets what it runs in the background ignore Ctrl-C, and children inherit it; here it is a fault to try."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Zygote:
     """A warm process; see `zygote.py`."""
 
@@ -68,6 +74,7 @@ class Zygote:
             env=environment(LD_PRELOAD=str(self._library)),
             cwd=ROOT,
             text=True,
+            preexec_fn=heed,
         )
         return self
 
@@ -118,6 +125,7 @@ def cold(arguments: list[str], cwd: Path, fault: Fault = Fault(), *, wrapper: tu
         env=environment(),
         cwd=cwd,
         text=True,
+        preexec_fn=heed,
     )
     timer = threading.Timer(fault.after or LIMIT, _kill, (process.pid, fault.number or 6))
     timer.start()
