@@ -43,9 +43,11 @@ def explain(error: BaseException) -> tuple[str, int] | None:
             return f"Expected numbers in the range of float64; got larger ones: {brief(error)}. Use smaller ones.", 2
         case OSError():
             return None if error.errno == errno.EPIPE else _refused(error)
-        case typer.Exit() | typer.Abort() | SystemExit() | GeneratorExit():
+        case typer.Exit() | typer.Abort():
             return None
-    return _usage(error) if _of_arguments(error) else _defect(error)
+        case Exception():
+            return _usage(error) if _of_arguments(error) else _defect(error)
+    return None
 
 
 def _not_imported(error: ImportError) -> tuple[str, int]:

@@ -91,9 +91,23 @@ TIMES = {
 }
 
 
+#: Shells let what they run in the background ignore Ctrl-C, `nohup` the end of the terminal; children inherit it.
+HEEDING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+"""
+
+
 def run(code: str, *arguments: str, **more) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment(), capture_output=True, text=True, check=False, **more
+        [sys.executable, "-c", f"{HEEDING}\n{code}", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        **more,
     )
 
 

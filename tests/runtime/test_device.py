@@ -267,6 +267,7 @@ def test_what_the_device_refuses_is_one_sentence(session):
         raise RuntimeError("CUDA failure 2: out of memory ; GPU=0\nmore")
 
     session.run_with_iobinding = gives_up
+    session.get_providers = lambda: ["CUDAExecutionProvider"]
     with pytest.raises(ProviderError, match=r"out of memory ; GPU=0\. Use smaller batches") as error:
         graph(session, captured=False).run(rows(2))
     assert "more" not in str(error.value)
