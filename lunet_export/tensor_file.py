@@ -78,7 +78,7 @@ _DTYPES = {
 }
 _MODEL = "a model file"
 _MOST_AXES = 16
-_DEEPEST = 64  # values inside values
+_DEEPEST = 256  # values inside values
 _LONGEST = 4096  # characters of a text
 _WIDEST = 256  # bits of an integer; the state of a random generator has 128
 #: What may be there several times in a file of any size: values, and bytes of tensors.
