@@ -168,7 +168,10 @@ def _on_the_cpu(said: str) -> str | None:
 
 def is_of_memory(said: str) -> bool:
     """Whether it is about memory that is not there."""
-    return any(word in said for word in ("allocate memory", "out of memory", "ALLOC_FAILED", "BFCArena", "bad_alloc"))
+    return any(
+        word in said
+        for word in ("allocate memory", "out of memory", "ALLOC_FAILED", "BFCArena", "bad_alloc", "Available memory")
+    )
 
 
 def of_memory(said: str) -> str | None:

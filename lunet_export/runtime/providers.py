@@ -123,7 +123,7 @@ def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
         said = _first_line(error)
         if name != "CUDA" and _lacks_memory(error):
             raise OutOfMemoryError.of("this run on the CPU", f"ONNX Runtime says: {said}") from None
-        cure = diagnosis.of_memory(said) or "See lunet-export doctor."
+        cure = diagnosis.of_memory(str(error)) or "See lunet-export doctor."
         raise ProviderError(f"Expected {name} to finish the run; it says: {said}. {cure}") from None
 
 
