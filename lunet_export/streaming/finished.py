@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lunet_export.errors import DataError
 from lunet_export.reading import digest_and_size, is_plain
@@ -34,13 +35,20 @@ def recorded_parts(folder: Path) -> dict[str, Recorded] | None:
         small = is_plain(path) and path.stat().st_size <= LARGEST_DOCUMENT
         known = json.loads(path.read_bytes()) if small else {}
         complete = known.get("complete") is True
-        parts = {part["file"]: Recorded(part["rows"], part["sha256"]) for part in known["parts"]} if complete else {}
+        parts = dict(_recorded(part) for part in known["parts"]) if complete else {}
         whole = sum(part.rows for part in parts.values()) == known["summary"]["rows"] if complete else False
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         complete = whole = False
     if not complete or not whole:
         raise DataError(f"Expected all parts in {folder}; its run is not complete. Go on with it by --resume first.")
     return parts
+
+
+def _recorded(part: Mapping[str, Any]) -> tuple[str, Recorded]:
+    file, rows, digest = part["file"], part["rows"], part["sha256"]
+    if not (isinstance(file, str) and type(rows) is int and rows >= 0 and isinstance(digest, str)):
+        raise ValueError("no part")
+    return file, Recorded(rows, digest)
 
 
 def refuse_other_files(folder: Path, files: Sequence[Path], parts: Mapping[str, Recorded]) -> None:

@@ -20,6 +20,8 @@ MOST_BYTES = 768 * 2**20  # of growth, for one input
 _ROOM = 4 * 2**30  # beyond which an allocation fails, so that a finding does not take the machine with it
 _STARTING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "os.fork", "socket.connect")
 _CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "shutil.rmtree", "os.truncate")
+#: Of these the ones that change a name, and not what a link of that name leads to.
+_OF_THE_NAME = ("os.remove", "os.rename", "os.rmdir", "os.mkdir")
 #: What the interpreter and libraries open for themselves.
 _PLACES = "/proc /sys /dev/null /dev/urandom /usr/lib /usr/share /etc/localtime /etc/nsswitch.conf /etc/passwd"
 _OWN = tuple({os.path.realpath(path) for path in (*sys.path, sys.prefix, sys.base_prefix, *_PLACES.split()) if path})
@@ -53,6 +55,9 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if not isinstance(path, str | bytes | os.PathLike):
         return  # a file that is open already
     real = os.path.realpath(os.fsdecode(path))
+    if event in _OF_THE_NAME:
+        named = Path(os.fsdecode(path))
+        real = str(named.parent.resolve() / named.name)
     if real.startswith((*watch.folders, *(own for own in _OWN if event == "open"))):
         return
     watch.escapes.append(f"{event} {real}")

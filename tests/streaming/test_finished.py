@@ -84,3 +84,12 @@ def test_a_part_that_was_made_again_is_the_same_data(models, samples):
     again = ScoreJob((str(models / "m0"),), str(samples), place=CPU)
     assert again.facts() == before
     np.testing.assert_array_equal(again.work()(0, 9)["log_prob"], answers)
+
+
+@pytest.mark.parametrize("spoiled", [{"file": 1}, {"rows": "5"}, {"rows": True}, {"rows": -5}, {"sha256": None}])
+def test_a_record_of_other_types_is_no_record(samples, spoiled):
+    document = json.loads((samples / "_run.json").read_text())
+    document["parts"][1] |= spoiled
+    (samples / "_run.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match="its run is not complete"):
+        open_source(samples)
