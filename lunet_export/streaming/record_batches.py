@@ -31,7 +31,7 @@ def batch_rows(path: Path) -> list[int]:
         size = os.fstat(file.fileno()).st_size
         try:
             return [_rows(_header(file, *block, size)) for block in _blocks(file, size)]
-        except Malformed:
+        except (Malformed, IndexError):
             raise ValueError("its headers are cut short") from None
 
 

@@ -27,6 +27,7 @@ from lunet_export.streaming.sums import exact_sum
 from lunet_export.streaming.tables import FORMATS, Table, naming, writer
 
 FORMAT, VERSION = "lunet_export.run", 1
+_MOST_TIMES = 16  # that a part may be larger than its numbers: names of classes, and what formats add
 _BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
 _UNFINISHED = (".part-", "._part-", _BEGUN)  # names of what such processes leave
 _SUMMED = ("log_prob", "bits_per_dim")
@@ -173,6 +174,9 @@ class Run:
         path = self.folder / f"{self._name(number)}.{self.format}"
         wanted = (number, number * self.rows_per_part, self._rows_of(number), path.name)
         if (part.number, part.first, part.rows, part.file) != wanted or not is_plain(path):
+            return None
+        most = _MOST_TIMES * (part.rows * self.job.bytes_per_row + 2**16)
+        if path.stat().st_size > most:  # no part, and to hash it may take for ever
             return None
         with path.open("rb") as file:
             return part if file_digest(file, "sha256").hexdigest() == part.sha256 else None

@@ -320,6 +320,9 @@ class _Ipc:
         self._sizes = batch_rows(path)
         self._file = arrow("pyarrow.ipc").open_file(native_file(path))
         self.schema = self._file.schema
+        for number, rows in enumerate(self._sizes):
+            if rows == 0:  # nobody would read it, and see that it is damaged
+                self._file.get_batch(number)
 
     def sizes(self) -> list[int]:
         """As `Opened.sizes`."""

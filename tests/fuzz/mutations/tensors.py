@@ -23,7 +23,7 @@ def mutate(content: Any, rng: Random) -> Any:
             holder, key = rng.choice(places)
             try:
                 holder[key] = rng.choice(_WAYS)(holder[key], rng)
-            except (RuntimeError, TypeError, IndexError, ValueError):  # this tensor cannot be changed so
+            except (RuntimeError, TypeError, IndexError, ValueError, MemoryError):  # this tensor cannot be changed so
                 holder[key] = None
         else:
             content = trees.mutate(content, rng)
