@@ -227,7 +227,7 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train a flow by exact maximum likelihood; a JKO-iFlow block by block, by its own objective.
+    """Train a flow by exact maximum likelihood; JKO-iFlow by blocks.
 
     Writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With --per-class
     these lie in MODEL.classes, named by the number of the class, and MODEL.pt holds all classes when they are done.

@@ -26,7 +26,7 @@ _CPU = Place(provider="cpu", threads=1)
 class FolderOfParts(Reader):
     """A run that goes on with --resume: whatever was done to its folder, the summary is the untouched one's."""
 
-    name, share = "run of streams", 6
+    name, share = "run of streams", 12
 
     def prepare(self) -> None:
         export(network(2, 1), self.home / "model", Provenance("m"))
