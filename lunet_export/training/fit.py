@@ -1,7 +1,9 @@
 """Exact maximum likelihood, one epoch at a time."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
@@ -15,7 +17,7 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.descent import Descent, descent_of
-from lunet_export.training.history import EpochRecord, refuse_gaps
+from lunet_export.training.history import EpochRecord, best_of, refuse_gaps
 from lunet_export.training.schedule import SCHEDULES, Schedule, peak
 from lunet_export.training.structure import LikelihoodPart, TrainingPart, part_of
 from lunet_export.weights import Weights
@@ -113,7 +115,7 @@ class Trainer:
         self._part = cast(LikelihoodPart, settings.part)
         self.flow = self._part.trainable(weights, settings, self.dtype).to(device)
         self.history: list[EpochRecord] = []
-        self.best_flow = self._plain(weights)
+        self.start_flow = self.best_flow = self._plain(weights)
         self.rng = np.random.default_rng(settings.seed)
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
         self.descent = self.new_descent()
@@ -125,8 +127,8 @@ class Trainer:
 
     @property
     def best(self) -> EpochRecord:
-        """The epoch with the lowest validation figure."""
-        return min(self.history, key=lambda record: record.valid)
+        """The epoch with the lowest validation figure; 0 is the start."""
+        return best_of(self.start, self.history)
 
     @property
     def length(self) -> int:
@@ -137,10 +139,11 @@ class Trainer:
     def finished(self) -> bool:
         """All epochs are done, or validation has not improved for `patience` epochs since the rate's peak.
 
-        Around its peak the rate often costs likelihood that the descent wins back, so those epochs do not count.
+        Around its peak the rate often costs likelihood that the descent wins back, so those epochs do not count. Nor
+        does the start, which a descent may leave far behind before it is better.
         """
         done, rising = len(self.history), peak(self.settings.schedule) * self.settings.epochs
-        idle = done - max(self.best.epoch, rising) if done else 0
+        idle = done - max(best_of(inf, self.history).epoch, rising)
         return done >= self.settings.epochs or idle >= self.settings.patience
 
     def validate(self) -> float:
@@ -216,6 +219,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state` as if there had been no interruption."""
         self.flow.load_state_dict(state["flow"])
+        self.best_flow = deepcopy(self.start_flow)
         self.best_flow.load_state_dict(state["best_flow"])
         self.descent.load_state_dict(state["descent"])
         self.rng.bit_generator.state = state["random"]

@@ -11,6 +11,9 @@ from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
 
+#: Share of each column's variance that is added to it. It costs the Gaussian at most half as many nats a dimension.
+RIDGE = 1e-6
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -44,10 +47,10 @@ class Gaussian:
 def whitening_root(covariance: Array) -> Array:
     """The upper triangular R with R C R^T = I and a positive diagonal, (D, D) -> (D, D).
 
-    1e-6 of each column's variance is added to it, so that columns which repeat others stay invertible; constant
+    `RIDGE` of each column's variance is added to it, so that columns which repeat others stay invertible; constant
     columns count with the mean variance.
     """
     variance = np.diag(covariance)
-    ridge = 1e-6 * np.where(variance > 0, variance, max(variance.mean(), 1e-12))
+    ridge = RIDGE * np.where(variance > 0, variance, max(variance.mean(), 1e-12))
     # C^-1 = G G^T with G lower, so G^T is upper and whitens.
     return np.linalg.cholesky(np.linalg.inv(covariance + np.diag(ridge))).T.copy()

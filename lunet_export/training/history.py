@@ -45,6 +45,11 @@ def refuse_gaps(records: Sequence[EpochRecord]) -> None:
         raise ValueError("history")
 
 
+def best_of(start: float, records: Sequence[EpochRecord]) -> EpochRecord:
+    """The record with the lowest validation figure; epoch 0, with that figure alone, where none is below the start."""
+    return min([EpochRecord(0, start, start, 0.0), *records], key=lambda record: record.valid)
+
+
 @dataclass(frozen=True)
 class History:
     """The epochs of a run, in bits/dim.
@@ -62,8 +67,8 @@ class History:
 
     @property
     def best(self) -> EpochRecord:
-        """The epoch with the lowest validation figure."""
-        return min(self.epochs, key=lambda record: record.valid)
+        """The epoch with the lowest validation figure; 0 is the start."""
+        return best_of(self.start, self.epochs)
 
     def write(self, path: Path) -> None:
         """Write MODEL.history.json, whole."""

@@ -16,6 +16,7 @@ from lunet_export.weights import Weights
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
+    from lunet_export.training.choice import Judge
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
@@ -51,7 +52,8 @@ class Structure(Protocol):
         self,
         gaussian: "Gaussian",
         settings: "FitSettings",
-        rows: Callable[[], NDArray[np.float64]],
+        rows: NDArray[np.float64],
+        judge: "Judge",
         on_growth: Callable[[int, int], None],
     ) -> Weights:
         """The network before its first step.
@@ -59,9 +61,13 @@ class Structure(Protocol):
         Args:
             gaussian: Of the training rows, its pre-processing theirs.
             settings: Of the run.
-            rows: Makes the training rows, (N, D) in data space.
+            rows: The training rows, (N, D) in data space.
+            judge: Of what is grown.
             on_growth: Called with blocks done and wanted, by what grows a network.
         """
+
+    def gaussian(self, gaussian: "Gaussian") -> Weights:
+        """The smallest network of the family that is this Gaussian exactly."""
 
 
 class Training(Protocol):
@@ -71,6 +77,7 @@ class Training(Protocol):
     settings: "FitSettings"
     steps_per_epoch: int
     start: float  # bits/dim of the validation rows, before the first step
+    start_flow: Flow  # which has that figure
     history: list[EpochRecord]
     best_flow: Flow
 

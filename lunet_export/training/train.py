@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from lunet_export import checkpoint, noise, reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
-from lunet_export.flows import Flow
+from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim, paper_convention
+from lunet_export.training.choice import Evidence, Judge
 from lunet_export.training.curve import draw
 from lunet_export.training.degenerate import refuse_degenerate
-from lunet_export.training.fit import FitSettings, log_probs
+from lunet_export.training.fit import VALIDATION_SEED, FitSettings, log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.structure import Structure, Training
@@ -27,6 +28,9 @@ _GAUSSIAN_SEED, _EXAMPLE_SEED = 2, 4  # of dequantisation noise
 _TEST_SEED = 1000  # of the first draw
 _TEST_DRAWS = 10
 _EXAMPLES = 8
+
+Array = NDArray[np.float64]
+Candidate = Literal["gaussian", "start", "epoch"]
 
 
 @dataclass(frozen=True)
@@ -59,21 +63,56 @@ class Result:
     dim: int
     network: Mapping[str, Any]  # what kind, as `Weights.facts`
     epochs: int
-    best_epoch: int
-    valid: float  # on the validation rows
+    best_epoch: int  # by the validation rows; 0: the start
+    kept: Candidate  # what the model file holds
+    over_gaussian: Evidence  # on the validation rows, as `Kept.evidence`
+    valid: float  # of the best epoch on the validation rows
     test: float  # images: mean over `test_draws` draws of the dequantisation noise
     test_spread: float  # standard deviation among these draws
     test_draws: int
     test_nats: float  # mean -log p(x) in nats
     start: float  # on the validation rows, before the first step
     gaussian_test: float  # the full-covariance Gaussian, the line to beat
+    test_over_gaussian: Evidence  # of the model file over the Gaussian, on the test rows under the first draw
     paper_convention: float  # what the released code would print for this model; not comparable with the others
     unit: str = "epoch"  # what `epochs` counts
 
     @property
     def below_the_line(self) -> bool:
-        """The full-covariance Gaussian is better on the test rows: something went wrong."""
-        return not self.test <= self.gaussian_test
+        """The full-covariance Gaussian is better on the test rows, by more than chance: something went wrong."""
+        return self.test_over_gaussian.turned.convinces
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the model file holds while a run goes on, and when it has ended."""
+
+    flow: Flow
+    by: Candidate
+    evidence: Evidence  # over the Gaussian, on the validation rows; of the best epoch where the Gaussian itself is kept
+
+
+class _Choice:
+    """The choice between the Gaussian of the training rows, the start of a run and its best epoch, the simplest first.
+
+    Each takes the place of what is kept where the judge prefers it.
+    """
+
+    def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure) -> None:
+        self._judge, self._known = judge, gaussian.log_prob(judge.rows)
+        self._gaussian = of_weights(structure.gaussian(gaussian), dtype=torch.float64)
+
+    def kept(self, trainer: Training) -> Kept:
+        """Of the run as far as it is."""
+        rows = self._judge.rows
+        start, best = (log_probs(flow, rows) for flow in (trainer.start_flow, trainer.best_flow))
+        kept: tuple[Flow, Candidate, Array] = (self._gaussian, "gaussian", self._known)
+        if self._judge.prefers(start, kept[2]):
+            kept = (trainer.start_flow, "start", start)
+        if self._judge.prefers(best, kept[2]):
+            kept = (trainer.best_flow, "epoch", best)
+        flow, by, found = kept
+        return Kept(flow, by, self._judge.evidence(best if by == "gaussian" else found, self._known))
 
 
 def train(
@@ -92,8 +131,9 @@ def train(
 ) -> Result:
     """Train a flow by exact maximum likelihood and write its files.
 
-    `output` is always the best epoch by validation. Beside it lie, after every epoch, a resume file and the history,
-    each written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step;
+    `output` is always the best epoch by validation, or the start or the full-covariance Gaussian as long as no epoch
+    is better than these by more than chance. Beside it lie, after every epoch, a resume file and the history, each
+    written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step;
     `on_growth` is what a start that grows calls. Training starts from `begin` where it is given, whose structure then
     counts.
 
@@ -114,17 +154,20 @@ def train(
     if begin is not None:
         _refuse_other(begin, data)
         structure = structure.of(begin)
-    first = begin or structure.first(
-        gaussian, settings, lambda: _continuous(data, data.train, _GAUSSIAN_SEED), on_growth
-    )
+    rows = _continuous(data, data.train, _GAUSSIAN_SEED)
+    judge = Judge(gaussian, rows, _continuous(data, data.valid, VALIDATION_SEED))
+    first = begin or structure.first(gaussian, settings, rows, judge, on_growth)
+    del rows
     trainer = settings.part.trainer(first, data, settings, structure, device)
+    choice = _Choice(judge, gaussian, structure)
     model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
 
     def write_what_it_tells() -> None:
         """The files of an epoch that the resume file can make again."""
-        if trainer.best.epoch == len(trainer.history):
-            _write_model(paths.model, trainer, data, _record(model, trainer))
+        if len(trainer.history) in (1, trainer.best.epoch):
+            kept = choice.kept(trainer)
+            _write_model(paths.model, kept, data, _record(model, trainer, kept))
         History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name).write(paths.history)
 
     if resume:
@@ -137,29 +180,41 @@ def train(
         write_what_it_tells()
         on_epoch(record)
 
-    found = [_test(trainer.best_flow, data, number) for number in range(draws)]
-    nats, bits, paper = (np.array(column) for column in zip(*found, strict=True))
-    result = Result(
-        dataset=data.name,
-        dim=data.dim,
-        network=trainer.best_flow.to_weights().facts(),
-        unit=trainer.unit,
-        epochs=len(trainer.history),
-        best_epoch=trainer.best.epoch,
-        valid=trainer.best.valid,
-        test=float(bits.mean()),
-        test_spread=float(bits.std()),
-        test_draws=draws,
-        test_nats=float(nats.mean()),
-        start=trainer.start,
-        gaussian_test=line,
-        paper_convention=float(paper.mean()),
-    )
-    _write_model(paths.model, trainer, data, {**_record(model, trainer), **asdict(result)})
+    kept = choice.kept(trainer)
+    result = _evaluate(trainer, kept, gaussian, data)
+    _write_model(paths.model, kept, data, {**_record(model, trainer, kept), **asdict(result)})
     history = History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name)
     with whole_file(paths.curve) as temporary:
         draw({data.name: history}, temporary, title=f"{settings.family} on {data.name}")
     return result
+
+
+def _evaluate(trainer: Training, kept: Kept, gaussian: Gaussian, data: Dataset) -> Result:
+    """What the model that is kept reaches on the test rows."""
+    draws = range(draws_of(data))
+    known = [gaussian.log_prob(rows_to_test(data, number)) for number in draws]
+    found = [log_probs(kept.flow, rows_to_test(data, number)) for number in draws]
+    bits = np.array([_bits(log_prob, data) for log_prob in found])
+    paper = [_in_paper_convention(log_prob, rows_to_test(data, number), data) for number, log_prob in enumerate(found)]
+    return Result(
+        dataset=data.name,
+        dim=data.dim,
+        network=kept.flow.to_weights().facts(),
+        unit=trainer.unit,
+        epochs=len(trainer.history),
+        best_epoch=trainer.best.epoch,
+        kept=kept.by,
+        over_gaussian=kept.evidence,
+        valid=trainer.best.valid,
+        test=float(bits.mean()),
+        test_spread=float(bits.std()),
+        test_draws=len(bits),
+        test_nats=-float(np.mean([log_prob.mean() for log_prob in found])),
+        start=trainer.start,
+        gaussian_test=float(np.mean([_bits(log_prob, data) for log_prob in known])),
+        test_over_gaussian=Evidence.of(found[0], known[0]),
+        paper_convention=float(np.mean(paper)),
+    )
 
 
 def _refuse_other(begin: Weights, data: Dataset) -> None:
@@ -194,29 +249,22 @@ def _bits(log_prob: NDArray[np.float64], data: Dataset) -> float:
     return float(bits_per_dim(log_prob, data.dim).mean())
 
 
-def _test(flow: Flow, data: Dataset, number: int) -> tuple[float, float, float]:
-    """Nats a row, bits/dim, and bits/dim in the released code's convention, of one draw of the noise."""
-    x = rows_to_test(data, number)
-    log_prob = log_probs(flow, x.astype(np.float32))
-    return -float(log_prob.mean()), _bits(log_prob, data), _in_paper_convention(log_prob, x, data)
-
-
 def _in_paper_convention(log_prob: NDArray[np.float64], x: NDArray[np.float64], data: Dataset) -> float:
     log_det = reference.logit(x, data.preprocessing)[1] if data.preprocessing else np.zeros(len(x))
     return float(paper_convention(log_prob, log_det, data.dim).mean())
 
 
-def _record(model: dict[str, Any], trainer: Training) -> dict[str, Any]:
+def _record(model: dict[str, Any], trainer: Training, kept: Kept) -> dict[str, Any]:
     best = trainer.best
-    progress = {"epochs": len(trainer.history), "best_epoch": best.epoch, "valid": best.valid}
+    progress = {"epochs": len(trainer.history), "best_epoch": best.epoch, "valid": best.valid, "kept": kept.by}
     return {**model, **asdict(trainer.settings), **progress}
 
 
-def _write_model(path: Path, trainer: Training, data: Dataset, record: dict[str, Any]) -> None:
+def _write_model(path: Path, kept: Kept, data: Dataset, record: dict[str, Any]) -> None:
     examples = None
     if data.public:  # a user's own rows never leave their machine inside a model
         examples = _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED)
-    checkpoint.write(path, trainer.best_flow, image_shape=data.image_shape, training=record, examples=examples)
+    checkpoint.write(path, kept.flow, image_shape=data.image_shape, training=record, examples=examples)
 
 
 def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:

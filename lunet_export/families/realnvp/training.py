@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.flow import COUPLINGS, RealNVP
+from lunet_export.families.realnvp.linear import triangular_map
 from lunet_export.families.realnvp.weights import RealNVPWeights
 from lunet_export.preprocessing import Logit
 from lunet_export.sizes import refuse_large
@@ -21,6 +22,7 @@ from lunet_export.weights import Weights
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
+    from lunet_export.training.choice import Judge
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
@@ -69,14 +71,20 @@ class Structure:
         self,
         gaussian: "Gaussian",
         settings: "FitSettings",
-        rows: Callable[[], NDArray[np.float64]],
+        rows: NDArray[np.float64],
+        judge: "Judge",
         on_growth: Callable[[int, int], None],
     ) -> RealNVPWeights:
         """The identity behind the pre-processing; the networks begin as PyTorch makes them."""
-        del rows, on_growth
+        del rows, judge, on_growth
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return self._flow(gaussian.preprocessing).to_weights()
+
+    def gaussian(self, gaussian: "Gaussian") -> RealNVPWeights:
+        """As `lunet_export.training.structure.Structure.gaussian`: couplings whose networks are matrices."""
+        layers = triangular_map(gaussian.mean, gaussian.whiten)
+        return RealNVPWeights(len(gaussian.mean), layers, gaussian.preprocessing)
 
     def _flow(self, preprocessing: Logit | None) -> RealNVP:
         if self.image_shape:

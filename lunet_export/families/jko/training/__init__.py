@@ -12,13 +12,14 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.jko.training.blocks import BlockTrainer
 from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.families.jko.velocity import Velocity
-from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights
+from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights, VelocityField
 from lunet_export.sizes import refuse_large
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
+    from lunet_export.training.choice import Judge
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
@@ -94,17 +95,24 @@ class Structure:
         self,
         gaussian: "Gaussian",
         settings: "FitSettings",
-        rows: Callable[[], NDArray[np.float64]],
+        rows: NDArray[np.float64],
+        judge: "Judge",
         on_growth: Callable[[int, int], None],
     ) -> JKOWeights:
         """The whitening of the data's Gaussian, or the identity, and a first block that does not move."""
-        del rows, on_growth
+        del rows, judge, on_growth
         dim = len(gaussian.mean)
         centre, root = (gaussian.mean, gaussian.whiten) if settings.init == "whiten" else (np.zeros(dim), np.eye(dim))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             field = Velocity(dim, self.hidden, beta=_BETA).arrays()
         return JKOWeights(centre, root, (field,), self.steps, _BETA, gaussian.preprocessing)
+
+    def gaussian(self, gaussian: "Gaussian") -> JKOWeights:
+        """As `lunet_export.training.structure.Structure.gaussian`: the affine map in front, and a field of zeros."""
+        dim = len(gaussian.mean)
+        still = VelocityField(((np.zeros((1, dim)), np.zeros(1)), (np.zeros((dim, 1)), np.zeros(dim))), np.zeros(1))
+        return JKOWeights(gaussian.mean, gaussian.whiten, (still,), 1, _BETA, gaussian.preprocessing)
 
 
 def usual(rows: int, dim: int, given: dict[str, Any]) -> dict[str, Any]:

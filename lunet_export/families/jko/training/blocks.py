@@ -20,7 +20,7 @@ from lunet_export.flows import standard_normal_log_prob
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.descent import descent_of
 from lunet_export.training.fit import VALIDATION_SEED, mean_bits_per_dim, refuse_infinite
-from lunet_export.training.history import EpochRecord, refuse_gaps
+from lunet_export.training.history import EpochRecord, best_of, refuse_gaps
 
 if TYPE_CHECKING:
     from lunet_export.training.fit import FitSettings
@@ -63,7 +63,7 @@ class BlockTrainer:
     ) -> None:
         self.data, self.settings, self.device, self.growth = data, settings, device, growth
         self.flow = JKOFlow.from_weights(first).to(device)
-        self.best_flow = deepcopy(self.flow)
+        self.start_flow = self.best_flow = deepcopy(self.flow)
         self.history: list[EpochRecord] = []
         self.rng = np.random.default_rng(settings.seed)
         rows = len(data.train)
@@ -77,8 +77,8 @@ class BlockTrainer:
 
     @property
     def best(self) -> EpochRecord:
-        """The block after which the validation figure was lowest."""
-        return min(self.history, key=lambda record: record.valid)
+        """The block after which the validation figure was lowest; 0 is the start."""
+        return best_of(self.start, self.history)
 
     @property
     def finished(self) -> bool:

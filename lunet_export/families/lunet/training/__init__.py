@@ -15,7 +15,7 @@ from lunet_export.families.lunet.flow import LUNet
 from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.training import regularisers
 from lunet_export.families.lunet.training.coordinates import whiten
-from lunet_export.families.lunet.training.greedy import grow
+from lunet_export.families.lunet.training.greedy import PAIR, grow, whitening
 from lunet_export.families.lunet.training.initial import INITS, SIGNS, start
 from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights, only_lunet
 from lunet_export.sizes import refuse_large
@@ -25,6 +25,7 @@ from lunet_export.weights import Weights
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
+    from lunet_export.training.choice import Judge
     from lunet_export.training.fit import FitSettings
     from lunet_export.training.gaussian import Gaussian
 
@@ -73,14 +74,16 @@ class Structure:
         self,
         gaussian: "Gaussian",
         settings: "FitSettings",
-        rows: Callable[[], NDArray[np.float64]],
+        rows: NDArray[np.float64],
+        judge: "Judge",
         on_growth: Callable[[int, int], None],
     ) -> LUNetWeights:
         """As `lunet_export.training.structure.Structure.first`."""
         if settings.init == "greedy":
             return grow(
-                rows(),
-                blocks=self.blocks,
+                rows,
+                judge,
+                blocks=min(self.blocks, 1 + PAIR * settings.epochs),
                 f=self._f,
                 preprocessing=gaussian.preprocessing,
                 seed=settings.seed,
@@ -94,6 +97,10 @@ class Structure:
             f=self._f,
             seed=settings.seed,
         )
+
+    def gaussian(self, gaussian: "Gaussian") -> LUNetWeights:
+        """As `lunet_export.training.structure.Structure.gaussian`: one LU layer."""
+        return LUNetWeights((whitening(gaussian),), self.alpha, gaussian.preprocessing, self.activation)
 
     @property
     def _f(self) -> Activation:

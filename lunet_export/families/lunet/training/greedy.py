@@ -18,6 +18,7 @@ from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.flows import Bijection
 from lunet_export.lu import LUBlock, affine
 from lunet_export.preprocessing import Logit
+from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
 
@@ -27,7 +28,10 @@ Affine = tuple[Array, Array]  # x -> W x + b, (D, D) and (D,)
 #: A network of more dimensions has better starts, and random directions find nothing there.
 MAX_DIM = 16
 
-_AHEAD = 2  # one bend compresses one tail; it takes two to compress the gap between two clouds
+#: Layers that are searched together: one bend compresses one tail; two compress the gap between two clouds.
+PAIR = 2
+
+_IDLE = 2  # pairs in a row that may be added without convincing the validation rows
 _CANDIDATES, _ROWS, _STEPS, _RATE = 96, 1000, 200, 0.05  # of a search: Adam on all candidates at once, on some rows
 _SHARPEST = 4.0  # log of the largest slope of a candidate's unit at first, where the inputs have variance 1
 _REFINEMENT = 40  # L-BFGS iterations of the whole network after each pair
@@ -35,6 +39,7 @@ _REFINEMENT = 40  # L-BFGS iterations of the whole network after each pair
 
 def grow(
     rows: Array,
+    judge: Judge,
     *,
     blocks: int,
     f: lunet.Activation,
@@ -42,11 +47,15 @@ def grow(
     seed: int,
     on_growth: Callable[[int, int], None],
 ) -> LUNetWeights:
-    """A network of `blocks` LU layers with f between them, grown on rows (N, D) in data space.
+    """A network of at most `blocks` LU layers with f between them, grown on rows (N, D) in data space.
 
-    As long as a layer is missing, two are searched for (`_search`), behind them comes the Gaussian of what leaves them,
-    and L-BFGS takes the whole network further down the mean of -log p. Trained from one start in two dimensions, a
-    LU-Net sees clouds that no single bend can move together; in pairs they are found one after another.
+    It begins as the Gaussian of the rows. Again and again two layers are searched for (`_search`), behind them comes
+    the Gaussian of what leaves them, and L-BFGS takes the whole network further down the mean of -log p. Trained from
+    one start in two dimensions, a LU-Net sees clouds that no single bend can move together; in pairs they are found one
+    after another.
+
+    A longer network takes the place of the one that is kept where the judge prefers it: in few rows a search finds gaps
+    that are none, and lets the density fall to nothing there. Growth ends after two pairs in a row that are not kept.
     `on_growth(done, blocks)` is called before the first search and after each refinement.
 
     Raises:
@@ -59,25 +68,47 @@ def grow(
         )
     x = reference.logit(rows, preprocessing)[0] if preprocessing else rows
     random = torch.Generator().manual_seed(seed)
-    network = LUNetWeights((_gaussian(x),), f.alpha, activation=f.name)
+    network = LUNetWeights((whitening(Gaussian.fit(x, None)),), f.alpha, activation=f.name)
+    kept = replace(network, preprocessing=preprocessing)
+    known, idle = _log_prob(kept, judge.rows), 0
     on_growth(1, blocks)
-    while len(network.blocks) < blocks:
-        hidden, seen = list(network.blocks[:-1]), x
-        for block in hidden:
-            seen = f(affine(seen, block))
-        maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), f, random)
-        for block in _blocks(maps):
-            hidden.append(block)
-            seen = f(affine(seen, block))
-        network = _refined(replace(network, blocks=(*hidden, _gaussian(seen))), x)
+    while len(network.blocks) < blocks and idle < _IDLE:
+        network = _longer(network, x, min(PAIR, blocks - len(network.blocks)), f, random)
+        longer = replace(network, preprocessing=preprocessing)
+        found = _log_prob(longer, judge.rows)
+        if judge.prefers(found, known, optimism=_optimism(longer, kept, len(x))):
+            kept, known, idle = longer, found, 0
+        else:
+            idle += 1
         on_growth(len(network.blocks), blocks)
-    return replace(network, preprocessing=preprocessing)
+    return kept
 
 
-def _gaussian(x: Array) -> LUBlock:
-    """The layer that whitens x: the best last one."""
-    fitted = Gaussian.fit(x, None)
-    return LUBlock(np.eye(x.shape[1]), fitted.whiten, -fitted.whiten @ fitted.mean)
+def _optimism(longer: LUNetWeights, kept: LUNetWeights, rows: int) -> float:
+    """Nats per row that so many more free numbers gain by chance on the rows that they are fitted to (Akaike 1974)."""
+    return float(longer.facts()["free_parameters"] - kept.facts()["free_parameters"]) / rows
+
+
+def whitening(gaussian: Gaussian) -> LUBlock:
+    """The layer that whitens what the Gaussian was fitted to: the best last one."""
+    return LUBlock(np.eye(len(gaussian.mean)), gaussian.whiten, -gaussian.whiten @ gaussian.mean)
+
+
+def _longer(network: LUNetWeights, x: Array, layers: int, f: lunet.Activation, random: torch.Generator) -> LUNetWeights:
+    """The network with so many more layers in front of its last one, refined on x (N, D)."""
+    hidden, seen = list(network.blocks[:-1]), x
+    for block in hidden:
+        seen = f(affine(seen, block))
+    for block in _blocks(_search(seen, layers, f, random)):
+        hidden.append(block)
+        seen = f(affine(seen, block))
+    return _refined(replace(network, blocks=(*hidden, whitening(Gaussian.fit(seen, None)))), x)
+
+
+def _log_prob(network: LUNetWeights, x: Array) -> Array:
+    """log p(x) in nats, (N, D) -> (N,); minus infinity where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.nan_to_num(reference.log_prob(network, x), nan=-np.inf)
 
 
 def _search(x: Array, layers: int, f: lunet.Activation, random: torch.Generator) -> list[Affine]:
