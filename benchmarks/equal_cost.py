@@ -24,6 +24,7 @@ from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.flows import of_weights
 from lunet_export.training import FitSettings, Trainer
+from lunet_export.training.choice import Judge
 from lunet_export.training.fit import mean_bits_per_dim
 from lunet_export.training.structure import part_of
 from lunet_export.training.train import gaussian_of, rows_to_test
@@ -177,7 +178,9 @@ def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer
     """Before the first step."""
     shape = rows.image_shape if contender.image else None
     structure = part_of(contender.family).Structure.choose(rows.dim, shape, {})
-    first = structure.first(gaussian_of(rows), settings, lambda: rows.train.astype(np.float64), lambda done, of: None)
+    gaussian, train = gaussian_of(rows), rows.train.astype(np.float64)
+    judge = Judge(gaussian, train, rows.valid.astype(np.float64))
+    first = structure.first(gaussian, settings, train, judge, lambda done, of: None)
     return Trainer(first, rows, settings, device=torch.device("cpu"))
 
 

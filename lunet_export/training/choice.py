@@ -86,8 +86,10 @@ class Judge:
     def prefers(self, model: Array, simpler: Array, *, optimism: float = 0.0) -> bool:
         """Whether a model takes the place of a simpler one.
 
-        All rows together must convince, of more than the Gaussian loses by its ridge, and the validation rows alone
-        must not say the contrary.
+        It gains on all rows together, by more than the Gaussian loses by its ridge. And either the validation rows
+        alone convince, or all together do and the validation rows do not say the contrary. (Beyond a hard border of the
+        data no row is drawn, but some are reflected there, and a good model gives them little: they make the error
+        large and the gain smaller, so they may not be needed to convince.)
 
         Args:
             model: Log-densities of `rows` in nats, (M + N,) or (M,).
@@ -97,7 +99,8 @@ class Judge:
         """
         taken_off = np.concatenate([model[: self._valid], model[self._valid :] - optimism])
         together, alone = Evidence.of(taken_off, simpler), self.evidence(model, simpler)
-        return together.convinces and together.gain > self._ridge and not alone.turned.convinces
+        convinces = alone.convinces or (together.convinces and not alone.turned.convinces)
+        return convinces and together.gain > self._ridge
 
 
 def _reflected(gaussian: Gaussian, train: Array) -> Array:

@@ -51,6 +51,7 @@ class FitSettings:
     clip_norm: float = 1.0  # gradients of the mean loss are cut to this L2 norm
     patience: int = 30  # stop after so many epochs without a better validation figure, counted from the peak rate
     seed: int = 0
+    fallback: bool = True  # keep the Gaussian, or the start, where no epoch is better than it by more than chance
 
     @classmethod
     def for_data(cls, rows: int, dim: int, **given: Any) -> Self:  # noqa: ANN401

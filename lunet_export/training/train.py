@@ -79,8 +79,8 @@ class Result:
 
     @property
     def below_the_line(self) -> bool:
-        """The full-covariance Gaussian is better on the test rows, by more than chance: something went wrong."""
-        return self.test_over_gaussian.turned.convinces
+        """Another model than the full-covariance Gaussian was kept, which is better on the test rows beyond chance."""
+        return self.kept != "gaussian" and self.test_over_gaussian.turned.convinces
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Kept:
 class _Choice:
     """The choice between the Gaussian of the training rows, the start of a run and its best epoch, the simplest first.
 
-    Each takes the place of what is kept where the judge prefers it.
+    Each takes the place of what is kept where the judge prefers it. Without `FitSettings.fallback` the best epoch does
+    in any case.
     """
 
     def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure) -> None:
@@ -109,8 +110,8 @@ class _Choice:
         kept: tuple[Flow, Candidate, Array] = (self._gaussian, "gaussian", self._known)
         if self._judge.prefers(start, kept[2]):
             kept = (trainer.start_flow, "start", start)
-        if self._judge.prefers(best, kept[2]):
-            kept = (trainer.best_flow, "epoch", best)
+        if self._judge.prefers(best, kept[2]) or not trainer.settings.fallback:
+            kept = (trainer.best_flow, "epoch" if trainer.best.epoch else "start", best)
         flow, by, found = kept
         return Kept(flow, by, self._judge.evidence(best if by == "gaussian" else found, self._known))
 
@@ -274,7 +275,7 @@ def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:
     state = checkpoint.load(path, what="a resume file", cure=cure)
     expected = {**model, **asdict(trainer.settings)}
     try:
-        got = {**state["model"], **state["settings"]}
+        got = {"fallback": True, **state["model"], **state["settings"]}  # older files name no fallback
         differ = [f"{key} {got.get(key)} (now {value})" for key, value in expected.items() if got.get(key) != value]
         if differ:
             raise CheckpointError(

@@ -14,18 +14,25 @@ from lunet_export.families.jko.training import Structure
 from lunet_export.families.jko.training.blocks import BlockTrainer, objective
 from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.training import FitSettings, History
+from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
 from tests.cli.conftest import run as command
 from tests.families.test_realnvp_training import run as train_with
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
-SETTINGS = FitSettings.for_data(300, 3, family="jko", epochs=2, batch_size=50)
+SETTINGS = FitSettings.for_data(300, 3, family="jko", epochs=2, batch_size=50, fallback=False)
 SMALL = Structure((8, 8), 2, Growth(most_blocks=2, rounds=1, stop=0.0))
 
 
 def run(path, structure=SMALL, settings=SETTINGS, data=VECTORS, **more):
     return train_with(path, structure, settings, data, **more)
+
+
+def begun(structure, data, settings):
+    gaussian = Gaussian.fit(data.train, None)
+    judge = Judge(gaussian, data.train, data.valid)
+    return structure.first(gaussian, settings, data.train, judge, lambda done, of: None)
 
 
 def one_block(variances, size, *, seed=0):
@@ -37,7 +44,7 @@ def one_block(variances, size, *, seed=0):
     data = Dataset("normal", x, x[:200], x[:200], public=False)
     settings = FitSettings.for_data(4000, len(variances), family="jko", epochs=50, init="identity", learning_rate=1e-2)
     structure = Structure((16, 16), 2, Growth(most_blocks=1, first_size=size, rounds=0))
-    first = structure.first(Gaussian.fit(x, None), settings, lambda: x, lambda done, of: None)
+    first = begun(structure, data, settings)
     trainer = BlockTrainer(first, data, settings, growth=structure.growth, device=CPU)
     trainer.run_epoch(lambda step, bits: None)
     after = judge.encode(trainer.flow.to_weights(), x)[0]
@@ -100,7 +107,7 @@ def test_it_learns_and_its_file_reads_back(tmp_path):
 @pytest.mark.parametrize("stop", [2, 3, 6])
 def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path, stop, data):
     structure = Structure((6, 5), 1, Growth(most_blocks=2, rounds=1, refine=True, stop=0.0))
-    settings = FitSettings.for_data(300, data.dim, family="jko", epochs=1, batch_size=50)
+    settings = FitSettings.for_data(300, data.dim, family="jko", epochs=1, batch_size=50, fallback=False)
     whole = run(tmp_path / "whole.pt", structure, settings, data)
     assert whole.epochs == 2 + 2 + 4
     with pytest.raises(Interrupted):
@@ -130,7 +137,7 @@ def test_sizes_grow_to_the_largest_and_are_evened():
 
 def test_refining_leaves_the_flow_as_it_is(tmp_path):
     structure = Structure((8, 8), 8, Growth(most_blocks=2, rounds=0, refine=True, stop=0.0))
-    first = structure.first(Gaussian.fit(VECTORS.train, None), SETTINGS, lambda: VECTORS.train, lambda done, of: None)
+    first = begun(structure, VECTORS, SETTINGS)
     trainer = BlockTrainer(first, VECTORS, SETTINGS, growth=structure.growth, device=CPU)
     for _ in range(2):
         trainer.run_epoch(lambda step, bits: None)
@@ -144,7 +151,7 @@ def test_refining_leaves_the_flow_as_it_is(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
-    settings = FitSettings.for_data(300, 3, family="jko", epochs=2, batch_size=50, learning_rate=1e20)
+    settings = FitSettings.for_data(300, 3, family="jko", epochs=2, batch_size=50, learning_rate=1e20, fallback=False)
     with pytest.raises(CheckFailedError, match="Expected a finite loss; got nan in block 1 of round 1"):
         run(tmp_path / "m.pt", settings=settings)
 
@@ -159,11 +166,26 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
         (lambda: Structure.of(network(3, 2)), "Expected no --from for a JKO-iFlow"),
         (lambda: Growth(first_size=0.0), "Expected a positive first size; got 0.0"),
         (lambda: Growth(rounds=-1), "Expected stop and rounds of 0 or more"),
-        (lambda: FitSettings.for_data(300, 3, family="jko", signs="random"), "Expected no signs for a JKO-iFlow"),
-        (lambda: FitSettings.for_data(300, 3, family="jko", init="bend"), "Expected an init of whiten, identity"),
-        (lambda: FitSettings.for_data(300, 3, family="jko", whitened=True), "Expected no whitened coordinates"),
-        (lambda: FitSettings.for_data(300, 3, family="jko", optimizer="l-bfgs"), "Expected adam for a JKO-iFlow"),
-        (lambda: FitSettings.for_data(300, 3, family="jko", patience=3), "Expected no patience for a JKO-iFlow"),
+        (
+            lambda: FitSettings.for_data(300, 3, family="jko", signs="random", fallback=False),
+            "Expected no signs for a JKO-iFlow",
+        ),
+        (
+            lambda: FitSettings.for_data(300, 3, family="jko", init="bend", fallback=False),
+            "Expected an init of whiten, identity",
+        ),
+        (
+            lambda: FitSettings.for_data(300, 3, family="jko", whitened=True, fallback=False),
+            "Expected no whitened coordinates",
+        ),
+        (
+            lambda: FitSettings.for_data(300, 3, family="jko", optimizer="l-bfgs", fallback=False),
+            "Expected adam for a JKO-iFlow",
+        ),
+        (
+            lambda: FitSettings.for_data(300, 3, family="jko", patience=3, fallback=False),
+            "Expected no patience for a JKO-iFlow",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(make, sentence):

@@ -15,7 +15,7 @@ from tests.cli.conftest import run as command
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
-SETTINGS = FitSettings.for_data(300, 3, family="realnvp", epochs=4, batch_size=50)
+SETTINGS = FitSettings.for_data(300, 3, family="realnvp", epochs=4, batch_size=50, fallback=False)
 DENSE = Structure(3, None, 6)
 
 
@@ -53,7 +53,7 @@ def test_it_learns_and_its_file_reads_back(tmp_path):
 def test_convolutions_learn(tmp_path):
     rows = np.random.default_rng(0).integers(0, 8, (120, 16), dtype=np.uint8)
     data = type(IMAGES)("squares", rows[:80], rows[80:100], rows[100:], IMAGES.preprocessing, (4, 4), public=False)
-    settings = FitSettings.for_data(80, 16, family="realnvp", epochs=2, batch_size=20)
+    settings = FitSettings.for_data(80, 16, family="realnvp", epochs=2, batch_size=20, fallback=False)
     result = run(tmp_path / "m.pt", Structure.choose(16, (4, 4), {"width": 2}), settings, data)
     assert (result.network["networks"], result.valid < result.start) == ("convolutional", True)
 

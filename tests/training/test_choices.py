@@ -15,6 +15,7 @@ from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.training.initial import CLOSED, start
 from lunet_export.families.lunet.weights import ACTIVATIONS
 from lunet_export.training import FitSettings, Trainer
+from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.schedule import SCHEDULES, peak, rate
 from tests.networks import PAPERS, network
@@ -66,7 +67,8 @@ def test_every_activation_learns_from_every_start(activation, init):
     data = Dataset("skewed", train, valid, test)
     settings = replace(SETTINGS, init=init, epochs=6)
     structure = Structure.choose(2, None, {"activation": activation, "blocks": 3})
-    first = structure.first(Gaussian.fit(train, None), settings, lambda: train, lambda done, of: None)
+    gaussian = Gaussian.fit(train, None)
+    first = structure.first(gaussian, settings, train, Judge(gaussian, train, valid), lambda done, of: None)
     assert (first.activation, first.alpha, len(first.blocks)) == (activation, 0.1, 3)
     run = epochs(Trainer(first, data, settings, device=CPU), 6)
     line = gaussian_bits(data, valid)

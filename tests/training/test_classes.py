@@ -13,7 +13,7 @@ from lunet_export.training import ClassPaths, FitSettings, train, train_classes
 from lunet_export.training.train import gaussian_of, rows_to_test
 
 CPU = torch.device("cpu")
-SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=2e-3)
+SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=2e-3, fallback=False)
 NAMES = ("T-shirt/top", "b", "c")
 
 
@@ -147,13 +147,13 @@ def test_resume_refuses_nothing_and_other_settings(tmp_path):
     with pytest.raises(Interrupted):
         run(path, stop=(1, 1))
     with pytest.raises(CheckpointError, match=r"differs: epochs 3 \(now 4\)"):
-        run(path, resume=True, settings=FitSettings(epochs=4, batch_size=50, learning_rate=2e-3))
+        run(path, resume=True, settings=FitSettings(epochs=4, batch_size=50, learning_rate=2e-3, fallback=False))
 
 
 def test_a_new_run_forgets_an_older_one(tmp_path):
     """Interrupted and resumed, it must not go on from the older run's last classes."""
     path = tmp_path / "model.pt"
-    run(path, settings=FitSettings(epochs=1, batch_size=50, learning_rate=2e-3))
+    run(path, settings=FitSettings(epochs=1, batch_size=50, learning_rate=2e-3, fallback=False))
     with pytest.raises(Interrupted):
         run(path, stop=(0, 1))
     assert [ClassPaths(path).of_class(number).resume.exists() for number in range(3)] == [True, False, False]

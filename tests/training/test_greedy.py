@@ -13,6 +13,7 @@ from lunet_export.families.lunet.training import greedy
 from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit
+from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
 from tests.networks import PAPERS, network
@@ -24,9 +25,12 @@ def clouds(n: int, seed: int = 0) -> np.ndarray:
     return np.array([5.0, -3.0]) * rng.choice([-1.0, 1.0], (n, 1)) + 0.3 * rng.standard_normal((n, 2)) + 7.0
 
 
-def grow(rows, *, blocks, seed=0, preprocessing=None, seen=None):
+def grow(rows, *, blocks, seed=0, preprocessing=None, seen=None, valid=None):
+    """Judged by a fifth of the rows, which are learnt from too, or by others."""
+    judge = Judge(Gaussian.fit(rows, preprocessing), rows, rows[::5] if valid is None else valid)
     return greedy.grow(
         rows,
+        judge,
         blocks=blocks,
         f=PAPERS,
         preprocessing=preprocessing,
@@ -47,7 +51,7 @@ def test_a_score_is_the_likelihood_of_the_network_that_ends_there(layers):
         assert np.abs(block.lower).max() <= 1 + 1e-12  # pivoted
         hidden.append(block)
         seen = lunet.leaky_softplus(lu.affine(seen, block), 0.1)
-    exact = -reference.log_prob(LUNetWeights((*hidden, greedy._gaussian(seen)), 0.1), x).mean()
+    exact = -reference.log_prob(LUNetWeights((*hidden, greedy.whitening(Gaussian.fit(seen, None))), 0.1), x).mean()
 
     h, score = x, 0.0  # and by hand, of the maps themselves
     for weight, bias in maps:

@@ -34,7 +34,7 @@ IMAGES = Dataset(
     (2, 3),
     public=False,
 )
-SETTINGS = FitSettings(epochs=6, batch_size=50, learning_rate=2e-3)
+SETTINGS = FitSettings(epochs=6, batch_size=50, learning_rate=2e-3, fallback=False)
 
 
 class Interrupted(Exception):
@@ -111,13 +111,18 @@ def test_a_run_leaves_its_files_and_they_read_back(tmp_path):
 
 
 def test_training_comes_close_to_the_gaussian_of_gaussian_data(tmp_path):
-    result = run(tmp_path / "model.pt", settings=FitSettings(epochs=60, batch_size=50, learning_rate=5e-3))
+    result = run(
+        tmp_path / "model.pt", settings=FitSettings(epochs=60, batch_size=50, learning_rate=5e-3, fallback=False)
+    )
     assert result.test < result.gaussian_test + 0.1
 
 
 def test_same_seed_same_model_other_seed_another(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run(tmp_path / f"{name}.pt", settings=FitSettings(epochs=2, batch_size=50, learning_rate=2e-3, seed=seed))
+        run(
+            tmp_path / f"{name}.pt",
+            settings=FitSettings(epochs=2, batch_size=50, learning_rate=2e-3, seed=seed, fallback=False),
+        )
     digests = [checkpoint.read(tmp_path / f"{name}.pt").weights.digest() for name in "abc"]
     assert digests[0] == digests[1] != digests[2]
 
@@ -140,7 +145,7 @@ def test_resume_refuses_other_settings_and_other_files(tmp_path):
     path = tmp_path / "model.pt"
     run(path)
     with pytest.raises(CheckpointError, match=r"differs: batch_size 50 \(now 40\)"):
-        run(path, settings=FitSettings(epochs=6, batch_size=40, learning_rate=2e-3), resume=True)
+        run(path, settings=FitSettings(epochs=6, batch_size=40, learning_rate=2e-3, fallback=False), resume=True)
     with pytest.raises(CheckpointError, match="Train without --resume"):
         run(tmp_path / "none.pt", resume=True)
     other = Dataset("vectors", VECTORS.train + 1.0, VECTORS.valid, VECTORS.test)
@@ -165,19 +170,19 @@ def test_a_damaged_resume_file_says_what_is_left(tmp_path):
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path):
-    settings = FitSettings(epochs=40, batch_size=50, learning_rate=1e-30, patience=2, whitened=False)
+    settings = FitSettings(epochs=40, batch_size=50, learning_rate=1e-30, patience=2, whitened=False, fallback=False)
     result = run(tmp_path / "model.pt", settings=settings)
     assert result.epochs < 40
 
 
 def test_a_diverging_run_stops_with_a_sentence(tmp_path):
     with pytest.raises(CheckFailedError, match=r"Expected a finite loss; got .* smaller --learning-rate"):
-        run(tmp_path / "model.pt", settings=FitSettings(epochs=6, batch_size=50, learning_rate=1e6))
+        run(tmp_path / "model.pt", settings=FitSettings(epochs=6, batch_size=50, learning_rate=1e6, fallback=False))
 
 
 def test_users_rows_never_travel_in_a_model(tmp_path):
-    run(tmp_path / "private.pt", IMAGES, FitSettings(epochs=1, batch_size=50, learning_rate=1e-3))
-    run(tmp_path / "public.pt", settings=FitSettings(epochs=1, batch_size=50, learning_rate=1e-3))
+    run(tmp_path / "private.pt", IMAGES, FitSettings(epochs=1, batch_size=50, learning_rate=1e-3, fallback=False))
+    run(tmp_path / "public.pt", settings=FitSettings(epochs=1, batch_size=50, learning_rate=1e-3, fallback=False))
     assert checkpoint.read(tmp_path / "private.pt").examples is None
     assert checkpoint.read(tmp_path / "public.pt").examples.shape == (8, 3)
 
