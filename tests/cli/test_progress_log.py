@@ -1,8 +1,9 @@
 """Lines of progress where stderr is no terminal."""
 
+import numpy as np
 import pytest
 
-from lunet_cli import output
+from lunet_cli import output, progress_log
 from lunet_cli.progress_log import ProgressLog
 from tests.cli.conftest import run
 
@@ -21,8 +22,48 @@ def test_a_line_comes_at_most_so_often():
     ]
 
 
-def test_commands_are_quiet_unless_they_are_asked(tmp_path, monkeypatch):
+def test_the_first_line_comes_sooner():
+    now, lines = [0.0], []
+    with ProgressLog(30, lines.append, lambda: now[0], first=10) as bar:
+        bar.add_task("training on digits", total=60)
+        for second in range(80):
+            now[0] = float(second)
+            bar.advance(bar.task_ids[0])
+    assert [line.split(", ")[2] for line in lines] == ["10 s", "40 s", "70 s"]
+
+
+def test_without_a_terminal_lines_come_by_themselves(monkeypatch):
+    monkeypatch.delenv("LUNET_LOG", raising=False)
+    said = []
+    usual = progress_log.log(said.append)
+    assert (usual._next - usual.get_time(), usual._seconds) == (pytest.approx(10, abs=5), 30)
+    monkeypatch.setenv("LUNET_LOG", "7")
+    asked = progress_log.log(said.append)
+    assert (asked._next - asked.get_time(), asked._seconds) == (pytest.approx(7, abs=5), 7)
+
+
+def test_growth_tells_how_far_it_has_come(tmp_path, monkeypatch):
+    np.save(tmp_path / "plane.npy", np.random.default_rng(0).standard_normal((60, 2)))
+    arguments = ("train", tmp_path / "plane.npy", "-o", tmp_path / "m.pt", "--blocks", 4, "--epochs", 1, "--force")
+    monkeypatch.delenv("LUNET_LOG", raising=False)
+    monkeypatch.setattr(progress_log, "_FIRST", 0.0)  # a first line at once; the next one comes after a minute
+    monkeypatch.setattr(progress_log, "_BETWEEN", 3600.0)
+    code, out, err = run(*arguments)
+    (line,) = [line for line in err.splitlines() if line.startswith("plane: ")]
+    assert (code, line.startswith("plane: percent grown, 0 of 100, 0 s")) == (0, True)
+    assert "percent" not in out
+    monkeypatch.setenv("LUNET_LOG", "0")
+    lines = [line for line in run(*arguments)[2].splitlines() if line.startswith("plane: ")]
+    grown = [int(line.split(", ")[1].split()[0]) for line in lines if "percent grown" in line]
+    assert grown == sorted(grown)
+    assert ({0, 25, 50, 75, 100} <= {*grown}, len(grown) > 400) == (True, True)
+    assert [line.split(", ")[1] for line in lines if "percent grown" not in line][-1] == "1 of 1"  # and then epochs
+
+
+def test_commands_are_quiet_where_they_take_no_time(tmp_path, monkeypatch):
     arguments = ("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 2, "--init", "bend", "--force")
+    monkeypatch.delenv("LUNET_LOG", raising=False)
+    monkeypatch.setattr(progress_log, "_FIRST", 3600.0)  # however slow this machine is
     assert " of 2, " not in run(*arguments)[2]
     monkeypatch.setenv("LUNET_LOG", "0")
     lines = run(*arguments)[2].splitlines()

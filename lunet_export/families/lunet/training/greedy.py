@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import torch
@@ -47,7 +48,8 @@ def grow(
     As long as a layer is missing, two are searched for (`_search`), behind them comes the Gaussian of what leaves them,
     and L-BFGS takes the whole network further down the mean of -log p. Trained from one start in two dimensions, a
     LU-Net sees clouds that no single bend can move together; in pairs they are found one after another.
-    `on_growth(done, blocks)` is called before the first search and after each refinement.
+    `on_growth(done, all)` is called with the steps of searches and refinements that are done, and their number, after
+    every one of them.
 
     Raises:
         BadInputError: More than 16 dimensions.
@@ -60,18 +62,23 @@ def grow(
     x = reference.logit(rows, preprocessing)[0] if preprocessing else rows
     random = torch.Generator().manual_seed(seed)
     network = LUNetWeights((_gaussian(x),), f.alpha, activation=f.name)
-    on_growth(1, blocks)
-    while len(network.blocks) < blocks:
+    pairs = -(-(blocks - 1) // _AHEAD)
+    for pair in range(pairs):
+        on_step = _counted(on_growth, pair * (_STEPS + _REFINEMENT), pairs * (_STEPS + _REFINEMENT))
         hidden, seen = list(network.blocks[:-1]), x
         for block in hidden:
             seen = f(affine(seen, block))
-        maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), f, random)
+        maps = _search(seen, min(_AHEAD, blocks - len(network.blocks)), f, random, on_step)
         for block in _blocks(maps):
             hidden.append(block)
             seen = f(affine(seen, block))
-        network = _refined(replace(network, blocks=(*hidden, _gaussian(seen))), x)
-        on_growth(len(network.blocks), blocks)
+        network = _refined(replace(network, blocks=(*hidden, _gaussian(seen))), x, on_step)
     return replace(network, preprocessing=preprocessing)
+
+
+def _counted(on_growth: Callable[[int, int], None], begin: int, of: int) -> Callable[[int], None]:
+    """What is called with the steps of a pair that are done; `begin` were done before it."""
+    return lambda step: on_growth(begin + step, of)
 
 
 def _gaussian(x: Array) -> LUBlock:
@@ -80,7 +87,13 @@ def _gaussian(x: Array) -> LUBlock:
     return LUBlock(np.eye(x.shape[1]), fitted.whiten, -fitted.whiten @ fitted.mean)
 
 
-def _search(x: Array, layers: int, f: lunet.Activation, random: torch.Generator) -> list[Affine]:
+def _search(
+    x: Array,
+    layers: int,
+    f: lunet.Activation,
+    random: torch.Generator,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> list[Affine]:
     """Affine maps of `layers` layers, each with its activation behind it, that leave x (N, D) closest to Gaussian.
 
     A candidate's score is the mean -log p of the best network that ends with it and a Gaussian layer, but for a
@@ -102,7 +115,8 @@ def _search(x: Array, layers: int, f: lunet.Activation, random: torch.Generator)
     leaves = [parameter.requires_grad_() for layer in parameters for parameter in layer]
     adam = torch.optim.Adam(leaves, lr=_RATE)
     fall = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.02, total_iters=_STEPS)
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
+        on_step(step)
         score, _ = _follow(some, parameters, activation)
         adam.zero_grad()
         score.nan_to_num().sum().backward()  # type: ignore[no-untyped-call]
@@ -154,10 +168,17 @@ def _blocks(maps: Sequence[Affine]) -> list[LUBlock]:
     return blocks
 
 
-def _refined(weights: LUNetWeights, rows: Array) -> LUNetWeights:
-    """The network after some iterations of L-BFGS on all rows."""
+def _refined(weights: LUNetWeights, rows: Array, on_step: Callable[[int], None]) -> LUNetWeights:
+    """The network after some iterations of L-BFGS on all rows, at which a line search may look more than once."""
+    looks = count()
+
+    def objective() -> Tensor:
+        on_step(_STEPS + min(next(looks), _REFINEMENT))
+        return -flow.log_prob(x).mean()
+
     flow, x = LUNet.from_weights(weights, dtype=torch.float64, whitened=True), torch.from_numpy(rows)
     descent = QuasiNewton(flow, iterations=_REFINEMENT)
     whiten([flow], [x])
-    descent.step(lambda: -flow.log_prob(x).mean())
+    descent.step(objective)
+    on_step(_STEPS + _REFINEMENT)
     return flow.to_weights()
