@@ -84,6 +84,8 @@ class ProgressLog(Progress):
         if now < self._next:
             return
         self._next, task = now + self._seconds, self._tasks[task_id]
-        parts = [task.description, f"{task.completed:.0f} of {task.total or 0:.0f}", f"{task.elapsed or 0:.0f} s"]
+        counted = task.fields.get("counted", True)  # else its description says how much is done
+        parts = [task.description, *([f"{task.completed:.0f} of {task.total or 0:.0f}"] if counted else [])]
+        parts += [f"{task.elapsed or 0:.0f} s"]
         parts += [] if task.time_remaining is None else [f"{task.time_remaining:.0f} s to go"]
         self._write(", ".join(parts))

@@ -39,16 +39,15 @@ class TrainingBar:
     def on_growth(self, done: int, of: int) -> None:
         """A greedy start has done so much of its work, in any unit."""
         self.growing = True
-        self._bar.update(
-            self._bar.task_ids[0], description=f"{self._name}: percent grown", completed=100 * done / of, total=100
-        )
+        text = f"{self._name}: {100 * done // of} % grown"
+        self._bar.update(self._bar.task_ids[0], description=text, completed=done, total=of, counted=False)
 
     def on_start(self, gaussian: float, trainer: "Training") -> None:
         """Training is about to begin or to go on."""
         self._trainer, self._done, self._steps = trainer, len(trainer.history), trainer.steps_per_epoch
         self.unit = trainer.unit
         if self.growing:  # which went at another speed
-            self._bar.reset(self._bar.task_ids[0], description=f"training on {self._name}")
+            self._bar.reset(self._bar.task_ids[0], description=f"training on {self._name}", counted=True)
             self.growing = False
         self._bar.update(self._bar.task_ids[0], total=trainer.length)
         self._bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
