@@ -69,8 +69,9 @@ def _some(rows: Array) -> Array:
 
 def _repeats(column: int, values: Array, copies: int) -> Repeats | None:
     """Of one column; `copies` pairs agree in all columns, which says nothing of this one."""
-    ordered, grain = np.sort(values), _ROUNDING * np.abs(values).max()
-    begins = np.concatenate([[0], 1 + np.flatnonzero(np.diff(ordered) > grain)])
+    largest = float(np.abs(values).max()) or 1.0
+    ordered = np.sort(values / largest)  # in [-1, 1], whose differences no float64 exceeds
+    begins = np.concatenate([[0], 1 + np.flatnonzero(np.diff(ordered) > _ROUNDING)])
     found, counts = ordered[begins], np.diff(begins, append=len(ordered))
     if len(found) < 2 or not _agree_too_often(counts, copies):
         return None
@@ -81,9 +82,8 @@ def _repeats(column: int, values: Array, copies: int) -> Repeats | None:
     step = float(gaps.sum() / steps.sum()) if even else step
     fine = not even or gaps.sum() > step / AGREEMENT
     alone = fine and not _agree_too_often(np.sort(counts)[:-_LIMITS])
-    return Repeats(
-        column, len(values), len(found), float(found[most]), int(counts[most]), None if alone else step, even
-    )
+    value = float(np.sort(values)[begins[most]])
+    return Repeats(column, len(values), len(found), value, int(counts[most]), None if alone else step * largest, even)
 
 
 def _agree_too_often(counts: NDArray[np.int64], copies: int = 0) -> bool:

@@ -80,6 +80,15 @@ def test_values_on_a_grid_are_named_with_its_step(make, step, even, rows):
     assert (found.step, found.even) == (pytest.approx(step), even)
 
 
+@pytest.mark.parametrize("scale", [1e-320, 1e-300, 1e-9, 1e9, 1e307])
+def test_the_scale_of_a_column_does_not_matter(scale):
+    values = random().integers(-9, 10, 300) * scale
+    (found,) = repeats_of(beside(values))
+    assert (found.step, found.even, found.distinct) == (pytest.approx(scale, rel=1e-3), True, 19)
+    assert found.count == (values == found.value).sum()
+    assert repeats_of(beside(normal(300, 1, 7)[:, 0] * scale)) == [] or scale == 1e-320  # which has no digits
+
+
 @pytest.mark.parametrize("rows", [150, 8000])
 def test_a_value_among_continuous_ones_is_named_without_a_step(rows):
     values = np.where(random().random(rows) < 0.3, 0.0, np.exp(normal(rows, 1)[:, 0]))
