@@ -19,6 +19,7 @@ demo: setup
 	$(BIN)/lunet-export sample $(DEMO)/digits -n 100 -o $(DEMO)/grid.png
 	$(BIN)/lunet-export bench $(DEMO)/digits --model $(DEMO)/digits.pt --batch 1,256 --seconds 0.5 --no-compile
 	@echo "look at $(DEMO)/grid.png (samples) and $(DEMO)/digits.png (training curve)"
+	@echo "next: . $(BIN)/activate   # lets this shell find lunet-export; then: lunet-export --help, or the tour in README.md"
 
 # The paper's network on its two sets of images: training (goes on where it stopped), export, checks, figures, pictures.
 # The IDX files lie in DATA_DIR, in folders called mnist and fashion-mnist.

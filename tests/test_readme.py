@@ -1,9 +1,12 @@
 """The README's commands run, the file map is complete, its numbers are the recorded ones."""
 
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +33,60 @@ def fenced(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_tour_runs_in_order(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tour = [line for block in fenced("sh") for line in block.splitlines() if line.startswith("lunet-export ")]
-    assert len(tour) == 5
-    quick = {"train": ["--epochs", "2"], "bench": ["--seconds", "0.05", "--batch", "1", "--no-compile"]}
-    for line in tour:
-        arguments = shlex.split(line)[1:]
-        result = CliRunner().invoke(app, arguments + quick.get(arguments[0], []))
-        assert result.exit_code == 0, (line, result.output)
-    assert (tmp_path / "grid.png").exists()
+#: What a line of the tour gets beside what is printed, so that the suite stays fast.
+QUICK = {"train": "--epochs 2", "bench": "--seconds 0.05 --batch 1 --no-compile"}
+
+
+def tour() -> list[str]:
+    """Every line of it, as somebody types it, or pastes it with its comment."""
+    (block,) = (block for block in fenced("sh") if "lunet-export train" in block)
+    return block.splitlines()
+
+
+def hurried(line: str) -> str:
+    """The same command with less to do."""
+    command, _, comment = line.partition("#")
+    more = [options for name, options in QUICK.items() if command.startswith(f"lunet-export {name} ")]
+    return f"{' '.join([command.rstrip(), *more])}  #{comment}"
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What the tour needs of a fresh clone after `make demo`: its environment, and what git ignores."""
+    environment = Path(sys.prefix)
+    if not (environment / "bin" / "activate").exists() or not (environment / "bin" / "lunet-export").exists():
+        pytest.skip("needs the environment of `make test`, which is activated")
+    (tmp_path / ".venv").symlink_to(environment)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    in_shell("git init -q && git add .gitignore", tmp_path)
+    return tmp_path
+
+
+def in_shell(text: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run lines in a shell that knows nothing of any environment, and ends at the first error."""
+    unknown = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "LUNET_LOG"}
+    environment = {name: value for name, value in os.environ.items() if name not in unknown} | {"PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        ["sh", "-e"], input=text, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_tour_runs_as_it_is_printed(clone):
+    first, *commands = tour()
+    assert first.partition("#")[0].split() == [".", ".venv/bin/activate"]
+    assert [command.split()[1] for command in commands] == ["train", "runs/mine.pt", "check", "sample", "bench"]
+    assert in_shell(f"{hurried(commands[0])}\n", clone).returncode == 127  # not found: the first line is needed
+    done = in_shell("\n".join(map(hurried, tour())) + "\n", clone)
+    assert done.returncode == 0, done.stderr
+    assert {"mine.pt", "mine", "grid.png"} <= {path.name for path in (clone / "runs").iterdir()}
+    assert in_shell("git status --porcelain --untracked-files=all", clone).stdout.split() == ["A", ".gitignore"]
+
+
+def test_the_demo_ends_by_the_first_line_of_the_tour():
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndemo: ")[2].partition("\n\n")[0]
+    last = recipe.splitlines()[-1].replace("$(BIN)", ".venv/bin")
+    assert last.startswith(f'\t@echo "next: {tour()[0].partition("#")[0].strip()} ')
+    assert "The program lies in `.venv/bin/lunet-export`" in README
 
 
 def test_the_commands_for_classes_run(tmp_path, monkeypatch):
@@ -79,7 +126,7 @@ def test_the_python_examples_run(monkeypatch, cuda_on_host):
 
 
 def test_the_commands_for_a_gpu_run(tmp_path, monkeypatch, cuda_on_host):
-    shutil.copytree(ROOT / "exported" / "digits", tmp_path / "exported" / "mine")
+    shutil.copytree(ROOT / "exported" / "digits", tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)
     lines = [line[2:] for line in fenced("console")[0].splitlines() if line.startswith("$ lunet-export")]
     assert len(lines) == 3
@@ -112,10 +159,11 @@ def test_every_link_leads_somewhere():
 
 
 def test_examples_of_the_help_name_folders_that_are_there():
-    """Or `mine`, which the tour makes."""
+    """Or in `runs`, where the tour writes."""
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli" / "lunet_cli").glob("*.py"))
     named = {name for line in re.findall(r"Example: (.*)", sources) for name in re.findall(r"exported/([\w-]+)", line)}
-    assert {name for name in named if not (ROOT / "exported" / name).is_dir()} <= {"mine", "mine-verifier"}
+    assert {name for name in named if not (ROOT / "exported" / name).is_dir()} == set()
+    assert "exported/" not in "".join(tour())  # of the repository
 
 
 def test_every_documented_option_exists():

@@ -86,7 +86,7 @@ def export(
 
     With --for-verifier: generator.onnx in Gemm and LeakyRelu alone, boxes of exact model mass, queries in VNN-LIB.
 
-    Example: lunet-export model.pt -o exported/mine
+    Example: lunet-export model.pt -o runs/mine
     """
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.export import ExportCheckError, ExportSettings, Load

@@ -12,6 +12,9 @@ from lunet_cli import output, start
 from lunet_cli.failures import explain
 from lunet_export.spelling import did_you_mean
 
+#: Where a command finds, in the `meta` of its context, what was typed behind `lunet-export`.
+ARGUMENTS = "lunet_cli.arguments"
+
 
 class Group(TyperGroup):
     """The group of all commands."""
@@ -28,6 +31,7 @@ class Group(TyperGroup):
                 meant = did_you_mean(args[0], known)
                 self._fail(f"Expected a command ({', '.join(known)}) or a model file; got {args[0]}.{meant}", 2, {})
             args = ["export", *args]
+        ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **named: Any) -> Any:  # noqa: ANN401

@@ -65,6 +65,16 @@ def _tell(line: str) -> None:
     sys.stderr.flush()
 
 
+def note(text: str) -> None:
+    """What was done beside the result, on stderr."""
+    _tell(text)
+
+
+def warn(sentence: str) -> None:
+    """What may go wrong, or has, in one sentence."""
+    complain(f"warning: {sentence}")
+
+
 _held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
 
 
@@ -152,7 +162,7 @@ _FILLING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)  # a style may 
 
 @contextmanager
 def progress(total: int, text: str) -> Iterator[Progress]:
-    """A bar on stderr with the time to go; when stderr is not a terminal, nothing, or the lines of LUNET_LOG."""
+    """A bar on stderr with the time to go; a line now and then where stderr is not a terminal."""
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
@@ -161,12 +171,10 @@ def progress(total: int, text: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("to go"),
     ]
-    quiet = not sys.stderr.isatty()
-    seconds = progress_log.interval() if quiet else None
     bar = (
-        Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True, disable=quiet)
-        if seconds is None
-        else progress_log.ProgressLog(seconds, _tell)
+        Progress(*columns, console=Console(stderr=True), transient=True)
+        if sys.stderr.isatty()
+        else progress_log.log(_tell)
     )
     with bar:
         bar.add_task(text, total=total)
@@ -175,7 +183,7 @@ def progress(total: int, text: str) -> Iterator[Progress]:
 
 @contextmanager
 def stages() -> Iterator[Any]:
-    """A spinner on stderr whose text the yielded function sets; as `progress` when stderr is not a terminal."""
+    """A spinner on stderr whose text the yielded function sets; no terminal: a line each if LUNET_LOG is set."""
     if not sys.stderr.isatty():
         wanted = progress_log.interval() is not None
         yield lambda text: _tell(text) if wanted else None

@@ -1,4 +1,4 @@
-"""Progress where nobody looks at a terminal: plain lines now and then, if they are asked for."""
+"""Progress where nobody looks at a terminal: plain lines now and then."""
 
 import math
 import os
@@ -11,12 +11,16 @@ from rich.progress import Progress, TaskID
 
 from lunet_export.errors import BadInputError
 
-#: Seconds between two lines. Without it a command is quiet where stderr is no terminal.
+#: Seconds between two lines, and before the first one.
 VARIABLE = "LUNET_LOG"
+
+#: Without it: soon enough to show that something happens, then seldom enough for a log of hours; a command that is done
+#: earlier says nothing.
+_FIRST, _BETWEEN = 10.0, 30.0
 
 
 def interval() -> float | None:
-    """Seconds between two lines; None where none are wanted.
+    """Seconds between two lines, as the variable has them; None where it is not set.
 
     Raises:
         BadInputError: The variable is no number of seconds.
@@ -33,18 +37,37 @@ def interval() -> float | None:
     return seconds
 
 
+def log(say: Callable[[str], None]) -> "ProgressLog":
+    """Lines at the intervals of the variable, or at the usual ones.
+
+    Raises:
+        BadInputError: The variable is no number of seconds.
+    """
+    seconds = interval()
+    return ProgressLog(_BETWEEN, say, first=_FIRST) if seconds is None else ProgressLog(seconds, say)
+
+
 class ProgressLog(Progress):
     """A bar that writes no bar, but a line of its task at most every so many seconds.
 
     Args:
         seconds: Between two lines.
         say: Writes a line.
+        first: Seconds before the first line. Default: as between two.
         clock: Seconds from any start on.
     """
 
-    def __init__(self, seconds: float, say: Callable[[str], None], clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = monotonic,
+        *,
+        first: float | None = None,
+    ) -> None:
         super().__init__(console=Console(stderr=True, quiet=True), disable=True, get_time=clock)
-        self._seconds, self._said, self._write = seconds, clock(), say
+        self._seconds, self._write = seconds, say
+        self._next = clock() + (seconds if first is None else first)
 
     def update(self, task_id: TaskID, **fields: Any) -> None:  # noqa: ANN401
         """As of any bar."""
@@ -58,9 +81,11 @@ class ProgressLog(Progress):
 
     def _say(self, task_id: TaskID) -> None:
         now = self.get_time()
-        if now - self._said < self._seconds:
+        if now < self._next:
             return
-        self._said, task = now, self._tasks[task_id]
-        parts = [task.description, f"{task.completed:.0f} of {task.total or 0:.0f}", f"{task.elapsed or 0:.0f} s"]
+        self._next, task = now + self._seconds, self._tasks[task_id]
+        counted = task.fields.get("counted", True)  # else its description says how much is done
+        parts = [task.description, *([f"{task.completed:.0f} of {task.total or 0:.0f}"] if counted else [])]
+        parts += [f"{task.elapsed or 0:.0f} s"]
         parts += [] if task.time_remaining is None else [f"{task.time_remaining:.0f} s to go"]
         self._write(", ".join(parts))

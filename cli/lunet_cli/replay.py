@@ -33,7 +33,7 @@ def replay(
 
     It must lie in the latent box and violate the claim. Exit code 0 where both are so, 1 where not.
 
-    Example: lunet-export replay exported/mine-verifier witness.txt
+    Example: lunet-export replay runs/mine-verifier witness.txt
     """
     from lunet_export.verification import VerifierFolder
     from lunet_export.verification import replay as run

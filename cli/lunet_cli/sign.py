@@ -26,7 +26,7 @@ def sign(
     ssh-keygen of OpenSSH signs the manifest, which holds the SHA-256 of every other file. The signature is a file
     beside it; exporting anew removes it.
 
-    Example: lunet-export sign exported/mine --key ~/.ssh/id_ed25519
+    Example: lunet-export sign runs/mine --key ~/.ssh/id_ed25519
     """
     found = inventory.take(folder)
     target = folder / f"{found.manifest}{signature.SUFFIX}"

@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
@@ -23,11 +25,32 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__()
-        self.sentence = f"Stopped by {_NAMES[signal.Signals(number)]}; no file is half-written."
+        self.sentence = f"Stopped by {_NAMES[signal.Signals(number)]}{_what_is_left()}"
         self.exit_code = 128 + number
 
 
 _received: list[Stopped] = []
+_tellers: list[Callable[[], str]] = []
+
+
+@contextmanager
+def telling(what_is_left: Callable[[], str]) -> Iterator[None]:
+    """While this lasts, a signal's sentence ends by what the function returns, from behind the signal's name on.
+
+    It is called when the signal comes, whatever the command is doing: it must be quick, and change nothing.
+    """
+    _tellers.append(what_is_left)
+    try:
+        yield
+    finally:
+        _tellers.remove(what_is_left)
+
+
+def _what_is_left() -> str:
+    try:
+        return _tellers[-1]()
+    except Exception:  # of a command that tells nothing, or of files that cannot be looked at: this holds always
+        return "; no file is half-written."
 
 
 def received() -> Stopped | None:

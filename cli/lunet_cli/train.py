@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lunet_cli import output
+from lunet_cli import output, start
+from lunet_cli.group import ARGUMENTS
+from lunet_cli.kept import Kept
 from lunet_cli.options import DataDir, DataSet, Force, Json
 from lunet_cli.training_bar import TrainingBar
 from lunet_cli.training_tables import print_classes, print_result
@@ -90,6 +92,7 @@ _JKO: dict[str, Any] = {"rich_help_panel": "Of JKO-iFlow", "show_default": False
 
 
 def train(
+    context: typer.Context,
     dataset: DataSet,
     model: Annotated[Path, typer.Option("--output", "-o", help="The model file; always the best epoch.")] = Path(
         "model.pt"
@@ -219,6 +222,9 @@ def train(
     levels: Annotated[
         int | None, typer.Option(help="Grey levels of a file of integers. Default: 256.", show_default=False)
     ] = None,
+    dequantize: Annotated[
+        bool, typer.Option("--dequantize", help="Add noise to columns of vectors that hold counts or rounded numbers.")
+    ] = False,
     device: Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, mps.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from MODEL.resume.pt.")] = False,
     paper_convention: Annotated[
@@ -237,6 +243,7 @@ def train(
     """
     from lunet_export import checkpoint, training
     from lunet_export import data as datasets
+    from lunet_export.training.degenerate import warnings_of
     from lunet_export.training.structure import part_of
     from lunet_export.training.train import device_named
 
@@ -274,6 +281,8 @@ def train(
         )
     family = _FAMILIES.get(flow, flow.value)
     rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
+    if dequantize:
+        rows = _dequantized(rows, seed)
     if flow is FlowName.REALNVP and rows.image_shape is None:
         raise BadInputError(f"Expected images for --flow realnvp; {rows.name} holds vectors. Take realnvp-dense.")
 
@@ -299,8 +308,14 @@ def train(
             seed=seed,
         )
 
+    warnings = warnings_of(rows)
+    for warning in warnings:
+        output.warn(warning)
+    paths = training.Paths(model)
+    files = [training.ClassPaths(model).of_class(0).resume] if per_class else [paths.resume, paths.history]
     with exclusive(model), TrainingBar() as bar:
         refuse_existing()  # someone else may have been faster
+        kept = Kept(model, files, context.meta[ARGUMENTS], resumes=resume, bar=bar)
         common: dict[str, Any] = {
             "structure": part_of(family).Structure.choose(
                 rows.dim, None if flow is FlowName.REALNVP_DENSE else rows.image_shape, given
@@ -313,15 +328,27 @@ def train(
             "on_step": bar.on_step,
             "on_epoch": bar.on_epoch,
         }
-        if per_class:
-            of_classes = training.train_classes(rows, settings_of, model, on_class=bar.on_class, **common)
-        else:
-            settings = settings_of(rows)
-            bar.begin(rows.name, settings.epochs)
-            result = training.train(rows, settings, model, **common)
+        with start.telling(kept.sentence):
+            if per_class:
+                of_classes = training.train_classes(rows, settings_of, model, on_class=bar.on_class, **common)
+            else:
+                settings = settings_of(rows)
+                bar.begin(rows.name, settings.epochs)
+                result = training.train(rows, settings, model, **common)
     if as_json:
-        output.dump({"model": str(model), **asdict(of_classes if per_class else result)})
+        output.dump({"model": str(model), **asdict(of_classes if per_class else result), "warnings": warnings})
     elif per_class:
         print_classes(of_classes, model, paper_convention=paper_convention)
     else:
         print_result(result, model, _TITLES[flow], paper_convention=paper_convention)
+
+
+def _dequantized(rows: "Dataset", seed: int) -> "Dataset":
+    from lunet_export.training.discrete import dequantized
+
+    noisy, found = dequantized(rows, seed)
+    widths = ", ".join(f"{entry.step:.6g} in {rows.column(entry.column)}" for entry in found)
+    output.note(
+        f"dequantized {rows.name}: noise of width {widths}" if found else f"no column of {rows.name} needs noise"
+    )
+    return noisy

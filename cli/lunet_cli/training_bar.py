@@ -17,6 +17,7 @@ class TrainingBar:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._name, self._done, self._steps = "", 0, 1
+        self.growing, self.unit = False, "epoch"  # what is going on, and what a network is trained by
 
     def __enter__(self) -> "TrainingBar":
         return self
@@ -35,13 +36,19 @@ class TrainingBar:
         self.begin(rows.name, settings.epochs)
         self._bar.console.print(f"{rows.name} ({number}): {len(rows.train)} training rows", markup=False)
 
-    def on_growth(self, blocks: int, of: int) -> None:
-        """A greedy start has so many blocks."""
-        self._bar.update(self._bar.task_ids[0], description=f"{self._name}: growing, {blocks} of {of} blocks")
+    def on_growth(self, done: int, of: int) -> None:
+        """A greedy start has done so much of its work, in any unit."""
+        self.growing = True
+        text = f"{self._name}: {100 * done // of} % grown"
+        self._bar.update(self._bar.task_ids[0], description=text, completed=done, total=of, counted=False)
 
     def on_start(self, gaussian: float, trainer: "Training") -> None:
         """Training is about to begin or to go on."""
         self._trainer, self._done, self._steps = trainer, len(trainer.history), trainer.steps_per_epoch
+        self.unit = trainer.unit
+        if self.growing:  # which went at another speed
+            self._bar.reset(self._bar.task_ids[0], description=f"training on {self._name}", counted=True)
+            self.growing = False
         self._bar.update(self._bar.task_ids[0], total=trainer.length)
         self._bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
         self._bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")

@@ -29,7 +29,7 @@ def verify(
     Sizes and SHA-256 of all files are held against the manifest, and its signature against the keys in --signers.
     Without --signers nothing is known of who wrote the folder: an attacker mends hashes.
 
-    Example: lunet-export verify exported/mine --signers allowed_signers --signer lena@example.org
+    Example: lunet-export verify runs/mine --signers allowed_signers --signer lena@example.org
     """
     if signer is not None and signers is None:
         raise BadInputError("Expected --signers beside --signer; got none. Give the file that holds the signer's key.")

@@ -10,7 +10,8 @@ from typing import IO
 import numpy as np
 
 from lunet_export.data import npy
-from lunet_export.data.csv_file import read_csv
+from lunet_export.data.columns import numbering
+from lunet_export.data.csv_file import read_csv, read_names
 from lunet_export.data.dataset import Dataset, Rows, split
 from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import Logit
@@ -121,9 +122,10 @@ def load(path: Path, *, levels: int | None) -> Dataset:
     name, shape = path.stem, tuple(map(int, array.shape[1:])) if array.ndim > 2 else None
     if not np.isfinite(rows).all():
         bad = np.argwhere(~np.isfinite(rows))[0]
-        raise DataError(f"Expected finite numbers in {path}; row {bad[0]}, column {bad[1]} is {rows[tuple(bad)]}.")
+        place = f"row {bad[0] + 1}, column {bad[1] + 1}, both counted from one,"
+        raise DataError(f"Expected finite numbers in {path}; {place} is {rows[tuple(bad)]}.")
     if not discrete:
-        return Dataset(name, *split(rows.astype(np.float64), valid=n, test=n), public=False)
+        return _vectors(path, rows)
     levels = 256 if levels is None else levels
     if levels < 2:
         raise DataError(f"Expected at least 2 grey levels; got --levels {levels}.")
@@ -134,3 +136,17 @@ def load(path: Path, *, levels: int | None) -> Dataset:
         )
     grey = rows.astype(np.uint8 if levels <= 256 else np.int64)
     return Dataset(name, *split(grey, valid=n, test=n), Logit(levels, _IMAGE_MARGIN), shape, public=False)
+
+
+def _vectors(path: Path, rows: Rows) -> Dataset:
+    names = read_names(path) if path.suffix == ".csv" else None
+    names = names if names and len(names) == rows.shape[1] else None
+    n = max(1, len(rows) // 10)
+    return Dataset(
+        path.stem,
+        *split(rows.astype(np.float64), valid=n, test=n),
+        public=False,
+        columns=names,
+        numbering=numbering(rows, names),
+        file=path,
+    )

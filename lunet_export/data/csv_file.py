@@ -19,7 +19,7 @@ def read_csv(path: Path) -> NDArray[np.generic]:
     text = path.read_text(encoding="utf-8-sig")
     first, _, rest = text.partition("\n")
     names = _fields(first)
-    header = not any(_is_number(name) for name in names)
+    header = _are_names(names)
     if names[: len(_SCORES)] == _SCORES:
         raise ValueError("it holds scores of rows, as its header says, not rows; give the rows themselves")
     if header:
@@ -34,6 +34,17 @@ def read_csv(path: Path) -> NDArray[np.generic]:
     # Beyond 2^53 float64 has rounded integers already.
     whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
     return rows.astype(np.int64) if whole else rows
+
+
+def read_names(path: Path) -> tuple[str, ...] | None:
+    """What the first line of a file calls its columns; None where that line is numbers."""
+    with path.open(encoding="utf-8-sig") as file:
+        names = _fields(file.readline())
+    return tuple(names) if _are_names(names) else None
+
+
+def _are_names(fields: list[str]) -> bool:
+    return not any(_is_number(field) for field in fields)
 
 
 def _fault(text: str, first: int) -> str:

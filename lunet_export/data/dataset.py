@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
@@ -53,11 +54,19 @@ class Dataset:
     public: bool = True  # rows of public sets may travel inside a checkpoint as examples
     labels: Labels | None = None
     why_unlabelled: str = "Expected class labels; this data set has none. Give digits, mnist or fashion-mnist."
+    columns: tuple[str, ...] | None = None  # names, where the file has a line of them
+    numbering: tuple[int, ...] = ()  # columns of the file, from 0, that only number its rows
+    file: Path | None = None  # of a user's rows
 
     @property
     def dim(self) -> int:
         """Number of dimensions D."""
         return int(self.train.shape[1])
+
+    def column(self, number: int) -> str:
+        """What a column is called in a sentence: its number counted from one, and its name where it has one."""
+        called = self.columns[number] if self.columns else ""
+        return f"column {number + 1} ({called[:40]})" if called else f"column {number + 1}"
 
     def digest(self) -> str:
         """SHA-256 of what training sees, so that a resumed run is one of the same data."""

@@ -1,12 +1,19 @@
 """Rows whose likelihood has no bound: a model that lies on them wins by going to infinity."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lunet_export.data import Dataset
+from lunet_export.data.columns import UNNAMED, line_without, line_without_copies
 from lunet_export.errors import DataError
+from lunet_export.training.discrete import Repeats, repeated_rows, repeats_of
 
 #: Variance of a direction over that of its columns, below which it is none. Rounding leaves about 1e-15.
 _NO_VARIANCE = 1e-10
+_MOST_LEVELS = 2**16  # of images
+_NO_BOUND = "the likelihood has no bound there, and bits/dim may come out far too low"
 
 
 def refuse_degenerate(data: Dataset) -> None:
@@ -15,28 +22,123 @@ def refuse_degenerate(data: Dataset) -> None:
     Vectors alone: what is dequantised has the variance of its noise in every direction.
 
     Raises:
-        DataError: A column is constant or follows from others, or there are no more rows than columns.
+        DataError: A column is constant or follows from others, or is an index without a name; or there are no more rows
+            than columns.
     """
     if data.preprocessing is not None:
         return
+    _refuse_index(data)
     rows = np.asarray(data.train, dtype=np.float64)
     spread = rows.std(axis=0)
     if len(constant := np.flatnonzero(spread <= 1e-12 * np.abs(rows).max(axis=0))):
         raise DataError(
-            f"Expected columns that vary; column {constant[0]} of {data.name} is constant, so that its density has no "
-            "bound. Leave it out, or add noise to it."
+            f"Expected columns that vary; {data.column(constant[0])} of {data.name} is constant, so that its density "
+            f"has no bound.{_or_levels(data)} {_leave_out(data, constant[0])}"
         )
     if len(rows) <= data.dim:
         raise DataError(
             f"Expected more training rows than columns; {data.name} has {len(rows)} for {data.dim}, through which a "
             "plane passes whose density has no bound. Give more rows."
         )
-    standard = (rows - rows.mean(axis=0)) / spread
-    variances, directions = np.linalg.eigh(standard.T @ standard / len(rows))
+    _refuse_plane((rows - rows.mean(axis=0)) / spread, data)
+
+
+def _refuse_index(data: Dataset) -> None:
+    if _is_unnamed_index(0, data):
+        line = line_without(data, 0)
+        raise DataError(
+            f"Expected columns of measurements; column 1 of {data.name} has no name and numbers the rows, as pandas "
+            f"writes its index. Leave it out: write the file by df.to_csv({str(data.file)!r}, index=False)"
+            f"{f', or run {line}' if line else ''}"
+        )
+
+
+def _is_unnamed_index(column: int, data: Dataset) -> bool:
+    names = data.columns or ()
+    return column in data.numbering and names[column : column + 1] in [(name,) for name in UNNAMED]
+
+
+def _refuse_plane(standard: NDArray[np.float64], data: Dataset) -> None:
+    variances, directions = np.linalg.eigh(standard.T @ standard / len(standard))
     if variances[0] < _NO_VARIANCE:
         involved = np.argsort(-np.abs(directions[:, 0]), kind="stable")
-        others = [str(column) for column in involved[1:4] if abs(directions[column, 0]) > 1e-3]
+        others = [data.column(column) for column in involved[1:4] if abs(directions[column, 0]) > 1e-3]
         raise DataError(
-            f"Expected columns of which none follows from others; column {involved[0]} of {data.name} is a linear "
-            f"function of {', '.join(others)}, so that the density has no bound. Leave it out, or add noise to it."
+            f"Expected columns of which none follows from others; {data.column(involved[0])} of {data.name} is a "
+            f"linear function of {', '.join(others)}, so that the density has no bound. {_leave_out(data, involved[0])}"
         )
+
+
+def _leave_out(data: Dataset, column: int) -> str:
+    line = line_without(data, column)
+    return f"Leave it out{_colon(line)}"
+
+
+def _or_levels(data: Dataset) -> str:
+    """What to do with grey levels that came as vectors."""
+    splits = (data.train, data.valid, data.test)
+    low, high = min(rows.min() for rows in splits), max(rows.max() for rows in splits)
+    if low < 0 or not 0 < high < _MOST_LEVELS or any((rows != np.floor(rows)).any() for rows in splits):
+        return ""
+    return f" If the rows are images of grey levels, give --levels {int(high) + 1} instead."
+
+
+def warnings_of(data: Dataset) -> tuple[str, ...]:
+    """What may spoil training on these rows, a sentence each: values and rows that repeat, and numbers of rows.
+
+    Where a value repeats, a density may rise without bound, and its likelihood with it. Such rows are not refused:
+    whether a network rises there depends on its size and on how it is trained. Vectors alone, as `refuse_degenerate`.
+    """
+    if data.preprocessing is not None:
+        return ()
+    rows = np.asarray(data.train, dtype=np.float64)
+    repeats = repeats_of(rows)
+    found = [
+        f"{data.column(column)} of {data.name} numbers the rows of its file, and is learnt like any other column. "
+        f"{_leave_out(data, column)}"
+        for column in data.numbering
+        if not _is_unnamed_index(column, data)
+    ]
+    found += _of_steps([entry for entry in repeats if entry.step is not None], data)
+    found += _of_values([entry for entry in repeats if entry.step is None], data)
+    found += _of_copies(repeated_rows(rows), data)
+    return tuple(found)
+
+
+def _of_steps(repeats: Sequence[Repeats], data: Dataset) -> list[str]:
+    if not repeats:
+        return []
+    first = repeats[0]
+    steps = f"in steps of {first.step:.6g}" if first.even else f"{first.step:.6g} or more apart"
+    return [
+        f"{data.column(first.column)} of {data.name} takes {first.distinct} values in {first.rows} rows, {steps}"
+        f"{_and_others(repeats)}: {_NO_BOUND}. Give --dequantize, which adds uniform noise as wide as a step, or leave "
+        f"{'them' if len(repeats) > 1 else 'it'} out.{_or_levels(data) if len(repeats) == data.dim else ''}"
+    ]
+
+
+def _of_values(repeats: Sequence[Repeats], data: Dataset) -> list[str]:
+    return [
+        f"{data.column(entry.column)} of {data.name} is {entry.value:.6g} in {entry.count} of {entry.rows} rows, and "
+        f"varies freely in the others: {_NO_BOUND}. Train on the others alone. Or leave the column out"
+        f"{_colon(line_without(data, entry.column))}"
+        for entry in repeats
+    ]
+
+
+def _of_copies(copies: int, data: Dataset) -> list[str]:
+    if not copies:
+        return []
+    return [
+        f"{copies} training rows of {data.name} repeat others in all columns: {_NO_BOUND}, and validation and test "
+        f"rows may be copies too. Leave copies out{_colon(line_without_copies(data))}"
+    ]
+
+
+def _colon(line: str) -> str:
+    return f": {line}" if line else "."
+
+
+def _and_others(repeats: Sequence[Repeats]) -> str:
+    others = len(repeats) - 1
+    return f", and {others} more column{'s repeat their' if others > 1 else ' repeats its'} values" if others else ""

@@ -1,10 +1,15 @@
 """Lines of progress where stderr is no terminal."""
 
+import re
+
+import numpy as np
 import pytest
 
-from lunet_cli import output
+from lunet_cli import output, progress_log
 from lunet_cli.progress_log import ProgressLog
 from tests.cli.conftest import run
+
+FIRST = progress_log._FIRST  # before a fixture makes it longer
 
 
 def test_a_line_comes_at_most_so_often():
@@ -21,8 +26,48 @@ def test_a_line_comes_at_most_so_often():
     ]
 
 
-def test_commands_are_quiet_unless_they_are_asked(tmp_path, monkeypatch):
+def test_the_first_line_comes_sooner():
+    now, lines = [0.0], []
+    with ProgressLog(30, lines.append, lambda: now[0], first=10) as bar:
+        bar.add_task("training on digits", total=60)
+        for second in range(80):
+            now[0] = float(second)
+            bar.advance(bar.task_ids[0])
+    assert [line.split(", ")[2] for line in lines] == ["10 s", "40 s", "70 s"]
+
+
+def test_without_a_terminal_lines_come_by_themselves(monkeypatch):
+    monkeypatch.delenv("LUNET_LOG", raising=False)
+    monkeypatch.setattr(progress_log, "_FIRST", FIRST)
+    said = []
+    usual = progress_log.log(said.append)
+    assert (usual._next - usual.get_time(), usual._seconds) == (pytest.approx(10, abs=5), 30)
+    monkeypatch.setenv("LUNET_LOG", "7")
+    asked = progress_log.log(said.append)
+    assert (asked._next - asked.get_time(), asked._seconds) == (pytest.approx(7, abs=5), 7)
+
+
+def test_growth_tells_how_far_it_has_come(tmp_path, monkeypatch):
+    np.save(tmp_path / "plane.npy", np.random.default_rng(0).standard_normal((60, 2)))
+    arguments = ("train", tmp_path / "plane.npy", "-o", tmp_path / "m.pt", "--blocks", 4, "--epochs", 1, "--force")
+    monkeypatch.delenv("LUNET_LOG", raising=False)
+    monkeypatch.setattr(progress_log, "_FIRST", 0.0)  # a first line at once; the next one comes after an hour
+    monkeypatch.setattr(progress_log, "_BETWEEN", 3600.0)
+    code, out, err = run(*arguments)
+    (line,) = [line for line in err.splitlines() if line.startswith("plane: ")]
+    assert (code, re.fullmatch(r"plane: 0 % grown, \d+ s(, \d+ s to go)?", line) is not None) == (0, True)
+    assert "grown" not in out
+    monkeypatch.setenv("LUNET_LOG", "0")
+    lines = [line for line in run(*arguments)[2].splitlines() if line.startswith("plane: ")]
+    grown = [int(line.split()[1]) for line in lines if "% grown" in line]
+    assert grown == sorted(grown)
+    assert ({0, 25, 50, 75, 100} <= {*grown}, len(grown) > 400) == (True, True)
+    assert [line.split(", ")[1] for line in lines if "% grown" not in line][-1] == "1 of 1"  # and then epochs
+
+
+def test_commands_are_quiet_where_they_take_no_time(tmp_path, monkeypatch):
     arguments = ("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 2, "--init", "bend", "--force")
+    monkeypatch.delenv("LUNET_LOG", raising=False)
     assert " of 2, " not in run(*arguments)[2]
     monkeypatch.setenv("LUNET_LOG", "0")
     lines = run(*arguments)[2].splitlines()

@@ -158,7 +158,11 @@ def test_idx_files_of_different_sets_are_refused(tmp_path, images, monkeypatch):
         ("a.npy", lambda path: np.save(path, np.zeros(40)), r"Expected rows \(N, D\)"),
         ("a.npy", lambda path: np.save(path, np.zeros((5, 2))), "at least 10 rows"),
         ("a.npy", lambda path: np.save(path, np.zeros((0, 2))), "an empty array"),
-        ("a.npy", lambda path: np.save(path, np.full((20, 2), np.nan)), "row 0, column 0 is nan"),
+        (
+            "a.npy",
+            lambda path: np.save(path, np.full((20, 2), np.nan)),
+            "row 1, column 1, both counted from one, is nan",
+        ),
         (
             "a.npz",
             lambda path: np.savez(path, a=np.zeros(3), b=np.zeros(3)),

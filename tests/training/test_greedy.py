@@ -85,7 +85,13 @@ def test_networks_grow_to_their_size_and_each_pair_helps(blocks):
     x, seen = clouds(600), []
     found = grow(x, blocks=blocks, seen=seen)
     assert len(found.blocks) == blocks
-    assert seen == [(n, blocks) for n in {1: [1], 2: [1, 2], 3: [1, 3], 4: [1, 3, 4]}[blocks]]
+    pairs = {1: 0, 2: 1, 3: 1, 4: 2}[blocks]
+    steps = greedy._STEPS + greedy._REFINEMENT
+    assert [of for _, of in seen] == [pairs * steps] * len(seen)
+    done = [done for done, _ in seen]
+    assert done == sorted(done)  # it never goes back
+    assert set(done) >= {*range(greedy._STEPS)} if pairs else not seen  # each step of a search tells
+    assert done[-1:] == [pairs * steps][: len(seen)]
     nats = -reference.log_prob(found, x).mean()
     gaussian = -Gaussian.fit(x, None).log_prob(x).mean()
     assert nats == pytest.approx(gaussian, abs=1e-5) if blocks == 1 else nats < gaussian - 0.2

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import torch
@@ -56,7 +57,8 @@ def grow(
 
     A longer network takes the place of the one that is kept where the judge prefers it: in few rows a search finds gaps
     that are none, and lets the density fall to nothing there. Growth ends after two pairs in a row that are not kept.
-    `on_growth(done, blocks)` is called before the first search and after each refinement.
+    `on_growth(done, all)` is called with the steps of searches and refinements that are done, and the number of those
+    that there are at most, after every one of them.
 
     Raises:
         BadInputError: More than 16 dimensions.
@@ -71,17 +73,22 @@ def grow(
     network = LUNetWeights((whitening(Gaussian.fit(x, None)),), f.alpha, activation=f.name)
     kept = replace(network, preprocessing=preprocessing)
     known, idle = _log_prob(kept, judge.rows), 0
-    on_growth(1, blocks)
-    while len(network.blocks) < blocks and idle < _IDLE:
-        network = _longer(network, x, min(PAIR, blocks - len(network.blocks)), f, random)
+    pairs, of_pair = -(-(blocks - 1) // PAIR), _STEPS + _REFINEMENT
+    for pair in range(pairs):
+        on_step = _counted(on_growth, pair * of_pair, pairs * of_pair)
+        network = _longer(network, x, min(PAIR, blocks - len(network.blocks)), f, random, on_step)
         longer = replace(network, preprocessing=preprocessing)
         found = _log_prob(longer, judge.rows)
         if judge.prefers(found, known, optimism=_optimism(longer, kept, len(x))):
             kept, known, idle = longer, found, 0
-        else:
-            idle += 1
-        on_growth(len(network.blocks), blocks)
+        elif (idle := idle + 1) == _IDLE:
+            break
     return kept
+
+
+def _counted(on_growth: Callable[[int, int], None], begin: int, of: int) -> Callable[[int], None]:
+    """What is called with the steps of a pair that are done; `begin` were done before it."""
+    return lambda step: on_growth(begin + step, of)
 
 
 def _optimism(longer: LUNetWeights, kept: LUNetWeights, rows: int) -> float:
@@ -94,15 +101,22 @@ def whitening(gaussian: Gaussian) -> LUBlock:
     return LUBlock(np.eye(len(gaussian.mean)), gaussian.whiten, -gaussian.whiten @ gaussian.mean)
 
 
-def _longer(network: LUNetWeights, x: Array, layers: int, f: lunet.Activation, random: torch.Generator) -> LUNetWeights:
+def _longer(
+    network: LUNetWeights,
+    x: Array,
+    layers: int,
+    f: lunet.Activation,
+    random: torch.Generator,
+    on_step: Callable[[int], None],
+) -> LUNetWeights:
     """The network with so many more layers in front of its last one, refined on x (N, D)."""
     hidden, seen = list(network.blocks[:-1]), x
     for block in hidden:
         seen = f(affine(seen, block))
-    for block in _blocks(_search(seen, layers, f, random)):
+    for block in _blocks(_search(seen, layers, f, random, on_step)):
         hidden.append(block)
         seen = f(affine(seen, block))
-    return _refined(replace(network, blocks=(*hidden, whitening(Gaussian.fit(seen, None)))), x)
+    return _refined(replace(network, blocks=(*hidden, whitening(Gaussian.fit(seen, None)))), x, on_step)
 
 
 def _log_prob(network: LUNetWeights, x: Array) -> Array:
@@ -111,7 +125,13 @@ def _log_prob(network: LUNetWeights, x: Array) -> Array:
         return np.nan_to_num(reference.log_prob(network, x), nan=-np.inf)
 
 
-def _search(x: Array, layers: int, f: lunet.Activation, random: torch.Generator) -> list[Affine]:
+def _search(
+    x: Array,
+    layers: int,
+    f: lunet.Activation,
+    random: torch.Generator,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> list[Affine]:
     """Affine maps of `layers` layers, each with its activation behind it, that leave x (N, D) closest to Gaussian.
 
     A candidate's score is the mean -log p of the best network that ends with it and a Gaussian layer, but for a
@@ -133,7 +153,8 @@ def _search(x: Array, layers: int, f: lunet.Activation, random: torch.Generator)
     leaves = [parameter.requires_grad_() for layer in parameters for parameter in layer]
     adam = torch.optim.Adam(leaves, lr=_RATE)
     fall = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.02, total_iters=_STEPS)
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
+        on_step(step)
         score, _ = _follow(some, parameters, activation)
         adam.zero_grad()
         score.nan_to_num().sum().backward()  # type: ignore[no-untyped-call]
@@ -185,10 +206,17 @@ def _blocks(maps: Sequence[Affine]) -> list[LUBlock]:
     return blocks
 
 
-def _refined(weights: LUNetWeights, rows: Array) -> LUNetWeights:
-    """The network after some iterations of L-BFGS on all rows."""
+def _refined(weights: LUNetWeights, rows: Array, on_step: Callable[[int], None]) -> LUNetWeights:
+    """The network after some iterations of L-BFGS on all rows, at which a line search may look more than once."""
+    looks = count()
+
+    def objective() -> Tensor:
+        on_step(_STEPS + min(next(looks), _REFINEMENT))
+        return -flow.log_prob(x).mean()
+
     flow, x = LUNet.from_weights(weights, dtype=torch.float64, whitened=True), torch.from_numpy(rows)
     descent = QuasiNewton(flow, iterations=_REFINEMENT)
     whiten([flow], [x])
-    descent.step(lambda: -flow.log_prob(x).mean())
+    descent.step(objective)
+    on_step(_STEPS + _REFINEMENT)
     return flow.to_weights()

@@ -1,0 +1,68 @@
+"""What `lunet-export train` has kept when it is stopped, and the command that goes on from there."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lunet_cli.output import one_line
+
+if TYPE_CHECKING:
+    from lunet_cli.training_bar import TrainingBar
+
+
+class Kept:
+    """Of a run, from before it writes its first file on.
+
+    Args:
+        model: Its file, for sentences.
+        files: Its resume file and its history; of one network per class, the first class's resume file alone.
+        arguments: What was typed behind `lunet-export`.
+        resumes: It goes on from files that are there.
+        bar: Which knows how far it has come.
+    """
+
+    def __init__(
+        self, model: Path, files: Sequence[Path], arguments: Sequence[str], *, resumes: bool, bar: "TrainingBar"
+    ) -> None:
+        self._model, self._files, self._arguments = model, files, arguments
+        self._resumes, self._bar = resumes, bar
+        self._before = [_identity(path) for path in files]
+
+    def sentence(self) -> str:
+        """What is told behind "Stopped by Ctrl-C"."""
+        begun = self._resumes or _identity(self._files[0]) != self._before[0]
+        return one_line(f"{self._when()}; {self._what() if begun else self._nothing()}")
+
+    def _when(self) -> str:
+        return " while the network grew" if self._bar.growing else ""
+
+    def _what(self) -> str:
+        go_on = f"no file is half-written. Go on with: {self._command()}"
+        if len(self._files) == 1:
+            return f"the epochs that are done are kept, and {go_on}"
+        history = self._files[1]
+        if _identity(history) == self._before[1] and not self._resumes:
+            return go_on  # it came between the two files of the first epoch
+        content = json.loads(history.read_text(encoding="utf-8"))
+        done, unit = len(content["epochs"]), content["counted"]
+        return f"{self._model} is the best of {done} {unit}{'s' if done > 1 else ''}, and {go_on}"
+
+    def _nothing(self) -> str:
+        older = f", and {self._model} is the one from before" if self._model.exists() else ""
+        return f"nothing is kept before the end of the first {self._bar.unit}{older}."
+
+    def _command(self) -> str:
+        command = [argument for argument in self._arguments if argument not in ("--force", "--resume")]
+        place = command.index("--") if "--" in command else len(command)  # behind which there are no options
+        return shlex.join(["lunet-export", *command[:place], "--resume", *command[place:]])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Another one for each file that was ever written there; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
