@@ -94,9 +94,9 @@ _JKO: dict[str, Any] = {"rich_help_panel": "Of JKO-iFlow", "show_default": False
 def train(
     context: typer.Context,
     dataset: DataSet,
-    model: Annotated[Path, typer.Option("--output", "-o", help="The model file; always the best epoch.")] = Path(
-        "model.pt"
-    ),
+    model: Annotated[
+        Path, typer.Option("--output", "-o", help="The model file: the best epoch, or the Gaussian.")
+    ] = Path("model.pt"),
     flow: Annotated[
         FlowName,
         typer.Option(
@@ -225,6 +225,13 @@ def train(
     dequantize: Annotated[
         bool, typer.Option("--dequantize", help="Add noise to columns of vectors that hold counts or rounded numbers.")
     ] = False,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Keep the Gaussian, or the start, unless an epoch is better by more than chance on validation rows.",
+        ),
+    ] = True,
     device: Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, mps.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from MODEL.resume.pt.")] = False,
     paper_convention: Annotated[
@@ -306,6 +313,7 @@ def train(
             regulariser_weight=regulariser_weight,
             bound=bound,
             seed=seed,
+            fallback=fallback,
         )
 
     warnings = warnings_of(rows)

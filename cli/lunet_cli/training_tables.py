@@ -7,16 +7,17 @@ from lunet_cli import output
 
 if TYPE_CHECKING:
     from lunet_export.training import ClassesResult, Result
+    from lunet_export.training.choice import Evidence
 
 
 def print_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
     """Of one network a class: a line a class, then all of them as a mixture."""
-    columns = ["class", "prior", "LU-Net, test", "Gaussian, test", "best epoch", "epochs"]
+    columns = ["class", "prior", "LU-Net, test", "Gaussian, test", "kept", "epochs"]
     rows = []
     for name, prior, entry in zip(result.names, result.priors, result.classes, strict=True):
         figures = [f"{prior:.3f}", f"{entry.test:.4f}", f"{entry.gaussian_test:.4f}"]
         paper = [f"{entry.paper_convention:.4f}"] if paper_convention else []
-        rows.append((name, *figures, str(entry.best_epoch), str(entry.epochs), *paper))
+        rows.append((name, *figures, _kept(entry), str(entry.epochs), *paper))
     output.table(columns + (["as the released code would print it"] if paper_convention else []), rows)
     output.say("bits/dim of each class's test rows under its own network and under its own full-covariance Gaussian")
     output.table(
@@ -44,14 +45,46 @@ def print_result(result: "Result", model: Path, title: str, *, paper_convention:
     if paper_convention:
         figures.append((f"{title} as the released code would print it", _number(result.paper_convention)))
     output.table(["", "bits/dim"], figures)
-    best = f"best {result.unit} {result.best_epoch} of {result.epochs}"
-    output.say(f"test: {_number(result.test_nats)} nats a row{_spread(result)}; {best}; wrote {model}")
+    kept = f"kept: {_kept(result)} of {result.epochs}" if result.kept == "epoch" else f"kept: {_kept(result)}"
+    output.say(f"test: {_number(result.test_nats)} nats per row{_spread(result)}; {kept}; wrote {model}")
+    output.say(f"validation: {_evidence(result)}")
+    if result.kept == "gaussian":
+        output.warn(
+            f"{model} holds the full-covariance Gaussian: on {_rows(result)} no {result.unit} was better by more than "
+            f"chance{_least(result.over_gaussian)}. More rows help; --no-fallback keeps the best {result.unit} all the "
+            "same."
+        )
     if result.below_the_line:
-        output.complain(
-            f"warning: on the test rows {title} is worse than the Gaussian. It needs more rows, more epochs or a "
-            "smaller --learning-rate."
+        output.warn(
+            f"on the test rows {title} is worse than the Gaussian, though it was better on {_rows(result)}. Give more "
+            "rows, or look for rows of the test set that differ from the others."
         )
     output.hint("lunet-export", str(model))
+
+
+def _kept(result: "Result") -> str:
+    """Which of the candidates the model file holds."""
+    names = {"gaussian": "the Gaussian", "start": "the start", "epoch": f"{result.unit} {result.best_epoch}"}
+    return names[result.kept]
+
+
+def _evidence(result: "Result") -> str:
+    """How much better than the Gaussian the network is, and how sure that is."""
+    found, who = result.over_gaussian, "the best" if result.kept == "gaussian" else "it"
+    error = "" if found.error is None else f" ± {found.error:.4f}"
+    return f"{who} gains {found.gain:+.4f}{error} nats per row over the Gaussian on {_rows(result)}"
+
+
+def _rows(result: "Result") -> str:
+    rows = result.over_gaussian.rows
+    return f"{rows} validation row{'s' if rows > 1 else ''}"
+
+
+def _least(found: "Evidence") -> str:
+    """What so few rows can tell at all; nothing where the errors say nothing."""
+    if found.error is None:
+        return ", which a single row cannot tell"
+    return f"; these rows cannot tell a gain below {found.least:.2g} nats per row" if found.least >= 0.01 else ""
 
 
 def _number(value: float) -> str:

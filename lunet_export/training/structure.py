@@ -63,7 +63,7 @@ class Structure(Protocol):
             settings: Of the run.
             rows: The training rows, (N, D) in data space.
             judge: Of what is grown.
-            on_growth: Called with blocks done and wanted, by what grows a network.
+            on_growth: Called with the work done and all of it, in any unit, by what grows a network.
         """
 
     def gaussian(self, gaussian: "Gaussian") -> Weights:
