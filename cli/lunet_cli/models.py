@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunet_cli import output
 from lunet_cli.options import PreprocessName, ProviderName
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
@@ -27,14 +28,22 @@ def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName
     """The checkpoint in a file."""
     from lunet_export import checkpoint
 
-    return checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    return _told(checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value]))
 
 
 def read_either(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint | ClassCheckpoint":
     """The checkpoint in a file, of one network or of one a class."""
     from lunet_export import class_checkpoint
 
-    return class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    found = class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    return found if isinstance(found, class_checkpoint.ClassCheckpoint) else _told(found)
+
+
+def _told(read: "Checkpoint") -> "Checkpoint":
+    """The checkpoint; what was assumed of it is said."""
+    for sentence in read.assumed:
+        output.warn(sentence)
+    return read
 
 
 def refuse_existing(target: Path, *, force: bool) -> None:

@@ -82,6 +82,7 @@ def export_for_verifier(
         read.image_shape,
         read.training or {},
         files_of(model, latent_stats, wanted.classifier),
+        read.assumed,
     )
     try:
         with output.stages() as stage:
