@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lunet_export.artifact import Manifest
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
     from lunet_export.export import SourceFile
     from lunet_export.export.classes import Eager
@@ -114,6 +115,18 @@ def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
+    """Warn where rows are not what a model was made for.
+
+    Raises:
+        DataError: They are of another width, have another number of grey levels, or lie outside the domain.
+    """
+    from lunet_export.diagnostics import misfit
+
+    if found := misfit(source, rows, seed=seed):
+        output.warn(found.sentence)
 
 
 def as_exported(weights: "Weights", manifest: "Manifest") -> "Weights | None":
