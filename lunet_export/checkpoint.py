@@ -230,7 +230,10 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
             "matrices in reverse order, not the best epoch's and no inverses. Export best.pth: its inverse is exact."
         )
     if keys == {"latent_mean", "latent_covariance"}:
-        raise CheckpointError(f"Expected a model; {path} holds latent statistics. Give best.pth --latent-stats {path}")
+        raise CheckpointError(
+            f"Expected a model; {path} holds latent statistics, which the released code computes with the last "
+            f"epoch's network. Give last.pth --latent-stats {path}"
+        )
     if {"model", "settings"} <= keys:
         model = path.with_name(path.name.replace(".resume.pt", ".pt"))
         raise CheckpointError(

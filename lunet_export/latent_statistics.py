@@ -68,16 +68,17 @@ def proven(stats: Path, model: Path, blocks: Sequence[LUBlock]) -> bool:
     Raises:
         CheckpointError: They are of another network.
     """
-    last = stats.with_name(_LAST)
-    for witness in (inverse_beside(stats), last):
-        found = _blocks(witness)
-        if found is None:
-            continue
-        if _same(found, blocks):
-            return True
-        of_last = found if witness == last else _blocks(last)
-        known = of_last is not None and _same(of_last, found)
-        raise CheckpointError(_refusal(stats, model, witness, found, blocks, str(last) if known else None))
+    for beside in dict.fromkeys((stats, stats.resolve())):  # a link, and what it leads to
+        last = beside.with_name(_LAST)
+        for witness in (inverse_beside(beside), last):
+            found = _blocks(witness)
+            if found is None:
+                continue
+            if _same(found, blocks):
+                return True
+            of_last = found if witness == last else _blocks(last)
+            known = of_last is not None and _same(of_last, found)
+            raise CheckpointError(_refusal(stats, model, witness, found, blocks, str(last) if known else None))
     return False
 
 

@@ -149,6 +149,14 @@ def test_names_that_were_changed_together_are_followed(trained):
         checkpoint.read(trained["best"], latent_stats=trained["three_stats"])
 
 
+def test_of_a_link_the_folder_that_it_leads_to_is_looked_into(trained, tmp_path):
+    link = tmp_path / "stats.pth"
+    link.symlink_to(trained["best_stats"])
+    assert checkpoint.read(trained["last"], latent_stats=link).assumed == ()
+    with pytest.raises(CheckpointError, match=r"stats\.pth is of another network"):
+        checkpoint.read(trained["best"], latent_stats=link)
+
+
 def test_without_the_inverse_last_pth_tells_as_much(trained):
     trained["best_inverse"].unlink()
     with pytest.raises(CheckpointError, match=r"that of last\.pth beside it.*Give .*last\.pth with them"):

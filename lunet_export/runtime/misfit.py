@@ -15,6 +15,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor, log, sqrt
+from os import sep
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,8 +41,7 @@ _DARK, _MOST_DARK = 1 / 8, 1 / 4
 _LOOKED_AT = 4096  # rows of a call
 _GREY = 255  # the largest of 8 bits
 
-_RUNTIME = str(Path(__file__).parent)
-_PACKAGE = str(Path(__file__).parent.parent)
+_RUNTIME, _PACKAGE = (f"{folder}{sep}" for folder in Path(__file__).parents[:2])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from lunet_export import ExportedClasses, ExportedFlow, data, noise, reference
 from lunet_export.errors import BadInputError, RowsWarning
 from lunet_export.export import ExportSettings, Provenance, export, export_classes
+from lunet_export.family import families
 from lunet_export.preprocessing import NAMED, Logit, dequantize
 from lunet_export.runtime import misfit
 from lunet_export.runtime.misfit import BY_CHANCE, MadeFor, most_by_chance
@@ -112,6 +114,28 @@ def test_samples_that_are_scored_again_are_not_told(name, temperature):
     for n in (1, 2, 64):
         x = flow.sample(n, seed=n, temperature=temperature)
         assert told(lambda x=x: (flow.log_prob(x), score(flow, x))) == []
+
+
+def test_samples_beside_their_log_prob_are_never_told(digits):
+    assert told(lambda: digits.sample_and_log_prob(50, seed=0, temperature=0.1)) == []
+
+
+OURS = {name: import_module(f"tests.families.{name}") for name in families()}
+FAMILIES = {f"{name}: {case}": make for name, module in OURS.items() for case, make in module.NETWORKS.items()}
+
+
+@pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
+def test_a_model_of_any_family_knows_its_own_rows(make, tmp_path):
+    """Rows of the reference, and the latents as the graph gives them."""
+    weights = make()
+    z = noise.normal(0, range(40), weights.dim)
+    x = reference.decode(weights, z)
+    p = weights.preprocessing
+    made_for = MadeFor(weights.dim, p)
+    for n in (1, 2, 40):
+        kept = np.clip(x[:n], 0, p.levels * (1 - 1e-9)) if p else x[:n]
+        assert made_for.of_rows(kept) is None
+        assert made_for.of_latents(kept, reference.encode(weights, kept)[0]) is None
 
 
 def test_odd_rows_among_good_ones_are_not_told(toy2d, digits, grey):
