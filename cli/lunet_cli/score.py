@@ -112,10 +112,10 @@ def score(
 ) -> None:
     """Score rows: nats and bits/dim a row, and their mean.
 
-    Integer images get seeded uniform noise; floats are taken as they are. Rows that the model was not made for, as images
-    scaled to [0, 1] or vectors in other units, are scored with a warning. With a network a class, the mixture's, with
-    the most probable class and its posterior. A folder of parts is read, computed and written a piece at a time, goes
-    on after a stop with --resume, and may be shared out by --engine ray.
+    Integer images get seeded uniform noise; floats are taken as they are. Rows that the model was not made for, as
+    images scaled to [0, 1] or vectors in other units, are scored with a warning. With a network a class, the mixture's,
+    with the most probable class and its posterior. A folder of parts is read, computed and written a piece at a time,
+    goes on after a stop with --resume, and may be shared out by --engine ray.
 
     Example: lunet-export score exported/digits digits.npy
     """
