@@ -1,7 +1,6 @@
 """Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lunet_export import latent_statistics
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
 from lunet_export.family import Family, families, family_of
@@ -21,7 +21,7 @@ from lunet_export.files import whole_file
 from lunet_export.flows import Flow, of_weights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
-from lunet_export.tensor_file import load
+from lunet_export.tensor_file import held, load
 from lunet_export.weights import Weights
 
 __all__ = ["Checkpoint", "load", "parse", "read", "save", "write", "write_weights"]
@@ -45,6 +45,7 @@ class Checkpoint:
     image_shape: tuple[int, ...] | None = None
     training: Mapping[str, Any] | None = None  # what `train` recorded
     examples: Array | None = None  # rows of public data, (N, D)
+    assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
 
 
 def write(
@@ -105,11 +106,13 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
 
     Args:
         path: The file.
-        latent_stats: The authors' `best_stats.pth`, folded exactly into the last block.
+        latent_stats: The authors' `best_stats.pth`, folded exactly into the last block. They are of the last epoch's
+            network: where `best_inverse.pth` beside them holds another one than `path`, they are refused.
         preprocessing: For the authors' files, which do not record theirs; None exports the network on its own input.
 
     Raises:
-        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible network.
+        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible network; or the
+            statistics are of another network.
     """
     content = load(path)
     if content.get("format") == CLASSES_FORMAT:
@@ -130,12 +133,25 @@ def parse(
         checkpoint = _ours(content, path)
     else:
         checkpoint = Checkpoint(_authors(content, path, preprocessing), "authors", _square(content, preprocessing))
-    if latent_stats is None:
-        return checkpoint
-    mean, covariance = _latent_statistics(latent_stats)
-    folded = only_lunet(checkpoint.weights, "latent statistics").fold_latent(mean, covariance)
-    # What training recorded was measured before the folding, so it is left out.
-    return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, None, checkpoint.examples)
+    return checkpoint if latent_stats is None else _folded(checkpoint, path, latent_stats)
+
+
+def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoint:
+    """The model with the statistics in its last block, unless they are known to be of another network.
+
+    What training recorded was measured before the folding, so it is left out.
+    """
+    mean, covariance = latent_statistics.read(latent_stats)
+    weights = only_lunet(checkpoint.weights, "latent statistics")
+    assumed: tuple[str, ...] = ()
+    if not latent_statistics.proven(latent_stats, path, weights.blocks):
+        assumed = (
+            f"Assumed that {latent_stats.name} holds the latents of {path.name}: no readable "
+            f"{latent_statistics.inverse_beside(latent_stats).name} beside it shows of which network they are. The "
+            "released code computes them with the last epoch's, last.pth.",
+        )
+    folded = weights.fold_latent(mean, covariance)
+    return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, None, checkpoint.examples, assumed)
 
 
 def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
@@ -156,7 +172,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             raise ValueError("settings, dim")
         preprocessing = None if p is None else Logit(p["levels"], p["margin"])
         training = _plain(content["training"])
-        weights = Family(name).part("storage").unpack(content, preprocessing, held=_held)
+        weights = Family(name).part("storage").unpack(content, preprocessing, held=held)
         examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)
     except _MALFORMED as error:
         raise CheckpointError(
@@ -185,7 +201,7 @@ def _examples(examples: Tensor | None, dim: int) -> Array | None:
         return None
     if examples.is_complex():
         raise ValueError("examples")
-    rows = _held(examples).detach().double().numpy()
+    rows = held(examples).detach().double().numpy()
     if rows.ndim != 2 or rows.shape[1] != dim or not np.isfinite(rows).all():
         raise ValueError("examples")
     return rows
@@ -214,16 +230,17 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
             "matrices in reverse order, not the best epoch's and no inverses. Export best.pth: its inverse is exact."
         )
     if keys == {"latent_mean", "latent_covariance"}:
-        raise CheckpointError(f"Expected a model; {path} holds latent statistics. Give best.pth --latent-stats {path}")
+        raise CheckpointError(
+            f"Expected a model; {path} holds latent statistics, which the released code computes with the last "
+            f"epoch's network. Give last.pth --latent-stats {path}"
+        )
     if {"model", "settings"} <= keys:
         model = path.with_name(path.name.replace(".resume.pt", ".pt"))
         raise CheckpointError(
             f"Expected a model; {path} is a resume file, which training goes on from. "
             f"Give {model if model != path else 'the model'} beside it."
         )
-    blocks = sum(bool(re.fullmatch(r"intermediate_lu_blocks\.\d+\.bias", key)) for key in keys)
-    names = [(f"intermediate_lu_blocks.{2 * k}", f"intermediate_lu_blocks.{2 * k + 1}") for k in range(blocks)]
-    names.append(("final_lu_block.0", "final_lu_block.1"))
+    names = latent_statistics.names_in(keys)
     wanted = {f"{u}.weight" for u, _ in names} | {f"{name}.{kind}" for _, name in names for kind in ("weight", "bias")}
     if keys != wanted:
         odd = sorted(keys ^ wanted)[:3]
@@ -238,7 +255,7 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
             raise CheckpointError(f"Expected a dense tensor of floats at {key} of {path}; got {type(value).__name__}.")
         if value.ndim == 0:
             raise CheckpointError(f"Expected a matrix or vector at {key} of {path}; got a single number.")
-        return _held(value).detach().double().numpy()
+        return held(value).detach().double().numpy()
 
     def weights() -> LUNetWeights:
         layers = [
@@ -248,21 +265,6 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
         return LUNetWeights(tuple(layers), _AUTHORS_ALPHA, preprocessing)
 
     return _with_path(path, weights)
-
-
-def _held(tensor: Tensor) -> Tensor:
-    """The tensor, if the file holds its numbers: it may claim more, as meta tensors and views that repeat a few do.
-
-    Raises:
-        CheckpointError: It does not.
-    """
-    bytes_held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
-    if tensor.numel() == 0 or bytes_held < tensor.numel() * tensor.element_size():
-        raise CheckpointError(
-            f"Expected tensors whose numbers are in the file; one claims {tuple(tensor.shape)} and holds "
-            f"{bytes_held} bytes."
-        )
-    return tensor
 
 
 def _with_path(path: Path, make: Callable[[], LUNetWeights]) -> LUNetWeights:
@@ -276,16 +278,3 @@ def _square(content: Mapping[str, Any], preprocessing: Logit | None) -> tuple[in
     """The authors' images are 28 x 28; a network without pre-processing has no image to show."""
     side = int(len(content["final_lu_block.1.bias"]) ** 0.5)
     return (side, side) if preprocessing and side**2 == len(content["final_lu_block.1.bias"]) else None
-
-
-def _latent_statistics(path: Path) -> tuple[Array, Array]:
-    content = load(path)
-    try:
-        mean, covariance = content["latent_mean"], content["latent_covariance"]
-        if mean.is_complex() or covariance.is_complex():
-            raise RuntimeError
-        return _held(mean).double().numpy(), _held(covariance).double().numpy()
-    except (KeyError, AttributeError, RuntimeError):
-        raise CheckpointError(
-            f"Expected latent_mean and latent_covariance in {path}; got {brief(', '.join(map(str, content)))}."
-        ) from None

@@ -15,7 +15,8 @@
 
 Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect of this package, which nobody foresaw,
 130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP.
-`ProviderWarning` warns of a slower provider than the machine seems to have.
+`ProviderWarning` warns of a slower provider than the machine seems to have, `RowsWarning` of rows that a model was not
+made for.
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
@@ -163,3 +164,10 @@ class UnreadableError(LunetExportError, OSError):
 
 class ProviderWarning(UserWarning):
     """`auto` took the CPU on a machine that shows a GPU."""
+
+
+class RowsWarning(UserWarning):
+    """Rows that a model was not made for: their log p is computed right, and says nothing.
+
+    Grey levels without noise, or for a model without pre-processing; images scaled to [0, 1]; rows in other units.
+    """

@@ -338,3 +338,18 @@ def _refuse_repetition(content: Any, *, most_values: int, most_bytes: int) -> No
             raise _Unreadable(f"there is a {type(value).__name__}")
         if values > most_values or held > most_bytes or len(waiting) > most_values:
             raise _Unreadable("values are repeated without end")
+
+
+def held(tensor: Tensor) -> Tensor:
+    """The tensor, if the file holds its numbers: it may claim more, as meta tensors and views that repeat a few do.
+
+    Raises:
+        CheckpointError: It does not.
+    """
+    bytes_held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+    if tensor.numel() == 0 or bytes_held < tensor.numel() * tensor.element_size():
+        raise CheckpointError(
+            f"Expected tensors whose numbers are in the file; one claims {tuple(tensor.shape)} and holds "
+            f"{bytes_held} bytes."
+        )
+    return tensor

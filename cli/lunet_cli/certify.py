@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import read_model
+from lunet_cli.models import read_model, tell_misfit
 from lunet_cli.options import DataDir, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export.errors import BadInputError, CheckFailedError
 
@@ -49,11 +49,15 @@ def certify(
         flow = ExportedFlow(source, provider="cpu")
         p = flow.manifest.preprocessing
         data = diagnostics.load(dataset, p, data_dir=data_dir, levels=levels) if dataset else None
+        if data:
+            tell_misfit(diagnostics.FolderSource(flow), data, seed=seed)
         found = diagnostics.certify_folder(flow, data, rows=rows, seed=seed)
     else:
         weights = only_lunet(read_model(source, latent_stats, preprocess).weights, "certify")
         p = weights.preprocessing
         data = diagnostics.load(dataset, p, data_dir=data_dir, levels=levels) if dataset else None
+        if data:
+            tell_misfit(diagnostics.WeightsSource(weights), data, seed=seed)
         with output.progress(rows, "certifying") as bar:
             found = diagnostics.certify_model(
                 weights, data, rows=rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)

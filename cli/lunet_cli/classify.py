@@ -77,7 +77,8 @@ def classify(
     other = None
     if against is not None:
         other = diagnostics.load(against, judged.preprocessing, data_dir=data_dir, levels=None)
-        diagnostics.refuse_other_rows(other, judged.preprocessing, judged.dim)
+        if misfit := diagnostics.misfit_of(other, judged.preprocessing, judged.dim):
+            output.warn(misfit.sentence)
     with output.progress(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as bar:
         found = diagnostics.classify(
             judged, rows, seed=seed, against=other, on_rows=lambda n: bar.advance(bar.task_ids[0], n)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import open_source
+from lunet_cli.models import open_source, tell_misfit
 from lunet_cli.options import Against, DataDir, DataSet, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -45,7 +45,9 @@ def diagnose(
     other = None
     if against is not None:
         other = diagnostics.load(against, judged.preprocessing, data_dir=data_dir, levels=levels)
-        diagnostics.refuse_other_rows(other, judged.preprocessing, judged.dim)
+        if found := diagnostics.misfit_of(other, judged.preprocessing, judged.dim):
+            output.warn(found.sentence)
+    tell_misfit(judged, rows, seed=seed)
     total = len(rows.train) + len(rows.test) + (len(other.test) if other else 0)
     with output.progress(total, f"diagnosing on {rows.name}") as bar:
         report = diagnostics.diagnose(

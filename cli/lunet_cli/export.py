@@ -169,7 +169,14 @@ def _write(
     return export(
         checkpoint.weights,
         folder,
-        Provenance(folder.resolve().name, checkpoint.kind, checkpoint.image_shape, checkpoint.training or {}, files),
+        Provenance(
+            folder.resolve().name,
+            checkpoint.kind,
+            checkpoint.image_shape,
+            checkpoint.training or {},
+            files,
+            checkpoint.assumed,
+        ),
         settings,
         examples=checkpoint.examples,
         eager=eager_of(settings.tensors),

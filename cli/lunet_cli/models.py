@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunet_cli import output
 from lunet_cli.options import PreprocessName, ProviderName
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lunet_export.artifact import Manifest
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
     from lunet_export.export import SourceFile
     from lunet_export.export.classes import Eager
@@ -27,14 +29,22 @@ def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName
     """The checkpoint in a file."""
     from lunet_export import checkpoint
 
-    return checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    return _told(checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value]))
 
 
 def read_either(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint | ClassCheckpoint":
     """The checkpoint in a file, of one network or of one a class."""
     from lunet_export import class_checkpoint
 
-    return class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    found = class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    return found if isinstance(found, class_checkpoint.ClassCheckpoint) else _told(found)
+
+
+def _told(read: "Checkpoint") -> "Checkpoint":
+    """The checkpoint; what was assumed of it is said."""
+    for sentence in read.assumed:
+        output.warn(sentence)
+    return read
 
 
 def refuse_existing(target: Path, *, force: bool) -> None:
@@ -105,6 +115,18 @@ def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
+    """Warn where rows are not what a model was made for.
+
+    Raises:
+        DataError: They are of another width, have another number of grey levels, or lie outside the domain.
+    """
+    from lunet_export.diagnostics import misfit
+
+    if found := misfit(source, rows, seed=seed):
+        output.warn(found.sentence)
 
 
 def as_exported(weights: "Weights", manifest: "Manifest") -> "Weights | None":

@@ -34,7 +34,8 @@ Runtime = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 LatentStats = Annotated[
-    Path | None, typer.Option(help="The authors' best_stats.pth, folded into the last block.", show_default=False)
+    Path | None,
+    typer.Option(help="The authors' best_stats.pth, folded into the last block; it fits last.pth.", show_default=False),
 ]
 
 

@@ -59,6 +59,13 @@ def complain(sentence: str) -> None:
     _tell(f"lunet-export: {one_line(sentence)}")
 
 
+def warn(sentence: str) -> None:
+    """What makes a result doubtful, in one sentence; what is dumped by this command says it too, as `warnings`."""
+    if sentence not in _warned.get():
+        _warned.set((*_warned.get(), sentence))
+        _tell(f"lunet-export: warning: {sentence}")
+
+
 def _tell(line: str) -> None:
     """By no library that measures a terminal: where it takes `COLUMNS=0` at its word, nothing would be said."""
     sys.stderr.write(f"{one_line(line)}\n")
@@ -70,12 +77,8 @@ def note(text: str) -> None:
     _tell(text)
 
 
-def warn(sentence: str) -> None:
-    """What may go wrong, or has, in one sentence."""
-    complain(f"warning: {sentence}")
-
-
 _held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
+_warned: ContextVar[tuple[str, ...]] = ContextVar("warned", default=())
 
 
 def dump(document: dict[str, Any]) -> None:
@@ -91,11 +94,12 @@ def dump(document: dict[str, Any]) -> None:
 def held() -> Iterator[list[dict[str, Any]]]:
     """Yield a list that what is dumped goes to."""
     documents: list[dict[str, Any]] = []
-    before = _held.set(documents)
+    before, heard = _held.set(documents), _warned.set(())
     try:
         yield documents
     finally:
         _held.reset(before)
+        _warned.reset(heard)
 
 
 def release(documents: list[dict[str, Any]]) -> None:
@@ -105,8 +109,8 @@ def release(documents: list[dict[str, Any]]) -> None:
 
 
 def write(document: dict[str, Any]) -> None:
-    """Write a document to stdout."""
-    sys.stdout.write(json_text(document))
+    """Write a document to stdout, with `warnings` where there were any."""
+    sys.stdout.write(json_text(document | ({"warnings": list(_warned.get())} if _warned.get() else {})))
 
 
 def json_text(document: Any) -> str:  # noqa: ANN401

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import open_source
+from lunet_cli.models import open_source, tell_misfit
 from lunet_cli.options import DataDir, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export import noise
 from lunet_export.errors import BadInputError
@@ -92,6 +92,7 @@ def plot(
         else:
             _refuse_model(kind, source)
             rows = _load(source, rest[0], data_dir, levels)
+            tell_misfit(source, rows, seed=seed)
             draw = {
                 Kind.INTERPOLATION: lambda: _interpolation(source, rows, n or _PAIRS, seed, way),
                 Kind.LATENTS: lambda: _latents(source, rows, n or _PROJECTIONS, seed),
@@ -214,7 +215,7 @@ def _blocks(model: Path, name: str, points: int, seed: int, data_dir: Path, leve
 
     weights = refuse_blocks(read_model(model, None, PreprocessName.NONE).weights)
     rows = diagnostics.load(name, weights.preprocessing, data_dir=data_dir, levels=levels)
-    diagnostics.refuse_other_rows(rows, weights.preprocessing, weights.dim)
+    tell_misfit(diagnostics.WeightsSource(weights), rows, seed=seed)
     found = block_strip(weights, rows, points=points, seed=seed)
     title = f"{model.stem} on {rows.name}: {len(weights.fields)} blocks, and how far each moves the test rows"
     return lambda path: draw(found, path, title=title)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import new_model, read_model, refuse_existing
+from lunet_cli.models import new_model, read_model, refuse_existing, tell_misfit
 from lunet_cli.options import DataDir, DataSet, Force, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
 from lunet_export.errors import BadInputError
 
@@ -41,6 +41,7 @@ def recalibrate(
     read = read_model(model, latent_stats, preprocess)
     network = only_lunet(read.weights, "recalibrate")
     rows = diagnostics.load(dataset, read.weights.preprocessing, data_dir=data_dir, levels=levels)
+    tell_misfit(diagnostics.WeightsSource(network), rows, seed=seed)
     with output.progress(len(rows.train), f"reading the latents of {rows.name}") as bar:
         weights, done = diagnostics.recalibrate(
             network, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)

@@ -35,6 +35,7 @@ from lunet_cli.streams import (
     Engine,
     EngineName,
     FormatName,
+    Misfits,
     Parts,
     Resume,
     RowsPerPart,
@@ -50,6 +51,7 @@ from lunet_export.files import whole_file
 from lunet_export.likelihood import bits_per_dim
 
 if TYPE_CHECKING:
+    from lunet_export.runtime.misfit import Misfit
     from lunet_export.streaming import ScoreJob
 
 
@@ -110,9 +112,10 @@ def score(
 ) -> None:
     """Score rows: nats and bits/dim a row, and their mean.
 
-    Integer images get seeded uniform noise; floats are taken as they are. With a network a class, the mixture's, with
-    the most probable class and its posterior. A folder of parts is read, computed and written a piece at a time, goes
-    on after a stop with --resume, and may be shared out by --engine ray.
+    Integer images get seeded uniform noise; floats are taken as they are. Rows that the model was not made for, as
+    images scaled to [0, 1] or vectors in other units, are scored with a warning. With a network a class, the mixture's,
+    with the most probable class and its posterior. A folder of parts is read, computed and written a piece at a time,
+    goes on after a stop with --resume, and may be shared out by --engine ray.
 
     Example: lunet-export score exported/digits digits.npy
     """
@@ -165,8 +168,10 @@ def score(
         raise DataError(f"Expected rows of {flow.dim} numbers in {data}; it has shape {rows.shape}. Save a row a line.")
     if draws > 1:
         refuse_draws(flow.manifest, rows)
+    misfits: list[Misfit] = []
     with output.progress(draws, f"scoring {len(rows)} rows") as bar:
-        noise: dict[str, Any] = {"draws": draws, "seed": seed, "on_draw": lambda: bar.advance(bar.task_ids[0])}
+        noise: dict[str, Any] = {"draws": draws, "seed": seed, "on_misfit": misfits.append}
+        noise["on_draw"] = lambda: bar.advance(bar.task_ids[0])
         classes: dict[str, Any] = {}
         per_row: dict[str, Any] = {}
         if isinstance(flow, ExportedClasses):
@@ -176,6 +181,8 @@ def score(
             per_row = {"class": names.tolist(), "posterior": posterior.tolist()}
         else:
             nats = score_rows(flow, rows, **noise)
+    for misfit in misfits:
+        output.warn(misfit.sentence)
     bits = bits_per_dim(nats, flow.dim)
     mean = {"log_prob": fsum(nats) / len(nats), "bits_per_dim": fsum(bits) / len(bits)}  # OverflowError, never infinity
     if as_json:
@@ -214,7 +221,8 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
             continue
         for name, values in table.items():
             per_row.setdefault(name, []).extend(values.tolist())
-    summary = Summary.of(job.rows, tally.invalid, tally.sums, [work.provider])
+    summary = Summary.of(job.rows, tally.invalid, tally.sums, [work.provider], [work.misfits])
+    Misfits().tell_all(summary.misfits)
     if as_json:
         where = {"provider": work.provider, "provider_reason": work.provider_reason}
         counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}

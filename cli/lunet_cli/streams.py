@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from ctypes import CDLL
 from dataclasses import asdict, dataclass
@@ -121,7 +121,7 @@ def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) 
 def _compute(run: "Run", parts: Parts, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import local, on_ray
 
-    numbers = run.begin(resume=parts.resume)
+    numbers, misfits = run.begin(resume=parts.resume), Misfits()
     with output.progress(len(numbers), f"{verb} {run.job.rows} rows") as bar:
 
         def done(rows: int) -> None:
@@ -132,9 +132,28 @@ def _compute(run: "Run", parts: Parts, verb: str) -> dict[str, Any]:
             with _quiet_stdout():
                 on_ray(run, numbers, done, workers=parts.workers, address=parts.address, on_wait=output.complain)
         else:
-            local(run, numbers, done)
+            local(run, numbers, done, on_misfit=misfits.tell)
     summary = asdict(run.finish())
+    misfits.tell_all(summary.pop("misfits"))
     return {"parts": run.parts, "computed": len(numbers), "engine": parts.engine.value, **summary}
+
+
+class Misfits:
+    """Says that rows are not those that a model was made for: once a run for each kind of them."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, kind: str, sentence: str) -> None:
+        """Say it unless rows of the kind were told."""
+        if kind not in self._told:
+            self._told.add(kind)
+            output.warn(sentence)
+
+    def tell_all(self, misfits: Mapping[str, str]) -> None:
+        """Say it of every kind."""
+        for kind, sentence in misfits.items():
+            self.tell(kind, sentence)
 
 
 @contextmanager
@@ -168,4 +187,6 @@ def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any
             bar.advance(bar.task_ids[0])
 
         summary, work = write_file(target, job, done)
-    return asdict(summary) | {"provider": work.provider, "provider_reason": work.provider_reason}
+    document = asdict(summary)
+    Misfits().tell_all(document.pop("misfits"))
+    return document | {"provider": work.provider, "provider_reason": work.provider_reason}

@@ -12,7 +12,7 @@ from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
 from lunet_cli.options import DataDir, DataSet, Force, Json
 from lunet_cli.training_bar import TrainingBar
-from lunet_cli.training_tables import print_classes, print_result
+from lunet_cli.training_tables import print_classes, print_result, warn_of_choice
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
 
@@ -316,8 +316,7 @@ def train(
             fallback=fallback,
         )
 
-    warnings = warnings_of(rows)
-    for warning in warnings:
+    for warning in warnings_of(rows):
         output.warn(warning)
     paths = training.Paths(model)
     files = [training.ClassPaths(model).of_class(0).resume] if per_class else [paths.resume, paths.history]
@@ -343,12 +342,16 @@ def train(
                 settings = settings_of(rows)
                 bar.begin(rows.name, settings.epochs)
                 result = training.train(rows, settings, model, **common)
-    if as_json:
-        output.dump({"model": str(model), **asdict(of_classes if per_class else result), "warnings": warnings})
-    elif per_class:
+    if not as_json and per_class:
         print_classes(of_classes, model, paper_convention=paper_convention)
-    else:
+    elif not as_json:
         print_result(result, model, _TITLES[flow], paper_convention=paper_convention)
+    for entry in of_classes.classes if per_class else [result]:
+        warn_of_choice(entry)
+    if as_json:
+        output.dump({"model": str(model), **asdict(of_classes if per_class else result)})
+    else:
+        output.hint("lunet-export", str(model))
 
 
 def _dequantized(rows: "Dataset", seed: int) -> "Dataset":

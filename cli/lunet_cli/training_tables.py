@@ -27,8 +27,7 @@ def print_classes(result: "ClassesResult", model: Path, *, paper_convention: boo
             ("accuracy of the argmax of the posterior", f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
         ],
     )
-    output.say(f"{result.test_nats:.4f} nats a row{_draws(result)}; wrote {model}")
-    output.hint("lunet-export", str(model))
+    output.say(f"{result.test_nats:.4f} nats per row{_draws(result)}; wrote {model}")
 
 
 def _draws(result: "ClassesResult") -> str:
@@ -48,18 +47,21 @@ def print_result(result: "Result", model: Path, title: str, *, paper_convention:
     kept = f"kept: {_kept(result)} of {result.epochs}" if result.kept == "epoch" else f"kept: {_kept(result)}"
     output.say(f"test: {_number(result.test_nats)} nats per row{_spread(result)}; {kept}; wrote {model}")
     output.say(f"validation: {_evidence(result)}")
+
+
+def warn_of_choice(result: "Result") -> None:
+    """Warn where the Gaussian was kept, or where the test rows would have had it kept."""
     if result.kept == "gaussian":
         output.warn(
-            f"{model} holds the full-covariance Gaussian: on {_rows(result)} no {result.unit} was better by more than "
-            f"chance{_least(result.over_gaussian)}. More rows help; --no-fallback keeps the best {result.unit} all the "
-            "same."
+            f"the model of {result.dataset} is the full-covariance Gaussian: on {_rows(result)} no {result.unit} was "
+            f"better by more than chance{_least(result.over_gaussian)}. More rows help; --no-fallback keeps the best "
+            f"{result.unit} all the same."
         )
     if result.below_the_line:
         output.warn(
-            f"on the test rows {title} is worse than the Gaussian, though it was better on {_rows(result)}. Give more "
-            "rows, or look for rows of the test set that differ from the others."
+            f"the model of {result.dataset} is worse than the Gaussian on the test rows, though it was better on "
+            f"{_rows(result)}. Give more rows, or look for test rows that differ from the others."
         )
-    output.hint("lunet-export", str(model))
 
 
 def _kept(result: "Result") -> str:

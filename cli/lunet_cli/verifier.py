@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import files_of, read_model
+from lunet_cli.models import files_of, read_model, tell_misfit
 from lunet_cli.options import PreprocessName
 from lunet_export import diagnostics, parity, verification
 from lunet_export.errors import BadInputError, CheckFailedError
@@ -82,6 +82,7 @@ def export_for_verifier(
         read.image_shape,
         read.training or {},
         files_of(model, latent_stats, wanted.classifier),
+        read.assumed,
     )
     try:
         with output.stages() as stage:
@@ -114,7 +115,7 @@ def _held_out(read: "Checkpoint", wanted: Wanted) -> "Callable[[Sequence[LatentB
     from lunet_export.export import HeldOut
 
     rows = diagnostics.load(wanted.data or "", read.weights.preprocessing, data_dir=wanted.data_dir, levels=None)
-    diagnostics.refuse_other_rows(rows, read.weights.preprocessing, read.weights.dim)
+    tell_misfit(diagnostics.WeightsSource(read.weights), rows, seed=0)
     return lambda boxes: HeldOut(rows.name, tuple(verification.coverage(read.weights, boxes, rows, seed=0)))
 
 

@@ -6,7 +6,7 @@ from lunet_export.diagnostics.detection import Detection, auroc
 from lunet_export.diagnostics.diagnose import FLAGS, Figure, Flag, Report, diagnose
 from lunet_export.diagnostics.moments import Moments, gaussian_gap
 from lunet_export.diagnostics.recalibrate import Recalibration, recalibrate, with_note
-from lunet_export.diagnostics.rows import load, refuse_other_rows
+from lunet_export.diagnostics.rows import load, misfit, misfit_of, refuse_other_rows
 from lunet_export.diagnostics.source import FolderSource, Source, WeightsSource
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
     "diagnose",
     "gaussian_gap",
     "load",
+    "misfit",
+    "misfit_of",
     "recalibrate",
     "refuse_other_rows",
     "with_note",

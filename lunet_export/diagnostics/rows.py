@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from lunet_export import data, noise
 from lunet_export.data import Dataset, arrays
-from lunet_export.errors import DataError
+from lunet_export.diagnostics.source import Source
+from lunet_export.errors import BadInputError, DataError
 from lunet_export.preprocessing import Logit, dequantize
+from lunet_export.runtime.misfit import MadeFor, Misfit
 from lunet_export.runtime.rows import Rows
 
 Array = NDArray[np.float64]
@@ -20,6 +22,7 @@ T = TypeVar("T")
 
 _MOST_THREADS = 8
 BATCH = 1000
+_LOOKED_AT = 256  # test rows whose latents tell whether a model was made for them
 TRAIN, TEST = 0, 1  # the noise draw of each split, so that no two splits share their noise
 
 
@@ -62,6 +65,44 @@ def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -
         domain = Rows(dim, np.dtype(np.float64), preprocessing)
         for split in (dataset.train, dataset.test):
             domain.data(split)
+
+
+def misfit_of(dataset: Dataset, preprocessing: Logit | None, dim: int) -> Misfit | None:
+    """Why the numbers of these rows are not what the model was made for, if they show it.
+
+    Raises:
+        DataError: As `refuse_other_rows` does.
+    """
+    refuse_other_rows(dataset, preprocessing, dim)
+    if dataset.preprocessing is not None:
+        return None
+    return MadeFor(dim, preprocessing).of_rows(dataset.test)
+
+
+def misfit(source: Source, dataset: Dataset, *, seed: int) -> Misfit | None:
+    """Why these rows are not what the model was made for, by their numbers or by the latents of the first test rows.
+
+    What they cannot be given to has no latents; whoever computes all of them says why.
+
+    Raises:
+        DataError: As `refuse_other_rows` does.
+    """
+    found = misfit_of(dataset, source.preprocessing, source.dim)
+    if found is not None:
+        return found
+    first = over_batches(
+        lambda x: (x, source.density(x)[0]),
+        dataset,
+        dataset.test[:_LOOKED_AT],
+        seed=seed,
+        draw=TEST,
+        on_rows=lambda n: None,
+    )
+    try:
+        x, z = (np.concatenate(parts) for parts in zip(*first, strict=True))
+    except BadInputError:
+        return None
+    return MadeFor(source.dim, source.preprocessing).of_latents(x, z)
 
 
 def over_batches(

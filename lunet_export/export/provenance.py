@@ -39,6 +39,7 @@ class Provenance:
     image_shape: tuple[int, ...] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, SourceFile] = field(default_factory=dict)  # by what they gave: `model`, `latent_stats`
+    assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
 
     def document(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The entry of a manifest: the files, what was asked for, and the machine. No time: the same gives the same.
@@ -50,6 +51,7 @@ class Provenance:
             "files": {role: asdict(file) for role, file in self.files.items()},
             "settings": dict(settings),
             "platform": f"{platform.system()} {platform.machine()}",
+            **({"assumed": list(self.assumed)} if self.assumed else {}),
         }
 
 

@@ -13,10 +13,11 @@ from lunet_export import noise
 from lunet_export.artifact import ClassArtifact, ClassManifest, sampling_of
 from lunet_export.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError, brief
+from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.graph_runs import Ends, finite, finite_rows, in_batches, refuse_another, refuse_overflow
 from lunet_export.runtime.providers import Provider, run
-from lunet_export.runtime.rows import Rows, computing
+from lunet_export.runtime.rows import Rows, computing, typed
 from lunet_export.runtime.sessions import Sessions
 from lunet_export.scalars import whole
 
@@ -32,7 +33,7 @@ class ExportedClasses:
 
     p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
     numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64. Threads
-    and processes may use it as they may an `ExportedFlow`.
+    and processes may use it as they may an `ExportedFlow`, and rows that it was not made for are a `RowsWarning` too.
 
     Args:
         source: The folder, or an opened `ClassArtifact`.
@@ -62,7 +63,8 @@ class ExportedClasses:
         self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
         self.names, self.priors = self.manifest.names, self.manifest.priors
         self.cuda = CudaOptions.of(cuda)
-        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing)
+        source = str(self.manifest.document["model"].get("source", ""))
+        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, source=source)
         self._again: dict[str, Any] = {"provider": provider, "threads": threads, "cuda": self.cuda}
         self._sessions = Sessions(
             self.artifact.graphs, ["density"], **self._again, prove=partial(_refuse_another, self.manifest)
@@ -115,17 +117,38 @@ class ExportedClasses:
             OutOfMemoryError: There is no memory for it.
             ProviderError: The provider gave up.
         """
+        rows = self._rows.data(x)
+        answers = self._density(rows)
+        made_for = self._rows.made_for
+        seen, found = misfit.sample(rows), self._squares(answers[0])
+        misfit.warn(made_for.of_rows(typed(x, rows)) or made_for.of_squares(seen, found, exact=False))
+        return answers
+
+    def _density(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
+        """As `density`, of rows that are not looked at."""
         count = len(self.names)
         table = np.empty((0, count), self.dtype)
         class_log_prob, log_prob, posterior = in_batches(
             lambda part: run(self._sessions["density"], _DENSITY, {"x": part}),
-            self._rows.data(x),
+            rows,
             [table, np.empty(0, self.dtype), table],
         )
         overflown = np.isnan(class_log_prob).any(axis=1) | ~np.isfinite(class_log_prob).any(axis=1)
         overflown |= ~(finite_rows(log_prob) & finite_rows(posterior))
         refuse_overflow(overflown, (class_log_prob, log_prob, posterior))
         return class_log_prob, log_prob, posterior
+
+    def _squares(self, class_log_prob: Floats) -> NDArray[np.float64]:
+        """|z|^2 / D of the sample of rows that is looked at, (N,): at least so much, by any class's network.
+
+        log p(x) = -|z|^2 / 2 - D / 2 log 2 pi + log|det|, and the certificates know how small the last can be.
+        """
+        least = np.array([one.data.log_det_min for one in self.manifest.certificates])
+        with np.errstate(invalid="ignore"):
+            gaps = least - misfit.sample(class_log_prob).astype(np.float64)
+        gaps[np.isnan(gaps)] = -np.inf  # of bounds that float64 cannot give
+        found: NDArray[np.float64] = (2 * gaps / self.dim - np.log(2 * np.pi)).min(axis=1)
+        return found
 
     def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
         """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from lunet_export.artifact import GRAPHS
 from lunet_export.errors import BadInputError
+from lunet_export.runtime import misfit
 from lunet_export.runtime.device_graph import DTYPES, Device, DeviceArray, DeviceGraph
-from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+from lunet_export.runtime.rows import LARGEST_BATCH, Rows, typed
 from lunet_export.runtime.sessions import Sessions
 from lunet_export.scalars import whole
 
@@ -108,6 +109,8 @@ class DeviceFlow:
         rows: Any
         if isinstance(given, (np.ndarray, Sequence)):
             rows = self._rows.latents(given) if graph == "sampling" else self._rows.data(given)
+            if graph == "density":
+                misfit.warn(self._rows.made_for.of_rows(typed(given, rows)))
             _batch(len(rows))
         else:
             rows = self._tensor(given)

@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export.artifact import GRAPHS, Artifact, Manifest
 from lunet_export.errors import BadInputError
+from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
 from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
 from lunet_export.runtime.providers import Provider, placement, run
-from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+from lunet_export.runtime.rows import LARGEST_BATCH, Rows, typed
 from lunet_export.runtime.sessions import Sessions
 from lunet_export.scalars import whole
 from lunet_export.vectors import Vectors
@@ -44,6 +45,9 @@ class ExportedFlow:
     forked may use it, but on CUDA, where it gets a `ProviderError`. Both open sessions of their own. With `draw`, flows
     and forks of one process may give the same rows, for ONNX Runtime is seeded once a process; `sample` takes its seed
     from you.
+
+    Rows that the model was not made for (grey levels without noise, images scaled to [0, 1], other units) are a
+    `RowsWarning` where you call; `warnings.simplefilter("error", RowsWarning)` makes them an error.
 
     Args:
         source: The folder, or an opened `Artifact`.
@@ -88,7 +92,8 @@ class ExportedFlow:
             self.artifact.graphs, GRAPHS, **self._again, prove=partial(_refuse_another, self.manifest)
         )
         self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
-        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, self.manifest.domain)
+        source = str(self.manifest.document["model"].get("source", ""))
+        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, self.manifest.domain, source)
         device = Device(self.provider, self.cuda.device_id if self.provider == "cuda" else 0)
         captured = cuda_graph and self.provider == "cuda"
         #: The same flow with its rows and results on the device.
@@ -159,6 +164,12 @@ class ExportedFlow:
     def density(self, x: ArrayLike) -> tuple[Floats, Floats]:
         """z (N, D) and log p(x) (N,) in one run. Raises as `log_prob` does."""
         rows = self._rows.data(x)
+        z, log_prob = self._density(rows)
+        misfit.warn(self._rows.made_for.of_rows(typed(x, rows)) or self._rows.made_for.of_latents(rows, z))
+        return z, log_prob
+
+    def _density(self, rows: Floats) -> tuple[Floats, Floats]:
+        """As `density`, of rows that are not looked at."""
         z, log_prob = self._in_batches("density", ["z", "log_prob"], rows)
         return z, log_prob
 
@@ -195,6 +206,7 @@ class ExportedFlow:
             BadInputError: The folder has no such graph, or as `log_prob` does.
         """
         rows = self._rows.data(x)
+        misfit.warn(self._rows.made_for.of_rows(typed(x, rows)))
         signs = np.where(self.latent(len(rows), seed=seed) < 0, -1, 1) if probe is None else np.asarray(probe)
         probes = self._rows.probes(signs, len(rows))
         session = self._open_optional("density_estimate", "--hutchinson")
@@ -244,7 +256,7 @@ class ExportedFlow:
     def sample_and_log_prob(self, n: int, *, seed: int, temperature: float = 1.0) -> tuple[Floats, Floats]:
         """Rows as `sample` draws them and the model's log p of exactly these rows: (n, D), (n,). Raises as both do."""
         x = self.sample(n, seed=seed, temperature=temperature)
-        return x, self.log_prob(x)
+        return x, self._density(self._rows.data(x))[1]
 
     def _open_optional(self, name: str, option: str) -> Any:  # noqa: ANN401
         """The session of an optional graph, opened when first asked for, and never with a CUDA graph."""

@@ -11,12 +11,14 @@ from lunet_export import noise
 from lunet_export.domain import Domain
 from lunet_export.errors import BadInputError, OutOfMemoryError
 from lunet_export.preprocessing import Logit, largest_below
+from lunet_export.runtime.misfit import MadeFor
 from lunet_export.scalars import real
 
 Floats = NDArray[np.floating]
 
 #: Rows given to ONNX Runtime at once; the graphs are made for batches of 1 to 4096.
 LARGEST_BATCH = 4096
+_OF_8_BITS = 255  # the largest grey level of most images
 _LARGEST_NORMAL = 7.0  # no number of `lunet_export.noise` is larger: sqrt(-2 log 2^-33) is 6.8
 
 
@@ -59,6 +61,11 @@ def as_array(given: ArrayLike, name: str) -> NDArray[Any]:
         ) from None
 
 
+def typed(given: ArrayLike, rows: Floats) -> NDArray[Any]:
+    """What a caller gave in its own dtype, where it has one; else the rows (N, D) that were made of it."""
+    return given if isinstance(given, np.ndarray) and given.dtype.kind in "ui" else rows
+
+
 class Rows:
     """Turns what users give into arrays (N, D) of the graph's dtype, or says what is wrong with it.
 
@@ -67,12 +74,20 @@ class Rows:
         dtype: Of the graphs.
         preprocessing: Of the model; its images have the domain [0, levels).
         domain: Of a model that is not defined everywhere.
+        source: Kind of the file that the model came from, as the manifest tells it.
     """
 
     def __init__(
-        self, dim: int, dtype: "np.dtype[Any]", preprocessing: Logit | None, domain: Domain | None = None
+        self,
+        dim: int,
+        dtype: "np.dtype[Any]",
+        preprocessing: Logit | None,
+        domain: Domain | None = None,
+        source: str = "",
     ) -> None:
         self.dim, self.dtype, self._preprocessing, self._domain = dim, dtype, preprocessing, domain
+        #: Tells rows that are acceptable, and not what the model was made for.
+        self.made_for = MadeFor(dim, preprocessing, source)
 
     def latents(self, array: ArrayLike) -> Floats:
         """z, (N, D).
@@ -190,5 +205,15 @@ def _refuse_outside(rows: NDArray[Any], levels: int) -> None:
         row, column = np.argwhere(outside)[0]
         raise BadInputError(
             f"Expected x in [0, {levels}): grey level plus noise; row {row}, column {column} is "
-            f"{rows[row, column]}. The density is not defined there."
+            f"{rows[row, column]}. The density is not defined there.{looks_like(rows, levels)}"
         )
+
+
+def looks_like(rows: NDArray[Any], levels: int) -> str:
+    """What rows outside [0, levels) may be, as a sentence; empty where nothing tells."""
+    low, high = rows.min(), rows.max()
+    if low >= -1 and high <= 1:
+        return f" Rows in [-1, 1] look scaled: the model takes grey levels 0 .. {levels - 1}, plus noise."
+    if low >= 0 and levels <= high <= _OF_8_BITS and (rows == np.floor(rows)).all():
+        return f" Whole numbers up to {high:g} look like images of 256 grey levels; the model has {levels}."
+    return ""

@@ -27,8 +27,20 @@ _SAID_AFTER = 5.0  # seconds of waiting: a cluster that has just begun does not 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
 
-def local(run: Run, numbers: Sequence[int], progress: Progress = lambda rows: None) -> None:
+def local(
+    run: Run,
+    numbers: Sequence[int],
+    progress: Progress = lambda rows: None,
+    *,
+    on_misfit: Callable[[str, str], None] = lambda kind, sentence: None,
+) -> None:
     """Compute these parts one after another in this process.
+
+    Args:
+        run: What is computed.
+        numbers: The parts to compute.
+        progress: Told of the rows of every part.
+        on_misfit: Told of every part with rows that the model was not made for: of which kind, and a sentence.
 
     Raises:
         BadInputError: The source or a model changed since the run began, or what the job raises.
@@ -38,7 +50,10 @@ def local(run: Run, numbers: Sequence[int], progress: Progress = lambda rows: No
     work = run.job.work()
     run.refuse_changed()  # now that what computes is open, no other model can come between
     for number in numbers:
-        progress(run.write(number, work).rows)
+        part = run.write(number, work)
+        progress(part.rows)
+        for kind, sentence in part.misfits.items():
+            on_misfit(kind, sentence)
 
 
 def on_ray(

@@ -15,8 +15,9 @@ from lunet_export.artifact import ClassArtifact, ClassManifest, Manifest, open_f
 from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.runtime import ExportedClasses, ExportedFlow
+from lunet_export.runtime.misfit import Misfit
 from lunet_export.runtime.providers import Provider
-from lunet_export.runtime.rows import LARGEST_BATCH, Rows
+from lunet_export.runtime.rows import LARGEST_BATCH, Rows, looks_like
 from lunet_export.runtime.scoring import score, score_classes, score_mixture
 from lunet_export.scalars import whole
 from lunet_export.streaming.sources import Source, open_source
@@ -32,12 +33,13 @@ _NUMBERS = 2**20  # read and computed at once
 class Work:
     """What computes, with its sessions open: first, count -> the table of these rows.
 
-    A row that cannot be scored is NaN there.
+    A row that cannot be scored is NaN there. Rows that a model was not made for are scored all the same, and noted.
     """
 
     compute: Callable[[int, int], Table]
     provider: str  # that the graphs run on
     provider_reason: str
+    misfits: dict[str, str] = field(default_factory=dict)  # by kind, the first sentence about such rows
 
     def __call__(self, first: int, count: int) -> Table:
         """The table of rows number first .. first + count - 1."""
@@ -181,19 +183,21 @@ class ScoreJob:
     def work(self) -> Work:
         """As `Job.work`."""
         flows, source = [self.place.open(folder) for folder in self.folders], self._source
+        misfits: dict[str, str] = {}
 
         def compute(first: int, count: int) -> Table:
             rows = source.read(first, count)
             good = np.logical_and.reduce([flow.accepts(rows) for flow in flows])
             if not good.all() and self.invalid == "stop":
-                row = int(np.argmin(good))
+                row, p = int(np.argmin(good)), flows[0].manifest.preprocessing
                 raise BadInputError(
                     f"Expected finite rows inside the domain; row {first + row} is not: "
                     f"{np.array2string(rows[row], threshold=6, edgeitems=3)}. Repair it, or give --invalid nan."
+                    f"{looks_like(rows, p.levels) if p else ''}"
                 )
             while True:
                 try:
-                    table = self._good(flows, rows, good, first)
+                    table = self._good(flows, rows, good, first, misfits)
                     break
                 except OverflowingRowsError as error:  # not all of them at once: those of one model, or of one draw
                     if self.invalid == "stop":
@@ -205,10 +209,15 @@ class ScoreJob:
                 table[name] = np.where(good if values.ndim == 1 else good[:, None], values, _missing(values))
             return table
 
-        return Work(compute, flows[0].provider, flows[0].provider_reason)
+        return Work(compute, flows[0].provider, flows[0].provider_reason, misfits)
 
     def _good(
-        self, flows: Sequence[Flow], rows: NDArray[Any], good: NDArray[np.bool_], first: int
+        self,
+        flows: Sequence[Flow],
+        rows: NDArray[Any],
+        good: NDArray[np.bool_],
+        first: int,
+        misfits: dict[str, str],
     ) -> dict[str, NDArray[Any]]:
         """The table of all rows, in which those that are not good have the answers of one that is."""
         if not good.any():
@@ -217,10 +226,13 @@ class ScoreJob:
         if not good.all():  # a row's answer must not depend on its neighbours' places, so bad rows stay where they are
             safe = rows.copy()
             safe[~good] = rows[int(np.argmax(good))]
-        return dict(self._table(flows, safe, first))
+        return dict(self._table(flows, safe, first, misfits))
 
-    def _table(self, flows: Sequence[Flow], rows: NDArray[Any], first: int) -> Table:
-        drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
+    def _table(self, flows: Sequence[Flow], rows: NDArray[Any], first: int, misfits: dict[str, str]) -> Table:
+        def note(misfit: Misfit) -> None:
+            misfits.setdefault(misfit.kind, misfit.sentence)
+
+        drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first, "on_misfit": note}
         if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
             nats, posterior = score_classes(flows[0], rows, **drawn)
             names = np.array(flows[0].names)[posterior.argmax(axis=1)]

@@ -7,7 +7,7 @@ _run.json                what makes the run; at its end, the parts' records and 
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
 from math import fsum
 from pathlib import Path
@@ -50,6 +50,9 @@ class Part:
     invalid: int  # rows without a finite log p
     sums: Sums  # over the rows where they are finite
     provider: str  # of the process that computed it
+    misfits: Mapping[str, str] = field(
+        default_factory=dict
+    )  # by kind, a sentence about rows that the model was not made for
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,19 @@ class Summary:
     sums: Mapping[str, float]
     means: Mapping[str, float | None]  # over rows that are not invalid; None where there are none
     providers: tuple[str, ...]
+    misfits: Mapping[str, str] = field(default_factory=dict)  # by kind, the first of all parts
 
     @classmethod
-    def of(cls, rows: int, invalid: int, sums: Sums, providers: Iterable[str]) -> "Summary":
-        """Of the sums of all pieces, side by side."""
+    def of(
+        cls, rows: int, invalid: int, sums: Sums, providers: Iterable[str], misfits: Iterable[Mapping[str, str]] = ()
+    ) -> "Summary":
+        """Of the sums of all pieces, side by side, and of what was noted of their rows."""
         totals, good = {name: fsum(values) for name, values in sums.items()}, rows - invalid
         means = {name: total / good if good else None for name, total in totals.items()}
-        return cls(rows, invalid, totals, means, tuple(sorted(set(providers))))
+        noted: dict[str, str] = {}
+        for of_piece in misfits:
+            noted = {**of_piece, **noted}
+        return cls(rows, invalid, totals, means, tuple(sorted(set(providers))), noted)
 
 
 class Tally:
@@ -171,6 +180,8 @@ class Run:
             part = Part(**known)
         except TypeError:
             return None
+        if not _are_sentences(part.misfits):
+            return None
         path = self.folder / f"{self._name(number)}.{self.format}"
         wanted = (number, number * self.rows_per_part, self._rows_of(number), path.name)
         if (part.number, part.first, part.rows, part.file) != wanted or not is_plain(path):
@@ -187,10 +198,12 @@ class Run:
         path = self.folder / f"{self._name(number)}.{self.format}"
         if path.is_symlink():
             path.unlink()  # a part lies in its folder, wherever a link there leads
+        work.misfits.clear()
         tally = write_rows(path, work, first, rows, self.job.chunk)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
-        part = Part(number, first, rows, path.name, digest, tally.invalid, tally.sums, work.provider)
+        noted = dict(work.misfits)
+        part = Part(number, first, rows, path.name, digest, tally.invalid, tally.sums, work.provider, noted)
         record = json.loads(json.dumps(asdict(part)))
         _write(self._beside(number), {**record, "sha256_record": _digest(record)})
         return part
@@ -251,7 +264,8 @@ class Run:
             found.append(part)
         sums = {name: [one for part in found for one in part.sums[name]] for name in found[0].sums}
         invalid = sum(part.invalid for part in found)
-        summary = Summary.of(self.job.rows, invalid, sums, [part.provider for part in found])
+        noted = [part.misfits for part in found]
+        summary = Summary.of(self.job.rows, invalid, sums, [part.provider for part in found], noted)
         document = {**self._facts(), "complete": True, "summary": asdict(summary)}
         _write(self.folder / RUN, document | {"parts": [asdict(part) for part in found]})
         return summary
@@ -324,7 +338,7 @@ def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> 
             raise BadInputError(f"Expected models and rows to stay as they are; they changed: {changed}. Run it anew.")
 
     tally = write_rows(path, work, 0, job.rows, job.chunk, progress, refuse_changed)
-    return Summary.of(job.rows, tally.invalid, tally.sums, [work.provider]), work
+    return Summary.of(job.rows, tally.invalid, tally.sums, [work.provider], [work.misfits]), work
 
 
 def write_rows(
@@ -373,6 +387,10 @@ def _document(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _are_sentences(misfits: object) -> bool:
+    return isinstance(misfits, dict) and all(isinstance(sentence, str) for sentence in misfits.values())
 
 
 def _digest(document: Mapping[str, Any]) -> str:

@@ -454,7 +454,7 @@ def test_failed_export_prints_the_table(model, tmp_path, monkeypatch):
 
 
 def test_a_closed_pipe_is_no_failed_check(ready, tmp_path):
-    np.save(tmp_path / "x.npy", np.ones((3000, 16)))
+    np.save(tmp_path / "x.npy", np.full((3000, 16), 8))
     command = f"{sys.executable} -c 'from lunet_cli.main import main; main()' score {ready} {tmp_path / 'x.npy'}"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command} | head -1"], capture_output=True, text=True, check=False

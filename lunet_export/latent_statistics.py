@@ -1,0 +1,149 @@
+"""The latent statistics of the released code, `best_stats.pth`, and of which network they are.
+
+The released code computes them at the end of training, by the network of the last epoch, and writes that network
+beside them as `best_inverse.pth`: the forward matrices, the last block first. `best.pth` is that network only if the
+last epoch was the best one; `last.pth` always is.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lunet_export.errors import CheckpointError, brief
+from lunet_export.lu import LUBlock
+from lunet_export.tensor_file import held, load
+
+Array = NDArray[np.float64]
+#: Of each block of a network, the names of U and of L with its bias.
+Names = list[tuple[str, str]]
+
+_INVERSE, _LAST = "best_inverse.pth", "last.pth"
+#: Numbers that are equal to what float32 keeps of them are the same: a copy may be stored in it.
+_KEPT = float(np.finfo(np.float32).eps)
+
+
+def read(path: Path) -> tuple[Array, Array]:
+    """Mean (D,) and covariance (D, D) of the latents in `best_stats.pth`.
+
+    Raises:
+        CheckpointError: The file is missing or unreadable, or holds something else.
+    """
+    content = load(path)
+    try:
+        mean, covariance = content["latent_mean"], content["latent_covariance"]
+        if mean.is_complex() or covariance.is_complex():
+            raise RuntimeError
+        return held(mean).double().numpy(), held(covariance).double().numpy()
+    except (KeyError, AttributeError, RuntimeError):
+        raise CheckpointError(
+            f"Expected latent_mean and latent_covariance in {path}; got {brief(', '.join(map(str, content)))}."
+        ) from None
+
+
+def names_in(keys: Collection[str]) -> Names:
+    """The names in `best.pth` and `last.pth`, block by block; of keys of another layout, those of one block."""
+    count = 0
+    while f"intermediate_lu_blocks.{2 * count + 1}.bias" in keys:
+        count += 1
+    names = [(f"intermediate_lu_blocks.{2 * k}", f"intermediate_lu_blocks.{2 * k + 1}") for k in range(count)]
+    return [*names, ("final_lu_block.0", "final_lu_block.1")]
+
+
+def proven(stats: Path, model: Path, blocks: Sequence[LUBlock]) -> bool:
+    """Whether a file beside the statistics shows that they are of this network.
+
+    Args:
+        stats: The file of the statistics; `best_inverse.pth` is looked for beside it, or what is called like it:
+            `digit3_inverse.pth` beside `digit3_stats.pth`. Without it, `last.pth` tells as much.
+        model: The file of the network, for the sentence.
+        blocks: The network.
+
+    Returns:
+        False where there is no such file, or none that can be read.
+
+    Raises:
+        CheckpointError: They are of another network.
+    """
+    for beside in dict.fromkeys((stats, stats.resolve())):  # a link, and what it leads to
+        last = beside.with_name(_LAST)
+        for witness in (inverse_beside(beside), last):
+            found = _blocks(witness)
+            if found is None:
+                continue
+            if _same(found, blocks):
+                return True
+            of_last = found if witness == last else _blocks(last)
+            known = of_last is not None and _same(of_last, found)
+            raise CheckpointError(_refusal(stats, model, witness, found, blocks, str(last) if known else None))
+    return False
+
+
+def inverse_beside(stats: Path) -> Path:
+    """Where the released code writes the network of these statistics."""
+    before, there, behind = stats.name.rpartition("stats")
+    return stats.with_name(f"{before}inverse{behind}" if there else _INVERSE)
+
+
+def _refusal(
+    stats: Path, model: Path, witness: Path, found: Sequence[LUBlock], blocks: Sequence[LUBlock], last: str | None
+) -> str:
+    sizes = [f"{len(of)} blocks of {len(of[0].bias)} numbers" for of in (found, blocks)]
+    other = f" ({sizes[0]}, not {sizes[1]})" if sizes[0] != sizes[1] else ""
+    cure = f"Give {last} with them" if last else f"Give the {_LAST} of their own training with them"
+    return (
+        f"Expected latent statistics of {model}; {stats} is of another network{other}, that of {witness.name} beside "
+        "it: the released code computes them with the last epoch's network, not the best one's. "
+        f"{cure}, or leave them out and fold in the latents of this model itself: lunet-export recalibrate {model} "
+        "DATA -o NEW.pt"
+    )
+
+
+def _blocks(path: Path) -> list[LUBlock] | None:
+    """The network in a file of either direction; None where there is no such file, or something else in it."""
+    if not path.is_file():
+        return None
+    try:
+        content = load(path)
+        keys = set(map(str, content))
+        backwards = "lu_layers.0.weight" in keys
+        names = _reversed_names(keys) if backwards else names_in(keys)
+        if keys != {f"{u}.weight" for u, _ in names} | {f"{n}.{kind}" for _, n in names for kind in ("weight", "bias")}:
+            return None
+        blocks = [
+            LUBlock(
+                _array(content, f"{lower}.weight"), _array(content, f"{upper}.weight"), _array(content, f"{lower}.bias")
+            )
+            for upper, lower in names
+        ]
+    except (CheckpointError, OSError, RuntimeError, TypeError, ValueError):
+        return None
+    return blocks[::-1] if backwards else blocks
+
+
+def _reversed_names(keys: Collection[str]) -> Names:
+    """The names in `best_inverse.pth`, in its order: L and its bias, then U."""
+    count = 0
+    while f"lu_layers.{2 * count}.bias" in keys:
+        count += 1
+    return [(f"lu_layers.{2 * k + 1}", f"lu_layers.{2 * k}") for k in range(count)]
+
+
+def _array(content: Mapping[str, Any], key: str) -> Array:
+    value = content[key]
+    if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point() or value.ndim == 0:
+        raise ValueError(key)
+    return held(value).detach().double().numpy()
+
+
+def _same(left: Sequence[LUBlock], right: Sequence[LUBlock]) -> bool:
+    def alike(one: Array, other: Array) -> bool:
+        return one.shape == other.shape and np.allclose(one, other, rtol=_KEPT, atol=0.0)
+
+    return len(left) == len(right) and all(
+        alike(one.lower, other.lower) and alike(one.upper, other.upper) and alike(one.bias, other.bias)
+        for one, other in zip(left, right, strict=True)
+    )

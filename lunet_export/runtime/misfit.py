@@ -1,0 +1,249 @@
+"""Rows that a model was not made for: a number computed of them is no mistake of the graph, and says nothing.
+
+What a model was made for is known without its data. Behind a pre-processing, x is a grey level plus noise in
+[0, levels), so rows without noise and rows that were scaled to [0, 1] show by their numbers alone. The latents of any
+model's own rows have |z|^2 / D of mean 1 where it was fitted by likelihood; by Markov's inequality more than half of N
+rows can hardly exceed a few times as much, whatever their distribution is (`most_by_chance`). Odd rows among good ones
+change no median, so they are not told.
+
+Rows and latents are looked at by a sample of 4096 rows of a call. Good rows cost a maximum of one row and a scalar
+product. In Python a misfit is a `RowsWarning` where the caller stands; commands tell it in their own way.
+"""
+
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from math import floor, log, sqrt
+from os import sep
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import RowsWarning
+from lunet_export.preprocessing import Logit
+
+Array = NDArray[np.float64]
+
+#: The probability that rows of a model's own data are called others, for each call.
+BY_CHANCE = 1e-6
+#: The mean of |z|^2 / D that rows have which the model has not seen, at most: it is 1 of those that it was fitted to.
+_UNSEEN = 2.0
+#: (1/4)^2: rows are told that lie nearer to the latents' origin than at a quarter of the scale, as no samples at
+#: temperature 1/2 do.
+_NEAR = 1 / 16
+#: Images none of whose numbers reach an eighth of the levels look like those of fewer levels, of which the model's own
+#: images are a quarter at most.
+_DARK, _MOST_DARK = 1 / 8, 1 / 4
+_LOOKED_AT = 4096  # rows of a call
+_GREY = 255  # the largest of 8 bits
+
+_RUNTIME, _PACKAGE = (f"{folder}{sep}" for folder in Path(__file__).parents[:2])
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Why rows are not those that a model was made for, in one sentence, and of which kind they are.
+
+    noise: Grey levels without noise. scale: Images scaled to [0, 1]. levels: Images of fewer grey levels. grey: Grey
+    levels, and the model has no pre-processing. far, near: Latents that are far too large or too small.
+    """
+
+    kind: str
+    sentence: str
+
+
+class MadeFor:
+    """What a model was made for, and whether rows are that.
+
+    Args:
+        dim: D.
+        preprocessing: Of the model; None for vectors.
+        source: Kind of the file that it came from, as the manifest tells it. A network of `authors` without
+            pre-processing takes logits, and never whole numbers.
+    """
+
+    def __init__(self, dim: int, preprocessing: Logit | None, source: str = "") -> None:
+        self._dim, self._preprocessing, self._source = dim, preprocessing, source
+
+    def of_rows(self, rows: NDArray[Any]) -> Misfit | None:
+        """What their numbers alone tell of rows (N, D) in the domain."""
+        p = self._preprocessing
+        if p is None or not len(rows):
+            return None
+        if rows.dtype.kind in "ui":
+            return self._without_noise(p)
+        top = float(rows[0].max())
+        if top != floor(top) and top > max(1, _DARK * p.levels):
+            return None
+        seen = sample(rows)
+        above = seen[seen > 0]  # what is clamped is 0
+        if p.levels > 2 and above.size and above.max() <= 1:
+            return _scaled(p) if _is_no_noise(above, p) else None
+        spacing = float(np.finfo(above.dtype).eps) * p.levels  # the chance that a number with noise is whole, at most
+        if spacing < 1 and above.size * log(spacing) <= log(BY_CHANCE) and (above == np.floor(above)).all():
+            return self._without_noise(p)
+        dark = above.size and 1 < above.max() < _DARK * p.levels
+        return _dark(above, p) if dark and len(seen) * log(_MOST_DARK) <= log(BY_CHANCE) else None
+
+    def of_latents(self, rows: NDArray[Any], z: NDArray[np.floating]) -> Misfit | None:
+        """What latents z (N, D) tell of rows (N, D)."""
+        if not len(z):
+            return None
+        mean = float(np.vdot(z, z)) / z.size
+        if _NEAR <= mean <= _UNSEEN:  # then neither the median nor the largest can be what is told
+            return None
+        return self.of_squares(sample(rows), squares(z))
+
+    def of_squares(self, rows: NDArray[Any], found: Array, *, exact: bool = True) -> Misfit | None:
+        """What |z|^2 / D of rows (N, D) tells, (N,); not `exact`, it may be larger than what was found."""
+        n = len(found)
+        if not n:
+            return None
+        middle = float(np.partition(found, (n - 1) // 2)[(n - 1) // 2])
+        if misfit := self._far(rows, middle, n):
+            return misfit
+        largest = float(found.max())
+        # P(chi^2 of k degrees <= t k) <= (t exp(1 - t))^(k / 2) for t < 1 (Chernoff).
+        if exact and 0 < largest < _NEAR and n * self._dim / 2 * (log(largest) + 1 - largest) <= log(BY_CHANCE):
+            return _nearer(largest)
+        return None
+
+    def _far(self, rows: NDArray[Any], middle: float, n: int) -> Misfit | None:
+        images = self._preprocessing is not None
+        grey = not images and _is_grey(rows)
+        by_chance = most_by_chance(_LOOKED_AT if grey and self._source == "authors" else n)
+        if middle <= _UNSEEN * by_chance:
+            return None
+        return _grey(rows, middle) if grey else _farther(middle, images=images)
+
+    @staticmethod
+    def _without_noise(p: Logit) -> Misfit:
+        return Misfit(
+            "noise",
+            f"Expected grey levels plus noise, in [0, {p.levels}), which the model was made for; got whole numbers, of "
+            "which log p is another figure. Give them as integers to score, which adds the noise: `lunet-export score` "
+            "or lunet_export.runtime.scoring.score.",
+        )
+
+
+def squares(z: NDArray[np.floating]) -> Array:
+    """|z|^2 / D of the sample of latents (N, D) that is looked at, float64."""
+    seen = sample(z).astype(np.float64)
+    with np.errstate(over="ignore"):
+        found: Array = np.einsum("nd,nd->n", seen, seen) / max(1, seen.shape[1])
+    return found
+
+
+@lru_cache(maxsize=512)
+def most_by_chance(n: int) -> float:
+    """What more than half of n independent rows exceed with probability `BY_CHANCE` at most, of numbers of mean 1.
+
+    By Markov a row exceeds t with probability p <= 1 / t. That a share a > p of n rows does has a probability of at
+    most exp(-n KL(a || p)) (Chernoff); 1 / t is the p where that is `BY_CHANCE`. Of one row that is 1 / `BY_CHANCE`, of
+    very many 2.
+    """
+    share = (n - (n - 1) // 2) / n
+
+    def nats(p: float) -> float:
+        rest = 0.0 if share == 1 else (1 - share) * log((1 - share) / (1 - p))
+        return n * (share * log(share / p) + rest)
+
+    low, high = 0.0, share
+    for _ in range(100):
+        p = (low + high) / 2
+        low, high = (p, high) if nats(p) > -log(BY_CHANCE) else (low, p)
+    return 1 / low
+
+
+def warn(misfit: Misfit | None) -> None:
+    """Warn whoever called the runtime, where that is; of the rest of this package, which looks at rows itself, nobody.
+
+    By the usual filters of Python that is once for each place and sentence.
+    """
+    if misfit is None:
+        return
+    frame: FrameType | None = sys._getframe()
+    level = 0
+    while frame is not None and frame.f_code.co_filename.startswith(_RUNTIME):
+        frame, level = frame.f_back, level + 1
+    if frame is None or not frame.f_code.co_filename.startswith(_PACKAGE):
+        warnings.warn(misfit.sentence, RowsWarning, stacklevel=level + 1)
+
+
+def sample(rows: NDArray[Any]) -> NDArray[Any]:
+    """The rows of a call that are looked at: the same of as many, in step with no period of theirs."""
+    return rows[_chosen(len(rows))] if len(rows) > _LOOKED_AT else rows
+
+
+@lru_cache(maxsize=8)
+def _chosen(n: int) -> NDArray[np.int64]:
+    """Numbers of rows, ascending: multiples of the golden ratio modulo 1 spread more evenly than chance."""
+    golden = (sqrt(5) - 1) / 2
+    return np.unique((np.arange(_LOOKED_AT) * golden % 1 * n).astype(np.int64))
+
+
+def _is_no_noise(above: NDArray[np.floating], p: Logit) -> bool:
+    """Numbers in (0, 1] that cannot be the noise of black pixels, uniform in [0, 1): scaled images, then.
+
+    Their mean is too far from 1/2 (Hoeffding), or all are multiples of 1 / (levels - 1).
+    """
+    n = above.size
+    if abs(float(above.mean(dtype=np.float64)) - 0.5) > sqrt(log(2 / BY_CHANCE) / (2 * n)):
+        return True
+    slack = p.levels * float(np.finfo(above.dtype).eps)
+    scaled = above.astype(np.float64) * (p.levels - 1)
+    return bool((np.abs(scaled - np.rint(scaled)) <= slack).all()) and n * log(min(1.0, 2 * slack)) <= log(BY_CHANCE)
+
+
+def _is_grey(rows: NDArray[Any]) -> bool:
+    """Whole numbers of 8 bits, and not 0 and 1 alone."""
+    return bool(rows.size and rows.min() >= 0 and 1 < rows.max() <= _GREY and (rows == np.floor(rows)).all())
+
+
+def _scaled(p: Logit) -> Misfit:
+    return Misfit(
+        "scale",
+        f"Expected grey levels plus noise, in [0, {p.levels}), which the model was made for; all of these rows lie in "
+        f"[0, 1]: they look scaled. Multiply them by {p.levels - 1}, round them to integers, and give those to score, "
+        "which adds the noise.",
+    )
+
+
+def _dark(above: NDArray[np.floating], p: Logit) -> Misfit:
+    return Misfit(
+        "levels",
+        f"Expected images of {p.levels} grey levels, which the model was made for; none of these reaches "
+        f"{floor(above.max()) + 1}: they look like images of fewer levels. Scale them to 0 .. {p.levels - 1}, or give "
+        "a model of theirs.",
+    )
+
+
+def _grey(rows: NDArray[Any], middle: float) -> Misfit:
+    return Misfit(
+        "grey",
+        f"Expected the input of a network without pre-processing; got whole numbers up to {rows.max():g}, half of them "
+        f"with |z|^2 / D above {middle:.1g} where 1 is usual: they look like grey levels. Export the authors' best.pth "
+        "again with --preprocess paper, or give rows like those that the model was trained on.",
+    )
+
+
+def _farther(middle: float, *, images: bool) -> Misfit:
+    why = "scaled, inverted or cut otherwise" if images else "in other units, standardised otherwise or out of order"
+    return Misfit(
+        "far",
+        "Expected rows like those that the model was trained on, |z|^2 / D of whose latents is near 1; half of these "
+        f"have more than {middle:.1g}: they are {why}, or other data. Give rows as they were given in training.",
+    )
+
+
+def _nearer(largest: float) -> Misfit:
+    return Misfit(
+        "near",
+        "Expected rows like those that the model was trained on, |z|^2 / D of whose latents is near 1; all of these "
+        f"have less than {largest:.1g}: they are scaled down, or samples of a low temperature. Give rows as they were "
+        "given in training.",
+    )
