@@ -84,18 +84,21 @@ def gaps(runs: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     return np.array([run["test"] - run["gaussian"] for run in runs])
 
 
-def table(runs: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A row per kind: the worst and the median gap, before and now, and how often the Gaussian was kept."""
-    rows = [["", "runs before", "worst", "median", "runs now", "worst", "median", "Gaussian kept"]]
+def table(document: Mapping[str, Any]) -> str:
+    """As Markdown, a row per kind: the worst and the median gap, before and now, and how often the Gaussian was kept."""
+    lines = [
+        "| bits/dim above the Gaussian | before: runs | worst | median | now: runs | worst | median | Gaussian kept |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|")
     for kind in (*_SETS, "all"):
-        line = [kind]
-        for entry in (before, runs):
-            found = [run for run in entry if kind in (run["kind"], "all")]
+        cells = [kind]
+        for name in ("before", "runs"):
+            found = [run for run in document[name] if kind in (run["kind"], "all")]
             worst, median = (_number(f(gaps(found))) if found else "-" for f in (np.max, np.median))
-            line += [str(len(found)), worst, median]
-        kept = sum(run["kept"] == "gaussian" for run in runs if kind in (run["kind"], "all"))
-        rows.append([*line, str(kept)])
-    return rows
+            cells += [str(len(found)), worst, median]
+        kept = sum(run["kept"] == "gaussian" for run in document["runs"] if kind in (run["kind"], "all"))
+        lines.append(f"| {' | '.join([*cells, str(kept)])} |")
+    return "\n".join(lines)
 
 
 def _number(value: float) -> str:
@@ -139,7 +142,7 @@ def main() -> None:
                 report.write(path, document)
     report.write(path, document)
     draw(runs, document["before"], options.output / "small_data.png")
-    report.table(table(runs, document["before"]))
+    print(table(document))
 
 
 if __name__ == "__main__":

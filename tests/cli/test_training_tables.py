@@ -1,14 +1,19 @@
 """What `train` prints of a result."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lunet_cli.training_tables import print_result
+from lunet_cli.training_tables import print_result, warn_of_choice
+from lunet_export.training.choice import Evidence
 from lunet_export.training.train import Result
 
+BETTER, WORSE, UNSURE = Evidence(0.5, 0.1, 30), Evidence(-0.5, 0.1, 30), Evidence(0.1, 0.1, 30)
 
-def result(test: float) -> Result:
+
+def result(test: float = 2.4, **given) -> Result:
+    known = {"kept": "epoch", "over_gaussian": BETTER, "test_over_gaussian": BETTER}
     return Result(
         dataset="mine",
         dim=2,
@@ -23,16 +28,49 @@ def result(test: float) -> Result:
         start=3.0,
         gaussian_test=2.5,
         paper_convention=1.0,
+        **known | given,
     )
 
 
-@pytest.mark.parametrize(("test", "printed", "warned"), [(2.4, "2.4000", False), (8.4e31, "8.4e+31", True)])
-def test_a_model_below_the_line_is_told_and_its_number_is_short(test, printed, warned, capsys):
-    print_result(result(test), Path("m.pt"), "LU-Net", paper_convention=False)
+def printed(capsys, found: Result) -> tuple[str, str]:
+    print_result(found, Path("m.pt"), "LU-Net", paper_convention=False)
+    warn_of_choice(found)
     told = capsys.readouterr()
-    assert f"test: {printed} nats a row" in told.out
-    assert ("worse than the Gaussian" in told.err) is warned
+    return told.out, told.err
 
 
-def test_no_number_is_below_the_line():
-    assert result(float("nan")).below_the_line
+@pytest.mark.parametrize(("test", "number"), [(2.4, "2.4000"), (8.4e31, "8.4e+31")])
+def test_a_number_is_short(test, number, capsys):
+    out, err = printed(capsys, result(test))
+    assert f"test: {number} nats per row; kept: epoch 1 of 2; wrote m.pt" in out
+    assert "validation: it gains +0.5000 ± 0.1000 nats per row over the Gaussian on 30 validation rows" in out
+    assert err == ""
+
+
+def test_a_gaussian_that_is_kept_is_told_with_what_the_rows_can_tell(capsys):
+    found = result(kept="gaussian", over_gaussian=UNSURE)
+    out, err = printed(capsys, found)
+    assert "kept: the Gaussian; wrote" in out
+    assert "validation: the best gains +0.1000 ± 0.1000 nats" in out
+    assert err == (
+        "lunet-export: warning: the model of mine is the full-covariance Gaussian: on 30 validation rows no epoch was "
+        "better by more than chance; these rows cannot tell a gain below 0.17 nats per row. More rows help; "
+        "--no-fallback keeps the best epoch all the same.\n"
+    )
+    single = replace(found, over_gaussian=Evidence(0.1, None, 1))
+    assert "on 1 validation row no epoch was better by more than chance, which a single row cannot tell." in printed(
+        capsys, single
+    )[1]  # fmt: skip
+
+
+def test_a_model_that_the_test_rows_speak_against_is_told(capsys):
+    _, err = printed(capsys, result(kept="start", test_over_gaussian=WORSE))
+    assert "the model of mine is worse than the Gaussian on the test rows, though it was better on 30" in err
+
+
+@pytest.mark.parametrize(
+    ("kept", "on_test", "below"),
+    [("epoch", WORSE, True), ("epoch", UNSURE, False), ("epoch", BETTER, False), ("gaussian", WORSE, False)],
+)
+def test_below_the_line_is_what_chance_does_not_explain(kept, on_test, below):
+    assert result(kept=kept, test_over_gaussian=on_test).below_the_line is below
