@@ -85,7 +85,7 @@ def gaps(runs: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 
 
 def table(document: Mapping[str, Any]) -> str:
-    """As Markdown, a row per kind: the worst and the median gap, before and now, and how often the Gaussian was kept."""
+    """As Markdown, a row per kind: the worst and median gap before and now, and how often the Gaussian was kept."""
     lines = [
         "| bits/dim above the Gaussian | before: runs | worst | median | now: runs | worst | median | Gaussian kept |"
     ]

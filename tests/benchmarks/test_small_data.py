@@ -28,7 +28,10 @@ def test_a_stopped_script_goes_on_with_what_is_missing(monkeypatch, tmp_path, ca
         ran.append((kind, n, dim, seed))
         return {
             **dict(zip(("kind", "rows", "columns", "draw"), ran[-1], strict=True)),
-            **{"test": 2.0, "gaussian": 2.5, "kept": "gaussian" if seed else "epoch", "seconds": 1.0},
+            "test": 2.0,
+            "gaussian": 2.5,
+            "kept": "gaussian" if seed else "epoch",
+            "seconds": 1.0,
         }
 
     monkeypatch.setattr(report, "options", lambda question, seconds: parser)
