@@ -59,9 +59,7 @@ def test_our_file_is_plain_and_comes_back(ours):
     assert read.examples.shape == (4, 16)
     assert read.weights.preprocessing == NAMED["digits"]
     held, exact = read.weights.blocks[1].upper, network(16, 3).blocks[1].upper
-    allowed = tolerances.of_roundings(
-        1, exact
-    )  # numbers of float32, but for the diagonal, of which the logarithm is held
+    allowed = tolerances.of_roundings(1, exact)  # float32 holds them; of the diagonal it holds the logarithm
     diagonal = np.diag(exact)
     in_log = tolerances.of_roundings(1, diagonal * np.log(np.abs(diagonal)))
     np.fill_diagonal(allowed, in_log + tolerances.of_roundings(8, diagonal, "float64"))
