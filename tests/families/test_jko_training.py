@@ -145,7 +145,10 @@ def test_refining_leaves_the_flow_as_it_is(monkeypatch):
     assert trainer.sizes == pytest.approx([0.035, 0.035, 0.049, 0.049])
     (whole,), halves = before, replace(trainer.flow.to_weights(), steps=before[0].steps // 2)
     allowed = RoundingModel(whole, "float32").density(VECTORS.test)
-    for name, of in (("z", lambda weights: judge.encode(weights, VECTORS.test)[0]), ("log_prob", log_prob)):
+    for name, of in (
+        ("z", lambda weights: judge.encode(weights, VECTORS.test)[0]),
+        ("log_prob", lambda weights: log_prob(weights, VECTORS.test)),
+    ):
         tolerances.assert_within(of(halves), of(whole), allowed[name], name)
         assert tolerances.beyond(of(replace(halves, fields=halves.fields[:-1])), of(whole), allowed[name]) > 1
 
