@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import reference
+from lunet_export.likelihood import bits_per_dim
 from lunet_export.parity import compare
 from lunet_export.rounding import RoundingModel, of_mixture, unit_roundoff
 from lunet_export.weights import Mixture, Weights
@@ -52,6 +53,11 @@ def _given_and_held(rows: ArrayLike, dtype: str) -> tuple[Array, Array]:
 def _with(tolerance: dict[str, Array], moved: dict[str, Array]) -> dict[str, Array]:
     """What rounding allows inside, and what rounding of the given rows moves."""
     return {name: tolerance[name] + np.abs(gap).max(axis=1) for name, gap in moved.items()}
+
+
+def of_bits(weights: Weights, x: ArrayLike, dtype: str = "float32") -> float:
+    """The same of the mean bits/dim of rows x."""
+    return float(bits_per_dim(-of_density(weights, x, dtype)["log_prob"], weights.dim).mean())
 
 
 def of_roundings(count: float, size: ArrayLike, dtype: str = "float32") -> Array:
