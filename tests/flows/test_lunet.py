@@ -1,5 +1,8 @@
 """The flow against the reference, its parametrisation, and its samples."""
 
+from dataclasses import replace
+
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from lunet_export import noise, reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
 from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.flows import EagerFlow
 from lunet_export.flows.flow import standard_normal_log_prob
 from lunet_export.preprocessing import NAMED
@@ -47,6 +51,20 @@ def test_weights_survive_the_flow(make):
         tolerances.assert_within(ours.upper, theirs.upper, allowed)
         assert tolerances.beyond(ours.upper * (1 + 1e-15), theirs.upper, allowed) > 1
         np.testing.assert_array_equal(ours.bias, theirs.bias)
+
+
+def test_the_diagonal_is_the_exponential_rounded_to_nearest():
+    """By 50 digits, whatever kernels compute exponentials here: a digest hangs on the last bit of every number."""
+    theta = np.random.default_rng(0).uniform(-3, 3, 200)
+    layer = LULinear(200).double()
+    with torch.no_grad():
+        layer.packed.diagonal().copy_(torch.from_numpy(theta))
+    with mpmath.workdps(50):
+        exact = np.array([float(mpmath.exp(mpmath.mpf(value))) for value in theta.tolist()])
+    block = layer.to_block()
+    np.testing.assert_array_equal(np.diag(block.upper), exact)
+    off = replace(block, upper=block.upper + np.diag([np.spacing(exact[0]), *np.zeros(199)]))
+    assert LUNetWeights((off,), 0.1).digest() != LUNetWeights((block,), 0.1).digest()
 
 
 def test_standard_normal_agrees_with_torch():
