@@ -184,6 +184,8 @@ def run(
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
+        # What torch.compile keeps is not told apart by kernels: code of one set would compute wrong numbers in another.
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "compiled")
         command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments]
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         counts = Counts.of(report)

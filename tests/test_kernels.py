@@ -20,6 +20,7 @@ def suite(tmp_path):
         "def test_right(): pass\n"
         "def test_skipped(): pytest.skip('no reason')\n"
         "def test_wrong(): assert os.environ['OMP_NUM_THREADS'] != '2'\n"
+        "def test_compiled(): assert not os.path.exists(os.environ['TORCHINDUCTOR_CACHE_DIR'])\n"
     )
     return [str(file), "-p", "no:cacheprovider", "-p", "no:xdist"]
 
@@ -46,8 +47,8 @@ def test_counts_are_pytests_and_a_failure_is_one(suite):
     assert lines[0] == (
         "sse-1: PyTorch DEFAULT, MKL COMPATIBLE, oneDNN SSE4.1, OpenBLAS Katmai, NumPy baseline, threads 1"
     )
-    assert lines[1].startswith("sse-1: passed: 2 passed, 0 failed, 1 skipped, ")
-    assert lines[3].startswith("native-2: FAILED (pytest ended with 1): 1 passed, 1 failed, 1 skipped, ")
+    assert lines[1].startswith("sse-1: passed: 3 passed, 0 failed, 1 skipped, ")
+    assert lines[3].startswith("native-2: FAILED (pytest ended with 1): 2 passed, 1 failed, 1 skipped, ")
 
 
 def test_kernels_that_are_not_there_are_no_pass(suite):
