@@ -9,7 +9,7 @@ RUNS := runs
 SITE := site
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -69,6 +69,11 @@ test: setup-dev oldest
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+# The suite under the kernels of older processors and with 1 and 2 threads, one setting after another: hours. Some settings, and
+# arguments of pytest: make test-kernels KERNELS='sse-1 avx2-2 -- tests/flows'.
+test-kernels: setup-dev oldest
+	$(BIN)/python -m tests.kernels $(KERNELS)
 
 # The CUDA provider itself, without a GPU: on a stand-in CUDA runtime. Needs Linux x86_64, gcc and binutils.
 test-cuda: setup-dev $(VENV)-cuda/setup

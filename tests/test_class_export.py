@@ -16,6 +16,7 @@ from lunet_export.family import families
 from lunet_export.flows import EagerClasses, EagerFlow
 from lunet_export.preprocessing import NAMED
 from lunet_export.reading import sha256
+from tests import tolerances
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network, rows
 
 CASES = {
@@ -38,9 +39,10 @@ def test_export_checks_and_runs(make, settings, tmp_path):
     assert all(any(check.name.startswith(group) for check in result.checks) for group in groups)
     flow, x = ExportedClasses(tmp_path / "out", provider="cpu"), rows(weights, 5)
     expected = reference.class_log_prob(weights, x)
-    np.testing.assert_allclose(flow.class_log_prob(x), expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(flow.log_prob(x), reference.mixture_log_prob(expected, PRIORS), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(flow.posterior(x), reference.posterior(expected, PRIORS), atol=2e-3)
+    allowed = tolerances.of_classes(weights, x, settings.dtype)
+    tolerances.assert_within(flow.class_log_prob(x), expected, allowed["class_log_prob"])
+    tolerances.assert_within(flow.log_prob(x), reference.mixture_log_prob(expected, PRIORS), allowed["log_prob"])
+    tolerances.assert_within(flow.posterior(x), reference.posterior(expected, PRIORS), allowed["posterior"])
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from lunet_export import ExportedClasses, ExportedFlow, checkpoint, class_checkpoint, parity
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import Artifact, ClassArtifact
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.reading import sha256
 from tests.conftest import ROOT
@@ -45,6 +45,19 @@ def replay(python: str | Path, name: str | Path, target: Path) -> tuple[str, dic
     runtime, numpy, *failed = done.stdout.split(" ")
     assert failed == [] or failed == ["\n"], done.stdout
     return f"{runtime} {numpy.strip()}", dict(np.load(target))
+
+
+@every_committed
+def test_a_committed_folder_is_known_by_its_model(name):
+    """On every processor, or `check --model` would take it for another."""
+    weights = checkpoint.read(ROOT / "exported" / f"{name}.pt").weights
+    assert weights.digest() == Artifact.open(ROOT / "exported" / name).manifest.document["model"]["sha256_weights"]
+
+
+def test_the_committed_classes_are_known_by_their_model():
+    mixture = class_checkpoint.read(ROOT / "exported" / "digits-classes.pt").mixture
+    manifest = ClassArtifact.open(ROOT / "exported" / "digits-classes").manifest
+    assert mixture.digest() == manifest.document["model"]["sha256_weights"]
 
 
 def test_toy2d_is_rebuilt_byte_by_byte(tmp_path):

@@ -7,6 +7,7 @@ from lunet_export import reference
 from lunet_export.errors import BadInputError
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import Logit, dequantize, largest_below
+from tests import tolerances
 
 
 def test_dequantized_levels_keep_their_floor():
@@ -38,7 +39,9 @@ def test_one_minus_s_is_spelled_from_the_levels():
     naive = np.float32(1) - (scale * x.astype(np.float32) + half)
     spelled = scale * (np.float32(256) - x.astype(np.float32)) + half
     assert np.abs(naive / exact - 1).max() > 1e-3
-    assert np.abs(spelled / exact - 1).max() < 1e-6
+    # levels - x is exact; the scale and the half are rounded, then a product and a sum.
+    tolerances.assert_within(spelled, exact, tolerances.of_roundings(4, exact))
+    assert tolerances.beyond(naive, exact, tolerances.of_roundings(4, exact)) > 1
 
 
 def test_bits_per_dim_of_a_uniform_density_over_256_levels_is_8():

@@ -5,6 +5,7 @@ import pytest
 
 from lunet_export import lu
 from lunet_export.graphs import triangular
+from tests import tolerances
 from tests.networks import network
 
 
@@ -12,10 +13,22 @@ from tests.networks import network
 def test_products_and_inverses(dim):
     block = network(dim, 1).blocks[0]
     lower, upper = block.lower, block.upper
-    np.testing.assert_allclose(triangular.product(lower, upper), lower @ upper, atol=1e-13)
-    np.testing.assert_allclose(triangular.reversed_product(upper, lower), upper @ lower, atol=1e-13)
-    np.testing.assert_allclose(triangular.inverse_lower(lower) @ lower, np.eye(dim), atol=1e-12)
-    np.testing.assert_allclose(triangular.inverse_upper(upper) @ upper, np.eye(dim), atol=1e-12)
+    low, up, one = np.abs(lower), np.abs(upper), np.eye(dim)
+    # Each of both sides multiplies and adds `dim` times (Higham 2002, section 3.5).
+    product = tolerances.of_roundings(2 * dim, low @ up, "float64")
+    tolerances.assert_within(triangular.product(lower, upper), lower @ upper, product)
+    assert tolerances.beyond(triangular.product(lower, upper) * (1 + 1e-12), lower @ upper, product) > 1
+    turned = tolerances.of_roundings(2 * dim, up @ low, "float64")
+    tolerances.assert_within(triangular.reversed_product(upper, lower), upper @ lower, turned)
+    for inverse, size, matrix in (
+        (triangular.inverse_lower(lower), low, lower),
+        (triangular.inverse_upper(upper), up, upper),
+    ):
+        # |X T - I| <= n u |X| |T| |X| |T| (ibid., section 14.2), and n u |X| |T| of the product here.
+        around = np.abs(inverse) @ size
+        allowed = tolerances.of_roundings(dim, around @ around + around, "float64")
+        tolerances.assert_within(inverse @ matrix, one, allowed)
+        assert tolerances.beyond(inverse @ matrix * (1 + 1e-11), one, allowed) > 1
 
 
 def test_tiles_cover_every_row_once():

@@ -279,7 +279,7 @@ def test_graphs_are_known_by_name(flow):
 
 
 def test_flows_with_cuda_graphs_run_numpy_rows_through_them(exported, cuda_on_host):
-    plain = ExportedFlow(exported.folder, provider="cpu")
+    plain = ExportedFlow(exported.folder, provider="cpu", threads=1)  # as `cuda_on_host` opens the other
     flow = ExportedFlow(exported.folder, provider="cuda", cuda_graph=True)
     assert flow.on_device.captured
     for ours, theirs in zip(flow.sample_and_log_prob(5, seed=1), plain.sample_and_log_prob(5, seed=1), strict=True):

@@ -11,6 +11,7 @@ from lunet_export.families.lunet.training import Structure
 from lunet_export.preprocessing import Logit
 from lunet_export.training import ClassPaths, FitSettings, train, train_classes
 from lunet_export.training.train import gaussian_of, rows_to_test
+from tests import tolerances
 
 CPU = torch.device("cpu")
 SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=2e-3, fallback=False)
@@ -97,20 +98,31 @@ def test_the_figures_are_those_of_the_mixture(done):
     data, path, result = done
     mixture, labels = class_checkpoint.read(path).mixture, data.classes().test
     draws = 10 if data.preprocessing else 1
+    each = [tolerances.of_classes(mixture, rows_to_test(data, number))["log_prob"] for number in range(draws)]
+    allowed = np.mean(each) / (4 * np.log(2))
+
+    def doubtful(values, priors):
+        """The share of rows whose two likeliest classes are as near to each other as float32 errs."""
+        first, second = np.sort(values + np.log(priors), axis=1)[:, -1:-3:-1].T
+        return (first - second <= tolerances.TWO * np.max(each)).mean()
+
+    assert abs(result.test - result.gaussian_test) > allowed
     gaussians = [gaussian_of(data.of_class(number)) for number in range(3)]
-    for densities, test, accuracy in (
-        (lambda x: reference.class_log_prob(mixture, x), result.test, result.accuracy),
+    for densities, test, accuracy, most in (
+        (lambda x: reference.class_log_prob(mixture, x), result.test, result.accuracy, allowed),
         (
             lambda x: np.stack([gaussian.log_prob(x) for gaussian in gaussians], axis=1),
             result.gaussian_test,
             result.gaussian_accuracy,
+            tolerances.of_roundings(100, result.gaussian_test, "float64"),
         ),
     ):
         found = [densities(rows_to_test(data, number)) for number in range(draws)]
         bits = [-reference.mixture_log_prob(values, mixture.priors).mean() / (4 * np.log(2)) for values in found]
         right = [(reference.posterior(values, mixture.priors).argmax(axis=1) == labels).mean() for values in found]
-        assert test == pytest.approx(np.mean(bits), abs=1e-5)
-        assert accuracy == pytest.approx(np.mean(right), abs=0.01)
+        # The mixture may be off by as much as the worst of its classes, and a row on the border be called otherwise.
+        assert abs(test - np.mean(bits)) <= most
+        assert abs(accuracy - np.mean(right)) <= np.mean([doubtful(values, mixture.priors) for values in found])
     assert (result.test_draws, result.test_nats) == (draws, pytest.approx(result.test * 4 * np.log(2)))
     assert 0.7 < result.gaussian_accuracy < 1
     record = class_checkpoint.read(path).training

@@ -1,5 +1,7 @@
 """The linear layer of LU-Net (arXiv 2302.10524, section 3), packed."""
 
+from decimal import Context, Decimal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,17 @@ from lunet_export.flows.bijection import Bijection
 from lunet_export.lu import LUBlock
 
 Array = NDArray[np.float64]
+
+_DIGITS = Context(prec=40, traps=[])  # more than twice those of float64; what overflows is infinite
+
+
+def _exp(values: Array) -> Array:
+    """e^values, (D,), rounded to the nearest float64.
+
+    NumPy's own is off in the last bit now and then, in other places on other processors. A model file holds logarithms,
+    and the weights that are read from it are known by their digest, which must be the same on every machine.
+    """
+    return np.array([float(_DIGITS.exp(Decimal(value))) for value in values.tolist()])
 
 
 class LULinear(Bijection):
@@ -110,13 +123,12 @@ class LULinear(Bijection):
 
     @torch.no_grad()
     def to_block(self) -> LUBlock:
-        """The factors as float64 arrays. The exponential of the diagonal is taken in float64."""
+        """The factors as float64 arrays. The exponential of the diagonal is that of exact arithmetic, rounded."""
         packed = self.packed.cpu().double().numpy()
         theta, lower = np.diag(packed), np.tril(packed, -1) + np.eye(len(packed))
         if self.bound is not None:
             theta = self.bound * np.tanh(theta / self.bound)
-        with np.errstate(over="ignore"):  # an infinite entry is refused by LUNetWeights, with its place
-            diagonal = self.sign.cpu().double().numpy() * np.exp(theta)
+        diagonal = self.sign.cpu().double().numpy() * _exp(theta)  # LUNetWeights refuses infinite ones by place
         upper, bias = np.triu(packed, 1), self.bias.cpu().double().numpy().copy()
         if self.whitened:
             root, centre = self._coordinates()
