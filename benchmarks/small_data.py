@@ -113,7 +113,8 @@ def draw(runs: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]],
                 some = [run for run in found if run["kind"] == kind]
                 axis.plot([run["rows"] for run in some], gaps(some), "o", color=f"C{number}", alpha=0.7, label=kind)
             axis.axhline(0.0, color="0.4", linestyle="--", linewidth=1)
-            axis.set(xscale="log", xlabel="rows", ylabel="test bits/dim above the Gaussian's", title=title)
+            axis.set(xlabel="rows", ylabel="test bits/dim above the Gaussian's", title=title, xlim=(15, 7000))
+            axis.set_xscale("log")
             axis.set_yscale("symlog", linthresh=0.1)
             axis.set_ylim(-3, 10 * max(1.0, *(gaps(entry).max() for entry in (runs, before) if entry)))
             axis.legend(frameon=False, loc="upper right")
