@@ -39,7 +39,9 @@ def test_a_step_less_is_not_enough():
 @pytest.mark.parametrize("alpha", [0.1, 0.3])
 def test_fit_does_not_hang_on_the_last_digits_of_exp(monkeypatch, alpha):
     """Other machines round exp and log differently; the coefficients, and so the bytes of a graph, may not."""
-    exact = halley_start.fit.__wrapped__(alpha, "float32")
+    for name in ("fit", "_start", "_parameters"):  # which remember what they found
+        monkeypatch.setattr(halley_start, name, getattr(halley_start, name).__wrapped__)
+    exact = halley_start.fit(alpha, "float32")
     rng = np.random.default_rng(0)
     plain = lunet.leaky_softplus
 
@@ -47,7 +49,7 @@ def test_fit_does_not_hang_on_the_last_digits_of_exp(monkeypatch, alpha):
         return plain(a, alpha) * (1 + 2e-16 * rng.choice([-1, 0, 1], np.shape(a)))
 
     monkeypatch.setattr(lunet, "leaky_softplus", other_machine)
-    again = halley_start.fit.__wrapped__(alpha, "float32")
+    again = halley_start.fit(alpha, "float32")
     assert replace(again, error=0.0) == replace(exact, error=0.0)
 
 
