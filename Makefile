@@ -7,9 +7,14 @@ RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := demo
 RUNS := runs
 SITE := site
+# Processes that share the tests: as many as there are processors.
+WORKERS ?= auto
+SHARED := -n $(WORKERS) --maxprocesses 8 --dist worksteal
+# What `make test-quick` asks, but for tests that are marked slow.
+QUICK := tests/flows tests/families tests/graphs tests/certificate tests/parity tests/verification tests/figures tests/test_*.py
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-quick lint test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -62,12 +67,18 @@ toys: setup
 		$(BIN)/lunet-export diagnose $(RUNS)/$$name.pt $$name --json > $(RUNS)/$$name-diagnosis.json && \
 		$(BIN)/lunet-export plot density $(RUNS)/$$name.pt $$name -o $(RUNS)/$$name-density.png || exit; done
 
-test: setup-dev oldest
+test: setup-dev oldest lint
+	$(BIN)/mypy -n 2
+	$(BIN)/python -m pytest $(SHARED)
+
+# For the one who writes: laws, references, graphs and contracts of structure. Nothing is trained or compiled.
+test-quick: setup-dev lint
+	$(BIN)/python -m pytest $(SHARED) -m 'not slow' $(QUICK)
+
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
 
 # The CUDA provider itself, without a GPU: on a stand-in CUDA runtime. Needs Linux x86_64, gcc and binutils.
 test-cuda: setup-dev $(VENV)-cuda/setup

@@ -1,9 +1,11 @@
 """Lines of progress where stderr is no terminal."""
 
+import numpy as np
 import pytest
 
 from lunet_cli import output
 from lunet_cli.progress_log import ProgressLog
+from lunet_export import data
 from tests.cli.conftest import run
 
 
@@ -22,11 +24,12 @@ def test_a_line_comes_at_most_so_often():
 
 
 def test_commands_are_quiet_unless_they_are_asked(tmp_path, monkeypatch):
-    arguments = ("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 2, "--init", "bend", "--force")
+    np.save(tmp_path / "few.npy", data.load("two-moons").train[:200])
+    arguments = ("train", tmp_path / "few.npy", "-o", tmp_path / "m.pt", "--epochs", 2, "--init", "bend", "--force")
     assert " of 2, " not in run(*arguments)[2]
     monkeypatch.setenv("LUNET_LOG", "0")
     lines = run(*arguments)[2].splitlines()
-    assert any(line.startswith("two-moons: ") and ", 2 of 2, " in line for line in lines)
+    assert any(line.startswith("few: ") and ", 2 of 2, " in line for line in lines)
     assert any(
         "stage" in line or "check" in line for line in run(tmp_path / "m.pt", "-o", tmp_path / "m")[2].splitlines()
     )
