@@ -11,7 +11,7 @@ SITE := site
 WORKERS ?= auto
 SHARED := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 # What `make test-quick` asks, but for tests that are marked slow.
-QUICK := tests/flows tests/families tests/graphs tests/certificate tests/parity tests/verification tests/figures tests/test_*.py
+QUICK := tests/flows tests/families tests/graphs tests/certificate tests/parity tests/test_*.py
 DATA_DIR ?= data
 
 .PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-quick lint test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
@@ -73,7 +73,7 @@ test: setup-dev oldest lint
 
 # For the one who writes: laws, references, graphs and contracts of structure. Nothing is trained or compiled.
 test-quick: setup-dev lint
-	$(BIN)/python -m pytest $(SHARED) -m 'not slow' $(QUICK)
+	$(BIN)/python -m pytest $(SHARED) -m 'not (slow or data or oldest)' $(QUICK)
 
 lint: setup-dev
 	$(BIN)/ruff check .

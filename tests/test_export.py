@@ -19,6 +19,8 @@ from lunet_export.flows import EagerFlow
 from lunet_export.preprocessing import NAMED
 from tests.networks import NETWORKS, far_out, network, rows
 
+pytestmark = pytest.mark.slow
+
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
 

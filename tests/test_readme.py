@@ -30,6 +30,7 @@ def fenced(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_tour_runs_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tour = [line for block in fenced("sh") for line in block.splitlines() if line.startswith("lunet-export ")]
@@ -42,6 +43,7 @@ def test_the_tour_runs_in_order(tmp_path, monkeypatch):
     assert (tmp_path / "grid.png").exists()
 
 
+@pytest.mark.slow
 def test_the_commands_for_classes_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = fenced("bash")
@@ -78,6 +80,7 @@ def test_the_python_examples_run(monkeypatch, cuda_on_host):
     assert cuda_on_host[-2:] == [("cuda", True), ("cuda", False)]
 
 
+@pytest.mark.slow
 def test_the_commands_for_a_gpu_run(tmp_path, monkeypatch, cuda_on_host):
     shutil.copytree(ROOT / "exported" / "digits", tmp_path / "exported" / "mine")
     monkeypatch.chdir(tmp_path)
@@ -311,6 +314,7 @@ def test_the_ablation_is_the_recorded_one():
     assert f"`--bound 2` costs {bound:.4f} and `log-diagonal` at 1 costs {diagonal:.3f}" in text
 
 
+@pytest.mark.slow
 def test_the_diagnoses_are_those_of_the_models():
     digits, toy2d, mnist = committed("digits", "digits"), committed("toy2d", "two-moons"), recorded("mnist-diagnosis")
     assert (digits.flags, toy2d.flags, mnist["flags"], recorded("fashion-mnist-diagnosis")["flags"]) == ((), (), [], [])

@@ -27,6 +27,8 @@ from lunet_export.triton import Settings
 from tests.conftest import ROOT
 from tests.networks import network
 
+pytestmark = pytest.mark.slow
+
 TYPES = {TensorProto.FLOAT: "TYPE_FP32", TensorProto.DOUBLE: "TYPE_FP64"}
 CUDA_OPTIONS = {"use_tf32": "0"}
 

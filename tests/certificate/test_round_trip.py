@@ -35,6 +35,7 @@ def shares(weights, x, dtype="float32"):
         yield name, np.linalg.norm(error, axis=1) / predicted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_right_graphs_stay_below(make, dtype):

@@ -207,6 +207,7 @@ def test_the_choices_hold_without_the_preprocessing(make):
     assert replace(blueprint) == blueprint
 
 
+@pytest.mark.slow
 @every_family
 def test_a_compiled_flow_gives_eager_answers(family):
     weights = OURS[family].smallest()

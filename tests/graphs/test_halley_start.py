@@ -20,6 +20,7 @@ def test_one_step_reaches_float32_and_two_float64_at_the_papers_alpha():
     assert double.error < 1e-15
 
 
+@pytest.mark.slow
 @every_alpha
 @pytest.mark.parametrize(("dtype", "allowed"), [("float32", 2.0**-24), ("float64", 2.0**-49)])
 def test_fit_is_verified_off_its_grid(alpha, dtype, allowed):
