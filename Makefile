@@ -80,13 +80,14 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-# The CUDA provider itself, without a GPU: on a stand-in CUDA runtime. Needs Linux x86_64, gcc and binutils.
+# The CUDA provider itself, without a GPU: on a stand-in CUDA runtime. Needs Linux x86_64, gcc and binutils. In one
+# process: all of its tests ask the same reports, which two processes at a time make.
 test-cuda: setup-dev $(VENV)-cuda/setup
 	$(BIN)/python -m pytest tests/cuda
 
 # Every embedding, built and run; what is missing of compilers and Chromium comes from Debian. Needs Linux x86_64.
 test-embed: setup-dev $(VENV)-embed/setup
-	$(BIN)/python -m pytest tests/embedding
+	$(BIN)/python -m pytest $(SHARED) --dist loadfile tests/embedding
 
 # What is exported for verifiers, read and answered by Marabou, which has wheels for Python up to 3.11.
 test-marabou: setup-dev $(VENV)-marabou/setup
@@ -94,7 +95,7 @@ test-marabou: setup-dev $(VENV)-marabou/setup
 
 # What is released: wheel and sdist, built, looked into, and installed into fresh environments, each extra alone.
 test-release: setup-dev $(VENV)-release/setup
-	PIP_ARGS='$(PIP_ARGS)' $(BIN)/python -m pytest tests/release
+	PIP_ARGS='$(PIP_ARGS)' $(BIN)/python -m pytest $(SHARED) tests/release
 
 # Known vulnerabilities of everything that is pinned or installed. Asks a service on the network; fails where none answers.
 audit: setup-dev $(VENV)-release/setup
