@@ -7,9 +7,14 @@ RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := demo
 RUNS := runs
 SITE := site
+# Processes that share the tests: as many as there are processors.
+WORKERS ?= auto
+SHARED := -n $(WORKERS) --maxprocesses 8 --dist worksteal
+# What `make test-quick` asks, but for tests that are marked slow.
+QUICK := tests/flows tests/families tests/graphs tests/certificate tests/parity tests/test_*.py
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-quick lint test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -63,25 +68,32 @@ toys: setup
 		$(BIN)/lunet-export diagnose $(RUNS)/$$name.pt $$name --json > $(RUNS)/$$name-diagnosis.json && \
 		$(BIN)/lunet-export plot density $(RUNS)/$$name.pt $$name -o $(RUNS)/$$name-density.png || exit; done
 
-test: setup-dev oldest
+test: setup-dev oldest lint
+	$(BIN)/mypy -n 2
+	$(BIN)/python -m pytest $(SHARED)
+
+# For the one who writes: laws, references, graphs and contracts of structure. Nothing is trained or compiled.
+test-quick: setup-dev lint
+	$(BIN)/python -m pytest $(SHARED) -m 'not (slow or data or oldest)' $(QUICK)
+
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
 
 # The suite under the kernels of older processors and with 1 and 2 threads, one setting after another: hours. Some settings, and
 # arguments of pytest: make test-kernels KERNELS='sse-1 avx2-2 -- tests/flows'.
 test-kernels: setup-dev oldest
 	$(BIN)/python -m tests.kernels $(KERNELS)
 
-# The CUDA provider itself, without a GPU: on a stand-in CUDA runtime. Needs Linux x86_64, gcc and binutils.
+# The CUDA provider itself, without a GPU: on a stand-in CUDA runtime. Needs Linux x86_64, gcc and binutils. In one
+# process: all of its tests ask the same reports, which two processes at a time make.
 test-cuda: setup-dev $(VENV)-cuda/setup
 	$(BIN)/python -m pytest tests/cuda
 
 # Every embedding, built and run; what is missing of compilers and Chromium comes from Debian. Needs Linux x86_64.
 test-embed: setup-dev $(VENV)-embed/setup
-	$(BIN)/python -m pytest tests/embedding
+	$(BIN)/python -m pytest $(SHARED) --dist loadfile tests/embedding
 
 # What is exported for verifiers, read and answered by Marabou, which has wheels for Python up to 3.11.
 test-marabou: setup-dev $(VENV)-marabou/setup
@@ -89,7 +101,7 @@ test-marabou: setup-dev $(VENV)-marabou/setup
 
 # What is released: wheel and sdist, built, looked into, and installed into fresh environments, each extra alone.
 test-release: setup-dev $(VENV)-release/setup
-	PIP_ARGS='$(PIP_ARGS)' $(BIN)/python -m pytest tests/release
+	PIP_ARGS='$(PIP_ARGS)' $(BIN)/python -m pytest $(SHARED) tests/release
 
 # Known vulnerabilities of everything that is pinned or installed. Asks a service on the network; fails where none answers.
 audit: setup-dev $(VENV)-release/setup

@@ -1,6 +1,10 @@
 """Fixtures that several folders share."""
 
+import fcntl
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +22,27 @@ from lunet_export.runtime.device_graph import Device
 from tests.networks import mixture, network
 
 ROOT = Path(__file__).parent.parent
+
+
+def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """A folder that one of the processes of this run fills, and that all of them read: the others wait for it.
+
+    Args:
+        factory: Of this process's temporary folders.
+        name: Of the folder, and of nothing else in the run.
+        fill: Given the empty folder.
+    """
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, filled = base / name, base / f"{name}.filled"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not filled.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            fill(folder)
+            filled.touch()
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,8 @@ from lunet_export.rounding import RoundingModel, of_elementwise
 from tests import tolerances
 from tests.networks import NETWORKS, far_out, network, rows
 
+pytestmark = pytest.mark.slow
+
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
 

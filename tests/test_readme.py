@@ -71,6 +71,7 @@ def in_shell(text: str, folder: Path) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_the_tour_runs_as_it_is_printed(clone):
     first, *commands = tour()
     assert first.partition("#")[0].split() == [".", ".venv/bin/activate"]
@@ -89,6 +90,7 @@ def test_the_demo_ends_by_the_first_line_of_the_tour():
     assert "The program lies in `.venv/bin/lunet-export`" in README
 
 
+@pytest.mark.slow
 def test_the_commands_for_classes_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = fenced("bash")
@@ -125,6 +127,7 @@ def test_the_python_examples_run(monkeypatch, cuda_on_host):
     assert cuda_on_host[-2:] == [("cuda", True), ("cuda", False)]
 
 
+@pytest.mark.slow
 def test_the_commands_for_a_gpu_run(tmp_path, monkeypatch, cuda_on_host):
     shutil.copytree(ROOT / "exported" / "digits", tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)
@@ -359,6 +362,7 @@ def test_the_ablation_is_the_recorded_one():
     assert f"`--bound 2` costs {bound:.4f} and `log-diagonal` at 1 costs {diagonal:.3f}" in text
 
 
+@pytest.mark.slow
 def test_the_diagnoses_are_those_of_the_models():
     digits, toy2d, mnist = committed("digits", "digits"), committed("toy2d", "two-moons"), recorded("mnist-diagnosis")
     assert (digits.flags, toy2d.flags, mnist["flags"], recorded("fashion-mnist-diagnosis")["flags"]) == ((), (), [], [])

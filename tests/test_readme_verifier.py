@@ -12,6 +12,7 @@ from lunet_export.verification import VerifierFolder
 from tests.test_readme import README, fenced, recorded
 
 
+@pytest.mark.slow
 def test_the_commands_for_verifiers_run(tmp_path, monkeypatch):
     """With a witness by hand in the place of Marabou's."""
     monkeypatch.chdir(tmp_path)

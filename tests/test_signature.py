@@ -18,6 +18,8 @@ from tests.cli.conftest import run
 from tests.networks import network
 from tests.verification.cases import piecewise_linear
 
+pytestmark = pytest.mark.slow
+
 with_keys = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen of OpenSSH")
 
 

@@ -29,6 +29,8 @@ from tests import tolerances
 from tests.conftest import ROOT
 from tests.networks import network
 
+pytestmark = pytest.mark.slow
+
 TYPES = {TensorProto.FLOAT: "TYPE_FP32", TensorProto.DOUBLE: "TYPE_FP64"}
 CUDA_OPTIONS = {"use_tf32": "0"}
 

@@ -3,6 +3,7 @@
 It imports the standard library alone, and the commands, which take a second, only when signals are in order.
 """
 
+import _thread
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from time import sleep
 from types import FrameType
 from typing import NoReturn
 
@@ -140,6 +142,12 @@ def _unraisable(event: "sys.UnraisableHookArgs") -> None:
     """A signal that comes in a callback, where Python cannot raise: it comes again in a moment."""
     if isinstance(event.exc_value, Stopped):
         main_thread = threading.main_thread().ident or 0
-        threading.Timer(0.01, signal.pthread_kill, (main_thread, event.exc_value.exit_code - 128)).start()
+        # It waits for no thread to begin: on a busy machine the signal would be there first, amid this hook.
+        _thread.start_new_thread(_again, (main_thread, event.exc_value.exit_code - 128))
     else:
         sys.__unraisablehook__(event)
+
+
+def _again(thread: int, number: int) -> None:
+    sleep(0.05)
+    signal.pthread_kill(thread, number)

@@ -156,7 +156,9 @@ def log_density(name: str, x: Array) -> Array:
     for start in range(0, len(x), _CHUNK):
         part = x[start : start + _CHUNK]
         distance = sum((part[:, None, axis] - centres[None, :, axis]) ** 2 for axis in range(2))
-        found.append(np.logaddexp.reduce(log_weights - distance / (2 * std**2), axis=1))
+        terms = log_weights - distance / (2 * std**2)
+        largest = terms.max(axis=1, keepdims=True)
+        found.append(largest[:, 0] + np.log(np.exp(terms - largest).sum(axis=1)))
     return np.concatenate(found) if found else np.empty(0)
 
 

@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 NEIGHBOUR = 3  # k: a smaller one scatters more, a larger one smears the density out
 LARGEST_DIM = 6  # beyond, the estimate's bias is larger than what it should tell
 MOST_ROWS = 10_000
-_CHUNK = 250
+_CHUNK = 100
 _EULER = 0.5772156649015329
 #: Measured against known entropies; negative, so that it hides a wrong constant sooner than it invents one.
 BIAS = "low by about 0.01 nats in 2-D and 0.04 in 6-D with 20,000 rows, 0.11 in 6-D with 2,000"
@@ -60,15 +60,33 @@ def nearest_neighbours(x: Array) -> Entropy | None:
 
 
 def _neighbour_distance(rows: Array) -> Array:
-    """Distance of each row to its k-th nearest other row, (N,)."""
-    result = np.empty(len(rows))
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        square = np.zeros((len(chunk), len(rows)))
-        for axis in range(rows.shape[1]):
-            square += (chunk[:, None, axis] - rows[None, :, axis]) ** 2
-        result[start : start + _CHUNK] = np.partition(square, NEIGHBOUR, axis=1)[:, NEIGHBOUR]  # the row itself is 0th
-    return np.sqrt(result)
+    """Distance of each row to its k-th nearest other row, (N,).
+
+    Rows are taken in the order of their first column. The k-th nearest of those beside a row bounds the distance, and
+    whatever is further away in the first column alone need not be looked at.
+    """
+    order = np.argsort(rows[:, 0], kind="stable")
+    ordered = rows[order]
+    first, count, found = ordered[:, 0], len(rows), np.empty(len(rows))
+    for start in range(0, count, _CHUNK):
+        chunk = ordered[start : start + _CHUNK]
+        low, high = max(0, start - _CHUNK), min(count, start + 2 * _CHUNK)
+        nearest = _kth_square(chunk, ordered[low:high])
+        reach = np.sqrt(nearest) * (1 + 1e-9)  # what rounding takes from it
+        low = min(low, int(np.searchsorted(first, (chunk[:, 0] - reach).min(), side="left")))
+        high = max(high, int(np.searchsorted(first, (chunk[:, 0] + reach).max(), side="right")))
+        found[start : start + _CHUNK] = _kth_square(chunk, ordered[low:high])
+    result = np.empty(count)
+    result[order] = np.sqrt(found)
+    return result
+
+
+def _kth_square(rows: Array, among: Array) -> Array:
+    """Square of the distance of each row to its k-th nearest other row among some, itself one of them: (n,)."""
+    square = np.zeros((len(rows), len(among)))
+    for axis in range(rows.shape[1]):
+        square += (rows[:, None, axis] - among[None, :, axis]) ** 2
+    return np.partition(square, NEIGHBOUR, axis=1)[:, NEIGHBOUR]  # the row itself is 0th
 
 
 def _digamma(n: int) -> float:

@@ -118,11 +118,12 @@ def _line(path: Path) -> str:
 
 def packages() -> dict[str, str]:
     """Installed packages that bring an ONNX Runtime, and their versions."""
-    found = {}
-    for distribution in metadata.distributions():
+    found: dict[str, str] = {}
+    folders = (path for entry in sys.path for path in Path(entry or ".").glob(f"{CPU_PACKAGE}*.*-info"))
+    for distribution in map(metadata.Distribution.at, folders):  # the metadata of all packages takes long to read
         name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
         if name == CPU_PACKAGE or name.startswith((CPU_PACKAGE + "-gpu", CPU_PACKAGE + "-directml")):
-            found[name] = distribution.version
+            found.setdefault(name, distribution.version)
     return dict(sorted(found.items()))
 
 

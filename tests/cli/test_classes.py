@@ -12,6 +12,7 @@ from PIL import Image
 
 from lunet_export import ExportedClasses, class_checkpoint, data
 from tests.cli.conftest import run
+from tests.conftest import once
 
 NAMES = [str(digit) for digit in range(10)]
 TRAIN = ("train", "digits", "--per-class", "--epochs", 2, "--blocks", 2)
@@ -20,10 +21,14 @@ TRAIN = ("train", "digits", "--per-class", "--epochs", 2, "--blocks", 2)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A model with a network a digit and its folder, made by the command line, and what that said."""
-    folder = tmp_path_factory.mktemp("classes")
-    trained = run(*TRAIN, "-o", folder / "digits10.pt")
-    exported = run(folder / "digits10.pt", "-o", folder / "digits10")
-    return folder, trained, exported
+
+    def make(folder):
+        trained = run(*TRAIN, "-o", folder / "digits10.pt")
+        exported = run(folder / "digits10.pt", "-o", folder / "digits10")
+        (folder / "said.json").write_text(json.dumps([trained, exported]))
+
+    folder = once(tmp_path_factory, "digits10", make)
+    return folder, *map(tuple, json.loads((folder / "said.json").read_text()))
 
 
 @pytest.fixture

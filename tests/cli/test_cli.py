@@ -24,6 +24,9 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(picture)
 
 
+#: Options of a training that is short: no search for a start.
+FEW = ("--epochs", 1, "--blocks", 2, "--init", "bend")
+
 # The way through
 
 
@@ -44,8 +47,7 @@ def test_the_whole_way(tmp_path):
 @pytest.mark.parametrize("activation", ["leaky-relu", "leaky-tanh"])
 def test_the_whole_way_with_another_activation(tmp_path, activation):
     model, folder, again = tmp_path / "m.pt", tmp_path / "m", tmp_path / "again.pt"
-    options = ("--epochs", 1, "--blocks", 2, "--init", "bend")
-    assert run("train", "two-moons", "-o", model, "--activation", activation, *options)[0] == 0
+    assert run("train", "two-moons", "-o", model, "--activation", activation, *FEW)[0] == 0
     assert run(model, "-o", folder, "--with-log-prob")[0] == 0
     assert run("check", folder, "--model", model)[0] == 0
     assert json.loads((folder / "manifest.json").read_text())["model"]["activation"] == activation
@@ -54,7 +56,7 @@ def test_the_whole_way_with_another_activation(tmp_path, activation):
     assert facts["activation"] == activation
     assert run("train", "two-moons", "-o", again, "--from", model, "--epochs", 1)[0] == 0
     assert json.loads(run("inspect", again, "--json")[1])["activation"] == activation
-    code, _, err = run("train", "two-moons", "-o", model, "--resume", *options)  # as leaky softplus
+    code, _, err = run("train", "two-moons", "-o", model, "--resume", *FEW)  # as leaky softplus
     assert (code, f"differs: activation {activation} (now leaky-softplus)" in err) == (2, True)
     for flow in ("jko", "realnvp-dense"):
         code, _, err = run("train", "two-moons", "--flow", flow, "--activation", activation, "-o", tmp_path / "x.pt")
@@ -62,7 +64,7 @@ def test_the_whole_way_with_another_activation(tmp_path, activation):
 
 
 def test_train_prints_json(tmp_path):
-    code, out, _ = run("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 1, "--blocks", 2, "--json")
+    code, out, _ = run("train", "two-moons", "-o", tmp_path / "m.pt", *FEW, "--json")
     document = json.loads(out)
     assert (code, document["dataset"], document["epochs"], document["best_epoch"]) == (0, "two-moons", 1, 1)
     assert {"test", "gaussian_test", "paper_convention", "test_nats", "valid"} <= document.keys()

@@ -13,6 +13,7 @@ from lunet_export.preprocessing import dequantize
 from lunet_export.runtime import ExportedFlow
 from tests import tolerances
 from tests.cli.conftest import SMALL, run
+from tests.networks import network
 from tests.test_imports import loaded_by
 
 
@@ -61,7 +62,7 @@ def test_diagnose_tells_other_data_apart(model, grey, tmp_path):
 
 
 def test_the_entropy_of_two_moons_is_known(tmp_path):
-    assert run("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 1, "--blocks", 2)[0] == 0
+    checkpoint.write_weights(tmp_path / "m.pt", network(2, 2), image_shape=None, training={}, examples=None)
     code, out, _ = run("diagnose", tmp_path / "m.pt", "two-moons")
     assert (code, "by known density of 10000 rows" in out, "h(Z) - h(X) =" in out) == (0, True, True)
 

@@ -380,7 +380,7 @@ def test_ctrl_c_is_130_with_a_sentence(ready, monkeypatch):
 
 
 FULL_DISK = {
-    "train": ["train", "digits", "--epochs", "1", "-o", "{out}/m.pt"],
+    "train": ["train", "{grey.npy}", "--epochs", "1", "-o", "{out}/m.pt"],
     "export": ["{small.pt}", "-o", "{out}/f"],
     "sample": ["sample", "{small}", "-n", "500", "-o", "{out}/x.npy"],
     "recalibrate": ["recalibrate", "{small.pt}", "{grey.npy}", "-o", "{out}/m.pt"],

@@ -7,6 +7,7 @@ import pytest
 
 from lunet_cli import output, progress_log
 from lunet_cli.progress_log import ProgressLog
+from lunet_export import data
 from tests.cli.conftest import run
 
 FIRST = progress_log._FIRST  # before a fixture makes it longer
@@ -66,12 +67,25 @@ def test_growth_tells_how_far_it_has_come(tmp_path, monkeypatch):
 
 
 def test_commands_are_quiet_where_they_take_no_time(tmp_path, monkeypatch):
-    arguments = ("train", "two-moons", "-o", tmp_path / "m.pt", "--epochs", 2, "--init", "bend", "--force")
+    np.save(tmp_path / "few.npy", data.load("two-moons").train[:200])
+    arguments = (
+        "train",
+        tmp_path / "few.npy",
+        "-o",
+        tmp_path / "m.pt",
+        "--epochs",
+        2,
+        "--optimizer",
+        "adam",
+        "--init",
+        "bend",
+        "--force",
+    )
     monkeypatch.delenv("LUNET_LOG", raising=False)
     assert " of 2, " not in run(*arguments)[2]
     monkeypatch.setenv("LUNET_LOG", "0")
     lines = run(*arguments)[2].splitlines()
-    assert any(line.startswith("two-moons: ") and ", 2 of 2, " in line for line in lines)
+    assert any(line.startswith("few: ") and ", 2 of 2, " in line for line in lines)
     assert any(
         "stage" in line or "check" in line for line in run(tmp_path / "m.pt", "-o", tmp_path / "m")[2].splitlines()
     )

@@ -131,6 +131,11 @@ PLANE = NETWORKS["plane"]
 FACTS = {"kind": "composed", "layers": 13}
 
 
+def smallest() -> ComposedWeights:
+    """One layer of every kind that PLANE has, for a compiler."""
+    return composed(permutation(2), lu_layer(2), affine(2), LeakyReLU(0.3), lu_layer(2, seed=3))
+
+
 def changed(weights: ComposedWeights) -> ComposedWeights:
     """The same network with one number of its first LU layer moved by 3e-4 of itself or so."""
     number, first = next((k, layer) for k, layer in enumerate(weights.layers) if isinstance(plain(layer), LUBlock))

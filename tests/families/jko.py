@@ -61,6 +61,11 @@ PLANE = NETWORKS["plane"]
 FACTS = {"kind": "jko", "blocks": 3, "steps": 4}
 
 
+def smallest() -> JKOWeights:
+    """A block of two steps, for a compiler that takes every step apart."""
+    return flow(2, (4, 4), blocks=1, steps=2)
+
+
 def changed(weights: JKOWeights) -> JKOWeights:
     """The same network with one matrix moved by 1e-3 of itself."""
     first, *others = weights.fields

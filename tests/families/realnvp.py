@@ -58,6 +58,11 @@ PLANE = NETWORKS["dense, plane"]
 FACTS = {"kind": "realnvp", "couplings": 6, "networks": "dense"}
 
 
+def smallest() -> RealNVPWeights:
+    """Two couplings, for a compiler: each half of the columns changes once."""
+    return dense(2, 8, couplings=2)
+
+
 def changed(weights: RealNVPWeights) -> RealNVPWeights:
     """The same network with one array of a network moved by 1e-3 of itself."""
     number, first = next((k, layer) for k, layer in enumerate(weights.layers) if isinstance(layer, Coupling))

@@ -253,8 +253,8 @@ def test_settings_that_do_not_fit_are_refused(settings, sentence):
 
 
 def test_what_would_not_fit_into_a_file_is_refused():
-    wide = lu_layer(64)
-    weights = ComposedWeights(64, (wide,) * 70_000)  # the same arrays, 70,000 times
+    wide = lu_layer(256)
+    weights = ComposedWeights(256, (wide,) * 4_400)  # the same arrays, 4,400 times
     with pytest.raises(BadInputError, match="graphs of at most 2 GB"):
         blueprint_of(weights, ExportSettings(dtype="float64"))
 

@@ -25,6 +25,8 @@ from tests.families.test_realnvp_training import run as train_with
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FitSettings.for_data(300, 3, family="jko", epochs=2, batch_size=50, fallback=False)
 SMALL = Structure((8, 8), 2, Growth(most_blocks=2, rounds=1, stop=0.0))
 

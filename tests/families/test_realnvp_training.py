@@ -15,6 +15,8 @@ from tests.cli.conftest import run as command
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FitSettings.for_data(300, 3, family="realnvp", epochs=4, batch_size=50, fallback=False)
 DENSE = Structure(3, None, 6)
 

@@ -162,6 +162,7 @@ def test_the_caption_is_what_diagnose_says():
 # Density
 
 
+@pytest.mark.slow
 def test_the_map_of_a_gaussian_network_is_its_gaussian_and_integrates_to_one():
     upper, bias = np.array([[2.0, 0.6], [0.0, 0.8]]), np.array([0.3, -0.4])
     source = WeightsSource(LUNetWeights((LUBlock(np.eye(2), upper, bias),), 0.1))

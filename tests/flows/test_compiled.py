@@ -44,6 +44,7 @@ def test_fixed_steps_end_where_eager_newton_does(kind, alpha, dtype):
     assert 1 <= steps <= 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_unbroken_graphs_pass_every_check(traced, activation):
     weights = replace(SMALL, activation=activation)
@@ -79,6 +80,7 @@ def test_a_compiler_that_is_missing_is_one_sentence(monkeypatch):
     assert runner.compile_seconds == {}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
 def test_a_compiled_flow_gives_eager_answers():
     weights = network(2, 2)

@@ -189,16 +189,20 @@ def test_law_catches_a_planted_fault(law, fault):
     assert error > bound
 
 
+#: Nodes of the integral an axis. A smooth density is dear and needs few: 301, 401 and 801 agree to 1e-11 on it.
+NODES = {"jko": 301}
+
+
 def integral(log_prob, weights) -> float:
     """Of e^log_prob over the plane: trapezoid sums converge fast for smooth, decaying densities.
 
     The substitution x = c sinh(t) spreads the nodes over the heavy left tails that leaky slopes make.
     """
-    t = torch.linspace(-12, 12, 1601, dtype=DTYPE)
+    t = torch.linspace(-12, 12, NODES.get(weights.family, 1601), dtype=DTYPE)
     x, weight = 0.05 * torch.sinh(t), 0.05 * torch.cosh(t)
     grid = torch.stack(torch.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
     with torch.no_grad():
-        density = torch.cat([log_prob(part).exp() for part in grid.split(200_000)]).reshape(len(t), len(t))
+        density = torch.cat([log_prob(part).exp() for part in grid.split(20_000)]).reshape(len(t), len(t))
     step = float(t[1] - t[0])
     return float((weight[:, None] * weight[None] * density).sum()) * step**2
 

@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="Of the campaign.")
     parser.add_argument("--workers", type=int, default=1, help="Processes.")
     parser.add_argument("--reader", action="append", choices=READERS, help="Only this one; repeat for more.")
-    parser.add_argument("--case", type=int, help="One input of --reader, in this process.")
+    parser.add_argument("--case", type=int, action="append", help="One of its inputs, here; repeat both.")
     parser.add_argument("--keep", type=Path, help="Where the input of --case is to stay.")
     parser.add_argument("-o", "--output", type=Path, help=f"The record, as {RESULT}.")
     parser.add_argument("--minutes", type=float, help="Stop after so many, with a record of what was done.")
@@ -32,7 +32,9 @@ def main() -> int:
     given = parser.parse_args()
     names = given.reader or list(READERS)
     if given.case is not None:
-        return _one(names[0], given.seed, given.case, given.keep)
+        scratch = given.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
+        guards.install()
+        return max(_one(name, given.seed, case, scratch) for name, case in zip(names, given.case, strict=True))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     begun = time.monotonic()
     counts = campaign.shares({name: READERS[name].share for name in names}, given.inputs)
@@ -50,14 +52,12 @@ def main() -> int:
     return int(document["findings"] > 0)
 
 
-def _one(name: str, seed: int, number: int, keep: Path | None) -> int:
-    scratch = keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
-    reader = READERS[name](scratch / "good")
+def _one(name: str, seed: int, number: int, scratch: Path) -> int:
+    reader = READERS[name](scratch / f"good {number}")
     assert reader.untouched is not None
-    guards.install()
     guards.limit_memory()
-    outcome = attempt(reader, seed, number, scratch / "one")
-    campaign.say(f"{asdict(outcome)}\ninput: {scratch / 'one' / 'input'}")
+    outcome = attempt(reader, seed, number, scratch / f"{name} {number}")
+    campaign.say(f"{asdict(outcome)}\ninput: {scratch / f'{name} {number}' / 'input'}")
     return int(outcome.finding is not None)
 
 

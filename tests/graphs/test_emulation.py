@@ -218,6 +218,7 @@ CASES = [(name, solver.name) for name in NAMES for solver in solvers.available(7
 every_case = pytest.mark.parametrize(("name", "solver"), [case for case in CASES if case != ("digits", "rows")])
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.usefixtures("folding_by_blas")
 def test_tf32_is_inside_its_budget_and_outside_float32s(name, solver):
@@ -228,6 +229,7 @@ def test_tf32_is_inside_its_budget_and_outside_float32s(name, solver):
         assert_outside(parity.run(flow, known))
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.usefixtures("folding_by_blas")
 def test_float16_is_inside_its_budget(name, solver):

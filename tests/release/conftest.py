@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, once
 
 #: The environment of `make test-release`, with the tools that build and audit.
 TOOLS = ROOT / ".venv-release" / "bin" / "python"
@@ -47,9 +47,12 @@ class Built:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Built:
     """The sdist, and the wheel that is built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    done = ran(TOOLS, "-m", "build", "--outdir", folder, ROOT)
-    assert done.code == 0, done.out + done.err
+
+    def build(folder: Path) -> None:
+        done = ran(TOOLS, "-m", "build", "--outdir", folder, ROOT)
+        assert done.code == 0, done.out + done.err
+
+    folder = once(tmp_path_factory, "dist", build)
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return Built(wheel, sdist)
 

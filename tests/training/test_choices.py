@@ -9,12 +9,12 @@ import torch
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.training import Structure
+from lunet_export.families.lunet.training import Structure, greedy
 from lunet_export.families.lunet.training import regularisers as penalties
 from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.training.initial import CLOSED, start
 from lunet_export.families.lunet.weights import ACTIVATIONS
-from lunet_export.training import FitSettings, Trainer
+from lunet_export.training import FitSettings, Trainer, descent
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.schedule import SCHEDULES, peak, rate
@@ -61,8 +61,9 @@ def test_every_start_gives_activations_numbers_of_order_one(init):
 
 @pytest.mark.parametrize("init", [*CLOSED, "greedy"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_learns_from_every_start(activation, init):
-    """Rows that no Gaussian fits, by the family's own structure."""
+def test_every_activation_learns_from_every_start(activation, init, monkeypatch):
+    """Rows that no Gaussian fits, by the family's own structure. A quarter of the search is enough to begin below."""
+    monkeypatch.setattr(greedy, "_STEPS", 50)
     rng = np.random.default_rng(0)
     train, valid, test = (np.stack([rng.gamma(2.0, size=n), rng.standard_normal(n)], 1) for n in (800, 400, 400))
     data = Dataset("skewed", train, valid, test)
@@ -247,7 +248,8 @@ def test_a_bound_below_the_start_is_refused():
     ],
 )
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
-def test_every_choice_resumes_bit_by_bit(choice, data):
+def test_every_choice_resumes_bit_by_bit(choice, data, monkeypatch):
+    monkeypatch.setattr(descent, "_ITERATIONS", 20)  # of L-BFGS an epoch
     settings = replace(SETTINGS, **choice)
     whole = epochs(trainer(settings, data))
     first = epochs(trainer(settings, data), 1)

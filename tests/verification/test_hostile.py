@@ -48,6 +48,7 @@ def test_a_document_deeper_than_the_stack_gets_a_sentence(folder):
         VerifierFolder.open(folder)
 
 
+@pytest.mark.slow
 def test_a_query_of_very_many_comparisons_is_read_or_refused():
     """Each was copied with all before it."""
     box = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= X_0 1))(assert (>= X_0 0))"

@@ -8,7 +8,7 @@ x (N, D) data, z (N, D) latent, log_det (N,) of the map from data to latent. Not
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from lunet_export.families.realnvp.weights import ConvNet, Coupling, DenseNet, RealNVPWeights, Reorder
@@ -25,9 +25,12 @@ def convolved(h: Array, kernel: Array) -> Array:
     """3 x 3 correlation with zeros around, (N, C, H, W) and (K, C, 3, 3) -> (N, K, H, W)."""
     if len(h) > _ROWS:
         return np.concatenate([convolved(h[start : start + _ROWS], kernel) for start in range(0, len(h), _ROWS)])
-    windows = sliding_window_view(np.pad(h, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
     n, channels, height, width = h.shape
-    columns = windows.transpose(0, 2, 3, 1, 4, 5).reshape(n * height * width, channels * 9)
+    padded = np.zeros((n, channels, height + 2, width + 2))
+    padded[:, :, 1:-1, 1:-1] = h
+    row, plane, line, pixel = padded.strides
+    windows = as_strided(padded, (n, height, width, channels, 3, 3), (row, line, pixel, plane, line, pixel))
+    columns = windows.reshape(n * height * width, channels * 9)
     return (columns @ kernel.reshape(len(kernel), -1).T).reshape(n, height, width, -1).transpose(0, 3, 1, 2)
 
 

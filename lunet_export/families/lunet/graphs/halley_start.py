@@ -82,10 +82,9 @@ def fit(alpha: float, dtype: str) -> HalleyStart:
     """
     if not _ALPHAS[0] <= alpha <= _ALPHAS[1]:
         raise BadInputError(f"Expected an alpha from {_ALPHAS[0]} to {_ALPHAS[1]} to export; got {alpha}.")
-    plain, bent = (_start(alpha, _parameters(alpha, sigmoid=sigmoid), dtype) for sigmoid in (False, True))
     for steps in range(1, _MOST_STEPS + 1):
-        for start in (plain, bent):
-            tried = replace(start, steps=steps)
+        for sigmoid in (False, True):  # fitted when it is its turn, and once for both dtypes
+            tried = replace(_start(alpha, dtype, sigmoid=sigmoid), steps=steps)
             error = _error(tried)
             if error <= _ALLOWED[dtype]:
                 return replace(tried, error=error)
@@ -101,8 +100,9 @@ def _error(start: HalleyStart) -> float:
     return float((gap / np.maximum(1.0, np.abs(x))).max())
 
 
-def _start(alpha: float, parameters: Array, dtype: str) -> HalleyStart:
-    s, t, rho, right, *k = (float(f"{value:.{_DIGITS}g}") for value in parameters)
+@lru_cache
+def _start(alpha: float, dtype: str, *, sigmoid: bool) -> HalleyStart:
+    s, t, rho, right, *k = (float(f"{value:.{_DIGITS}g}") for value in _parameters(alpha, sigmoid=sigmoid))
     s = -log(np.dtype(dtype).type(exp(-s)))  # so that e^-s, which the graph adds, is a number of its dtype
     tau, ratio, bump = rho * t, 1 + right / rho, k[0] / rho if k else None
     free = HalleyStart(
@@ -130,7 +130,8 @@ def _roots(alpha: float, count: int, *, far: float) -> Array:
     return np.concatenate([-tails[::-1], np.linspace(log(alpha) - 40.0, 60.0, count), tails])
 
 
-def _parameters(alpha: float, *, sigmoid: bool) -> Array:
+@lru_cache
+def _parameters(alpha: float, *, sigmoid: bool) -> tuple[float, ...]:
     """The minimax parameters, by continuation from alpha = 0.1 in steps of a factor e in alpha / (1 - alpha)."""
     begin, end = log(0.1 / 0.9), log(alpha / (1 - alpha))
     parameters, last = np.array(_AT_A_TENTH[sigmoid]), 0.1
@@ -138,7 +139,7 @@ def _parameters(alpha: float, *, sigmoid: bool) -> Array:
         here = float(1 / (1 + np.exp(-odds)))
         scale = np.array([1.0, 1.0, (1 / here - 1) / (1 / last - 1), 1.0, 1.0])[: len(parameters)]
         parameters, last = _chebyshev(here, parameters * scale), here
-    return parameters
+    return tuple(parameters.tolist())
 
 
 def _chebyshev(alpha: float, parameters: Array) -> Array:
