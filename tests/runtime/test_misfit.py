@@ -168,7 +168,11 @@ def test_no_rows_are_nothing(toy2d, digits):
 
 
 @pytest.mark.parametrize("n", [1, 2, 100])
-@pytest.mark.parametrize("as_given", [np.asarray, lambda rows: rows.astype(float), lambda rows: rows.tolist()], ids=str)
+@pytest.mark.parametrize(
+    "as_given",
+    [np.asarray, lambda rows: rows.astype(float), lambda rows: rows.tolist()],
+    ids=["integers", "whole floats", "lists"],
+)
 def test_grey_levels_without_noise_are_told(digits, grey, n, as_given):
     rows = as_given(grey[:n])
     for method in (digits.log_prob, digits.encode, digits.density, digits.on_device.density):

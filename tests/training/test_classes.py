@@ -1,5 +1,7 @@
 """One run a class: the same as runs of their own, resumable between classes and inside one, judged as a mixture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -189,3 +191,12 @@ def test_data_without_labels_or_rows_are_refused_before_anything_is_written(tmp_
     with pytest.raises(BadInputError, match=r"ends in \.pt"):
         run(tmp_path / "a" / "model.pth")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_of_a_gaussian_keeps_its_gaussian(tmp_path):
+    """Each class by itself: these clouds are Gaussians, and a network learns nothing in one epoch that is better."""
+    result = run(tmp_path / "m.pt", settings=replace(SETTINGS, epochs=1, fallback=True))
+    assert [entry.kept for entry in result.classes] == ["gaussian"] * 3
+    assert result.test == pytest.approx(result.gaussian_test, rel=1e-6)  # the Gaussians' mixture; rows in float32
+    read = class_checkpoint.read(tmp_path / "m.pt")
+    assert [len(network.blocks) for network in read.mixture.networks] == [1] * 3
