@@ -25,17 +25,8 @@ def test_a_line_comes_at_most_so_often():
 
 def test_commands_are_quiet_unless_they_are_asked(tmp_path, monkeypatch):
     np.save(tmp_path / "few.npy", data.load("two-moons").train[:200])
-    arguments = (
-        "train",
-        tmp_path / "few.npy",
-        "-o",
-        tmp_path / "m.pt",
-        "--epochs",
-        2,
-        "--optimizer",
-        "adam",
-        "--force",
-    )
+    quick = ("--epochs", 2, "--init", "bend", "--optimizer", "adam", "--force")
+    arguments = ("train", tmp_path / "few.npy", "-o", tmp_path / "m.pt", *quick)
     assert " of 2, " not in run(*arguments)[2]
     monkeypatch.setenv("LUNET_LOG", "0")
     lines = run(*arguments)[2].splitlines()
