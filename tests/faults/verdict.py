@@ -17,7 +17,7 @@ from lunet_cli.failures import UNEXPECTED
 
 #: Names that the sources promise (`files.py`), all of them hidden.
 LEFTOVERS = re.compile(r"\..+\.[0-9a-f]{8}\.unfinished(\.[a-z]+)?|\..+\.lock|\.part-\d+\.attempts")
-_SENTENCE = re.compile(r"lunet-export: [^\n]+\n")
+_SENTENCE = re.compile(r"lunet-export: (?!warning: )[^\n]+\n")
 
 Content = dict[str, str]
 
