@@ -54,8 +54,7 @@ def warn_of_choice(result: "Result") -> None:
     if result.kept == "gaussian":
         output.warn(
             f"the model of {result.dataset} is the full-covariance Gaussian: on {_rows(result)} no {result.unit} was "
-            f"better by more than chance{_least(result.over_gaussian)}. More rows help; --no-fallback keeps the best "
-            f"{result.unit} all the same."
+            f"better by more than chance{_least(result.over_gaussian)}. {_cure(result)}"
         )
     if result.below_the_line:
         output.warn(
@@ -73,8 +72,22 @@ def _kept(result: "Result") -> str:
 def _evidence(result: "Result") -> str:
     """How much better than the Gaussian the network is, and how sure that is."""
     found, who = result.over_gaussian, "the best" if result.kept == "gaussian" else "it"
+    if _is_gaussian(found):
+        return f"no network was found that is better than the Gaussian on {_rows(result)}"
     error = "" if found.error is None else f" ± {found.error:.4f}"
     return f"{who} gains {found.gain:+.4f}{error} nats per row over the Gaussian on {_rows(result)}"
+
+
+def _cure(result: "Result") -> str:
+    """What helps where the Gaussian was kept; where growth ended with it, there is no other network to keep."""
+    if _is_gaussian(result.over_gaussian):
+        return "More rows help."
+    return f"More rows help; --no-fallback keeps the best {result.unit} all the same."
+
+
+def _is_gaussian(found: "Evidence") -> bool:
+    """Whether a network is the Gaussian, as far as four decimals tell."""
+    return abs(found.gain) < 5e-5 and (found.error or 0.0) < 5e-5
 
 
 def _rows(result: "Result") -> str:

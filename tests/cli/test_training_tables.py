@@ -63,6 +63,12 @@ def test_a_gaussian_that_is_kept_is_told_with_what_the_rows_can_tell(capsys):
     )[1]  # fmt: skip
 
 
+def test_growth_that_ends_with_the_gaussian_has_no_other_network(capsys):
+    out, err = printed(capsys, result(kept="gaussian", over_gaussian=Evidence(1e-9, 1e-9, 30)))
+    assert "validation: no network was found that is better than the Gaussian on 30 validation rows\n" in out
+    assert err.endswith("no epoch was better by more than chance. More rows help.\n")
+
+
 def test_a_model_that_the_test_rows_speak_against_is_told(capsys):
     _, err = printed(capsys, result(kept="start", test_over_gaussian=WORSE))
     assert "the model of mine is worse than the Gaussian on the test rows, though it was better on 30" in err
