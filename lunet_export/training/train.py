@@ -99,17 +99,18 @@ class _Choice:
     in any case.
     """
 
-    def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure) -> None:
-        self._judge, self._known = judge, gaussian.log_prob(judge.rows)
+    def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure, trainer: Training) -> None:
+        self._judge, self._trainer = judge, trainer
         self._gaussian = of_weights(structure.gaussian(gaussian), dtype=torch.float64)
+        self._known, self._start = gaussian.log_prob(judge.rows), log_probs(trainer.start_flow, judge.rows)
 
-    def kept(self, trainer: Training) -> Kept:
+    def kept(self) -> Kept:
         """Of the run as far as it is."""
-        rows = self._judge.rows
-        start, best = (log_probs(flow, rows) for flow in (trainer.start_flow, trainer.best_flow))
+        trainer = self._trainer
+        best = log_probs(trainer.best_flow, self._judge.rows)
         kept: tuple[Flow, Candidate, Array] = (self._gaussian, "gaussian", self._known)
-        if self._judge.prefers(start, kept[2]):
-            kept = (trainer.start_flow, "start", start)
+        if self._judge.prefers(self._start, kept[2]):
+            kept = (trainer.start_flow, "start", self._start)
         if self._judge.prefers(best, kept[2]) or not trainer.settings.fallback:
             kept = (trainer.best_flow, "epoch" if trainer.best.epoch else "start", best)
         flow, by, found = kept
@@ -160,14 +161,14 @@ def train(
     first = begin or structure.first(gaussian, settings, rows, judge, on_growth)
     del rows
     trainer = settings.part.trainer(first, data, settings, structure, device)
-    choice = _Choice(judge, gaussian, structure)
+    choice = _Choice(judge, gaussian, structure, trainer)
     model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
 
     def write_what_it_tells() -> None:
         """The files of an epoch that the resume file can make again."""
         if len(trainer.history) in (1, trainer.best.epoch):
-            kept = choice.kept(trainer)
+            kept = choice.kept()
             _write_model(paths.model, kept, data, _record(model, trainer, kept))
         History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name).write(paths.history)
 
@@ -181,7 +182,7 @@ def train(
         write_what_it_tells()
         on_epoch(record)
 
-    kept = choice.kept(trainer)
+    kept = choice.kept()
     result = _evaluate(trainer, kept, gaussian, data)
     _write_model(paths.model, kept, data, {**_record(model, trainer, kept), **asdict(result)})
     history = History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name)
