@@ -107,16 +107,18 @@ def _number(value: float) -> str:
 
 def draw(runs: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], path: Path) -> None:
     """The gap over the number of rows, a panel each for before and now, on one scale, which is linear near 0."""
-    with report.picture(path, rows=1, columns=2, size=(11.0, 4.2)) as (_, axes):
-        for title, found, axis in (("release 1.0.0", before, axes[0][0]), ("now", runs, axes[0][1])):
+    panels = [(title, found) for title, found in (("release 1.0.0", before), ("now", runs)) if found]
+    highest = max(1.0, *(gaps(found).max() for _, found in panels))
+    with report.picture(path, rows=1, columns=len(panels), size=(5.5 * len(panels), 4.2)) as (_, axes):
+        for (title, found), axis in zip(panels, axes[0], strict=True):
+            axis.set_xscale("log")
+            axis.set_yscale("symlog", linthresh=0.1)
             for number, kind in enumerate(_SETS):
                 some = [run for run in found if run["kind"] == kind]
                 axis.plot([run["rows"] for run in some], gaps(some), "o", color=f"C{number}", alpha=0.7, label=kind)
             axis.axhline(0.0, color="0.4", linestyle="--", linewidth=1)
-            axis.set(xlabel="rows", ylabel="test bits/dim above the Gaussian's", title=title, xlim=(15, 7000))
-            axis.set_xscale("log")
-            axis.set_yscale("symlog", linthresh=0.1)
-            axis.set_ylim(-3, 10 * max(1.0, *(gaps(entry).max() for entry in (runs, before) if entry)))
+            axis.set(xlabel="rows", ylabel="test bits/dim above the Gaussian's", title=title)
+            axis.set(xlim=(15, 7000), ylim=(-3, 30 * highest))
             axis.legend(frameon=False, loc="upper right")
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,19 @@ def write(
         "settings": {"dim": flow.dim, **own, "image_shape": list(image_shape) if image_shape else None},
         "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
         **tensors,
-        "training": dict(training),
+        "training": _finite(training),
         "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
     }
     save(content, path)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    """What training recorded, with None for numbers that are not finite: a reader refuses those, as JSON does."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def write_weights(

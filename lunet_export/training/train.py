@@ -197,6 +197,8 @@ def _evaluate(trainer: Training, kept: Kept, gaussian: Gaussian, data: Dataset) 
     known = [gaussian.log_prob(rows_to_test(data, number)) for number in draws]
     found = [log_probs(kept.flow, rows_to_test(data, number)) for number in draws]
     bits = np.array([_bits(log_prob, data) for log_prob in found])
+    with np.errstate(invalid="ignore"):  # of figures that are infinite
+        spread = float(bits.std())
     paper = [_in_paper_convention(log_prob, rows_to_test(data, number), data) for number, log_prob in enumerate(found)]
     return Result(
         dataset=data.name,
@@ -209,7 +211,7 @@ def _evaluate(trainer: Training, kept: Kept, gaussian: Gaussian, data: Dataset) 
         over_gaussian=kept.evidence,
         valid=trainer.best.valid,
         test=float(bits.mean()),
-        test_spread=float(bits.std()),
+        test_spread=spread,
         test_draws=len(bits),
         test_nats=-float(np.mean([log_prob.mean() for log_prob in found])),
         start=trainer.start,
@@ -233,8 +235,14 @@ def gaussian_of(data: Dataset) -> Gaussian:
     return Gaussian.fit(_continuous(data, data.train, _GAUSSIAN_SEED), data.preprocessing)
 
 
-def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> NDArray[np.float64]:
-    return data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim)).astype(np.float64)
+def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> Array:
+    """Rows in data space, (N, D), grey levels with the noise of `seed`.
+
+    Grey levels are dequantised in float32, in which networks take them: 255.99999999 would round to 256 there, and
+    that is outside the domain.
+    """
+    uniform = noise.uniform(seed, range(len(rows)), data.dim)
+    return data.continuous(rows, uniform.astype(np.float32) if data.preprocessing else uniform).astype(np.float64)
 
 
 def draws_of(data: Dataset) -> int:

@@ -262,3 +262,25 @@ def test_a_start_from_a_model_of_other_data_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="pre-processing"):
         run(tmp_path / "model.pt", IMAGES, begin=network(6, 2))
     assert not list(tmp_path.iterdir())
+
+
+def test_grey_levels_stay_inside_the_domain_in_float32(tmp_path, monkeypatch):
+    """255.99999999 is 256 in float32, outside the domain: the noise of 10 draws of 10,000 images comes as near."""
+
+    def almost(seed, rows, dim):
+        return np.full((len(rows), dim), 1 - 2.0**-40)
+
+    monkeypatch.setattr(noise, "uniform", almost)
+    result = run(tmp_path / "m.pt", IMAGES, FitSettings(epochs=1, batch_size=50, learning_rate=1e-3, fallback=False))
+    assert np.isfinite([result.test, result.valid, result.gaussian_test]).all()
+    assert checkpoint.read(tmp_path / "m.pt").training["test"] == result.test
+
+
+def test_a_figure_that_is_not_finite_leaves_a_model_that_reads_back(tmp_path):
+    """A test row far out has a density of 0 in float32: told as such, and the file opens."""
+    far = VECTORS.test.copy()
+    far[0] = 1e30
+    data = Dataset("far", VECTORS.train, VECTORS.valid, far)
+    result = run(tmp_path / "m.pt", data, FitSettings(epochs=1, batch_size=50, learning_rate=1e-3, fallback=False))
+    assert not np.isfinite(result.test)
+    assert checkpoint.read(tmp_path / "m.pt").training["test"] is None
