@@ -197,6 +197,7 @@ def test_a_class_of_a_gaussian_keeps_its_gaussian(tmp_path):
     """Each class by itself: these clouds are Gaussians, and a network learns nothing in one epoch that is better."""
     result = run(tmp_path / "m.pt", settings=replace(SETTINGS, epochs=1, fallback=True))
     assert [entry.kept for entry in result.classes] == ["gaussian"] * 3
-    assert result.test == pytest.approx(result.gaussian_test, rel=1e-6)  # the Gaussians' mixture; rows in float32
-    read = class_checkpoint.read(tmp_path / "m.pt")
-    assert [len(network.blocks) for network in read.mixture.networks] == [1] * 3
+    mixture = class_checkpoint.read(tmp_path / "m.pt").mixture
+    assert [len(network.blocks) for network in mixture.networks] == [1] * 3
+    allowed = tolerances.of_classes(mixture, rows_to_test(VECTORS, 0))["log_prob"].mean() / (4 * np.log(2))
+    assert abs(result.test - result.gaussian_test) <= allowed  # the mixture of the Gaussians, in float32
