@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,8 +80,11 @@ class Result:
 
     @property
     def below_the_line(self) -> bool:
-        """Another model than the full-covariance Gaussian was kept, which is better on the test rows beyond chance."""
-        return self.kept != "gaussian" and self.test_over_gaussian.turned.convinces
+        """Another model than the full-covariance Gaussian was kept, which is better on the test rows beyond chance.
+
+        So it is too where the model's test figure is no finite number.
+        """
+        return self.kept != "gaussian" and (not isfinite(self.test) or self.test_over_gaussian.turned.convinces)
 
 
 @dataclass(frozen=True)
