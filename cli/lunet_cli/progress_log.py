@@ -37,14 +37,14 @@ def interval() -> float | None:
     return seconds
 
 
-def log(say: Callable[[str], None]) -> "ProgressLog":
-    """Lines at the intervals of the variable, or at the usual ones.
+def log(say: Callable[[str], None], clock: Callable[[], float] = monotonic) -> "ProgressLog":
+    """Lines at the intervals of the variable, or at the usual ones; arguments as of `ProgressLog`.
 
     Raises:
         BadInputError: The variable is no number of seconds.
     """
     seconds = interval()
-    return ProgressLog(_BETWEEN, say, first=_FIRST) if seconds is None else ProgressLog(seconds, say)
+    return ProgressLog(_BETWEEN, say, clock, first=_FIRST) if seconds is None else ProgressLog(seconds, say, clock)
 
 
 class ProgressLog(Progress):

@@ -40,12 +40,21 @@ def test_the_first_line_comes_sooner():
 def test_without_a_terminal_lines_come_by_themselves(monkeypatch):
     monkeypatch.delenv("LUNET_LOG", raising=False)
     monkeypatch.setattr(progress_log, "_FIRST", FIRST)
-    said = []
-    usual = progress_log.log(said.append)
-    assert (usual._next - usual.get_time(), usual._seconds) == (pytest.approx(10, abs=5), 30)
+    now, lines = [0.0], []
+
+    def told(until: int) -> list[str]:
+        """The seconds at which lines come; one second after another."""
+        now[0], lines[:] = 0.0, []
+        with progress_log.log(lines.append, lambda: now[0]) as bar:
+            bar.add_task("training on digits", total=until)
+            for second in range(until):
+                now[0] = float(second)
+                bar.advance(bar.task_ids[0])
+        return [line.split(", ")[2] for line in lines]
+
+    assert told(80) == ["10 s", "40 s", "70 s"]
     monkeypatch.setenv("LUNET_LOG", "7")
-    asked = progress_log.log(said.append)
-    assert (asked._next - asked.get_time(), asked._seconds) == (pytest.approx(7, abs=5), 7)
+    assert told(20) == ["7 s", "14 s"]
 
 
 def test_growth_tells_how_far_it_has_come(tmp_path, monkeypatch):
