@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import activation, report
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
 from lunet_export.export import Load
 from lunet_export.families.lunet.graphs import sampling
@@ -21,7 +23,6 @@ from lunet_export.families.lunet.graphs.estimate import estimates, fastest
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, solvers
 from lunet_export.lu import LUBlock
-from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.providers import open_sessions
 
 Array = NDArray[np.float64]

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from benchmarks import jko, report
-from lunet_export import checkpoint, data, reference
+from lunet_export import checkpoint, data
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.families.lunet.weights import ACTIVATIONS
 from lunet_export.graphs.blueprint import blueprint_of
-from lunet_export.rounding import RoundingModel
 from lunet_export.runtime import ExportedFlow
 
 DATASETS = ("two-moons", "eight-gaussians", "digits")

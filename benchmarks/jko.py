@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from benchmarks import report
-from lunet_export import checkpoint, data, reference
+from lunet_export import checkpoint, data
+from lunet_export.checks import reference
 from lunet_export.data import toy
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.families.jko.graphs.blueprint import round_trip_error

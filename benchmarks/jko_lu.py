@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import report
-from lunet_export import data, reference
+from lunet_export import data
+from lunet_export.checks import reference
 from lunet_export.families.jko.training.blocks import objective
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.families.lunet.lu_linear import LULinear

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import reference
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.parity.difference import compare
 from lunet_export.preprocessing import NAMED
-from lunet_export.rounding import RoundingModel
 
 if TYPE_CHECKING:
     from lunet_export.families.realnvp.flow import RealNVP

@@ -19,12 +19,13 @@ import onnx
 from numpy.typing import NDArray
 
 from benchmarks import networks, report
-from lunet_export import checkpoint, noise, reference
+from lunet_export import checkpoint, noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import TF32, RoundingModel
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, emulation, solvers
 from lunet_export.parity import compare
-from lunet_export.rounding import TF32, RoundingModel
 from lunet_export.runtime.providers import open_sessions
 
 Floats = NDArray[np.floating]

@@ -20,8 +20,9 @@ made for.
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -171,3 +172,9 @@ class RowsWarning(UserWarning):
 
     Grey levels without noise, or for a model without pre-processing; images scaled to [0, 1]; rows in other units.
     """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the known word that is nearest to another, a space before it; empty where none is near."""
+    near = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""

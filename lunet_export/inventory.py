@@ -8,8 +8,8 @@ from typing import Any
 
 from lunet_export import artifact, signature
 from lunet_export.errors import ArtifactError
-from lunet_export.reading import read_inside, sha256
-from lunet_export.settled import settled
+from lunet_export.files.reading import read_inside, sha256
+from lunet_export.files.settled import settled
 from lunet_export.verification import folder as verifiers
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import fsum, isfinite
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from lunet_export.domain import Domain
 from lunet_export.errors import CheckpointError
+from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
 
 _PRIOR_ERROR = 1e-9  # of their sum: what float64 quotients of counts lose, and far more

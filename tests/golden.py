@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from tests import networks
 from tests.conftest import ROOT
 from tests.families.test_contract import OURS
@@ -46,7 +46,7 @@ def record() -> dict[str, Record]:
     return found
 
 
-def _record(weights: Any, settings: ExportSettings) -> Record:  # noqa: ANN401
+def _record(weights: Any, settings: ExportSettings) -> Record:
     artifact = build_artifact(weights, Provenance("golden"), settings)
     document = {key: value for key, value in artifact.manifest.document.items() if key not in _VOLATILE}
     for graph in document["graphs"].values():
@@ -60,7 +60,7 @@ def _record(weights: Any, settings: ExportSettings) -> Record:  # noqa: ANN401
     }
 
 
-def _differences(old: Any, new: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if key not in old or key not in new:
@@ -80,7 +80,7 @@ def main() -> None:
         before = json.loads(known.read_text())
         for name in sorted({*before, *found}):
             for line in _differences(before.get(name, {}), found.get(name, {}), ""):
-                print(f"{name}: {line}")
+                sys.stdout.write(f"{name}: {line}\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock

@@ -8,12 +8,13 @@ import onnx
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, vectors
+from lunet_export import ExportedFlow
 from lunet_export.artifact import Artifact
+from lunet_export.checks import vectors
+from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, SourceFile, export
-from lunet_export.reading import sha256
-from lunet_export.vectors import Vectors
+from lunet_export.files.reading import sha256
 from tests.networks import network
 
 

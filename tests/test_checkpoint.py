@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, checkpoint, noise, reference
+from lunet_export import ExportedFlow, checkpoint, noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckpointError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
-from lunet_export.rounding import RoundingModel
 from tests import tolerances
 from tests.networks import network, rows
 

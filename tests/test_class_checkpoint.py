@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import checkpoint, class_checkpoint
+from lunet_export import checkpoint
+from lunet_export.checkpoint import class_checkpoint
 from lunet_export.errors import CheckpointError
 from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED

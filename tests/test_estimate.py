@@ -104,7 +104,7 @@ def test_a_solver_that_cannot_be_built_is_left_out_and_hinders_no_other(tmp_path
 
 
 def test_solvers_beyond_2_gb_are_never_built(monkeypatch):
-    from lunet_export import sizes
+    from lunet_export.graphs import sizes
 
     monkeypatch.setattr(sizes, "LARGEST_BYTES", 3 * DIM**2 * 4 + 3 * DIM * 4)
     assert set(by_name(network(DIM, 3))) == {"rows", "meeting", "fused"}

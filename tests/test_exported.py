@@ -11,10 +11,11 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from lunet_export import ExportedClasses, ExportedFlow, checkpoint, class_checkpoint, parity
+from lunet_export import ExportedClasses, ExportedFlow, checkpoint, parity
 from lunet_export.artifact import Artifact, ClassArtifact
+from lunet_export.checkpoint import class_checkpoint
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from tests.conftest import ROOT
 from tests.families import composed, jko, realnvp
 from tests.networks import network

@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lunet_export import ExportedFlow
+from lunet_export.artifact.graph_file import refuse_strange
 from lunet_export.errors import ArtifactError
-from lunet_export.graph_file import refuse_strange
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 
 N = 16
 

@@ -7,11 +7,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from lunet_export import graph_file
-from lunet_export.artifact import Artifact, open_folder
+from lunet_export.artifact import Artifact, graph_file, open_folder
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from tests.families import composed, jko, realnvp
 from tests.fuzz.mutations import graphs
 from tests.networks import network

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import checkpoint, noise, reference
+from lunet_export import checkpoint, noise
+from lunet_export.checks import reference
 from lunet_export.errors import CheckpointError
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED

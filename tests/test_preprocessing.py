@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import Logit, dequantize, largest_below

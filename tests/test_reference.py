@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.preprocessing import NAMED
 from tests.networks import PRIORS, mixture, network, rows
 

@@ -6,15 +6,16 @@ from unittest.mock import PropertyMock
 import numpy as np
 import pytest
 
-from lunet_export import checkpoint, lu, reference, vectors
+from lunet_export import checkpoint, lu
 from lunet_export.artifact import Artifact
+from lunet_export.checks import reference, vectors
+from lunet_export.checks.rounding import TF32, RoundingModel, unit_roundoff
 from lunet_export.families.lunet import reference as lunet_reference
 from lunet_export.families.lunet import rounding as lunet_rounding
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.flows import EagerFlow
 from lunet_export.graphs import emulation, solvers
 from lunet_export.parity import run
-from lunet_export.rounding import TF32, RoundingModel, unit_roundoff
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, network, rows
 
@@ -136,7 +137,7 @@ def test_tf32_needs_its_shrinking(shrinks, monkeypatch):
 
 def test_the_mixture_may_be_off_by_what_its_classes_may_be():
     """Whatever the classes' errors within their tolerances, mixture and posterior stay within theirs."""
-    from lunet_export.rounding import of_mixture
+    from lunet_export.checks.rounding import of_mixture
 
     rng = np.random.default_rng(0)
     priors = (0.5, 0.3, 0.2)

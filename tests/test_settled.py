@@ -4,10 +4,12 @@ import shutil
 
 import pytest
 
-from lunet_export import artifact, files, inventory, reading, settled
+from lunet_export import files, inventory
 from lunet_export.artifact import Artifact, open_folder
+from lunet_export.artifact import folder as artifact
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.files import reading, settled
 from tests.networks import network
 
 READERS = {

@@ -13,7 +13,7 @@ from lunet_export.artifact import Artifact, sealed
 from lunet_export.embedding import write_project
 from lunet_export.errors import ArtifactError, BadInputError, MissingPackageError
 from lunet_export.export import Provenance, Question, SourceFile, export, export_for_verifier
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from tests.cli.conftest import run
 from tests.networks import network
 from tests.verification.cases import piecewise_linear

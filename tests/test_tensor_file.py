@@ -8,7 +8,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from lunet_export import tensor_file
+from lunet_export.checkpoint import tensor_file
 from lunet_export.errors import CheckpointError
 
 

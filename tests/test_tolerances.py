@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import unit_roundoff
 from lunet_export.flows import EagerClasses, EagerFlow
 from lunet_export.preprocessing import NAMED
-from lunet_export.rounding import unit_roundoff
 from tests import tolerances
 from tests.families import composed, jko, lunet, realnvp
 from tests.networks import mixture, network, rows

@@ -19,12 +19,13 @@ from onnx import TensorProto
 from typer.testing import CliRunner
 
 from lunet_cli.main import app
-from lunet_export import ExportedFlow, files, noise, triton
+from lunet_export import ExportedFlow, files, noise
 from lunet_export.artifact import Artifact
+from lunet_export.embedding import triton
+from lunet_export.embedding.triton import Settings
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.preprocessing import NAMED
-from lunet_export.triton import Settings
 from tests import tolerances
 from tests.conftest import ROOT
 from tests.networks import network

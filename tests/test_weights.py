@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.errors import CheckpointError
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock

@@ -1,17 +1,17 @@
 """How far answers may lie apart by rounding alone: what tests state in the place of constants.
 
-Each comes from `lunet_export.rounding`, so from the model's own conditioning, or from a count of roundings. All are
-against the reference in float64; two implementations that are each within a tolerance of it are within TWO of one
+Each comes from `lunet_export.checks.rounding`, so from the model's own conditioning, or from a count of roundings. All
+are against the reference in float64; two implementations that are each within a tolerance of it are within TWO of one
 another. A mean of answers may be off by the mean of their tolerances.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lunet_export import reference
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel, of_mixture, unit_roundoff
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.parity import compare
-from lunet_export.rounding import RoundingModel, of_mixture, unit_roundoff
 from lunet_export.weights import Mixture, Weights
 
 Array = NDArray[np.float64]

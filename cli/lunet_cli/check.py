@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from lunet_export.bench import Opening
     from lunet_export.checkpoint import Checkpoint
-    from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
     from lunet_export.export import ExportSettings
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
@@ -175,8 +175,8 @@ def _checks_of_classes(
     if checkpoint is None:
         checks = parity.run_classes(flow, flow.vectors, flow.names)
         return parity.with_recorded_eager(checks, manifest.document["checks"])
-    from lunet_export import class_vectors
-    from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
+    from lunet_export.checks import class_vectors
     from lunet_export.export import blueprints_of, check_class_chains
 
     mixture = checkpoint.mixture if isinstance(checkpoint, ClassCheckpoint) else None
@@ -268,8 +268,8 @@ def _checks(
     if checkpoint is None:
         checks = parity.run(flow, flow.vectors, predicted=_predicted(flow)) + parity.run_optional(flow, flow.vectors)
         return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
-    from lunet_export import vectors
     from lunet_export.checkpoint import Checkpoint
+    from lunet_export.checks import vectors
     from lunet_export.export import check_chain
     from lunet_export.graphs.blueprint import blueprint_of
 

@@ -69,7 +69,7 @@ def classify(
         judged = diagnostics.ClassFolderSource(flow)
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
     else:
-        from lunet_export import class_checkpoint
+        from lunet_export.checkpoint import class_checkpoint
 
         judged = diagnostics.MixtureSource(class_checkpoint.read(source).mixture)
         where = {"provider": "reference", "provider_reason": "a model file"}

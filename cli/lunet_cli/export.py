@@ -22,12 +22,13 @@ from lunet_cli.options import (
     TargetName,
 )
 from lunet_cli.verifier import Wanted, export_for_verifier, refuse_others
-from lunet_export import parity, pictures
+from lunet_export import parity
 from lunet_export.errors import CheckFailedError
+from lunet_export.figures import pictures
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
-    from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
     from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, SourceFile
 
 

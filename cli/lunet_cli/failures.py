@@ -10,8 +10,7 @@ from pathlib import Path
 import typer
 
 from lunet_cli import start
-from lunet_export.errors import LunetExportError, brief
-from lunet_export.spelling import did_you_mean
+from lunet_export.errors import LunetExportError, brief, did_you_mean
 
 OPERATING_SYSTEM, UNEXPECTED, INTERRUPTED = 4, 70, 130  # 70 is EX_SOFTWARE of sysexits.h
 

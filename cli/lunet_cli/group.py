@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from lunet_cli import output, start
 from lunet_cli.failures import explain
-from lunet_export.spelling import did_you_mean
+from lunet_export.errors import did_you_mean
 
 #: Where a command finds, in the `meta` of its context, what was typed behind `lunet-export`.
 ARGUMENTS = "lunet_cli.arguments"

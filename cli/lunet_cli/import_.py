@@ -60,7 +60,7 @@ def import_(
     Example: lunet-export import nflows flows:build --state weights.pt -o model.pt
     """
     from lunet_export import checkpoint, importers
-    from lunet_export.sizes import refuse_large
+    from lunet_export.graphs.sizes import refuse_large
 
     if not report:
         _refuse_target(target, force=force)

@@ -14,7 +14,7 @@ from lunet_export.preprocessing import NAMED
 if TYPE_CHECKING:
     from lunet_export.artifact import Manifest
     from lunet_export.checkpoint import Checkpoint
-    from lunet_export.class_checkpoint import ClassCheckpoint
+    from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
     from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
     from lunet_export.export import SourceFile
@@ -34,7 +34,7 @@ def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName
 
 def read_either(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint | ClassCheckpoint":
     """The checkpoint in a file, of one network or of one a class."""
-    from lunet_export import class_checkpoint
+    from lunet_export.checkpoint import class_checkpoint
 
     found = class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
     return found if isinstance(found, class_checkpoint.ClassCheckpoint) else _told(found)

@@ -145,7 +145,7 @@ def _load(source: "Source", name: str, data_dir: Path, levels: int | None) -> "D
 
 
 def _samples(source: "Source", n: int | None, seed: int) -> Draw:
-    from lunet_export import pictures
+    from lunet_export.figures import pictures
 
     pictures.refuse_unshowable(source)
     number = n or (_POINTS if source.image_shape is None else _IMAGES)

@@ -94,7 +94,7 @@ def sample(
 
     Example: lunet-export sample exported/digits -n 100 -o grid.png
     """
-    from lunet_export import pictures
+    from lunet_export.figures import pictures
     from lunet_export.runtime import ExportedClasses
     from lunet_export.streaming import SampleJob
 

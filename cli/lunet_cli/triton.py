@@ -7,8 +7,8 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Force, Json, TargetName
-from lunet_export import triton as server
 from lunet_export.artifact import Artifact
+from lunet_export.embedding import triton as server
 
 _IMAGE = "tritonserver: NVIDIA's image, under its full name in their catalogue; YY.MM: a release"
 _CLIENT = "the client is a file of this project's repository, not of the installed package"

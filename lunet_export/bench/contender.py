@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import parity
+from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import CheckFailedError, ProviderError
 from lunet_export.parity import Runner
 from lunet_export.runtime import ExportedFlow
 from lunet_export.runtime.device_graph import DeviceGraph
 from lunet_export.runtime.providers import open_sessions
-from lunet_export.vectors import Vectors
 
 Floats = NDArray[np.floating]
 Call = Callable[[], object]

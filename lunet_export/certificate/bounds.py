@@ -20,10 +20,10 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.rounding import unit_roundoff
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
-from lunet_export.rounding import unit_roundoff
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lunet_export.certificate.bounds import Bounds, chain_bounds, data_bounds
 from lunet_export.certificate.jacobian import Linearization
 from lunet_export.certificate.round_trip import predicted_round_trip
+from lunet_export.checks.rounding import unit_roundoff
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.rounding import unit_roundoff
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import reference
 from lunet_export.certificate.lanczos import largest_eigenvalues
+from lunet_export.checks import reference
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.weights import LUNetWeights
 

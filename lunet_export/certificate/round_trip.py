@@ -16,11 +16,10 @@ where an activation in the middle lost more; |e| |P|_F / sqrt(D), the mean over 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import lu, reference
+from lunet_export import lu
 from lunet_export.certificate.jacobian import Linearization
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.rounding import of_activation, of_inverse_activation
-from lunet_export.rounding import (
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import (
     of_elementwise,
     of_inverse_logit,
     of_lower_solve,
@@ -28,6 +27,8 @@ from lunet_export.rounding import (
     sizes_of,
     unit_roundoff,
 )
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.rounding import of_activation, of_inverse_activation
 
 Array = NDArray[np.float64]
 

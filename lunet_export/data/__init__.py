@@ -4,8 +4,7 @@ from pathlib import Path
 
 from lunet_export.data import arrays, digits, idx, toy
 from lunet_export.data.dataset import Dataset, Labels
-from lunet_export.errors import DataError
-from lunet_export.spelling import did_you_mean
+from lunet_export.errors import DataError, did_you_mean
 
 __all__ = ["NAMES", "Dataset", "Labels", "load"]
 

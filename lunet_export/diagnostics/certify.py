@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference
+from lunet_export import noise
 from lunet_export.certificate import Bounds, Linearization, LocalRows, chain_bounds, data_bounds
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.observed import Observed, Seen, observe
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit
-from lunet_export.rounding import RoundingModel
 from lunet_export.runtime import ExportedFlow
 
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics.moments import Moments, gaussian_gap, is_singular
 from lunet_export.diagnostics.rows import TRAIN, over_batches, refuse_other_rows

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit, largest_below

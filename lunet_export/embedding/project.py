@@ -10,7 +10,7 @@ from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, ClassA
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.files import exclusive, whole_folder
-from lunet_export.reading import read_inside
+from lunet_export.files.reading import read_inside
 
 PROJECTS = Path(__file__).parent / "projects"
 #: Where the model lies in a project and in a page.

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import class_vectors, parity
+from lunet_export import parity
 from lunet_export.artifact import VECTORS, ClassManifest, sampling_of, sealed
+from lunet_export.checks import class_vectors
 from lunet_export.errors import BadInputError
 from lunet_export.export.document import class_document, class_metadata, metadata_of
 from lunet_export.export.parts import Parts, publish, refuse_existing
@@ -21,9 +22,9 @@ from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder
 from lunet_export.graphs.census import census
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.graphs.sizes import refuse_large
 from lunet_export.parity import Check, ClassRunner
 from lunet_export.runtime import ExportedClasses
-from lunet_export.sizes import refuse_large
 from lunet_export.weights import Mixture
 
 _VECTOR_SEED = 0

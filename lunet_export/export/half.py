@@ -6,9 +6,9 @@ about a GPU. So the graphs are judged by their emulation.
 
 import numpy as np
 
+from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import CheckFailedError
 from lunet_export.graphs.emulation import EmulatedFlow
-from lunet_export.vectors import Vectors
 
 LARGEST_LOG_PROB = 0.01  # nats/dim
 LARGEST_GREY = 0.5  # grey levels

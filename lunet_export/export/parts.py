@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lunet_export import files, parity, reading
+from lunet_export import files, parity
 from lunet_export.artifact import MANIFEST, is_ours, sealed
 from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.files import reading
 from lunet_export.parity import Check
 
 _CURE = "Try --solver auto or --dtype float64, or report this model."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import lunet_export
-from lunet_export import reading
+from lunet_export.files import reading
 from lunet_export.runtime import environment
 
 #: Whose versions a manifest tells, beside ours, Python's and the ONNX Runtime's: they made the bytes or the figures.

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lunet_export import reference
 from lunet_export.artifact import sealed
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.provenance import Provenance, versions
@@ -18,7 +19,6 @@ from lunet_export.families.lunet.graphs import verifier as generator
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, merge
 from lunet_export.parity import Check, compare
-from lunet_export.rounding import RoundingModel
 from lunet_export.runtime import providers
 from lunet_export.verification import box, folder, vnnlib
 from lunet_export.verification.box import LatentBox, Share

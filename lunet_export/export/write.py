@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lunet_export import parity, vectors
+from lunet_export import parity
 from lunet_export.artifact import VECTORS, Artifact, Manifest, sealed
+from lunet_export.checks import vectors
 from lunet_export.export import half
 from lunet_export.export.document import document_of, metadata_of
 from lunet_export.export.parts import Parts, publish, refuse_existing

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
-from lunet_export import sizes
 from lunet_export.errors import BadInputError, brief
+from lunet_export.graphs import sizes
 
 #: Runs in every ONNX Runtime from 1.16.3 on, as tested; every kernel that is needed exists at 18 on CPU and CUDA.
 OPSET = 18

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
 from lunet_export.families.composed import reference as composed
 from lunet_export.families.composed.weights import ComposedWeights
 from lunet_export.importers.parts import Reading
 from lunet_export.importers.twin import in_float64
-from lunet_export.rounding import RoundingModel
 
 Array = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.certificate import SAFETY
+from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.parity.difference import Difference, compare
-from lunet_export.vectors import Vectors
 
 Floats = NDArray[np.floating]
 

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.class_vectors import ClassVectors
+from lunet_export.checks.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError
 from lunet_export.parity.checks import Check, answered
 from lunet_export.parity.difference import Difference, compare

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from lunet_export.checks.vectors import Vectors
 from lunet_export.parity.checks import Check, answered
 from lunet_export.parity.difference import compare
 from lunet_export.runtime import ExportedFlow
-from lunet_export.vectors import Vectors
 
 _DRAWN = 256
 #: Standard errors that the mean and the variance of drawn noise may be off: once in 10^8 exports by chance.

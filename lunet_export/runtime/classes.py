@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import ClassArtifact, ClassManifest, sampling_of
-from lunet_export.class_vectors import ClassVectors
+from lunet_export.checks.class_vectors import ClassVectors
 from lunet_export.errors import BadInputError, brief
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions

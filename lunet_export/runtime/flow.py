@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export.artifact import GRAPHS, Artifact, Manifest
+from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
@@ -19,7 +20,6 @@ from lunet_export.runtime.providers import Provider, placement, run
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows, typed
 from lunet_export.runtime.sessions import Sessions
 from lunet_export.scalars import whole
-from lunet_export.vectors import Vectors
 
 Floats = NDArray[np.floating]
 

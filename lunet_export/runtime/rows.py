@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
-from lunet_export.domain import Domain
 from lunet_export.errors import BadInputError, OutOfMemoryError
+from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.runtime.misfit import MadeFor
 from lunet_export.scalars import real

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import dequantize
 from lunet_export.runtime.classes import ExportedClasses

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lunet_export.errors import DataError
-from lunet_export.reading import digest_and_size, is_plain
+from lunet_export.files.reading import digest_and_size, is_plain
 
 #: Of a folder of parts: what makes them, and whether they are complete.
 RUN = "_run.json"

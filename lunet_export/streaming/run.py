@@ -19,7 +19,7 @@ import numpy as np
 
 from lunet_export.errors import BadInputError, brief
 from lunet_export.files import whole_file
-from lunet_export.reading import is_plain, sha256
+from lunet_export.files.reading import is_plain, sha256
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming.finished import LARGEST_DOCUMENT, RUN
 from lunet_export.streaming.jobs import Job, Work

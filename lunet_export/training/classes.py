@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lunet_export import checkpoint, class_checkpoint, reference
+from lunet_export import checkpoint
+from lunet_export.checkpoint import class_checkpoint
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.flows import Flow, of_weights

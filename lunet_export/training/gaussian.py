@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lunet_export import checkpoint, noise, reference
+from lunet_export import checkpoint, noise
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
 from lunet_export.verification.box import LatentBox, Share

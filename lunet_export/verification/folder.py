@@ -16,11 +16,10 @@ from pathlib import Path
 from re import fullmatch
 from typing import Any, Self
 
-from lunet_export import graph_file
-from lunet_export.artifact import is_sealed
+from lunet_export.artifact import graph_file, is_sealed
 from lunet_export.errors import ArtifactError, brief
-from lunet_export.reading import is_size, read_inside, read_verified
-from lunet_export.settled import settled
+from lunet_export.files.reading import is_size, read_inside, read_verified
+from lunet_export.files.settled import settled
 from lunet_export.verification import vnnlib
 from lunet_export.verification.vnnlib import Query
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks import jko, jko_lu, report
-from lunet_export import checkpoint, noise, reference
+from lunet_export import checkpoint, noise
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.flows import EagerFlow
 from tests import tolerances

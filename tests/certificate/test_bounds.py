@@ -6,8 +6,8 @@ from decimal import Decimal, localcontext
 import numpy as np
 import pytest
 
-from lunet_export import reference
 from lunet_export.certificate import Linearization, chain_bounds, data_bounds, outwards
+from lunet_export.checks import reference
 from lunet_export.diagnostics.observed import Seen, observe
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock

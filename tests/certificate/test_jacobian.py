@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lunet_export import reference
 from lunet_export.certificate import Linearization, lanczos
 from lunet_export.certificate.lanczos import largest_eigenvalues
+from lunet_export.checks import reference
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED

@@ -10,12 +10,12 @@ import pytest
 
 from lunet_export import ExportedFlow, checkpoint, data, noise
 from lunet_export.certificate import Linearization, predicted_round_trip
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.graphs.builder import serialize
 from lunet_export.preprocessing import dequantize
-from lunet_export.rounding import RoundingModel
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, network, rows
 

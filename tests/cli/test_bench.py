@@ -149,7 +149,7 @@ def test_an_unwritable_plot_stops_before_anything_is_timed(ready, tmp_path):
 
 def test_a_wrong_answer_is_not_timed(ready, rewrite, tmp_path):
     """The vectors say something else, hashes in order."""
-    from lunet_export.reading import sha256
+    from lunet_export.files.reading import sha256
 
     vectors = json.loads((ready / "vectors.json").read_text())
     vectors["density"]["log_prob"][2] += 0.01

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lunet_export import ExportedClasses, class_checkpoint, data
+from lunet_export import ExportedClasses, data
+from lunet_export.checkpoint import class_checkpoint
 from tests.cli.conftest import run
 from tests.conftest import once
 
@@ -98,7 +99,7 @@ def test_check_passes(ten, with_model):
 
 
 def test_check_finds_a_wrong_number(ten, tmp_path, rewrite):
-    from lunet_export.reading import sha256
+    from lunet_export.files.reading import sha256
 
     _, folder = ten
     vectors = json.loads((folder / "vectors.json").read_text())

@@ -169,7 +169,7 @@ def test_check_prints_a_table_and_json(ready, model):
 
 def test_check_fails_on_a_wrong_answer(ready, rewrite):
     """The vectors say something else, hashes in order: the numerical check must end in exit code 1."""
-    from lunet_export.reading import sha256
+    from lunet_export.files.reading import sha256
 
     vectors = json.loads((ready / "vectors.json").read_text())
     vectors["density"]["log_prob"][2] += 0.01

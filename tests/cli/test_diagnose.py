@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lunet_export import checkpoint, data, noise, reference
+from lunet_export import checkpoint, data, noise
+from lunet_export.checks import reference
 from lunet_export.diagnostics import FLAGS
 from lunet_export.diagnostics.rows import TEST
 from lunet_export.preprocessing import dequantize

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, checkpoint, reference
+from lunet_export import ExportedFlow, checkpoint
+from lunet_export.checks import reference
 from tests import tolerances
 from tests.cli.conftest import run
 

@@ -86,7 +86,7 @@ def test_the_share_of_held_out_rows_is_told(bent, tmp_path):
 
 
 def test_held_out_rows_of_the_model_lie_in_the_box_at_the_nominal_share(bent, tmp_path):
-    from lunet_export import reference
+    from lunet_export.checks import reference
 
     rows = tmp_path / "rows.npy"
     z = np.random.default_rng(1).standard_normal((20_000, 4))

@@ -10,7 +10,7 @@ import pytest
 
 from lunet_export.artifact import sealed
 from lunet_export.embedding import write_project
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from tests.cuda.conftest import WHEEL, machine
 from tests.cuda.graphs import ROOT
 from tests.cuda.journal import TF32, Counts

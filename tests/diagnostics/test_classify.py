@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lunet_export import ExportedClasses, diagnostics, noise, reference
+from lunet_export import ExportedClasses, diagnostics, noise
+from lunet_export.checks import reference
 from lunet_export.data import Dataset, Labels
 from lunet_export.errors import DataError
 from lunet_export.preprocessing import NAMED, dequantize

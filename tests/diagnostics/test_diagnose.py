@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lunet_export import ExportedFlow, data, noise, reference
+from lunet_export import ExportedFlow, data, noise
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
 from lunet_export.diagnostics.activations import BRANCHES, Tally

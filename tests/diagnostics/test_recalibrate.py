@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import Moments, recalibrate, with_note
 from lunet_export.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lunet_export.artifact import sealed
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from tests.embedding import builds
 from tests.embedding.builds import ROOT, TOOLS, Done, command
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lunet_export import ExportedFlow, checkpoint, embedding, noise
 from lunet_export.artifact import sealed
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from tests import tolerances
 from tests.embedding.builds import HEADERS, ROOT, SANITIZERS, build, command
 

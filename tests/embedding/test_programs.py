@@ -10,11 +10,11 @@ import pytest
 
 from lunet_export import ExportedFlow, checkpoint, noise
 from lunet_export.artifact import sealed
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.embedding import write_project
 from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
-from lunet_export.reading import sha256
-from lunet_export.rounding import RoundingModel
 from lunet_export.runtime.rows import Rows
 from tests import tolerances
 from tests.conftest import copied

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lunet_cli.main import app
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.flows import EagerFlow
 from tests.extremes.batches import MANY, MODELS, flow_of, judge_batch

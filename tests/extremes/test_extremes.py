@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, reference
+from lunet_export import ExportedFlow
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.families.composed.layers import Affine, Inverse, LogTanh, Sigmoid

@@ -8,7 +8,6 @@ import pytest
 
 from lunet_cli import models
 from lunet_cli.inspect import inspect
-from lunet_export import sizes
 from lunet_export.checkpoint import Checkpoint
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export, export_classes
@@ -18,7 +17,7 @@ from lunet_export.families.jko.weights import JKOWeights, VelocityField
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWeights
 from lunet_export.family import Family
-from lunet_export.graphs import builder
+from lunet_export.graphs import builder, sizes
 from lunet_export.lu import LUBlock
 from lunet_export.weights import Mixture
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export import ExportedFlow, noise, reference
+from lunet_export import ExportedFlow, noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import LunetExportError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.flows import EagerFlow
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.graphs.emulation import EmulatedFlow
-from lunet_export.rounding import RoundingModel
 
 Rows = dict[str, np.ndarray]
 

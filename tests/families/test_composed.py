@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, checkpoint, noise, parity, reference, vectors
+from lunet_export import ExportedFlow, checkpoint, noise, parity
 from lunet_export.artifact import Manifest, sealed
+from lunet_export.checks import reference, vectors
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import ArtifactError, BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.families.composed import elementwise
@@ -32,7 +34,6 @@ from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.settings import DTYPES
-from lunet_export.rounding import RoundingModel
 from tests.families.composed import NETWORKS, affine, composed, coupling, lu_layer, masked, permutation
 from tests.graphs.kernels.registry import beyond_limits, lacking
 from tests.networks import rows

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, noise, parity, reference, vectors
+from lunet_export import ExportedFlow, noise, parity
+from lunet_export.checks import reference, vectors
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact, export
 from lunet_export.families.jko import reference as judge

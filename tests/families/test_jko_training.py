@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from lunet_export import checkpoint
+from lunet_export.checks.reference import log_prob
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.families.jko import reference as judge
 from lunet_export.families.jko.training import Structure
 from lunet_export.families.jko.training.blocks import BlockTrainer, objective
 from lunet_export.families.jko.training.schedule import Growth
-from lunet_export.reference import log_prob
-from lunet_export.rounding import RoundingModel
 from lunet_export.training import FitSettings, History
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian

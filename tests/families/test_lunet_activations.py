@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lunet_export import checkpoint
+from lunet_export.checks.rounding import of_elementwise
 from lunet_export.errors import CheckpointError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.weights import ACTIVATIONS
-from lunet_export.rounding import of_elementwise
 from tests import tolerances
 from tests.networks import network
 

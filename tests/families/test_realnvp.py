@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import checkpoint, reference
+from lunet_export import checkpoint
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings
 from lunet_export.families.realnvp.bijections import FlowNorm

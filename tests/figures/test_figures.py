@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lunet_export import data, noise, pictures
+from lunet_export import data, noise
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
 from lunet_export.diagnostics.activations import BRANCHES
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.figures import Histogram, bends, density_map, interpolate, latent_law
+from lunet_export.figures import Histogram, bends, density_map, interpolate, latent_law, pictures
 from lunet_export.figures.interpolation import linear, spherical
 from lunet_export.figures.latent_law import mean_square_density, normal_density, unit_vectors
 from lunet_export.lu import LUBlock

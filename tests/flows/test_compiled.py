@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import parity, vectors
+from lunet_export import parity
+from lunet_export.checks import vectors
 from lunet_export.errors import MissingPackageError
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.families.lunet.leaky_tanh import LeakyTanh

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lunet_export import class_vectors, parity
+from lunet_export import parity
+from lunet_export.checks import class_vectors
 from lunet_export.flows import EagerClasses
 from lunet_export.preprocessing import NAMED
 from tests.networks import CLASS_NAMES, mixture

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
 from lunet_export.families.lunet.lu_linear import LULinear

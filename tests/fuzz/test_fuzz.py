@@ -8,13 +8,12 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lunet_export import graph_file
-from lunet_export.artifact import ClassManifest, Manifest, sealed
+from lunet_export.artifact import ClassManifest, Manifest, graph_file, sealed
 from lunet_export.certificate import Certificate
-from lunet_export.class_vectors import ClassVectors
-from lunet_export.domain import Domain
+from lunet_export.checks.class_vectors import ClassVectors
+from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import LunetExportError
-from lunet_export.vectors import Vectors
+from lunet_export.layers.domain import Domain
 from lunet_export.verification import vnnlib
 from lunet_export.verification.claim import Claim
 from tests.conftest import ROOT

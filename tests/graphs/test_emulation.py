@@ -10,8 +10,9 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from benchmarks import networks
-from lunet_export import checkpoint, parity, vectors
+from lunet_export import checkpoint, parity
 from lunet_export.artifact import Artifact
+from lunet_export.checks import vectors
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, emulation, solvers, triangular

@@ -6,12 +6,13 @@ import onnxruntime
 import pytest
 from onnx import checker, numpy_helper
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
-from lunet_export.rounding import RoundingModel
 from tests import tolerances
 from tests.networks import NETWORKS, network, rows
 

@@ -5,10 +5,10 @@ import onnxruntime
 import pytest
 
 from lunet_export import lu
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
 from lunet_export.lu import LUBlock
-from lunet_export.rounding import RoundingModel
 from tests import tolerances
 from tests.networks import network
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, importers, reference
+from lunet_export import ExportedFlow, importers
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.families.composed import reference as composed
-from lunet_export.rounding import RoundingModel
 from tests.importers.peers import DIMS, FLOWS, LARGE, NO_INVERSE, PEERS, UNIT, nflows_maf, rows, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them

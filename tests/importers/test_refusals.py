@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import lunet_export
-from lunet_export import importers, reference
+from lunet_export import importers
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError, UnsupportedLayersError
 from lunet_export.families.composed.layers import Permutation
 from lunet_export.importers import nflows as nflows_importer

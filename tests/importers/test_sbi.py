@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lunet_export import importers, reference
+from lunet_export import importers
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 from tests import tolerances
 

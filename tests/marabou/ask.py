@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.verification import LatentBox
 from tests.conftest import ROOT

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.export import Provenance, Question, export_for_verifier
 from lunet_export.verification import LatentBox, VerifierFolder, replay, witness
 from lunet_export.verification.replay import TOLERANCE

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from lunet_export import parity, vectors
+from lunet_export import parity
 from lunet_export.certificate import Linearization, predicted_round_trip
+from lunet_export.checks import vectors
 from lunet_export.errors import BadInputError
 from lunet_export.flows import EagerFlow
 from lunet_export.parity import compare

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lunet_export import class_vectors, parity, reference
+from lunet_export import parity
+from lunet_export.checks import class_vectors, reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.preprocessing import NAMED
-from lunet_export.rounding import RoundingModel
 from tests.networks import CLASS_NAMES, PRIORS, mixture
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lunet_export import ExportedClasses, ExportedFlow, data, noise, reference
+from lunet_export import ExportedClasses, ExportedFlow, data, noise
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, RowsWarning
 from lunet_export.export import ExportSettings, Provenance, export, export_classes
 from lunet_export.family import families

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lunet_export import ExportedFlow, noise, reference
+from lunet_export import ExportedFlow, noise
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.export import Provenance, export
 from lunet_export.preprocessing import NAMED, dequantize

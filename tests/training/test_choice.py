@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from lunet_export import checkpoint, reference
+from lunet_export import checkpoint
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.data.dataset import split
 from lunet_export.family import families

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import checkpoint, class_checkpoint, reference
+from lunet_export import checkpoint
+from lunet_export.checkpoint import class_checkpoint
+from lunet_export.checks import reference
 from lunet_export.data import Dataset, Labels
 from lunet_export.errors import BadInputError, CheckpointError, DataError
 from lunet_export.families.lunet.training import Structure

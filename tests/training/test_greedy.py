@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import lu, reference
+from lunet_export import lu
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import LUNet

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import checkpoint, noise, reference
+from lunet_export import checkpoint, noise
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError
 from lunet_export.families.lunet.training import Structure

@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.verification import LatentBox, Share
 from lunet_export.verification.box import monte_carlo

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, Provenance, Question, export_for_verifier
 from lunet_export.families.lunet.graphs import verifier as generator

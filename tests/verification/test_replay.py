@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lunet_export import reference
 from lunet_export.artifact import sealed
+from lunet_export.checks import reference
 from lunet_export.errors import ArtifactError, BadInputError, LunetExportError
 from lunet_export.export import Provenance, Question, export_for_verifier
 from lunet_export.verification import LatentBox, VerifierFolder, replay, witness

@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export import checkpoint, class_checkpoint, noise, reference
+from lunet_export import checkpoint, noise
+from lunet_export.checkpoint import class_checkpoint
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
+from lunet_export.checks.vectors import rounded
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export, export_classes
 from lunet_export.families.composed.layers import Inverse, LeakyReLU, Sigmoid
 from lunet_export.families.realnvp.weights import RealNVPWeights
+from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
-from lunet_export.reading import sha256
-from lunet_export.rounding import RoundingModel
-from lunet_export.vectors import rounded
 from lunet_export.weights import Mixture, Weights
 from tests.families import composed, jko, realnvp
 from tests.networks import network, rows

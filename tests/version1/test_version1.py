@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import ExportedClasses, ExportedFlow, checkpoint, class_checkpoint, parity, reference
+from lunet_export import ExportedClasses, ExportedFlow, checkpoint, parity
 from lunet_export.artifact import ClassArtifact, Manifest, open_folder
+from lunet_export.checkpoint import class_checkpoint
+from lunet_export.checks import reference
 from lunet_export.errors import ArtifactError, CheckpointError
+from lunet_export.files.reading import sha256
 from lunet_export.parity.optional import run_optional
-from lunet_export.reading import sha256
 from tests.conftest import copied
 from tests.version1.make import FOLDERS, HERE, MODELS, ROWS, SEED
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.reference import softplus
 from lunet_export.families.composed.layers import Affine, Elementwise, LeakyReLU, LogTanh, Sigmoid, Softclip, range_of
-from lunet_export.reference import softplus
 
 Array = NDArray[np.float64]
 

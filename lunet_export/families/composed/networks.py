@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.reference import softplus
 from lunet_export.errors import CheckpointError
-from lunet_export.reference import softplus
 
 Array = NDArray[np.float64]
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import lu
+from lunet_export.checks.reference import inverse_logit, logit, softplus
 from lunet_export.families.composed import elementwise, networks
 from lunet_export.families.composed.layers import AffineAutoregressive, Inverse, Layer, Permutation, ScaleMap
 from lunet_export.families.composed.weights import ComposedWeights
 from lunet_export.lu import LUBlock
-from lunet_export.reference import inverse_logit, logit, softplus
 
 Array = NDArray[np.float64]
 

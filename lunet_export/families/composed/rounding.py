@@ -1,6 +1,6 @@
 """The rounding errors of composed flows. Sizes of those of their operations, in units of the dtype's roundoff:
 
-LU layers                     as `lunet_export.rounding` has them
+LU layers                     as `lunet_export.checks.rounding` has them
 elementwise, y = f(x)         4 max(1, |y|); for the inverse 4 max(1, |x|), and |y| of y itself
 scale x + shift               |scale x| + |y|; (|y| + |shift|) / |scale| + |x| for its inverse
 networks, W a + b             |W| |a| + |b|         componentwise bound of a dot product
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import lu
+from lunet_export.checks.reference import softplus
+from lunet_export.checks.rounding import Errors, Products, RoundedLU, of_elementwise
 from lunet_export.families.composed import elementwise, networks, reference
 from lunet_export.families.composed.layers import (
     Affine,
@@ -26,8 +28,6 @@ from lunet_export.families.composed.layers import (
 from lunet_export.families.composed.networks import Activation, Dense, Network, Scaling
 from lunet_export.families.composed.weights import ComposedWeights, plain
 from lunet_export.lu import LUBlock
-from lunet_export.reference import softplus
-from lunet_export.rounding import Errors, Products, RoundedLU, of_elementwise
 
 Array = NDArray[np.float64]
 
@@ -36,14 +36,14 @@ _MANY = 4e7  # products of a row and pass from which tolerances take seconds a r
 
 
 class Passes:
-    """As `lunet_export.rounding.Passes`."""
+    """As `lunet_export.checks.rounding.Passes`."""
 
     def __init__(self, weights: ComposedWeights) -> None:
         self._layers = [_prepared(layer) for layer in weights.layers]
         self.dear = sum(map(_work, weights.layers)) > _MANY
 
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
-        """As `lunet_export.rounding.Passes.encode`."""
+        """As `lunet_export.checks.rounding.Passes.encode`."""
         log_det, size = np.zeros(len(h)), np.zeros(len(h))
         for layer in self._layers:
             h, terms = _applied(layer, h, errors, products, forth=True)
@@ -51,7 +51,7 @@ class Passes:
         return h, log_det, size
 
     def decode(self, z: Array, errors: Errors, products: Products) -> Array:
-        """As `lunet_export.rounding.Passes.decode`."""
+        """As `lunet_export.checks.rounding.Passes.decode`."""
         h = z
         for layer in reversed(self._layers):
             h, _ = _applied(layer, h, errors, products, forth=False)

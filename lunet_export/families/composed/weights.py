@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.domain import Domain
 from lunet_export.errors import CheckpointError
 from lunet_export.families.composed import elementwise, networks
 from lunet_export.families.composed.layers import (
@@ -23,6 +22,7 @@ from lunet_export.families.composed.layers import (
     range_of,
     refuse,
 )
+from lunet_export.layers.domain import Domain
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.reference import inverse_logit, logit, softplus, standard_normal_log_prob
 from lunet_export.families.jko.weights import JKOWeights, VelocityField
-from lunet_export.reference import inverse_logit, logit, softplus, standard_normal_log_prob
 
 Array = NDArray[np.float64]
 Trace = Callable[[VelocityField, list[Array]], Array]  # the slopes of the hidden layers -> div v, (N,)

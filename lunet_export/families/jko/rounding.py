@@ -12,10 +12,10 @@ come to, in each of the sizes.
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.reference import softplus
+from lunet_export.checks.rounding import Errors, Products, of_elementwise
 from lunet_export.families.jko import reference
 from lunet_export.families.jko.weights import JKOWeights, VelocityField
-from lunet_export.reference import softplus
-from lunet_export.rounding import Errors, Products, of_elementwise
 
 Array = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ _MANY = 4e7  # products of a row and pass from which tolerances take seconds a r
 
 
 class Passes:
-    """As `lunet_export.rounding.Passes`."""
+    """As `lunet_export.checks.rounding.Passes`."""
 
     def __init__(self, weights: JKOWeights) -> None:
         self._weights = weights
@@ -32,7 +32,7 @@ class Passes:
         self._inverse = np.linalg.inv(weights.root)
 
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
-        """As `lunet_export.rounding.Passes.encode`."""
+        """As `lunet_export.checks.rounding.Passes.encode`."""
         w = self._weights
         lost = errors(products.size * (np.abs(h) @ np.abs(w.root).T + np.abs(w.root @ w.centre)))
         h = (1 - products.shrink) * (h @ w.root.T) - w.root @ w.centre + lost
@@ -47,7 +47,7 @@ class Passes:
         return h, log_det, size
 
     def decode(self, z: Array, errors: Errors, products: Products) -> Array:
-        """As `lunet_export.rounding.Passes.decode`."""
+        """As `lunet_export.checks.rounding.Passes.decode`."""
         w, h, offset = self._weights, z, np.zeros(self._weights.dim)
         for field in reversed(w.fields):
             offset = offset + np.abs(field.layers[-1][1])

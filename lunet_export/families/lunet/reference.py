@@ -20,9 +20,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.reference import inverse_logit, logit, softplus
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import affine, inverse_affine, log_abs_det
-from lunet_export.reference import inverse_logit, logit, softplus
 
 Array = NDArray[np.float64]
 

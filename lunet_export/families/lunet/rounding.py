@@ -1,4 +1,4 @@
-"""The rounding errors of LU-Net: those of its activation, and of its layers as `lunet_export.rounding` has them.
+"""The rounding errors of LU-Net: those of its activation, and of its layers as `lunet_export.checks.rounding` has them.
 
 The slope of leaky ReLU jumps where a is 0, and with it log p, by |log alpha|: no condition number tells. A runtime
 whose rounding carries an a across is right to be off by the jump, so an a that a few of its own rounding errors could
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import lu
+from lunet_export.checks.rounding import Errors, Products, RoundedLU, of_elementwise
 from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.rounding import Errors, Products, RoundedLU, of_elementwise
 
 Array = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ def _across_the_kink(a: Array, reach: Array) -> Array:
 
 
 class Passes:
-    """As `lunet_export.rounding.Passes`."""
+    """As `lunet_export.checks.rounding.Passes`."""
 
     dear = False
 
@@ -46,7 +46,7 @@ class Passes:
         self._constant = sum(lu.log_abs_det(block) for block in weights.blocks)
 
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
-        """As `lunet_export.rounding.Passes.encode`."""
+        """As `lunet_export.checks.rounding.Passes.encode`."""
         f, log_det, size = self._activation, np.zeros(len(h)), np.zeros(len(h))
         rounded = np.zeros_like(h)  # size of the errors of the last map
         for number, layer in enumerate(self._layers):
@@ -61,7 +61,7 @@ class Passes:
         return h, log_det + self._constant, size + abs(self._constant)
 
     def decode(self, z: Array, errors: Errors, products: Products) -> Array:
-        """As `lunet_export.rounding.Passes.decode`."""
+        """As `lunet_export.checks.rounding.Passes.decode`."""
         f, h = self._activation, z
         for number, layer in reversed(list(enumerate(self._layers))):
             h = layer.solve(h, errors, products)

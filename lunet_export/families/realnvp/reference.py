@@ -11,8 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from lunet_export.checks.reference import inverse_logit, logit
 from lunet_export.families.realnvp.weights import ConvNet, Coupling, DenseNet, RealNVPWeights, Reorder
-from lunet_export.reference import inverse_logit, logit
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ x e^S + T                |x e^S| (4 + 2 |S|) + |T|, and (|y| + |T|) e^-S (4 + 2 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.rounding import Errors, Products, of_elementwise
 from lunet_export.families.realnvp import reference
 from lunet_export.families.realnvp.weights import ConvNet, Coupling, DenseNet, RealNVPWeights, Reorder
-from lunet_export.rounding import Errors, Products, of_elementwise
 
 Array = NDArray[np.float64]
 
@@ -19,14 +19,14 @@ _MANY = 100  # dimensions from which convolutions in NumPy are slow
 
 
 class Passes:
-    """As `lunet_export.rounding.Passes`."""
+    """As `lunet_export.checks.rounding.Passes`."""
 
     def __init__(self, weights: RealNVPWeights) -> None:
         self._weights = weights
         self.dear = weights.convolutional and weights.dim > _MANY
 
     def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
-        """As `lunet_export.rounding.Passes.encode`."""
+        """As `lunet_export.checks.rounding.Passes.encode`."""
         log_det, size = np.zeros(len(h)), np.zeros(len(h))
         for layer in self._weights.layers:
             if isinstance(layer, Reorder):
@@ -41,7 +41,7 @@ class Passes:
         return h, log_det, size
 
     def decode(self, z: Array, errors: Errors, products: Products) -> Array:
-        """As `lunet_export.rounding.Passes.decode`."""
+        """As `lunet_export.checks.rounding.Passes.decode`."""
         h = z
         for layer in reversed(self._weights.layers):
             if isinstance(layer, Reorder):

@@ -14,8 +14,8 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.flow import COUPLINGS, RealNVP
 from lunet_export.families.realnvp.linear import triangular_map
 from lunet_export.families.realnvp.weights import RealNVPWeights
+from lunet_export.graphs.sizes import refuse_large
 from lunet_export.preprocessing import Logit
-from lunet_export.sizes import refuse_large
 from lunet_export.training.fit import Trainer
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights

@@ -14,8 +14,8 @@ import numpy as np
 
 from lunet_export.artifact import open_folder, sealed
 from lunet_export.export import Provenance, export, export_classes
+from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
-from lunet_export.reading import sha256
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 from tests.families import composed, realnvp
 from tests.fuzz.mutations import graphs, places, raw, trees

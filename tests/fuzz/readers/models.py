@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lunet_export import checkpoint, class_checkpoint, importers, reference
-from lunet_export.checkpoint import Checkpoint
+from lunet_export import checkpoint, importers
+from lunet_export.checkpoint import Checkpoint, class_checkpoint
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.families.lunet.training import Structure
 from lunet_export.importers import source

@@ -10,7 +10,7 @@ import numpy as np
 
 from lunet_export.artifact import sealed
 from lunet_export.export import Provenance, Question, export_for_verifier
-from lunet_export.reading import sha256
+from lunet_export.files.reading import sha256
 from lunet_export.verification import VerifierFolder, replay, vnnlib, witness
 from lunet_export.verification.claim import Claim
 from lunet_export.verification.replay import as_json

@@ -13,9 +13,9 @@ from lunet_export.families.composed.layers import AffineAutoregressive
 from lunet_export.families.composed.weights import ComposedWeights, plain
 from lunet_export.graphs import solvers
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.graphs.sizes import refuse_large
 from lunet_export.graphs.solvers import Solver
 from lunet_export.lu import LUBlock
-from lunet_export.sizes import refuse_large
 
 Array = NDArray[np.float64]
 

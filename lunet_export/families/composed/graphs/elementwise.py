@@ -8,10 +8,10 @@ from math import exp, log, log1p
 
 import numpy as np
 
-from lunet_export.domain import Domain
 from lunet_export.families.composed.layers import LeakyReLU, LogTanh, Sigmoid, Softclip, Tanh, range_of
 from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import exponential
+from lunet_export.layers.domain import Domain
 
 Fixed = LeakyReLU | Sigmoid | Tanh | LogTanh | Softclip
 

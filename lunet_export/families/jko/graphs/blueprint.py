@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.jko.graphs import build
 from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights
 from lunet_export.graphs.settings import ExportSettings
-from lunet_export.sizes import refuse_large
+from lunet_export.graphs.sizes import refuse_large
 
 Array = NDArray[np.float64]
 

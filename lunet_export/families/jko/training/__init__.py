@@ -13,7 +13,7 @@ from lunet_export.families.jko.training.blocks import BlockTrainer
 from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.families.jko.velocity import Velocity
 from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights, VelocityField
-from lunet_export.sizes import refuse_large
+from lunet_export.graphs.sizes import refuse_large
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights
 

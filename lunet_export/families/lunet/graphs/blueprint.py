@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lunet_export import sizes
 from lunet_export.certificate import (
     Bounds,
     Certificate,
@@ -22,7 +21,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.graphs.estimate import Estimate, estimates, fastest
 from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
-from lunet_export.graphs import solvers
+from lunet_export.graphs import sizes, solvers
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.graphs.solvers import Solver
 

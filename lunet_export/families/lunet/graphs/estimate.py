@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference, sizes
+from lunet_export import noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.graphs import activation, sampling
 from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import solvers
+from lunet_export.graphs import sizes, solvers
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import Load
 from lunet_export.graphs.solvers import Solver
-from lunet_export.rounding import RoundingModel
 
 Array = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, linprog
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.families.lunet import reference as lunet
 

@@ -18,7 +18,7 @@ from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.training.greedy import PAIR, grow, whitening
 from lunet_export.families.lunet.training.initial import INITS, SIGNS, start
 from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights, only_lunet
-from lunet_export.sizes import refuse_large
+from lunet_export.graphs.sizes import refuse_large
 from lunet_export.training.fit import Trainer
 from lunet_export.training.structure import refuse_others
 from lunet_export.weights import Weights

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from torch import Tensor
 
-from lunet_export import reference
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import BIJECTIONS, LUNet

@@ -11,7 +11,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.graphs import build
 from lunet_export.families.realnvp.weights import RealNVPWeights
 from lunet_export.graphs.settings import ExportSettings
-from lunet_export.sizes import refuse_large
+from lunet_export.graphs.sizes import refuse_large
 
 Array = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lunet_export.checkpoint.tensor_file import held, load
 from lunet_export.errors import CheckpointError, brief
 from lunet_export.lu import LUBlock
-from lunet_export.tensor_file import held, load
 
 Array = NDArray[np.float64]
 #: Of each block of a network, the names of U and of L with its bias.

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export import latent_statistics
+from lunet_export.checkpoint import latent_statistics
+from lunet_export.checkpoint.tensor_file import held, load
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
 from lunet_export.family import Family, families, family_of
@@ -21,7 +22,6 @@ from lunet_export.files import whole_file
 from lunet_export.flows import Flow, of_weights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit
-from lunet_export.tensor_file import held, load
 from lunet_export.weights import Weights
 
 __all__ = ["Checkpoint", "load", "parse", "read", "save", "write", "write_weights"]

@@ -7,11 +7,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference, vectors
+from lunet_export import noise
+from lunet_export.checks import reference, vectors
+from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
+from lunet_export.checks.vectors import SamplingVectors
 from lunet_export.errors import ArtifactError, brief
 from lunet_export.preprocessing import largest_below
-from lunet_export.rounding import TF32, RoundingModel, of_mixture
-from lunet_export.vectors import SamplingVectors
 from lunet_export.weights import Mixture, Weights
 
 Array = NDArray[np.float64]

@@ -17,16 +17,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import graph_file
+from lunet_export.artifact import graph_file
 from lunet_export.certificate import Certificate
-from lunet_export.class_vectors import ClassVectors
-from lunet_export.domain import Domain
+from lunet_export.checks.class_vectors import ClassVectors
+from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.family import Family, families
+from lunet_export.files.reading import is_size, read_inside, read_verified, sha256
+from lunet_export.files.settled import settled
+from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
-from lunet_export.reading import is_size, read_inside, read_verified, sha256
-from lunet_export.settled import settled
-from lunet_export.vectors import Vectors
 from lunet_export.weights import refuse_classes
 
 FORMAT = "lunet_export"

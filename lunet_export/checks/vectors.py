@@ -11,9 +11,10 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise, reference
+from lunet_export import noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import TF32, RoundingModel
 from lunet_export.errors import ArtifactError, BadInputError, brief
-from lunet_export.rounding import TF32, RoundingModel
 from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]

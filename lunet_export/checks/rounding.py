@@ -30,7 +30,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import lu, reference
+from lunet_export import lu
+from lunet_export.checks import reference
 from lunet_export.family import family_of
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import Logit, largest_below

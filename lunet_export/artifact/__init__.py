@@ -1,0 +1,43 @@
+"""The exported folder: its manifest, its graphs and its test vectors, read and verified."""
+
+from lunet_export.artifact.folder import (
+    FORMAT,
+    FORMAT_VERSION,
+    GRAPHS,
+    MANIFEST,
+    OPTIONAL_GRAPHS,
+    SIGNATURE,
+    VECTORS,
+    Artifact,
+    ClassArtifact,
+    ClassManifest,
+    Description,
+    Manifest,
+    is_ours,
+    is_sealed,
+    open_folder,
+    read_manifest,
+    sampling_of,
+    sealed,
+)
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "GRAPHS",
+    "MANIFEST",
+    "OPTIONAL_GRAPHS",
+    "SIGNATURE",
+    "VECTORS",
+    "Artifact",
+    "ClassArtifact",
+    "ClassManifest",
+    "Description",
+    "Manifest",
+    "is_ours",
+    "is_sealed",
+    "open_folder",
+    "read_manifest",
+    "sampling_of",
+    "sealed",
+]
