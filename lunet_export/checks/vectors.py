@@ -155,15 +155,15 @@ def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Arr
     if examples is None:
         examples = interior(weights, reference.decode(weights, plain))
     data = model.clamp(rounded(examples[:count], dtype))
-    encoded, _ = reference.encode(weights, data)
+    encoded, log_prob = model.encode(data)
     # TF32 changes float32 products only, so no other export has tolerances for it.
     tf32 = model.with_products(TF32) if products == "float32" else None
     density = DensityVectors(
         data,
         encoded,
-        reference.log_prob(weights, data),
-        model.density(data),
-        finite(tf32.density(data)) if tf32 else None,
+        log_prob,
+        model.of_density(data, encoded, log_prob),
+        finite(tf32.of_density(data, encoded, log_prob)) if tf32 else None,
     )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
@@ -184,10 +184,9 @@ def sampled(weights: Weights, z: Array, model: RoundingModel, tf32: RoundingMode
     """Vectors of a sampling graph for z (N, D); the models give the tolerances, `tf32` those of such products."""
     decoded = reference.decode(weights, z)
     x = model.clamp(decoded)
-    clamped = (decoded != x).any(axis=1)
-    return SamplingVectors(
-        z, x, reference.log_prob(weights, x), clamped, model.sampling(z), finite(tf32.sampling(z)) if tf32 else None
-    )
+    clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x)
+    allowed, in_tf32 = model.of_sampling(z, x, log_prob), tf32 and finite(tf32.of_sampling(z, x, log_prob))
+    return SamplingVectors(z, x, log_prob, clamped, allowed, in_tf32)
 
 
 def _fitting(vectors: SamplingVectors, dtype: str) -> NDArray[np.bool_]:
