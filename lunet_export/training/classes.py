@@ -13,14 +13,16 @@ from lunet_export import checkpoint
 from lunet_export.checkpoint import class_checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import CheckpointError
 from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
-from lunet_export.training.fit import FitSettings, log_probs
+from lunet_export.training.fit import log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
+from lunet_export.training.rows import draws_of, gaussian_of, rows_to_test
+from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Structure, Training
-from lunet_export.training.train import Paths, Result, draws_of, gaussian_of, rows_to_test, train
+from lunet_export.training.train import Paths, Result, refuse_output, train
 from lunet_export.weights import Weights, refuse_classes
 
 Array = NDArray[np.float64]
@@ -106,8 +108,7 @@ def train_classes(
         CheckpointError: As `train` does; there is nothing to resume from.
         CheckFailedError: As `train` does.
     """
-    if output.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
+    refuse_output(output)
     labels, paths = data.classes(), ClassPaths(output)
     counts = np.bincount(labels.train, minlength=len(labels.names))
     priors = tuple(float(count) / len(labels.train) for count in counts)

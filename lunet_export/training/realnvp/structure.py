@@ -1,39 +1,55 @@
-"""How RealNVP is trained: from the identity, by Adam, with the paper's penalty of the scales."""
+"""RealNVP's structure, the settings that suit it, and its run."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.families.realnvp.flow import COUPLINGS, RealNVP
-from lunet_export.families.realnvp.linear import triangular_map
 from lunet_export.families.realnvp.weights import RealNVPWeights
 from lunet_export.graphs.sizes import refuse_large
 from lunet_export.preprocessing import Logit
+from lunet_export.training.choice import Judge
 from lunet_export.training.fit import Trainer
-from lunet_export.training.structure import refuse_others
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.realnvp.linear import triangular_map
+from lunet_export.training.settings import FitSettings
+from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
 from lunet_export.weights import Weights
-
-if TYPE_CHECKING:
-    from lunet_export.data import Dataset
-    from lunet_export.training.choice import Judge
-    from lunet_export.training.fit import FitSettings
-    from lunet_export.training.gaussian import Gaussian
 
 _PLANES = 64  # the paper's
 _PENALTY = 5e-5  # of the squared scale factors of a batch
 _LUNETS = ("init", "signs", "regulariser", "bound")  # settings of LU-Net alone
 
 
+class RealNVPTrainer(Trainer[RealNVP]):
+    """Exact maximum likelihood of a RealNVP, with a norm behind every coupling."""
+
+    @classmethod
+    def trainable(cls, weights: Weights, settings: FitSettings, dtype: torch.dtype) -> RealNVP:
+        del settings
+        return RealNVP.from_weights(_only_realnvp(weights), dtype=dtype, normed=True)
+
+    def whiten(self, flows: Sequence[RealNVP], batches: Iterable[Tensor]) -> None:
+        """Nothing: there are no such coordinates, and `RealNVPStructure.refuse` takes no settings that ask for them."""
+        del flows, batches
+
+    def penalty(self) -> Tensor:
+        """5e-5 |scale factors|^2 over the batch size, as in the released code."""
+        terms = [(coupling.scale_factor * ~coupling.mask).square().sum() for coupling in self.flow.couplings()]
+        return _PENALTY / self.settings.batch_size * torch.stack(terms).sum()
+
+
 @dataclass(frozen=True)
-class Structure:
-    """As `lunet_export.training.structure.Structure`: networks of convolutions on images, or dense."""
+class RealNVPStructure(Structure):
+    """Couplings whose networks are convolutions on images, or dense."""
+
+    family = "realnvp"
 
     dim: int
     image_shape: tuple[int, ...] | None  # of convolutions; None: dense
@@ -56,24 +72,35 @@ class Structure:
 
     @classmethod
     def of(cls, weights: Weights) -> Self:
-        """As `lunet_export.training.structure.Structure.of`."""
-        if not isinstance(weights, RealNVPWeights):
-            raise BadInputError(f"Expected a RealNVP to start from; got a {weights.family} model. Name its --flow.")
-        first = weights.couplings[0]
-        image = first.shape[1:] if weights.convolutional else None
-        return cls(weights.dim, image, len(first.nets[0].arrays()[0]))
+        network = _only_realnvp(weights)
+        first = network.couplings[0]
+        image = first.shape[1:] if network.convolutional else None
+        return cls(network.dim, image, len(first.nets[0].arrays()[0]))
+
+    @classmethod
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """About 9000 steps of Adam at a rate of 1e-3 that falls, in 40 to 200 epochs, as LU-Net has."""
+        del dim
+        batch_size = given.get("batch_size") or (128 if rows >= 5000 else 64)
+        epochs = min(max(round(9000 / max(1, rows // batch_size)), 40), 200)
+        usual = {"epochs": epochs, "batch_size": batch_size, "learning_rate": 1e-3}
+        return {**usual, "schedule": "linear", "whitened": False}
+
+    @classmethod
+    def refuse(cls, settings: FitSettings) -> None:
+        """The settings of LU-Net alone are refused, L-BFGS, and averages that would mix moments of several norms."""
+        refuse_lunets(settings, _LUNETS, "a RealNVP")
+        if settings.optimizer != "adam" or settings.schedule == "schedule-free" or settings.average:
+            raise BadInputError(
+                "Expected adam with a schedule of linear, one-cycle or constant and no average for a RealNVP, whose "
+                "norms keep the moments of the last steps. Leave the choice out."
+            )
 
     def record(self) -> dict[str, Any]:
-        """As `lunet_export.training.structure.Structure.record`."""
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
 
     def first(
-        self,
-        gaussian: "Gaussian",
-        settings: "FitSettings",
-        rows: NDArray[np.float64],
-        judge: "Judge",
-        on_growth: Callable[[int, int], None],
+        self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth
     ) -> RealNVPWeights:
         """The identity behind the pre-processing; the networks begin as PyTorch makes them."""
         del rows, judge, on_growth
@@ -81,10 +108,13 @@ class Structure:
             torch.manual_seed(settings.seed)
             return self._flow(gaussian.preprocessing).to_weights()
 
-    def gaussian(self, gaussian: "Gaussian") -> RealNVPWeights:
-        """As `lunet_export.training.structure.Structure.gaussian`: couplings whose networks are matrices."""
+    def gaussian(self, gaussian: Gaussian) -> RealNVPWeights:
+        """Couplings whose networks are matrices."""
         layers = triangular_map(gaussian.mean, gaussian.whiten)
         return RealNVPWeights(len(gaussian.mean), layers, gaussian.preprocessing)
+
+    def trainer(self, first: Weights, data: Dataset, settings: FitSettings, device: torch.device) -> RealNVPTrainer:
+        return RealNVPTrainer(first, data, settings, device=device)
 
     def _flow(self, preprocessing: Logit | None) -> RealNVP:
         if self.image_shape:
@@ -104,52 +134,7 @@ def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
     return max(1, round((-linear + sqrt(max(0.0, linear**2 - 4 * constant))) / 2))
 
 
-def usual(rows: int, dim: int, given: dict[str, Any]) -> dict[str, Any]:
-    """About 9000 steps of Adam at a rate of 1e-3 that falls, in 40 to 200 epochs, as LU-Net has."""
-    del dim
-    batch_size = given.get("batch_size") or (128 if rows >= 5000 else 64)
-    epochs = min(max(round(9000 / max(1, rows // batch_size)), 40), 200)
-    return {"epochs": epochs, "batch_size": batch_size, "learning_rate": 1e-3, "schedule": "linear", "whitened": False}
-
-
-def refuse(settings: "FitSettings") -> None:
-    """As `lunet_export.training.structure.TrainingPart.refuse`.
-
-    Raises:
-        BadInputError: A setting of LU-Net alone, L-BFGS, or an average that would mix moments of several norms.
-    """
-    fields = type(settings).__dataclass_fields__
-    others = [field for field in _LUNETS if getattr(settings, field) != fields[field].default]
-    others += ["whitened coordinates"] if settings.whitened else []
-    if others:
-        raise BadInputError(f"Expected no {others[0]} for a RealNVP: that is LU-Net's. Leave it out.")
-    if settings.optimizer != "adam" or settings.schedule == "schedule-free" or settings.average:
-        raise BadInputError(
-            "Expected adam with a schedule of linear, one-cycle or constant and no average for a RealNVP, whose norms "
-            "keep the moments of the last steps. Leave the choice out."
-        )
-
-
-def trainer(
-    first: RealNVPWeights, data: "Dataset", settings: "FitSettings", structure: Structure, device: torch.device
-) -> Trainer:
-    """As `lunet_export.training.structure.TrainingPart.trainer`."""
-    del structure
-    return Trainer(first, data, settings, device=device)
-
-
-def trainable(weights: RealNVPWeights, settings: "FitSettings", dtype: torch.dtype) -> RealNVP:
-    """The flow that descends, with a norm behind every coupling."""
-    del settings
-    return RealNVP.from_weights(weights, dtype=dtype, normed=True)
-
-
-def whiten(flows: Sequence[RealNVP], batches: Iterable[Tensor]) -> None:
-    """Nothing: there are no such coordinates, and `refuse` takes no settings that ask for them."""
-    del flows, batches
-
-
-def penalty(flow: RealNVP, settings: "FitSettings") -> Tensor:
-    """5e-5 |scale factors|^2 over the batch size, as in the released code."""
-    terms = [(coupling.scale_factor * ~coupling.mask).square().sum() for coupling in flow.couplings()]
-    return _PENALTY / settings.batch_size * torch.stack(terms).sum()
+def _only_realnvp(weights: Weights) -> RealNVPWeights:
+    if not isinstance(weights, RealNVPWeights):
+        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.family} model. Name its --flow.")
+    return weights
