@@ -66,9 +66,12 @@ class Trainer(Training, Generic[F]):
             BadInputError: The weights are of another kind.
         """
 
-    @abstractmethod
     def whiten(self, flows: Sequence[F], batches: Iterable[Tensor]) -> None:
-        """Move flows into coordinates in which the inputs of the first one's layers are white over `batches`."""
+        """Move flows into coordinates in which the inputs of the first one's layers are white over `batches`.
+
+        A kind without such coordinates stays where it is.
+        """
+        del flows, batches
 
     @abstractmethod
     def penalty(self) -> Tensor | None:
@@ -80,6 +83,7 @@ class Trainer(Training, Generic[F]):
 
     @property
     def length(self) -> int:
+        """All epochs, unless validation stops to improve."""
         return self.settings.epochs
 
     @property

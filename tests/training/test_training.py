@@ -1,6 +1,7 @@
 """Training: reproducible, resumable bit by bit, and never without its best epoch."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -233,6 +234,11 @@ def test_defaults_follow_the_data():
 def test_nonsense_settings_are_refused(given):
     with pytest.raises(BadInputError, match="Expected"):
         LUNetStructure.settings(100, 2, **given)
+
+
+def test_settings_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(BadInputError, match="Expected settings for lunet; got some for jko"):
+        run(tmp_path / "model.pt", settings=replace(SETTINGS, family="jko"))
 
 
 def test_an_unknown_device_is_refused():

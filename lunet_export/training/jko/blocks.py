@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -159,33 +160,26 @@ class BlockTrainer(Training):
         valid, _ = self._pushed(self._blocks, self.data.valid, copies=1)
         best, kept = np.inf, block.state_dict()
         looks = {-(-self.steps_per_epoch * look // _LOOKS) for look in range(1, _LOOKS + 1)}
-        where, step = f"block {self._blocks + 1} of round {self.round + 1}", 0
-        while step < self.steps_per_epoch:
-            order = torch.from_numpy(self.rng.permutation(len(x))).to(self.device)
-            for chosen in order[: len(x) // self._batch * self._batch].split(self._batch):  # type: ignore[no-untyped-call]
-                if step == self.steps_per_epoch:
-                    break
-                rows = x[chosen]
-                nats: list[float] = []
-
-                def loss(rows: Tensor = rows, chosen: Tensor = chosen, nats: list[float] = nats) -> Tensor:
-                    after, log_det = block(rows)
-                    log_prob = standard_normal_log_prob(after) + log_det + before[chosen]
-                    nats.append(-float(log_prob.detach().mean()))
-                    return objective(rows, after, log_det, size)
-
-                descent.step(loss)
-                step += 1
-                refuse_infinite(nats[0], f"{where}, step {step}")
-                on_step(step, scale * nats[0])
-                if step in looks:
-                    model: nn.Module = descent.model()
-                    with torch.no_grad():
-                        after, log_det = model(valid)
-                        found = float(objective(valid, after, log_det, size))
-                    if found < best:
-                        best, kept = found, deepcopy(model.state_dict())
+        where = f"block {self._blocks + 1} of round {self.round + 1}"
+        for step, chosen in enumerate(islice(self._batches(len(x)), self.steps_per_epoch), 1):
+            nats: list[float] = []
+            descent.step(_loss(block, x[chosen], before[chosen], size, nats))
+            refuse_infinite(nats[0], f"{where}, step {step}")
+            on_step(step, scale * nats[0])
+            if step in looks:
+                model: nn.Module = descent.model()
+                with torch.no_grad():
+                    after, log_det = model(valid)
+                    found = float(objective(valid, after, log_det, size))
+                if found < best:
+                    best, kept = found, deepcopy(model.state_dict())
         block.load_state_dict(kept)
+
+    def _batches(self, rows: int) -> Iterator[Tensor]:
+        """Numbers of rows, all rows in one order after another."""
+        while True:
+            order = torch.from_numpy(self.rng.permutation(rows)).to(self.device)
+            yield from order[: rows // self._batch * self._batch].split(self._batch)  # type: ignore[no-untyped-call]
 
     @property
     def _copies(self) -> int:
@@ -228,6 +222,18 @@ class BlockTrainer(Training):
         flow = self.flow.with_velocities(velocities).to(self.device)
         flow.load_state_dict(state)
         return flow
+
+
+def _loss(block: FlowBlock, rows: Tensor, before: Tensor, size: float, nats: list[float]) -> Callable[[], Tensor]:
+    """The objective of a batch; each evaluation adds the mean -log p(x) to `nats`, `before` being log|det| so far."""
+
+    def evaluate() -> Tensor:
+        after, log_det = block(rows)
+        log_prob = standard_normal_log_prob(after) + log_det + before
+        nats.append(-float(log_prob.detach().mean()))
+        return objective(rows, after, log_det, size)
+
+    return evaluate
 
 
 @contextmanager

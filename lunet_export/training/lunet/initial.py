@@ -17,13 +17,7 @@ SIGNS = ("alternating", "random", "positive")
 
 
 def start(
-    gaussian: Gaussian,
-    *,
-    init: str,
-    blocks: int,
-    f: lunet.Activation,
-    seed: int,
-    signs: str = "alternating",
+    gaussian: Gaussian, *, init: str, blocks: int, f: lunet.Activation, seed: int, signs: str = "alternating"
 ) -> LUNetWeights:
     """Weights whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 

@@ -1,6 +1,6 @@
 """RealNVP's structure, the settings that suit it, and its run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Self
@@ -34,10 +34,6 @@ class RealNVPTrainer(Trainer[RealNVP]):
     def trainable(cls, weights: Weights, settings: FitSettings, dtype: torch.dtype) -> RealNVP:
         del settings
         return RealNVP.from_weights(_only_realnvp(weights), dtype=dtype, normed=True)
-
-    def whiten(self, flows: Sequence[RealNVP], batches: Iterable[Tensor]) -> None:
-        """Nothing: there are no such coordinates, and `RealNVPStructure.refuse` takes no settings that ask for them."""
-        del flows, batches
 
     def penalty(self) -> Tensor:
         """5e-5 |scale factors|^2 over the batch size, as in the released code."""
