@@ -23,11 +23,10 @@ from lunet_export import data
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.flows import of_weights
-from lunet_export.training import FitSettings, Trainer
+from lunet_export.training import KINDS, FitSettings, Trainer
 from lunet_export.training.choice import Judge
 from lunet_export.training.fit import mean_bits_per_dim
-from lunet_export.training.structure import part_of
-from lunet_export.training.train import gaussian_of, rows_to_test
+from lunet_export.training.rows import gaussian_of, rows_to_test
 
 DATASETS = ("mnist", "fashion-mnist")
 BUDGET = 900.0
@@ -155,8 +154,8 @@ def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
 
 def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset, FitSettings]:
     """The family's usual settings over as many epochs as the budget has room for, and the rows of less than one."""
-    given = {"family": contender.family, "patience": 10**6, **contender.given}
-    settings = FitSettings.for_data(len(rows.train), rows.dim, **given)
+    given = {"patience": 10**6, **contender.given}
+    settings = KINDS[contender.family].settings(len(rows.train), rows.dim, **given)
     trainer = begun(contender, rows, replace(settings, epochs=1))
     begin, counted = time.perf_counter(), []
 
@@ -177,11 +176,11 @@ def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset,
 def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer:
     """Before the first step."""
     shape = rows.image_shape if contender.image else None
-    structure = part_of(contender.family).Structure.choose(rows.dim, shape, {})
+    structure = KINDS[contender.family].choose(rows.dim, shape, {})
     gaussian, train = gaussian_of(rows), rows.train.astype(np.float64)
     judge = Judge(gaussian, train, rows.valid.astype(np.float64))
     first = structure.first(gaussian, settings, train, judge, lambda done, of: None)
-    return Trainer(first, rows, settings, device=torch.device("cpu"))
+    return structure.trainer(first, rows, settings, torch.device("cpu"))
 
 
 def _known(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:

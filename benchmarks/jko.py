@@ -27,8 +27,7 @@ from lunet_export.figures import block_strip, refuse_blocks
 from lunet_export.flows import EagerFlow
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.runtime import ExportedFlow
-from lunet_export.training import FitSettings, train
-from lunet_export.training.structure import part_of
+from lunet_export.training import KINDS, train
 
 DATASETS = (*toy.DENSITIES, "digits")
 FLOWS = {"LU-Net": "lunet", "JKO-iFlow": "jko"}
@@ -71,8 +70,8 @@ def main() -> None:
 def run(dataset: str, family: str, model: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Train one, of the usual structure but for what is given; seconds, and nats and bits/dim of the test rows."""
     rows = data.load(dataset)
-    settings = FitSettings.for_data(len(rows.train), rows.dim, family=family)
-    structure = part_of(family).Structure.choose(rows.dim, rows.image_shape, given or {})
+    settings = KINDS[family].settings(len(rows.train), rows.dim)
+    structure = KINDS[family].choose(rows.dim, rows.image_shape, given or {})
     begin = time.perf_counter()
     result = train(
         rows,

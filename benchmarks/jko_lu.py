@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from benchmarks import report
 from lunet_export import data
 from lunet_export.checks import reference
-from lunet_export.families.jko.training.blocks import objective
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.families.lunet.lu_linear import LULinear
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.jko.blocks import objective
 
 DATASETS = ("eight-gaussians", "two-moons", "digits")
 BLOCKS, ALPHA, RATE, BATCH = 8, 0.1, 2e-2, 500

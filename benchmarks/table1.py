@@ -16,7 +16,6 @@ from torch import Tensor
 
 from benchmarks import memory, networks, report
 from lunet_export.bench import Measurement, interleaved
-from lunet_export.family import family_of
 from lunet_export.flows import EagerFlow, Flow, of_weights
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import blueprint_of
@@ -74,7 +73,7 @@ def conv() -> Weights:
 def dense() -> Weights:
     """A dense RealNVP that stores as many numbers as LU-Net's sampling graph."""
     from lunet_export.families.realnvp.flow import RealNVP
-    from lunet_export.families.realnvp.training import width_like_lunet
+    from lunet_export.training.realnvp.structure import width_like_lunet
 
     hidden = width_like_lunet(networks.DIM)
     return networks.disturbed(RealNVP.dense(networks.DIM, hidden=hidden, preprocessing=NAMED["images"]))
@@ -216,12 +215,13 @@ def training(weights: Mapping[str, Weights], seconds: float, threads: int) -> di
 
 def trained(weights: Weights) -> Flow:
     """The flow as it is trained: RealNVP with its norms."""
-    from lunet_export.training import FitSettings
+    from lunet_export.training import KINDS, Trainer
+    from lunet_export.training.lunet.structure import LUNetTrainer
+    from lunet_export.training.realnvp.structure import RealNVPTrainer
 
-    settings = FitSettings.for_data(IMAGES, weights.dim, family=weights.family, whitened=False)
-    part = family_of(weights).part("training")
-    flow: Flow = part.trainable(weights, settings, torch.float32).train()
-    return flow
+    trainer: type[Trainer] = {"lunet": LUNetTrainer, "realnvp": RealNVPTrainer}[weights.family]
+    settings = KINDS[weights.family].settings(IMAGES, weights.dim, whitened=False)
+    return trainer.trainable(weights, settings, torch.float32).train()
 
 
 def images(batch: int) -> Tensor:

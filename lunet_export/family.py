@@ -11,7 +11,6 @@ instruments that are made for LU-Net alone and say so to others.
     storage     what a model file holds of a flow, and the way back
     graphs      the ONNX graphs, what can be chosen about them, and what a manifest says of them
     manifest    what such a manifest must hold
-    training    where training starts, how a flow descends, and the run itself
 """
 
 from dataclasses import dataclass

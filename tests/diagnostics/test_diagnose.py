@@ -11,11 +11,11 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
 from lunet_export.diagnostics.activations import BRANCHES, Tally
 from lunet_export.families.lunet.reference import Activation
-from lunet_export.families.lunet.training.initial import start
 from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet.initial import start
 from tests import tolerances
 from tests.networks import PAPERS, network
 

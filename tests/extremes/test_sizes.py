@@ -16,9 +16,9 @@ from lunet_export.families.composed.weights import ComposedWeights
 from lunet_export.families.jko.weights import JKOWeights, VelocityField
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWeights
-from lunet_export.family import Family
 from lunet_export.graphs import builder, sizes
 from lunet_export.lu import LUBlock
+from lunet_export.training import KINDS
 from lunet_export.weights import Mixture
 
 
@@ -121,13 +121,13 @@ def test_training_of_what_could_not_be_exported_does_not_begin(family):
         little_memory(),
         pytest.raises(BadInputError, match="a network whose graphs are of at most 2 GB") as e,
     ):
-        Family(family).part("training").Structure.choose(dim, None, given)
+        KINDS[family].choose(dim, None, given)
     assert sentence in str(e.value)
 
 
 def test_what_fits_begins():
     for family in STRUCTURES:
-        Family(family).part("training").Structure.choose(64, None, {})
+        KINDS[family].choose(64, None, {})
 
 
 def test_a_graph_that_outgrows_its_estimate_is_refused(monkeypatch):

@@ -32,8 +32,7 @@ every_family = pytest.mark.parametrize("family", families())
 
 @every_family
 def test_a_family_is_whole(family):
-    trained = () if family == "composed" else ("training",)  # by the libraries that its flows come from
-    for part in ("weights", "reference", "rounding", "flow", "storage", "graphs", "manifest", *trained):
+    for part in ("weights", "reference", "rounding", "flow", "storage", "graphs", "manifest"):
         assert Family(family).part(part).__doc__
     assert {family_of(make()).name for make in OURS[family].NETWORKS.values()} == {family}
 

@@ -13,10 +13,10 @@ from lunet_export.export import ExportSettings
 from lunet_export.families.realnvp.bijections import FlowNorm
 from lunet_export.families.realnvp.flow import RealNVP
 from lunet_export.families.realnvp.reference import convolved, instance_norm
-from lunet_export.families.realnvp.training import Structure, width_like_lunet
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.preprocessing import NAMED, dequantize
+from lunet_export.training.realnvp.structure import RealNVPStructure, width_like_lunet
 from tests.families.realnvp import convolutional, dense, disturbed
 from tests.flows.test_laws import LAWS, Planted
 from tests.networks import network
@@ -123,8 +123,8 @@ def test_the_dense_network_is_as_large_as_lunets_sampling_graph(dim):
         (lambda: RealNVP.convolutional((7, 8)), "grey images of even sides"),
         (lambda: RealNVP.convolutional((8, 8, 3)), "grey images of even sides"),
         (lambda: RealNVP.dense(1, hidden=3), "at least 2 dimensions"),
-        (lambda: Structure.choose(4, None, {"blocks": 3}), "neither --blocks nor --alpha"),
-        (lambda: Structure.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
+        (lambda: RealNVPStructure.choose(4, None, {"blocks": 3}), "neither --blocks nor --alpha"),
+        (lambda: RealNVPStructure.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, sentence):

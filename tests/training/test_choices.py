@@ -9,14 +9,15 @@ import torch
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.training import Structure, greedy
-from lunet_export.families.lunet.training import regularisers as penalties
-from lunet_export.families.lunet.training.coordinates import whiten
-from lunet_export.families.lunet.training.initial import CLOSED, start
 from lunet_export.families.lunet.weights import ACTIVATIONS
 from lunet_export.training import FitSettings, Trainer, descent
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet import greedy
+from lunet_export.training.lunet import regularisers as penalties
+from lunet_export.training.lunet.coordinates import whiten
+from lunet_export.training.lunet.initial import CLOSED, start
+from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
 from lunet_export.training.schedule import SCHEDULES, peak, rate
 from tests import tolerances
 from tests.networks import PAPERS, network
@@ -28,7 +29,7 @@ SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=5e-3)
 def trainer(settings: FitSettings = SETTINGS, data: Dataset = VECTORS, *, blocks: int = 3) -> Trainer:
     x = data.continuous(data.train, np.full(data.train.shape, 0.5)).astype(float)
     begin = start(Gaussian.fit(x, data.preprocessing), init=settings.init, blocks=blocks, f=PAPERS, seed=settings.seed)
-    return Trainer(begin, data, settings, device=CPU)
+    return LUNetTrainer(begin, data, settings, device=CPU)
 
 
 def epochs(run: Trainer, n: int = 3) -> Trainer:
@@ -68,11 +69,11 @@ def test_every_activation_learns_from_every_start(activation, init, monkeypatch)
     train, valid, test = (np.stack([rng.gamma(2.0, size=n), rng.standard_normal(n)], 1) for n in (800, 400, 400))
     data = Dataset("skewed", train, valid, test)
     settings = replace(SETTINGS, init=init, epochs=6)
-    structure = Structure.choose(2, None, {"activation": activation, "blocks": 3})
+    structure = LUNetStructure.choose(2, None, {"activation": activation, "blocks": 3})
     gaussian = Gaussian.fit(train, None)
     first = structure.first(gaussian, settings, train, Judge(gaussian, train, valid), lambda done, of: None)
     assert (first.activation, first.alpha, len(first.blocks)) == (activation, 0.1, 3)
-    run = epochs(Trainer(first, data, settings, device=CPU), 6)
+    run = epochs(LUNetTrainer(first, data, settings, device=CPU), 6)
     line = gaussian_bits(data, valid)
     assert run.start < line if init == "greedy" else run.best.valid < run.start
     assert run.best_flow.to_weights().activation == activation
@@ -216,7 +217,7 @@ def test_an_orthogonal_map_is_balanced():
     assert float(penalties.log_diagonal(flow)) == 0.0
 
 
-@pytest.mark.parametrize("name", penalties.NAMES)
+@pytest.mark.parametrize("name", penalties.REGULARISERS)
 def test_a_penalty_buys_what_it_is_for(name):
     plain = epochs(trainer(replace(SETTINGS, schedule="linear")))
     held = epochs(trainer(replace(SETTINGS, schedule="linear", regulariser=name, regulariser_weight=3.0)))
@@ -279,21 +280,21 @@ def test_every_choice_resumes_bit_by_bit(choice, data, monkeypatch):
 )
 def test_nonsense_is_refused(given, sentence):
     with pytest.raises(BadInputError, match=sentence):
-        FitSettings.for_data(1000, 3, **given)
+        LUNetStructure.settings(1000, 3, **given)
 
 
 def test_defaults_go_by_the_data():
-    few, wide = FitSettings.for_data(8000, 2), FitSettings.for_data(8000, 5)
+    few, wide = LUNetStructure.settings(8000, 2), LUNetStructure.settings(8000, 5)
     assert (few.optimizer, few.init, few.batch_size) == ("l-bfgs", "greedy", 8000)
     assert (wide.optimizer, wide.init, wide.batch_size) == ("adam", "bend", 256)
-    named = FitSettings.for_data(8000, 2, schedule="linear")  # a schedule is one of Adam's
+    named = LUNetStructure.settings(8000, 2, schedule="linear")  # a schedule is one of Adam's
     assert (named.optimizer, named.init, named.batch_size) == ("adam", "greedy", 256)
-    assert FitSettings.for_data(10**6, 2).batch_size == 50_000
-    assert FitSettings.for_data(8000, 64, optimizer="l-bfgs").batch_size == 8000
+    assert LUNetStructure.settings(10**6, 2).batch_size == 50_000
+    assert LUNetStructure.settings(8000, 64, optimizer="l-bfgs").batch_size == 8000
 
 
 def test_no_float64_no_l_bfgs():
     settings = replace(SETTINGS, optimizer="l-bfgs")
     begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=2, f=PAPERS, seed=0)
     with pytest.raises(BadInputError, match="Expected a device with float64 for l-bfgs; got mps"):
-        Trainer(begin, VECTORS, settings, device=torch.device("mps"))
+        LUNetTrainer(begin, VECTORS, settings, device=torch.device("mps"))

@@ -10,13 +10,13 @@ from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import LUNet
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.training import greedy
-from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.preprocessing import Logit
 from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet import greedy
+from lunet_export.training.lunet.coordinates import whiten
 from tests.networks import PAPERS, network
 
 

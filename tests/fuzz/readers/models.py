@@ -14,10 +14,10 @@ from lunet_export import checkpoint, importers
 from lunet_export.checkpoint import Checkpoint, class_checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
-from lunet_export.families.lunet.training import Structure
 from lunet_export.importers import source
 from lunet_export.preprocessing import NAMED
 from lunet_export.training import FitSettings, train
+from lunet_export.training.lunet.structure import LUNetStructure
 from lunet_export.training.train import _restore
 from lunet_export.weights import Weights
 from tests.families import composed, jko, realnvp
@@ -189,7 +189,7 @@ class ResumeFile(TensorFile):
             _DATA,
             _SETTINGS,
             self.home / "model.pt",
-            structure=Structure(2),
+            structure=LUNetStructure(2),
             device=torch.device("cpu"),
             resume=False,
             on_start=lambda line, trainer: None,
@@ -200,7 +200,7 @@ class ResumeFile(TensorFile):
     def read(self, folder: Path) -> Any:
         torch.manual_seed(0)
         model = self.content["model"]
-        trainer = _SETTINGS.part.trainer(network(3, 2), _DATA, _SETTINGS, Structure(2), torch.device("cpu"))
+        trainer = LUNetStructure(2).trainer(network(3, 2), _DATA, _SETTINGS, torch.device("cpu"))
         _restore(trainer, folder / self.file, model)
         best = trainer.best
         record = trainer.run_epoch(lambda step, bits: None)

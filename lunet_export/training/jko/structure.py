@@ -1,29 +1,24 @@
-"""How JKO-iFlow is trained: block by block, each a step of the gradient flow of KL(p | N(0, I)) in W_2."""
+"""JKO-iFlow's structure, the settings that suit it, and its run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.families.jko.training.blocks import BlockTrainer
-from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.families.jko.velocity import Velocity
 from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights, VelocityField
 from lunet_export.graphs.sizes import refuse_large
-from lunet_export.training.structure import refuse_others
+from lunet_export.training.choice import Judge
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.jko.blocks import BlockTrainer
+from lunet_export.training.jko.growth import Growth
+from lunet_export.training.settings import FitSettings
+from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
 from lunet_export.weights import Weights
-
-if TYPE_CHECKING:
-    from lunet_export.data import Dataset
-    from lunet_export.training.choice import Judge
-    from lunet_export.training.fit import FitSettings
-    from lunet_export.training.gaussian import Gaussian
-
-__all__ = ["Structure", "refuse", "trainer", "usual"]
 
 _BETA = 5.0  # the released code has 20, whose bends cost the integrator accuracy and win nothing
 _LUNETS = ("signs", "regulariser", "bound")  # settings of LU-Net alone
@@ -44,12 +39,14 @@ _CHOICES = ("width", "hidden_layers", "steps", *_GROWTH)
 
 
 @dataclass(frozen=True)
-class Structure:
-    """As `lunet_export.training.structure.Structure`: velocity fields, and how blocks are added and trained again.
+class JKOStructure(Structure):
+    """Velocity fields, and how blocks are added and trained again.
 
     Raises:
         BadInputError: A number is out of its range.
     """
+
+    family = "jko"
 
     hidden: tuple[int, ...]  # numbers of the hidden layers
     steps: int  # of the Runge-Kutta method, a block
@@ -77,27 +74,42 @@ class Structure:
 
     @classmethod
     def of(cls, weights: Weights) -> Self:
-        """None: a JKO-iFlow is trained from its first block.
-
-        Raises:
-            BadInputError: Always.
-        """
+        """None: a JKO-iFlow is trained from its first block. BadInputError is raised always."""
         raise BadInputError(
             f"Expected no --from for a JKO-iFlow, which begins with its first block; got a {weights.family} model. "
             "Go on with an interrupted run by --resume."
         )
 
+    @classmethod
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """About 1000 steps a block, of Adam at a rate that falls; with weight decay beyond 4-D, where rows are few."""
+        batch_size = given.get("batch_size") or (500 if rows >= 5000 else 250)
+        return {
+            "epochs": max(1, round(_STEPS_A_BLOCK / max(1, rows // batch_size))),
+            "batch_size": batch_size,
+            "learning_rate": 5e-3 if dim <= _FEW else 1e-3,
+            "weight_decay": 0.0 if dim <= _FEW else 1.0,
+            "schedule": "linear",
+            "init": "whiten",
+            "whitened": False,
+        }
+
+    @classmethod
+    def refuse(cls, settings: FitSettings) -> None:
+        """The settings of LU-Net alone are refused, L-BFGS, and a patience, since a block's epochs are all taken."""
+        refuse_lunets(settings, _LUNETS, "a JKO-iFlow")
+        if settings.init not in _INITS:
+            raise BadInputError(f"Expected an init of {', '.join(_INITS)} for a JKO-iFlow; got {settings.init}.")
+        if settings.optimizer != "adam":
+            raise BadInputError(f"Expected adam for a JKO-iFlow; got {settings.optimizer}. Leave --optimizer out.")
+        if settings.patience != FitSettings.patience:
+            raise BadInputError("Expected no patience for a JKO-iFlow, each of whose blocks takes all of its epochs.")
+
     def record(self) -> dict[str, Any]:
-        """As `lunet_export.training.structure.Structure.record`."""
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}
 
     def first(
-        self,
-        gaussian: "Gaussian",
-        settings: "FitSettings",
-        rows: NDArray[np.float64],
-        judge: "Judge",
-        on_growth: Callable[[int, int], None],
+        self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth
     ) -> JKOWeights:
         """The whitening of the data's Gaussian, or the identity, and a first block that does not move."""
         del rows, judge, on_growth
@@ -108,48 +120,13 @@ class Structure:
             field = Velocity(dim, self.hidden, beta=_BETA).arrays()
         return JKOWeights(centre, root, (field,), self.steps, _BETA, gaussian.preprocessing)
 
-    def gaussian(self, gaussian: "Gaussian") -> JKOWeights:
-        """As `lunet_export.training.structure.Structure.gaussian`: the affine map in front, and a field of zeros."""
+    def gaussian(self, gaussian: Gaussian) -> JKOWeights:
+        """The affine map in front, and a field of zeros."""
         dim = len(gaussian.mean)
         still = VelocityField(((np.zeros((1, dim)), np.zeros(1)), (np.zeros((dim, 1)), np.zeros(dim))), np.zeros(1))
         return JKOWeights(gaussian.mean, gaussian.whiten, (still,), 1, _BETA, gaussian.preprocessing)
 
-
-def usual(rows: int, dim: int, given: dict[str, Any]) -> dict[str, Any]:
-    """About 1000 steps a block, of Adam at a rate that falls; with weight decay beyond 4-D, where rows are few."""
-    batch_size = given.get("batch_size") or (500 if rows >= 5000 else 250)
-    return {
-        "epochs": max(1, round(_STEPS_A_BLOCK / max(1, rows // batch_size))),
-        "batch_size": batch_size,
-        "learning_rate": 5e-3 if dim <= _FEW else 1e-3,
-        "weight_decay": 0.0 if dim <= _FEW else 1.0,
-        "schedule": "linear",
-        "init": "whiten",
-        "whitened": False,
-    }
-
-
-def refuse(settings: "FitSettings") -> None:
-    """As `lunet_export.training.structure.TrainingPart.refuse`.
-
-    Raises:
-        BadInputError: A setting of LU-Net alone, L-BFGS, or a patience, since a block's epochs are all taken.
-    """
-    fields = type(settings).__dataclass_fields__
-    others = [field for field in _LUNETS if getattr(settings, field) != fields[field].default]
-    others += ["whitened coordinates"] if settings.whitened else []
-    if others:
-        raise BadInputError(f"Expected no {others[0]} for a JKO-iFlow: that is LU-Net's. Leave it out.")
-    if settings.init not in _INITS:
-        raise BadInputError(f"Expected an init of {', '.join(_INITS)} for a JKO-iFlow; got {settings.init}.")
-    if settings.optimizer != "adam":
-        raise BadInputError(f"Expected adam for a JKO-iFlow; got {settings.optimizer}. Leave --optimizer out.")
-    if settings.patience != fields["patience"].default:
-        raise BadInputError("Expected no patience for a JKO-iFlow, each of whose blocks takes all of its epochs.")
-
-
-def trainer(
-    first: JKOWeights, data: "Dataset", settings: "FitSettings", structure: Structure, device: torch.device
-) -> BlockTrainer:
-    """As `lunet_export.training.structure.TrainingPart.trainer`."""
-    return BlockTrainer(first, data, settings, growth=structure.growth, device=device)
+    def trainer(self, first: Weights, data: Dataset, settings: FitSettings, device: torch.device) -> BlockTrainer:
+        if not isinstance(first, JKOWeights):
+            raise BadInputError(f"Expected a JKO-iFlow to train; got a {first.family} model. Name its --flow.")
+        return BlockTrainer(first, data, settings, growth=self.growth, device=device)

@@ -14,7 +14,6 @@ from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
-from lunet_export.families.lunet.training.coordinates import whiten
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.flows import Bijection
 from lunet_export.lu import LUBlock, affine
@@ -22,9 +21,11 @@ from lunet_export.preprocessing import Logit
 from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet.coordinates import whiten
 
 Array = NDArray[np.float64]
 Affine = tuple[Array, Array]  # x -> W x + b, (D, D) and (D,)
+Layer = tuple[Tensor, Tensor, Tensor]  # of K candidates: directions (K, D, D), slopes (K, D, 1) and places (K, D)
 
 #: A network of more dimensions has better starts, and random directions find nothing there.
 MAX_DIM = 16
@@ -141,15 +142,7 @@ def _search(
     first = Gaussian.fit(x, None)
     white = torch.from_numpy((x - first.mean) @ first.whiten.T)
     some = white[torch.randperm(len(white), generator=random)[:_ROWS]]
-    dim, parameters = x.shape[1], []
-    for _ in range(layers):
-        direction = torch.randn(_CANDIDATES, dim, dim, generator=random, dtype=torch.float64)
-        direction /= direction.norm(dim=-1, keepdim=True)
-        slope = torch.rand(_CANDIDATES, dim, 1, generator=random, dtype=torch.float64) * _SHARPEST
-        through = some[
-            torch.randint(len(some), (_CANDIDATES, dim), generator=random)
-        ]  # the row that each unit bends at
-        parameters.append((direction, slope, (direction * through).sum(-1)))
+    parameters = [_candidates(some, random) for _ in range(layers)]
     leaves = [parameter.requires_grad_() for layer in parameters for parameter in layer]
     adam = torch.optim.Adam(leaves, lr=_RATE)
     fall = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.02, total_iters=_STEPS)
@@ -168,8 +161,18 @@ def _search(
     return [(weight @ first.whiten, bias - weight @ first.whiten @ first.mean), *found[1:]]
 
 
+def _candidates(some: Tensor, random: torch.Generator) -> Layer:
+    """A layer of every candidate at first."""
+    dim = some.shape[1]
+    direction = torch.randn(_CANDIDATES, dim, dim, generator=random, dtype=torch.float64)
+    direction /= direction.norm(dim=-1, keepdim=True)
+    slope = torch.rand(_CANDIDATES, dim, 1, generator=random, dtype=torch.float64) * _SHARPEST
+    through = some[torch.randint(len(some), (_CANDIDATES, dim), generator=random)]  # the row that each unit bends at
+    return direction, slope, (direction * through).sum(-1)
+
+
 def _follow(
-    x: Tensor, parameters: Sequence[tuple[Tensor, Tensor, Tensor]], activation: Bijection
+    x: Tensor, parameters: Sequence[Layer], activation: Bijection
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """The score of every candidate (K,), NaN where one broke down, and its affine maps, each on the input as it is.
 

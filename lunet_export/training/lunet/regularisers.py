@@ -1,16 +1,12 @@
 """Terms that training adds to the mean negative log-likelihood, to keep the map well conditioned."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
 
 from lunet_export.families.lunet.flow import LUNet
-
-Name = Literal["log-diagonal", "balance"]
-NAMES: tuple[Name, ...] = get_args(Name)
 
 
 def log_diagonal(flow: LUNet) -> Tensor:
@@ -33,4 +29,5 @@ def balance(flow: LUNet) -> Tensor:
     return torch.stack(terms).sum()
 
 
-REGULARISERS: dict[Name, Callable[[LUNet], Tensor]] = {"log-diagonal": log_diagonal, "balance": balance}
+#: By name.
+REGULARISERS: dict[str, Callable[[LUNet], Tensor]] = {"log-diagonal": log_diagonal, "balance": balance}

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from lunet_export.data import Dataset
 from lunet_export.families.jko.flow import FlowBlock, JKOFlow
-from lunet_export.families.jko.training.schedule import Growth
 from lunet_export.families.jko.velocity import Velocity
 from lunet_export.families.jko.weights import JKOWeights
-from lunet_export.flows import standard_normal_log_prob
+from lunet_export.flows import Flow, standard_normal_log_prob
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.training.descent import descent_of
-from lunet_export.training.fit import VALIDATION_SEED, mean_bits_per_dim, refuse_infinite
-from lunet_export.training.history import EpochRecord, best_of, refuse_gaps
-
-if TYPE_CHECKING:
-    from lunet_export.training.fit import FitSettings
+from lunet_export.training.fit import mean_bits_per_dim, refuse_infinite
+from lunet_export.training.history import EpochRecord
+from lunet_export.training.jko.growth import Growth
+from lunet_export.training.rows import VALIDATION_SEED
+from lunet_export.training.settings import FitSettings
+from lunet_export.training.structure import Training
 
 _FEWEST_ROWS = 20_000  # images are dequantised so often that a block sees as many
 _PUSHED = 5000  # rows at once
@@ -47,25 +47,24 @@ def objective(before: Tensor, after: Tensor, log_det: Tensor, size: float) -> Te
     return (energy + (after - before).square().sum(1) / (2 * size)).mean()
 
 
-class BlockTrainer:
+class BlockTrainer(Training):
     """Blocks, their step sizes, and the random state; `run_epoch` trains one block for all of its epochs.
 
-    As `lunet_export.training.structure.Training`, of which a block is one epoch. Blocks are added, each from a copy of
-    the one before, until the growth's rule stops; then all are trained again in rounds. The rows that reach a block
-    are the training rows behind the blocks before it; images get fresh dequantisation noise for every block. Of a
-    block's training, the weights are kept with which the objective was lowest on the validation rows.
+    Blocks are added, each from a copy of the one before, until the growth's rule stops; then all are trained again in
+    rounds. The rows that reach a block are the training rows behind the blocks before it; images get fresh
+    dequantisation noise for every block. Of a block's training, the weights are kept with which the objective was
+    lowest on the validation rows.
     """
 
     unit = "block"
 
     def __init__(
-        self, first: JKOWeights, data: Dataset, settings: "FitSettings", *, growth: Growth, device: torch.device
+        self, first: JKOWeights, data: Dataset, settings: FitSettings, *, growth: Growth, device: torch.device
     ) -> None:
-        self.data, self.settings, self.device, self.growth = data, settings, device, growth
+        super().__init__(data, settings, device)
+        self.growth = growth
         self.flow = JKOFlow.from_weights(first).to(device)
         self.start_flow = self.best_flow = deepcopy(self.flow)
-        self.history: list[EpochRecord] = []
-        self.rng = np.random.default_rng(settings.seed)
         rows = len(data.train)
         self._batch = min(settings.batch_size, rows)
         self.steps_per_epoch = settings.epochs * max(1, rows // self._batch)
@@ -76,13 +75,8 @@ class BlockTrainer:
         self.start = self._valid()
 
     @property
-    def best(self) -> EpochRecord:
-        """The block after which the validation figure was lowest; 0 is the start."""
-        return best_of(self.start, self.history)
-
-    @property
     def finished(self) -> bool:
-        """All rounds are done."""
+        """Whether all rounds are done."""
         return self.round > self.growth.rounds + self.growth.refine
 
     @property
@@ -92,11 +86,7 @@ class BlockTrainer:
         return self.growth.length(len(self.sizes) // (2 if refined else 1) if self.round else None)
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
-        """Train the next block; `on_step(step, bits_per_dim)` is called after every optimisation step.
-
-        Raises:
-            CheckFailedError: The loss stopped being a finite number.
-        """
+        """Train the next block, and validate all of them."""
         number, growing = self._blocks, self.round == 0
         if growing and number:
             self._add(deepcopy(self.flow.blocks()[-1].velocity))
@@ -123,29 +113,23 @@ class BlockTrainer:
         return record
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs, as tensors and plain values."""
         return {
-            "settings": asdict(self.settings),
+            **super().state(),
             "flow": _state(self.flow),
             "best_flow": _state(self.best_flow),
             "sizes": list(self.sizes),
             "lengths": list(self.lengths),
             "round": self.round,
             "blocks": self._blocks,
-            "random": self.rng.bit_generator.state,
-            "history": [asdict(record) for record in self.history],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state` as if there had been no interruption."""
         self.flow, self.best_flow = (self._restored(state[name]) for name in ("flow", "best_flow"))
         self.sizes, self.lengths = ([float(value) for value in state[name]] for name in ("sizes", "lengths"))
         self.round, self._blocks = state["round"], state["blocks"]
         if type(self.round) is not int or type(self._blocks) is not int or not 0 <= self._blocks <= len(self.sizes):
             raise ValueError("round or blocks")
-        self.rng.bit_generator.state = state["random"]
-        self.history = [*map(EpochRecord.of, state["history"])]
-        refuse_gaps(self.history)
+        super().restore(state)
 
     def _next_round(self) -> None:
         self.round += 1
@@ -176,33 +160,26 @@ class BlockTrainer:
         valid, _ = self._pushed(self._blocks, self.data.valid, copies=1)
         best, kept = np.inf, block.state_dict()
         looks = {-(-self.steps_per_epoch * look // _LOOKS) for look in range(1, _LOOKS + 1)}
-        where, step = f"block {self._blocks + 1} of round {self.round + 1}", 0
-        while step < self.steps_per_epoch:
-            order = torch.from_numpy(self.rng.permutation(len(x))).to(self.device)
-            for chosen in order[: len(x) // self._batch * self._batch].split(self._batch):  # type: ignore[no-untyped-call]
-                if step == self.steps_per_epoch:
-                    break
-                rows = x[chosen]
-                nats: list[float] = []
-
-                def loss(rows: Tensor = rows, chosen: Tensor = chosen, nats: list[float] = nats) -> Tensor:
-                    after, log_det = block(rows)
-                    log_prob = standard_normal_log_prob(after) + log_det + before[chosen]
-                    nats.append(-float(log_prob.detach().mean()))
-                    return objective(rows, after, log_det, size)
-
-                descent.step(loss)
-                step += 1
-                refuse_infinite(nats[0], f"{where}, step {step}")
-                on_step(step, scale * nats[0])
-                if step in looks:
-                    model: nn.Module = descent.model()
-                    with torch.no_grad():
-                        after, log_det = model(valid)
-                        found = float(objective(valid, after, log_det, size))
-                    if found < best:
-                        best, kept = found, deepcopy(model.state_dict())
+        where = f"block {self._blocks + 1} of round {self.round + 1}"
+        for step, chosen in enumerate(islice(self._batches(len(x)), self.steps_per_epoch), 1):
+            nats: list[float] = []
+            descent.step(_loss(block, x[chosen], before[chosen], size, nats))
+            refuse_infinite(nats[0], f"{where}, step {step}")
+            on_step(step, scale * nats[0])
+            if step in looks:
+                model: nn.Module = descent.model()
+                with torch.no_grad():
+                    after, log_det = model(valid)
+                    found = float(objective(valid, after, log_det, size))
+                if found < best:
+                    best, kept = found, deepcopy(model.state_dict())
         block.load_state_dict(kept)
+
+    def _batches(self, rows: int) -> Iterator[Tensor]:
+        """Numbers of rows, all rows in one order after another."""
+        while True:
+            order = torch.from_numpy(self.rng.permutation(rows)).to(self.device)
+            yield from order[: rows // self._batch * self._batch].split(self._batch)  # type: ignore[no-untyped-call]
 
     @property
     def _copies(self) -> int:
@@ -247,6 +224,18 @@ class BlockTrainer:
         return flow
 
 
+def _loss(block: FlowBlock, rows: Tensor, before: Tensor, size: float, nats: list[float]) -> Callable[[], Tensor]:
+    """The objective of a batch; each evaluation adds the mean -log p(x) to `nats`, `before` being log|det| so far."""
+
+    def evaluate() -> Tensor:
+        after, log_det = block(rows)
+        log_prob = standard_normal_log_prob(after) + log_det + before
+        nats.append(-float(log_prob.detach().mean()))
+        return objective(rows, after, log_det, size)
+
+    return evaluate
+
+
 @contextmanager
 def _without_denormals() -> Iterator[None]:
     """Numbers below 1e-38 count as 0: the tails of a sharp softplus are full of them, and each costs ten others."""
@@ -257,5 +246,5 @@ def _without_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _state(flow: JKOFlow) -> dict[str, Tensor]:
+def _state(flow: Flow) -> dict[str, Tensor]:
     return {key: tensor.detach().cpu().clone() for key, tensor in flow.state_dict().items()}

@@ -1,7 +1,5 @@
 """Where training starts: in closed form, or grown by `greedy`."""
 
-from typing import Literal, get_args
-
 import numpy as np
 
 from lunet_export.families.lunet import reference as lunet
@@ -9,31 +7,22 @@ from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.training.gaussian import Gaussian
 
-Closed = Literal["bend", "whiten", "identity"]
-Init = Literal[Closed, "greedy"]
-Signs = Literal["alternating", "random", "positive"]
-CLOSED: tuple[Closed, ...] = get_args(Closed)
-INITS: tuple[Init, ...] = (*CLOSED, "greedy")
-SIGNS: tuple[Signs, ...] = get_args(Signs)
-
 #: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, with the bend in reach; at 7
 #: what bends is less than 1e-5 nats a dimension.
-_SHIFTS: dict[Closed, float] = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
+_SHIFTS = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
+
+CLOSED = tuple(_SHIFTS)
+INITS = (*CLOSED, "greedy")
+SIGNS = ("alternating", "random", "positive")
 
 
 def start(
-    gaussian: Gaussian,
-    *,
-    init: Closed,
-    blocks: int,
-    f: lunet.Activation,
-    seed: int,
-    signs: Signs = "alternating",
+    gaussian: Gaussian, *, init: str, blocks: int, f: lunet.Activation, seed: int, signs: str = "alternating"
 ) -> LUNetWeights:
     """Weights whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 
-    With a the standard normal input of an activation, f(a + shift) has mean m and deviation s under N(0, 1) by
-    Gauss-Hermite quadrature; the next block maps it to (f - m) / s.
+    With a the standard normal input of an activation, f(a + shift) has mean m and deviation s; the next block maps it
+    to (f - m) / s.
 
     init:
         bend: The first block whitens the data, and the activations' bend is in reach (shift 1).
@@ -48,11 +37,7 @@ def start(
         positive: All positive.
     """
     shift = _SHIFTS[init]
-    nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-    value = f(nodes + shift)
-    mean = (weights * value).sum() / weights.sum()
-    deviation = np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())
-
+    mean, deviation = _moments(f, shift)
     dim, rng, sign_rng = len(gaussian.mean), np.random.default_rng(seed), np.random.default_rng([seed, 1])
     first = np.diag(1 / gaussian.deviations()) if init == "identity" else gaussian.whiten
     inside = np.eye(dim) / deviation
@@ -67,3 +52,11 @@ def start(
         centre = lower @ (upper @ (np.full(dim, mean) if number else gaussian.mean))
         result.append(LUBlock(lower, upper, (shift if number < blocks - 1 else 0.0) - centre))
     return LUNetWeights(tuple(result), f.alpha, gaussian.preprocessing, f.name)
+
+
+def _moments(f: lunet.Activation, shift: float) -> tuple[float, float]:
+    """Mean and standard deviation of f(a + shift) for a normal a, by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+    value = f(nodes + shift)
+    mean = (weights * value).sum() / weights.sum()
+    return mean, np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())
