@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lunet_export.families.lunet.reference import Activation
 
 from benchmarks import report
 from benchmarks.learned_slope import learn_slopes
@@ -23,7 +24,6 @@ from lunet_export import data, noise
 from lunet_export.certificate import certify
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, LunetExportError
-from lunet_export.families.lunet.reference import Activation
 from lunet_export.training import Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.initial import start

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from lunet_export.families.jko.graphs.blueprint import round_trip_error
+from lunet_export.families.jko.weights import JKOWeights
 
 from benchmarks import report
 from lunet_export import checkpoint, data
 from lunet_export.checks import reference
 from lunet_export.data import toy
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.families.jko.graphs.blueprint import round_trip_error
-from lunet_export.families.jko.weights import JKOWeights
 from lunet_export.figures import block_strip, refuse_blocks
 from lunet_export.flows import EagerFlow
 from lunet_export.graphs.blueprint import blueprint_of

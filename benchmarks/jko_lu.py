@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from lunet_export.families.lunet.lu_linear import LULinear
 from torch import Tensor, nn
 
 from benchmarks import report
 from lunet_export import data
 from lunet_export.checks import reference
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.lu_linear import LULinear
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.jko.blocks import objective
 

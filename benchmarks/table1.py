@@ -73,6 +73,7 @@ def conv() -> Weights:
 def dense() -> Weights:
     """A dense RealNVP that stores as many numbers as LU-Net's sampling graph."""
     from lunet_export.families.realnvp.flow import RealNVP
+
     from lunet_export.training.realnvp.structure import width_like_lunet
 
     hidden = width_like_lunet(networks.DIM)

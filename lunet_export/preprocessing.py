@@ -39,7 +39,7 @@ NAMED: dict[str, Logit | None] = {
 
 
 def logit(x: Array, p: Logit) -> tuple[Array, Array]:
-    """log s - log(1 - s) with s = (1 - a) x / levels + a / 2, and its log_det (N,); 1 - s is spelled from levels - x."""
+    """log s - log(1 - s) with s = (1 - a) x / levels + a / 2, and its log_det; 1 - s is spelled from levels - x."""
     scale = (1 - p.margin) / p.levels
     log_s, log_rest = np.log(scale * x + p.margin / 2), np.log(scale * (p.levels - x) + p.margin / 2)
     return log_s - log_rest, (np.log(scale) - log_s - log_rest).sum(axis=1)

@@ -22,9 +22,10 @@ from lunet_export.certificate import Certificate
 from lunet_export.checks.class_vectors import ClassVectors
 from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
-from lunet_export.family import Family, families
 from lunet_export.files.reading import is_size, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
+from lunet_export.flows import KINDS, LUNet
+from lunet_export.layers import Kind
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
 from lunet_export.weights import refuse_classes
@@ -124,7 +125,7 @@ class Description:
 
 #: What takes a folder of each kind, for one that was given to the wrong command.
 _TAKEN_BY = {
-    **dict.fromkeys(families(), "the commands for one network, or ExportedFlow"),
+    **dict.fromkeys(KINDS, "the commands for one network, or ExportedFlow"),
     "lunet-classes": "the commands check, sample, score, inspect and classify, or ExportedClasses",
 }
 
@@ -176,11 +177,11 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
 class Manifest(Description):
     """Of a folder with one network."""
 
-    kinds = tuple(families())
+    kinds = tuple(KINDS)
     content = "one network"
     optional = OPTIONAL_GRAPHS
 
-    family: Family
+    kind: type[Kind]
     certificate: Certificate | None = None  # None in folders that are older than it
     domain: Domain | None = None  # where the density is defined; None: everywhere, or as the pre-processing says
 
@@ -192,12 +193,12 @@ class Manifest(Description):
 
     @classmethod
     def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
-        family = Family(_kind(document))
-        family.manifest.refuse(document["model"], document["graphs"])
+        kind = KINDS[_kind(document)]
+        kind.refuse_entry(document["model"], document["graphs"]["sampling"])
         certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
         borders = document["model"].get("domain")
         domain = None if borders is None else Domain.from_json(borders, document["model"]["dim"])
-        return {"family": family, "certificate": certificate, "domain": domain}
+        return {"kind": kind, "certificate": certificate, "domain": domain}
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class ClassManifest(Description):
         names, priors, digests = (tuple(entry[key] for entry in classes) for key in ("name", "prior", "sha256_weights"))
         refuse_classes(names, priors)
         for number, entry in enumerate(classes):
-            Family("lunet").manifest.refuse(entry, {"sampling": document["graphs"][sampling_of(number)]})
+            LUNet.refuse_entry(entry, document["graphs"][sampling_of(number)])
         if not all(isinstance(digest, str) for digest in digests):
             raise ValueError("classes.sha256_weights")
         certificates = tuple(Certificate.from_json(entry["certificate"]) for entry in classes)

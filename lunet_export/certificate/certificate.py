@@ -82,9 +82,7 @@ class Certificate:
     rows: LocalRows
 
     @classmethod
-    def of(
-        cls, weights: Chain, chain: Bounds, x: Array, *, dtype: str, products: str | None = None
-    ) -> "Certificate":
+    def of(cls, weights: Chain, chain: Bounds, x: Array, *, dtype: str, products: str | None = None) -> "Certificate":
         """Of a model whose `chain_bounds` are known, with the local figures of rows x (N, D)."""
         rows = LocalRows.of(Linearization(weights), x, dtype=dtype, products=products)
         return cls(chain, data_bounds(weights, chain), unit_roundoff(products or dtype), rows)

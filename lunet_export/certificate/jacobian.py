@@ -48,9 +48,10 @@ class Linearization:
         for number, passage in enumerate(reference.passages(self.weights, x)):
             found = passage.layer.linearised(passage.x)
             if found is None:
+                place = self.weights.kind.place(self.weights, number)
                 raise BadInputError(
-                    f"Expected layers with a Jacobian; {self.weights.kind.place(self.weights, number)} has none that is "
-                    "known here. Give an LU-Net, or another model of LU layers and activations."
+                    f"Expected layers with a Jacobian; {place} has none that is known here. Give an LU-Net, or another "
+                    "model of LU layers and activations."
                 )
             maps.append(found)
         return Jacobians(x.shape, maps)

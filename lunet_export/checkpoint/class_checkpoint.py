@@ -8,7 +8,8 @@ from typing import Any
 from lunet_export import checkpoint
 from lunet_export.checkpoint import CLASSES_FORMAT, Checkpoint
 from lunet_export.errors import BadInputError, CheckpointError, brief
-from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
+from lunet_export.flows.lunet import lunet_of
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import Logit
 from lunet_export.weights import Mixture
 
@@ -19,7 +20,7 @@ FORMAT_VERSION = 1
 class ClassCheckpoint:
     """A file with one network a class, read."""
 
-    mixture: Mixture[LUNetWeights]
+    mixture: Mixture[Chain]
     image_shape: tuple[int, ...] | None
     training: Mapping[str, Any]  # what `train --per-class` recorded of all classes together
     members: tuple[Checkpoint, ...]  # of each class: what was recorded of it, rows of it
@@ -99,7 +100,7 @@ def _classes(content: Mapping[str, Any], path: Path) -> ClassCheckpoint:
             f"Expected images of one shape in {path}; got {len(shapes)}. Train the classes on one set."
         )
     try:
-        networks = tuple(only_lunet(member.weights, "one network a class") for member in members)
+        networks = tuple(lunet_of(member.weights, "one network a class") for member in members)
         mixture = Mixture(networks, tuple(names), tuple(priors))
     except (CheckpointError, BadInputError) as error:
         raise CheckpointError(f"{path}: {error}") from None

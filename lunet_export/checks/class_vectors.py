@@ -12,8 +12,9 @@ from lunet_export.checks import reference, vectors
 from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
 from lunet_export.checks.vectors import SamplingVectors
 from lunet_export.errors import ArtifactError, brief
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import largest_below
-from lunet_export.weights import Mixture, Weights
+from lunet_export.weights import Mixture
 
 Array = NDArray[np.float64]
 
@@ -99,7 +100,7 @@ class ClassVectors:
 
 
 def build(
-    mixture: Mixture[Weights], *, dtype: str, seed: int, examples: Sequence[Array | None] | None = None
+    mixture: Mixture[Chain], *, dtype: str, seed: int, examples: Sequence[Array | None] | None = None
 ) -> ClassVectors:
     """Vectors of the reference for a runtime of `dtype`.
 
@@ -117,7 +118,7 @@ def build(
         return _build(mixture, dtype, seed, given)
 
 
-def _build(mixture: Mixture[Weights], dtype: str, seed: int, examples: Sequence[Array | None]) -> ClassVectors:
+def _build(mixture: Mixture[Chain], dtype: str, seed: int, examples: Sequence[Array | None]) -> ClassVectors:
     count, dim = len(mixture.networks), mixture.dim
     each = max(_LEAST_A_CLASS, -(-_LEAST_ROWS // count))
     plain = noise.normal(seed, range(_PLAIN_ROWS), dim)
@@ -159,13 +160,13 @@ def _build(mixture: Mixture[Weights], dtype: str, seed: int, examples: Sequence[
     return ClassVectors(density, tuple(sampling))
 
 
-def _rows(network: Weights, n: int, seed: int, known: Array | None) -> Array:
+def _rows(network: Chain, n: int, seed: int, known: Array | None) -> Array:
     if known is not None and len(known):
         return known[:n].astype(np.float64)
     return vectors.interior(network, reference.decode(network, noise.normal(seed, range(n), network.dim)))
 
 
-def _borders(mixture: Mixture[Weights], rows: Array, dtype: str) -> Array:
+def _borders(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
     """A row between each class's row (C, D) and the next one's, where the class ceases to be the most probable.
 
     Elsewhere posteriors are 0 or 1 to the last digit, and would look right with any priors.
@@ -180,13 +181,13 @@ def _borders(mixture: Mixture[Weights], rows: Array, dtype: str) -> Array:
     return _clamped(mixture.networks[0], rows + low * (ends - rows), dtype)
 
 
-def _clamped(network: Weights, rows: Array, dtype: str) -> Array:
+def _clamped(network: Chain, rows: Array, dtype: str) -> Array:
     """Rows as a graph of that dtype takes them: rounded, images inside [0, largest number below levels]."""
     p, exact = network.preprocessing, vectors.rounded(rows, dtype)
     return np.clip(exact, 0.0, float(largest_below(p.levels, np.dtype(dtype)))) if p else exact
 
 
-def _tolerances(mixture: Mixture[Weights], class_log_prob: Array, tolerance: Array, dtype: str) -> dict[str, Array]:
+def _tolerances(mixture: Mixture[Chain], class_log_prob: Array, tolerance: Array, dtype: str) -> dict[str, Array]:
     return {"class_log_prob": tolerance, **of_mixture(class_log_prob, tolerance, mixture.priors, dtype)}
 
 

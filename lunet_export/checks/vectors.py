@@ -15,7 +15,7 @@ from lunet_export import noise
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import TF32, RoundingModel
 from lunet_export.errors import ArtifactError, BadInputError, brief
-from lunet_export.weights import Weights
+from lunet_export.layers import Chain
 
 Array = NDArray[np.float64]
 
@@ -129,7 +129,7 @@ def in_tf32(vectors: T) -> T:
 
 
 def build(
-    weights: Weights, *, dtype: str, seed: int, products: str | None = None, examples: Array | None = None
+    weights: Chain, *, dtype: str, seed: int, products: str | None = None, examples: Array | None = None
 ) -> Vectors:
     """Vectors of the reference for a runtime of `dtype`.
 
@@ -147,7 +147,7 @@ def build(
         return _build(weights, dtype, products or dtype, seed, examples)
 
 
-def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
+def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
     model = RoundingModel(weights, dtype, products)
     count, scales = (_FEW_ROWS, _TAIL_SCALES[::2]) if model.dear else (_PLAIN_ROWS, _TAIL_SCALES)
     plain = noise.normal(seed, range(count), weights.dim)
@@ -180,12 +180,13 @@ def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Arr
     return Vectors(density, sampling)
 
 
-def sampled(weights: Weights, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
+def sampled(weights: Chain, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
     """Vectors of a sampling graph for z (N, D); the models give the tolerances, `tf32` those of such products."""
     decoded = reference.decode(weights, z)
     x = model.clamp(decoded)
     clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x)
-    allowed, in_tf32 = model.of_sampling(z, x, log_prob), tf32 and finite(tf32.of_sampling(z, x, log_prob))
+    allowed = model.of_sampling(z, x, log_prob)
+    in_tf32 = finite(tf32.of_sampling(z, x, log_prob)) if tf32 else None
     return SamplingVectors(z, x, log_prob, clamped, allowed, in_tf32)
 
 
@@ -246,7 +247,7 @@ def refuse_other_shapes(part: DensityVectors | SamplingVectors, dim: int) -> Non
         raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
 
 
-def interior(weights: Weights, x: Array) -> Array:
+def interior(weights: Chain, x: Array) -> Array:
     """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
     p = weights.preprocessing
     return np.clip(x, 0.5, p.levels - 0.5) if p else x

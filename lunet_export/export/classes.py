@@ -17,12 +17,12 @@ from lunet_export.export.document import class_document, class_metadata, metadat
 from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.provenance import Provenance
 from lunet_export.export.write import MakeRunner, check_chain
-from lunet_export.families.lunet.graphs import Blueprint, class_density
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.graphs import builder
+from lunet_export.graphs import builder, class_density
+from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.census import census
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.graphs.sizes import refuse_large
+from lunet_export.layers import Chain
 from lunet_export.parity import Check, ClassRunner
 from lunet_export.runtime import ExportedClasses
 from lunet_export.weights import Mixture
@@ -44,12 +44,12 @@ class ExportedClassFolder:
 class Eager:
     """Makes other implementations to compare with, usually eager PyTorch: of the mixture, and of one network."""
 
-    mixture: Callable[[Mixture[LUNetWeights]], ClassRunner]
+    mixture: Callable[[Mixture[Chain]], ClassRunner]
     network: MakeRunner
 
 
 def export_classes(
-    mixture: Mixture[LUNetWeights],
+    mixture: Mixture[Chain],
     folder: Path,
     provenance: Provenance,
     settings: ExportSettings | None = None,
@@ -99,7 +99,7 @@ def export_classes(
     return ExportedClassFolder(folder, ClassManifest.from_json(sealed(parts.document)), checks, blueprints)
 
 
-def blueprints_of(mixture: Mixture[LUNetWeights], settings: Sequence[ExportSettings]) -> list[Blueprint]:
+def blueprints_of(mixture: Mixture[Chain], settings: Sequence[ExportSettings]) -> list[Blueprint]:
     """The blueprint of each class's network, by the settings of each.
 
     Raises:
@@ -138,14 +138,14 @@ def _refuse_settings(settings: ExportSettings) -> None:
         )
 
 
-def _refuse_large_density(mixture: Mixture[LUNetWeights], settings: ExportSettings) -> None:
-    blocks = sum(len(network.blocks) for network in mixture.networks)
+def _refuse_large_density(mixture: Mixture[Chain], settings: ExportSettings) -> None:
+    numbers = sum(network.stored for network in mixture.networks)
     cure = "Use --dtype float32, or fewer classes or blocks."
-    refuse_large(blocks * mixture.dim**2, settings.tensors, cure, "a density graph")
+    refuse_large(numbers, settings.tensors, cure, "a density graph")
 
 
 def _build(
-    mixture: Mixture[LUNetWeights],
+    mixture: Mixture[Chain],
     provenance: Provenance,
     settings: ExportSettings,
     blueprints: Sequence[Blueprint],

@@ -10,14 +10,14 @@ import onnx
 from lunet_export.artifact import FORMAT, FORMAT_VERSION, ClassManifest, sampling_of
 from lunet_export.certificate import Certificate
 from lunet_export.export.provenance import Provenance, versions
-from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.census import census
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.weights import Mixture, Weights
+from lunet_export.weights import Mixture
 
 _RNG_WARNINGS = [
     "Samples are not reproducible across providers, GPU models or versions; for that, feed z to sampling.onnx.",
@@ -30,7 +30,7 @@ def metadata_of(blueprint: Blueprint, provenance: Provenance, name: str) -> dict
     """What a reader of one ONNX file alone must know; all known before the file exists."""
     weights, settings = blueprint.weights, blueprint.settings
     return {
-        "lunet.family": weights.family,
+        "lunet.family": weights.kind.name,
         **_metadata(weights, provenance, settings, name),
         **blueprint.metadata(),
     }
@@ -44,21 +44,21 @@ def document_of(
 ) -> dict[str, Any]:
     """manifest.json of one network, without hashes and checks."""
     weights, settings = blueprint.weights, blueprint.settings
-    model = {"kind": weights.family, **_model(weights, provenance), **blueprint.model()}
+    model = {"kind": weights.kind.name, **_model(weights, provenance), **blueprint.model()}
     tensors = _Tensors.of(weights, settings)
     graphs = {name: _graph(name, tensors, blueprint.graph(name), census(graph)) for name, graph in models.items()}
     certified = {"certificate": certificate.to_json()} if certificate else {}
     return _document(model, settings, {"graphs": graphs, **certified}, provenance)
 
 
-def class_metadata(mixture: Mixture[LUNetWeights], provenance: Provenance, settings: ExportSettings) -> dict[str, str]:
+def class_metadata(mixture: Mixture[Chain], provenance: Provenance, settings: ExportSettings) -> dict[str, str]:
     """As `metadata_of`, for the density graph of one network a class."""
     classes = {"lunet.classes": json.dumps(mixture.names), "lunet.priors": json.dumps(mixture.priors)}
     return {**_metadata(mixture, provenance, settings, "density"), **classes}
 
 
 def _metadata(
-    model: Weights | Mixture[LUNetWeights], provenance: Provenance, settings: ExportSettings, name: str
+    model: Chain | Mixture[Chain], provenance: Provenance, settings: ExportSettings, name: str
 ) -> dict[str, str]:
     p = model.preprocessing
     return {
@@ -74,7 +74,7 @@ def _metadata(
 
 
 def class_document(
-    mixture: Mixture[LUNetWeights],
+    mixture: Mixture[Chain],
     provenance: Provenance,
     settings: ExportSettings,
     blueprints: Sequence[Blueprint],
@@ -116,7 +116,7 @@ def class_document(
     return _document(model, settings, {"classes": classes, "graphs": graphs}, provenance)
 
 
-def _model(model: Weights | Mixture[LUNetWeights], provenance: Provenance) -> dict[str, Any]:
+def _model(model: Chain | Mixture[Chain], provenance: Provenance) -> dict[str, Any]:
     """What a manifest of every kind says of its model."""
     return {
         "name": provenance.name,
@@ -159,7 +159,7 @@ class _Tensors:
     dtype: str
 
     @classmethod
-    def of(cls, weights: Weights | Mixture[LUNetWeights], settings: ExportSettings) -> Self:
+    def of(cls, weights: Chain | Mixture[Chain], settings: ExportSettings) -> Self:
         dim, dtype, p = weights.dim, settings.tensors, weights.preprocessing
         unit = f"grey level plus noise in [0, {p.levels})" if p else "the data's own"
         domain = [0, p.levels] if p else None

@@ -17,17 +17,17 @@ from lunet_export.export.document import document_of, metadata_of
 from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.provenance import Provenance
 from lunet_export.graphs import builder
-from lunet_export.graphs.blueprint import Blueprint, blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.layers import Chain
 from lunet_export.parity import Check, Runner
 from lunet_export.runtime import ExportedFlow
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.providers import Provider
-from lunet_export.weights import Weights
 
 _VECTOR_SEED = 0
-MakeRunner = Callable[[Weights], Runner]
+MakeRunner = Callable[[Chain], Runner]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Exported:
 
 
 def export(
-    weights: Weights,
+    weights: Chain,
     folder: Path,
     provenance: Provenance,
     settings: ExportSettings | None = None,
@@ -73,7 +73,7 @@ def export(
     refuse_existing(folder, force=force)
     if compare or settings.solver == "auto":
         on_stage("comparing the solvers")
-    blueprint = blueprint_of(weights, settings, compare=compare)
+    blueprint = Blueprint.choose(weights, settings, compare=compare)
     weights = blueprint.weights  # with what was chosen of them, as the steps of an integration
 
     on_stage("building the graphs")
@@ -116,13 +116,13 @@ def check_chain(
     return _check(flow, chain.weights, eager, "chain without pre-processing")
 
 
-def build_artifact(weights: Weights, provenance: Provenance, settings: ExportSettings) -> Artifact:
+def build_artifact(weights: Chain, provenance: Provenance, settings: ExportSettings) -> Artifact:
     """The artifact of an export, in memory, its graphs not yet checked.
 
     Raises:
         BadInputError: As `export` does for its settings.
     """
-    return _in_memory(_build(blueprint_of(weights, settings), provenance, None)[1])
+    return _in_memory(_build(Blueprint.choose(weights, settings), provenance, None)[1])
 
 
 def _in_memory(parts: Parts) -> Artifact:
@@ -130,7 +130,7 @@ def _in_memory(parts: Parts) -> Artifact:
     return Artifact(Manifest.from_json(sealed(parts.document)), graphs, parts.content[VECTORS])
 
 
-def _check(flow: ExportedFlow, weights: Weights, eager: MakeRunner | None, group: str) -> list[Check]:
+def _check(flow: ExportedFlow, weights: Chain, eager: MakeRunner | None, group: str) -> list[Check]:
     beside = eager(weights) if eager else None
     checks = parity.run(flow, flow.vectors, eager=beside, group=group, predicted=flow.artifact.round_trip)
     return checks + parity.run_optional(flow, flow.vectors, group=group)

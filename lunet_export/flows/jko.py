@@ -42,9 +42,7 @@ def jko(
 
 def with_steps(chain: Chain, steps: int) -> Chain:
     """The same fields, integrated by another number of steps."""
-    layers = tuple(
-        layer.with_steps(steps) if isinstance(layer, Velocity) else layer for layer in chain.layers
-    )
+    layers = tuple(layer.with_steps(steps) if isinstance(layer, Velocity) else layer for layer in chain.layers)
     kind = replace(chain.kind, steps=steps) if isinstance(chain.kind, JKO) else chain.kind
     return replace(chain, layers=layers, kind=kind)
 
@@ -97,7 +95,7 @@ class JKO(Kind):
         return {"lunet.blocks": str(model["blocks"]), "lunet.steps": str(model["steps"])}
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
-        """centre (D,), root (D, D); fields: a list a block of {"layers": matrices and biases in turn, "time": (H_1,)}."""
+        """centre (D,), root (D, D); fields: a list per block, {"layers": matrices and biases, "time": (H_1,)}."""
         (whitening,) = chain.of(Whitening)
         fields = [
             {"layers": [array for layer in block.field.layers for array in layer], "time": block.field.time}

@@ -19,9 +19,7 @@ PAPERS = next(iter(ACTIVATIONS))
 _DIGITS = Context(prec=40, traps=[])  # more than twice those of float64; what overflows is infinite
 
 
-def lunet(
-    blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None, activation: str = PAPERS
-) -> Chain:
+def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None, activation: str = PAPERS) -> Chain:
     """The LU-Net of these blocks, with the activation of that name and alpha between them.
 
     Raises:
@@ -144,7 +142,9 @@ class LUNet(Kind):
         shapes, expected = (packed.shape, sign.shape, bias.shape), ((blocks, dim, dim), (blocks, dim), (blocks, dim))
         if shapes != expected or not isinstance(alpha, float):
             raise CheckpointError(f"Expected tensors of shapes {expected}; got {shapes}. Train it again.")
-        return lunet([_block(*parts) for parts in zip(packed, sign, bias, strict=True)], alpha, preprocessing, activation)
+        return lunet(
+            [_block(*parts) for parts in zip(packed, sign, bias, strict=True)], alpha, preprocessing, activation
+        )
 
 
 def activation_of(name: str, alpha: float) -> Activation:

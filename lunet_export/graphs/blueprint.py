@@ -19,7 +19,7 @@ from lunet_export.graphs.estimate import Estimate, estimates, fastest
 from lunet_export.graphs.frame import Frame
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.graphs.solvers import Solver
-from lunet_export.layers import AffineAutoregressive, Chain, Inverse, Velocity
+from lunet_export.layers import Chain, Velocity
 from lunet_export.layers.velocity import MOST_STEPS
 
 Array = NDArray[np.float64]
@@ -62,8 +62,7 @@ class Blueprint:
         """
         _refuse_dtype(weights, settings)
         weights = _integrated(weights, settings)
-        levels = sum(len(layer.levels) for layer in map(_plain, weights.layers) if isinstance(layer, AffineAutoregressive))
-        if levels > _MOST_LEVELS:
+        if (levels := sum(layer.levels_back for layer in weights.layers)) > _MOST_LEVELS:
             raise BadInputError(
                 f"Expected autoregressive layers of at most {_MOST_LEVELS} levels in all; got {levels}: each is a pass "
                 "of the network in the graph. Take couplings."
@@ -154,7 +153,9 @@ class Blueprint:
         return f"{chosen.solver}: {gain}, {best.nodes} nodes for {chosen.nodes}, {error} ({where})"
 
     def _remark_on_steps(self, error: float) -> str:
-        said = f"{len(self.weights.of(Velocity))} blocks of {self._steps} steps: x -> z -> x is off by up to {error:.1e}"
+        said = (
+            f"{len(self.weights.of(Velocity))} blocks of {self._steps} steps: x -> z -> x is off by up to {error:.1e}"
+        )
         others = [
             f"{round_trip_error(with_steps(self.weights, steps)):.1e} with --steps {steps}" for steps in self.compared
         ]
@@ -178,10 +179,6 @@ def round_trip_error(chain: Chain) -> float:
     """Largest |x - decode(encode(x))| of the reference over samples of the model, behind its logit where it has one."""
     h = chain.decode(noise.normal(_SEED, range(_ROWS), chain.dim))
     return float(np.abs(chain.decode(chain.encode(h).rows) - h).max())
-
-
-def _plain(layer: Any) -> Any:  # noqa: ANN401
-    return layer.layer if isinstance(layer, Inverse) else layer
 
 
 def _certified(bounds: Bounds) -> dict[str, str]:

@@ -9,6 +9,7 @@ from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.layers.graph import exponential
 from lunet_export.preprocessing import Logit, largest_below
 
+
 def logit(g: GraphBuilder, x: Value, p: Logit) -> tuple[Value, Value, float]:
     """h = log(s / r), the product s r with log|dh/dx| = log((s + r) / (s r)), and D log(s + r).
 

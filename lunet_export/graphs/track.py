@@ -1,4 +1,4 @@
-"""Rows on their way through a graph: what is linear is held back until something else comes, and mostly costs nothing."""
+"""Rows on their way through a graph: what is linear is held back until something else comes, and costs little."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -205,7 +205,9 @@ class Track:
             return self.g.gemm(h, weight, bias)
 
     def _solved(self, h: Value, held: _Held) -> Value:
-        assert held.layer is not None and held.offset is not None and self._solver is not None
+        assert held.layer is not None
+        assert held.offset is not None
+        assert self._solver is not None
         back = np.argsort(self._order)
         layer = held.layer.rescaled(self._scale[back], self._shift[back], held.offset)
         with self.g.at(held.scope):

@@ -63,7 +63,5 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     kind.option: kind for kind in (LeakySoftplus, LeakyReLU, LeakyTanh, LeakySquareplus)
 }
 #: The layers that a file may hold by name.
-LAYERS: dict[str, type[Layer]] = {
-    kind.name: kind
-    for kind in (LU, Permutation, Affine, Sigmoid, Tanh, LogTanh, Softclip, AffineAutoregressive, *ACTIVATIONS.values())
-}
+_STORED: tuple[type[Layer], ...] = (LU, Permutation, Affine, Sigmoid, Tanh, LogTanh, Softclip, AffineAutoregressive)
+LAYERS: dict[str, type[Layer]] = {kind.name: kind for kind in (*_STORED, *ACTIVATIONS.values())}

@@ -60,9 +60,7 @@ class Affine(Layer):
 
     def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
         with np.errstate(all="ignore"):  # of ends that are infinite
-            ends = [
-                end * self.scale + self.shift if forth else (end - self.shift) / self.scale for end in (low, high)
-            ]
+            ends = [end * self.scale + self.shift if forth else (end - self.shift) / self.scale for end in (low, high)]
         return np.minimum(*ends), np.maximum(*ends)
 
     def stretch(self, dim: int) -> Stretch:

@@ -166,6 +166,10 @@ class AffineAutoregressive(Layer):
         return self.dim
 
     @property
+    def levels_back(self) -> int:
+        return len(self.levels)
+
+    @property
     def work(self) -> float:
         """Passes of the network times its numbers."""
         return len(self.levels) * sum(array.size for array in networks.arrays(self.network))

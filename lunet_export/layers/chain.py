@@ -1,7 +1,7 @@
 """Layers in a row, from data to latent, after an optional logit: what a flow is as plain float64 arrays.
 
-    h_0 = logit(x) or x,    h_m = layer_m(h_{m-1}),    z = h_M
-    log|det dz/dx| = sum_m log|det dlayer_m| + log|det dh_0/dx|   [nats]
+h_0 = logit(x) or x,    h_m = layer_m(h_{m-1}),    z = h_M
+log|det dz/dx| = sum_m log|det dlayer_m| + log|det dh_0/dx|   [nats]
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.layers.domain import Domain
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.layer import Interval, Layer, Step
@@ -47,6 +47,7 @@ class Kind(ABC):
         """Where layer `number`, from 0, stands, for a sentence."""
         return f"layer {number + 1} of {len(chain.layers)} ({chain.layers[number].label})"
 
+    @abstractmethod
     def refuse(self, chain: "Chain") -> None:
         """Raise unless the layers are those of such a chain, each being one that is invertible.
 
@@ -159,13 +160,26 @@ class Chain:
         """The same chain with others in the place of its layers of their class, in order."""
         others = iter(layers)
         kinds = tuple({type(layer) for layer in layers})
-        return replace(
-            self, layers=tuple(next(others) if isinstance(layer, kinds) else layer for layer in self.layers)
-        )
+        return replace(self, layers=tuple(next(others) if isinstance(layer, kinds) else layer for layer in self.layers))
 
     def without_preprocessing(self) -> Self:
         """The same network on its own input, the logit left out."""
         return replace(self, preprocessing=None)
+
+    def fold_latent(self, mean: Array, covariance: Array) -> Self:
+        """The network whose latent law N(mean, covariance) has become N(0, I), exactly, by its last layer.
+
+        Raises:
+            BadInputError: The last layer cannot take that in.
+            CheckpointError: The shapes do not fit, a number is not finite, or the covariance is not positive definite.
+        """
+        last = self.layers[-1].folded(mean, covariance)
+        if last is None:
+            raise BadInputError(
+                f"Expected a model whose last layer is an LU layer, to fold latent statistics in; got "
+                f"{self.kind.title} that ends with {self.layers[-1].label}. Give an LU-Net."
+            )
+        return replace(self, layers=(*self.layers[:-1], last))
 
     @property
     def dear(self) -> bool:

@@ -99,7 +99,7 @@ def _normed_nodes(g: Graph, h: Value, planes: int) -> Value:
 
 @dataclass(frozen=True)
 class ConvolutionalCoupling(Coupling):
-    """A coupling whose s and t are two convolutional networks of mask x, an image of `shape` (C, H, W) with k = C H W."""
+    """A coupling whose s and t are two networks of mask x, an image of `shape` (C, H, W) with k = C H W."""
 
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
 

@@ -127,7 +127,8 @@ class Coupling(Layer):
             raise CheckpointError(f"Expected a mask of truth values in {where}; got {self.mask.dtype}. Train it again.")
         if not 0 < int(self.mask.sum()) < k or not self.fits_mask():
             raise CheckpointError(
-                f"Expected a mask of some columns in {where}, the first or the last ones of a dense coupling; got another."
+                f"Expected a mask of some columns in {where}, the first or the last ones of a dense coupling; got "
+                "another."
             )
         got = [[array.shape for array in net] for net in self.network_arrays()]
         if got != self.network_shapes():
@@ -184,9 +185,7 @@ class DenseNet:
 
 
 def _affine(h: Array, matrix: Array, bias: Array, errors: Errors) -> Array:
-    return errors.product(
-        h @ matrix.T + bias, lambda: np.abs(h) @ np.abs(matrix).T + np.abs(bias), constant=bias
-    )
+    return errors.product(h @ matrix.T + bias, lambda: np.abs(h) @ np.abs(matrix).T + np.abs(bias), constant=bias)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Track(Protocol):
         """All of it as a tensor [batch, dim]."""
 
     def apart(self) -> tuple[Value, Array]:
-        """The rows as a tensor and what is still to be added to it, (D,): for a layer that takes that in for nothing."""
+        """The rows as a tensor and what is to be added to it, (D,): for a layer that takes that in for nothing."""
 
     def front(self, widths: Sequence[int]) -> list[Value]:
         """The first columns in groups of these widths; the others stay behind them."""

@@ -58,6 +58,10 @@ class Inverse(Layer):
     def work(self) -> float:
         return self.layer.work
 
+    @property
+    def levels_back(self) -> int:
+        return self.layer.levels_back
+
     def inverted(self) -> Layer:
         return self.layer
 

@@ -146,6 +146,11 @@ class Layer(ABC):
         """Products of a row and pass beyond those of a matrix: from some ten millions on, few rows are judged."""
         return 0.0
 
+    @property
+    def levels_back(self) -> int:
+        """Passes of a network that one direction takes in a graph, one after another."""
+        return 0
+
     def settings(self) -> dict[str, Any]:
         """What the arrays do not tell: the identity of the layer beside them."""
         return {key: value for key, value in vars(self).items() if isinstance(value, float)}
@@ -169,6 +174,11 @@ class Layer(ABC):
     def linearised(self, x: Array) -> Linearised | None:
         """The Jacobian at rows x (N, D); None of a layer that cannot give it."""
         del x
+        return None
+
+    def folded(self, mean: Array, covariance: Array) -> "Layer | None":
+        """The layer whose output N(mean, covariance) has become N(0, I); None of one that cannot take that in."""
+        del mean, covariance
         return None
 
     def round_trip(self, x: Array, y: Array) -> RoundTrip:

@@ -77,9 +77,7 @@ class LeakyReLU(Activation):
 
     def inverse_nodes(self, track: Track) -> None:
         if self.alpha < _FLATTEST:
-            raise BadInputError(
-                f"Expected an alpha of at least {_FLATTEST} to export a leaky ReLU; got {self.alpha}."
-            )
+            raise BadInputError(f"Expected an alpha of at least {_FLATTEST} to export a leaky ReLU; got {self.alpha}.")
         g, y = track.g, track.rows()
         x = g.node("Min" if self.alpha <= 1 else "Max", y, g.node("Div", y, self.alpha))
         track.replace(x)

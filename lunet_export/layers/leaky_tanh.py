@@ -23,7 +23,7 @@ _ALLOWED = {"float32": 2.0**-24, "float64": 2.0**-50}
 
 @dataclass(frozen=True)
 class LeakyTanh(Activation):
-    """f(x) = alpha x + (1 - alpha) tanh x, 0 < alpha < 1, with slopes alpha + (1 - alpha) (1 - tanh^2 x) in (alpha, 1]."""
+    """f(x) = alpha x + (1 - alpha) tanh x, 0 < alpha < 1, with slopes alpha + (1 - alpha) (1 - tanh^2 x)."""
 
     option = "leaky-tanh"
     branches = ((-inf, -2.2), (-0.22, 0.22), (2.2, inf))
@@ -76,7 +76,7 @@ class LeakyTanh(Activation):
             track.slope(self._slope(g, x), self.least, self.most)
 
     def _slope(self, g: Graph, a: Value) -> Value:
-        """1 - tanh^2 a as 4 / (e^a + e^-a)^2: the difference would be rounded in units of 1, hundreds of alpha's own."""
+        """1 - tanh^2 a as 4 / (e^a + e^-a)^2: the difference would be rounded in units of 1, not of alpha."""
         e = g.node("Exp", g.node("Clip", a, -LARGEST_EXPONENT / 2, LARGEST_EXPONENT / 2))  # squared it is a float32
         both = g.node("Add", e, g.node("Div", 1.0, e))
         return g.node("Add", g.node("Div", 4 * (1 - self.alpha), g.node("Mul", both, both)), self.alpha)

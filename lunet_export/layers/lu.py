@@ -76,7 +76,8 @@ class LU(Layer):
     @cached_property
     def _inverses(self) -> tuple[Array, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.linalg.inv(self.lower), np.linalg.inv(self.upper)
+            lower, upper = (np.asarray(np.linalg.inv(part), np.float64) for part in (self.lower, self.upper))
+            return lower, upper
 
     def _size(self, x: Array) -> Array:
         lower, upper, bias = self._sizes

@@ -51,9 +51,8 @@ class Whitening(Layer):
 
     def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
         x = np.linalg.solve(self.root, y.T).T + self.centre
-        return errors.product(
-            x, lambda: (np.abs(y) + errors.left_out) @ np.abs(self._inverse).T + np.abs(self.centre), constant=self.centre
-        )
+        size = lambda: (np.abs(y) + errors.left_out) @ np.abs(self._inverse).T + np.abs(self.centre)  # noqa: E731
+        return errors.product(x, size, constant=self.centre)
 
     def nodes(self, track: Track) -> None:
         track.product(self.root, None)

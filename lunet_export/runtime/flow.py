@@ -278,5 +278,5 @@ class ExportedFlow:
 
 
 def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
-    said = manifest.family.manifest.repeated(manifest.document["model"])
+    said = manifest.kind.repeated(manifest.document["model"])
     refuse_another(session, name, manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)

@@ -5,8 +5,8 @@ from math import log
 from torch import Tensor
 from torch.nn import functional
 
-from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.preprocessing import Logit
+from lunet_export.torch_layers.bijection import Bijection
 
 
 class LogitPreprocessing(Bijection):

@@ -17,6 +17,7 @@ from lunet_export.torch_layers.bijection import Bijection
 
 Array = NDArray[np.float64]
 
+
 class LULinear(Bijection):
     """x -> L (U x) + b with L unit lower and U upper triangular; log_det = sum log|diag U|.
 
@@ -126,7 +127,9 @@ class LULinear(Bijection):
         theta, lower = np.diag(packed), np.tril(packed, -1) + np.eye(len(packed))
         if self.bound is not None:
             theta = self.bound * np.tanh(theta / self.bound)
-        diagonal = self.sign.cpu().double().numpy() * exactly_rounded_exp(theta)  # the chain refuses infinite ones by place
+        diagonal = self.sign.cpu().double().numpy() * exactly_rounded_exp(
+            theta
+        )  # the chain refuses infinite ones by place
         upper, bias = np.triu(packed, 1), self.bias.cpu().double().numpy().copy()
         if self.whitened:
             root, centre = self._coordinates()

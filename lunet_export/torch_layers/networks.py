@@ -106,7 +106,7 @@ class _Residual(OperationModule):
 
 
 def _parameter(values: NDArray[np.float64]) -> nn.Parameter:
-    return nn.Parameter(torch.from_numpy(np.numbers(values)))
+    return nn.Parameter(torch.from_numpy(np.array(values)))
 
 
 _MODULES: dict[type[Operation], Callable[[Any], OperationModule]] = {

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lunet_export.layers import VelocityField
 from lunet_export.layers import Velocity as VelocityLayer
+from lunet_export.layers import VelocityField
 from lunet_export.torch_layers.bijection import Bijection
 
 #: e^-40 is less than rounding in float64, so above it softplus is x itself, and its slope 1, to the last digit.

@@ -15,8 +15,9 @@ from lunet_export.checkpoint import class_checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import CheckpointError
-from lunet_export.flows import Flow, of_weights
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
+from lunet_export.torch_layers import Flow
 from lunet_export.training.fit import log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
@@ -24,7 +25,7 @@ from lunet_export.training.rows import draws_of, gaussian_of, rows_to_test
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Structure, Training
 from lunet_export.training.train import Paths, Result, refuse_output, train
-from lunet_export.weights import Weights, refuse_classes
+from lunet_export.weights import refuse_classes
 
 Array = NDArray[np.float64]
 
@@ -81,7 +82,7 @@ def train_classes(
     on_start: Callable[[float, Training], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
-    begin: Weights | None = None,
+    begin: Chain | None = None,
     on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> ClassesResult:
     """Train an LU-Net on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
@@ -155,7 +156,7 @@ def _evaluate(
 ) -> ClassesResult:
     """The mixtures of networks and of Gaussians on all test rows."""
     labels = data.classes()
-    flows = [of_weights(checkpoint.read(model).weights).to(device) for model in models]
+    flows = [Flow.of(checkpoint.read(model).weights).to(device) for model in models]
     gaussians = [gaussian_of(part) for part in parts]
     ours, theirs = [], []
     for number in range(draws_of(data)):

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,23 +14,21 @@ from torch import Tensor
 from lunet_export import noise
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
-from lunet_export.flows import Flow, of_weights
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
+from lunet_export.torch_layers import Flow
 from lunet_export.training.descent import Descent, descent_of
 from lunet_export.training.history import EpochRecord, best_of
 from lunet_export.training.rows import VALIDATION_SEED
 from lunet_export.training.schedule import peak
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Training
-from lunet_export.weights import Weights
 
 _EVALUATION_BATCH = 1000
 _WHITENING_ROWS = 8_000  # whose moments set the coordinates of an epoch
 
-F = TypeVar("F", bound=Flow)
 
-
-class Trainer(Training, Generic[F]):
+class Trainer(Training):
     """A flow whose layers are trained all at once, its optimizer and its schedule: one class per kind of network.
 
     The loss is the mean over the batch of -log p(x), with every log-determinant in the gradient, plus `penalty`.
@@ -46,7 +44,7 @@ class Trainer(Training, Generic[F]):
         BadInputError: The weights are of another kind, or the device has no float64 and L-BFGS is asked for.
     """
 
-    def __init__(self, weights: Weights, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
+    def __init__(self, weights: Chain, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
         super().__init__(data, settings, device)
         self.dtype = torch.float64 if settings.optimizer == "l-bfgs" else torch.float32
         if self.dtype is torch.float64 and device.type == "mps":
@@ -59,14 +57,14 @@ class Trainer(Training, Generic[F]):
 
     @classmethod
     @abstractmethod
-    def trainable(cls, weights: Weights, settings: FitSettings, dtype: torch.dtype) -> F:
+    def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
         """The flow that is trained, as the settings ask for.
 
         Raises:
             BadInputError: The weights are of another kind.
         """
 
-    def whiten(self, flows: Sequence[F], batches: Iterable[Tensor]) -> None:
+    def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
         """Move flows into coordinates in which the inputs of the first one's layers are white over `batches`.
 
         A kind without such coordinates stays where it is.
@@ -77,7 +75,7 @@ class Trainer(Training, Generic[F]):
     def penalty(self) -> Tensor | None:
         """What is added to the mean of -log p(x), in nats; None where there is nothing."""
 
-    def new_descent(self) -> Descent[F]:
+    def new_descent(self) -> Descent[Flow]:
         """The descent of `flow` from where it is, by the settings."""
         return descent_of(self.settings, self.flow, self.settings.epochs * self.steps_per_epoch)
 
@@ -117,12 +115,12 @@ class Trainer(Training, Generic[F]):
         refuse_infinite(valid, f"epoch {epoch}, validation")
         self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, learning_rate))
         if self.best.epoch == epoch:
-            self.best_flow = self._plain(self.descent.model().to_weights())
+            self.best_flow = self._plain(self.descent.model().to_chain())
         return self.history[-1]
 
-    def _plain(self, weights: Weights) -> Flow:
+    def _plain(self, weights: Chain) -> Flow:
         """What is kept of an epoch: the flow as its file holds it, in the dtype of training."""
-        return of_weights(weights, dtype=self.dtype)
+        return Flow.of(weights, dtype=self.dtype)
 
     def _objective(self, x: Tensor, values: list[float], where: str) -> Callable[[], Tensor]:
         """The loss of a batch; each evaluation adds the mean -log p(x) to `values`, and the first must be finite."""
@@ -167,9 +165,8 @@ class Trainer(Training, Generic[F]):
 def log_probs(flow: Flow, x: NDArray[np.floating]) -> NDArray[np.float64]:
     """log p of rows in data space, in batches, on the flow's device: (N, D) -> (N,) nats."""
     flow.eval()
-    parameter = next(flow.parameters())
     batches = np.array_split(x, max(1, -(-len(x) // _EVALUATION_BATCH)))
-    results = [flow.log_prob(torch.from_numpy(batch).to(parameter)).cpu().double().numpy() for batch in batches]
+    results = [flow.log_prob(torch.from_numpy(batch).to(flow.like)).cpu().double().numpy() for batch in batches]
     return np.concatenate(results)
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.flows import Flow
+from lunet_export.layers import Chain
+from lunet_export.torch_layers import Flow
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord, best_of, refuse_gaps
 from lunet_export.training.settings import FitSettings
-from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 OnGrowth = Callable[[int, int], None]  # called with the work done and all of it, in any unit
@@ -99,7 +99,7 @@ class Structure(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, weights: Weights) -> Self:
+    def of(cls, weights: Chain) -> Self:
         """The structure of weights to start from.
 
         Raises:
@@ -138,9 +138,7 @@ class Structure(ABC):
         """Plain values, by which a resumed run is known to be the same."""
 
     @abstractmethod
-    def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth
-    ) -> Weights:
+    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
         """The network before its first step.
 
         Args:
@@ -152,11 +150,11 @@ class Structure(ABC):
         """
 
     @abstractmethod
-    def gaussian(self, gaussian: Gaussian) -> Weights:
+    def gaussian(self, gaussian: Gaussian) -> Chain:
         """The smallest network of the kind that is this Gaussian exactly."""
 
     @abstractmethod
-    def trainer(self, first: Weights, data: Dataset, settings: FitSettings, device: torch.device) -> Training:
+    def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> Training:
         """The run that begins with the weights `first`: epochs of maximum likelihood, or what the kind has.
 
         Raises:

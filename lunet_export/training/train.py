@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from lunet_export import checkpoint
-from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
-from lunet_export.flows import Flow, of_weights
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim, paper_convention
+from lunet_export.preprocessing import logit
+from lunet_export.torch_layers import Flow
 from lunet_export.training.choice import Evidence, Judge
 from lunet_export.training.curve import draw
 from lunet_export.training.degenerate import refuse_degenerate
@@ -26,7 +27,6 @@ from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.rows import draws_of, examples_of, rows_to_test, training_rows, validation_rows
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Structure, Training
-from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 Candidate = Literal["gaussian", "start", "epoch"]
@@ -60,7 +60,7 @@ class Result:
 
     dataset: str
     dim: int
-    network: Mapping[str, Any]  # what kind, as `Weights.facts`
+    network: Mapping[str, Any]  # what kind, as `Chain.facts`
     epochs: int
     best_epoch: int  # by the validation rows; 0: the start
     kept: Candidate  # what the model file holds
@@ -103,7 +103,7 @@ class _Choice:
 
     def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure, trainer: Training) -> None:
         self._judge, self._trainer = judge, trainer
-        self._gaussian = of_weights(structure.gaussian(gaussian), dtype=torch.float64)
+        self._gaussian = Flow.of(structure.gaussian(gaussian), dtype=torch.float64)
         self._known, self._start = gaussian.log_prob(judge.rows), log_probs(trainer.start_flow, judge.rows)
 
     def kept(self) -> Kept:
@@ -194,7 +194,7 @@ class _Run:
         return Result(
             dataset=data.name,
             dim=data.dim,
-            network=kept.flow.to_weights().facts(),
+            network=kept.flow.to_chain().facts(),
             unit=trainer.unit,
             epochs=len(trainer.history),
             best_epoch=trainer.best.epoch,
@@ -223,7 +223,7 @@ def train(
     on_start: Callable[[float, Training], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
-    begin: Weights | None = None,
+    begin: Chain | None = None,
     on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> Result:
     """Train a flow by exact maximum likelihood and write its files.
@@ -279,7 +279,7 @@ def refuse_output(output: Path) -> None:
         raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
 
 
-def _refuse_other(begin: Weights, data: Dataset) -> None:
+def _refuse_other(begin: Chain, data: Dataset) -> None:
     ours, theirs = (data.dim, data.preprocessing), (begin.dim, begin.preprocessing)
     if ours != theirs:
         raise BadInputError(
@@ -293,7 +293,7 @@ def _bits(log_prob: Array, data: Dataset) -> float:
 
 
 def _in_paper_convention(log_prob: Array, x: Array, data: Dataset) -> float:
-    log_det = reference.logit(x, data.preprocessing)[1] if data.preprocessing else np.zeros(len(x))
+    log_det = logit(x, data.preprocessing)[1] if data.preprocessing else np.zeros(len(x))
     return float(paper_convention(log_prob, log_det, data.dim).mean())
 
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 
 from benchmarks import ablation
 from benchmarks.learned_slope import LearnedSlope, learn_slopes
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.training import FitSettings
 from lunet_export.training.lunet.structure import LUNetTrainer
 from lunet_export.training.rows import gaussian_of

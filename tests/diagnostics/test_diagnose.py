@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lunet_export.families.lunet.reference import Activation
+from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
+from lunet_export.lu import LUBlock
 
 from lunet_export import ExportedFlow, data, noise
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
 from lunet_export.diagnostics.activations import BRANCHES, Tally
-from lunet_export.families.lunet.reference import Activation
-from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
-from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.initial import start

@@ -5,19 +5,19 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from lunet_export.families.composed.layers import Affine
+from lunet_export.families.composed.weights import ComposedWeights
+from lunet_export.families.jko.weights import JKOWeights, VelocityField
+from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWeights
+from lunet_export.lu import LUBlock
 
 from lunet_cli import models
 from lunet_cli.inspect import inspect
 from lunet_export.checkpoint import Checkpoint
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export, export_classes
-from lunet_export.families.composed.layers import Affine
-from lunet_export.families.composed.weights import ComposedWeights
-from lunet_export.families.jko.weights import JKOWeights, VelocityField
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWeights
 from lunet_export.graphs import builder, sizes
-from lunet_export.lu import LUBlock
 from lunet_export.training import KINDS
 from lunet_export.weights import Mixture
 

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from lunet_export.family import Family, families, family_of
+from lunet_export.flows.compiled import CompiledFlow
 
 from lunet_export import ExportedFlow, checkpoint, noise, parity
 from lunet_export.artifact import Manifest, sealed
@@ -15,9 +17,7 @@ from lunet_export.checks import reference, vectors
 from lunet_export.checks.rounding import Products, RoundingModel
 from lunet_export.errors import ArtifactError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact, export
-from lunet_export.family import Family, families, family_of
 from lunet_export.flows import EagerFlow, of_weights
-from lunet_export.flows.compiled import CompiledFlow
 from lunet_export.graphs.blueprint import blueprint_of
 from tests.flows.test_laws import LAWS, integral
 from tests.networks import rows

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lunet_export.families.jko import reference as judge
 
 from lunet_export import checkpoint
 from lunet_export.checks.reference import log_prob
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
-from lunet_export.families.jko import reference as judge
 from lunet_export.training import History
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian

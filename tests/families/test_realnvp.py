@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lunet_export.families.realnvp.bijections import FlowNorm
+from lunet_export.families.realnvp.flow import RealNVP
+from lunet_export.families.realnvp.reference import convolved, instance_norm
 
 from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings
-from lunet_export.families.realnvp.bijections import FlowNorm
-from lunet_export.families.realnvp.flow import RealNVP
-from lunet_export.families.realnvp.reference import convolved, instance_norm
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import blueprint_of
 from lunet_export.preprocessing import NAMED, dequantize

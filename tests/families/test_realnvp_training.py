@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from lunet_export.families.realnvp.bijections import FlowNorm
 
 from lunet_export import checkpoint
 from lunet_export.errors import BadInputError
-from lunet_export.families.realnvp.bijections import FlowNorm
 from lunet_export.training import train
 from lunet_export.training.realnvp.structure import RealNVPStructure, RealNVPTrainer
 from tests.cli.conftest import run as command

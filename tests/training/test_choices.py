@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lunet_export.families.lunet.flow import LUNet
+from lunet_export.families.lunet.weights import ACTIVATIONS
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.weights import ACTIVATIONS
 from lunet_export.training import FitSettings, Trainer, descent
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-
-from lunet_export import lu
-from lunet_export.checks import reference
-from lunet_export.errors import BadInputError
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.flow import LUNet
 from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 from lunet_export.families.lunet.weights import LUNetWeights
+
+from lunet_export import lu
+from lunet_export.checks import reference
+from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import Logit
 from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton

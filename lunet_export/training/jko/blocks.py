@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lunet_export.data import Dataset
-from lunet_export.families.jko.flow import FlowBlock, JKOFlow
-from lunet_export.families.jko.velocity import Velocity
-from lunet_export.families.jko.weights import JKOWeights
-from lunet_export.flows import Flow, standard_normal_log_prob
+from lunet_export.layers import Chain
+from lunet_export.layers import Velocity as VelocityLayer
 from lunet_export.likelihood import bits_per_dim
+from lunet_export.torch_layers import Bijection, Flow, standard_normal_log_prob
+from lunet_export.torch_layers.velocity import FlowBlock, Velocity
+from lunet_export.torch_layers.whitening import WhiteningBijection
 from lunet_export.training.descent import descent_of
 from lunet_export.training.fit import mean_bits_per_dim, refuse_infinite
 from lunet_export.training.history import EpochRecord
@@ -59,11 +60,11 @@ class BlockTrainer(Training):
     unit = "block"
 
     def __init__(
-        self, first: JKOWeights, data: Dataset, settings: FitSettings, *, growth: Growth, device: torch.device
+        self, first: Chain, data: Dataset, settings: FitSettings, *, growth: Growth, device: torch.device
     ) -> None:
         super().__init__(data, settings, device)
         self.growth = growth
-        self.flow = JKOFlow.from_weights(first).to(device)
+        self.flow = Flow.of(first).to(device)
         self.start_flow = self.best_flow = deepcopy(self.flow)
         rows = len(data.train)
         self._batch = min(settings.batch_size, rows)
@@ -89,10 +90,10 @@ class BlockTrainer(Training):
         """Train the next block, and validate all of them."""
         number, growing = self._blocks, self.round == 0
         if growing and number:
-            self._add(deepcopy(self.flow.blocks()[-1].velocity))
+            self._add(deepcopy(self._all_blocks[-1].velocity))
         if growing:
             self.sizes.append(self.growth.size(number + 1))
-        block = self.flow.blocks()[number]
+        block = self._all_blocks[number]
         x, before = self._pushed(number, self.data.train, copies=self._copies)
         with _without_denormals():
             self._train(block, x, before, self.sizes[number], on_step)
@@ -141,16 +142,28 @@ class BlockTrainer(Training):
 
     def _refine(self) -> None:
         """Each block in two that together are the same map, each of half the step."""
-        weights = self.flow.to_weights()
-        fields = tuple(half for field in weights.fields for half in field.halves())
-        self._replace_blocks([Velocity.of(field, beta=weights.beta) for field in fields])
+        blocks = self.flow.to_chain().of(VelocityLayer)
+        halves = [(half, block.beta) for block in blocks for half in block.field.halves()]
+        self._replace_blocks([Velocity.of(field, beta=beta) for field, beta in halves])
         self.sizes = [size / 2 for size in self.sizes for _ in range(2)]
 
     def _add(self, velocity: Velocity) -> None:
-        self._replace_blocks([*(block.velocity for block in self.flow.blocks()), velocity])
+        self._replace_blocks([*(block.velocity for block in self._all_blocks), velocity])
 
     def _replace_blocks(self, velocities: list[Velocity]) -> None:
-        self.flow = self.flow.with_velocities(velocities).to(self.device, torch.float32)
+        self.flow = self._with(velocities).to(torch.float32)
+
+    @property
+    def _all_blocks(self) -> list[FlowBlock]:
+        """The blocks in the order of `forward`."""
+        return self.flow.modules_of(FlowBlock)
+
+    def _with(self, velocities: list[Velocity]) -> Flow:
+        """A flow with the same pre-processing, whitening and steps, of these fields."""
+        whitening, steps = self.flow.modules_of(WhiteningBijection), self._all_blocks[0].steps
+        blocks = [FlowBlock(velocity, steps) for velocity in velocities]
+        flow = Flow(self.flow.dim, [*whitening, *blocks], self.flow.kind, preprocessing=self.flow.preprocessing)
+        return flow.to(self.device)
 
     def _train(
         self, block: FlowBlock, x: Tensor, before: Tensor, size: float, on_step: Callable[[int, float], None]
@@ -189,7 +202,8 @@ class BlockTrainer(Training):
     @torch.no_grad()
     def _pushed(self, blocks: int, rows: NDArray[np.generic], *, copies: int) -> tuple[Tensor, Tensor]:
         """Rows behind so many blocks, (copies N, D), and log|det| of the way, (copies N,)."""
-        chain = [*self.flow.before_blocks(), *self.flow.blocks()[:blocks]]
+        before: list[Bijection] = [module for module in self.flow.chain if not isinstance(module, FlowBlock)]
+        chain = [*before, *self._all_blocks[:blocks]]
         found = []
         for _ in range(copies):
             uniform = self.rng.random(rows.shape, dtype=np.float32)
@@ -216,10 +230,10 @@ class BlockTrainer(Training):
     def _bits(self, rows: NDArray[np.generic]) -> float:
         return mean_bits_per_dim(self.flow, self.data, rows, seed=VALIDATION_SEED)
 
-    def _restored(self, state: dict[str, Tensor]) -> JKOFlow:
+    def _restored(self, state: dict[str, Tensor]) -> Flow:
         count = len({key.split(".")[2] for key in state if ".velocity." in key})
-        velocities = [deepcopy(self.flow.blocks()[0].velocity) for _ in range(count)]
-        flow = self.flow.with_velocities(velocities).to(self.device)
+        velocities = [deepcopy(self._all_blocks[0].velocity) for _ in range(count)]
+        flow = self._with(velocities)
         flow.load_state_dict(state)
         return flow
 

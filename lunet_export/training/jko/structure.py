@@ -9,16 +9,17 @@ import torch
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.families.jko.velocity import Velocity
-from lunet_export.families.jko.weights import MOST_STEPS, JKOWeights, VelocityField
+from lunet_export.flows import JKO, jko
 from lunet_export.graphs.sizes import refuse_large
+from lunet_export.layers import Chain, VelocityField
+from lunet_export.layers.velocity import MOST_STEPS
+from lunet_export.torch_layers.velocity import Velocity
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.jko.blocks import BlockTrainer
 from lunet_export.training.jko.growth import Growth
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
-from lunet_export.weights import Weights
 
 _BETA = 5.0  # the released code has 20, whose bends cost the integrator accuracy and win nothing
 _LUNETS = ("signs", "regulariser", "bound")  # settings of LU-Net alone
@@ -73,10 +74,10 @@ class JKOStructure(Structure):
         return cls((width,) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
 
     @classmethod
-    def of(cls, weights: Weights) -> Self:
+    def of(cls, weights: Chain) -> Self:
         """None: a JKO-iFlow is trained from its first block. BadInputError is raised always."""
         raise BadInputError(
-            f"Expected no --from for a JKO-iFlow, which begins with its first block; got a {weights.family} model. "
+            f"Expected no --from for a JKO-iFlow, which begins with its first block; got a {weights.kind.name} model. "
             "Go on with an interrupted run by --resume."
         )
 
@@ -108,9 +109,7 @@ class JKOStructure(Structure):
     def record(self) -> dict[str, Any]:
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}
 
-    def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth
-    ) -> JKOWeights:
+    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
         """The whitening of the data's Gaussian, or the identity, and a first block that does not move."""
         del rows, judge, on_growth
         dim = len(gaussian.mean)
@@ -118,15 +117,15 @@ class JKOStructure(Structure):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             field = Velocity(dim, self.hidden, beta=_BETA).arrays()
-        return JKOWeights(centre, root, (field,), self.steps, _BETA, gaussian.preprocessing)
+        return jko(centre, root, (field,), self.steps, _BETA, gaussian.preprocessing)
 
-    def gaussian(self, gaussian: Gaussian) -> JKOWeights:
+    def gaussian(self, gaussian: Gaussian) -> Chain:
         """The affine map in front, and a field of zeros."""
         dim = len(gaussian.mean)
         still = VelocityField(((np.zeros((1, dim)), np.zeros(1)), (np.zeros((dim, 1)), np.zeros(dim))), np.zeros(1))
-        return JKOWeights(gaussian.mean, gaussian.whiten, (still,), 1, _BETA, gaussian.preprocessing)
+        return jko(gaussian.mean, gaussian.whiten, (still,), 1, _BETA, gaussian.preprocessing)
 
-    def trainer(self, first: Weights, data: Dataset, settings: FitSettings, device: torch.device) -> BlockTrainer:
-        if not isinstance(first, JKOWeights):
-            raise BadInputError(f"Expected a JKO-iFlow to train; got a {first.family} model. Name its --flow.")
+    def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> BlockTrainer:
+        if not isinstance(first.kind, JKO):
+            raise BadInputError(f"Expected a JKO-iFlow to train; got a {first.kind.name} model. Name its --flow.")
         return BlockTrainer(first, data, settings, growth=self.growth, device=device)

@@ -12,16 +12,14 @@ from torch import Tensor
 
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.flows import Bijection
-from lunet_export.lu import LUBlock, affine
-from lunet_export.preprocessing import Logit
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Activation, Chain
+from lunet_export.preprocessing import Logit, logit
+from lunet_export.torch_layers import Bijection, bijection_of
 from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.lunet.coordinates import whiten
+from lunet_export.training.lunet.coordinates import flow_of, whiten
 
 Array = NDArray[np.float64]
 Affine = tuple[Array, Array]  # x -> W x + b, (D, D) and (D,)
@@ -44,11 +42,11 @@ def grow(
     judge: Judge,
     *,
     blocks: int,
-    f: lunet.Activation,
+    f: Activation,
     preprocessing: Logit | None,
     seed: int,
     on_growth: Callable[[int, int], None],
-) -> LUNetWeights:
+) -> Chain:
     """A network of at most `blocks` LU layers with f between them, grown on rows (N, D) in data space.
 
     It begins as the Gaussian of the rows. Again and again two layers are searched for (`_search`), behind them comes
@@ -69,15 +67,15 @@ def grow(
         raise BadInputError(
             f"Expected at most {MAX_DIM} dimensions for a greedy start; got {dim}. Start with --init bend."
         )
-    x = reference.logit(rows, preprocessing)[0] if preprocessing else rows
+    x = logit(rows, preprocessing)[0] if preprocessing else rows
     random = torch.Generator().manual_seed(seed)
-    network = LUNetWeights((whitening(Gaussian.fit(x, None)),), f.alpha, activation=f.name)
+    network = lunet((whitening(Gaussian.fit(x, None)),), f.least, activation=f.option)
     kept = replace(network, preprocessing=preprocessing)
     known, idle = _log_prob(kept, judge.rows), 0
     pairs, of_pair = -(-(blocks - 1) // PAIR), _STEPS + _REFINEMENT
     for pair in range(pairs):
         on_step = _counted(on_growth, pair * of_pair, pairs * of_pair)
-        network = _longer(network, x, min(PAIR, blocks - len(network.blocks)), f, random, on_step)
+        network = _longer(network, x, min(PAIR, blocks - len(network.of(LU))), f, random, on_step)
         longer = replace(network, preprocessing=preprocessing)
         found = _log_prob(longer, judge.rows)
         if judge.prefers(found, known, optimism=_optimism(longer, kept, len(x))):
@@ -92,35 +90,37 @@ def _counted(on_growth: Callable[[int, int], None], begin: int, of: int) -> Call
     return lambda step: on_growth(begin + step, of)
 
 
-def _optimism(longer: LUNetWeights, kept: LUNetWeights, rows: int) -> float:
+def _optimism(longer: Chain, kept: Chain, rows: int) -> float:
     """Nats per row that so many more free numbers gain by chance on the rows that they are fitted to (Akaike 1974)."""
     return float(longer.facts()["free_parameters"] - kept.facts()["free_parameters"]) / rows
 
 
-def whitening(gaussian: Gaussian) -> LUBlock:
+def whitening(gaussian: Gaussian) -> LU:
     """The layer that whitens what the Gaussian was fitted to: the best last one."""
-    return LUBlock(np.eye(len(gaussian.mean)), gaussian.whiten, -gaussian.whiten @ gaussian.mean)
+    return LU(np.eye(len(gaussian.mean)), gaussian.whiten, -gaussian.whiten @ gaussian.mean)
 
 
 def _longer(
-    network: LUNetWeights,
+    network: Chain,
     x: Array,
     layers: int,
-    f: lunet.Activation,
+    f: Activation,
     random: torch.Generator,
     on_step: Callable[[int], None],
-) -> LUNetWeights:
+) -> Chain:
     """The network with so many more layers in front of its last one, refined on x (N, D)."""
-    hidden, seen = list(network.blocks[:-1]), x
+    hidden, seen = list(network.of(LU)[:-1]), x
     for block in hidden:
-        seen = f(affine(seen, block))
+        seen = f.value(block.forward(seen).rows)
     for block in _blocks(_search(seen, layers, f, random, on_step)):
         hidden.append(block)
-        seen = f(affine(seen, block))
-    return _refined(replace(network, blocks=(*hidden, whitening(Gaussian.fit(seen, None)))), x, on_step)
+        seen = f.value(block.forward(seen).rows)
+    return _refined(
+        lunet((*hidden, whitening(Gaussian.fit(seen, None))), f.least, network.preprocessing, f.option), x, on_step
+    )
 
 
-def _log_prob(network: LUNetWeights, x: Array) -> Array:
+def _log_prob(network: Chain, x: Array) -> Array:
     """log p(x) in nats, (N, D) -> (N,); minus infinity where it overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.nan_to_num(reference.log_prob(network, x), nan=-np.inf)
@@ -129,7 +129,7 @@ def _log_prob(network: LUNetWeights, x: Array) -> Array:
 def _search(
     x: Array,
     layers: int,
-    f: lunet.Activation,
+    f: Activation,
     random: torch.Generator,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> list[Affine]:
@@ -138,7 +138,7 @@ def _search(
     A candidate's score is the mean -log p of the best network that ends with it and a Gaussian layer, but for a
     constant: 1/2 log det C - sum_l (log|det W_l| + E sum_i log f'(a_l,i)), C the covariance of what leaves the last.
     """
-    activation = BIJECTIONS[f.name](f.alpha)
+    activation = bijection_of(f)
     first = Gaussian.fit(x, None)
     white = torch.from_numpy((x - first.mean) @ first.whiten.T)
     some = white[torch.randperm(len(white), generator=random)[:_ROWS]]
@@ -198,18 +198,18 @@ def _follow(
     return score - root.diagonal(dim1=-2, dim2=-1).log().sum(-1), maps
 
 
-def _blocks(maps: Sequence[Affine]) -> list[LUBlock]:
+def _blocks(maps: Sequence[Affine]) -> list[LU]:
     """The maps as LU layers. Their units are put into an order in which W = L U exists and is well conditioned."""
     blocks, order = [], np.arange(len(maps[0][1]))
     for weight, bias in maps:
         weight = weight[:, order]
         place, lower, upper = linalg.lu(weight, p_indices=True)
         order = np.argsort(place)
-        blocks.append(LUBlock(lower, upper, bias[order]))
+        blocks.append(LU(lower, upper, bias[order]))
     return blocks
 
 
-def _refined(weights: LUNetWeights, rows: Array, on_step: Callable[[int], None]) -> LUNetWeights:
+def _refined(weights: Chain, rows: Array, on_step: Callable[[int], None]) -> Chain:
     """The network after some iterations of L-BFGS on all rows, at which a line search may look more than once."""
     looks = count()
 
@@ -217,9 +217,9 @@ def _refined(weights: LUNetWeights, rows: Array, on_step: Callable[[int], None])
         on_step(_STEPS + min(next(looks), _REFINEMENT))
         return -flow.log_prob(x).mean()
 
-    flow, x = LUNet.from_weights(weights, dtype=torch.float64, whitened=True), torch.from_numpy(rows)
+    flow, x = flow_of(weights, dtype=torch.float64), torch.from_numpy(rows)
     descent = QuasiNewton(flow, iterations=_REFINEMENT)
     whiten([flow], [x])
     descent.step(objective)
     on_step(_STEPS + _REFINEMENT)
-    return flow.to_weights()
+    return flow.to_chain()

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Activation, Chain
 from lunet_export.training.gaussian import Gaussian
 
 #: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, with the bend in reach; at 7
@@ -16,10 +15,8 @@ INITS = (*CLOSED, "greedy")
 SIGNS = ("alternating", "random", "positive")
 
 
-def start(
-    gaussian: Gaussian, *, init: str, blocks: int, f: lunet.Activation, seed: int, signs: str = "alternating"
-) -> LUNetWeights:
-    """Weights whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
+def start(gaussian: Gaussian, *, init: str, blocks: int, f: Activation, seed: int, signs: str = "alternating") -> Chain:
+    """Chain whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 
     With a the standard normal input of an activation, f(a + shift) has mean m and deviation s; the next block maps it
     to (f - m) / s.
@@ -50,13 +47,13 @@ def start(
         sign = faces[signs] if number < blocks - 1 else np.ones(dim)
         upper = sign[:, None] * (np.eye(dim) + np.triu(jitter[1], 1)) @ (inside if number else first)
         centre = lower @ (upper @ (np.full(dim, mean) if number else gaussian.mean))
-        result.append(LUBlock(lower, upper, (shift if number < blocks - 1 else 0.0) - centre))
-    return LUNetWeights(tuple(result), f.alpha, gaussian.preprocessing, f.name)
+        result.append(LU(lower, upper, (shift if number < blocks - 1 else 0.0) - centre))
+    return lunet(tuple(result), f.least, gaussian.preprocessing, f.option)
 
 
-def _moments(f: lunet.Activation, shift: float) -> tuple[float, float]:
+def _moments(f: Activation, shift: float) -> tuple[float, float]:
     """Mean and standard deviation of f(a + shift) for a normal a, by Gauss-Hermite quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-    value = f(nodes + shift)
+    value = f.value(nodes + shift)
     mean = (weights * value).sum() / weights.sum()
     return mean, np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())

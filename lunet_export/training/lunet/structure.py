@@ -10,10 +10,11 @@ from torch import Tensor
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.reference import Activation
-from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights, only_lunet
+from lunet_export.flows import LUNet, lunet
+from lunet_export.flows.lunet import PAPERS, activation_of, lunet_of
 from lunet_export.graphs.sizes import refuse_large
+from lunet_export.layers import LU, Activation, Chain
+from lunet_export.torch_layers import Flow
 from lunet_export.training.choice import Judge
 from lunet_export.training.fit import Trainer
 from lunet_export.training.gaussian import Gaussian
@@ -22,7 +23,6 @@ from lunet_export.training.lunet.greedy import PAIR, grow, whitening
 from lunet_export.training.lunet.initial import INITS, SIGNS, start
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_others
-from lunet_export.weights import Weights
 
 _FEW = 4  # dimensions in which networks are grown and take L-BFGS steps on many rows at once
 _MANY_ROWS = 50_000
@@ -31,15 +31,15 @@ _PAPERS_ALPHA = 0.1
 _WHAT = "training as lunet"
 
 
-class LUNetTrainer(Trainer[LUNet]):
+class LUNetTrainer(Trainer):
     """Exact maximum likelihood of an LU-Net, in whitened coordinates and with a regulariser where settings ask so."""
 
     @classmethod
-    def trainable(cls, weights: Weights, settings: FitSettings, dtype: torch.dtype) -> LUNet:
-        network = only_lunet(weights, _WHAT)
-        return LUNet.from_weights(network, dtype=dtype, whitened=settings.whitened, bound=settings.bound)
+    def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
+        chain = lunet_of(weights, _WHAT)
+        return coordinates.flow_of(chain, dtype=dtype, whitened=settings.whitened, bound=settings.bound)
 
-    def whiten(self, flows: Sequence[LUNet], batches: Iterable[Tensor]) -> None:
+    def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
         coordinates.whiten(flows, batches)
 
     def penalty(self) -> Tensor | None:
@@ -56,7 +56,7 @@ class LUNetStructure(Structure):
 
     blocks: int
     alpha: float = _PAPERS_ALPHA
-    activation: str = ACTIVATIONS[0]
+    activation: str = PAPERS
 
     @classmethod
     def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
@@ -67,12 +67,13 @@ class LUNetStructure(Structure):
         refuse_others(given, ("blocks", "alpha", "activation"), "lunet")
         blocks = given.get("blocks", 13 if dim <= _FEW else 4)
         refuse_large(blocks * dim**2, "float16", "Take fewer --blocks.", "a network whose graphs are")
-        return cls(blocks, given.get("alpha", _PAPERS_ALPHA), given.get("activation", ACTIVATIONS[0]))
+        return cls(blocks, given.get("alpha", _PAPERS_ALPHA), given.get("activation", PAPERS))
 
     @classmethod
-    def of(cls, weights: Weights) -> Self:
-        network = only_lunet(weights, _WHAT)
-        return cls(len(network.blocks), network.alpha, network.activation)
+    def of(cls, weights: Chain) -> Self:
+        network = lunet_of(weights, _WHAT)
+        assert isinstance(network.kind, LUNet)
+        return cls(len(network.of(LU)), network.kind.alpha, network.kind.activation)
 
     @classmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,9 +109,7 @@ class LUNetStructure(Structure):
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
-    def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth
-    ) -> LUNetWeights:
+    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
         if settings.init == "greedy":
             return grow(
                 rows,
@@ -124,13 +123,13 @@ class LUNetStructure(Structure):
         init, signs, seed = settings.init, settings.signs, settings.seed
         return start(gaussian, init=init, signs=signs, blocks=self.blocks, f=self._f, seed=seed)
 
-    def gaussian(self, gaussian: Gaussian) -> LUNetWeights:
+    def gaussian(self, gaussian: Gaussian) -> Chain:
         """One LU layer."""
-        return LUNetWeights((whitening(gaussian),), self.alpha, gaussian.preprocessing, self.activation)
+        return lunet((whitening(gaussian),), self.alpha, gaussian.preprocessing, self.activation)
 
-    def trainer(self, first: Weights, data: Dataset, settings: FitSettings, device: torch.device) -> LUNetTrainer:
+    def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> LUNetTrainer:
         return LUNetTrainer(first, data, settings, device=device)
 
     @property
     def _f(self) -> Activation:
-        return Activation(self.activation, self.alpha)
+        return activation_of(self.activation, self.alpha)

@@ -10,34 +10,38 @@ from torch import Tensor
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.families.realnvp.flow import COUPLINGS, RealNVP
-from lunet_export.families.realnvp.weights import RealNVPWeights
+from lunet_export.flows import realnvp
 from lunet_export.graphs.sizes import refuse_large
+from lunet_export.layers import Chain, ConvolutionalCoupling, Coupling
 from lunet_export.preprocessing import Logit
+from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.coupling import AffineCoupling
 from lunet_export.training.choice import Judge
 from lunet_export.training.fit import Trainer
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.realnvp import networks
 from lunet_export.training.realnvp.linear import triangular_map
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
-from lunet_export.weights import Weights
 
 _PLANES = 64  # the paper's
 _PENALTY = 5e-5  # of the squared scale factors of a batch
 _LUNETS = ("init", "signs", "regulariser", "bound")  # settings of LU-Net alone
 
 
-class RealNVPTrainer(Trainer[RealNVP]):
+class RealNVPTrainer(Trainer):
     """Exact maximum likelihood of a RealNVP, with a norm behind every coupling."""
 
     @classmethod
-    def trainable(cls, weights: Weights, settings: FitSettings, dtype: torch.dtype) -> RealNVP:
+    def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
         del settings
-        return RealNVP.from_weights(_only_realnvp(weights), dtype=dtype, normed=True)
+        return networks.normed(_only_realnvp(weights)).to(dtype)
 
     def penalty(self) -> Tensor:
         """5e-5 |scale factors|^2 over the batch size, as in the released code."""
-        terms = [(coupling.scale_factor * ~coupling.mask).square().sum() for coupling in self.flow.couplings()]
+        terms = [
+            (coupling.scale_factor * ~coupling.mask).square().sum() for coupling in self.flow.modules_of(AffineCoupling)
+        ]
         return _PENALTY / self.settings.batch_size * torch.stack(terms).sum()
 
 
@@ -67,11 +71,11 @@ class RealNVPStructure(Structure):
         return found
 
     @classmethod
-    def of(cls, weights: Weights) -> Self:
+    def of(cls, weights: Chain) -> Self:
         network = _only_realnvp(weights)
-        first = network.couplings[0]
-        image = first.shape[1:] if network.convolutional else None
-        return cls(network.dim, image, len(first.nets[0].arrays()[0]))
+        first = network.of(Coupling)[0]
+        image = first.shape[1:] if network.of(ConvolutionalCoupling) else None
+        return cls(network.dim, image, len(first.network_arrays()[0][0]))
 
     @classmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,27 +99,25 @@ class RealNVPStructure(Structure):
     def record(self) -> dict[str, Any]:
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
 
-    def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth
-    ) -> RealNVPWeights:
+    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
         """The identity behind the pre-processing; the networks begin as PyTorch makes them."""
         del rows, judge, on_growth
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            return self._flow(gaussian.preprocessing).to_weights()
+            return self._flow(gaussian.preprocessing).to_chain()
 
-    def gaussian(self, gaussian: Gaussian) -> RealNVPWeights:
+    def gaussian(self, gaussian: Gaussian) -> Chain:
         """Couplings whose networks are matrices."""
         layers = triangular_map(gaussian.mean, gaussian.whiten)
-        return RealNVPWeights(len(gaussian.mean), layers, gaussian.preprocessing)
+        return realnvp(len(gaussian.mean), layers, gaussian.preprocessing)
 
-    def trainer(self, first: Weights, data: Dataset, settings: FitSettings, device: torch.device) -> RealNVPTrainer:
+    def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> RealNVPTrainer:
         return RealNVPTrainer(first, data, settings, device=device)
 
-    def _flow(self, preprocessing: Logit | None) -> RealNVP:
+    def _flow(self, preprocessing: Logit | None) -> Flow:
         if self.image_shape:
-            return RealNVP.convolutional(self.image_shape, planes=self.width, preprocessing=preprocessing)
-        return RealNVP.dense(self.dim, hidden=self.width, preprocessing=preprocessing)
+            return networks.convolutional(self.image_shape, planes=self.width, preprocessing=preprocessing)
+        return networks.dense(self.dim, hidden=self.width, preprocessing=preprocessing)
 
 
 def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
@@ -125,12 +127,12 @@ def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
     width H store, a coupling of D / 2 columns by D / 2 others, D/2 H + H^2 + D H + 2 H + D and three times D.
     """
     blocks = blocks or (13 if dim <= 4 else 4)
-    wanted = blocks * (dim**2 + dim * -(-dim // 2) + dim) / COUPLINGS
+    wanted = blocks * (dim**2 + dim * -(-dim // 2) + dim) / networks.COUPLINGS
     linear, constant = 1.5 * dim + 2, 4 * dim - wanted
     return max(1, round((-linear + sqrt(max(0.0, linear**2 - 4 * constant))) / 2))
 
 
-def _only_realnvp(weights: Weights) -> RealNVPWeights:
-    if not isinstance(weights, RealNVPWeights):
-        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.family} model. Name its --flow.")
+def _only_realnvp(weights: Chain) -> Chain:
+    if not weights.of(Coupling):
+        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.kind.name} model. Name its --flow.")
     return weights

@@ -11,17 +11,18 @@ import numpy as np
 import onnx
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs.density import of_network
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import preprocessed
+from lunet_export.graphs.frame import Frame
+from lunet_export.layers import Chain
 from lunet_export.weights import Mixture
 
 #: Every row runs through all of them.
 MOST_CLASSES = 32
 
 
-def build(mixture: Mixture[LUNetWeights], *, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
+def build(mixture: Mixture[Chain], *, dtype: str, metadata: dict[str, str]) -> onnx.ModelProto:
     """The density graph of a mixture: x [batch, dim] -> class_log_prob, posterior [batch, classes], log_prob [batch].
 
     Log densities are in nats, data space. A class whose log density overflows counts with the lowest number of the
@@ -40,7 +41,9 @@ def build(mixture: Mixture[LUNetWeights], *, dtype: str, metadata: dict[str, str
     columns = []
     for number, network in enumerate(mixture.networks):
         with g.scope(f"class{number}"):
-            columns.append(of_network(g, network, rows, keep=True)[1])
+            columns.append(
+                Frame(network, solvers.choose("unrolled", None, mixture.dim), dtype).encoded(g, rows, keep=True)[1]
+            )
     class_log_prob = g.concat(columns)
     with g.scope("mixture"):
         log_prob, posterior = mixed(g, class_log_prob, np.log(mixture.priors))
