@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lunet_export.families.lunet.reference import Activation
 
 from benchmarks import report
 from benchmarks.learned_slope import learn_slopes
@@ -145,7 +144,7 @@ def conditioning(trainer: Trainer) -> dict[str, float]:
     """Certified bounds of the network behind its pre-processing, and medians over a few validation rows."""
     rows = trainer.data
     x = rows.continuous(rows.valid[:_CERTIFIED_ROWS], noise.uniform(1, range(_CERTIFIED_ROWS), rows.dim))
-    found = certify(trainer.descent.model().to_weights(), x.astype(np.float64), dtype="float32")
+    found = certify(trainer.descent.model().to_chain(), x.astype(np.float64), dtype="float32")
     return {
         "lip_forward": found.network.lip_forward,
         "lip_inverse": found.network.lip_inverse,

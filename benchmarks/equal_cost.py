@@ -22,7 +22,7 @@ from benchmarks import report
 from lunet_export import data
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.flows import of_weights
+from lunet_export.torch_layers import Flow
 from lunet_export.training import KINDS, FitSettings, Trainer
 from lunet_export.training.choice import Judge
 from lunet_export.training.fit import mean_bits_per_dim
@@ -67,7 +67,7 @@ class Clock:
         self._due = [budget * (number / _POINTS) ** 2 for number in range(1, _POINTS + 1)]
         self._spent, self._since = 0.0, time.perf_counter()
         self.steps = 0
-        self.best = trainer.descent.model().to_weights()
+        self.best = trainer.descent.model().to_chain()
         self.curve: list[dict[str, float]] = [{"seconds": 0.0, "steps": 0, "valid": trainer.start}]
 
     def on_step(self, step: int, bits: float) -> None:
@@ -80,7 +80,7 @@ class Clock:
         self._due = [due for due in self._due if due > spent]
         valid = self._trainer.validate()
         if valid < min(point["valid"] for point in self.curve):
-            self.best = self._trainer.descent.model().to_weights()
+            self.best = self._trainer.descent.model().to_chain()
         self._trainer.flow.train()
         self.curve.append({"seconds": spent, "steps": self.steps, "valid": valid})
         report.progress(f"  {spent:6.0f} s, step {self.steps}: {valid:.4f}")
@@ -148,7 +148,7 @@ def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
         "steps": clock.steps,
         "rows_seen": clock.steps * settings.batch_size,
         "curve": clock.curve,
-        "test": mean_bits_per_dim(of_weights(clock.best), rows, rows.test, seed=_TEST_SEED),
+        "test": mean_bits_per_dim(Flow.of(clock.best), rows, rows.test, seed=_TEST_SEED),
     }
 
 

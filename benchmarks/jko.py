@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lunet_export.families.jko.graphs.blueprint import round_trip_error
-from lunet_export.families.jko.weights import JKOWeights
 
 from benchmarks import report
 from lunet_export import checkpoint, data
@@ -24,9 +22,10 @@ from lunet_export.checks import reference
 from lunet_export.data import toy
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.figures import block_strip, refuse_blocks
-from lunet_export.flows import EagerFlow
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint, round_trip_error
+from lunet_export.layers import Chain
 from lunet_export.runtime import ExportedFlow
+from lunet_export.torch_layers import EagerFlow
 from lunet_export.training import KINDS, train
 
 DATASETS = (*toy.DENSITIES, "digits")
@@ -105,7 +104,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
     """What a JKO-iFlow's steps cost, what its density integrates to, and how far ONNX Runtime is from PyTorch."""
     weights, rows = checkpoint.read(model).weights, data.load(dataset)
     x = rows.continuous(rows.test, np.random.default_rng(_SEED).random(rows.test.shape)).astype(np.float32)
-    blueprint = blueprint_of(weights, ExportSettings(hutchinson=True))
+    blueprint = Blueprint.choose(weights, ExportSettings(hutchinson=True))
     exported = ExportedFlow(build_artifact(weights, Provenance(dataset), blueprint.settings), provider="cpu")
     z = exported.latent(len(x), seed=_SEED)
     eager = EagerFlow(weights, "float32")
@@ -129,7 +128,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
     return found
 
 
-def integral(weights: JKOWeights, x: np.ndarray) -> float:
+def integral(weights: Chain, x: np.ndarray) -> float:
     """Of p(x) over a rectangle around the rows, in float64: sums converge fast where a density is smooth and ends."""
     low, high = x.min(axis=0), x.max(axis=0)
     axes = [np.linspace(a - (b - a) / 2, b + (b - a) / 2, _CELLS) for a, b in zip(low, high, strict=True)]

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from lunet_export.family import families
 
 from lunet_export import ExportedClasses, ExportedFlow
 from lunet_export.artifact import Artifact, ClassArtifact, open_folder, read_manifest
@@ -12,11 +13,10 @@ from lunet_export.checks import reference
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export, export_classes
 from lunet_export.export.classes import Eager
-from lunet_export.families.lunet.graphs import class_density
-from lunet_export.family import families
 from lunet_export.files.reading import sha256
-from lunet_export.flows import EagerClasses, EagerFlow
+from lunet_export.graphs import class_density
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import EagerClasses, EagerFlow
 from tests import tolerances
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network, rows
 

@@ -108,7 +108,8 @@ class LUNet(Kind):
         return {"lunet.blocks": str(model["blocks"]), **named}
 
     def metadata(self, chain: Chain) -> dict[str, str]:
-        return {**super().metadata(chain), "lunet.alpha": repr(self.alpha)}
+        blocks, *named = self.repeated(self.entry(chain)).items()
+        return dict([blocks, ("lunet.alpha", repr(self.alpha)), *named])
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
         """packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D)."""

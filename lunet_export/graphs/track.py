@@ -250,10 +250,13 @@ def added(g: GraphBuilder, total: Value, terms: Terms, *, divisor: Value = "", k
     """
     for sign, operator in ((1, "Add"), (-1, "Sub")):
         factors = [reduce(lambda a, b: g.node("Mul", a, b), slopes.factors) for slopes in terms.slopes[sign]]
-        if divisor and sign > 0:
-            factors = [g.node("Div", factors[0] if factors else 1.0, divisor), *factors[1:]]
+        if divisor and factors and sign > 0:
+            factors = [g.node("Div", factors[0], divisor), *factors[1:]]
+            divisor = ""
         for logs in [g.node("Log", factor) for factor in factors]:
             total = g.node(operator, total, g.sum_columns(logs, keep=keep))
+    if divisor:
+        total = g.node("Sub", total, g.sum_columns(g.node("Log", divisor), keep=keep))
     for width, sign in dict.fromkeys((width, sign) for _, width, sign in terms.logs):
         alike = [value for value, *kind in terms.logs if kind == [width, sign]]
         log_slope = reduce(lambda a, b: g.node("Add", a, b), alike)

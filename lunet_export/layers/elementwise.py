@@ -45,7 +45,8 @@ class Elementwise(Layer):
         return True
 
     def forward(self, x: Array, errors: Errors = EXACT) -> Step:
-        rows = self._inside(errors.value(self.value(x)))
+        rows = self.value(x)
+        rows = rows if errors.exact else self._inside(errors.value(rows))
         return step(rows, self.log_slope(errors.nearby(x)))
 
     def inverse(self, y: Array, errors: Errors = EXACT) -> Array:

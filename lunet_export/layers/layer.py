@@ -129,7 +129,7 @@ class Layer(ABC):
 
     def arrays(self) -> list[NDArray[Any]]:
         """All arrays, in a fixed order."""
-        return [value for value in vars(self).values() if isinstance(value, np.ndarray)]
+        return [value for value in self._fields().values() if isinstance(value, np.ndarray)]
 
     @property
     def stored(self) -> int:
@@ -153,7 +153,7 @@ class Layer(ABC):
 
     def settings(self) -> dict[str, Any]:
         """What the arrays do not tell: the identity of the layer beside them."""
-        return {key: value for key, value in vars(self).items() if isinstance(value, float)}
+        return {key: value for key, value in self._fields().items() if isinstance(value, float)}
 
     def spread(self, dim: int) -> "Layer":
         """The layer of `dim` columns, where one number stands for all of them."""
@@ -187,7 +187,11 @@ class Layer(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and arrays by name, for a model file."""
-        return {"kind": self.name, **{field.name: plain(getattr(self, field.name)) for field in fields(self)}}  # type: ignore[arg-type]
+        return {"kind": self.name, **{name: plain(value) for name, value in self._fields().items()}}
+
+    def _fields(self) -> dict[str, Any]:
+        """The fields of the dataclass by name, without what was computed of them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:

@@ -57,7 +57,7 @@ class Operation(ABC):
 
     def arrays(self) -> list[Array]:
         """All arrays, in the order in which they are applied."""
-        return [value for value in vars(self).values() if isinstance(value, np.ndarray)]
+        return [value for value in self._fields().values() if isinstance(value, np.ndarray)]
 
     @property
     def word(self) -> str:
@@ -78,8 +78,11 @@ class Operation(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values and arrays by name, for a model file."""
-        own = {field.name: plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
-        return {"kind": type(self).__name__, **own}
+        return {"kind": type(self).__name__, **{name: plain(value) for name, value in self._fields().items()}}
+
+    def _fields(self) -> dict[str, Any]:
+        """The fields of the dataclass by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
 Network = tuple[Operation, ...]

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
 
 from benchmarks import ablation
 from benchmarks.learned_slope import LearnedSlope, learn_slopes
 from lunet_export.errors import BadInputError
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training import FitSettings
 from lunet_export.training.lunet.structure import LUNetTrainer
 from lunet_export.training.rows import gaussian_of
@@ -73,7 +73,7 @@ def test_learnt_slopes_begin_as_the_plain_activation_and_move(each):
         network(6, 3, preprocessing=IMAGES.preprocessing), IMAGES, FitSettings(1, 50, 1e-2), device=CPU
     )
     x = torch.randn(4, 6)
-    plain = LeakySoftplus(0.1)(x)
+    plain = LeakySoftplusBijection(0.1)(x)
     learn_slopes(trainer, each_dimension=each)
     slopes = [layer for layer in trainer.flow.chain.bijections if isinstance(layer, LearnedSlope)]
     assert [len(slope.theta) for slope in slopes] == [6 if each else 1] * 2

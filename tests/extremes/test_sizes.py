@@ -5,19 +5,15 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from lunet_export.families.composed.layers import Affine
-from lunet_export.families.composed.weights import ComposedWeights
-from lunet_export.families.jko.weights import JKOWeights, VelocityField
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWeights
-from lunet_export.lu import LUBlock
 
 from lunet_cli import models
 from lunet_cli.inspect import inspect
 from lunet_export.checkpoint import Checkpoint
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export, export_classes
+from lunet_export.flows import jko, lunet
 from lunet_export.graphs import builder, sizes
+from lunet_export.layers import LU, Affine, Chain, Coupling, VelocityField
 from lunet_export.training import KINDS
 from lunet_export.weights import Mixture
 
@@ -35,29 +31,29 @@ def unchecked(kind, **fields):
     return made
 
 
-def lunet(dim: int, blocks: int) -> LUNetWeights:
-    block = LUBlock(nothing(dim, dim), nothing(dim, dim), nothing(dim))
-    return unchecked(LUNetWeights, blocks=(block,) * blocks, alpha=0.1, preprocessing=None, activation="leaky-softplus")
+def lunet(dim: int, blocks: int) -> Chain:
+    block = LU(nothing(dim, dim), nothing(dim, dim), nothing(dim))
+    return unchecked(Chain, blocks=(block,) * blocks, alpha=0.1, preprocessing=None, activation="leaky-softplus")
 
 
-def realnvp(dim: int, width: int) -> RealNVPWeights:
+def realnvp(dim: int, width: int) -> Chain:
     half = dim // 2
     net = DenseNet(((nothing(width, half), nothing(width)), (nothing(dim, width), nothing(dim))))
     coupling = Coupling((dim,), np.arange(dim) < half, (net,), *(nothing(dim) for _ in range(4)))
-    return unchecked(RealNVPWeights, dim=dim, layers=(coupling,), preprocessing=None)
+    return unchecked(Chain, dim=dim, layers=(coupling,), preprocessing=None)
 
 
-def jko(dim: int, width: int) -> JKOWeights:
+def jko(dim: int, width: int) -> Chain:
     field = VelocityField(((nothing(width, dim), nothing(width)), (nothing(dim, width), nothing(dim))), nothing(width))
     return unchecked(
-        JKOWeights, centre=nothing(dim), root=nothing(dim, dim), fields=(field,), steps=3, beta=2.0, preprocessing=None
+        Chain, centre=nothing(dim), root=nothing(dim, dim), fields=(field,), steps=3, beta=2.0, preprocessing=None
     )
 
 
-def composed(dim: int, layers: int) -> ComposedWeights:
-    block = LUBlock(nothing(dim, dim), nothing(dim, dim), nothing(dim))
+def composed(dim: int, layers: int) -> Chain:
+    block = LU(nothing(dim, dim), nothing(dim, dim), nothing(dim))
     return unchecked(
-        ComposedWeights, dim=dim, layers=(Affine(nothing(dim), nothing(dim)), *(block,) * layers), preprocessing=None
+        Chain, dim=dim, layers=(Affine(nothing(dim), nothing(dim)), *(block,) * layers), preprocessing=None
     )
 
 

@@ -53,7 +53,7 @@ def one_block(variances, size, *, seed=0):
     first = begun(structure, data, settings)
     trainer = BlockTrainer(first, data, settings, growth=structure.growth, device=CPU)
     trainer.run_epoch(lambda step, bits: None)
-    after = judge.encode(trainer.flow.to_weights(), x)[0]
+    after = judge.encode(trainer.flow.to_chain(), x)[0]
     return (after * x).mean(0) / (x**2).mean(0)
 
 
@@ -144,7 +144,7 @@ def test_sizes_grow_to_the_largest_and_are_evened():
 def test_refining_leaves_the_flow_as_it_is(monkeypatch):
     """Two halves by half the steps each are the block by all of them, up to the rounding of what they hold."""
     before, refine = [], BlockTrainer._refine
-    monkeypatch.setattr(BlockTrainer, "_refine", lambda self: (before.append(self.flow.to_weights()), refine(self)))
+    monkeypatch.setattr(BlockTrainer, "_refine", lambda self: (before.append(self.flow.to_chain()), refine(self)))
     structure = JKOStructure((8, 8), 8, Growth(most_blocks=2, rounds=0, refine=True, stop=0.0))
     first = begun(structure, VECTORS, SETTINGS)
     trainer = BlockTrainer(first, VECTORS, SETTINGS, growth=structure.growth, device=CPU)
@@ -152,7 +152,7 @@ def test_refining_leaves_the_flow_as_it_is(monkeypatch):
         trainer.run_epoch(lambda step, bits: None)
     assert (trainer.round, len(trainer.flow.blocks()), trainer.length) == (1, 4, 6)
     assert trainer.sizes == pytest.approx([0.035, 0.035, 0.049, 0.049])
-    (whole,), halves = before, replace(trainer.flow.to_weights(), steps=before[0].steps // 2)
+    (whole,), halves = before, replace(trainer.flow.to_chain(), steps=before[0].steps // 2)
     allowed = RoundingModel(whole, "float32").density(VECTORS.test)
     for name, of in (
         ("z", lambda weights: judge.encode(weights, VECTORS.test)[0]),

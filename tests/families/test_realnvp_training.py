@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from lunet_export.families.realnvp.bijections import FlowNorm
 
 from lunet_export import checkpoint
 from lunet_export.errors import BadInputError
+from lunet_export.torch_layers.coupling import FlowNorm
 from lunet_export.training import train
 from lunet_export.training.realnvp.structure import RealNVPStructure, RealNVPTrainer
 from tests.cli.conftest import run as command
@@ -84,7 +84,7 @@ def test_a_run_starts_from_another_model_with_norms_anew(tmp_path):
 
 
 def test_the_penalty_is_of_the_scales_that_count():
-    trainer = RealNVPTrainer(DENSE._flow(None).to_weights(), VECTORS, SETTINGS, device=CPU)
+    trainer = RealNVPTrainer(DENSE._flow(None).to_chain(), VECTORS, SETTINGS, device=CPU)
     assert float(trainer.penalty().detach()) == 0
     with torch.no_grad():
         for coupling in trainer.flow.couplings():

@@ -9,7 +9,7 @@ from lunet_export.checks import reference
 from lunet_export.checks.class_vectors import build as build_vectors
 from lunet_export.checks.rounding import of_mixture
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import class_density
+from lunet_export.graphs import class_density
 from lunet_export.graphs.builder import GraphBuilder
 from lunet_export.preprocessing import NAMED
 from lunet_export.weights import Mixture

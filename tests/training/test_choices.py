@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.weights import ACTIVATIONS
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
+from lunet_export.layers import ACTIVATIONS
+from lunet_export.torch_layers import Flow
 from lunet_export.training import FitSettings, Trainer, descent
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
@@ -76,7 +76,7 @@ def test_every_activation_learns_from_every_start(activation, init, monkeypatch)
     run = epochs(LUNetTrainer(first, data, settings, device=CPU), 6)
     line = gaussian_bits(data, valid)
     assert run.start < line if init == "greedy" else run.best.valid < run.start
-    assert run.best_flow.to_weights().activation == activation
+    assert run.best_flow.to_chain().activation == activation
 
 
 @pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "schedule-free"])
@@ -95,7 +95,7 @@ def test_schedules_rise_to_the_peak_and_end_where_they_say(schedule):
 
 def test_whitening_makes_inputs_white_and_leaves_the_map():
     weights = network(5, 3, off_diagonal=0.8)
-    flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=True)
+    flow = Flow.of(weights, dtype=torch.float64, whitened=True)
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((4000, 5)) @ np.diag([5.0, 1, 1, 0.1, 2]) + 3.0)
     before = flow.log_prob(x)
     whiten([flow], x.split(1000))
@@ -118,10 +118,10 @@ def test_the_average_is_the_model_and_follows_the_coordinates(choice):
     model, flow = run.descent.model(), run.flow
     assert run.best.valid < run.start
     assert run.history[-1].valid == run.validate()
-    for ours, theirs in zip(model.linear_layers(), flow.linear_layers(), strict=True):
+    for ours, theirs in zip(model.modules_of(LULinear), flow.modules_of(LULinear), strict=True):
         torch.testing.assert_close(ours.root, theirs.root)
         assert not torch.equal(ours.packed, theirs.packed)
-    before, weights = run.validate(), model.to_weights()
+    before, weights = run.validate(), model.to_chain()
     run.descent.whiten(run._some_rows(), whiten)
     allowed = tolerances.TWO * tolerances.of_bits(weights, VECTORS.valid)
     assert abs(run.validate() - before) <= allowed
@@ -130,11 +130,11 @@ def test_the_average_is_the_model_and_follows_the_coordinates(choice):
 
 def test_a_moving_average_that_forgets_at_once_is_the_flow():
     run = epochs(trainer(replace(SETTINGS, schedule="constant", average=1e-12)))
-    one, other = (flow.linear_layers()[0].packed.detach() for flow in (run.descent.model(), run.flow))
+    one, other = (flow.modules_of(LULinear)[0].packed.detach() for flow in (run.descent.model(), run.flow))
     # The average is rounded once, and so is either in every renewal of the coordinates.
     allowed = tolerances.of_roundings(2 + 2 * 3, other.abs().max())
     tolerances.assert_within(one, other, allowed)
-    assert tolerances.beyond(trainer().flow.linear_layers()[0].packed.detach(), other, allowed) > 1
+    assert tolerances.beyond(trainer().flow.modules_of(LULinear)[0].packed.detach(), other, allowed) > 1
 
 
 def of_coordinates(block, layer):
@@ -152,8 +152,8 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
     """The same steps in coordinates that are moved in between end in the same network where nothing is adapted."""
     run = epochs(trainer(replace(SETTINGS, schedule="schedule-free")), 1)
     state = run.descent.optimiser.state
-    layer = run.flow.linear_layers()[1]
-    far = LUNet.from_weights(run.flow.to_weights(), whitened=True).linear_layers()[1]
+    layer = run.flow.modules_of(LULinear)[1]
+    far = Flow.of(run.flow.to_chain(), whitened=True).modules_of(LULinear)[1]
 
     def block_of_steps():
         with torch.no_grad():
@@ -180,7 +180,7 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
 def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
     """With gradients of 0 only the decay moves anything."""
     run = epochs(trainer(replace(SETTINGS, schedule=schedule, weight_decay=0.5, whitened=False)), 1)
-    layer, adam = run.flow.linear_layers()[0], run.descent.optimiser
+    layer, adam = run.flow.modules_of(LULinear)[0], run.descent.optimiser
     for parameter in run.flow.parameters():
         parameter.grad = torch.zeros_like(parameter)
         adam.state[parameter].get("exp_avg", parameter.grad).zero_()
@@ -202,7 +202,7 @@ def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
 def test_penalties_are_their_formulas():
     weights = network(5, 3)
     for whitened in (False, True):
-        flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=whitened)
+        flow = Flow.of(weights, dtype=torch.float64, whitened=whitened)
         diagonals = np.concatenate([np.log(np.abs(np.diag(block.upper))) for block in weights.blocks])
         assert float(penalties.log_diagonal(flow)) == pytest.approx(0.5 * (diagonals**2).sum(), rel=1e-12)
         values = [np.linalg.svd(block.lower @ block.upper, compute_uv=False) for block in weights.blocks]
@@ -228,7 +228,7 @@ def test_a_penalty_buys_what_it_is_for(name):
 
 def test_a_bound_holds_in_training():
     run = epochs(trainer(replace(SETTINGS, bound=3.0, learning_rate=0.1)))
-    for block in run.descent.model().to_weights().blocks:
+    for block in run.descent.model().to_chain().blocks:
         assert (np.abs(np.log(np.abs(np.diag(block.upper)))) <= 3.0).all()
 
 

@@ -194,7 +194,6 @@ def test_users_rows_never_travel_in_a_model(tmp_path):
 
 def test_every_log_determinant_is_in_the_gradient():
     """The released code detaches the activations' term; a finite difference of log p would then disagree."""
-    from lunet_export.families.lunet.flow import LUNet
 
     flow = LUNet(3, blocks=3).double()
     with torch.no_grad():
