@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from lunet_export.checks import reference
+from lunet_export.distribution import Mixture
 from lunet_export.families.lunet.reference import Activation
 from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED, Logit
-from lunet_export.weights import Mixture
 
 PAPERS = Activation("leaky-softplus", 0.1)
 

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.distribution import Mixture
 from lunet_export.family import family_of
 from lunet_export.preprocessing import Logit
-from lunet_export.weights import Mixture, Weights
+from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 
@@ -68,7 +69,7 @@ def log_prob(weights: Weights, x: Array) -> Array:
 
 def class_log_prob(mixture: Mixture[Weights], x: Array) -> Array:
     """log p_c(x) in nats for every class, (N, D) -> (N, C)."""
-    return np.stack([log_prob(network, x) for network in mixture.networks], axis=1)
+    return np.stack([log_prob(network, x) for network in mixture.components], axis=1)
 
 
 def mixture_log_prob(class_log_prob: Array, priors: Sequence[float]) -> Array:

@@ -2,7 +2,7 @@
 
 from lunet_export.flows.bijection import Bijection
 from lunet_export.flows.chain import Chain
-from lunet_export.flows.eager import EagerClasses, EagerFlow
+from lunet_export.flows.eager import EagerClasses, EagerFlow, eager
 from lunet_export.flows.flow import Flow, of_weights, standard_normal_log_prob
 from lunet_export.flows.logit import LogitPreprocessing
 
@@ -13,6 +13,7 @@ __all__ = [
     "EagerFlow",
     "Flow",
     "LogitPreprocessing",
+    "eager",
     "of_weights",
     "standard_normal_log_prob",
 ]

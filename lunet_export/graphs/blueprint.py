@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from lunet_export.certificate import Certificate
 from lunet_export.family import family_of
+from lunet_export.graphs.builder import GraphBuilder, Value
+from lunet_export.graphs.elementwise import Preprocessed
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.weights import Weights
 
@@ -43,6 +45,9 @@ class Blueprint(Protocol):
 
     def build(self, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
         """The graph of that name, one of `settings.graphs`."""
+
+    def log_prob_nodes(self, g: GraphBuilder, rows: Preprocessed) -> Value:
+        """log p(x) [batch, 1] in nats, data space, of rows under construction: what a mixture's density is made of."""
 
     def metadata(self) -> dict[str, str]:
         """What each graph says of the model and the choices, beside what all graphs say."""

@@ -51,11 +51,11 @@ def whole(x: Floats) -> Floats:
 MODES: Mapping[str, Reduce] = {"float32": whole, "TF32 nearest": nearest, "TF32 truncated": truncated}
 
 
-class EmulatedFlow:
-    """An exported flow whose matrix products are those of a GPU. A `parity.Runner`.
+class _Emulated:
+    """An exported model whose matrix products are those of a GPU.
 
     Args:
-        graphs: `density`, `sampling`, and `sampling_with_log_prob` where there is one.
+        graphs: Those of the export; one that draws its noise itself is left out.
         mode: How products of float32 tensors are computed, a name of `MODES`; those of float16 tensors are not asked.
     """
 
@@ -63,6 +63,15 @@ class EmulatedFlow:
         self._graphs = {name: evaluator(graph, mode) for name, graph in graphs.items() if name != "random_sampling"}
         element = graphs["density"].graph.input[0].type.tensor_type.elem_type
         self._dtype = helper.tensor_dtype_to_np_dtype(element)
+
+    def _run(self, name: str, outputs: list[str], rows: Mapping[str, Floats]) -> list[Floats]:
+        with np.errstate(all="ignore"):  # NumPy warns of the infinities that the graph counts on
+            found = self._graphs[name].run(outputs, {key: array.astype(self._dtype) for key, array in rows.items()})
+        return [np.asarray(array) for array in found]
+
+
+class EmulatedFlow(_Emulated):
+    """A flow with the products of a GPU. A `parity.Runner`."""
 
     @property
     def has_log_prob(self) -> bool:
@@ -83,10 +92,33 @@ class EmulatedFlow:
         x, log_prob = self._run("sampling_with_log_prob", ["x", "log_prob"], {"z": z})
         return x, log_prob
 
-    def _run(self, name: str, outputs: list[str], rows: Mapping[str, Floats]) -> list[Floats]:
-        with np.errstate(all="ignore"):  # NumPy warns of the infinities that the graph counts on
-            found = self._graphs[name].run(outputs, {key: array.astype(self._dtype) for key, array in rows.items()})
-        return [np.asarray(array) for array in found]
+
+class EmulatedClasses(_Emulated):
+    """A mixture with the products of a GPU. A `parity.ClassRunner`."""
+
+    @property
+    def has_log_prob(self) -> bool:
+        """There are graphs that sample with the density."""
+        return "sampling_with_log_prob_0" in self._graphs
+
+    def density(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C)."""
+        found = self._run("density", ["class_log_prob", "log_prob", "posterior"], {"x": x})
+        return found[0], found[1], found[2]
+
+    def decode(self, z: Floats, label: int) -> Floats:
+        """z (N, D) -> x (N, D) of one class."""
+        return self._run(f"sampling_{label}", ["x"], {"z": z})[0]
+
+    def decode_with_log_prob(self, z: Floats, label: int) -> tuple[Floats, Floats]:
+        """z (N, D) -> x (N, D) and its log_prob (N,) in nats, of one class."""
+        x, log_prob = self._run(f"sampling_with_log_prob_{label}", ["x", "log_prob"], {"z": z})
+        return x, log_prob
+
+
+def emulated(graphs: Mapping[str, onnx.ModelProto], mode: str) -> EmulatedFlow | EmulatedClasses:
+    """The flow or the mixture of these graphs, whichever they are."""
+    return (EmulatedFlow if "sampling" in graphs else EmulatedClasses)(graphs, mode)
 
 
 def evaluator(model: onnx.ModelProto, mode: str) -> ReferenceEvaluator:

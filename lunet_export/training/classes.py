@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from lunet_export import checkpoint
-from lunet_export.checkpoint import class_checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
+from lunet_export.distribution import refuse_classes
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.flows import Flow, of_weights
 from lunet_export.likelihood import bits_per_dim
@@ -21,7 +21,7 @@ from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.structure import Structure, Training
 from lunet_export.training.train import Paths, Result, draws_of, gaussian_of, rows_to_test, train
-from lunet_export.weights import Weights, refuse_classes
+from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 
@@ -141,7 +141,7 @@ def train_classes(
         )
     result = _evaluate(data, parts, [file.model for file in files], priors, tuple(results), device)
     record = _as_record(result)
-    class_checkpoint.write(output, [file.model for file in files], names=labels.names, priors=priors, training=record)
+    checkpoint.write_classes(output, [file.model for file in files], names=labels.names, priors=priors, training=record)
     return result
 
 

@@ -9,8 +9,9 @@ import pytest
 from lunet_cli import models
 from lunet_cli.inspect import inspect
 from lunet_export.checkpoint import Checkpoint
+from lunet_export.distribution import Mixture
 from lunet_export.errors import BadInputError
-from lunet_export.export import ExportSettings, Provenance, export, export_classes
+from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.families.composed.layers import Affine
 from lunet_export.families.composed.weights import ComposedWeights
 from lunet_export.families.jko.weights import JKOWeights, VelocityField
@@ -19,7 +20,6 @@ from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWei
 from lunet_export.family import Family
 from lunet_export.graphs import builder, sizes
 from lunet_export.lu import LUBlock
-from lunet_export.weights import Mixture
 
 
 def nothing(*shape: int) -> np.ndarray:
@@ -94,9 +94,9 @@ def test_an_export_beyond_2_gb_is_refused_before_work(make, settings, sentence, 
 
 
 def test_classes_beyond_2_gb_are_refused_before_work(tmp_path):
-    mixture = unchecked(Mixture, networks=(lunet(16384, 1),) * 2, names=("a", "b"), priors=(0.5, 0.5))
+    mixture = unchecked(Mixture, components=(lunet(16384, 1),) * 2, names=("a", "b"), priors=(0.5, 0.5))
     with little_memory(), pytest.raises(BadInputError, match=r"a density graph of at most 2 GB.* needs 2\.1 GB"):
-        export_classes(mixture, tmp_path / "m", Provenance("m"))
+        export(mixture, tmp_path / "m", Provenance("m"))
 
 
 def test_solvers_are_not_compared_where_none_fits(monkeypatch, tmp_path):

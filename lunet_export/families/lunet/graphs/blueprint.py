@@ -22,6 +22,8 @@ from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.families.lunet.graphs.estimate import Estimate, estimates, fastest
 from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
 from lunet_export.graphs import sizes, solvers
+from lunet_export.graphs.builder import GraphBuilder, Value
+from lunet_export.graphs.elementwise import Preprocessed
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.graphs.solvers import Solver
 
@@ -84,6 +86,10 @@ class Blueprint:
             draws_noise=name == "random_sampling",
             metadata=metadata,
         )
+
+    def log_prob_nodes(self, g: GraphBuilder, rows: Preprocessed) -> Value:
+        """As `lunet_export.graphs.blueprint.Blueprint.log_prob_nodes`."""
+        return density.of_network(g, self.weights, rows, keep=True)[1]
 
     def metadata(self) -> dict[str, str]:
         """As `lunet_export.graphs.blueprint.Blueprint.metadata`; the bounds hold in data space."""
