@@ -59,7 +59,8 @@ def rows(weights: LUNetWeights | Mixture, n: int, *, seed: int = 1) -> np.ndarra
     rng = np.random.default_rng(seed)
     p = weights.preprocessing
     if getattr(weights, "domain", None):
-        return reference.decode(weights, rng.standard_normal((n, weights.dim)))
+        flow = getattr(weights, "components", (weights,))[0]
+        return reference.decode(flow, rng.standard_normal((n, weights.dim)))
     return rng.uniform(0, p.levels, (n, weights.dim)) if p else rng.standard_normal((n, weights.dim))
 
 

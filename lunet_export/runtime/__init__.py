@@ -7,11 +7,10 @@ from typing import Any
 from lunet_export.artifact import Artifact, open_folder
 from lunet_export.runtime.classes import ExportedClasses
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.exported import Exported
 from lunet_export.runtime.flow import ExportedFlow
 from lunet_export.runtime.providers import Provider
 
-__all__ = ["Exported", "ExportedClasses", "ExportedFlow", "open_export"]
+__all__ = ["ExportedClasses", "ExportedFlow", "open_export"]
 
 
 def open_export(

@@ -66,7 +66,7 @@ class Exported(ABC, Generic[V]):
         return partial(type(self), **self._again), (self.artifact,)
 
     @property
-    def flows(self) -> "tuple[Exported[V], ...]":
+    def _parts(self) -> "tuple[Exported[V], ...]":
         """What is scored with it: itself. Of several folders that are scored together, all of them."""
         return (self,)
 

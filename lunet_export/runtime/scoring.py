@@ -33,8 +33,12 @@ class Together:
         weights: w_k, positive, summing to 1.
     """
 
-    flows: Sequence[Exported[Any]]
+    flows: tuple[Exported[Any], ...]
     weights: Sequence[float]
+
+    @property
+    def _parts(self) -> tuple[Exported[Any], ...]:
+        return self.flows
 
     @property
     def manifest(self) -> Manifest:
@@ -100,7 +104,7 @@ def scores(
             more draws, a first row of 0 or more, a seed in [0, 2^64).
         OverflowingRowsError, OutOfMemoryError, ProviderError: As `ExportedFlow.log_prob` does.
     """
-    flows = model.flows
+    flows = model._parts
     draws = whole(draws, "a number of noise draws of 1 or more", least=1)
     seed, first = noise.seed_of(seed), noise.rows_of(0, first).start
     with computing("the rows"):

@@ -206,7 +206,7 @@ class ScoreJob:
     def work(self, on_draw: Callable[[], None] = lambda: None) -> Work:
         """As `Job.work`; `on_draw` is called after each draw of the noise."""
         flows = [self.place.open(folder) for folder in self.folders]
-        model = flows[0] if len(flows) == 1 else Together(flows, self.weights or (1 / len(flows),) * len(flows))
+        model = flows[0] if len(flows) == 1 else Together(tuple(flows), self.weights or (1 / len(flows),) * len(flows))
         misfits: dict[str, str] = {}
 
         def note(misfit: Misfit) -> None:

@@ -100,7 +100,7 @@ def test_classes_beyond_2_gb_are_refused_before_work(tmp_path):
 
 
 def test_solvers_are_not_compared_where_none_fits(monkeypatch, tmp_path):
-    large = unchecked(Checkpoint, weights=lunet(8192, 64), image_shape=None)
+    large = unchecked(Checkpoint, model=lunet(8192, 64), image_shape=None)
     monkeypatch.setattr(models, "read_model", lambda *_: large)
     (tmp_path / "m.pt").touch()
     with little_memory(), pytest.raises(BadInputError, match=r"needs 17\.2 GB in float32"):

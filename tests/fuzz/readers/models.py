@@ -133,7 +133,7 @@ class ClassModel(TensorFile):
     def write(self, path: Path) -> None:
         found = mixture(3, 2)
         members = []
-        for number, weights in enumerate(found.networks):
+        for number, weights in enumerate(found.components):
             member = self.home / f"{number}.pt"
             checkpoint.write_weights(member, weights, image_shape=None, training=TRAINING, examples=None)
             members.append(member)
