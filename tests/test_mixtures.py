@@ -16,7 +16,7 @@ from lunet_export.families.composed.graphs import build as composed_graphs
 from lunet_export.families.composed.graphs.blueprint import Blueprint as ComposedBlueprint
 from lunet_export.flows import eager
 from lunet_export.graphs.elementwise import Preprocessed
-from lunet_export.graphs.emulation import EmulatedClasses
+from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.mixture import MixtureBlueprint
 from lunet_export.preprocessing import NAMED
 from tests import tolerances
@@ -84,9 +84,7 @@ def test_any_flows_are_exported_together(make, dtype, tmp_path):
         most = tolerances.of_sampling(component, z, dtype)
         tolerances.assert_within(drawn, flow.decode(z, label), tolerances.TWO * most["x"])
         exact = reference.decode(component, z.astype(np.float64))
-        whole = (RoundingModel(component, dtype).clamp(exact) == exact).all(
-            axis=1
-        )  # the density is that of x unclamped
+        whole = (RoundingModel(component, dtype).clamp(exact) == exact).all(axis=1)  # log_prob is of x unclamped
         given = reference.log_prob(component, exact[whole])
         tolerances.assert_within(log_prob[whole], given, tolerances.TWO * most["log_prob"][whole])
 
@@ -187,7 +185,7 @@ def test_a_class_beyond_float16_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-class Planted(EmulatedClasses):
+class Planted(EmulatedFlow):
     """A mixture whose last class draws no numbers, or whose density of samples is none."""
 
     def __init__(self, graphs, fault):

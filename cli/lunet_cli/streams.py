@@ -106,6 +106,7 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
     said = [f"{document['rows']} rows"]
     said += [f"{document['invalid']} invalid"] if document["invalid"] else []
     said += [f"mean {name} {mean:.6f}" for name, mean in document["means"].items() if mean is not None]
+    said += [f"standard error {error:.6f}" for error in document.get("standard_error", {}).values()]
     said += [f"provider {' and '.join(document['providers'])}"]
     output.say(f"wrote {target}: {', '.join(said)}")
 
@@ -186,7 +187,7 @@ def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any
             del rows
             bar.advance(bar.task_ids[0])
 
-        summary, work, _ = write_file(target, job, done)
-    document = asdict(summary)
+        summary, work, error = write_file(target, job, done)
+    document = asdict(summary) | ({} if error is None else {"standard_error": {"bits_per_dim": error}})
     Misfits().tell_all(document.pop("misfits"))
     return document | {"provider": work.provider, "provider_reason": work.provider_reason}

@@ -4,7 +4,8 @@ Any language can replay them: feed `density.x` and `sampling.z`, compare with th
 matrix products are float32, a GPU may be told to run them in TF32; that has tolerances of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
@@ -120,14 +121,9 @@ class Vectors:
         Raises:
             ArtifactError: A key is missing or an array has the wrong shape.
         """
-        try:
-            density = DensityVectors(**_arrays(document["density"]))
-            sampling = SamplingVectors(**_arrays(document["sampling"]))
-        except _MALFORMED as error:
-            raise _malformed(error) from None
-        for part in (density, sampling):
-            _refuse_other_shapes(part, dim)
-        return cls(density, sampling)
+        with _refused(f"rows of {dim} numbers"):
+            density = _read(DensityVectors, document["density"], dim)
+            return cls(density, _read(SamplingVectors, document["sampling"], dim))
 
 
 @dataclass(frozen=True)
@@ -169,29 +165,13 @@ class MixtureVectors:
         Raises:
             ArtifactError: A key is missing or an array has the wrong shape.
         """
-        try:
-            density = MixtureDensityVectors(**_arrays(document["density"]))
-            sampling = tuple(SamplingVectors(**_arrays(part)) for part in document["sampling"])
-        except _MALFORMED as error:
-            raise _malformed(error) from None
-        n, classes = density.x.shape[0] if density.x.ndim else -1, len(names)
-        shapes = {
-            "x": (n, dim),
-            "label": (n,),
-            "class_log_prob": (n, classes),
-            "log_prob": (n,),
-            "posterior": (n, classes),
-        }
-        fits = all(getattr(density, name).shape == shape for name, shape in shapes.items())
-        fits = fits and set(density.label.tolist()) <= set(range(-1, classes)) and len(sampling) == classes
-        allowed = {"class_log_prob": (n, classes), "log_prob": (n,), "posterior": (n,)}
-        if not fits or not _have_tolerances(density, allowed):
-            raise ArtifactError(
-                f"Expected {dim} numbers and {classes} classes a row in vectors.json; the shapes differ. Export again."
-            )
-        for part in sampling:
-            _refuse_other_shapes(part, dim)
-        return cls(density, sampling, names)
+        classes = len(names)
+        with _refused(f"{dim} numbers and {classes} classes a row"):
+            density = _read(MixtureDensityVectors, document["density"], dim, classes)
+            sampling = tuple(_read(SamplingVectors, part, dim) for part in document["sampling"])
+            if not set(density.label.tolist()) <= set(range(-1, classes)) or len(sampling) != classes:
+                raise _OtherShapesError
+            return cls(density, sampling, names)
 
 
 class _Toleranced(Protocol):
@@ -220,31 +200,52 @@ def _in_tf32(vectors: T) -> T:
     return replace(vectors, tolerance=vectors.tf32_tolerance)  # type: ignore[type-var]
 
 
-def _malformed(error: Exception) -> ArtifactError:
-    return ArtifactError(f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again.")
+class _OtherShapesError(Exception):
+    """The arrays are not of the shapes that they should be."""
 
 
-def _refuse_other_shapes(part: DensityVectors | SamplingVectors, dim: int) -> None:
-    """Raise unless the arrays are of rows of `dim` numbers, with a tolerance a row.
+@contextmanager
+def _refused(wanted: str) -> Iterator[None]:
+    """Say in one sentence what is wrong with vectors that are read in this block.
 
     Raises:
-        ArtifactError: They are not.
+        ArtifactError: They are no vectors, or not of `wanted` shapes.
     """
-    n = part.x.shape[0] if part.x.ndim else -1
-    fits = part.x.shape == part.z.shape == (n, dim) and part.log_prob.shape == (n,)
-    if not fits or not _have_tolerances(part, dict.fromkeys(("x", "z", "log_prob"), (n,))):
-        raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
+    try:
+        yield
+    except _OtherShapesError:
+        raise ArtifactError(f"Expected {wanted} in vectors.json; the shapes differ. Export again.") from None
+    except _MALFORMED as error:
+        raise ArtifactError(f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again.") from None
 
 
-def _have_tolerances(part: _Toleranced, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0) -> T:
+    """The vectors of one graph, whose arrays are of `dim` numbers a row, or of `classes`, with tolerances a row.
+
+    Raises:
+        _OtherShapesError: They are not.
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: They are no arrays.
+    """
+    part = kind(**_arrays(document))
+    arrays = {name: value for name, value in vars(part).items() if isinstance(value, np.ndarray)}
+    n = len(arrays["x"]) if arrays["x"].ndim else -1
+    of_flow = ("x", "z", "log_prob")
+    allowed: dict[str, tuple[int, ...]] = dict.fromkeys(of_flow, (n,))
+    if classes:
+        allowed = {"class_log_prob": (n, classes), "log_prob": (n,), "posterior": (n,)}
+    widths = {"x": dim, "z": dim, "class_log_prob": classes, "posterior": classes}
+    shapes = {name: (n, widths[name]) if name in widths else (n,) for name in arrays}
+    given = [part.tolerance, *([] if part.tf32_tolerance is None else [part.tf32_tolerance])]
+    if any(value.shape != shapes[name] for name, value in arrays.items()) or not all(_allow(t, allowed) for t in given):
+        raise _OtherShapesError
+    return part
+
+
+def _allow(tolerance: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:  # noqa: ANN401
     """Whether all tolerances are there, of these shapes, finite and not negative."""
-
-    def right(value: Any) -> bool:  # noqa: ANN401
-        if not isinstance(value, dict) or value.keys() != shapes.keys():
-            return False
-        return all(t.shape == shapes[name] and (t >= 0).all() and np.isfinite(t).all() for name, t in value.items())
-
-    return right(part.tolerance) and (part.tf32_tolerance is None or right(part.tf32_tolerance))
+    if not isinstance(tolerance, dict) or tolerance.keys() != shapes.keys():
+        return False
+    return all(t.shape == shapes[name] and (t >= 0).all() and np.isfinite(t).all() for name, t in tolerance.items())
 
 
 def _lists(value: Any) -> Any:  # noqa: ANN401

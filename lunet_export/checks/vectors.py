@@ -5,7 +5,6 @@ What they hold and how they are read is `lunet_export.artifact.vectors`.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +40,6 @@ _BISECTIONS = 30  # as near to a border as float32 can be
 Examples = Array | Sequence[Array | None]
 
 
-@overload
-def build(
-    model: Mixture[Weights], *, dtype: str, seed: int, products: str | None = None, examples: Examples | None = None
-) -> MixtureVectors: ...
-@overload
-def build(
-    model: Weights, *, dtype: str, seed: int, products: str | None = None, examples: Examples | None = None
-) -> Vectors: ...
 def build(
     model: Distribution, *, dtype: str, seed: int, products: str | None = None, examples: Examples | None = None
 ) -> Vectors | MixtureVectors:

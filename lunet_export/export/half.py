@@ -8,7 +8,7 @@ import numpy as np
 
 from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.errors import CheckFailedError
-from lunet_export.graphs.emulation import EmulatedClasses, EmulatedFlow
+from lunet_export.graphs.emulation import EmulatedFlow
 
 LARGEST_LOG_PROB = 0.01  # nats/dim
 LARGEST_GREY = 0.5  # grey levels
@@ -16,9 +16,7 @@ LARGEST_SHARE = 0.01  # of the samples' standard deviation, for data that has no
 _NO_TAIL = 6.0  # standard deviations: all numbers of a row from N(0, I) are nearer
 
 
-def measure(
-    flow: EmulatedFlow | EmulatedClasses, vectors: Vectors | MixtureVectors, *, images: bool
-) -> dict[str, float]:
+def measure(flow: EmulatedFlow, vectors: Vectors | MixtureVectors, *, images: bool) -> dict[str, float]:
     """Largest errors on the test vectors: nats/dim in log_prob, grey levels (or standard deviations) in x.
 
     log_prob is that of the flow or the mixture; x is judged on z from N(0, I), not on its far tails, of every class.

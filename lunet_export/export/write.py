@@ -19,7 +19,7 @@ from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.provenance import Provenance
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
-from lunet_export.graphs.emulation import emulated
+from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.mixture import MixtureBlueprint, chosen, flows_of
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.parity import Check
@@ -88,7 +88,7 @@ def export(
         checks += check_chains(blueprint, eager=eager, on_stage=on_stage)
         if settings.products:
             on_stage("emulating the float16 products of a GPU")
-            gpu, known = emulated(models, "float32"), flow.vectors
+            gpu, known = EmulatedFlow(models, "float32"), flow.vectors
             parts.document["float16"] = half.measure(gpu, known, images=model.preprocessing is not None)
             checks += parity.run(gpu, known, group="emulated GPU")
         return checks

@@ -201,6 +201,8 @@ class ScoreJob:
             "seed": int(self.seed),
             "invalid": self.invalid,
             "place": self.place.facts(),
+            # Of a mixture, whose tables had other columns once: parts of both are no run.
+            **({"columns": ["class", "confidence", "posterior"]} if self._names else {}),
         }
 
     def work(self, on_draw: Callable[[], None] = lambda: None) -> Work:
