@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from lunet_cli import output, start
+from lunet_cli import output, signals
 from lunet_cli.failures import explain
 from lunet_export.errors import did_you_mean
 
@@ -59,8 +59,8 @@ class Group(TyperGroup):
                 self._fail(*explained, documents[-1] if documents else {})
 
     def _fail(self, sentence: str, code: int, document: dict[str, Any]) -> NoReturn:
-        start.ignore_signals()
-        stopped = start.received()
+        signals.ignore_signals()
+        stopped = signals.received()
         if stopped is not None:  # then this is what came of it
             sentence, code = stopped.sentence, stopped.exit_code
         output.complain(sentence)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import lunet_export
-from lunet_cli import output, start
+from lunet_cli import output, signals
 from lunet_cli.bench import bench
 from lunet_cli.certify import certify
 from lunet_cli.check import check
@@ -88,5 +88,6 @@ for command in (
 
 
 def main() -> None:
-    """The entry point `lunet-export`."""
-    start.main()
+    """Run the command line, in a process that may be in order already."""
+    signals.prepare()
+    signals.run(lambda: app(prog_name="lunet-export"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lunet_cli import output, start
+from lunet_cli import output, signals
 from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
 from lunet_cli.options import DataDir, DataSet, Force, Json
@@ -335,7 +335,7 @@ def train(
             "on_step": bar.on_step,
             "on_epoch": bar.on_epoch,
         }
-        with start.telling(kept.sentence):
+        with signals.telling(kept.sentence):
             if per_class:
                 of_classes = training.train_classes(rows, settings_of, model, on_class=bar.on_class, **common)
             else:
