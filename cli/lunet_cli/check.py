@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,23 +12,8 @@ import typer
 import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import as_exported, eager_classes, eager_of, read_either
-from lunet_cli.options import (
-    Arena,
-    ArenaName,
-    DeviceId,
-    Folder,
-    Json,
-    LatentStats,
-    MemoryLimit,
-    Preprocess,
-    PreprocessName,
-    Provider,
-    ProviderName,
-    Tf32,
-    Threads,
-    cuda_options,
-)
+from lunet_cli.models import another_model, as_exported, eager_classes, eager_of, read_either, where, where_in_words
+from lunet_cli.options import AuthorsFile, Folder, Json, RunOptions
 from lunet_export import parity
 from lunet_export.artifact import ClassManifest, Description, read_manifest, sampling_of
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError, LunetExportError
@@ -41,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lunet_export.bench import Opening
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
     from lunet_export.export import ExportSettings
@@ -50,29 +34,19 @@ if TYPE_CHECKING:
 
 def check(
     folder: Folder,
+    *,
     model: Annotated[
-        Path | None,
-        typer.Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.", show_default=False),
+        Path | None, typer.Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.")
     ] = None,
-    provider: Provider = ProviderName.AUTO,
-    threads: Threads = None,
-    device_id: DeviceId = 0,
-    memory_limit: MemoryLimit = None,
-    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
-    tf32: Tf32 = False,
+    run: RunOptions,
     seed: Annotated[int, typer.Option(help="Of the fresh inputs.")] = 1,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    authors: AuthorsFile,
     expect: Annotated[
         str | None,
-        typer.Option(
-            help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?",
-            show_default=False,
-        ),
+        typer.Option(help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?"),
     ] = None,
     report: Annotated[
-        Path | None,
-        typer.Option(help="Also write what was found, machine and all, as JSON for a bug report.", show_default=False),
+        Path | None, typer.Option(help="Also write what was found, machine and all, as JSON for a bug report.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -87,44 +61,77 @@ def check(
     Example: lunet-export check exported/digits --provider cuda --report gpu.json
     """
     output.refuse_unwritable("--report", report)
-    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
-    document: dict[str, Any] = {"folder": str(folder), "provider": provider.value, "passed": False}
-    with _reported(document, report, cuda):
+    document: dict[str, Any] = {"folder": str(folder), "provider": run.provider.value, "passed": False}
+    with _reported(document, report, run.cuda):
         described = read_manifest(folder)
         document |= _identity(described)
         if expect is not None:
             _refuse_unexpected(folder, expect, document)
-        checkpoint = None if model is None else read_either(model, latent_stats, preprocess)
-        flow: ExportedFlow | ExportedClasses
-        if isinstance(described, ClassManifest):
-            flow = _opened_classes(folder, provider, threads, cuda, document)
-            checks = _checks_of_classes(flow, checkpoint, model=model, seed=seed, threads=threads)
-        else:
-            flow, opening = _opened(folder, provider, threads, cuda, document)
-            checks = _checks(flow, checkpoint, model=model, seed=seed, threads=threads)
-            if flow.provider == "cuda":
-                from lunet_export.bench import selftest
-
-                with output.stages() as stage:
-                    found = selftest.run(flow, threads=threads, on_stage=stage)
-                checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
+        source = None if model is None else _Source(model, read_either(model, authors), seed)
+        check_all = _check_classes if isinstance(described, ClassManifest) else _check_flow
+        flow, checks = check_all(folder, run, source, document)
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
         output.dump(document)
     else:
-        print_checks(checks)
-        if "gpu" in document:
-            _say_gpu(document["gpu"])
-        where = f"provider {flow.provider} ({flow.provider_reason})"
-        output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where}")
-        if flow.manifest.preprocessing and model is None:
-            output.say("The chain without its pre-processing was checked at export; --model checks it again.")
+        _say(flow, checks, document, alone=model is None)
     if not document["passed"]:
-        failed = [entry.name for entry in checks if not entry.passed]
-        raise CheckFailedError(
-            f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
-            + (_ON_GPU if "gpu" in document else "Do not use this export; export again, or --dtype float64.")
-        )
+        raise _failed(checks, on_gpu="gpu" in document)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The model that an export is said to be of, and the seed of fresh inputs for it."""
+
+    path: Path
+    checkpoint: "Checkpoint | ClassCheckpoint"
+    seed: int
+
+
+def _check_classes(
+    folder: Path, run: RunOptions, source: _Source | None, document: dict[str, Any]
+) -> "tuple[ExportedClasses, list[parity.Check]]":
+    from lunet_export.runtime import ExportedClasses
+
+    flow = ExportedClasses(folder, **run.settings)
+    document |= where(flow)
+    return flow, _checks_of_classes(flow, source, threads=run.threads)
+
+
+def _check_flow(
+    folder: Path, run: RunOptions, source: _Source | None, document: dict[str, Any]
+) -> "tuple[ExportedFlow, list[parity.Check]]":
+    from lunet_export.bench import open_timed
+
+    flow, opening = open_timed(folder, **run.settings)
+    document |= where(flow)
+    checks = _checks(flow, source, threads=run.threads)
+    if flow.provider == "cuda":
+        from lunet_export.bench import selftest
+
+        with output.stages() as stage:
+            found = selftest.run(flow, threads=run.threads, on_stage=stage)
+        checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
+    return flow, checks
+
+
+def _say(
+    flow: "ExportedFlow | ExportedClasses", checks: list[parity.Check], document: dict[str, Any], *, alone: bool
+) -> None:
+    print_checks(checks)
+    if "gpu" in document:
+        _say_gpu(document["gpu"])
+    output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where_in_words(flow)}")
+    if flow.manifest.preprocessing and alone:
+        output.say("The chain without its pre-processing was checked at export; --model checks it again.")
+
+
+def _failed(checks: list[parity.Check], *, on_gpu: bool) -> CheckFailedError:
+    failed = [entry.name for entry in checks if not entry.passed]
+    return CheckFailedError(
+        f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
+        + (_ON_GPU if on_gpu else "Do not use this export; export again, or --dtype float64.")
+    )
 
 
 _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
@@ -152,38 +159,22 @@ def _refuse_unexpected(folder: Path, expect: str, identity: dict[str, Any]) -> N
         )
 
 
-def _opened_classes(
-    folder: Path, provider: ProviderName, threads: int | None, cuda: CudaOptions, document: dict[str, Any]
-) -> "ExportedClasses":
-    from lunet_export.runtime import ExportedClasses
-
-    flow = ExportedClasses(folder, provider=provider.value, threads=threads, cuda=cuda)
-    document |= {"provider": flow.provider, "provider_reason": flow.provider_reason}
-    return flow
-
-
-def _checks_of_classes(
-    flow: "ExportedClasses",
-    checkpoint: "Checkpoint | ClassCheckpoint | None",
-    *,
-    model: Path | None,
-    seed: int,
-    threads: int | None,
-) -> list[parity.Check]:
+def _checks_of_classes(flow: "ExportedClasses", source: _Source | None, *, threads: int | None) -> list[parity.Check]:
     """On the test vectors; with the model on fresh ones too, and every class's chain without pre-processing."""
     manifest = flow.manifest
-    if checkpoint is None:
+    if source is None:
         checks = parity.run_classes(flow, flow.vectors, flow.names)
         return parity.with_recorded_eager(checks, manifest.document["checks"])
     from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
     from lunet_export.checks import class_vectors
     from lunet_export.export import blueprints_of, check_class_chains
 
+    checkpoint = source.checkpoint
     mixture = checkpoint.mixture if isinstance(checkpoint, ClassCheckpoint) else None
     if mixture is None or mixture.digest() != manifest.document["model"].get("sha256_weights"):
-        raise _another_model(manifest, model)
+        raise another_model(manifest, source.path)
     eager = eager_classes(manifest.dtype)
-    fresh = class_vectors.build(mixture, dtype=manifest.dtype, seed=seed)
+    fresh = class_vectors.build(mixture, dtype=manifest.dtype, seed=source.seed)
     beside = eager.mixture(mixture)
     checks = parity.run_classes(flow, flow.vectors, flow.names, eager=beside)
     checks += parity.run_classes(
@@ -192,27 +183,8 @@ def _checks_of_classes(
     graphs = [manifest.document["graphs"][sampling_of(number)] for number in range(len(flow.names))]
     blueprints = blueprints_of(mixture, [_settings(graph, manifest.dtype) for graph in graphs])
     return checks + check_class_chains(
-        flow.names,
-        blueprints,
-        eager=eager.network,
-        provider=flow.provider,
-        threads=threads,
-        cuda=flow.cuda,
+        flow.names, blueprints, eager=eager.network, provider=flow.provider, threads=threads, cuda=flow.cuda
     )
-
-
-def _another_model(manifest: Description, model: Path | None) -> BadInputError:
-    return BadInputError(f"Expected the model that {manifest.name} was exported from; {model} is another one.")
-
-
-def _opened(
-    folder: Path, provider: ProviderName, threads: int | None, cuda: CudaOptions, document: dict[str, Any]
-) -> "tuple[ExportedFlow, Opening]":
-    from lunet_export.bench import open_timed
-
-    flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
-    document |= {"provider": flow.provider, "provider_reason": flow.provider_reason}
-    return flow, opening
 
 
 @contextlib.contextmanager
@@ -256,16 +228,9 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
     output.table(("milliseconds a call, median", *ways), rows)
 
 
-def _checks(
-    flow: "ExportedFlow",
-    checkpoint: "Checkpoint | ClassCheckpoint | None",
-    *,
-    model: Path | None,
-    seed: int,
-    threads: int | None,
-) -> list[parity.Check]:
+def _checks(flow: "ExportedFlow", source: _Source | None, *, threads: int | None) -> list[parity.Check]:
     """On the test vectors; with the model on fresh ones too, and the chain without pre-processing."""
-    if checkpoint is None:
+    if source is None:
         checks = parity.run(flow, flow.vectors, predicted=_predicted(flow)) + parity.run_optional(flow, flow.vectors)
         return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
     from lunet_export.checkpoint import Checkpoint
@@ -274,14 +239,15 @@ def _checks(
     from lunet_export.graphs.blueprint import blueprint_of
 
     document = flow.manifest.document
-    weights = as_exported(checkpoint.weights, flow.manifest) if isinstance(checkpoint, Checkpoint) else None
+    read = source.checkpoint
+    weights = as_exported(read.weights, flow.manifest) if isinstance(read, Checkpoint) else None
     if weights is None:
-        raise _another_model(flow.manifest, model)
+        raise another_model(flow.manifest, source.path)
     products = document.get("products", flow.manifest.dtype)
     settings = _settings(document["graphs"]["sampling"], products, flow.artifact.graphs)
     blueprint = blueprint_of(weights, settings)
     eager = eager_of(settings.tensors)
-    fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=seed)
+    fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=source.seed)
     if flow.tf32:
         fresh = fresh.under_tf32(products)
     checks = parity.run(flow, flow.vectors, eager=eager(weights), predicted=_predicted(flow))

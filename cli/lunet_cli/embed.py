@@ -32,8 +32,8 @@ _NEXT = {
 
 def embed(
     folder: Folder,
-    language: Annotated[Language, typer.Option(help="Of the project.", show_default=False)],
-    target: Annotated[Path, typer.Option("--output", "-o", help="The new project.", show_default=False)],
+    language: Annotated[Language, typer.Option(help="Of the project.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="The new project.")],
     runtime: Runtime = None,
     force: Force = False,
     as_json: Json = False,

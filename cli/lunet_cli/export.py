@@ -1,29 +1,18 @@
 """`lunet-export export`, also `lunet-export MODEL.pt`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lunet_cli import output
-from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_classes, eager_of, files_of, read_either
-from lunet_cli.options import (
-    Batch,
-    DataDir,
-    Dtype,
-    Force,
-    Json,
-    LatentStats,
-    Preprocess,
-    PreprocessName,
-    Target,
-    TargetName,
-)
-from lunet_cli.verifier import Wanted, export_for_verifier, refuse_others
-from lunet_export import parity
-from lunet_export.errors import CheckFailedError
+from lunet_cli.check_table import print_checks, told_where_failed
+from lunet_cli.models import eager_classes, eager_of, files_of, provenance_of, read_either
+from lunet_cli.option_groups import changed
+from lunet_cli.options import AuthorsFile, Dtype, Force, Json, LoadOptions
+from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.figures import pictures
 
 if TYPE_CHECKING:
@@ -32,50 +21,50 @@ if TYPE_CHECKING:
     from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, SourceFile
 
 
-def export(
-    model: Annotated[Path, typer.Argument(help="model.pt of `train`, or the authors' best.pth.", show_default=False)],
-    folder: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: exported/NAME.", show_default=False)
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class GraphOptions:
+    """What is chosen of the graphs."""
+
     solver: Annotated[
         str | None,
-        typer.Option(
-            help="Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.", show_default=False
-        ),
-    ] = None,
-    tile: Annotated[str, typer.Option(help="Rows of the solver's tile, or auto: its default.")] = "auto",
-    dtype: Dtype = "float32",
-    with_log_prob: Annotated[bool, typer.Option("--with-log-prob", help="Also z -> x, log_prob.")] = False,
-    rng: Annotated[bool, typer.Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of JKO-iFlow: steps a block. Default: as trained.", show_default=False),
-    ] = None,
+        typer.Option(help="Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled."),
+    ] = None
+    tile: Annotated[str, typer.Option(help="Rows of the solver's tile, or auto: its default.")] = "auto"
+    dtype: Dtype = "float32"
+    with_log_prob: Annotated[bool, typer.Option("--with-log-prob", help="Also z -> x, log_prob.")] = False
+    rng: Annotated[bool, typer.Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False
+    steps: Annotated[int | None, typer.Option(min=1, help="Of JKO-iFlow: steps a block. Default: as trained.")] = None
     hutchinson: Annotated[
         bool, typer.Option("--hutchinson", help="Of JKO-iFlow: also log_prob estimated along probes.")
-    ] = False,
+    ] = False
+
+    def settings(self, made_for: LoadOptions) -> "ExportSettings":
+        """The same for an export."""
+        from lunet_export.export import ExportSettings
+
+        return ExportSettings(
+            self.solver,
+            parse_tile(self.tile),
+            self.dtype,
+            self.with_log_prob,
+            self.rng,
+            made_for.load,
+            steps=self.steps,
+            hutchinson=self.hutchinson,
+        )
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="model.pt of `train`, or the authors' best.pth.")],
+    *,
+    folder: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exported/NAME.")] = None,
+    graphs: GraphOptions,
     for_verifier: Annotated[
         bool, typer.Option("--for-verifier", help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
     ] = False,
-    mass: Annotated[
-        list[float] | None, typer.Option(help="For a verifier: mass of a box; repeat for more. Default: 0.9.")
-    ] = None,
-    classifier: Annotated[
-        Path | None, typer.Option(help="For a verifier: an ONNX file to put behind.", show_default=False)
-    ] = None,
-    claim: Annotated[
-        str | None,
-        typer.Option(help='For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".', show_default=False),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="For a verifier: what share of its test rows lies in the boxes?", show_default=False),
-    ] = None,
-    data_dir: DataDir = Path("data"),
-    target: Target = TargetName.CPU,
-    batch: Batch = 1,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    wanted: VerifierOptions,
+    made_for: LoadOptions,
+    authors: AuthorsFile,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -89,60 +78,17 @@ def export(
 
     Example: lunet-export model.pt -o runs/mine
     """
-    from lunet_export.checkpoint import Checkpoint
-    from lunet_export.export import ExportCheckError, ExportSettings, Load
-
-    wanted = Wanted(mass or [], classifier, claim, data, data_dir)
     if for_verifier:
-        refuse_others(
-            {
-                "--solver": solver is not None,
-                "--tile": tile != "auto",
-                "--dtype": dtype != "float32",
-                "--with-log-prob": with_log_prob,
-                "--rng": rng,
-                "--steps": steps is not None,
-                "--hutchinson": hutchinson,
-                "--target": target is not TargetName.CPU,
-                "--batch": batch != 1,
-            }
-        )
-        export_for_verifier(
-            model, folder, wanted, latent_stats=latent_stats, preprocess=preprocess, force=force, as_json=as_json
-        )
+        refuse_others(changed(graphs) + changed(made_for))
+        export_for_verifier(model, folder, wanted, authors, force=force, as_json=as_json)
         return
     wanted.refuse_alone()
-    checkpoint = read_either(model, latent_stats, preprocess)
+    checkpoint = read_either(model, authors)
     destination = folder or Path("exported") / model.stem
-    settings = ExportSettings(
-        solver,
-        parse_tile(tile),
-        dtype,
-        with_log_prob,
-        rng,
-        Load(target.value, batch),
-        steps=steps,
-        hutchinson=hutchinson,
-    )
-    files = files_of(model, latent_stats)
-    try:
-        with output.stages() as stage:
-            exported: Exported | ExportedClassFolder
-            if isinstance(checkpoint, Checkpoint):
-                exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
-                found = exported.blueprint.alternatives()
-                remark = exported.blueprint.remark()
-            else:
-                exported = _write_classes(checkpoint, destination, settings, files, force=force, on_stage=stage)
-                found, remark = [], f"{len(exported.blueprints)} classes: {', '.join(exported.manifest.names)}"
-    except CheckFailedError as error:
-        checks = error.checks if isinstance(error, ExportCheckError) else []
-        if as_json:
-            reason = {"passed": False, "error": str(error)}
-            output.dump({**reason, "checks": [parity.as_json(check) for check in checks]})
-        elif checks:
-            print_checks(checks)
-        raise
+    settings, files = graphs.settings(made_for), files_of(model, authors)
+    with told_where_failed(as_json=as_json), output.stages() as stage:
+        exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
+        found, remark = _beside(exported)
     if as_json:
         document = exported.manifest.document
         parts = {"graphs": document["graphs"], "checks": document["checks"], "alternatives": found}
@@ -157,47 +103,29 @@ def export(
 
 
 def _write(
-    checkpoint: "Checkpoint",
+    checkpoint: "Checkpoint | ClassCheckpoint",
     folder: Path,
     settings: "ExportSettings",
-    files: "Mapping[str, SourceFile]",
+    files: "dict[str, SourceFile]",
     *,
     force: bool,
     on_stage: Callable[[str], None],
-) -> "Exported":
-    from lunet_export.export import Provenance, export
+) -> "Exported | ExportedClassFolder":
+    from lunet_export.checkpoint import Checkpoint
+    from lunet_export.export import Provenance, export, export_classes
 
-    return export(
-        checkpoint.weights,
-        folder,
-        Provenance(
-            folder.resolve().name,
-            checkpoint.kind,
-            checkpoint.image_shape,
-            checkpoint.training or {},
-            files,
-            checkpoint.assumed,
-        ),
-        settings,
-        examples=checkpoint.examples,
-        eager=eager_of(settings.tensors),
-        force=force,
-        compare=True,
-        on_stage=on_stage,
-    )
-
-
-def _write_classes(
-    checkpoint: "ClassCheckpoint",
-    folder: Path,
-    settings: "ExportSettings",
-    files: "Mapping[str, SourceFile]",
-    *,
-    force: bool,
-    on_stage: Callable[[str], None],
-) -> "ExportedClassFolder":
-    from lunet_export.export import Provenance, export_classes
-
+    if isinstance(checkpoint, Checkpoint):
+        return export(
+            checkpoint.weights,
+            folder,
+            provenance_of(checkpoint, folder, files),
+            settings,
+            examples=checkpoint.examples,
+            eager=eager_of(settings.tensors),
+            force=force,
+            compare=True,
+            on_stage=on_stage,
+        )
     return export_classes(
         checkpoint.mixture,
         folder,
@@ -209,6 +137,15 @@ def _write_classes(
         force=force,
         on_stage=on_stage,
     )
+
+
+def _beside(exported: "Exported | ExportedClassFolder") -> tuple[list[dict[str, object]], str]:
+    """What other solvers would cost, where there is a choice, and a remark."""
+    from lunet_export.export import Exported
+
+    if isinstance(exported, Exported):
+        return exported.blueprint.alternatives(), exported.blueprint.remark()
+    return [], f"{len(exported.blueprints)} classes: {', '.join(exported.manifest.names)}"
 
 
 def parse_tile(text: str) -> int | None:

@@ -1,5 +1,6 @@
 """`lunet-export import`."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import new_model, refuse_existing
+from lunet_cli.models import new_model, refuse_target
 from lunet_cli.options import Force, Json
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
@@ -26,26 +27,29 @@ class Library(StrEnum):
     ZUKO = "zuko"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a flow is made from, besides its source."""
+
+    state: Annotated[Path | None, typer.Option(help="A state_dict to load into what the factory gives.")] = None
+    context: Annotated[
+        Path | None,
+        typer.Option(help="A .npy file of one row: the context that a conditional flow is fixed to."),
+    ] = None
+
+
 def import_(
-    library: Annotated[Library, typer.Argument(help="The library that the flow is of.", show_default=False)],
+    library: Annotated[Library, typer.Argument(help="The library that the flow is of.")],
     source: Annotated[
         str,
         typer.Argument(
             help="module:factory, your own function that builds the flow: it is imported from here and run, and no "
-            "other code of a file is. Or a bare state_dict, where its keys alone determine the flow.",
-            show_default=False,
+            "other code of a file is. Or a bare state_dict, where its keys alone determine the flow."
         ),
     ],
+    *,
     target: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
-    state: Annotated[
-        Path | None, typer.Option(help="A state_dict to load into what the factory gives.", show_default=False)
-    ] = None,
-    context: Annotated[
-        Path | None,
-        typer.Option(
-            help="A .npy file of one row: the context that a conditional flow is fixed to.", show_default=False
-        ),
-    ] = None,
+    origin: Origin,
     report: Annotated[bool, typer.Option("--report", help="List what is carried and what is not; write nothing.")] = (
         False
     ),
@@ -59,35 +63,24 @@ def import_(
 
     Example: lunet-export import nflows flows:build --state weights.pt -o model.pt
     """
-    from lunet_export import checkpoint, importers
-    from lunet_export.graphs.sizes import refuse_large
+    from lunet_export import importers
 
     if not report:
-        _refuse_target(target, force=force)
-    flow = _flow(library, source, state)
-    given = None if context is None else _context(context)
+        refuse_target(target, force=force)
+    flow = _flow(library, source, origin.state)
+    context = None if origin.context is None else _context(origin.context)
     if report:
-        _report(importers.survey(flow, context=given), as_json=as_json)
+        _report(importers.survey(flow, context=context), as_json=as_json)
         return
-    try:
-        with output.stages() as stage:
-            stage("reading the layers, and asking the flow itself about some rows")
-            imported = importers.read(flow, context=given)
-    except UnsupportedLayersError as error:
-        if as_json:
-            keys = ("path", "class", "why_not")
-            output.dump({"unsupported": [dict(zip(keys, layer, strict=True)) for layer in error.layers]})
-        raise
-    refuse_large(imported.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
+    imported = _read(flow, context, as_json=as_json)
     facts = {
         "imported_from": imported.library,
         "source": source,
-        "state": None if state is None else state.name,
-        "context": None if given is None else given.reshape(-1).tolist(),
+        "state": None if origin.state is None else origin.state.name,
+        "context": None if context is None else context.reshape(-1).tolist(),
         "proof": imported.proof.as_json(),
     }
-    with new_model(target, force=force):
-        checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
+    _write(imported, target, facts, force=force)
     if as_json:
         layers = [part.as_json() for part in imported.parts]
         output.dump({"model": str(target), "dim": imported.weights.dim, "layers": layers, **facts})
@@ -95,13 +88,31 @@ def import_(
     _tell(imported, target)
 
 
-def _refuse_target(target: Path, *, force: bool) -> None:
-    if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
-    refuse_existing(target, force=force)
+def _read(flow: object, context: "Tensor | None", *, as_json: bool) -> "Imported":
+    from lunet_export import importers
+    from lunet_export.graphs.sizes import refuse_large
+
+    try:
+        with output.stages() as stage:
+            stage("reading the layers, and asking the flow itself about some rows")
+            imported = importers.read(flow, context=context)
+    except UnsupportedLayersError as error:
+        if as_json:
+            keys = ("path", "class", "why_not")
+            output.dump({"unsupported": [dict(zip(keys, layer, strict=True)) for layer in error.layers]})
+        raise
+    refuse_large(imported.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
+    return imported
 
 
-def _flow(library: Library, source: str, state: Path | None) -> Any:  # noqa: ANN401
+def _write(imported: "Imported", target: Path, facts: dict[str, Any], *, force: bool) -> None:
+    from lunet_export import checkpoint
+
+    with new_model(target, force=force):
+        checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
+
+
+def _flow(library: Library, source: str, state: Path | None) -> object:
     from lunet_export.importers import source as sources
     from lunet_export.importers.classes import library_of
 

@@ -21,6 +21,7 @@ from lunet_cli.export import export
 from lunet_cli.group import Group
 from lunet_cli.import_ import import_
 from lunet_cli.inspect import inspect
+from lunet_cli.option_groups import expanded
 from lunet_cli.plot import plot
 from lunet_cli.recalibrate import recalibrate
 from lunet_cli.replay import replay
@@ -84,7 +85,7 @@ for command in (
     demo_page,
     serve,
 ):
-    app.command(command.__name__.rstrip("_").replace("_", "-"), help=_paragraphs(command))(command)
+    app.command(command.__name__.rstrip("_").replace("_", "-"), help=_paragraphs(command))(expanded(command))
 
 
 def main() -> None:

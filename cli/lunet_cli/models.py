@@ -3,40 +3,41 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lunet_cli import output
-from lunet_cli.options import PreprocessName, ProviderName
+from lunet_cli.options import NOTHING_TOLD, AuthorsFile, DataOptions, RunOptions
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
-    from lunet_export.artifact import Manifest
+    from lunet_export.artifact import Description, Manifest
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
     from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
-    from lunet_export.export import SourceFile
+    from lunet_export.export import Provenance, SourceFile
     from lunet_export.export.classes import Eager
     from lunet_export.parity import Runner
     from lunet_export.runtime import ExportedClasses, ExportedFlow
-    from lunet_export.runtime.cuda import CudaOptions
     from lunet_export.weights import Weights
 
 
-def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint":
+def read_model(path: Path, authors: AuthorsFile = NOTHING_TOLD) -> "Checkpoint":
     """The checkpoint in a file."""
     from lunet_export import checkpoint
 
-    return _told(checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value]))
+    preprocessing = NAMED[authors.preprocess.value]
+    return _told(checkpoint.read(path, latent_stats=authors.latent_stats, preprocessing=preprocessing))
 
 
-def read_either(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint | ClassCheckpoint":
-    """The checkpoint in a file, of one network or of one a class."""
+def read_either(path: Path, authors: AuthorsFile = NOTHING_TOLD) -> "Checkpoint | ClassCheckpoint":
+    """The checkpoint in a file, of one network or of one per class."""
     from lunet_export.checkpoint import class_checkpoint
 
-    found = class_checkpoint.read_either(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    preprocessing = NAMED[authors.preprocess.value]
+    found = class_checkpoint.read_either(path, latent_stats=authors.latent_stats, preprocessing=preprocessing)
     return found if isinstance(found, class_checkpoint.ClassCheckpoint) else _told(found)
 
 
@@ -47,8 +48,10 @@ def _told(read: "Checkpoint") -> "Checkpoint":
     return read
 
 
-def refuse_existing(target: Path, *, force: bool) -> None:
-    """Raise where a model file is there and not to be replaced."""
+def refuse_target(target: Path, *, force: bool) -> None:
+    """Raise where a model file is not named as one, or is there and not to be replaced."""
+    if target.suffix != ".pt":
+        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
     if target.exists() and not force:
         raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
 
@@ -57,49 +60,71 @@ def refuse_existing(target: Path, *, force: bool) -> None:
 def new_model(target: Path, *, force: bool) -> Iterator[None]:
     """Be the one process that writes a model file; what was refused before the work is looked at once more."""
     with exclusive(target):
-        refuse_existing(target, force=force)
+        refuse_target(target, force=force)
         yield
 
 
-def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | None = None) -> "dict[str, SourceFile]":
+def files_of(model: Path, authors: AuthorsFile, classifier: Path | None = None) -> "dict[str, SourceFile]":
     """What an export is made from, for its manifest."""
     from lunet_export.export import SourceFile
 
-    given = {"model": model, "latent_stats": latent_stats, "classifier": classifier}
+    given = {"model": model, "latent_stats": authors.latent_stats, "classifier": classifier}
     return {role: SourceFile.of(path) for role, path in given.items() if path is not None}
 
 
-def open_export(
-    folder: Path,
-    provider: ProviderName,
-    threads: int | None,
-    cuda: "CudaOptions",
-    *,
-    cuda_graph: bool = False,
-) -> "ExportedFlow | ExportedClasses":
+def provenance_of(read: "Checkpoint", folder: Path, files: "dict[str, SourceFile]") -> "Provenance":
+    """Name and history of a model, for the manifest of its export."""
+    from lunet_export.export import Provenance
+
+    return Provenance(folder.resolve().name, read.kind, read.image_shape, read.training or {}, files, read.assumed)
+
+
+def open_export(folder: Path, run: RunOptions, *, cuda_graph: bool = False) -> "ExportedFlow | ExportedClasses":
     """An exported folder of either kind.
 
     Raises:
-        BadInputError: `cuda_graph`, and the folder holds one network a class, or runs on another provider than CUDA.
+        BadInputError: `cuda_graph`, and the folder holds one network per class, or runs on another provider than CUDA.
     """
     from lunet_export.artifact import ClassArtifact, open_folder
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
     artifact = open_folder(folder)
     if not isinstance(artifact, ClassArtifact):
-        flow = ExportedFlow(artifact, provider=provider.value, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
+        flow = ExportedFlow(artifact, **run.settings, cuda_graph=cuda_graph)
         if cuda_graph and flow.provider != "cuda":
             raise BadInputError(
-                f"Expected CUDA for --cuda-graph; {provider.value} took {flow.provider} ({flow.provider_reason}). "
+                f"Expected CUDA for --cuda-graph; {run.provider.value} took {flow.provider} ({flow.provider_reason}). "
                 "Leave it out."
             )
         return flow
     if cuda_graph:
         raise BadInputError(f"Expected no --cuda-graph; {folder} holds a network a class, which is not captured.")
-    return ExportedClasses(artifact, provider=provider.value, threads=threads, cuda=cuda)
+    return ExportedClasses(artifact, **run.settings)
 
 
-def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Source":
+class Running(Protocol):
+    """Graphs that run somewhere."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+
+    @property
+    def provider_reason(self) -> str:
+        """Why it was taken."""
+
+
+def where(running: Running) -> dict[str, str]:
+    """Where graphs run, for a document."""
+    return {"provider": running.provider, "provider_reason": running.provider_reason}
+
+
+def where_in_words(running: Running) -> str:
+    """Where graphs run, for a sentence."""
+    return f"provider {running.provider} ({running.provider_reason})"
+
+
+def open_source(path: Path, authors: AuthorsFile) -> "Source":
     """A model file under the float64 reference, or an exported folder by its graphs on the CPU.
 
     Raises:
@@ -108,13 +133,25 @@ def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export.diagnostics import FolderSource, WeightsSource
 
     if not path.is_dir():
-        read = read_model(path, latent_stats, preprocess)
+        read = read_model(path, authors)
         return WeightsSource(read.weights, name=path.stem, image_shape=read.image_shape)
-    if latent_stats is not None or preprocess is not PreprocessName.NONE:
-        raise BadInputError(f"Expected neither --latent-stats nor --preprocess with a folder; {path} has its own.")
+    authors.refuse_beside(path)
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
+    """The data set of that name or file; a warning where its rows are not what the model was made for.
+
+    Raises:
+        DataError: It cannot be read, or as of `tell_misfit`.
+    """
+    from lunet_export import diagnostics
+
+    rows = diagnostics.load(name, source.preprocessing, data_dir=options.data_dir, levels=options.levels)
+    tell_misfit(source, rows, seed=options.seed)
+    return rows
 
 
 def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
@@ -129,6 +166,11 @@ def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
         output.warn(found.sentence)
 
 
+def another_model(manifest: "Description", model: Path | None) -> BadInputError:
+    """The error of an export that was made of another model than the one that is given."""
+    return BadInputError(f"Expected the model that {manifest.name} was exported from; {model} is another one.")
+
+
 def as_exported(weights: "Weights", manifest: "Manifest") -> "Weights | None":
     """Weights with what an export chose of them, as the steps of an integration; None if it was made of others."""
     from lunet_export.export import ExportSettings
@@ -141,7 +183,7 @@ def as_exported(weights: "Weights", manifest: "Manifest") -> "Weights | None":
 
 
 def eager_classes(dtype: str) -> "Eager":
-    """Makes eager PyTorch of one network a class, in the dtype of the graphs."""
+    """Makes eager PyTorch of one network per class, in the dtype of the graphs."""
     from lunet_export.export.classes import Eager
     from lunet_export.flows import EagerClasses
 

@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lunet_cli import progress_log
+from lunet_export.errors import BadInputError
 from lunet_export.files import make_parents
 
 _WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
@@ -113,12 +114,12 @@ def write(document: dict[str, Any]) -> None:
     sys.stdout.write(json_text(document | ({"warnings": list(_warned.get())} if _warned.get() else {})))
 
 
-def json_text(document: Any) -> str:  # noqa: ANN401
+def json_text(document: object) -> str:
     """A document as JSON; infinities and NaN become null."""
     return json.dumps(_finite(document), indent=1) + "\n"
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -135,6 +136,13 @@ def refuse_unwritable(option: str, path: Path | None) -> None:
     make_parents(path)
     with tempfile.TemporaryFile(dir=path.parent):
         pass
+
+
+def refuse_unpaintable(option: str, path: Path | None) -> None:
+    """Raise where the file of an option is no PNG, or could not be written."""
+    if path is not None and path.suffix != ".png":
+        raise BadInputError(f"Expected {option} FILE.png; got {path}.")
+    refuse_unwritable(option, path)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -186,7 +194,14 @@ def progress(total: int, text: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def stages() -> Iterator[Any]:
+def counting(total: int, text: str) -> Iterator[Callable[[int], None]]:
+    """The same bar; the yielded function is told how many more are done."""
+    with progress(total, text) as bar:
+        yield lambda more: bar.advance(bar.task_ids[0], more)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr whose text the yielded function sets; no terminal: a line each if LUNET_LOG is set."""
     if not sys.stderr.isatty():
         wanted = progress_log.interval() is not None

@@ -13,16 +13,14 @@ _SHOWN = 16  # dimensions
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(help="A folder of export --for-verifier.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="A folder of export --for-verifier.")],
     witness: Annotated[
         Path,
-        typer.Argument(
-            help="What the verifier printed: ((X_0 v) ...) or Marabou's lines; or .json, .npy.", show_default=False
-        ),
+        typer.Argument(help="What the verifier printed: ((X_0 v) ...) or Marabou's lines; or .json, .npy."),
     ],
     query: Annotated[
         str | None,
-        typer.Option(help="The file that it answers. Default: the only one.", show_default=False),
+        typer.Option(help="The file that it answers. Default: the only one."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, help="By how much bounds and comparisons may be missed; 0 for strictly.")

@@ -1,5 +1,6 @@
 """`lunet-export score`."""
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import fsum
 from pathlib import Path
@@ -9,48 +10,18 @@ import numpy as np
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import open_export
-from lunet_cli.options import (
-    Arena,
-    ArenaName,
-    CudaGraph,
-    DeviceId,
-    Folder,
-    Json,
-    MemoryLimit,
-    Provider,
-    ProviderName,
-    Seed,
-    Tf32,
-    Threads,
-    cuda_options,
-    given,
-)
-from lunet_cli.streams import (
-    FILES,
-    MANY,
-    USUAL_ROWS,
-    Address,
-    Columns,
-    Engine,
-    EngineName,
-    FormatName,
-    Misfits,
-    Parts,
-    Resume,
-    RowsPerPart,
-    Workers,
-    is_folder,
-    place,
-    refuse_idle,
-    stream,
-)
+from lunet_cli.models import open_export, where, where_in_words
+from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed
+from lunet_cli.streams import FILES, MANY, Misfits, Parts, is_folder, place, stream
 from lunet_export.data import arrays, idx
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.files import whole_file
 from lunet_export.likelihood import bits_per_dim
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lunet_export.runtime import ExportedClasses, ExportedFlow
     from lunet_export.runtime.misfit import Misfit
     from lunet_export.streaming import ScoreJob
 
@@ -65,48 +36,48 @@ class InvalidName(StrEnum):
     NAN = "nan"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """Which models score which numbers of a row."""
+
+    beside: Annotated[list[Path] | None, typer.Option("--with", help="Another model: p is their mean. Repeatable.")] = (
+        None
+    )
+    weights: Annotated[
+        str | None, typer.Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")
+    ] = None
+    columns: Annotated[
+        str | None, typer.Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
+    ] = None
+    invalid: Annotated[
+        InvalidName, typer.Option(help="Rows not finite, outside or too far out: stop there, or give them nan.")
+    ] = InvalidName.STOP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The noise that integer images get."""
+
+    draws: Annotated[int, typer.Option(min=1, help="Noise draws for integer images.")] = 1
+    seed: Seed = 0
+
+
 def score(
     folder: Folder,
     data: Annotated[
-        Path,
-        typer.Argument(
-            help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.", show_default=False
-        ),
+        Path, typer.Argument(help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.")
     ],
+    *,
     target: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            "-o",
-            help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows.",
-            show_default=False,
+            "--output", "-o", help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows."
         ),
     ] = None,
-    beside: Annotated[
-        list[Path] | None,
-        typer.Option("--with", help="Another model: p is their mean. Repeatable.", show_default=False),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")
-    ] = None,
-    columns: Columns = None,
-    invalid: Annotated[
-        InvalidName, typer.Option(help="Rows not finite, outside or too far out: stop there, or give them nan.")
-    ] = InvalidName.STOP,
-    engine: Engine = EngineName.LOCAL,
-    workers: Workers = None,
-    address: Address = None,
-    form: Annotated[FormatName, typer.Option("--format", help="Of the parts.")] = FormatName.PARQUET,
-    rows_per_part: RowsPerPart = USUAL_ROWS,
-    resume: Resume = False,
-    draws: Annotated[int, typer.Option(min=1, help="Noise draws for integer images.")] = 1,
-    seed: Seed = 0,
-    provider: Provider = ProviderName.AUTO,
-    threads: Threads = None,
-    device_id: DeviceId = 0,
-    memory_limit: MemoryLimit = None,
-    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
-    tf32: Tf32 = False,
+    pooling: Pooling,
+    parts: Parts,
+    noise: Noise,
+    run: RunOptions,
     cuda_graph: CudaGraph = False,
     as_json: Json = False,
 ) -> None:
@@ -119,78 +90,108 @@ def score(
 
     Example: lunet-export score exported/digits digits.npy
     """
-    from lunet_export.runtime import ExportedClasses
-    from lunet_export.runtime.scoring import score as score_rows
-    from lunet_export.runtime.scoring import score_classes
-    from lunet_export.streaming import ScoreJob
-    from lunet_export.streaming.jobs import refuse_draws
     from lunet_export.streaming.sources import SUFFIXES
-    from lunet_export.streaming.tables import csv_text
 
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
-    refuse_idle(engine, workers, address)
-    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    parts.refuse_idle()
     written = is_folder(target) or (target is not None and target.suffix in FILES)
-    piecewise = invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
-    if written or piecewise or beside or data.is_dir() or data.suffix in SUFFIXES[1:]:
-        if cuda_graph:
-            raise BadInputError(
-                "Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out."
-            )
-        job = ScoreJob(
-            tuple(map(str, (folder, *(beside or ())))),
-            str(data),
-            tuple(columns.split(",")) if columns else (),
-            numbers_of(weights),
-            draws,
-            seed,
-            invalid.value,
-            place(provider, threads, cuda),
-        )
-        if target is not None:
-            stream(job, target, Parts(engine, workers, address, form, rows_per_part, resume), as_json=as_json)
-        elif engine is not EngineName.LOCAL or resume:
-            wrong = given({"--engine ray": engine is not EngineName.LOCAL, "--resume": resume})
-            raise BadInputError(f"Expected a folder for -o with {wrong}; got none.")
-        else:
-            _show(job, as_json=as_json)
+    piecewise = pooling.invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
+    if not (written or piecewise or pooling.beside or data.is_dir() or data.suffix in SUFFIXES[1:]):
+        parts.refuse_without_folder(target or "none")
+        _refuse_alone(pooling, data)
+        flow = open_export(folder, run, cuda_graph=cuda_graph)
+        _tell(_score(flow, data, noise), flow, noise, target, as_json=as_json)
         return
-    if wrong := given({"--engine": engine is not EngineName.LOCAL, "--resume": resume}):
-        raise BadInputError(f"Expected a folder for -o with {wrong}; got {target or 'none'}.")
-    if weights:
+    if cuda_graph:
+        raise BadInputError("Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out.")
+    job = _job(folder, data, pooling, noise, run)
+    if target is not None:
+        stream(job, target, parts, as_json=as_json)
+    else:
+        parts.refuse_without_folder("none", engine="--engine ray")
+        _show(job, as_json=as_json)
+
+
+def _refuse_alone(pooling: Pooling, data: Path) -> None:
+    """Raise where something is chosen that only several models, or only tables, have."""
+    if pooling.weights:
         raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
-    if columns:
+    if pooling.columns:
         raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
-    flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
+
+
+def _job(folder: Path, data: Path, pooling: Pooling, noise: Noise, run: RunOptions) -> "ScoreJob":
+    from lunet_export.streaming import ScoreJob
+
+    return ScoreJob(
+        tuple(map(str, (folder, *(pooling.beside or ())))),
+        str(data),
+        tuple(pooling.columns.split(",")) if pooling.columns else (),
+        numbers_of(pooling.weights),
+        noise.draws,
+        noise.seed,
+        pooling.invalid.value,
+        place(run),
+    )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Rows that were scored as a whole; of one network per class with the most probable class of each."""
+
+    nats: "NDArray[np.float64]"
+    bits: "NDArray[np.float64]"
+    classes: "dict[str, NDArray[np.generic]]" = field(default_factory=dict)
+    per_row: dict[str, list[Any]] = field(default_factory=dict)  # of the classes, for a document
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """In both units; a sum beyond float64 is an OverflowError, never infinity."""
+        count = len(self.nats)
+        return {"log_prob": fsum(self.nats) / count, "bits_per_dim": fsum(self.bits) / count}
+
+
+def _score(flow: "ExportedFlow | ExportedClasses", data: Path, noise: Noise) -> _Scored:
+    from lunet_export.runtime import ExportedClasses
+    from lunet_export.runtime.scoring import score, score_classes
+    from lunet_export.streaming.jobs import refuse_draws
+
     rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
     if rows.ndim == 1 and flow.dim != 1:
         raise DataError(f"Expected rows of {flow.dim} numbers in {data}; it has shape {rows.shape}. Save a row a line.")
-    if draws > 1:
+    if noise.draws > 1:
         refuse_draws(flow.manifest, rows)
     misfits: list[Misfit] = []
-    with output.progress(draws, f"scoring {len(rows)} rows") as bar:
-        noise: dict[str, Any] = {"draws": draws, "seed": seed, "on_misfit": misfits.append}
-        noise["on_draw"] = lambda: bar.advance(bar.task_ids[0])
-        classes: dict[str, Any] = {}
-        per_row: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
+    per_row: dict[str, Any] = {}
+    with output.counting(noise.draws, f"scoring {len(rows)} rows") as more:
+        how: dict[str, Any] = {"draws": noise.draws, "seed": noise.seed, "on_misfit": misfits.append}
+        how["on_draw"] = lambda: more(1)
         if isinstance(flow, ExportedClasses):
-            nats, posterior = score_classes(flow, rows, **noise)
+            nats, posterior = score_classes(flow, rows, **how)
             names = np.array(flow.names)[posterior.argmax(axis=1)]
             classes = {"class": names, "posterior": posterior.max(axis=1)}
             per_row = {"class": names.tolist(), "posterior": posterior.tolist()}
         else:
-            nats = score_rows(flow, rows, **noise)
+            nats = score(flow, rows, **how)
     for misfit in misfits:
         output.warn(misfit.sentence)
-    bits = bits_per_dim(nats, flow.dim)
-    mean = {"log_prob": fsum(nats) / len(nats), "bits_per_dim": fsum(bits) / len(bits)}  # OverflowError, never infinity
+    return _Scored(nats, bits_per_dim(nats, flow.dim), classes, per_row)
+
+
+def _tell(
+    scored: _Scored, flow: "ExportedFlow | ExportedClasses", noise: Noise, target: Path | None, *, as_json: bool
+) -> None:
+    from lunet_export.streaming.tables import csv_text
+
+    nats, bits, mean = scored.nats, scored.bits, scored.mean
     if as_json:
-        per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **per_row}
-        where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
-        output.dump({"rows": len(nats), "draws": draws, "seed": seed, **where, "mean": mean, "per_row": per_row})
+        per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **scored.per_row}
+        counts = {"rows": len(nats), "draws": noise.draws, "seed": noise.seed}
+        output.dump({**counts, **where(flow), "mean": mean, "per_row": per_row})
         return
-    text = csv_text({"log_prob": nats, "bits_per_dim": bits, **classes}, 0)
+    text = csv_text({"log_prob": nats, "bits_per_dim": bits, **scored.classes}, 0)
     if target is None:
         output.say_lines(text)
     else:
@@ -202,7 +203,7 @@ def score(
     spread = f"standard error {error:.4f}" if len(bits) > 1 else "one row has no spread"
     output.say(
         f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"({spread}), provider {flow.provider} ({flow.provider_reason})"
+        f"({spread}), {where_in_words(flow)}"
     )
 
 
@@ -224,16 +225,13 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
     summary = Summary.of(job.rows, tally.invalid, tally.sums, [work.provider], [work.misfits])
     Misfits().tell_all(summary.misfits)
     if as_json:
-        where = {"provider": work.provider, "provider_reason": work.provider_reason}
         counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}
-        output.dump({**counts, **where, "mean": dict(summary.means), "per_row": per_row})
+        output.dump({**counts, **where(work), "mean": dict(summary.means), "per_row": per_row})
         return
     known = {name: mean for name, mean in summary.means.items() if mean is not None}
     means = [f"{known[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in known]
-    output.say(
-        f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}, provider {work.provider} "
-        f"({work.provider_reason})"
-    )
+    counted = summary.rows - summary.invalid
+    output.say(f"mean of {counted} rows: {', '.join(means) or 'none'}, {where_in_words(work)}")
 
 
 def _is_long(data: Path) -> bool:

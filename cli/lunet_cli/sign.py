@@ -16,7 +16,7 @@ def sign(
     folder: Folder,
     key: Annotated[
         Path,
-        typer.Option(help="Of ssh-keygen: a private key, or a public one that an agent holds.", show_default=False),
+        typer.Option(help="Of ssh-keygen: a private key, or a public one that an agent holds."),
     ],
     force: Force = False,
     as_json: Json = False,

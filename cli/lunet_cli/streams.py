@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lunet_cli import output
-from lunet_cli.options import ProviderName
+from lunet_cli.models import where
+from lunet_cli.options import RunOptions, given
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
-from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
     from lunet_export.streaming import Run, SampleJob, ScoreJob
@@ -27,7 +27,7 @@ MANY = 1_000_000  # rows of .npy that are no longer read, or shown, as a whole
 
 
 class EngineName(StrEnum):
-    """Who computes the parts."""
+    """What computes the parts."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -41,17 +41,6 @@ class FormatName(StrEnum):
     NPY = "npy"
 
 
-Engine = Annotated[EngineName, typer.Option(help="Of a folder of parts: this process, or Ray's workers.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Ray's. Default: a processor each.", show_default="all processors")
-]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default="this machine")]
-RowsPerPart = Annotated[int, typer.Option(min=1, help="A multiple of 4096.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the folder of parts that -o names.")]
-Columns = Annotated[
-    str | None, typer.Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
-]
-USUAL_ROWS = 262144
 _STDOUT, _STDERR = 1, 2
 
 
@@ -60,34 +49,52 @@ def is_folder(target: Path | None) -> bool:
     return target is not None and not target.suffix
 
 
-def refuse_idle(engine: EngineName, workers: int | None, address: str | None) -> None:
-    """Raise where options of Ray were given to another engine.
-
-    Raises:
-        BadInputError: They were.
-    """
-    for option, value in (("--workers", workers), ("--address", address)):
-        if value is not None and engine is not EngineName.RAY:
-            raise BadInputError(f"Expected --engine ray beside {option}; got {engine.value}. Leave {option} out.")
-
-
-def place(provider: ProviderName, threads: int | None, cuda: CudaOptions) -> "Place":
+def place(run: RunOptions) -> "Place":
     """Where graphs run, for any process."""
     from lunet_export.streaming.jobs import Place
 
-    return Place(provider.value, threads, asdict(cuda))
+    return Place(run.provider.value, run.threads, asdict(run.cuda))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What was chosen of a folder of parts."""
+    """What is chosen of a folder of parts."""
 
-    engine: EngineName
-    workers: int | None
-    address: str | None
-    form: FormatName
-    rows_per_part: int
-    resume: bool
+    engine: Annotated[EngineName, typer.Option(help="Of a folder of parts: this process, or Ray's workers.")] = (
+        EngineName.LOCAL
+    )
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray's. Default: a processor each.", show_default="all processors")
+    ] = None
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default="this machine")] = None
+    form: Annotated[FormatName, typer.Option("--format", help="Of the parts.")] = FormatName.PARQUET
+    rows_per_part: Annotated[int, typer.Option(min=1, help="A multiple of 4096.")] = 262144
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder of parts that -o names.")] = False
+
+    def refuse_idle(self) -> None:
+        """Raise where options of Ray were given to another engine.
+
+        Raises:
+            BadInputError: They were.
+        """
+        for option, value in (("--workers", self.workers), ("--address", self.address)):
+            if value is not None and self.engine is not EngineName.RAY:
+                raise BadInputError(
+                    f"Expected --engine ray beside {option}; got {self.engine.value}. Leave {option} out."
+                )
+
+    def refuse_without_folder(self, got: object, *, engine: str = "--engine") -> None:
+        """Raise where what only a folder of parts takes was given without one.
+
+        Args:
+            got: What was given in its place.
+            engine: How the sentence names that option.
+
+        Raises:
+            BadInputError: It was.
+        """
+        if wrong := given({engine: self.engine is not EngineName.LOCAL, "--resume": self.resume}):
+            raise BadInputError(f"Expected a folder for -o with {wrong}; got {got}.")
 
 
 def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: bool) -> None:
@@ -122,17 +129,19 @@ def _compute(run: "Run", parts: Parts, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import local, on_ray
 
     numbers, misfits = run.begin(resume=parts.resume), Misfits()
-    with output.progress(len(numbers), f"{verb} {run.job.rows} rows") as bar:
-
-        def done(rows: int) -> None:
-            del rows
-            bar.advance(bar.task_ids[0])
-
+    with output.counting(len(numbers), f"{verb} {run.job.rows} rows") as more:
         if parts.engine is EngineName.RAY:
             with _quiet_stdout():
-                on_ray(run, numbers, done, workers=parts.workers, address=parts.address, on_wait=output.complain)
+                on_ray(
+                    run,
+                    numbers,
+                    lambda _: more(1),
+                    workers=parts.workers,
+                    address=parts.address,
+                    on_wait=output.complain,
+                )
         else:
-            local(run, numbers, done, on_misfit=misfits.tell)
+            local(run, numbers, lambda _: more(1), on_misfit=misfits.tell)
     summary = asdict(run.finish())
     misfits.tell_all(summary.pop("misfits"))
     return {"parts": run.parts, "computed": len(numbers), "engine": parts.engine.value, **summary}
@@ -180,13 +189,8 @@ def _quiet_stdout() -> Iterator[None]:
 def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
     from lunet_export.streaming.run import write_file
 
-    with output.progress(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as bar:
-
-        def done(rows: int) -> None:
-            del rows
-            bar.advance(bar.task_ids[0])
-
-        summary, work = write_file(target, job, done)
+    with output.counting(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as more:
+        summary, work = write_file(target, job, lambda _: more(1))
     document = asdict(summary)
     Misfits().tell_all(document.pop("misfits"))
-    return document | {"provider": work.provider, "provider_reason": work.provider_reason}
+    return document | where(work)

@@ -19,13 +19,9 @@ def triton(
     repository: Annotated[
         Path, typer.Option("--output", "-o", help="The model repository; made where there is none.")
     ] = Path("model_repository"),
-    name: Annotated[
-        str | None, typer.Option(help="Of the models, before -density; default: the export's.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the models, before -density; default: the export's.")] = None,
     version: Annotated[int, typer.Option(help="Of the models; a new one goes beside the old ones.")] = 1,
-    max_batch: Annotated[
-        int | None, typer.Option(help="Rows a run at most; default: the export's largest.", show_default=False)
-    ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Rows a run at most; default: the export's largest.")] = None,
     queue_delay_us: Annotated[int, typer.Option(help="Microseconds that a request waits for others.")] = 100,
     instances: Annotated[int, typer.Option(help="Of each model; with cuda, on each GPU.")] = 1,
     versions_served: Annotated[int, typer.Option(help="How many versions, the highest ones.")] = 1,

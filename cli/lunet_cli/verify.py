@@ -17,11 +17,9 @@ def verify(
     folder: Folder,
     signers: Annotated[
         Path | None,
-        typer.Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read.", show_default=False),
+        typer.Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read."),
     ] = None,
-    signer: Annotated[
-        str | None, typer.Option(help="The one of them it must be. Default: anyone of them.", show_default=False)
-    ] = None,
+    signer: Annotated[str | None, typer.Option(help="The one of them it must be. Default: anyone of them.")] = None,
     as_json: Json = False,
 ) -> None:
     """Verify each file against the manifest, and who signed it.
