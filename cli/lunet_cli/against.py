@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.options import DataOptions
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lunet_export.diagnostics import Detection, Source
     from lunet_export.diagnostics.classify import ClassSource
 
-Against = Annotated[str | None, typer.Option(help="Other data of the same kind: can log p tell them apart? AUROC.")]
+Against = Annotated[str | None, Option(help="Other data of the same kind: can log p tell them apart? AUROC.")]
 
 
 def other_rows(name: str | None, judged: "Source | ClassSource", options: DataOptions) -> "Dataset | None":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import typer
+from typer import BadParameter, Option
 
 from lunet_cli import output
 from lunet_cli.models import another_model, as_exported, eager_of, read_model, where
@@ -32,14 +32,14 @@ _PICTURES = (".png", ".svg", ".pdf")
 class Timing:
     """What is timed, and for how long."""
 
-    batch: Annotated[str, typer.Option(help="Rows a call, comma-separated.")] = "1,8,64,256"
-    seconds: Annotated[float, typer.Option(min=0.05, help="For each runner, graph and batch.")] = 1.0
-    warmup: Annotated[int, typer.Option(min=0, help="Calls of each that do not count.")] = 5
+    batch: Annotated[str, Option(help="Rows a call, comma-separated.")] = "1,8,64,256"
+    seconds: Annotated[float, Option(min=0.05, help="For each runner, graph and batch.")] = 1.0
+    warmup: Annotated[int, Option(min=0, help="Calls of each that do not count.")] = 5
     solver: Annotated[
-        str, typer.Option(help="Times other solvers' sampling graphs too, comma-separated.", show_default=False)
+        str, Option(help="Times other solvers' sampling graphs too, comma-separated.", show_default=False)
     ] = ""
     compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="torch.compile, which compiles for about a minute.")
+        bool, Option("--compile/--no-compile", help="torch.compile, which compiles for about a minute.")
     ] = True
 
     @property
@@ -52,18 +52,18 @@ class Timing:
 class Printing:
     """What is printed and written of it."""
 
-    csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV.")] = None
-    plot: Annotated[Path | None, typer.Option(help="Also draw latency against batch: .png, .svg or .pdf.")] = None
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as GitHub markdown.")] = False
+    csv: Annotated[Path | None, Option(help="Also write the rows as CSV.")] = None
+    plot: Annotated[Path | None, Option(help="Also draw latency against batch: .png, .svg or .pdf.")] = None
+    markdown: Annotated[bool, Option("--markdown", help="Print the table as GitHub markdown.")] = False
     as_json: Json = False
 
     def refuse(self) -> None:
         """Find out before minutes of timing, not after, what cannot be printed or written."""
         if self.markdown and self.as_json:
-            raise typer.BadParameter("Expected one of --markdown and --json; got both.")
+            raise BadParameter("Expected one of --markdown and --json; got both.")
         if self.plot is not None:
             if self.plot.suffix.lower() not in _PICTURES:
-                raise typer.BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {self.plot}.")
+                raise BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {self.plot}.")
             import matplotlib  # noqa: F401
         for option, path in (("--csv", self.csv), ("--plot", self.plot)):
             output.refuse_unwritable(option, path)
@@ -72,9 +72,7 @@ class Printing:
 def bench(
     folder: Folder,
     *,
-    model: Annotated[
-        Path | None, typer.Option(help="The source checkpoint: adds eager PyTorch and torch.compile.")
-    ] = None,
+    model: Annotated[Path | None, Option(help="The source checkpoint: adds eager PyTorch and torch.compile.")] = None,
     timing: Timing,
     run: RunOptions,
     authors: AuthorsFile,
@@ -88,7 +86,7 @@ def bench(
     """
     batches = parse_batches(timing.batch)
     if timing.solvers and model is None:
-        raise typer.BadParameter("Expected --model beside --solver: other graphs are built from the checkpoint.")
+        raise BadParameter("Expected --model beside --solver: other graphs are built from the checkpoint.")
     printing.refuse()
 
     from lunet_export.bench import open_timed
@@ -143,7 +141,7 @@ def parse_batches(text: str) -> list[int]:
     """Numbers of rows a call, each once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"Expected --batch of positive numbers such as 1,64; got {text}.")
+        raise BadParameter(f"Expected --batch of positive numbers such as 1,64; got {text}.")
     return list(dict.fromkeys(int(part) for part in parts))
 
 
@@ -163,12 +161,7 @@ def _weights(flow: "ExportedFlow", model: Path, authors: AuthorsFile) -> "Weight
 
 
 def _torch_runners(
-    flow: "ExportedFlow",
-    weights: "Weights",
-    threads: int | None,
-    stage: Callable[[str], None],
-    *,
-    compiled: bool,
+    flow: "ExportedFlow", weights: "Weights", threads: int | None, stage: Callable[[str], None], *, compiled: bool
 ) -> "dict[str, Runner]":
     """Eager PyTorch and `torch.compile`, the second only where it runs. Both on the CPU."""
     import torch

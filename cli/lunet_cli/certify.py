@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import read_model, rows_for
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 def certify(
     source: ModelOrFolder,
-    dataset: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="As `diagnose` takes it. Default: samples.")
-    ] = None,
+    dataset: Annotated[str | None, Argument(metavar="[DATA]", help="As `diagnose` takes it. Default: samples.")] = None,
     *,
-    rows: Annotated[int, typer.Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 32,
+    rows: Annotated[int, Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 32,
     data: DataOptions,
     authors: AuthorsFile,
     as_json: Json = False,

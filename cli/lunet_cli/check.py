@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 import lunet_export
 from lunet_cli import output
@@ -35,18 +35,15 @@ if TYPE_CHECKING:
 def check(
     folder: Folder,
     *,
-    model: Annotated[
-        Path | None, typer.Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.")
-    ] = None,
+    model: Annotated[Path | None, Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.")] = None,
     run: RunOptions,
-    seed: Annotated[int, typer.Option(help="Of the fresh inputs.")] = 1,
+    seed: Annotated[int, Option(help="Of the fresh inputs.")] = 1,
     authors: AuthorsFile,
     expect: Annotated[
-        str | None,
-        typer.Option(help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?"),
+        str | None, Option(help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also write what was found, machine and all, as JSON for a bug report.")
+        Path | None, Option(help="Also write what was found, machine and all, as JSON for a bug report.")
     ] = None,
     as_json: Json = False,
 ) -> None:

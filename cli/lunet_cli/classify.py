@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import against as others
 from lunet_cli import output
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def classify(
-    source: Annotated[Path, typer.Argument(help="A model file or an exported folder with a network a class.")],
-    dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion-mnist.")],
+    source: Annotated[Path, Argument(help="A model file or an exported folder with a network a class.")],
+    dataset: Annotated[str, Argument(help="digits, mnist or fashion-mnist.")],
     *,
     data_dir: DataDir = Path("data"),
     seed: Seed = 0,
     against: others.Against = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix, as PNG.")] = None,
+    plot: Annotated[Path | None, Option(help="Also draw the confusion matrix, as PNG.")] = None,
     run: RunOptions,
     as_json: Json = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from lunet_cli import against as others
 from lunet_cli import output
@@ -21,7 +21,7 @@ def diagnose(
     *,
     data: DataOptions,
     against: others.Against = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw NLL over the number of directions, as PNG.")] = None,
+    plot: Annotated[Path | None, Option(help="Also draw NLL over the number of directions, as PNG.")] = None,
     authors: AuthorsFile,
     as_json: Json = False,
 ) -> None:

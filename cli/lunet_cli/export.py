@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
@@ -26,17 +26,16 @@ class GraphOptions:
     """What is chosen of the graphs."""
 
     solver: Annotated[
-        str | None,
-        typer.Option(help="Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled."),
+        str | None, Option(help="Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.")
     ] = None
-    tile: Annotated[str, typer.Option(help="Rows of the solver's tile, or auto: its default.")] = "auto"
+    tile: Annotated[str, Option(help="Rows of the solver's tile, or auto: its default.")] = "auto"
     dtype: Dtype = "float32"
-    with_log_prob: Annotated[bool, typer.Option("--with-log-prob", help="Also z -> x, log_prob.")] = False
-    rng: Annotated[bool, typer.Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False
-    steps: Annotated[int | None, typer.Option(min=1, help="Of JKO-iFlow: steps a block. Default: as trained.")] = None
-    hutchinson: Annotated[
-        bool, typer.Option("--hutchinson", help="Of JKO-iFlow: also log_prob estimated along probes.")
-    ] = False
+    with_log_prob: Annotated[bool, Option("--with-log-prob", help="Also z -> x, log_prob.")] = False
+    rng: Annotated[bool, Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False
+    steps: Annotated[int | None, Option(min=1, help="Of JKO-iFlow: steps a block. Default: as trained.")] = None
+    hutchinson: Annotated[bool, Option("--hutchinson", help="Of JKO-iFlow: also log_prob estimated along probes.")] = (
+        False
+    )
 
     def settings(self, made_for: LoadOptions) -> "ExportSettings":
         """The same for an export."""
@@ -55,12 +54,12 @@ class GraphOptions:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="model.pt of `train`, or the authors' best.pth.")],
+    model: Annotated[Path, Argument(help="model.pt of `train`, or the authors' best.pth.")],
     *,
-    folder: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exported/NAME.")] = None,
+    folder: Annotated[Path | None, Option("--output", "-o", help="Default: exported/NAME.")] = None,
     graphs: GraphOptions,
     for_verifier: Annotated[
-        bool, typer.Option("--for-verifier", help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
+        bool, Option("--for-verifier", help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
     ] = False,
     wanted: VerifierOptions,
     made_for: LoadOptions,
@@ -153,5 +152,5 @@ def parse_tile(text: str) -> int | None:
     if text == "auto":
         return None
     if not (text.isdecimal() and len(text) < 10):
-        raise typer.BadParameter(f"Expected --tile N or auto; got {text}.")
+        raise BadParameter(f"Expected --tile N or auto; got {text}.")
     return int(text)

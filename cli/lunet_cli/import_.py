@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import new_model, refuse_target
@@ -18,41 +18,32 @@ if TYPE_CHECKING:
     from lunet_export.importers import Imported, Part
 
 
-class Library(StrEnum):
-    """Whose flows are read."""
-
-    NFLOWS = "nflows"
-    NORMFLOWS = "normflows"
-    SBI = "sbi"
-    ZUKO = "zuko"
+Library = StrEnum("Library", ["nflows", "normflows", "sbi", "zuko"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """What a flow is made from, besides its source."""
 
-    state: Annotated[Path | None, typer.Option(help="A state_dict to load into what the factory gives.")] = None
+    state: Annotated[Path | None, Option(help="A state_dict to load into what the factory gives.")] = None
     context: Annotated[
-        Path | None,
-        typer.Option(help="A .npy file of one row: the context that a conditional flow is fixed to."),
+        Path | None, Option(help="A .npy file of one row: the context that a conditional flow is fixed to.")
     ] = None
 
 
 def import_(
-    library: Annotated[Library, typer.Argument(help="The library that the flow is of.")],
+    library: Annotated[Library, Argument(help="The library that the flow is of.")],
     source: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="module:factory, your own function that builds the flow: it is imported from here and run, and no "
             "other code of a file is. Or a bare state_dict, where its keys alone determine the flow."
         ),
     ],
     *,
-    target: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
+    target: Annotated[Path, Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
     origin: Origin,
-    report: Annotated[bool, typer.Option("--report", help="List what is carried and what is not; write nothing.")] = (
-        False
-    ),
+    report: Annotated[bool, Option("--report", help="List what is carried and what is not; write nothing.")] = (False),
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import models, output
 from lunet_cli.options import A_ROW_ON_THE_CPU, Dtype, Json, LoadOptions
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A folder, an .onnx file or a model file.")],
-    solvers: Annotated[bool, typer.Option("--solvers", help="Of a model file: what each solver would cost.")] = False,
+    path: Annotated[Path, Argument(help="A folder, an .onnx file or a model file.")],
+    solvers: Annotated[bool, Option("--solvers", help="Of a model file: what each solver would cost.")] = False,
     dtype: Dtype = "float32",
     load: LoadOptions = A_ROW_ON_THE_CPU,
     as_json: Json = False,

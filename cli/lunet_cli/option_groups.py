@@ -1,11 +1,12 @@
 """Options that travel together: a command takes them as one dataclass, the command line takes each by itself.
 
-The fields of such a dataclass are annotated and have defaults, as the parameters of a command.
+The fields of such a dataclass are annotated as the parameters of a command, or are such dataclasses themselves. Its
+`PANEL`, if there is one, is the part of the help that lists them.
 """
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import wraps
 from inspect import Parameter, signature
@@ -27,7 +28,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [
         option
         for parameter in own.parameters.values()
-        for option in _options(parameter.name, hints[parameter.name], parameter.default)
+        for option in _options(parameter.name, hints[parameter.name], parameter.default, None)
     ]
     vars(with_groups)["__signature__"] = own.replace(parameters=parameters)
     return with_groups
@@ -40,12 +41,19 @@ def _gathered(name: str, hint: object, given: dict[str, object]) -> object:
     return hint(**{inner: _gathered(inner, kind, given) for inner, kind, _ in _inside(hint)})
 
 
-def _options(name: str, hint: object, default: object) -> Iterator[Parameter]:
-    if not (isinstance(hint, type) and is_dataclass(hint)):
-        yield _option(name, hint, default)
-        return
-    for inner, kind, usual in _inside(hint):
-        yield from _options(inner, kind, usual)
+def _options(name: str, hint: object, default: object, panel: str | None) -> Iterator[Parameter]:
+    if isinstance(hint, type) and is_dataclass(hint):
+        for inner, kind, usual in _inside(hint):
+            yield from _options(inner, kind, usual, getattr(hint, "PANEL", None))
+    elif get_origin(hint) is Annotated:
+        kind, declared = get_args(hint)
+        declared = copy(declared)
+        declared.rich_help_panel = declared.rich_help_panel or panel
+        if default in (None, Parameter.empty) and declared.show_default is True:
+            declared.show_default = False  # Typer before 0.16 would print None
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared])
+    else:
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
 def _inside(group: "type[DataclassInstance]") -> Iterator[tuple[str, object, object]]:
@@ -55,31 +63,14 @@ def _inside(group: "type[DataclassInstance]") -> Iterator[tuple[str, object, obj
         yield field.name, hints[field.name], Parameter.empty if field.default is MISSING else field.default
 
 
-def _option(name: str, annotation: object, default: object) -> Parameter:
-    """Where there is no default, none is shown: Typer before 0.16 would print None."""
-    if default in (None, Parameter.empty) and get_origin(annotation) is Annotated:
-        kind, declared = get_args(annotation)
-        if declared.show_default is True:
-            declared = copy(declared)
-            declared.show_default = False
-            annotation = Annotated[kind, declared]
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
 def chosen(group: "DataclassInstance") -> dict[str, Any]:
     """What was chosen, by the fields' names: values other than None, those of an enumeration as plain text."""
     values = {field.name: getattr(group, field.name) for field in fields(group)}
-    return {name: _plain(value) for name, value in values.items() if value is not None}
-
-
-def _plain(value: object) -> object:
-    return value.value if isinstance(value, Enum) else value
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 def changed(group: "DataclassInstance") -> list[str]:
     """The options whose values are not their defaults, where options are named as the fields are."""
-    return [_flag(field) for field in fields(group) if getattr(group, field.name) != field.default]
-
-
-def _flag(field: Field[Any]) -> str:
-    return f"--{field.name.replace('_', '-')}"
+    names = [field.name for field in fields(group) if getattr(group, field.name) != field.default]
+    return [f"--{name.replace('_', '-')}" for name in names]

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
-import typer
+from typer import Argument, Option
 
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from lunet_export.export import Load
     from lunet_export.runtime import providers
 
-Folder = Annotated[Path, typer.Argument(help="An exported folder.")]
-ModelOrFolder = Annotated[Path, typer.Argument(help="A model file, or an exported folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+Folder = Annotated[Path, Argument(help="An exported folder.")]
+ModelOrFolder = Annotated[Path, Argument(help="A model file, or an exported folder.")]
+Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]
+Force = Annotated[bool, Option("--force", help="Replace what exists.")]
 DataSet = Annotated[
     str,
-    typer.Argument(
+    Argument(
         help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, checkerboard, rings, rose, tree, or a "
         ".npy, .npz or .csv file."
     ),
 ]
-DataDir = Annotated[Path, typer.Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
-Runtime = Annotated[Path | None, typer.Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.")]
-Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
-CudaGraph = Annotated[bool, typer.Option("--cuda-graph", help="On CUDA, capture each batch size once and replay it.")]
-DeviceId = Annotated[int, typer.Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.")]
-Dtype = Annotated[str, typer.Option(help="float32, float64, or float16: matrix products alone in it.")]
+DataDir = Annotated[Path, Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
+Runtime = Annotated[Path | None, Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.")]
+Seed = Annotated[int, Option(help="Seed of the noise.")]
+CudaGraph = Annotated[bool, Option("--cuda-graph", help="On CUDA, capture each batch size once and replay it.")]
+DeviceId = Annotated[int, Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.")]
+Dtype = Annotated[str, Option(help="float32, float64, or float16: matrix products alone in it.")]
 
 
 def given(options: Mapping[str, bool]) -> str:
@@ -68,7 +68,7 @@ class TargetName(StrEnum):
     CUDA = "cuda"
 
 
-Provider = Annotated[ProviderName, typer.Option(help="auto takes CUDA when it runs; cuda takes it or stops.")]
+Provider = Annotated[ProviderName, Option(help="auto takes CUDA when it runs; cuda takes it or stops.")]
 
 
 class RunSettings(TypedDict):
@@ -84,17 +84,14 @@ class RunOptions:
     """How ONNX Runtime runs the graphs."""
 
     provider: Provider = ProviderName.AUTO
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of ONNX Runtime.")] = None
+    threads: Annotated[int | None, Option(min=1, help="CPU threads of ONNX Runtime.")] = None
     device_id: DeviceId = 0
-    memory_limit: Annotated[int | None, typer.Option(min=1, help="MB of the GPU that each graph's arena may take.")] = (
-        None
-    )
-    arena: Annotated[ArenaName, typer.Option(help="How that arena grows; same-as-requested spares a shared GPU.")] = (
+    memory_limit: Annotated[int | None, Option(min=1, help="MB of the GPU that each graph's arena may take.")] = None
+    arena: Annotated[ArenaName, Option(help="How that arena grows; same-as-requested spares a shared GPU.")] = (
         ArenaName.NEXT_POWER_OF_TWO
     )
     tf32: Annotated[
-        bool,
-        typer.Option("--tf32", help="Round the inputs of CUDA's matrix products to TF32; judged by its own budget."),
+        bool, Option("--tf32", help="Round the inputs of CUDA's matrix products to TF32; judged by its own budget.")
     ] = False
 
     @property
@@ -114,12 +111,10 @@ class AuthorsFile:
     """What the authors' own files do not tell."""
 
     latent_stats: Annotated[
-        Path | None,
-        typer.Option(help="The authors' best_stats.pth, folded into the last block; it fits last.pth."),
+        Path | None, Option(help="The authors' best_stats.pth, folded into the last block; it fits last.pth.")
     ] = None
     preprocess: Annotated[
-        PreprocessName,
-        typer.Option(help="For the authors' files, which do not record it: paper is 256 levels, 1e-5."),
+        PreprocessName, Option(help="For the authors' files, which do not record it: paper is 256 levels, 1e-5.")
     ] = PreprocessName.NONE
 
     def refuse_beside(self, folder: Path) -> None:
@@ -142,7 +137,7 @@ class DataOptions:
     """How rows are read for a model, and its noise drawn."""
 
     data_dir: DataDir = Path("data")
-    levels: Annotated[int | None, typer.Option(help="Grey levels of a file of integers. Default: the model's.")] = None
+    levels: Annotated[int | None, Option(help="Grey levels of a file of integers. Default: the model's.")] = None
     seed: Seed = 0
 
 
@@ -150,10 +145,8 @@ class DataOptions:
 class LoadOptions:
     """What an export is made for."""
 
-    target: Annotated[TargetName, typer.Option(help="Where predictions and --solver auto assume it runs.")] = (
-        TargetName.CPU
-    )
-    batch: Annotated[int, typer.Option(min=1, help="Rows a call that they assume.")] = 1
+    target: Annotated[TargetName, Option(help="Where predictions and --solver auto assume it runs.")] = TargetName.CPU
+    batch: Annotated[int, Option(min=1, help="Rows a call that they assume.")] = 1
 
     @property
     def load(self) -> "Load":

@@ -11,11 +11,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from typer import BadParameter
 
 from lunet_cli import progress_log
 from lunet_export.errors import BadInputError
@@ -132,7 +132,7 @@ def refuse_unwritable(option: str, path: Path | None) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise typer.BadParameter(f"Expected a file for {option}; {path} is a folder.")
+        raise BadParameter(f"Expected a file for {option}; {path} is a folder.")
     make_parents(path)
     with tempfile.TemporaryFile(dir=path.parent):
         pass

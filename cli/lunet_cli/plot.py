@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import open_source, read_model, rows_for
@@ -48,16 +48,16 @@ _WITHOUT_NUMBER = (Kind.ACTIVATIONS, Kind.CURVE)
 
 
 def plot(
-    kind: Annotated[Kind, typer.Argument(help="What to draw.")],
-    model: Annotated[Path, typer.Argument(help="A model file, or an exported folder.")],
+    kind: Annotated[Kind, Argument(help="What to draw.")],
+    model: Annotated[Path, Argument(help="A model file, or an exported folder.")],
     data: Annotated[
-        list[str] | None, typer.Argument(help="The data set, as `train` takes it; for curve, more models.")
+        list[str] | None, Argument(help="The data set, as `train` takes it; for curve, more models.")
     ] = None,
     *,
-    target: Annotated[Path, typer.Option("--output", "-o", help="The picture, a .png.")],
-    n: Annotated[int | None, typer.Option("-n", min=1, help="Samples, pairs or projections. Default: by kind.")] = None,
+    target: Annotated[Path, Option("--output", "-o", help="The picture, a .png.")],
+    n: Annotated[int | None, Option("-n", min=1, help="Samples, pairs or projections. Default: by kind.")] = None,
     options: DataOptions,
-    way: Annotated[Way, typer.Option("--path", help="Of an interpolation; linear leaves the latents' shell.")] = (
+    way: Annotated[Way, Option("--path", help="Of an interpolation; linear leaves the latents' shell.")] = (
         Way.SPHERICAL
     ),
     authors: AuthorsFile,

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import new_model, read_model, refuse_target, rows_for
@@ -13,10 +13,10 @@ from lunet_export.errors import BadInputError
 
 
 def recalibrate(
-    model: Annotated[Path, typer.Argument(help="A model file.")],
+    model: Annotated[Path, Argument(help="A model file.")],
     dataset: DataSet,
     *,
-    target: Annotated[Path, typer.Option("--output", "-o", help="The new model file.")],
+    target: Annotated[Path, Option("--output", "-o", help="The new model file.")],
     data: DataOptions,
     authors: AuthorsFile,
     force: Force = False,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.models import open_export, where, where_in_words
@@ -27,23 +27,21 @@ _MANY = 100_000  # .npy files of more samples are written a piece at a time
 class Draw:
     """What is drawn, and what becomes of it."""
 
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64
+    n: Annotated[int, Option("-n", min=1, help="Number of samples.")] = 64
     target: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--output", "-o", help=".png for a picture; .npy, .parquet, .arrow, or a folder of parts for any number."
         ),
     ] = Path("grid.png")
     seed: Seed = 0
-    temperature: Annotated[float, typer.Option(help="Scale of the noise; below 1 is tamer.")] = 1.0
-    label: Annotated[
-        str | None, typer.Option(help="Class to draw, by name or number, where the folder has classes.")
-    ] = None
+    temperature: Annotated[float, Option(help="Scale of the noise; below 1 is tamer.")] = 1.0
+    label: Annotated[str | None, Option(help="Class to draw, by name or number, where the folder has classes.")] = None
     latent: Annotated[
-        Path | None, typer.Option(help="Decode the z of this file; -n, --seed and --temperature do not apply.")
+        Path | None, Option(help="Decode the z of this file; -n, --seed and --temperature do not apply.")
     ] = None
     with_log_prob: Annotated[
-        bool, typer.Option("--with-log-prob", help="Also log p of each, in .parquet, .arrow, .npy and parts.")
+        bool, Option("--with-log-prob", help="Also log p of each, in .parquet, .arrow, .npy and parts.")
     ] = False
 
     @property
@@ -59,13 +57,7 @@ class Draw:
 
 
 def sample(
-    folder: Folder,
-    *,
-    draw: Draw,
-    parts: Parts,
-    run: RunOptions,
-    cuda_graph: CudaGraph = False,
-    as_json: Json = False,
+    folder: Folder, *, draw: Draw, parts: Parts, run: RunOptions, cuda_graph: CudaGraph = False, as_json: Json = False
 ) -> None:
     """Draw samples with the sampling graph: a picture, or numbers.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import open_export, where, where_in_words
@@ -40,17 +40,15 @@ class InvalidName(StrEnum):
 class Pooling:
     """Which models score which numbers of a row."""
 
-    beside: Annotated[list[Path] | None, typer.Option("--with", help="Another model: p is their mean. Repeatable.")] = (
+    beside: Annotated[list[Path] | None, Option("--with", help="Another model: p is their mean. Repeatable.")] = None
+    weights: Annotated[str | None, Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")] = (
         None
     )
-    weights: Annotated[
-        str | None, typer.Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")
-    ] = None
     columns: Annotated[
-        str | None, typer.Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
+        str | None, Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
     ] = None
     invalid: Annotated[
-        InvalidName, typer.Option(help="Rows not finite, outside or too far out: stop there, or give them nan.")
+        InvalidName, Option(help="Rows not finite, outside or too far out: stop there, or give them nan.")
     ] = InvalidName.STOP
 
 
@@ -58,21 +56,17 @@ class Pooling:
 class Noise:
     """The noise that integer images get."""
 
-    draws: Annotated[int, typer.Option(min=1, help="Noise draws for integer images.")] = 1
+    draws: Annotated[int, Option(min=1, help="Noise draws for integer images.")] = 1
     seed: Seed = 0
 
 
 def score(
     folder: Folder,
-    data: Annotated[
-        Path, typer.Argument(help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.")
-    ],
+    data: Annotated[Path, Argument(help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.")],
     *,
     target: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows."
-        ),
+        Option("--output", "-o", help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows."),
     ] = None,
     pooling: Pooling,
     parts: Parts,

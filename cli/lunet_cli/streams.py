@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.models import where
@@ -60,16 +60,16 @@ def place(run: RunOptions) -> "Place":
 class Parts:
     """What is chosen of a folder of parts."""
 
-    engine: Annotated[EngineName, typer.Option(help="Of a folder of parts: this process, or Ray's workers.")] = (
+    engine: Annotated[EngineName, Option(help="Of a folder of parts: this process, or Ray's workers.")] = (
         EngineName.LOCAL
     )
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Ray's. Default: a processor each.", show_default="all processors")
+        int | None, Option(min=1, help="Ray's. Default: a processor each.", show_default="all processors")
     ] = None
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default="this machine")] = None
-    form: Annotated[FormatName, typer.Option("--format", help="Of the parts.")] = FormatName.PARQUET
-    rows_per_part: Annotated[int, typer.Option(min=1, help="A multiple of 4096.")] = 262144
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder of parts that -o names.")] = False
+    address: Annotated[str | None, Option(help="Of a Ray cluster, or auto.", show_default="this machine")] = None
+    form: Annotated[FormatName, Option("--format", help="Of the parts.")] = FormatName.PARQUET
+    rows_per_part: Annotated[int, Option(min=1, help="A multiple of 4096.")] = 262144
+    resume: Annotated[bool, Option("--resume", help="Go on with the folder of parts that -o names.")] = False
 
     def refuse_idle(self) -> None:
         """Raise where options of Ray were given to another engine.

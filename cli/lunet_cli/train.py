@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Context, Option
 
 from lunet_cli import output, signals
 from lunet_cli.group import ARGUMENTS
@@ -29,15 +29,15 @@ _TITLES = {
 
 
 def train(
-    context: typer.Context,
+    context: Context,
     dataset: DataSet,
     *,
-    model: Annotated[
-        Path, typer.Option("--output", "-o", help="The model file: the best epoch, or the Gaussian.")
-    ] = Path("model.pt"),
+    model: Annotated[Path, Option("--output", "-o", help="The model file: the best epoch, or the Gaussian.")] = Path(
+        "model.pt"
+    ),
     options: TrainingOptions,
     paper_convention: Annotated[
-        bool, typer.Option("--paper-convention", help="Also print what the released code would.")
+        bool, Option("--paper-convention", help="Also print what the released code would.")
     ] = False,
     force: Force = False,
     as_json: Json = False,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import typer
+from typer import Option
 
 from lunet_cli.option_groups import chosen
 from lunet_cli.options import DataDir
@@ -14,9 +14,6 @@ from lunet_export.errors import BadInputError
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
     from lunet_export.training import FitSettings
-
-_FINER: dict[str, Any] = {"rich_help_panel": "Finer choices"}
-_JKO: dict[str, Any] = {"rich_help_panel": "Of JKO-iFlow"}
 
 
 class FlowName(StrEnum):
@@ -28,72 +25,31 @@ class FlowName(StrEnum):
     JKO = "jko"
 
 
-class InitName(StrEnum):
-    """Where training starts."""
-
-    GREEDY = "greedy"
-    BEND = "bend"
-    WHITEN = "whiten"
-    IDENTITY = "identity"
-
-
-class ActivationName(StrEnum):
-    """What lies between the blocks of an LU-Net."""
-
-    LEAKY_SOFTPLUS = "leaky-softplus"
-    LEAKY_RELU = "leaky-relu"
-    LEAKY_TANH = "leaky-tanh"
-
-
-class OptimizerName(StrEnum):
-    """How steps are taken."""
-
-    ADAM = "adam"
-    L_BFGS = "l-bfgs"
-
-
-class SignsName(StrEnum):
-    """Signs of the diagonals of U."""
-
-    ALTERNATING = "alternating"
-    RANDOM = "random"
-    POSITIVE = "positive"
-
-
-class ScheduleName(StrEnum):
-    """What becomes of the learning rate."""
-
-    SCHEDULE_FREE = "schedule-free"
-    LINEAR = "linear"
-    ONE_CYCLE = "one-cycle"
-    CONSTANT = "constant"
-
-
-class RegulariserName(StrEnum):
-    """What may be added to the likelihood."""
-
-    LOG_DIAGONAL = "log-diagonal"
-    BALANCE = "balance"
+InitName = StrEnum("InitName", ["greedy", "bend", "whiten", "identity"])
+ActivationName = StrEnum("ActivationName", ["leaky-softplus", "leaky-relu", "leaky-tanh"])
+OptimizerName = StrEnum("OptimizerName", ["adam", "l-bfgs"])
+SignsName = StrEnum("SignsName", ["alternating", "random", "positive"])
+ScheduleName = StrEnum("ScheduleName", ["schedule-free", "linear", "one-cycle", "constant"])
+RegulariserName = StrEnum("RegulariserName", ["log-diagonal", "balance"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """What kind of network is trained; the family has its own usual values."""
 
-    blocks: Annotated[int | None, typer.Option(min=1, help="Default: 4; 13 up to 4-D; at most 8 of JKO-iFlow.")] = None
-    alpha: Annotated[float | None, typer.Option(help="Smallest slope of the activation. Default: 0.1.")] = None
+    blocks: Annotated[int | None, Option(min=1, help="Default: 4; 13 up to 4-D; at most 8 of JKO-iFlow.")] = None
+    alpha: Annotated[float | None, Option(help="Smallest slope of the activation. Default: 0.1.")] = None
     activation: Annotated[
         ActivationName | None,
-        typer.Option(
+        Option(
             help="Of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
             "Default: leaky-softplus, the paper's."
         ),
     ] = None
     width: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Planes of a RealNVP on images, hidden numbers of a JKO-iFlow (both: 64) or of a dense RealNVP.",
+        Option(
+            min=1, help="Planes of a RealNVP on images, hidden numbers of a JKO-iFlow (both: 64) or of a dense RealNVP."
         ),
     ] = None
 
@@ -102,91 +58,81 @@ class NetworkOptions:
 class JKOOptions:
     """What kind of JKO-iFlow is trained."""
 
+    PANEL: ClassVar[str] = "Of JKO-iFlow"
+
     hidden_layers: Annotated[
-        int | None, typer.Option(min=1, help="Of a velocity field. Default: 2, whose divergence is cheap.", **_JKO)
+        int | None, Option(min=1, help="Of a velocity field. Default: 2, whose divergence is cheap.")
     ] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Runge-Kutta steps a block. Default: 3.", **_JKO)] = None
-    step_size: Annotated[
-        float | None, typer.Option(help="h of the first block. Default: 0.07; 0.1 beyond 4-D.", **_JKO)
-    ] = None
-    step_growth: Annotated[float | None, typer.Option(help="Factor from block to block. Default: 1.4.", **_JKO)] = None
-    largest_step: Annotated[float | None, typer.Option(help="Of all h. Default: 5.", **_JKO)] = None
+    steps: Annotated[int | None, Option(min=1, help="Runge-Kutta steps a block. Default: 3.")] = None
+    step_size: Annotated[float | None, Option(help="h of the first block. Default: 0.07; 0.1 beyond 4-D.")] = None
+    step_growth: Annotated[float | None, Option(help="Factor from block to block. Default: 1.4.")] = None
+    largest_step: Annotated[float | None, Option(help="Of all h. Default: 5.")] = None
     stop: Annotated[
-        float | None,
-        typer.Option(help="No block after one that moves rows by less, in squares. Default: 0.003.", **_JKO),
+        float | None, Option(help="No block after one that moves rows by less, in squares. Default: 0.003.")
     ] = None
-    rounds: Annotated[
-        int | None, typer.Option(min=0, help="In which all blocks are trained again, evened. Default: 1.", **_JKO)
-    ] = None
+    rounds: Annotated[int | None, Option(min=0, help="In which all blocks are trained again, evened. Default: 1.")] = (
+        None
+    )
     refine: Annotated[
-        bool | None, typer.Option("--refine/--no-refine", help="At last cut each block in two and train again.", **_JKO)
+        bool | None, Option("--refine/--no-refine", help="At last cut each block in two and train again.")
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a network is trained; what is None is usual for the data."""
+    """How a network is trained; what is None is usual for the family and the data."""
 
-    batch_size: Annotated[int | None, typer.Option(help="Default: 256; 64 for small sets.")] = None
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate. Default: by width.")] = None
-    patience: Annotated[int | None, typer.Option(help="Stop after so many idle epochs. Default: 30.")] = None
-    optimizer: Annotated[
-        OptimizerName | None, typer.Option(help="Default: l-bfgs for data of up to 4-D, else adam.", **_FINER)
-    ] = None
+    batch_size: Annotated[int | None, Option(help="Default: 256; 64 for small sets.")] = None
+    learning_rate: Annotated[float | None, Option(help="Peak rate. Default: by width.")] = None
+    patience: Annotated[int | None, Option(help="Stop after so many idle epochs. Default: 30.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinerOptions:
+    """How a network is trained in particular; what is None is usual for the family and the data."""
+
+    PANEL: ClassVar[str] = "Finer choices"
+
+    optimizer: Annotated[OptimizerName | None, Option(help="Default: l-bfgs for data of up to 4-D, else adam.")] = None
     init: Annotated[
         InitName | None,
-        typer.Option(
+        Option(
             help="bend: whitened, activations in reach; whiten: the Gaussian itself; greedy: grown, to 16-D. "
-            "Default: bend; greedy up to 4-D.",
-            **_FINER,
+            "Default: bend; greedy up to 4-D."
         ),
     ] = None
     signs: Annotated[
         SignsName | None,
-        typer.Option(
-            help="Of the diagonals of U, for good. Default: alternating, which bends to both sides.", **_FINER
-        ),
+        Option(help="Of the diagonals of U, for good. Default: alternating, which bends to both sides."),
     ] = None
     whitened: Annotated[
         bool | None,
-        typer.Option(
-            "--whitened/--plain",
-            help="Train in coordinates where layers' inputs are white. Default for LU-Net.",
-            **_FINER,
-        ),
+        Option("--whitened/--plain", help="Train in coordinates where layers' inputs are white. Default for LU-Net."),
     ] = None
     schedule: Annotated[
-        ScheduleName | None,
-        typer.Option(help="How Adam's rate falls. Default: schedule-free of LU-Net, else linear.", **_FINER),
+        ScheduleName | None, Option(help="How Adam's rate falls. Default: schedule-free of LU-Net, else linear.")
     ] = None
-    average: Annotated[
-        float, typer.Option(help="Share a step that a moving average of the weights keeps, as 0.999.", **_FINER)
-    ] = 0.0
+    average: Annotated[float, Option(help="Share a step that a moving average of the weights keeps, as 0.999.")] = 0.0
     weight_decay: Annotated[
         float | None,
-        typer.Option(
-            help="Of the entries off the diagonals; of kernels and matrices. Default: 0; 1 of JKO-iFlow beyond 4-D.",
-            **_FINER,
+        Option(
+            help="Of the entries off the diagonals; of kernels and matrices. Default: 0; 1 of JKO-iFlow beyond 4-D."
         ),
     ] = None
-    regulariser: Annotated[
-        RegulariserName | None, typer.Option("--reg", help="A penalty that conditions the map.", **_FINER)
-    ] = None
-    regulariser_weight: Annotated[float, typer.Option("--reg-weight", help="Its weight, in nats a row.", **_FINER)] = (
-        0.0
-    )
-    bound: Annotated[float | None, typer.Option(help="Largest |log u_ii| that training may reach.", **_FINER)] = None
+    regulariser: Annotated[RegulariserName | None, Option("--reg", help="A penalty that conditions the map.")] = None
+    regulariser_weight: Annotated[float, Option("--reg-weight", help="Its weight, in nats a row.")] = 0.0
+    bound: Annotated[float | None, Option(help="Largest |log u_ii| that training may reach.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions:
     """Which rows a network is trained on, and the seed of all that is drawn."""
 
-    seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0
+    seed: Annotated[int, Option(help="Same seed, same model.")] = 0
     data_dir: DataDir = Path("data")
-    levels: Annotated[int | None, typer.Option(help="Grey levels of a file of integers. Default: 256.")] = None
+    levels: Annotated[int | None, Option(help="Grey levels of a file of integers. Default: 256.")] = None
     dequantize: Annotated[
-        bool, typer.Option("--dequantize", help="Add noise to columns of vectors that hold counts or rounded numbers.")
+        bool, Option("--dequantize", help="Add noise to columns of vectors that hold counts or rounded numbers.")
     ] = False
 
 
@@ -196,29 +142,30 @@ class TrainingOptions:
 
     flow: Annotated[
         FlowName,
-        typer.Option(
+        Option(
             help="realnvp: convolutions on images, as in the paper; realnvp-dense: of LU-Net's size; jko: continuous, "
             "block by block."
         ),
     ] = FlowName.LUNET
-    epochs: Annotated[int | None, typer.Option(help="Default: about 9000 steps; 1000 a block of JKO-iFlow.")] = None
+    epochs: Annotated[int | None, Option(help="Default: about 9000 steps; 1000 a block of JKO-iFlow.")] = None
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="One network a class, all in one file; digits, mnist, fashion-mnist.")
+        bool, Option("--per-class", help="One network a class, all in one file; digits, mnist, fashion-mnist.")
     ] = False
     network: NetworkOptions
-    begin: Annotated[Path | None, typer.Option("--from", help="Start from this model instead of the Gaussian.")] = None
+    begin: Annotated[Path | None, Option("--from", help="Start from this model instead of the Gaussian.")] = None
     fit: FitOptions
+    finer: FinerOptions
     jko: JKOOptions
     rows: RowOptions
     fallback: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--fallback/--no-fallback",
             help="Keep the Gaussian, or the start, unless an epoch is better by more than chance on validation rows.",
         ),
     ] = True
-    device: Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, mps.")] = "cpu"
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from MODEL.resume.pt.")] = False
+    device: Annotated[str, Option(help="PyTorch device: cpu, cuda, mps.")] = "cpu"
+    resume: Annotated[bool, Option("--resume", help="Go on from MODEL.resume.pt.")] = False
 
     @property
     def family(self) -> str:
@@ -235,7 +182,9 @@ class TrainingOptions:
         from lunet_export.training import FitSettings
 
         beside = {"epochs": self.epochs, "seed": self.rows.seed, "fallback": self.fallback}
-        return FitSettings.for_data(len(part.train), part.dim, family=self.family, **beside, **chosen(self.fit))
+        return FitSettings.for_data(
+            len(part.train), part.dim, family=self.family, **beside, **chosen(self.fit), **chosen(self.finer)
+        )
 
     def refuse_contradictions(self) -> None:
         """Raise where one option rules out another.

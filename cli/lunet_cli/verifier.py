@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
@@ -28,13 +28,11 @@ class VerifierOptions:
     """The options of `export` that only --for-verifier takes."""
 
     mass: Annotated[
-        list[float] | None, typer.Option(help="For a verifier: mass of a box; repeat for more. Default: 0.9.")
+        list[float] | None, Option(help="For a verifier: mass of a box; repeat for more. Default: 0.9.")
     ] = None
-    classifier: Annotated[Path | None, typer.Option(help="For a verifier: an ONNX file to put behind.")] = None
-    claim: Annotated[str | None, typer.Option(help='For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')] = None
-    data: Annotated[str | None, typer.Option(help="For a verifier: what share of its test rows lies in the boxes?")] = (
-        None
-    )
+    classifier: Annotated[Path | None, Option(help="For a verifier: an ONNX file to put behind.")] = None
+    claim: Annotated[str | None, Option(help='For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')] = None
+    data: Annotated[str | None, Option(help="For a verifier: what share of its test rows lies in the boxes?")] = None
     data_dir: DataDir = Path("data")
 
     def refuse_alone(self) -> None:

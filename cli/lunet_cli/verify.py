@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Json
@@ -16,10 +16,9 @@ from lunet_export.signature import Signature
 def verify(
     folder: Folder,
     signers: Annotated[
-        Path | None,
-        typer.Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read."),
+        Path | None, Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read.")
     ] = None,
-    signer: Annotated[str | None, typer.Option(help="The one of them it must be. Default: anyone of them.")] = None,
+    signer: Annotated[str | None, Option(help="The one of them it must be. Default: anyone of them.")] = None,
     as_json: Json = False,
 ) -> None:
     """Verify each file against the manifest, and who signed it.
