@@ -14,7 +14,7 @@ from typer import BadParameter, Option
 
 from lunet_cli import output
 from lunet_cli.models import another_model, as_exported, eager_of, read_model, where
-from lunet_cli.options import AuthorsFile, Folder, Json, RunOptions
+from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import files
 from lunet_export.errors import MissingPackageError
 from lunet_export.runtime import environment
@@ -29,7 +29,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
+class TimingOptions:
     """What is timed, and for how long."""
 
     batch: Annotated[str, Option(help="Rows a call, comma-separated.")] = "1,8,64,256"
@@ -49,7 +49,7 @@ class Timing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Printing:
+class PrintOptions:
     """What is printed and written of it."""
 
     csv: Annotated[Path | None, Option(help="Also write the rows as CSV.")] = None
@@ -73,10 +73,10 @@ def bench(
     folder: Folder,
     *,
     model: Annotated[Path | None, Option(help="The source checkpoint: adds eager PyTorch and torch.compile.")] = None,
-    timing: Timing,
+    timing: TimingOptions,
     run: RunOptions,
-    authors: AuthorsFile,
-    printing: Printing,
+    authors: AuthorsOptions,
+    printing: PrintOptions,
 ) -> None:
     """Time both graphs, answers checked first.
 
@@ -111,7 +111,7 @@ def bench(
 
 
 def _timed(
-    flow: "ExportedFlow", weights: "Weights | None", timing: Timing, batches: list[int], threads: int | None
+    flow: "ExportedFlow", weights: "Weights | None", timing: TimingOptions, batches: list[int], threads: int | None
 ) -> "tuple[Sequence[Row], dict[str, Runner]]":
     """The rows, and what ran beside the export: what is made of the model."""
     from lunet_export.bench import latency
@@ -153,7 +153,7 @@ def _progress(steps: int) -> Iterator[Callable[[str], None]]:
         yield lambda stage: bar.update(bar.task_ids[0], completed=next(done), description=stage)
 
 
-def _weights(flow: "ExportedFlow", model: Path, authors: AuthorsFile) -> "Weights":
+def _weights(flow: "ExportedFlow", model: Path, authors: AuthorsOptions) -> "Weights":
     weights = as_exported(read_model(model, authors).weights, flow.manifest)
     if weights is None:
         raise another_model(flow.manifest, model)
@@ -261,7 +261,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write(rows: "Sequence[Row]", printing: Printing, *, title: str) -> None:
+def _write(rows: "Sequence[Row]", printing: PrintOptions, *, title: str) -> None:
     from lunet_export.bench import report
 
     if printing.csv is not None:
@@ -274,7 +274,7 @@ def _write(rows: "Sequence[Row]", printing: Printing, *, title: str) -> None:
             latency_plot.draw(rows, path, title=title)
 
 
-def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], printing: Printing) -> None:
+def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], printing: PrintOptions) -> None:
     from lunet_export.bench import report
 
     if printing.as_json:

@@ -6,7 +6,7 @@ from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import read_model, rows_for
-from lunet_cli.options import AuthorsFile, DataOptions, Json, ModelOrFolder
+from lunet_cli.options import AuthorsOptions, DataOptions, Json, ModelOrFolder
 from lunet_export.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def certify(
     *,
     rows: Annotated[int, Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 32,
     data: DataOptions,
-    authors: AuthorsFile,
+    authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
     """Bound how far a model stretches; predict what float32 loses.

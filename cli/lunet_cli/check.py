@@ -13,7 +13,7 @@ import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
 from lunet_cli.models import another_model, as_exported, eager_classes, eager_of, read_either, where, where_in_words
-from lunet_cli.options import AuthorsFile, Folder, Json, RunOptions
+from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import parity
 from lunet_export.artifact import ClassManifest, Description, read_manifest, sampling_of
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError, LunetExportError
@@ -38,7 +38,7 @@ def check(
     model: Annotated[Path | None, Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.")] = None,
     run: RunOptions,
     seed: Annotated[int, Option(help="Of the fresh inputs.")] = 1,
-    authors: AuthorsFile,
+    authors: AuthorsOptions,
     expect: Annotated[
         str | None, Option(help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?")
     ] = None,

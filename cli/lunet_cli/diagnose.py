@@ -8,7 +8,7 @@ from typer import Option
 from lunet_cli import against as others
 from lunet_cli import output
 from lunet_cli.models import open_source, tell_misfit
-from lunet_cli.options import AuthorsFile, DataOptions, DataSet, Json, ModelOrFolder
+from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Json, ModelOrFolder
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def diagnose(
     data: DataOptions,
     against: others.Against = None,
     plot: Annotated[Path | None, Option(help="Also draw NLL over the number of directions, as PNG.")] = None,
-    authors: AuthorsFile,
+    authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
     """Compare a model with the Gaussian, PPCA, the entropy and N(0, I); say what is wrong with it.

@@ -11,7 +11,7 @@ from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import eager_classes, eager_of, files_of, provenance_of, read_either
 from lunet_cli.option_groups import changed
-from lunet_cli.options import AuthorsFile, Dtype, Force, Json, LoadOptions
+from lunet_cli.options import AuthorsOptions, Dtype, Force, Json, LoadOptions
 from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.figures import pictures
 
@@ -63,7 +63,7 @@ def export(
     ] = False,
     wanted: VerifierOptions,
     made_for: LoadOptions,
-    authors: AuthorsFile,
+    authors: AuthorsOptions,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -22,7 +22,7 @@ Library = StrEnum("Library", ["nflows", "normflows", "sbi", "zuko"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class OriginOptions:
     """What a flow is made from, besides its source."""
 
     state: Annotated[Path | None, Option(help="A state_dict to load into what the factory gives.")] = None
@@ -42,7 +42,7 @@ def import_(
     ],
     *,
     target: Annotated[Path, Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
-    origin: Origin,
+    origin: OriginOptions,
     report: Annotated[bool, Option("--report", help="List what is carried and what is not; write nothing.")] = (False),
     force: Force = False,
     as_json: Json = False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from lunet_cli import models, output
-from lunet_cli.options import A_ROW_ON_THE_CPU, Dtype, Json, LoadOptions
+from lunet_cli.options import ONE_ROW_ON_CPU, Dtype, Json, LoadOptions
 from lunet_export.artifact import open_folder
 from lunet_export.errors import BadInputError
 
@@ -19,7 +19,7 @@ def inspect(
     path: Annotated[Path, Argument(help="A folder, an .onnx file or a model file.")],
     solvers: Annotated[bool, Option("--solvers", help="Of a model file: what each solver would cost.")] = False,
     dtype: Dtype = "float32",
-    load: LoadOptions = A_ROW_ON_THE_CPU,
+    load: LoadOptions = ONE_ROW_ON_CPU,
     as_json: Json = False,
 ) -> None:
     """Show what is in a folder or file: nodes, sizes, settings.

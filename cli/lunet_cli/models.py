@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lunet_cli import output
-from lunet_cli.options import NOTHING_TOLD, AuthorsFile, DataOptions, RunOptions
+from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, RunOptions
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from lunet_export.export.classes import Eager
     from lunet_export.parity import Runner
     from lunet_export.runtime import ExportedClasses, ExportedFlow
+    from lunet_export.streaming.jobs import Work
     from lunet_export.weights import Weights
 
 
-def read_model(path: Path, authors: AuthorsFile = NOTHING_TOLD) -> "Checkpoint":
+def read_model(path: Path, authors: AuthorsOptions = NO_AUTHORS_OPTIONS) -> "Checkpoint":
     """The checkpoint in a file."""
     from lunet_export import checkpoint
 
@@ -32,7 +33,7 @@ def read_model(path: Path, authors: AuthorsFile = NOTHING_TOLD) -> "Checkpoint":
     return _told(checkpoint.read(path, latent_stats=authors.latent_stats, preprocessing=preprocessing))
 
 
-def read_either(path: Path, authors: AuthorsFile = NOTHING_TOLD) -> "Checkpoint | ClassCheckpoint":
+def read_either(path: Path, authors: AuthorsOptions = NO_AUTHORS_OPTIONS) -> "Checkpoint | ClassCheckpoint":
     """The checkpoint in a file, of one network or of one per class."""
     from lunet_export.checkpoint import class_checkpoint
 
@@ -64,7 +65,7 @@ def new_model(target: Path, *, force: bool) -> Iterator[None]:
         yield
 
 
-def files_of(model: Path, authors: AuthorsFile, classifier: Path | None = None) -> "dict[str, SourceFile]":
+def files_of(model: Path, authors: AuthorsOptions, classifier: Path | None = None) -> "dict[str, SourceFile]":
     """What an export is made from, for its manifest."""
     from lunet_export.export import SourceFile
 
@@ -102,29 +103,17 @@ def open_export(folder: Path, run: RunOptions, *, cuda_graph: bool = False) -> "
     return ExportedClasses(artifact, **run.settings)
 
 
-class Running(Protocol):
-    """Graphs that run somewhere."""
-
-    @property
-    def provider(self) -> str:
-        """The provider's name."""
-
-    @property
-    def provider_reason(self) -> str:
-        """Why it was taken."""
-
-
-def where(running: Running) -> dict[str, str]:
+def where(opened: "ExportedFlow | ExportedClasses | Work") -> dict[str, str]:
     """Where graphs run, for a document."""
-    return {"provider": running.provider, "provider_reason": running.provider_reason}
+    return {"provider": opened.provider, "provider_reason": opened.provider_reason}
 
 
-def where_in_words(running: Running) -> str:
+def where_in_words(opened: "ExportedFlow | ExportedClasses | Work") -> str:
     """Where graphs run, for a sentence."""
-    return f"provider {running.provider} ({running.provider_reason})"
+    return f"provider {opened.provider} ({opened.provider_reason})"
 
 
-def open_source(path: Path, authors: AuthorsFile) -> "Source":
+def open_source(path: Path, authors: AuthorsOptions) -> "Source":
     """A model file under the float64 reference, or an exported folder by its graphs on the CPU.
 
     Raises:

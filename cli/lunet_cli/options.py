@@ -107,8 +107,8 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuthorsFile:
-    """What the authors' own files do not tell."""
+class AuthorsOptions:
+    """What the authors' own files do not record."""
 
     latent_stats: Annotated[
         Path | None, Option(help="The authors' best_stats.pth, folded into the last block; it fits last.pth.")
@@ -118,18 +118,14 @@ class AuthorsFile:
     ] = PreprocessName.NONE
 
     def refuse_beside(self, folder: Path) -> None:
-        """Raise where something of this is given with a folder.
-
-        Raises:
-            BadInputError: It is.
-        """
-        if self != NOTHING_TOLD:
+        """Raise BadInputError where one of these is given with a folder."""
+        if self != NO_AUTHORS_OPTIONS:
             raise BadInputError(
                 f"Expected neither --latent-stats nor --preprocess with a folder; {folder} has its own."
             )
 
 
-NOTHING_TOLD = AuthorsFile()
+NO_AUTHORS_OPTIONS = AuthorsOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +139,7 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """What an export is made for."""
+    """Where, and with how many rows per call, an export is meant to run."""
 
     target: Annotated[TargetName, Option(help="Where predictions and --solver auto assume it runs.")] = TargetName.CPU
     batch: Annotated[int, Option(min=1, help="Rows a call that they assume.")] = 1
@@ -156,4 +152,4 @@ class LoadOptions:
         return Load(self.target.value, self.batch)
 
 
-A_ROW_ON_THE_CPU = LoadOptions()
+ONE_ROW_ON_CPU = LoadOptions()

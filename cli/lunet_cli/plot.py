@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import open_source, read_model, rows_for
-from lunet_cli.options import AuthorsFile, DataOptions, Json
+from lunet_cli.options import AuthorsOptions, DataOptions, Json
 from lunet_export import noise
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -60,7 +60,7 @@ def plot(
     way: Annotated[Way, Option("--path", help="Of an interpolation; linear leaves the latents' shell.")] = (
         Way.SPHERICAL
     ),
-    authors: AuthorsFile,
+    authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
     """Draw a model: samples, latents, density, activations, training.

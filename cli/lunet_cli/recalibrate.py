@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import new_model, read_model, refuse_target, rows_for
-from lunet_cli.options import AuthorsFile, DataOptions, DataSet, Force, Json
+from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Force, Json
 from lunet_export.errors import BadInputError
 
 
@@ -18,7 +18,7 @@ def recalibrate(
     *,
     target: Annotated[Path, Option("--output", "-o", help="The new model file.")],
     data: DataOptions,
-    authors: AuthorsFile,
+    authors: AuthorsOptions,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typer import Option
 from lunet_cli import output
 from lunet_cli.models import open_export, where, where_in_words
 from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed, given
-from lunet_cli.streams import FILES, Parts, place, stream
+from lunet_cli.streams import FILES, PartOptions, place, stream
 from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -24,7 +24,7 @@ _MANY = 100_000  # .npy files of more samples are written a piece at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class DrawOptions:
     """What is drawn, and what becomes of it."""
 
     n: Annotated[int, Option("-n", min=1, help="Number of samples.")] = 64
@@ -57,7 +57,13 @@ class Draw:
 
 
 def sample(
-    folder: Folder, *, draw: Draw, parts: Parts, run: RunOptions, cuda_graph: CudaGraph = False, as_json: Json = False
+    folder: Folder,
+    *,
+    draw: DrawOptions,
+    parts: PartOptions,
+    run: RunOptions,
+    cuda_graph: CudaGraph = False,
+    as_json: Json = False,
 ) -> None:
     """Draw samples with the sampling graph: a picture, or numbers.
 
@@ -85,7 +91,7 @@ def sample(
     _sample_whole(open_export(folder, run, cuda_graph=cuda_graph), folder, draw, as_json=as_json)
 
 
-def _sample_whole(flow: "ExportedFlow | ExportedClasses", folder: Path, draw: Draw, *, as_json: bool) -> None:
+def _sample_whole(flow: "ExportedFlow | ExportedClasses", folder: Path, draw: DrawOptions, *, as_json: bool) -> None:
     """Draw all samples at once, write them and say so."""
     from lunet_export.figures import pictures
     from lunet_export.runtime import ExportedClasses
@@ -116,7 +122,7 @@ def _sample_whole(flow: "ExportedFlow | ExportedClasses", folder: Path, draw: Dr
 
 
 def _of_classes(
-    flow: "ExportedClasses", draw: Draw, z: "NDArray[np.generic] | None", *, in_rows: bool
+    flow: "ExportedClasses", draw: DrawOptions, z: "NDArray[np.generic] | None", *, in_rows: bool
 ) -> "tuple[NDArray[np.floating], NDArray[np.int64]]":
     """Rows and the class of each: of one class; or of every class as many, n at least; or of the mixture."""
     if draw.label is None and z is not None:

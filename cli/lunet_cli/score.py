@@ -1,6 +1,6 @@
 """`lunet-export score`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from math import fsum
 from pathlib import Path
@@ -12,18 +12,17 @@ from typer import Argument, Option
 from lunet_cli import output
 from lunet_cli.models import open_export, where, where_in_words
 from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed
-from lunet_cli.streams import FILES, MANY, Misfits, Parts, is_folder, place, stream
+from lunet_cli.streams import FILES, MANY, Misfits, PartOptions, is_folder, place, stream
 from lunet_export.data import arrays, idx
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.files import whole_file
 from lunet_export.likelihood import bits_per_dim
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from lunet_export.runtime import ExportedClasses, ExportedFlow
     from lunet_export.runtime.misfit import Misfit
     from lunet_export.streaming import ScoreJob
+    from lunet_export.streaming.tables import Table
 
 
 _UNITS = {"log_prob": "nats", "bits_per_dim": "bits/dim"}
@@ -37,7 +36,7 @@ class InvalidName(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pooling:
+class PoolOptions:
     """Which models score which numbers of a row."""
 
     beside: Annotated[list[Path] | None, Option("--with", help="Another model: p is their mean. Repeatable.")] = None
@@ -53,7 +52,7 @@ class Pooling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
+class NoiseOptions:
     """The noise that integer images get."""
 
     draws: Annotated[int, Option(min=1, help="Noise draws for integer images.")] = 1
@@ -68,9 +67,9 @@ def score(
         Path | None,
         Option("--output", "-o", help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows."),
     ] = None,
-    pooling: Pooling,
-    parts: Parts,
-    noise: Noise,
+    pooling: PoolOptions,
+    parts: PartOptions,
+    noise: NoiseOptions,
     run: RunOptions,
     cuda_graph: CudaGraph = False,
     as_json: Json = False,
@@ -95,7 +94,7 @@ def score(
         parts.refuse_without_folder(target or "none")
         _refuse_alone(pooling, data)
         flow = open_export(folder, run, cuda_graph=cuda_graph)
-        _tell(_score(flow, data, noise), flow, noise, target, as_json=as_json)
+        _tell(*_score(flow, data, noise), flow, noise, target, as_json=as_json)
         return
     if cuda_graph:
         raise BadInputError("Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out.")
@@ -107,7 +106,7 @@ def score(
         _show(job, as_json=as_json)
 
 
-def _refuse_alone(pooling: Pooling, data: Path) -> None:
+def _refuse_alone(pooling: PoolOptions, data: Path) -> None:
     """Raise where something is chosen that only several models, or only tables, have."""
     if pooling.weights:
         raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
@@ -115,7 +114,7 @@ def _refuse_alone(pooling: Pooling, data: Path) -> None:
         raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
 
 
-def _job(folder: Path, data: Path, pooling: Pooling, noise: Noise, run: RunOptions) -> "ScoreJob":
+def _job(folder: Path, data: Path, pooling: PoolOptions, noise: NoiseOptions, run: RunOptions) -> "ScoreJob":
     from lunet_export.streaming import ScoreJob
 
     return ScoreJob(
@@ -130,23 +129,8 @@ def _job(folder: Path, data: Path, pooling: Pooling, noise: Noise, run: RunOptio
     )
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """Rows that were scored as a whole; of one network per class with the most probable class of each."""
-
-    nats: "NDArray[np.float64]"
-    bits: "NDArray[np.float64]"
-    classes: "dict[str, NDArray[np.generic]]" = field(default_factory=dict)
-    per_row: dict[str, list[Any]] = field(default_factory=dict)  # of the classes, for a document
-
-    @property
-    def mean(self) -> dict[str, float]:
-        """In both units; a sum beyond float64 is an OverflowError, never infinity."""
-        count = len(self.nats)
-        return {"log_prob": fsum(self.nats) / count, "bits_per_dim": fsum(self.bits) / count}
-
-
-def _score(flow: "ExportedFlow | ExportedClasses", data: Path, noise: Noise) -> _Scored:
+def _score(flow: "ExportedFlow | ExportedClasses", data: Path, noise: NoiseOptions) -> "tuple[Table, Table]":
+    """Both units of each row as columns, with the most probable class where there are classes; and for a document."""
     from lunet_export.runtime import ExportedClasses
     from lunet_export.runtime.scoring import score, score_classes
     from lunet_export.streaming.jobs import refuse_draws
@@ -157,35 +141,40 @@ def _score(flow: "ExportedFlow | ExportedClasses", data: Path, noise: Noise) -> 
     if noise.draws > 1:
         refuse_draws(flow.manifest, rows)
     misfits: list[Misfit] = []
-    classes: dict[str, Any] = {}
-    per_row: dict[str, Any] = {}
+    classes: Table = {}
     with output.counting(noise.draws, f"scoring {len(rows)} rows") as more:
         how: dict[str, Any] = {"draws": noise.draws, "seed": noise.seed, "on_misfit": misfits.append}
         how["on_draw"] = lambda: more(1)
         if isinstance(flow, ExportedClasses):
             nats, posterior = score_classes(flow, rows, **how)
-            names = np.array(flow.names)[posterior.argmax(axis=1)]
-            classes = {"class": names, "posterior": posterior.max(axis=1)}
-            per_row = {"class": names.tolist(), "posterior": posterior.tolist()}
+            classes = {"class": np.array(flow.names)[posterior.argmax(axis=1)], "posterior": posterior}
         else:
             nats = score(flow, rows, **how)
     for misfit in misfits:
         output.warn(misfit.sentence)
-    return _Scored(nats, bits_per_dim(nats, flow.dim), classes, per_row)
+    per_row = {"log_prob": nats, "bits_per_dim": bits_per_dim(nats, flow.dim), **classes}
+    return per_row | ({"posterior": posterior.max(axis=1)} if classes else {}), per_row
 
 
 def _tell(
-    scored: _Scored, flow: "ExportedFlow | ExportedClasses", noise: Noise, target: Path | None, *, as_json: bool
+    columns: "Table",
+    per_row: "Table",
+    flow: "ExportedFlow | ExportedClasses",
+    noise: NoiseOptions,
+    target: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     from lunet_export.streaming.tables import csv_text
 
-    nats, bits, mean = scored.nats, scored.bits, scored.mean
+    count, bits = len(columns["log_prob"]), columns["bits_per_dim"]
+    mean = {name: fsum(columns[name]) / count for name in _UNITS}  # OverflowError, never infinity
     if as_json:
-        per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **scored.per_row}
-        counts = {"rows": len(nats), "draws": noise.draws, "seed": noise.seed}
-        output.dump({**counts, **where(flow), "mean": mean, "per_row": per_row})
+        counts = {"rows": count, "draws": noise.draws, "seed": noise.seed}
+        lists = {name: values.tolist() for name, values in per_row.items()}
+        output.dump({**counts, **where(flow), "mean": mean, "per_row": lists})
         return
-    text = csv_text({"log_prob": nats, "bits_per_dim": bits, **scored.classes}, 0)
+    text = csv_text(columns, 0)
     if target is None:
         output.say_lines(text)
     else:
@@ -193,12 +182,10 @@ def _tell(
             temporary.write_text(text, encoding="utf-8")
         output.say(f"wrote {target}")
     scale = float(np.abs(bits).max()) or 1.0  # their squares may be no doubles
-    error = scale * float(np.std(bits / scale) / np.sqrt(len(bits)))
-    spread = f"standard error {error:.4f}" if len(bits) > 1 else "one row has no spread"
-    output.say(
-        f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"({spread}), {where_in_words(flow)}"
-    )
+    error = scale * float(np.std(bits / scale) / np.sqrt(count))
+    spread = f"standard error {error:.4f}" if count > 1 else "one row has no spread"
+    means = ", ".join(f"{mean[name]:.4f} {unit}" for name, unit in _UNITS.items())
+    output.say(f"mean of {count} rows: {means} ({spread}), {where_in_words(flow)}")
 
 
 def _show(job: "ScoreJob", *, as_json: bool) -> None:

@@ -57,7 +57,7 @@ def place(run: RunOptions) -> "Place":
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class PartOptions:
     """What is chosen of a folder of parts."""
 
     engine: Annotated[EngineName, Option(help="Of a folder of parts: this process, or Ray's workers.")] = (
@@ -72,11 +72,7 @@ class Parts:
     resume: Annotated[bool, Option("--resume", help="Go on with the folder of parts that -o names.")] = False
 
     def refuse_idle(self) -> None:
-        """Raise where options of Ray were given to another engine.
-
-        Raises:
-            BadInputError: They were.
-        """
+        """Raise BadInputError where options of Ray were given to another engine."""
         for option, value in (("--workers", self.workers), ("--address", self.address)):
             if value is not None and self.engine is not EngineName.RAY:
                 raise BadInputError(
@@ -84,20 +80,12 @@ class Parts:
                 )
 
     def refuse_without_folder(self, got: object, *, engine: str = "--engine") -> None:
-        """Raise where what only a folder of parts takes was given without one.
-
-        Args:
-            got: What was given in its place.
-            engine: How the sentence names that option.
-
-        Raises:
-            BadInputError: It was.
-        """
+        """Raise BadInputError where what only a folder of parts takes was given without one, but with `got`."""
         if wrong := given({engine: self.engine is not EngineName.LOCAL, "--resume": self.resume}):
             raise BadInputError(f"Expected a folder for -o with {wrong}; got {got}.")
 
 
-def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: bool) -> None:
+def stream(job: "ScoreJob | SampleJob", target: Path, parts: PartOptions, *, as_json: bool) -> None:
     """Compute all rows of the job into `target`, and say what came out."""
     verb = str(job.facts()["kind"])
     if is_folder(target):
@@ -117,7 +105,7 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
     output.say(f"wrote {target}: {', '.join(said)}")
 
 
-def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) -> dict[str, Any]:
+def _folder(job: "ScoreJob | SampleJob", target: Path, parts: PartOptions, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import Run
 
     run = Run(target, job, parts.rows_per_part, parts.form.value)
@@ -125,7 +113,7 @@ def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) 
         return _compute(run, parts, verb)
 
 
-def _compute(run: "Run", parts: Parts, verb: str) -> dict[str, Any]:
+def _compute(run: "Run", parts: PartOptions, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import local, on_ray
 
     numbers, misfits = run.begin(resume=parts.resume), Misfits()

@@ -187,11 +187,7 @@ class TrainingOptions:
         )
 
     def refuse_contradictions(self) -> None:
-        """Raise where one option rules out another.
-
-        Raises:
-            BadInputError: It does.
-        """
+        """Raise BadInputError where one option rules out another."""
         if self.begin and self.structure.keys() & {"blocks", "alpha", "activation", "width"}:
             raise BadInputError(
                 "Expected no --blocks, --alpha, --activation or --width with --from, whose model has its own."

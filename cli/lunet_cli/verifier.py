@@ -10,7 +10,7 @@ from typer import Option
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import files_of, provenance_of, read_model, rows_for
-from lunet_cli.options import AuthorsFile, DataDir, DataOptions
+from lunet_cli.options import AuthorsOptions, DataDir, DataOptions
 from lunet_export import diagnostics, verification
 from lunet_export.errors import BadInputError
 from lunet_export.verification.folder import WITH_LOG_PROB
@@ -36,11 +36,7 @@ class VerifierOptions:
     data_dir: DataDir = Path("data")
 
     def refuse_alone(self) -> None:
-        """Raise where one is given without --for-verifier.
-
-        Raises:
-            BadInputError: It is.
-        """
+        """Raise BadInputError where one is given without --for-verifier."""
         given = {"--mass": self.mass, "--classifier": self.classifier, "--claim": self.claim, "--data": self.data}
         alone = next((name for name, value in given.items() if value), None)
         if alone:
@@ -48,11 +44,7 @@ class VerifierOptions:
 
 
 def refuse_others(given: Sequence[str]) -> None:
-    """Raise where an option of the other graphs is given with --for-verifier.
-
-    Raises:
-        BadInputError: It is.
-    """
+    """Raise BadInputError where options of the other graphs are given with --for-verifier."""
     if given:
         raise BadInputError(
             f"Expected no {given[0]} with --for-verifier, whose graph has nothing to choose. Leave it out."
@@ -60,7 +52,7 @@ def refuse_others(given: Sequence[str]) -> None:
 
 
 def export_for_verifier(
-    model: Path, folder: Path | None, wanted: VerifierOptions, authors: AuthorsFile, *, force: bool, as_json: bool
+    model: Path, folder: Path | None, wanted: VerifierOptions, authors: AuthorsOptions, *, force: bool, as_json: bool
 ) -> None:
     """Write the folder and say what is in it."""
     from lunet_export.export import Question, export_for_verifier
