@@ -14,6 +14,7 @@ from typer import BadParameter, Option
 
 from lunet_cli import output
 from lunet_cli.models import another_model, as_exported, eager_of, read_model, where
+from lunet_cli.option_groups import option
 from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import files
 from lunet_export.errors import MissingPackageError
@@ -32,15 +33,11 @@ _PICTURES = (".png", ".svg", ".pdf")
 class TimingOptions:
     """What is timed, and for how long."""
 
-    batch: Annotated[str, Option(help="Rows a call, comma-separated.")] = "1,8,64,256"
-    seconds: Annotated[float, Option(min=0.05, help="For each runner, graph and batch.")] = 1.0
-    warmup: Annotated[int, Option(min=0, help="Calls of each that do not count.")] = 5
-    solver: Annotated[
-        str, Option(help="Times other solvers' sampling graphs too, comma-separated.", show_default=False)
-    ] = ""
-    compiled: Annotated[
-        bool, Option("--compile/--no-compile", help="torch.compile, which compiles for about a minute.")
-    ] = True
+    batch: str = option("1,8,64,256", "Rows a call, comma-separated.")
+    seconds: float = option(1.0, "For each runner, graph and batch.", least=0.05)
+    warmup: int = option(5, "Calls of each that do not count.", least=0)
+    solver: str = option("", "Times other solvers' sampling graphs too, comma-separated.", shown=False)
+    compiled: bool = option(True, "torch.compile, which compiles for about a minute.", "--compile/--no-compile")
 
     @property
     def solvers(self) -> list[str]:
@@ -52,9 +49,9 @@ class TimingOptions:
 class PrintOptions:
     """What is printed and written of it."""
 
-    csv: Annotated[Path | None, Option(help="Also write the rows as CSV.")] = None
-    plot: Annotated[Path | None, Option(help="Also draw latency against batch: .png, .svg or .pdf.")] = None
-    markdown: Annotated[bool, Option("--markdown", help="Print the table as GitHub markdown.")] = False
+    csv: Path | None = option(None, "Also write the rows as CSV.")
+    plot: Path | None = option(None, "Also draw latency against batch: .png, .svg or .pdf.")
+    markdown: bool = option(False, "Print the table as GitHub markdown.", "--markdown")
     as_json: Json = False
 
     def refuse(self) -> None:
@@ -65,8 +62,8 @@ class PrintOptions:
             if self.plot.suffix.lower() not in _PICTURES:
                 raise BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {self.plot}.")
             import matplotlib  # noqa: F401
-        for option, path in (("--csv", self.csv), ("--plot", self.plot)):
-            output.refuse_unwritable(option, path)
+        output.refuse_unwritable("--csv", self.csv)
+        output.refuse_unwritable("--plot", self.plot)
 
 
 def bench(

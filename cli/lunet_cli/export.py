@@ -10,7 +10,7 @@ from typer import Argument, BadParameter, Option
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import eager_classes, eager_of, files_of, provenance_of, read_either
-from lunet_cli.option_groups import changed
+from lunet_cli.option_groups import changed, option
 from lunet_cli.options import AuthorsOptions, Dtype, Force, Json, LoadOptions
 from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.figures import pictures
@@ -25,17 +25,13 @@ if TYPE_CHECKING:
 class GraphOptions:
     """What is chosen of the graphs."""
 
-    solver: Annotated[
-        str | None, Option(help="Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.")
-    ] = None
-    tile: Annotated[str, Option(help="Rows of the solver's tile, or auto: its default.")] = "auto"
+    solver: str | None = option(None, "Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.")
+    tile: str = option("auto", "Rows of the solver's tile, or auto: its default.")
     dtype: Dtype = "float32"
-    with_log_prob: Annotated[bool, Option("--with-log-prob", help="Also z -> x, log_prob.")] = False
-    rng: Annotated[bool, Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False
-    steps: Annotated[int | None, Option(min=1, help="Of JKO-iFlow: steps a block. Default: as trained.")] = None
-    hutchinson: Annotated[bool, Option("--hutchinson", help="Of JKO-iFlow: also log_prob estimated along probes.")] = (
-        False
-    )
+    with_log_prob: bool = option(False, "Also z -> x, log_prob.", "--with-log-prob")
+    rng: bool = option(False, "Also a graph that draws z itself; see its warnings.", "--rng")
+    steps: int | None = option(None, "Of JKO-iFlow: steps a block. Default: as trained.", least=1)
+    hutchinson: bool = option(False, "Of JKO-iFlow: also log_prob estimated along probes.", "--hutchinson")
 
     def settings(self, made_for: LoadOptions) -> "ExportSettings":
         """The same for an export."""

@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import new_model, refuse_target
+from lunet_cli.option_groups import option
 from lunet_cli.options import Force, Json
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
@@ -25,10 +26,8 @@ Library = StrEnum("Library", ["nflows", "normflows", "sbi", "zuko"])
 class OriginOptions:
     """What a flow is made from, besides its source."""
 
-    state: Annotated[Path | None, Option(help="A state_dict to load into what the factory gives.")] = None
-    context: Annotated[
-        Path | None, Option(help="A .npy file of one row: the context that a conditional flow is fixed to.")
-    ] = None
+    state: Path | None = option(None, "A state_dict to load into what the factory gives.")
+    context: Path | None = option(None, "A .npy file of one row: the context that a conditional flow is fixed to.")
 
 
 def import_(

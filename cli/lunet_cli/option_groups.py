@@ -1,19 +1,40 @@
 """Options that travel together: a command takes them as one dataclass, the command line takes each by itself.
 
-The fields of such a dataclass are annotated as the parameters of a command, or are such dataclasses themselves. Its
-`PANEL`, if there is one, is the part of the help that lists them.
+The fields of such a dataclass are each an `option`, or annotated as the parameters of a command, or such dataclasses
+themselves. Its `PANEL`, if there is one, is the part of the help that lists them.
 """
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass
 from enum import Enum
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from typer import Option
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+T = TypeVar("T")
+
+
+def option(default: T, text: str, *names: str, least: float | None = None, shown: bool | str = True) -> T:
+    """A field that is an option.
+
+    Args:
+        default: Its value where it is not given.
+        text: Its line of the help.
+        names: As they are typed; without any, the field's name.
+        least: The smallest number that it takes.
+        shown: Whether the help shows the default, or in which words.
+    """
+    return field(default=default, metadata={_OPTION: Option(*names, help=text, min=least, show_default=shown)})
+
+
+_OPTION = "option"
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,18 +80,19 @@ def _options(name: str, hint: object, default: object, panel: str | None) -> Ite
 def _inside(group: "type[DataclassInstance]") -> Iterator[tuple[str, object, object]]:
     """Name, annotation and default of each field."""
     hints = get_type_hints(group, include_extras=True)
-    for field in fields(group):
-        yield field.name, hints[field.name], Parameter.empty if field.default is MISSING else field.default
+    for each in fields(group):
+        hint = Annotated[hints[each.name], each.metadata[_OPTION]] if _OPTION in each.metadata else hints[each.name]
+        yield each.name, hint, Parameter.empty if each.default is MISSING else each.default
 
 
 def chosen(group: "DataclassInstance") -> dict[str, Any]:
     """What was chosen, by the fields' names: values other than None, those of an enumeration as plain text."""
-    values = {field.name: getattr(group, field.name) for field in fields(group)}
+    values = {each.name: getattr(group, each.name) for each in fields(group)}
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     return {name: value for name, value in plain.items() if value is not None}
 
 
 def changed(group: "DataclassInstance") -> list[str]:
     """The options whose values are not their defaults, where options are named as the fields are."""
-    names = [field.name for field in fields(group) if getattr(group, field.name) != field.default]
+    names = [each.name for each in fields(group) if getattr(group, each.name) != each.default]
     return [f"--{name.replace('_', '-')}" for name in names]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from typer import Argument, Option
 
+from lunet_cli.option_groups import option
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 
@@ -84,15 +85,15 @@ class RunOptions:
     """How ONNX Runtime runs the graphs."""
 
     provider: Provider = ProviderName.AUTO
-    threads: Annotated[int | None, Option(min=1, help="CPU threads of ONNX Runtime.")] = None
+    threads: int | None = option(None, "CPU threads of ONNX Runtime.", least=1)
     device_id: DeviceId = 0
-    memory_limit: Annotated[int | None, Option(min=1, help="MB of the GPU that each graph's arena may take.")] = None
-    arena: Annotated[ArenaName, Option(help="How that arena grows; same-as-requested spares a shared GPU.")] = (
-        ArenaName.NEXT_POWER_OF_TWO
+    memory_limit: int | None = option(None, "MB of the GPU that each graph's arena may take.", least=1)
+    arena: ArenaName = option(
+        ArenaName.NEXT_POWER_OF_TWO, "How that arena grows; same-as-requested spares a shared GPU."
     )
-    tf32: Annotated[
-        bool, Option("--tf32", help="Round the inputs of CUDA's matrix products to TF32; judged by its own budget.")
-    ] = False
+    tf32: bool = option(
+        False, "Round the inputs of CUDA's matrix products to TF32; judged by its own budget.", "--tf32"
+    )
 
     @property
     def cuda(self) -> CudaOptions:
@@ -110,12 +111,12 @@ class RunOptions:
 class AuthorsOptions:
     """What the authors' own files do not record."""
 
-    latent_stats: Annotated[
-        Path | None, Option(help="The authors' best_stats.pth, folded into the last block; it fits last.pth.")
-    ] = None
-    preprocess: Annotated[
-        PreprocessName, Option(help="For the authors' files, which do not record it: paper is 256 levels, 1e-5.")
-    ] = PreprocessName.NONE
+    latent_stats: Path | None = option(
+        None, "The authors' best_stats.pth, folded into the last block; it fits last.pth."
+    )
+    preprocess: PreprocessName = option(
+        PreprocessName.NONE, "For the authors' files, which do not record it: paper is 256 levels, 1e-5."
+    )
 
     def refuse_beside(self, folder: Path) -> None:
         """Raise BadInputError where one of these is given with a folder."""
@@ -133,7 +134,7 @@ class DataOptions:
     """How rows are read for a model, and its noise drawn."""
 
     data_dir: DataDir = Path("data")
-    levels: Annotated[int | None, Option(help="Grey levels of a file of integers. Default: the model's.")] = None
+    levels: int | None = option(None, "Grey levels of a file of integers. Default: the model's.")
     seed: Seed = 0
 
 
@@ -141,8 +142,8 @@ class DataOptions:
 class LoadOptions:
     """Where, and with how many rows per call, an export is meant to run."""
 
-    target: Annotated[TargetName, Option(help="Where predictions and --solver auto assume it runs.")] = TargetName.CPU
-    batch: Annotated[int, Option(min=1, help="Rows a call that they assume.")] = 1
+    target: TargetName = option(TargetName.CPU, "Where predictions and --solver auto assume it runs.")
+    batch: int = option(1, "Rows a call that they assume.", least=1)
 
     @property
     def load(self) -> "Load":

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
-from typer import Option
 
 from lunet_cli import output
 from lunet_cli.models import open_export, where, where_in_words
+from lunet_cli.option_groups import option
 from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed, given
 from lunet_cli.streams import FILES, PartOptions, place, stream
 from lunet_export.data import arrays
@@ -27,22 +27,18 @@ _MANY = 100_000  # .npy files of more samples are written a piece at a time
 class DrawOptions:
     """What is drawn, and what becomes of it."""
 
-    n: Annotated[int, Option("-n", min=1, help="Number of samples.")] = 64
-    target: Annotated[
-        Path,
-        Option(
-            "--output", "-o", help=".png for a picture; .npy, .parquet, .arrow, or a folder of parts for any number."
-        ),
-    ] = Path("grid.png")
+    n: int = option(64, "Number of samples.", "-n", least=1)
+    target: Path = option(
+        Path("grid.png"),
+        ".png for a picture; .npy, .parquet, .arrow, or a folder of parts for any number.",
+        "--output",
+        "-o",
+    )
     seed: Seed = 0
-    temperature: Annotated[float, Option(help="Scale of the noise; below 1 is tamer.")] = 1.0
-    label: Annotated[str | None, Option(help="Class to draw, by name or number, where the folder has classes.")] = None
-    latent: Annotated[
-        Path | None, Option(help="Decode the z of this file; -n, --seed and --temperature do not apply.")
-    ] = None
-    with_log_prob: Annotated[
-        bool, Option("--with-log-prob", help="Also log p of each, in .parquet, .arrow, .npy and parts.")
-    ] = False
+    temperature: float = option(1.0, "Scale of the noise; below 1 is tamer.")
+    label: str | None = option(None, "Class to draw, by name or number, where the folder has classes.")
+    latent: Path | None = option(None, "Decode the z of this file; -n, --seed and --temperature do not apply.")
+    with_log_prob: bool = option(False, "Also log p of each, in .parquet, .arrow, .npy and parts.", "--with-log-prob")
 
     @property
     def is_picture(self) -> bool:

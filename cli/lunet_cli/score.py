@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.models import open_export, where, where_in_words
+from lunet_cli.option_groups import option
 from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed
 from lunet_cli.streams import FILES, MANY, Misfits, PartOptions, is_folder, place, stream
 from lunet_export.data import arrays, idx
@@ -39,23 +40,19 @@ class InvalidName(StrEnum):
 class PoolOptions:
     """Which models score which numbers of a row."""
 
-    beside: Annotated[list[Path] | None, Option("--with", help="Another model: p is their mean. Repeatable.")] = None
-    weights: Annotated[str | None, Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")] = (
-        None
+    beside: list[Path] | None = option(None, "Another model: p is their mean. Repeatable.", "--with")
+    weights: str | None = option(None, "Of FOLDER and each --with, as 0.5,0.3,0.2.", shown="equal")
+    columns: str | None = option(None, "Of Parquet and Arrow: a,b,c or one list of numbers.", shown="all")
+    invalid: InvalidName = option(
+        InvalidName.STOP, "Rows not finite, outside or too far out: stop there, or give them nan."
     )
-    columns: Annotated[
-        str | None, Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
-    ] = None
-    invalid: Annotated[
-        InvalidName, Option(help="Rows not finite, outside or too far out: stop there, or give them nan.")
-    ] = InvalidName.STOP
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseOptions:
     """The noise that integer images get."""
 
-    draws: Annotated[int, Option(min=1, help="Noise draws for integer images.")] = 1
+    draws: int = option(1, "Noise draws for integer images.", least=1)
     seed: Seed = 0
 
 

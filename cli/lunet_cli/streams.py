@@ -8,12 +8,11 @@ from ctypes import CDLL
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from typer import Option
+from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
 from lunet_cli.models import where
+from lunet_cli.option_groups import option
 from lunet_cli.options import RunOptions, given
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
@@ -60,24 +59,18 @@ def place(run: RunOptions) -> "Place":
 class PartOptions:
     """What is chosen of a folder of parts."""
 
-    engine: Annotated[EngineName, Option(help="Of a folder of parts: this process, or Ray's workers.")] = (
-        EngineName.LOCAL
-    )
-    workers: Annotated[
-        int | None, Option(min=1, help="Ray's. Default: a processor each.", show_default="all processors")
-    ] = None
-    address: Annotated[str | None, Option(help="Of a Ray cluster, or auto.", show_default="this machine")] = None
-    form: Annotated[FormatName, Option("--format", help="Of the parts.")] = FormatName.PARQUET
-    rows_per_part: Annotated[int, Option(min=1, help="A multiple of 4096.")] = 262144
-    resume: Annotated[bool, Option("--resume", help="Go on with the folder of parts that -o names.")] = False
+    engine: EngineName = option(EngineName.LOCAL, "Of a folder of parts: this process, or Ray's workers.")
+    workers: int | None = option(None, "Ray's. Default: a processor each.", least=1, shown="all processors")
+    address: str | None = option(None, "Of a Ray cluster, or auto.", shown="this machine")
+    form: FormatName = option(FormatName.PARQUET, "Of the parts.", "--format")
+    rows_per_part: int = option(262144, "A multiple of 4096.", least=1)
+    resume: bool = option(False, "Go on with the folder of parts that -o names.", "--resume")
 
     def refuse_idle(self) -> None:
         """Raise BadInputError where options of Ray were given to another engine."""
-        for option, value in (("--workers", self.workers), ("--address", self.address)):
+        for name, value in (("--workers", self.workers), ("--address", self.address)):
             if value is not None and self.engine is not EngineName.RAY:
-                raise BadInputError(
-                    f"Expected --engine ray beside {option}; got {self.engine.value}. Leave {option} out."
-                )
+                raise BadInputError(f"Expected --engine ray beside {name}; got {self.engine.value}. Leave {name} out.")
 
     def refuse_without_folder(self, got: object, *, engine: str = "--engine") -> None:
         """Raise BadInputError where what only a folder of parts takes was given without one, but with `got`."""

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from typer import Option
+from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import files_of, provenance_of, read_model, rows_for
+from lunet_cli.option_groups import option
 from lunet_cli.options import AuthorsOptions, DataDir, DataOptions
 from lunet_export import diagnostics, verification
 from lunet_export.errors import BadInputError
@@ -27,12 +26,10 @@ USUAL_MASS = 0.9
 class VerifierOptions:
     """The options of `export` that only --for-verifier takes."""
 
-    mass: Annotated[
-        list[float] | None, Option(help="For a verifier: mass of a box; repeat for more. Default: 0.9.")
-    ] = None
-    classifier: Annotated[Path | None, Option(help="For a verifier: an ONNX file to put behind.")] = None
-    claim: Annotated[str | None, Option(help='For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')] = None
-    data: Annotated[str | None, Option(help="For a verifier: what share of its test rows lies in the boxes?")] = None
+    mass: list[float] | None = option(None, "For a verifier: mass of a box; repeat for more. Default: 0.9.")
+    classifier: Path | None = option(None, "For a verifier: an ONNX file to put behind.")
+    claim: str | None = option(None, 'For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')
+    data: str | None = option(None, "For a verifier: what share of its test rows lies in the boxes?")
     data_dir: DataDir = Path("data")
 
     def refuse_alone(self) -> None:
