@@ -51,7 +51,7 @@ class PrintOptions:
 
     csv: Path | None = option(None, "Also write the rows as CSV.")
     plot: Path | None = option(None, "Also draw latency against batch: .png, .svg or .pdf.")
-    markdown: bool = option(False, "Print the table as GitHub markdown.", "--markdown")
+    markdown: bool = option(False, "Print the table as GitHub markdown.")
     as_json: Json = False
 
     def refuse(self) -> None:

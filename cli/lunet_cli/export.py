@@ -28,10 +28,10 @@ class GraphOptions:
     solver: str | None = option(None, "Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.")
     tile: str = option("auto", "Rows of the solver's tile, or auto: its default.")
     dtype: Dtype = "float32"
-    with_log_prob: bool = option(False, "Also z -> x, log_prob.", "--with-log-prob")
-    rng: bool = option(False, "Also a graph that draws z itself; see its warnings.", "--rng")
+    with_log_prob: bool = option(False, "Also z -> x, log_prob.")
+    rng: bool = option(False, "Also a graph that draws z itself; see its warnings.")
     steps: int | None = option(None, "Of JKO-iFlow: steps a block. Default: as trained.", least=1)
-    hutchinson: bool = option(False, "Of JKO-iFlow: also log_prob estimated along probes.", "--hutchinson")
+    hutchinson: bool = option(False, "Of JKO-iFlow: also log_prob estimated along probes.")
 
     def settings(self, made_for: LoadOptions) -> "ExportSettings":
         """The same for an export."""
@@ -55,7 +55,7 @@ def export(
     folder: Annotated[Path | None, Option("--output", "-o", help="Default: exported/NAME.")] = None,
     graphs: GraphOptions,
     for_verifier: Annotated[
-        bool, Option("--for-verifier", help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
+        bool, Option(help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
     ] = False,
     wanted: VerifierOptions,
     made_for: LoadOptions,

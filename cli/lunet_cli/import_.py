@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -42,7 +42,7 @@ def import_(
     *,
     target: Annotated[Path, Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
     origin: OriginOptions,
-    report: Annotated[bool, Option("--report", help="List what is carried and what is not; write nothing.")] = (False),
+    report: Annotated[bool, Option(help="List what is carried and what is not; write nothing.")] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +53,7 @@ def import_(
 
     Example: lunet-export import nflows flows:build --state weights.pt -o model.pt
     """
-    from lunet_export import importers
+    from lunet_export import checkpoint, importers
 
     if not report:
         refuse_target(target, force=force)
@@ -70,7 +70,8 @@ def import_(
         "context": None if context is None else context.reshape(-1).tolist(),
         "proof": imported.proof.as_json(),
     }
-    _write(imported, target, facts, force=force)
+    with new_model(target, force=force):
+        checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
     if as_json:
         layers = [part.as_json() for part in imported.parts]
         output.dump({"model": str(target), "dim": imported.weights.dim, "layers": layers, **facts})
@@ -93,13 +94,6 @@ def _read(flow: object, context: "Tensor | None", *, as_json: bool) -> "Imported
         raise
     refuse_large(imported.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
     return imported
-
-
-def _write(imported: "Imported", target: Path, facts: dict[str, Any], *, force: bool) -> None:
-    from lunet_export import checkpoint
-
-    with new_model(target, force=force):
-        checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
 
 
 def _flow(library: Library, source: str, state: Path | None) -> object:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def inspect(
     path: Annotated[Path, Argument(help="A folder, an .onnx file or a model file.")],
-    solvers: Annotated[bool, Option("--solvers", help="Of a model file: what each solver would cost.")] = False,
+    solvers: Annotated[bool, Option(help="Of a model file: what each solver would cost.")] = False,
     dtype: Dtype = "float32",
     load: LoadOptions = ONE_ROW_ON_CPU,
     as_json: Json = False,

@@ -27,7 +27,7 @@ def option(default: T, text: str, *names: str, least: float | None = None, shown
     Args:
         default: Its value where it is not given.
         text: Its line of the help.
-        names: As they are typed; without any, the field's name.
+        names: As they are typed; without any, the field's name, with an opposite if it is True by default.
         least: The smallest number that it takes.
         shown: Whether the help shows the default, or in which words.
     """
@@ -70,6 +70,8 @@ def _options(name: str, hint: object, default: object, panel: str | None) -> Ite
         kind, declared = get_args(hint)
         declared = copy(declared)
         declared.rich_help_panel = declared.rich_help_panel or panel
+        if kind is bool and default is False and declared.default is ...:  # where Typer keeps the first name
+            declared.default = f"--{name.replace('_', '-')}"  # and no opposite
         if default in (None, Parameter.empty) and declared.show_default is True:
             declared.show_default = False  # Typer before 0.16 would print None
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, Argument(help="An exported folder.")]
 ModelOrFolder = Annotated[Path, Argument(help="A model file, or an exported folder.")]
 Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]
-Force = Annotated[bool, Option("--force", help="Replace what exists.")]
+Force = Annotated[bool, Option(help="Replace what exists.")]
 DataSet = Annotated[
     str,
     Argument(
@@ -30,7 +30,7 @@ DataSet = Annotated[
 DataDir = Annotated[Path, Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
 Runtime = Annotated[Path | None, Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.")]
 Seed = Annotated[int, Option(help="Seed of the noise.")]
-CudaGraph = Annotated[bool, Option("--cuda-graph", help="On CUDA, capture each batch size once and replay it.")]
+CudaGraph = Annotated[bool, Option(help="On CUDA, capture each batch size once and replay it.")]
 DeviceId = Annotated[int, Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.")]
 Dtype = Annotated[str, Option(help="float32, float64, or float16: matrix products alone in it.")]
 
@@ -91,9 +91,7 @@ class RunOptions:
     arena: ArenaName = option(
         ArenaName.NEXT_POWER_OF_TWO, "How that arena grows; same-as-requested spares a shared GPU."
     )
-    tf32: bool = option(
-        False, "Round the inputs of CUDA's matrix products to TF32; judged by its own budget.", "--tf32"
-    )
+    tf32: bool = option(False, "Round the inputs of CUDA's matrix products to TF32; judged by its own budget.")
 
     @property
     def cuda(self) -> CudaOptions:

@@ -109,8 +109,8 @@ def _refuse_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) 
         )
 
 
-def _refuse_model(kind: Kind, source: "Source") -> None:
-    """Before the data are read, which may take long or fail for another reason."""
+def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, options: DataOptions) -> Draw:
+    """What shows a model on rows of data. A model that cannot be shown so is refused before they are read."""
     from lunet_export import figures
 
     refusals = {
@@ -120,11 +120,6 @@ def _refuse_model(kind: Kind, source: "Source") -> None:
     }
     if kind in refusals:
         refusals[kind](source)
-
-
-def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, options: DataOptions) -> Draw:
-    """What shows a model on rows of data."""
-    _refuse_model(kind, source)
     rows, seed = rows_for(source, name, options), options.seed
     if kind is Kind.INTERPOLATION:
         return _interpolation(source, rows, n or _PAIRS, seed, way)

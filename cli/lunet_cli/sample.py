@@ -38,7 +38,7 @@ class DrawOptions:
     temperature: float = option(1.0, "Scale of the noise; below 1 is tamer.")
     label: str | None = option(None, "Class to draw, by name or number, where the folder has classes.")
     latent: Path | None = option(None, "Decode the z of this file; -n, --seed and --temperature do not apply.")
-    with_log_prob: bool = option(False, "Also log p of each, in .parquet, .arrow, .npy and parts.", "--with-log-prob")
+    with_log_prob: bool = option(False, "Also log p of each, in .parquet, .arrow, .npy and parts.")
 
     @property
     def is_picture(self) -> bool:

@@ -64,7 +64,7 @@ class PartOptions:
     address: str | None = option(None, "Of a Ray cluster, or auto.", shown="this machine")
     form: FormatName = option(FormatName.PARQUET, "Of the parts.", "--format")
     rows_per_part: int = option(262144, "A multiple of 4096.", least=1)
-    resume: bool = option(False, "Go on with the folder of parts that -o names.", "--resume")
+    resume: bool = option(False, "Go on with the folder of parts that -o names.")
 
     def refuse_idle(self) -> None:
         """Raise BadInputError where options of Ray were given to another engine."""

@@ -36,9 +36,7 @@ def train(
         "model.pt"
     ),
     options: TrainingOptions,
-    paper_convention: Annotated[
-        bool, Option("--paper-convention", help="Also print what the released code would.")
-    ] = False,
+    paper_convention: Annotated[bool, Option(help="Also print what the released code would.")] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -109,9 +109,7 @@ class RowOptions:
     seed: int = option(0, "Same seed, same model.")
     data_dir: DataDir = Path("data")
     levels: int | None = option(None, "Grey levels of a file of integers. Default: 256.")
-    dequantize: bool = option(
-        False, "Add noise to columns of vectors that hold counts or rounded numbers.", "--dequantize"
-    )
+    dequantize: bool = option(False, "Add noise to columns of vectors that hold counts or rounded numbers.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +122,7 @@ class TrainingOptions:
         "block by block.",
     )
     epochs: int | None = option(None, "Default: about 9000 steps; 1000 a block of JKO-iFlow.")
-    per_class: bool = option(
-        False, "One network a class, all in one file; digits, mnist, fashion-mnist.", "--per-class"
-    )
+    per_class: bool = option(False, "One network a class, all in one file; digits, mnist, fashion-mnist.")
     network: NetworkOptions
     begin: Path | None = option(None, "Start from this model instead of the Gaussian.", "--from")
     fit: FitOptions
@@ -139,7 +135,7 @@ class TrainingOptions:
         "--fallback/--no-fallback",
     )
     device: str = option("cpu", "PyTorch device: cpu, cuda, mps.")
-    resume: bool = option(False, "Go on from MODEL.resume.pt.", "--resume")
+    resume: bool = option(False, "Go on from MODEL.resume.pt.")
 
     @property
     def family(self) -> str:

@@ -35,7 +35,9 @@ def verify(
         raise ArtifactError(
             f"Expected a signature in {folder}; it has none. Ask its owner to run: lunet-export sign {folder} --key KEY"
         )
-    signed = None if found.signature is None else _signed(found, found.signature, signers, signer)
+    signed = None
+    if found.signature is not None:
+        signed = signature.verify(found.data, found.signature, signers, who=signer)
     if as_json:
         output.dump(_document(folder, found, signed))
         return
@@ -52,10 +54,6 @@ def verify(
     if found.others:
         output.say(f"not described by the manifest, and read by nothing: {', '.join(found.others)}")
     output.say(_words(signed))
-
-
-def _signed(found: Inventory, data: bytes, signers: Path | None, signer: str | None) -> Signature:
-    return signature.verify(found.data, data, signers, who=signer)
 
 
 def _files(found: Inventory) -> dict[str, dict[str, Any]]:
