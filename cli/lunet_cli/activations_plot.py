@@ -18,7 +18,7 @@ _BEND, _SLOPE = "#fff0c2", "0.15"
 
 
 def draw(found: Bends, path: Path, *, title: str) -> None:
-    """A panel an activation: the slope of f over what enters, above every unit's quantiles, as PNG.
+    """One panel per activation: the slope of f over what enters, above every unit's quantiles, as PNG.
 
     Units that never leave their branch are red; a network of red units is an affine map.
     """

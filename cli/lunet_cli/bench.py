@@ -135,7 +135,7 @@ def _timed(
 
 
 def parse_batches(text: str) -> list[int]:
-    """Numbers of rows a call, each once."""
+    """Numbers of rows per call, each once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise BadParameter(f"Expected --batch of positive numbers such as 1,64; got {text}.")

@@ -10,7 +10,7 @@ from lunet_export.parity import Check
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """One line a check: largest difference, worst place and what was allowed there, eager PyTorch's own difference."""
+    """One line per check: largest difference, worst place what was allowed there, eager PyTorch's own difference."""
     rows = []
     for check in checks:
         gap = check.difference

@@ -1,4 +1,4 @@
-"""What ends a command from outside gets a sentence, at any time. It imports the standard library alone."""
+"""What ends a command from outside gets a sentence, at any time. This module imports the standard library alone."""
 
 import _thread
 import logging

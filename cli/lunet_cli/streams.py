@@ -129,7 +129,7 @@ def _compute(run: "Run", parts: PartOptions, verb: str) -> dict[str, Any]:
 
 
 class Misfits:
-    """Says that rows are not those that a model was made for: once a run for each kind of them."""
+    """Warns that rows are not those that a model was made for: once per run for each kind of them."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()

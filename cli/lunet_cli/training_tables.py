@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
-    """Of one network a class: a line a class, then all of them as a mixture."""
+    """Print one line per class, each with its own network, then all of them as a mixture."""
     columns = ["class", "prior", "LU-Net, test", "Gaussian, test", "kept", "epochs"]
     rows = []
     for name, prior, entry in zip(result.names, result.priors, result.classes, strict=True):
@@ -35,7 +35,7 @@ def _draws(result: "ClassesResult") -> str:
 
 
 def print_result(result: "Result", model: Path, title: str, *, paper_convention: bool) -> None:
-    """Of one network, which `title` names: it beside the Gaussian."""
+    """Print one network, which `title` names, beside the Gaussian."""
     figures = [
         (f"{title}, test", _number(result.test)),
         ("full-covariance Gaussian, test", _number(result.gaussian_test)),
