@@ -50,32 +50,30 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def hint(*command: str, note: str = "") -> None:
-    """The next command to try, on stderr so that results stay clean; `note` says what it needs that is not at hand."""
-    _tell(f"next: {one_line(shlex.join(command))}" + (f"   # {note}" if note else ""))
+def hint(*command: str, needs: str = "") -> None:
+    """The next command to try, on stderr so that results stay clean; `needs` says what it needs that is not at hand."""
+    note(f"next: {one_line(shlex.join(command))}" + (f"   # {needs}" if needs else ""))
 
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    _tell(f"lunet-export: {one_line(sentence)}")
+    note(f"lunet-export: {one_line(sentence)}")
 
 
 def warn(sentence: str) -> None:
     """What makes a result doubtful, in one sentence; what is dumped by this command says it too, as `warnings`."""
     if sentence not in _warned.get():
         _warned.set((*_warned.get(), sentence))
-        _tell(f"lunet-export: warning: {sentence}")
-
-
-def _tell(line: str) -> None:
-    """By no library that measures a terminal: where it takes `COLUMNS=0` at its word, nothing would be said."""
-    sys.stderr.write(f"{one_line(line)}\n")
-    sys.stderr.flush()
+        note(f"lunet-export: warning: {sentence}")
 
 
 def note(text: str) -> None:
-    """What was done beside the result, on stderr."""
-    _tell(text)
+    """What was done beside the result, on stderr.
+
+    No library that measures a terminal writes it: where it takes `COLUMNS=0` at its word, nothing would be said.
+    """
+    sys.stderr.write(f"{one_line(text)}\n")
+    sys.stderr.flush()
 
 
 _held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
@@ -186,7 +184,7 @@ def progress(total: int, text: str) -> Iterator[Progress]:
     bar = (
         Progress(*columns, console=Console(stderr=True), transient=True)
         if sys.stderr.isatty()
-        else progress_log.log(_tell)
+        else progress_log.log(note)
     )
     with bar:
         bar.add_task(text, total=total)
@@ -205,7 +203,7 @@ def stages() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr whose text the yielded function sets; no terminal: a line each if LUNET_LOG is set."""
     if not sys.stderr.isatty():
         wanted = progress_log.interval() is not None
-        yield lambda text: _tell(text) if wanted else None
+        yield lambda text: note(text) if wanted else None
         return
     with Console(stderr=True).status("starting") as status:
         yield lambda text: status.update(text)

@@ -33,7 +33,7 @@ class EngineName(StrEnum):
 
 
 class FormatName(StrEnum):
-    """Of the parts."""
+    """The format of the parts."""
 
     PARQUET = "parquet"
     ARROW = "arrow"

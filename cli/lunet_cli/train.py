@@ -1,7 +1,6 @@
 """`lunet-export train`."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Context, Option
@@ -32,9 +31,6 @@ def train(
     context: Context,
     dataset: DataSet,
     *,
-    model: Annotated[Path, Option("--output", "-o", help="The model file: the best epoch, or the Gaussian.")] = Path(
-        "model.pt"
-    ),
     options: TrainingOptions,
     paper_convention: Annotated[bool, Option(help="Also print what the released code would.")] = False,
     force: Force = False,
@@ -50,15 +46,16 @@ def train(
     """
     from lunet_export import training
 
-    _refuse_existing(model, options, force=force)
+    model = options.model
+    _refuse_existing(options, force=force)
     options.refuse_contradictions()
     rows = _rows(dataset, options)
     paths = training.Paths(model)
     files = [training.ClassPaths(model).of_class(0).resume] if options.per_class else [paths.resume, paths.history]
     with exclusive(model), TrainingBar() as bar:
-        _refuse_existing(model, options, force=force)  # someone else may have been faster
+        _refuse_existing(options, force=force)  # someone else may have been faster
         kept = Kept(model, files, context.meta[ARGUMENTS], resumes=options.resume, bar=bar)
-        result = _trained(rows, options, model, bar, kept)
+        result = _trained(rows, options, bar, kept)
     if not as_json:
         if isinstance(result, training.ClassesResult):
             print_classes(result, model, paper_convention=paper_convention)
@@ -72,13 +69,13 @@ def train(
         output.hint("lunet-export", str(model))
 
 
-def _refuse_existing(model: Path, options: TrainingOptions, *, force: bool) -> None:
+def _refuse_existing(options: TrainingOptions, *, force: bool) -> None:
     from lunet_export import training
 
-    paths, folder = training.Paths(model), training.ClassPaths(model).folder
+    paths, folder = training.Paths(options.model), training.ClassPaths(options.model).folder
     of_classes = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]  # else unfinished
     of_one = (paths.resume, paths.history, paths.curve)
-    for path in (model, *(of_classes if options.per_class else of_one)):
+    for path in (options.model, *(of_classes if options.per_class else of_one)):
         if path.exists() and not (options.resume or force):
             raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
 
@@ -109,9 +106,7 @@ def _dequantized(rows: "Dataset", seed: int) -> "Dataset":
     return noisy
 
 
-def _trained(
-    rows: "Dataset", options: TrainingOptions, model: Path, bar: TrainingBar, kept: Kept
-) -> "ClassesResult | Result":
+def _trained(rows: "Dataset", options: TrainingOptions, bar: TrainingBar, kept: Kept) -> "ClassesResult | Result":
     from lunet_export import checkpoint, training
     from lunet_export.training.structure import part_of
     from lunet_export.training.train import device_named
@@ -129,7 +124,7 @@ def _trained(
     }
     with signals.telling(kept.sentence):
         if options.per_class:
-            return training.train_classes(rows, options.settings_of, model, on_class=bar.on_class, **common)
+            return training.train_classes(rows, options.settings_of, options.model, on_class=bar.on_class, **common)
         settings = options.settings_of(rows)
         bar.begin(rows.name, settings.epochs)
-        return training.train(rows, settings, model, **common)
+        return training.train(rows, settings, options.model, **common)

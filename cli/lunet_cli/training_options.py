@@ -116,6 +116,7 @@ class RowOptions:
 class TrainingOptions:
     """All that is chosen of a training."""
 
+    model: Path = option(Path("model.pt"), "The model file: the best epoch, or the Gaussian.", "--output", "-o")
     flow: FlowName = option(
         FlowName.LUNET,
         "realnvp: convolutions on images, as in the paper; realnvp-dense: of LU-Net's size; jko: continuous, "

@@ -57,9 +57,9 @@ def triton(
         )
     gpus = ["--gpus", "all"] if target == TargetName.CUDA else []
     served = ["-v", f"{repository.resolve()}:/models", "tritonserver:YY.MM-py3", "tritonserver"]
-    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models", note=_IMAGE)
+    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models", needs=_IMAGE)
     prefix = models[0].name.removesuffix(f"-{models[0].graph}")
-    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder), note=_CLIENT)
+    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder), needs=_CLIENT)
 
 
 def _tensors(tensors: tuple[server.Tensor, ...]) -> str:
