@@ -32,7 +32,9 @@ def inspect(
     if path.is_dir():
         document = _folder(path)
     elif path.suffix == ".onnx":
-        document = _graph(path)
+        from lunet_export.graphs.builder import describe
+
+        document = describe(path)
     elif path.exists():
         document = _model(path)
     else:
@@ -85,12 +87,6 @@ def _folder(path: Path) -> dict[str, Any]:
     checks = document.pop("checks")
     document["checks"] = f"{len(checks)} passed at export" if checks else "none"
     return document
-
-
-def _graph(path: Path) -> dict[str, Any]:
-    from lunet_export.graphs.builder import describe
-
-    return describe(path)
 
 
 def _model(path: Path) -> dict[str, Any]:

@@ -27,11 +27,8 @@ def print_classes(result: "ClassesResult", model: Path, *, paper_convention: boo
             ("accuracy of the argmax of the posterior", f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
         ],
     )
-    output.say(f"{result.test_nats:.4f} nats per row{_draws(result)}; wrote {model}")
-
-
-def _draws(result: "ClassesResult") -> str:
-    return f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
+    draws = f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
+    output.say(f"{result.test_nats:.4f} nats per row{draws}; wrote {model}")
 
 
 def print_result(result: "Result", model: Path, title: str, *, paper_convention: bool) -> None:
