@@ -80,7 +80,9 @@ class MixtureBlueprint:
         return f"{len(self.components)} classes: {', '.join(self.weights.names)}"
 
 
-def chosen(model: Distribution, settings: ExportSettings, *, compare: bool = False) -> Blueprint | MixtureBlueprint:
+def blueprint_of(
+    model: Distribution, settings: ExportSettings, *, compare: bool = False
+) -> Blueprint | MixtureBlueprint:
     """The blueprint of a flow or a mixture; `compare` as in `Blueprint.choose`, of a flow alone.
 
     Raises:
