@@ -15,6 +15,7 @@ from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.builder import serialize
+from lunet_export.layers import LU
 from lunet_export.preprocessing import dequantize
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, network, rows
@@ -69,9 +70,10 @@ def test_the_committed_models_stay_below_on_their_test_rows(model):
 def test_it_follows_the_conditioning():
     """What a tiny entry of U loses is predicted; a prediction from |z| alone would not see a block in the middle."""
     weights = network(6, 3)
-    upper = weights.blocks[1].upper.copy()
+    first, middle, last = weights.of(LU)
+    upper = middle.upper.copy()
     upper[2, 2] = 1e-3
-    bad = replace(weights, blocks=(weights.blocks[0], replace(weights.blocks[1], upper=upper), weights.blocks[2]))
+    bad = weights.with_layers([first, replace(middle, upper=upper), last])
     x = rows(weights, 50)
     good, worse = (predicted_round_trip(Linearization(case), x, dtype="float32") for case in (weights, bad))
     assert np.median(worse / good) > 30
