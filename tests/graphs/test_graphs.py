@@ -21,7 +21,7 @@ every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 #: Standard, with kernels for float32 and float64 on the CPU and on CUDA, and none that needs cuDNN.
-ALLOWED = {"Add", "Clip", "Concat", "Div", "Exp", "Gemm", "Log", "Max", "Min", "Mul", "ReduceSum"}
+ALLOWED = {"Abs", "Add", "Clip", "Concat", "Div", "Exp", "Gemm", "Log", "Max", "Min", "Mul", "ReduceSum"}
 ALLOWED |= {"Less", "Sigmoid", "Split", "Sqrt", "Sub", "Tanh", "Where"}
 
 
