@@ -139,7 +139,8 @@ def _refuse_settings(settings: ExportSettings) -> None:
 
 
 def _refuse_large_density(mixture: Mixture[Chain], settings: ExportSettings) -> None:
-    numbers = sum(network.stored for network in mixture.networks)
+    layers = [layer for network in mixture.networks for layer in network.layers]
+    numbers = sum(layer.free if layer.solves else layer.stored for layer in layers)  # L and U are one product
     cure = "Use --dtype float32, or fewer classes or blocks."
     refuse_large(numbers, settings.tensors, cure, "a density graph")
 
