@@ -87,7 +87,7 @@ TOO_LARGE = {
     "16384, both inverses": (lambda: lunet(16384, 1), {"solver": "inverse"}, "needs 2.1 GB in float32"),
     "16384 in float64": (lambda: lunet(16384, 1), {"dtype": "float64"}, "needs 3.2 GB in float64. Use --dtype float32"),
     "realnvp": (lambda: realnvp(16384, 65536), {}, "needs 6.4 GB in float32. Train a smaller"),
-    "jko": (lambda: jko(16384, 512), {}, "needs 2.3 GB in float32. Train a smaller"),
+    "jko": (lambda: jko(16384, 8192), {}, "needs 3.2 GB in float32. Train a smaller"),
     "composed": (lambda: composed(16384, 2), {}, "needs 3.2 GB in float32. Use --solver fused or fewer"),
     "composed, fused": (lambda: composed(16384, 2), {"solver": "fused"}, "needs 2.1 GB in float32. Use fewer layers"),
 }
