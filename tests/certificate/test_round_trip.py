@@ -12,10 +12,11 @@ from lunet_export import ExportedFlow, checkpoint, data, noise
 from lunet_export.certificate import Linearization, predicted_round_trip
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
+from lunet_export.flows import layered
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.builder import serialize
-from lunet_export.layers import LU
+from lunet_export.layers import LU, Affine
 from lunet_export.preprocessing import dequantize
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, network, rows
@@ -78,6 +79,21 @@ def test_it_follows_the_conditioning():
     good, worse = (predicted_round_trip(Linearization(case), x, dtype="float32") for case in (weights, bad))
     assert np.median(worse / good) > 30
     assert max(share.max() for _, share in shares(bad, x)) < 1
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-300, 1e200, 1e300])
+def test_it_is_blind_to_the_units_of_the_data(scale):
+    """Squares of such numbers are 0 or infinite in float64; a row of zeros is among the rows."""
+    near, x = (
+        (layered(3, [Affine(np.full(3, unit), np.zeros(3)), *network(3, 2).layers]) for unit in (1.0, 1 / scale)),
+        rows(network(3, 2), 5),
+    )
+    x[0] = 0.0
+    plain, moved = (
+        predicted_round_trip(Linearization(case), x * unit, dtype="float64")
+        for case, unit in zip(near, (1.0, scale), strict=True)
+    )
+    np.testing.assert_allclose(moved / scale, plain, rtol=1e-6)
 
 
 def test_it_is_proportional_to_the_unit_and_wider_for_short_products():
