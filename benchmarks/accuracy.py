@@ -111,7 +111,7 @@ def measure(kind: str, condition: float) -> dict[str, Any]:
     return {
         "kind": kind,
         "condition": condition,
-        "measured_condition": float(np.linalg.cond(weights.blocks[0].lower @ weights.blocks[0].upper)),
+        "measured_condition": float(np.linalg.cond(weights.of(LU)[0].lower @ weights.of(LU)[0].upper)),
         "tolerance_x": float(np.median(allowed["x"] / scale)),
         "tolerance_z": float(np.median(allowed["z"])),
         "auto": chosen.solver.name,

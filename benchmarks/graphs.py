@@ -73,7 +73,7 @@ def density_graph(weights: Chain) -> onnx.ModelProto:
 
 def floor_graph(weights: Chain) -> onnx.ModelProto:
     """One D x D product a block and nothing else: what no graph of ours can undercut."""
-    return floor.build(weights.dim, len(weights.blocks), "float32")
+    return floor.build(weights.dim, len(weights.of(LU)), "float32")
 
 
 def solve_graph(dim: int, tile: int, lower: NDArray[np.float64]) -> onnx.ModelProto:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lunet_export.flows.bijection import Bijection
+from lunet_export.torch_layers import Bijection
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ def packed(weights: Chain, dtype: torch.dtype) -> LUNet:
 
 def masked(weights: Chain, dtype: torch.dtype) -> LUNet:
     """The same network with the paper's layers."""
-    flow, blocks = Flow.of(weights, dtype=dtype), iter(weights.blocks)
+    flow, blocks = Flow.of(weights, dtype=dtype), iter(weights.of(LU))
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
             flow.chain.bijections[number] = MaskedLULinear(next(blocks), dtype)

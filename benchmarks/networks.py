@@ -46,7 +46,7 @@ def disturbed(flow: "RealNVP", *, seed: int = 0) -> "Chain":
 
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for coupling in flow.couplings():
+        for coupling in flow.modules_of(AffineCoupling):
             for parameter in (coupling.scale_factor, coupling.shift_factor, coupling.bias):
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=rng))
     return flow.to_chain()

@@ -117,7 +117,7 @@ def measure(name: str, weights: Chain, rows: int, threads: int) -> dict[str, Any
                 output: error(output, exact[output], rows, allowed[output], scales[output])
                 for output, rows in zip(outputs, got, strict=True)
             }
-    return {"name": name, "dim": weights.dim, "blocks": len(weights.blocks), "unit_of_x": unit, **found}
+    return {"name": name, "dim": weights.dim, "blocks": len(weights.of(LU)), "unit_of_x": unit, **found}
 
 
 def _graphs(weights: Chain, products: str | None) -> dict[str, onnx.ModelProto]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.flows.bijection import Bijection
-from lunet_export.flows.flow import standard_normal_log_prob
+from lunet_export.torch_layers import Bijection
+from lunet_export.torch_layers import standard_normal_log_prob
 from numpy.typing import NDArray
 from scipy import interpolate
 from torch import Tensor
@@ -69,7 +69,7 @@ def _swapped(
     linear: Callable[[LU], Bijection],
     activation: Callable[[float], Bijection] = LeakySoftplus,
 ) -> LUNet:
-    flow, blocks = Flow.of(weights), iter(weights.blocks)
+    flow, blocks = Flow.of(weights), iter(weights.of(LU))
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
             flow.chain.bijections[number] = linear(next(blocks))

@@ -219,8 +219,8 @@ def trained(weights: Chain) -> Flow:
     from lunet_export.training.lunet.structure import LUNetTrainer
     from lunet_export.training.realnvp.structure import RealNVPTrainer
 
-    trainer: type[Trainer] = {"lunet": LUNetTrainer, "realnvp": RealNVPTrainer}[weights.family]
-    settings = KINDS[weights.family].settings(IMAGES, weights.dim, whitened=False)
+    trainer: type[Trainer] = {"lunet": LUNetTrainer, "realnvp": RealNVPTrainer}[weights.kind.name]
+    settings = KINDS[weights.kind.name].settings(IMAGES, weights.dim, whitened=False)
     return trainer.trainable(weights, settings, torch.float32).train()
 
 

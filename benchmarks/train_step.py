@@ -54,7 +54,7 @@ def measure(weights: Chain, seconds: float, threads: int) -> dict[str, Any]:
     report.progress("memory in fresh processes")
     growth = {name: memory.growth_of("benchmarks.train_step:memory_of_steps", name, threads) for name in LAYERS}
     return {
-        "network": {"dim": weights.dim, "blocks": len(weights.blocks), "batch": BATCH, "dtype": "float32"},
+        "network": {"dim": weights.dim, "blocks": len(weights.of(LU)), "batch": BATCH, "dtype": "float32"},
         "machine": report.machine(threads),
         "checked": gaps,
         "layers": {
