@@ -4,14 +4,14 @@ from math import log
 
 import numpy as np
 import torch
-from lunet_export.torch_layers import standard_normal_log_prob
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.linalg import solve_triangular
 from torch.nn import functional
 
-from lunet_export.layers import Chain
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import largest_below
+from lunet_export.torch_layers import standard_normal_log_prob
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.torch_layers.newton import newton_steps
 

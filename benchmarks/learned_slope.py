@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lunet_export.torch_layers import Bijection
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training.fit import Trainer
 
 
@@ -33,6 +34,6 @@ def learn_slopes(trainer: Trainer, *, each_dimension: bool) -> None:
     """Give the flow of a fresh trainer learnt slopes, and its descent their parameters."""
     bijections, dim = trainer.flow.chain.bijections, trainer.flow.dim
     for number, bijection in enumerate(bijections):
-        if isinstance(bijection, LeakySoftplus):
+        if isinstance(bijection, LeakySoftplusBijection):
             bijections[number] = LearnedSlope(bijection.alpha, dim if each_dimension else 1)
     trainer.descent = trainer.new_descent()

@@ -22,7 +22,7 @@ from benchmarks.lean import LeanRunner
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
 from lunet_export.errors import BadInputError
-from lunet_export.layers import Chain
+from lunet_export.layers import LU, Chain
 from lunet_export.torch_layers.compiled import CompiledFlow
 from lunet_export.torch_layers.eager import EagerFlow
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks import graphs, networks, report
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
-from lunet_export.layers import Chain
+from lunet_export.layers import LU, Chain
 
 Array = NDArray[np.float64]
 Point = tuple[int, int, int]  # D, batch, blocks

@@ -7,6 +7,7 @@ import torch
 from benchmarks import networks, train_step
 from benchmarks.masked import MaskedLULinear, masked, packed
 from lunet_export.errors import CheckFailedError
+from lunet_export.layers import LU
 from tests.networks import network
 
 DIM, BLOCKS = 8, 3
