@@ -40,19 +40,16 @@ BEGIN, END = "<!-- compat: begin -->", "<!-- compat: end -->"
 _CHECK = """
 import json, sys
 from pathlib import Path
-from lunet_export import ExportedClasses, ExportedFlow, parity
-from lunet_export.artifact import ClassArtifact, open_folder
+from lunet_export import parity
+from lunet_export.artifact import open_folder
 from lunet_export.parity.optional import run_optional
+from lunet_export.runtime import open_export
 found = {}
 for folder in sys.argv[1:]:
     artifact = open_folder(folder)
     try:
-        if isinstance(artifact, ClassArtifact):
-            flow = ExportedClasses(artifact, provider="cpu")
-            checks = parity.run_classes(flow, flow.vectors, flow.names)
-        else:
-            flow = ExportedFlow(artifact, provider="cpu")
-            checks = parity.run(flow, flow.vectors, predicted=artifact.round_trip) + run_optional(flow, flow.vectors)
+        flow = open_export(artifact, provider="cpu")
+        checks = parity.run(flow, flow.vectors, predicted=artifact.round_trip) + run_optional(flow, flow.vectors)
         found[Path(folder).name] = {check.name: {"ratio": check.difference.ratio} for check in checks}
     except Exception as error:
         found[Path(folder).name] = {"all": {"said": str(error)[:300]}}

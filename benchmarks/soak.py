@@ -28,9 +28,9 @@ import numpy as np
 from benchmarks import report
 from benchmarks.memory import resident_bytes
 from lunet_export import ExportedClasses, ExportedFlow
-from lunet_export.artifact import ClassArtifact, open_folder
 from lunet_export.embedding import write_project
 from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.runtime import open_export
 
 ROOT = Path(__file__).parent.parent
 SLICES = 200  # after each, the memory is noted
@@ -202,10 +202,7 @@ def schedule(seed: int) -> list[Turn]:
 
 def opened(scenario: Scenario, threads: int | None) -> Flow:
     """The flow of a scenario."""
-    artifact = open_folder(ROOT / scenario.folder)
-    if isinstance(artifact, ClassArtifact):
-        return ExportedClasses(artifact, provider="cpu", threads=threads)
-    return ExportedFlow(artifact, provider="cpu", threads=threads)
+    return open_export(ROOT / scenario.folder, provider="cpu", threads=threads)
 
 
 def answer(flow: Flow, turn: Turn, rows: np.ndarray[Any, Any]) -> bytes:

@@ -15,7 +15,7 @@ import torch
 from lunet_cli import progress_log
 from lunet_export.artifact import sealed
 from lunet_export.bench import contender
-from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, Provenance, export, export_classes
+from lunet_export.export import Exported, ExportSettings, Provenance, export
 from lunet_export.runtime import doctor, flow, providers, sessions
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device_graph import Device
@@ -67,13 +67,13 @@ def exported(tmp_path_factory) -> Exported:
 
 
 @pytest.fixture(scope="session")
-def exported_classes(tmp_path_factory) -> ExportedClassFolder:
+def exported_classes(tmp_path_factory) -> Exported:
     """Three classes of small images, exported once."""
     from lunet_export.preprocessing import NAMED
 
     weights = mixture(16, 3, preprocessing=NAMED["digits"])
     folder = tmp_path_factory.mktemp("exported") / "classes"
-    return export_classes(weights, folder, Provenance("classes", image_shape=(4, 4)), training=[{}, {"test": 1.0}, {}])
+    return export(weights, folder, Provenance("classes", image_shape=(4, 4), classes=({}, {"test": 1.0}, {})))
 
 
 def copied(source: Path, target: Path) -> Path:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from lunet_export.checks import reference
+from lunet_export.distribution import Mixture
 from lunet_export.flows import lunet
 from lunet_export.layers import LU, Chain, LeakySoftplus
 from lunet_export.preprocessing import NAMED, Logit
-from lunet_export.weights import Mixture
 
 PAPERS = LeakySoftplus(0.1)
 
@@ -58,7 +58,8 @@ def rows(weights: Chain | Mixture, n: int, *, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     p = weights.preprocessing
     if getattr(weights, "domain", None):
-        return reference.decode(weights, rng.standard_normal((n, weights.dim)))
+        flow = getattr(weights, "components", (weights,))[0]
+        return reference.decode(flow, rng.standard_normal((n, weights.dim)))
     return rng.uniform(0, p.levels, (n, weights.dim)) if p else rng.standard_normal((n, weights.dim))
 
 

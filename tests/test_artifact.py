@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lunet_export import ExportedFlow
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
+from lunet_export.artifact.vectors import Vectors
 from lunet_export.checks import vectors
-from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, SourceFile, export
 from lunet_export.files.reading import sha256
@@ -63,7 +63,7 @@ def test_manifest_tells_the_truth_about_the_graphs(exported):
 
 
 def test_vectors_are_within_the_dtype_and_replayable(exported):
-    vectors = Artifact.open(exported.folder).vectors
+    vectors = open_folder(exported.folder).vectors
     for array in (vectors.density.x, vectors.sampling.z):
         np.testing.assert_array_equal(array, array.astype(np.float32))
     assert not vectors.sampling.clamped.all()  # the latents of interior rows keep the round trip from being vacuous
@@ -77,19 +77,19 @@ def test_an_altered_file_is_named(folder, name):
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(ArtifactError, match=f"{name} with SHA-256 .* was altered or damaged"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 @pytest.mark.parametrize("name", ["density.onnx", "sampling.onnx", "vectors.json", "manifest.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=f"Expected {name} in .*; it is missing"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_a_missing_folder_says_how_to_write_one(tmp_path):
     with pytest.raises(ArtifactError, match="Write one with: lunet-export"):
-        Artifact.open(tmp_path / "none")
+        open_folder(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
 def test_a_malformed_manifest_gets_a_sentence(folder, rewrite, edit, sentence):
     rewrite(folder, edit)
     with pytest.raises(ArtifactError, match=sentence):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_a_certificate_of_other_rows_is_refused(folder, rewrite):
@@ -146,7 +146,7 @@ def test_a_certificate_of_other_rows_is_refused(folder, rewrite):
 
     rewrite(folder, shorten)
     with pytest.raises(ArtifactError, match=r"Expected certificate\.rows of 8 rows, as density has .*; got 3"):
-        _ = Artifact.open(folder).round_trip
+        _ = open_folder(folder).round_trip
 
 
 @pytest.mark.parametrize(
@@ -186,21 +186,21 @@ def test_a_newer_format_is_called_newer_and_not_altered(folder):
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(ArtifactError, match="Expected format version 1; got 2"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_an_edited_manifest_is_an_altered_folder(folder):
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"levels": 17', '"levels": 18'))
     with pytest.raises(ArtifactError, match="it was altered afterwards"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
 def test_a_manifest_that_is_no_json_object_gets_a_sentence(folder, text):
     (folder / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def revector(folder, rewrite):
 def test_vectors_of_other_shapes_are_refused(folder, revector, edit):
     revector(edit)
     with pytest.raises(ArtifactError, match="Expected rows of 16 numbers"):
-        _ = Artifact.open(folder).vectors
+        _ = open_folder(folder).vectors
 
 
 @pytest.mark.parametrize(
@@ -249,11 +249,11 @@ def test_vectors_of_other_shapes_are_refused(folder, revector, edit):
 def test_vectors_that_are_none_get_a_sentence(folder, revector, edit):
     revector(edit)
     with pytest.raises(ArtifactError, match=r"Expected test vectors in vectors\.json"):
-        _ = Artifact.open(folder).vectors
+        _ = open_folder(folder).vectors
 
 
 def test_tf32_has_tolerances_of_its_own_that_survive_the_file(exported):
-    known = Artifact.open(exported.folder).vectors
+    known = open_folder(exported.folder).vectors
     tf32 = known.under_tf32("float32")
     for part, wider in ((known.density, tf32.density), (known.sampling, tf32.sampling)):
         assert wider.tolerance is part.tf32_tolerance
@@ -270,7 +270,7 @@ def test_a_folder_older_than_tf32s_tolerances_opens_and_asks_for_another_export(
             part.pop("tf32_tolerance")
 
     revector(age)
-    known = Artifact.open(folder).vectors
+    known = open_folder(folder).vectors
     assert known.density.tf32_tolerance is None
     with pytest.raises(ArtifactError, match=r"Expected tolerances for TF32.*Export again, or run without"):
         known.under_tf32("float32")
@@ -313,7 +313,7 @@ def test_a_file_of_another_size_is_named_and_not_read(folder, name, monkeypatch)
     with path.open("r+b") as file:
         file.truncate(2**40)  # a hole: no disk is used, but reading it would take a terabyte of memory
     with pytest.raises(ArtifactError, match=f"{name} of {size} bytes; got {2**40}.*altered or damaged"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 @pytest.mark.parametrize("name", ["density.onnx", "manifest.json"])
@@ -322,12 +322,12 @@ def test_of_a_folder_without_sizes_no_file_may_be_larger_than_any_export(folder,
     with (folder / name).open("r+b") as file:
         file.truncate(2**40)
     with pytest.raises(ArtifactError, match=rf"{name} of at most \d+ bytes; got {2**40}"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_a_folder_older_than_sizes_opens(folder, rewrite):
     rewrite(folder, lambda d: (d.pop("bytes"), d.pop("provenance")))
-    assert Artifact.open(folder).manifest.sizes == {}
+    assert open_folder(folder).manifest.sizes == {}
 
 
 @pytest.mark.parametrize("sizes", [[], "many", {"density.onnx": 1}, -1, 2**31 + 1, 17486.0, True, None, "17486"])
@@ -338,7 +338,7 @@ def test_sizes_that_are_none_get_a_sentence(folder, rewrite, sizes):
 
     rewrite(folder, spoil)
     with pytest.raises(ArtifactError, match=r"Expected a whole manifest; .* is missing or wrong"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_a_link_to_outside_of_the_folder_is_not_followed(folder, tmp_path):
@@ -346,7 +346,7 @@ def test_a_link_to_outside_of_the_folder_is_not_followed(folder, tmp_path):
     (folder / "density.onnx").rename(tmp_path / "elsewhere.onnx")
     (folder / "density.onnx").symlink_to(tmp_path / "elsewhere.onnx")
     with pytest.raises(ArtifactError, match=r"Expected density\.onnx in .*; it lies elsewhere. Copy files"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_links_inside_of_the_folder_are_followed(folder, tmp_path):
@@ -358,7 +358,7 @@ def test_links_inside_of_the_folder_are_followed(folder, tmp_path):
             path.symlink_to(f"..2026/{path.name}")
     linked = tmp_path / "linked"
     linked.symlink_to(folder)
-    assert Artifact.open(linked).manifest.dim == 16
+    assert open_folder(linked).manifest.dim == 16
 
 
 @pytest.mark.parametrize("name", ["density.onnx", "manifest.json", "vectors.json"])
@@ -366,15 +366,15 @@ def test_pipes_folders_and_circles_are_no_files(folder, name):
     (folder / name).unlink()
     (folder / name).symlink_to(name)
     with pytest.raises(ArtifactError, match=f"Expected {name} in .*; it is missing"):
-        Artifact.open(folder)
+        open_folder(folder)
     (folder / name).unlink()
     (folder / name).mkdir()
     with pytest.raises(ArtifactError, match=f"Expected {name} in .*; it is missing"):
-        Artifact.open(folder)
+        open_folder(folder)
     (folder / name).rmdir()
     os.mkfifo(folder / name)  # with nobody at its other end: a plain `open` would wait for ever
     with pytest.raises(ArtifactError, match=f"Expected a file {name} in .*; it is a device or a pipe"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_the_manifest_says_where_an_export_came_from(tmp_path):
@@ -427,13 +427,13 @@ def test_what_is_no_file_of_the_folder_is_refused(folder, name, put, told):
     (folder / name).unlink()
     put(folder / name)
     with pytest.raises(ArtifactError, match=told):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_links_inside_the_folder_are_followed(folder):
     (folder / "density.onnx").rename(folder / "other name")
     (folder / "density.onnx").symlink_to("other name")
-    assert Artifact.open(folder).graphs["density"]
+    assert open_folder(folder).graphs["density"]
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_links_inside_the_folder_are_followed(folder):
 def test_values_of_other_types_in_a_sealed_manifest_get_a_sentence(folder, rewrite, edit):
     rewrite(folder, edit)
     with pytest.raises(ArtifactError, match="Expected"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def test_a_manifest_deeper_than_the_stack_gets_a_sentence(folder):
@@ -459,7 +459,7 @@ def test_a_manifest_deeper_than_the_stack_gets_a_sentence(folder):
     for depth in (990, 100_000):
         (folder / "manifest.json").write_text(text.replace("{", '{"deep": ' + "[" * depth + "]" * depth + ",", 1))
         with pytest.raises(ArtifactError, match=r"altered afterwards|Expected JSON"):
-            Artifact.open(folder)
+            open_folder(folder)
 
 
 @pytest.mark.parametrize("value", ["0.5", 10**400, float("nan"), float("inf"), None, [0.5]], ids=range(6))

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lunet_export import checkpoint
-from lunet_export.checkpoint import class_checkpoint
 from lunet_export.errors import CheckpointError
 from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.lu_linear import LULinear
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network
 from tests.test_checkpoint import Code, authors_state, saved
 
@@ -18,7 +18,7 @@ def members(tmp_path):
     """The files of three classes."""
     paths = [tmp_path / f"{number}.pt" for number in range(3)]
     weights = mixture(16, 2, preprocessing=NAMED["digits"])
-    for number, (path, member) in enumerate(zip(paths, weights.networks, strict=True)):
+    for number, (path, member) in enumerate(zip(paths, weights.components, strict=True)):
         flow = Flow.of(member)
         examples = np.full((4, 16), float(number))
         checkpoint.write(path, flow, image_shape=(4, 4), training={"class": number}, examples=examples)
@@ -28,7 +28,7 @@ def members(tmp_path):
 @pytest.fixture
 def model(members, tmp_path):
     path = tmp_path / "model.pt"
-    class_checkpoint.write(path, members, names=CLASS_NAMES, priors=PRIORS, training={"accuracy": 0.5})
+    checkpoint.write_classes(path, members, names=CLASS_NAMES, priors=PRIORS, training={"accuracy": 0.5})
     return path
 
 
@@ -36,12 +36,12 @@ def test_the_file_is_plain_and_comes_back(model, members):
     content = torch.load(model, weights_only=True)
     assert (content["format"], content["format_version"]) == ("lunet_export.classes", 1)
     assert content["networks"][0]["packed"].dtype == torch.float32  # as it was trained, not widened
-    read = class_checkpoint.read(model)
+    read = checkpoint.read(model)
     assert (read.mixture.names, read.mixture.priors) == (CLASS_NAMES, PRIORS)
     assert (read.image_shape, read.training) == ((4, 4), {"accuracy": 0.5})
     assert [member.training for member in read.members] == [{"class": k} for k in range(3)]
     assert [member.examples[0, 0] for member in read.members] == [0.0, 1.0, 2.0]
-    for network_read, path in zip(read.mixture.networks, members, strict=True):
+    for network_read, path in zip(read.mixture.components, members, strict=True):
         assert network_read.digest() == checkpoint.read(path).weights.digest()
 
 
@@ -49,23 +49,21 @@ def test_the_file_holds_each_number_once(model, members):
     assert model.stat().st_size < 1.2 * sum(path.stat().st_size for path in members)
 
 
-def test_either_kind_is_read_and_each_reader_names_the_other(model, members):
-    assert isinstance(class_checkpoint.read_either(model), class_checkpoint.ClassCheckpoint)
-    assert isinstance(class_checkpoint.read_either(members[0]), checkpoint.Checkpoint)
+def test_either_kind_is_read_and_says_that_it_is_not_the_other(model, members):
     with pytest.raises(CheckpointError, match=r"a model of one network; .* holds one a class"):
-        checkpoint.read(model)
+        _ = checkpoint.read(model).weights
     with pytest.raises(CheckpointError, match=r"a network a class; .* holds one network.*--per-class"):
-        class_checkpoint.read(members[0])
+        _ = checkpoint.read(members[0]).mixture
     with pytest.raises(CheckpointError, match="neither --latent-stats nor --preprocess"):
-        class_checkpoint.read_either(model, preprocessing=NAMED["paper"])
+        checkpoint.read(model, preprocessing=NAMED["paper"])
     with pytest.raises(CheckpointError, match="neither --latent-stats nor --preprocess"):
-        class_checkpoint.read_either(model, latent_stats=members[0])
+        checkpoint.read(model, latent_stats=members[0])
 
 
 def test_a_missing_class_leaves_nothing(members, tmp_path):
     members[1].unlink()
     with pytest.raises(CheckpointError, match=r"1.pt does not exist"):
-        class_checkpoint.write(tmp_path / "model.pt", members, names=CLASS_NAMES, priors=PRIORS, training={})
+        checkpoint.write_classes(tmp_path / "model.pt", members, names=CLASS_NAMES, priors=PRIORS, training={})
     assert not (tmp_path / "model.pt").exists()
 
 
@@ -127,5 +125,5 @@ def test_bad_files_get_a_sentence(model, edit, sentence, capsys):
     content = torch.load(model, weights_only=True)
     edit(content)
     with pytest.raises(CheckpointError, match=sentence):
-        class_checkpoint.read(saved(content, model))
+        checkpoint.read(saved(content, model))
     assert "owned" not in capsys.readouterr().out

@@ -5,18 +5,16 @@ import json
 import numpy as np
 import onnx
 import pytest
-from lunet_export.family import families
 
 from lunet_export import ExportedClasses, ExportedFlow
-from lunet_export.artifact import Artifact, ClassArtifact, open_folder, read_manifest
+from lunet_export.artifact import open_folder, read_manifest
 from lunet_export.checks import reference
 from lunet_export.errors import ArtifactError, BadInputError
-from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export, export_classes
-from lunet_export.export.classes import Eager
+from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export
 from lunet_export.files.reading import sha256
-from lunet_export.graphs import class_density
+from lunet_export.graphs import mixture as mixture_graph
 from lunet_export.preprocessing import NAMED
-from lunet_export.torch_layers import EagerClasses, EagerFlow
+from lunet_export.torch_layers import eager
 from tests import tolerances
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network, rows
 
@@ -31,8 +29,7 @@ CASES = {
 @pytest.mark.parametrize(("make", "settings"), CASES.values(), ids=CASES)
 def test_export_checks_and_runs(make, settings, tmp_path):
     weights = make()
-    eager = Eager(lambda m: EagerClasses(m, settings.tensors), lambda w: EagerFlow(w, settings.tensors))
-    result = export_classes(weights, tmp_path / "out", Provenance("out"), settings, eager=eager)
+    result = export(weights, tmp_path / "out", Provenance("out"), settings, eager=lambda m: eager(m, settings.tensors))
     assert all(check.passed and check.eager is not None for check in result.checks)
     groups = {"golden: class T-shirt/top, ", "golden: mixture, "}
     if weights.preprocessing:
@@ -68,14 +65,14 @@ def test_the_folder_is_what_its_manifest_says(exported_classes):
             assert [entry["shape"] for entry in said] == shapes
         assert {entry.key: entry.value for entry in model.metadata_props}["lunet.direction"] == name
     assert all(check["passed"] and check["ratio"] <= 1 for check in document["checks"])
-    rows_of_class = np.bincount(ClassArtifact.open(folder).vectors.density.label + 1)[1:]
-    lengths = [len(certificate.rows.round_trip) for certificate in exported_classes.manifest.certificates]
+    rows_of_class = np.bincount(open_folder(folder).vectors.density.label + 1)[1:]
+    lengths = [len(one.certificate.rows.round_trip) for one in exported_classes.manifest.components]
     assert lengths == rows_of_class.tolist()
 
 
 def test_some_test_rows_are_between_classes(exported_classes):
     """There a posterior without its prior would show."""
-    density = ClassArtifact.open(exported_classes.folder).vectors.density
+    density = open_folder(exported_classes.folder).vectors.density
     border = density.posterior[density.label == -1].max(axis=1)
     assert len(border) == 3
     assert (border < 0.9).any()
@@ -83,19 +80,13 @@ def test_some_test_rows_are_between_classes(exported_classes):
 
 def test_exporting_twice_gives_the_same_files(tmp_path):
     for name in ("a", "b"):
-        export_classes(mixture(5, 2), tmp_path / name / "m", Provenance("m"))
+        export(mixture(5, 2), tmp_path / name / "m", Provenance("m"))
     for file in (tmp_path / "a" / "m").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / "m" / file.name).read_bytes(), file.name
 
 
 def swapped(right):
-    def build(weights, **options):
-        from dataclasses import replace
-
-        first, *others = weights.networks
-        return right(replace(weights, networks=(*others, first)), **options)
-
-    return build
+    return lambda components, priors, **options: right((*components[1:], components[0]), priors, **options)
 
 
 def other_priors(right):
@@ -103,40 +94,36 @@ def other_priors(right):
 
 
 FAULTS = {
-    "swapped classes": ("build", swapped, "class .* log_prob"),
+    "swapped classes": ("density", swapped, "class .* log_prob"),
     "a wrong prior": ("mixed", other_priors, "mixture, log_prob"),
 }
 
 
 @pytest.mark.parametrize(("name", "plant", "check"), FAULTS.values(), ids=FAULTS)
 def test_a_graph_that_is_wrong_is_never_written(tmp_path, monkeypatch, name, plant, check):
-    monkeypatch.setattr(class_density, name, plant(getattr(class_density, name)))
+    monkeypatch.setattr(mixture_graph, name, plant(getattr(mixture_graph, name)))
     with pytest.raises(ExportCheckError, match=check):
-        export_classes(mixture(6, 2), tmp_path / "m", Provenance("m"))
+        export(mixture(6, 2), tmp_path / "m", Provenance("m"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_without_meaning_are_refused(tmp_path):
-    for settings, sentence in (
-        (ExportSettings(dtype="float16"), "float32 or float64 for one network a class"),
-        (ExportSettings(rng=True), "neither --with-log-prob nor --rng"),
-        (ExportSettings(with_log_prob=True), "neither --with-log-prob nor --rng"),
-    ):
-        with pytest.raises(BadInputError, match=sentence):
-            export_classes(mixture(6, 2), tmp_path / "m", Provenance("m"), settings)
+    for settings in (ExportSettings(rng=True), ExportSettings(hutchinson=True)):
+        with pytest.raises(BadInputError, match="neither --rng nor --hutchinson for one network a class"):
+            export(mixture(6, 2), tmp_path / "m", Provenance("m"), settings)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_either_kind_is_replaced_by_one_of_the_other(tmp_path):
     target = tmp_path / "m"
-    export_classes(mixture(3, 2), target, Provenance("m"))
+    export(mixture(3, 2), target, Provenance("m"))
     with pytest.raises(BadInputError, match="exists already"):
         export(network(3, 2), target, Provenance("m"))
     export(network(3, 2), target, Provenance("m"), force=True)
     assert not (target / "sampling_0.onnx").exists()
-    assert isinstance(open_folder(target), Artifact)
-    export_classes(mixture(3, 2), target, Provenance("m"), force=True)
-    assert isinstance(open_folder(target), ClassArtifact)
+    assert open_folder(target).manifest.names == ()
+    export(mixture(3, 2), target, Provenance("m"), force=True)
+    assert open_folder(target).manifest.names == CLASS_NAMES
     (target / "sampling_x.onnx").write_text("mine")
     with pytest.raises(BadInputError, match=r"holds sampling_x\.onnx"):
         export(network(3, 2), target, Provenance("m"), force=True)
@@ -147,8 +134,7 @@ def test_each_kind_says_that_it_is_not_the_other(exported, exported_classes):
         ExportedFlow(exported_classes.folder, provider="cpu")
     with pytest.raises(ArtifactError, match="folder with a network a class; this one holds one network"):
         ExportedClasses(exported.folder, provider="cpu")
-    assert read_manifest(exported.folder).kinds == tuple(families())
-    assert read_manifest(exported_classes.folder).kinds == ("lunet-classes",)
+    assert (read_manifest(exported.folder).names, read_manifest(exported_classes.folder).names) == ((), CLASS_NAMES)
 
 
 MALFORMED = {
@@ -177,7 +163,7 @@ MALFORMED = {
 def test_a_malformed_manifest_gets_a_sentence(class_folder, rewrite, edit, sentence):
     rewrite(class_folder, edit)
     with pytest.raises(ArtifactError, match=sentence):
-        ClassArtifact.open(class_folder)
+        open_folder(class_folder)
 
 
 def rehashed(document, folder):
@@ -227,11 +213,11 @@ def test_malformed_vectors_get_a_sentence(class_folder, rewrite, edit, sentence)
     path.write_text(json.dumps(content))
     rewrite(class_folder, lambda d: rehashed(d, class_folder))
     with pytest.raises(ArtifactError, match=sentence):
-        _ = ClassArtifact.open(class_folder).vectors
+        _ = open_folder(class_folder).vectors
 
 
 def test_vectors_have_tolerances_for_tf32(exported_classes):
-    vectors = ClassArtifact.open(exported_classes.folder).vectors
-    loose = vectors.under_tf32()
+    vectors = open_folder(exported_classes.folder).vectors
+    loose = vectors.under_tf32("float32")
     assert (loose.density.tolerance["class_log_prob"] > vectors.density.tolerance["class_log_prob"]).all()
     assert (loose.sampling[1].tolerance["x"] >= vectors.sampling[1].tolerance["x"]).all()

@@ -12,8 +12,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from lunet_export import ExportedClasses, ExportedFlow, checkpoint, parity
-from lunet_export.artifact import Artifact, ClassArtifact
-from lunet_export.checkpoint import class_checkpoint
+from lunet_export.artifact import open_folder
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.files.reading import sha256
 from lunet_export.layers import LU
@@ -53,12 +52,12 @@ def replay(python: str | Path, name: str | Path, target: Path) -> tuple[str, dic
 def test_a_committed_folder_is_known_by_its_model(name):
     """On every processor, or `check --model` would take it for another."""
     weights = checkpoint.read(ROOT / "exported" / f"{name}.pt").weights
-    assert weights.digest() == Artifact.open(ROOT / "exported" / name).manifest.document["model"]["sha256_weights"]
+    assert weights.digest() == open_folder(ROOT / "exported" / name).manifest.document["model"]["sha256_weights"]
 
 
 def test_the_committed_classes_are_known_by_their_model():
-    mixture = class_checkpoint.read(ROOT / "exported" / "digits-classes.pt").mixture
-    manifest = ClassArtifact.open(ROOT / "exported" / "digits-classes").manifest
+    mixture = checkpoint.read(ROOT / "exported" / "digits-classes.pt").mixture
+    manifest = open_folder(ROOT / "exported" / "digits-classes").manifest
     assert mixture.digest() == manifest.document["model"]["sha256_weights"]
 
 
@@ -68,7 +67,7 @@ def test_toy2d_is_rebuilt_byte_by_byte(tmp_path):
     export(read.weights, tmp_path / "toy2d", settings, ExportSettings(), examples=read.examples)
     for file in ("density.onnx", "sampling.onnx"):
         assert (tmp_path / "toy2d" / file).read_bytes() == (ROOT / "exported" / "toy2d" / file).read_bytes(), file
-    ours, theirs = (Artifact.open(folder / "toy2d").vectors for folder in (tmp_path, ROOT / "exported"))
+    ours, theirs = (open_folder(folder / "toy2d").vectors for folder in (tmp_path, ROOT / "exported"))
     for part in ("density", "sampling"):
         for array in ("x", "z", "log_prob"):
             got, committed = (getattr(getattr(vectors, part), array) for vectors in (ours, theirs))
@@ -109,8 +108,8 @@ def test_committed_exports_name_the_committed_files_they_were_made_from(name):
 def test_the_folder_of_classes_is_of_its_models_and_within_tolerance():
     folder = ROOT / "exported" / "digits-classes"
     flow = ExportedClasses(folder, provider="cpu")
-    assert parity.all_passed(parity.run_classes(flow, flow.artifact.vectors, flow.names))
-    read = class_checkpoint.read(folder.with_suffix(".pt"))
+    assert parity.all_passed(parity.run(flow, flow.artifact.vectors))
+    read = checkpoint.read(folder.with_suffix(".pt"))
     assert flow.artifact.manifest.document["model"]["sha256_weights"] == read.mixture.digest()
     training = flow.artifact.manifest.document["training"]
     assert training["accuracy"] > max(training["gaussian_accuracy"], 0.98)
@@ -123,7 +122,7 @@ def test_the_digits_model_beats_the_gaussian():
 
 @every_committed
 def test_onnx_reference_gives_the_same_answers(name):
-    artifact = Artifact.open(ROOT / "exported" / name)
+    artifact = open_folder(ROOT / "exported" / name)
     flow, vectors = ExportedFlow(artifact, provider="cpu"), artifact.vectors
     x, z = vectors.density.x.astype(np.float32), vectors.sampling.z.astype(np.float32)
     graphs = {direction: ReferenceEvaluator(onnx.load_from_string(data)) for direction, data in artifact.graphs.items()}
@@ -149,7 +148,7 @@ def test_the_oldest_onnx_runtime_gives_the_same_answers(name, tmp_path):
     versions, old = replay(OLDEST, name, tmp_path / "old.npz")
     assert versions.startswith("1.16.3 1.26")
     _, new = replay(sys.executable, name, tmp_path / "new.npz")
-    assert_same(old, new, Artifact.open(ROOT / "exported" / name).vectors)
+    assert_same(old, new, open_folder(ROOT / "exported" / name).vectors)
 
 
 FLOAT64 = {

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from lunet_export.artifact import Artifact, graph_file, open_folder
+from lunet_export.artifact import graph_file, open_folder
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.files.reading import sha256
@@ -39,7 +39,7 @@ def test_every_export_holds_operators_that_are_known(name, tmp_path):
 
 @pytest.fixture
 def density(folder):
-    return Artifact.open(folder).graphs["density"]
+    return open_folder(folder).graphs["density"]
 
 
 def changed(data, edit):
@@ -63,7 +63,7 @@ def test_a_folder_cannot_read_a_file_elsewhere(folder, rewrite, density):
     (folder / "density.onnx").write_bytes(data)
     rewrite(folder, lambda d: d["sha256"].update({"density.onnx": sha256(data)}))
     with pytest.raises(ArtifactError, match="which is refused"):
-        Artifact.open(folder)
+        open_folder(folder)
 
 
 def add(*nodes):

@@ -36,7 +36,7 @@ def test_far_from_all_classes_the_posterior_is_still_one(level):
 
 
 def test_the_density_of_the_mixture_integrates_to_one():
-    from lunet_export.weights import Mixture
+    from lunet_export.distribution import Mixture
 
     weights = Mixture(tuple(network(1, 2, seed=seed) for seed in range(3)), ("a", "b", "c"), PRIORS)
     x = np.linspace(-200, 200, 400_001)[:, None]

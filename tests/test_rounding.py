@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lunet_export import checkpoint
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 from lunet_export.checks import reference, rounding, vectors
 from lunet_export.checks.rounding import TF32, Probe, RoundingModel, unit_roundoff
 from lunet_export.flows import lunet
@@ -163,7 +163,7 @@ def test_the_mixture_may_be_off_by_what_its_classes_may_be():
 def test_log_prob_may_be_summed_one_term_after_another():
     """In float32, as a runtime without wide vectors does; of rows whose 784 terms are known exactly."""
     weights = checkpoint.read(ROOT / "exported" / "mnist.pt").weights
-    x = Artifact.open(ROOT / "exported" / "mnist").vectors.density.x
+    x = open_folder(ROOT / "exported" / "mnist").vectors.density.x
     p, f = weights.preprocessing, LeakySoftplus(weights.kind.alpha)
     inside = (1 - p.margin) * x / p.levels + p.margin / 2
     h = np.log(inside) - np.log1p(-inside)

@@ -5,15 +5,14 @@ import shutil
 import pytest
 
 from lunet_export import files, inventory
-from lunet_export.artifact import Artifact, open_folder
 from lunet_export.artifact import folder as artifact
+from lunet_export.artifact import open_folder
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.files import reading, settled
 from tests.networks import network
 
 READERS = {
-    "open": Artifact.open,
     "open_folder": open_folder,
     "inventory": inventory.take,
 }
@@ -72,7 +71,7 @@ def test_a_folder_that_is_gone_for_a_moment_is_read_again(two, tmp_path, monkeyp
         return (1, None) if len(seen) == 1 else seen[-1]
 
     monkeypatch.setattr(settled, "_stamp", arriving)
-    assert Artifact.open(folder).manifest.dim == 2
+    assert open_folder(folder).manifest.dim == 2
 
 
 def test_a_damaged_folder_is_refused_at_once(two, tmp_path):
@@ -81,7 +80,7 @@ def test_a_damaged_folder_is_refused_at_once(two, tmp_path):
 
     def read():
         readings.append(1)
-        return Artifact.verified(folder, artifact._manifest(folder))
+        return artifact._read(folder)
 
     with pytest.raises(ArtifactError, match="copy it again, or export again"):
         settled.settled(folder, "manifest.json", read)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lunet_export import inventory, signature
-from lunet_export.artifact import Artifact, sealed
+from lunet_export.artifact import open_folder, sealed
 from lunet_export.embedding import write_project
 from lunet_export.errors import ArtifactError, BadInputError, MissingPackageError
 from lunet_export.export import Provenance, Question, SourceFile, export, export_for_verifier
@@ -118,7 +118,7 @@ def test_a_signed_folder_names_its_signer_and_still_runs(signed, keys):
     assert run("verify", signed, "--signers", keys.of_ours, "--signer", "lena@example.org")[0] == 0
     document = json.loads(run("verify", signed, "--signers", keys.lena, "--json")[1])
     assert document["signature"]["signer"] == "lena@example.org"
-    assert Artifact.open(signed).manifest.dim == 16
+    assert open_folder(signed).manifest.dim == 16
     assert run("check", signed)[0] == 0
 
 

@@ -55,7 +55,7 @@ def test_classes_have_theirs():
         reference.posterior(expected, weights.priors),
     )
     allowed = tolerances.of_classes(weights, x)
-    first, *others = weights.networks
+    first, *others = weights.components
     wrong = type(weights)((lunet.changed(first), *others), weights.names, weights.priors)
     for got, most in ((EagerClasses(weights, "float32"), 1.0), (EagerClasses(wrong, "float32"), np.inf)):
         found = got.density(x.astype(np.float32))

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from lunet_cli.main import app
 from lunet_export import ExportedFlow, files, noise
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 from lunet_export.embedding import triton
 from lunet_export.embedding.triton import Settings
 from lunet_export.errors import ArtifactError, BadInputError
@@ -108,7 +108,7 @@ every_settings = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETT
 
 @every_settings
 def test_every_configuration_is_valid_and_describes_its_graph(source, settings, tmp_path, messages):
-    artifact = Artifact.open(source)
+    artifact = open_folder(source)
     models = triton.write(artifact, tmp_path / "repo", settings)
     for model in models:
         config = text_format.Parse((model.folder / "config.pbtxt").read_text(), messages.ModelConfig())
@@ -134,7 +134,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("pattern", "replacement"), FAULTS.values(), ids=FAULTS)
 def test_a_planted_fault_is_found(pattern, replacement, exported, tmp_path, messages):
-    (density, _) = triton.write(Artifact.open(exported.folder), tmp_path)
+    (density, _) = triton.write(open_folder(exported.folder), tmp_path)
     text = (density.folder / "config.pbtxt").read_text()
     broken = re.sub(pattern, replacement, text)
     assert broken != text
@@ -205,7 +205,7 @@ def client(*arguments) -> subprocess.CompletedProcess:
 
 
 def test_the_client_scores_samples_and_replays(source, tmp_path, messages):
-    artifact = Artifact.open(source)
+    artifact = open_folder(source)
     triton.write(artifact, tmp_path / "repo", Settings(max_batch=7))  # so that its requests come in parts
     np.save(tmp_path / "rows.npy", artifact.vectors.density.x)
     with serving(tmp_path / "repo", messages) as url:
@@ -228,14 +228,14 @@ def test_the_client_scores_samples_and_replays(source, tmp_path, messages):
 
 
 def test_the_client_sees_a_server_that_is_wrong(exported, tmp_path, messages):
-    triton.write(Artifact.open(exported.folder), tmp_path)
+    triton.write(open_folder(exported.folder), tmp_path)
     with serving(tmp_path, messages, fault=0.1) as url:
         done = client("small", "--url", url, "--replay", exported.folder)
     assert (done.returncode, "FAILED" in done.stdout) == (1, True)
 
 
 def test_the_client_says_what_the_server_refuses(exported, tmp_path, messages):
-    triton.write(Artifact.open(exported.folder), tmp_path)
+    triton.write(open_folder(exported.folder), tmp_path)
     np.save(tmp_path / "narrow.npy", np.ones((2, 5)))
     with serving(tmp_path, messages) as url:
         unknown = client("other", "--url", url, "--replay", exported.folder)
@@ -248,7 +248,7 @@ def test_the_client_says_what_the_server_refuses(exported, tmp_path, messages):
 
 
 def test_a_new_version_leaves_the_old_one_and_the_configuration(exported, tmp_path):
-    artifact = Artifact.open(exported.folder)
+    artifact = open_folder(exported.folder)
     first = triton.write(artifact, tmp_path)
     config = first[0].folder / "config.pbtxt"
     edited = config.read_text().replace("4096", "512") + "# tuned\n"
@@ -266,17 +266,17 @@ def test_a_new_version_leaves_the_old_one_and_the_configuration(exported, tmp_pa
 
 
 def test_the_same_settings_keep_nothing_back(exported, tmp_path):
-    artifact = Artifact.open(exported.folder)
+    artifact = open_folder(exported.folder)
     triton.write(artifact, tmp_path)
     assert not any(model.config_kept for model in triton.write(artifact, tmp_path, Settings(version=2)))
 
 
 def test_other_inputs_are_refused(exported, double, tmp_path):
-    triton.write(Artifact.open(exported.folder), tmp_path, Settings(name="flow"))
+    triton.write(open_folder(exported.folder), tmp_path, Settings(name="flow"))
     before = _tree(tmp_path)
     for force in (False, True):
         with pytest.raises(BadInputError, match="which all versions share; this export has others"):
-            triton.write(Artifact.open(double), tmp_path, Settings(name="flow", version=2), force=force)
+            triton.write(open_folder(double), tmp_path, Settings(name="flow", version=2), force=force)
     assert _tree(tmp_path) == before
 
 
@@ -285,7 +285,7 @@ def test_a_model_of_someone_else_is_refused_even_with_force(exported, tmp_path):
     (tmp_path / "small-sampling" / "config.pbtxt").write_text('name: "small-sampling"')
     before = _tree(tmp_path)
     with pytest.raises(BadInputError, match="small-sampling is something else"):
-        triton.write(Artifact.open(exported.folder), tmp_path, force=True)
+        triton.write(open_folder(exported.folder), tmp_path, force=True)
     assert _tree(tmp_path) == before
 
 
@@ -293,7 +293,7 @@ def test_a_model_of_someone_else_is_refused_even_with_force(exported, tmp_path):
 @pytest.mark.parametrize("failing", range(1, 9))
 def test_a_failure_half_way_puts_everything_back(failing, late, exported, tmp_path, monkeypatch):
     """Two versions and two configurations move aside and are replaced; each rename in turn is stopped, or just done."""
-    artifact = Artifact.open(exported.folder)
+    artifact = open_folder(exported.folder)
     triton.write(artifact, tmp_path / "repo", Settings(max_batch=1))
     before = _tree(tmp_path)
     monkeypatch.setattr(files, "exchange", lambda one, other: False)  # where the system cannot, there are two renames
@@ -317,7 +317,7 @@ def test_a_failure_half_way_puts_everything_back(failing, late, exported, tmp_pa
 def test_a_repository_that_failed_at_once_is_not_left(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(triton, "_rename_all", _raise)
     with pytest.raises(OSError):
-        triton.write(Artifact.open(exported.folder), tmp_path / "repo")
+        triton.write(open_folder(exported.folder), tmp_path / "repo")
     assert not (tmp_path / "repo").exists()
 
 
@@ -350,7 +350,7 @@ BAD = {
 @pytest.mark.parametrize(("settings", "words"), BAD.values(), ids=BAD)
 def test_settings_that_do_not_fit_are_refused(settings, words, exported, tmp_path):
     with pytest.raises(BadInputError, match=re.escape(words)):
-        triton.write(Artifact.open(exported.folder), tmp_path, Settings(**settings))
+        triton.write(open_folder(exported.folder), tmp_path, Settings(**settings))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -370,12 +370,12 @@ HOSTILE = {
 def test_a_manifest_that_does_not_describe_its_graphs_is_refused(edit, folder, rewrite, tmp_path):
     rewrite(folder, edit)
     with pytest.raises(ArtifactError, match="in the manifest"):
-        triton.write(Artifact.open(folder), tmp_path / "repo")
+        triton.write(open_folder(folder), tmp_path / "repo")
     assert not (tmp_path / "repo").exists()
 
 
 def test_random_sampling_is_not_served(double, tmp_path):
-    written = [model.graph for model in triton.write(Artifact.open(double), tmp_path)]
+    written = [model.graph for model in triton.write(open_folder(double), tmp_path)]
     assert written == ["density", "sampling", "sampling_with_log_prob"]
 
 

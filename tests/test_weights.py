@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from lunet_export.checks import reference
+from lunet_export.distribution import Mixture
 from lunet_export.errors import CheckpointError
 from lunet_export.flows import lunet
 from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import NAMED
+from tests.families import composed
 from tests.networks import mixture, network, rows
 
 
@@ -87,10 +89,13 @@ def test_digest_tells_models_apart():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"networks": (network(6, 2),) * 2}, "a network a class; got 2 for 3 names"),
-        ({"networks": (network(6, 2), network(6, 2), network(5, 2))}, "one width and one pre-processing; got 2 kinds"),
-        ({"networks": (network(6, 2), *(network(6, 2, preprocessing=NAMED["images"]),) * 2)}, "got 2 kinds"),
-        ({"networks": (network(6, 2),), "names": ("a",), "priors": (1.0,)}, "at least 2 classes .* got 1 names"),
+        ({"components": (network(6, 2),) * 2}, "a network a class; got 2 for 3 names"),
+        (
+            {"components": (network(6, 2), network(6, 2), network(5, 2))},
+            "one width and one pre-processing; got 2 kinds",
+        ),
+        ({"components": (network(6, 2), *(network(6, 2, preprocessing=NAMED["images"]),) * 2)}, "got 2 kinds"),
+        ({"components": (network(6, 2),), "names": ("a",), "priors": (1.0,)}, "at least 2 classes .* got 1 names"),
         ({"priors": (0.5, 0.5)}, "got 3 names and 2 priors"),
         ({"names": ("a", "b", "a")}, "a name of its own for every class"),
         ({"names": ("a", "b", "")}, "a name of its own for every class"),
@@ -110,7 +115,23 @@ def test_a_mixture_has_an_identity():
     others = [
         replace(plain, priors=(0.5, 0.2, 0.3)),
         replace(plain, names=("a", "b", "c")),
-        replace(plain, networks=plain.networks[::-1]),
+        replace(plain, components=plain.components[::-1]),
     ]
     assert mixture(6, 2).digest() == plain.digest()
     assert len({plain.digest(), *(other.digest() for other in others)}) == 4
+
+
+def test_flows_of_different_domains_are_no_mixture():
+    flows = [composed.NETWORKS[name]() for name in ("a logit in front", "a logit in front")]
+    assert Mixture(tuple(flows), ("a", "b"), (0.5, 0.5)).domain is not None
+    plain = network(flows[0].dim, 2)
+    with pytest.raises(CheckpointError, match=r"defined on one domain; got 2 domains\. Bring them to one first"):
+        Mixture((flows[0], plain), ("a", "b"), (0.5, 0.5))
+
+
+def test_the_kind_of_a_mixture_is_that_of_its_flows():
+    lunet, other = network(3, 2), composed.NETWORKS["tanh and back"]()
+    assert [Mixture(two, ("a", "b"), (0.5, 0.5)).kind for two in ((lunet, lunet), (lunet, other))] == [
+        "lunet-classes",
+        "mixture",
+    ]

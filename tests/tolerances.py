@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel, of_mixture, unit_roundoff
+from lunet_export.distribution import Mixture
 from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.parity import compare
-from lunet_export.weights import Mixture
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def of_sampling(weights: Chain, z: ArrayLike, dtype: str = "float32") -> dict[st
 
 def of_classes(mixture: Mixture[Chain], x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
     """Tolerances of class_log_prob (N, C), and of the mixture's log_prob and the posterior (N,)."""
-    each = np.stack([of_density(network, x, dtype)["log_prob"] for network in mixture.networks], axis=1)
+    each = np.stack([of_density(network, x, dtype)["log_prob"] for network in mixture.components], axis=1)
     exact = reference.class_log_prob(mixture, np.asarray(x, dtype=np.float64))
     return {"class_log_prob": each, **of_mixture(exact, each, mixture.priors, dtype)}
 

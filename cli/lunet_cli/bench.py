@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import as_exported, eager_of, read_model
+from lunet_cli.models import eager_of, read_model
 from lunet_cli.options import (
     Arena,
     ArenaName,
@@ -153,10 +153,13 @@ def _progress(steps: int) -> Iterator[Callable[[str], None]]:
 
 
 def _weights(flow: "ExportedFlow", model: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Weights":
-    weights = as_exported(read_model(model, latent_stats, preprocess).weights, flow.manifest)
-    if weights is None:
+    from lunet_export.export import rebuilt
+    from lunet_export.graphs.mixture import flows_of
+
+    blueprint = rebuilt(read_model(model, latent_stats, preprocess).weights, flow.manifest)
+    if blueprint is None:
         raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
-    return weights
+    return flows_of(blueprint)[0].weights
 
 
 def _torch_runners(

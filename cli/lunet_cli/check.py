@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ import typer
 import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import as_exported, eager_classes, eager_of, read_either
+from lunet_cli.models import eager_of, read_model
 from lunet_cli.options import (
     Arena,
     ArenaName,
@@ -30,21 +30,14 @@ from lunet_cli.options import (
     cuda_options,
 )
 from lunet_export import parity
-from lunet_export.artifact import ClassManifest, Description, read_manifest, sampling_of
+from lunet_export.artifact import Manifest, read_manifest
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError, LunetExportError
 from lunet_export.files import whole_file
 from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from lunet_export.bench import Opening
     from lunet_export.checkpoint import Checkpoint
-    from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
-    from lunet_export.export import ExportSettings
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
 
@@ -94,20 +87,15 @@ def check(
         document |= _identity(described)
         if expect is not None:
             _refuse_unexpected(folder, expect, document)
-        checkpoint = None if model is None else read_either(model, latent_stats, preprocess)
-        flow: ExportedFlow | ExportedClasses
-        if isinstance(described, ClassManifest):
-            flow = _opened_classes(folder, provider, threads, cuda, document)
-            checks = _checks_of_classes(flow, checkpoint, model=model, seed=seed, threads=threads)
-        else:
-            flow, opening = _opened(folder, provider, threads, cuda, document)
-            checks = _checks(flow, checkpoint, model=model, seed=seed, threads=threads)
-            if flow.provider == "cuda":
-                from lunet_export.bench import selftest
+        checkpoint = None if model is None else read_model(model, latent_stats, preprocess)
+        flow, opening = _opened(folder, provider, threads, cuda, document)
+        checks = _checks(flow, checkpoint, model=model, seed=seed, threads=threads)
+        if opening is not None and flow.provider == "cuda":
+            from lunet_export.bench import selftest
 
-                with output.stages() as stage:
-                    found = selftest.run(flow, threads=threads, on_stage=stage)
-                checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
+            with output.stages() as stage:
+                found = selftest.run(flow, threads=threads, on_stage=stage)
+            checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
         output.dump(document)
@@ -130,7 +118,7 @@ def check(
 _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
 
 
-def _identity(manifest: Description) -> dict[str, Any]:
+def _identity(manifest: Manifest) -> dict[str, Any]:
     """Which export it is, of which model, and with what it was made."""
     document = manifest.document
     return {
@@ -152,65 +140,23 @@ def _refuse_unexpected(folder: Path, expect: str, identity: dict[str, Any]) -> N
         )
 
 
-def _opened_classes(
-    folder: Path, provider: ProviderName, threads: int | None, cuda: CudaOptions, document: dict[str, Any]
-) -> "ExportedClasses":
-    from lunet_export.runtime import ExportedClasses
-
-    flow = ExportedClasses(folder, provider=provider.value, threads=threads, cuda=cuda)
-    document |= {"provider": flow.provider, "provider_reason": flow.provider_reason}
-    return flow
-
-
-def _checks_of_classes(
-    flow: "ExportedClasses",
-    checkpoint: "Checkpoint | ClassCheckpoint | None",
-    *,
-    model: Path | None,
-    seed: int,
-    threads: int | None,
-) -> list[parity.Check]:
-    """On the test vectors; with the model on fresh ones too, and every class's chain without pre-processing."""
-    manifest = flow.manifest
-    if checkpoint is None:
-        checks = parity.run_classes(flow, flow.vectors, flow.names)
-        return parity.with_recorded_eager(checks, manifest.document["checks"])
-    from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
-    from lunet_export.checks import class_vectors
-    from lunet_export.export import blueprints_of, check_class_chains
-
-    mixture = checkpoint.mixture if isinstance(checkpoint, ClassCheckpoint) else None
-    if mixture is None or mixture.digest() != manifest.document["model"].get("sha256_weights"):
-        raise _another_model(manifest, model)
-    eager = eager_classes(manifest.dtype)
-    fresh = class_vectors.build(mixture, dtype=manifest.dtype, seed=seed)
-    beside = eager.mixture(mixture)
-    checks = parity.run_classes(flow, flow.vectors, flow.names, eager=beside)
-    checks += parity.run_classes(
-        flow, fresh.under_tf32() if flow.tf32 else fresh, flow.names, eager=beside, group="fresh"
-    )
-    graphs = [manifest.document["graphs"][sampling_of(number)] for number in range(len(flow.names))]
-    blueprints = blueprints_of(mixture, [_settings(graph, manifest.dtype) for graph in graphs])
-    return checks + check_class_chains(
-        flow.names,
-        blueprints,
-        eager=eager.network,
-        provider=flow.provider,
-        threads=threads,
-        cuda=flow.cuda,
-    )
-
-
-def _another_model(manifest: Description, model: Path | None) -> BadInputError:
+def _another_model(manifest: Manifest, model: Path | None) -> BadInputError:
     return BadInputError(f"Expected the model that {manifest.name} was exported from; {model} is another one.")
 
 
 def _opened(
     folder: Path, provider: ProviderName, threads: int | None, cuda: CudaOptions, document: dict[str, Any]
-) -> "tuple[ExportedFlow, Opening]":
+) -> "tuple[Any, Opening | None]":
+    """The flow of a folder and how long it took to open; of a mixture, which has no test of the GPU, no time."""
     from lunet_export.bench import open_timed
+    from lunet_export.runtime import ExportedClasses
 
-    flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
+    flow: ExportedFlow | ExportedClasses
+    opening = None
+    if read_manifest(folder).names:
+        flow = ExportedClasses(folder, provider=provider.value, threads=threads, cuda=cuda)
+    else:
+        flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
     document |= {"provider": flow.provider, "provider_reason": flow.provider_reason}
     return flow, opening
 
@@ -257,59 +203,31 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
 
 
 def _checks(
-    flow: "ExportedFlow",
-    checkpoint: "Checkpoint | ClassCheckpoint | None",
+    flow: "ExportedFlow | ExportedClasses",
+    checkpoint: "Checkpoint | None",
     *,
     model: Path | None,
     seed: int,
     threads: int | None,
 ) -> list[parity.Check]:
-    """On the test vectors; with the model on fresh ones too, and the chain without pre-processing."""
+    """On the test vectors; with the model on fresh ones too, and the chains without pre-processing."""
+    known, predicted = flow.vectors, None if flow.tf32 else flow.artifact.round_trip  # which does not speak of TF32
     if checkpoint is None:
-        checks = parity.run(flow, flow.vectors, predicted=_predicted(flow)) + parity.run_optional(flow, flow.vectors)
+        checks = parity.run(flow, known, predicted=predicted) + parity.run_optional(flow, known)
         return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
-    from lunet_export.checkpoint import Checkpoint
     from lunet_export.checks import vectors
-    from lunet_export.export import check_chain
-    from lunet_export.graphs.blueprint import blueprint_of
+    from lunet_export.export import check_chains, rebuilt
 
-    document = flow.manifest.document
-    weights = as_exported(checkpoint.weights, flow.manifest) if isinstance(checkpoint, Checkpoint) else None
-    if weights is None:
+    blueprint = rebuilt(checkpoint.model, flow.manifest)
+    if blueprint is None:
         raise _another_model(flow.manifest, model)
-    products = document.get("products", flow.manifest.dtype)
-    settings = _settings(document["graphs"]["sampling"], products, flow.artifact.graphs)
-    blueprint = blueprint_of(weights, settings)
-    eager = eager_of(settings.tensors)
-    fresh = vectors.build(weights, dtype=settings.tensors, products=settings.products, seed=seed)
+    settings, eager = blueprint.settings, eager_of(blueprint.settings.tensors)
+    fresh = vectors.build(blueprint.weights, dtype=settings.tensors, products=settings.products, seed=seed)
     if flow.tf32:
-        fresh = fresh.under_tf32(products)
-    checks = parity.run(flow, flow.vectors, eager=eager(weights), predicted=_predicted(flow))
-    checks += parity.run_optional(flow, flow.vectors)
+        fresh = fresh.under_tf32(flow.manifest.products)
+    beside = eager(blueprint.weights)
+    checks = parity.run(flow, known, eager=beside, predicted=predicted) + parity.run_optional(flow, known)
     predicted = None if flow.tf32 else blueprint.round_trip(fresh.density.x)
-    checks += parity.run(flow, fresh, eager=eager(weights), group="fresh", predicted=predicted)
+    checks += parity.run(flow, fresh, eager=beside, group="fresh", predicted=predicted)
     checks += parity.run_optional(flow, fresh, group="fresh")
-    if weights.preprocessing:
-        checks += check_chain(blueprint, eager=eager, provider=flow.provider, threads=threads, cuda=flow.cuda)
-    return checks
-
-
-def _predicted(flow: "ExportedFlow") -> "NDArray[np.float64] | None":
-    """What the certificate says about x -> z -> x; it does not speak of TF32."""
-    return None if flow.tf32 else flow.artifact.round_trip
-
-
-def _settings(sampling: "Mapping[str, Any]", dtype: str, graphs: Collection[str] = ()) -> "ExportSettings":
-    """What a sampling graph of the manifest was exported with; the tile of `rows` was not a choice."""
-    from lunet_export.export import ExportSettings
-
-    optional: dict[str, Any] = {
-        "with_log_prob": "sampling_with_log_prob" in graphs,
-        "rng": "random_sampling" in graphs,
-        "hutchinson": "density_estimate" in graphs,
-    }
-    if "solver" not in sampling:
-        return ExportSettings(dtype=dtype, **optional)
-    solver = sampling["solver"]
-    tile = None if solver["name"] == "rows" else solver["tile"]
-    return ExportSettings(solver["name"], tile, dtype, **optional)
+    return checks + check_chains(blueprint, eager=eager, provider=flow.provider, threads=threads, cuda=flow.cuda)

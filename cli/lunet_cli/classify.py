@@ -69,9 +69,9 @@ def classify(
         judged = diagnostics.ClassFolderSource(flow)
         where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
     else:
-        from lunet_export.checkpoint import class_checkpoint
+        from lunet_export import checkpoint
 
-        judged = diagnostics.MixtureSource(class_checkpoint.read(source).mixture)
+        judged = diagnostics.MixtureSource(checkpoint.read(source).mixture)
         where = {"provider": "reference", "provider_reason": "a model file"}
     rows = datasets.load(dataset, data_dir=data_dir)
     other = None

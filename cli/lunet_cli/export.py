@@ -8,7 +8,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_classes, eager_of, files_of, read_either
+from lunet_cli.models import eager_of, files_of, read_model
 from lunet_cli.options import (
     Batch,
     DataDir,
@@ -28,8 +28,7 @@ from lunet_export.figures import pictures
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
-    from lunet_export.checkpoint.class_checkpoint import ClassCheckpoint
-    from lunet_export.export import Exported, ExportedClassFolder, ExportSettings, SourceFile
+    from lunet_export.export import Exported, ExportSettings, SourceFile
 
 
 def export(
@@ -89,7 +88,6 @@ def export(
 
     Example: lunet-export model.pt -o runs/mine
     """
-    from lunet_export.checkpoint import Checkpoint
     from lunet_export.export import ExportCheckError, ExportSettings, Load
 
     wanted = Wanted(mass or [], classifier, claim, data, data_dir)
@@ -112,7 +110,7 @@ def export(
         )
         return
     wanted.refuse_alone()
-    checkpoint = read_either(model, latent_stats, preprocess)
+    checkpoint = read_model(model, latent_stats, preprocess)
     destination = folder or Path("exported") / model.stem
     settings = ExportSettings(
         solver,
@@ -127,14 +125,7 @@ def export(
     files = files_of(model, latent_stats)
     try:
         with output.stages() as stage:
-            exported: Exported | ExportedClassFolder
-            if isinstance(checkpoint, Checkpoint):
-                exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
-                found = exported.blueprint.alternatives()
-                remark = exported.blueprint.remark()
-            else:
-                exported = _write_classes(checkpoint, destination, settings, files, force=force, on_stage=stage)
-                found, remark = [], f"{len(exported.blueprints)} classes: {', '.join(exported.manifest.names)}"
+            exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
     except CheckFailedError as error:
         checks = error.checks if isinstance(error, ExportCheckError) else []
         if as_json:
@@ -145,13 +136,14 @@ def export(
         raise
     if as_json:
         document = exported.manifest.document
-        parts = {"graphs": document["graphs"], "checks": document["checks"], "alternatives": found}
+        parts = {"graphs": document["graphs"], "checks": document["checks"]}
+        parts["alternatives"] = exported.blueprint.alternatives()
         output.dump({"folder": str(destination), "passed": True, **parts})
         return
     print_checks(exported.checks)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
-    output.say(remark)
+    output.say(exported.blueprint.remark())
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
     output.hint("lunet-export", "sample", str(destination), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
 
@@ -168,7 +160,7 @@ def _write(
     from lunet_export.export import Provenance, export
 
     return export(
-        checkpoint.weights,
+        checkpoint.model,
         folder,
         Provenance(
             folder.resolve().name,
@@ -177,36 +169,13 @@ def _write(
             checkpoint.training or {},
             files,
             checkpoint.assumed,
+            tuple(member.training or {} for member in checkpoint.members),
         ),
         settings,
-        examples=checkpoint.examples,
+        examples=[member.examples for member in checkpoint.members] or checkpoint.examples,
         eager=eager_of(settings.tensors),
         force=force,
         compare=True,
-        on_stage=on_stage,
-    )
-
-
-def _write_classes(
-    checkpoint: "ClassCheckpoint",
-    folder: Path,
-    settings: "ExportSettings",
-    files: "Mapping[str, SourceFile]",
-    *,
-    force: bool,
-    on_stage: Callable[[str], None],
-) -> "ExportedClassFolder":
-    from lunet_export.export import Provenance, export_classes
-
-    return export_classes(
-        checkpoint.mixture,
-        folder,
-        Provenance(folder.resolve().name, "lunet_export", checkpoint.image_shape, checkpoint.training, files),
-        settings,
-        examples=[member.examples for member in checkpoint.members],
-        training=[member.training or {} for member in checkpoint.members],
-        eager=eager_classes(settings.tensors),
-        force=force,
         on_stage=on_stage,
     )
 

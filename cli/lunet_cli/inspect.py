@@ -100,11 +100,10 @@ def _graph(path: Path) -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
-    from lunet_cli.models import read_either
-    from lunet_export.checkpoint import Checkpoint
+    from lunet_cli.models import read_model
 
-    checkpoint = read_either(path, None, PreprocessName.NONE)
-    if isinstance(checkpoint, Checkpoint):
+    checkpoint = read_model(path, None, PreprocessName.NONE)
+    if not checkpoint.members:
         return _network(checkpoint)
     mixture = checkpoint.mixture
     return {
@@ -113,7 +112,7 @@ def _model(path: Path) -> dict[str, Any]:
         "preprocessing": str(mixture.preprocessing),
         "image_shape": checkpoint.image_shape,
         "sha256_weights": mixture.digest(),
-        "training": dict(checkpoint.training),
+        "training": dict(checkpoint.training or {}),
         "classes": [
             {"name": name, "prior": prior, **_network(member)}
             for name, prior, member in zip(mixture.names, mixture.priors, checkpoint.members, strict=True)

@@ -1,13 +1,12 @@
 """`lunet-export sample`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import open_export
 from lunet_cli.options import (
     Arena,
     ArenaName,
@@ -42,11 +41,6 @@ from lunet_cli.streams import (
 from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from lunet_export.runtime import ExportedClasses
 
 _MANY = 100_000  # .npy files of more samples are written a piece at a time
 
@@ -95,19 +89,20 @@ def sample(
     Example: lunet-export sample exported/digits -n 100 -o grid.png
     """
     from lunet_export.figures import pictures
-    from lunet_export.runtime import ExportedClasses
     from lunet_export.streaming import SampleJob
+    from lunet_export.streaming.jobs import draw
 
     if target.suffix not in ("", ".png", *FILES):
         raise BadInputError(f"Expected -o of .png, {', '.join(FILES)} or a folder; got {target}.")
     refuse_idle(engine, workers, address)
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    where = place(provider, threads, cuda, cuda_graph=cuda_graph)
     many = target.suffix == ".npy" and (n > _MANY or with_log_prob) and latent is None
     if many or target.suffix in ("", ".parquet", ".arrow"):
         if wrong := given({"--latent": latent is not None, "--cuda-graph": cuda_graph}):
             raise BadInputError(f"Expected no {wrong} with rows that are streamed to {target}. Leave it out.")
         stream(
-            SampleJob(str(folder), n, seed, temperature, label, with_log_prob, place(provider, threads, cuda)),
+            SampleJob(str(folder), n, seed, temperature, label, with_log_prob, where),
             target,
             Parts(engine, workers, address, form, rows_per_part, resume),
             as_json=as_json,
@@ -119,52 +114,24 @@ def sample(
         raise BadInputError("Expected no --latent with --with-log-prob, whose z is drawn. Leave it out.")
     if with_log_prob:
         raise BadInputError(f"Expected -o of {', '.join(FILES)} or a folder for --with-log-prob; got {target}.")
-    flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
+    job = SampleJob(str(folder), n, seed, temperature, label, place=where)
+    flow = job.place.open(job.folder)
     if target.suffix == ".png":
         pictures.refuse_unshowable(flow.manifest)
     z = None if latent is None else arrays.read(latent)
-    columns, labels = None, None
-    if isinstance(flow, ExportedClasses):
-        in_rows = target.suffix == ".png" and flow.manifest.image_shape is not None
-        x, labels = _of_classes(flow, n, label, z, seed=seed, temperature=temperature, in_rows=in_rows)
-        columns = len(x) // len(flow.names) if in_rows and label is None else None
-    elif label is None:
-        x = flow.decode(flow.latent(n, seed=seed, temperature=temperature) if z is None else z)
-    else:
-        raise BadInputError(f"Expected no --label; {folder} holds one network, without classes. Leave it out.")
+    in_rows = target.suffix == ".png" and flow.manifest.image_shape is not None and bool(flow.manifest.names)
+    table = draw(flow, n, seed=seed, temperature=temperature, label=label, z=z, each=in_rows)
+    x, labels = table["x"], table.get("label")
+    columns = len(x) // len(flow.manifest.names) if in_rows and label is None else None
     with whole_file(target) as temporary:
         if target.suffix == ".png":
             pictures.draw(x, flow.manifest, temporary, columns=columns)
         else:
             np.save(temporary, x)
     if as_json:
-        where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
+        by = {"provider": flow.provider, "provider_reason": flow.provider_reason}
         of_class = {} if labels is None else {"labels": labels.tolist()}
-        output.dump({"output": str(target), "samples": len(x), "seed": seed, **where, **of_class})
+        output.dump({"output": str(target), "samples": len(x), "seed": seed, **by, **of_class})
     else:
         more = f" ({n} made whole rows, one a class)" if columns and len(x) > n else ""
         output.say(f"wrote {target}: {len(x)} samples{more}, provider {flow.provider} ({flow.provider_reason})")
-
-
-def _of_classes(
-    flow: "ExportedClasses",
-    n: int,
-    label: str | None,
-    z: "NDArray[np.generic] | None",
-    *,
-    seed: int,
-    temperature: float,
-    in_rows: bool,
-) -> "tuple[NDArray[np.floating], NDArray[np.int64]]":
-    """Rows and the class of each: of one class; or of every class as many, n at least; or of the mixture."""
-    if label is None and z is not None:
-        raise BadInputError("Expected --label beside --latent: each class decodes by its own network.")
-    if label is not None:
-        number = flow.number(label)
-        x = flow.decode(flow.latent(n, seed=seed, temperature=temperature) if z is None else z, number)
-        return x, np.full(len(x), number)
-    if not in_rows:
-        return flow.sample(n, seed=seed, temperature=temperature), flow.labels(n, seed=seed)
-    each = -(-n // len(flow.names))
-    parts = [flow.sample(each, seed=seed, label=k, temperature=temperature) for k in range(len(flow.names))]
-    return np.concatenate(parts), np.repeat(np.arange(len(flow.names)), each)

@@ -1,15 +1,12 @@
 """`lunet-export score`."""
 
 from enum import StrEnum
-from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from lunet_cli import output
-from lunet_cli.models import open_export
 from lunet_cli.options import (
     Arena,
     ArenaName,
@@ -45,14 +42,11 @@ from lunet_cli.streams import (
     refuse_idle,
     stream,
 )
-from lunet_export.data import arrays, idx
 from lunet_export.errors import BadInputError, DataError
-from lunet_export.files import whole_file
-from lunet_export.likelihood import bits_per_dim
 
 if TYPE_CHECKING:
-    from lunet_export.runtime.misfit import Misfit
     from lunet_export.streaming import ScoreJob
+    from lunet_export.streaming.tables import Table
 
 
 _UNITS = {"log_prob": "nats", "bits_per_dim": "bits/dim"}
@@ -114,18 +108,15 @@ def score(
 
     Integer images get seeded uniform noise; floats are taken as they are. Rows that the model was not made for, as
     images scaled to [0, 1] or vectors in other units, are scored with a warning. With a network a class, the mixture's,
-    with the most probable class and its posterior. A folder of parts is read, computed and written a piece at a time,
-    goes on after a stop with --resume, and may be shared out by --engine ray.
+    with the most probable class, its probability and the posterior.
+
+    A folder of parts is read, computed and written a piece at a time, goes on after a stop with --resume, and may be
+    shared out by --engine ray.
 
     Example: lunet-export score exported/digits digits.npy
     """
-    from lunet_export.runtime import ExportedClasses
-    from lunet_export.runtime.scoring import score as score_rows
-    from lunet_export.runtime.scoring import score_classes
     from lunet_export.streaming import ScoreJob
-    from lunet_export.streaming.jobs import refuse_draws
     from lunet_export.streaming.sources import SUFFIXES
-    from lunet_export.streaming.tables import csv_text
 
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
@@ -133,106 +124,63 @@ def score(
     cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
     written = is_folder(target) or (target is not None and target.suffix in FILES)
     piecewise = invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
-    if written or piecewise or beside or data.is_dir() or data.suffix in SUFFIXES[1:]:
-        if cuda_graph:
-            raise BadInputError(
-                "Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out."
-            )
-        job = ScoreJob(
-            tuple(map(str, (folder, *(beside or ())))),
-            str(data),
-            tuple(columns.split(",")) if columns else (),
-            numbers_of(weights),
-            draws,
-            seed,
-            invalid.value,
-            place(provider, threads, cuda),
-        )
-        if target is not None:
-            stream(job, target, Parts(engine, workers, address, form, rows_per_part, resume), as_json=as_json)
-        elif engine is not EngineName.LOCAL or resume:
-            wrong = given({"--engine ray": engine is not EngineName.LOCAL, "--resume": resume})
-            raise BadInputError(f"Expected a folder for -o with {wrong}; got none.")
-        else:
-            _show(job, as_json=as_json)
-        return
-    if wrong := given({"--engine": engine is not EngineName.LOCAL, "--resume": resume}):
+    hold = not (written or piecewise or beside or data.is_dir() or data.suffix in SUFFIXES[1:])
+    if cuda_graph and not hold:
+        raise BadInputError("Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out.")
+    wrong = given({"--engine ray": engine is not EngineName.LOCAL, "--resume": resume})
+    if wrong and not is_folder(target) and (hold or target is None):
         raise BadInputError(f"Expected a folder for -o with {wrong}; got {target or 'none'}.")
-    if weights:
+    if hold and weights:
         raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
-    if columns:
+    if hold and columns:
         raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
-    flow = open_export(folder, provider, threads, cuda, cuda_graph=cuda_graph)
-    rows = idx.read_images(data) if data.suffix == ".gz" or "ubyte" in data.name else arrays.read(data)
-    if rows.ndim == 1 and flow.dim != 1:
-        raise DataError(f"Expected rows of {flow.dim} numbers in {data}; it has shape {rows.shape}. Save a row a line.")
-    if draws > 1:
-        refuse_draws(flow.manifest, rows)
-    misfits: list[Misfit] = []
-    with output.progress(draws, f"scoring {len(rows)} rows") as bar:
-        noise: dict[str, Any] = {"draws": draws, "seed": seed, "on_misfit": misfits.append}
-        noise["on_draw"] = lambda: bar.advance(bar.task_ids[0])
-        classes: dict[str, Any] = {}
-        per_row: dict[str, Any] = {}
-        if isinstance(flow, ExportedClasses):
-            nats, posterior = score_classes(flow, rows, **noise)
-            names = np.array(flow.names)[posterior.argmax(axis=1)]
-            classes = {"class": names, "posterior": posterior.max(axis=1)}
-            per_row = {"class": names.tolist(), "posterior": posterior.tolist()}
-        else:
-            nats = score_rows(flow, rows, **noise)
-    for misfit in misfits:
-        output.warn(misfit.sentence)
-    bits = bits_per_dim(nats, flow.dim)
-    mean = {"log_prob": fsum(nats) / len(nats), "bits_per_dim": fsum(bits) / len(bits)}  # OverflowError, never infinity
-    if as_json:
-        per_row = {"log_prob": nats.tolist(), "bits_per_dim": bits.tolist(), **per_row}
-        where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
-        output.dump({"rows": len(nats), "draws": draws, "seed": seed, **where, "mean": mean, "per_row": per_row})
-        return
-    text = csv_text({"log_prob": nats, "bits_per_dim": bits, **classes}, 0)
-    if target is None:
-        output.say_lines(text)
-    else:
-        with whole_file(target) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        output.say(f"wrote {target}")
-    scale = float(np.abs(bits).max()) or 1.0  # their squares may be no doubles
-    error = scale * float(np.std(bits / scale) / np.sqrt(len(bits)))
-    spread = f"standard error {error:.4f}" if len(bits) > 1 else "one row has no spread"
-    output.say(
-        f"mean of {len(nats)} rows: {mean['log_prob']:.4f} nats, {mean['bits_per_dim']:.4f} bits/dim "
-        f"({spread}), provider {flow.provider} ({flow.provider_reason})"
+    job = ScoreJob(
+        tuple(map(str, (folder, *(beside or ())))),
+        str(data),
+        tuple(columns.split(",")) if columns else (),
+        numbers_of(weights),
+        draws,
+        seed,
+        invalid.value,
+        place(provider, threads, cuda, cuda_graph=cuda_graph),
+        hold,
     )
+    if target is not None:
+        stream(job, target, Parts(engine, workers, address, form, rows_per_part, resume), as_json=as_json)
+    else:
+        _show(job, as_json=as_json)
 
 
 def _show(job: "ScoreJob", *, as_json: bool) -> None:
     """Rows as a table, a piece at a time; as JSON, rows that are few."""
-    from lunet_export.streaming.run import Summary, Tally
+    from lunet_export.streaming import compute
     from lunet_export.streaming.tables import csv_text
 
-    work, tally = job.work(), Tally()
     per_row: dict[str, list[Any]] = {}
-    for first in range(0, job.rows, job.chunk):
-        table = work(first, min(job.chunk, job.rows - first))
-        tally.add(table)
+
+    def take(first: int, table: "Table") -> None:
         if not as_json:
             output.say_lines(csv_text(table, first))
-            continue
+            return
         for name, values in table.items():
             per_row.setdefault(name, []).extend(values.tolist())
-    summary = Summary.of(job.rows, tally.invalid, tally.sums, [work.provider], [work.misfits])
+
+    with output.progress(job.draws, f"scoring {job.rows} rows") as bar:
+        work = job.work(lambda: bar.advance(bar.task_ids[0]) if job.hold else None)
+        summary, _, error = compute(job, work, take)
     Misfits().tell_all(summary.misfits)
     if as_json:
         where = {"provider": work.provider, "provider_reason": work.provider_reason}
         counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}
-        output.dump({**counts, **where, "mean": dict(summary.means), "per_row": per_row})
+        figures = {"mean": dict(summary.means), "standard_error": {"bits_per_dim": error}}
+        output.dump({**counts, **where, **figures, "per_row": per_row})
         return
     known = {name: mean for name, mean in summary.means.items() if mean is not None}
     means = [f"{known[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in known]
+    spread = "one row has no spread" if error is None else f"standard error {error:.4f}"
     output.say(
-        f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}, provider {work.provider} "
-        f"({work.provider_reason})"
+        f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}"
+        f"{f' ({spread})' if means else ''}, provider {work.provider} ({work.provider_reason})"
     )
 
 

@@ -71,11 +71,11 @@ def refuse_idle(engine: EngineName, workers: int | None, address: str | None) ->
             raise BadInputError(f"Expected --engine ray beside {option}; got {engine.value}. Leave {option} out.")
 
 
-def place(provider: ProviderName, threads: int | None, cuda: CudaOptions) -> "Place":
+def place(provider: ProviderName, threads: int | None, cuda: CudaOptions, *, cuda_graph: bool = False) -> "Place":
     """Where graphs run, for any process."""
     from lunet_export.streaming.jobs import Place
 
-    return Place(provider.value, threads, asdict(cuda))
+    return Place(provider.value, threads, asdict(cuda), cuda_graph)
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
     said = [f"{document['rows']} rows"]
     said += [f"{document['invalid']} invalid"] if document["invalid"] else []
     said += [f"mean {name} {mean:.6f}" for name, mean in document["means"].items() if mean is not None]
+    said += [f"standard error {error:.6f}" for error in document.get("standard_error", {}).values()]
     said += [f"provider {' and '.join(document['providers'])}"]
     output.say(f"wrote {target}: {', '.join(said)}")
 
@@ -178,7 +179,7 @@ def _quiet_stdout() -> Iterator[None]:
 
 
 def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
-    from lunet_export.streaming.run import write_file
+    from lunet_export.streaming import write_file
 
     with output.progress(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as bar:
 
@@ -186,7 +187,7 @@ def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any
             del rows
             bar.advance(bar.task_ids[0])
 
-        summary, work = write_file(target, job, done)
-    document = asdict(summary)
+        summary, work, error = write_file(target, job, done)
+    document = asdict(summary) | ({} if error is None else {"standard_error": {"bits_per_dim": error}})
     Misfits().tell_all(document.pop("misfits"))
     return document | {"provider": work.provider, "provider_reason": work.provider_reason}

@@ -7,7 +7,7 @@ import typer
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Force, Json, TargetName
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 from lunet_export.embedding import triton as server
 
 _IMAGE = "tritonserver: NVIDIA's image, under its full name in their catalogue; YY.MM: a release"
@@ -40,7 +40,7 @@ def triton(
 
     Example: lunet-export triton exported/digits -o model_repository
     """
-    artifact = Artifact.open(folder)
+    artifact = open_folder(folder)
     settings = server.Settings(name, version, max_batch, queue_delay_us, instances, versions_served, target.value)
     models = server.write(artifact, repository, settings, force=force)
     left_out = [graph for graph in artifact.manifest.graphs if graph == server.NOT_SERVED]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from lunet_export import noise, parity
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 
 Rows = NDArray[np.floating]
 
@@ -66,7 +66,7 @@ class ServedFlow:
 
 def replay(flow: ServedFlow, folder: Path) -> bool:
     """Compare the server's answers with the float64 reference's, which lie in vectors.json; True when all are right."""
-    checks = parity.run(flow, Artifact.open(folder).vectors)
+    checks = parity.run(flow, open_folder(folder).vectors)
     for check in checks:
         gap, verdict = check.difference, "ok" if check.passed else "FAILED"
         print(f"{check.name}: largest difference {gap.absolute:.1e}, {gap.ratio:.2g} of the tolerance, {verdict}")

@@ -1,76 +1,151 @@
 """An exported folder, opened and verified. NumPy and the standard library only.
 
-There are two kinds, told apart by `model.kind` in the manifest: `Artifact` of one network, `ClassArtifact` of one a
-class. Each knows the graphs of its folder, its own part of the manifest and its test vectors; what is common is in
-`Folder` and `Description`. `exported/README.md` is the specification.
+A folder holds a flow, or a mixture: one flow per class, told apart by `model.kind` in the manifest. Both are an
+`Artifact` with a `Manifest`; a mixture's has `names` and `priors`, and a sampling graph per class.
+`exported/README.md` is the specification.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from re import fullmatch
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.artifact import graph_file
+from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.certificate import Certificate
-from lunet_export.checks.class_vectors import ClassVectors
-from lunet_export.checks.vectors import Vectors
+from lunet_export.distribution import LUNET_CLASSES, MIXTURE, refuse_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.files.reading import is_size, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
-from lunet_export.flows import KINDS, LUNet
+from lunet_export.flows import KINDS
 from lunet_export.layers import Kind
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
-from lunet_export.weights import refuse_classes
 
 FORMAT = "lunet_export"
 FORMAT_VERSION = 1
+#: Of mixtures that programs written for version 1 would not run: of other flows than LU-Nets, or with more graphs.
+MIXTURE_VERSION = 2
 DTYPES = ("float32", "float64")
 _SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone may have
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling", "density_estimate")
 DRAWING_GRAPHS = ("random_sampling",)
+_OF_CLASSES = ("sampling", "sampling_with_log_prob")  # graphs that a mixture has one of per class
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
 SIGNATURE = f"{MANIFEST}.sig"  # of `lunet_export.signature`, where the folder was signed
 _LARGEST_MANIFEST = 2**24  # bytes; that of ten classes has 2^17
 _FIRST_KIND = "lunet"  # of manifests that name none
+_MIXTURES = (LUNET_CLASSES, MIXTURE)
+_CONTENT = {False: "one network", True: "a network a class"}
+#: What takes a folder of each content, for one that was given to the wrong command.
+_TAKEN_BY = {
+    False: "the commands for one network, or ExportedFlow",
+    True: "the commands check, sample, score, inspect and classify, or ExportedClasses",
+}
 
 
-def sampling_of(number: int) -> str:
-    """The name of the sampling graph of a class."""
-    return f"sampling_{number}"
+def graph_names(wanted: Sequence[str], classes: int) -> tuple[str, ...]:
+    """The graphs of a folder with so many classes, 0 of a flow: of a mixture all but the density once per class."""
+    if not classes:
+        return tuple(wanted)
+    return ("density", *(f"{name}_{number}" for name in wanted if name != "density" for number in range(classes)))
+
+
+def graph_of(name: str) -> tuple[str, int | None]:
+    """What a graph computes, and the number of its class: `sampling`, 3 of sampling_3, `density`, None of density."""
+    kind, _, number = name.rpartition("_")
+    return (kind, int(number)) if kind in _OF_CLASSES and number.isdecimal() else (name, None)
 
 
 def is_ours(file: str) -> bool:
-    """Whether an export of either kind may have written a file of that name."""
-    graphs = "|".join((*GRAPHS, *OPTIONAL_GRAPHS, r"sampling_\d+"))
+    """Whether an export may have written a file of that name."""
+    graphs = "|".join((*GRAPHS, *OPTIONAL_GRAPHS, *(rf"{name}_\d+" for name in _OF_CLASSES)))
     return file in (MANIFEST, VECTORS, SIGNATURE) or fullmatch(rf"({graphs})\.onnx", file) is not None
 
 
 @dataclass(frozen=True)
-class Description:
-    """The fields of manifest.json that running needs, of folders of any kind; `document` is the whole of it."""
+class Component:
+    """A flow of a folder: the only one, or that of a class."""
 
-    kinds: ClassVar[tuple[str, ...]]  # what `model.kind` may be in the manifest
-    content: ClassVar[str]  # what such a folder holds, in words
-    optional: ClassVar[tuple[str, ...]] = ()  # graphs that may be there or not
+    kind: type[Kind]
+    digest: str  # of its weights
+    certificate: Certificate | None = None  # None of kinds that have none, and in folders that are older than it
+    name: str = ""  # of its class
+    prior: float = 1.0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The fields of manifest.json that running needs; `document` is the whole of it."""
 
     name: str
     dim: int
     dtype: str
     preprocessing: Logit | None
     image_shape: tuple[int, ...] | None
+    domain: Domain | None  # where the density is defined; None: everywhere, or as the pre-processing says
     graphs: tuple[str, ...]  # names of the graphs in the folder
     sha256: Mapping[str, str]  # by file name
     sizes: Mapping[str, int]  # bytes, by file name; empty in folders that are older than these
+    components: tuple[Component, ...]  # the flow; of a mixture one per class
     document: Mapping[str, Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes; none of a flow."""
+        return tuple(component.name for component in self.components if component.name)
+
+    @property
+    def priors(self) -> tuple[float, ...]:
+        """How frequent the components are."""
+        return tuple(component.prior for component in self.components)
+
+    @property
+    def kind(self) -> type[Kind]:
+        """How the flow is written down."""
+        return self.components[0].kind
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Of a flow, its certificate; a mixture has one per class, in `components`."""
+        return None if self.names else self.components[0].certificate
+
+    @property
+    def products(self) -> str:
+        """The dtype of the matrix products."""
+        return str(self.document["products"])
+
+    def refuse_other(self, *, classes: bool) -> None:
+        """Raise unless the folder holds a network per class, or else one network.
+
+        Raises:
+            ArtifactError: It holds the other.
+        """
+        found = bool(self.names)
+        if found != classes:
+            raise ArtifactError(
+                f"Expected a folder with {_CONTENT[classes]}; this one holds {_CONTENT[found]}. "
+                f"Give another folder, or use {_TAKEN_BY[found]}."
+            )
+
+    def repeated(self, graph: str) -> dict[str, str]:
+        """What the metadata of a graph must repeat of the model, beside what every graph's does."""
+        _, number = graph_of(graph)
+        if not self.names:
+            return self.kind.repeated(self.document["model"])
+        if number is not None:
+            return {"lunet.sha256_weights": self.components[number].digest}
+        digest = str(self.document["model"].get("sha256_weights"))
+        classes = {"lunet.classes": json.dumps(self.names), "lunet.priors": json.dumps(self.priors)}
+        return {**classes, "lunet.sha256_weights": digest}
 
     @classmethod
     def from_json(cls, document: Any) -> Self:  # noqa: ANN401
@@ -81,53 +156,70 @@ class Description:
         """
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArtifactError(f"Expected a manifest of format {FORMAT!r}; this is another file. Export again.")
-        version = document.get("format_version")
-        if version != FORMAT_VERSION:
+        version, kind = document.get("format_version"), _kind(document)
+        versions = (FORMAT_VERSION, MIXTURE_VERSION) if kind in _MIXTURES else (FORMAT_VERSION,)
+        if type(version) is not int or version not in versions:
             raise ArtifactError(
-                f"Expected format version {FORMAT_VERSION}; got {brief(repr(version))}. "
+                f"Expected format version {' or '.join(map(str, versions))}; got {brief(repr(version))}. "
                 "Install the lunet-export that wrote it."
             )
         if not is_sealed(document):
             raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
-        if (kind := _kind(document)) not in cls.kinds:
-            known = {
-                kind: description.content for description in (Manifest, ClassManifest) for kind in description.kinds
-            }
+        if kind not in (*KINDS, *_MIXTURES):
             raise ArtifactError(
-                f"Expected a folder with {cls.content}; this one holds {known.get(kind, 'something else')}. "
-                f"Give another folder, or use {_TAKEN_BY.get(kind, 'the program that wrote it')}."
+                f"Expected a folder with {' or '.join(_CONTENT.values())}; this one holds something else. "
+                "Give another folder, or use the program that wrote it."
             )
         try:
-            fields = _common(document) | cls._own(document)
-            if not set(cls.required(fields)) <= set(fields["graphs"]) <= {*cls.required(fields), *cls.optional}:
-                raise ValueError("graphs")
-            files = (*(f"{graph}.onnx" for graph in fields["graphs"]), VECTORS)
-            if not all(isinstance(fields["sha256"][file], str) for file in files):
-                raise ValueError("sha256")
-            if fields["sizes"] and not all(is_size(fields["sizes"][file]) for file in files):
-                raise ValueError("bytes")
-            return cls(**fields)
+            return cls._of(document, kind)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, BadInputError) as error:
             raise ArtifactError(
                 f"Expected a whole manifest; {brief(error, 300)} is missing or wrong. Export again."
             ) from None
 
     @classmethod
-    def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """The graphs that must be there, of a manifest with these fields."""
-        raise NotImplementedError
+    def _of(cls, document: Mapping[str, Any], kind: str) -> Self:
+        """Raises LookupError, TypeError, ValueError or BadInputError, whose text names the place."""
+        model, digests, sizes = document["model"], document["sha256"], document.get("bytes", {})
+        name, dim, dtype = model["name"], model["dim"], document["dtype"]
+        settings, shape = model["preprocessing"], model["image_shape"]
+        preprocessing = None if settings is None else Logit(settings["levels"], settings["margin"])
+        if not (isinstance(name, str) and type(dim) is int and dim > 0 and dtype in DTYPES):
+            raise ValueError("model.name, model.dim or dtype")
+        graphs = tuple(document["graphs"])
+        if not isinstance(document["graphs"], dict):
+            raise ValueError("graphs")
+        image_shape = None if shape is None else tuple(shape)
+        if image_shape is not None and (
+            not all(type(length) is int and length > 0 for length in image_shape) or prod(image_shape) != dim
+        ):
+            raise ValueError("model.image_shape")
+        if not all(isinstance(entry, dict) for entry in document["graphs"].values()):
+            raise ValueError("graphs")
+        if document["products"] not in (dtype, *_SHORTER.get(dtype, ())):
+            raise ValueError("products")
+        checks = document["checks"]
+        if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
+            raise ValueError("checks")
+        if not isinstance(sizes, dict):
+            raise ValueError("bytes")
+        mixture = kind in _MIXTURES
+        components = _classes(document, kind) if mixture else (_only(document, kind),)
+        classes = len(components) if mixture else 0
+        required, optional = (graph_names(names, classes) for names in (GRAPHS, _OF_CLASSES if mixture else _ALL))
+        if not set(required) <= set(graphs) <= {*required, *optional}:
+            raise ValueError("graphs")
+        files = (*(f"{graph}.onnx" for graph in graphs), VECTORS)
+        if not all(isinstance(digests[file], str) for file in files):
+            raise ValueError("sha256")
+        if sizes and not all(is_size(sizes[file]) for file in files):
+            raise ValueError("bytes")
+        borders = model.get("domain")
+        domain = None if borders is None else Domain.from_json(borders, dim)
+        return cls(name, dim, dtype, preprocessing, image_shape, domain, graphs, digests, sizes, components, document)
 
-    @classmethod
-    def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of this kind alone. Raises KeyError, TypeError or ValueError, whose text names the place."""
-        raise NotImplementedError
 
-
-#: What takes a folder of each kind, for one that was given to the wrong command.
-_TAKEN_BY = {
-    **dict.fromkeys(KINDS, "the commands for one network, or ExportedFlow"),
-    "lunet-classes": "the commands check, sample, score, inspect and classify, or ExportedClasses",
-}
+_ALL = (*GRAPHS, *OPTIONAL_GRAPHS)
 
 
 def _kind(document: Mapping[str, Any]) -> str:
@@ -135,102 +227,34 @@ def _kind(document: Mapping[str, Any]) -> str:
     return str(model.get("kind", _FIRST_KIND)) if isinstance(model, dict) else _FIRST_KIND
 
 
-def _common(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of every kind. Raises KeyError, TypeError, ValueError or BadInputError."""
-    model, digests, sizes = document["model"], document["sha256"], document.get("bytes", {})
-    name, dim, dtype = model["name"], model["dim"], document["dtype"]
-    settings, shape = model["preprocessing"], model["image_shape"]
-    preprocessing = None if settings is None else Logit(settings["levels"], settings["margin"])
-    if not (isinstance(name, str) and type(dim) is int and dim > 0 and dtype in DTYPES):
-        raise ValueError("model.name, model.dim or dtype")
-    graphs = tuple(document["graphs"])
-    if not isinstance(document["graphs"], dict):
-        raise ValueError("graphs")
-    image_shape = None if shape is None else tuple(shape)
-    if image_shape is not None and (
-        not all(type(length) is int and length > 0 for length in image_shape) or prod(image_shape) != dim
-    ):
-        raise ValueError("model.image_shape")
-    if not all(isinstance(entry, dict) for entry in document["graphs"].values()):
-        raise ValueError("graphs")
-    if document["products"] not in (dtype, *_SHORTER.get(dtype, ())):
-        raise ValueError("products")
-    checks = document["checks"]
-    if not (isinstance(checks, list) and all(isinstance(check, dict) for check in checks)):
-        raise ValueError("checks")
-    if not isinstance(sizes, dict):
-        raise ValueError("bytes")
-    return {
-        "name": name,
-        "dim": dim,
-        "dtype": dtype,
-        "preprocessing": preprocessing,
-        "image_shape": image_shape,
-        "graphs": graphs,
-        "sha256": digests,
-        "sizes": sizes,
-        "document": document,
-    }
+def _only(document: Mapping[str, Any], kind: str) -> Component:
+    """The flow of a folder with one. Raises KeyError, TypeError or ValueError, whose text names the place."""
+    model, written = document["model"], KINDS[kind]
+    written.refuse_entry(model, document["graphs"]["sampling"])
+    certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
+    return Component(written, str(model.get("sha256_weights")), certificate)
 
 
-@dataclass(frozen=True)
-class Manifest(Description):
-    """Of a folder with one network."""
-
-    kinds = tuple(KINDS)
-    content = "one network"
-    optional = OPTIONAL_GRAPHS
-
-    kind: type[Kind]
-    certificate: Certificate | None = None  # None in folders that are older than it
-    domain: Domain | None = None  # where the density is defined; None: everywhere, or as the pre-processing says
-
-    @classmethod
-    def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """As `Description.required`."""
-        del fields
-        return GRAPHS
-
-    @classmethod
-    def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
-        kind = KINDS[_kind(document)]
-        kind.refuse_entry(document["model"], document["graphs"]["sampling"])
-        certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
-        borders = document["model"].get("domain")
-        domain = None if borders is None else Domain.from_json(borders, document["model"]["dim"])
-        return {"kind": kind, "certificate": certificate, "domain": domain}
-
-
-@dataclass(frozen=True)
-class ClassManifest(Description):
-    """Of a folder with one network a class."""
-
-    kinds = ("lunet-classes",)
-    content = "a network a class"
-
-    names: tuple[str, ...]
-    priors: tuple[float, ...]
-    digests: tuple[str, ...]  # of each class's weights
-    certificates: tuple[Certificate, ...]
-
-    @classmethod
-    def required(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """As `Description.required`."""
-        return ("density", *(sampling_of(number) for number in range(len(fields["names"]))))
-
-    @classmethod
-    def _own(cls, document: Mapping[str, Any]) -> dict[str, Any]:
-        classes = document["classes"]
-        if not (isinstance(classes, list) and all(isinstance(entry, dict) for entry in classes)):
-            raise ValueError("classes")
-        names, priors, digests = (tuple(entry[key] for entry in classes) for key in ("name", "prior", "sha256_weights"))
-        refuse_classes(names, priors)
-        for number, entry in enumerate(classes):
-            LUNet.refuse_entry(entry, document["graphs"][sampling_of(number)])
-        if not all(isinstance(digest, str) for digest in digests):
-            raise ValueError("classes.sha256_weights")
-        certificates = tuple(Certificate.from_json(entry["certificate"]) for entry in classes)
-        return {"names": names, "priors": priors, "digests": digests, "certificates": certificates}
+def _classes(document: Mapping[str, Any], kind: str) -> tuple[Component, ...]:
+    """The flows of a mixture. Raises KeyError, TypeError, ValueError or CheckpointError, whose text names the place."""
+    classes = document["classes"]
+    if not (isinstance(classes, list) and all(isinstance(entry, dict) for entry in classes)):
+        raise ValueError("classes")
+    names, priors, digests = (tuple(entry[key] for entry in classes) for key in ("name", "prior", "sha256_weights"))
+    refuse_classes(names, priors)
+    if not all(isinstance(digest, str) for digest in digests):
+        raise ValueError("classes.sha256_weights")
+    found = []
+    for number, entry in enumerate(classes):
+        own = _FIRST_KIND if kind == LUNET_CLASSES else entry["kind"]
+        if own not in KINDS:
+            raise ValueError("classes.kind")
+        sampling = document["graphs"][graph_names(GRAPHS, len(classes))[1 + number]]
+        KINDS[own].refuse_entry(entry, sampling)
+        known = kind == LUNET_CLASSES or "certificate" in entry
+        certificate = Certificate.from_json(entry["certificate"]) if known else None
+        found.append(Component(KINDS[own], digests[number], certificate, names[number], priors[number]))
+    return tuple(found)
 
 
 def is_sealed(document: Mapping[str, Any]) -> bool:
@@ -252,66 +276,22 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Folder:
+class Artifact:
     """The graphs, their manifest and their test vectors, read into memory and verified against the hashes."""
 
-    manifest: Description
+    manifest: Manifest
     graphs: Mapping[str, bytes]  # by name
     vectors_json: bytes
 
-    @classmethod
-    def described_by(cls) -> type[Description]:
-        """The manifest of this kind."""
-        raise NotImplementedError
-
-    @classmethod
-    def open(cls, folder: Path | str) -> Self:
-        """Read a folder.
-
-        The bytes that are verified are the bytes that are used. Where an export replaces the folder meanwhile, all of
-        them are read anew.
-
-        Raises:
-            ArtifactError: A file is missing, altered or malformed, or the folder is of another kind.
-            UnreadableError: The operating system does not let one be read.
-        """
-        folder = Path(folder)
-        return settled(folder, MANIFEST, lambda: cls.verified(folder, cls.described_by().from_json(_document(folder))))
-
-    @classmethod
-    def verified(cls, folder: Path, manifest: Description) -> Self:
-        """The content of a folder whose manifest was read.
-
-        Raises:
-            ArtifactError: A file is missing, or is not the one that the manifest describes.
-            UnreadableError: The operating system does not let one be read.
-        """
-        graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
-        for name, data in graphs.items():
-            operators = graph_file.DRAWING if name in DRAWING_GRAPHS else graph_file.OPERATORS
-            graph_file.refuse_strange(data, f"{name}.onnx", operators)
-        return cls(manifest, graphs, _verified(folder, VECTORS, manifest))
-
-
-@dataclass(frozen=True)
-class Artifact(Folder):
-    """A folder with one network; its graphs are density, sampling, and optional ones."""
-
-    manifest: Manifest
-
-    @classmethod
-    def described_by(cls) -> type[Description]:
-        """As `Folder.described_by`."""
-        return Manifest
-
     @cached_property
-    def vectors(self) -> Vectors:
+    def vectors(self) -> Vectors | MixtureVectors:
         """The test vectors, parsed when first asked for: running does not need them.
 
         Raises:
             ArtifactError: They are malformed.
         """
-        return Vectors.from_json(_json(VECTORS, self.vectors_json), self.manifest.dim)
+        document, dim, names = _json(VECTORS, self.vectors_json), self.manifest.dim, self.manifest.names
+        return MixtureVectors.from_json(document, dim, names) if names else Vectors.from_json(document, dim)
 
     @cached_property
     def round_trip(self) -> NDArray[np.float64] | None:
@@ -331,60 +311,36 @@ class Artifact(Folder):
         return certificate.rows.round_trip
 
 
-@dataclass(frozen=True)
-class ClassArtifact(Folder):
-    """A folder with one network a class; its graphs are density, and sampling_0, sampling_1, .. of the classes."""
+def open_folder(folder: Path | str) -> Artifact:
+    """Read a folder.
 
-    manifest: ClassManifest
-
-    @classmethod
-    def described_by(cls) -> type[Description]:
-        """As `Folder.described_by`."""
-        return ClassManifest
-
-    @cached_property
-    def vectors(self) -> ClassVectors:
-        """The test vectors, parsed when first asked for.
-
-        Raises:
-            ArtifactError: They are malformed.
-        """
-        document = _json(VECTORS, self.vectors_json)
-        return ClassVectors.from_json(document, self.manifest.dim, len(self.manifest.names))
-
-
-def open_folder(folder: Path | str) -> Artifact | ClassArtifact:
-    """Read a folder of either kind.
+    The bytes that are verified are the bytes that are used. Where an export replaces the folder meanwhile, all of
+    them are read anew.
 
     Raises:
         ArtifactError: A file is missing, altered or malformed.
         UnreadableError: The operating system does not let one be read.
     """
-    folder = Path(folder)
-
-    def read() -> Artifact | ClassArtifact:
-        manifest = _manifest(folder)
-        if isinstance(manifest, ClassManifest):
-            return ClassArtifact.verified(folder, manifest)
-        return Artifact.verified(folder, manifest)
-
-    return settled(folder, MANIFEST, read)
+    return settled(Path(folder), MANIFEST, lambda: _read(Path(folder)))
 
 
-def read_manifest(folder: Path) -> Manifest | ClassManifest:
-    """The manifest of a folder of either kind, hashes of the other files not yet verified.
+def _read(folder: Path) -> Artifact:
+    manifest = Manifest.from_json(_document(folder))
+    graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
+    for name, data in graphs.items():
+        operators = graph_file.DRAWING if name in DRAWING_GRAPHS else graph_file.OPERATORS
+        graph_file.refuse_strange(data, f"{name}.onnx", operators)
+    return Artifact(manifest, graphs, _verified(folder, VECTORS, manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder, hashes of the other files not yet verified.
 
     Raises:
         ArtifactError: The folder or its manifest is missing or malformed.
         UnreadableError: The operating system does not let it be read.
     """
-    return settled(folder, MANIFEST, lambda: _manifest(folder))
-
-
-def _manifest(folder: Path) -> Manifest | ClassManifest:
-    document = _document(folder)
-    kind = _kind(document) if isinstance(document, dict) else _FIRST_KIND
-    return ClassManifest.from_json(document) if kind in ClassManifest.kinds else Manifest.from_json(document)
+    return settled(folder, MANIFEST, lambda: Manifest.from_json(_document(folder)))
 
 
 def _document(folder: Path) -> Any:  # noqa: ANN401
@@ -396,7 +352,7 @@ def _document(folder: Path) -> Any:  # noqa: ANN401
     return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))
 
 
-def _verified(folder: Path, name: str, manifest: Description) -> bytes:
+def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
     return read_verified(folder, name, digest=manifest.sha256[name], size=manifest.sizes.get(name))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 from lunet_export.bench.contender import (
     DIRECTIONS,
     OURS,
@@ -64,7 +64,7 @@ def open_timed(
 ) -> tuple[ExportedFlow, Opening]:
     """The flow of a folder, and how long it took to open it and to draw the first row. Raises as `ExportedFlow`."""
     begin = time.perf_counter()
-    artifact = Artifact.open(folder)
+    artifact = open_folder(folder)
     read = time.perf_counter()
     flow = ExportedFlow(artifact, provider=provider, threads=threads, cuda=cuda)
     opened = time.perf_counter()

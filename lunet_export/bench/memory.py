@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 from lunet_export.errors import BadInputError, LunetExportError
 from lunet_export.runtime.providers import open_sessions
 from lunet_export.runtime.rows import LARGEST_BATCH
@@ -49,7 +49,7 @@ def peak_memory(folder: Path, *, batch: int, threads: int | None = None) -> Peak
 
 def measure(folder: Path, *, batch: int, threads: int | None) -> PeakMemory | None:
     """Measure in this process, which should be fresh. At most 4096 rows: larger batches are cut into these."""
-    artifact, batch = Artifact.open(folder), min(batch, LARGEST_BATCH)
+    artifact, batch = open_folder(folder), min(batch, LARGEST_BATCH)
     graph, dim, dtype = artifact.graphs["sampling"], artifact.manifest.dim, np.dtype(artifact.manifest.dtype)
     import onnxruntime  # noqa: F401  (its own 30 MB are not the session's)
 

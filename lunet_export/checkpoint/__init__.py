@@ -5,11 +5,11 @@ from lunet_export.checkpoint.model import (
     FORMAT,
     Checkpoint,
     load,
-    parse,
     read,
     save,
     write,
+    write_classes,
     write_weights,
 )
 
-__all__ = ["CLASSES_FORMAT", "FORMAT", "Checkpoint", "load", "parse", "read", "save", "write", "write_weights"]
+__all__ = ["CLASSES_FORMAT", "FORMAT", "Checkpoint", "load", "read", "save", "write", "write_classes", "write_weights"]

@@ -1,8 +1,8 @@
 """Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from math import isfinite, prod
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lunet_export.checkpoint import latent_statistics
 from lunet_export.checkpoint.tensor_file import held, load
+from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
 from lunet_export.flows import KINDS, lunet
@@ -22,10 +23,10 @@ from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Flow
 
-__all__ = ["Checkpoint", "load", "parse", "read", "save", "write", "write_weights"]
+__all__ = ["Checkpoint", "load", "read", "save", "write", "write_classes", "write_weights"]
 
 FORMAT = "lunet_export.model"
-CLASSES_FORMAT = "lunet_export.classes"  # of `class_checkpoint`
+CLASSES_FORMAT = "lunet_export.classes"  # of files with one network per class
 FORMAT_VERSION = 1
 _SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
 _FIRST_FAMILY = "lunet"  # of files that name none
@@ -37,14 +38,44 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model file read: weights, what is known of the data, and a few rows of it."""
+    """A model file read: a flow or a mixture, what is known of the data, and a few rows of it."""
 
-    weights: Chain
+    model: Distribution
     kind: str  # `lunet_export` or `authors`
     image_shape: tuple[int, ...] | None = None
-    training: Mapping[str, Any] | None = None  # what `train` recorded
-    examples: Array | None = None  # rows of public data, (N, D)
+    training: Mapping[str, Any] | None = None  # what `train` recorded; of a mixture, of all classes together
+    examples: Array | None = None  # rows of public data, (N, D); of a mixture they are its members'
     assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
+    members: tuple["Checkpoint", ...] = ()  # of a mixture, what was recorded of each class
+    path: Path | None = None
+
+    @property
+    def weights(self) -> Chain:
+        """The flow of a file with one network.
+
+        Raises:
+            CheckpointError: The file holds a mixture.
+        """
+        if isinstance(self.model, Mixture):
+            raise CheckpointError(
+                f"Expected a model of one network; {self.path} holds one a class. "
+                "Only export, check, inspect and classify take it; its classes' files are models of one network."
+            )
+        return self.model
+
+    @property
+    def mixture(self) -> Mixture[Chain]:
+        """The mixture of a file with one network per class.
+
+        Raises:
+            CheckpointError: The file holds one network.
+        """
+        if not isinstance(self.model, Mixture):
+            raise CheckpointError(
+                f"Expected a model with a network a class; {self.path} holds one network. Make one with: lunet-export "
+                "train digits --per-class"
+            )
+        return self.model
 
 
 def write(
@@ -62,6 +93,27 @@ def write(
     """
     dtype = flow.like.dtype
     _write(path, flow.to_chain(), dtype, image_shape=image_shape, training=training, examples=examples)
+
+
+def write_classes(
+    path: Path, members: Sequence[Path], *, names: Sequence[str], priors: Sequence[float], training: Mapping[str, Any]
+) -> None:
+    """Write one file of the files of classes, flows of any kind. Their tensors are taken as they are.
+
+    Keys: format, format_version, names, priors, networks (of each class, what `write` writes), training.
+
+    Raises:
+        CheckpointError: A file of a class is missing or unreadable.
+    """
+    content = {
+        "format": CLASSES_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "names": list(names),
+        "priors": list(priors),
+        "networks": [load(member) for member in members],
+        "training": dict(training),
+    }
+    save(content, path)
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401
@@ -154,7 +206,7 @@ def save(content: Mapping[str, Any], path: Path) -> None:
 
 
 def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit | None = None) -> Checkpoint:
-    """Read our own model file or the authors' `best.pth`.
+    """Read our own model file, of a flow or a mixture, or the authors' `best.pth`.
 
     Args:
         path: The file.
@@ -163,29 +215,50 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
         preprocessing: For the authors' files, which do not record theirs; None exports the network on its own input.
 
     Raises:
-        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible network; or the
-            statistics are of another network.
+        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible network, or classes
+            that do not fit together; or the statistics are of another network.
     """
     content = load(path)
     if content.get("format") == CLASSES_FORMAT:
-        raise CheckpointError(
-            f"Expected a model of one network; {path} holds one a class. "
-            "Only export, check, inspect and classify take it; its classes' files are models of one network."
-        )
-    return parse(content, path, latent_stats=latent_stats, preprocessing=preprocessing)
-
-
-def parse(
-    content: Mapping[str, Any], path: Path, *, latent_stats: Path | None = None, preprocessing: Logit | None = None
-) -> Checkpoint:
-    """The checkpoint in the dictionary of a file of one network; arguments and errors as in `read`."""
+        if latent_stats is not None or preprocessing is not None:
+            raise CheckpointError(
+                f"Expected neither --latent-stats nor --preprocess; {path} records its own. Leave it out."
+            )
+        return _classes(content, path)
     if content.get("format") == FORMAT:
         if preprocessing is not None:
             raise CheckpointError(f"Expected no --preprocess; {path} records its own. Leave it out.")
         checkpoint = _ours(content, path)
     else:
-        checkpoint = Checkpoint(_authors(content, path, preprocessing), "authors", _square(content, preprocessing))
+        weights, shape = _authors(content, path, preprocessing), _square(content, preprocessing)
+        checkpoint = Checkpoint(weights, "authors", shape, path=path)
     return checkpoint if latent_stats is None else _folded(checkpoint, path, latent_stats)
+
+
+def _classes(content: Mapping[str, Any], path: Path) -> Checkpoint:
+    version = content.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"Expected format version {FORMAT_VERSION} in {path}; got {brief(repr(version))}. "
+            "Install the lunet-export that wrote it."
+        )
+    for key, kind in (("networks", list), ("names", list), ("priors", list), ("training", dict)):
+        if not isinstance(content.get(key), kind):
+            raise CheckpointError(f"Expected a whole model file; {key!r} is missing or wrong in {path}.")
+    networks, names, priors = (content[key] for key in ("networks", "names", "priors"))
+    if not all(isinstance(network, dict) and network.get("format") == FORMAT for network in networks):
+        raise CheckpointError(f"Expected networks of lunet-export in {path}; got something else. Train it again.")
+    members = tuple(_ours(network, path) for network in networks)
+    shapes = {member.image_shape for member in members}
+    if len(shapes) > 1:
+        raise CheckpointError(
+            f"Expected images of one shape in {path}; got {len(shapes)}. Train the classes on one set."
+        )
+    try:
+        mixture = Mixture(tuple(member.weights for member in members), tuple(names), tuple(priors))
+    except (CheckpointError, BadInputError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return Checkpoint(mixture, "lunet_export", members[0].image_shape, content["training"], members=members, path=path)
 
 
 def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoint:
@@ -203,7 +276,7 @@ def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoin
             "released code computes them with the last epoch's, last.pth.",
         )
     folded = weights.fold_latent(mean, covariance)
-    return Checkpoint(folded, checkpoint.kind, checkpoint.image_shape, None, checkpoint.examples, assumed)
+    return replace(checkpoint, model=folded, training=None, assumed=assumed)
 
 
 def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
@@ -232,7 +305,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         ) from None
     except (BadInputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return Checkpoint(weights, "lunet_export", image_shape, training, examples)
+    return Checkpoint(weights, "lunet_export", image_shape, training, examples, path=path)
 
 
 #: What reading a dictionary raises that is not what it should be.

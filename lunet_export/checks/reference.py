@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.distribution import Mixture
 from lunet_export.layers import Chain, Velocity
 from lunet_export.layers.chain import Passage
 from lunet_export.preprocessing import inverse_logit, logit
-from lunet_export.weights import Mixture
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def log_prob_estimate(chain: Chain, x: Array, probe: Array) -> Array:
 
 def class_log_prob(mixture: Mixture[Chain], x: Array) -> Array:
     """log p_c(x) in nats for every class, (N, D) -> (N, C)."""
-    return np.stack([log_prob(network, x) for network in mixture.networks], axis=1)
+    return np.stack([log_prob(network, x) for network in mixture.components], axis=1)
 
 
 def mixture_log_prob(class_log_prob: Array, priors: Sequence[float]) -> Array:

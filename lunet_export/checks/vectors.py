@@ -1,150 +1,66 @@
-"""Test vectors: inputs, the float64 reference's outputs, and how far a runtime may be from them.
+"""Test vectors made: the float64 reference's answers for a flow or a mixture, and how far a runtime may be from them.
 
-Any language can replay them: feed `density.x` and `sampling.z`, compare with the other arrays row by row. Where the
-matrix products are float32, a GPU may be told to run them in TF32; that has tolerances of its own.
+What they hold and how they are read is `lunet_export.artifact.vectors`.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, Self, TypeVar
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise
+from lunet_export.artifact.vectors import (
+    DensityVectors,
+    MixtureDensityVectors,
+    MixtureVectors,
+    SamplingVectors,
+    Vectors,
+)
 from lunet_export.checks import reference
-from lunet_export.checks.rounding import TF32, RoundingModel
-from lunet_export.errors import ArtifactError, BadInputError, brief
+from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
+from lunet_export.distribution import Distribution, Mixture
+from lunet_export.errors import BadInputError
 from lunet_export.layers import Chain
+from lunet_export.preprocessing import largest_below
 
 Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
 _FEW_ROWS = 2  # where a row of tolerances takes seconds
-#: What values of a parsed file raise that are no arrays.
-MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-_TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
 #: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
 #: autoregressive flow, say, multiplies column by column.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
+#: Of a mixture: rows of the density, all classes together, and of one; plain rows of z of each class.
+_LEAST_ROWS, _LEAST_A_CLASS, _PLAIN_ROWS_A_CLASS = 8, 2, 4
+_BISECTIONS = 30  # as near to a border as float32 can be
 
 
-@dataclass(frozen=True)
-class DensityVectors:
-    """x (N, D) as data gives it -> z (N, D), log_prob (N,) in nats.
-
-    `tolerance` holds (N,) allowed absolute differences for z, log_prob, and for x after x -> z -> x;
-    `tf32_tolerance` those for float32 products that run in TF32.
-    """
-
-    x: Array
-    z: Array
-    log_prob: Array
-    tolerance: dict[str, Array]
-    tf32_tolerance: dict[str, Array] | None = None
-
-
-@dataclass(frozen=True)
-class SamplingVectors:
-    """z (N, D), normal numbers and far tails -> x (N, D), and log_prob (N,) of that x in nats.
-
-    `clamped` marks rows of which a number was clamped into the domain: their z cannot be recovered.
-    `tolerance` holds (N,) allowed absolute differences for x, log_prob, and for z after z -> x -> z;
-    `tf32_tolerance` those for float32 products that run in TF32.
-    """
-
-    z: Array
-    x: Array
-    log_prob: Array
-    clamped: NDArray[np.bool_]
-    tolerance: dict[str, Array]
-    tf32_tolerance: dict[str, Array] | None = None
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """What `vectors.json` holds."""
-
-    density: DensityVectors
-    sampling: SamplingVectors
-
-    def to_json(self) -> dict[str, Any]:
-        """Lists of numbers; Python's float notation gives every float64 back exactly."""
-        return lists(asdict(self))
-
-    def under_tf32(self, products: str) -> "Vectors":
-        """The same vectors with the tolerances of TF32, which the CUDA provider takes on request.
-
-        Args:
-            products: The dtype of the export's matrix products. TF32 touches those of float32 alone.
-
-        Raises:
-            ArtifactError: The products are float32, and the folder has no such tolerances.
-        """
-        if products != "float32":
-            return self
-        return Vectors(in_tf32(self.density), in_tf32(self.sampling))
-
-    @classmethod
-    def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
-        """The vectors of a parsed file.
-
-        Raises:
-            ArtifactError: A key is missing or an array has the wrong shape.
-        """
-        try:
-            density = DensityVectors(**arrays(document["density"]))
-            sampling = SamplingVectors(**arrays(document["sampling"]))
-        except MALFORMED as error:
-            raise ArtifactError(
-                f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again."
-            ) from None
-        for part in (density, sampling):
-            refuse_other_shapes(part, dim)
-        return cls(density, sampling)
-
-
-class _Toleranced(Protocol):
-    """Vectors that may have tolerances of their own for TF32."""
-
-    @property
-    def tf32_tolerance(self) -> dict[str, Array] | None: ...
-
-
-T = TypeVar("T", bound=_Toleranced)
-
-
-def in_tf32(vectors: T) -> T:
-    """The same vectors with their tolerances for TF32 in the place of the others.
-
-    Raises:
-        ArtifactError: There are none.
-    """
-    if vectors.tf32_tolerance is None:
-        raise ArtifactError(
-            "Expected tolerances for TF32 in vectors.json; there are none: the folder is older than these, or TF32 "
-            "would overflow. Export again, or run without TF32."
-        )
-    return replace(vectors, tolerance=vectors.tf32_tolerance)  # type: ignore[type-var]
+#: Rows of data for the density, (N, D); of a mixture, those of each class, None where there are none.
+Examples = Array | Sequence[Array | None]
 
 
 def build(
-    weights: Chain, *, dtype: str, seed: int, products: str | None = None, examples: Array | None = None
-) -> Vectors:
+    model: Distribution, *, dtype: str, seed: int, products: str | None = None, examples: Examples | None = None
+) -> Vectors | MixtureVectors:
     """Vectors of the reference for a runtime of `dtype`.
 
-    Raises:
-        BadInputError: The network's outputs overflow, or no digit of usual ones is left.
-
     Args:
-        weights: The model.
+        model: A flow or a mixture.
         dtype: Inputs are rounded to it, so that every runtime can be fed exactly these numbers.
-        seed: Of the normal numbers.
+        seed: Of the normal numbers; every class of a mixture gets the same ones.
         products: The shorter dtype of the runtime's matrix products, if it has one.
-        examples: Rows of data (N, D) for the density; rows of the model itself stand in when there are none.
+        examples: Rows of data for the density; rows of the model itself stand in when there are none.
+
+    Raises:
+        BadInputError: The outputs of a network overflow, or no digit of usual ones is left.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
-        return _build(weights, dtype, products or dtype, seed, examples)
+        if isinstance(model, Mixture):
+            given = [None] * len(model.components) if examples is None else list(examples)
+            return _build_mixture(model, dtype, products or dtype, seed, given)
+        rows = None if examples is None else np.asarray(examples)
+        return _build(model, dtype, products or dtype, seed, rows)
 
 
 def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
@@ -234,19 +150,6 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
         )
 
 
-def refuse_other_shapes(part: DensityVectors | SamplingVectors, dim: int) -> None:
-    """Raise unless the arrays are of rows of `dim` numbers, with a tolerance a row.
-
-    Raises:
-        ArtifactError: They are not.
-    """
-    n = part.x.shape[0] if part.x.ndim else -1
-    fits = part.x.shape == part.z.shape == (n, dim) and part.log_prob.shape == (n,)
-    fits = fits and _are_tolerances(part.tolerance, n)
-    if not fits or not (part.tf32_tolerance is None or _are_tolerances(part.tf32_tolerance, n)):
-        raise ArtifactError(f"Expected rows of {dim} numbers in vectors.json; the shapes differ. Export again.")
-
-
 def interior(weights: Chain, x: Array) -> Array:
     """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
     p = weights.preprocessing
@@ -263,35 +166,87 @@ def rounded(array: Array, dtype: str) -> Array:
     return array.astype(dtype).astype(np.float64)
 
 
-def _are_tolerances(value: Any, n: int) -> bool:  # noqa: ANN401
-    if not isinstance(value, dict) or value.keys() != {"x", "z", "log_prob"}:
-        return False
-    return all(t.shape == (n,) and (t >= 0).all() and np.isfinite(t).all() for t in value.values())
+def _build_mixture(
+    mixture: Mixture[Chain], dtype: str, products: str, seed: int, examples: Sequence[Array | None]
+) -> MixtureVectors:
+    count, dim, scales = len(mixture.components), mixture.dim, _TAIL_SCALES[::2]
+    each = max(_LEAST_A_CLASS, -(-_LEAST_ROWS // count))
+    plain = noise.normal(seed, range(_PLAIN_ROWS_A_CLASS), dim)
+    rows = range(_PLAIN_ROWS_A_CLASS, _PLAIN_ROWS_A_CLASS + len(scales))
+    tails = rounded(np.array(scales)[:, None] * noise.normal(seed, rows, dim), dtype)
+    own = [_rows(flow, each, seed, known) for flow, known in zip(mixture.components, examples, strict=True)]
+    data = [_clamped(mixture, part, dtype) for part in own]
+    x = np.concatenate([*data, _between(mixture, np.stack([part[0] for part in data]), dtype)])
+    sampling, log_probs, tolerances, tf32_tolerances = [], [], [], []
+    for flow, rows_of_class in zip(mixture.components, data, strict=True):
+        model = RoundingModel(flow, dtype, products)  # holds inverses, so one class at a time
+        tf32 = model.with_products(TF32) if products == "float32" else None
+        fitting = tails[_fitting(sampled(flow, tails, model, None), dtype)]
+        latents = reference.encode(flow, rows_of_class)[0]
+        z = np.concatenate([rounded(plain, dtype), fitting, rounded(latents, dtype)])
+        sampling.append(sampled(flow, z, model, tf32))
+        log_probs.append(reference.log_prob(flow, x))
+        tolerances.append(model.density(x)["log_prob"])
+        if tf32:
+            tf32_tolerances.append(tf32.density(x)["log_prob"])
+    class_log_prob = np.stack(log_probs, axis=1)
+    density = MixtureDensityVectors(
+        x,
+        np.repeat([*range(count), -1], [*(len(part) for part in data), count]),
+        class_log_prob,
+        reference.mixture_log_prob(class_log_prob, mixture.priors),
+        reference.posterior(class_log_prob, mixture.priors),
+        _tolerances(mixture, class_log_prob, np.stack(tolerances, axis=1), dtype),
+    )
+    if tf32_tolerances:
+        found = finite(_tolerances(mixture, class_log_prob, np.stack(tf32_tolerances, axis=1), dtype))
+        density = replace(density, tf32_tolerance=found)
+    vectors = MixtureVectors(density, tuple(sampling), mixture.names)
+    _refuse_useless(vectors, dtype, shorter=products != dtype)
+    return vectors
 
 
-def lists(value: Any) -> Any:  # noqa: ANN401
-    """A tree of arrays as lists, absent entries left out."""
-    if isinstance(value, dict):
-        return {key: lists(entry) for key, entry in value.items() if entry is not None}
-    return value.tolist()
+def _refuse_useless(vectors: MixtureVectors, dtype: str, *, shorter: bool) -> None:
+    """Raise as `refuse_infinite` and, where the products have no `shorter` dtype, `refuse_lost` do."""
+    density = vectors.density
+    refuse_infinite([density.x, density.class_log_prob, *density.tolerance.values()], dtype)
+    for number, part in enumerate(vectors.sampling):
+        refuse_infinite([part.x, part.z, part.log_prob, *part.tolerance.values()], dtype)
+        if not shorter:  # those are measured
+            plain, own = slice(_PLAIN_ROWS_A_CLASS), density.label == number
+            refuse_lost("x", part.x[plain], part.tolerance["x"][plain], dtype)
+            allowed = density.tolerance["class_log_prob"][own, number]
+            refuse_lost("log_prob", density.class_log_prob[own, number], allowed, dtype)
 
 
-def arrays(value: dict[str, Any]) -> dict[str, Any]:
-    """What `lists` made lists of, as arrays again.
+def _rows(flow: Chain, n: int, seed: int, known: Array | None) -> Array:
+    if known is not None and len(known):
+        return known[:n].astype(np.float64)
+    return interior(flow, reference.decode(flow, noise.normal(seed, range(n), flow.dim)))
 
-    Raises:
-        MALFORMED: A value is no list of finite numbers, or of truth values where these are wanted.
+
+def _between(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
+    """A row between each class's row (C, D) and the next one's, where the class ceases to be the most probable.
+
+    Elsewhere posteriors are 0 or 1 to the last digit, and would look right with any priors.
     """
-    found: dict[str, Any] = {}
-    for key, entry in value.items():
-        if key.endswith("tolerance"):
-            found[key] = arrays(entry) if isinstance(entry, dict) else entry
-            continue
-        plain = np.array(entry)
-        wanted = _TYPES.get(key, np.float64)
-        if plain.dtype.kind not in {np.bool_: "b", np.int64: "i"}.get(wanted, "iuf"):
-            raise ValueError(f"{key} of {plain.dtype}")
-        found[key] = plain.astype(wanted)
-        if not np.isfinite(found[key]).all():
-            raise ValueError(f"{key} that is not finite")
-    return found
+    ends = np.roll(rows, -1, axis=0)
+    low, high = np.zeros((len(rows), 1)), np.ones((len(rows), 1))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        found = reference.class_log_prob(mixture, rows + middle * (ends - rows))
+        still = reference.posterior(found, mixture.priors).argmax(axis=1) == np.arange(len(rows))
+        low, high = np.where(still[:, None], middle, low), np.where(still[:, None], high, middle)
+    return _clamped(mixture, rows + low * (ends - rows), dtype)
+
+
+def _clamped(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
+    """Rows as a graph of that dtype takes them: rounded, and inside the domain that all classes share."""
+    p, domain, exact = mixture.preprocessing, mixture.domain, rounded(rows, dtype)
+    if domain:
+        return np.clip(exact, *(end.astype(np.float64) for end in domain.ends(np.dtype(dtype))))
+    return np.clip(exact, 0.0, float(largest_below(p.levels, np.dtype(dtype)))) if p else exact
+
+
+def _tolerances(mixture: Mixture[Chain], class_log_prob: Array, tolerance: Array, dtype: str) -> dict[str, Array]:
+    return {"class_log_prob": tolerance, **of_mixture(class_log_prob, tolerance, mixture.priors, dtype)}

@@ -202,7 +202,7 @@ def _lost(flow: ExportedFlow, z: Array) -> tuple[float, float]:
 
     Tolerances are of single numbers, so a row's norm has sqrt(D) of them; rows of larger z have proportionally more.
     """
-    golden = flow.artifact.vectors.density
+    golden = flow.vectors.density
     grown = max(1.0, float(np.abs(z).max()) / float(np.abs(golden.z).max()))
     of_z = 2 * grown * float(golden.tolerance["z"].max()) * np.sqrt(flow.dim)
     of_log_det = grown * float(golden.tolerance["log_prob"].max()) + of_z * float(np.linalg.norm(z, axis=1).max())

@@ -11,12 +11,12 @@ from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.detection import Detection, detect
+from lunet_export.distribution import Mixture
 from lunet_export.errors import DataError
 from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime import ExportedClasses
-from lunet_export.weights import Mixture
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

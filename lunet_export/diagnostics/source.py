@@ -65,7 +65,7 @@ class WeightsSource:
         self._weights = weights
         self.name, self.image_shape = name, image_shape
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
-        bends = weights.of(Activation)  # type: ignore[type-abstract]
+        bends = weights.of(Activation)
         self.activations = bends if bends or isinstance(weights.kind, LUNet) else None
         self.hidden = _NONE if self.activations is None else ""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lunet_export import signature
-from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, ClassArtifact, is_ours, open_folder
+from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, is_ours, open_folder
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.files import exclusive, whole_folder
@@ -55,7 +55,7 @@ def write_project(
     if runtime is not None and language != "browser":
         raise BadInputError(f"Expected --runtime for the browser alone; got it for {language}. Leave it out.")
     artifact = open_folder(folder)
-    if language in _ONE_NETWORK and isinstance(artifact, ClassArtifact):
+    if language in _ONE_NETWORK and artifact.manifest.names:
         raise ArtifactError(
             f"Expected a folder with one network for {language}; {folder} holds a network a class. "
             "Export one class's own file, or take node or browser."
@@ -90,7 +90,7 @@ def _renew(model: Path, files: Mapping[str, bytes]) -> None:
             (fresh / name).write_bytes(data)
 
 
-def model_files(folder: Path, artifact: Artifact | ClassArtifact) -> dict[str, bytes]:
+def model_files(folder: Path, artifact: Artifact) -> dict[str, bytes]:
     """The files of an exported folder by their place in a project, as they were verified.
 
     Raises:

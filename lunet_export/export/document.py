@@ -7,17 +7,17 @@ from typing import Any, Self
 
 import onnx
 
-from lunet_export.artifact import FORMAT, FORMAT_VERSION, ClassManifest, sampling_of
+from lunet_export.artifact import FORMAT, FORMAT_VERSION, GRAPHS, MIXTURE_VERSION, graph_of
 from lunet_export.certificate import Certificate
+from lunet_export.distribution import LUNET_CLASSES, Distribution, classes_of, kind_of
 from lunet_export.export.provenance import Provenance, versions
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.census import census
+from lunet_export.graphs.mixture import MixtureBlueprint, flows_of
 from lunet_export.graphs.settings import ExportSettings
-from lunet_export.layers import Chain
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.weights import Mixture
 
 _RNG_WARNINGS = [
     "Samples are not reproducible across providers, GPU models or versions; for that, feed z to sampling.onnx.",
@@ -26,43 +26,13 @@ _RNG_WARNINGS = [
 ]
 
 
-def metadata_of(blueprint: Blueprint, provenance: Provenance, name: str) -> dict[str, str]:
+def metadata_of(blueprint: Blueprint | MixtureBlueprint, provenance: Provenance, name: str) -> dict[str, str]:
     """What a reader of one ONNX file alone must know; all known before the file exists."""
-    weights, settings = blueprint.weights, blueprint.settings
-    return {
-        "lunet.family": weights.kind.name,
-        **_metadata(weights, provenance, settings, name),
-        **blueprint.metadata(),
-    }
-
-
-def document_of(
-    blueprint: Blueprint,
-    provenance: Provenance,
-    models: Mapping[str, onnx.ModelProto],
-    certificate: Certificate | None,
-) -> dict[str, Any]:
-    """manifest.json of one network, without hashes and checks."""
-    weights, settings = blueprint.weights, blueprint.settings
-    model = {"kind": weights.kind.name, **_model(weights, provenance), **blueprint.model()}
-    tensors = _Tensors.of(weights, settings)
-    graphs = {name: _graph(name, tensors, blueprint.graph(name), census(graph)) for name, graph in models.items()}
-    certified = {"certificate": certificate.to_json()} if certificate else {}
-    return _document(model, settings, {"graphs": graphs, **certified}, provenance)
-
-
-def class_metadata(mixture: Mixture[Chain], provenance: Provenance, settings: ExportSettings) -> dict[str, str]:
-    """As `metadata_of`, for the density graph of one network a class."""
-    classes = {"lunet.classes": json.dumps(mixture.names), "lunet.priors": json.dumps(mixture.priors)}
-    return {**_metadata(mixture, provenance, settings, "density"), **classes}
-
-
-def _metadata(
-    model: Chain | Mixture[Chain], provenance: Provenance, settings: ExportSettings, name: str
-) -> dict[str, str]:
-    p = model.preprocessing
-    return {
-        "lunet.format_version": str(FORMAT_VERSION),
+    _, number = graph_of(name)
+    own = blueprint if number is None else flows_of(blueprint)[number]
+    model, settings, p = own.weights, own.settings, own.weights.preprocessing
+    common = {
+        "lunet.format_version": str(_version(blueprint)),
         "lunet.name": provenance.name,
         "lunet.direction": name,
         "lunet.dim": str(model.dim),
@@ -71,75 +41,60 @@ def _metadata(
         "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
         "lunet.sha256_weights": model.digest(),
     }
+    if isinstance(own, MixtureBlueprint):
+        mixture = own.weights
+        return {**common, "lunet.classes": json.dumps(mixture.names), "lunet.priors": json.dumps(mixture.priors)}
+    return {"lunet.family": own.weights.kind.name, **common, **own.metadata()}
 
 
-def class_document(
-    mixture: Mixture[Chain],
+def document_of(
+    blueprint: Blueprint | MixtureBlueprint,
     provenance: Provenance,
-    settings: ExportSettings,
-    blueprints: Sequence[Blueprint],
-    counted: Mapping[str, Mapping[str, Any]],
-    certificates: Sequence[Certificate],
-    training: Sequence[Mapping[str, Any]],
+    models: Mapping[str, onnx.ModelProto],
+    certificates: Sequence[Certificate | None],
 ) -> dict[str, Any]:
-    """manifest.json of one network a class, without hashes and checks.
+    """manifest.json, without hashes and checks.
 
     Args:
-        mixture: The model.
-        provenance: Its name and what training recorded of all classes together.
-        settings: Of the export.
-        blueprints: Of each class.
-        counted: The `census` of each graph, by its name.
-        certificates: Of each class.
-        training: What was recorded of each class.
+        blueprint: Of the flow or the mixture.
+        provenance: Its name and what training recorded.
+        models: The graphs, by their names.
+        certificates: Of the flow; of a mixture those of each class.
     """
-    model = {"kind": ClassManifest.kinds[0], **_model(mixture, provenance)}
-    classes = [
-        {
-            "name": name,
-            "prior": prior,
-            **blueprint.model(),
-            "sha256_weights": blueprint.weights.digest(),
-            "training": dict(record),
-            "certificate": certificate.to_json(),
-        }
-        for name, prior, blueprint, record, certificate in zip(
-            mixture.names, mixture.priors, blueprints, training, certificates, strict=True
-        )
-    ]
-    tensors = _Tensors.of(mixture, settings)
-    graphs = {"density": _class_density(tensors, len(classes), counted["density"])}
-    for number, blueprint in enumerate(blueprints):
-        name = sampling_of(number)
-        own = blueprint.graph("sampling")
-        graphs[name] = _graph("sampling", tensors, own, counted[name]) | {"file": f"{name}.onnx"}
-    return _document(model, settings, {"classes": classes, "graphs": graphs}, provenance)
-
-
-def _model(model: Chain | Mixture[Chain], provenance: Provenance) -> dict[str, Any]:
-    """What a manifest of every kind says of its model."""
-    return {
-        "name": provenance.name,
-        "dim": model.dim,
-        "preprocessing": _preprocessing(model.preprocessing),
-        "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
-        "sha256_weights": model.digest(),
-        "source": provenance.source,
-    }
-
-
-def _document(
-    model: dict[str, Any], settings: ExportSettings, own: Mapping[str, Any], provenance: Provenance
-) -> dict[str, Any]:
-    """What manifests of every kind hold; `own` is that of one kind."""
+    model, settings, flows = blueprint.weights, blueprint.settings, flows_of(blueprint)
+    tensors, classes = _Tensors.of(model, settings), len(classes_of(model))
+    graphs = {}
+    for name, graph in models.items():
+        kind, number = graph_of(name)
+        if classes and number is None:
+            graphs[name] = _class_density(tensors, classes, census(graph))
+        else:
+            own = flows[number or 0].graph(kind)
+            graphs[name] = _graph(kind, tensors, own, census(graph)) | {"file": f"{name}.onnx"}
+    if isinstance(blueprint, MixtureBlueprint):
+        facts: dict[str, Any] = {} if model.domain is None else {"domain": model.domain.to_json()}
+        parts = {"classes": _classes(blueprint, provenance, certificates), "graphs": graphs}
+    else:
+        (certificate,) = certificates
+        facts = blueprint.model()
+        parts = {"graphs": graphs, **_certified(certificate)}
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "model": model,
+        "format_version": _version(blueprint),
+        "model": {
+            "kind": kind_of(model),
+            "name": provenance.name,
+            "dim": model.dim,
+            "preprocessing": _preprocessing(model.preprocessing),
+            "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
+            "sha256_weights": model.digest(),
+            "source": provenance.source,
+            **facts,
+        },
         "dtype": settings.tensors,
         "products": settings.products or settings.tensors,
         "batch": [1, LARGEST_BATCH],
-        **own,
+        **parts,
         "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "exported/README.md"},
         "onnx": {"opset": builder.OPSET, "ir_version": builder.IR_VERSION},
         "versions": versions(),
@@ -147,6 +102,39 @@ def _document(
         "training": dict(provenance.training),
         "checks": [],
     }
+
+
+def _classes(
+    blueprint: MixtureBlueprint, provenance: Provenance, certificates: Sequence[Certificate | None]
+) -> list[dict[str, Any]]:
+    """What the manifest says of each class. Where all are LU-Nets, that is said once, in `model.kind`."""
+    mixture = blueprint.weights
+    records = provenance.classes or ({},) * len(mixture.names)
+    told = zip(mixture.names, mixture.priors, blueprint.components, records, certificates, strict=True)
+    return [
+        {
+            "name": name,
+            "prior": prior,
+            **({} if mixture.kind == LUNET_CLASSES else {"kind": flow.weights.kind.name}),
+            **flow.model(),
+            "sha256_weights": flow.weights.digest(),
+            "training": dict(record),
+            **_certified(certificate),
+        }
+        for name, prior, flow, record, certificate in told
+    ]
+
+
+def _certified(certificate: Certificate | None) -> dict[str, Any]:
+    return {"certificate": certificate.to_json()} if certificate else {}
+
+
+def _version(blueprint: Blueprint | MixtureBlueprint) -> int:
+    """The format version: another one of mixtures that programs written for the first would not run."""
+    if not isinstance(blueprint, MixtureBlueprint):
+        return FORMAT_VERSION
+    plain = blueprint.weights.kind == LUNET_CLASSES and blueprint.settings.graphs == GRAPHS
+    return FORMAT_VERSION if plain else MIXTURE_VERSION
 
 
 @dataclass(frozen=True)
@@ -159,8 +147,8 @@ class _Tensors:
     dtype: str
 
     @classmethod
-    def of(cls, weights: Chain | Mixture[Chain], settings: ExportSettings) -> Self:
-        dim, dtype, p = weights.dim, settings.tensors, weights.preprocessing
+    def of(cls, model: Distribution, settings: ExportSettings) -> Self:
+        dim, dtype, p = model.dim, settings.tensors, model.preprocessing
         unit = f"grey level plus noise in [0, {p.levels})" if p else "the data's own"
         domain = [0, p.levels] if p else None
         return cls(

@@ -6,19 +6,20 @@ about a GPU. So the graphs are judged by their emulation.
 
 import numpy as np
 
-from lunet_export.checks.vectors import Vectors
+from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.errors import CheckFailedError
 from lunet_export.graphs.emulation import EmulatedFlow
 
 LARGEST_LOG_PROB = 0.01  # nats/dim
 LARGEST_GREY = 0.5  # grey levels
 LARGEST_SHARE = 0.01  # of the samples' standard deviation, for data that has no grey levels
+_NO_TAIL = 6.0  # standard deviations: all numbers of a row from N(0, I) are nearer
 
 
-def measure(flow: EmulatedFlow, vectors: Vectors, *, images: bool) -> dict[str, float]:
+def measure(flow: EmulatedFlow, vectors: Vectors | MixtureVectors, *, images: bool) -> dict[str, float]:
     """Largest errors on the test vectors: nats/dim in log_prob, grey levels (or standard deviations) in x.
 
-    x is judged on z from N(0, I), not on its far tails.
+    log_prob is that of the flow or the mixture; x is judged on z from N(0, I), not on its far tails, of every class.
 
     Args:
         flow: The graphs, emulated.
@@ -28,18 +29,21 @@ def measure(flow: EmulatedFlow, vectors: Vectors, *, images: bool) -> dict[str, 
     Raises:
         CheckFailedError: An error is above its limit.
     """
-    z, x = vectors.sampling.z, vectors.sampling.x
-    plain = np.abs(z).max(axis=1) < 6
-    unit, limit, scale = "grey_levels", LARGEST_GREY, np.ones(x.shape[1])
-    if not images:
-        unit, limit, scale = "standard_deviations", LARGEST_SHARE, x[plain].std(axis=0)
-    log_prob = float(np.abs(flow.density(vectors.density.x)[1] - vectors.density.log_prob).max()) / x.shape[1]
-    if flow.has_log_prob:
-        whole = plain & ~vectors.sampling.clamped
-        _, drawn = flow.decode_with_log_prob(z[whole])
-        gap = np.abs(drawn - vectors.sampling.log_prob[whole])
-        log_prob = max(log_prob, float(gap.max(initial=0.0)) / x.shape[1])
-    error = float((np.abs(flow.decode(z[plain]) - x[plain]) / scale).max())
+    unit, limit = ("grey_levels", LARGEST_GREY) if images else ("standard_deviations", LARGEST_SHARE)
+    density = vectors.density
+    gaps, errors = [np.abs(flow.density(density.x)[1] - density.log_prob)], []
+    for part in vectors.sampled:
+        known = part.vectors
+        plain = np.abs(known.z).max(axis=1) < _NO_TAIL
+        scale = np.ones(known.x.shape[1]) if images else known.x[plain].std(axis=0)
+        if flow.has_log_prob:
+            whole = plain & ~known.clamped
+            _, drawn = flow.decode_with_log_prob(known.z[whole], *part.label)
+            gaps.append(np.abs(drawn - known.log_prob[whole]))
+        errors.append(np.abs(flow.decode(known.z[plain], *part.label) - known.x[plain]) / scale)
+    # Not Python's max, which forgets a NaN.
+    log_prob = float(np.max([gap.max(initial=0.0) for gap in gaps])) / density.x.shape[1]
+    error = float(np.max([gap.max() for gap in errors]))
     if not (log_prob <= LARGEST_LOG_PROB and error <= limit):
         raise CheckFailedError(
             f"Expected float16 products within {LARGEST_LOG_PROB} nats/dim in log_prob and {limit} "

@@ -40,6 +40,7 @@ class Provenance:
     training: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, SourceFile] = field(default_factory=dict)  # by what they gave: `model`, `latent_stats`
     assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
+    classes: tuple[Mapping[str, Any], ...] = ()  # of a mixture, what training recorded of each class
 
     def document(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The entry of a manifest: the files, what was asked for, and the machine. No time: the same gives the same.

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from lunet_export import parity
-from lunet_export.artifact import VECTORS, Artifact, Manifest, sealed
+from lunet_export.artifact import VECTORS, Artifact, Manifest, graph_names, sealed
 from lunet_export.checks import vectors
+from lunet_export.checks.vectors import Examples
+from lunet_export.distribution import Distribution, classes_of
 from lunet_export.export import half
 from lunet_export.export.document import document_of, metadata_of
 from lunet_export.export.parts import Parts, publish, refuse_existing
@@ -19,15 +20,14 @@ from lunet_export.export.provenance import Provenance
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.emulation import EmulatedFlow
+from lunet_export.graphs.mixture import MixtureBlueprint, chosen, flows_of
 from lunet_export.graphs.settings import ExportSettings
-from lunet_export.layers import Chain
-from lunet_export.parity import Check, Runner
-from lunet_export.runtime import ExportedFlow
-from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.providers import Provider
+from lunet_export.parity import Check
+from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
 
 _VECTOR_SEED = 0
-MakeRunner = Callable[[Chain], Runner]
+#: Makes another implementation of a flow or a mixture, a `parity.Runner` or `parity.ClassRunner`.
+MakeRunner = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Exported:
     folder: Path
     manifest: Manifest
     checks: list[Check]
-    blueprint: Blueprint
+    blueprint: Blueprint | MixtureBlueprint
 
 
 def export(
-    weights: Chain,
+    model: Distribution,
     folder: Path,
     provenance: Provenance,
     settings: ExportSettings | None = None,
     *,
-    examples: NDArray[np.floating] | None = None,
+    examples: Examples | None = None,
     eager: MakeRunner | None = None,
     force: bool = False,
     compare: bool = False,
@@ -55,74 +55,81 @@ def export(
     """Write the folder of a model: its graphs, manifest, test vectors. It appears checked and whole, or not at all.
 
     Args:
-        weights: The model.
+        model: A flow or a mixture.
         folder: Where to write; an existing exported folder is replaced only with `force`.
         provenance: Name and history of the model, for the manifest.
         settings: Solver and dtype.
-        examples: Rows of data for the test vectors; rows of the model itself when there are none.
+        examples: Rows of data for the test vectors, (N, D), of a mixture those of each class; rows of the model itself
+            when there are none.
         eager: Makes another implementation to compare with, usually eager PyTorch; its own error is recorded.
         force: Replace an existing exported folder.
         compare: Also estimate what every other solver would cost and lose.
         on_stage: Called with a few words before each stage.
 
     Raises:
-        BadInputError: The folder exists, a setting does not fit, or a graph would pass 2 GB.
+        BadInputError: The folder exists, a setting does not fit, there are more than 32 classes, or a graph would pass
+            2 GB.
         ExportCheckError: A check failed; nothing is left behind.
     """
     settings = settings or ExportSettings()
     refuse_existing(folder, force=force)
     if compare or settings.solver == "auto":
         on_stage("comparing the solvers")
-    blueprint = Blueprint.choose(weights, settings, compare=compare)
-    weights = blueprint.weights  # with what was chosen of them, as the steps of an integration
+    blueprint = chosen(model, settings, compare=compare)
+    model = blueprint.weights  # with what was chosen of it, as the steps of an integration
 
     on_stage("building the graphs")
     models, parts = _build(blueprint, provenance, examples)
 
     def check(fresh: Path) -> list[Check]:
         on_stage("checking the graphs")
-        flow = ExportedFlow(fresh, provider="cpu")
-        checks = _check(flow, weights, eager, "golden")
-        if weights.preprocessing:
-            on_stage("checking the chain without pre-processing")
-            checks += check_chain(blueprint, eager=eager)
+        flow = open_export(fresh, provider="cpu")
+        checks = _check(flow, model, eager, "golden")
+        checks += check_chains(blueprint, eager=eager, on_stage=on_stage)
         if settings.products:
             on_stage("emulating the float16 products of a GPU")
-            emulated = EmulatedFlow(models, "float32")
-            images = weights.preprocessing is not None
-            parts.document["float16"] = half.measure(emulated, flow.vectors, images=images)
-            checks += parity.run(emulated, flow.vectors, group="emulated GPU")
+            gpu, known = EmulatedFlow(models, "float32"), flow.vectors
+            parts.document["float16"] = half.measure(gpu, known, images=model.preprocessing is not None)
+            checks += parity.run(gpu, known, group="emulated GPU")
         return checks
 
     checks = publish(folder, parts, check, refuse=lambda: refuse_existing(folder, force=force))
     return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, blueprint)
 
 
-def check_chain(
-    blueprint: Blueprint,
+def check_chains(
+    blueprint: Blueprint | MixtureBlueprint,
     *,
     eager: MakeRunner | None,
-    provider: Provider = "cpu",
-    threads: int | None = None,
-    cuda: CudaOptions | None = None,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    **run: Any,  # noqa: ANN401
 ) -> list[Check]:
-    """Checks of the network without its pre-processing, whose clamps hide what happens in the tails.
+    """Checks of every network without its pre-processing, whose clamps hide what happens in the tails.
 
-    The graphs are built as for export and run from memory.
+    The graphs are built as for export and run from memory; none of networks without pre-processing, which hide nothing.
+    `run` is the provider, threads and cuda of `ExportedFlow`.
     """
-    chain = blueprint.without_preprocessing()
-    _, parts = _build(chain, Provenance("chain"), None)
-    flow = ExportedFlow(_in_memory(parts), provider=provider, threads=threads, cuda=cuda)
-    return _check(flow, chain.weights, eager, "chain without pre-processing")
+    checks: list[Check] = []
+    names = classes_of(blueprint.weights)
+    for number, flow in enumerate(flows_of(blueprint)):
+        if flow.weights.preprocessing:
+            of_class = f"class {names[number]}" if names else ""
+            on_stage(f"checking the chain{of_class and f' of {of_class}'} without pre-processing")
+            chain = flow.without_preprocessing()
+            _, parts = _build(chain, Provenance("chain"), None)
+            opened = open_export(_in_memory(parts), **{"provider": "cpu", **run})
+            found = _check(opened, chain.weights, eager, "chain without pre-processing")
+            checks += [replace(entry, name=f"{of_class}, {entry.name}") if names else entry for entry in found]
+    return checks
 
 
-def build_artifact(weights: Chain, provenance: Provenance, settings: ExportSettings) -> Artifact:
+def build_artifact(model: Distribution, provenance: Provenance, settings: ExportSettings) -> Artifact:
     """The artifact of an export, in memory, its graphs not yet checked.
 
     Raises:
         BadInputError: As `export` does for its settings.
     """
-    return _in_memory(_build(Blueprint.choose(weights, settings), provenance, None)[1])
+    return _in_memory(_build(chosen(model, settings), provenance, None)[1])
 
 
 def _in_memory(parts: Parts) -> Artifact:
@@ -130,22 +137,25 @@ def _in_memory(parts: Parts) -> Artifact:
     return Artifact(Manifest.from_json(sealed(parts.document)), graphs, parts.content[VECTORS])
 
 
-def _check(flow: ExportedFlow, weights: Chain, eager: MakeRunner | None, group: str) -> list[Check]:
-    beside = eager(weights) if eager else None
+def _check(
+    flow: ExportedFlow | ExportedClasses, model: Distribution, eager: MakeRunner | None, group: str
+) -> list[Check]:
+    beside = eager(model) if eager else None
     checks = parity.run(flow, flow.vectors, eager=beside, group=group, predicted=flow.artifact.round_trip)
     return checks + parity.run_optional(flow, flow.vectors, group=group)
 
 
 def _build(
-    blueprint: Blueprint, provenance: Provenance, examples: NDArray[np.floating] | None
+    blueprint: Blueprint | MixtureBlueprint, provenance: Provenance, examples: Examples | None
 ) -> tuple[dict[str, onnx.ModelProto], Parts]:
     """The graphs by name, and what they become."""
-    weights, settings = blueprint.weights, blueprint.settings
+    model, settings = blueprint.weights, blueprint.settings
+    names = graph_names(settings.graphs, len(classes_of(model)))
+    models = {name: blueprint.build(name, metadata_of(blueprint, provenance, name)) for name in names}
     dtype, products = settings.tensors, settings.products
-    models = {name: blueprint.build(name, metadata_of(blueprint, provenance, name)) for name in settings.graphs}
-    given = None if examples is None else examples.astype(np.float64)
-    golden = vectors.build(weights, dtype=dtype, products=products, seed=_VECTOR_SEED, examples=given)
-    content = {f"{name}.onnx": builder.serialize(model) for name, model in models.items()}
+    golden = vectors.build(model, dtype=dtype, products=products, seed=_VECTOR_SEED, examples=examples)
+    content = {f"{name}.onnx": builder.serialize(graph) for name, graph in models.items()}
     content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
-    document = document_of(blueprint, provenance, models, blueprint.certificate(golden.density.x))
-    return models, Parts(document, content)
+    flows = flows_of(blueprint)
+    certificates = [flow.certificate(rows) for flow, rows in zip(flows, golden.own_rows, strict=True)]
+    return models, Parts(document_of(blueprint, provenance, models, certificates), content)

@@ -52,10 +52,10 @@ MODES: Mapping[str, Reduce] = {"float32": whole, "TF32 nearest": nearest, "TF32 
 
 
 class EmulatedFlow:
-    """An exported flow whose matrix products are those of a GPU. A `parity.Runner`.
+    """An exported flow or mixture whose matrix products are those of a GPU: a `parity.Runner` or `parity.ClassRunner`.
 
     Args:
-        graphs: `density`, `sampling`, and `sampling_with_log_prob` where there is one.
+        graphs: Those of the export; one that draws its noise itself is left out.
         mode: How products of float32 tensors are computed, a name of `MODES`; those of float16 tensors are not asked.
     """
 
@@ -63,30 +63,36 @@ class EmulatedFlow:
         self._graphs = {name: evaluator(graph, mode) for name, graph in graphs.items() if name != "random_sampling"}
         element = graphs["density"].graph.input[0].type.tensor_type.elem_type
         self._dtype = helper.tensor_dtype_to_np_dtype(element)
+        of_flow = "sampling" in graphs
+        self._answers = ["z", "log_prob"] if of_flow else ["class_log_prob", "log_prob", "posterior"]
 
     @property
     def has_log_prob(self) -> bool:
-        """There is a graph that samples with the density."""
-        return "sampling_with_log_prob" in self._graphs
+        """There is a graph that samples with the density, of a mixture one per class."""
+        return not {"sampling_with_log_prob", "sampling_with_log_prob_0"}.isdisjoint(self._graphs)
 
-    def density(self, x: Floats) -> tuple[Floats, Floats]:
-        """x (N, D) -> z (N, D), log_prob (N,) in nats."""
-        z, log_prob = self._run("density", ["z", "log_prob"], {"x": x})
-        return z, log_prob
+    def density(self, x: Floats) -> tuple[Any, ...]:
+        """x (N, D) -> z (N, D), log_prob (N,) in nats; of a mixture class_log_prob, log_prob and posterior."""
+        return self._run("density", self._answers, {"x": x})
 
-    def decode(self, z: Floats) -> Floats:
-        """z (N, D) -> x (N, D)."""
-        return self._run("sampling", ["x"], {"z": z})[0]
+    def decode(self, z: Floats, label: int | None = None) -> Floats:
+        """z (N, D) -> x (N, D); of a mixture by the flow of the class `label`."""
+        found: Floats = self._run(_of_class("sampling", label), ["x"], {"z": z})[0]
+        return found
 
-    def decode_with_log_prob(self, z: Floats) -> tuple[Floats, Floats]:
-        """z (N, D) -> x (N, D), log_prob (N,) in nats."""
-        x, log_prob = self._run("sampling_with_log_prob", ["x", "log_prob"], {"z": z})
+    def decode_with_log_prob(self, z: Floats, label: int | None = None) -> tuple[Floats, Floats]:
+        """z (N, D) -> x (N, D), log_prob (N,) in nats; of a mixture by the flow of the class `label`."""
+        x, log_prob = self._run(_of_class("sampling_with_log_prob", label), ["x", "log_prob"], {"z": z})
         return x, log_prob
 
-    def _run(self, name: str, outputs: list[str], rows: Mapping[str, Floats]) -> list[Floats]:
+    def _run(self, name: str, outputs: list[str], rows: Mapping[str, Floats]) -> tuple[Any, ...]:
         with np.errstate(all="ignore"):  # NumPy warns of the infinities that the graph counts on
             found = self._graphs[name].run(outputs, {key: array.astype(self._dtype) for key, array in rows.items()})
-        return [np.asarray(array) for array in found]
+        return tuple(np.asarray(array) for array in found)
+
+
+def _of_class(name: str, label: int | None) -> str:
+    return name if label is None else f"{name}_{label}"
 
 
 def evaluator(model: onnx.ModelProto, mode: str) -> ReferenceEvaluator:

@@ -106,15 +106,15 @@ class Track:
         self._held = _Held(self.g.here, weight=folded, bias=sum(both[1:], both[0]) if both else None)
         self._forget()
 
-    def solve(self, layer: LU) -> None:
+    def solve(self, lower: Array, upper: Array, bias: Array) -> None:
         """a -> the h with L (U h) + b = a."""
         if self._held is not None or not self._in_order:
             self.rows()
+        layer, offset = LU(lower, upper, bias), self._shift
         if (self._scale != 1.0).any():  # L' = L / scale by rows, b' = (b - shift) / scale
-            scale = self._scale
-            layer = LU(layer.lower / scale[:, None], layer.upper, (layer.bias - self._shift) / scale)
-            self._shift = np.zeros_like(self._shift)
-        self._held = _Held(self.g.here, layer=layer, offset=self._shift)
+            layer = LU(lower / self._scale[:, None], upper, (bias - offset) / self._scale)
+            offset = np.zeros_like(offset)
+        self._held = _Held(self.g.here, layer=layer, offset=offset)
         self._forget()
 
     def permute(self, order: Indices) -> None:

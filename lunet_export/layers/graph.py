@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    from lunet_export.layers.lu import LU
-
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Value = str  # a tensor in the graph is known by its name
@@ -98,7 +96,7 @@ class Track(Protocol):
     def product(self, weight: Array, bias: Array | None) -> None:
         """a -> weight a + bias."""
 
-    def solve(self, layer: "LU") -> None:
+    def solve(self, lower: Array, upper: Array, bias: Array) -> None:
         """a -> the h with L (U h) + b = a, by the solver of the export."""
 
     def permute(self, order: Indices) -> None:

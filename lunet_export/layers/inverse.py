@@ -62,9 +62,6 @@ class Inverse(Layer):
     def levels_back(self) -> int:
         return self.layer.levels_back
 
-    def inverted(self) -> Layer:
-        return self.layer
-
     def spread(self, dim: int) -> "Inverse":
         return Inverse(self.layer.spread(dim))
 
@@ -125,4 +122,9 @@ class Inverse(Layer):
 
 def inverted(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers of the inverse map: in reverse, each turned round."""
-    return tuple(layer.inverted() for layer in reversed(layers))
+    return tuple(map(turned, reversed(layers)))
+
+
+def turned(layer: Layer) -> Layer:
+    """The other direction of a layer."""
+    return layer.layer if isinstance(layer, Inverse) else Inverse(layer)

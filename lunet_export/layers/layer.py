@@ -160,12 +160,6 @@ class Layer(ABC):
         del dim
         return self
 
-    def inverted(self) -> "Layer":
-        """The other direction."""
-        from lunet_export.layers.inverse import Inverse
-
-        return Inverse(self)
-
     def stretch(self, dim: int) -> Stretch | None:
         """Certified bounds of `dim` columns; None where there are none."""
         del dim

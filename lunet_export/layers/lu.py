@@ -95,7 +95,7 @@ class LU(Layer):
         self._add_constant(track)
 
     def inverse_nodes(self, track: Track) -> None:
-        track.solve(self)
+        track.solve(self.lower, self.upper, self.bias)
         self._add_constant(track)
 
     def _add_constant(self, track: Track) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+_TILE = 32  # rows of a substitution
+
 
 def product(lower: Array, upper: Array) -> Array:
     """L U for triangular factors."""
@@ -46,16 +48,15 @@ def tiles(dim: int, tile: int) -> list[slice]:
 
 
 def solve_lower(lower: Array, rows: Array) -> Array:
-    """y with L y = a for every row a (N, D), by forward substitution."""
+    """y with L y = a for every row a (N, D), by forward substitution; what is known is taken off a tile at a time."""
     y = rows.T.copy()
-    for i in range(len(y)):
-        y[i] = (y[i] - lower[i, :i] @ y[:i]) / lower[i, i]
+    for tile in tiles(len(y), _TILE):
+        y[tile] -= lower[tile, : tile.start] @ y[: tile.start]
+        for i in range(tile.start, tile.stop):
+            y[i] = (y[i] - lower[i, tile.start : i] @ y[tile.start : i]) / lower[i, i]
     return y.T
 
 
 def solve_upper(upper: Array, rows: Array) -> Array:
-    """h with U h = y for every row y (N, D), by back substitution."""
-    h = rows.T.copy()
-    for i in reversed(range(len(h))):
-        h[i] = (h[i] - upper[i, i + 1 :] @ h[i + 1 :]) / upper[i, i]
-    return h.T
+    """h with U h = y for every row y (N, D), by back substitution: the reversed matrix is lower triangular."""
+    return solve_lower(upper[::-1, ::-1], rows[:, ::-1])[:, ::-1]

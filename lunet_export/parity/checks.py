@@ -1,4 +1,4 @@
-"""The named checks of an exported flow against the float64 reference's vectors.
+"""The named checks of an export, a flow or a mixture, against the float64 reference's vectors.
 
 A runner is anything that computes both directions; the exported graphs are one, eager PyTorch another. Nothing here
 knows which.
@@ -7,13 +7,13 @@ knows which.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.certificate import SAFETY
-from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.parity.difference import Difference, compare
 
@@ -28,6 +28,16 @@ class Runner(Protocol):
 
     def decode(self, z: Floats) -> Floats:
         """z (N, D) -> x (N, D)."""
+
+
+class ClassRunner(Protocol):
+    """Computes the densities of all classes and the samples of each, on NumPy rows."""
+
+    def density(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """x (N, D) -> class_log_prob (N, C), log_prob (N,), posterior (N, C)."""
+
+    def decode(self, z: Floats, label: int) -> Floats:
+        """z (N, D) -> x (N, D) of one class."""
 
 
 @dataclass(frozen=True)
@@ -46,34 +56,39 @@ class Check:
 
 
 def run(
-    runner: Runner,
-    vectors: Vectors,
+    runner: Runner | ClassRunner,
+    vectors: Vectors | MixtureVectors,
     *,
-    eager: Runner | None = None,
+    eager: Runner | ClassRunner | None = None,
     group: str = "golden",
     predicted: NDArray[np.float64] | None = None,
 ) -> list[Check]:
     """All checks of `runner` on `vectors`, with eager PyTorch's own error beside each.
 
-    density and sampling against the reference; the same rows one at a time against all at once; x -> z -> x on
-    data; z -> x -> z and the density of sampled rows, on the rows that no clamp touched.
+    Of a flow, density and sampling against the reference; the same rows one at a time against all at once; x -> z -> x
+    on data; z -> x -> z and the density of sampled rows, on the rows that no clamp touched. Of a mixture, every class's
+    density on the rows of all classes, its samples, and its density of these; the mixture's density and posterior; and
+    again all rows one at a time.
 
     Args:
-        runner: What is checked.
+        runner: What is checked: a `Runner` for the vectors of a flow, a `ClassRunner` for those of a mixture.
         vectors: The reference's answers and their tolerances.
         eager: PyTorch's own answers, shown and never judged.
         group: First words of the checks' names.
-        predicted: The certificate's error of x -> z -> x for each density vector, (N,). A row may then be off by SAFETY
-            times that, where it is less than the row's tolerance.
+        predicted: Of a flow, the certificate's error of x -> z -> x for each density vector, (N,). A row may then be
+            off by SAFETY times that, where it is less than the row's tolerance.
     """
-    if predicted is not None:
+    notes = {
+        f"{part.prefix}{name}": f"{share:.0%} of rows left out: clamped"
+        for part in vectors.sampled
+        if (share := float(part.vectors.clamped.mean()))
+        for name in _NEED_UNCLAMPED
+    }
+    if predicted is not None and isinstance(vectors, Vectors):
         vectors = _tightened(vectors, predicted)
+        notes[_ROUND_TRIP_X] = f"predicted {predicted.max():.1e}"
     ours = _differences(runner, vectors)
     theirs = {name: gap.absolute for name, gap in _differences(eager, vectors).items()} if eager else {}
-    share = float(vectors.sampling.clamped.mean())
-    notes = {name: f"{share:.0%} of rows left out: clamped" for name in _NEED_UNCLAMPED if share}
-    if predicted is not None:
-        notes[_ROUND_TRIP_X] = f"predicted {predicted.max():.1e}"
     return [Check(f"{group}: {name}", gap, theirs.get(name), notes.get(name, "")) for name, gap in ours.items()]
 
 
@@ -99,7 +114,13 @@ def answered(method: Callable[..., Any], *arguments: Floats | int, **options: Fl
     return found if isinstance(found, tuple) else (found,)
 
 
-def _differences(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
+def _differences(runner: Runner | ClassRunner, vectors: Vectors | MixtureVectors) -> dict[str, Difference]:
+    if isinstance(vectors, MixtureVectors):
+        return _of_mixture(cast(ClassRunner, runner), vectors)
+    return _of_flow(cast(Runner, runner), vectors)
+
+
+def _of_flow(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
     density, sampling = vectors.density, vectors.sampling
     z, log_prob = answered(runner.density, density.x)
     (x,) = answered(runner.decode, sampling.z)
@@ -125,6 +146,52 @@ def _differences(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
             "log_prob", expected=sampling.log_prob[whole], got=log_prob_again, tolerance=loose["log_prob"][whole]
         ),
     }
+
+
+def _of_mixture(runner: ClassRunner, vectors: MixtureVectors) -> dict[str, Difference]:
+    density, allowed = vectors.density, vectors.density.tolerance
+    class_log_prob, log_prob, posterior = answered(runner.density, density.x)
+    singles = [answered(runner.density, row[None]) for row in density.x]
+    class_single, single, posterior_single = (np.concatenate(column) for column in zip(*singles, strict=True))
+    found: dict[str, Difference] = {}
+
+    def add(name: str, output: str, expected: Floats, got: Floats, tolerance: Floats) -> None:
+        found[name] = compare(output, expected=expected, got=got, tolerance=tolerance)
+
+    for number, part in enumerate(vectors.sampled):
+        column = (slice(None), number)
+        bound, expected = allowed["class_log_prob"][column], density.class_log_prob[column]
+        ours, ours_single = _column(class_log_prob, number), _column(class_single, number)
+        add(f"{part.prefix}log_prob", "class_log_prob", expected, ours, bound)
+        add(f"{part.prefix}batch 1 = batch N, log_prob", "class_log_prob", ours, ours_single, bound)
+    add("mixture, log_prob", "log_prob", density.log_prob, log_prob, allowed["log_prob"])
+    add("mixture, posterior", "posterior", density.posterior, posterior, allowed["posterior"])
+    add("mixture, batch 1 = batch N, log_prob", "log_prob", log_prob, single, allowed["log_prob"])
+    add("mixture, batch 1 = batch N, posterior", "posterior", posterior, posterior_single, allowed["posterior"])
+    for number, part in enumerate(vectors.sampled):
+        known = part.vectors
+        (x,) = answered(runner.decode, known.z, number)
+        x_single = np.concatenate([answered(runner.decode, row[None], number)[0] for row in known.z])
+        whole = ~known.clamped
+        again = _column(_classes_of_sampled(runner, x[whole], len(vectors.names)), number)
+        add(f"{part.prefix}sampling, x", "x", known.x, x, known.tolerance["x"])
+        add(f"{part.prefix}batch 1 = batch N, x", "x", x, x_single, known.tolerance["x"])
+        tolerance = known.tolerance["log_prob"][whole]
+        add(f"{part.prefix}{_SAMPLED_DENSITY}", "class_log_prob", known.log_prob[whole], again, tolerance)
+    return found
+
+
+def _column(values: Floats, number: int) -> Floats:
+    """The numbers of one class; of a table that has no such column all of it, so that the comparison fails."""
+    return values[:, number] if values.ndim == 2 and number < values.shape[1] else values
+
+
+def _classes_of_sampled(runner: ClassRunner, x: Floats, classes: int) -> Floats:
+    """class_log_prob of sampled rows; NaN where a faulty sampler left the domain, so that the check fails."""
+    try:
+        return runner.density(x)[0]
+    except BadInputError:
+        return np.full((len(x), classes), np.nan)
 
 
 def density_of_sampled(runner: Runner, x: Floats) -> tuple[Floats, Floats]:

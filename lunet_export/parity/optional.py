@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from lunet_export.checks.vectors import Vectors
+from lunet_export.artifact.vectors import MixtureVectors, Sampled, Vectors
 from lunet_export.parity.checks import Check, answered
 from lunet_export.parity.difference import compare
-from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime import ExportedClasses, ExportedFlow
+
+AnyVectors = Vectors | MixtureVectors
 
 _DRAWN = 256
 #: Standard errors that the mean and the variance of drawn noise may be off: once in 10^8 exports by chance.
@@ -14,28 +16,29 @@ _STANDARD_ERRORS = 6.0
 _COLUMN = 0.71
 
 
-def run_optional(flow: ExportedFlow, vectors: Vectors, *, group: str = "golden") -> list[Check]:
+def run_optional(flow: ExportedFlow | ExportedClasses, vectors: AnyVectors, *, group: str = "golden") -> list[Check]:
     """Checks of whichever optional graphs the folder holds; none if it holds none."""
+    graphs = flow.artifact.graphs
     checks = []
-    if "sampling_with_log_prob" in flow.artifact.graphs:
-        checks += _with_log_prob(flow, vectors)
-    if "random_sampling" in flow.artifact.graphs:
-        checks += _drawn(flow, vectors)
-    if "density_estimate" in flow.artifact.graphs:
-        checks += _estimated(flow, vectors)
+    for part in vectors.sampled:
+        if "_".join(map(str, ("sampling_with_log_prob", *part.label))) in graphs:
+            checks += _with_log_prob(flow, part)
+    if isinstance(flow, ExportedFlow) and isinstance(vectors, Vectors):
+        checks += _drawn(flow, vectors) if "random_sampling" in graphs else []
+        checks += _estimated(flow, vectors) if "density_estimate" in graphs else []
     return [Check(f"{group}: {check.name}", check.difference, note=check.note) for check in checks]
 
 
-def _with_log_prob(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
-    sampling = vectors.sampling
-    x, log_prob = answered(flow.decode_with_log_prob, sampling.z)
-    whole = ~sampling.clamped
+def _with_log_prob(flow: ExportedFlow | ExportedClasses, part: Sampled) -> list[Check]:
+    sampling = part.vectors
+    x, log_prob = answered(flow.decode_with_log_prob, sampling.z, *part.label)
+    whole, name = ~sampling.clamped, f"{part.prefix}sampling with log_prob"
     note = "" if whole.all() else f"{1 - whole.mean():.0%} of rows left out: clamped"
     expected, tolerance = sampling.log_prob[whole], sampling.tolerance["log_prob"][whole]
     gap = compare("log_prob", expected=expected, got=log_prob[whole], tolerance=tolerance)
     return [
-        Check("sampling with log_prob, x", compare("x", expected=sampling.x, got=x, tolerance=sampling.tolerance["x"])),
-        Check("sampling with log_prob, log_prob", gap, note=note),
+        Check(f"{name}, x", compare("x", expected=sampling.x, got=x, tolerance=sampling.tolerance["x"])),
+        Check(f"{name}, log_prob", gap, note=note),
     ]
 
 

@@ -1,8 +1,6 @@
-"""`ExportedClasses`: an export with one LU-Net a class to run, with NumPy and ONNX Runtime only."""
+"""`ExportedClasses`: an exported mixture, one flow per class, to run with NumPy and ONNX Runtime only."""
 
-import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +8,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
-from lunet_export.artifact import ClassArtifact, ClassManifest, sampling_of
-from lunet_export.checks.class_vectors import ClassVectors
+from lunet_export.artifact import Artifact
+from lunet_export.artifact.vectors import MixtureVectors
 from lunet_export.errors import BadInputError, brief
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.graph_runs import Ends, finite, finite_rows, in_batches, refuse_another, refuse_overflow
-from lunet_export.runtime.providers import Provider, run
-from lunet_export.runtime.rows import Rows, computing, typed
-from lunet_export.runtime.sessions import Sessions
+from lunet_export.runtime.exported import Exported
+from lunet_export.runtime.graph_runs import finite, finite_rows, refuse_overflow
+from lunet_export.runtime.providers import Provider
+from lunet_export.runtime.rows import computing, typed
 from lunet_export.scalars import whole
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
 
 _DENSITY = ["class_log_prob", "log_prob", "posterior"]
-_ENDS: dict[str, Ends] = {"density": (["x"], _DENSITY), "sampling": (["z"], ["x"])}
 
 
-class ExportedClasses:
+class ExportedClasses(Exported[MixtureVectors]):
     """The mixture of an exported folder with one network a class: densities, posterior, classes and samples.
 
     p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
@@ -36,7 +33,7 @@ class ExportedClasses:
     and processes may use it as they may an `ExportedFlow`, and rows that it was not made for are a `RowsWarning` too.
 
     Args:
-        source: The folder, or an opened `ClassArtifact`.
+        source: The folder, or an opened `Artifact`.
         provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
         threads: CPU threads of each session; None takes ONNX Runtime's own choice, or as many as there are
             processors that this process may use, where these are not all.
@@ -50,45 +47,18 @@ class ExportedClasses:
         OutOfMemoryError: There is no memory for the sessions.
     """
 
+    _has_classes = True
+
     def __init__(
         self,
-        source: Path | str | ClassArtifact,
+        source: Path | str | Artifact,
         *,
         provider: Provider = "auto",
         threads: int | None = None,
         cuda: CudaOptions | Mapping[str, Any] | None = None,
     ) -> None:
-        self.artifact = source if isinstance(source, ClassArtifact) else ClassArtifact.open(source)
-        self.manifest = self.artifact.manifest
-        self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
+        super().__init__(source, ("density",), provider=provider, threads=threads, cuda=cuda)
         self.names, self.priors = self.manifest.names, self.manifest.priors
-        self.cuda = CudaOptions.of(cuda)
-        source = str(self.manifest.document["model"].get("source", ""))
-        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, source=source)
-        self._again: dict[str, Any] = {"provider": provider, "threads": threads, "cuda": self.cuda}
-        self._sessions = Sessions(
-            self.artifact.graphs, ["density"], **self._again, prove=partial(_refuse_another, self.manifest)
-        )
-        self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
-
-    def __reduce__(self) -> Any:  # noqa: ANN401
-        """As of `ExportedFlow`."""
-        return partial(type(self), **self._again), (self.artifact,)
-
-    @property
-    def tf32(self) -> bool:
-        """Matrix products round their inputs to TF32."""
-        return self.provider == "cuda" and self.cuda.tf32
-
-    @property
-    def vectors(self) -> ClassVectors:
-        """The test vectors of the folder, with the tolerances of what runs: TF32 has its own.
-
-        Raises:
-            ArtifactError: They are malformed, or there are none for TF32.
-        """
-        vectors = self.artifact.vectors
-        return vectors.under_tf32() if self.tf32 and self.manifest.dtype == "float32" else vectors
 
     def number(self, label: int | str) -> int:
         """The number of a class, given by its name or its number, Python's or NumPy's, as `classify` gives it.
@@ -126,13 +96,7 @@ class ExportedClasses:
 
     def _density(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
         """As `density`, of rows that are not looked at."""
-        count = len(self.names)
-        table = np.empty((0, count), self.dtype)
-        class_log_prob, log_prob, posterior = in_batches(
-            lambda part: run(self._sessions["density"], _DENSITY, {"x": part}),
-            rows,
-            [table, np.empty(0, self.dtype), table],
-        )
+        class_log_prob, log_prob, posterior = self._raw("density", _DENSITY, rows)
         overflown = np.isnan(class_log_prob).any(axis=1) | ~np.isfinite(class_log_prob).any(axis=1)
         overflown |= ~(finite_rows(log_prob) & finite_rows(posterior))
         refuse_overflow(overflown, (class_log_prob, log_prob, posterior))
@@ -141,24 +105,16 @@ class ExportedClasses:
     def _squares(self, class_log_prob: Floats) -> NDArray[np.float64]:
         """|z|^2 / D of the sample of rows that is looked at, (N,): at least so much, by any class's network.
 
-        log p(x) = -|z|^2 / 2 - D / 2 log 2 pi + log|det|, and the certificates know how small the last can be.
+        log p(x) = -|z|^2 / 2 - D / 2 log 2 pi + log|det|, and the certificates know how small the last can be. Of a
+        class without one nothing is known, so its |z|^2 may be 0.
         """
-        least = np.array([one.data.log_det_min for one in self.manifest.certificates])
+        certificates = [component.certificate for component in self.manifest.components]
+        least = np.array([one.data.log_det_min if one else -np.inf for one in certificates])
         with np.errstate(invalid="ignore"):
             gaps = least - misfit.sample(class_log_prob).astype(np.float64)
         gaps[np.isnan(gaps)] = -np.inf  # of bounds that float64 cannot give
         found: NDArray[np.float64] = (2 * gaps / self.dim - np.log(2 * np.pi)).min(axis=1)
         return found
-
-    def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
-        """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
-
-        Rows far out may overflow all the same, which `log_prob` tells.
-
-        Raises:
-            BadInputError: Wrong shape, no numbers, or masked ones.
-        """
-        return self._rows.acceptable(x)
 
     def class_log_prob(self, x: ArrayLike) -> Floats:
         """log p_c(x) of every class in nats, (N, D) -> (N, C). Raises as `density` does."""
@@ -183,11 +139,23 @@ class ExportedClasses:
             BadInputError: No such class, wrong shape, NaN or infinity, or masked.
             OverflowingRowsError, OutOfMemoryError, ProviderError: As `density` does.
         """
-        return finite((self._decoded(z, self.number(label)),))[0]
+        number = self.number(label)
+        return finite((self._decoded(self._rows.latents(z), number),))[0]
 
-    def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
-        """The z that `sample` decodes, (n, D): of row i the same whatever its class. Raises as `sample` does."""
-        return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
+    def decode_with_log_prob(self, z: ArrayLike, label: int | str) -> tuple[Floats, Floats]:
+        """x (N, D) and its log p_c (N,) in nats by the network of one class, for exports made with `--with-log-prob`.
+
+        log p_c is of x before an image is clamped into its domain; column c of `class_log_prob` is that of the clamped
+        one.
+
+        Raises:
+            BadInputError: The folder has no such graph, or as `decode` does.
+        """
+        graph = f"sampling_with_log_prob_{self.number(label)}"
+        rows = self._rows.latents(z)
+        self._session(graph, "--with-log-prob")
+        x, log_prob = self._in_batches(graph, ["x", "log_prob"], rows)
+        return x, log_prob
 
     def labels(self, n: int, *, seed: int, first: int = 0) -> Integers:
         """The classes of the n rows that `sample` draws from the mixture, by the priors, (n,).
@@ -220,24 +188,18 @@ class ExportedClasses:
             x[labels == number] = self._decoded(z[labels == number], int(number))
         return finite((x,))[0]
 
-    def _decoded(self, z: ArrayLike, number: int) -> Floats:
+    def _decoded(self, z: Floats, number: int) -> Floats:
         """x of one class as its graph gives it, finite or not."""
-        session, nothing = self._sessions[sampling_of(number)], [self._rows.empty()]
-        return in_batches(lambda part: run(session, ["x"], {"z": part}), self._rows.latents(z), nothing)[0]
+        return self._raw(f"sampling_{number}", ["x"], z)[0]
 
+    def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
+        class_log_prob, log_prob, posterior = self._density(self._rows.data(x))
+        return {"log_prob": log_prob, "posterior": posterior}, self._squares(class_log_prob)
 
-def _refuse_another(manifest: ClassManifest, name: str, session: Any) -> None:  # noqa: ANN401
-    if name == "density":
-        digest = manifest.document["model"].get("sha256_weights")
-        said = {"lunet.classes": json.dumps(manifest.names), "lunet.priors": json.dumps(manifest.priors)}
-    else:
-        digest, said = manifest.digests[int(name.rpartition("_")[2])], {}
-    count = len(manifest.names)
-    refuse_another(
-        session,
-        name,
-        manifest,
-        ends=_ENDS[name.partition("_")[0]],
-        widths={"class_log_prob": count, "posterior": count, "log_prob": 0},
-        said={**said, "lunet.sha256_weights": str(digest)},
-    )
+    def _table(
+        self, n: int, *, seed: int, temperature: float, first: int, label: int | str | None
+    ) -> dict[str, NDArray[Any]]:
+        x = self.sample(n, seed=seed, label=label, temperature=temperature, first=first)
+        if label is not None:
+            return {"x": x}
+        return {"x": x, "label": self.labels(n, seed=seed, first=first)}

@@ -1,40 +1,29 @@
-"""`ExportedFlow`: an exported LU-Net to run, with NumPy and ONNX Runtime only."""
+"""`ExportedFlow`: an exported flow to run, with NumPy and ONNX Runtime only."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lunet_export.artifact import GRAPHS, Artifact, Manifest
-from lunet_export.checks.vectors import Vectors
+from lunet_export.artifact import GRAPHS, Artifact
+from lunet_export.artifact.vectors import Vectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
-from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
-from lunet_export.runtime.providers import Provider, placement, run
-from lunet_export.runtime.rows import LARGEST_BATCH, Rows, typed
-from lunet_export.runtime.sessions import Sessions
+from lunet_export.runtime.exported import Exported
+from lunet_export.runtime.graph_runs import finite, in_batches
+from lunet_export.runtime.providers import Provider, run
+from lunet_export.runtime.rows import LARGEST_BATCH, typed
 from lunet_export.scalars import whole
 
 Floats = NDArray[np.floating]
 
-#: Inputs and outputs of each graph.
-_ENDS: dict[str, Ends] = {
-    "density": (["x"], ["log_prob", "z"]),
-    "sampling": (["z"], ["x"]),
-    "sampling_with_log_prob": (["z"], ["log_prob", "x"]),
-    "random_sampling": (["shape"], ["x", "z"]),
-    "density_estimate": (["x", "probe"], ["log_prob_estimate", "z"]),
-}
-_WIDTHS = {"log_prob": 0, "log_prob_estimate": 0}  # of what is not a row of D numbers
 
-
-class ExportedFlow:
+class ExportedFlow(Exported[Vectors]):
     """The model of an exported folder: log p(x), z = encode(x), x = decode(z) and samples, as NumPy arrays.
 
     Results have the graph's dtype (`dtype`). x is data: for images grey level plus noise in [0, levels).
@@ -67,6 +56,8 @@ class ExportedFlow:
         OutOfMemoryError: There is no memory for the sessions.
     """
 
+    _has_classes = False
+
     def __init__(
         self,
         source: Path | str | Artifact,
@@ -78,73 +69,11 @@ class ExportedFlow:
     ) -> None:
         if cuda_graph and provider == "cpu":
             raise BadInputError("Expected a provider of cuda or auto with cuda_graph; got cpu, which has none.")
-        self.artifact = source if isinstance(source, Artifact) else Artifact.open(source)
-        self.manifest = self.artifact.manifest
-        self.dim, self.dtype = self.manifest.dim, np.dtype(self.manifest.dtype)
-        self.cuda = CudaOptions.of(cuda)
-        self._again: dict[str, Any] = {
-            "provider": provider,
-            "threads": threads,
-            "cuda": self.cuda,
-            "cuda_graph": cuda_graph,
-        }
-        self._sessions = Sessions(
-            self.artifact.graphs, GRAPHS, **self._again, prove=partial(_refuse_another, self.manifest)
-        )
-        self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
-        source = str(self.manifest.document["model"].get("source", ""))
-        self._rows = Rows(self.dim, self.dtype, self.manifest.preprocessing, self.manifest.domain, source)
+        super().__init__(source, GRAPHS, provider=provider, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
         device = Device(self.provider, self.cuda.device_id if self.provider == "cuda" else 0)
         captured = cuda_graph and self.provider == "cuda"
         #: The same flow with its rows and results on the device.
         self.on_device = DeviceFlow(self._sessions, device, self._rows, self._rows.normal, captured=captured)
-
-    def __reduce__(self) -> Any:  # noqa: ANN401
-        """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
-        return partial(type(self), **self._again), (self.artifact,)
-
-    @property
-    def tf32(self) -> bool:
-        """Matrix products round their inputs to TF32."""
-        return self.provider == "cuda" and self.cuda.tf32
-
-    @property
-    def effective_tf32(self) -> str:
-        """`on` or `off` on CUDA, as the density session was asked; `not used` on the CPU."""
-        if self.provider == "cpu":
-            return "not used"
-        options = self._sessions["density"].get_provider_options()["CUDAExecutionProvider"]
-        return "on" if options["use_tf32"] == "1" else "off"
-
-    @property
-    def placement(self) -> dict[str, dict[str, int]]:
-        """On CUDA, by ONNX Runtime's own account: nodes of each opened graph on each execution provider."""
-        if self.provider != "cuda":
-            return {}
-        return {
-            graph: {name: len(nodes) for name, nodes in placement(session).items()}
-            for graph, session in self._sessions.opened().items()
-        }
-
-    @property
-    def vectors(self) -> Vectors:
-        """The test vectors of the folder, with the tolerances of what runs: TF32 has its own.
-
-        Raises:
-            ArtifactError: An older folder without tolerances for TF32.
-        """
-        vectors = self.artifact.vectors
-        return vectors.under_tf32(self.manifest.document["products"]) if self.tf32 else vectors
-
-    def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
-        """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
-
-        Rows far out may overflow all the same, which `log_prob` tells.
-
-        Raises:
-            BadInputError: Wrong shape, no numbers, or masked ones.
-        """
-        return self._rows.acceptable(x)
 
     def log_prob(self, x: ArrayLike) -> Floats:
         """log p(x) in nats, (N, D) -> (N,).
@@ -192,7 +121,7 @@ class ExportedFlow:
             BadInputError: The folder has no such graph, or as `decode` does.
         """
         rows = self._rows.latents(z)
-        self._open_optional("sampling_with_log_prob", "--with-log-prob")
+        self._session("sampling_with_log_prob", "--with-log-prob")
         x, log_prob = self._in_batches("sampling_with_log_prob", ["x", "log_prob"], rows)
         return x, log_prob
 
@@ -209,7 +138,7 @@ class ExportedFlow:
         misfit.warn(self._rows.made_for.of_rows(typed(x, rows)))
         signs = np.where(self.latent(len(rows), seed=seed) < 0, -1, 1) if probe is None else np.asarray(probe)
         probes = self._rows.probes(signs, len(rows))
-        session = self._open_optional("density_estimate", "--hutchinson")
+        session = self._session("density_estimate", "--hutchinson")
 
         def estimate(both: Floats) -> list[Floats]:
             x, probe = (np.ascontiguousarray(part) for part in np.split(both, 2, axis=1))
@@ -228,17 +157,9 @@ class ExportedFlow:
             OverflowingRowsError, OutOfMemoryError, ProviderError: As `decode` does.
         """
         n = whole(n, f"from 1 to {LARGEST_BATCH} samples a call", least=1, most=LARGEST_BATCH)
-        session = self._open_optional("random_sampling", "--rng")
+        session = self._session("random_sampling", "--rng")
         x, z = finite(tuple(run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})))
         return x, z
-
-    def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
-        """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D).
-
-        Raises:
-            BadInputError, OutOfMemoryError: As `sample` does.
-        """
-        return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
     def sample(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """n rows of the model, (n, D), those from number `first` on.
@@ -258,25 +179,18 @@ class ExportedFlow:
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self._density(self._rows.data(x))[1]
 
-    def _open_optional(self, name: str, option: str) -> Any:  # noqa: ANN401
-        """The session of an optional graph, opened when first asked for, and never with a CUDA graph."""
-        if name not in self.artifact.graphs:
-            raise BadInputError(f"Expected {name}.onnx in the export; it has none. Export again with {option}.")
-        return self._sessions[name]
+    def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
+        z, log_prob = self._density(self._rows.data(x))
+        return {"log_prob": log_prob}, misfit.squares(z)
 
-    def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
-        empty = {"log_prob": np.empty(0, self.dtype)}
-        nothing = [empty.get(name, self._rows.empty()) for name in outputs]
-        return finite(in_batches(lambda part: self._run(graph, outputs, part), rows, nothing))
+    def _table(
+        self, n: int, *, seed: int, temperature: float, first: int, label: int | str | None
+    ) -> dict[str, NDArray[Any]]:
+        del label  # there are no classes
+        return {"x": self.sample(n, seed=seed, temperature=temperature, first=first)}
 
     def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
         if self.on_device.captured and graph in GRAPHS:
             results = self.on_device.to_numpy(graph, rows)
             return [results[name] for name in outputs]
-        (entry,), _ = _ENDS[graph]
-        return run(self._sessions[graph], outputs, {entry: rows})
-
-
-def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
-    said = manifest.kind.repeated(manifest.document["model"])
-    refuse_another(session, name, manifest, ends=_ENDS[name], widths=_WIDTHS, said=said)
+        return super()._run(graph, outputs, rows)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.artifact import Description
+from lunet_export.artifact import Manifest
 from lunet_export.errors import ArtifactError, OverflowingRowsError
 from lunet_export.runtime.rows import LARGEST_BATCH, computing
 
@@ -21,7 +21,7 @@ Ends = tuple[list[str], list[str]]
 def refuse_another(
     session: "onnxruntime.InferenceSession",
     name: str,
-    manifest: Description,
+    manifest: Manifest,
     *,
     ends: Ends,
     widths: Mapping[str, int],
@@ -45,7 +45,7 @@ def refuse_another(
         "lunet.direction": name,
         "lunet.dim": str(manifest.dim),
         "lunet.dtype": manifest.dtype,
-        "lunet.products": manifest.document["products"],
+        "lunet.products": manifest.products,
         "lunet.preprocessing": f"logit levels={p.levels} margin={p.margin!r}" if p else "none",
         **said,
     }

@@ -142,7 +142,7 @@ def _warn(reason: str) -> None:
         f"This machine shows an NVIDIA GPU, and provider auto runs on the CPU: {reason}. See lunet-export doctor, or "
         "ask for provider cpu.",
         ProviderWarning,
-        stacklevel=5,  # of who makes a flow
+        stacklevel=6,  # of who makes a flow
     )
 
 

@@ -1,28 +1,64 @@
 """log p of a user's rows: noise for grey levels, averages over noise draws."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
+from lunet_export.artifact import Manifest
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import dequantize
-from lunet_export.runtime.classes import ExportedClasses
-from lunet_export.runtime.flow import ExportedFlow
-from lunet_export.runtime.misfit import Misfit, sample, squares, warn
+from lunet_export.runtime.exported import Exported
+from lunet_export.runtime.misfit import Misfit, sample, warn
 from lunet_export.runtime.rows import as_array, computing
 from lunet_export.scalars import whole
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating]
-#: Answers of some rows, and |z|^2 / D of a sample of them.
-Scored = tuple[Sequence[Floats], Array]
+
+
+@dataclass(frozen=True)
+class Together:
+    """Exported folders scored as one mixture: p(x) = sum_k w_k p_k(x).
+
+    Unlike a `Mixture`, which is drawn from too, they may have different domains: a row is scored where all of them are
+    defined.
+
+    Args:
+        flows: Of one width and one pre-processing.
+        weights: w_k, positive, summing to 1.
+    """
+
+    flows: tuple[Exported[Any], ...]
+    weights: Sequence[float]
+
+    @property
+    def _parts(self) -> tuple[Exported[Any], ...]:
+        return self.flows
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the first: what all share is there."""
+        return self.flows[0].manifest
+
+    def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """For every row (N, D), whether every folder takes it, (N,). Raises as `ExportedFlow.accepts` does."""
+        return np.logical_and.reduce([flow.accepts(x) for flow in self.flows])
+
+    def _scored(self, x: Floats) -> tuple[dict[str, Floats], Array]:
+        """`log_prob` (N,) and `each` (N, K) of rows x; |z|^2 / D of a sample of them, the least of all flows."""
+        found = [flow._scored(x) for flow in self.flows]
+        each = np.stack([answers["log_prob"].astype(np.float64) for answers, _ in found], axis=1)
+        squared = np.minimum.reduce([of_flow for _, of_flow in found])
+        return {"log_prob": reference.mixture_log_prob(each, self.weights), "each": each}, squared
 
 
 def score(
-    flow: ExportedFlow | ExportedClasses,
+    model: Exported[Any] | Together,
     rows: NDArray[np.generic],
     *,
     draws: int = 1,
@@ -31,13 +67,31 @@ def score(
     on_draw: Callable[[], None] = lambda: None,
     on_misfit: Callable[[Misfit], None] = warn,
 ) -> Array:
-    """Mean over noise draws of log p of each row, in nats, float64 (N,).
+    """Mean over noise draws of log p of each row, in nats, float64 (N,): `log_prob` of `scores`, as all else here."""
+    found = scores(model, rows, draws=draws, seed=seed, first=first, on_draw=on_draw, on_misfit=on_misfit)
+    return found["log_prob"]
+
+
+def scores(
+    model: Exported[Any] | Together,
+    rows: NDArray[np.generic],
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    first: int = 0,
+    on_draw: Callable[[], None] = lambda: None,
+    on_misfit: Callable[[Misfit], None] = warn,
+) -> dict[str, Array]:
+    """What a model tells of each row, float64, the mean over noise draws: `log_prob` (N,) in nats.
+
+    Of a mixture also `posterior` (N, C); of several folders together also `each` (N, K), the log p of every one.
 
     Integers given to an image model are grey levels and get the uniform noise of `lunet_export.noise`, draw by draw;
-    with them the mean of -log2 p / D is an upper bound of the discrete bits/dim. Floats are taken as they are.
+    with them the mean of -log2 p / D is an upper bound of the discrete bits/dim. Floats are taken as they are. Folders
+    are mixed draw by draw, each given the same noise; a row is called another one where it is for all of them.
 
     Args:
-        flow: The exported flow.
+        model: The exported flow or mixture, or several folders.
         rows: (N, D), or images of any shape with D numbers each.
         draws: Noise draws to average over; floats have none and are scored once.
         seed: Of the noise.
@@ -50,86 +104,7 @@ def score(
             more draws, a first row of 0 or more, a seed in [0, 2^64).
         OverflowingRowsError, OutOfMemoryError, ProviderError: As `ExportedFlow.log_prob` does.
     """
-
-    def one(x: Floats) -> Scored:
-        log_prob, found = _log_prob(flow, x)
-        return (log_prob,), found
-
-    return _averaged([flow], one, rows, draws=draws, seed=seed, first=first, on_draw=on_draw, on_misfit=on_misfit)[0]
-
-
-def score_classes(
-    flow: ExportedClasses,
-    rows: NDArray[np.generic],
-    *,
-    draws: int = 1,
-    seed: int = 0,
-    first: int = 0,
-    on_draw: Callable[[], None] = lambda: None,
-    on_misfit: Callable[[Misfit], None] = warn,
-) -> tuple[Array, Array]:
-    """log p of the mixture (N,) in nats, as `score` gives it, and the posterior (N, C), both means over the draws.
-
-    Arguments and errors are those of `score`.
-    """
-
-    def both(x: Floats) -> Scored:
-        class_log_prob, log_prob, posterior = flow._density(flow._rows.data(x))
-        return (log_prob, posterior), flow._squares(class_log_prob)
-
-    log_prob, posterior = _averaged(
-        [flow], both, rows, draws=draws, seed=seed, first=first, on_draw=on_draw, on_misfit=on_misfit
-    )
-    return log_prob, posterior
-
-
-def score_mixture(
-    flows: Sequence[ExportedFlow | ExportedClasses],
-    weights: Sequence[float],
-    rows: NDArray[np.generic],
-    *,
-    draws: int = 1,
-    seed: int = 0,
-    first: int = 0,
-    on_misfit: Callable[[Misfit], None] = warn,
-) -> tuple[Array, Array]:
-    """log p of p(x) = sum_k w_k p_k(x) (N,) in nats, and of every model (N, K): means over the draws of both.
-
-    The models are mixed draw by draw, each given the same noise. A row is called another one where it is for all of
-    them. Arguments and errors are otherwise those of `score`.
-    """
-
-    def both(x: Floats) -> Scored:
-        scored = [_log_prob(flow, x) for flow in flows]
-        each = np.stack([log_prob.astype(np.float64) for log_prob, _ in scored], axis=1)
-        return (reference.mixture_log_prob(each, weights), each), np.minimum.reduce([found for _, found in scored])
-
-    found = _averaged(flows, both, rows, draws=draws, seed=seed, first=first, on_draw=lambda: None, on_misfit=on_misfit)
-    return found[0], found[1]
-
-
-def _log_prob(flow: ExportedFlow | ExportedClasses, x: Floats) -> tuple[Floats, Array]:
-    """log p(x) (N,), and |z|^2 / D of the sample of rows that is looked at: of classes, at least so much."""
-    if isinstance(flow, ExportedClasses):
-        class_log_prob, log_prob, _ = flow._density(flow._rows.data(x))
-        return log_prob, flow._squares(class_log_prob)
-    z, log_prob = flow._density(flow._rows.data(x))
-    return log_prob, squares(z)
-
-
-def _averaged(
-    flows: Sequence[ExportedFlow | ExportedClasses],
-    density: Callable[[Floats], Scored],
-    rows: NDArray[np.generic],
-    *,
-    draws: int,
-    seed: int,
-    first: int,
-    on_draw: Callable[[], None],
-    on_misfit: Callable[[Misfit], None],
-) -> list[Array]:
-    """What `density` gives of the rows, float64, its mean over noise draws for integers of an image model."""
-    flow = flows[0]
+    flows = model._parts
     draws = whole(draws, "a number of noise draws of 1 or more", least=1)
     seed, first = noise.seed_of(seed), noise.rows_of(0, first).start
     with computing("the rows"):
@@ -137,25 +112,25 @@ def _averaged(
         if not given.ndim or not len(given):
             raise BadInputError("Expected rows to score; got none.")
         flat = given.reshape(len(given), -1)
-        plain = flow.manifest.preprocessing is None or flat.dtype.kind == "f"
-        totals: list[Array] = []
+        plain = model.manifest.preprocessing is None or flat.dtype.kind == "f"
+        totals: dict[str, Array] = {}
         for draw in range(1 if plain else draws):
             x = flat
             if not plain:
                 numbers = noise.rows_of(len(flat), first)
-                x = dequantize(flat, noise.uniform(seed, numbers, flat.shape[1], draw=draw).astype(flow.dtype))
-            answers, squared = density(x)
+                x = dequantize(flat, noise.uniform(seed, numbers, flat.shape[1], draw=draw).astype(flows[0].dtype))
+            answers, squared = model._scored(x)
             if not totals and (misfit := _misfit(flows, x, squared)):
                 on_misfit(misfit)
-            found = [values.astype(np.float64) for values in answers]
-            totals = [total + values for total, values in zip(totals, found, strict=True)] if totals else found
+            found = {name: values.astype(np.float64) for name, values in answers.items()}
+            totals = {name: totals[name] + values if totals else values for name, values in found.items()}
             if not plain:
                 on_draw()
-        return totals if plain else [total / draws for total in totals]
+        return totals if plain else {name: total / draws for name, total in totals.items()}
 
 
-def _misfit(flows: Sequence[ExportedFlow | ExportedClasses], x: NDArray[np.generic], squared: Array) -> Misfit | None:
+def _misfit(flows: Sequence[Exported[Any]], x: NDArray[np.generic], squared: Array) -> Misfit | None:
     """What rows and |z|^2 / D of the first draw tell; networks of classes tell less of it than there is."""
-    exact = not any(isinstance(flow, ExportedClasses) for flow in flows)
+    exact = not any(flow.manifest.names for flow in flows)
     made_for = flows[0]._rows.made_for
     return made_for.of_rows(x) or made_for.of_squares(sample(x), squared, exact=exact)

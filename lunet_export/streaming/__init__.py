@@ -2,6 +2,17 @@
 
 from lunet_export.streaming.engines import local, on_ray
 from lunet_export.streaming.jobs import SampleJob, ScoreJob
-from lunet_export.streaming.run import Progress, Run, Summary
+from lunet_export.streaming.run import Done, Progress, Run, Summary, compute, write_file
 
-__all__ = ["Progress", "Run", "SampleJob", "ScoreJob", "Summary", "local", "on_ray"]
+__all__ = [
+    "Done",
+    "Progress",
+    "Run",
+    "SampleJob",
+    "ScoreJob",
+    "Summary",
+    "compute",
+    "local",
+    "on_ray",
+    "write_file",
+]

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise
-from lunet_export.artifact import ClassArtifact, ClassManifest, Manifest, open_folder, read_manifest
-from lunet_export.errors import BadInputError, OverflowingRowsError
+from lunet_export.artifact import Manifest, open_folder, read_manifest
+from lunet_export.errors import BadInputError, DataError, OverflowingRowsError
 from lunet_export.likelihood import bits_per_dim
-from lunet_export.runtime import ExportedClasses, ExportedFlow
+from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
 from lunet_export.runtime.misfit import Misfit
 from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows, looks_like
-from lunet_export.runtime.scoring import score, score_classes, score_mixture
+from lunet_export.runtime.scoring import Together, scores
 from lunet_export.scalars import whole
 from lunet_export.streaming.sources import Source, open_source
 from lunet_export.streaming.tables import Table
@@ -82,20 +82,31 @@ class Place:
     provider: Provider = "auto"
     threads: int | None = None
     cuda: Mapping[str, Any] = field(default_factory=dict)
+    cuda_graph: bool = False  # for a flow in this process alone
 
     def facts(self) -> dict[str, Any]:
         """Of this, what may change bits of the answers: threads and how memory is taken do not."""
         return {"provider": self.provider, "cuda": {"tf32": bool(self.cuda.get("tf32", False))}}
 
     def open(self, folder: str) -> Flow:
-        """The flow of a folder of either kind, verified.
+        """The flow or the mixture of a folder, verified.
 
         Raises:
             ArtifactError, ProviderError: As `ExportedFlow` does.
+            BadInputError: `cuda_graph`, and the folder holds a mixture or runs on another provider than CUDA.
         """
         artifact = open_folder(folder)
-        kind = ExportedClasses if isinstance(artifact, ClassArtifact) else ExportedFlow
-        return kind(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda)  # type: ignore[arg-type]
+        if not self.cuda_graph:
+            return open_export(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda)
+        if artifact.manifest.names:
+            raise BadInputError(f"Expected no --cuda-graph; {folder} holds a network a class, which is not captured.")
+        flow = ExportedFlow(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda, cuda_graph=True)
+        if flow.provider != "cuda":
+            raise BadInputError(
+                f"Expected CUDA for --cuda-graph; {self.provider} took {flow.provider} ({flow.provider_reason}). "
+                "Leave it out."
+            )
+        return flow
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,8 @@ class ScoreJob:
     """log p of the rows of a file, in nats, by one model or by several together.
 
     Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; log_prob_0, log_prob_1, .. of several models;
-    class and posterior (the largest) of one folder with a network a class.
+    of one folder with a network per class the most probable class, its probability as confidence, and the posterior of
+    all, C numbers a row.
 
     Args:
         folders: Exported folders, of one width.
@@ -114,6 +126,7 @@ class ScoreJob:
         invalid: Of rows that are not finite, outside the domain or so far out that they overflow: `stop` at the first,
             or give them `nan`.
         place: Where the graphs run.
+        hold: Read the whole file into memory, as `open_source` does, and compute all rows at once.
 
     Raises:
         BadInputError: A setting is out of range or does not fit, or the widths differ.
@@ -128,6 +141,7 @@ class ScoreJob:
     seed: int = 0
     invalid: str = "stop"
     place: Place = field(default_factory=Place)
+    hold: bool = False
 
     def __post_init__(self) -> None:
         if self.invalid not in INVALID:
@@ -141,16 +155,22 @@ class ScoreJob:
                     f"Expected {len(self.folders)} positive weights that sum to 1, one a model; got "
                     f"{', '.join(map(repr, self.weights))}."
                 )
-        manifests = [open_folder(folder).manifest for folder in self.folders]
-        widths = {manifest.dim for manifest in manifests} | {self._source.width}
-        if len(widths) != 1:
+        manifests, source = self._manifests, self._source
+        shape = getattr(source, "shape", ())
+        if len(shape) == 1 and manifests[0].dim != 1:
+            dim = manifests[0].dim
+            raise DataError(
+                f"Expected rows of {dim} numbers in {self.source}; it has shape {shape}. Save a row a line."
+            )
+        widths = {manifest.dim for manifest in manifests} | {source.width}
+        if len(widths) != 1 and not self._alone:  # else the flow says it, by the array's shape
             raise BadInputError(
                 f"Expected models and rows of one width; got {', '.join(map(str, sorted(widths)))} numbers a row."
             )
         if len({manifest.preprocessing for manifest in manifests}) != 1:
             raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")
         if self.draws > 1:
-            refuse_draws(manifests[0], self._source.read(0, 1))
+            refuse_draws(manifests[0], source.read(0, 1))
 
     @property
     def rows(self) -> int:
@@ -160,12 +180,15 @@ class ScoreJob:
     @property
     def chunk(self) -> int:
         """As `Job.chunk`."""
-        return _chunk(self._source.width)
+        return self.rows if self._source.held else _chunk(self._source.width)
 
     @property
     def bytes_per_row(self) -> int:
         """As `Job.bytes_per_row`."""
-        return 8 * (2 + (len(self.folders) if len(self.folders) > 1 else 0))
+        if len(self.folders) > 1:
+            return 8 * (2 + len(self.folders))
+        names = self._manifests[0].names
+        return 8 * (2 + (1 + len(names) if names else 0)) + max(map(len, names), default=0)
 
     def facts(self) -> dict[str, Any]:
         """As `Job.facts`."""
@@ -178,18 +201,30 @@ class ScoreJob:
             "seed": int(self.seed),
             "invalid": self.invalid,
             "place": self.place.facts(),
+            # Of a mixture, whose tables had other columns once: parts of both are no run.
+            **({"columns": ["class", "confidence", "posterior"]} if self._names else {}),
         }
 
-    def work(self) -> Work:
-        """As `Job.work`."""
-        flows, source = [self.place.open(folder) for folder in self.folders], self._source
+    def work(self, on_draw: Callable[[], None] = lambda: None) -> Work:
+        """As `Job.work`; `on_draw` is called after each draw of the noise."""
+        flows = [self.place.open(folder) for folder in self.folders]
+        model = flows[0] if len(flows) == 1 else Together(tuple(flows), self.weights or (1 / len(flows),) * len(flows))
         misfits: dict[str, str] = {}
 
+        def note(misfit: Misfit) -> None:
+            misfits.setdefault(misfit.kind, misfit.sentence)
+
+        def table_of(rows: NDArray[Any], first: int) -> Table:
+            drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
+            return _columns(scores(model, rows, **drawn, on_draw=on_draw, on_misfit=note), rows.shape[1], self._names)
+
         def compute(first: int, count: int) -> Table:
-            rows = source.read(first, count)
-            good = np.logical_and.reduce([flow.accepts(rows) for flow in flows])
+            rows = self._source.read(first, count)
+            if self._alone and self.invalid == "stop":
+                return table_of(rows, first)
+            good = model.accepts(rows)
             if not good.all() and self.invalid == "stop":
-                row, p = int(np.argmin(good)), flows[0].manifest.preprocessing
+                row, p = int(np.argmin(good)), model.manifest.preprocessing
                 raise BadInputError(
                     f"Expected finite rows inside the domain; row {first + row} is not: "
                     f"{np.array2string(rows[row], threshold=6, edgeitems=3)}. Repair it, or give --invalid nan."
@@ -197,7 +232,7 @@ class ScoreJob:
                 )
             while True:
                 try:
-                    table = self._good(flows, rows, good, first, misfits)
+                    table = self._good(table_of, rows, good, first)
                     break
                 except OverflowingRowsError as error:  # not all of them at once: those of one model, or of one draw
                     if self.invalid == "stop":
@@ -212,36 +247,20 @@ class ScoreJob:
         return Work(compute, flows[0].provider, flows[0].provider_reason, misfits)
 
     def _good(
-        self,
-        flows: Sequence[Flow],
-        rows: NDArray[Any],
-        good: NDArray[np.bool_],
-        first: int,
-        misfits: dict[str, str],
+        self, table_of: Callable[[NDArray[Any], int], Table], rows: NDArray[Any], good: NDArray[np.bool_], first: int
     ) -> dict[str, NDArray[Any]]:
         """The table of all rows, in which those that are not good have the answers of one that is."""
         if not good.any():
-            return _empty(flows, len(rows))
+            count, several = len(self.folders), len(self.folders) > 1
+            nothing = {"log_prob": np.full(len(rows), np.nan)}
+            nothing |= {"each": np.full((len(rows), count), np.nan)} if several else {}
+            nothing |= {"posterior": np.full((len(rows), len(self._names)), np.nan)} if self._names else {}
+            return _columns(nothing, rows.shape[1], self._names)
         safe = rows
         if not good.all():  # a row's answer must not depend on its neighbours' places, so bad rows stay where they are
             safe = rows.copy()
             safe[~good] = rows[int(np.argmax(good))]
-        return dict(self._table(flows, safe, first, misfits))
-
-    def _table(self, flows: Sequence[Flow], rows: NDArray[Any], first: int, misfits: dict[str, str]) -> Table:
-        def note(misfit: Misfit) -> None:
-            misfits.setdefault(misfit.kind, misfit.sentence)
-
-        drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first, "on_misfit": note}
-        if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
-            nats, posterior = score_classes(flows[0], rows, **drawn)
-            names = np.array(flows[0].names)[posterior.argmax(axis=1)]
-            return _scored(nats, rows.shape[1]) | {"class": names, "posterior": posterior.max(axis=1)}
-        if len(flows) == 1:
-            return _scored(score(flows[0], rows, **drawn), rows.shape[1])
-        weights = self.weights or (1 / len(flows),) * len(flows)
-        nats, each = score_mixture(flows, weights, rows, **drawn)
-        return _scored(nats, rows.shape[1]) | {f"log_prob_{number}": one for number, one in enumerate(each.T)}
+        return dict(table_of(safe, first))
 
     def elsewhere(self, place: Place) -> "ScoreJob":
         """As `Job.elsewhere`."""
@@ -249,7 +268,21 @@ class ScoreJob:
 
     @cached_property
     def _source(self) -> Source:
-        return open_source(Path(self.source), self.columns)
+        return open_source(Path(self.source), self.columns, hold=self.hold)
+
+    @cached_property
+    def _manifests(self) -> list[Manifest]:
+        return [open_folder(folder).manifest for folder in self.folders]
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """Of the classes, where one mixture scores."""
+        return self._manifests[0].names if len(self.folders) == 1 else ()
+
+    @property
+    def _alone(self) -> bool:
+        """One model scores rows that are held: what is wrong with them it says itself, of the whole array."""
+        return self._source.held and len(self.folders) == 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # open files stay in their process
@@ -283,8 +316,7 @@ class SampleJob:
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
-        artifact = open_folder(self.folder)
-        if self.label is not None and not isinstance(artifact, ClassArtifact):
+        if self.label is not None and not open_folder(self.folder).manifest.names:
             raise BadInputError(f"Expected no --label; {self.folder} holds one network, without classes. Leave it out.")
         whole(self.count, "-n of 1 or more", least=1)
         # What these would refuse is refused here, before a folder is claimed.
@@ -301,7 +333,7 @@ class SampleJob:
         return replace(self, folder=_absolute(self.folder), place=place)
 
     @cached_property
-    def _manifest(self) -> Manifest | ClassManifest:
+    def _manifest(self) -> Manifest:
         return read_manifest(Path(self.folder))
 
     @property
@@ -340,18 +372,54 @@ class SampleJob:
                 raise error.counted_from(first) from None
 
         def drawn(first: int, count: int) -> Table:
-            table: dict[str, NDArray[Any]] = {}
-            if isinstance(flow, ExportedClasses):
-                table["x"] = flow.sample(count, label=self.label, first=first, **settings)
-                if self.label is None:
-                    table["label"] = flow.labels(count, seed=self.seed, first=first)
-            else:
-                table["x"] = flow.sample(count, first=first, **settings)
+            table = flow._table(count, label=self.label, first=first, **settings)
             if self.with_log_prob:
                 table["log_prob"] = flow.log_prob(table["x"]).astype(np.float64)
             return table
 
         return Work(compute, flow.provider, flow.provider_reason)
+
+
+def draw(
+    flow: Flow,
+    n: int,
+    *,
+    seed: int,
+    temperature: float = 1.0,
+    label: str | None = None,
+    z: NDArray[Any] | None = None,
+    each: bool = False,
+) -> dict[str, NDArray[Any]]:
+    """Samples as columns: `x` (n, D), and `label` (n,) of a mixture.
+
+    Args:
+        flow: A flow or a mixture.
+        n: How many samples.
+        seed: Of the noise.
+        temperature: Scale of the noise.
+        label: Of a mixture: one class alone.
+        z: Latents to decode in the place of drawn ones, (n, D); of a mixture by the network of `label`.
+        each: Of a mixture without a `label`: of every class as many, in their order, n at least in all.
+
+    Raises:
+        BadInputError: Latents of a mixture without `label`, or what `sample` and `decode` raise.
+    """
+    settings: dict[str, Any] = {"seed": seed, "temperature": temperature}
+    if not isinstance(flow, ExportedClasses):
+        return {"x": flow.sample(n, **settings) if z is None else flow.decode(z)}
+    if z is not None:
+        if label is None:
+            raise BadInputError("Expected --label beside --latent: each class decodes by its own network.")
+        x = flow.decode(z, label)
+    elif label is None and each:
+        count, classes = -(-n // len(flow.names)), range(len(flow.names))
+        parts = [flow.sample(count, label=number, **settings) for number in classes]
+        return {"x": np.concatenate(parts), "label": np.repeat(classes, count)}
+    elif label is None:
+        return {"x": flow.sample(n, **settings), "label": flow.labels(n, seed=seed)}
+    else:
+        x = flow.sample(n, label=label, **settings)
+    return {"x": x, "label": np.full(len(x), flow.number(label))}
 
 
 def _chunk(width: int) -> int:
@@ -367,28 +435,23 @@ def _identity(folder: str) -> dict[str, str]:
     return {"name": manifest.name, "sha256_manifest": str(manifest.document["sha256_manifest"])}
 
 
-def _scored(nats: Array, width: int) -> dict[str, NDArray[Any]]:
-    return {"log_prob": nats, "bits_per_dim": bits_per_dim(nats, width)}
+def _columns(answers: Mapping[str, Array], width: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What `scores` gave as columns of a table; of a mixture's rows without an answer, the class is an empty text."""
+    nats = answers["log_prob"]
+    table: dict[str, NDArray[Any]] = {"log_prob": nats, "bits_per_dim": bits_per_dim(nats, width)}
+    if "posterior" in answers:
+        posterior = answers["posterior"]
+        table["class"] = np.array(names)[posterior.argmax(axis=1)]
+        table |= {"confidence": posterior.max(axis=1), "posterior": posterior}
+    each = answers.get("each", np.empty((0, 0)))
+    return table | {f"log_prob_{number}": of_model for number, of_model in enumerate(each.T)}
 
 
 def _missing(values: NDArray[Any]) -> Any:  # noqa: ANN401
     return "" if values.dtype.kind == "U" else np.nan
 
 
-def _empty(flows: Sequence[Flow], count: int) -> dict[str, NDArray[Any]]:
-    """The columns of rows none of which can be scored."""
-    names = ["log_prob", "bits_per_dim"]
-    names += [f"log_prob_{number}" for number in range(len(flows))] if len(flows) > 1 else []
-    table: dict[str, NDArray[Any]] = {name: np.full(count, np.nan) for name in names}
-    if len(flows) == 1 and isinstance(flows[0], ExportedClasses):
-        table |= {
-            "class": np.full(count, "", dtype=np.array(flows[0].names).dtype),
-            "posterior": np.full(count, np.nan),
-        }
-    return table
-
-
-def refuse_draws(manifest: Manifest | ClassManifest, rows: NDArray[Any]) -> None:
+def refuse_draws(manifest: Manifest, rows: NDArray[Any]) -> None:
     """Raise where there is no noise to average over; `rows` are some of those that would be scored.
 
     Raises:

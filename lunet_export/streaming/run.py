@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
-from math import fsum
+from math import fsum, hypot, sqrt
 from pathlib import Path
 from shutil import disk_usage
 from socket import gethostname
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError, brief
 from lunet_export.files import whole_file
@@ -89,6 +90,7 @@ class Tally:
     def __init__(self) -> None:
         self.invalid = 0
         self._sums: dict[str, list[float]] = {}
+        self._bits = (0, 0.0, 0.0)  # finite rows, and the mean and standard deviation of their bits/dim
 
     def add(self, table: Table) -> None:
         """Take note of a table's rows."""
@@ -97,6 +99,28 @@ class Tally:
                 finite = np.isfinite(table[name])
                 self._sums.setdefault(name, []).extend(exact_sum(table[name][finite]))
                 self.invalid += int((~finite).sum()) if name == "log_prob" else 0
+                if name == "bits_per_dim":
+                    self._spread(table[name][finite])
+
+    def _spread(self, bits: NDArray[np.float64]) -> None:
+        """Join the spread of these rows to that of the ones before (Chan, Golub & LeVeque 1979).
+
+        By the hypotenuse, not by squares: those of rows far out are no doubles.
+        """
+        if not len(bits):
+            return
+        scale = float(np.abs(bits).max()) or 1.0
+        (n, mean, deviation), more = self._bits, len(bits)
+        of_rows, of_mean = scale * float(np.std(bits / scale)), scale * float(np.mean(bits / scale))
+        share = more / (n + more)
+        joined = hypot(sqrt(1 - share) * deviation, sqrt(share) * of_rows, sqrt(share * (1 - share)) * (of_mean - mean))
+        self._bits = n + more, (1 - share) * mean + share * of_mean, joined
+
+    @property
+    def standard_error(self) -> float | None:
+        """That of the mean of bits/dim; None of fewer than two rows, which have no spread."""
+        n, _, deviation = self._bits
+        return deviation / sqrt(n) if n > 1 else None
 
     @property
     def sums(self) -> Sums:
@@ -322,8 +346,30 @@ def refuse_full(target: Path, needed: int, *, compressed: bool = False) -> None:
         )
 
 
-def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> tuple[Summary, Work]:
-    """All rows of a job into one file, which appears whole or not at all; the summary, and what computed it.
+class Done(NamedTuple):
+    """All rows of a job, computed in this process."""
+
+    summary: Summary
+    work: Work  # that computed them
+    standard_error: float | None  # of the mean of bits/dim; None where there is none
+
+
+def compute(job: Job, work: Work, take: Callable[[int, Table], None], progress: Progress = lambda rows: None) -> Done:
+    """All rows of a job, a chunk at a time.
+
+    Args:
+        job: What is computed.
+        work: Its sessions, open.
+        take: Given the number of the first row and the table of each chunk: the way into memory, a file or a terminal.
+        progress: Told of the rows of each chunk.
+    """
+    tally = _taken(work, 0, job.rows, job.chunk, take, progress)
+    summary = Summary.of(job.rows, tally.invalid, tally.sums, [work.provider], [work.misfits])
+    return Done(summary, work, tally.standard_error)
+
+
+def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> Done:
+    """All rows of a job into one file, which appears whole or not at all.
 
     Raises:
         BadInputError: The disk has too little room, or the source or a model changed on the way.
@@ -331,37 +377,31 @@ def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> 
     refuse_full(path, job.rows * job.bytes_per_row, compressed=path.suffix == ".parquet")
     facts = job.facts()
     work = job.work()
-
-    def refuse_changed() -> None:
+    with writer(path, job.rows) as file:
+        done = compute(job, work, lambda first, table: file.append(table), progress)
         changed = _difference(facts, job.facts(), "job")
         if changed is not None:
             raise BadInputError(f"Expected models and rows to stay as they are; they changed: {changed}. Run it anew.")
-
-    tally = write_rows(path, work, 0, job.rows, job.chunk, progress, refuse_changed)
-    return Summary.of(job.rows, tally.invalid, tally.sums, [work.provider], [work.misfits]), work
+    return done
 
 
-def write_rows(
-    path: Path,
-    work: Work,
-    first: int,
-    rows: int,
-    chunk: int,
-    progress: Progress = lambda rows: None,
-    check: Callable[[], None] = lambda: None,
-) -> Tally:
-    """Compute consecutive rows and write them to a file, a chunk at a time; `progress` is told of the rows of each.
-
-    `check` is called before the file appears, and may raise.
-    """
-    tally = Tally()
+def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> Tally:
+    """Compute consecutive rows and write them to a file, a chunk at a time."""
     with writer(path, rows) as file:
-        for begin in range(first, first + rows, chunk):
-            table = work(begin, min(chunk, first + rows - begin))
-            file.append(table)
-            tally.add(table)
-            progress(min(chunk, first + rows - begin))
-        check()
+        return _taken(work, first, rows, chunk, lambda _, table: file.append(table), lambda _: None)
+
+
+def _taken(
+    work: Work, first: int, rows: int, chunk: int, take: Callable[[int, Table], None], progress: Progress
+) -> Tally:
+    """Compute consecutive rows, a chunk at a time."""
+    tally = Tally()
+    for begin in range(first, first + rows, chunk):
+        count = min(chunk, first + rows - begin)
+        table = work(begin, count)
+        take(begin, table)
+        tally.add(table)
+        progress(count)
     return tally
 
 

@@ -1,4 +1,4 @@
-"""Rows in files that are read a piece at a time: .npy, Parquet, Arrow."""
+"""Rows in files that are read a piece at a time: .npy, Parquet, Arrow; and in small ones that are held whole."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data import npy
+from lunet_export.data import arrays, idx, npy
 from lunet_export.errors import DataError, MissingPackageError, brief
 from lunet_export.streaming.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
 from lunet_export.streaming.record_batches import batch_rows
@@ -31,6 +31,7 @@ class Source(Protocol):
 
     rows: int  # N
     width: int  # D
+    held: bool  # all rows are in memory
 
     def read(self, first: int, count: int) -> Rows:
         """Some consecutive rows, (count, D): integers or floats as they are stored.
@@ -62,11 +63,12 @@ def native_file(path: Path, mode: str = "rb") -> Any:  # noqa: ANN401
     return arrow("pyarrow").OSFile(os.fsencode(path), mode)
 
 
-def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
+def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) -> Source:
     """The rows of a .npy, .parquet, .arrow or .feather file, or of a folder of files of one kind, by their names.
 
     Args:
         path: The file or folder.
+        hold: Read the whole file into memory: .npy in any layout, .npz, .csv or IDX images.
         columns: Of Parquet and Arrow, those that make a row, in this order: numbers, or one list of D numbers. Without
             them, the only list that there is, else all columns.
 
@@ -75,6 +77,8 @@ def open_source(path: Path, columns: Sequence[str] = ()) -> Source:
             wrote, or holds no rows of numbers but, say, the scores of some.
         MissingPackageError: Parquet or Arrow, and no pyarrow.
     """
+    if hold:
+        return ArraySource(path)
     if not path.exists():
         raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join(SUFFIXES)}.")
     if not path.is_file() and not path.is_dir():  # a pipe or a device may have no end, and no place to go back to
@@ -138,8 +142,33 @@ def _unchanged(path: Path, seen: Seen) -> Iterator[None]:
         raise malformed
 
 
+class ArraySource:
+    """A file that is held whole, rows of D numbers or images of as many; of one axis, rows of a number each."""
+
+    held = True
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix == ".gz" or "ubyte" in path.name:
+            found: Rows = idx.read_images(path)
+        else:
+            found = arrays.read(path)
+        self.shape, self._identity = found.shape, {"files": [_stamp(path)], "dtype": str(found.dtype)}
+        self._rows = found.reshape(len(found), -1)
+        self.rows, self.width = self._rows.shape
+
+    def read(self, first: int, count: int) -> Rows:
+        """As `Source.read`."""
+        return self._rows[first : first + count]
+
+    def identity(self) -> dict[str, Any]:
+        """As `Source.identity`."""
+        return {**self._identity, "rows": self.rows, "width": self.width}
+
+
 class NpySource:
     """A .npy file, (N, D) or images (N, ...), read by position: pages of it are not kept in this process."""
+
+    held = False
 
     def __init__(self, path: Path) -> None:
         self._path, self._seen = path, _seen(path)
@@ -186,6 +215,8 @@ class ArrowSource:
         opener: Of files of their kind.
         parts: Of a finished run, what it says of each file; they are held against it when they are first read.
     """
+
+    held = False
 
     def __init__(
         self,

@@ -169,13 +169,23 @@ def csv_text(table: Table, first: int) -> str:
     """Rows as comma-separated lines with their numbers from `first` on, under a header where that is 0."""
     text = StringIO()
     lines = csv.writer(text, lineterminator="\n")
+    columns = dict(_plain_columns(table))
     if first == 0:
-        lines.writerow(["row", *(_HEADINGS.get(name, name) for name in table)])
+        lines.writerow(["row", *(_HEADINGS.get(name, name) for name in columns)])
     cells = (
-        [f"{one:.6f}" for one in values.tolist()] if values.dtype.kind == "f" else values for values in table.values()
+        [f"{one:.6f}" for one in values.tolist()] if values.dtype.kind == "f" else values for values in columns.values()
     )
     lines.writerows([first + row, *line] for row, line in enumerate(zip(*cells, strict=True)))
     return text.getvalue()
+
+
+def _plain_columns(table: Table) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Columns of one value a row: of a list of D numbers x those are x_0, x_1, .."""
+    for name, values in table.items():
+        if values.ndim == 1:
+            yield name, values
+        else:
+            yield from ((f"{name}_{number}", of_place) for number, of_place in enumerate(values.T))
 
 
 def _is_numeric(kind: Any) -> bool:  # noqa: ANN401

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lunet_export.distribution import Distribution, Mixture
 from lunet_export.layers import Chain
 from lunet_export.torch_layers.flow import Flow, standard_normal_log_prob
-from lunet_export.weights import Mixture
 
 Floats = NDArray[np.floating]
 
@@ -40,7 +40,7 @@ class EagerClasses:
     """The same of one network a class; the mixture by `torch.logsumexp` and softmax."""
 
     def __init__(self, mixture: Mixture[Chain], dtype: str) -> None:
-        self._flows = [EagerFlow(network, dtype) for network in mixture.networks]
+        self._flows = [EagerFlow(network, dtype) for network in mixture.components]
         self._log_priors = torch.tensor(mixture.priors, dtype=torch.float64).log().to(getattr(torch, dtype))
 
     def density(self, x: Floats) -> tuple[Floats, Floats, Floats]:
@@ -52,3 +52,8 @@ class EagerClasses:
     def decode(self, z: Floats, label: int) -> Floats:
         """z (N, D) -> x (N, D) of one class."""
         return self._flows[label].decode(z)
+
+
+def eager(model: Distribution, dtype: str) -> EagerFlow | EagerClasses:
+    """A flow or a mixture in the dtype of its graphs, whichever it is."""
+    return EagerClasses(model, dtype) if isinstance(model, Mixture) else EagerFlow(model, dtype)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from lunet_export.layers import Layer
+from lunet_export.layers.inverse import turned
 from lunet_export.torch_layers.bijection import Bijection
 
 
@@ -23,7 +24,7 @@ class Turned(Bijection):
         return found
 
     def layer(self) -> Layer:
-        return self.inner.layer().inverted()
+        return turned(self.inner.layer())
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
         return self.inner.decaying()

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from lunet_export import checkpoint
-from lunet_export.checkpoint import class_checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
+from lunet_export.distribution import refuse_classes
 from lunet_export.errors import CheckpointError
 from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
@@ -25,7 +25,6 @@ from lunet_export.training.rows import draws_of, gaussian_of, rows_to_test
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Structure, Training
 from lunet_export.training.train import Paths, Result, refuse_output, train
-from lunet_export.weights import refuse_classes
 
 Array = NDArray[np.float64]
 
@@ -134,7 +133,7 @@ def train_classes(
         results.append(train_one(part, settings[number], file.model, resume=file.resume.exists()))
     result = _evaluate(data, parts, [file.model for file in files], priors, tuple(results), device)
     record = _as_record(result)
-    class_checkpoint.write(output, [file.model for file in files], names=labels.names, priors=priors, training=record)
+    checkpoint.write_classes(output, [file.model for file in files], names=labels.names, priors=priors, training=record)
     return result
 
 

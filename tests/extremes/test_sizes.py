@@ -9,13 +9,20 @@ import pytest
 from lunet_cli import models
 from lunet_cli.inspect import inspect
 from lunet_export.checkpoint import Checkpoint
+from lunet_export.distribution import Mixture
 from lunet_export.errors import BadInputError
-from lunet_export.export import ExportSettings, Provenance, export, export_classes
-from lunet_export.flows import jko, lunet
+from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.layers import Affine
+from lunet_export.flows import layered
+from lunet_export.layers import Chain
+from lunet_export.flows import jko
+from lunet_export.layers import Chain, Velocity, VelocityField
+from lunet_export.flows import lunet
+from lunet_export.layers import Chain
+from lunet_export.layers import Chain, Coupling, DenseCoupling
+from lunet_export.family import Family
 from lunet_export.graphs import builder, sizes
-from lunet_export.layers import LU, Affine, Chain, Coupling, VelocityField
-from lunet_export.training import KINDS
-from lunet_export.weights import Mixture
+from lunet_export.layers import LU
 
 
 def nothing(*shape: int) -> np.ndarray:
@@ -90,13 +97,13 @@ def test_an_export_beyond_2_gb_is_refused_before_work(make, settings, sentence, 
 
 
 def test_classes_beyond_2_gb_are_refused_before_work(tmp_path):
-    mixture = unchecked(Mixture, networks=(lunet(16384, 1),) * 2, names=("a", "b"), priors=(0.5, 0.5))
+    mixture = unchecked(Mixture, components=(lunet(16384, 1),) * 2, names=("a", "b"), priors=(0.5, 0.5))
     with little_memory(), pytest.raises(BadInputError, match=r"a density graph of at most 2 GB.* needs 2\.1 GB"):
-        export_classes(mixture, tmp_path / "m", Provenance("m"))
+        export(mixture, tmp_path / "m", Provenance("m"))
 
 
 def test_solvers_are_not_compared_where_none_fits(monkeypatch, tmp_path):
-    large = unchecked(Checkpoint, weights=lunet(8192, 64), image_shape=None)
+    large = unchecked(Checkpoint, model=lunet(8192, 64), image_shape=None)
     monkeypatch.setattr(models, "read_model", lambda *_: large)
     (tmp_path / "m.pt").touch()
     with little_memory(), pytest.raises(BadInputError, match=r"needs 17\.2 GB in float32"):

@@ -8,10 +8,9 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lunet_export.artifact import ClassManifest, Manifest, graph_file, sealed
+from lunet_export.artifact import Manifest, graph_file, sealed
+from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.certificate import Certificate
-from lunet_export.checks.class_vectors import ClassVectors
-from lunet_export.checks.vectors import Vectors
 from lunet_export.errors import LunetExportError
 from lunet_export.layers.domain import Domain
 from lunet_export.verification import vnnlib
@@ -68,7 +67,7 @@ def _sentence_or_value(read, *known):
 def test_any_json_is_vectors_or_refused(value):
     for document in (value, {"density": value, "sampling": value}, {"density": value, "sampling": [value]}):
         _sentence_or_value(lambda document=document: Vectors.from_json(document, 2))
-        _sentence_or_value(lambda document=document: ClassVectors.from_json(document, 2, 2))
+        _sentence_or_value(lambda document=document: MixtureVectors.from_json(document, 2, ("a", "b")))
 
 
 @steady
@@ -77,8 +76,7 @@ def test_any_json_is_vectors_or_refused(value):
 )
 def test_any_sealed_json_is_a_manifest_or_refused(parts):
     document = sealed({"format": "lunet_export", "format_version": 1, **parts})
-    for kind in (Manifest, ClassManifest):
-        _sentence_or_value(lambda kind=kind: kind.from_json(document))
+    _sentence_or_value(lambda: Manifest.from_json(document))
 
 
 @steady

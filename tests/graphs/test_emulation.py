@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from benchmarks import networks
 from lunet_export import checkpoint, parity
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import open_folder
 from lunet_export.checks import vectors
 from lunet_export.graphs import builder, emulation, solvers, triangular
 from lunet_export.graphs.builder import GraphBuilder
@@ -137,13 +137,13 @@ def test_float16_products_are_summed_in_float32_and_overflow_to_infinity():
 
 
 def committed(name: str) -> dict[str, onnx.ModelProto]:
-    artifact = Artifact.open(ROOT / "exported" / name)
+    artifact = open_folder(ROOT / "exported" / name)
     return {direction: onnx.load_from_string(data) for direction, data in artifact.graphs.items()}
 
 
 @pytest.mark.parametrize("name", ["toy2d", "digits"])
 def test_mode_float32_is_plain_evaluation_bit_by_bit(name):
-    models, known = committed(name), Artifact.open(ROOT / "exported" / name).vectors
+    models, known = committed(name), open_folder(ROOT / "exported" / name).vectors
     flow = emulation.EmulatedFlow(models, "float32")
     x, z = known.density.x.astype(np.float32), known.sampling.z.astype(np.float32)
     with np.errstate(all="ignore"):
@@ -159,7 +159,7 @@ def test_mode_float32_is_plain_evaluation_bit_by_bit(name):
 @pytest.mark.parametrize("mode", TF32)
 def test_committed_exports_hold_a_budget_for_tf32(name, mode):
     """`check` on a GPU with TF32 judges by these; by the others it must see that TF32 is on."""
-    flow, known = emulation.EmulatedFlow(committed(name), mode), Artifact.open(ROOT / "exported" / name).vectors
+    flow, known = emulation.EmulatedFlow(committed(name), mode), open_folder(ROOT / "exported" / name).vectors
     assert_inside(parity.run(flow, known.under_tf32("float32")))
     assert_outside(parity.run(flow, known))
 

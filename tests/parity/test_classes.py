@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from lunet_export import parity
-from lunet_export.checks import class_vectors, reference
+from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
+from lunet_export.checks.vectors import build
 from lunet_export.preprocessing import NAMED
-from tests.networks import CLASS_NAMES, PRIORS, mixture
+from tests.networks import PRIORS, mixture
 
 
 class Exact:
@@ -23,23 +24,23 @@ class Exact:
         return found, reference.mixture_log_prob(found, self.priors), reference.posterior(found, self.priors)
 
     def decode(self, z, label):
-        network = self.weights.networks[label]
+        network = self.weights.components[label]
         return RoundingModel(network, "float32").clamp(reference.decode(network, z))
 
 
 @pytest.fixture(scope="module", params=[None, NAMED["digits"]], ids=["6-D vectors", "4 x 4 images"])
 def case(request):
     weights = mixture(16 if request.param else 6, 3, preprocessing=request.param)
-    return weights, class_vectors.build(weights, dtype="float32", seed=0)
+    return weights, build(weights, dtype="float32", seed=0)
 
 
 def failed(runner, vectors) -> set[str]:
-    return {check.name for check in parity.run_classes(runner, vectors, CLASS_NAMES) if not check.passed}
+    return {check.name for check in parity.run(runner, vectors) if not check.passed}
 
 
 def test_the_reference_passes_all(case):
     weights, vectors = case
-    checks = parity.run_classes(Exact(weights), vectors, CLASS_NAMES, eager=Exact(weights))
+    checks = parity.run(Exact(weights), vectors, eager=Exact(weights))
     assert parity.all_passed(checks)
     assert len(checks) == 3 * 5 + 4
     assert all(check.eager == check.difference.absolute for check in checks)
@@ -47,8 +48,8 @@ def test_the_reference_passes_all(case):
 
 def test_swapped_classes_are_caught(case):
     weights, vectors = case
-    first, second, third = weights.networks
-    found = failed(Exact(replace(weights, networks=(second, first, third))), vectors)
+    first, second, third = weights.components
+    found = failed(Exact(replace(weights, components=(second, first, third))), vectors)
     assert {"golden: class T-shirt/top, log_prob", "golden: class b, c, sampling, x"} <= found
     assert "golden: class 8, log_prob" not in found
 
@@ -75,7 +76,7 @@ def test_a_wrong_prior_is_caught(case, priors):
 
 def test_a_posterior_without_its_prior_is_caught():
     weights = mixture(6, 3)
-    vectors = class_vectors.build(weights, dtype="float32", seed=0)
+    vectors = build(weights, dtype="float32", seed=0)
 
     class Flat(Exact):
         def density(self, x):
@@ -87,10 +88,10 @@ def test_a_posterior_without_its_prior_is_caught():
 
 def test_a_network_that_is_a_little_off_is_caught(case):
     weights, vectors = case
-    first = weights.networks[0]
+    first = weights.components[0]
     block = first.blocks[1]
     other = replace(first, blocks=(first.blocks[0], replace(block, upper=block.upper * 1.001), *first.blocks[2:]))
-    found = failed(Exact(replace(weights, networks=(other, *weights.networks[1:]))), vectors)
+    found = failed(Exact(replace(weights, components=(other, *weights.components[1:]))), vectors)
     assert "golden: class T-shirt/top, log_prob" in found
     assert not any("class b, c" in name or "class 8" in name for name in found)
 

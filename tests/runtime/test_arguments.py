@@ -8,7 +8,7 @@ import pytest
 from lunet_export import ExportedClasses, ExportedFlow, noise
 from lunet_export.errors import BadInputError, OutOfMemoryError
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.runtime.scoring import score, score_classes
+from lunet_export.runtime.scoring import score, scores
 from lunet_export.scalars import real, whole
 from tests.networks import network
 
@@ -95,7 +95,7 @@ def test_a_temperature_of_any_real_type_is_a_number(plane):
 def test_draws_of_noise_are_one_or_more(images, classes, number):
     grey = np.zeros((2, 16), int)
     refused(lambda: score(images, grey, draws=number), "a number of noise draws of 1 or more")
-    refused(lambda: score_classes(classes, grey, draws=number), "a number of noise draws of 1 or more")
+    refused(lambda: scores(classes, grey, draws=number), "a number of noise draws of 1 or more")
     if number != 0:
         refused(lambda: score(images, grey, first=-1 if number == 1 else number), "a first row of 0 or more")
 
@@ -172,7 +172,7 @@ def test_numpy_that_raises_changes_no_answer(plane, images, classes):
     assert plane.accepts(np.full((1, 3), 1e300)).tolist() == [False]
     assert plane.decode(tiny).shape == plane.sample(1, seed=0, temperature=1e-320).shape
     assert np.isfinite(score(images, np.zeros((2, 16), int), draws=2)).all()
-    assert np.isfinite(score_classes(classes, np.full((2, 16), 16), draws=2)[0]).all()
+    assert np.isfinite(scores(classes, np.full((2, 16), 16), draws=2)["log_prob"]).all()
     with pytest.raises(BadInputError, match="Expected finite float32"):
         plane.log_prob(np.full((1, 3), 1e300))
 

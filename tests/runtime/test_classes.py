@@ -7,7 +7,7 @@ from lunet_export import ExportedClasses, noise
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime import graph_runs
-from lunet_export.runtime.scoring import score, score_classes
+from lunet_export.runtime.scoring import score, scores
 from tests import tolerances
 from tests.networks import CLASS_NAMES, PRIORS, mixture
 
@@ -47,7 +47,7 @@ def test_shapes_dtypes_and_agreement_of_the_methods(flow):
 def of_samples(n, *, seed):
     """What two runtimes may differ by in `sample(n, seed=seed)`, (n,): a row is of its own class."""
     z, labels = noise.normal(seed, range(n), 16), noise.classes(seed, range(n), PRIORS)
-    each = [tolerances.of_sampling(network, z)["x"] for network in WEIGHTS.networks]
+    each = [tolerances.of_sampling(network, z)["x"] for network in WEIGHTS.components]
     return tolerances.TWO * np.stack(each)[labels, np.arange(n)]
 
 
@@ -71,7 +71,7 @@ def test_a_row_of_the_mixture_is_that_row_of_its_class(flow):
         assert tolerances.beyond(x[~own], of_class[~own], allowed[~own]) > 1
         np.testing.assert_array_equal(of_class, flow.decode(flow.latent(30, seed=1), number))
     middle, cold = np.zeros((1, 16)), flow.sample(5, seed=1, label=2, temperature=0.0)
-    allowed = tolerances.TWO * tolerances.of_sampling(WEIGHTS.networks[2], middle)["x"]
+    allowed = tolerances.TWO * tolerances.of_sampling(WEIGHTS.components[2], middle)["x"]
     tolerances.assert_within(cold, flow.decode(middle, 2).repeat(5, axis=0), allowed.repeat(5))
 
 
@@ -113,7 +113,8 @@ def test_what_cannot_be_is_refused(flow, call, sentence):
 
 def test_scores_are_means_over_the_draws_of_the_noise(flow):
     grey = np.random.default_rng(0).integers(0, 17, (4, 16))
-    log_prob, posterior = score_classes(flow, grey, draws=3, seed=2)
+    found = scores(flow, grey, draws=3, seed=2)
+    log_prob, posterior = found["log_prob"], found["posterior"]
     draws = [dequantize(grey, noise.uniform(2, range(4), 16, draw=k)) for k in range(3)]
     allowed = [tolerances.of_classes(WEIGHTS, x) for x in draws]
     for number, (name, got) in enumerate({"log_prob": log_prob, "posterior": posterior}.items(), start=1):
@@ -123,7 +124,7 @@ def test_scores_are_means_over_the_draws_of_the_noise(flow):
         assert tolerances.beyond(got, each[0], most) > 1  # one draw is not their mean
     np.testing.assert_array_equal(score(flow, grey, draws=3, seed=2), log_prob)
     x = flow.sample(4, seed=0)
-    np.testing.assert_array_equal(score_classes(flow, x, draws=5)[1], flow.posterior(x))
+    np.testing.assert_array_equal(scores(flow, x, draws=5)["posterior"], flow.posterior(x))
 
 
 def test_on_cuda_every_graph_is_asked_for_there(exported_classes, cuda_on_host):

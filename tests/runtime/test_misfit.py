@@ -11,12 +11,12 @@ import pytest
 from lunet_export import ExportedClasses, ExportedFlow, data, noise
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, RowsWarning
-from lunet_export.export import ExportSettings, Provenance, export, export_classes
-from lunet_export.family import families
+from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.flows import KINDS
 from lunet_export.preprocessing import NAMED, Logit, dequantize
 from lunet_export.runtime import misfit
 from lunet_export.runtime.misfit import BY_CHANCE, MadeFor, most_by_chance
-from lunet_export.runtime.scoring import score, score_classes, score_mixture
+from lunet_export.runtime.scoring import Together, score, scores
 from tests.conftest import ROOT
 from tests.networks import mixture, network
 
@@ -104,7 +104,7 @@ def test_own_rows_are_not_told(name, n):
 @pytest.mark.parametrize("n", NUMBERS)
 def test_own_rows_of_classes_are_not_told(n, grey):
     flow = ExportedClasses(ROOT / "exported" / "digits-classes", provider="cpu", threads=1)
-    assert told(lambda: score_classes(flow, grey[:n])) == []
+    assert told(lambda: scores(flow, grey[:n])) == []
     assert told(lambda: (flow.classify(with_noise(grey[:n])), flow.log_prob(with_noise(grey[:n])))) == []
 
 
@@ -121,7 +121,7 @@ def test_samples_beside_their_log_prob_are_never_told(digits):
     assert told(lambda: digits.sample_and_log_prob(50, seed=0, temperature=0.1)) == []
 
 
-OURS = {name: import_module(f"tests.families.{name}") for name in families()}
+OURS = {name: import_module(f"tests.families.{name}") for name in KINDS}
 FAMILIES = {f"{name}: {case}": make for name, module in OURS.items() for case, make in module.NETWORKS.items()}
 
 
@@ -292,19 +292,19 @@ def test_of_a_mixture_rows_are_told_that_no_model_was_made_for(tmp_path):
         flows.append(ExportedFlow(tmp_path / f"m{number}", provider="cpu", threads=1))
     x = flows[1].sample(200, seed=0)
     assert len(told(lambda: score(flows[0], x))) == 1
-    assert told(lambda: score_mixture(flows, [0.5, 0.5], x)) == []
-    assert len(told(lambda: score_mixture(flows, [0.5, 0.5], 1000 * x))) == 1
+    assert told(lambda: scores(Together(flows, [0.5, 0.5]), x)) == []
+    assert len(told(lambda: scores(Together(flows, [0.5, 0.5]), 1000 * x))) == 1
 
 
 def test_classes_tell_what_their_numbers_and_certificates_show(grey, tmp_path):
     flow = ExportedClasses(ROOT / "exported" / "digits-classes", provider="cpu", threads=1)
     for method in (flow.log_prob, flow.class_log_prob, flow.posterior, flow.classify, flow.density):
         assert told(lambda method=method: method(grey)) == [NOISE]
-    assert told(lambda: score_classes(flow, grey / 16)) == [SCALE]
-    export_classes(mixture(16, 3), tmp_path / "m", Provenance("m"), training=[{}, {}, {}])
+    assert told(lambda: scores(flow, grey / 16)) == [SCALE]
+    export(mixture(16, 3), tmp_path / "m", Provenance("m"))
     plain = ExportedClasses(tmp_path / "m", provider="cpu", threads=1)
     x = np.random.default_rng(0).standard_normal((100, 16))
-    assert told(lambda: score_classes(plain, x)) == []
+    assert told(lambda: scores(plain, x)) == []
     (sentence,) = told(lambda: score(plain, 1000 * x))
     assert VECTORS in sentence
     pixels = np.random.default_rng(0).integers(0, 256, (100, 16))

@@ -20,9 +20,9 @@ from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime import ExportedClasses
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.runtime.scoring import score
-from lunet_export.streaming import Run, SampleJob, ScoreJob, local
-from lunet_export.streaming.jobs import Place
-from lunet_export.streaming.run import write_rows
+from lunet_export.streaming import Run, SampleJob, ScoreJob, compute, local
+from lunet_export.streaming.finished import RUN
+from lunet_export.streaming.run import Tally, write_rows
 from lunet_export.streaming.sources import open_source
 from lunet_export.streaming.tables import FORMATS, writer
 from tests import tolerances
@@ -121,6 +121,49 @@ def test_a_network_a_class_gives_its_classes(exported_classes, tmp_path):
     flow = ExportedClasses(exported_classes.folder, provider="cpu", threads=1)
     assert column(run, "class").tolist() == [flow.names[number] for number in flow.classify(rows)]
 
+    np.testing.assert_array_equal(np.stack(column(run, "posterior")), flow.posterior(rows).astype(np.float64))
+    np.testing.assert_array_equal(column(run, "confidence"), flow.posterior(rows).astype(np.float64).max(axis=1))
+
+
+def test_a_run_of_classes_with_the_columns_of_older_versions_is_another_run(exported_classes, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).uniform(0, 17, (60, 16)))
+    run = Run(tmp_path / "out", ScoreJob((str(exported_classes.folder),), str(tmp_path / "x.npy"), place=CPU))
+    finished(run)
+    path = tmp_path / "out" / RUN
+    known = json.loads(path.read_text())
+    assert known["job"].pop("columns") == ["class", "confidence", "posterior"]
+    path.write_text(json.dumps(known))
+    with pytest.raises(BadInputError, match=r"got another: job\.columns was null and is"):
+        run.begin(resume=True)
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (3, 4, 900)])
+@pytest.mark.parametrize("scale", [1.0, 1e200])
+def test_the_standard_error_is_that_of_all_rows_however_they_are_cut(cuts, scale):
+    bits = scale * np.random.default_rng(0).standard_normal(1000)
+    bits[7] = np.nan
+    tally = Tally()
+    for part in np.split(bits, cuts):
+        tally.add({"log_prob": -part, "bits_per_dim": part})
+    good = bits[np.isfinite(bits)] / scale
+    assert tally.standard_error == pytest.approx(scale * good.std() / np.sqrt(len(good)), rel=1e-12)
+    one = Tally()
+    one.add({"log_prob": bits[:1], "bits_per_dim": bits[:1]})
+    assert (one.standard_error, Tally().standard_error) == (None, None)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
+def test_a_file_that_is_held_gives_what_the_flow_gives(models, suffix, tmp_path):
+    x = np.random.default_rng(0).standard_normal((7, DIM))
+    path = tmp_path / f"x.{suffix}"
+    saves = {"npy": lambda: np.save(path, np.asfortranarray(x)), "npz": lambda: np.savez(path, x)}
+    saves.get(suffix, lambda: np.savetxt(path, x, delimiter=","))()
+    job, taken = ScoreJob((str(models / "m0"),), str(path), place=CPU, hold=True), {}
+    done = compute(job, job.work(), lambda first, table: taken.update({first: table}))
+    assert (list(taken), job.chunk, done.summary.rows) == ([0], 7, 7)
+    plain = score(ExportedFlow(models / "m0", provider="cpu", threads=1), x)
+    np.testing.assert_array_equal(taken[0]["log_prob"], plain)
+
 
 @pytest.mark.parametrize("invalid", ["stop", "nan"])
 def test_rows_that_no_graph_takes(models, tmp_path, invalid):
@@ -156,7 +199,7 @@ def test_samples_are_those_of_one_call(models, exported_classes, tmp_path):
     flow = ExportedClasses(exported_classes.folder, provider="cpu", threads=1)
     np.testing.assert_array_equal(column(run, "label"), flow.labels(count, seed=3))
     z, labels = noise.normal(3, range(count), 16), flow.labels(count, seed=3)
-    networks = mixture(16, 3, preprocessing=NAMED["digits"]).networks
+    networks = mixture(16, 3, preprocessing=NAMED["digits"]).components
     allowed = np.stack([tolerances.of_sampling(one, z)["x"] for one in networks])[labels, np.arange(count)]
     tolerances.assert_within(column(run, "x"), flow.sample(count, seed=3), tolerances.TWO * allowed)
     assert tolerances.beyond(column(run, "x"), flow.sample(count, seed=4), tolerances.TWO * allowed) > 1
@@ -261,9 +304,7 @@ def test_a_killed_process_leaves_whole_parts_and_the_rest_is_done_later(models, 
 def test_text_is_as_wide_in_every_part(exported_classes, tmp_path, monkeypatch):
     """An .npy file has one width for all its names; those of the first rows may be shorter than those of the next."""
     names = ("a", "a much longer name", *(f"c{number}" for number in range(2, 10)))
-    flow = ExportedClasses(exported_classes.folder, provider="cpu", threads=1)
-    flow.names = names
-    monkeypatch.setattr(Place, "open", lambda place, folder: flow)
+    monkeypatch.setattr(ScoreJob, "_names", names)
     rows = np.random.default_rng(0).uniform(0, 17, (60, 16))
     rows[3] = np.nan
     np.save(tmp_path / "x.npy", rows)
@@ -274,7 +315,8 @@ def test_text_is_as_wide_in_every_part(exported_classes, tmp_path, monkeypatch):
     found, expected = np.load(tmp_path / "out.npy"), read(tmp_path / "out.parquet")
     assert set(found["class"]) <= {"", *names}
     for name, values in expected.items():
-        assert found[name].tolist() == pytest.approx(values.tolist(), nan_ok=True) if name != "class" else True
+        if name != "class":
+            np.testing.assert_array_equal(found[name], np.stack(values))
     assert found["class"].tolist() == expected["class"].tolist()
     assert found["class"][3] == ""
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lunet_export import checkpoint
-from lunet_export.checkpoint import class_checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset, Labels
 from lunet_export.errors import BadInputError, CheckpointError, DataError
@@ -86,8 +85,8 @@ def test_each_class_is_trained_as_by_itself(done, tmp_path):
         on_epoch=lambda record: None,
     )
     assert result.classes[1] == alone
-    read = class_checkpoint.read(path)
-    assert read.mixture.networks[1].digest() == checkpoint.read(tmp_path / "alone.pt").weights.digest()
+    read = checkpoint.read(path)
+    assert read.mixture.components[1].digest() == checkpoint.read(tmp_path / "alone.pt").weights.digest()
     assert read.members[1].training["dataset"] == "clouds, class b"
     assert (read.mixture.names, read.mixture.priors) == (NAMES, (0.5, 0.25, 0.25))
 
@@ -101,7 +100,7 @@ def test_a_run_leaves_its_files_named_by_number(done):
 
 def test_the_figures_are_those_of_the_mixture(done):
     data, path, result = done
-    mixture, labels = class_checkpoint.read(path).mixture, data.classes().test
+    mixture, labels = checkpoint.read(path).mixture, data.classes().test
     draws = 10 if data.preprocessing else 1
     each = [tolerances.of_classes(mixture, rows_to_test(data, number))["log_prob"] for number in range(draws)]
     allowed = np.mean(each) / (4 * np.log(2))
@@ -130,7 +129,7 @@ def test_the_figures_are_those_of_the_mixture(done):
         assert abs(accuracy - np.mean(right)) <= np.mean([doubtful(values, mixture.priors) for values in found])
     assert (result.test_draws, result.test_nats) == (draws, pytest.approx(result.test * 4 * np.log(2)))
     assert 0.7 < result.gaussian_accuracy < 1
-    record = class_checkpoint.read(path).training
+    record = checkpoint.read(path).training
     assert (record["accuracy"], record["test"], record["dataset"]) == (result.accuracy, result.test, "clouds")
 
 
@@ -141,7 +140,7 @@ def test_an_interrupted_run_goes_on_bit_by_bit(done, tmp_path, stop):
         run(tmp_path / "model.pt", data, stop=stop)
     assert not (tmp_path / "model.pt").exists()
     assert run(tmp_path / "model.pt", data, resume=True) == whole
-    ours, theirs = (class_checkpoint.read(file).mixture.digest() for file in (tmp_path / "model.pt", path))
+    ours, theirs = (checkpoint.read(file).mixture.digest() for file in (tmp_path / "model.pt", path))
     assert ours == theirs
     for number in range(3):
         histories = [ClassPaths(file).of_class(number).history.read_text() for file in (tmp_path / "model.pt", path)]
@@ -153,7 +152,7 @@ def test_a_finished_run_is_resumed_to_the_same(done, tmp_path):
     first = run(tmp_path / "model.pt", data)
     before = (tmp_path / "model.pt").read_bytes()
     assert run(tmp_path / "model.pt", data, resume=True) == first == whole
-    assert class_checkpoint.read(tmp_path / "model.pt").training
+    assert checkpoint.read(tmp_path / "model.pt").training
     assert (tmp_path / "model.pt").read_bytes() == before
 
 
@@ -200,7 +199,7 @@ def test_a_class_of_a_gaussian_keeps_its_gaussian(tmp_path):
     """Each class by itself: these clouds are Gaussians, and a network learns nothing in one epoch that is better."""
     result = run(tmp_path / "m.pt", settings=replace(SETTINGS, epochs=1, fallback=True))
     assert [entry.kept for entry in result.classes] == ["gaussian"] * 3
-    mixture = class_checkpoint.read(tmp_path / "m.pt").mixture
-    assert [len(network.of(LU)) for network in mixture.networks] == [1] * 3
+    mixture = checkpoint.read(tmp_path / "m.pt").mixture
+    assert [len(network.of(LU)) for network in mixture.components] == [1] * 3
     allowed = tolerances.of_classes(mixture, rows_to_test(VECTORS, 0))["log_prob"].mean() / (4 * np.log(2))
     assert abs(result.test - result.gaussian_test) <= allowed  # the mixture of the Gaussians, in float32

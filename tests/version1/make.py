@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 
 from lunet_export import checkpoint, noise
-from lunet_export.checkpoint import class_checkpoint
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.checks.vectors import rounded
+from lunet_export.distribution import Mixture
 from lunet_export.errors import BadInputError
-from lunet_export.export import ExportSettings, Provenance, export, export_classes
+from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.files.reading import sha256
 from lunet_export.layers import Chain, Inverse, LeakyReLU, Sigmoid
 from lunet_export.preprocessing import NAMED
-from lunet_export.weights import Mixture
 from tests.families import composed, jko, realnvp
 from tests.networks import network, rows
 
@@ -94,13 +93,13 @@ def classes() -> tuple[dict[str, Any], dict[str, Any]]:
     for weights, member in zip(networks, members, strict=True):
         checkpoint.write_weights(member, weights, image_shape=None, training={}, examples=None)
     model = MODELS / "classes.pt"
-    class_checkpoint.write(model, members, names=NAMES, priors=PRIORS, training={"seed": 0})
+    checkpoint.write_classes(model, members, names=NAMES, priors=PRIORS, training={"seed": 0})
     for member in members:
         member.unlink()
-    mixture: Mixture[Any] = class_checkpoint.read(model).mixture
-    export_classes(mixture, FOLDERS / "classes", Provenance("classes"), ExportSettings())
-    drawn = [sampled(weights, "float32", None) for weights in mixture.networks]
-    x = np.concatenate([rows(weights, ROWS, seed=SEED) for weights in mixture.networks])
+    mixture: Mixture[Any] = checkpoint.read(model).mixture
+    export(mixture, FOLDERS / "classes", Provenance("classes"), ExportSettings())
+    drawn = [sampled(weights, "float32", None) for weights in mixture.components]
+    x = np.concatenate([rows(weights, ROWS, seed=SEED) for weights in mixture.components])
     labels = noise.classes(SEED, range(8), mixture.priors)
     return (
         {"sampled": drawn, "labels": labels.tolist()},
@@ -109,7 +108,7 @@ def classes() -> tuple[dict[str, Any], dict[str, Any]]:
             "names": list(mixture.names),
             "priors": list(mixture.priors),
             "x": x.tolist(),
-            "class_log_prob": [reference.log_prob(weights, x).tolist() for weights in mixture.networks],
+            "class_log_prob": [reference.log_prob(weights, x).tolist() for weights in mixture.components],
         },
     )
 

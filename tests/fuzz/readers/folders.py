@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lunet_export.artifact import open_folder, sealed
-from lunet_export.export import Provenance, export, export_classes
+from lunet_export.export import Provenance, export
 from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime import ExportedClasses, ExportedFlow
@@ -97,7 +97,7 @@ class ManifestOfRealNVP(ManifestOfFlow):
 
 class _Classes(_Folder):
     def write(self, folder: Path) -> None:
-        export_classes(mixture(3, 2), folder, Provenance("c"), training=[{}, {}, {}])
+        export(mixture(3, 2), folder, Provenance("c"))
 
     def read(self, folder: Path) -> Any:
         artifact = open_folder(folder)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lunet_export import checkpoint, importers
-from lunet_export.checkpoint import Checkpoint, class_checkpoint
+from lunet_export.checkpoint import Checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.importers import source
@@ -133,14 +133,14 @@ class ClassModel(TensorFile):
     def write(self, path: Path) -> None:
         found = mixture(3, 2)
         members = []
-        for number, weights in enumerate(found.networks):
+        for number, weights in enumerate(found.components):
             member = self.home / f"{number}.pt"
             checkpoint.write_weights(member, weights, image_shape=None, training=TRAINING, examples=None)
             members.append(member)
-        class_checkpoint.write(path, members, names=found.names, priors=found.priors, training=TRAINING)
+        checkpoint.write_classes(path, members, names=found.names, priors=found.priors, training=TRAINING)
 
     def read(self, folder: Path) -> Any:
-        found = class_checkpoint.read(folder / self.file)
+        found = checkpoint.read(folder / self.file)
         json.dumps(dict(found.training), allow_nan=False)
         return [found.mixture.digest(), [told(member) for member in found.members]]
 

@@ -318,8 +318,9 @@ function refuseOld(ort) {
 function refuseManifest(manifest) {
   if (manifest?.format !== "lunet_export")
     throw new LunetError('Expected manifest.json of format "lunet_export"; this is another file. Export again.');
-  if (manifest.format_version !== 1)
-    throw new LunetError(`Expected format version 1; got ${manifest.format_version}. Take the lunet.mjs of the lunet-export that wrote it.`);
+  const versions = manifest.classes ? [1, 2] : [1]; // a mixture may have more graphs than are run here, or other flows
+  if (!versions.includes(manifest.format_version))
+    throw new LunetError(`Expected format version ${versions.join(" or ")}; got ${manifest.format_version}. Take the lunet.mjs of the lunet-export that wrote it.`);
   if (!(Number.isInteger(manifest.model?.dim) && manifest.model.dim > 0 && Object.hasOwn(ARRAYS, manifest.dtype) && manifest.batch?.[1] >= 1))
     throw new LunetError("Expected a whole manifest.json; model.dim, dtype or batch is missing or wrong. Export again.");
   const { domain, dim } = manifest.model;

@@ -6,13 +6,15 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from lunet_export.checks import reference
-from lunet_export.checks.class_vectors import build as build_vectors
 from lunet_export.checks.rounding import of_mixture
+from lunet_export.checks.vectors import build as build_vectors
+from lunet_export.distribution import Mixture
 from lunet_export.errors import BadInputError
-from lunet_export.graphs import class_density
 from lunet_export.graphs.builder import GraphBuilder
+from lunet_export.graphs.mixture import MixtureBlueprint
+from lunet_export.graphs.mixture import mixed as mixed_nodes
+from lunet_export.graphs.settings import ExportSettings
 from lunet_export.preprocessing import NAMED
-from lunet_export.weights import Mixture
 from tests import tolerances
 from tests.graphs.kernels.registry import PROVIDERS, beyond_limits, lacking
 from tests.graphs.test_graphs import ALLOWED, run
@@ -29,6 +31,12 @@ MIXTURES = {
         tuple(network(3, 2, seed=seed) for seed in range(32)), tuple(map(str, range(32))), (1 / 32,) * 32
     ),
 }
+
+
+def density(weights: Mixture, dtype: str, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+    return MixtureBlueprint.choose(weights, ExportSettings(dtype=dtype)).build("density", metadata or {})
+
+
 every_mixture = pytest.mark.parametrize("make", MIXTURES.values(), ids=MIXTURES)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -38,7 +46,7 @@ every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_graph_is_the_reference_in_both_runtimes(make, dtype):
     weights = make()
     known = build_vectors(weights, dtype=dtype, seed=0).density
-    model = class_density.build(weights, dtype=dtype, metadata={})
+    model = density(weights, dtype)
     feeds = {"x": known.x.astype(dtype)}
     for answers in (run(model, feeds), ReferenceEvaluator(model).run(None, feeds)):
         found = dict(zip(("class_log_prob", "log_prob", "posterior"), answers, strict=True))
@@ -52,7 +60,7 @@ def test_the_graph_is_the_reference_in_both_runtimes(make, dtype):
 @every_mixture
 @every_dtype
 def test_every_node_is_plain_and_has_its_kernels(make, dtype):
-    model = class_density.build(make(), dtype=dtype, metadata={})
+    model = density(make(), dtype)
     assert {node.op_type for node in model.graph.node} <= ALLOWED
     assert lacking(model) == {provider: {} for provider in PROVIDERS}
     assert beyond_limits(model) == []
@@ -61,7 +69,7 @@ def test_every_node_is_plain_and_has_its_kernels(make, dtype):
 def mixed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log_prob and posterior of class_log_prob (N, 3), by the nodes of the graph alone."""
     g = GraphBuilder("mixed", dim=3, dtype=str(values.dtype))
-    log_prob, posterior = class_density.mixed(g, g.input("class_log_prob"), np.log(PRIORS))
+    log_prob, posterior = mixed_nodes(g, g.input("class_log_prob"), np.log(PRIORS))
     g.output("log_prob", log_prob, rows=False)
     g.output("posterior", posterior)
     return tuple(run(g.finish({}), {"class_log_prob": values}))
@@ -98,11 +106,11 @@ def test_a_row_that_overflows_under_every_class_has_a_posterior_too(dtype):
 def test_too_many_classes_are_refused():
     weights = Mixture((network(2, 1),) * 33, tuple(map(str, range(33))), (1 / 33,) * 33)
     with pytest.raises(BadInputError, match="at most 32 classes in one graph; got 33"):
-        class_density.build(weights, dtype="float32", metadata={})
+        density(weights, "float32")
 
 
 def test_names_in_the_graph_are_those_of_their_class():
-    model = class_density.build(mixture(6, 2), dtype="float32", metadata={"lunet.direction": "density"})
+    model = density(mixture(6, 2), "float32", {"lunet.direction": "density"})
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     product = network(6, 2, seed=2).blocks[0]
     exact, size = product.lower @ product.upper, np.abs(product.lower) @ np.abs(product.upper)

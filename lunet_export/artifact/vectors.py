@@ -1,0 +1,277 @@
+"""Test vectors as `vectors.json` holds them: inputs, the float64 reference's outputs, and how far a runtime may be off.
+
+Any language can replay them: feed `density.x` and `sampling.z`, compare with the other arrays row by row. Where the
+matrix products are float32, a GPU may be told to run them in TF32; that has tolerances of its own.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import ArtifactError, brief
+
+Array = NDArray[np.float64]
+
+#: What values of a parsed file raise that are no arrays.
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+_TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
+
+
+@dataclass(frozen=True)
+class DensityVectors:
+    """x (N, D) as data gives it -> z (N, D), log_prob (N,) in nats.
+
+    `tolerance` holds (N,) allowed absolute differences for z, log_prob, and for x after x -> z -> x;
+    `tf32_tolerance` those for float32 products that run in TF32.
+    """
+
+    x: Array
+    z: Array
+    log_prob: Array
+    tolerance: dict[str, Array]
+    tf32_tolerance: dict[str, Array] | None = None
+
+
+@dataclass(frozen=True)
+class SamplingVectors:
+    """z (N, D), normal numbers and far tails -> x (N, D), and log_prob (N,) of that x in nats.
+
+    `clamped` marks rows of which a number was clamped into the domain: their z cannot be recovered.
+    `tolerance` holds (N,) allowed absolute differences for x, log_prob, and for z after z -> x -> z;
+    `tf32_tolerance` those for float32 products that run in TF32.
+    """
+
+    z: Array
+    x: Array
+    log_prob: Array
+    clamped: NDArray[np.bool_]
+    tolerance: dict[str, Array]
+    tf32_tolerance: dict[str, Array] | None = None
+
+
+@dataclass(frozen=True)
+class MixtureDensityVectors:
+    """x (N, D), rows of every class and between them -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C).
+
+    `label` (N,) is the class that a row is of, -1 on the border of two. `tolerance` holds allowed absolute
+    differences: class_log_prob (N, C), log_prob (N,), posterior (N,); `tf32_tolerance` those for products that run in
+    TF32.
+    """
+
+    x: Array
+    label: NDArray[np.int64]
+    class_log_prob: Array
+    log_prob: Array
+    posterior: Array
+    tolerance: dict[str, Array]
+    tf32_tolerance: dict[str, Array] | None = None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The vectors of one sampling graph, and how checks speak of it."""
+
+    vectors: SamplingVectors
+    prefix: str = ""  # of the names of its checks
+    label: tuple[int, ...] = ()  # what `decode` of a runner takes beside z
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What `vectors.json` holds of a flow."""
+
+    density: DensityVectors
+    sampling: SamplingVectors
+
+    @property
+    def own_rows(self) -> list[Array]:
+        """The density's rows x of each flow, (N, D) each: those of the only one."""
+        return [self.density.x]
+
+    @property
+    def sampled(self) -> list[Sampled]:
+        """The vectors of each sampling graph."""
+        return [Sampled(self.sampling)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Lists of numbers; Python's float notation gives every float64 back exactly."""
+        return _lists(asdict(self))
+
+    def under_tf32(self, products: str) -> Self:
+        """The same vectors with the tolerances of TF32, which the CUDA provider takes on request.
+
+        Args:
+            products: The dtype of the export's matrix products. TF32 touches those of float32 alone.
+
+        Raises:
+            ArtifactError: The products are float32, and the folder has no such tolerances.
+        """
+        if products != "float32":
+            return self
+        return replace(self, density=_in_tf32(self.density), sampling=_in_tf32(self.sampling))
+
+    @classmethod
+    def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
+        """The vectors of a parsed file.
+
+        Raises:
+            ArtifactError: A key is missing or an array has the wrong shape.
+        """
+        with _refused(f"rows of {dim} numbers"):
+            density = _read(DensityVectors, document["density"], dim)
+            return cls(density, _read(SamplingVectors, document["sampling"], dim))
+
+
+@dataclass(frozen=True)
+class MixtureVectors:
+    """What `vectors.json` holds of a mixture; the names of its classes are in the manifest."""
+
+    density: MixtureDensityVectors
+    sampling: tuple[SamplingVectors, ...]  # of each class
+    names: tuple[str, ...]
+
+    @property
+    def own_rows(self) -> list[Array]:
+        """The density's rows x of each class, (N, D) each."""
+        return [self.density.x[self.density.label == number] for number in range(len(self.names))]
+
+    @property
+    def sampled(self) -> list[Sampled]:
+        """The vectors of each class's sampling graph."""
+        named = enumerate(zip(self.names, self.sampling, strict=True))
+        return [Sampled(part, f"class {name}, ", (number,)) for number, (name, part) in named]
+
+    def to_json(self) -> dict[str, Any]:
+        """Lists of numbers; Python's float notation gives every float64 back exactly."""
+        return {
+            "density": _lists(asdict(self.density)),
+            "sampling": [_lists(asdict(part)) for part in self.sampling],
+        }
+
+    def under_tf32(self, products: str) -> Self:
+        """The same vectors with the tolerances of TF32; arguments and errors are those of `Vectors.under_tf32`."""
+        if products != "float32":
+            return self
+        return replace(self, density=_in_tf32(self.density), sampling=tuple(map(_in_tf32, self.sampling)))
+
+    @classmethod
+    def from_json(cls, document: Any, dim: int, names: tuple[str, ...]) -> Self:  # noqa: ANN401
+        """The vectors of a parsed file, for classes of these names.
+
+        Raises:
+            ArtifactError: A key is missing or an array has the wrong shape.
+        """
+        classes = len(names)
+        with _refused(f"{dim} numbers and {classes} classes a row"):
+            density = _read(MixtureDensityVectors, document["density"], dim, classes)
+            sampling = tuple(_read(SamplingVectors, part, dim) for part in document["sampling"])
+            if not set(density.label.tolist()) <= set(range(-1, classes)) or len(sampling) != classes:
+                raise _OtherShapesError
+            return cls(density, sampling, names)
+
+
+class _Toleranced(Protocol):
+    """Vectors that may have tolerances of their own for TF32."""
+
+    @property
+    def tolerance(self) -> dict[str, Array]: ...
+    @property
+    def tf32_tolerance(self) -> dict[str, Array] | None: ...
+
+
+T = TypeVar("T", bound=_Toleranced)
+
+
+def _in_tf32(vectors: T) -> T:
+    """The same vectors with their tolerances for TF32 in the place of the others.
+
+    Raises:
+        ArtifactError: There are none.
+    """
+    if vectors.tf32_tolerance is None:
+        raise ArtifactError(
+            "Expected tolerances for TF32 in vectors.json; there are none: the folder is older than these, or TF32 "
+            "would overflow. Export again, or run without TF32."
+        )
+    return replace(vectors, tolerance=vectors.tf32_tolerance)  # type: ignore[type-var]
+
+
+class _OtherShapesError(Exception):
+    """The arrays are not of the shapes that they should be."""
+
+
+@contextmanager
+def _refused(wanted: str) -> Iterator[None]:
+    """Say in one sentence what is wrong with vectors that are read in this block.
+
+    Raises:
+        ArtifactError: They are no vectors, or not of `wanted` shapes.
+    """
+    try:
+        yield
+    except _OtherShapesError:
+        raise ArtifactError(f"Expected {wanted} in vectors.json; the shapes differ. Export again.") from None
+    except _MALFORMED as error:
+        raise ArtifactError(f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again.") from None
+
+
+def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0) -> T:
+    """The vectors of one graph, whose arrays are of `dim` numbers a row, or of `classes`, with tolerances a row.
+
+    Raises:
+        _OtherShapesError: They are not.
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: They are no arrays.
+    """
+    part = kind(**_arrays(document))
+    arrays = {name: value for name, value in vars(part).items() if isinstance(value, np.ndarray)}
+    n = len(arrays["x"]) if arrays["x"].ndim else -1
+    of_flow = ("x", "z", "log_prob")
+    allowed: dict[str, tuple[int, ...]] = dict.fromkeys(of_flow, (n,))
+    if classes:
+        allowed = {"class_log_prob": (n, classes), "log_prob": (n,), "posterior": (n,)}
+    widths = {"x": dim, "z": dim, "class_log_prob": classes, "posterior": classes}
+    shapes = {name: (n, widths[name]) if name in widths else (n,) for name in arrays}
+    given = [part.tolerance, *([] if part.tf32_tolerance is None else [part.tf32_tolerance])]
+    if any(value.shape != shapes[name] for name, value in arrays.items()) or not all(_allow(t, allowed) for t in given):
+        raise _OtherShapesError
+    return part
+
+
+def _allow(tolerance: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:  # noqa: ANN401
+    """Whether all tolerances are there, of these shapes, finite and not negative."""
+    if not isinstance(tolerance, dict) or tolerance.keys() != shapes.keys():
+        return False
+    return all(t.shape == shapes[name] and (t >= 0).all() and np.isfinite(t).all() for name, t in tolerance.items())
+
+
+def _lists(value: Any) -> Any:  # noqa: ANN401
+    """A tree of arrays as lists, absent entries left out."""
+    if isinstance(value, dict):
+        return {key: _lists(entry) for key, entry in value.items() if entry is not None}
+    return value.tolist()
+
+
+def _arrays(value: dict[str, Any]) -> dict[str, Any]:
+    """What `_lists` made lists of, as arrays again.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: A value is no list of finite numbers, or of
+            truth values where these are wanted.
+    """
+    found: dict[str, Any] = {}
+    for key, entry in value.items():
+        if key.endswith("tolerance"):
+            found[key] = _arrays(entry) if isinstance(entry, dict) else entry
+            continue
+        plain = np.array(entry)
+        wanted = _TYPES.get(key, np.float64)
+        if plain.dtype.kind not in {np.bool_: "b", np.int64: "i"}.get(wanted, "iuf"):
+            raise ValueError(f"{key} of {plain.dtype}")
+        found[key] = plain.astype(wanted)
+        if not np.isfinite(found[key]).all():
+            raise ValueError(f"{key} that is not finite")
+    return found

@@ -1,0 +1,128 @@
+"""A distribution is a flow, or a mixture of flows: p(x) = sum_c pi_c p_c(x) with a flow p_c and a prior pi_c per class.
+
+The flows of a mixture may be of any kinds, different ones together. They are densities of the same rows: of one width,
+one pre-processing and one domain.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum, isfinite
+from typing import Generic, TypeVar
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers import Chain
+from lunet_export.layers.domain import Domain
+from lunet_export.preprocessing import Logit
+
+W = TypeVar("W", bound=Chain, covariant=True)
+
+_PRIOR_ERROR = 1e-9  # of their sum: what float64 quotients of counts lose, and far more
+_ALL_LUNETS = "lunet"  # the kind of flow whose mixtures the format knew first
+
+
+@dataclass(frozen=True)
+class Mixture(Generic[W]):
+    """One flow per class and how frequent the classes are: p(x) = sum_c pi_c p_c(x).
+
+    Raises:
+        CheckpointError: Fewer than 2 classes, flows of different widths, pre-processing or domains, names that are
+            empty or repeat, or priors that are not positive or do not sum to 1.
+    """
+
+    components: tuple[W, ...]
+    names: tuple[str, ...]
+    priors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        refuse_classes(self.names, self.priors)
+        if len(self.components) != len(self.names):
+            raise CheckpointError(
+                f"Expected a network a class; got {len(self.components)} for {len(self.names)} names. Train it again."
+            )
+        kinds = {(component.dim, component.preprocessing) for component in self.components}
+        if len(kinds) != 1:
+            raise CheckpointError(
+                f"Expected networks of one width and one pre-processing; got {len(kinds)} kinds. Train them on one set."
+            )
+        # A density outside its domain is no number in a graph, and 0 in truth: what is drawn of one class would have no
+        # density under another.
+        domains = {_borders(component.domain) for component in self.components}
+        if len(domains) != 1:
+            raise CheckpointError(
+                f"Expected networks whose densities are defined on one domain; got {len(domains)} domains. Bring them "
+                "to one first, by a layer in front."
+            )
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions D."""
+        return self.components[0].dim
+
+    @property
+    def preprocessing(self) -> Logit | None:
+        """The logit that all flows share."""
+        return self.components[0].preprocessing
+
+    @property
+    def domain(self) -> Domain | None:
+        """The domain that all flows share; None: all of R^D, or what the pre-processing says."""
+        return self.components[0].domain
+
+    @property
+    def kind(self) -> str:
+        """`lunet-classes` where every flow is an LU-Net, else `mixture`."""
+        families = {component.kind.name for component in self.components}
+        return LUNET_CLASSES if families == {_ALL_LUNETS} else MIXTURE
+
+    def digest(self) -> str:
+        """SHA-256 over every flow, name and prior, the identity of the model in manifests."""
+        parts = [(name, prior) for name, prior in zip(self.names, self.priors, strict=True)]
+        state = hashlib.sha256(f"lunet classes {json.dumps(parts)}".encode())
+        for component in self.components:
+            state.update(component.digest().encode())
+        return state.hexdigest()
+
+
+#: What `model.kind` of a manifest says of mixtures.
+LUNET_CLASSES, MIXTURE = "lunet-classes", "mixture"
+Distribution = Chain | Mixture[Chain]
+
+
+def components_of(model: Distribution) -> tuple[Chain, ...]:
+    """The flows of a mixture; the flow itself where it is one."""
+    return model.components if isinstance(model, Mixture) else (model,)
+
+
+def classes_of(model: Distribution) -> tuple[str, ...]:
+    """The names of a mixture's classes; none of a flow."""
+    return model.names if isinstance(model, Mixture) else ()
+
+
+def kind_of(model: Distribution) -> str:
+    """What `model.kind` of a manifest says: the family of a flow, or of which kind a mixture is."""
+    return model.kind if isinstance(model, Mixture) else model.kind.name
+
+
+def refuse_classes(names: Sequence[str], priors: Sequence[float]) -> None:
+    """Raise unless these can be the classes of a mixture.
+
+    Raises:
+        CheckpointError: There are fewer than 2, or a name or a prior is not what `Mixture` takes.
+    """
+    if len(names) < 2 or len(names) != len(priors):
+        raise CheckpointError(
+            f"Expected at least 2 classes with a prior each; got {len(names)} names and {len(priors)} priors."
+        )
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        raise CheckpointError(f"Expected a name of its own for every class; got {', '.join(map(repr, names))}.")
+    if not all(isinstance(prior, float) and isfinite(prior) and prior > 0 for prior in priors):
+        raise CheckpointError(f"Expected positive priors; got {', '.join(map(repr, priors))}. Count the training rows.")
+    if abs(fsum(priors) - 1) > _PRIOR_ERROR:
+        raise CheckpointError(f"Expected priors that sum to 1; got {fsum(priors)!r}. Divide them by their sum.")
+
+
+def _borders(domain: Domain | None) -> str:
+    """A text that is the same for the same domain: arrays cannot be told apart by ==."""
+    return json.dumps(None if domain is None else domain.to_json())

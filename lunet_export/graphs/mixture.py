@@ -1,0 +1,160 @@
+"""The graphs of a mixture: x -> class_log_prob, log_prob, posterior, and the sampling graphs of its flows.
+
+The density has the nodes of all flows side by side, then a sum of exponentials. With j_c = log p_c(x) + log pi_c and
+m = max_c j_c, which no provider needs cuDNN for when it is taken column by column:
+    s = sum_c e^(j_c - m),    log p(x) = m + log s,    p(c | x) = e^(j_c - m) / s.
+s lies between 1 and the number of classes, however far down all j_c are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, Self
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from lunet_export.artifact import graph_of
+from lunet_export.distribution import Distribution, Mixture
+from lunet_export.errors import BadInputError
+from lunet_export.graphs import sizes
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.graphs.builder import GraphBuilder, Value
+from lunet_export.graphs.elementwise import preprocessed
+from lunet_export.graphs.settings import ExportSettings
+from lunet_export.layers import Chain
+
+#: Every row runs through all of them.
+MOST_CLASSES = 32
+
+
+@dataclass(frozen=True)
+class MixtureBlueprint:
+    """The blueprints of a mixture's flows, from which its graphs are built; used as a `Blueprint` is."""
+
+    weights: Mixture[Chain]  # with what was chosen of its flows
+    settings: ExportSettings
+    components: tuple[Blueprint, ...]
+
+    @classmethod
+    def choose(
+        cls, mixture: Mixture[Chain], settings: ExportSettings, own: Sequence[ExportSettings] | None = None
+    ) -> Self:
+        """What the settings ask for, for every flow; `own` are those of each where they differ.
+
+        Raises:
+            BadInputError: A setting does not fit, there are more than 32 classes, or a graph would pass 2 GB.
+        """
+        if settings.rng or settings.hutchinson:
+            raise BadInputError(
+                "Expected neither --rng nor --hutchinson for one network a class; export a class's own file for these."
+            )
+        refuse_many(len(mixture.components))
+        numbers = sum(int(component.facts()["free_parameters"]) for component in mixture.components)
+        cure = "Use --dtype float32, or fewer classes or blocks."
+        sizes.refuse_large(numbers, settings.products or settings.tensors, cure, "a density graph")
+        given = own or [settings] * len(mixture.components)
+        found = tuple(Blueprint.choose(*pair) for pair in zip(mixture.components, given, strict=True))
+        chosen = replace(mixture, components=tuple(blueprint.weights for blueprint in found))
+        return cls(chosen, settings, found)
+
+    def build(self, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
+        """The graph of that name: the density, or a sampling graph of a class."""
+        kind, number = graph_of(name)
+        if number is not None:
+            return self.components[number].build(kind, metadata)
+        s = self.settings
+        return density(self.components, self.weights.priors, dtype=s.tensors, products=s.products, metadata=metadata)
+
+    def round_trip(self, x: NDArray[np.float64]) -> None:
+        """None: a mixture has no x -> z -> x."""
+        del x
+
+    def alternatives(self) -> list[dict[str, Any]]:
+        """None: other choices were not compared."""
+        return []
+
+    def remark(self) -> str:
+        """One line about the model, for a user."""
+        return f"{len(self.components)} classes: {', '.join(self.weights.names)}"
+
+
+def chosen(model: Distribution, settings: ExportSettings, *, compare: bool = False) -> Blueprint | MixtureBlueprint:
+    """The blueprint of a flow or a mixture; `compare` as in `Blueprint.choose`, of a flow alone.
+
+    Raises:
+        BadInputError: As `Blueprint.choose` and `MixtureBlueprint.choose` do.
+    """
+    if isinstance(model, Mixture):
+        return MixtureBlueprint.choose(model, settings)
+    return Blueprint.choose(model, settings, compare=compare)
+
+
+def flows_of(blueprint: Blueprint | MixtureBlueprint) -> tuple[Blueprint, ...]:
+    """The blueprints of a mixture's flows; that of the flow itself where it is one."""
+    return blueprint.components if isinstance(blueprint, MixtureBlueprint) else (blueprint,)
+
+
+def density(
+    components: Sequence[Blueprint],
+    priors: Sequence[float],
+    *,
+    dtype: str,
+    products: str | None = None,
+    metadata: dict[str, str],
+) -> onnx.ModelProto:
+    """The density graph of a mixture: x [batch, dim] -> class_log_prob, posterior [batch, classes], log_prob [batch].
+
+    Log densities are in nats, data space. A class whose log density overflows counts with the lowest number of the
+    dtype, so that the posterior of such a row is a number too.
+
+    Args:
+        components: The blueprint of every class.
+        priors: Of the classes.
+        dtype: Of all tensors.
+        products: A shorter dtype for the matrix products alone.
+        metadata: For the file.
+
+    Raises:
+        BadInputError: More than 32 classes.
+    """
+    refuse_many(len(components))
+    model, count = components[0].weights, len(components)
+    g = GraphBuilder("density", dim=model.dim, dtype=dtype, products=products)
+    rows = preprocessed(g, g.input("x"), model.preprocessing)
+    columns = []
+    for number, component in enumerate(components):
+        with g.scope(f"class{number}"):
+            columns.append(component.log_prob_nodes(g, rows))
+    class_log_prob = g.concat(columns)
+    with g.scope("mixture"):
+        log_prob, posterior = mixed(g, class_log_prob, np.log(priors))
+    g.output("class_log_prob", class_log_prob, width=count)
+    g.output("log_prob", log_prob, rows=False)
+    g.output("posterior", posterior, width=count)
+    return g.finish(metadata)
+
+
+def mixed(g: GraphBuilder, class_log_prob: Value, log_priors: np.ndarray) -> tuple[Value, Value]:
+    """log_prob [batch] and posterior [batch, classes] of class_log_prob [batch, classes]; log_priors (classes,)."""
+    joint = g.node("Add", class_log_prob, g.constant(log_priors, "log_priors"))
+    joint = g.node("Max", joint, float(np.finfo(g.dtype).min))
+    columns = g.split(joint, [1] * len(log_priors))
+    largest = reduce(lambda a, b: g.node("Max", a, b), columns)
+    shares = g.node("Exp", g.node("Sub", joint, largest))
+    total = g.sum_columns(shares, keep=True)
+    log_prob = g.sum_columns(g.node("Add", g.node("Log", total), largest))  # of one column: [batch, 1] -> [batch]
+    return log_prob, g.node("Div", shares, total)
+
+
+def refuse_many(classes: int) -> None:
+    """Raise where one graph would hold too many classes.
+
+    Raises:
+        BadInputError: There are more than 32.
+    """
+    if classes > MOST_CLASSES:
+        raise BadInputError(
+            f"Expected at most {MOST_CLASSES} classes in one graph; got {classes}. Export groups of them."
+        )

@@ -1,0 +1,174 @@
+"""`Exported`: what running an exported folder takes, whether it holds a flow or a mixture."""
+
+from abc import ABC, abstractmethod
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lunet_export.artifact import Artifact, Manifest, graph_of, open_folder
+from lunet_export.artifact.vectors import MixtureVectors, Vectors
+from lunet_export.errors import BadInputError
+from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
+from lunet_export.runtime.providers import placement, run
+from lunet_export.runtime.rows import Rows
+from lunet_export.runtime.sessions import Sessions
+
+Floats = NDArray[np.floating]
+V = TypeVar("V", Vectors, MixtureVectors)
+
+#: Inputs and outputs of each graph; of a mixture, those of its density.
+_ENDS: dict[str, Ends] = {
+    "density": (["x"], ["log_prob", "z"]),
+    "sampling": (["z"], ["x"]),
+    "sampling_with_log_prob": (["z"], ["log_prob", "x"]),
+    "random_sampling": (["shape"], ["x", "z"]),
+    "density_estimate": (["x", "probe"], ["log_prob_estimate", "z"]),
+}
+_DENSITY_OF_CLASSES: Ends = (["x"], ["class_log_prob", "log_prob", "posterior"])
+
+
+class Exported(ABC, Generic[V]):
+    """The distribution of an exported folder, on its sessions.
+
+    Args:
+        source: The folder, or an opened `Artifact`.
+        first: Names of the graphs that are opened at once.
+        chosen: The keyword arguments of the subclass: provider, threads, cuda, and what else `Sessions` takes.
+
+    Raises:
+        ArtifactError: The folder is missing, altered or malformed, or holds another kind of distribution.
+        UnreadableError: The operating system does not let it be read.
+        ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
+        BadInputError: An unknown provider, or threads below 1 or far above the processors.
+        OutOfMemoryError: There is no memory for the sessions.
+    """
+
+    _has_classes: ClassVar[bool]
+
+    def __init__(self, source: Path | str | Artifact, first: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401
+        self.artifact = source if isinstance(source, Artifact) else open_folder(source)
+        self.manifest = manifest = self.artifact.manifest
+        manifest.refuse_other(classes=self._has_classes)
+        self.dim, self.dtype = manifest.dim, np.dtype(manifest.dtype)
+        self.cuda = CudaOptions.of(chosen["cuda"])
+        self._again = {**chosen, "cuda": self.cuda}
+        self._sessions = Sessions(self.artifact.graphs, first, **self._again, prove=partial(_refuse_another, manifest))
+        self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
+        origin = str(manifest.document["model"].get("source", ""))
+        self._rows = Rows(self.dim, self.dtype, manifest.preprocessing, manifest.domain, origin)
+
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
+        return partial(type(self), **self._again), (self.artifact,)
+
+    @property
+    def _parts(self) -> "tuple[Exported[V], ...]":
+        """What is scored with it: itself. Of several folders that are scored together, all of them."""
+        return (self,)
+
+    @property
+    def tf32(self) -> bool:
+        """Matrix products round their inputs to TF32."""
+        return self.provider == "cuda" and self.cuda.tf32
+
+    @property
+    def effective_tf32(self) -> str:
+        """`on` or `off` on CUDA, as the density session was asked; `not used` on the CPU."""
+        if self.provider == "cpu":
+            return "not used"
+        options = self._sessions["density"].get_provider_options()["CUDAExecutionProvider"]
+        return "on" if options["use_tf32"] == "1" else "off"
+
+    @property
+    def placement(self) -> dict[str, dict[str, int]]:
+        """On CUDA, by ONNX Runtime's own account: nodes of each opened graph on each execution provider."""
+        if self.provider != "cuda":
+            return {}
+        return {
+            graph: {name: len(nodes) for name, nodes in placement(session).items()}
+            for graph, session in self._sessions.opened().items()
+        }
+
+    @property
+    def vectors(self) -> V:
+        """The test vectors of the folder, with the tolerances of what runs: TF32 has its own.
+
+        Raises:
+            ArtifactError: They are malformed, or there are none for TF32.
+        """
+        vectors = cast(V, self.artifact.vectors)
+        return vectors.under_tf32(self.manifest.products) if self.tf32 else vectors
+
+    def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
+        """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
+
+        Rows far out may overflow all the same, which `log_prob` tells.
+
+        Raises:
+            BadInputError: Wrong shape, no numbers, or masked ones.
+        """
+        return self._rows.acceptable(x)
+
+    @abstractmethod
+    def log_prob(self, x: ArrayLike) -> Floats:
+        """log p(x) in nats, (N, D) -> (N,)."""
+
+    def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
+        """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D).
+
+        Of a mixture, that of row i is the same whatever its class.
+
+        Raises:
+            BadInputError, OutOfMemoryError: As `sample` does.
+        """
+        return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
+
+    @abstractmethod
+    def _scored(self, x: Floats) -> "tuple[dict[str, Floats], NDArray[np.float64]]":
+        """What scoring tells of rows x (N, D), `log_prob` (N,) first, and |z|^2 / D of the sample that is looked at."""
+
+    @abstractmethod
+    def _table(
+        self, n: int, *, seed: int, temperature: float, first: int, label: int | str | None
+    ) -> dict[str, NDArray[Any]]:
+        """The columns of n samples: `x` (n, D), and what else tells of each; `label` is the class, of a mixture."""
+
+    def _session(self, graph: str, option: str = "") -> Any:  # noqa: ANN401
+        """The session of a graph, opened when first asked for; `option` is that of the command which exports it.
+
+        Raises:
+            BadInputError: The folder has no such graph.
+        """
+        if graph not in self.artifact.graphs:
+            raise BadInputError(f"Expected {graph}.onnx in the export; it has none. Export again with {option}.")
+        return self._sessions[graph]
+
+    def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
+        """Outputs of a graph for rows, which all must be finite."""
+        return finite(self._raw(graph, outputs, rows))
+
+    def _raw(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
+        """As `_in_batches`, finite or not."""
+        tables = dict.fromkeys(
+            ("class_log_prob", "posterior"), np.empty((0, len(self.manifest.components)), self.dtype)
+        )
+        empty = {"log_prob": np.empty(0, self.dtype), **tables}
+        nothing = [empty.get(name, self._rows.empty()) for name in outputs]
+        return in_batches(lambda part: self._run(graph, outputs, part), rows, nothing)
+
+    def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
+        (entry,), _ = _ENDS[graph_of(graph)[0]]
+        return run(self._sessions[graph], outputs, {entry: rows})
+
+
+def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
+    kind, number = graph_of(name)
+    ends = _DENSITY_OF_CLASSES if manifest.names and number is None else _ENDS[kind]
+    widths = {**dict.fromkeys(("class_log_prob", "posterior"), len(manifest.names)), "log_prob": 0}
+    refuse_another(
+        session, name, manifest, ends=ends, widths={**widths, "log_prob_estimate": 0}, said=manifest.repeated(name)
+    )
