@@ -51,7 +51,7 @@ def test_a_small_fault_exceeds_the_prediction(make, fault):
             weights, preprocessing=replace(weights.preprocessing, levels=weights.preprocessing.levels + 1)
         ),
     }[fault]()
-    checks = run(EagerFlow(wrong, "float64"), vectors.build(weights, dtype="float32", seed=3))
+    checks = run(EagerFlow(wrong, "float64"), vectors.build(weights, dtype="float32", seed=2))
     assert any(not check.passed for check in checks if check.name.startswith("golden: density"))
 
 

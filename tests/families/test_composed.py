@@ -242,7 +242,6 @@ def test_what_is_no_flow_is_refused(make, sentence):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"solver": "auto"}, "for a composed model; got auto"),
         ({"solver": "unrolled", "tile": 99}, "a tile from"),
         ({"steps": 3}, "neither --steps nor --hutchinson for a composed model"),
     ],
@@ -250,6 +249,15 @@ def test_what_is_no_flow_is_refused(make, sentence):
 def test_settings_that_do_not_fit_are_refused(settings, sentence):
     with pytest.raises(BadInputError, match=sentence):
         Blueprint.choose(NETWORKS["plane"](), ExportSettings(**settings))
+
+
+def test_solvers_are_compared_where_there_are_lu_layers():
+    chosen = Blueprint.choose(NETWORKS["plane"](), ExportSettings(solver="auto"))
+    assert chosen.solver == chosen.estimate.solver
+    assert {estimate.solver.name for estimate in chosen.estimates} == set(solvers.SOLVERS)
+    without = composed(coupling(5), affine(5), coupling(5, seed=1))
+    with pytest.raises(BadInputError, match="Expected LU layers for --solver auto; this composed model has none"):
+        Blueprint.choose(without, ExportSettings(solver="auto"))
 
 
 def test_what_would_not_fit_into_a_file_is_refused():
