@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lunet_export.layers import LeakySoftplus
 from lunet_export.torch_layers import Bijection
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training.fit import Trainer
@@ -19,6 +20,7 @@ class LearnedSlope(Bijection):
 
     def __init__(self, alpha: float, entries: int) -> None:
         super().__init__()
+        self._start = LeakySoftplus(alpha)
         self.theta = nn.Parameter(torch.full((entries,), log(alpha) - log(1 - alpha)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,6 +30,10 @@ class LearnedSlope(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
+
+    def layer(self) -> LeakySoftplus:
+        """What training keeps as its best model: a chain has fixed slopes, so the first. Only figures are looked at."""
+        return self._start
 
 
 def learn_slopes(trainer: Trainer, *, each_dimension: bool) -> None:

@@ -102,13 +102,13 @@ class NflowsLULinear(Bijection):
         with torch.no_grad():
             for parameter, value in values.items():
                 parameter.copy_(torch.from_numpy(value))
-        self.layer = layer
+        self.theirs = layer
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.layer(x)
+        return self.theirs(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.layer.inverse(z)
+        return self.theirs.inverse(z)
 
 
 class ZukoLULinear(Bijection):

@@ -55,18 +55,25 @@ def test_a_small_fault_exceeds_the_prediction(make, fault):
     assert any(not check.passed for check in checks if check.name.startswith("golden: density"))
 
 
-def rows_at_a_kink(weights, count: int) -> np.ndarray:
-    """Rows of which one unit in front of the first activation is as near 0 as float32 gets."""
-    a = np.random.default_rng(0).standard_normal((count, weights.dim))
-    a[range(count), np.arange(count) % weights.dim] = 0.0
-    x = weights.of(LU)[0].inverse(a)
-    return x.astype(np.float32).astype(np.float64)
+def rows_at_a_kink(weights, count: int, away: float = 0.0) -> np.ndarray:
+    """Rows of which one unit in front of the first activation is that many of its own float32 errors away from 0.
+
+    With 0, it is as near as float32 gets.
+    """
+    a, block = np.random.default_rng(0).standard_normal((count, weights.dim)), weights.of(LU)[0]
+    unit = range(count), np.arange(count) % weights.dim
+    a[unit] = 0.0
+    if away:
+        size = np.abs(block.inverse(a)) @ np.abs(block.upper).T @ np.abs(block.lower).T + np.abs(block.bias)
+        a[unit] = away * unit_roundoff("float32") * size[unit]
+    x = block.inverse(a)
+    return x if away else x.astype(np.float32).astype(np.float64)
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_log_prob_may_jump_where_rounding_crosses_a_kink(known, monkeypatch):
     """By |log alpha|, in float32, on rows that lie at one; a model that does not know of kinks calls it a fault."""
-    weights = network(6, 4, activation="leaky-relu")
+    weights = network(6, 4, activation="leaky-relu", seed=1)
     x = rows_at_a_kink(weights, 300)
     gap = np.abs(EagerFlow(weights, "float32").density(x)[1] - reference.log_prob(weights, x))
     jumped = gap > 1.0
@@ -76,6 +83,9 @@ def test_log_prob_may_jump_where_rounding_crosses_a_kink(known, monkeypatch):
         monkeypatch.setattr(Probe, "across", lambda self, x: x)
     inside = gap <= RoundingModel(weights, "float32").density(x)["log_prob"]
     assert inside.all() == known
+    near = RoundingModel(weights, "float32").density(rows_at_a_kink(weights, 300, away=3.0))["log_prob"]
+    reached = (near > 1.0).mean()  # what is a few errors away another runtime may carry across
+    assert reached > 0.95 if known else reached < 0.2
     far = rows(weights, 300)  # of which hardly one is near a kink
     assert np.median(RoundingModel(weights, "float32").density(far)["log_prob"]) < 1e-3
 
