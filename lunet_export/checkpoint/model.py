@@ -30,7 +30,7 @@ CLASSES_FORMAT = "lunet_export.classes"  # of files with one network per class
 FORMAT_VERSION = 1
 _SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
 _FIRST_FAMILY = "lunet"  # of files that name none
-_DEEPEST = 256  # values inside values: deeper files are made to exhaust the stack
+_DEEPEST = 64  # blocks of a network inside each other: deeper files are made to exhaust the stack
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
 Array = NDArray[np.float64]
@@ -173,23 +173,23 @@ def _tensors(value: object, dtype: torch.dtype) -> Any:  # noqa: ANN401
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _arrays(value: object, depth: int = 0) -> Any:  # noqa: ANN401
-    """The same with tensors as arrays, floats in float64.
+def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
+    """What a file holds under a name, with tensors as arrays, floats in float64.
 
     Raises:
         CheckpointError: A tensor claims more numbers than there are, or has another dtype than floats, int64 and bool;
             or values are so deep inside each other that they were made to exhaust the stack.
     """
-    if depth > _DEEPEST:
-        raise CheckpointError(f"Expected networks of at most {_DEEPEST // 4} blocks inside each other; got more.")
+    if depth > 2 * _DEEPEST + 4:  # a block is a dictionary in a list, and what holds the first lies 4 deep
+        raise CheckpointError(f"Expected networks of at most {_DEEPEST} blocks inside each other; got more.")
     if isinstance(value, dict):
-        return {key: _arrays(entry, depth + 1) for key, entry in value.items()}
+        return {key: _arrays(entry, name, depth + 1) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_arrays(entry, depth + 1) for entry in value]
+        return [_arrays(entry, name, depth + 1) for entry in value]
     if not isinstance(value, Tensor):
         return value
     if not value.is_floating_point() and value.dtype not in (torch.int64, torch.bool):
-        raise CheckpointError(f"Expected tensors of floats or int64; got {value.dtype}. Import it again.")
+        raise CheckpointError(f"Expected {name} tensors of floats or int64; got {value.dtype}. Make the file again.")
     whole = held(value).detach()
     return whole.double().numpy() if whole.is_floating_point() else whole.numpy()
 
@@ -297,7 +297,8 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             raise ValueError("settings, dim")
         preprocessing = None if p is None else Logit(p["levels"], p["margin"])
         training = _plain(content["training"])
-        weights = KINDS[name].unpack(_arrays(dict(content)), preprocessing)
+        own = {key: _arrays(value, key) for key, value in content.items() if key not in ("training", "examples")}
+        weights = KINDS[name].unpack(own, preprocessing)
         examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)
     except _MALFORMED as error:
         raise CheckpointError(
