@@ -19,7 +19,8 @@ from lunet_export.artifact import graph_of
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError
 from lunet_export.graphs import sizes
-from lunet_export.graphs.blueprint import Blueprint, blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.graphs.blueprint import blueprint_of as blueprint_of_flow
 from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import preprocessed
 from lunet_export.graphs.settings import ExportSettings
@@ -55,7 +56,7 @@ class MixtureBlueprint:
         cure = "Use --dtype float32, or fewer classes or blocks."
         sizes.refuse_large(numbers, settings.products or settings.tensors, cure, "a density graph")
         given = own or [settings] * len(mixture.components)
-        found = tuple(blueprint_of(*pair) for pair in zip(mixture.components, given, strict=True))
+        found = tuple(blueprint_of_flow(*pair) for pair in zip(mixture.components, given, strict=True))
         chosen = replace(mixture, components=tuple(blueprint.weights for blueprint in found))
         return cls(chosen, settings, found)
 
@@ -80,7 +81,9 @@ class MixtureBlueprint:
         return f"{len(self.components)} classes: {', '.join(self.weights.names)}"
 
 
-def chosen(model: Distribution, settings: ExportSettings, *, compare: bool = False) -> Blueprint | MixtureBlueprint:
+def blueprint_of(
+    model: Distribution, settings: ExportSettings, *, compare: bool = False
+) -> Blueprint | MixtureBlueprint:
     """The blueprint of a flow or a mixture; `compare` as in `Blueprint.choose`, of a flow alone.
 
     Raises:
@@ -88,7 +91,7 @@ def chosen(model: Distribution, settings: ExportSettings, *, compare: bool = Fal
     """
     if isinstance(model, Mixture):
         return MixtureBlueprint.choose(model, settings)
-    return blueprint_of(model, settings, compare=compare)
+    return blueprint_of_flow(model, settings, compare=compare)
 
 
 def flows_of(blueprint: Blueprint | MixtureBlueprint) -> tuple[Blueprint, ...]:
