@@ -23,11 +23,11 @@ from lunet_export import data, noise
 from lunet_export.certificate import certify
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, LunetExportError
-from lunet_export.families.lunet.reference import Activation
-from lunet_export.families.lunet.training.initial import start
-from lunet_export.training import FitSettings, Trainer
+from lunet_export.training import Trainer
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.train import gaussian_of
+from lunet_export.training.lunet.initial import start
+from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
+from lunet_export.training.rows import gaussian_of
 
 EPOCHS, SEEDS = 5, (0, 1, 2)
 _CERTIFIED_ROWS = 16
@@ -114,7 +114,7 @@ def main() -> None:
 def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, seed: int) -> dict[str, Any]:
     """One training run: the validation figure of its last epoch, CPU seconds, and how the map is conditioned."""
     given = {"epochs": epochs, "seed": seed, **variant.settings}
-    settings = FitSettings.for_data(len(rows.train), rows.dim, **given)
+    settings = LUNetStructure.settings(len(rows.train), rows.dim, **given)
     begin = start(
         gaussian,
         init=settings.init,
@@ -127,7 +127,7 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
     entry |= {"learned": variant.learned, "settings": asdict(settings)}
     report.progress(f"{variant.name}, seed {seed}")
     try:
-        trainer = Trainer(begin, rows, settings, device=torch.device("cpu"))
+        trainer = LUNetTrainer(begin, rows, settings, device=torch.device("cpu"))
         if variant.learned:
             learn_slopes(trainer, each_dimension=variant.learned == "dimension")
         before = time.process_time()
@@ -144,7 +144,7 @@ def conditioning(trainer: Trainer) -> dict[str, float]:
     """Certified bounds of the network behind its pre-processing, and medians over a few validation rows."""
     rows = trainer.data
     x = rows.continuous(rows.valid[:_CERTIFIED_ROWS], noise.uniform(1, range(_CERTIFIED_ROWS), rows.dim))
-    found = certify(trainer.descent.model().to_weights(), x.astype(np.float64), dtype="float32")
+    found = certify(trainer.descent.model().to_chain(), x.astype(np.float64), dtype="float32")
     return {
         "lip_forward": found.network.lip_forward,
         "lip_inverse": found.network.lip_inverse,

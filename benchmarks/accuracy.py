@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lunet_export.families.lunet.graphs import sampling
 from numpy.typing import NDArray
 
 from benchmarks import activation, report
@@ -18,11 +19,10 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
 from lunet_export.export import Load
-from lunet_export.families.lunet.graphs import sampling
-from lunet_export.families.lunet.graphs.estimate import estimates, fastest
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.flows import lunet
 from lunet_export.graphs import builder, solvers
-from lunet_export.lu import LUBlock
+from lunet_export.graphs.estimate import estimates, fastest
+from lunet_export.layers import LU, Chain
 from lunet_export.runtime.providers import open_sessions
 
 Array = NDArray[np.float64]
@@ -65,28 +65,26 @@ def _activation(alpha: float) -> dict[str, float]:
     return {"alpha": alpha, "ours": float(ours.max()), "eager": float(eager.max())}
 
 
-def network(kind: str, condition: float) -> LUNetWeights:
+def network(kind: str, condition: float) -> Chain:
     """Three blocks of that condition number, give or take what the triangular factors add."""
     rng = np.random.default_rng(0)
-    return LUNetWeights(tuple(_block(kind, condition, rng) for _ in range(BLOCKS)), ALPHA)
+    return lunet(tuple(_block(kind, condition, rng) for _ in range(BLOCKS)), ALPHA)
 
 
-def _block(kind: str, condition: float, rng: np.random.Generator) -> LUBlock:
+def _block(kind: str, condition: float, rng: np.random.Generator) -> LU:
     values, bias = np.geomspace(1.0, 1.0 / condition, DIM), rng.standard_normal(DIM)
     others = 0.3 * rng.standard_normal((2, DIM, DIM)) / np.sqrt(DIM)
     if kind == "graded":
-        return LUBlock(
-            np.tril(others[0], -1) + np.eye(DIM), (np.triu(others[1], 1) + np.eye(DIM)) * values[:, None], bias
-        )
+        return LU(np.tril(others[0], -1) + np.eye(DIM), (np.triu(others[1], 1) + np.eye(DIM)) * values[:, None], bias)
     if kind == "steep":
         diagonal = np.where(np.arange(DIM) == DIM // 2, 1.0 / condition, 1.0)
-        return LUBlock(np.tril(others[0], -1) + np.eye(DIM), np.triu(others[1], 1) + np.diag(diagonal), bias)
+        return LU(np.tril(others[0], -1) + np.eye(DIM), np.triu(others[1], 1) + np.diag(diagonal), bias)
     left, right = (np.linalg.qr(rng.standard_normal((DIM, DIM)))[0] for _ in range(2))
     lower, upper = np.eye(DIM), left @ np.diag(values) @ right
     for k in range(DIM):
         lower[k + 1 :, k] = upper[k + 1 :, k] / upper[k, k]
         upper[k + 1 :] -= lower[k + 1 :, k, None] * upper[k]
-    return LUBlock(lower, np.triu(upper), bias)
+    return LU(lower, np.triu(upper), bias)
 
 
 def measure(kind: str, condition: float) -> dict[str, Any]:

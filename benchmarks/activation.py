@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-
 from lunet_export.families.lunet import reference as lunet
 from lunet_export.families.lunet.graphs import activation, halley_start
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
+from numpy.typing import NDArray
+
 from lunet_export.graphs.builder import GraphBuilder, serialize
 from lunet_export.runtime.providers import open_sessions
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def errors(alpha: float, dtype: str, *, fault: bool = False) -> tuple[Array, Arr
     y = (1 - alpha) * target.astype(np.float64) + start.shift
     exact = lunet.inverse_leaky_softplus(y, alpha)
     rounded = y.astype(dtype)
-    eager = LeakySoftplus(alpha).inverse(torch.from_numpy(rounded))[0].numpy().astype(np.float64)
+    eager = LeakySoftplusBijection(alpha).inverse(torch.from_numpy(rounded))[0].numpy().astype(np.float64)
     unit = np.finfo(dtype).eps / 2 * np.maximum(1.0, np.abs(exact))
     eagers_exact = lunet.inverse_leaky_softplus(rounded.astype(np.float64), alpha)
     return np.abs(x - exact) / unit, np.abs(eager - eagers_exact) / unit

@@ -18,8 +18,8 @@ from lunet_export import checkpoint, data
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.families.lunet.weights import ACTIVATIONS
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.layers import ACTIVATIONS
 from lunet_export.runtime import ExportedFlow
 
 DATASETS = ("two-moons", "eight-gaussians", "digits")
@@ -53,7 +53,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
     """Nodes of the graphs, and how far float32 is from the reference on the test rows: nats, and tolerances."""
     weights, rows = checkpoint.read(model).weights, data.load(dataset)
     x = rows.continuous(rows.test, np.random.default_rng(_SEED).random(rows.test.shape)).astype(np.float32)
-    blueprint, exact = blueprint_of(weights, ExportSettings()), x.astype(np.float64)
+    blueprint, exact = Blueprint.choose(weights, ExportSettings()), x.astype(np.float64)
     exported = ExportedFlow(build_artifact(weights, Provenance(dataset), blueprint.settings), provider="cpu")
     gap = np.abs(exported.density(x)[1] - reference.log_prob(weights, exact))
     tolerance = RoundingModel(weights, "float32").density(exact)["log_prob"]

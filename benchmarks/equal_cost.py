@@ -22,12 +22,11 @@ from benchmarks import report
 from lunet_export import data
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.flows import of_weights
-from lunet_export.training import FitSettings, Trainer
+from lunet_export.torch_layers import Flow
+from lunet_export.training import KINDS, FitSettings, Trainer
 from lunet_export.training.choice import Judge
 from lunet_export.training.fit import mean_bits_per_dim
-from lunet_export.training.structure import part_of
-from lunet_export.training.train import gaussian_of, rows_to_test
+from lunet_export.training.rows import gaussian_of, rows_to_test
 
 DATASETS = ("mnist", "fashion-mnist")
 BUDGET = 900.0
@@ -68,7 +67,7 @@ class Clock:
         self._due = [budget * (number / _POINTS) ** 2 for number in range(1, _POINTS + 1)]
         self._spent, self._since = 0.0, time.perf_counter()
         self.steps = 0
-        self.best = trainer.descent.model().to_weights()
+        self.best = trainer.descent.model().to_chain()
         self.curve: list[dict[str, float]] = [{"seconds": 0.0, "steps": 0, "valid": trainer.start}]
 
     def on_step(self, step: int, bits: float) -> None:
@@ -81,7 +80,7 @@ class Clock:
         self._due = [due for due in self._due if due > spent]
         valid = self._trainer.validate()
         if valid < min(point["valid"] for point in self.curve):
-            self.best = self._trainer.descent.model().to_weights()
+            self.best = self._trainer.descent.model().to_chain()
         self._trainer.flow.train()
         self.curve.append({"seconds": spent, "steps": self.steps, "valid": valid})
         report.progress(f"  {spent:6.0f} s, step {self.steps}: {valid:.4f}")
@@ -149,14 +148,14 @@ def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
         "steps": clock.steps,
         "rows_seen": clock.steps * settings.batch_size,
         "curve": clock.curve,
-        "test": mean_bits_per_dim(of_weights(clock.best), rows, rows.test, seed=_TEST_SEED),
+        "test": mean_bits_per_dim(Flow.of(clock.best), rows, rows.test, seed=_TEST_SEED),
     }
 
 
 def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset, FitSettings]:
     """The family's usual settings over as many epochs as the budget has room for, and the rows of less than one."""
-    given = {"family": contender.family, "patience": 10**6, **contender.given}
-    settings = FitSettings.for_data(len(rows.train), rows.dim, **given)
+    given = {"patience": 10**6, **contender.given}
+    settings = KINDS[contender.family].settings(len(rows.train), rows.dim, **given)
     trainer = begun(contender, rows, replace(settings, epochs=1))
     begin, counted = time.perf_counter(), []
 
@@ -177,11 +176,11 @@ def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset,
 def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer:
     """Before the first step."""
     shape = rows.image_shape if contender.image else None
-    structure = part_of(contender.family).Structure.choose(rows.dim, shape, {})
+    structure = KINDS[contender.family].choose(rows.dim, shape, {})
     gaussian, train = gaussian_of(rows), rows.train.astype(np.float64)
     judge = Judge(gaussian, train, rows.valid.astype(np.float64))
     first = structure.first(gaussian, settings, train, judge, lambda done, of: None)
-    return Trainer(first, rows, settings, device=torch.device("cpu"))
+    return structure.trainer(first, rows, settings, torch.device("cpu"))
 
 
 def _known(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+from lunet_export.families.lunet.graphs import density, sampling
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import density, sampling
-from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, floor, solvers, triangular
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU, Chain
 from lunet_export.runtime.providers import open_sessions
 
 Floats = NDArray[np.floating]
@@ -49,7 +48,7 @@ def opened(model: onnx.ModelProto, threads: int) -> Graph:
     return Graph(len(model.graph.node), data, load, outputs, lambda rows: session.run(None, {name: rows}))
 
 
-def sampling_graphs(weights: LUNetWeights) -> tuple[dict[str, onnx.ModelProto], dict[str, str]]:
+def sampling_graphs(weights: Chain) -> tuple[dict[str, onnx.ModelProto], dict[str, str]]:
     """A sampling graph of every solver that takes these weights, and why the others refuse."""
     models: dict[str, onnx.ModelProto] = {}
     refused: dict[str, str] = {}
@@ -61,18 +60,18 @@ def sampling_graphs(weights: LUNetWeights) -> tuple[dict[str, onnx.ModelProto], 
     return models, refused
 
 
-def sampling_graph(weights: LUNetWeights, solver: str) -> onnx.ModelProto:
+def sampling_graph(weights: Chain, solver: str) -> onnx.ModelProto:
     """The sampling graph of that solver with its own choice of tiles."""
     chosen = solvers.choose(solver, None, weights.dim)
     return sampling.build(weights, solver=chosen, dtype="float32", metadata={})
 
 
-def density_graph(weights: LUNetWeights) -> onnx.ModelProto:
+def density_graph(weights: Chain) -> onnx.ModelProto:
     """The density graph."""
     return density.build(weights, dtype="float32", metadata={})
 
 
-def floor_graph(weights: LUNetWeights) -> onnx.ModelProto:
+def floor_graph(weights: Chain) -> onnx.ModelProto:
     """One D x D product a block and nothing else: what no graph of ours can undercut."""
     return floor.build(weights.dim, len(weights.blocks), "float32")
 
@@ -82,6 +81,6 @@ def solve_graph(dim: int, tile: int, lower: NDArray[np.float64]) -> onnx.ModelPr
     g = builder.GraphBuilder("solve", dim=dim, dtype="float32")
     ranges = triangular.tiles(dim, tile)
     parts = g.split(g.input("z"), [here.stop - here.start for here in ranges])
-    block = LUBlock(lower, np.eye(dim), np.zeros(dim))
+    block = LU(lower, np.eye(dim), np.zeros(dim))
     g.output("y", g.concat(solvers.forward(g, parts, block, ranges)))
     return g.finish({})

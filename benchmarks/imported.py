@@ -202,7 +202,7 @@ def _cause(error: BaseException) -> str:
 def compared(peer: Peer, x: NDArray[np.float32], z: NDArray[np.float32], dtype: str) -> dict[str, Any]:
     """Ours in one dtype: the gaps to the library's float64 answers, and what the graphs are."""
     begin = time.perf_counter()
-    weights = convert(peer.flow).to_weights()
+    weights = convert(peer.flow).to_chain()
     converted = time.perf_counter() - begin
     try:
         artifact = build_artifact(weights, Provenance("imported"), ExportSettings(dtype=dtype))

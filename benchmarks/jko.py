@@ -21,14 +21,12 @@ from lunet_export import checkpoint, data
 from lunet_export.checks import reference
 from lunet_export.data import toy
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.families.jko.graphs.blueprint import round_trip_error
-from lunet_export.families.jko.weights import JKOWeights
 from lunet_export.figures import block_strip, refuse_blocks
-from lunet_export.flows import EagerFlow
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint, round_trip_error
+from lunet_export.layers import Chain
 from lunet_export.runtime import ExportedFlow
-from lunet_export.training import FitSettings, train
-from lunet_export.training.structure import part_of
+from lunet_export.torch_layers import EagerFlow
+from lunet_export.training import KINDS, train
 
 DATASETS = (*toy.DENSITIES, "digits")
 FLOWS = {"LU-Net": "lunet", "JKO-iFlow": "jko"}
@@ -71,8 +69,8 @@ def main() -> None:
 def run(dataset: str, family: str, model: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Train one, of the usual structure but for what is given; seconds, and nats and bits/dim of the test rows."""
     rows = data.load(dataset)
-    settings = FitSettings.for_data(len(rows.train), rows.dim, family=family)
-    structure = part_of(family).Structure.choose(rows.dim, rows.image_shape, given or {})
+    settings = KINDS[family].settings(len(rows.train), rows.dim)
+    structure = KINDS[family].choose(rows.dim, rows.image_shape, given or {})
     begin = time.perf_counter()
     result = train(
         rows,
@@ -106,7 +104,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
     """What a JKO-iFlow's steps cost, what its density integrates to, and how far ONNX Runtime is from PyTorch."""
     weights, rows = checkpoint.read(model).weights, data.load(dataset)
     x = rows.continuous(rows.test, np.random.default_rng(_SEED).random(rows.test.shape)).astype(np.float32)
-    blueprint = blueprint_of(weights, ExportSettings(hutchinson=True))
+    blueprint = Blueprint.choose(weights, ExportSettings(hutchinson=True))
     exported = ExportedFlow(build_artifact(weights, Provenance(dataset), blueprint.settings), provider="cpu")
     z = exported.latent(len(x), seed=_SEED)
     eager = EagerFlow(weights, "float32")
@@ -130,7 +128,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
     return found
 
 
-def integral(weights: JKOWeights, x: np.ndarray) -> float:
+def integral(weights: Chain, x: np.ndarray) -> float:
     """Of p(x) over a rectangle around the rows, in float64: sums converge fast where a density is smooth and ends."""
     low, high = x.min(axis=0), x.max(axis=0)
     axes = [np.linspace(a - (b - a) / 2, b + (b - a) / 2, _CELLS) for a, b in zip(low, high, strict=True)]

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from benchmarks import report
 from lunet_export import data
 from lunet_export.checks import reference
-from lunet_export.families.jko.training.blocks import objective
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.lu_linear import LULinear
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.torch_layers.lu_linear import LULinear
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.jko.blocks import objective
 
 DATASETS = ("eight-gaussians", "two-moons", "digits")
 BLOCKS, ALPHA, RATE, BATCH = 8, 0.1, 2e-2, 500
@@ -36,7 +36,7 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, start: float) -> None:
         super().__init__()
-        self.linear, self.activation = LULinear(dim), LeakySoftplus(ALPHA)
+        self.linear, self.activation = LULinear(dim), LeakySoftplusBijection(ALPHA)
         bias = torch.full((1, dim), start)
         value, log_slope = self.activation(bias)
         self.scale = nn.Parameter(torch.full((dim,), -float(log_slope) / dim))

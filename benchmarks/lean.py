@@ -4,16 +4,16 @@ from math import log
 
 import numpy as np
 import torch
+from lunet_export.flows.flow import standard_normal_log_prob
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.linalg import solve_triangular
 from torch.nn import functional
 
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.newton import newton_steps
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.flows.flow import standard_normal_log_prob
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import largest_below
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.torch_layers.newton import newton_steps
 
 Floats = NDArray[np.floating]
 
@@ -24,10 +24,10 @@ class LeanFlow(nn.Module):
     Newton's iteration has a fixed number of steps: a loop that looks at its data would break `torch.compile`'s graph.
     """
 
-    def __init__(self, weights: LUNetWeights) -> None:
+    def __init__(self, weights: Chain) -> None:
         super().__init__()
         self.alpha, self.preprocessing = weights.alpha, weights.preprocessing
-        self.steps = newton_steps(LeakySoftplus(weights.alpha), torch.float32)
+        self.steps = newton_steps(LeakySoftplusBijection(weights.alpha), torch.float32)
         self.blocks = len(weights.blocks)
         for number, block in enumerate(weights.blocks):
             for name in ("lower", "upper", "bias"):
@@ -87,7 +87,7 @@ class LeanFlow(nn.Module):
 class LeanRunner:
     """NumPy rows in and out of `LeanFlow`; `compiled` puts `torch.compile` in its default mode around both."""
 
-    def __init__(self, weights: LUNetWeights, *, compiled: bool = False) -> None:
+    def __init__(self, weights: Chain, *, compiled: bool = False) -> None:
         flow = LeanFlow(weights).eval()
         # dynamic=False: every batch gets code for its own size, the fastest that torch.compile has.
         wrap = (lambda call: torch.compile(call, dynamic=False)) if compiled else (lambda call: call)

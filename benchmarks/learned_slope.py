@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.flows import Bijection
+from lunet_export.torch_layers import Bijection
 from lunet_export.training.fit import Trainer
 
 

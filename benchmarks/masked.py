@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from lunet_export.flows.bijection import Bijection
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.flows.bijection import Bijection
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU, Chain
+from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.lu_linear import LULinear
 
 
 class MaskedLULinear(Bijection):
@@ -22,7 +21,7 @@ class MaskedLULinear(Bijection):
     given gradients and passed through the optimiser; the mask makes those gradients 0.
     """
 
-    def __init__(self, block: LUBlock, dtype: torch.dtype) -> None:
+    def __init__(self, block: LU, dtype: torch.dtype) -> None:
         super().__init__()
         self.lower, self.upper, self.bias = (
             nn.Parameter(torch.from_numpy(array).to(dtype, copy=True))
@@ -42,14 +41,14 @@ class MaskedLULinear(Bijection):
         return x, -self.upper.diagonal().abs().log().sum().expand(len(z))
 
 
-def packed(weights: LUNetWeights, dtype: torch.dtype) -> LUNet:
+def packed(weights: Chain, dtype: torch.dtype) -> LUNet:
     """Ours: one D x D parameter a layer."""
-    return LUNet.from_weights(weights, dtype=dtype)
+    return Flow.of(weights, dtype=dtype)
 
 
-def masked(weights: LUNetWeights, dtype: torch.dtype) -> LUNet:
+def masked(weights: Chain, dtype: torch.dtype) -> LUNet:
     """The same network with the paper's layers."""
-    flow, blocks = LUNet.from_weights(weights, dtype=dtype), iter(weights.blocks)
+    flow, blocks = Flow.of(weights, dtype=dtype), iter(weights.blocks)
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
             flow.chain.bijections[number] = MaskedLULinear(next(blocks), dtype)

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.parity.difference import compare
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
-    from lunet_export.families.realnvp.flow import RealNVP
-    from lunet_export.families.realnvp.weights import RealNVPWeights
+    from lunet_export.layers import Chain
 
 Floats = NDArray[np.floating]
 
@@ -26,22 +25,22 @@ DIM, BLOCKS, ALPHA = 784, 4, 0.1  # the paper's "3 + 1" on MNIST
 OFF_DIAGONAL = 0.3  # spectral size of what stands beside the diagonals: solves stay well conditioned
 
 
-def standard(dim: int = DIM, blocks: int = BLOCKS, *, seed: int = 0) -> LUNetWeights:
+def standard(dim: int = DIM, blocks: int = BLOCKS, *, seed: int = 0) -> Chain:
     """Seeded, well conditioned weights with the logit for 256 grey levels.
 
     The diagonals lie in [0.5, 1.5] and are positive, because nflows knows no other sign.
     """
     rng = np.random.default_rng(seed)
 
-    def block() -> LUBlock:
+    def block() -> LU:
         noise = OFF_DIAGONAL * rng.standard_normal((2, dim, dim)) / np.sqrt(dim)
         upper = np.triu(noise[1], 1) + np.diag(rng.uniform(0.5, 1.5, dim))
-        return LUBlock(np.tril(noise[0], -1) + np.eye(dim), upper, rng.standard_normal(dim))
+        return LU(np.tril(noise[0], -1) + np.eye(dim), upper, rng.standard_normal(dim))
 
-    return LUNetWeights(tuple(block() for _ in range(blocks)), ALPHA, NAMED["images"])
+    return lunet(tuple(block() for _ in range(blocks)), ALPHA, NAMED["images"])
 
 
-def disturbed(flow: "RealNVP", *, seed: int = 0) -> "RealNVPWeights":
+def disturbed(flow: "RealNVP", *, seed: int = 0) -> "Chain":
     """A RealNVP's weights with factors away from 0: as it starts it is the identity, and no network matters."""
     import torch
 
@@ -50,10 +49,10 @@ def disturbed(flow: "RealNVP", *, seed: int = 0) -> "RealNVPWeights":
         for coupling in flow.couplings():
             for parameter in (coupling.scale_factor, coupling.shift_factor, coupling.bias):
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=rng))
-    return flow.to_weights()
+    return flow.to_chain()
 
 
-def load(model: Path | None) -> tuple[LUNetWeights, str]:
+def load(model: Path | None) -> tuple[Chain, str]:
     """The weights of `--model`, or the standard ones, and what to call them."""
     if model is None:
         return standard(), f"seeded weights, {BLOCKS - 1} + 1 blocks, D = {DIM}"
@@ -84,7 +83,7 @@ class Questions:
     tolerance: Mapping[str, Floats]
 
     @classmethod
-    def about(cls, weights: LUNetWeights, rows: int = 8, *, seed: int = 1) -> "Questions":
+    def about(cls, weights: Chain, rows: int = 8, *, seed: int = 1) -> "Questions":
         """Uniform grey levels (normal numbers without pre-processing) and their latents, in float32."""
         rng, p = np.random.default_rng(seed), weights.preprocessing
         shape = (rows, weights.dim)

@@ -22,9 +22,9 @@ from benchmarks.lean import LeanRunner
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.flows.compiled import CompiledFlow
-from lunet_export.flows.eager import EagerFlow
+from lunet_export.layers import Chain
+from lunet_export.torch_layers.compiled import CompiledFlow
+from lunet_export.torch_layers.eager import EagerFlow
 
 Floats = NDArray[np.floating]
 Outputs = dict[str, Floats]
@@ -88,7 +88,7 @@ def main() -> None:
     show(document)
 
 
-def measure(weights: LUNetWeights, batches: list[int], seconds: float, threads: int) -> dict[str, Any]:
+def measure(weights: Chain, batches: list[int], seconds: float, threads: int) -> dict[str, Any]:
     """Everything that the results hold."""
     questions = Questions.about(weights)
     report.progress("the floor alone")
@@ -122,14 +122,14 @@ def measure(weights: LUNetWeights, batches: list[int], seconds: float, threads: 
     }
 
 
-def our_graphs(weights: LUNetWeights, threads: int) -> tuple[dict[str, graphs.Graph], dict[str, str]]:
+def our_graphs(weights: Chain, threads: int) -> tuple[dict[str, graphs.Graph], dict[str, str]]:
     """Our open graphs by solver, `density` among them, and why other solvers refuse."""
     models, refused = graphs.sampling_graphs(weights)
     models[DENSITY] = graphs.density_graph(weights)
     return {name: graphs.opened(model, threads) for name, model in models.items()}, refused
 
 
-def rival_runners(weights: LUNetWeights) -> tuple[dict[str, dict[str, Runner]], dict[str, str]]:
+def rival_runners(weights: Chain) -> tuple[dict[str, dict[str, Runner]], dict[str, str]]:
     """The other runners by direction and name, and why some are left out."""
     makers: dict[str, Callable[[], Any]] = {
         EAGER: lambda: EagerFlow(weights, "float32"),
@@ -235,7 +235,7 @@ def small_solve(threads: int, seconds: float) -> dict[str, Any]:
     return {**graph.facts(), **report.times(time_), "residual": float(residual)}
 
 
-def sampling_memory(weights: LUNetWeights, graph: graphs.Graph, threads: int) -> dict[str, Any]:
+def sampling_memory(weights: Chain, graph: graphs.Graph, threads: int) -> dict[str, Any]:
     """Growth of peak memory over just before the session opens, drawing 4096 images in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sampling.onnx"

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+from lunet_export.families.lunet.graphs import density, sampling
 from numpy.typing import NDArray
 
 from benchmarks import networks, report
 from lunet_export import checkpoint, noise
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import TF32, RoundingModel
-from lunet_export.families.lunet.graphs import density, sampling
-from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, emulation, solvers
+from lunet_export.layers import Chain
 from lunet_export.parity import compare
 from lunet_export.runtime.providers import open_sessions
 
@@ -85,7 +85,7 @@ def main() -> None:
     show(document)
 
 
-def measure(name: str, weights: LUNetWeights, rows: int, threads: int) -> dict[str, Any]:
+def measure(name: str, weights: Chain, rows: int, threads: int) -> dict[str, Any]:
     """Errors and budgets of one network: log_prob and z of the density, x of each solver's sampling."""
     report.progress(f"{name} ...")
     logit, model = weights.preprocessing, RoundingModel(weights, "float32")
@@ -120,7 +120,7 @@ def measure(name: str, weights: LUNetWeights, rows: int, threads: int) -> dict[s
     return {"name": name, "dim": weights.dim, "blocks": len(weights.blocks), "unit_of_x": unit, **found}
 
 
-def _graphs(weights: LUNetWeights, products: str | None) -> dict[str, onnx.ModelProto]:
+def _graphs(weights: Chain, products: str | None) -> dict[str, onnx.ModelProto]:
     """The density and the sampling of every solver."""
     models = {"density": density.build(weights, dtype="float32", products=products, metadata={})}
     for name in SOLVERS:

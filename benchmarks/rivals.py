@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.flows.bijection import Bijection
+from lunet_export.flows.flow import standard_normal_log_prob
 from numpy.typing import NDArray
 from scipy import interpolate
 from torch import Tensor
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.flows.bijection import Bijection
-from lunet_export.flows.flow import standard_normal_log_prob
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
+from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.torch_layers.lu_linear import LULinear
 
 Floats = NDArray[np.floating]
 
@@ -45,17 +45,17 @@ class ChainRunner:
         return z.numpy(), (standard_normal_log_prob(z) + log_det).numpy()
 
 
-def nflows(weights: LUNetWeights, *, cached: bool) -> ChainRunner:
+def nflows(weights: Chain, *, cached: bool) -> ChainRunner:
     """A stack of nflows' `LULinear`; `cached` keeps (L U)^-1 from the first call on."""
     return ChainRunner(_swapped(weights, lambda block: NflowsLULinear(block, cached=cached)))
 
 
-def zuko(weights: LUNetWeights) -> ChainRunner:
+def zuko(weights: Chain) -> ChainRunner:
     """A stack of zuko's `LULinearTransform`, the triangular factors made once."""
     return ChainRunner(_swapped(weights, ZukoLULinear))
 
 
-def authors(weights: LUNetWeights, *, points: int = SPLINE_POINTS) -> ChainRunner:
+def authors(weights: Chain, *, points: int = SPLINE_POINTS) -> ChainRunner:
     """The arithmetic of the released code's inverse, re-stated: general solves, and a spline fitted at every call.
 
     The spline is fitted in float64, so its answers stay within the tolerances of rounding in float32. Beyond
@@ -65,11 +65,11 @@ def authors(weights: LUNetWeights, *, points: int = SPLINE_POINTS) -> ChainRunne
 
 
 def _swapped(
-    weights: LUNetWeights,
-    linear: Callable[[LUBlock], Bijection],
+    weights: Chain,
+    linear: Callable[[LU], Bijection],
     activation: Callable[[float], Bijection] = LeakySoftplus,
 ) -> LUNet:
-    flow, blocks = LUNet.from_weights(weights), iter(weights.blocks)
+    flow, blocks = Flow.of(weights), iter(weights.blocks)
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
             flow.chain.bijections[number] = linear(next(blocks))
@@ -85,7 +85,7 @@ class NflowsLULinear(Bijection):
         BadInputError: diag U holds a number that nflows cannot represent.
     """
 
-    def __init__(self, block: LUBlock, *, cached: bool) -> None:
+    def __init__(self, block: LU, *, cached: bool) -> None:
         super().__init__()
         from nflows.transforms.lu import LULinear as Layer
 
@@ -120,7 +120,7 @@ class ZukoLULinear(Bijection):
 
     bias: Tensor
 
-    def __init__(self, block: LUBlock) -> None:
+    def __init__(self, block: LU) -> None:
         super().__init__()
         from zuko.transforms import LULinearTransform
 
@@ -146,7 +146,7 @@ class GeneralLinear(Bijection):
     upper: Tensor
     bias: Tensor
 
-    def __init__(self, block: LUBlock) -> None:
+    def __init__(self, block: LU) -> None:
         super().__init__()
         for name in ("lower", "upper", "bias"):
             self.register_buffer(name, torch.from_numpy(getattr(block, name)).float())
@@ -165,7 +165,7 @@ class SplineActivation(Bijection):
 
     def __init__(self, alpha: float, points: int) -> None:
         super().__init__()
-        self.exact, self.points = LeakySoftplus(alpha), points
+        self.exact, self.points = LeakySoftplusBijection(alpha), points
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.exact(x)

@@ -32,8 +32,8 @@ from pyarrow import parquet
 from benchmarks import report
 from lunet_export.errors import CheckFailedError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.runtime import ExportedFlow
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, ScoreJob, local, on_ray
@@ -120,17 +120,17 @@ def read_back(folder: Path) -> dict[str, Any]:
     return {"count": count, "log_prob": fsum(sums), "sha256": digest.hexdigest()}
 
 
-def weights() -> LUNetWeights:
+def weights() -> Chain:
     """Signed diagonals in [0.5, 1.5], faint entries beside them."""
     rng = np.random.default_rng(0)
 
-    def block() -> LUBlock:
+    def block() -> LU:
         noise = 0.3 * rng.standard_normal((2, DIM, DIM)) / np.sqrt(DIM)
         diagonal = rng.choice([-1.0, 1.0], DIM) * rng.uniform(0.5, 1.5, DIM)
         lower, upper = np.tril(noise[0], -1) + np.eye(DIM), np.triu(noise[1], 1) + np.diag(diagonal)
-        return LUBlock(lower, upper, rng.standard_normal(DIM))
+        return LU(lower, upper, rng.standard_normal(DIM))
 
-    return LUNetWeights(tuple(block() for _ in range(BLOCKS)), 0.1)
+    return lunet(tuple(block() for _ in range(BLOCKS)), 0.1)
 
 
 def sampled(model: Path, data: Path, rows: int) -> None:

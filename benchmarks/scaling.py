@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks import graphs, networks, report
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.layers import Chain
 
 Array = NDArray[np.float64]
 Point = tuple[int, int, int]  # D, batch, blocks
@@ -73,9 +73,7 @@ def point(axis: str, value: int) -> Point:
     return setting["dim"], setting["batch"], blocks
 
 
-def measured(
-    weights: LUNetWeights, batches: Sequence[int], seconds: float, threads: int
-) -> dict[Point, dict[str, Any]]:
+def measured(weights: Chain, batches: Sequence[int], seconds: float, threads: int) -> dict[Point, dict[str, Any]]:
     """The figures of every graph of one network, by point: answers checked first, then timed in turns."""
     models = {name: graphs.sampling_graph(weights, name) for name in GRAPHS[:-1]}
     models[GRAPHS[-1]] = graphs.density_graph(weights)

@@ -23,7 +23,6 @@ from benchmarks import report
 from lunet_export import training
 from lunet_export.data import Dataset
 from lunet_export.data.dataset import split
-from lunet_export.training.structure import part_of
 
 _SETS: dict[str, tuple[tuple[int, int], ...]] = {
     "normal": ((20, 2), (60, 2), (1000, 2), (3000, 2), (1000, 3), (300, 8), (500, 30), (200, 60), (100, 1)),
@@ -60,9 +59,9 @@ def measured(kind: str, n: int, dim: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         found = training.train(
             data,
-            training.FitSettings.for_data(len(train), dim),
+            training.KINDS["lunet"].settings(len(train), dim),
             Path(folder) / "m.pt",
-            structure=part_of("lunet").Structure.choose(dim, None, {}),
+            structure=training.KINDS["lunet"].choose(dim, None, {}),
             device=torch.device("cpu"),
             resume=False,
             **silent,

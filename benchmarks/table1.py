@@ -16,14 +16,13 @@ from torch import Tensor
 
 from benchmarks import memory, networks, report
 from lunet_export.bench import Measurement, interleaved
-from lunet_export.family import family_of
-from lunet_export.flows import EagerFlow, Flow, of_weights
 from lunet_export.graphs import builder
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime.providers import open_sessions
-from lunet_export.weights import Weights
+from lunet_export.torch_layers import EagerFlow, Flow
 
 IMAGES = 60_000  # of an epoch, as the paper counts
 SHAPE = (28, 28)
@@ -64,24 +63,24 @@ PAPER: dict[str, dict[str, Any]] = {
 }
 
 
-def conv() -> Weights:
+def conv() -> Chain:
     """The paper's RealNVP, 5,388,264 parameters, away from the identity."""
-    from lunet_export.families.realnvp.flow import RealNVP
+    from lunet_export.training.realnvp import networks
 
-    return networks.disturbed(RealNVP.convolutional(SHAPE, preprocessing=NAMED["images"]))
+    return networks.disturbed(networks.convolutional(SHAPE, preprocessing=NAMED["images"]))
 
 
-def dense() -> Weights:
+def dense() -> Chain:
     """A dense RealNVP that stores as many numbers as LU-Net's sampling graph."""
-    from lunet_export.families.realnvp.flow import RealNVP
-    from lunet_export.families.realnvp.training import width_like_lunet
+    from lunet_export.training.realnvp import networks
+    from lunet_export.training.realnvp.structure import width_like_lunet
 
     hidden = width_like_lunet(networks.DIM)
-    return networks.disturbed(RealNVP.dense(networks.DIM, hidden=hidden, preprocessing=NAMED["images"]))
+    return networks.disturbed(networks.dense(networks.DIM, hidden=hidden, preprocessing=NAMED["images"]))
 
 
 FIRST = "LU-Net"
-MODELS: dict[str, Callable[[], Weights]] = {
+MODELS: dict[str, Callable[[], Chain]] = {
     FIRST: networks.standard,
     "RealNVP, convolutional": conv,
     "RealNVP, dense": dense,
@@ -95,15 +94,15 @@ class Runner:
         self.density, self.decode = density, decode
 
     @classmethod
-    def onnxruntime(cls, weights: Weights, threads: int, *, solver: str | None = None) -> "Runner":
+    def onnxruntime(cls, weights: Chain, threads: int, *, solver: str | None = None) -> "Runner":
         """The exported graphs, from memory."""
-        blueprint = blueprint_of(weights, ExportSettings(solver=solver))
+        blueprint = Blueprint.choose(weights, ExportSettings(solver=solver))
         models = [builder.serialize(blueprint.build(name, {})) for name in ("density", "sampling")]
         (density, sampling), _ = open_sessions(models, "cpu", threads=threads)
         return cls(lambda x: density.run(["z", "log_prob"], {"x": x}), lambda z: sampling.run(["x"], {"z": z})[0])
 
     @classmethod
-    def eager(cls, weights: Weights) -> "Runner":
+    def eager(cls, weights: Chain) -> "Runner":
         """PyTorch."""
         flow = EagerFlow(weights, "float32")
         return cls(flow.density, flow.decode)
@@ -132,17 +131,17 @@ def main() -> None:
     show(document)
 
 
-def sizes(weights: Weights) -> dict[str, Any]:
+def sizes(weights: Chain) -> dict[str, Any]:
     """Parameters that PyTorch holds, that are free, and the bytes of the graphs."""
-    blueprint = blueprint_of(weights, ExportSettings())
-    flow = of_weights(weights)
+    blueprint = Blueprint.choose(weights, ExportSettings())
+    flow = Flow.of(weights)
     graphs = {name: len(builder.serialize(blueprint.build(name, {}))) for name in ("density", "sampling")}
     held = sum(parameter.numel() for parameter in flow.parameters())
     return {**weights.facts(), "held": held, "graph_bytes": graphs}
 
 
 def times(
-    weights: Mapping[str, Weights], seconds: float, threads: int
+    weights: Mapping[str, Chain], seconds: float, threads: int
 ) -> tuple[dict[str, dict[str, Measurement]], dict[str, float]]:
     """Milliseconds a call by direction and batch, then by model and runtime; and the worst answer's share."""
     runners: dict[str, Runner] = {}
@@ -183,7 +182,7 @@ def over_lunet(runs: Mapping[str, Mapping[str, Measurement]], solver: str = "") 
     }
 
 
-def training(weights: Mapping[str, Weights], seconds: float, threads: int) -> dict[str, Any]:
+def training(weights: Mapping[str, Chain], seconds: float, threads: int) -> dict[str, Any]:
     """Steps of exact maximum likelihood by the same optimiser: whole, the optimiser alone, memory, an epoch."""
     found: dict[str, Any] = {"optimiser": "Adam, gradients cut to a norm of 1", "loading_s": loading()}
     for batch in STEPS:
@@ -214,14 +213,15 @@ def training(weights: Mapping[str, Weights], seconds: float, threads: int) -> di
     return found
 
 
-def trained(weights: Weights) -> Flow:
+def trained(weights: Chain) -> Flow:
     """The flow as it is trained: RealNVP with its norms."""
-    from lunet_export.training import FitSettings
+    from lunet_export.training import KINDS, Trainer
+    from lunet_export.training.lunet.structure import LUNetTrainer
+    from lunet_export.training.realnvp.structure import RealNVPTrainer
 
-    settings = FitSettings.for_data(IMAGES, weights.dim, family=weights.family, whitened=False)
-    part = family_of(weights).part("training")
-    flow: Flow = part.trainable(weights, settings, torch.float32).train()
-    return flow
+    trainer: type[Trainer] = {"lunet": LUNetTrainer, "realnvp": RealNVPTrainer}[weights.family]
+    settings = KINDS[weights.family].settings(IMAGES, weights.dim, whitened=False)
+    return trainer.trainable(weights, settings, torch.float32).train()
 
 
 def images(batch: int) -> Tensor:

@@ -15,12 +15,11 @@ from torch import Tensor
 from benchmarks import memory, networks, report
 from benchmarks.masked import MaskedLULinear, gradient_gap, masked, packed
 from lunet_export.bench import interleaved
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.layers import Chain
+from lunet_export.torch_layers.lu_linear import LULinear
 
 BATCH = 256
-LAYERS: dict[str, Callable[[LUNetWeights, torch.dtype], LUNet]] = {"packed": packed, "masked dense": masked}
+LAYERS: dict[str, Callable[[Chain, torch.dtype], LUNet]] = {"packed": packed, "masked dense": masked}
 _CHECKED_ROWS = 8
 _ALLOWED = 1e-10  # float64
 _MEMORY_STEPS = 3
@@ -36,7 +35,7 @@ def main() -> None:
     show(document)
 
 
-def measure(weights: LUNetWeights, seconds: float, threads: int) -> dict[str, Any]:
+def measure(weights: Chain, seconds: float, threads: int) -> dict[str, Any]:
     """Gradients checked first, then times, memory and parameters of both kinds of layer."""
     report.progress("checking values and gradients in float64")
     gaps = check(weights, LAYERS["packed"], LAYERS["masked dense"])
@@ -71,9 +70,9 @@ def measure(weights: LUNetWeights, seconds: float, threads: int) -> dict[str, An
 
 
 def check(
-    weights: LUNetWeights,
-    ours: Callable[[LUNetWeights, torch.dtype], LUNet],
-    theirs: Callable[[LUNetWeights, torch.dtype], LUNet],
+    weights: Chain,
+    ours: Callable[[Chain, torch.dtype], LUNet],
+    theirs: Callable[[Chain, torch.dtype], LUNet],
 ) -> dict[str, float]:
     """Relative differences of log_prob and of all gradients in float64.
 
@@ -92,7 +91,7 @@ def check(
     return gaps
 
 
-def rows(weights: LUNetWeights, batch: int, dtype: torch.dtype) -> Tensor:
+def rows(weights: Chain, batch: int, dtype: torch.dtype) -> Tensor:
     """Rows of data: uniform grey levels, or normal numbers without pre-processing."""
     rng, p = np.random.default_rng(2), weights.preprocessing
     shape = (batch, weights.dim)

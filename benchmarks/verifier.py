@@ -14,7 +14,7 @@ from benchmarks import report
 from lunet_export import checkpoint, verification
 from lunet_export.errors import CheckFailedError, MissingPackageError
 from lunet_export.export import Provenance, Question, export_for_verifier
-from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
+from lunet_export.layers import Chain
 from lunet_export.verification import LatentBox, VerifierFolder
 from lunet_export.verification import witness as witnesses
 from tests.marabou.ask import POINTS, ask, highest, missing
@@ -26,7 +26,7 @@ SIZES = ((2, 3), (3, 3), (4, 3), (6, 3), (8, 3), (16, 3))  # D, blocks; slope 0.
 _REPEATS = 3
 
 
-def networks(trained: Path | None) -> dict[str, LUNetWeights]:
+def networks(trained: Path | None) -> dict[str, Chain]:
     """Random ones, and a trained one where it is given."""
     found = {f"random, D = {dim}": piecewise_linear(dim, blocks) for dim, blocks in SIZES}
     if trained:
@@ -34,7 +34,7 @@ def networks(trained: Path | None) -> dict[str, LUNetWeights]:
     return found
 
 
-def measure(name: str, weights: LUNetWeights, share: float, scratch: Path) -> dict[str, Any]:
+def measure(name: str, weights: Chain, share: float, scratch: Path) -> dict[str, Any]:
     """Marabou's verdict about one claim, checked, with the median of its seconds.
 
     Raises:

@@ -12,7 +12,7 @@ from lunet_export.runtime import ExportedClasses, ExportedFlow
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lunet_export.flows import Flow
+    from lunet_export.torch_layers import Flow
 
 __all__ = ["ExportedClasses", "ExportedFlow", "LunetExportError", "__version__", "convert"]
 __version__ = "1.0.0"

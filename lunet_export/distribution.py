@@ -12,11 +12,11 @@ from math import fsum, isfinite
 from typing import Generic, TypeVar
 
 from lunet_export.errors import CheckpointError
+from lunet_export.layers import Chain
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
-from lunet_export.weights import Weights
 
-W = TypeVar("W", bound=Weights, covariant=True)
+W = TypeVar("W", bound=Chain, covariant=True)
 
 _PRIOR_ERROR = 1e-9  # of their sum: what float64 quotients of counts lose, and far more
 _ALL_LUNETS = "lunet"  # the kind of flow whose mixtures the format knew first
@@ -73,7 +73,7 @@ class Mixture(Generic[W]):
     @property
     def kind(self) -> str:
         """`lunet-classes` where every flow is an LU-Net, else `mixture`."""
-        families = {component.family for component in self.components}
+        families = {component.kind.name for component in self.components}
         return LUNET_CLASSES if families == {_ALL_LUNETS} else MIXTURE
 
     def digest(self) -> str:
@@ -87,10 +87,10 @@ class Mixture(Generic[W]):
 
 #: What `model.kind` of a manifest says of mixtures.
 LUNET_CLASSES, MIXTURE = "lunet-classes", "mixture"
-Distribution = Weights | Mixture[Weights]
+Distribution = Chain | Mixture[Chain]
 
 
-def components_of(model: Distribution) -> tuple[Weights, ...]:
+def components_of(model: Distribution) -> tuple[Chain, ...]:
     """The flows of a mixture; the flow itself where it is one."""
     return model.components if isinstance(model, Mixture) else (model,)
 
@@ -102,7 +102,7 @@ def classes_of(model: Distribution) -> tuple[str, ...]:
 
 def kind_of(model: Distribution) -> str:
     """What `model.kind` of a manifest says: the family of a flow, or of which kind a mixture is."""
-    return model.kind if isinstance(model, Mixture) else model.family
+    return model.kind if isinstance(model, Mixture) else model.kind.name
 
 
 def refuse_classes(names: Sequence[str], priors: Sequence[float]) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export.errors import BadInputError
 
 Floats = NDArray[np.floating]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,24 @@ NAMED: dict[str, Logit | None] = {
     "digits": Logit(17, 0.1),
     "none": None,
 }
+
+
+def logit(x: Array, p: Logit) -> tuple[Array, Array]:
+    """log s - log(1 - s) with s = (1 - a) x / levels + a / 2, and its log_det; 1 - s is spelled from levels - x."""
+    scale = (1 - p.margin) / p.levels
+    log_s, log_rest = np.log(scale * x + p.margin / 2), np.log(scale * (p.levels - x) + p.margin / 2)
+    return log_s - log_rest, (np.log(scale) - log_s - log_rest).sum(axis=1)
+
+
+def logit_slope(x: Array, p: Logit) -> Array:
+    """d logit / dx = c / (s (1 - s)) with c = (1 - a) / levels, (N, D) -> (N, D)."""
+    scale = (1 - p.margin) / p.levels
+    return scale / ((scale * x + p.margin / 2) * (scale * (p.levels - x) + p.margin / 2))
+
+
+def inverse_logit(h: Array, p: Logit) -> Array:
+    """The x with logit(x) = h; outside [0, levels) where h is beyond the logits of the borders."""
+    return p.levels / (1 - p.margin) * (np.exp(-np.logaddexp(0.0, -h)) - p.margin / 2)
 
 
 def largest_below(levels: int, dtype: np.dtype) -> np.floating:

@@ -1,17 +1,17 @@
 """Random networks with a known condition number, shared by all tests."""
 
+from lunet_export.layers import LeakySoftplus
 from dataclasses import replace
 
 import numpy as np
 
 from lunet_export.checks import reference
 from lunet_export.distribution import Mixture
-from lunet_export.families.lunet.reference import Activation
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import NAMED, Logit
 
-PAPERS = Activation("leaky-softplus", 0.1)
+PAPERS = LeakySoftplus(0.1)
 
 
 def network(
@@ -23,18 +23,18 @@ def network(
     preprocessing: Logit | None = None,
     seed: int = 0,
     off_diagonal: float = 0.3,
-) -> LUNetWeights:
+) -> Chain:
     """Signed diagonals in [0.5, 1.5], off-diagonal entries small enough that solves stay well conditioned."""
     rng = np.random.default_rng(seed)
 
-    def block() -> LUBlock:
+    def block() -> LU:
         noise = off_diagonal * rng.standard_normal((2, dim, dim)) / np.sqrt(dim)
         diagonal = rng.choice([-1.0, 1.0], dim) * rng.uniform(0.5, 1.5, dim)
-        return LUBlock(
+        return LU(
             np.tril(noise[0], -1) + np.eye(dim), np.triu(noise[1], 1) + np.diag(diagonal), rng.standard_normal(dim)
         )
 
-    return LUNetWeights(tuple(block() for _ in range(blocks)), alpha, preprocessing, activation)
+    return lunet(tuple(block() for _ in range(blocks)), alpha, preprocessing, activation)
 
 
 #: Names that no file could have, and priors that are no round binary fractions.
@@ -47,14 +47,14 @@ def mixture(dim: int, blocks: int, *, preprocessing: Logit | None = None) -> Mix
     return Mixture(networks, CLASS_NAMES, PRIORS)
 
 
-def far_out() -> LUNetWeights:
+def far_out() -> Chain:
     """Rows of two numbers in the tens of thousands: those of latents from the tails are beyond float16's 65504."""
     weights = network(2, 3)
-    first, *others = weights.blocks
-    return replace(weights, blocks=(replace(first, upper=4e-4 * first.upper), *others))
+    first, *others = weights.of(LU)
+    return weights.with_layers([replace(first, upper=4e-4 * first.upper), *others])
 
 
-def rows(weights: LUNetWeights | Mixture, n: int, *, seed: int = 1) -> np.ndarray:
+def rows(weights: Chain | Mixture, n: int, *, seed: int = 1) -> np.ndarray:
     """Rows in the domain of the density: uniform grey levels, normal numbers, or rows of the model."""
     rng = np.random.default_rng(seed)
     p = weights.preprocessing
@@ -82,6 +82,10 @@ NETWORKS = {
     "leaky relu": lambda: network(6, 4, activation="leaky-relu"),
     "leaky relu on images, alpha 0.5": lambda: network(
         36, 4, alpha=0.5, activation="leaky-relu", preprocessing=NAMED["images"]
+    ),
+    "leaky squareplus": lambda: network(6, 4, activation="leaky-squareplus"),
+    "leaky squareplus on images, alpha 0.05": lambda: network(
+        36, 4, alpha=0.05, activation="leaky-squareplus", preprocessing=NAMED["images"]
     ),
     "leaky tanh": lambda: network(6, 4, activation="leaky-tanh"),
     "leaky tanh on images, alpha 0.05": lambda: network(

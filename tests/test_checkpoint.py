@@ -12,8 +12,8 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckpointError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import Flow
 from tests import tolerances
 from tests.networks import network, rows
 
@@ -44,7 +44,7 @@ def saved(content, path):
 
 @pytest.fixture
 def ours(tmp_path):
-    flow = LUNet.from_weights(network(16, 3, preprocessing=NAMED["digits"]))
+    flow = Flow.of(network(16, 3, preprocessing=NAMED["digits"]))
     examples = np.random.default_rng(0).uniform(0, 17, (4, 16))
     path = tmp_path / "model.pt"
     checkpoint.write(path, flow, image_shape=(4, 4), training={"dataset": "x", "test": 1.5}, examples=examples)
@@ -144,7 +144,7 @@ def damaged_authors(edit):
 
 def damaged_ours(edit):
     def make(path):
-        flow = LUNet.from_weights(network(4, 2))
+        flow = Flow.of(network(4, 2))
         checkpoint.write(path, flow, image_shape=None, training={}, examples=None)
         content = torch.load(path, weights_only=True)
         edit(content)

@@ -1,13 +1,14 @@
 """Model files with one network a class: plain, whole, and nothing that pretends to be one."""
 
+from lunet_export.torch_layers.lu_linear import LULinear
 import numpy as np
 import pytest
 import torch
 
 from lunet_export import checkpoint
 from lunet_export.errors import CheckpointError
-from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import Flow
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network
 from tests.test_checkpoint import Code, authors_state, saved
 
@@ -18,7 +19,7 @@ def members(tmp_path):
     paths = [tmp_path / f"{number}.pt" for number in range(3)]
     weights = mixture(16, 2, preprocessing=NAMED["digits"])
     for number, (path, member) in enumerate(zip(paths, weights.components, strict=True)):
-        flow = LUNet.from_weights(member)
+        flow = Flow.of(member)
         examples = np.full((4, 16), float(number))
         checkpoint.write(path, flow, image_shape=(4, 4), training={"class": number}, examples=examples)
     return paths
@@ -67,10 +68,10 @@ def test_a_missing_class_leaves_nothing(members, tmp_path):
 
 
 def other_width(content):
-    flow = LUNet.from_weights(network(5, 2))
+    flow = Flow.of(network(5, 2))
     content["networks"][1].update(
         settings={"dim": 5, "blocks": 2, "alpha": 0.1, "image_shape": None},
-        packed=torch.stack([layer.packed.detach() for layer in flow.linear_layers()]),
+        packed=torch.stack([layer.packed.detach() for layer in flow.modules_of(LULinear)]),
         sign=torch.ones(2, 5),
         bias=torch.zeros(2, 5),
         preprocessing=None,

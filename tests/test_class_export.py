@@ -12,9 +12,9 @@ from lunet_export.checks import reference
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export
 from lunet_export.files.reading import sha256
-from lunet_export.flows import eager
 from lunet_export.graphs import mixture as mixture_graph
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import eager
 from tests import tolerances
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network, rows
 

@@ -7,16 +7,16 @@ import pytest
 
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Load, Provenance, export
-from lunet_export.families.lunet.graphs.estimate import estimates, fastest
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.flows import lunet
 from lunet_export.graphs import solvers
-from lunet_export.lu import LUBlock
+from lunet_export.graphs.estimate import estimates, fastest
+from lunet_export.layers import LU, Chain
 from tests.networks import network
 
 DIM = 24
 
 
-def growing() -> LUNetWeights:
+def growing() -> Chain:
     """Well-conditioned blocks whose LU without pivoting grows: tiles of inverted triangles lose digits."""
     rng, blocks = np.random.default_rng(0), []
     for _ in range(3):
@@ -25,8 +25,8 @@ def growing() -> LUNetWeights:
         for k in range(DIM):
             lower[k + 1 :, k] = upper[k + 1 :, k] / upper[k, k]
             upper[k + 1 :] -= lower[k + 1 :, k, None] * upper[k]
-        blocks.append(LUBlock(lower, np.triu(upper), rng.standard_normal(DIM)))
-    return LUNetWeights(tuple(blocks), 0.1)
+        blocks.append(LU(lower, np.triu(upper), rng.standard_normal(DIM)))
+    return lunet(tuple(blocks), 0.1)
 
 
 def by_name(weights, **options):
@@ -96,8 +96,8 @@ def test_an_impossible_load_is_refused(load):
 
 def test_a_solver_that_cannot_be_built_is_left_out_and_hinders_no_other(tmp_path):
     """Unrolled stores 300 twice; fused would store 90000, beyond float16."""
-    block = LUBlock(np.array([[1.0, 0.0], [300.0, 1.0]]), np.diag([1.0, 1 / 300]), np.zeros(2))
-    found = estimates(LUNetWeights((block,), 0.1), dtype="float32", products="float16")
+    block = LU(np.array([[1.0, 0.0], [300.0, 1.0]]), np.diag([1.0, 1 / 300]), np.zeros(2))
+    found = estimates(lunet((block,), 0.1), dtype="float32", products="float16")
     names = {estimate.solver.name for estimate in found}
     assert "unrolled" in names
     assert "fused" not in names

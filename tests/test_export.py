@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from lunet_export.families.lunet import reference as lunet
+from lunet_export.families.lunet.graphs import density, tanh_steps
 
 from lunet_export import ExportedFlow, lu
 from lunet_export.artifact import sealed
@@ -15,11 +17,9 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel, of_elementwise
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance, build_artifact, export
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import density, tanh_steps
 from lunet_export.files import whole as files
-from lunet_export.flows import EagerFlow
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import EagerFlow
 from tests import tolerances
 from tests.networks import NETWORKS, far_out, network, rows
 

@@ -12,7 +12,7 @@ import torch
 from lunet_export import checkpoint, noise
 from lunet_export.checks import reference
 from lunet_export.errors import CheckpointError
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED
 from tests.cli.conftest import run
 from tests.networks import network
@@ -40,9 +40,9 @@ def moved(weights, by: float):
     """The network some epochs later: all its numbers moved, the structure kept."""
     rng = np.random.default_rng(7)
 
-    def of(block: LUBlock) -> LUBlock:
+    def of(block: LU) -> LU:
         steps = by * rng.standard_normal((3, DIM, DIM))
-        return LUBlock(block.lower + np.tril(steps[0], -1), block.upper + np.triu(steps[1]), block.bias + steps[2, 0])
+        return LU(block.lower + np.tril(steps[0], -1), block.upper + np.triu(steps[1]), block.bias + steps[2, 0])
 
     return type(weights)(tuple(of(block) for block in weights.blocks), weights.alpha, weights.preprocessing)
 

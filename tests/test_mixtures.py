@@ -5,6 +5,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from lunet_export.families.composed.graphs import build as composed_graphs
+from lunet_export.families.composed.graphs.blueprint import Blueprint as ComposedBlueprint
 
 from lunet_export import ExportedClasses, checkpoint, parity
 from lunet_export.checks import reference, vectors
@@ -12,13 +14,11 @@ from lunet_export.checks.rounding import RoundingModel
 from lunet_export.distribution import Mixture
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export, half, rebuilt
-from lunet_export.families.composed.graphs import build as composed_graphs
-from lunet_export.families.composed.graphs.blueprint import Blueprint as ComposedBlueprint
-from lunet_export.flows import eager
 from lunet_export.graphs.elementwise import Preprocessed
 from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.mixture import MixtureBlueprint
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import eager
 from tests import tolerances
 from tests.families import composed
 from tests.networks import CLASS_NAMES, PRIORS, far_out, mixture, network, rows

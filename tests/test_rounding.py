@@ -5,17 +5,17 @@ from unittest.mock import PropertyMock
 
 import numpy as np
 import pytest
+from lunet_export.families.lunet import reference as lunet_reference
+from lunet_export.families.lunet import rounding as lunet_rounding
+from lunet_export.families.lunet.graphs import density, sampling
 
 from lunet_export import checkpoint, lu
 from lunet_export.artifact import open_folder
 from lunet_export.checks import reference, vectors
 from lunet_export.checks.rounding import TF32, RoundingModel, unit_roundoff
-from lunet_export.families.lunet import reference as lunet_reference
-from lunet_export.families.lunet import rounding as lunet_rounding
-from lunet_export.families.lunet.graphs import density, sampling
-from lunet_export.flows import EagerFlow
 from lunet_export.graphs import emulation, solvers
 from lunet_export.parity import run
+from lunet_export.torch_layers import EagerFlow
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, network, rows
 

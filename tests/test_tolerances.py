@@ -8,8 +8,8 @@ import pytest
 from lunet_export import noise
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import unit_roundoff
-from lunet_export.flows import EagerClasses, EagerFlow
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import EagerClasses, EagerFlow
 from tests import tolerances
 from tests.families import composed, jko, lunet, realnvp
 from tests.networks import mixture, network, rows

@@ -8,14 +8,14 @@ import pytest
 from lunet_export.checks import reference
 from lunet_export.distribution import Mixture
 from lunet_export.errors import CheckpointError
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import NAMED
 from tests.families import composed
 from tests.networks import mixture, network, rows
 
 
-def damaged(field: str, index: tuple[int, ...], value: float) -> LUNetWeights:
+def damaged(field: str, index: tuple[int, ...], value: float) -> Chain:
     weights = network(4, 2)
     block = weights.blocks[1]
     array = getattr(block, field).copy()
@@ -41,12 +41,12 @@ def test_damaged_weights_are_refused(field, index, value, sentence):
 
 def test_blocks_of_different_widths_are_refused():
     with pytest.raises(CheckpointError, match="Every block must have the width of the first"):
-        LUNetWeights((network(3, 1).blocks[0], network(4, 1).blocks[0]), 0.1)
+        lunet((network(3, 1).blocks[0], network(4, 1).blocks[0]), 0.1)
 
 
 def test_no_blocks_and_bad_alpha_are_refused():
     with pytest.raises(CheckpointError, match="at least one LU block"):
-        LUNetWeights((), 0.1)
+        lunet((), 0.1)
     with pytest.raises(CheckpointError, match="alpha"):
         replace(network(3, 1), alpha=1.0)
 
@@ -80,7 +80,7 @@ def test_digest_tells_models_apart():
     weights = network(3, 2)
     bias = weights.blocks[0].bias.copy()
     bias[0] = np.nextafter(bias[0], 1e9)
-    first = LUBlock(weights.blocks[0].lower, weights.blocks[0].upper, bias)
+    first = LU(weights.blocks[0].lower, weights.blocks[0].upper, bias)
     other = replace(weights, blocks=(first, weights.blocks[1]))
     assert weights.digest() == network(3, 2).digest()
     assert len({weights.digest(), other.digest(), replace(weights, alpha=0.2).digest()}) == 3

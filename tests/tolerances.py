@@ -11,16 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel, of_mixture, unit_roundoff
 from lunet_export.distribution import Mixture
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.parity import compare
-from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 
 TWO = 2.0
 
 
-def of_density(weights: Weights, x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
+def of_density(weights: Chain, x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
     """Tolerances (N,) of z, log_prob and x -> z -> x of rows x (N, D), which a runtime first rounds to its dtype."""
     exact, rows = _given_and_held(x, dtype)
     moved = [reference.encode(weights, exact)[0] - reference.encode(weights, rows)[0]]
@@ -28,7 +28,7 @@ def of_density(weights: Weights, x: ArrayLike, dtype: str = "float32") -> dict[s
     return _with(RoundingModel(weights, dtype).density(rows), dict(zip(("z", "log_prob", "x"), moved, strict=True)))
 
 
-def of_sampling(weights: Weights, z: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
+def of_sampling(weights: Chain, z: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
     """Tolerances (N,) of x, of log_prob at that x and of z -> x -> z of latents z (N, D), rounded first too."""
     exact, rows = _given_and_held(z, dtype)
     model = RoundingModel(weights, dtype)
@@ -38,7 +38,7 @@ def of_sampling(weights: Weights, z: ArrayLike, dtype: str = "float32") -> dict[
     return _with(model.sampling(rows), moved)
 
 
-def of_classes(mixture: Mixture[Weights], x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
+def of_classes(mixture: Mixture[Chain], x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
     """Tolerances of class_log_prob (N, C), and of the mixture's log_prob and the posterior (N,)."""
     each = np.stack([of_density(network, x, dtype)["log_prob"] for network in mixture.components], axis=1)
     exact = reference.class_log_prob(mixture, np.asarray(x, dtype=np.float64))
@@ -56,7 +56,7 @@ def _with(tolerance: dict[str, Array], moved: dict[str, Array]) -> dict[str, Arr
     return {name: tolerance[name] + np.abs(gap).max(axis=1) for name, gap in moved.items()}
 
 
-def of_bits(weights: Weights, x: ArrayLike, dtype: str = "float32") -> float:
+def of_bits(weights: Chain, x: ArrayLike, dtype: str = "float32") -> float:
     """The same of the mean bits/dim of rows x."""
     return float(bits_per_dim(-of_density(weights, x, dtype)["log_prob"], weights.dim).mean())
 

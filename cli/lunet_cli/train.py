@@ -251,7 +251,6 @@ def train(
     from lunet_export import checkpoint, training
     from lunet_export import data as datasets
     from lunet_export.training.degenerate import warnings_of
-    from lunet_export.training.structure import part_of
     from lunet_export.training.train import device_named
 
     def refuse_existing() -> None:
@@ -286,7 +285,7 @@ def train(
         raise BadInputError(
             f"Expected --flow lunet with --per-class; got {flow.value}. Train one network of all classes."
         )
-    family = _FAMILIES.get(flow, flow.value)
+    kind = training.KINDS[_FAMILIES.get(flow, flow.value)]
     rows = datasets.load(dataset, data_dir=data_dir, levels=levels)
     if dequantize:
         rows = _dequantized(rows, seed)
@@ -294,10 +293,9 @@ def train(
         raise BadInputError(f"Expected images for --flow realnvp; {rows.name} holds vectors. Take realnvp-dense.")
 
     def settings_of(part: "Dataset") -> "FitSettings":
-        return training.FitSettings.for_data(
+        return kind.settings(
             len(part.train),
             part.dim,
-            family=family,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -324,9 +322,7 @@ def train(
         refuse_existing()  # someone else may have been faster
         kept = Kept(model, files, context.meta[ARGUMENTS], resumes=resume, bar=bar)
         common: dict[str, Any] = {
-            "structure": part_of(family).Structure.choose(
-                rows.dim, None if flow is FlowName.REALNVP_DENSE else rows.image_shape, given
-            ),
+            "structure": kind.choose(rows.dim, None if flow is FlowName.REALNVP_DENSE else rows.image_shape, given),
             "begin": checkpoint.read(begin).weights if begin else None,
             "device": device_named(device),
             "resume": resume,

@@ -22,9 +22,10 @@ from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.certificate import Certificate
 from lunet_export.distribution import LUNET_CLASSES, MIXTURE, refuse_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
-from lunet_export.family import Family, families
 from lunet_export.files.reading import is_size, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
+from lunet_export.flows import KINDS
+from lunet_export.layers import Kind
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
 
@@ -74,9 +75,9 @@ def is_ours(file: str) -> bool:
 class Component:
     """A flow of a folder: the only one, or that of a class."""
 
-    family: Family
+    kind: type[Kind]
     digest: str  # of its weights
-    certificate: Certificate | None = None  # None of families that have none, and in folders that are older than it
+    certificate: Certificate | None = None  # None of kinds that have none, and in folders that are older than it
     name: str = ""  # of its class
     prior: float = 1.0
 
@@ -108,9 +109,9 @@ class Manifest:
         return tuple(component.prior for component in self.components)
 
     @property
-    def family(self) -> Family:
-        """Of a flow, its family."""
-        return self.components[0].family
+    def kind(self) -> type[Kind]:
+        """How the flow is written down."""
+        return self.components[0].kind
 
     @property
     def certificate(self) -> Certificate | None:
@@ -139,7 +140,7 @@ class Manifest:
         """What the metadata of a graph must repeat of the model, beside what every graph's does."""
         _, number = graph_of(graph)
         if not self.names:
-            return self.family.manifest.repeated(self.document["model"])
+            return self.kind.repeated(self.document["model"])
         if number is not None:
             return {"lunet.sha256_weights": self.components[number].digest}
         digest = str(self.document["model"].get("sha256_weights"))
@@ -164,7 +165,7 @@ class Manifest:
             )
         if not is_sealed(document):
             raise ArtifactError("Expected the manifest that was exported; it was altered afterwards. Export again.")
-        if kind not in (*families(), *_MIXTURES):
+        if kind not in (*KINDS, *_MIXTURES):
             raise ArtifactError(
                 f"Expected a folder with {' or '.join(_CONTENT.values())}; this one holds something else. "
                 "Give another folder, or use the program that wrote it."
@@ -228,10 +229,10 @@ def _kind(document: Mapping[str, Any]) -> str:
 
 def _only(document: Mapping[str, Any], kind: str) -> Component:
     """The flow of a folder with one. Raises KeyError, TypeError or ValueError, whose text names the place."""
-    model, family = document["model"], Family(kind)
-    family.manifest.refuse(model, document["graphs"])
+    model, written = document["model"], KINDS[kind]
+    written.refuse_entry(model, document["graphs"]["sampling"])
     certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
-    return Component(family, str(model.get("sha256_weights")), certificate)
+    return Component(written, str(model.get("sha256_weights")), certificate)
 
 
 def _classes(document: Mapping[str, Any], kind: str) -> tuple[Component, ...]:
@@ -245,14 +246,14 @@ def _classes(document: Mapping[str, Any], kind: str) -> tuple[Component, ...]:
         raise ValueError("classes.sha256_weights")
     found = []
     for number, entry in enumerate(classes):
-        family = _FIRST_KIND if kind == LUNET_CLASSES else entry["kind"]
-        if family not in families():
+        own = _FIRST_KIND if kind == LUNET_CLASSES else entry["kind"]
+        if own not in KINDS:
             raise ValueError("classes.kind")
         sampling = document["graphs"][graph_names(GRAPHS, len(classes))[1 + number]]
-        Family(family).manifest.refuse(entry, {"sampling": sampling})
+        KINDS[own].refuse_entry(entry, sampling)
         known = kind == LUNET_CLASSES or "certificate" in entry
         certificate = Certificate.from_json(entry["certificate"]) if known else None
-        found.append(Component(Family(family), digests[number], certificate, names[number], priors[number]))
+        found.append(Component(KINDS[own], digests[number], certificate, names[number], priors[number]))
     return tuple(found)
 
 

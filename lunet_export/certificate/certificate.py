@@ -12,7 +12,8 @@ from lunet_export.certificate.bounds import Bounds, chain_bounds, data_bounds
 from lunet_export.certificate.jacobian import Linearization
 from lunet_export.certificate.round_trip import predicted_round_trip
 from lunet_export.checks.rounding import unit_roundoff
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.errors import BadInputError
+from lunet_export.layers import Chain
 
 Array = NDArray[np.float64]
 
@@ -81,9 +82,7 @@ class Certificate:
     rows: LocalRows
 
     @classmethod
-    def of(
-        cls, weights: LUNetWeights, chain: Bounds, x: Array, *, dtype: str, products: str | None = None
-    ) -> "Certificate":
+    def of(cls, weights: Chain, chain: Bounds, x: Array, *, dtype: str, products: str | None = None) -> "Certificate":
         """Of a model whose `chain_bounds` are known, with the local figures of rows x (N, D)."""
         rows = LocalRows.of(Linearization(weights), x, dtype=dtype, products=products)
         return cls(chain, data_bounds(weights, chain), unit_roundoff(products or dtype), rows)
@@ -120,7 +119,7 @@ class Certificate:
         return cls(network, data, unit, LocalRows(**arrays, converged=rows["converged"]))
 
 
-def certify(weights: LUNetWeights, x: Array, *, dtype: str, products: str | None = None) -> Certificate:
+def certify(weights: Chain, x: Array, *, dtype: str, products: str | None = None) -> Certificate:
     """The certificate of a model with the local figures of rows x (N, D) of data.
 
     Args:
@@ -128,8 +127,17 @@ def certify(weights: LUNetWeights, x: Array, *, dtype: str, products: str | None
         x: Rows in data space.
         dtype: Of the runtime that the round trip is predicted for.
         products: A shorter dtype of its matrix products.
+
+    Raises:
+        BadInputError: A layer has no bounds.
     """
-    return Certificate.of(weights, chain_bounds(weights), x, dtype=dtype, products=products)
+    bounds = chain_bounds(weights)
+    if bounds is None:
+        raise BadInputError(
+            "Expected layers whose stretch is bounded; some of these are not. Give an LU-Net, or LU layers with "
+            "activations between them."
+        )
+    return Certificate.of(weights, bounds, x, dtype=dtype, products=products)
 
 
 def _or_null(value: float) -> float | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lunet_export.checkpoint.tensor_file import held, load
 from lunet_export.errors import CheckpointError, brief
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU
 
 Array = NDArray[np.float64]
 #: Of each block of a network, the names of U and of L with its bias.
@@ -53,7 +53,7 @@ def names_in(keys: Collection[str]) -> Names:
     return [*names, ("final_lu_block.0", "final_lu_block.1")]
 
 
-def proven(stats: Path, model: Path, blocks: Sequence[LUBlock]) -> bool:
+def proven(stats: Path, model: Path, blocks: Sequence[LU]) -> bool:
     """Whether a file beside the statistics shows that they are of this network.
 
     Args:
@@ -89,7 +89,7 @@ def inverse_beside(stats: Path) -> Path:
 
 
 def _refusal(
-    stats: Path, model: Path, witness: Path, found: Sequence[LUBlock], blocks: Sequence[LUBlock], last: str | None
+    stats: Path, model: Path, witness: Path, found: Sequence[LU], blocks: Sequence[LU], last: str | None
 ) -> str:
     sizes = [f"{len(of)} blocks of {len(of[0].bias)} numbers" for of in (found, blocks)]
     other = f" ({sizes[0]}, not {sizes[1]})" if sizes[0] != sizes[1] else ""
@@ -102,7 +102,7 @@ def _refusal(
     )
 
 
-def _blocks(path: Path) -> list[LUBlock] | None:
+def _blocks(path: Path) -> list[LU] | None:
     """The network in a file of either direction; None where there is no such file, or something else in it."""
     if not path.is_file():
         return None
@@ -114,9 +114,7 @@ def _blocks(path: Path) -> list[LUBlock] | None:
         if keys != {f"{u}.weight" for u, _ in names} | {f"{n}.{kind}" for _, n in names for kind in ("weight", "bias")}:
             return None
         blocks = [
-            LUBlock(
-                _array(content, f"{lower}.weight"), _array(content, f"{upper}.weight"), _array(content, f"{lower}.bias")
-            )
+            LU(_array(content, f"{lower}.weight"), _array(content, f"{upper}.weight"), _array(content, f"{lower}.bias"))
             for upper, lower in names
         ]
     except (CheckpointError, OSError, RuntimeError, TypeError, ValueError):
@@ -139,7 +137,7 @@ def _array(content: Mapping[str, Any], key: str) -> Array:
     return held(value).detach().double().numpy()
 
 
-def _same(left: Sequence[LUBlock], right: Sequence[LUBlock]) -> bool:
+def _same(left: Sequence[LU], right: Sequence[LU]) -> bool:
     def alike(one: Array, other: Array) -> bool:
         return one.shape == other.shape and np.allclose(one, other, rtol=_KEPT, atol=0.0)
 

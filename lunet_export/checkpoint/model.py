@@ -17,13 +17,11 @@ from lunet_export.checkpoint import latent_statistics
 from lunet_export.checkpoint.tensor_file import held, load
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError, CheckpointError, brief
-from lunet_export.families.lunet.weights import LUNetWeights, only_lunet
-from lunet_export.family import Family, families, family_of
 from lunet_export.files import whole_file
-from lunet_export.flows import Flow, of_weights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import KINDS, lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import Logit
-from lunet_export.weights import Weights
+from lunet_export.torch_layers import Flow
 
 __all__ = ["Checkpoint", "load", "read", "save", "write", "write_classes", "write_weights"]
 
@@ -32,6 +30,7 @@ CLASSES_FORMAT = "lunet_export.classes"  # of files with one network per class
 FORMAT_VERSION = 1
 _SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
 _FIRST_FAMILY = "lunet"  # of files that name none
+_DEEPEST = 256  # values inside values: deeper files are made to exhaust the stack
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
 Array = NDArray[np.float64]
@@ -51,7 +50,7 @@ class Checkpoint:
     path: Path | None = None
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> Chain:
         """The flow of a file with one network.
 
         Raises:
@@ -65,7 +64,7 @@ class Checkpoint:
         return self.model
 
     @property
-    def mixture(self) -> Mixture[Weights]:
+    def mixture(self) -> Mixture[Chain]:
         """The mixture of a file with one network per class.
 
         Raises:
@@ -90,22 +89,10 @@ def write(
     """Write `model.pt`: a plain dictionary that `torch.load(weights_only=True)` takes. The file appears whole.
 
     Keys: format, format_version (2 where the settings name an activation, else 1), family, settings (dim, image_shape,
-    and the family's own), preprocessing (levels, margin) or None, training, examples, and the tensors that the family's
-    `storage` packs.
+    and the kind's own), preprocessing (levels, margin) or None, training, examples, and what the kind packs.
     """
-    own, tensors = family_of(flow).part("storage").pack(flow)
-    p = flow.preprocessing
-    content = {
-        "format": FORMAT,
-        "format_version": _SINCE_ACTIVATIONS if "activation" in own else FORMAT_VERSION,
-        "family": flow.family,
-        "settings": {"dim": flow.dim, **own, "image_shape": list(image_shape) if image_shape else None},
-        "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
-        **tensors,
-        "training": _finite(training),
-        "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
-    }
-    save(content, path)
+    dtype = flow.like.dtype
+    _write(path, flow.to_chain(), dtype, image_shape=image_shape, training=training, examples=examples)
 
 
 def write_classes(
@@ -140,15 +127,71 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
 
 def write_weights(
     path: Path,
-    weights: Weights,
+    weights: Chain,
     *,
     image_shape: tuple[int, ...] | None,
     training: Mapping[str, Any],
     examples: NDArray[np.floating] | None,
 ) -> None:
-    """Write weights as `write` does a flow, in float64: no figure of them is rounded away."""
-    flow = of_weights(weights, dtype=torch.float64)
-    write(path, flow, image_shape=image_shape, training=training, examples=examples)
+    """Write a chain as `write` does a flow, in float64: no figure of it is rounded away."""
+    _write(path, weights, torch.float64, image_shape=image_shape, training=training, examples=examples)
+
+
+def _write(
+    path: Path,
+    chain: Chain,
+    dtype: torch.dtype,
+    *,
+    image_shape: tuple[int, ...] | None,
+    training: Mapping[str, Any],
+    examples: NDArray[np.floating] | None,
+) -> None:
+    own, arrays = chain.kind.pack(chain)
+    p = chain.preprocessing
+    content = {
+        "format": FORMAT,
+        "format_version": _SINCE_ACTIVATIONS if "activation" in own else FORMAT_VERSION,
+        "family": chain.kind.name,
+        "settings": {"dim": chain.dim, **own, "image_shape": list(image_shape) if image_shape else None},
+        "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
+        **_tensors(arrays, dtype),
+        "training": _finite(training),
+        "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
+    }
+    save(content, path)
+
+
+def _tensors(value: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401
+    """Plain values with their arrays as tensors, floats in the dtype."""
+    if isinstance(value, dict):
+        return {key: _tensors(entry, dtype) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tensors(entry, dtype) for entry in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    tensor = torch.from_numpy(np.array(value))
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _arrays(value: Any, depth: int = 0) -> Any:  # noqa: ANN401
+    """The same with tensors as arrays, floats in float64.
+
+    Raises:
+        CheckpointError: A tensor claims more numbers than there are, or has another dtype than floats, int64 and bool;
+            or values are so deep inside each other that they were made to exhaust the stack.
+    """
+    if depth > _DEEPEST:
+        raise CheckpointError(f"Expected networks of at most {_DEEPEST // 4} blocks inside each other; got more.")
+    if isinstance(value, dict):
+        return {key: _arrays(entry, depth + 1) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_arrays(entry, depth + 1) for entry in value]
+    if not isinstance(value, Tensor):
+        return value
+    if not value.is_floating_point() and value.dtype not in (torch.int64, torch.bool):
+        raise CheckpointError(f"Expected tensors of floats or int64; got {value.dtype}. Import it again.")
+    whole = held(value).detach()
+    return whole.double().numpy() if whole.is_floating_point() else whole.numpy()
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
@@ -224,9 +267,9 @@ def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoin
     What training recorded was measured before the folding, so it is left out.
     """
     mean, covariance = latent_statistics.read(latent_stats)
-    weights = only_lunet(checkpoint.weights, "latent statistics")
+    weights = checkpoint.weights
     assumed: tuple[str, ...] = ()
-    if not latent_statistics.proven(latent_stats, path, weights.blocks):
+    if not latent_statistics.proven(latent_stats, path, weights.of(LU)):
         assumed = (
             f"Assumed that {latent_stats.name} holds the latents of {path.name}: no readable "
             f"{latent_statistics.inverse_beside(latent_stats).name} beside it shows of which network they are. The "
@@ -244,9 +287,9 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             "Install the lunet-export that wrote it."
         )
     name = content.get("family", _FIRST_FAMILY)
-    if not isinstance(name, str) or name not in families():
+    if not isinstance(name, str) or name not in KINDS:
         raise CheckpointError(
-            f"Expected a model of {', '.join(families())} in {path}; got {brief(repr(name))}. Train it again."
+            f"Expected a model of {', '.join(KINDS)} in {path}; got {brief(repr(name))}. Train it again."
         )
     try:
         dim, shape, p = content["settings"]["dim"], content["settings"]["image_shape"], content["preprocessing"]
@@ -254,7 +297,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             raise ValueError("settings, dim")
         preprocessing = None if p is None else Logit(p["levels"], p["margin"])
         training = _plain(content["training"])
-        weights = Family(name).part("storage").unpack(content, preprocessing, held=held)
+        weights = KINDS[name].unpack(_arrays(dict(content)), preprocessing)
         examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)
     except _MALFORMED as error:
         raise CheckpointError(
@@ -303,7 +346,7 @@ def _image_shape(shape: Any, dim: int) -> tuple[int, ...] | None:  # noqa: ANN40
     return found
 
 
-def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None) -> LUNetWeights:
+def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None) -> Chain:
     """`intermediate_lu_blocks.{2k}` is U, `.{2k + 1}` is L and the bias; `final_lu_block.{0, 1}` close the chain."""
     keys = {str(key) for key in content}
     if any(key.startswith("lu_layers.") for key in keys):
@@ -339,17 +382,16 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
             raise CheckpointError(f"Expected a matrix or vector at {key} of {path}; got a single number.")
         return held(value).detach().double().numpy()
 
-    def weights() -> LUNetWeights:
+    def weights() -> Chain:
         layers = [
-            LUBlock(array(f"{lower}.weight"), array(f"{upper}.weight"), array(f"{lower}.bias"))
-            for upper, lower in names
+            LU(array(f"{lower}.weight"), array(f"{upper}.weight"), array(f"{lower}.bias")) for upper, lower in names
         ]
-        return LUNetWeights(tuple(layers), _AUTHORS_ALPHA, preprocessing)
+        return lunet(layers, _AUTHORS_ALPHA, preprocessing)
 
     return _with_path(path, weights)
 
 
-def _with_path(path: Path, make: Callable[[], LUNetWeights]) -> LUNetWeights:
+def _with_path(path: Path, make: Callable[[], Chain]) -> Chain:
     try:
         return make()
     except CheckpointError as error:

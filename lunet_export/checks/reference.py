@@ -1,8 +1,6 @@
-"""The judge of every other implementation, in plain float64 NumPy: what all families share.
+"""The judge of every other implementation, in plain float64 NumPy: the layers of a chain, without errors.
 
     log p(x) = -D/2 log(2 pi) - |z|^2 / 2 + log|det dz/dx|   [nats]
-
-with z and log|det dz/dx| of `encode`, which each family spells in its own `reference.py`.
 
 One network a class, with C classes and priors pi_c:
     log p(x) = log sum_c pi_c p_c(x)   [nats],    p(c | x) = pi_c p_c(x) / p(x)
@@ -10,15 +8,15 @@ One network a class, with C classes and priors pi_c:
 x (N, D) data, z (N, D) latent, log_det (N,) of the map from data to latent. Nothing here is fast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.distribution import Mixture
-from lunet_export.family import family_of
-from lunet_export.preprocessing import Logit
-from lunet_export.weights import Weights
+from lunet_export.layers import Chain, Velocity
+from lunet_export.layers.chain import Passage
+from lunet_export.preprocessing import inverse_logit, logit
 
 Array = NDArray[np.float64]
 
@@ -28,46 +26,52 @@ def standard_normal_log_prob(z: Array) -> Array:
     return -0.5 * (z.shape[1] * np.log(2 * np.pi) + (z**2).sum(axis=1))
 
 
-def softplus(a: Array) -> Array:
-    """log(1 + e^a), without overflow."""
-    return np.logaddexp(0.0, a)
+def behind_logit(chain: Chain, x: Array) -> tuple[Array, Array]:
+    """x (N, D) behind the pre-processing, and its log|det| (N,)."""
+    return logit(x, chain.preprocessing) if chain.preprocessing else (x, np.zeros(len(x)))
 
 
-def logit(x: Array, p: Logit) -> tuple[Array, Array]:
-    """log s - log(1 - s) with s = (1 - a) x / levels + a / 2, and its log_det; 1 - s is spelled from levels - x."""
-    scale = (1 - p.margin) / p.levels
-    log_s, log_rest = np.log(scale * x + p.margin / 2), np.log(scale * (p.levels - x) + p.margin / 2)
-    return log_s - log_rest, (np.log(scale) - log_s - log_rest).sum(axis=1)
+def before_logit(chain: Chain, h: Array) -> Array:
+    """The x whose pre-processing is h (N, D), not clamped."""
+    return inverse_logit(h, chain.preprocessing) if chain.preprocessing else h
 
 
-def logit_slope(x: Array, p: Logit) -> Array:
-    """d logit / dx = c / (s (1 - s)) with c = (1 - a) / levels, (N, D) -> (N, D)."""
-    scale = (1 - p.margin) / p.levels
-    return scale / ((scale * x + p.margin / 2) * (scale * (p.levels - x) + p.margin / 2))
+def passages(chain: Chain, x: Array) -> Iterator[Passage]:
+    """Every layer with what enters and leaves it, of rows x (N, D) in data space."""
+    return chain.passages(behind_logit(chain, x)[0])
 
 
-def inverse_logit(h: Array, p: Logit) -> Array:
-    """The x with logit(x) = h; outside [0, levels) where h is beyond the logits of the borders."""
-    return p.levels / (1 - p.margin) * (np.exp(-softplus(-h)) - p.margin / 2)
-
-
-def encode(weights: Weights, x: Array) -> tuple[Array, Array]:
+def encode(chain: Chain, x: Array) -> tuple[Array, Array]:
     """x (N, D) -> z (N, D), log|det dz/dx| (N,) in nats, pre-processing included."""
-    return family_of(weights).reference.encode(weights, x)
+    h, log_det = behind_logit(chain, x)
+    found = chain.encode(h)
+    return found.rows, log_det + found.log_det
 
 
-def decode(weights: Weights, z: Array) -> Array:
+def decode(chain: Chain, z: Array) -> Array:
     """z (N, D) -> x (N, D), not clamped."""
-    return family_of(weights).reference.decode(weights, z)
+    return before_logit(chain, chain.decode(z))
 
 
-def log_prob(weights: Weights, x: Array) -> Array:
+def log_prob(chain: Chain, x: Array) -> Array:
     """log p(x) in nats, (N, D) -> (N,)."""
-    z, log_det = encode(weights, x)
+    z, log_det = encode(chain, x)
     return standard_normal_log_prob(z) + log_det
 
 
-def class_log_prob(mixture: Mixture[Weights], x: Array) -> Array:
+def log_prob_estimate(chain: Chain, x: Array, probe: Array) -> Array:
+    """log p(x) with every divergence estimated along the probes, x and probe (N, D) -> (N,) nats."""
+    h, log_det = behind_logit(chain, x)
+    for layer in chain.layers:
+        if isinstance(layer, Velocity):
+            h, term = layer.log_det_estimate(h, probe)
+        else:
+            h, term, _ = layer.forward(h)
+        log_det = log_det + term
+    return standard_normal_log_prob(h) + log_det
+
+
+def class_log_prob(mixture: Mixture[Chain], x: Array) -> Array:
     """log p_c(x) in nats for every class, (N, D) -> (N, C)."""
     return np.stack([log_prob(network, x) for network in mixture.components], axis=1)
 

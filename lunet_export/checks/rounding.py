@@ -7,7 +7,7 @@ what the model's own conditioning turns such errors into. Sizes, in units of the
     the sum in log p             the sum of its terms' absolute values, times sqrt(D) / 4 where that is more than 1
     a = L U h + b                |L| (|U| |h|) + |b|, the componentwise bound of a dot product
     solve L y = r, U h = y       residuals |L| |y| and |U| |h| (Higham 2002, section 8.1)
-and what else a family has as its own `rounding` says. A row's tolerance is SAFETY times the largest
+and what else a layer has as its own class says. A row's tolerance is SAFETY times the largest
 root-mean-square deviation among its columns, plus 4 u of its largest number.
 
 A runtime may add D terms one after another, as WebAssembly's nearly does, or in many short sums. The first errs more:
@@ -21,38 +21,30 @@ u, and every product by 2u. Random errors do not stand for that: all entries of 
 the sum. The errors of TF32 therefore hold both, the random part and the shrinking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from math import sqrt
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import lu
 from lunet_export.checks import reference
-from lunet_export.family import family_of
-from lunet_export.lu import LUBlock
-from lunet_export.preprocessing import Logit, largest_below
-from lunet_export.weights import Weights
+from lunet_export.layers import Chain
+from lunet_export.layers.errors import Errors, Size, of_elementwise
+from lunet_export.preprocessing import Logit, inverse_logit, largest_below, logit
 
 Array = NDArray[np.float64]
-Errors = Callable[[Array], Array]  # sizes -> random errors of these sizes
 
 SAFETY = 8.0
 _PROBES = 8
+_REACH = 4.0  # errors that a point may be off when its slope is taken
 TF32 = "tf32"
 
 
 def unit_roundoff(dtype: str) -> float:
     """u: 2^-11 for float16 and tf32, 2^-24 for float32, 2^-53 for float64."""
     return 2.0**-11 if dtype == TF32 else float(np.finfo(dtype).eps) / 2
-
-
-def of_elementwise(value: Array) -> Array:
-    """Size of the error of an elementwise function of that value, in units, for every number."""
-    return 4 * np.maximum(1.0, np.abs(value))
 
 
 def of_inverse_logit(x: Array, p: Logit) -> Array:
@@ -88,68 +80,55 @@ def of_mixture(class_log_prob: Array, tolerance: Array, priors: Sequence[float],
     return {"log_prob": gap + unit * of_elementwise(log_prob), "posterior": apart + (4 + len(priors)) * unit}
 
 
-@dataclass(frozen=True)
-class Products:
-    """How linear maps err: the size of their errors in units, and the share that truncation takes off each."""
+class Probe(Errors):
+    """Random errors of the size that rounding makes, on one way through a chain.
 
-    size: float
-    shrink: float
+    Args:
+        unit: Roundoff of the runtime's dtype.
+        products: That of its matrix products.
+        shrink: What truncation takes off each product.
+        rng: Of the errors.
+    """
 
+    exact = False
 
-def sizes_of(block: LUBlock) -> LUBlock:
-    """The block's absolute values, of which errors of products are made."""
-    return LUBlock(*map(np.abs, (block.lower, block.upper, block.bias)))
+    def __init__(self, unit: float, products: float, shrink: float, rng: np.random.Generator) -> None:
+        self._unit, self._size, self._shrink, self._rng = unit, products / unit, shrink, rng
+        self._of_last: Array | None = None  # the size of the errors of the last product
+        self.left_out = 0.0
 
+    def random(self, sizes: Array) -> Array:
+        """Random errors of these sizes."""
+        return self._unit * sizes * self._rng.standard_normal(sizes.shape)
 
-def of_lower_solve(y: Array, a: Array, size: LUBlock) -> Array:
-    """Residual of L y = a - b, in units. size: the block's absolute values."""
-    return np.abs(y) @ size.lower.T + np.abs(a) + size.bias
+    def value(self, value: Array, size: Size | None = None) -> Array:
+        return value + self.random(of_elementwise(value) if size is None else size())
 
+    def product(
+        self,
+        value: Array,
+        size: Size,
+        *,
+        constant: Array | float = 0.0,
+        through: Array | None = None,
+        count: int = 1,
+    ) -> Array:
+        self._of_last = count * self._size * size()
+        lost = self.random(self._of_last)
+        lost = lost if through is None else lost @ through.T
+        return value + lost - count * self._shrink * (value - constant)
 
-def of_upper_solve(h: Array, size: LUBlock) -> Array:
-    """Residual of U h = y, in units."""
-    return np.abs(h) @ size.upper.T
+    def leave_out(self, size: Array) -> None:
+        self.left_out = self.left_out + size
 
+    def nearby(self, x: Array) -> Array:
+        return x + self.random(_REACH * of_elementwise(x))
 
-class RoundedLU:
-    """An LU layer in both directions, with errors added."""
-
-    def __init__(self, block: LUBlock) -> None:
-        self._block, self._size = block, sizes_of(block)
-        self._lower, self._upper = np.linalg.inv(block.lower), np.linalg.inv(block.upper)
-
-    def size_of_product(self, h: Array) -> Array:
-        """Size of the error of L (U h) + b, in units."""
-        return lu.affine(np.abs(h), self._size)
-
-    def product(self, h: Array, errors: Errors, products: Products) -> Array:
-        """L (U h) + b."""
-        lost = errors(products.size * self.size_of_product(h))
-        a = lu.affine(h, self._block)
-        return a + lost - products.shrink * (a - self._block.bias)
-
-    def solve(self, a: Array, errors: Errors, products: Products) -> Array:
-        """h with L (U h) + b = a."""
-        y = (a - self._block.bias) @ self._lower.T
-        residual = of_lower_solve(y, a, self._size)
-        y = y + errors(products.size * residual) @ self._lower.T
-        y = y - products.shrink * (a @ self._lower.T)  # no product holds the bias
-        h = y @ self._upper.T
-        return h + errors(products.size * of_upper_solve(h, self._size)) @ self._upper.T - products.shrink * h
-
-
-class Passes(Protocol):
-    """Both directions of a network behind its pre-processing, with errors added: `Passes` of a family's `rounding`."""
-
-    @property
-    def dear(self) -> bool:
-        """A row takes a large part of a second."""
-
-    def encode(self, h: Array, errors: Errors, products: Products) -> tuple[Array, Array, Array]:
-        """h (N, D) -> z (N, D), the log-determinant (N,), and the sum of its terms' absolute values (N,), in nats."""
-
-    def decode(self, z: Array, errors: Errors, products: Products) -> Array:
-        """z (N, D) -> h (N, D)."""
+    def across(self, x: Array) -> Array:
+        """Within reach of a few errors of the last product, or of an elementwise function where there was none."""
+        fits = self._of_last is not None and self._of_last.shape == x.shape
+        reach = self.random(_REACH * (self._of_last if fits and self._of_last is not None else of_elementwise(x)))
+        return np.where(np.abs(x) < np.abs(reach), np.where(x < 0, 1.0, -1.0), x)
 
 
 class RoundingModel:
@@ -161,45 +140,55 @@ class RoundingModel:
         products: A shorter dtype of the linear maps and solves alone, `float16` or `tf32`.
     """
 
-    def __init__(self, weights: Weights, dtype: str, products: str | None = None) -> None:
+    def __init__(self, weights: Chain, dtype: str, products: str | None = None) -> None:
         self._weights, self._dtype = weights, np.dtype(dtype)
         self._unit = unit_roundoff(dtype)
         self._products = products or dtype
-        self._passes: Passes = family_of(weights).part("rounding").Passes(weights)
 
     def with_products(self, products: str) -> Self:
-        """The same model with products of another dtype; what its family prepared is not prepared again."""
+        """The same model with products of another dtype."""
         other = copy(self)
         other._products = products
         return other
 
     def density(self, x: Array) -> dict[str, Array]:
         """Tolerances of z, log_prob and of x -> z -> x, for rows x (N, D)."""
-        z, log_prob = reference.encode(self._weights, x)[0], reference.log_prob(self._weights, x)
-        probes = [self._encode(x, errors) for errors in self._draws()]
-        back = [self._decode(probe, errors) for (probe, _), errors in zip(probes, self._draws(), strict=True)]
-        return {
-            "z": self._tolerance(z, [probe for probe, _ in probes]),
-            "log_prob": self._tolerance(log_prob[:, None], [value[:, None] for _, value in probes]),
-            "x": self._tolerance(x, back),
-        }
+        return self.of_density(x, *self.encode(x))
 
     def sampling(self, z: Array) -> dict[str, Array]:
         """Tolerances of x, of log_prob at that x, and of z -> x -> z, for rows z (N, D)."""
         x = self.clamp(reference.decode(self._weights, z))
-        log_prob = reference.log_prob(self._weights, x)
-        probes = [self._decode(z, errors) for errors in self._draws()]
-        back = [self._encode(probe, errors) for probe, errors in zip(probes, self._draws(), strict=True)]
+        return self.of_sampling(z, x, self.encode(x)[1])
+
+    def encode(self, x: Array) -> tuple[Array, Array]:
+        """The reference's z and log_prob of rows x (N, D)."""
+        z, log_det = reference.encode(self._weights, x)
+        return z, reference.standard_normal_log_prob(z) + log_det
+
+    def of_density(self, x: Array, z: Array, log_prob: Array) -> dict[str, Array]:
+        """As `density`, of rows whose z and log_prob are known."""
+        probes, values = self._encode(_repeated(x))
+        back = self._decode(probes)
+        return {
+            "z": self._tolerance(z, probes),
+            "log_prob": self._tolerance(log_prob[:, None], values[:, None]),
+            "x": self._tolerance(x, back),
+        }
+
+    def of_sampling(self, z: Array, x: Array, log_prob: Array) -> dict[str, Array]:
+        """As `sampling`, of rows whose x and log_prob are known."""
+        probes = self._decode(_repeated(z))
+        back, values = self._encode(probes)
         return {
             "x": self._tolerance(x, probes),
-            "log_prob": self._tolerance(log_prob[:, None], [value[:, None] for _, value in back]),
-            "z": self._tolerance(z, [value for value, _ in back]),
+            "log_prob": self._tolerance(log_prob[:, None], values[:, None]),
+            "z": self._tolerance(z, back),
         }
 
     @property
     def dear(self) -> bool:
         """A row takes so long that few are taken."""
-        return self._passes.dear
+        return self._weights.dear
 
     def clamp(self, x: Array) -> Array:
         """x as the sampling graph gives it: images in [0, largest number below levels], rows in their domain."""
@@ -208,38 +197,37 @@ class RoundingModel:
             return np.clip(x, *(end.astype(np.float64) for end in domain.ends(self._dtype)))
         return np.clip(x, 0.0, float(largest_below(p.levels, self._dtype))) if p else x
 
-    @property
-    def _how(self) -> Products:
-        return Products(unit_roundoff(self._products) / self._unit, self._shrink)
+    def _probe(self, seed: int) -> Probe:
+        """Errors of one way; all probes of a row go together."""
+        shrink = 2 * unit_roundoff(TF32) if self._products == TF32 else 0.0
+        return Probe(self._unit, unit_roundoff(self._products), shrink, np.random.default_rng(seed))
 
-    @property
-    def _shrink(self) -> float:
-        return 2 * unit_roundoff(TF32) if self._products == TF32 else 0.0
-
-    def _draws(self) -> list[Errors]:
-        def errors(rng: np.random.Generator) -> Errors:
-            return lambda sizes: self._unit * sizes * rng.standard_normal(sizes.shape)
-
-        return [errors(np.random.default_rng(probe)) for probe in range(_PROBES)]
-
-    def _tolerance(self, exact: Array, probes: list[Array]) -> Array:
-        deviation = np.sqrt(np.mean([(probe - exact) ** 2 for probe in probes], axis=0))
+    def _tolerance(self, exact: Array, probes: Array) -> Array:
+        apart = probes.reshape(_PROBES, *exact.shape) - exact
+        deviation = np.sqrt(np.mean(apart**2, axis=0))
         return SAFETY * deviation.max(axis=1) + 4 * self._unit * np.abs(exact).max(axis=1)
 
-    def _encode(self, x: Array, errors: Errors) -> tuple[Array, Array]:
-        p, h, log_det, size = self._weights.preprocessing, x, np.zeros(len(x)), np.zeros(len(x))
+    def _encode(self, x: Array) -> tuple[Array, Array]:
+        p, h, log_det, size, errors = self._weights.preprocessing, x, np.zeros(len(x)), np.zeros(len(x)), self._probe(0)
         if p:
-            h, log_det = reference.logit(x, p)
+            h, log_det = logit(x, p)
             size = np.abs(log_det)
-            h = h + errors(of_elementwise(h))
-        z, of_network, its_size = self._passes.encode(h, errors, self._how)
-        base = reference.standard_normal_log_prob(z)
+            h = errors.value(h)
+        found = self._weights.encode(h, errors)
+        base = reference.standard_normal_log_prob(found.rows)
         in_sequence = max(1.0, sqrt(self._weights.dim) / 4)
-        return z, base + log_det + of_network + errors(in_sequence * (size + its_size + np.abs(base)))
+        lost = errors.random(in_sequence * (size + found.size + np.abs(base)))
+        return found.rows, base + log_det + found.log_det + lost
 
-    def _decode(self, z: Array, errors: Errors) -> Array:
-        p, h = self._weights.preprocessing, self._passes.decode(z, errors, self._how)
+    def _decode(self, z: Array) -> Array:
+        errors = self._probe(1)
+        p, h = self._weights.preprocessing, self._weights.decode(z, errors)
         if p is None:
             return self.clamp(h)
-        x = reference.inverse_logit(h, p)
-        return self.clamp(x + errors(of_inverse_logit(x, p)))
+        x = inverse_logit(h, p)
+        return self.clamp(errors.value(x, lambda: of_inverse_logit(x, p)))
+
+
+def _repeated(rows: Array) -> Array:
+    """Every row once a probe, (N, D) -> (probes N, D)."""
+    return np.tile(rows, (_PROBES, 1))

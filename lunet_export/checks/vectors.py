@@ -21,8 +21,8 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import largest_below
-from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def build(
         return _build(model, dtype, products or dtype, seed, rows)
 
 
-def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
+def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
     model = RoundingModel(weights, dtype, products)
     count, scales = (_FEW_ROWS, _TAIL_SCALES[::2]) if model.dear else (_PLAIN_ROWS, _TAIL_SCALES)
     plain = noise.normal(seed, range(count), weights.dim)
@@ -71,15 +71,15 @@ def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Arr
     if examples is None:
         examples = interior(weights, reference.decode(weights, plain))
     data = model.clamp(rounded(examples[:count], dtype))
-    encoded, _ = reference.encode(weights, data)
+    encoded, log_prob = model.encode(data)
     # TF32 changes float32 products only, so no other export has tolerances for it.
     tf32 = model.with_products(TF32) if products == "float32" else None
     density = DensityVectors(
         data,
         encoded,
-        reference.log_prob(weights, data),
-        model.density(data),
-        finite(tf32.density(data)) if tf32 else None,
+        log_prob,
+        model.of_density(data, encoded, log_prob),
+        finite(tf32.of_density(data, encoded, log_prob)) if tf32 else None,
     )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
@@ -96,14 +96,14 @@ def _build(weights: Weights, dtype: str, products: str, seed: int, examples: Arr
     return Vectors(density, sampling)
 
 
-def sampled(weights: Weights, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
+def sampled(weights: Chain, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
     """Vectors of a sampling graph for z (N, D); the models give the tolerances, `tf32` those of such products."""
     decoded = reference.decode(weights, z)
     x = model.clamp(decoded)
-    clamped = (decoded != x).any(axis=1)
-    return SamplingVectors(
-        z, x, reference.log_prob(weights, x), clamped, model.sampling(z), finite(tf32.sampling(z)) if tf32 else None
-    )
+    clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x)
+    allowed = model.of_sampling(z, x, log_prob)
+    in_tf32 = finite(tf32.of_sampling(z, x, log_prob)) if tf32 else None
+    return SamplingVectors(z, x, log_prob, clamped, allowed, in_tf32)
 
 
 def _fitting(vectors: SamplingVectors, dtype: str) -> NDArray[np.bool_]:
@@ -150,7 +150,7 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
         )
 
 
-def interior(weights: Weights, x: Array) -> Array:
+def interior(weights: Chain, x: Array) -> Array:
     """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
     p = weights.preprocessing
     return np.clip(x, 0.5, p.levels - 0.5) if p else x
@@ -167,7 +167,7 @@ def rounded(array: Array, dtype: str) -> Array:
 
 
 def _build_mixture(
-    mixture: Mixture[Weights], dtype: str, products: str, seed: int, examples: Sequence[Array | None]
+    mixture: Mixture[Chain], dtype: str, products: str, seed: int, examples: Sequence[Array | None]
 ) -> MixtureVectors:
     count, dim, scales = len(mixture.components), mixture.dim, _TAIL_SCALES[::2]
     each = max(_LEAST_A_CLASS, -(-_LEAST_ROWS // count))
@@ -219,13 +219,13 @@ def _refuse_useless(vectors: MixtureVectors, dtype: str, *, shorter: bool) -> No
             refuse_lost("log_prob", density.class_log_prob[own, number], allowed, dtype)
 
 
-def _rows(flow: Weights, n: int, seed: int, known: Array | None) -> Array:
+def _rows(flow: Chain, n: int, seed: int, known: Array | None) -> Array:
     if known is not None and len(known):
         return known[:n].astype(np.float64)
     return interior(flow, reference.decode(flow, noise.normal(seed, range(n), flow.dim)))
 
 
-def _between(mixture: Mixture[Weights], rows: Array, dtype: str) -> Array:
+def _between(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
     """A row between each class's row (C, D) and the next one's, where the class ceases to be the most probable.
 
     Elsewhere posteriors are 0 or 1 to the last digit, and would look right with any priors.
@@ -240,7 +240,7 @@ def _between(mixture: Mixture[Weights], rows: Array, dtype: str) -> Array:
     return _clamped(mixture, rows + low * (ends - rows), dtype)
 
 
-def _clamped(mixture: Mixture[Weights], rows: Array, dtype: str) -> Array:
+def _clamped(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
     """Rows as a graph of that dtype takes them: rounded, and inside the domain that all classes share."""
     p, domain, exact = mixture.preprocessing, mixture.domain, rounded(rows, dtype)
     if domain:
@@ -248,5 +248,5 @@ def _clamped(mixture: Mixture[Weights], rows: Array, dtype: str) -> Array:
     return np.clip(exact, 0.0, float(largest_below(p.levels, np.dtype(dtype)))) if p else exact
 
 
-def _tolerances(mixture: Mixture[Weights], class_log_prob: Array, tolerance: Array, dtype: str) -> dict[str, Array]:
+def _tolerances(mixture: Mixture[Chain], class_log_prob: Array, tolerance: Array, dtype: str) -> dict[str, Array]:
     return {"class_log_prob": tolerance, **of_mixture(class_log_prob, tolerance, mixture.priors, dtype)}

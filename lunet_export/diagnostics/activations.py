@@ -1,21 +1,15 @@
 """Which activations bend anything: a flow whose units all stay on one branch is an affine map."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.families.lunet import reference as lunet
+from lunet_export import layers
 
 Array = NDArray[np.float64]
 
-#: Where f is all but a straight line: f' is within 0.05 (1 - alpha) of alpha or 1. Between them it bends.
-BRANCHES: dict[str, tuple[tuple[float, float], ...]] = {
-    "leaky-softplus": ((-inf, -3.0), (3.0, inf)),
-    "leaky-relu": ((-inf, 0.0), (0.0, inf)),
-    "leaky-tanh": ((-inf, -2.2), (-0.22, 0.22), (2.2, inf)),
-}
 COLLAPSED = 0.01  # share of a unit's rows off its branch, below which it counts as affine
 
 
@@ -23,8 +17,8 @@ COLLAPSED = 0.01  # share of a unit's rows off its branch, below which it counts
 class Activation:
     """One activation over all rows and units.
 
-    in_bend: share of (row, unit) on none of the `BRANCHES`. active: share of (row, unit) off the branch that the
-    unit's rows mostly take; 0 makes the activation affine. log_slope: mean log f'(a) in nats/dim, between
+    in_bend: share of (row, unit) on none of the layer's `branches`. active: share of (row, unit) off the branch that
+    the unit's rows mostly take; 0 makes the activation affine. log_slope: mean log f'(a) in nats/dim, between
     `log_slope_floor` = log alpha and 0; at either end all rows sit on straight lines.
     """
 
@@ -36,16 +30,21 @@ class Activation:
 
 
 class Tally:
-    """Counts what enters each activation of some rows; give it to `reference.encode` as its callback."""
+    """Counts what enters each activation of some rows; give it to `Source.density` as its callback.
 
-    def __init__(self, f: lunet.Activation) -> None:
-        self._f = f
+    Args:
+        activations: The layers, in order.
+    """
+
+    def __init__(self, activations: Sequence[layers.Activation]) -> None:
+        self._activations = activations
         self._counts: dict[int, _Counts] = {}
 
     def __call__(self, number: int, a: Array) -> None:
         """Count a (n, D), the input of activation `number`."""
-        on = np.stack([((a >= low) & (a < high)).sum(axis=0) for low, high in BRANCHES[self._f.name]])
-        self._add(number, _Counts(len(a), on, float(np.log(self._f.slope(a)).sum())))
+        f = self._activations[number - 1]
+        on = np.stack([((a >= low) & (a < high)).sum(axis=0) for low, high in f.branches])
+        self._add(number, _Counts(len(a), on, float(f.log_slope(a).sum())))
 
     def merge(self, other: "Tally") -> None:
         """Count what `other` has counted."""
@@ -58,8 +57,8 @@ class Tally:
 
     def result(self) -> tuple[Activation, ...]:
         """The activations in order."""
-        floor = float(np.log(self._f.alpha))
-        return tuple(counts.activation(number, floor) for number, counts in sorted(self._counts.items()))
+        floors = [float(np.log(f.least)) for f in self._activations]
+        return tuple(counts.activation(number, floors[number - 1]) for number, counts in sorted(self._counts.items()))
 
     def unit_shares(self) -> tuple[Array, ...]:
         """For each activation the share of every unit's rows off the branch that most of them take, (D,)."""

@@ -14,8 +14,9 @@ from lunet_export.checks.rounding import RoundingModel
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.observed import Observed, Seen, observe
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.preprocessing import Logit
+from lunet_export.errors import BadInputError
+from lunet_export.layers import Chain
+from lunet_export.preprocessing import Logit, logit
 from lunet_export.runtime import ExportedFlow
 
 Array = NDArray[np.float64]
@@ -86,7 +87,7 @@ class Certified:
 
 
 def certify_model(
-    weights: LUNetWeights,
+    weights: Chain,
     dataset: Dataset | None,
     *,
     rows: int,
@@ -113,6 +114,11 @@ def certify_model(
     else:
         x, rows_of = _test_rows(dataset, p, weights.dim, rows, seed), f"test rows of {dataset.name}"
     chain = chain_bounds(weights)
+    if chain is None:
+        raise BadInputError(
+            f"Expected layers whose stretch is bounded to certify; some of this {weights.kind.name} model are not. "
+            "Give an LU-Net, or LU layers with activations between them."
+        )
     data = data_bounds(weights, chain)
     local = LocalRows.of(Linearization(weights), x, dtype="float32", on_rows=on_rows)
     near = x + _NEAR * (np.roll(x, 1, axis=0) - x)
@@ -156,9 +162,7 @@ def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, se
     x = np.minimum(x, np.nextafter(flow.dtype.type(p.levels), flow.dtype.type(0))) if p else x
     missing = {"stretch, squeeze and prediction of these rows": "the graphs show no Jacobian; give the model file"}
     if certificate is None:
-        of_lunet = flow.manifest.family.name == LUNetWeights.family
-        older = "the folder is older than certificates; export again"
-        missing["certificate"] = older if of_lunet else "only an LU-Net has one"
+        missing["certificate"] = "no layer may stretch without bounds, and this folder is of such layers, or older"
     z, log_prob = (values.astype(np.float64) for values in flow.density(x))
     log_det = log_prob - reference.standard_normal_log_prob(z)
     lost, lost_log_det = _lost(flow, z)
@@ -232,6 +236,6 @@ def _observed(
     whole = observe(Seen(x, z, log_det, lost, lost_log_det), data, "data")
     if p is None:
         return {"observed_network": whole, "observed_data": whole}
-    h, before = reference.logit(x, p)
+    h, before = logit(x, p)
     behind = observe(Seen(h, z, log_det - before, lost, lost_log_det), network, "network")
     return {"observed_network": behind, "observed_data": whole}

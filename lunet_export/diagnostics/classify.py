@@ -13,10 +13,10 @@ from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.detection import Detection, detect
 from lunet_export.distribution import Mixture
 from lunet_export.errors import DataError
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.preprocessing import Logit
 from lunet_export.runtime import ExportedClasses
-from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -37,7 +37,7 @@ class ClassSource(Protocol):
 class MixtureSource:
     """A model file, under the float64 reference."""
 
-    def __init__(self, mixture: Mixture[Weights]) -> None:
+    def __init__(self, mixture: Mixture[Chain]) -> None:
         self._mixture = mixture
         self.names, self.priors = mixture.names, mixture.priors
         self.dim, self.preprocessing = mixture.dim, mixture.preprocessing

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import entropy, rows
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
@@ -18,6 +17,7 @@ from lunet_export.diagnostics.ppca import Spectrum
 from lunet_export.diagnostics.source import Source, unseen
 from lunet_export.errors import DataError
 from lunet_export.likelihood import bits_per_dim
+from lunet_export.preprocessing import logit
 
 Array = NDArray[np.float64]
 FlagName = Literal["WORSE_THAN_GAUSSIAN", "BELOW_ENTROPY", "LINEAR_COLLAPSE", "LATENT_NOT_NORMAL"]
@@ -233,14 +233,14 @@ def _see(
     n, dim, p = len(split), source.dim, source.preprocessing
 
     def work(x: Array) -> _Batch:
-        h, before = reference.logit(x, p) if p else (x, np.zeros(len(x)))
-        tally = None if source.activation is None else Tally(source.activation)
+        h, before = logit(x, p) if p else (x, np.zeros(len(x)))
+        tally = None if source.activations is None else Tally(source.activations)
         z, log_det, log_prob = source.density(x, tally or unseen)
         kept = x if dim <= entropy.LARGEST_DIM else None
         return _Batch(h, float(before.sum()), kept, z, float(log_det.sum()), log_prob, tally)
 
     z, log_prob, moments = np.empty((n, dim)), np.empty(n), Moments(dim)
-    tally = None if source.activation is None else Tally(source.activation)
+    tally = None if source.activations is None else Tally(source.activations)
     shift, log_det, start, kept = 0.0, 0.0, 0, []
     for part in rows.over_batches(work, dataset, split, seed=seed, draw=draw, on_rows=on_rows):
         end = start + len(part.h)

@@ -58,7 +58,7 @@ def is_singular(eigenvalues: Array) -> bool:
 def gaussian_gap(moments: Moments) -> float:
     """G = KL(N(m, C) || N(0, I)) = 1/2 (tr C + |m|^2 - D - log det C) in nats; infinite for a singular C.
 
-    Of the latents z = f(x) of a flow f it is what `LUNetWeights.fold_latent` takes off the mean negative
+    Of the latents z = f(x) of a flow f it is what `Chain.fold_latent` takes off the mean negative
     log-likelihood of the same rows: KL(q || N(0, I)) = KL(q || N(m, C)) + G for every law q with these moments.
     """
     eigenvalues = moments.eigenvalues()

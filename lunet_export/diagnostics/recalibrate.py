@@ -11,7 +11,7 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics.moments import Moments, gaussian_gap, is_singular
 from lunet_export.diagnostics.rows import TRAIN, over_batches, refuse_other_rows
 from lunet_export.errors import DataError
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 
 
@@ -28,12 +28,12 @@ class Recalibration:
 
 
 def recalibrate(
-    weights: LUNetWeights, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None
-) -> tuple[LUNetWeights, Recalibration]:
+    weights: Chain, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None
+) -> tuple[Chain, Recalibration]:
     """The network whose latents of the training rows have mean 0 and covariance I, and what that gained.
 
     With m and C the moments of z over the training split, the last block takes z' = W (z - m), W C W^T = I, as
-    `LUNetWeights.fold_latent` writes it. The mean negative log-likelihood falls by `gaussian_gap` exactly, and
+    `Chain.fold_latent` writes it. The mean negative log-likelihood falls by `gaussian_gap` exactly, and
     N(0, I) becomes the law to draw from.
 
     Args:

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.checks import reference
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.flows import LUNet
+from lunet_export.layers import Activation, Chain
 from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.runtime import ExportedFlow
-from lunet_export.weights import Weights
 
 Array = NDArray[np.float64]
 OnActivation = Callable[[int, Array], None]
@@ -22,11 +21,11 @@ def unseen(number: int, a: Array) -> None:
     del number, a
 
 
-_ONLY_LUNET = "only an LU-Net has activations between its layers"
+_NONE = "no layer of this model is an activation"
 
 
 class Source(Protocol):
-    """A density with its latents and its inverse. `activation` is None where the activations cannot be seen."""
+    """A density with its latents and its inverse. `activations` is None where the activations cannot be seen."""
 
     @property
     def name(self) -> str:
@@ -45,8 +44,8 @@ class Source(Protocol):
         """(height, width) or (height, width, channels); None for vectors."""
 
     @property
-    def activation(self) -> lunet.Activation | None:
-        """f between the layers."""
+    def activations(self) -> tuple[Activation, ...] | None:
+        """The activations among the layers, in order."""
 
     @property
     def hidden(self) -> str:
@@ -62,19 +61,23 @@ class Source(Protocol):
 class WeightsSource:
     """A model file, under the float64 reference."""
 
-    def __init__(self, weights: Weights, *, name: str = "model", image_shape: tuple[int, ...] | None = None) -> None:
+    def __init__(self, weights: Chain, *, name: str = "model", image_shape: tuple[int, ...] | None = None) -> None:
         self._weights = weights
         self.name, self.image_shape = name, image_shape
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
-        self.activation = lunet.Activation.of(weights) if isinstance(weights, LUNetWeights) else None
-        self.hidden = "" if isinstance(weights, LUNetWeights) else _ONLY_LUNET
+        bends = weights.of(Activation)
+        self.activations = bends if bends or isinstance(weights.kind, LUNet) else None
+        self.hidden = _NONE if self.activations is None else ""
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """As `Source.density`."""
-        if isinstance(self._weights, LUNetWeights):
-            z, log_det = lunet.encode(self._weights, x, on_activation)
-        else:
-            z, log_det = reference.encode(self._weights, x)
+        z, log_det = reference.behind_logit(self._weights, x)
+        number = 0
+        for layer, entering, found in self._weights.passages(z):
+            if isinstance(layer, Activation):
+                number += 1
+                on_activation(number, entering)
+            z, log_det = found.rows, log_det + found.log_det
         return z, log_det, reference.standard_normal_log_prob(z) + log_det
 
     def decode(self, z: Array) -> Array:
@@ -90,9 +93,9 @@ class FolderSource:
         self._flow = flow
         self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
-        self.activation: lunet.Activation | None = None
+        self.activations: tuple[Activation, ...] | None = None
         of_folder = "the density graph returns z and log_prob only; give the model file"
-        self.hidden = of_folder if flow.manifest.family.name == LUNetWeights.family else _ONLY_LUNET
+        self.hidden = of_folder if flow.manifest.kind.names_solver else _NONE
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """As `Source.density`; no activation is seen."""

@@ -44,7 +44,7 @@ def metadata_of(blueprint: Blueprint | MixtureBlueprint, provenance: Provenance,
     if isinstance(own, MixtureBlueprint):
         mixture = own.weights
         return {**common, "lunet.classes": json.dumps(mixture.names), "lunet.priors": json.dumps(mixture.priors)}
-    return {"lunet.family": own.weights.family, **common, **own.metadata()}
+    return {"lunet.family": own.weights.kind.name, **common, **own.metadata()}
 
 
 def document_of(
@@ -115,7 +115,7 @@ def _classes(
         {
             "name": name,
             "prior": prior,
-            **({} if mixture.kind == LUNET_CLASSES else {"kind": flow.weights.family}),
+            **({} if mixture.kind == LUNET_CLASSES else {"kind": flow.weights.kind.name}),
             **flow.model(),
             "sha256_weights": flow.weights.digest(),
             "training": dict(record),

@@ -5,7 +5,7 @@ from typing import Any
 
 from lunet_export.artifact import GRAPHS, Manifest, graph_names, graph_of
 from lunet_export.distribution import Distribution, Mixture, classes_of, components_of
-from lunet_export.graphs.blueprint import Blueprint, blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.mixture import MixtureBlueprint
 from lunet_export.graphs.settings import ExportSettings
 
@@ -21,14 +21,14 @@ def rebuilt(model: Distribution, manifest: Manifest) -> Blueprint | MixtureBluep
         return None
     for flow, known, entry in zip(flows, manifest.components, told, strict=True):
         same = "steps" in entry or flow.digest() == known.digest
-        if flow.family != known.family.name or not same:
+        if flow.kind.name != known.kind.name or not same:
             return None
     graphs = graph_names(GRAPHS, len(manifest.names))[1:]
     own = [_settings(manifest, document["graphs"][graph], entry) for graph, entry in zip(graphs, told, strict=True)]
     if isinstance(model, Mixture):
         found: Blueprint | MixtureBlueprint = MixtureBlueprint.choose(model, _settings(manifest, {}, {}), own)
     else:
-        found = blueprint_of(model, own[0])
+        found = Blueprint.choose(model, own[0])
     return found if found.weights.digest() == document["model"].get("sha256_weights") else None
 
 

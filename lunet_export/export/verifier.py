@@ -15,9 +15,10 @@ from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.provenance import Provenance, versions
-from lunet_export.families.lunet.graphs import verifier as generator
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.flows import LUNet
 from lunet_export.graphs import builder, merge
+from lunet_export.graphs import verifier as generator
+from lunet_export.layers import LU, Chain
 from lunet_export.parity import Check, compare
 from lunet_export.runtime import providers
 from lunet_export.verification import box, folder, vnnlib
@@ -80,7 +81,7 @@ class _Content:
 
 
 def export_for_verifier(
-    weights: LUNetWeights,
+    weights: Chain,
     target: Path,
     provenance: Provenance,
     question: Question,
@@ -141,7 +142,7 @@ def _refuse_existing(target: Path, *, force: bool) -> None:
 # What is built
 
 
-def _content(weights: LUNetWeights, provenance: Provenance, question: Question) -> _Content:
+def _content(weights: Chain, provenance: Provenance, question: Question) -> _Content:
     boxes = tuple(LatentBox.of_mass(mass, weights.dim) for mass in question.masses)
     metadata = _metadata(weights, provenance)
     graphs = {
@@ -189,20 +190,20 @@ def _meaning(claim: Claim | None, case: str | None) -> list[str]:
     return [f"claim: {claim.text}{which}; sat is a counterexample, unsat a proof over the box"]
 
 
-def _metadata(weights: LUNetWeights, provenance: Provenance) -> dict[str, str]:
+def _metadata(weights: Chain, provenance: Provenance) -> dict[str, str]:
     return {
-        "lunet.family": weights.family,
+        "lunet.family": weights.kind.name,
         "lunet.name": provenance.name,
         "lunet.direction": "generator",
         "lunet.dim": str(weights.dim),
-        "lunet.blocks": str(len(weights.blocks)),
-        "lunet.alpha": repr(weights.alpha),
+        "lunet.blocks": str(len(weights.of(LU))),
+        "lunet.alpha": repr(_kind(weights).alpha),
         "lunet.output": _output(weights),
         "lunet.sha256_weights": weights.digest(),
     }
 
 
-def _output(weights: LUNetWeights) -> str:
+def _output(weights: Chain) -> str:
     p = weights.preprocessing
     if p is None:
         return "x"
@@ -213,7 +214,7 @@ def _output(weights: LUNetWeights) -> str:
 
 
 def _document(
-    weights: LUNetWeights, provenance: Provenance, content: _Content, drawn: Sequence[Share], held_out: HeldOut | None
+    weights: Chain, provenance: Provenance, content: _Content, drawn: Sequence[Share], held_out: HeldOut | None
 ) -> dict[str, Any]:
     """verifier.json, without hashes and checks."""
     graphs = {name.removesuffix(".onnx"): _graph(name, model) for name, model in content.graphs.items()}
@@ -236,12 +237,12 @@ def _document(
         "format_version": folder.FORMAT_VERSION,
         "words": box.WORDS,
         "model": {
-            "kind": weights.family,
+            "kind": weights.kind.name,
             "name": provenance.name,
             "dim": weights.dim,
-            "blocks": len(weights.blocks),
-            "activation": weights.activation,
-            "slope": weights.alpha,
+            "blocks": len(weights.of(LU)),
+            "activation": _kind(weights).activation,
+            "slope": _kind(weights).alpha,
             "output": _output(weights),
             "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
             "source": provenance.source,
@@ -325,9 +326,7 @@ def _of_boxes(boxes: Sequence[LatentBox], drawn: Sequence[Share]) -> list[Check]
     return checks
 
 
-def _of_graphs(
-    written: VerifierFolder, weights: LUNetWeights, question: Question, boxes: Sequence[LatentBox]
-) -> list[Check]:
+def _of_graphs(written: VerifierFolder, weights: Chain, question: Question, boxes: Sequence[LatentBox]) -> list[Check]:
     network = weights.without_preprocessing()
     z = _latents(weights.dim, boxes)
     tolerance = RoundingModel(network, "float32").sampling(z)
@@ -377,3 +376,8 @@ def _run(model: bytes, z: Array, outputs: int) -> list[NDArray[np.floating]]:
 def _classified(classifier: onnx.ModelProto, x: NDArray[np.floating]) -> Array:
     (y,) = _run(builder.serialize(classifier), x.astype(np.float64), 1)
     return y.astype(np.float64)
+
+
+def _kind(weights: Chain) -> LUNet:
+    assert isinstance(weights.kind, LUNet)
+    return weights.kind

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export import layers
 from lunet_export.data import Dataset
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
 from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet import reference as lunet
 from lunet_export.figures.histogram import Histogram
 
 Array = NDArray[np.float64]
@@ -31,6 +31,7 @@ class UnitInputs:
     histogram: of all numbers, over `window`, where all of these quantiles and the bend are.
     """
 
+    f: layers.Activation
     activation: Activation
     quantiles: Array
     active: Array
@@ -52,7 +53,6 @@ class UnitInputs:
 class Bends:
     """The activations of a network in order, over `rows` test rows."""
 
-    f: lunet.Activation
     rows: int
     activations: tuple[UnitInputs, ...]
 
@@ -71,8 +71,8 @@ def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int
     """
     refuse_unseen(source)
     refuse_other_rows(dataset, source.preprocessing, source.dim)
-    f = source.activation
-    assert f is not None  # or it would have been refused
+    activations = source.activations
+    assert activations is not None  # or it would have been refused
 
     def see(rows: NDArray[np.generic]) -> list[list[Array]]:
         inputs = over_batches(lambda x: _inputs(source, x), dataset, rows, seed=seed, draw=TEST, on_rows=on_rows)
@@ -86,11 +86,11 @@ def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int
     most = max(_FEWEST_ROWS, int(_MOST_NUMBERS / (source.dim * count)))
     rows = dataset.test[:most]
     stacked = [np.concatenate(part) for part in zip(*see(rows), strict=True)]
-    tally = Tally(f)
+    tally = Tally(activations)
     for number, a in enumerate(stacked, 1):
         tally(number, a)
-    found = zip(tally.result(), tally.unit_shares(), stacked, strict=True)
-    return Bends(f, len(rows), tuple(_unit_inputs(*entry) for entry in found))
+    found = zip(activations, tally.result(), tally.unit_shares(), stacked, strict=True)
+    return Bends(len(rows), tuple(_unit_inputs(*entry) for entry in found))
 
 
 def refuse_unseen(source: Source) -> None:
@@ -99,7 +99,7 @@ def refuse_unseen(source: Source) -> None:
     Raises:
         BadInputError: It has none, or is a folder.
     """
-    if source.activation is None:
+    if source.activations is None:
         raise BadInputError(f"Expected a model with activations to look into; {source.name} has none: {source.hidden}.")
 
 
@@ -109,11 +109,11 @@ def _inputs(source: Source, x: Array) -> list[Array]:
     return seen
 
 
-def _unit_inputs(activation: Activation, active: Array, a: Array) -> UnitInputs:
+def _unit_inputs(f: layers.Activation, activation: Activation, active: Array, a: Array) -> UnitInputs:
     quantiles = np.quantile(a, QUANTILES, axis=0)
     order = np.argsort(quantiles[len(QUANTILES) // 2])
     quantiles = quantiles[:, order]
     low, high = min(-6.0, float(quantiles.min())), max(6.0, float(quantiles.max()))
     margin = 0.03 * (high - low)
     window = (low - margin, high + margin)
-    return UnitInputs(activation, quantiles, active[order], Histogram.of(a, *window, bins=_BINS), window)
+    return UnitInputs(f, activation, quantiles, active[order], Histogram.of(a, *window, bins=_BINS), window)

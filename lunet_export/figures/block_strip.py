@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise
+from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.families.jko import reference
-from lunet_export.families.jko.weights import JKOWeights, only_jko
-from lunet_export.weights import Weights
+from lunet_export.layers import Chain, Velocity
 
 Array = NDArray[np.float64]
 
@@ -27,29 +26,36 @@ class BlockStrip:
     moved: Array
 
 
-def refuse_blocks(weights: Weights) -> JKOWeights:
-    """The weights, if their blocks can be drawn.
+def refuse_blocks(chain: Chain) -> Chain:
+    """The chain, if its blocks can be drawn.
 
     Raises:
-        BadInputError: They are no JKO-iFlow, or have another number of dimensions than 2.
+        BadInputError: It has no velocity fields, or has another number of dimensions than 2.
     """
-    flow = only_jko(weights, "a picture of its blocks")
-    if flow.dim != 2:
-        raise BadInputError(f"Expected a model of 2 dimensions for a picture of its blocks; got {flow.dim}.")
-    return flow
+    if not chain.of(Velocity):
+        raise BadInputError(
+            f"Expected a JKO-iFlow for a picture of its blocks; got a {chain.kind.name} model. Give a JKO-iFlow."
+        )
+    if chain.dim != 2:
+        raise BadInputError(f"Expected a model of 2 dimensions for a picture of its blocks; got {chain.dim}.")
+    return chain
 
 
-def block_strip(weights: JKOWeights, dataset: Dataset, *, points: int, seed: int) -> BlockStrip:
+def block_strip(chain: Chain, dataset: Dataset, *, points: int, seed: int) -> BlockStrip:
     """The first test rows and as many samples, behind every block.
 
     Args:
-        weights: Of two dimensions.
+        chain: Of two dimensions.
         dataset: Its data.
         points: At most so many rows, and so many samples.
         seed: Of the samples.
     """
-    x = dataset.test[:points].astype(np.float64)
-    data = np.stack([h for h, _ in reference.blocks(weights, x)])
-    back = list(reference.back_blocks(weights, noise.normal(seed, range(points), 2)))
+    h, _ = reference.behind_logit(chain, dataset.test[:points].astype(np.float64))
+    reached = [step.rows for layer, _, step in chain.passages(h)]
+    first = next(number for number, layer in enumerate(chain.layers) if isinstance(layer, Velocity))
+    data = np.stack(reached[first - 1 :] if first else [h, *reached])
+    back = [noise.normal(seed, range(points), 2)]
+    for layer in reversed(chain.layers[first:]):
+        back.append(layer.inverse(back[-1]))
     moved = np.sqrt((np.diff(data, axis=0) ** 2).sum(axis=2)).mean(axis=1)
     return BlockStrip(data, np.stack(back[::-1]), moved)

@@ -1,19 +1,12 @@
-"""Flows in PyTorch: what all families share. The bijections and the network of a family lie in its own folder."""
+"""Flows as chains of layers: constructors of the published kinds, and how each is written down. No torch, no onnx."""
 
-from lunet_export.flows.bijection import Bijection
-from lunet_export.flows.chain import Chain
-from lunet_export.flows.eager import EagerClasses, EagerFlow, eager
-from lunet_export.flows.flow import Flow, of_weights, standard_normal_log_prob
-from lunet_export.flows.logit import LogitPreprocessing
+from lunet_export.flows.jko import JKO, jko
+from lunet_export.flows.layered import Layered, layered
+from lunet_export.flows.lunet import LUNet, lunet
+from lunet_export.flows.realnvp import RealNVP, realnvp
+from lunet_export.layers import Kind
 
-__all__ = [
-    "Bijection",
-    "Chain",
-    "EagerClasses",
-    "EagerFlow",
-    "Flow",
-    "LogitPreprocessing",
-    "eager",
-    "of_weights",
-    "standard_normal_log_prob",
-]
+__all__ = ["JKO", "KINDS", "LUNet", "Layered", "RealNVP", "jko", "layered", "lunet", "realnvp"]
+
+#: The kinds that files and manifests name, by name.
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Layered, JKO, LUNet, RealNVP)}

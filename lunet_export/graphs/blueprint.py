@@ -1,26 +1,55 @@
-"""What export asks of a family: a blueprint of a model's graphs, its choices made, from which each is built."""
+"""A blueprint of a model's graphs: the choices that are made, from which each graph is built."""
 
-from typing import Any, Protocol, Self
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lunet_export.certificate import Certificate
-from lunet_export.family import family_of
+from lunet_export import noise
+from lunet_export.certificate import Bounds, Certificate, chain_bounds, data_bounds, outwards
+from lunet_export.errors import BadInputError
+from lunet_export.flows.jko import with_steps
+from lunet_export.graphs import sizes, solvers
 from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import Preprocessed
+from lunet_export.graphs.estimate import Estimate, estimates, fastest
+from lunet_export.graphs.frame import Frame
 from lunet_export.graphs.settings import ExportSettings
-from lunet_export.weights import Weights
+from lunet_export.graphs.solvers import Solver
+from lunet_export.layers import Chain, Velocity
+from lunet_export.layers.velocity import MOST_STEPS
 
 Array = NDArray[np.float64]
 
+_USUAL = "unrolled"
+_COMPARED = 1024  # dimensions; inverses grow with the cube
+_MOST_LEVELS = 20_000  # of all autoregressive layers together; each is a dozen nodes
+_ROWS, _SEED = 64, 5  # of samples whose round trip is measured
 
-class Blueprint(Protocol):
-    """The class `Blueprint` of a family's part `graphs`."""
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What export asks for: the graphs of a chain and what the manifest says of them.
+
+    Attributes:
+        weights: The model, with what was chosen of it, as the steps of an integration.
+        settings: As given.
+        solver: Of triangular systems; None where there are none.
+        estimates: Of every solver that can be built, where they were compared.
+        compared: Other numbers of steps to tell of.
+    """
+
+    weights: Chain
+    settings: ExportSettings
+    solver: Solver | None = None
+    estimates: tuple[Estimate, ...] = ()
+    compared: tuple[int, ...] = ()
 
     @classmethod
-    def choose(cls, weights: Any, settings: ExportSettings, *, compare: bool = False) -> Self:  # noqa: ANN401
+    def choose(cls, weights: Chain, settings: ExportSettings, *, compare: bool = False) -> Self:
         """What the settings ask for.
 
         Args:
@@ -31,47 +60,199 @@ class Blueprint(Protocol):
         Raises:
             BadInputError: A setting does not fit the model, or a graph would pass 2 GB.
         """
+        _refuse_dtype(weights, settings)
+        weights = _integrated(weights, settings)
+        if (levels := sum(layer.levels_back for layer in weights.layers)) > _MOST_LEVELS:
+            raise BadInputError(
+                f"Expected autoregressive layers of at most {_MOST_LEVELS} levels in all; got {levels}: each is a pass "
+                "of the network in the graph. Take couplings."
+            )
+        compared = tuple({2 * layer.steps for layer in weights.of(Velocity)}) if compare else ()
+        if not weights.solves and not weights.kind.names_solver:
+            if settings.solver is not None or settings.tile is not None:
+                raise BadInputError(
+                    f"Expected neither --solver nor --tile for {weights.kind.title}, which solves nothing. "
+                    "Leave them out."
+                )
+            _refuse_large(weights, None, settings)
+            return cls(weights, settings, None, compared=compared)
+        solver, found = _solver(weights, settings, compare=compare)
+        return cls(weights, settings, solver, tuple(found), compared)
 
     @property
-    def weights(self) -> Weights:
-        """The model."""
-
-    @property
-    def settings(self) -> ExportSettings:
-        """As given."""
+    def estimate(self) -> Estimate | None:
+        """That of the solver that was taken; None where they were not compared."""
+        return next((estimate for estimate in self.estimates if estimate.solver == self.solver), None)
 
     def without_preprocessing(self) -> Self:
         """The same choices for the network on its own input."""
+        return replace(self, weights=self.weights.without_preprocessing(), estimates=())
+
+    @property
+    def frame(self) -> Frame:
+        """How the graphs are written."""
+        return Frame(self.weights, self.solver, self.settings.tensors, self.settings.products)
 
     def build(self, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
         """The graph of that name, one of `settings.graphs`."""
+        if name.startswith("density"):
+            return self.frame.density(metadata, with_probe=name == "density_estimate")
+        with_log_prob, draws_noise = name == "sampling_with_log_prob", name == "random_sampling"
+        return self.frame.sampling(metadata, with_log_prob=with_log_prob, draws_noise=draws_noise)
 
     def log_prob_nodes(self, g: GraphBuilder, rows: Preprocessed) -> Value:
-        """log p(x) [batch, 1] in nats, data space, of rows under construction: what a mixture's density is made of."""
+        """log p [batch, 1] of rows behind the logit, written into a graph of several flows."""
+        return self.frame.encoded(g, rows, keep=True)[1]
 
     def metadata(self) -> dict[str, str]:
-        """What each graph says of the model and the choices, beside what all graphs say."""
+        """What each graph says of the model and the choices, beside what all graphs say; bounds hold in data space."""
+        bounds = None if self._bounds is None else data_bounds(self.weights, self._bounds)
+        certified = {} if bounds is None else _certified(bounds)
+        solver = {} if self.solver is None else {"lunet.solver": str(self.solver)}
+        return {**self.weights.kind.metadata(self.weights), **solver, **certified}
 
     def model(self) -> dict[str, Any]:
         """What the manifest says of the model, beside what all manifests say."""
+        measured = {} if self.round_trip_error is None else {"round_trip": self.round_trip_error}
+        return {**self.weights.kind.entry(self.weights), **measured}
 
     def graph(self, name: str) -> dict[str, Any]:
         """What the manifest says of a graph, beside what it says of every graph."""
+        return {} if name == "density" or self.solver is None else {"solver": asdict(self.solver)}
 
     def certificate(self, x: Array) -> Certificate | None:
-        """Certified bounds with the local figures of rows x (N, D); None of a family that has none."""
-
-    def round_trip(self, x: Array) -> Array | None:
-        """Predicted |f^-1(f(x)) - x| of rows x (N, D), the norm of a row; None of a family without a certificate."""
+        """Certified bounds with the local figures of rows x (N, D); None of a chain with layers that have none."""
+        if self._bounds is None:
+            return None
+        s = self.settings
+        return Certificate.of(self.weights, self._bounds, x, dtype=s.tensors, products=s.products)
 
     def alternatives(self) -> list[dict[str, Any]]:
         """What was found out about other choices, for machines."""
+        steps = (self._steps, *self.compared) if self.compared else ()
+        return [
+            *(estimate.as_json() for estimate in self.estimates),
+            *({"steps": n, "round_trip": round_trip_error(with_steps(self.weights, n))} for n in steps),
+        ]
 
     def remark(self) -> str:
         """One line about the choice, for a user."""
+        if self.round_trip_error is not None:
+            return self._remark_on_steps(self.round_trip_error)
+        told = ", ".join(f"{value} {name}" for name, value in self.weights.facts().items() if name != "kinds")
+        if self.solver is None or not self.weights.solves:
+            return f"{self.weights.kind.title}: {told}; no layer solves anything"
+        if self.estimate is None:
+            return f"{self.solver}: above {_COMPARED} dimensions other solvers are compared by inspect --solvers only"
+        chosen, best, load = self.estimate, fastest(self.estimates), self.settings.load
+        where = f"predicted for {load.provider}, batch {load.batch}"
+        if best.solver == chosen.solver or best.milliseconds >= chosen.milliseconds:
+            return f"{chosen.solver}: no other solver within 0.4 of the tolerance is faster ({where})"
+        gain = f"{best.solver.name} would take {best.milliseconds / chosen.milliseconds:.2f} x the time"
+        error = f"error {best.share:.2g} of the tolerance for {chosen.share:.2g}"
+        return f"{chosen.solver}: {gain}, {best.nodes} nodes for {chosen.nodes}, {error} ({where})"
+
+    def _remark_on_steps(self, error: float) -> str:
+        said = (
+            f"{len(self.weights.of(Velocity))} blocks of {self._steps} steps: x -> z -> x is off by up to {error:.1e}"
+        )
+        others = [
+            f"{round_trip_error(with_steps(self.weights, steps)):.1e} with --steps {steps}" for steps in self.compared
+        ]
+        return ", ".join([said, *others]) + f", on {_ROWS} samples"
+
+    @property
+    def _steps(self) -> int:
+        return self.weights.of(Velocity)[0].steps
+
+    @cached_property
+    def round_trip_error(self) -> float | None:
+        """As `round_trip_error`, of a chain that is integrated; None of others, whose inverse is exact."""
+        return round_trip_error(self.weights) if self.weights.of(Velocity) else None
+
+    @cached_property
+    def _bounds(self) -> Bounds | None:
+        return chain_bounds(self.weights)
 
 
-def blueprint_of(weights: Weights, settings: ExportSettings, *, compare: bool = False) -> Blueprint:
-    """The blueprint of weights of any family; arguments and errors as in `Blueprint.choose`."""
-    chosen: Blueprint = family_of(weights).part("graphs").Blueprint.choose(weights, settings, compare=compare)
-    return chosen
+def round_trip_error(chain: Chain) -> float:
+    """Largest |x - decode(encode(x))| of the reference over samples of the model, behind its logit where it has one."""
+    h = chain.decode(noise.normal(_SEED, range(_ROWS), chain.dim))
+    return float(np.abs(chain.decode(chain.encode(h).rows) - h).max())
+
+
+def _certified(bounds: Bounds) -> dict[str, str]:
+    return {
+        "lunet.lip_forward": repr(outwards(bounds.lip_forward, upper=True)),
+        "lunet.lip_inverse": repr(outwards(bounds.lip_inverse, upper=True)),
+        "lunet.log_det_min": repr(outwards(bounds.log_det_min, upper=False)),
+        "lunet.log_det_max": repr(outwards(bounds.log_det_max, upper=True)),
+    }
+
+
+def _refuse_dtype(chain: Chain, settings: ExportSettings) -> None:
+    if any(settings.dtype not in layer.dtypes for layer in chain.layers):
+        facts = chain.facts()
+        raise BadInputError(
+            f"Expected float32 for a {facts.get('networks', 'convolutional')} {chain.kind.title.split()[-1]}; got "
+            f"{settings.dtype}, in which ONNX Runtime's CPU provider convolves nothing. Leave --dtype out."
+        )
+
+
+def _integrated(chain: Chain, settings: ExportSettings) -> Chain:
+    """The chain with the steps that the settings ask for."""
+    if not chain.of(Velocity):
+        if settings.steps is not None or settings.hutchinson:
+            raise BadInputError(
+                f"Expected neither --steps nor --hutchinson for a {chain.kind.name} model, which integrates nothing. "
+                "Leave them out."
+            )
+        return chain
+    if settings.steps is None:
+        return chain
+    if not 1 <= settings.steps <= MOST_STEPS:
+        raise BadInputError(f"Expected 1 to {MOST_STEPS} steps a block; got {settings.steps}.")
+    return with_steps(chain, settings.steps)
+
+
+def _solver(chain: Chain, settings: ExportSettings, *, compare: bool) -> tuple[Solver, list[Estimate]]:
+    """The solver that the settings ask for, and the estimates of all where they were compared."""
+    automatic = settings.solver == "auto"
+    if automatic and settings.tile is not None:
+        raise BadInputError("Expected no --tile with --solver auto, which chooses it. Leave it out.")
+    if automatic and not chain.solves:
+        raise BadInputError(
+            f"Expected LU layers for --solver auto; this {chain.kind.name} model has none. Leave it out."
+        )
+    smallest = Solver("fused", None)  # of what `auto` may choose
+    asked = smallest if automatic else solvers.choose(settings.solver or _USUAL, settings.tile, chain.dim)
+    _refuse_large(chain, asked, settings)
+    found: list[Estimate] = []
+    if chain.solves and (automatic or (compare and chain.dim <= _COMPARED)):
+        others = solvers.available(chain.dim)
+        among = [*others, *([] if automatic or asked in others else [asked])]
+        found = estimates(chain, dtype=settings.tensors, products=settings.products, load=settings.load, among=among)
+    solver = fastest(found).solver if automatic else asked
+    _refuse_large(chain, solver, settings)
+    return solver, found
+
+
+def _refuse_large(chain: Chain, solver: Solver | None, settings: ExportSettings) -> None:
+    """Raise where a graph would be larger than one file may be.
+
+    Raises:
+        BadInputError: It would.
+    """
+    linear = sum(layer.solves for layer in chain.layers)
+    numbers = sum(layer.stored for layer in chain.layers if not layer.solves)
+    if solver is not None:
+        numbers += linear * solvers.stored(solver, chain.dim)  # of the larger of the two graphs
+    for layer in chain.of(Velocity):  # biases are there once for each time; and a graph may hold both directions
+        numbers += layer.stored + 6 * layer.steps * layer.field.hidden[0]
+    dtype = settings.products or settings.tensors
+    cures = ["--dtype float32"] * (dtype == "float64") + ["--solver fused"] * (
+        linear > 0 and solver is not None and solver.name != "fused"
+    )
+    smaller = {"lunet": "fewer blocks", "composed": "fewer layers"}.get(chain.kind.name)
+    cure = f"Use {' or '.join([*cures, smaller])}." if smaller else "Train a smaller network."
+    sizes.refuse_large(numbers, dtype, cure)

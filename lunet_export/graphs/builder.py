@@ -85,6 +85,20 @@ class GraphBuilder:
         finally:
             self._scope = self._scope[:-1]
 
+    @property
+    def here(self) -> tuple[str, ...]:
+        """The scope that names are made in."""
+        return self._scope
+
+    @contextmanager
+    def at(self, scope: tuple[str, ...]) -> Iterator[None]:
+        """Names made inside belong to a scope that may be closed already."""
+        before, self._scope = self._scope, scope
+        try:
+            yield
+        finally:
+            self._scope = before
+
     def input(self, name: str, *, rows: int | None = None) -> Value:
         """Rows [batch, dim] that the caller feeds, or a fixed number of rows."""
         self._inputs.append(helper.make_tensor_value_info(name, self._element, [rows or self._rows, self.dim]))

@@ -1,9 +1,4 @@
-"""Exponentials, softplus and the logit, in operators that are exact in the tails on every provider.
-
-ONNX Runtime's CPU Softplus is slow and its float32 Sigmoid is 17 % wrong at -15, so both come from one exponential:
-    w = e^min(x, 80),  t = 1 + w,  softplus = max(x, log t),  sigmoid = w / t.
-Above 80 the maximum takes x itself; far below, w is 0. Nothing overflows and nothing is NaN.
-"""
+"""The logit in front of a flow of images, in operators that are exact in the tails on every provider."""
 
 from dataclasses import dataclass
 from math import log
@@ -11,27 +6,8 @@ from math import log
 import numpy as np
 
 from lunet_export.graphs.builder import GraphBuilder, Value
+from lunet_export.layers.graph import exponential
 from lunet_export.preprocessing import Logit, largest_below
-
-LARGEST_EXPONENT = 80.0  # e^80 = 5.5e34 is a float32
-
-
-@dataclass(frozen=True)
-class Exponential:
-    """w and t as above."""
-
-    w: Value  # e^min(x, 80)
-    t: Value  # 1 + w
-
-
-def exponential(g: GraphBuilder, x: Value, *, least: float | None = None) -> Exponential:
-    """The parts that softplus and sigmoid of x are made of.
-
-    With `least`, w is at least e^least: processors take ten times as long over numbers that are denormal.
-    """
-    bounded = g.node("Min", x, LARGEST_EXPONENT) if least is None else g.node("Clip", x, least, LARGEST_EXPONENT)
-    w = g.node("Exp", bounded)
-    return Exponential(w, g.node("Add", w, 1.0))
 
 
 def logit(g: GraphBuilder, x: Value, p: Logit) -> tuple[Value, Value, float]:

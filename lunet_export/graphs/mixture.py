@@ -20,11 +20,10 @@ from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError
 from lunet_export.graphs import sizes
 from lunet_export.graphs.blueprint import Blueprint
-from lunet_export.graphs.blueprint import blueprint_of as blueprint_of_flow
 from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import preprocessed
 from lunet_export.graphs.settings import ExportSettings
-from lunet_export.weights import Weights
+from lunet_export.layers import Chain
 
 #: Every row runs through all of them.
 MOST_CLASSES = 32
@@ -34,13 +33,13 @@ MOST_CLASSES = 32
 class MixtureBlueprint:
     """The blueprints of a mixture's flows, from which its graphs are built; used as a `Blueprint` is."""
 
-    weights: Mixture[Weights]  # with what was chosen of its flows
+    weights: Mixture[Chain]  # with what was chosen of its flows
     settings: ExportSettings
     components: tuple[Blueprint, ...]
 
     @classmethod
     def choose(
-        cls, mixture: Mixture[Weights], settings: ExportSettings, own: Sequence[ExportSettings] | None = None
+        cls, mixture: Mixture[Chain], settings: ExportSettings, own: Sequence[ExportSettings] | None = None
     ) -> Self:
         """What the settings ask for, for every flow; `own` are those of each where they differ.
 
@@ -56,7 +55,7 @@ class MixtureBlueprint:
         cure = "Use --dtype float32, or fewer classes or blocks."
         sizes.refuse_large(numbers, settings.products or settings.tensors, cure, "a density graph")
         given = own or [settings] * len(mixture.components)
-        found = tuple(blueprint_of_flow(*pair) for pair in zip(mixture.components, given, strict=True))
+        found = tuple(Blueprint.choose(*pair) for pair in zip(mixture.components, given, strict=True))
         chosen = replace(mixture, components=tuple(blueprint.weights for blueprint in found))
         return cls(chosen, settings, found)
 
@@ -91,7 +90,7 @@ def blueprint_of(
     """
     if isinstance(model, Mixture):
         return MixtureBlueprint.choose(model, settings)
-    return blueprint_of_flow(model, settings, compare=compare)
+    return Blueprint.choose(model, settings, compare=compare)
 
 
 def flows_of(blueprint: Blueprint | MixtureBlueprint) -> tuple[Blueprint, ...]:

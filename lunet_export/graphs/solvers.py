@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError
-from lunet_export.graphs import triangular
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU, triangular
 
 Array = NDArray[np.float64]
 V = TypeVar("V")
@@ -112,7 +111,7 @@ class Arithmetic(Protocol[V]):
         """Names made inside begin with `name.`."""
 
 
-def solve(g: Arithmetic[V], solver: Solver, z: V, block: LUBlock) -> V:
+def solve(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
     """h [batch, dim] with L (U h) + b = z."""
     if solver.name == "fused":
         upper, lower = triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower)
@@ -130,7 +129,7 @@ def _product(g: Arithmetic[V], z: V, inverse: Array, bias: Array) -> V:
     return g.gemm(z, inverse, -(inverse * bias).sum(axis=1))
 
 
-def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LUBlock) -> V:
+def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
     ranges = triangular.tiles(len(block.bias), solver.tile or len(block.bias))
     parts = g.split(z, [here.stop - here.start for here in ranges]) if len(ranges) > 1 else [z]
     with g.scope("lower"):
@@ -140,7 +139,7 @@ def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LUBlock) -> V:
     return g.concat(parts) if len(parts) > 1 else parts[0]
 
 
-def forward(g: Arithmetic[V], parts: Sequence[V], block: LUBlock, ranges: Sequence[slice]) -> list[V]:
+def forward(g: Arithmetic[V], parts: Sequence[V], block: LU, ranges: Sequence[slice]) -> list[V]:
     """y with L y = z - b by forward substitution, tile by tile.
 
     y_i = L_ii^-1 (z_i - sum_{j<i} L_ij y_j) - L_ii^-1 b_i: one Gemm for the sum, one for the diagonal tile.
@@ -169,7 +168,7 @@ def back(g: Arithmetic[V], parts: Sequence[V], upper: Array, ranges: Sequence[sl
     return solved
 
 
-def _meeting(g: Arithmetic[V], solver: Solver, z: V, block: LUBlock) -> V:
+def _meeting(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
     """The last rows of L and the first solved rows of U meet: h_2 = (L_22 U_22)^-1 (z_2 - b_2 - L_21 y_1)."""
     lower, upper, bias, dim = block.lower, block.upper, block.bias, len(block.bias)
     first, last = slice(0, solver.tile), slice(solver.tile, dim)

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.families.composed.layers import AffineAutoregressive, Layer, ScaleMap
-from lunet_export.families.composed.networks import Network
 from lunet_export.importers import networks
 from lunet_export.importers.parts import Refused
+from lunet_export.layers import AffineAutoregressive, Layer, ScaleMap
+from lunet_export.layers.networks import Network
 
 
 def interleaved(network: Network, *, shift: int) -> Network:

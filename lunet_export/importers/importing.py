@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.composed.weights import ComposedWeights
-from lunet_export.flows import Flow, of_weights
 from lunet_export.importers import nflows, normflows, sbi, zuko
 from lunet_export.importers.classes import LIBRARIES, library_of, names
 from lunet_export.importers.parts import Part, Reading
 from lunet_export.importers.proof import LIMIT, LIMIT_OF_FLOAT32, Proof, prove
 from lunet_export.importers.twin import dtype_of, in_float64, plain, twin
+from lunet_export.layers import Chain
+from lunet_export.torch_layers import Flow
 
 _READERS = {"nflows": nflows.read, "normflows": normflows.read, "sbi": sbi.read, "zuko": zuko.read}
 
@@ -30,7 +30,7 @@ class Imported:
         proof: How far it is from the library's own.
     """
 
-    weights: ComposedWeights
+    weights: Chain
     library: str
     parts: tuple[Part, ...]
     proof: Proof
@@ -54,7 +54,7 @@ def convert(flow: Any, *, context: Tensor | None = None) -> Flow:  # noqa: ANN40
         CheckFailedError: What was made is not what the object computes.
         BadInputError: It is no object of these libraries.
     """
-    return of_weights(read(flow, context=context).weights, dtype=dtype_of(flow) or torch.float32)
+    return Flow.of(read(flow, context=context).weights, dtype=dtype_of(flow) or torch.float32)
 
 
 def read(flow: Any, *, context: Tensor | None = None) -> Imported:  # noqa: ANN401

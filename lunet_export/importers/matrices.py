@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from lunet_export.families.composed.layers import Layer, Permutation
 from lunet_export.importers.parts import Refused
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU, Layer, Permutation
 
 Array = NDArray[np.float64]
 
@@ -25,5 +24,5 @@ def linear(matrix: Array, bias: Array) -> tuple[Layer, ...]:
     if not np.diag(upper).all():
         raise Refused("its matrix has no inverse")
     back = np.argsort(order).astype(np.int64)
-    block = LUBlock(np.ascontiguousarray(upper.T), np.ascontiguousarray(lower.T), bias)
+    block = LU(np.ascontiguousarray(upper.T), np.ascontiguousarray(lower.T), bias)
     return (Permutation(back), block) if (back != np.arange(len(back))).any() else (block,)

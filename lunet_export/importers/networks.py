@@ -1,4 +1,4 @@
-"""The small networks inside other libraries' layers, in evaluation mode, as `families.composed.networks`."""
+"""The small networks inside other libraries' layers, in evaluation mode, as `lunet_export.layers.networks`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lunet_export.families.composed.networks import Activation, Dense, Network, Operation, Residual, Scaling
 from lunet_export.importers.classes import first_known, library_of
 from lunet_export.importers.parts import Refused
 from lunet_export.importers.twin import array, row
+from lunet_export.layers.networks import Activation, Dense, Network, Operation, Residual, Scaling
 
 Array = NDArray[np.float64]
 

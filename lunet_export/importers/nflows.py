@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.composed.layers import (
+from lunet_export.importers import matrices, networks
+from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers.classes import first_known
+from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.twin import array, row
+from lunet_export.importers.walk import leaf
+from lunet_export.layers import (
+    LU,
     Affine,
     AffineAutoregressive,
     Layer,
@@ -21,13 +28,6 @@ from lunet_export.families.composed.layers import (
     Sigmoid,
     Tanh,
 )
-from lunet_export.importers import matrices, networks
-from lunet_export.importers.autoregressive import coupling, interleaved
-from lunet_export.importers.classes import first_known
-from lunet_export.importers.parts import Part, Reading, Refused, turned
-from lunet_export.importers.twin import array, row
-from lunet_export.importers.walk import leaf
-from lunet_export.lu import LUBlock
 
 Layers = tuple[Layer, ...]
 
@@ -107,7 +107,7 @@ def lu_linear(module: Any, context: Tensor | None = None) -> Layers:  # noqa: AN
     lower[np.tril_indices(module.features, -1)] = array(module.lower_entries)
     upper[np.triu_indices(module.features, 1)] = array(module.upper_entries)
     np.fill_diagonal(upper, array(functional.softplus(module.unconstrained_upper_diag) + module.eps))
-    return (LUBlock(lower, upper, array(module.bias)),)
+    return (LU(lower, upper, array(module.bias)),)
 
 
 def _matrix(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401

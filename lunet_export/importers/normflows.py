@@ -8,7 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export.families.composed.layers import (
+from lunet_export.importers import matrices, networks
+from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers.classes import first_known
+from lunet_export.importers.nflows import lu_linear
+from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.twin import array, row
+from lunet_export.importers.walk import leaf
+from lunet_export.layers import (
+    LU,
     Affine,
     AffineAutoregressive,
     Inverse,
@@ -18,14 +26,6 @@ from lunet_export.families.composed.layers import (
     Sigmoid,
     inverted,
 )
-from lunet_export.importers import matrices, networks
-from lunet_export.importers.autoregressive import coupling, interleaved
-from lunet_export.importers.classes import first_known
-from lunet_export.importers.nflows import lu_linear
-from lunet_export.importers.parts import Part, Reading, Refused, turned
-from lunet_export.importers.twin import array, row
-from lunet_export.importers.walk import leaf
-from lunet_export.lu import LUBlock
 
 Layers = tuple[Layer, ...]
 
@@ -108,7 +108,7 @@ def _invertible_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: 
     lower = np.tril(array(module.L), -1) + np.eye(len(diagonal))
     upper = np.triu(array(module.U), 1) + np.diag(diagonal)
     order = Permutation(places.argmax(axis=0).astype(np.int64))
-    block = LUBlock(np.ascontiguousarray(upper.T), np.ascontiguousarray(lower.T), np.zeros(len(diagonal)))
+    block = LU(np.ascontiguousarray(upper.T), np.ascontiguousarray(lower.T), np.zeros(len(diagonal)))
     return inverted((order, block))
 
 

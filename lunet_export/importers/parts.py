@@ -3,21 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import Tensor
 
 from lunet_export.errors import CheckpointError, UnsupportedLayersError
-from lunet_export.families.composed.layers import (
-    Affine,
-    AffineAutoregressive,
-    Inverse,
-    Layer,
-    Permutation,
-    inverted,
-    refuse,
-)
-from lunet_export.families.composed.weights import ComposedWeights, plain
-from lunet_export.lu import LUBlock
+from lunet_export.flows import layered
+from lunet_export.layers import Chain, Layer, inverted
 
 
 class Refused(Exception):
@@ -77,7 +67,7 @@ class Reading:
         """All of them, the base last."""
         return self.transform if self.base is None else (*self.transform, self.base)
 
-    def weights(self) -> ComposedWeights:
+    def weights(self) -> Chain:
         """The flow as plain arrays, from data to latent.
 
         Raises:
@@ -88,7 +78,7 @@ class Reading:
         if refused:
             raise UnsupportedLayersError([(part.path, part.kind, str(part.refusal)) for part in refused])
         layers = [layer for part in self.parts for layer in part.layers]
-        dim = self.dim or next(filter(None, map(width, layers)), None)
+        dim = self.dim or next((layer.width for layer in layers if layer.width), None)
         if dim is None:
             raise CheckpointError(
                 "Expected a flow that tells its number of dimensions; no layer and no base of this one does. Give each "
@@ -96,35 +86,10 @@ class Reading:
             )
         for part in self.parts:  # whose sentences name the library's layers, where those of the weights count ours
             for layer in part.layers:
-                refuse(spread(layer, dim), dim, f"{part.path} ({part.kind})")
-        return ComposedWeights(dim, tuple(spread(layer, dim) for layer in layers))
+                layer.spread(dim).refuse(dim, f"{part.path} ({part.kind})")
+        return layered(dim, [layer.spread(dim) for layer in layers])
 
 
 def turned(parts: Sequence[Part]) -> tuple[Part, ...]:
     """The parts of the inverse map."""
     return tuple(part.turned() for part in reversed(parts))
-
-
-def width(layer: Layer) -> int | None:
-    """The number of dimensions of a layer that tells it."""
-    inner = plain(layer)
-    if isinstance(inner, LUBlock):
-        return len(inner.bias)
-    if isinstance(inner, Permutation):
-        return len(inner.order)
-    if isinstance(inner, AffineAutoregressive):
-        return inner.dim
-    if isinstance(inner, Affine):
-        longest = max(inner.scale.size, inner.shift.size)
-        return longest if longest > 1 else None
-    return None
-
-
-def spread(layer: Layer, dim: int) -> Layer:
-    """One number for all columns, once a column."""
-    if isinstance(layer, Inverse):
-        return Inverse(spread(layer.layer, dim))
-    if isinstance(layer, Affine):
-        wide = [np.full(dim, array.item()) if array.size == 1 else array for array in (layer.scale, layer.shift)]
-        return Affine(*wide)
-    return layer

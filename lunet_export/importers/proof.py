@@ -11,10 +11,9 @@ from lunet_export import noise
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
-from lunet_export.families.composed import reference as composed
-from lunet_export.families.composed.weights import ComposedWeights
 from lunet_export.importers.parts import Reading
 from lunet_export.importers.twin import in_float64
+from lunet_export.layers import Chain
 
 Array = NDArray[np.float64]
 
@@ -51,7 +50,7 @@ class Proof:
         return asdict(self)
 
 
-def prove(reading: Reading, weights: ComposedWeights, *, limit: float = LIMIT) -> Proof:
+def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
     """Ask both.
 
     Rows x are what our inverse makes of normal numbers z, of four scales; the library is asked about these x, and for
@@ -70,7 +69,7 @@ def prove(reading: Reading, weights: ComposedWeights, *, limit: float = LIMIT) -
                 f"Expected the library's own flow to run; it raised {type(error).__name__}: {said}."
             ) from error
         theirs_x = _inverse(reading, z)
-    ours_z, _ = composed.encode(weights, x)
+    ours_z, _ = reference.encode(weights, x)
     judge = _Judge(weights, limit)
     return Proof(
         rows=len(x),
@@ -80,11 +79,11 @@ def prove(reading: Reading, weights: ComposedWeights, *, limit: float = LIMIT) -
     )
 
 
-def _rows(weights: ComposedWeights) -> tuple[Array, Array]:
+def _rows(weights: Chain) -> tuple[Array, Array]:
     z = np.repeat(_SCALES, _ROWS // len(_SCALES))[:, None] * noise.normal(0, range(_ROWS), weights.dim)
     with np.errstate(all="ignore"):  # rows that leave float64 are left out
-        x = composed.decode(weights, z)
-        back, log_det = composed.encode(weights, x)
+        x = reference.decode(weights, z)
+        back, log_det = reference.encode(weights, x)
         fine = (np.abs(back - z).max(axis=1) < _LOST) & np.isfinite(log_det) & np.isfinite(x).all(axis=1)
     if not fine.any():
         raise CheckFailedError(
@@ -98,7 +97,7 @@ def _density(reading: Reading, x: Array) -> tuple[Array, Array]:
     rows = torch.from_numpy(x)
     latent, log_det = (value.numpy() for value in reading.forward(rows.clone()))
     for layer in reading.base.layers if reading.base else ():
-        latent = composed.forward(layer, latent)[0]
+        latent = layer.forward(latent).rows
     if reading.log_prob is not None:
         return latent, reading.log_prob(rows.clone()).numpy()
     return latent, reference.standard_normal_log_prob(latent) + log_det
@@ -107,7 +106,7 @@ def _density(reading: Reading, x: Array) -> tuple[Array, Array]:
 def _inverse(reading: Reading, z: Array) -> Array | None:
     latent = z
     for layer in reversed(reading.base.layers if reading.base else ()):
-        latent = composed.inverse(layer, latent)
+        latent = layer.inverse(latent)
     try:
         return np.asarray(reading.inverse(torch.from_numpy(latent.copy())).numpy())
     except Exception:  # the library's own code: functions that PyTorch has no more, domains that it checks
@@ -117,7 +116,7 @@ def _inverse(reading: Reading, z: Array) -> Array | None:
 class _Judge:
     """What gaps may be; the roundings are asked for only where a gap is above the limit."""
 
-    def __init__(self, weights: ComposedWeights, limit: float) -> None:
+    def __init__(self, weights: Chain, limit: float) -> None:
         self._weights, self._limit = weights, limit
 
     def gap(self, name: str, ours: Array, theirs: Array, given: Array) -> float:

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lunet_export.families.composed.layers import Affine, Layer, Sigmoid, Tanh
 from lunet_export.importers.parts import Refused
 from lunet_export.importers.twin import row
+from lunet_export.layers import Affine, Layer, Sigmoid, Tanh
 
 Layers = tuple[Layer, ...]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lunet_export.families.composed.layers import Layer
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.parts import Part, Refused
+from lunet_export.layers import Layer
 
 Table = Mapping[str, Callable[[Any, Tensor | None], tuple[Layer, ...]]]
 

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.distributions import ComposeTransform
 
-from lunet_export.families.composed.layers import AffineAutoregressive, Layer, Permutation, ScaleMap, Softclip
-from lunet_export.families.composed.networks import Network
 from lunet_export.importers import matrices, networks, torch_transforms
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known, names
@@ -17,7 +15,8 @@ from lunet_export.importers.parts import Part, Reading, Refused, turned
 from lunet_export.importers.torch_transforms import affine
 from lunet_export.importers.twin import array
 from lunet_export.importers.walk import leaf
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU, AffineAutoregressive, Layer, Permutation, ScaleMap, Softclip
+from lunet_export.layers.networks import Network
 
 Layers = tuple[Layer, ...]
 
@@ -139,7 +138,7 @@ def _lu(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
     lower, upper = array(transform.L), array(transform.U)
     if lower.ndim != 2:
         raise Refused(f"its matrix has the shape {lower.shape}, not that of one matrix")
-    return (LUBlock(lower, upper, np.zeros(len(lower))),)
+    return (LU(lower, upper, np.zeros(len(lower))),)
 
 
 def _rotation(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401

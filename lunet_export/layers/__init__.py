@@ -1,1 +1,67 @@
-"""Invertible maps of rows."""
+"""Invertible maps of rows, one class a file, and chains of them.
+
+A layer states its mathematics once, in float64 NumPy: without errors it is the reference, with errors the rounding
+model. It writes its nodes into a graph that is handed to it. Nothing here knows torch or onnx.
+"""
+
+from lunet_export.layers.affine import Affine
+from lunet_export.layers.autoregressive import AffineAutoregressive, ScaleMap
+from lunet_export.layers.chain import Chain, Kind
+from lunet_export.layers.convolution import ConvNet, ConvolutionalCoupling
+from lunet_export.layers.coupling import Coupling, DenseCoupling, DenseNet
+from lunet_export.layers.elementwise import Activation, Elementwise
+from lunet_export.layers.inverse import Inverse, inverted
+from lunet_export.layers.layer import Layer
+from lunet_export.layers.leaky_relu import LeakyReLU
+from lunet_export.layers.leaky_softplus import LeakySoftplus
+from lunet_export.layers.leaky_squareplus import LeakySquareplus
+from lunet_export.layers.leaky_tanh import LeakyTanh
+from lunet_export.layers.log_tanh import LogTanh
+from lunet_export.layers.lu import LU
+from lunet_export.layers.permutation import Permutation
+from lunet_export.layers.sigmoid import Sigmoid
+from lunet_export.layers.softclip import Softclip
+from lunet_export.layers.tanh import Tanh
+from lunet_export.layers.velocity import Velocity, VelocityField
+from lunet_export.layers.whitening import Whitening
+
+__all__ = [
+    "ACTIVATIONS",
+    "LAYERS",
+    "LU",
+    "Activation",
+    "Affine",
+    "AffineAutoregressive",
+    "Chain",
+    "ConvNet",
+    "ConvolutionalCoupling",
+    "Coupling",
+    "DenseCoupling",
+    "DenseNet",
+    "Elementwise",
+    "Inverse",
+    "Kind",
+    "Layer",
+    "LeakyReLU",
+    "LeakySoftplus",
+    "LeakySquareplus",
+    "LeakyTanh",
+    "LogTanh",
+    "Permutation",
+    "ScaleMap",
+    "Sigmoid",
+    "Softclip",
+    "Tanh",
+    "Velocity",
+    "VelocityField",
+    "Whitening",
+    "inverted",
+]
+
+#: The bends of an LU-Net by the names of `--activation`; the first is the paper's, and that of files that name none.
+ACTIVATIONS: dict[str, type[Activation]] = {
+    kind.option: kind for kind in (LeakySoftplus, LeakyReLU, LeakyTanh, LeakySquareplus)
+}
+#: The layers that a file may hold by name.
+_STORED: tuple[type[Layer], ...] = (LU, Permutation, Affine, Sigmoid, Tanh, LogTanh, Softclip, AffineAutoregressive)
+LAYERS: dict[str, type[Layer]] = {kind.name: kind for kind in (*_STORED, *ACTIVATIONS.values())}

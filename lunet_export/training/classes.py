@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.distribution import refuse_classes
-from lunet_export.errors import BadInputError, CheckpointError
-from lunet_export.flows import Flow, of_weights
+from lunet_export.errors import CheckpointError
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
-from lunet_export.training.fit import FitSettings, log_probs
+from lunet_export.torch_layers import Flow
+from lunet_export.training.fit import log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
+from lunet_export.training.rows import draws_of, gaussian_of, rows_to_test
+from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Structure, Training
-from lunet_export.training.train import Paths, Result, draws_of, gaussian_of, rows_to_test, train
-from lunet_export.weights import Weights
+from lunet_export.training.train import Paths, Result, refuse_output, train
 
 Array = NDArray[np.float64]
 
@@ -78,7 +81,7 @@ def train_classes(
     on_start: Callable[[float, Training], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
-    begin: Weights | None = None,
+    begin: Chain | None = None,
     on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> ClassesResult:
     """Train an LU-Net on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
@@ -87,18 +90,12 @@ def train_classes(
     beside `output`. A run that ended anywhere goes on with `resume`: finished classes are only evaluated again.
 
     Args:
-        data: With labels.
-        settings_of: The settings for the rows of a class.
+        data: The rows, with labels.
+        settings_of: Gives the settings for the rows of a class.
         output: The model file, written when all classes are done.
-        structure: As for `train`; so are the other arguments.
-        device: As for `train`.
+        structure: As for `train`; so are all arguments that are not named here.
         resume: Go on from the files of the classes.
         on_class: Called with the number, rows and settings of a class before it is trained.
-        on_start: As for `train`.
-        on_step: As for `train`.
-        on_epoch: As for `train`.
-        begin: As for `train`: what every class starts from.
-        on_growth: As for `train`.
 
     Raises:
         DataError: `data` has no labels, or a class without rows.
@@ -106,8 +103,7 @@ def train_classes(
         CheckpointError: As `train` does; there is nothing to resume from.
         CheckFailedError: As `train` does.
     """
-    if output.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
+    refuse_output(output)
     labels, paths = data.classes(), ClassPaths(output)
     counts = np.bincount(labels.train, minlength=len(labels.names))
     priors = tuple(float(count) / len(labels.train) for count in counts)
@@ -121,24 +117,20 @@ def train_classes(
         for file in files:  # of an older run; this one must not go on from them when it is interrupted and resumed
             file.resume.unlink(missing_ok=True)
 
+    train_one = partial(
+        train,
+        structure=structure,
+        device=device,
+        on_start=on_start,
+        on_step=on_step,
+        on_epoch=on_epoch,
+        begin=begin,
+        on_growth=on_growth,
+    )
     results = []
     for number, (part, file) in enumerate(zip(parts, files, strict=True)):
         on_class(number, part, settings[number])
-        results.append(
-            train(
-                part,
-                settings[number],
-                file.model,
-                structure=structure,
-                device=device,
-                resume=file.resume.exists(),
-                on_start=on_start,
-                on_step=on_step,
-                on_epoch=on_epoch,
-                begin=begin,
-                on_growth=on_growth,
-            )
-        )
+        results.append(train_one(part, settings[number], file.model, resume=file.resume.exists()))
     result = _evaluate(data, parts, [file.model for file in files], priors, tuple(results), device)
     record = _as_record(result)
     checkpoint.write_classes(output, [file.model for file in files], names=labels.names, priors=priors, training=record)
@@ -163,7 +155,7 @@ def _evaluate(
 ) -> ClassesResult:
     """The mixtures of networks and of Gaussians on all test rows."""
     labels = data.classes()
-    flows = [of_weights(checkpoint.read(model).weights).to(device) for model in models]
+    flows = [Flow.of(checkpoint.read(model).weights).to(device) for model in models]
     gaussians = [gaussian_of(part) for part in parts]
     ours, theirs = [], []
     for number in range(draws_of(data)):

@@ -1,6 +1,6 @@
 """Training curves as a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -34,13 +34,7 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
     for line, color in lines.items():
         axes.axhline(line, color="0.4" if len(lines) == 1 else color, linestyle="--", linewidth=1)
     axes.plot([], [], "--", color="0.4", linewidth=1, label="full-covariance Gaussian (test)")
-    lowest = min(min(run.best.valid, run.gaussian_test) for run in runs.values())
-    highest = max(max(run.best.valid, run.gaussian_test) for run in runs.values())
-    spread = max(highest - lowest, 0.05)
-    last = max(run.epochs[-1].valid for run in runs.values())
-    everything = max(max(record.train, record.valid) for run in runs.values() for record in run.epochs)
-    top = min(max(highest + 3 * spread, last + spread), max(everything, highest) + 0.2 * spread)
-    axes.set_ylim(lowest - 0.5 * spread, top)
+    axes.set_ylim(*_limits(runs.values()))
     units = {"epoch": "epoch", "block": "block trained"}
     axes.set(
         xlabel=" or ".join(sorted({units.get(run.unit, run.unit) for run in runs.values()})),
@@ -50,3 +44,14 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
     axes.legend(frameon=False, title=None if alone else "validation; training thin")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
+
+
+def _limits(runs: Collection[History]) -> tuple[float, float]:
+    """Where the axis ends: what is near the best is seen well, and the first epochs may lie above it."""
+    lowest = min(min(run.best.valid, run.gaussian_test) for run in runs)
+    highest = max(max(run.best.valid, run.gaussian_test) for run in runs)
+    spread = max(highest - lowest, 0.05)
+    last = max(run.epochs[-1].valid for run in runs)
+    everything = max(max(record.train, record.valid) for run in runs for record in run.epochs)
+    top = min(max(highest + 3 * spread, last + spread), max(everything, highest) + 0.2 * spread)
+    return lowest - 0.5 * spread, top

@@ -5,21 +5,18 @@ coordinates together. Both kinds of Adam can shrink what `Flow.decaying` names.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from schedulefree import AdamWScheduleFree
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lunet_export.flows import Flow
 from lunet_export.training.schedule import Falling, rate
-
-if TYPE_CHECKING:
-    from lunet_export.training.fit import FitSettings
+from lunet_export.training.settings import FitSettings
 
 _WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
 _ITERATIONS = 100  # of L-BFGS in an epoch, at most
@@ -27,14 +24,26 @@ _CURVATURES = 30  # pairs of steps and gradients that L-BFGS remembers
 _FORGETTING = 2.0  # step t weighs t^2 in the schedule-free average: what was learnt late counts most
 
 
+class Trainable(Protocol):
+    """What a descent asks of a module, by the names of `Flow`: a flow is one, or a block of a flow."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def zero_grad(self) -> None: ...
+
+    def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]: ...
+
+
+M = TypeVar("M", bound=Trainable)
+
 #: Moves several copies of a flow alike.
-Whiten = Callable[[Sequence[Any], Iterable[Tensor]], None]
+Whiten = Callable[[Sequence[M], Iterable[Tensor]], None]
 
 
-class Descent(ABC):
-    """An optimiser of one flow. `flow` is where gradients are taken."""
+class Descent(ABC, Generic[M]):
+    """An optimizer of one flow. `flow` is where gradients are taken."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: M) -> None:
         self.flow = flow
 
     @property
@@ -47,22 +56,22 @@ class Descent(ABC):
         """Make `objective`, a function of the parameters of `flow`, smaller; it is called at least once."""
 
     @abstractmethod
-    def model(self) -> Flow:
+    def model(self) -> M:
         """The flow to validate and to keep."""
 
     @abstractmethod
-    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
+    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
         """Move all that is held of the flow into coordinates that are white over `batches`; `how` is the family's."""
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs beside the state of `flow`."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`; there may be nothing to load."""
 
 
-class Adam(Descent):
+class Adam(Descent[M]):
     """What both kinds of Adam share.
 
     Args:
@@ -72,7 +81,7 @@ class Adam(Descent):
         clip_norm: Gradients are cut to this L2 norm.
     """
 
-    def __init__(self, flow: Flow, optimiser: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float) -> None:
+    def __init__(self, flow: M, optimiser: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float) -> None:
         super().__init__(flow)
         self.optimiser, self._weight_decay, self._clip_norm = optimiser, weight_decay, clip_norm
 
@@ -124,16 +133,16 @@ def refuse_another(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> N
         raise ValueError("state")
 
 
-def _alike(found: Any, wanted: Any) -> bool:  # noqa: ANN401
+def _alike(found: object, wanted: object) -> bool:
     """Whether a value is of the kind of another: finite numbers, texts, or as many of them."""
     if isinstance(wanted, list | tuple):
         return isinstance(found, list | tuple) and len(found) == len(wanted) and all(map(_alike, found, wanted))
     if isinstance(wanted, float) or (isinstance(wanted, int) and not isinstance(wanted, bool)):
-        return type(found) in (int, float) and isfinite(found)
+        return isinstance(found, int | float) and not isinstance(found, bool) and isfinite(found)
     return type(found) is type(wanted)
 
 
-class Annealed(Adam):
+class Annealed(Adam[M]):
     """Adam (Kingma and Ba 2014, arXiv 1412.6980) under a rate that falls.
 
     Args:
@@ -148,7 +157,7 @@ class Annealed(Adam):
 
     def __init__(
         self,
-        flow: Flow,
+        flow: M,
         *,
         learning_rate: float,
         schedule: Falling,
@@ -163,7 +172,7 @@ class Annealed(Adam):
         self._averaged: AveragedModel | None = None
         if average:
             kept = get_ema_multi_avg_fn(average)  # type: ignore[no-untyped-call]
-            self._averaged = AveragedModel(flow, multi_avg_fn=kept)
+            self._averaged = AveragedModel(flow, multi_avg_fn=kept)  # type: ignore[arg-type]  # no type says both
 
     @property
     def rate(self) -> float:
@@ -176,12 +185,12 @@ class Annealed(Adam):
             packed.add_(lost)
         self._schedule.step()
         if self._averaged:
-            self._averaged.update_parameters(self.flow)
+            self._averaged.update_parameters(self.flow)  # type: ignore[arg-type]
 
-    def model(self) -> Flow:
+    def model(self) -> M:
         return self._averaged.module if self._averaged else self.flow  # type: ignore[return-value]
 
-    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
+    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
         how([self.model(), *([self.flow] if self._averaged else [])], batches)
 
     def state_dict(self) -> dict[str, Any]:
@@ -195,7 +204,7 @@ class Annealed(Adam):
             self._averaged.load_state_dict(state["averaged"])
 
 
-class ScheduleFree(Adam):
+class ScheduleFree(Adam[M]):
     """Schedule-Free AdamW (Defazio et al. 2024, arXiv 2405.15682).
 
     Three copies of the parameters: z takes Adam's steps at one rate, x is their weighted average and the model, and
@@ -204,7 +213,7 @@ class ScheduleFree(Adam):
     the last. z itself wanders far off.
     """
 
-    def __init__(self, flow: Flow, *, learning_rate: float, steps: int, weight_decay: float, clip_norm: float) -> None:
+    def __init__(self, flow: M, *, learning_rate: float, steps: int, weight_decay: float, clip_norm: float) -> None:
         self._warm_up = max(1, min(_WARM_UP, steps // 20))
         self._adam = AdamWScheduleFree(flow.parameters(), lr=learning_rate, warmup_steps=self._warm_up, r=_FORGETTING)
         super().__init__(flow, self._adam, weight_decay=weight_decay, clip_norm=clip_norm)
@@ -223,13 +232,13 @@ class ScheduleFree(Adam):
             self._adam.state[packed]["z"].add_(lost)
             packed.add_(lost, alpha=1 - beta)
 
-    def model(self) -> Flow:
+    def model(self) -> M:
         self._adam.eval()  # flow becomes x
         model = deepcopy(self.flow)
         self._adam.train()
         return model
 
-    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
+    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
         self._adam.eval()
         steps, held = deepcopy(self.flow), self._adam.state
         pairs = list(zip(self.flow.parameters(), steps.parameters(), strict=True))
@@ -244,7 +253,7 @@ class ScheduleFree(Adam):
         self._adam.train()
 
 
-class QuasiNewton(Descent):
+class QuasiNewton(Descent[M]):
     """L-BFGS with a line search (Liu and Nocedal, Mathematical Programming 45, 1989), many iterations a step.
 
     For an objective without noise: all rows at once. Where there are few parameters it ends far below Adam. The memory
@@ -255,7 +264,7 @@ class QuasiNewton(Descent):
         iterations: At most so many a step.
     """
 
-    def __init__(self, flow: Flow, *, iterations: int) -> None:
+    def __init__(self, flow: M, *, iterations: int) -> None:
         super().__init__(flow)
         self._iterations = iterations
 
@@ -288,14 +297,14 @@ class QuasiNewton(Descent):
                     parameter.copy_(value)
                 objective()
 
-    def model(self) -> Flow:
+    def model(self) -> M:
         return self.flow
 
-    def whiten(self, batches: Iterable[Tensor], how: Whiten) -> None:
+    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
         how([self.flow], batches)
 
 
-def descent_of(settings: "FitSettings", flow: Any, steps: int) -> Descent:  # noqa: ANN401
+def descent_of(settings: FitSettings, flow: M, steps: int) -> Descent[M]:
     """The descent of a flow, or of a block of one, from where it is, by the settings: so many steps in all."""
     if settings.optimizer == "l-bfgs":
         return QuasiNewton(flow, iterations=_ITERATIONS)

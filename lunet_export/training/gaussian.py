@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.checks import reference
-from lunet_export.preprocessing import Logit
+from lunet_export.preprocessing import Logit, logit
 
 Array = NDArray[np.float64]
 
@@ -29,13 +29,13 @@ class Gaussian:
     @classmethod
     def fit(cls, x: Array, preprocessing: Logit | None) -> Self:
         """Maximum likelihood on rows x (N, D) in data space."""
-        h = reference.logit(x, preprocessing)[0] if preprocessing else x
+        h = logit(x, preprocessing)[0] if preprocessing else x
         mean = h.mean(axis=0)
         return cls(mean, whitening_root((h - mean).T @ (h - mean) / len(h)), preprocessing)
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) in nats and data space, (N, D) -> (N,)."""
-        h, log_det = reference.logit(x, self.preprocessing) if self.preprocessing else (x, np.zeros(len(x)))
+        h, log_det = logit(x, self.preprocessing) if self.preprocessing else (x, np.zeros(len(x)))
         z = (h - self.mean) @ self.whiten.T
         return reference.standard_normal_log_prob(z) + log_det + np.log(np.diag(self.whiten)).sum()
 

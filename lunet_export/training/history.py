@@ -1,11 +1,11 @@
 """What `train` notes after every epoch, and its file."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from lunet_export.errors import DataError
 from lunet_export.files import whole_file
@@ -26,7 +26,7 @@ class EpochRecord:
     learning_rate: float
 
     @classmethod
-    def of(cls, values: Any) -> Self:  # noqa: ANN401
+    def of(cls, values: Mapping[str, object]) -> Self:
         """The record of a parsed file.
 
         Raises:
@@ -119,15 +119,15 @@ def of_one_set(runs: Iterable[History]) -> bool:
     return max(lines) - min(lines) <= _ROUNDING * max(1.0, abs(max(lines)))
 
 
-def _whole(value: Any) -> int:  # noqa: ANN401
+def _whole(value: object) -> int:
     """An integer as it stands there. Raises ValueError."""
-    if type(value) is not int:
+    if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(str(value)[:80])
     return value
 
 
-def _number(value: Any) -> float:  # noqa: ANN401
+def _number(value: object) -> float:
     """A finite number as it stands there. Raises ValueError or OverflowError."""
-    if type(value) not in (int, float) or not isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
         raise ValueError(str(value)[:80])
     return float(value)

@@ -1,6 +1,6 @@
 """One training run and its files: the model, its resume file, its history and its curve."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -10,26 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lunet_export import checkpoint, noise
-from lunet_export.checks import reference
+from lunet_export import checkpoint
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
-from lunet_export.flows import Flow, of_weights
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim, paper_convention
+from lunet_export.preprocessing import logit
+from lunet_export.torch_layers import Flow
 from lunet_export.training.choice import Evidence, Judge
 from lunet_export.training.curve import draw
 from lunet_export.training.degenerate import refuse_degenerate
-from lunet_export.training.fit import VALIDATION_SEED, FitSettings, log_probs
+from lunet_export.training.fit import log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord, History
+from lunet_export.training.rows import draws_of, examples_of, rows_to_test, training_rows, validation_rows
+from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Structure, Training
-from lunet_export.weights import Weights
-
-_GAUSSIAN_SEED, _EXAMPLE_SEED = 2, 4  # of dequantisation noise
-_TEST_SEED = 1000  # of the first draw
-_TEST_DRAWS = 10
-_EXAMPLES = 8
 
 Array = NDArray[np.float64]
 Candidate = Literal["gaussian", "start", "epoch"]
@@ -63,7 +60,7 @@ class Result:
 
     dataset: str
     dim: int
-    network: Mapping[str, Any]  # what kind, as `Weights.facts`
+    network: Mapping[str, Any]  # what kind, as `Chain.facts`
     epochs: int
     best_epoch: int  # by the validation rows; 0: the start
     kept: Candidate  # what the model file holds
@@ -106,7 +103,7 @@ class _Choice:
 
     def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure, trainer: Training) -> None:
         self._judge, self._trainer = judge, trainer
-        self._gaussian = of_weights(structure.gaussian(gaussian), dtype=torch.float64)
+        self._gaussian = Flow.of(structure.gaussian(gaussian), dtype=torch.float64)
         self._known, self._start = gaussian.log_prob(judge.rows), log_probs(trainer.start_flow, judge.rows)
 
     def kept(self) -> Kept:
@@ -122,6 +119,99 @@ class _Choice:
         return Kept(flow, by, self._judge.evidence(best if by == "gaussian" else found, self._known))
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A training run and its files."""
+
+    trainer: Training
+    choice: _Choice
+    data: Dataset
+    paths: Paths
+    model: Mapping[str, Any]  # what is recorded of network and data, by which a resumed run is known to be the same
+    known: Sequence[Array]  # log-densities of the test rows under the Gaussian, (N,) of every draw
+
+    @property
+    def line(self) -> float:
+        """The Gaussian's test bits/dim, the line to beat."""
+        return float(np.mean([_bits(log_prob, self.data) for log_prob in self.known]))
+
+    def resume(self) -> None:
+        """Go on from the resume file, which may be newer than the others: the run may have been killed between them.
+
+        Raises:
+            CheckpointError: It is missing, unreadable, or of other settings or data.
+        """
+        _restore(self.trainer, self.paths.resume, self.model)
+        self._write_what_it_tells()
+
+    def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
+        """Train one epoch and write its files."""
+        record = self.trainer.run_epoch(on_step)
+        state = {"model": self.model, **self.trainer.state()}
+        checkpoint.save(state, self.paths.resume)  # first: what is to go on needs this one
+        self._write_what_it_tells()
+        return record
+
+    def finish(self) -> Result:
+        """Evaluate what is kept on the test rows; write the model with what it reached, and draw the curve."""
+        kept = self.choice.kept()
+        result = self._evaluated(kept)
+        self._write_model(kept, asdict(result))
+        with whole_file(self.paths.curve) as temporary:
+            title = f"{self.trainer.settings.family} on {self.data.name}"
+            draw({self.data.name: self._history()}, temporary, title=title)
+        return result
+
+    def _write_what_it_tells(self) -> None:
+        """Write the files of an epoch that the resume file can make again."""
+        if len(self.trainer.history) in (1, self.trainer.best.epoch):
+            self._write_model(self.choice.kept(), {})
+        self._history().write(self.paths.history)
+
+    def _history(self) -> History:
+        trainer = self.trainer
+        return History(self.line, trainer.start, tuple(trainer.history), trainer.unit, self.data.name)
+
+    def _write_model(self, kept: Kept, reached: Mapping[str, Any]) -> None:
+        trainer, data = self.trainer, self.data
+        best, epochs = trainer.best, len(trainer.history)
+        progress = {"epochs": epochs, "best_epoch": best.epoch, "valid": best.valid, "kept": kept.by}
+        examples = examples_of(data)
+        record = {**self.model, **asdict(trainer.settings), **progress, **reached}
+        checkpoint.write(self.paths.model, kept.flow, image_shape=data.image_shape, training=record, examples=examples)
+
+    def _evaluated(self, kept: Kept) -> Result:
+        """What the model that is kept reaches on the test rows."""
+        trainer, data = self.trainer, self.data
+        found, paper = [], []
+        for number in range(draws_of(data)):  # one after another: all together they may not fit into memory
+            x = rows_to_test(data, number)
+            found.append(log_probs(kept.flow, x))
+            paper.append(_in_paper_convention(found[-1], x, data))
+        bits = np.array([_bits(log_prob, data) for log_prob in found])
+        with np.errstate(invalid="ignore"):  # of figures that are infinite
+            spread = float(bits.std())
+        return Result(
+            dataset=data.name,
+            dim=data.dim,
+            network=kept.flow.to_chain().facts(),
+            unit=trainer.unit,
+            epochs=len(trainer.history),
+            best_epoch=trainer.best.epoch,
+            kept=kept.by,
+            over_gaussian=kept.evidence,
+            valid=trainer.best.valid,
+            test=float(bits.mean()),
+            test_spread=spread,
+            test_draws=len(bits),
+            test_nats=-float(np.mean([log_prob.mean() for log_prob in found])),
+            start=trainer.start,
+            gaussian_test=self.line,
+            test_over_gaussian=Evidence.of(found[0], self.known[0]),
+            paper_convention=float(np.mean(paper)),
+        )
+
+
 def train(
     data: Dataset,
     settings: FitSettings,
@@ -133,7 +223,7 @@ def train(
     on_start: Callable[[float, Training], None],
     on_step: Callable[[int, float], None],
     on_epoch: Callable[[EpochRecord], None],
-    begin: Weights | None = None,
+    begin: Chain | None = None,
     on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> Result:
     """Train a flow by exact maximum likelihood and write its files.
@@ -145,88 +235,51 @@ def train(
     counts.
 
     Raises:
-        BadInputError: `output` does not end in .pt; `begin` is of another width or pre-processing than the data.
+        BadInputError: `output` does not end in .pt; `begin` is of another width or pre-processing than the data; the
+            settings are for another kind of network than `structure`.
         CheckpointError: `resume`, and the resume file is missing, unreadable, or of other settings or data.
         DataError: The likelihood of the rows has no bound.
         CheckFailedError: The loss stopped being a finite number.
     """
-    if output.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
+    refuse_output(output)
     refuse_degenerate(data)
-    paths = Paths(output)
-    gaussian = gaussian_of(data)
-    draws = draws_of(data)
-    line = float(np.mean([_bits(gaussian.log_prob(rows_to_test(data, number)), data) for number in range(draws)]))
-
+    rows = training_rows(data)
+    gaussian = Gaussian.fit(rows, data.preprocessing)
     if begin is not None:
         _refuse_other(begin, data)
         structure = structure.of(begin)
-    rows = _continuous(data, data.train, _GAUSSIAN_SEED)
-    judge = Judge(gaussian, rows, _continuous(data, data.valid, VALIDATION_SEED))
+    if settings.family != structure.family:
+        raise BadInputError(
+            f"Expected settings for {structure.family}; got some for {settings.family}. "
+            f"Take those of {type(structure).__name__}.settings."
+        )
+    judge = Judge(gaussian, rows, validation_rows(data))
     first = begin or structure.first(gaussian, settings, rows, judge, on_growth)
     del rows
-    trainer = settings.part.trainer(first, data, settings, structure, device)
-    choice = _Choice(judge, gaussian, structure, trainer)
+    trainer = structure.trainer(first, data, settings, device)
     model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
-
-    def write_what_it_tells() -> None:
-        """The files of an epoch that the resume file can make again."""
-        if len(trainer.history) in (1, trainer.best.epoch):
-            kept = choice.kept()
-            _write_model(paths.model, kept, data, _record(model, trainer, kept))
-        History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name).write(paths.history)
-
+    known = [gaussian.log_prob(rows_to_test(data, number)) for number in range(draws_of(data))]
+    run = _Run(trainer, _Choice(judge, gaussian, structure, trainer), data, Paths(output), model, known)
     if resume:
-        _restore(trainer, paths.resume, model)
-        write_what_it_tells()  # the run may have been killed between them
-    on_start(line, trainer)
+        run.resume()
+    on_start(run.line, trainer)
     while not trainer.finished:
-        record = trainer.run_epoch(on_step)
-        checkpoint.save({"model": model, **trainer.state()}, paths.resume)  # first: what is to go on needs this one
-        write_what_it_tells()
-        on_epoch(record)
-
-    kept = choice.kept()
-    result = _evaluate(trainer, kept, gaussian, data)
-    _write_model(paths.model, kept, data, {**_record(model, trainer, kept), **asdict(result)})
-    history = History(line, trainer.start, tuple(trainer.history), trainer.unit, data.name)
-    with whole_file(paths.curve) as temporary:
-        draw({data.name: history}, temporary, title=f"{settings.family} on {data.name}")
-    return result
+        on_epoch(run.run_epoch(on_step))
+    return run.finish()
 
 
-def _evaluate(trainer: Training, kept: Kept, gaussian: Gaussian, data: Dataset) -> Result:
-    """What the model that is kept reaches on the test rows."""
-    draws = range(draws_of(data))
-    known = [gaussian.log_prob(rows_to_test(data, number)) for number in draws]
-    found = [log_probs(kept.flow, rows_to_test(data, number)) for number in draws]
-    bits = np.array([_bits(log_prob, data) for log_prob in found])
-    with np.errstate(invalid="ignore"):  # of figures that are infinite
-        spread = float(bits.std())
-    paper = [_in_paper_convention(log_prob, rows_to_test(data, number), data) for number, log_prob in enumerate(found)]
-    return Result(
-        dataset=data.name,
-        dim=data.dim,
-        network=kept.flow.to_weights().facts(),
-        unit=trainer.unit,
-        epochs=len(trainer.history),
-        best_epoch=trainer.best.epoch,
-        kept=kept.by,
-        over_gaussian=kept.evidence,
-        valid=trainer.best.valid,
-        test=float(bits.mean()),
-        test_spread=spread,
-        test_draws=len(bits),
-        test_nats=-float(np.mean([log_prob.mean() for log_prob in found])),
-        start=trainer.start,
-        gaussian_test=float(np.mean([_bits(log_prob, data) for log_prob in known])),
-        test_over_gaussian=Evidence.of(found[0], known[0]),
-        paper_convention=float(np.mean(paper)),
-    )
+def refuse_output(output: Path) -> None:
+    """Raise unless a file can be the model of a run.
+
+    Raises:
+        BadInputError: Its name does not end in .pt.
+    """
+    if output.suffix != ".pt":
+        raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
 
 
-def _refuse_other(begin: Weights, data: Dataset) -> None:
+def _refuse_other(begin: Chain, data: Dataset) -> None:
     ours, theirs = (data.dim, data.preprocessing), (begin.dim, begin.preprocessing)
     if ours != theirs:
         raise BadInputError(
@@ -235,54 +288,16 @@ def _refuse_other(begin: Weights, data: Dataset) -> None:
         )
 
 
-def gaussian_of(data: Dataset) -> Gaussian:
-    """The full-covariance Gaussian of the training rows, dequantised once."""
-    return Gaussian.fit(_continuous(data, data.train, _GAUSSIAN_SEED), data.preprocessing)
-
-
-def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> Array:
-    """Rows in data space, (N, D), grey levels with the noise of `seed`.
-
-    Grey levels are dequantised in float32, in which networks take them: 255.99999999 would round to 256 there, and
-    that is outside the domain.
-    """
-    uniform = noise.uniform(seed, range(len(rows)), data.dim)
-    return data.continuous(rows, uniform.astype(np.float32) if data.preprocessing else uniform).astype(np.float64)
-
-
-def draws_of(data: Dataset) -> int:
-    """How many draws of the dequantisation noise the test rows are evaluated with; vectors have none."""
-    return _TEST_DRAWS if data.preprocessing else 1
-
-
-def rows_to_test(data: Dataset, number: int) -> NDArray[np.float64]:
-    """The test rows in data space with the noise of draw `number`, (N, D)."""
-    return _continuous(data, data.test, _TEST_SEED + number)
-
-
-def _bits(log_prob: NDArray[np.float64], data: Dataset) -> float:
+def _bits(log_prob: Array, data: Dataset) -> float:
     return float(bits_per_dim(log_prob, data.dim).mean())
 
 
-def _in_paper_convention(log_prob: NDArray[np.float64], x: NDArray[np.float64], data: Dataset) -> float:
-    log_det = reference.logit(x, data.preprocessing)[1] if data.preprocessing else np.zeros(len(x))
+def _in_paper_convention(log_prob: Array, x: Array, data: Dataset) -> float:
+    log_det = logit(x, data.preprocessing)[1] if data.preprocessing else np.zeros(len(x))
     return float(paper_convention(log_prob, log_det, data.dim).mean())
 
 
-def _record(model: dict[str, Any], trainer: Training, kept: Kept) -> dict[str, Any]:
-    best = trainer.best
-    progress = {"epochs": len(trainer.history), "best_epoch": best.epoch, "valid": best.valid, "kept": kept.by}
-    return {**model, **asdict(trainer.settings), **progress}
-
-
-def _write_model(path: Path, kept: Kept, data: Dataset, record: dict[str, Any]) -> None:
-    examples = None
-    if data.public:  # a user's own rows never leave their machine inside a model
-        examples = _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED)
-    checkpoint.write(path, kept.flow, image_shape=data.image_shape, training=record, examples=examples)
-
-
-def _restore(trainer: Training, path: Path, model: dict[str, Any]) -> None:
+def _restore(trainer: Training, path: Path, model: Mapping[str, Any]) -> None:
     if not path.exists():
         raise CheckpointError(f"Expected {path} to resume from; it does not exist. Train without --resume.")
     cure = _instead_of(path)

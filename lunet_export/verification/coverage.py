@@ -7,12 +7,12 @@ import numpy as np
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
+from lunet_export.layers import Chain
 from lunet_export.verification.box import LatentBox, Share
-from lunet_export.weights import Weights
 
 
 def coverage(
-    weights: Weights,
+    weights: Chain,
     boxes: Sequence[LatentBox],
     dataset: Dataset,
     *,

@@ -8,9 +8,10 @@ import torch
 from benchmarks import ablation
 from benchmarks.learned_slope import LearnedSlope, learn_slopes
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.training import FitSettings, Trainer
-from lunet_export.training.train import gaussian_of
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.training import FitSettings
+from lunet_export.training.lunet.structure import LUNetTrainer
+from lunet_export.training.rows import gaussian_of
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES
 
@@ -68,9 +69,11 @@ def test_a_script_goes_on_with_its_own_runs_only(tmp_path):
 
 @pytest.mark.parametrize("each", [False, True])
 def test_learnt_slopes_begin_as_the_plain_activation_and_move(each):
-    trainer = Trainer(network(6, 3, preprocessing=IMAGES.preprocessing), IMAGES, FitSettings(1, 50, 1e-2), device=CPU)
+    trainer = LUNetTrainer(
+        network(6, 3, preprocessing=IMAGES.preprocessing), IMAGES, FitSettings(1, 50, 1e-2), device=CPU
+    )
     x = torch.randn(4, 6)
-    plain = LeakySoftplus(0.1)(x)
+    plain = LeakySoftplusBijection(0.1)(x)
     learn_slopes(trainer, each_dimension=each)
     slopes = [layer for layer in trainer.flow.chain.bijections if isinstance(layer, LearnedSlope)]
     assert [len(slope.theta) for slope in slopes] == [6 if each else 1] * 2

@@ -10,7 +10,7 @@ from benchmarks import activations, jko, report
 from lunet_export import checkpoint
 from lunet_export.data import Dataset
 from lunet_export.export import build_artifact
-from lunet_export.families.lunet.weights import ACTIVATIONS
+from lunet_export.layers import ACTIVATIONS
 from tests.families.lunet import changed
 from tests.networks import network
 

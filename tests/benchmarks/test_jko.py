@@ -12,7 +12,7 @@ from benchmarks import jko, jko_lu, report
 from lunet_export import checkpoint, noise
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
-from lunet_export.flows import EagerFlow
+from lunet_export.torch_layers import EagerFlow
 from tests import tolerances
 from tests.families.jko import changed, flow
 from tests.flows.test_laws import jacobian

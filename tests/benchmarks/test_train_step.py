@@ -26,7 +26,7 @@ def test_one_step_of_adam_ends_in_the_same_place():
     for flow in flows:
         train_step.step(flow, torch.optim.Adam(flow.parameters(), lr=1e-3), x)
     wide = [layer for layer in flows[1].chain.bijections if isinstance(layer, MaskedLULinear)]
-    for ours, theirs in zip(flows[0].to_weights().blocks, wide, strict=True):
+    for ours, theirs in zip(flows[0].to_chain().blocks, wide, strict=True):
         upper, lower = theirs.upper.detach().numpy(), theirs.lower.detach().numpy()
         np.testing.assert_allclose(ours.lower, lower, atol=1e-12)
         np.testing.assert_allclose(np.triu(ours.upper, 1), np.triu(upper, 1), atol=1e-12)

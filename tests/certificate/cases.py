@@ -1,37 +1,37 @@
 """Networks whose constants are known, and the Jacobian written out: what the certificate is tested against."""
 
 import numpy as np
-
 from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 
 DIAGONAL = np.array([2.0, -0.5, 1.5, 0.25])
 
 
-def diagonal(shift: float, *, blocks: int = 4, alpha: float = 0.1) -> LUNetWeights:
+def diagonal(shift: float, *, blocks: int = 4, alpha: float = 0.1) -> Chain:
     """x -> f(diag x + shift) over and over; far off on one side every activation is a line, and the bounds are met."""
-    block = LUBlock(np.eye(4), np.diag(DIAGONAL), np.full(4, shift))
-    signs = LUBlock(np.eye(4), np.diag(np.abs(DIAGONAL)), np.full(4, shift))
-    return LUNetWeights((block, *[signs] * (blocks - 1)), alpha)
+    block = LU(np.eye(4), np.diag(DIAGONAL), np.full(4, shift))
+    signs = LU(np.eye(4), np.diag(np.abs(DIAGONAL)), np.full(4, shift))
+    return lunet((block, *[signs] * (blocks - 1)), alpha)
 
 
-def orthogonal(shift: float, *, dim: int = 6, blocks: int = 3, alpha: float = 0.1) -> LUNetWeights:
+def orthogonal(shift: float, *, dim: int = 6, blocks: int = 3, alpha: float = 0.1) -> Chain:
     """Blocks that turn and stretch nothing: L U = Q, orthogonal."""
     rng = np.random.default_rng(0)
 
-    def block() -> LUBlock:
+    def block() -> LU:
         turn = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
         lower, upper = np.eye(dim), turn.copy()
         for column in range(dim):  # Gauss without pivoting
             lower[column + 1 :, column] = upper[column + 1 :, column] / upper[column, column]
             upper[column + 1 :] -= np.outer(lower[column + 1 :, column], upper[column])
-        return LUBlock(lower, np.triu(upper), np.full(dim, shift))
+        return LU(lower, np.triu(upper), np.full(dim, shift))
 
-    return LUNetWeights(tuple(block() for _ in range(blocks)), alpha)
+    return lunet(tuple(block() for _ in range(blocks)), alpha)
 
 
-def jacobian(weights: LUNetWeights, row: np.ndarray, *, in_data_space: bool) -> np.ndarray:
+def jacobian(weights: Chain, row: np.ndarray, *, in_data_space: bool) -> np.ndarray:
     """J (D, D) at a row (D,) of data, multiplied out."""
     slopes: list[np.ndarray] = []
     lunet.encode(weights, row[None], lambda _, a: slopes.append(lunet.Activation.of(weights).slope(a[0])))

@@ -9,8 +9,8 @@ import pytest
 from lunet_export.certificate import Linearization, chain_bounds, data_bounds, outwards
 from lunet_export.checks import reference
 from lunet_export.diagnostics.observed import Seen, observe
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import NAMED
 from tests.certificate.cases import DIAGONAL, diagonal, orthogonal
 from tests.networks import NETWORKS, network, rows
@@ -57,7 +57,7 @@ def test_they_hold_in_exact_arithmetic_where_a_bare_svd_does_not():
             lower = np.array([[1.0, 0.0], [rng.standard_normal(), 1.0]])
             smallest = 10.0 ** -(number % 10)
             upper = np.array([[rng.uniform(0.5, 2), 10 * rng.standard_normal()], [0.0, smallest]])
-            found = chain_bounds(LUNetWeights((LUBlock(lower, upper, np.zeros(2)),), 0.5))
+            found = chain_bounds(lunet((LU(lower, upper, np.zeros(2)),), 0.5))
             largest, least = exact_singular_values(float(lower[1, 0]), *map(float, upper[np.triu_indices(2)]))
             assert Decimal(found.lip_forward) >= largest
             assert Decimal(found.lip_inverse) >= 1 / least
@@ -68,9 +68,9 @@ def test_they_hold_in_exact_arithmetic_where_a_bare_svd_does_not():
 
 
 def test_a_map_that_float64_cannot_bound_gets_no_bound():
-    tiny = LUNetWeights((LUBlock(np.eye(2), np.diag([1.0, 1e-200]), np.zeros(2)),) * 3, 0.1)
+    tiny = lunet((LU(np.eye(2), np.diag([1.0, 1e-200]), np.zeros(2)),) * 3, 0.1)
     assert chain_bounds(tiny).lip_inverse == np.inf
-    huge = LUNetWeights((LUBlock(np.eye(2), np.diag([1e200, 1.0]), np.zeros(2)),) * 3, 0.1)
+    huge = lunet((LU(np.eye(2), np.diag([1e200, 1.0]), np.zeros(2)),) * 3, 0.1)
     assert chain_bounds(huge).lip_forward == np.inf
 
 
@@ -96,7 +96,7 @@ def test_six_digits_are_still_a_bound(bound):
     assert outwards(np.inf, upper=True) == np.inf
 
 
-def pairs_of(weights: LUNetWeights) -> list[np.ndarray]:
+def pairs_of(weights: Chain) -> list[np.ndarray]:
     """Three sets of rows: of the model, close ones, and random ones over the whole domain and beyond it."""
     z = np.random.default_rng(1).standard_normal((300, weights.dim))
     p = weights.preprocessing
@@ -108,7 +108,7 @@ def pairs_of(weights: LUNetWeights) -> list[np.ndarray]:
     return [x, np.clip(near, 0, p.levels) if p else near, np.concatenate([other, axes])]
 
 
-def broken_by_pairs(weights: LUNetWeights, chain, data) -> tuple[int, list[str]]:
+def broken_by_pairs(weights: Chain, chain, data) -> tuple[int, list[str]]:
     p, count, broken = weights.preprocessing, 0, []
     for x in pairs_of(weights):
         z, log_det = reference.encode(weights, x)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lunet_export.certificate import Certificate, certify
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED
 from tests.networks import NETWORKS, network, rows
 
@@ -26,7 +26,7 @@ def test_it_comes_back_as_it_was_written(make):
 
 
 def test_what_is_infinite_is_null():
-    weights = LUNetWeights((LUBlock(np.eye(2), np.diag([1.0, 1e-200]), np.zeros(2)),) * 2, 0.5)
+    weights = lunet((LU(np.eye(2), np.diag([1.0, 1e-200]), np.zeros(2)),) * 2, 0.5)
     document = certify(weights, np.ones((3, 2)), dtype="float32").to_json()
     json.dumps(document, allow_nan=False)
     assert (document["network"]["lip_inverse"], document["rows"]["round_trip"]) == (None, [None] * 3)

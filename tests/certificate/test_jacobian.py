@@ -6,17 +6,17 @@ import pytest
 from lunet_export.certificate import Linearization, lanczos
 from lunet_export.certificate.lanczos import largest_eigenvalues
 from lunet_export.checks import reference
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import NAMED
 from tests.certificate.cases import jacobian, orthogonal
 from tests.networks import NETWORKS, network, rows
 
 
-def clustered() -> LUNetWeights:
+def clustered() -> Chain:
     """The largest and the smallest singular values 1e-4 apart, where power iteration needs 10,000 steps."""
     values = np.concatenate([2 - 1e-4 * np.arange(20), np.ones(20), 0.5 + 1e-4 * np.arange(20)])
-    return LUNetWeights((LUBlock(np.eye(60), np.diag(values), np.zeros(60)),), 0.1)
+    return lunet((LU(np.eye(60), np.diag(values), np.zeros(60)),), 0.1)
 
 
 CASES = NETWORKS | {

@@ -13,7 +13,7 @@ from lunet_export.certificate import Linearization, predicted_round_trip
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.graphs import solvers
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.builder import serialize
 from lunet_export.preprocessing import dequantize
 from tests.conftest import ROOT
@@ -28,7 +28,7 @@ def shares(weights, x, dtype="float32"):
     whole = build_artifact(weights, Provenance("case"), ExportSettings(dtype=dtype))
     metadata = {entry.key: entry.value for entry in onnx.load_from_string(whole.graphs["sampling"]).metadata_props}
     for name in sorted(names):  # each has a sampling graph of its own, and all else is the same
-        model = blueprint_of(weights, ExportSettings(name, dtype=dtype)).build("sampling", metadata)
+        model = Blueprint.choose(weights, ExportSettings(name, dtype=dtype)).build("sampling", metadata)
         graphs = {**whole.graphs, "sampling": serialize(model)}
         flow = ExportedFlow(replace(whole, graphs=graphs), provider="cpu", threads=1)
         error = flow.decode(flow.encode(x)).astype(np.float64) - x

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from lunet_cli.failures import UNEXPECTED
 from lunet_cli.main import app
 from lunet_export import checkpoint
-from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import Flow
 from tests.networks import network
 
 SMALL = network(16, 3, preprocessing=NAMED["digits"])
@@ -30,7 +30,7 @@ def originals(tmp_path_factory):
     """A model file and its exported folder, made once by the command line."""
     folder = tmp_path_factory.mktemp("originals")
     path = folder / "small.pt"
-    checkpoint.write(path, LUNet.from_weights(SMALL), image_shape=(4, 4), training={"dataset": "demo"}, examples=None)
+    checkpoint.write(path, Flow.of(SMALL), image_shape=(4, 4), training={"dataset": "demo"}, examples=None)
     assert run(path, "-o", folder / "small")[0] == 0
     return folder
 

@@ -8,8 +8,8 @@ import torch
 
 from lunet_export import checkpoint, data
 from lunet_export.export import Provenance, export
-from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import Flow
 from tests.cli.conftest import run
 from tests.conftest import ROOT
 from tests.networks import network
@@ -85,7 +85,7 @@ def models(tmp_path_factory):
         weights = network(16, 3, preprocessing=preprocessing)
         shape = (4, 4) if preprocessing else None
         path = folder / f"{name}.pt"
-        checkpoint.write(path, LUNet.from_weights(weights), image_shape=shape, training={}, examples=None)
+        checkpoint.write(path, Flow.of(weights), image_shape=shape, training={}, examples=None)
         export(weights, folder / name, Provenance(name, image_shape=shape))
     x = np.random.default_rng(0)
     np.save(folder / "images.npy", x.integers(0, 17, (400, 4, 4)))
@@ -144,7 +144,7 @@ def test_classify_looks_at_the_other_data(tmp_path):
 
 def test_a_verifier_s_held_out_rows_are_looked_at(tmp_path):
     weights = network(16, 3, activation="leaky-relu")
-    checkpoint.write(tmp_path / "m.pt", LUNet.from_weights(weights), image_shape=None, training={}, examples=None)
+    checkpoint.write(tmp_path / "m.pt", Flow.of(weights), image_shape=None, training={}, examples=None)
     x = np.random.default_rng(0).standard_normal((400, 16))
     for number, scale in enumerate((1, 1000)):
         np.save(tmp_path / "x.npy", scale * x)

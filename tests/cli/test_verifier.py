@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from lunet_export import checkpoint
-from lunet_export.families.lunet.flow import LUNet
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import Flow
 from lunet_export.verification import WORDS
 from tests.cli.conftest import run
 from tests.networks import network
@@ -16,7 +16,7 @@ from tests.verification.cases import dense, piecewise_linear
 
 
 def saved(path, weights):
-    checkpoint.write(path, LUNet.from_weights(weights), image_shape=None, training={}, examples=None)
+    checkpoint.write(path, Flow.of(weights), image_shape=None, training={}, examples=None)
     return path
 
 

@@ -9,17 +9,16 @@ from unittest import mock
 
 import numpy as np
 import onnx
+from lunet_export.families.lunet.graphs import density, sampling
 
 from benchmarks.networks import standard
 from lunet_export import checkpoint
 from lunet_export.export import ExportSettings
-from lunet_export.families.lunet.graphs import density, sampling
-from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
 from lunet_export.graphs import builder, solvers, triangular
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.settings import DTYPES
-from lunet_export.weights import Weights
+from lunet_export.layers import ACTIVATIONS, Chain
 from tests.families import composed, jko, realnvp
 from tests.networks import network
 
@@ -28,12 +27,12 @@ COMMITTED = ("toy2d", "digits")
 _SLOW = ("inverse_lower", "inverse_upper", "product", "reversed_product")
 
 
-def _committed(name: str) -> Callable[[], LUNetWeights]:
+def _committed(name: str) -> Callable[[], Chain]:
     return lambda: checkpoint.read(ROOT / "exported" / f"{name}.pt").weights
 
 
 #: The committed models, and the paper's network on MNIST with weights from a seed.
-NETWORKS: dict[str, Callable[[], LUNetWeights]] = {name: _committed(name) for name in COMMITTED} | {"wide": standard}
+NETWORKS: dict[str, Callable[[], Chain]] = {name: _committed(name) for name in COMMITTED} | {"wide": standard}
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,14 @@ def write_convolutional(folder: Path) -> list[Case]:
     return _write_all_graphs(folder, "convolutional", realnvp.convolutional(8, 4), "float32")
 
 
-def _write_all_graphs(folder: Path, name: str, weights: Weights, dtype: str) -> list[Case]:
+def _write_all_graphs(folder: Path, name: str, weights: Chain, dtype: str) -> list[Case]:
     integrates = weights.family == "jko"
     settings = ExportSettings(dtype=dtype, with_log_prob=True, rng=True, hutchinson=integrates)
-    blueprint, products = blueprint_of(weights, settings), settings.products or settings.tensors
+    blueprint, products = Blueprint.choose(weights, settings), settings.products or settings.tensors
     return [_case(folder, f"{name}-{dtype}-{graph}", blueprint.build(graph, {}), products) for graph in settings.graphs]
 
 
-def _write(folder: Path, name: str, weights: LUNetWeights, dtype: str) -> Iterator[Case]:
+def _write(folder: Path, name: str, weights: Chain, dtype: str) -> Iterator[Case]:
     settings = ExportSettings(dtype=dtype)
     tensors, products = settings.tensors, settings.products
     model = density.build(weights, dtype=tensors, products=products, metadata={})

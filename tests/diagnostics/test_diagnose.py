@@ -10,12 +10,11 @@ from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
 from lunet_export.diagnostics.activations import BRANCHES, Tally
-from lunet_export.families.lunet.reference import Activation
-from lunet_export.families.lunet.training.initial import start
-from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import ACTIVATIONS, LU, Chain
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet.initial import start
 from tests import tolerances
 from tests.networks import PAPERS, network
 
@@ -30,11 +29,11 @@ def gaussian_rows(n: int, seed: int) -> np.ndarray:
 VECTORS = Dataset("vectors", gaussian_rows(4000, 0), gaussian_rows(10, 1), gaussian_rows(4000, 2), public=False)
 
 
-def one_layer(x: np.ndarray, preprocessing=None) -> LUNetWeights:
+def one_layer(x: np.ndarray, preprocessing=None) -> Chain:
     """The Gaussian of the rows, exactly, as one LU block."""
     h = reference.logit(x, preprocessing)[0] if preprocessing else x
     upper = np.linalg.cholesky(np.linalg.inv(np.cov(h.T, bias=True))).T
-    return LUNetWeights((LUBlock(np.eye(len(upper)), upper, -upper @ h.mean(axis=0)),), 0.1, preprocessing)
+    return lunet((LU(np.eye(len(upper)), upper, -upper @ h.mean(axis=0)),), 0.1, preprocessing)
 
 
 def names(report) -> set[str]:
@@ -156,12 +155,12 @@ def test_a_known_density_is_its_own_entropy():
     assert "BELOW_ENTROPY" in names(diagnose(Oracle(np.log(2)), MOONS, seed=0))
 
 
-def shifted(by: float) -> LUNetWeights:
+def shifted(by: float) -> Chain:
     """A start near the Gaussian whose first activation is moved by so much along its input, and no block noise."""
     gaussian = Gaussian.fit(VECTORS.train, None)
     begin = start(gaussian, init="bend", signs="positive", blocks=3, f=PAPERS, seed=0)
     blocks = [
-        LUBlock(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
+        LU(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
         for number, block in enumerate(begin.blocks)
     ]
     return recalibrate(replace(begin, blocks=tuple(blocks)), VECTORS, seed=0)[0]
@@ -219,7 +218,7 @@ def test_branches_are_where_the_slope_is_all_but_constant(name):
 def test_latents_that_are_not_normal():
     off = one_layer(VECTORS.train)
     block = off.blocks[0]
-    moved = replace(off, blocks=(LUBlock(block.lower, block.upper * 1.3, block.bias + 0.5),))
+    moved = replace(off, blocks=(LU(block.lower, block.upper * 1.3, block.bias + 0.5),))
     report = diagnose(WeightsSource(moved), VECTORS, seed=0)
     assert "LATENT_NOT_NORMAL" in names(report)
     before = report.model.train.nats

@@ -16,7 +16,7 @@ from lunet_export.artifact import sealed
 from lunet_export.embedding import write_project
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.families.composed.layers import Affine, Inverse, Sigmoid
+from lunet_export.layers import Affine, Inverse, Sigmoid
 from lunet_export.preprocessing import NAMED
 from tests.embedding import builds
 from tests.embedding.builds import PACKAGES, ROOT, Done, command

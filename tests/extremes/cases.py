@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export.families.composed.layers import (
+from lunet_export.flows import jko, layered
+from lunet_export.graphs import solvers
+from lunet_export.layers import (
+    ACTIVATIONS,
+    LU,
     Affine,
+    Chain,
     Inverse,
     LeakyReLU,
     LogTanh,
     Sigmoid,
     Softclip,
     Tanh,
+    VelocityField,
 )
-from lunet_export.families.composed.weights import ComposedWeights
-from lunet_export.families.jko.weights import JKOWeights, VelocityField
-from lunet_export.families.lunet.weights import ACTIVATIONS, LUNetWeights
-from lunet_export.graphs import solvers
-from lunet_export.lu import LUBlock
 from lunet_export.preprocessing import NAMED
 from tests.extremes.verdict import Case
 from tests.families import composed as parts
@@ -29,7 +30,7 @@ from tests.networks import network
 DTYPES = ("float32", "float64", "float16")
 
 
-def scaled(weights: LUNetWeights, *, first: float = 1.0, last: float = 1.0, bias: float = 1.0) -> LUNetWeights:
+def scaled(weights: Chain, *, first: float = 1.0, last: float = 1.0, bias: float = 1.0) -> Chain:
     """The first and the last U times a number, and all biases."""
     blocks = [replace(block, bias=bias * block.bias) for block in weights.blocks]
     blocks[0] = replace(blocks[0], upper=first * blocks[0].upper)
@@ -37,7 +38,7 @@ def scaled(weights: LUNetWeights, *, first: float = 1.0, last: float = 1.0, bias
     return replace(weights, blocks=tuple(blocks))
 
 
-def tame(dim: int, blocks: int) -> LUNetWeights:
+def tame(dim: int, blocks: int) -> Chain:
     """Blocks near the identity, as training from whitened data leaves them: so many keep their digits."""
     plain = network(dim, blocks, alpha=0.9, off_diagonal=0.02)
     tamed = [
@@ -49,25 +50,25 @@ def tame(dim: int, blocks: int) -> LUNetWeights:
     return replace(plain, blocks=tuple(tamed))
 
 
-def conditioned(dim: int, condition: float, *, blocks: int = 2) -> LUNetWeights:
+def conditioned(dim: int, condition: float, *, blocks: int = 2) -> Chain:
     """Blocks whose L U are rotations around singular values from sqrt(condition) down to 1 / sqrt(condition)."""
     rng = np.random.default_rng(5)
     plain = network(dim, blocks)
 
-    def block(bias: np.ndarray) -> LUBlock:
+    def block(bias: np.ndarray) -> LU:
         left, right = (np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(2))
         matrix = left @ np.diag(np.geomspace(condition**0.5, condition**-0.5, dim)) @ right
         lower, upper = np.eye(dim), matrix.copy()
         for k in range(dim):
             lower[k + 1 :, k] = upper[k + 1 :, k] / upper[k, k]
             upper[k + 1 :] -= lower[k + 1 :, k, None] * upper[k]
-        return LUBlock(lower, np.triu(upper), bias)
+        return LU(lower, np.triu(upper), bias)
 
     first = block(plain.blocks[0].bias)
     return replace(plain, blocks=(first, *plain.blocks[1:]))
 
 
-def graded(dim: int, condition: float) -> LUNetWeights:
+def graded(dim: int, condition: float) -> Chain:
     """Diagonals of U from 1 down to 1 / condition: a change of units, not of shape."""
     plain = network(dim, 2)
     first, *others = plain.blocks
@@ -75,15 +76,15 @@ def graded(dim: int, condition: float) -> LUNetWeights:
     return replace(plain, blocks=(replace(first, upper=first.upper * scale), *others))
 
 
-def denormal() -> LUNetWeights:
+def denormal() -> Chain:
     """Entries of L and U that are denormal in float64; the diagonal is not."""
     plain = network(4, 2)
     first, *others = plain.blocks
     tiny = np.triu(np.full((4, 4), 5e-324), 1)
-    return replace(plain, blocks=(LUBlock(np.eye(4) + tiny.T, np.eye(4) + tiny, first.bias), *others))
+    return replace(plain, blocks=(LU(np.eye(4) + tiny.T, np.eye(4) + tiny, first.bias), *others))
 
 
-def pivot(size: float) -> LUNetWeights:
+def pivot(size: float) -> Chain:
     """One diagonal entry of U of that size."""
     plain = network(3, 2)
     first, *others = plain.blocks
@@ -160,7 +161,7 @@ _REALNVP: dict[str, Callable[[], Any]] = {
 }
 
 
-def driven(*, field: float = 1.0, beta: float = 10.0, root: float = 1.0, dim: int = 3, steps: int = 3) -> JKOWeights:
+def driven(*, field: float = 1.0, beta: float = 10.0, root: float = 1.0, dim: int = 3, steps: int = 3) -> Chain:
     """A JKO-iFlow whose velocities are `field` times as large, and whose data are 1 / root as wide."""
     weights = jko.flow(dim, (8,))
     fields = tuple(
@@ -189,7 +190,7 @@ def _affine(dim: int, scale: float) -> Affine:
 
 _COMPOSED: dict[str, Callable[[], Any]] = {
     "one dimension": lambda: parts.composed(parts.lu_layer(1), LeakyReLU(0.1), parts.lu_layer(1, seed=1)),
-    "one affine layer": lambda: ComposedWeights(1, (Affine(np.array([2.0]), np.array([1.0])),)),
+    "one affine layer": lambda: layered(1, (Affine(np.array([2.0]), np.array([1.0])),)),
     **{
         f"affine {scale!r}": lambda scale=scale: parts.composed(_affine(3, scale), parts.lu_layer(3))
         for scale in (1e-300, 1e-30, 1e-6, 1e6, 1e30, 1e300)
@@ -216,7 +217,7 @@ _COMPOSED: dict[str, Callable[[], Any]] = {
     "the inverse of tanh": lambda: parts.composed(Inverse(Tanh()), parts.lu_layer(3)),
     "a soft box of 1e6": lambda: parts.composed(Inverse(Softclip(1e6)), _affine(3, 1e-6), parts.lu_layer(3)),
     "64 LU layers": lambda: parts.composed(*(parts.lu_layer(3, seed=seed) for seed in range(64))),
-    "32 couplings": lambda: ComposedWeights(4, tuple(parts.coupling(4, seed=seed) for seed in range(32))),
+    "32 couplings": lambda: layered(4, tuple(parts.coupling(4, seed=seed) for seed in range(32))),
     "masked autoregressive": lambda: parts.composed(parts.masked(4), parts.lu_layer(4)),
 }
 
@@ -246,7 +247,7 @@ def _cases() -> dict[str, Case]:
 CASES = _cases()
 
 
-def _wide(dim: int) -> LUNetWeights:
+def _wide(dim: int) -> Chain:
     return network(dim, 1, off_diagonal=0.05)
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from lunet_cli.main import app
 from lunet_export.checks import reference
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.flows import EagerFlow
+from lunet_export.torch_layers import EagerFlow
 from tests.extremes.batches import MANY, MODELS, flow_of, judge_batch
 from tests.networks import network
 

@@ -10,11 +10,11 @@ from lunet_export import ExportedFlow
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.families.composed.layers import Affine, Inverse, LogTanh, Sigmoid
-from lunet_export.flows import of_weights
 from lunet_export.graphs import builder, solvers
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.layers import Affine, Inverse, LogTanh, Sigmoid
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import Flow
 from tests.extremes import verdict as verdicts
 from tests.extremes.cases import CASES, conditioned
 from tests.extremes.verdict import Case, judge
@@ -133,7 +133,7 @@ def test_what_keeps_no_digit_is_refused_and_a_digit_is_enough(tmp_path):
 def test_log_tanh_is_refused_where_tanh_has_no_inverse():
     with pytest.raises(CheckpointError, match="a LogTanh within its limits in layer 2"):
         parts.composed(parts.lu_layer(2), LogTanh(19.5, 1.0))
-    blueprint_of(parts.composed(parts.lu_layer(2), LogTanh(17.9, 1.0)), ExportSettings()).build("density", {})
+    Blueprint.choose(parts.composed(parts.lu_layer(2), LogTanh(17.9, 1.0)), ExportSettings()).build("density", {})
 
 
 def test_samples_of_a_closed_box_stay_inside_it_whatever_its_borders_round_to():
@@ -154,13 +154,13 @@ def test_pytorch_gives_no_density_to_a_row_outside_the_domain(dtype):
     for weights, outside in ((parts.NETWORKS["a logit in front"](), 1.5), (images, 17.5), (images, -1.0)):
         x = np.full((4, 4), 0.5, dtype)
         x[1, 2], x[2, 0], x[3, 1] = outside, np.nan, weights.domain.high[1] if weights.domain else 0.0
-        log_prob = of_weights(weights, dtype=getattr(torch, dtype)).log_prob(torch.from_numpy(x)).detach()
+        log_prob = Flow.of(weights, dtype=getattr(torch, dtype)).log_prob(torch.from_numpy(x)).detach()
         assert torch.isfinite(log_prob).tolist() == [True, False, False, True]
 
 
 def test_a_graph_holds_no_constant_that_nobody_reads():
     for make in parts.NETWORKS.values():
-        blueprint = blueprint_of(make(), ExportSettings())
+        blueprint = Blueprint.choose(make(), ExportSettings())
         for name in blueprint.settings.graphs:
             graph = blueprint.build(name, {}).graph
             read = {operand for node in graph.node for operand in node.input}

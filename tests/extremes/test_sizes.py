@@ -12,14 +12,17 @@ from lunet_export.checkpoint import Checkpoint
 from lunet_export.distribution import Mixture
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.families.composed.layers import Affine
-from lunet_export.families.composed.weights import ComposedWeights
-from lunet_export.families.jko.weights import JKOWeights, VelocityField
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWeights
+from lunet_export.layers import Affine
+from lunet_export.flows import layered
+from lunet_export.layers import Chain
+from lunet_export.flows import jko
+from lunet_export.layers import Chain, Velocity, VelocityField
+from lunet_export.flows import lunet
+from lunet_export.layers import Chain
+from lunet_export.layers import Chain, Coupling, DenseCoupling
 from lunet_export.family import Family
 from lunet_export.graphs import builder, sizes
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU
 
 
 def nothing(*shape: int) -> np.ndarray:
@@ -35,29 +38,29 @@ def unchecked(kind, **fields):
     return made
 
 
-def lunet(dim: int, blocks: int) -> LUNetWeights:
-    block = LUBlock(nothing(dim, dim), nothing(dim, dim), nothing(dim))
-    return unchecked(LUNetWeights, blocks=(block,) * blocks, alpha=0.1, preprocessing=None, activation="leaky-softplus")
+def lunet(dim: int, blocks: int) -> Chain:
+    block = LU(nothing(dim, dim), nothing(dim, dim), nothing(dim))
+    return unchecked(Chain, blocks=(block,) * blocks, alpha=0.1, preprocessing=None, activation="leaky-softplus")
 
 
-def realnvp(dim: int, width: int) -> RealNVPWeights:
+def realnvp(dim: int, width: int) -> Chain:
     half = dim // 2
     net = DenseNet(((nothing(width, half), nothing(width)), (nothing(dim, width), nothing(dim))))
     coupling = Coupling((dim,), np.arange(dim) < half, (net,), *(nothing(dim) for _ in range(4)))
-    return unchecked(RealNVPWeights, dim=dim, layers=(coupling,), preprocessing=None)
+    return unchecked(Chain, dim=dim, layers=(coupling,), preprocessing=None)
 
 
-def jko(dim: int, width: int) -> JKOWeights:
+def jko(dim: int, width: int) -> Chain:
     field = VelocityField(((nothing(width, dim), nothing(width)), (nothing(dim, width), nothing(dim))), nothing(width))
     return unchecked(
-        JKOWeights, centre=nothing(dim), root=nothing(dim, dim), fields=(field,), steps=3, beta=2.0, preprocessing=None
+        Chain, centre=nothing(dim), root=nothing(dim, dim), fields=(field,), steps=3, beta=2.0, preprocessing=None
     )
 
 
-def composed(dim: int, layers: int) -> ComposedWeights:
-    block = LUBlock(nothing(dim, dim), nothing(dim, dim), nothing(dim))
+def composed(dim: int, layers: int) -> Chain:
+    block = LU(nothing(dim, dim), nothing(dim, dim), nothing(dim))
     return unchecked(
-        ComposedWeights, dim=dim, layers=(Affine(nothing(dim), nothing(dim)), *(block,) * layers), preprocessing=None
+        Chain, dim=dim, layers=(Affine(nothing(dim), nothing(dim)), *(block,) * layers), preprocessing=None
     )
 
 
@@ -121,13 +124,13 @@ def test_training_of_what_could_not_be_exported_does_not_begin(family):
         little_memory(),
         pytest.raises(BadInputError, match="a network whose graphs are of at most 2 GB") as e,
     ):
-        Family(family).part("training").Structure.choose(dim, None, given)
+        KINDS[family].choose(dim, None, given)
     assert sentence in str(e.value)
 
 
 def test_what_fits_begins():
     for family in STRUCTURES:
-        Family(family).part("training").Structure.choose(64, None, {})
+        KINDS[family].choose(64, None, {})
 
 
 def test_a_graph_that_outgrows_its_estimate_is_refused(monkeypatch):

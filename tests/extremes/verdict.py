@@ -12,9 +12,9 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import LunetExportError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.flows import EagerFlow
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.emulation import EmulatedFlow
+from lunet_export.torch_layers import EagerFlow
 
 Rows = dict[str, np.ndarray]
 
@@ -86,7 +86,7 @@ def digits(flow: ExportedFlow) -> float:
 def others(weights: Any, settings: ExportSettings) -> list[tuple[str, Any, str | None]]:
     """Other runners of the same model: eager PyTorch, and what a GPU makes of the graphs in float16 and TF32."""
     found: list[tuple[str, Any, str | None]] = [("PyTorch", EagerFlow(weights, settings.tensors), settings.products)]
-    blueprint = blueprint_of(weights, settings)
+    blueprint = Blueprint.choose(weights, settings)
     graphs = {name: blueprint.build(name, {}) for name in ("density", "sampling")}
     if settings.products:
         found.append(("float16 products", EmulatedFlow(graphs, "float32"), settings.products))

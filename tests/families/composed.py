@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from lunet_export.families.composed.layers import (
+from lunet_export.flows import layered
+from lunet_export.layers import (
+    LU,
     Affine,
     AffineAutoregressive,
+    Chain,
     Inverse,
     Layer,
     LeakyReLU,
@@ -18,25 +21,23 @@ from lunet_export.families.composed.layers import (
     Tanh,
     inverted,
 )
-from lunet_export.families.composed.networks import Activation, Dense, Network, Residual, Scaling
-from lunet_export.families.composed.weights import ComposedWeights, plain
-from lunet_export.lu import LUBlock
+from lunet_export.layers.networks import Activation, Dense, Network, Residual, Scaling
 from tests.networks import network
 
 
-def lu_layer(dim: int, *, seed: int = 0, diagonal_on: str = "upper") -> LUBlock:
+def lu_layer(dim: int, *, seed: int = 0, diagonal_on: str = "upper") -> LU:
     """A layer whose triangle of that name has the diagonal, the other one ones."""
-    block = network(dim, 1, seed=seed).blocks[0]
+    (block,) = network(dim, 1, seed=seed).of(LU)
     if diagonal_on == "upper":
         return block
     scale = np.diag(block.upper)
-    return LUBlock(block.lower * scale, block.upper / scale[:, None], block.bias)
+    return LU(block.lower * scale, block.upper / scale[:, None], block.bias)
 
 
-def narrow(dim: int, *, seed: int = 0) -> LUBlock:
+def narrow(dim: int, *, seed: int = 0) -> LU:
     """A layer that brings rows near 0."""
     block = lu_layer(dim, seed=seed)
-    return LUBlock(block.lower, 0.05 * block.upper, 0.1 * block.bias)
+    return LU(block.lower, 0.05 * block.upper, 0.1 * block.bias)
 
 
 def permutation(dim: int, *, seed: int = 0) -> Permutation:
@@ -86,10 +87,10 @@ def masked(dim: int, *, seed: int = 0, scale: ScaleMap = SOFTPLUS, residual: boo
     return AffineAutoregressive(dim, columns, columns, operations, scale)
 
 
-def composed(*layers: Layer) -> ComposedWeights:
+def composed(*layers: Layer) -> Chain:
     """The layers in a row."""
-    dims = (len(layer.bias) for layer in map(plain, layers) if isinstance(layer, LUBlock))
-    return ComposedWeights(next(dims), layers)
+    dims = (layer.width for layer in layers if layer.width)
+    return layered(next(dims), layers)
 
 
 def _stack(dim: int) -> list[Layer]:
@@ -131,16 +132,15 @@ PLANE = NETWORKS["plane"]
 FACTS = {"kind": "composed", "layers": 13}
 
 
-def smallest() -> ComposedWeights:
+def smallest() -> Chain:
     """One layer of every kind that PLANE has, for a compiler."""
     return composed(permutation(2), lu_layer(2), affine(2), LeakyReLU(0.3), lu_layer(2, seed=3))
 
 
-def changed(weights: ComposedWeights) -> ComposedWeights:
+def changed(weights: Chain) -> Chain:
     """The same network with one number of its first LU layer moved by 3e-4 of itself or so."""
-    number, first = next((k, layer) for k, layer in enumerate(weights.layers) if isinstance(plain(layer), LUBlock))
-    block = plain(first)
-    assert isinstance(block, LUBlock)
+    number, first = next((k, layer) for k, layer in enumerate(weights.layers) if "LULinear" in layer.label)
+    block = first.layer if isinstance(first, Inverse) else first
     upper = block.upper.copy()
     upper[-1, -1] *= 1 + 3e-4
     moved: Layer = replace(block, upper=upper)

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from lunet_export.families.jko.weights import JKOWeights, VelocityField
+from lunet_export.flows import jko
+from lunet_export.layers import Chain, Velocity, VelocityField
 from lunet_export.preprocessing import NAMED
 from tests.flows import test_laws as laws
 
@@ -27,7 +28,7 @@ def flow(
     whitened: bool = True,
     strength: float = 0.5,
     seed: int = 0,
-) -> JKOWeights:
+) -> Chain:
     """Fields whose slopes are near 1, behind an affine map of condition 10 or so."""
     rng = np.random.default_rng(seed)
     widths = [dim, *hidden, dim]
@@ -45,7 +46,7 @@ def flow(
     if not whitened:
         root, centre = np.eye(dim), np.zeros(dim)
     fields = tuple(field() for _ in range(blocks))
-    return JKOWeights(centre, root, fields, steps, beta, NAMED[preprocessing])
+    return jko(centre, root, fields, steps, beta, NAMED[preprocessing])
 
 
 NETWORKS = {
@@ -61,14 +62,14 @@ PLANE = NETWORKS["plane"]
 FACTS = {"kind": "jko", "blocks": 3, "steps": 4}
 
 
-def smallest() -> JKOWeights:
+def smallest() -> Chain:
     """A block of two steps, for a compiler that takes every step apart."""
     return flow(2, (4, 4), blocks=1, steps=2)
 
 
-def changed(weights: JKOWeights) -> JKOWeights:
+def changed(weights: Chain) -> Chain:
     """The same network with one matrix moved by 1e-3 of itself."""
-    first, *others = weights.fields
-    (matrix, bias), *layers = first.layers
-    moved = replace(first, layers=((matrix * (1 + 1e-3), bias), *layers))
-    return replace(weights, fields=(moved, *others))
+    first, *others = weights.of(Velocity)
+    (matrix, bias), *layers = first.field.layers
+    field = replace(first.field, layers=((matrix * (1 + 1e-3), bias), *layers))
+    return weights.with_layers([replace(first, field=field), *others])

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import torch
 
-from lunet_export.families.realnvp.bijections import FlowNorm
-from lunet_export.families.realnvp.flow import RealNVP
-from lunet_export.families.realnvp.weights import Coupling, DenseNet, RealNVPWeights
+from lunet_export.layers import Chain, Coupling, DenseCoupling, DenseNet
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.coupling import AffineCoupling, FlowNorm
+from lunet_export.training.realnvp import networks
 
 
-def disturbed(flow: RealNVP, *, seed: int = 0) -> RealNVP:
+def disturbed(flow: Flow, *, seed: int = 0) -> Flow:
     """The flow in float64 with couplings away from the identity and norms that have seen rows."""
     rng = torch.Generator().manual_seed(seed)
 
@@ -22,28 +23,28 @@ def disturbed(flow: RealNVP, *, seed: int = 0) -> RealNVP:
         for parameter in flow.parameters():
             if parameter.ndim > 1:
                 parameter.copy_(draw(parameter, parameter[0].numel() ** -0.5))
-        for coupling in flow.couplings():
+        for coupling in flow.modules_of(AffineCoupling):
             for parameter in (coupling.scale_factor, coupling.shift_factor, coupling.bias):
                 parameter.copy_(draw(parameter, 0.3))
-        for layer in flow.chain.bijections:
+        for layer in flow.chain:
             if isinstance(layer, FlowNorm):
                 layer.mean.copy_(draw(layer.mean, 0.3))
                 layer.variance.copy_((0.3 * draw(layer.variance, 1.0)).exp())
     return flow.eval()
 
 
-def dense(dim: int, hidden: int, *, couplings: int = 6, preprocessing: str = "none") -> RealNVPWeights:
+def dense(dim: int, hidden: int, *, couplings: int = 6, preprocessing: str = "none") -> Chain:
     """A dense network."""
     torch.manual_seed(0)
-    flow = RealNVP.dense(dim, hidden=hidden, couplings=couplings, preprocessing=NAMED[preprocessing])
-    return disturbed(flow).to_weights()
+    flow = networks.dense(dim, hidden=hidden, couplings=couplings, preprocessing=NAMED[preprocessing])
+    return disturbed(flow).to_chain()
 
 
-def convolutional(side: int, planes: int, *, preprocessing: str = "digits") -> RealNVPWeights:
+def convolutional(side: int, planes: int, *, preprocessing: str = "digits") -> Chain:
     """A convolutional network of square images."""
     torch.manual_seed(0)
-    flow = RealNVP.convolutional((side, side), planes=planes, preprocessing=NAMED[preprocessing])
-    return disturbed(flow).to_weights()
+    flow = networks.convolutional((side, side), planes=planes, preprocessing=NAMED[preprocessing])
+    return disturbed(flow).to_chain()
 
 
 NETWORKS = {
@@ -58,20 +59,19 @@ PLANE = NETWORKS["dense, plane"]
 FACTS = {"kind": "realnvp", "couplings": 6, "networks": "dense"}
 
 
-def smallest() -> RealNVPWeights:
+def smallest() -> Chain:
     """Two couplings, for a compiler: each half of the columns changes once."""
     return dense(2, 8, couplings=2)
 
 
-def changed(weights: RealNVPWeights) -> RealNVPWeights:
+def changed(weights: Chain) -> Chain:
     """The same network with one array of a network moved by 1e-3 of itself."""
     number, first = next((k, layer) for k, layer in enumerate(weights.layers) if isinstance(layer, Coupling))
-    net = first.nets[0]
-    if isinstance(net, DenseNet):
-        (matrix, bias), *others = net.layers
-        moved = DenseNet(((matrix * (1 + 1e-3), bias), *others))
-        nets = (moved,)
+    if isinstance(first, DenseCoupling):
+        (matrix, bias), *others = first.net.layers
+        moved = replace(first, net=DenseNet(((matrix * (1 + 1e-3), bias), *others)))
     else:
-        nets = (replace(net, last=net.last * (1 + 1e-3)), first.nets[1])
-    layers = (*weights.layers[:number], replace(first, nets=nets), *weights.layers[number + 1 :])
+        s, t = first.nets
+        moved = replace(first, nets=(replace(s, last=s.last * (1 + 1e-3)), t))
+    layers = (*weights.layers[:number], moved, *weights.layers[number + 1 :])
     return replace(weights, layers=layers)

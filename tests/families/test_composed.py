@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lunet_export.families.composed import elementwise
 
 from lunet_export import ExportedFlow, checkpoint, noise, parity
 from lunet_export.artifact import Manifest, sealed
@@ -13,8 +14,12 @@ from lunet_export.checks import reference, vectors
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import ArtifactError, BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.families.composed import elementwise
-from lunet_export.families.composed.layers import (
+from lunet_export.flows import layered
+from lunet_export.graphs import solvers
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.graphs.emulation import EmulatedFlow
+from lunet_export.graphs.settings import DTYPES
+from lunet_export.layers import (
     Affine,
     AffineAutoregressive,
     Inverse,
@@ -27,13 +32,8 @@ from lunet_export.families.composed.layers import (
     Tanh,
     inverted,
 )
-from lunet_export.families.composed.networks import Activation, Dense, Residual
-from lunet_export.families.composed.weights import ComposedWeights
-from lunet_export.flows import EagerFlow, of_weights
-from lunet_export.graphs import solvers
-from lunet_export.graphs.blueprint import blueprint_of
-from lunet_export.graphs.emulation import EmulatedFlow
-from lunet_export.graphs.settings import DTYPES
+from lunet_export.layers.networks import Activation, Dense, Residual
+from lunet_export.torch_layers import EagerFlow, Flow
 from tests.families.composed import NETWORKS, affine, composed, coupling, lu_layer, masked, permutation
 from tests.graphs.kernels.registry import beyond_limits, lacking
 from tests.networks import rows
@@ -46,7 +46,7 @@ def run_of(weights, **settings) -> ExportedFlow:
 
 
 def operators(weights, name="density", **settings) -> Counter:
-    model = blueprint_of(weights, ExportSettings(**settings)).build(name, {})
+    model = Blueprint.choose(weights, ExportSettings(**settings)).build(name, {})
     return Counter(node.op_type for node in model.graph.node)
 
 
@@ -71,7 +71,7 @@ def test_every_solver_is_inside_the_tolerance(name, solver):
 @every_case
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_node_has_a_kernel_on_both_providers(make, dtype):
-    blueprint = blueprint_of(make(), ExportSettings(dtype=dtype, with_log_prob=True, rng=True))
+    blueprint = Blueprint.choose(make(), ExportSettings(dtype=dtype, with_log_prob=True, rng=True))
     for name in blueprint.settings.graphs:
         model = blueprint.build(name, {})
         found = lacking(model)
@@ -84,7 +84,7 @@ def test_every_node_has_a_kernel_on_both_providers(make, dtype):
 @pytest.mark.parametrize("name", ["plane", "couplings", "masked autoregressive"])
 def test_the_products_of_a_gpu_are_inside_their_tolerance(name, mode):
     weights = NETWORKS[name]()
-    blueprint = blueprint_of(weights, ExportSettings())
+    blueprint = Blueprint.choose(weights, ExportSettings())
     flow = EmulatedFlow({graph: blueprint.build(graph, {}) for graph in ("density", "sampling")}, mode)
     known = vectors.build(weights, dtype="float32", seed=2)
     known = known if mode == "float32" else known.under_tf32("float32")
@@ -152,7 +152,7 @@ def test_rows_outside_the_domain_are_refused_and_samples_lie_inside():
     assert x.min() >= np.float32(1e-6)
     assert x.max() <= np.float32(1 - 1e-6)
     assert np.isfinite(flow.log_prob(x)).all()
-    drawn = of_weights(weights).sample(200, seed=1)
+    drawn = Flow.of(weights).sample(200, seed=1)
     assert ((drawn >= 1e-6) & (drawn <= 1 - 1e-6)).all()
 
 
@@ -181,13 +181,13 @@ def test_the_manifest_tells_the_domain():
 def test_layers_of_the_inverse_map():
     layers = NETWORKS["plane"]().layers
     x = noise.normal(0, range(4), 2)
-    z = reference.encode(ComposedWeights(2, layers), x)[0]
-    np.testing.assert_allclose(reference.decode(ComposedWeights(2, inverted(layers)), x), z, rtol=1e-12)
+    z = reference.encode(layered(2, layers), x)[0]
+    np.testing.assert_allclose(reference.decode(layered(2, inverted(layers)), x), z, rtol=1e-12)
     assert inverted(inverted(layers)) == layers
 
 
 REFUSED = {
-    "nothing but a permutation": (lambda: ComposedWeights(3, (permutation(3),)), "a layer that changes numbers"),
+    "nothing but a permutation": (lambda: layered(3, (permutation(3),)), "a layer that changes numbers"),
     "no order": (lambda: composed(lu_layer(3), Permutation(np.array([0, 0, 1]))), "an order of 3 columns in layer 2"),
     "a scale of 0": (
         lambda: composed(lu_layer(2), Affine(np.array([1.0, 0.0]), np.zeros(2))),
@@ -250,14 +250,14 @@ def test_what_is_no_flow_is_refused(make, sentence):
 )
 def test_settings_that_do_not_fit_are_refused(settings, sentence):
     with pytest.raises(BadInputError, match=sentence):
-        blueprint_of(NETWORKS["plane"](), ExportSettings(**settings))
+        Blueprint.choose(NETWORKS["plane"](), ExportSettings(**settings))
 
 
 def test_what_would_not_fit_into_a_file_is_refused():
     wide = lu_layer(256)
-    weights = ComposedWeights(256, (wide,) * 4_400)  # the same arrays, 4,400 times
+    weights = layered(256, (wide,) * 4_400)  # the same arrays, 4,400 times
     with pytest.raises(BadInputError, match="graphs of at most 2 GB"):
-        blueprint_of(weights, ExportSettings(dtype="float64"))
+        Blueprint.choose(weights, ExportSettings(dtype="float64"))
 
 
 def test_blocks_without_end_in_a_file_are_refused(tmp_path):
@@ -276,11 +276,11 @@ def test_blocks_without_end_in_a_file_are_refused(tmp_path):
 
 def test_masked_entries_stay_masked_in_training():
     weights = composed(masked(4), lu_layer(4))
-    flow = of_weights(weights, dtype=torch.float64)
+    flow = Flow.of(weights, dtype=torch.float64)
     optimiser = torch.optim.SGD(flow.parameters(), lr=0.1)
     (-flow.log_prob(torch.from_numpy(rows(weights, 20))).mean()).backward()
     optimiser.step()
-    moved = flow.to_weights()
+    moved = flow.to_chain()
     assert moved.digest() != weights.digest()
     assert [len(level) for level in moved.layers[0].levels] == [1] * 4
 

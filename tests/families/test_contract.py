@@ -12,40 +12,38 @@ import torch
 from lunet_export import ExportedFlow, checkpoint, noise, parity
 from lunet_export.artifact import Manifest, sealed
 from lunet_export.checks import reference, vectors
-from lunet_export.checks.rounding import Products, RoundingModel
+from lunet_export.checks.rounding import Probe, RoundingModel
 from lunet_export.errors import ArtifactError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact, export
-from lunet_export.family import Family, families, family_of
-from lunet_export.flows import EagerFlow, of_weights
-from lunet_export.flows.compiled import CompiledFlow
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.flows import KINDS
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.layers import ConvolutionalCoupling
+from lunet_export.torch_layers import EagerFlow, Flow
+from lunet_export.torch_layers.compiled import CompiledFlow
 from tests.flows.test_laws import LAWS, integral
 from tests.networks import rows
 
 #: Of each family, its module in this folder.
-OURS = {name: import_module(f"tests.families.{name}") for name in families()}
+OURS = {name: import_module(f"tests.families.{name}") for name in KINDS}
 CASES = {f"{name}: {case}": make for name, module in OURS.items() for case, make in module.NETWORKS.items()}
 
 every_case = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-every_family = pytest.mark.parametrize("family", families())
+every_family = pytest.mark.parametrize("family", KINDS)
 
 
 @every_family
-def test_a_family_is_whole(family):
-    trained = () if family == "composed" else ("training",)  # by the libraries that its flows come from
-    for part in ("weights", "reference", "rounding", "flow", "storage", "graphs", "manifest", *trained):
-        assert Family(family).part(part).__doc__
-    assert {family_of(make()).name for make in OURS[family].NETWORKS.values()} == {family}
+def test_every_case_is_of_its_kind(family):
+    assert {make().kind.name for make in OURS[family].NETWORKS.values()} == {family}
 
 
 @every_case
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_the_flow_keeps_the_laws(law, make):
     weights = make()
-    flow = of_weights(weights, dtype=torch.float64).requires_grad_(False).eval()
+    flow = Flow.of(weights, dtype=torch.float64).requires_grad_(False).eval()
     error, bound = law(flow.chain, torch.from_numpy(rows(weights, 4)))
     # Flows that are integrated keep the laws of the exact flow up to the integrator's error, which they state.
-    inexact = getattr(OURS[weights.family], "INEXACT", {})
+    inexact = getattr(OURS[weights.kind.name], "INEXACT", {})
     assert error <= bound * inexact.get(law, 1.0)
 
 
@@ -53,7 +51,7 @@ def test_the_flow_keeps_the_laws(law, make):
 def test_the_flow_is_the_reference(make):
     weights = make()
     x, z = rows(weights, 5), noise.normal(0, range(5), weights.dim)
-    flow = of_weights(weights, dtype=torch.float64).requires_grad_(False).eval()
+    flow = Flow.of(weights, dtype=torch.float64).requires_grad_(False).eval()
     encoded, log_det = flow.chain(torch.from_numpy(x))
     exact, exact_log_det = reference.encode(weights, x)
     np.testing.assert_allclose(encoded, exact, rtol=1e-10, atol=1e-10)
@@ -67,7 +65,7 @@ def test_the_flow_is_the_reference(make):
 def test_weights_survive_the_flow(make):
     weights = make()
     x = rows(weights, 3)
-    back = of_weights(weights, dtype=torch.float64).to_weights()
+    back = Flow.of(weights, dtype=torch.float64).to_chain()
     np.testing.assert_allclose(reference.log_prob(back, x), reference.log_prob(weights, x), rtol=1e-12)
     assert (back.dim, back.preprocessing, back.facts()) == (weights.dim, weights.preprocessing, weights.facts())
 
@@ -75,28 +73,26 @@ def test_weights_survive_the_flow(make):
 @every_family
 def test_the_density_of_a_plane_integrates_to_one(family):
     weights = OURS[family].PLANE()
-    flow = of_weights(weights, dtype=torch.float64)
+    flow = Flow.of(weights, dtype=torch.float64)
     assert integral(flow.log_prob, weights) == pytest.approx(1.0, abs=1e-4)
 
 
 @every_case
-def test_passes_without_errors_are_the_reference(make):
+def test_a_walk_with_errors_of_no_size_is_the_reference(make):
     weights = make().without_preprocessing()
-    passes, exact = family_of(weights).part("rounding").Passes(weights), Products(1.0, 0.0)
     x, z = rows(weights, 3), noise.normal(0, range(3), weights.dim)
-    got, log_det, size = passes.encode(x, lambda sizes: 0.0 * sizes, exact)
-    wanted, wanted_log_det = reference.encode(weights, x)
-    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(log_det, wanted_log_det, rtol=1e-9, atol=1e-9)
-    assert (size >= np.abs(log_det) - 1e-12).all()
-    decoded = reference.decode(weights, z)
-    back = passes.decode(z, lambda sizes: 0.0 * sizes, exact)
-    np.testing.assert_allclose(back, decoded, rtol=0, atol=1e-9 * max(1.0, np.abs(decoded).max()))
+    nothing = Probe(1e-300, 1e-300, 0.0, np.random.default_rng(0))
+    got, exact = weights.encode(x, nothing), weights.encode(x)
+    np.testing.assert_allclose(got.rows, exact.rows, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(got.log_det, exact.log_det, rtol=1e-9, atol=1e-9)
+    assert (got.size >= np.abs(got.log_det) - 1e-12).all()
+    decoded = weights.decode(z)
+    np.testing.assert_allclose(weights.decode(z, nothing), decoded, rtol=0, atol=1e-9 * max(1.0, np.abs(decoded).max()))
 
 
 def dtypes(weights) -> list[str]:
     """What the family can be exported in."""
-    return ["float32"] if getattr(weights, "convolutional", False) else ["float32", "float64"]
+    return ["float32"] if weights.of(ConvolutionalCoupling) else ["float32", "float64"]
 
 
 @every_case
@@ -114,7 +110,7 @@ def test_the_graphs_and_eager_pytorch_are_inside_the_tolerance(make):
 @every_case
 def test_a_small_fault_exceeds_the_tolerance(make):
     weights = make()
-    wrong = OURS[weights.family].changed(weights)
+    wrong = OURS[weights.kind.name].changed(weights)
     assert wrong.digest() != weights.digest()
     checks = parity.run(EagerFlow(wrong, "float64"), vectors.build(weights, dtype="float32", seed=3))
     assert not parity.all_passed(checks)
@@ -136,7 +132,7 @@ def test_a_file_gives_the_weights_back(make, tmp_path):
     read = checkpoint.read(path)
     x = rows(weights, 3)
     np.testing.assert_allclose(reference.log_prob(read.weights, x), reference.log_prob(weights, x), rtol=1e-12)
-    assert (read.weights.family, dict(read.training)) == (weights.family, {"test": 1.0})
+    assert (read.weights.kind.name, dict(read.training)) == (weights.kind.name, {"test": 1.0})
     again = tmp_path / "again.pt"
     checkpoint.write_weights(again, read.weights, image_shape=None, training={}, examples=None)
     assert checkpoint.read(again).weights.digest() == read.weights.digest()
@@ -184,12 +180,12 @@ def test_a_folder_names_its_family_and_keeps_to_it(family, tmp_path):
     written = export(weights, tmp_path / "m", Provenance("m"), ExportSettings(with_log_prob=True, rng=True))
     document = written.manifest.document
     assert OURS[family].FACTS.items() <= document["model"].items()
-    assert ExportedFlow(tmp_path / "m", provider="cpu").manifest.family.name == family
+    assert ExportedFlow(tmp_path / "m", provider="cpu").manifest.kind.name == family
     for name in document["graphs"]:
         model = onnx.load(tmp_path / "m" / f"{name}.onnx")
         said = {entry.key: entry.value for entry in model.metadata_props}
         assert said["lunet.family"] == family
-        assert Family(family).manifest.repeated(document["model"]).items() <= said.items()
+        assert KINDS[family].repeated(document["model"]).items() <= said.items()
     for key in OURS[family].FACTS:
         if key != "kind":
             model = {name: value for name, value in document["model"].items() if name != key}
@@ -201,7 +197,7 @@ def test_a_folder_names_its_family_and_keeps_to_it(family, tmp_path):
 
 @every_case
 def test_the_choices_hold_without_the_preprocessing(make):
-    blueprint = blueprint_of(make(), ExportSettings())
+    blueprint = Blueprint.choose(make(), ExportSettings())
     chain = blueprint.without_preprocessing()
     assert (chain.weights.preprocessing, chain.weights.dim) == (None, blueprint.weights.dim)
     assert blueprint.remark()

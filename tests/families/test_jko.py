@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lunet_export.families.jko import reference as judge
 
 from lunet_export import ExportedFlow, noise, parity
 from lunet_export.checks import reference, vectors
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact, export
-from lunet_export.families.jko import reference as judge
-from lunet_export.families.jko.flow import JKOFlow
-from lunet_export.families.jko.graphs.blueprint import round_trip_error
-from lunet_export.families.jko.velocity import Velocity
-from lunet_export.families.jko.weights import JKOWeights
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.flows import jko
+from lunet_export.graphs.blueprint import Blueprint, round_trip_error
+from lunet_export.layers import Chain, Velocity
+from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.velocity import Velocity
 from tests import tolerances
 from tests.families import jko, lunet, realnvp
 from tests.flows.test_laws import inverse_undoes_forward, log_det_is_the_jacobians, log_dets_cancel
@@ -101,7 +101,7 @@ def test_the_laws_hold_to_the_order_of_the_integrator(law):
     x = torch.from_numpy(rows(weights, 3))
     errors = []
     for steps in (4, 8, 16, 64):
-        chain = JKOFlow.from_weights(weights.with_steps(steps), dtype=torch.float64).requires_grad_(False).chain
+        chain = Flow.of(weights.with_steps(steps), dtype=torch.float64).requires_grad_(False).chain
         errors.append(law(chain, x)[0])
     coarse, middle, fine, finest = errors
     assert coarse / middle > 11
@@ -159,7 +159,7 @@ def test_the_estimate_is_the_references(tmp_path):
     wrong = judge.log_prob_estimate(jko.changed(weights), x, signs)
     assert tolerances.beyond(wrong, exact, allowed) > 1
     assert flow.log_prob_estimate(x[:0]).shape == (0,)
-    torched = JKOFlow.from_weights(weights, dtype=torch.float64)
+    torched = Flow.of(weights, dtype=torch.float64)
     ours = torched.log_prob_estimate(*map(torch.from_numpy, (x, signs))).detach()
     np.testing.assert_allclose(ours, exact, rtol=1e-12)
     with pytest.raises(BadInputError, match="Expected a probe for each of 40 rows; got 39"):
@@ -198,7 +198,7 @@ def test_a_wrong_estimate_fails_its_check(tmp_path, monkeypatch):
 
 def test_the_steps_are_a_choice_whose_round_trip_is_said(tmp_path):
     weights = jko.PLANE()
-    few, many = (blueprint_of(weights, ExportSettings(steps=steps), compare=True) for steps in (1, 6))
+    few, many = (Blueprint.choose(weights, ExportSettings(steps=steps), compare=True) for steps in (1, 6))
     assert (few.weights.steps, many.weights.steps) == (1, 6)
     assert few.round_trip_error > 100 * many.round_trip_error
     assert many.round_trip_error == round_trip_error(weights.with_steps(6))
@@ -214,17 +214,17 @@ def test_what_a_family_cannot_choose_is_refused():
     for weights in (lunet.PLANE(), realnvp.PLANE()):
         for settings in (ExportSettings(steps=2), ExportSettings(hutchinson=True)):
             with pytest.raises(BadInputError, match="Expected neither --steps nor --hutchinson"):
-                blueprint_of(weights, settings)
+                Blueprint.choose(weights, settings)
     for settings in (ExportSettings(solver="fused"), ExportSettings(tile=4)):
         with pytest.raises(BadInputError, match="Expected neither --solver nor --tile for a JKO-iFlow"):
-            blueprint_of(jko.PLANE(), settings)
+            Blueprint.choose(jko.PLANE(), settings)
     with pytest.raises(BadInputError, match="Expected 1 to 1000 steps a block; got 1001"):
-        blueprint_of(jko.PLANE(), ExportSettings(steps=1001))
+        Blueprint.choose(jko.PLANE(), ExportSettings(steps=1001))
 
 
 def test_the_graphs_are_plain_and_share_their_constants():
     weights = jko.flow(2, (16, 12), blocks=2, steps=3)
-    blueprint = blueprint_of(weights, ExportSettings())
+    blueprint = Blueprint.choose(weights, ExportSettings())
     density, sampling = (blueprint.build(name, {}) for name in ("density", "sampling"))
     for model in (density, sampling):
         operators = {node.op_type for node in model.graph.node}
@@ -247,4 +247,4 @@ def test_vectors_follow_the_steps():
 def test_the_weights_class_knows_its_size():
     weights = jko.flow(2, (16, 12), blocks=2)
     assert weights.facts()["free_parameters"] == 2 * (2 * 16 + 16 + 16 * 12 + 12 + 12 * 2 + 2 + 16)
-    assert isinstance(weights, JKOWeights)
+    assert isinstance(weights, Chain)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lunet_export.families.lunet import reference as lunet
 
 from lunet_export import checkpoint
 from lunet_export.checks.rounding import of_elementwise
 from lunet_export.errors import CheckpointError
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.weights import ACTIVATIONS
+from lunet_export.layers import ACTIVATIONS
 from tests import tolerances
 from tests.networks import network
 

@@ -10,13 +10,13 @@ from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings
-from lunet_export.families.realnvp.bijections import FlowNorm
-from lunet_export.families.realnvp.flow import RealNVP
-from lunet_export.families.realnvp.reference import convolved, instance_norm
-from lunet_export.families.realnvp.training import Structure, width_like_lunet
 from lunet_export.graphs import solvers
-from lunet_export.graphs.blueprint import blueprint_of
+from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.layers.convolution import convolved, instance_norm
 from lunet_export.preprocessing import NAMED, dequantize
+from lunet_export.torch_layers.coupling import FlowNorm
+from lunet_export.training.realnvp import networks
+from lunet_export.training.realnvp.structure import RealNVPStructure, width_like_lunet
 from tests.families.realnvp import convolutional, dense, disturbed
 from tests.flows.test_laws import LAWS, Planted
 from tests.networks import network
@@ -27,13 +27,13 @@ IMAGE = (28, 28)
 @pytest.mark.parametrize(("final", "count"), [(2, 4_198_224), (3, 5_388_264), (4, 6_578_304)])
 def test_the_papers_network_has_the_papers_parameters(final, count):
     """The paper prints 5.39 M; the released configuration says two final couplings, the released class four."""
-    flow = RealNVP.convolutional(IMAGE, final=final)
+    flow = networks.convolutional(IMAGE, final=final)
     assert sum(parameter.numel() for parameter in flow.parameters()) == count
 
 
 def test_a_flow_starts_as_the_identity():
     x = torch.randn(3, 64)
-    for flow in (RealNVP.convolutional((8, 8), planes=3), RealNVP.dense(64, hidden=5)):
+    for flow in (networks.convolutional((8, 8), planes=3), networks.dense(64, hidden=5)):
         z, log_det = flow.eval().chain(x)
         torch.testing.assert_close(z.sort(1).values, x.sort(1).values, rtol=1e-4, atol=1e-4)
         assert log_det.abs().max() < 0.01
@@ -47,14 +47,16 @@ def test_every_column_is_changed_by_some_coupling():
         assert changed.all()
 
 
-@pytest.mark.parametrize("make", [lambda: RealNVP.convolutional((4, 4), planes=3), lambda: RealNVP.dense(5, hidden=4)])
+@pytest.mark.parametrize(
+    "make", [lambda: networks.convolutional((4, 4), planes=3), lambda: networks.dense(5, hidden=4)]
+)
 def test_norms_fold_into_the_couplings(make):
     """The folded network is the one with norms, at 1e-10."""
     torch.manual_seed(0)
     flow = disturbed(make())
     x = torch.randn(6, flow.dim, dtype=torch.float64)
     z, log_det = flow.chain(x)
-    found, found_log_det = reference.encode(flow.to_weights(), x.numpy())
+    found, found_log_det = reference.encode(flow.to_chain(), x.numpy())
     np.testing.assert_allclose(found, z.detach(), rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(found_log_det, log_det.detach(), rtol=1e-10, atol=1e-10)
     assert any(isinstance(layer, FlowNorm) for layer in flow.chain.bijections)
@@ -74,7 +76,9 @@ def test_a_norm_that_trains_lets_the_batch_count():
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("make", [lambda: RealNVP.convolutional((4, 4), planes=3), lambda: RealNVP.dense(5, hidden=4)])
+@pytest.mark.parametrize(
+    "make", [lambda: networks.convolutional((4, 4), planes=3), lambda: networks.dense(5, hidden=4)]
+)
 def test_the_flow_with_norms_keeps_the_laws(law, make):
     torch.manual_seed(0)
     flow = disturbed(make()).requires_grad_(False)
@@ -83,7 +87,7 @@ def test_the_flow_with_norms_keeps_the_laws(law, make):
 
 
 def test_a_wrong_log_det_is_seen():
-    flow = disturbed(RealNVP.dense(5, hidden=4)).requires_grad_(False)
+    flow = disturbed(networks.dense(5, hidden=4)).requires_grad_(False)
     error, bound = LAWS[1](Planted(flow.chain, "log_det"), torch.randn(4, 5, dtype=torch.float64))
     assert error > bound
 
@@ -101,7 +105,7 @@ def test_numpy_convolves_and_normalises_as_pytorch_does():
 
 def test_white_pixels_are_finite_whatever_the_noise():
     """The released RealNVP gives infinity where pixel 255 and its noise round up to 256."""
-    flow = RealNVP.convolutional((4, 4), planes=2, preprocessing=NAMED["images"])
+    flow = networks.convolutional((4, 4), planes=2, preprocessing=NAMED["images"])
     x = dequantize(np.full((1, 16), 255), np.full((1, 16), 1 - 2.0**-24, dtype=np.float32))
     assert torch.isfinite(flow.log_prob(torch.from_numpy(x))).all()
 
@@ -109,22 +113,22 @@ def test_white_pixels_are_finite_whatever_the_noise():
 @pytest.mark.parametrize("dim", [784, 256, 64])
 def test_the_dense_network_is_as_large_as_lunets_sampling_graph(dim):
     """In stored numbers, so in float32 bytes: to 2 %, and 784 to 0.1 %."""
-    flow = RealNVP.dense(dim, hidden=width_like_lunet(dim))
-    blueprint = blueprint_of(network(dim, 4), ExportSettings())
+    flow = networks.dense(dim, hidden=width_like_lunet(dim))
+    blueprint = Blueprint.choose(network(dim, 4), ExportSettings())
     assert blueprint.solver == solvers.choose("unrolled", None, dim)
     constants = blueprint.build("sampling", {}).graph.initializer
     lunets = sum(int(np.prod(tensor.dims)) for tensor in constants)
-    assert flow.to_weights().stored == pytest.approx(lunets, rel=1e-3 if dim == 784 else 0.02)
+    assert flow.to_chain().stored == pytest.approx(lunets, rel=1e-3 if dim == 784 else 0.02)
 
 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: RealNVP.convolutional((7, 8)), "grey images of even sides"),
-        (lambda: RealNVP.convolutional((8, 8, 3)), "grey images of even sides"),
-        (lambda: RealNVP.dense(1, hidden=3), "at least 2 dimensions"),
-        (lambda: Structure.choose(4, None, {"blocks": 3}), "neither --blocks nor --alpha"),
-        (lambda: Structure.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
+        (lambda: networks.convolutional((7, 8)), "grey images of even sides"),
+        (lambda: networks.convolutional((8, 8, 3)), "grey images of even sides"),
+        (lambda: networks.dense(1, hidden=3), "at least 2 dimensions"),
+        (lambda: RealNVPStructure.choose(4, None, {"blocks": 3}), "neither --blocks nor --alpha"),
+        (lambda: RealNVPStructure.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, sentence):
@@ -142,7 +146,7 @@ def test_what_does_not_fit_is_refused(make, sentence):
 )
 def test_settings_of_others_are_refused(settings, sentence):
     with pytest.raises(BadInputError, match=sentence):
-        blueprint_of(convolutional(4, 2), settings)
+        Blueprint.choose(convolutional(4, 2), settings)
 
 
 def test_weights_that_are_none_are_refused():

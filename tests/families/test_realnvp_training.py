@@ -8,17 +8,17 @@ import torch
 
 from lunet_export import checkpoint
 from lunet_export.errors import BadInputError
-from lunet_export.families.realnvp.bijections import FlowNorm
-from lunet_export.families.realnvp.training import Structure
-from lunet_export.training import FitSettings, train
+from lunet_export.torch_layers.coupling import FlowNorm
+from lunet_export.training import train
+from lunet_export.training.realnvp.structure import RealNVPStructure, RealNVPTrainer
 from tests.cli.conftest import run as command
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = FitSettings.for_data(300, 3, family="realnvp", epochs=4, batch_size=50, fallback=False)
-DENSE = Structure(3, None, 6)
+SETTINGS = RealNVPStructure.settings(300, 3, epochs=4, batch_size=50, fallback=False)
+DENSE = RealNVPStructure(3, None, 6)
 
 
 def run(path, structure=DENSE, settings=SETTINGS, data=VECTORS, *, resume=False, stop_in_epoch=None, begin=None):
@@ -55,8 +55,8 @@ def test_it_learns_and_its_file_reads_back(tmp_path):
 def test_convolutions_learn(tmp_path):
     rows = np.random.default_rng(0).integers(0, 8, (120, 16), dtype=np.uint8)
     data = type(IMAGES)("squares", rows[:80], rows[80:100], rows[100:], IMAGES.preprocessing, (4, 4), public=False)
-    settings = FitSettings.for_data(80, 16, family="realnvp", epochs=2, batch_size=20, fallback=False)
-    result = run(tmp_path / "m.pt", Structure.choose(16, (4, 4), {"width": 2}), settings, data)
+    settings = RealNVPStructure.settings(80, 16, epochs=2, batch_size=20, fallback=False)
+    result = run(tmp_path / "m.pt", RealNVPStructure.choose(16, (4, 4), {"width": 2}), settings, data)
     assert (result.network["networks"], result.valid < result.start) == ("convolutional", True)
 
 
@@ -76,20 +76,20 @@ def test_a_run_starts_from_another_model_with_norms_anew(tmp_path):
     begin = checkpoint.read(tmp_path / "first.pt").weights
     second = run(tmp_path / "second.pt", begin=begin)
     assert second.start == pytest.approx(first.valid, abs=1e-3)
-    assert Structure.of(begin).record() == DENSE.record()
-    flow = SETTINGS.part.trainable(begin, SETTINGS, torch.float32)
+    assert RealNVPStructure.of(begin).record() == DENSE.record()
+    flow = RealNVPTrainer.trainable(begin, SETTINGS, torch.float32)
     assert sum(isinstance(layer, FlowNorm) for layer in flow.chain.bijections) == 6
     with pytest.raises(BadInputError, match="Expected a RealNVP to start from; got a lunet model"):
         run(tmp_path / "third.pt", begin=network(3, 2))
 
 
 def test_the_penalty_is_of_the_scales_that_count():
-    flow = SETTINGS.part.trainable(DENSE._flow(None).to_weights(), SETTINGS, torch.float64)
-    assert float(SETTINGS.part.penalty(flow, SETTINGS).detach()) == 0
+    trainer = RealNVPTrainer(DENSE._flow(None).to_chain(), VECTORS, SETTINGS, device=CPU)
+    assert float(trainer.penalty().detach()) == 0
     with torch.no_grad():
-        for coupling in flow.couplings():
+        for coupling in trainer.flow.couplings():
             coupling.scale_factor.fill_(2.0)
-    assert float(SETTINGS.part.penalty(flow, SETTINGS).detach()) == pytest.approx(5e-5 / 50 * 6 * 1.5 * 4)
+    assert float(trainer.penalty().detach()) == pytest.approx(5e-5 / 50 * 6 * 1.5 * 4)
 
 
 def test_the_commands_take_it(tmp_path):

@@ -11,11 +11,11 @@ from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
 from lunet_export.diagnostics.activations import BRANCHES
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.figures import Histogram, bends, density_map, interpolate, latent_law, pictures
 from lunet_export.figures.interpolation import linear, spherical
 from lunet_export.figures.latent_law import mean_square_density, normal_density, unit_vectors
-from lunet_export.lu import LUBlock
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime import ExportedFlow
 from tests import tolerances
@@ -31,9 +31,9 @@ def grey_rows(n: int) -> Dataset:
     return Dataset("grey", grey, grey[:9], grey, NAMED["digits"], image_shape=(4, 4), public=False)
 
 
-def identity(dim: int) -> LUNetWeights:
+def identity(dim: int) -> Chain:
     """The standard normal itself."""
-    return LUNetWeights((LUBlock(np.eye(dim), np.eye(dim), np.zeros(dim)),), 0.1)
+    return lunet((LU(np.eye(dim), np.eye(dim), np.zeros(dim)),), 0.1)
 
 
 def normal_rows(n: int, dim: int) -> Dataset:
@@ -130,7 +130,7 @@ def test_projections_of_standard_normal_latents_are_normal():
 
 
 def test_a_wrong_scale_shows_in_every_panel():
-    wide = replace(identity(40), blocks=(LUBlock(np.eye(40), 1.3 * np.eye(40), np.full(40, 0.2)),))
+    wide = replace(identity(40), blocks=(LU(np.eye(40), 1.3 * np.eye(40), np.full(40, 0.2)),))
     law = latent_law(WeightsSource(wide), normal_rows(5000, 40), projections=3, seed=0)
     np.testing.assert_allclose(law.stds, 1.3, atol=tolerances.of_estimate(1.3 * np.sqrt(0.5), 5000))
     np.testing.assert_allclose(law.means, 0.2, atol=tolerances.of_estimate(1.3, 5000))
@@ -165,7 +165,7 @@ def test_the_caption_is_what_diagnose_says():
 @pytest.mark.slow
 def test_the_map_of_a_gaussian_network_is_its_gaussian_and_integrates_to_one():
     upper, bias = np.array([[2.0, 0.6], [0.0, 0.8]]), np.array([0.3, -0.4])
-    source = WeightsSource(LUNetWeights((LUBlock(np.eye(2), upper, bias),), 0.1))
+    source = WeightsSource(lunet((LU(np.eye(2), upper, bias),), 0.1))
     found = density_map(source, MOONS, samples=4000, seed=0, cells=160, window=np.array([[-8.0, 8.0], [-8.0, 8.0]]))
     assert found.integral(found.model) == pytest.approx(1, abs=1e-6)
     middle = -8 + 16 * (np.array([70, 90]) + 0.5) / 160  # x1 of column 70, x2 of row 90
@@ -202,7 +202,7 @@ def test_two_grey_levels_have_their_own_window():
 def pushed(by: float) -> WeightsSource:
     """The network of images with the bias of its first block moved: its first activation sees `by` more."""
     first, *rest = DIGITS.blocks
-    blocks = (LUBlock(first.lower, first.upper, first.bias + by), *rest)
+    blocks = (LU(first.lower, first.upper, first.bias + by), *rest)
     return WeightsSource(replace(DIGITS, blocks=blocks), name="pushed")
 
 

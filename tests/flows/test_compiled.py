@@ -10,13 +10,11 @@ import torch
 from lunet_export import parity
 from lunet_export.checks import vectors
 from lunet_export.errors import MissingPackageError
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.leaky_tanh import LeakyTanh
-from lunet_export.families.lunet.newton import newton, newton_steps
-from lunet_export.families.lunet.weights import ACTIVATIONS
-from lunet_export.flows import EagerFlow
-from lunet_export.flows.compiled import CompiledFlow
+from lunet_export.layers import ACTIVATIONS
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import EagerFlow
+from lunet_export.torch_layers.compiled import CompiledFlow
+from lunet_export.torch_layers.newton import newton, newton_steps
 from tests.networks import network
 
 SMALL = network(6, 3, preprocessing=NAMED["digits"])

@@ -5,8 +5,8 @@ import pytest
 
 from lunet_export import parity
 from lunet_export.checks.vectors import build
-from lunet_export.flows import EagerClasses
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import EagerClasses
 from tests.networks import mixture
 
 

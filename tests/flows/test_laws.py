@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
-from lunet_export.families.lunet.leaky_relu import LeakyReLU
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.leaky_tanh import LeakyTanh
-from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.flows import Bijection, Chain, LogitPreprocessing
+from lunet_export.flows.lunet import activation_of
+from lunet_export.layers import ACTIVATIONS, LU, LeakySquareplus
 from lunet_export.preprocessing import Logit
+from lunet_export.torch_layers import Bijection, Chain, Flow, LogitPreprocessing, bijection_of
+from lunet_export.torch_layers.leaky_relu import LeakyReLUBijection
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.torch_layers.leaky_tanh import LeakyTanhBijection
+from lunet_export.torch_layers.lu_linear import LULinear
 from tests.networks import network
 
 DTYPE = torch.float64
@@ -20,14 +21,14 @@ TOLERANCE = 1e-10
 
 def linear(dim: int, seed: int = 0) -> LULinear:
     layer = LULinear(dim).to(DTYPE)
-    layer.load(network(dim, 1, seed=seed).blocks[0])
+    layer.load(network(dim, 1, seed=seed).of(LU)[0])
     return layer.requires_grad_(False)
 
 
 def in_other_coordinates(dim: int, *, whitened: bool = True, bound: float | None = None) -> LULinear:
     """The layer of `linear`, held as training holds it."""
     layer = LULinear(dim, whitened=whitened, bound=bound).to(DTYPE)
-    layer.load(network(dim, 1).blocks[0])
+    layer.load(network(dim, 1).of(LU)[0])
     if whitened:
         rng = np.random.default_rng(3)
         root = np.triu(rng.standard_normal((dim, dim)), 1) / dim + np.diag(rng.uniform(0.5, 2.0, dim))
@@ -37,7 +38,11 @@ def in_other_coordinates(dim: int, *, whitened: bool = True, bound: float | None
 
 def chain(dim: int, blocks: int, alpha: float, preprocessing: Logit | None = None) -> Chain:
     weights = network(dim, blocks, alpha=alpha, preprocessing=preprocessing)
-    return LUNet.from_weights(weights, dtype=DTYPE).requires_grad_(False).chain
+    return Flow.of(weights, dtype=DTYPE).requires_grad_(False).chain
+
+
+def squareplus(alpha: float | np.ndarray) -> Bijection:
+    return bijection_of(LeakySquareplus(alpha))
 
 
 def normal(dim: int, scale: float = 1.0) -> Tensor:
@@ -58,18 +63,23 @@ AWAY_FROM_ZERO = EXTREMES.where(EXTREMES != 0, torch.tensor(1e-3, dtype=DTYPE)) 
 
 #: name -> (bijection, rows of data). A new bijection joins all laws with one line.
 CASES: dict[str, tuple[Bijection, Tensor]] = {
-    "leaky softplus, alpha 0.1": (LeakySoftplus(0.1), normal(3, 5.0)),
-    "leaky softplus, alpha 0.001": (LeakySoftplus(0.001), normal(3, 5.0)),
-    "leaky softplus, alpha 0.999": (LeakySoftplus(0.999), normal(3, 5.0)),
-    "leaky softplus, extremes": (LeakySoftplus(0.1), EXTREMES),
-    "leaky softplus, extremes, alpha 0.01": (LeakySoftplus(0.01), EXTREMES),
-    "leaky relu, alpha 0.1": (LeakyReLU(0.1), normal(3, 5.0)),
-    "leaky relu, extremes, alpha 0.001": (LeakyReLU(0.001), AWAY_FROM_ZERO),
-    "leaky tanh, alpha 0.1": (LeakyTanh(0.1), normal(3, 5.0)),
-    "leaky tanh, alpha 0.001": (LeakyTanh(0.001), normal(3, 5.0)),
-    "leaky tanh, alpha 0.999": (LeakyTanh(0.999), normal(3, 5.0)),
-    "leaky tanh, extremes": (LeakyTanh(0.1), EXTREMES),
-    "leaky tanh, extremes, alpha 0.01": (LeakyTanh(0.01), EXTREMES),
+    "leaky softplus, alpha 0.1": (LeakySoftplusBijection(0.1), normal(3, 5.0)),
+    "leaky softplus, alpha 0.001": (LeakySoftplusBijection(0.001), normal(3, 5.0)),
+    "leaky softplus, alpha 0.999": (LeakySoftplusBijection(0.999), normal(3, 5.0)),
+    "leaky softplus, extremes": (LeakySoftplusBijection(0.1), EXTREMES),
+    "leaky softplus, extremes, alpha 0.01": (LeakySoftplusBijection(0.01), EXTREMES),
+    "leaky relu, alpha 0.1": (LeakyReLUBijection(0.1), normal(3, 5.0)),
+    "leaky relu, extremes, alpha 0.001": (LeakyReLUBijection(0.001), AWAY_FROM_ZERO),
+    "leaky tanh, alpha 0.1": (LeakyTanhBijection(0.1), normal(3, 5.0)),
+    "leaky tanh, alpha 0.001": (LeakyTanhBijection(0.001), normal(3, 5.0)),
+    "leaky tanh, alpha 0.999": (LeakyTanhBijection(0.999), normal(3, 5.0)),
+    "leaky tanh, extremes": (LeakyTanhBijection(0.1), EXTREMES),
+    "leaky tanh, extremes, alpha 0.01": (LeakyTanhBijection(0.01), EXTREMES),
+    "leaky squareplus, alpha 0.1": (squareplus(0.1), normal(3, 5.0)),
+    "leaky squareplus, alpha 0.001": (squareplus(0.001), normal(3, 5.0)),
+    "leaky squareplus, alpha 0.999": (squareplus(0.999), normal(3, 5.0)),
+    "leaky squareplus, extremes, alpha 0.01": (squareplus(0.01), EXTREMES),
+    "leaky squareplus, an alpha per unit": (squareplus(np.array([0.05, 0.3, 0.9])), normal(3, 5.0)),
     "linear, D = 1": (linear(1), normal(1)),
     "linear, D = 2": (linear(2), normal(2)),
     "linear, D = 7": (linear(7), normal(7)),
@@ -87,6 +97,9 @@ CASES: dict[str, tuple[Bijection, Tensor]] = {
     "chain, images": (chain(9, 4, 0.1, Logit(256, 1e-5)), grey(9, 256)),
     "chain, digits": (chain(16, 3, 0.5, Logit(17, 0.1)), grey(16, 17)),
 }
+
+#: Makes each bend of an LU-Net from alpha.
+KINDS = [lambda alpha, name=name: bijection_of(activation_of(name, alpha)) for name in ACTIVATIONS]
 
 every_case = pytest.mark.parametrize(("f", "x"), CASES.values(), ids=CASES)
 
@@ -198,7 +211,7 @@ def integral(log_prob, weights) -> float:
 
     The substitution x = c sinh(t) spreads the nodes over the heavy left tails that leaky slopes make.
     """
-    t = torch.linspace(-12, 12, NODES.get(weights.family, 1601), dtype=DTYPE)
+    t = torch.linspace(-12, 12, NODES.get(weights.kind.name, 1601), dtype=DTYPE)
     x, weight = 0.05 * torch.sinh(t), 0.05 * torch.cosh(t)
     grid = torch.stack(torch.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
     with torch.no_grad():
@@ -211,12 +224,12 @@ PLANE = network(2, 3, alpha=0.4)
 
 
 def test_density_integrates_to_one():
-    flow = LUNet.from_weights(PLANE, dtype=DTYPE)
+    flow = Flow.of(PLANE, dtype=DTYPE)
     assert integral(flow.log_prob, PLANE) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_integral_catches_a_planted_constant():
-    flow = LUNet.from_weights(PLANE, dtype=DTYPE)
+    flow = Flow.of(PLANE, dtype=DTYPE)
 
     def authors(x):  # log(pi) for log(2 pi), as in the released code
         return flow.log_prob(x) + np.log(2)
@@ -224,7 +237,7 @@ def test_integral_catches_a_planted_constant():
     assert abs(integral(authors, PLANE) - 1.0) > 1e-6
 
 
-@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
+@pytest.mark.parametrize("kind", KINDS, ids=ACTIVATIONS)
 @pytest.mark.parametrize("alpha", [1e-4, 0.001, 0.1, 0.5, 0.999])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_inverse_activation_reaches_the_last_digits(kind, alpha, dtype):
@@ -237,7 +250,7 @@ def test_inverse_activation_reaches_the_last_digits(kind, alpha, dtype):
     assert float(error.max()) <= 8 * torch.finfo(dtype).eps
 
 
-@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
+@pytest.mark.parametrize("kind", KINDS, ids=ACTIVATIONS)
 def test_inverse_activation_is_twice_differentiable(kind):
     f = kind(0.1)
     y = normal(3, 3.0).requires_grad_()
@@ -245,14 +258,14 @@ def test_inverse_activation_is_twice_differentiable(kind):
     assert torch.autograd.gradgradcheck(lambda v: f.inverse(v)[0], y)
 
 
-@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
+@pytest.mark.parametrize("kind", KINDS, ids=ACTIVATIONS)
 def test_nan_passes_through_and_ends_the_iteration(kind):
     assert kind(0.1).inverse(torch.tensor([[float("nan"), 1.0]]))[0].isnan().tolist() == [[True, False]]
 
 
 def test_training_sees_rows_cross_the_kink():
     """x ~ N(b, 1): d/db E log f'(x) = |log alpha| N(b; 0, 1). Without the kernel it would be 0; values are the same."""
-    f, b = LeakyReLU(0.1), torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
+    f, b = LeakyReLUBijection(0.1), torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
     noise = torch.randn(100_000, 1, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
     trained = f(noise + b)[1]
     (slope,) = torch.autograd.grad(trained.mean(), b)

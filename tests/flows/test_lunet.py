@@ -6,16 +6,15 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from lunet_export.flows.flow import standard_normal_log_prob
 
 from lunet_export import noise
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.flow import BIJECTIONS, LUNet
-from lunet_export.families.lunet.lu_linear import LULinear
-from lunet_export.families.lunet.weights import LUNetWeights
-from lunet_export.flows import EagerFlow
-from lunet_export.flows.flow import standard_normal_log_prob
+from lunet_export.flows import lunet
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import EagerFlow, Flow
+from lunet_export.torch_layers.lu_linear import LULinear
 from tests import tolerances
 from tests.networks import NETWORKS, network, rows
 
@@ -35,7 +34,7 @@ def test_density_is_the_references(make):
 def test_sampling_is_the_references(make):
     weights = make()
     z = noise.normal(0, range(5), weights.dim)
-    flow = LUNet.from_weights(weights, dtype=torch.float64)
+    flow = Flow.of(weights, dtype=torch.float64)
     x = flow.chain.inverse(torch.from_numpy(z))[0].detach().numpy()
     exact = reference.decode(weights, z)
     np.testing.assert_allclose(x, exact, rtol=0, atol=1e-10 * max(1.0, np.abs(exact).max()))
@@ -44,7 +43,7 @@ def test_sampling_is_the_references(make):
 @every_network
 def test_weights_survive_the_flow(make):
     weights = make()
-    back = LUNet.from_weights(weights, dtype=torch.float64).to_weights()
+    back = Flow.of(weights, dtype=torch.float64).to_chain()
     for ours, theirs in zip(back.blocks, weights.blocks, strict=True):
         np.testing.assert_array_equal(ours.lower, theirs.lower)
         # The diagonal is e^log|u|: |log u| is less than 1 here, rounded, and the exponential within a unit.
@@ -65,7 +64,7 @@ def test_the_diagonal_is_the_exponential_rounded_to_nearest():
     block = layer.to_block()
     np.testing.assert_array_equal(np.diag(block.upper), exact)
     off = replace(block, upper=block.upper + np.diag([np.spacing(exact[0]), *np.zeros(199)]))
-    assert LUNetWeights((off,), 0.1).digest() != LUNetWeights((block,), 0.1).digest()
+    assert lunet((off,), 0.1).digest() != lunet((block,), 0.1).digest()
 
 
 def test_standard_normal_agrees_with_torch():
@@ -93,13 +92,13 @@ def test_gradient_steps_never_reach_a_zero_diagonal():
 
 
 def test_gradient_reaches_every_free_number():
-    flow = LUNet.from_weights(network(4, 3))
+    flow = Flow.of(network(4, 3))
     (-flow.log_prob(torch.randn(8, 4)).mean()).backward()
     assert all((parameter.grad != 0).all() for parameter in flow.parameters())
 
 
 def test_samples_are_reproducible_and_rows_depend_on_the_seed_alone():
-    flow = LUNet.from_weights(network(6, 3))
+    flow = Flow.of(network(6, 3))
     few, many = flow.sample(3, seed=7), flow.sample(5, seed=7)
     allowed = tolerances.TWO * tolerances.of_sampling(network(6, 3), noise.normal(7, range(3), 6))["x"]
     tolerances.assert_within(few, many[:3], allowed)
@@ -108,7 +107,7 @@ def test_samples_are_reproducible_and_rows_depend_on_the_seed_alone():
 
 
 def test_sample_and_log_prob_scores_the_rows_it_returns():
-    flow = LUNet.from_weights(network(16, 3, preprocessing=NAMED["digits"]))
+    flow = Flow.of(network(16, 3, preprocessing=NAMED["digits"]))
     x, log_prob = flow.sample_and_log_prob(9, seed=0)
     assert x.min() >= 0
     assert x.max() < 17
@@ -129,15 +128,15 @@ def test_other_coordinates_are_the_same_map(bound):
     """`whiten` moves U = V R and b; value, log_det and the plain factors stay."""
     weights = network(6, 3)
     x = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    plain = LUNet.from_weights(weights, dtype=torch.float64)
-    flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=True, bound=bound)
+    plain = Flow.of(weights, dtype=torch.float64)
+    flow = Flow.of(weights, dtype=torch.float64, whitened=True, bound=bound)
     rng = np.random.default_rng(1)
-    for layer in flow.linear_layers():
+    for layer in flow.modules_of(LULinear):
         root = np.triu(0.3 * rng.standard_normal((6, 6)), 1) + np.diag(rng.uniform(0.5, 2.0, 6))
         layer.whiten(rng.standard_normal(6), root)
-        assert not torch.allclose(layer.packed, plain.linear_layers()[0].packed)
+        assert not torch.allclose(layer.packed, plain.modules_of(LULinear)[0].packed)
     torch.testing.assert_close(flow.log_prob(x), plain.log_prob(x), rtol=1e-12, atol=1e-12)
-    for ours, block in zip(flow.to_weights().blocks, weights.blocks, strict=True):
+    for ours, block in zip(flow.to_chain().blocks, weights.blocks, strict=True):
         for name in ("lower", "upper", "bias"):
             np.testing.assert_allclose(getattr(ours, name), getattr(block, name), rtol=1e-12, atol=1e-12)
 
@@ -155,4 +154,4 @@ def test_a_bound_holds_whatever_the_gradient_does():
 
 def test_a_bound_that_the_weights_pass_is_refused():
     with pytest.raises(BadInputError, match=r"below the bound 0.1; got .*larger bound"):
-        LUNet.from_weights(network(4, 2), bound=0.1)
+        Flow.of(network(4, 2), bound=0.1)

@@ -3,11 +3,10 @@
 import numpy as np
 import onnxruntime
 import pytest
+from lunet_export.families.lunet.graphs import activation, tanh_steps
 
 from lunet_export.checks.rounding import of_elementwise, unit_roundoff
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import activation, tanh_steps
-from lunet_export.families.lunet.reference import Activation
 from lunet_export.graphs.builder import GraphBuilder, serialize
 
 CASES = [(name, alpha) for name in ("leaky-relu", "leaky-tanh") for alpha in (0.001, 0.1, 0.5, 0.9999)]

@@ -7,16 +7,16 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
+from lunet_export.families.lunet.graphs import density, sampling
 from onnx.reference import ReferenceEvaluator
 
 from benchmarks import networks
 from lunet_export import checkpoint, parity
 from lunet_export.artifact import open_folder
 from lunet_export.checks import vectors
-from lunet_export.families.lunet.graphs import density, sampling
-from lunet_export.families.lunet.weights import LUNetWeights
 from lunet_export.graphs import builder, emulation, solvers, triangular
 from lunet_export.graphs.builder import GraphBuilder
+from lunet_export.layers import Chain
 from lunet_export.runtime.providers import open_sessions
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, far_out
@@ -168,7 +168,7 @@ NAMES = ("toy2d", "digits", "784 wide")
 
 
 @cache
-def weights_of(name: str) -> LUNetWeights:
+def weights_of(name: str) -> Chain:
     return networks.standard() if name == "784 wide" else checkpoint.read(ROOT / "exported" / f"{name}.pt").weights
 
 
@@ -201,7 +201,7 @@ def chosen(known: vectors.Vectors, *, density_rows: Sequence[int], sampling_rows
 
 @pytest.fixture
 def folding_by_blas(monkeypatch):
-    """Weights folded element by element take seconds at 784; BLAS gives the same but for float64's roundoff."""
+    """Chain folded element by element take seconds at 784; BLAS gives the same but for float64's roundoff."""
     monkeypatch.setattr(density, "product", np.matmul)
     monkeypatch.setattr(triangular, "reversed_product", np.matmul)
     for name in ("inverse_lower", "inverse_upper"):

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lunet_export.families.lunet import reference as lunet
 
 from benchmarks.activation import ALPHAS, errors
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import halley_start
+from lunet_export.layers import halley_start
 
 every_alpha = pytest.mark.parametrize("alpha", ALPHAS)
 

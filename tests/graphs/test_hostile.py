@@ -6,8 +6,7 @@ import onnx
 import pytest
 
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import verifier
-from lunet_export.graphs import builder, merge
+from lunet_export.graphs import builder, merge, verifier
 from tests.verification.cases import dense, piecewise_linear
 
 

@@ -8,21 +8,21 @@ from lunet_export import lu
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU
 from tests import tolerances
 from tests.networks import network
 
 DIM = 31
 
 
-def block_of(condition: float) -> LUBlock:
+def block_of(condition: float) -> LU:
     rng = np.random.default_rng(0)
     diagonal = np.geomspace(1.0, 1.0 / condition, DIM) * rng.choice([-1, 1], DIM)
     upper = np.triu(0.1 * rng.standard_normal((DIM, DIM)), 1) * np.abs(diagonal)[:, None] + np.diag(diagonal)
-    return LUBlock(np.tril(0.1 * rng.standard_normal((DIM, DIM)), -1) + np.eye(DIM), upper, rng.standard_normal(DIM))
+    return LU(np.tril(0.1 * rng.standard_normal((DIM, DIM)), -1) + np.eye(DIM), upper, rng.standard_normal(DIM))
 
 
-def run(solver: solvers.Solver, block: LUBlock, z: np.ndarray) -> np.ndarray:
+def run(solver: solvers.Solver, block: LU, z: np.ndarray) -> np.ndarray:
     g = GraphBuilder("solve", dim=DIM, dtype=str(z.dtype))
     g.output("h", solvers.solve(g, solver, g.input("z"), block))
     session = onnxruntime.InferenceSession(serialize(g.finish({})), providers=["CPUExecutionProvider"])
@@ -34,11 +34,11 @@ FAMILY += [solvers.choose("meeting", tile, DIM) for tile in (1, 15)]
 every_solver = pytest.mark.parametrize("solver", FAMILY, ids=str)
 
 
-def residual_of(h: np.ndarray, z: np.ndarray, block: LUBlock) -> np.ndarray:
+def residual_of(h: np.ndarray, z: np.ndarray, block: LU) -> np.ndarray:
     return np.abs(h @ block.upper.T @ block.lower.T + block.bias - z)
 
 
-def of_substitution(h: np.ndarray, z: np.ndarray, block: LUBlock) -> np.ndarray:
+def of_substitution(h: np.ndarray, z: np.ndarray, block: LU) -> np.ndarray:
     """What substitution may leave, number by number, whatever the condition (Higham 2002, theorem 8.5).
 
     Each of two solves leaves n u |T| |x|, and n u more each in the two products of the residual; and z - b is rounded.
@@ -48,7 +48,7 @@ def of_substitution(h: np.ndarray, z: np.ndarray, block: LUBlock) -> np.ndarray:
     return tolerances.of_roundings(4 * DIM, size, "float64") + tolerances.of_roundings(4, given, "float64")
 
 
-def of_inverses(z: np.ndarray, block: LUBlock) -> np.ndarray:
+def of_inverses(z: np.ndarray, block: LU) -> np.ndarray:
     """What inverses may leave: X is off by n u |X| |T| |X|, a product with it by n u |X| |x|, and both go through L U.
 
     Twice, for triangles that are inverted tile by tile and multiplied.

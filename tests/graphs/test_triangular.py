@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lunet_export import lu
-from lunet_export.graphs import triangular
+from lunet_export.layers import triangular
 from tests import tolerances
 from tests.networks import network
 

@@ -11,10 +11,9 @@ import lunet_export
 from lunet_export import importers
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError, UnsupportedLayersError
-from lunet_export.families.composed.layers import Permutation
 from lunet_export.importers import nflows as nflows_importer
 from lunet_export.importers import proof as proof_of_flows
-from lunet_export.lu import LUBlock
+from lunet_export.layers import LU, Permutation
 from tests import tolerances
 from tests.importers.peers import (
     PEERS,
@@ -295,13 +294,13 @@ def _block(change):
 FAULTS = {
     "another eps": (
         "nflows.LULinear",
-        _block(lambda b: LUBlock(b.lower, b.upper + 1e-8 * np.eye(DIM), b.bias)),
+        _block(lambda b: LU(b.lower, b.upper + 1e-8 * np.eye(DIM), b.bias)),
     ),
     "U transposed into L": (
         "nflows.LULinear",
-        _block(lambda b: LUBlock(np.ascontiguousarray(b.upper.T), np.ascontiguousarray(b.lower.T), b.bias)),
+        _block(lambda b: LU(np.ascontiguousarray(b.upper.T), np.ascontiguousarray(b.lower.T), b.bias)),
     ),
-    "no bias": ("nflows.LULinear", _block(lambda b: LUBlock(b.lower, b.upper, 0 * b.bias))),
+    "no bias": ("nflows.LULinear", _block(lambda b: LU(b.lower, b.upper, 0 * b.bias))),
     "no permutation": ("nflows.Permutation", lambda module, context: ()),
     "the inverse permutation": (
         "nflows.Permutation",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lunet_export.checks import reference
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.layers import Chain
 from lunet_export.verification import LatentBox
 from tests.conftest import ROOT
 
@@ -58,7 +58,7 @@ def points(box: LatentBox, *, seed: int = 0) -> np.ndarray:
     return z
 
 
-def highest(weights: LUNetWeights, box: LatentBox) -> tuple[float, float]:
+def highest(weights: Chain, box: LatentBox) -> tuple[float, float]:
     """Median and maximum of x_0 over points of the box, by the float64 reference."""
     x = reference.decode(weights, points(box))[:, 0]
     return float(np.median(x)), float(x.max())

@@ -7,9 +7,9 @@ from lunet_export import parity
 from lunet_export.certificate import Linearization, predicted_round_trip
 from lunet_export.checks import vectors
 from lunet_export.errors import BadInputError
-from lunet_export.flows import EagerFlow
 from lunet_export.parity import compare
 from lunet_export.preprocessing import NAMED
+from lunet_export.torch_layers import EagerFlow
 from tests.networks import network
 
 WEIGHTS = network(16, 3, preprocessing=NAMED["digits"])

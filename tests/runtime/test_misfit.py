@@ -12,7 +12,7 @@ from lunet_export import ExportedClasses, ExportedFlow, data, noise
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, RowsWarning
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.family import families
+from lunet_export.flows import KINDS
 from lunet_export.preprocessing import NAMED, Logit, dequantize
 from lunet_export.runtime import misfit
 from lunet_export.runtime.misfit import BY_CHANCE, MadeFor, most_by_chance
@@ -121,7 +121,7 @@ def test_samples_beside_their_log_prob_are_never_told(digits):
     assert told(lambda: digits.sample_and_log_prob(50, seed=0, temperature=0.1)) == []
 
 
-OURS = {name: import_module(f"tests.families.{name}") for name in families()}
+OURS = {name: import_module(f"tests.families.{name}") for name in KINDS}
 FAMILIES = {f"{name}: {case}": make for name, module in OURS.items() for case, make in module.NETWORKS.items()}
 
 

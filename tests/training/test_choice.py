@@ -12,12 +12,10 @@ from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.data.dataset import split
-from lunet_export.family import families
 from lunet_export.preprocessing import Logit
-from lunet_export.training import FitSettings, train
+from lunet_export.training import KINDS, train
 from lunet_export.training.choice import Evidence, Judge
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.structure import part_of
 from tests.networks import network
 
 CPU = torch.device("cpu")
@@ -38,9 +36,9 @@ def small(kind: str, n: int, dim: int, seed: int = 0) -> Dataset:
 
 
 def run(path, data, family="lunet", **given):
-    settings = FitSettings.for_data(len(data.train), data.dim, family=family, **given)
+    settings = KINDS[family].settings(len(data.train), data.dim, **given)
     silent = dict.fromkeys(("on_start", "on_step", "on_epoch"), lambda *_: None)
-    structure = part_of(family).Structure.choose(data.dim, None, CHOICES[family])
+    structure = KINDS[family].choose(data.dim, None, CHOICES[family])
     return train(data, settings, path, structure=structure, device=CPU, resume=False, **silent)
 
 
@@ -115,14 +113,14 @@ def test_the_gaussian_of_every_kind_of_flow_is_the_gaussian(family, dim, preproc
     rng = np.random.default_rng(dim)
     x = rng.random((200, dim)) * 15 if preprocessing else rng.standard_normal((200, dim)) @ rng.random((dim, dim)) + 1e3
     gaussian = Gaussian.fit(x, preprocessing)
-    weights = part_of(family).Structure.choose(dim, None, CHOICES[family]).gaussian(gaussian)
+    weights = KINDS[family].choose(dim, None, CHOICES[family]).gaussian(gaussian)
     assert (weights.family, weights.dim, weights.preprocessing) == (family, dim, preprocessing)
     np.testing.assert_allclose(reference.log_prob(weights, x), gaussian.log_prob(x), rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(reference.decode(weights, reference.encode(weights, x)[0]), x, rtol=1e-10)
 
 
-def test_families_that_are_trained_are_all_here():
-    assert {*CHOICES} == {*families()} - {"composed"}  # which comes from elsewhere
+def test_kinds_that_are_trained_are_all_here():
+    assert {*CHOICES} == {*KINDS}
 
 
 @pytest.mark.parametrize("family", sorted(CHOICES))
@@ -157,8 +155,8 @@ def test_the_start_is_a_candidate(tmp_path):
     rng = np.random.default_rng(0)
     x = reference.decode(good, rng.standard_normal((500, 2)))
     data = Dataset("of a network", x[:300], x[300:400], x[400:], public=False)
-    settings = FitSettings.for_data(300, 2, epochs=2, optimizer="adam", learning_rate=0.5)
-    structure = part_of("lunet").Structure.of(good)
+    settings = KINDS["lunet"].settings(300, 2, epochs=2, optimizer="adam", learning_rate=0.5)
+    structure = KINDS["lunet"].of(good)
     silent = dict.fromkeys(("on_start", "on_step", "on_epoch"), lambda *_: None)
     common = {"structure": structure, "device": CPU, "resume": False, "begin": good, **silent}
     result = train(data, settings, tmp_path / "m.pt", **common)

@@ -8,15 +8,16 @@ import torch
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.training import Structure, greedy
-from lunet_export.families.lunet.training import regularisers as penalties
-from lunet_export.families.lunet.training.coordinates import whiten
-from lunet_export.families.lunet.training.initial import CLOSED, start
-from lunet_export.families.lunet.weights import ACTIVATIONS
+from lunet_export.layers import ACTIVATIONS
+from lunet_export.torch_layers import Flow
 from lunet_export.training import FitSettings, Trainer, descent
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet import greedy
+from lunet_export.training.lunet import regularisers as penalties
+from lunet_export.training.lunet.coordinates import whiten
+from lunet_export.training.lunet.initial import CLOSED, start
+from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
 from lunet_export.training.schedule import SCHEDULES, peak, rate
 from tests import tolerances
 from tests.networks import PAPERS, network
@@ -28,7 +29,7 @@ SETTINGS = FitSettings(epochs=3, batch_size=50, learning_rate=5e-3)
 def trainer(settings: FitSettings = SETTINGS, data: Dataset = VECTORS, *, blocks: int = 3) -> Trainer:
     x = data.continuous(data.train, np.full(data.train.shape, 0.5)).astype(float)
     begin = start(Gaussian.fit(x, data.preprocessing), init=settings.init, blocks=blocks, f=PAPERS, seed=settings.seed)
-    return Trainer(begin, data, settings, device=CPU)
+    return LUNetTrainer(begin, data, settings, device=CPU)
 
 
 def epochs(run: Trainer, n: int = 3) -> Trainer:
@@ -68,14 +69,14 @@ def test_every_activation_learns_from_every_start(activation, init, monkeypatch)
     train, valid, test = (np.stack([rng.gamma(2.0, size=n), rng.standard_normal(n)], 1) for n in (800, 400, 400))
     data = Dataset("skewed", train, valid, test)
     settings = replace(SETTINGS, init=init, epochs=6)
-    structure = Structure.choose(2, None, {"activation": activation, "blocks": 3})
+    structure = LUNetStructure.choose(2, None, {"activation": activation, "blocks": 3})
     gaussian = Gaussian.fit(train, None)
     first = structure.first(gaussian, settings, train, Judge(gaussian, train, valid), lambda done, of: None)
     assert (first.activation, first.alpha, len(first.blocks)) == (activation, 0.1, 3)
-    run = epochs(Trainer(first, data, settings, device=CPU), 6)
+    run = epochs(LUNetTrainer(first, data, settings, device=CPU), 6)
     line = gaussian_bits(data, valid)
     assert run.start < line if init == "greedy" else run.best.valid < run.start
-    assert run.best_flow.to_weights().activation == activation
+    assert run.best_flow.to_chain().activation == activation
 
 
 @pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "schedule-free"])
@@ -94,7 +95,7 @@ def test_schedules_rise_to_the_peak_and_end_where_they_say(schedule):
 
 def test_whitening_makes_inputs_white_and_leaves_the_map():
     weights = network(5, 3, off_diagonal=0.8)
-    flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=True)
+    flow = Flow.of(weights, dtype=torch.float64, whitened=True)
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((4000, 5)) @ np.diag([5.0, 1, 1, 0.1, 2]) + 3.0)
     before = flow.log_prob(x)
     whiten([flow], x.split(1000))
@@ -117,10 +118,10 @@ def test_the_average_is_the_model_and_follows_the_coordinates(choice):
     model, flow = run.descent.model(), run.flow
     assert run.best.valid < run.start
     assert run.history[-1].valid == run.validate()
-    for ours, theirs in zip(model.linear_layers(), flow.linear_layers(), strict=True):
+    for ours, theirs in zip(model.modules_of(LULinear), flow.modules_of(LULinear), strict=True):
         torch.testing.assert_close(ours.root, theirs.root)
         assert not torch.equal(ours.packed, theirs.packed)
-    before, weights = run.validate(), model.to_weights()
+    before, weights = run.validate(), model.to_chain()
     run.descent.whiten(run._some_rows(), whiten)
     allowed = tolerances.TWO * tolerances.of_bits(weights, VECTORS.valid)
     assert abs(run.validate() - before) <= allowed
@@ -129,11 +130,11 @@ def test_the_average_is_the_model_and_follows_the_coordinates(choice):
 
 def test_a_moving_average_that_forgets_at_once_is_the_flow():
     run = epochs(trainer(replace(SETTINGS, schedule="constant", average=1e-12)))
-    one, other = (flow.linear_layers()[0].packed.detach() for flow in (run.descent.model(), run.flow))
+    one, other = (flow.modules_of(LULinear)[0].packed.detach() for flow in (run.descent.model(), run.flow))
     # The average is rounded once, and so is either in every renewal of the coordinates.
     allowed = tolerances.of_roundings(2 + 2 * 3, other.abs().max())
     tolerances.assert_within(one, other, allowed)
-    assert tolerances.beyond(trainer().flow.linear_layers()[0].packed.detach(), other, allowed) > 1
+    assert tolerances.beyond(trainer().flow.modules_of(LULinear)[0].packed.detach(), other, allowed) > 1
 
 
 def of_coordinates(block, layer):
@@ -151,8 +152,8 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
     """The same steps in coordinates that are moved in between end in the same network where nothing is adapted."""
     run = epochs(trainer(replace(SETTINGS, schedule="schedule-free")), 1)
     state = run.descent.optimiser.state
-    layer = run.flow.linear_layers()[1]
-    far = LUNet.from_weights(run.flow.to_weights(), whitened=True).linear_layers()[1]
+    layer = run.flow.modules_of(LULinear)[1]
+    far = Flow.of(run.flow.to_chain(), whitened=True).modules_of(LULinear)[1]
 
     def block_of_steps():
         with torch.no_grad():
@@ -179,7 +180,7 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
 def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
     """With gradients of 0 only the decay moves anything."""
     run = epochs(trainer(replace(SETTINGS, schedule=schedule, weight_decay=0.5, whitened=False)), 1)
-    layer, adam = run.flow.linear_layers()[0], run.descent.optimiser
+    layer, adam = run.flow.modules_of(LULinear)[0], run.descent.optimiser
     for parameter in run.flow.parameters():
         parameter.grad = torch.zeros_like(parameter)
         adam.state[parameter].get("exp_avg", parameter.grad).zero_()
@@ -201,7 +202,7 @@ def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
 def test_penalties_are_their_formulas():
     weights = network(5, 3)
     for whitened in (False, True):
-        flow = LUNet.from_weights(weights, dtype=torch.float64, whitened=whitened)
+        flow = Flow.of(weights, dtype=torch.float64, whitened=whitened)
         diagonals = np.concatenate([np.log(np.abs(np.diag(block.upper))) for block in weights.blocks])
         assert float(penalties.log_diagonal(flow)) == pytest.approx(0.5 * (diagonals**2).sum(), rel=1e-12)
         values = [np.linalg.svd(block.lower @ block.upper, compute_uv=False) for block in weights.blocks]
@@ -216,7 +217,7 @@ def test_an_orthogonal_map_is_balanced():
     assert float(penalties.log_diagonal(flow)) == 0.0
 
 
-@pytest.mark.parametrize("name", penalties.NAMES)
+@pytest.mark.parametrize("name", penalties.REGULARISERS)
 def test_a_penalty_buys_what_it_is_for(name):
     plain = epochs(trainer(replace(SETTINGS, schedule="linear")))
     held = epochs(trainer(replace(SETTINGS, schedule="linear", regulariser=name, regulariser_weight=3.0)))
@@ -227,7 +228,7 @@ def test_a_penalty_buys_what_it_is_for(name):
 
 def test_a_bound_holds_in_training():
     run = epochs(trainer(replace(SETTINGS, bound=3.0, learning_rate=0.1)))
-    for block in run.descent.model().to_weights().blocks:
+    for block in run.descent.model().to_chain().blocks:
         assert (np.abs(np.log(np.abs(np.diag(block.upper)))) <= 3.0).all()
 
 
@@ -279,21 +280,21 @@ def test_every_choice_resumes_bit_by_bit(choice, data, monkeypatch):
 )
 def test_nonsense_is_refused(given, sentence):
     with pytest.raises(BadInputError, match=sentence):
-        FitSettings.for_data(1000, 3, **given)
+        LUNetStructure.settings(1000, 3, **given)
 
 
 def test_defaults_go_by_the_data():
-    few, wide = FitSettings.for_data(8000, 2), FitSettings.for_data(8000, 5)
+    few, wide = LUNetStructure.settings(8000, 2), LUNetStructure.settings(8000, 5)
     assert (few.optimizer, few.init, few.batch_size) == ("l-bfgs", "greedy", 8000)
     assert (wide.optimizer, wide.init, wide.batch_size) == ("adam", "bend", 256)
-    named = FitSettings.for_data(8000, 2, schedule="linear")  # a schedule is one of Adam's
+    named = LUNetStructure.settings(8000, 2, schedule="linear")  # a schedule is one of Adam's
     assert (named.optimizer, named.init, named.batch_size) == ("adam", "greedy", 256)
-    assert FitSettings.for_data(10**6, 2).batch_size == 50_000
-    assert FitSettings.for_data(8000, 64, optimizer="l-bfgs").batch_size == 8000
+    assert LUNetStructure.settings(10**6, 2).batch_size == 50_000
+    assert LUNetStructure.settings(8000, 64, optimizer="l-bfgs").batch_size == 8000
 
 
 def test_no_float64_no_l_bfgs():
     settings = replace(SETTINGS, optimizer="l-bfgs")
     begin = start(Gaussian.fit(VECTORS.train, None), init="bend", blocks=2, f=PAPERS, seed=0)
     with pytest.raises(BadInputError, match="Expected a device with float64 for l-bfgs; got mps"):
-        Trainer(begin, VECTORS, settings, device=torch.device("mps"))
+        LUNetTrainer(begin, VECTORS, settings, device=torch.device("mps"))

@@ -10,10 +10,10 @@ from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset, Labels
 from lunet_export.errors import BadInputError, CheckpointError, DataError
-from lunet_export.families.lunet.training import Structure
 from lunet_export.preprocessing import Logit
 from lunet_export.training import ClassPaths, FitSettings, train, train_classes
-from lunet_export.training.train import gaussian_of, rows_to_test
+from lunet_export.training.lunet.structure import LUNetStructure
+from lunet_export.training.rows import gaussian_of, rows_to_test
 from tests import tolerances
 
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def run(path, data=VECTORS, *, resume=False, stop=None, settings=SETTINGS):
         data,
         lambda part: settings,
         path,
-        structure=Structure(2),
+        structure=LUNetStructure(2),
         device=CPU,
         resume=resume,
         on_class=lambda number, part, given: current.append(number),
@@ -76,7 +76,7 @@ def test_each_class_is_trained_as_by_itself(done, tmp_path):
         data.of_class(1),
         SETTINGS,
         tmp_path / "alone.pt",
-        structure=Structure(2),
+        structure=LUNetStructure(2),
         device=CPU,
         resume=False,
         on_start=lambda line, trainer: None,

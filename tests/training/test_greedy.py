@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from lunet_export.families.lunet import reference as lunet
 
 from lunet_export import lu
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.flow import LUNet
-from lunet_export.families.lunet.leaky_softplus import LeakySoftplus
-from lunet_export.families.lunet.training import greedy
-from lunet_export.families.lunet.training.coordinates import whiten
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.flows import lunet
 from lunet_export.preprocessing import Logit
+from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet import greedy
+from lunet_export.training.lunet.coordinates import whiten
 from tests.networks import PAPERS, network
 
 
@@ -52,7 +52,7 @@ def test_a_score_is_the_likelihood_of_the_network_that_ends_there(layers):
         assert np.abs(block.lower).max() <= 1 + 1e-12  # pivoted
         hidden.append(block)
         seen = lunet.leaky_softplus(lu.affine(seen, block), 0.1)
-    exact = -reference.log_prob(LUNetWeights((*hidden, greedy.whitening(Gaussian.fit(seen, None))), 0.1), x).mean()
+    exact = -reference.log_prob(lunet((*hidden, greedy.whitening(Gaussian.fit(seen, None))), 0.1), x).mean()
 
     h, score = x, 0.0  # and by hand, of the maps themselves
     for weight, bias in maps:
@@ -69,7 +69,7 @@ def test_the_score_of_candidates_is_that_of_their_maps():
     rng = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, generator=rng, dtype=torch.float64)  # noqa: E731
     parameters = [(draw(5, 2, 2), draw(5, 2, 1), draw(5, 2)) for _ in range(2)]
-    scores, maps = greedy._follow(x, parameters, LeakySoftplus(0.1))
+    scores, maps = greedy._follow(x, parameters, LeakySoftplusBijection(0.1))
     for candidate in range(5):
         h, score = x.numpy(), 0.0
         for weight, bias in maps:
@@ -120,7 +120,7 @@ def test_many_dimensions_are_refused():
 
 
 def a_descent() -> tuple[QuasiNewton, torch.Tensor]:
-    flow = LUNet.from_weights(network(2, 3), dtype=torch.float64, whitened=True)
+    flow = Flow.of(network(2, 3), dtype=torch.float64, whitened=True)
     return QuasiNewton(flow, iterations=30), torch.from_numpy(clouds(200))
 
 

@@ -1,6 +1,7 @@
 """Training: reproducible, resumable bit by bit, and never without its best epoch."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from lunet_export import checkpoint, noise
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError
-from lunet_export.families.lunet.training import Structure
-from lunet_export.families.lunet.training.initial import start
 from lunet_export.preprocessing import Logit
 from lunet_export.training import FitSettings, Paths, train
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet.initial import start
+from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
 from lunet_export.training.train import device_named
 from tests import tolerances
 from tests.networks import PAPERS, network
@@ -54,7 +55,7 @@ def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=No
         data,
         settings,
         path,
-        structure=Structure(blocks),
+        structure=LUNetStructure(blocks),
         device=CPU,
         resume=resume,
         on_start=lambda line, trainer: seen.extend(trainer.history),
@@ -193,7 +194,6 @@ def test_users_rows_never_travel_in_a_model(tmp_path):
 
 def test_every_log_determinant_is_in_the_gradient():
     """The released code detaches the activations' term; a finite difference of log p would then disagree."""
-    from lunet_export.families.lunet.flow import LUNet
 
     flow = LUNet(3, blocks=3).double()
     with torch.no_grad():
@@ -211,9 +211,9 @@ def test_every_log_determinant_is_in_the_gradient():
 
 
 def test_images_get_fresh_noise_for_training_and_fixed_noise_for_validation(tmp_path):
-    from lunet_export.training.fit import Trainer, mean_bits_per_dim
+    from lunet_export.training.fit import mean_bits_per_dim
 
-    trainer = Trainer(network(6, 4, preprocessing=IMAGES.preprocessing), IMAGES, SETTINGS, device=CPU)
+    trainer = LUNetTrainer(network(6, 4, preprocessing=IMAGES.preprocessing), IMAGES, SETTINGS, device=CPU)
     first, second = (torch.cat(list(trainer._batches())) for _ in range(2))
     assert set(first.floor().unique().tolist()) == set(range(8))
     assert not np.intersect1d(first.numpy(), second.numpy()).size > 0.01 * first.numel()
@@ -223,16 +223,21 @@ def test_images_get_fresh_noise_for_training_and_fixed_noise_for_validation(tmp_
 
 
 def test_defaults_follow_the_data():
-    small, large = FitSettings.for_data(1297, 64), FitSettings.for_data(55000, 784)
+    small, large = LUNetStructure.settings(1297, 64), LUNetStructure.settings(55000, 784)
     assert (small.batch_size, small.epochs, large.batch_size, large.epochs) == (64, 200, 256, 42)
     assert small.learning_rate > large.learning_rate
-    assert FitSettings.for_data(1297, 64, epochs=3, seed=None).epochs == 3
+    assert LUNetStructure.settings(1297, 64, epochs=3, seed=None).epochs == 3
 
 
 @pytest.mark.parametrize("given", [{"epochs": 0}, {"batch_size": -1}, {"learning_rate": 0.0}, {"seed": -1}])
 def test_nonsense_settings_are_refused(given):
     with pytest.raises(BadInputError, match="Expected"):
-        FitSettings.for_data(100, 2, **given)
+        LUNetStructure.settings(100, 2, **given)
+
+
+def test_settings_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(BadInputError, match="Expected settings for lunet; got some for jko"):
+        run(tmp_path / "model.pt", settings=replace(SETTINGS, family="jko"))
 
 
 def test_an_unknown_device_is_refused():

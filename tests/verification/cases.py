@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lunet_export.families.lunet.weights import LUNetWeights
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import Logit
 from tests.networks import network
 
@@ -13,7 +13,7 @@ CLASSES = 3
 
 def piecewise_linear(
     dim: int, blocks: int, *, alpha: float = 0.1, preprocessing: Logit | None = None, seed: int = 0
-) -> LUNetWeights:
+) -> Chain:
     """A random LU-Net of leaky ReLU."""
     return network(dim, blocks, alpha=alpha, preprocessing=preprocessing, seed=seed, activation="leaky-relu")
 

@@ -9,8 +9,8 @@ import pytest
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, Provenance, Question, export_for_verifier
-from lunet_export.families.lunet.graphs import verifier as generator
 from lunet_export.graphs import builder, triangular
+from lunet_export.graphs import verifier as generator
 from lunet_export.preprocessing import NAMED
 from lunet_export.verification.replay import TOLERANCE
 from tests.networks import network

@@ -21,11 +21,9 @@ from lunet_export.checks.vectors import rounded
 from lunet_export.distribution import Mixture
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.families.composed.layers import Inverse, LeakyReLU, Sigmoid
-from lunet_export.families.realnvp.weights import RealNVPWeights
 from lunet_export.files.reading import sha256
+from lunet_export.layers import Chain, Inverse, LeakyReLU, Sigmoid
 from lunet_export.preprocessing import NAMED
-from lunet_export.weights import Weights
 from tests.families import composed, jko, realnvp
 from tests.networks import network, rows
 
@@ -37,12 +35,12 @@ NAMES, PRIORS = ("T-shirt/top", "b, c"), (0.7, 0.3)
 PLAIN = ExportSettings()
 
 
-def first_coupling(weights: RealNVPWeights) -> RealNVPWeights:
+def first_coupling(weights: Chain) -> Chain:
     """The network up to its first coupling: all nine would be 200 kB."""
     return replace(weights, layers=weights.layers[:1])
 
 
-SINGLE: dict[str, tuple[Callable[[], Weights], ExportSettings]] = {
+SINGLE: dict[str, tuple[Callable[[], Chain], ExportSettings]] = {
     "lunet": (lambda: network(4, 2, preprocessing=NAMED["digits"]), PLAIN),
     "lunet-leaky-relu": (lambda: network(2, 2, activation="leaky-relu"), PLAIN),
     "lunet-leaky-tanh-float64": (lambda: network(2, 2, activation="leaky-tanh"), ExportSettings(dtype="float64")),
@@ -115,14 +113,14 @@ def classes() -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def sampled(weights: Weights, dtype: str, products: str | None) -> dict[str, Any]:
+def sampled(weights: Chain, dtype: str, products: str | None) -> dict[str, Any]:
     """What `sample(ROWS, seed=SEED)` gives, by the float64 reference, and how far a runtime of the dtype may be off."""
     model = RoundingModel(weights, dtype, products)
     z = rounded(noise.normal(SEED, range(ROWS), weights.dim), dtype)
     return {"x": model.clamp(reference.decode(weights, z)).tolist(), "tolerance": model.sampling(z)["x"].tolist()}
 
 
-def known(weights: Weights) -> dict[str, Any]:
+def known(weights: Chain) -> dict[str, Any]:
     """What the float64 reference says of the weights in a model file."""
     x = rows(weights, ROWS, seed=SEED)
     return {

@@ -11,7 +11,7 @@ from lunet_export import ExportedClasses, ExportedFlow, checkpoint, parity
 from lunet_export.artifact import open_folder
 from lunet_export.checks import reference
 from lunet_export.errors import ArtifactError, CheckpointError
-from lunet_export.family import families
+from lunet_export.flows import KINDS
 from lunet_export.files.reading import sha256
 from lunet_export.parity.optional import run_optional
 from lunet_export.runtime import open_export
@@ -32,7 +32,7 @@ def test_they_are_as_they_were_written():
 
 def test_every_kind_is_there():
     kinds = {open_folder(FOLDERS / name).manifest.document["model"]["kind"] for name in ANSWERS["folders"]}
-    assert kinds >= {*families(), "lunet-classes"}
+    assert kinds >= {*KINDS, "lunet-classes"}
     assert {path.stem for path in MODELS.glob("*.pt")} == set(ANSWERS["models"]) == set(ANSWERS["folders"])
 
 

@@ -14,12 +14,12 @@ from lunet_export import checkpoint, importers
 from lunet_export.checkpoint import Checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
-from lunet_export.families.lunet.training import Structure
 from lunet_export.importers import source
+from lunet_export.layers import Chain
 from lunet_export.preprocessing import NAMED
 from lunet_export.training import FitSettings, train
+from lunet_export.training.lunet.structure import LUNetStructure
 from lunet_export.training.train import _restore
-from lunet_export.weights import Weights
 from tests.families import composed, jko, realnvp
 from tests.fuzz.mutations import archives, pickles, raw, tensors
 from tests.fuzz.readers.base import Case, Reader
@@ -64,7 +64,7 @@ class TensorFile(Reader):
         return Case("tensors"), pickles.saved(tensors.mutate(self.content, rng), rng)
 
 
-def used(weights: Weights) -> dict[str, Any]:
+def used(weights: Chain) -> dict[str, Any]:
     """What is done with weights: an answer by which they are told apart."""
     rows = reference.decode(weights, np.random.default_rng(0).standard_normal((2, weights.dim)))
     with np.errstate(all="ignore"):
@@ -189,7 +189,7 @@ class ResumeFile(TensorFile):
             _DATA,
             _SETTINGS,
             self.home / "model.pt",
-            structure=Structure(2),
+            structure=LUNetStructure(2),
             device=torch.device("cpu"),
             resume=False,
             on_start=lambda line, trainer: None,
@@ -200,11 +200,11 @@ class ResumeFile(TensorFile):
     def read(self, folder: Path) -> Any:
         torch.manual_seed(0)
         model = self.content["model"]
-        trainer = _SETTINGS.part.trainer(network(3, 2), _DATA, _SETTINGS, Structure(2), torch.device("cpu"))
+        trainer = LUNetStructure(2).trainer(network(3, 2), _DATA, _SETTINGS, torch.device("cpu"))
         _restore(trainer, folder / self.file, model)
         best = trainer.best
         record = trainer.run_epoch(lambda step, bits: None)
-        return [best.epoch, record.valid, trainer.best_flow.to_weights().digest(), trainer.flow.to_weights().digest()]
+        return [best.epoch, record.valid, trainer.best_flow.to_chain().digest(), trainer.flow.to_chain().digest()]
 
 
 class _State(TensorFile):

@@ -5,8 +5,7 @@ from random import Random
 from typing import Any
 
 from lunet_export.export import Provenance, export
-from lunet_export.families.lunet.graphs import verifier
-from lunet_export.graphs import builder, merge
+from lunet_export.graphs import builder, merge, verifier
 from tests.fuzz.mutations import graphs, raw
 from tests.fuzz.readers.base import Case, Reader
 from tests.networks import network

@@ -1,1 +1,0 @@
-"""The families of flows, a folder each: `lunet_export.family` says what such a folder holds."""

@@ -1,0 +1,129 @@
+"""JKO-iFlow (arXiv 2212.14424): the data's own whitening, then the flow of each velocity field over [0, 1]."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers import Chain, Kind, Velocity, VelocityField, Whitening
+from lunet_export.layers.velocity import MOST_STEPS
+from lunet_export.preprocessing import Logit
+
+Array = NDArray[np.float64]
+
+
+def jko(
+    centre: Array,
+    root: Array,
+    fields: Sequence[VelocityField],
+    steps: int,
+    beta: float,
+    preprocessing: Logit | None = None,
+) -> Chain:
+    """h_0 = R (x - m) behind an optional logit, then a block a field.
+
+    Args:
+        centre: m (D,).
+        root: R (D, D), upper triangular with a positive diagonal.
+        fields: At least one.
+        steps: Of the Runge-Kutta rule, a block.
+        beta: Sharpness of the softplus.
+        preprocessing: The logit in front; None: x is the network's own input.
+
+    Raises:
+        CheckpointError: A shape does not fit, a number is not finite, or R is not invertible.
+    """
+    blocks = tuple(Velocity(field, steps, beta) for field in fields)
+    return Chain(centre.size, (Whitening(centre, root), *blocks), preprocessing, JKO(steps, beta))
+
+
+def with_steps(chain: Chain, steps: int) -> Chain:
+    """The same fields, integrated by another number of steps."""
+    layers = tuple(layer.with_steps(steps) if isinstance(layer, Velocity) else layer for layer in chain.layers)
+    kind = replace(chain.kind, steps=steps) if isinstance(chain.kind, JKO) else chain.kind
+    return replace(chain, layers=layers, kind=kind)
+
+
+@dataclass(frozen=True)
+class JKO(Kind):
+    """A JKO-iFlow."""
+
+    name: ClassVar[str] = "jko"
+    title: ClassVar[str] = "a JKO-iFlow"
+
+    steps: int
+    beta: float
+
+    def label(self, chain: Chain, number: int) -> str:
+        return f"block{number}" if number else "whitening"
+
+    def place(self, chain: Chain, number: int) -> str:
+        return f"block {number} of {len(chain.of(Velocity))}" if number else "the affine map in front"
+
+    def refuse(self, chain: Chain) -> None:
+        if not chain.of(Velocity):
+            raise CheckpointError("Expected at least one velocity field; got none. The file holds no network.")
+        if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
+            raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps a block; got {self.steps!r}. Train it again.")
+
+    def facts(self, chain: Chain) -> dict[str, Any]:
+        blocks = chain.of(Velocity)
+        return {"blocks": len(blocks), "hidden": list(blocks[0].field.hidden), "steps": self.steps}
+
+    def identity(self, chain: Chain) -> Iterator[str | NDArray[Any]]:
+        yield f"jko preprocessing={chain.preprocessing!r} steps={self.steps} beta={self.beta!r}"
+        for layer in chain.layers:
+            for array in layer.arrays():
+                yield f"{array.shape}"
+                yield array
+
+    def entry(self, chain: Chain) -> dict[str, Any]:
+        return self.facts(chain)
+
+    @classmethod
+    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+        del sampling
+        for name in ("blocks", "steps"):
+            if type(model[name]) is not int or model[name] < 1:
+                raise ValueError(f"model.{name}")
+
+    @classmethod
+    def repeated(cls, model: Mapping[str, Any]) -> dict[str, str]:
+        return {"lunet.blocks": str(model["blocks"]), "lunet.steps": str(model["steps"])}
+
+    def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
+        """centre (D,), root (D, D); fields: a list per block, {"layers": matrices and biases, "time": (H_1,)}."""
+        (whitening,) = chain.of(Whitening)
+        fields = [
+            {"layers": [array for layer in block.field.layers for array in layer], "time": block.field.time}
+            for block in chain.of(Velocity)
+        ]
+        settings = {"steps": self.steps, "beta": self.beta}
+        return settings, {"centre": whitening.centre, "root": whitening.root, "fields": fields}
+
+    @classmethod
+    def unpack(cls, content: Mapping[str, Any], preprocessing: Logit | None) -> Chain:
+        settings = content["settings"]
+        fields = [_field(entry) for entry in content["fields"]]
+        return jko(
+            _floats(content["centre"]),
+            _floats(content["root"]),
+            fields,
+            settings["steps"],
+            settings["beta"],
+            preprocessing,
+        )
+
+
+def _field(entry: Mapping[str, Any]) -> VelocityField:
+    arrays = [_floats(array) for array in entry["layers"]]
+    return VelocityField(tuple(zip(arrays[::2], arrays[1::2], strict=True)), _floats(entry["time"]))
+
+
+def _floats(array: NDArray[Any]) -> Array:
+    if array.dtype != np.float64:
+        raise CheckpointError(f"Expected tensors of floats; got {array.dtype}. Train it again.")
+    return array

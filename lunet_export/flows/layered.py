@@ -1,0 +1,78 @@
+"""Any layers in a row: what the flows of other libraries become. Files and manifests call the kind `composed`."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers import LAYERS, Chain, Inverse, Kind, Layer, Permutation
+from lunet_export.preprocessing import Logit
+
+
+def layered(dim: int, layers: Sequence[Layer], preprocessing: Logit | None = None) -> Chain:
+    """The chain of these layers, from data to latent; errors as of `Chain`."""
+    return Chain(dim, tuple(layers), preprocessing, Layered())
+
+
+@dataclass(frozen=True)
+class Layered(Kind):
+    """Layers in a row, each with its own entry."""
+
+    name: ClassVar[str] = "composed"
+    title: ClassVar[str] = "a composed model"
+    names_solver: ClassVar[bool] = True
+
+    def label(self, chain: Chain, number: int) -> str:
+        return f"layer{number + 1}"
+
+    def refuse(self, chain: Chain) -> None:
+        if all(isinstance(layer, Permutation) for layer in _plain(chain)):
+            raise CheckpointError("Expected a layer that changes numbers; got none. The flow is its base.")
+
+    def facts(self, chain: Chain) -> dict[str, Any]:
+        return {"layers": len(chain.layers), "kinds": dict(Counter(layer.label for layer in chain.layers))}
+
+    def identity(self, chain: Chain) -> Iterator[str | NDArray[Any]]:
+        yield f"composed preprocessing={chain.preprocessing!r} dim={chain.dim}"
+        for layer in chain.layers:
+            yield f"{layer.label} {layer.settings()!r}"
+            yield from layer.arrays()
+
+    def entry(self, chain: Chain) -> dict[str, Any]:
+        borders = {} if chain.domain is None else {"domain": chain.domain.to_json()}
+        return {**self.facts(chain), **borders}
+
+    @classmethod
+    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+        del sampling
+        counts = model["kinds"].values()
+        if type(model["layers"]) is not int or model["layers"] < 1:
+            raise ValueError("model.layers")
+        if not all(type(count) is int for count in counts) or sum(counts) != model["layers"]:
+            raise ValueError("model.kinds")
+
+    @classmethod
+    def repeated(cls, model: Mapping[str, Any]) -> dict[str, str]:
+        return {"lunet.layers": str(model["layers"])}
+
+    def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
+        """layers: of every layer {"kind": its name, "inverse": whether it is turned round, and its fields by name}."""
+        packed = [{"inverse": False, **layer.to_dict()} for layer in chain.layers]
+        return {"layers": len(packed)}, {"layers": packed}
+
+    @classmethod
+    def unpack(cls, content: Mapping[str, Any], preprocessing: Logit | None) -> Chain:
+        layers = [_layer(entry) for entry in content["layers"]]
+        return layered(content["settings"]["dim"], layers, preprocessing)
+
+
+def _plain(chain: Chain) -> Iterator[Layer]:
+    return (layer.layer if isinstance(layer, Inverse) else layer for layer in chain.layers)
+
+
+def _layer(entry: Mapping[str, Any]) -> Layer:
+    found = LAYERS[entry["kind"]].from_dict(entry)
+    return Inverse(found) if entry["inverse"] else found

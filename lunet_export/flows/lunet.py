@@ -1,0 +1,204 @@
+"""LU-Net (arXiv 2302.10524): LU layers with a bend between them, after an optional logit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.layers import ACTIVATIONS, LU, Activation, Chain, Kind, Layer
+from lunet_export.layers.lu import unit_lower
+from lunet_export.preprocessing import Logit
+
+Array = NDArray[np.float64]
+
+PAPERS = next(iter(ACTIVATIONS))
+_DIGITS = Context(prec=40, traps=[])  # more than twice those of float64; what overflows is infinite
+
+
+def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None, activation: str = PAPERS) -> Chain:
+    """The LU-Net of these blocks, with the activation of that name and alpha between them.
+
+    Raises:
+        CheckpointError: A shape does not fit, a number is not finite, L or U is not triangular, a diagonal entry of
+            U is 0, L has another diagonal than ones, alpha is outside (0, 1), or the activation is unknown.
+    """
+    kind = LUNet(alpha, activation)
+    if not blocks:
+        raise CheckpointError("Expected at least one LU block; got none. The file holds no network.")
+    layers: list[Layer] = [blocks[0]]
+    for block in blocks[1:]:
+        layers += [kind.bend(), block]
+    return Chain(int(blocks[0].bias.size), tuple(layers), preprocessing, kind)
+
+
+@dataclass(frozen=True)
+class LUNet(Kind):
+    """An LU-Net. A network of one block has an activation too, though no layer holds it."""
+
+    name: ClassVar[str] = "lunet"
+    title: ClassVar[str] = "an LU-Net"
+    names_solver: ClassVar[bool] = True
+
+    alpha: float  # smallest slope of the activation; the largest is 1
+    activation: str = PAPERS
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.alpha < 1.0:
+            raise CheckpointError(f"Expected alpha in (0, 1); got {self.alpha}. The paper uses 0.1.")
+        if self.activation not in ACTIVATIONS:
+            raise CheckpointError(
+                f"Expected an activation of {', '.join(ACTIVATIONS)}; got {self.activation!r}. "
+                "The paper uses the first."
+            )
+
+    def bend(self) -> Activation:
+        """A layer of the activation."""
+        return activation_of(self.activation, self.alpha)
+
+    def label(self, chain: Chain, number: int) -> str:
+        return f"{'activation' if number % 2 else 'block'}{number // 2 + 1}"
+
+    def place(self, chain: Chain, number: int) -> str:
+        if number % 2:
+            return f"activation {number // 2 + 1}"
+        return f"block {number // 2 + 1} of {(len(chain.layers) + 1) // 2}"
+
+    def refuse(self, chain: Chain) -> None:
+        for number, block in enumerate(chain.layers[::2]):
+            where = self.place(chain, 2 * number)
+            block.refuse(chain.dim, where)
+            if not isinstance(block, LU) or (np.diag(block.lower) != 1.0).any():
+                raise CheckpointError(
+                    f"Expected a unit diagonal in L of {where}; got other values. Divide L by its diagonal."
+                )
+
+    def facts(self, chain: Chain) -> dict[str, Any]:
+        return {"blocks": len(chain.of(LU)), "alpha": self.alpha, "activation": self.activation}
+
+    def identity(self, chain: Chain) -> Iterator[str | NDArray[Any]]:
+        settings = f"lunet alpha={self.alpha!r} preprocessing={chain.preprocessing!r} dim={chain.dim}"
+        if self.activation != PAPERS:  # or manifests of the paper's activation would name another model
+            settings += f" activation={self.activation}"
+        yield settings
+        for block in chain.of(LU):
+            yield from block.arrays()
+
+    def entry(self, chain: Chain) -> dict[str, Any]:
+        named = {} if self.activation == PAPERS else {"activation": self.activation}
+        return {"blocks": len(chain.of(LU)), "alpha": self.alpha, **named}
+
+    @classmethod
+    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+        if type(model["blocks"]) is not int or model["blocks"] < 1:
+            raise ValueError("model.blocks")
+        if model.get("activation", PAPERS) not in ACTIVATIONS:
+            raise ValueError("model.activation")
+        solver = sampling["solver"]
+        tile = solver.get("tile", "none") if isinstance(solver, dict) else "none"
+        if not (isinstance(tile, int | None) and isinstance(solver.get("name"), str)):
+            raise ValueError("graphs.sampling.solver")
+
+    @classmethod
+    def repeated(cls, model: Mapping[str, Any]) -> dict[str, str]:
+        named = {"lunet.activation": model["activation"]} if "activation" in model else {}
+        return {"lunet.blocks": str(model["blocks"]), **named}
+
+    def metadata(self, chain: Chain) -> dict[str, str]:
+        blocks, *named = self.repeated(self.entry(chain)).items()
+        return dict([blocks, ("lunet.alpha", repr(self.alpha)), *named])
+
+    def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
+        """packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D)."""
+        blocks = chain.of(LU)
+        settings: dict[str, Any] = {"blocks": len(blocks), "alpha": self.alpha}
+        if self.activation != PAPERS:
+            settings["activation"] = self.activation
+        packed = [
+            np.tril(block.lower, -1) + np.triu(block.upper, 1) + np.diag(_logarithms(np.diag(block.upper)))
+            for block in blocks
+        ]
+        return settings, {
+            "packed": np.stack(packed),
+            "sign": np.stack([np.sign(np.diag(block.upper)) for block in blocks]),
+            "bias": np.stack([block.bias for block in blocks]),
+        }
+
+    @classmethod
+    def unpack(cls, content: Mapping[str, Any], preprocessing: Logit | None) -> Chain:
+        packed, sign, bias = content["packed"], content["sign"], content["bias"]
+        dim, blocks, alpha = (content["settings"][key] for key in ("dim", "blocks", "alpha"))
+        activation = content["settings"].get("activation", PAPERS)
+        if activation not in ACTIVATIONS:
+            raise CheckpointError(
+                f"Expected an activation of {', '.join(ACTIVATIONS)}; got {activation!r}. "
+                "Install the lunet-export that wrote it."
+            )
+        for name, array in (("packed", packed), ("sign", sign), ("bias", bias)):
+            if array.dtype != np.float64:
+                raise CheckpointError(f"Expected {name} tensors of floats; got {array.dtype}. Train it again.")
+        shapes, expected = (packed.shape, sign.shape, bias.shape), ((blocks, dim, dim), (blocks, dim), (blocks, dim))
+        if shapes != expected or not isinstance(alpha, float):
+            raise CheckpointError(f"Expected tensors of shapes {expected}; got {shapes}. Train it again.")
+        return lunet(
+            [_block(*parts) for parts in zip(packed, sign, bias, strict=True)], alpha, preprocessing, activation
+        )
+
+
+def activation_of(name: str, alpha: float) -> Activation:
+    """The bend of that name, one of ACTIVATIONS."""
+    return ACTIVATIONS[name](alpha)  # type: ignore[call-arg]
+
+
+def lunet_of(chain: Chain, what: str) -> Chain:
+    """The chain as an LU-Net: itself, or a row of LU layers with one and the same bend between each two.
+
+    Raises:
+        BadInputError: It is neither; `what` is what cannot be done with it.
+    """
+    if isinstance(chain.kind, LUNet):
+        return chain
+    blocks, bends = chain.layers[::2], chain.layers[1::2]
+    linear = [block for block in blocks if isinstance(block, LU)]
+    bent = [bend for bend in bends if isinstance(bend, Activation)]
+    if len(linear) < len(blocks) or len(bent) < len(bends) or len(blocks) == len(bends) or len({*map(repr, bent)}) > 1:
+        raise BadInputError(
+            f"Expected an LU-Net, or LU layers with one bend between each two, for {what}; got {chain.kind.title} "
+            "with other layers. Give an LU-Net."
+        )
+    first = bent[0] if bent else activation_of(PAPERS, 0.1)
+    alpha = first.least
+    if not 0 < alpha < 1:
+        raise BadInputError(f"Expected a bend with slopes in (0, 1] for {what}; got {first}. Give an LU-Net.")
+    return lunet([unit_lower(block) for block in linear], alpha, chain.preprocessing, first.option)
+
+
+def exactly_rounded_exp(values: Array) -> Array:
+    """e^values, (D,), rounded to the nearest float64.
+
+    NumPy's own is off in the last bit now and then, in other places on other processors. A model file holds logarithms,
+    and the weights that are read from it are known by their digest, which must be the same on every machine.
+    """
+    return np.array([float(_DIGITS.exp(Decimal(value))) for value in values.tolist()])
+
+
+def _block(packed: Array, sign: Array, bias: Array) -> LU:
+    lower = np.tril(packed, -1) + np.eye(len(packed))
+    upper = np.triu(packed, 1) + np.diag(sign * exactly_rounded_exp(np.diag(packed)))
+    return LU(lower, upper, bias)
+
+
+def _logarithms(diagonal: Array) -> Array:
+    """log|diagonal|; of the neighbours of each the one whose exponential is the entry itself, where one is."""
+    size = np.abs(diagonal)
+    with np.errstate(over="ignore"):
+        logs = np.log(size)
+    found = logs.copy()
+    for toward in (-np.inf, np.inf):
+        wrong = exactly_rounded_exp(found) != size
+        near = np.nextafter(logs, toward)
+        found = np.where(wrong & (exactly_rounded_exp(near) == size), near, found)
+    return found

@@ -1,0 +1,153 @@
+"""What each solver would cost and lose, before anything is exported; `auto` chooses by it.
+
+Milliseconds come from a model of three terms, with round constants of ordinary machines. It ranks solvers, no more;
+`lunet-export bench` measures.
+    launches x time a launch + elements of elementwise nodes / rate + max(bytes of weights / bandwidth, flops / speed)
+The error is not a model: the solver's own products run in NumPy in the graph's dtype, on N(0, I) and its tails. x, and
+z after z -> x -> z, are compared with the reference, as shares of the parity tolerance, so of the model's conditioning.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export import noise
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
+from lunet_export.errors import BadInputError
+from lunet_export.graphs import sizes, solvers
+from lunet_export.graphs.census import work_items
+from lunet_export.graphs.frame import Frame
+from lunet_export.graphs.settings import Load
+from lunet_export.graphs.solvers import Solver
+from lunet_export.layers import LU, Chain
+
+Array = NDArray[np.float64]
+
+_ROWS = 8
+_TAILS = (1.0,) * 6 + (3.0, 10.0)
+#: `auto` takes a solver only below this share, since the worst row of many is two to three times the mean.
+_ADMITTED = 0.4
+
+
+@dataclass(frozen=True)
+class _Machine:
+    launch: float  # seconds
+    elements: float  # a second, each read and written once
+    bandwidth: float  # bytes a second
+    speed: float  # floating-point operations a second
+
+
+#: Two desktop cores; a data-centre GPU, one launch at a time.
+_MACHINES = {"cpu": _Machine(1e-6, 8e9, 50e9, 160e9), "cuda": _Machine(3e-6, 2.5e11, 2e12, 4e13)}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One solver's sampling graph."""
+
+    solver: Solver
+    nodes: int
+    work_items: int  # kernels, cuBLAS calls and copies that the CUDA provider launches
+    flops: int  # of one row: two a multiply-add, one a number of an elementwise node
+    bytes: int  # of the file
+    error: float  # largest |x - reference|, over the largest |x|
+    share: float  # each row's largest error, of x or of z -> x -> z, over its parity tolerance; root mean square
+    milliseconds: float  # of a call, by the model
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and the manifest."""
+        return {**asdict(self), "solver": str(self.solver)}
+
+
+def estimates(
+    chain: Chain,
+    *,
+    dtype: str,
+    products: str | None = None,
+    load: Load | None = None,
+    among: Sequence[Solver] | None = None,
+) -> list[Estimate]:
+    """An estimate for every solver that fits the model and one ONNX file, in the order of `SOLVERS`.
+
+    Raises:
+        BadInputError: None can be built.
+    """
+    itemsize, blocks = np.dtype(products or dtype).itemsize, sum(layer.solves for layer in chain.layers)
+    network = chain.without_preprocessing()
+    fitting = [
+        solver
+        for solver in among or solvers.available(chain.dim)
+        if blocks * solvers.stored(solver, chain.dim) * itemsize <= sizes.LARGEST_BYTES
+    ]
+    if not fitting:
+        sizes.refuse_large(blocks * chain.dim**2, products or dtype, "Use float32, or fewer blocks.")
+    refusal = BadInputError("Expected a solver whose graphs fit into 2 GB, the limit of one ONNX file; none does.")
+    z = (np.array(_TAILS)[:, None] * noise.normal(0, range(_ROWS), chain.dim)).astype(dtype).astype(np.float64)
+    exact, allowed = reference.decode(network, z), RoundingModel(network, dtype, products).sampling(z)
+    found: list[Estimate] = []
+    for solver in fitting:
+        try:
+            model = Frame(chain, solver, dtype, products).sampling({})
+        except BadInputError as error:  # its inverses leave the range of the dtype
+            refusal = error
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):  # a solver that overflows is not taken, and that is all
+            got, macs = _decode(network, z, solver, dtype, products)
+            gap, back = np.abs(got - exact).max(axis=1), np.abs(reference.encode(network, got)[0] - z).max(axis=1)
+            shares = np.nan_to_num(np.maximum(gap / allowed["x"], back / allowed["z"]), nan=np.inf, posinf=np.inf)
+            share = float(np.sqrt(np.mean(shares**2)))
+        elementwise = sum(node.op_type not in ("Gemm", "Split", "Concat") for node in model.graph.node)
+        cost = _Cost(work_items(model), elementwise * chain.dim, macs, model.ByteSize())
+        found.append(
+            Estimate(
+                solver=solver,
+                nodes=len(model.graph.node),
+                work_items=cost.launches,
+                flops=2 * macs + cost.elements,
+                bytes=cost.bytes,
+                error=float(gap.max() / np.abs(exact).max()),
+                share=share,
+                milliseconds=1e3 * cost.seconds(load or Load()),
+            )
+        )
+    if not found:
+        raise refusal
+    return found
+
+
+def fastest(found: Sequence[Estimate]) -> Estimate:
+    """The fastest whose share is at most 0.4; the most accurate where none is."""
+    admitted = [estimate for estimate in found if estimate.share <= _ADMITTED]
+    if admitted:
+        return min(admitted, key=lambda estimate: estimate.milliseconds)
+    return min(found, key=lambda estimate: estimate.share)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    launches: int
+    elements: int  # a row, of elementwise nodes
+    macs: int  # a row
+    bytes: int
+
+    def seconds(self, load: Load) -> float:
+        machine = _MACHINES[load.provider]
+        launched = self.launches * machine.launch
+        elementwise = load.batch * self.elements / machine.elements
+        return launched + elementwise + max(self.bytes / machine.bandwidth, 2 * load.batch * self.macs / machine.speed)
+
+
+def _decode(chain: Chain, z: Array, solver: Solver, dtype: str, products: str | None) -> tuple[Array, int]:
+    """x of the solver's products in `dtype`, with exact layers of other kinds between them; multiply-adds a row."""
+    arithmetic = solvers.Eager(dtype, products)
+    h = z.astype(dtype)
+    for layer in reversed(chain.layers):
+        if isinstance(layer, LU):
+            h = solvers.solve(arithmetic, solver, h, layer)
+        else:
+            h = layer.inverse(h.astype(np.float64)).astype(dtype)
+    return h.astype(np.float64), arithmetic.macs

@@ -1,0 +1,348 @@
+"""Affine autoregressive layers, couplings among them: one pass of the network forth, one a level back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers import networks
+from lunet_export.layers.errors import EXACT, Errors, of_elementwise
+from lunet_export.layers.graph import Graph, Track, Value, exponential, gathered
+from lunet_export.layers.layer import Layer, Step, step
+from lunet_export.layers.networks import Dense, Network, Writer
+from lunet_export.layers.softplus import softplus
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ScaleMap:
+    """How a network's number u becomes a positive scale.
+
+    none                 1; the network gives no u
+    exp                  e^u
+    softplus             log(1 + e^u) + floor, the floor above 0
+    sigmoid              1 / (1 + e^-(u + offset)) + floor
+    reciprocal-sigmoid   1 + e^-(u + offset)
+    soft-exp             e^(u / (1 + |u| / offset)), between e^-offset and e^offset
+    """
+
+    kind: str
+    offset: float = 0.0
+    floor: float = 0.0
+
+    def log(self, u: Array, errors: Errors = EXACT) -> Array:
+        """log s of the network's u."""
+        log_scale = _SCALES[self.kind].log(u, self)
+        return errors.value(log_scale, lambda: of_elementwise(log_scale) + self._lost(u))
+
+    def _lost(self, u: Array) -> Array | float:
+        """What the rounding of a small number becomes in its logarithm."""
+        if self.kind != "softplus":
+            return 0.0
+        value = softplus(u)
+        return of_elementwise(value) / (value + self.floor)
+
+    def nodes(self, g: Graph, u: Value) -> Value:
+        """The same in a graph."""
+        return _SCALES[self.kind].nodes(g, u, self)
+
+    @property
+    def counts(self) -> int:
+        """Numbers that the network gives for each column."""
+        return 1 if self.kind == "none" else 2
+
+    def refuse(self, where: str) -> None:
+        """Raise unless the scale is positive.
+
+        Raises:
+            CheckpointError: It may not be, or the kind is unknown.
+        """
+        if self.kind not in SCALES or not all(isinstance(v, float) and isfinite(v) for v in (self.offset, self.floor)):
+            raise CheckpointError(f"Expected a scale map of {', '.join(SCALES)} in {where}; got {self}.")
+        needed = {"soft-exp": self.offset, "softplus": self.floor}.get(self.kind, 1.0)
+        if self.floor < 0 or needed <= 0:  # softplus alone rounds to 0 far to the left
+            raise CheckpointError(f"Expected a scale map that stays positive in {where}; got {self}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for a model file."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    log: Callable[[Array, ScaleMap], Array]
+    nodes: Callable[[Graph, Value, ScaleMap], Value]
+
+
+def _softplus_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
+    grown = g.node("Max", u, g.node("Log", exponential(g, u).t))
+    return g.node("Log", g.node("Add", grown, scale.floor))
+
+
+def _sigmoid_log(u: Array, scale: ScaleMap) -> Array:
+    return np.log(np.exp(-softplus(-u - scale.offset)) + scale.floor)
+
+
+def _sigmoid_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
+    e = exponential(g, g.node("Add", u, scale.offset))
+    return g.node("Log", g.node("Add", g.node("Div", e.w, e.t), scale.floor))
+
+
+def _reciprocal_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
+    negative = g.node("Sub", g.node("Neg", u), scale.offset)
+    return g.node("Max", negative, g.node("Log", exponential(g, negative).t))
+
+
+def _soft_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
+    return g.node("Div", u, g.node("Add", g.node("Mul", g.node("Abs", u), 1 / scale.offset), 1.0))
+
+
+_SCALES: dict[str, _Scale] = {
+    "none": _Scale(lambda u, scale: np.zeros_like(u), lambda g, u, scale: u),
+    "exp": _Scale(lambda u, scale: u, lambda g, u, scale: u),
+    "softplus": _Scale(lambda u, scale: np.log(softplus(u) + scale.floor), _softplus_nodes),
+    "sigmoid": _Scale(_sigmoid_log, _sigmoid_nodes),
+    "reciprocal-sigmoid": _Scale(lambda u, scale: softplus(-u - scale.offset), _reciprocal_nodes),
+    "soft-exp": _Scale(lambda u, scale: u / (1 + np.abs(u) / scale.offset), _soft_nodes),
+}
+SCALES = tuple(_SCALES)
+
+
+@dataclass(frozen=True)
+class AffineAutoregressive(Layer):
+    """y_i = s_i x_i + t_i for the columns i of `changed`; the others pass. s and t come from a network of x[inputs].
+
+    Coupling layers (arXiv 1605.08803) and masked autoregressive ones (arXiv 1705.07057) alike: what t_i and s_i depend
+    on must be known before x_i is, in some order of the columns. The inverse takes one pass of the network for every
+    level of that order: one for a coupling, D for a masked autoregressive layer.
+
+    Shapes: inputs (K,) and changed (C,) columns without repetition; the network takes K numbers and gives t (C) and,
+    but for the scale map `none`, u (C) side by side.
+
+    Its rounding errors are |s x| (4 + 2 |log s|) + |t|, and (|y| + |t|) / s (4 + 2 |log s|) of its inverse.
+    """
+
+    dim: int
+    inputs: Indices
+    changed: Indices
+    network: Network
+    scale: ScaleMap
+
+    @cached_property
+    def levels(self) -> list[Indices]:
+        """The places in `changed` whose x can be found together, level after level.
+
+        Raises:
+            CheckpointError: The dependencies have a cycle.
+        """
+        reached = networks.dependencies(self.network, np.eye(len(self.inputs), dtype=np.bool_))
+        count = len(self.changed)
+        needs = np.zeros((count, self.dim), dtype=np.bool_)
+        for part in range(len(reached) // count):
+            needs[:, self.inputs] |= reached[part * count : (part + 1) * count]
+        unknown = np.zeros(self.dim, dtype=np.bool_)
+        unknown[self.changed] = True
+        found, waiting = [], np.arange(count)
+        while len(waiting):
+            free = ~(needs[waiting] & unknown).any(axis=1)
+            if not free.any():
+                raise CheckpointError(
+                    "Expected an autoregressive layer whose columns are found one after another; they need each other."
+                )
+            found.append(waiting[free])
+            unknown[self.changed[waiting[free]]] = False
+            waiting = waiting[~free]
+        return found
+
+    @property
+    def width(self) -> int:
+        return self.dim
+
+    @property
+    def levels_back(self) -> int:
+        return len(self.levels)
+
+    @property
+    def work(self) -> float:
+        """Passes of the network times its numbers."""
+        return len(self.levels) * sum(array.size for array in networks.arrays(self.network))
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return [self.inputs, self.changed, *networks.arrays(self.network)]
+
+    def settings(self) -> dict[str, Any]:
+        return {"scale": self.scale, "network": networks.shape(self.network)}
+
+    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
+        log_scale, shift = self.scale_and_shift(x, errors)
+        grown = x[:, self.changed] * np.exp(log_scale)
+        size = lambda: np.abs(grown) * (4 + 2 * np.abs(log_scale)) + np.abs(shift)  # noqa: E731
+        y = x.copy()
+        y[:, self.changed] = errors.value(grown + shift, size)
+        return step(y, log_scale)
+
+    def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
+        x = y.copy()
+        x[:, self.changed] = 0.0  # not known yet
+        for level in self.levels:
+            columns = self.changed[level]
+            log_scale, shift = (part[:, level] for part in self.scale_and_shift(x, errors))
+            x[:, columns] = self._back(y[:, columns], log_scale, shift, errors)
+        return x
+
+    @staticmethod
+    def _back(y: Array, log_scale: Array, shift: Array, errors: Errors) -> Array:
+        back = np.exp(-log_scale)
+        return errors.value(
+            (y - shift) * back, lambda: (np.abs(y) + np.abs(shift)) * back * (4 + 2 * np.abs(log_scale))
+        )
+
+    def scale_and_shift(self, x: Array, errors: Errors = EXACT) -> tuple[Array, Array]:
+        """log s and t of the columns that change, (N, C) each, from rows x (N, D)."""
+        found = networks.apply(self.network, x[:, self.inputs], errors)
+        if self.scale.counts == 1:
+            return np.zeros_like(found), found
+        shift, u = np.split(found, 2, axis=1)
+        return self.scale.log(u, errors), shift
+
+    def nodes(self, track: Track) -> None:
+        g, h = track.g, track.rows()
+        inputs = self._columns(g, h, self.inputs)
+        found = networks.nodes(self.network, Writer(g), inputs)
+        log_scale, shift = self._split(g, found, len(self.changed))
+        kept = np.setdiff1d(np.arange(self.dim), self.changed)
+        changed = self._columns(g, h, self.changed)
+        if log_scale is not None:
+            changed = g.node("Mul", changed, g.node("Exp", log_scale))
+            track.log_slope(log_scale, len(self.changed))
+        parts = [g.node("Add", changed, shift)]
+        if len(kept):
+            parts.insert(0, inputs if np.array_equal(kept, self.inputs) else self._columns(g, h, kept))
+        track.replace(g.concat(parts))
+        track.permute(np.argsort(np.concatenate([kept, self.changed])))
+
+    def inverse_nodes(self, track: Track) -> None:
+        """Level after level.
+
+        What the columns found so far add to the first layer of the network is added up as they are found, so a level
+        costs the network's other layers, and of its last the rows that the level needs.
+        """
+        g = track.g
+        net = _Unrolled(g, self)
+        kept = np.setdiff1d(np.arange(self.dim), self.changed)
+        groups = [kept, *(self.changed[level] for level in self.levels)]
+        order = np.concatenate(groups)
+        track.permute(order)
+        found, *waiting = _groups(g, track.rows(), [len(group) for group in groups])
+        if found is not None:
+            net.enter(found, kept)
+        parts = [] if found is None else [found]
+        for number, (level, y) in enumerate(zip(self.levels, waiting, strict=True), 1):
+            with g.scope(f"level{number}"):
+                assert y is not None
+                scale, shift = net.level(level)
+                x = scale.undone(track, g.node("Sub", y, shift))
+                if number < len(self.levels):
+                    net.enter(x, self.changed[level])
+            parts.append(x)
+        track.replace(g.concat(parts))
+        track.permute(np.argsort(order))
+
+    def _columns(self, g: Graph, rows: Value, columns: Indices) -> Value:
+        return rows if np.array_equal(columns, np.arange(self.dim)) else gathered(g, rows, columns)
+
+    def _split(self, g: Graph, found: Value, count: int) -> tuple[Value | None, Value]:
+        """log s, where it is not 0, and t."""
+        if self.scale.counts == 1:
+            return None, found
+        shift, u = g.split(found, [count, count])
+        return self.scale.nodes(g, u), shift
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Self:
+        network, scale = networks.from_list(entry["network"]), ScaleMap(**entry["scale"])
+        return cls(entry["dim"], entry["inputs"], entry["changed"], network, scale)
+
+    def refuse(self, dim: int, where: str) -> None:
+        for columns in (self.inputs, self.changed):
+            fits = columns.dtype == np.int64 and columns.ndim == 1 and 0 < len(columns) == len(np.unique(columns))
+            if not fits or columns.min() < 0 or columns.max() >= dim or self.dim != dim:
+                raise CheckpointError(f"Expected columns from 0 to {dim - 1}, none twice, in {where}; got others.")
+        self.scale.refuse(where)
+        networks.refuse(self.network, len(self.inputs), len(self.changed) * self.scale.counts, where)
+        try:
+            assert self.levels
+        except CheckpointError as error:
+            raise CheckpointError(f"{str(error)[:-1]}: {where}.") from None
+
+
+@dataclass(frozen=True)
+class _LevelScale:
+    """log s of a level: a tensor [batch, width], numbers (width,) while nothing is known, or None where s is 1."""
+
+    tensor: Value | None = None
+    numbers: Array | None = None
+    width: int = 0
+
+    def undone(self, track: Track, moved: Value) -> Value:
+        """moved / s."""
+        g = track.g
+        if self.tensor is not None:
+            track.log_slope(self.tensor, self.width)
+            return g.node("Mul", moved, g.node("Exp", g.node("Neg", self.tensor)))
+        if self.numbers is not None:
+            track.constant(float(self.numbers.sum()))
+            return g.node("Mul", moved, g.constant(np.exp(-self.numbers), "scale"))
+        return moved
+
+
+class _Unrolled:
+    """A layer's network of the columns that are known; constants are written once."""
+
+    def __init__(self, g: Graph, layer: AffineAutoregressive) -> None:
+        first, *rest = layer.network
+        if not isinstance(first, Dense):
+            first, rest = Dense(np.eye(len(layer.inputs)), np.zeros(len(layer.inputs))), list(layer.network)
+        self._g, self._layer, self._first, self._rest = g, layer, first, tuple(rest)
+        self._sum: Value | None = None  # what enters the second operation, of the columns known so far
+        self._writer = Writer(g)
+
+    def enter(self, x: Value, columns: Indices) -> None:
+        """Take columns of x that have been found."""
+        place = {int(column): number for number, column in enumerate(self._layer.inputs)}
+        taken = [number for number, column in enumerate(columns) if int(column) in place]
+        inputs = [place[int(columns[number])] for number in taken]
+        weight = self._first.weight[:, inputs]
+        if not weight.any():
+            return
+        if len(taken) < len(columns):
+            x = gathered(self._g, x, np.array(taken, dtype=np.int64))
+        self._sum = self._g.gemm(x, weight, self._first.bias if self._sum is None else self._sum)
+
+    def level(self, level: Indices) -> tuple[_LevelScale, Value]:
+        """s and t of the places of a level."""
+        g, layer, count = self._g, self._layer, len(self._layer.changed)
+        one = layer.scale.counts == 1
+        if self._sum is None:
+            log_scale, shift = (part[0, level] for part in layer.scale_and_shift(np.zeros((1, layer.dim))))
+            return _LevelScale(numbers=None if one else log_scale), g.constant(shift, "shift")
+        rows = level if one else np.concatenate([level, count + level])
+        found = networks.some_nodes(self._rest, self._writer, self._sum, rows)
+        tensor, moved = layer._split(g, found, len(level))
+        return _LevelScale(tensor, width=len(level)), moved
+
+
+def _groups(g: Graph, rows: Value, sizes: list[int]) -> list[Value | None]:
+    """The columns in groups; the first may be empty."""
+    first, *others = sizes
+    if not first:
+        return [None, *g.split(rows, others)]
+    found, rest = g.split(rows, [first, sum(others)])
+    return [found, *g.split(rest, others)]

@@ -1,0 +1,160 @@
+"""Layers that move every number by itself: y_i = f(x_i) with f increasing."""
+
+from abc import abstractmethod
+from dataclasses import fields
+from math import inf, isfinite
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers.domain import Domain
+from lunet_export.layers.errors import EXACT, Errors, of_elementwise
+from lunet_export.layers.graph import Graph, Track, Value
+from lunet_export.layers.layer import Interval, Layer, Step, Stretch, step, up
+from lunet_export.layers.linearised import Diagonal, Linearised, RoundTrip
+
+Array = NDArray[np.float64]
+
+
+class Elementwise(Layer):
+    """A map of one number with a value, a slope and a root.
+
+    Its rounding errors are 4 max(1, |y|) of a value and 4 max(1, |x|) of a root, beside |y| of y itself. Where a slope
+    jumps, log p jumps with it, and a row within reach of the jump may fall on either side: so slopes are taken at
+    points that are moved by some of their own errors.
+    """
+
+    columnwise = True
+
+    @abstractmethod
+    def value(self, x: Array) -> Array:
+        """f(x)."""
+
+    @abstractmethod
+    def log_slope(self, x: Array) -> Array:
+        """log f'(x), in nats."""
+
+    @abstractmethod
+    def root(self, y: Array) -> Array:
+        """The x with f(x) = y."""
+
+    def within_limits(self) -> bool:
+        """The settings are those of an invertible map."""
+        return True
+
+    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
+        rows = self.value(x)
+        rows = rows if errors.exact else self._inside(errors.value(rows))
+        return step(rows, self.log_slope(errors.nearby(x)))
+
+    def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
+        return errors.value(self.root(self._inside(errors.value(y, lambda: np.abs(y)))))
+
+    def refuse(self, dim: int, where: str) -> None:
+        del dim
+        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        if not all(isinstance(value, float) and isfinite(value) for value in values) or not self.within_limits():
+            raise CheckpointError(f"Expected a {self.name} within its limits in {where}; got {self}.")
+
+    def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
+        """The ends of an interval moved; at infinity and at the ends of the range, the limit.
+
+        A margin does not count: rows between it and the end are there, and moved onto it.
+        """
+        least, most = self.range
+        with np.errstate(all="ignore"):  # of ends that are infinite
+            if forth:
+                low, high = (
+                    np.where(np.isinf(end), np.where(end > 0, most, least), self.value(end)) for end in (low, high)
+                )
+            else:
+                low, high = (
+                    np.where(end >= most, inf, np.where(end <= least, -inf, self.root(self._inside(end))))
+                    for end in (low, high)
+                )
+        return low, high
+
+    def _inside(self, y: Array) -> Array:
+        """y within the open interval of values: a number near an end may round onto it."""
+        least, most = self.range
+        return np.clip(y, np.nextafter(least, most), np.nextafter(most, least)) if isfinite(most - least) else y
+
+    def inside_nodes(self, g: Graph, y: Value) -> Value:
+        """The same of a tensor."""
+        least, most = (np.array([end]) for end in self.range)
+        low, high = Domain(least, most, closed=False).ends(g.dtype)
+        return g.node("Clip", y, float(low[0]), float(high[0]))
+
+
+class Activation(Elementwise):
+    """The bend of an LU-Net: f increases with slopes in [least, 1], so that both directions are bounded.
+
+    Scale and shift of its values are chosen so that the nodes are few; the linear maps around take them for nothing.
+    """
+
+    #: Where f is all but a straight line: f' is within 0.05 (1 - alpha) of alpha or 1. Between them it bends.
+    branches: ClassVar[tuple[tuple[float, float], ...]]
+    #: What `--activation` calls it.
+    option: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def least(self) -> float:
+        """The smallest slope."""
+
+    @property
+    def most(self) -> float:
+        """The largest slope."""
+        return 1.0
+
+    @abstractmethod
+    def slope(self, x: Array) -> Array:
+        """f'(x)."""
+
+    def log_slope(self, x: Array) -> Array:
+        return np.log(self.slope(x))
+
+    def within_limits(self) -> bool:
+        return 0.0 < self.least < 1.0
+
+    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
+        return step(self.rounded(self.value(x), errors), self.log_slope(self.looked_at(x, errors)))
+
+    def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
+        x = self.root(y)
+        return errors.value(x, lambda: self.size_of_root(x, y))
+
+    def rounded(self, y: Array, errors: Errors) -> Array:
+        """A value with the error of one."""
+        return errors.value(y, lambda: self.size_of_value(y))
+
+    def looked_at(self, x: Array, errors: Errors) -> Array:
+        """Where the slope is taken: at x itself, if it does not jump."""
+        del errors
+        return x
+
+    def size_of_value(self, y: Array) -> Array:
+        """The size of the error of a value of f, in units."""
+        return of_elementwise(y)
+
+    def size_of_root(self, x: Array, y: Array) -> Array:
+        """The same of a root x of f(x) = y: its own, and what rounding of y becomes."""
+        return self.size_of_value(x) + np.abs(y) / self.slope(x)
+
+    def stretch(self, dim: int) -> Stretch | None:
+        low, high = (dim * float(np.log(slope)) for slope in (self.least, self.most))
+        return Stretch(self.most, up(1 / self.least), low, high, abs(low) + abs(high))
+
+    def linearised(self, x: Array) -> Linearised:
+        return Diagonal(self.slope(x))
+
+    def round_trip(self, x: Array, y: Array) -> RoundTrip:
+        return RoundTrip(at_x=[self.size_of_value(y) / self.slope(x), self.size_of_root(x, y)])
+
+
+def scaled(track: Track, value: Value, scale: float) -> None:
+    """Go on with values in units of `scale`."""
+    track.replace(value)
+    track.stretch(scale, 0.0)

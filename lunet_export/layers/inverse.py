@@ -1,0 +1,130 @@
+"""The other direction of a layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers.errors import EXACT, Errors
+from lunet_export.layers.graph import Track
+from lunet_export.layers.layer import EVERYWHERE, Interval, Layer, Step, Stretch
+from lunet_export.layers.linearised import Linearised, RoundTrip, Turned
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Inverse(Layer):
+    """y = layer^-1(x). All that is asked of it is asked of the layer, the other way round."""
+
+    layer: Layer
+
+    @property
+    def columnwise(self) -> bool:  # type: ignore[override]
+        return self.layer.columnwise
+
+    @property
+    def solves(self) -> bool:  # type: ignore[override]
+        return self.layer.solves
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.layer.dtypes
+
+    @property
+    def label(self) -> str:
+        return f"inverse of {self.layer.label}"
+
+    @property
+    def takes(self) -> tuple[float, float]:
+        return self.layer.range
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return EVERYWHERE
+
+    @property
+    def margin(self) -> float:
+        return self.layer.margin
+
+    @property
+    def width(self) -> int | None:
+        return self.layer.width
+
+    @property
+    def work(self) -> float:
+        return self.layer.work
+
+    @property
+    def levels_back(self) -> int:
+        return self.layer.levels_back
+
+    def spread(self, dim: int) -> "Inverse":
+        return Inverse(self.layer.spread(dim))
+
+    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
+        y = self.layer.inverse(x, errors)
+        found = self.layer.forward(y, errors)
+        return Step(y, -found.log_det, found.size)
+
+    def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
+        return self.layer.forward(y, errors).rows
+
+    def nodes(self, track: Track) -> None:
+        with track.turned():
+            self.layer.inverse_nodes(track)
+
+    def inverse_nodes(self, track: Track) -> None:
+        with track.turned():
+            self.layer.nodes(track)
+
+    def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
+        return self.layer.box(low, high, forth=not forth)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return self.layer.arrays()
+
+    @property
+    def free(self) -> int:
+        return self.layer.free
+
+    def settings(self) -> dict[str, Any]:
+        return self.layer.settings()
+
+    def stretch(self, dim: int) -> Stretch | None:
+        found = self.layer.stretch(dim)
+        if found is None:
+            return None
+        forward, inverse, low, high, size = found
+        return Stretch(inverse, forward, -high, -low, size)
+
+    def linearised(self, x: Array) -> Linearised | None:
+        found = self.layer.linearised(self.layer.inverse(x))
+        return None if found is None else Turned(found)
+
+    def round_trip(self, x: Array, y: Array) -> RoundTrip:
+        found, inner = self.layer.round_trip(y, x), self.layer.linearised(y)
+        assert inner is not None
+        # What the layer puts at its own x is at this one's y, and the other way round.
+        return RoundTrip(at_x=found.at_y, products_at_x=found.products_at_y, at_y=found.at_x)
+
+    def refuse(self, dim: int, where: str) -> None:
+        if isinstance(self.layer, Inverse):
+            raise CheckpointError(f"Expected a layer turned round once in {where}; got twice. Leave both out.")
+        self.layer.refuse(dim, where)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"inverse": True, **self.layer.to_dict()}
+
+
+def inverted(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers of the inverse map: in reverse, each turned round."""
+    return tuple(map(turned, reversed(layers)))
+
+
+def turned(layer: Layer) -> Layer:
+    """The other direction of a layer."""
+    return layer.layer if isinstance(layer, Inverse) else Inverse(layer)

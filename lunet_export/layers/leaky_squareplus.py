@@ -1,0 +1,123 @@
+"""An activation whose inverse is as cheap as itself: both directions are closed and have one form."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers.elementwise import Activation
+from lunet_export.layers.errors import EXACT, Errors
+from lunet_export.layers.graph import Graph, Track, Value
+from lunet_export.layers.layer import Step, step
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LeakySquareplus(Activation):
+    """f(x) = p x + q sqrt(x^2 + 4), p = (1 + alpha) / 2, q = (1 - alpha) / 2, with slopes in (alpha, 1).
+
+    alpha in (0, 1) is one number, or one for each unit, (D,). f'(x) = p + q x / sqrt(x^2 + 4). With p^2 - q^2 = alpha,
+    squaring y - p x = q sqrt(x^2 + 4) gives alpha x^2 - 2 p y x + y^2 - 4 q^2 = 0, whose root on the right branch is
+        x = (p y - q sqrt(y^2 + 4 alpha)) / alpha.
+    Where y > 0 the difference loses digits, so it is multiplied out there:
+        x = (y^2 - 4 q^2) / (p y + q sqrt(y^2 + 4 alpha)).
+    """
+
+    option = "leaky-squareplus"
+    branches = ((-inf, -4.13), (4.13, inf))  # q (1 -+ x / sqrt(x^2 + 4)) is 0.05 (1 - alpha) there
+
+    alpha: float | Array
+
+    @property
+    def least(self) -> float:
+        return float(np.min(self.alpha))
+
+    @property
+    def width(self) -> int | None:
+        return self.alpha.size if isinstance(self.alpha, np.ndarray) else None
+
+    def value(self, x: Array) -> Array:
+        p, q = self._halves
+        return p * x + q * np.hypot(x, 2.0)
+
+    def slope(self, x: Array) -> Array:
+        p, q = self._halves
+        return p + q * x / np.hypot(x, 2.0)
+
+    def root(self, y: Array) -> Array:
+        p, q = self._halves
+        root = np.hypot(y, 2 * np.sqrt(self.alpha))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(
+                y > 0,
+                (y - 2 * q) * ((y + 2 * q) / (p * y + q * root)),
+                (p * y - q * root) / self.alpha,
+            )
+
+    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
+        """A slope is a difference on the left: what rounding takes from p is p / f' times as much of its logarithm."""
+        slope = self.slope(x)
+        terms = errors.value(np.log(slope), lambda: 2 * self._halves[0] / slope)
+        return step(self.rounded(self.value(x), errors), terms)
+
+    @property
+    def _halves(self) -> tuple[Any, Any]:
+        return (1 + self.alpha) / 2, (1 - self.alpha) / 2
+
+    def nodes(self, track: Track) -> None:
+        """In units of q: r x + s with r = p / q and s = sqrt(x^2 + 4); the slope is q (r + x / s)."""
+        p, q = self._halves
+        g, x = track.g, track.rows()
+        s = _root_of_square(g, x, 4.0)
+        value = g.node("Add", g.node("Mul", x, _number(g, p / q, "ratio")), s)
+        slope = self._slope(g, x, s)
+        track.replace(value)
+        track.stretch(q, 0.0)
+        track.slope(slope, self.least, self.most)
+
+    def inverse_nodes(self, track: Track) -> None:
+        """Both forms of the root, of which each side of 0 takes its own."""
+        g, y = track.g, track.rows()
+        x = self._root(g, y)
+        track.replace(x)
+        if track.wants_density:
+            track.slope(self._slope(g, x, _root_of_square(g, x, 4.0)), self.least, self.most)
+
+    def _root(self, g: Graph, y: Value) -> Value:
+        p, q = self._halves
+        s = g.node("Mul", _root_of_square(g, y, 4 * self.alpha), _number(g, q, "half"))
+        grown = g.node("Mul", y, _number(g, p, "mean"))
+        left = g.node("Div", g.node("Sub", grown, s), _number(g, self.alpha, "alpha"))
+        ratio = g.node("Div", g.node("Add", y, _number(g, 2 * q, "twice")), g.node("Add", grown, s))
+        right = g.node("Mul", g.node("Sub", y, _number(g, 2 * q, "twice")), ratio)
+        return g.node("Where", g.node("Less", y, 0.0), left, right)
+
+    def _slope(self, g: Graph, x: Value, s: Value) -> Value:
+        p, q = self._halves
+        return g.node("Add", g.node("Mul", g.node("Div", x, s), _number(g, q, "half")), _number(g, p, "mean"))
+
+    def refuse(self, dim: int, where: str) -> None:
+        if isinstance(self.alpha, np.ndarray) and self.alpha.shape != (dim,):
+            raise CheckpointError(
+                f"Expected one alpha, or {dim}, in {where}; got an array of shape {self.alpha.shape}."
+            )
+        alpha = np.asarray(self.alpha)
+        if alpha.dtype != np.float64 or not ((alpha > 0) & (alpha < 1)).all():
+            raise CheckpointError(f"Expected an alpha in (0, 1) in {where}; got {self.alpha}.")
+
+
+def _number(g: Graph, value: float | Array, name: str) -> Value | float:
+    """One number, or one for each unit."""
+    return g.constant(value, name) if isinstance(value, np.ndarray) else float(value)
+
+
+def _root_of_square(g: Graph, x: Value, addend: float | Array) -> Value:
+    """sqrt(x^2 + addend), which overflows nowhere: beyond 1e18 it is |x|, and x^2 would leave float32."""
+    far = 1e18
+    held = g.node("Clip", x, -far, far)
+    near = g.node("Sqrt", g.node("Add", g.node("Mul", held, held), _number(g, addend, "addend")))
+    return g.node("Max", near, g.node("Abs", x))

@@ -1,0 +1,311 @@
+"""The small networks inside a layer: affine maps, activations and residual blocks, as plain float64 arrays.
+
+Rounding errors in units: |W| |a| + |b| of W a + b, the componentwise bound of a dot product; 4 max(1, |v|) of an
+activation's value v; |scale a| + |shift| of a scaling.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers.errors import EXACT, Errors
+from lunet_export.layers.graph import Graph, Indices, Value, exponential, gathered
+from lunet_export.layers.layer import plain
+from lunet_export.layers.softplus import softplus
+
+Array = NDArray[np.float64]
+Truths = NDArray[np.bool_]
+
+
+class Writer:
+    """Writes a network's nodes; what an operation holds is written once, however often it runs."""
+
+    def __init__(self, g: Graph) -> None:
+        self.g = g
+        self._written: dict[int, tuple[Value, Value]] = {}
+
+    def once(self, operation: "Operation", make: Callable[[], tuple[Value, Value]]) -> tuple[Value, Value]:
+        """The two constants of an operation."""
+        if id(operation) not in self._written:
+            self._written[id(operation)] = make()
+        return self._written[id(operation)]
+
+    def vector(self, values: Array) -> Value:
+        """A constant."""
+        return self.g.constant(values, "vector")
+
+
+class Operation(ABC):
+    """One step of a network: a (N, in) -> (N, out). A frozen dataclass."""
+
+    @abstractmethod
+    def apply(self, a: Array, errors: Errors = EXACT) -> Array:
+        """Its values."""
+
+    @abstractmethod
+    def nodes(self, writer: Writer, a: Value) -> Value:
+        """The same in a graph."""
+
+    def some_nodes(self, writer: Writer, a: Value, rows: Indices) -> Value:
+        """Some of its outputs alone."""
+        return gathered(writer.g, self.nodes(writer, a), rows, "rows")
+
+    def arrays(self) -> list[Array]:
+        """All arrays, in the order in which they are applied."""
+        return [value for value in self._fields().values() if isinstance(value, np.ndarray)]
+
+    @property
+    def word(self) -> str:
+        """What the arrays do not tell."""
+        return type(self).__name__
+
+    def dependencies(self, reached: Truths) -> Truths:
+        """Which outputs depend on which inputs of the network, (out, in), from the same of what enters (width, in)."""
+        return reached
+
+    @abstractmethod
+    def width(self, entering: int, where: str) -> int:
+        """How many numbers leave, of so many that enter.
+
+        Raises:
+            CheckpointError: So many cannot enter, or a setting is unknown.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and arrays by name, for a model file."""
+        return {"kind": type(self).__name__, **{name: plain(value) for name, value in self._fields().items()}}
+
+    def _fields(self) -> dict[str, Any]:
+        """The fields of the dataclass by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+
+Network = tuple[Operation, ...]
+
+
+@dataclass(frozen=True)
+class Dense(Operation):
+    """a -> W a + b. Shapes: weight (out, in), bias (out,)."""
+
+    weight: Array
+    bias: Array
+
+    def apply(self, a: Array, errors: Errors = EXACT) -> Array:
+        y = a @ self.weight.T + self.bias
+        return errors.product(y, lambda: np.abs(a) @ np.abs(self.weight).T + np.abs(self.bias), constant=self.bias)
+
+    def nodes(self, writer: Writer, a: Value) -> Value:
+        weight, bias = writer.once(self, lambda: (writer.g.matrix(self.weight), writer.vector(self.bias)))
+        return writer.g.gemm(a, weight, bias)
+
+    def some_nodes(self, writer: Writer, a: Value, rows: Indices) -> Value:
+        return writer.g.gemm(a, self.weight[rows], self.bias[rows])
+
+    def dependencies(self, reached: Truths) -> Truths:
+        return ((self.weight != 0).astype(np.float64) @ reached.astype(np.float64)) > 0
+
+    def width(self, entering: int, where: str) -> int:
+        out = self.bias.shape[0] if self.bias.ndim == 1 else -1
+        if self.weight.shape != (out, entering) or out < 1:
+            raise CheckpointError(
+                f"Expected a matrix of {entering} columns with its bias in the network of {where}; got shapes "
+                f"{self.weight.shape} and {self.bias.shape}."
+            )
+        return out
+
+
+@dataclass(frozen=True)
+class Scaling(Operation):
+    """a -> scale a + shift, as a batch norm in evaluation mode is. Shapes: (width,)."""
+
+    scale: Array
+    shift: Array
+
+    def apply(self, a: Array, errors: Errors = EXACT) -> Array:
+        grown = a * self.scale
+        return errors.value(grown + self.shift, lambda: np.abs(grown) + np.abs(self.shift))
+
+    def nodes(self, writer: Writer, a: Value) -> Value:
+        scale, shift = writer.once(self, lambda: (writer.vector(self.scale), writer.vector(self.shift)))
+        return writer.g.node("Add", writer.g.node("Mul", a, scale), shift)
+
+    def width(self, entering: int, where: str) -> int:
+        if self.scale.shape != (entering,) or self.shift.shape != (entering,):
+            raise CheckpointError(f"Expected a scaling of {entering} numbers in the network of {where}.")
+        return entering
+
+
+@dataclass(frozen=True)
+class Function:
+    """An activation of a network: its values, and its nodes."""
+
+    value: Callable[[Array, float], Array]
+    nodes: Callable[[Graph, Value, float], Value]
+
+
+def _elu_nodes(g: Graph, a: Value, slope: float) -> Value:
+    """ONNX's own Elu has no float64 kernel on the CPU."""
+    del slope
+    below = g.node("Sub", g.node("Exp", g.node("Min", a, 0.0)), 1.0)
+    return g.node("Add", g.node("Max", a, 0.0), below)
+
+
+def _sigmoid_nodes(g: Graph, a: Value, slope: float) -> Value:
+    """ONNX's own Sigmoid errs far from 0."""
+    del slope
+    e = exponential(g, a)
+    return g.node("Div", e.w, e.t)
+
+
+def _leaky_nodes(g: Graph, a: Value, slope: float) -> Value:
+    return g.node("Max" if slope <= 1 else "Min", a, g.node("Mul", a, slope))
+
+
+#: By name; `leaky-relu` alone has a parameter, its slope to the left of 0.
+FUNCTIONS: dict[str, Function] = {
+    "relu": Function(lambda a, _: np.maximum(a, 0.0), lambda g, a, _: g.node("Relu", a)),
+    "leaky-relu": Function(lambda a, slope: np.where(a >= 0, a, slope * a), _leaky_nodes),
+    "tanh": Function(lambda a, _: np.tanh(a), lambda g, a, _: g.node("Tanh", a)),
+    "elu": Function(lambda a, _: np.where(a > 0, a, np.expm1(np.minimum(a, 0.0))), _elu_nodes),
+    "silu": Function(
+        lambda a, _: a * np.exp(-softplus(-a)), lambda g, a, slope: g.node("Mul", a, _sigmoid_nodes(g, a, slope))
+    ),
+    "sigmoid": Function(lambda a, _: np.exp(-softplus(-a)), _sigmoid_nodes),
+}
+ACTIVATIONS = tuple(FUNCTIONS)
+
+
+@dataclass(frozen=True)
+class Activation(Operation):
+    """An elementwise function, a name of FUNCTIONS."""
+
+    name: str
+    slope: float = 0.0  # of leaky-relu
+
+    def apply(self, a: Array, errors: Errors = EXACT) -> Array:
+        return errors.value(FUNCTIONS[self.name].value(a, self.slope))
+
+    def nodes(self, writer: Writer, a: Value) -> Value:
+        return FUNCTIONS[self.name].nodes(writer.g, a, self.slope)
+
+    @property
+    def word(self) -> str:
+        return f"{self.name} {self.slope!r}"
+
+    def width(self, entering: int, where: str) -> int:
+        if self.name not in FUNCTIONS or not np.isfinite(self.slope):
+            raise CheckpointError(f"Expected an activation of {', '.join(FUNCTIONS)} in {where}; got {self.name}.")
+        return entering
+
+
+@dataclass(frozen=True)
+class Residual(Operation):
+    """a -> a + inner(a)."""
+
+    inner: Network
+
+    def apply(self, a: Array, errors: Errors = EXACT) -> Array:
+        return a + apply(self.inner, a, errors)
+
+    def nodes(self, writer: Writer, a: Value) -> Value:
+        return writer.g.node("Add", a, nodes(self.inner, writer, a))
+
+    def some_nodes(self, writer: Writer, a: Value, rows: Indices) -> Value:
+        kept = gathered(writer.g, a, rows, "rows")
+        return writer.g.node("Add", kept, some_nodes(self.inner, writer, a, rows))
+
+    def arrays(self) -> list[Array]:
+        return arrays(self.inner)
+
+    @property
+    def word(self) -> str:
+        return f"Residual({shape(self.inner)})"
+
+    def dependencies(self, reached: Truths) -> Truths:
+        return reached | dependencies(self.inner, reached)
+
+    def width(self, entering: int, where: str) -> int:
+        if width(self.inner, entering, where) != entering:
+            raise CheckpointError(f"Expected a residual block that keeps its width in {where}; got another.")
+        return entering
+
+
+def apply(network: Network, a: Array, errors: Errors = EXACT) -> Array:
+    """The network's values, (N, in) -> (N, out)."""
+    for operation in network:
+        a = operation.apply(a, errors)
+    return a
+
+
+def nodes(network: Network, writer: Writer, a: Value) -> Value:
+    """The same in a graph."""
+    for operation in network:
+        a = operation.nodes(writer, a)
+    return a
+
+
+def some_nodes(network: Network, writer: Writer, a: Value, rows: Indices) -> Value:
+    """Some of the network's outputs alone."""
+    if not network:
+        return gathered(writer.g, a, rows, "rows")
+    return network[-1].some_nodes(writer, nodes(network[:-1], writer, a), rows)
+
+
+def arrays(network: Network) -> list[Array]:
+    """All arrays, in the order in which they are applied."""
+    return [array for operation in network for array in operation.arrays()]
+
+
+def shape(network: Network) -> str:
+    """What the arrays do not tell: the operations by name."""
+    return ", ".join(operation.word for operation in network)
+
+
+def dependencies(network: Network, reached: Truths) -> Truths:
+    """Which outputs depend on which inputs, (out, in), by the weights that are not 0; `reached` of what enters."""
+    for operation in network:
+        reached = operation.dependencies(reached)
+    return reached
+
+
+def width(network: Network, entering: int, where: str) -> int:
+    """How many numbers leave, of so many that enter; errors as of `refuse`."""
+    for operation in network:
+        entering = operation.width(entering, where)
+    if not all(np.isfinite(array).all() for array in arrays(network)):
+        raise CheckpointError(f"Expected finite numbers in the network of {where}; got NaN or infinity.")
+    return entering
+
+
+def refuse(network: Network, entering: int, leaving: int, where: str) -> None:
+    """Raise unless the operations fit each other, and `entering` and `leaving` numbers.
+
+    Raises:
+        CheckpointError: They do not, a number is not finite, or an activation is unknown.
+    """
+    found = width(network, entering, where)
+    if found != leaving:
+        raise CheckpointError(f"Expected a network that gives {leaving} numbers in {where}; got {found}.")
+
+
+_OPERATIONS: dict[str, type[Operation]] = {kind.__name__: kind for kind in (Dense, Activation, Scaling, Residual)}
+
+
+def from_list(entries: Any) -> Network:  # noqa: ANN401
+    """The network that a model file holds as a list.
+
+    Raises:
+        LookupError, TypeError, ValueError: It is none.
+    """
+    return tuple(_operation(entry) for entry in entries)
+
+
+def _operation(entry: Mapping[str, Any]) -> Operation:
+    kind = _OPERATIONS[entry["kind"]]
+    given = {field.name: entry[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: from_list(value) if name == "inner" else value for name, value in given.items()})

@@ -1,0 +1,95 @@
+"""The networks inside couplings."""
+
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lunet_export.layers import ConvNet, DenseNet
+from lunet_export.layers.convolution import EPSILON
+
+
+class _Residual(nn.Module):
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        self.first, self.second = _conv(planes, planes), _conv(planes, planes)
+
+    def forward(self, h: Tensor) -> Tensor:
+        inner = functional.relu(functional.instance_norm(self.first(h), eps=EPSILON))
+        return functional.relu(h + functional.instance_norm(self.second(inner), eps=EPSILON))
+
+
+class Convolutions(nn.Module):
+    """A `ConvNet`: (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, channels: int, planes: int, *, residuals: int = 2) -> None:
+        super().__init__()
+        self.first, self.last = _conv(channels, planes), _conv(planes, channels)
+        self.residuals = nn.ModuleList(_Residual(planes) for _ in range(residuals))
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = self.first(h)
+        for residual in self.residuals:
+            h = residual(h)
+        found: Tensor = self.last(h)
+        return found
+
+    @classmethod
+    def of(cls, net: ConvNet) -> "Convolutions":
+        """The network of these arrays."""
+        planes, channels = net.first.shape[:2]
+        found = cls(channels, planes, residuals=len(net.residuals))
+        return _loaded(found, net)
+
+    def arrays(self) -> ConvNet:
+        """The network as float64 arrays."""
+        first, *inner, last = (kernel.detach().cpu().double().numpy() for kernel in self.ordered())
+        return ConvNet(first, tuple(zip(inner[::2], inner[1::2], strict=True)), last)
+
+    def ordered(self) -> list[Tensor]:
+        """Its parameters, in the order of `ConvNet.arrays`."""
+        pairs: list[Tensor] = [kernel for residual in self.residuals for kernel in residual.parameters()]
+        return [self.first.weight, *pairs, self.last.weight]
+
+
+class Dense(nn.Module):
+    """A `DenseNet` through the given widths: (N, widths[0]) -> (N, widths[-1])."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))
+
+    def forward(self, h: Tensor) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            h = layer(functional.relu(h) if number else h)
+        return h
+
+    @classmethod
+    def of(cls, net: DenseNet) -> "Dense":
+        """The network of these arrays."""
+        return _loaded(cls([net.layers[0][0].shape[1], *(len(bias) for _, bias in net.layers)]), net)
+
+    def arrays(self) -> DenseNet:
+        """The network as float64 arrays."""
+        found = [array.detach().cpu().double().numpy() for array in self.ordered()]
+        return DenseNet(tuple(zip(found[::2], found[1::2], strict=True)))
+
+    def ordered(self) -> list[Tensor]:
+        """Its parameters, in the order of `DenseNet.arrays`."""
+        return list(self.layers.parameters())
+
+
+def _conv(into: int, out: int) -> nn.Conv2d:
+    return nn.Conv2d(into, out, 3, padding=1, bias=False)
+
+
+N = TypeVar("N", Convolutions, Dense)
+
+
+@torch.no_grad()
+def _loaded(module: N, net: ConvNet | DenseNet) -> N:
+    for parameter, array in zip(module.double().ordered(), net.arrays(), strict=True):
+        parameter.copy_(torch.from_numpy(array))
+    return module

@@ -1,0 +1,59 @@
+"""An activation whose inverse is closed."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lunet_export.layers import LeakySquareplus
+from lunet_export.torch_layers.bijection import Bijection, numbers
+
+
+class LeakySquareplusBijection(Bijection):
+    r"""Elementwise f(x) = p x + q sqrt(x^2 + 4), p = (1 + alpha) / 2, q = (1 - alpha) / 2, 0 < alpha < 1.
+
+    alpha is one number or one for each unit, (D,). Its slope p + q x / sqrt(x^2 + 4) lies in (alpha, 1); both
+    directions are closed, see `lunet_export.layers.LeakySquareplus`. Shapes: (N, D) -> (N, D), (N,).
+    """
+
+    alpha: Tensor | float
+
+    def __init__(self, alpha: Tensor | float) -> None:
+        super().__init__()
+        if isinstance(alpha, Tensor):
+            self.register_buffer("alpha", alpha)
+        else:
+            self.alpha = alpha
+
+    @classmethod
+    def of(cls, layer: LeakySquareplus) -> Self:
+        return cls(layer.alpha if isinstance(layer.alpha, float) else torch.from_numpy(layer.alpha.copy()))
+
+    def layer(self) -> LeakySquareplus:
+        return LeakySquareplus(numbers(self.alpha) if isinstance(self.alpha, Tensor) else self.alpha)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        p, q = self._halves
+        return p * x + q * (x * x + 4).sqrt(), self._log_slope(x).sum(-1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        p, q = self._halves
+        root = q * (z * z + 4 * self.alpha).sqrt()
+        left = (p * z - root) / self.alpha
+        right = (z - 2 * q) * ((z + 2 * q) / (p * z.clamp(min=0) + root))
+        x = torch.where(z < 0, left, right)
+        return x, -self._log_slope(x).sum(-1)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+    @property
+    def _halves(self) -> tuple[Tensor | float, Tensor | float]:
+        return (1 + self.alpha) / 2, (1 - self.alpha) / 2
+
+    def _log_slope(self, x: Tensor) -> Tensor:
+        """On the left p + q x / s is alpha + 4 q / (s (s - x)), of which nothing cancels; on the right 1 - that."""
+        _, q = self._halves
+        s = (x * x + 4).sqrt()
+        bend = 4 * q / (s * (s + x.abs()))
+        return torch.where(x < 0, self.alpha + bend, 1 - bend).log()

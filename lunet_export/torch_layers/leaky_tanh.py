@@ -1,0 +1,36 @@
+"""An activation that compresses both tails."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lunet_export.layers import LeakyTanh
+from lunet_export.torch_layers.newton import NewtonBijection
+
+
+class LeakyTanhBijection(NewtonBijection):
+    r"""Elementwise f(x) = alpha x + (1 - alpha) tanh x, 0 < alpha < 1.
+
+    Its slope alpha + (1 - alpha) (1 - tanh^2 x) lies in (alpha, 1]. Shapes: (N, D) -> (N, D), (N,).
+    """
+
+    @classmethod
+    def of(cls, layer: LeakyTanh) -> Self:
+        return cls(layer.alpha)
+
+    def layer(self) -> LeakyTanh:
+        return LeakyTanh(self.alpha)
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.alpha * x + (1 - self.alpha) * torch.tanh(x)
+
+    def slope(self, x: Tensor) -> Tensor:
+        bend = 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)  # 1 - tanh^2 x, without what the difference loses
+        return self.alpha + (1 - self.alpha) * bend
+
+    def start(self, z: Tensor) -> Tensor:
+        # |f| is at most |x| and alpha |x| + 1 - alpha: this is between 0 and the root, f is concave in |x| there, and
+        # Newton only climbs.
+        size = torch.maximum(z.abs(), (z.abs() - (1 - self.alpha)) / self.alpha)
+        return torch.copysign(size, z)

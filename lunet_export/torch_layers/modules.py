@@ -1,0 +1,65 @@
+"""The module of every layer, by the layer's class: an entry for each."""
+
+from lunet_export.layers import (
+    LU,
+    Affine,
+    AffineAutoregressive,
+    ConvolutionalCoupling,
+    DenseCoupling,
+    Inverse,
+    Layer,
+    LeakyReLU,
+    LeakySoftplus,
+    LeakySquareplus,
+    LeakyTanh,
+    LogTanh,
+    Permutation,
+    Sigmoid,
+    Softclip,
+    Tanh,
+    Velocity,
+    Whitening,
+)
+from lunet_export.torch_layers.affine import ElementwiseAffine
+from lunet_export.torch_layers.autoregressive import Autoregressive
+from lunet_export.torch_layers.bijection import Bijection
+from lunet_export.torch_layers.coupling import AffineCoupling
+from lunet_export.torch_layers.leaky_relu import LeakyReLUBijection
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.torch_layers.leaky_squareplus import LeakySquareplusBijection
+from lunet_export.torch_layers.leaky_tanh import LeakyTanhBijection
+from lunet_export.torch_layers.log_tanh import LogTanhBijection
+from lunet_export.torch_layers.lu_linear import LULinear
+from lunet_export.torch_layers.permutation import Reordering
+from lunet_export.torch_layers.sigmoid import SigmoidBijection
+from lunet_export.torch_layers.softclip import SoftclipBijection
+from lunet_export.torch_layers.tanh import TanhBijection
+from lunet_export.torch_layers.turned import Turned
+from lunet_export.torch_layers.velocity import FlowBlock
+from lunet_export.torch_layers.whitening import WhiteningBijection
+
+MODULES: dict[type[Layer], type[Bijection]] = {
+    LU: LULinear,
+    Permutation: Reordering,
+    Affine: ElementwiseAffine,
+    LeakySoftplus: LeakySoftplusBijection,
+    LeakyReLU: LeakyReLUBijection,
+    LeakyTanh: LeakyTanhBijection,
+    LeakySquareplus: LeakySquareplusBijection,
+    Sigmoid: SigmoidBijection,
+    Tanh: TanhBijection,
+    LogTanh: LogTanhBijection,
+    Softclip: SoftclipBijection,
+    AffineAutoregressive: Autoregressive,
+    DenseCoupling: AffineCoupling,
+    ConvolutionalCoupling: AffineCoupling,
+    Velocity: FlowBlock,
+    Whitening: WhiteningBijection,
+}
+
+
+def bijection_of(layer: Layer) -> Bijection:
+    """The PyTorch module of a layer, in float64."""
+    if isinstance(layer, Inverse):
+        return Turned(bijection_of(layer.layer))
+    return MODULES[type(layer)].of(layer)

@@ -1,0 +1,117 @@
+"""The small networks inside a layer, in PyTorch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lunet_export.layers.networks import Activation, Dense, Network, Operation, Residual, Scaling
+from lunet_export.torch_layers.bijection import numbers
+
+
+class OperationModule(nn.Module, ABC):
+    """One step of a network: a (N, in) -> (N, out)."""
+
+    @abstractmethod
+    def forward(self, a: Tensor) -> Tensor:
+        """Its values."""
+
+    @abstractmethod
+    def arrays(self) -> Operation:
+        """It as float64 arrays."""
+
+
+class NetworkModule(nn.Module):
+    """A `networks.Network`; entries that are 0 stay 0 when it is trained: they may be masked."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.operations = nn.ModuleList(_MODULES[type(operation)](operation) for operation in network)
+
+    def forward(self, a: Tensor) -> Tensor:
+        for operation in self.operations:
+            a = operation(a)
+        return a
+
+    def arrays(self) -> Network:
+        """The network as float64 arrays."""
+        return tuple(operation.arrays() for operation in cast(Iterable[OperationModule], self.operations))
+
+
+class _Dense(OperationModule):
+    mask: Tensor
+
+    def __init__(self, operation: Dense) -> None:
+        super().__init__()
+        self.weight, self.bias = _parameter(operation.weight), _parameter(operation.bias)
+        self.register_buffer("mask", torch.from_numpy(operation.weight != 0))
+
+    def forward(self, a: Tensor) -> Tensor:
+        return functional.linear(a, self.weight * self.mask, self.bias)
+
+    def arrays(self) -> Operation:
+        return Dense(numbers(self.weight * self.mask), numbers(self.bias))
+
+
+class _Scaling(OperationModule):
+    def __init__(self, operation: Scaling) -> None:
+        super().__init__()
+        self.scale, self.shift = _parameter(operation.scale), _parameter(operation.shift)
+
+    def forward(self, a: Tensor) -> Tensor:
+        return a * self.scale + self.shift
+
+    def arrays(self) -> Operation:
+        return Scaling(numbers(self.scale), numbers(self.shift))
+
+
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "elu": functional.elu,
+    "silu": functional.silu,
+    "sigmoid": torch.sigmoid,
+}
+
+
+class _Activation(OperationModule):
+    def __init__(self, operation: Activation) -> None:
+        super().__init__()
+        self._operation = operation
+
+    def forward(self, a: Tensor) -> Tensor:
+        if self._operation.name == "leaky-relu":
+            return functional.leaky_relu(a, self._operation.slope)
+        return _FUNCTIONS[self._operation.name](a)
+
+    def arrays(self) -> Operation:
+        return self._operation
+
+
+class _Residual(OperationModule):
+    def __init__(self, operation: Residual) -> None:
+        super().__init__()
+        self.inner = NetworkModule(operation.inner)
+
+    def forward(self, a: Tensor) -> Tensor:
+        return a + self.inner(a)
+
+    def arrays(self) -> Operation:
+        return Residual(self.inner.arrays())
+
+
+def _parameter(values: NDArray[np.float64]) -> nn.Parameter:
+    return nn.Parameter(torch.from_numpy(np.array(values)))
+
+
+_MODULES: dict[type[Operation], Callable[[Any], OperationModule]] = {
+    Dense: _Dense,
+    Scaling: _Scaling,
+    Activation: _Activation,
+    Residual: _Residual,
+}

@@ -1,0 +1,20 @@
+"""A clip that bends."""
+
+import torch
+from torch import Tensor
+
+from lunet_export.layers import Softclip
+from lunet_export.torch_layers.elementwise import Fixed
+
+
+class SoftclipBijection(Fixed[Softclip]):
+    """x -> x / (1 + |x| / bound)."""
+
+    def value(self, x: Tensor) -> Tensor:
+        return x / (1 + x.abs() / self.settings.bound)
+
+    def log_slope(self, x: Tensor) -> Tensor:
+        return -2 * torch.log1p(x.abs() / self.settings.bound)
+
+    def root(self, y: Tensor) -> Tensor:
+        return y / (1 - y.abs() / self.settings.bound)

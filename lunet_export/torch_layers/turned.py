@@ -1,0 +1,30 @@
+"""The other direction of a bijection."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from lunet_export.layers import Layer
+from lunet_export.layers.inverse import turned
+from lunet_export.torch_layers.bijection import Bijection
+
+
+class Turned(Bijection):
+    """x -> f^-1(x)."""
+
+    def __init__(self, inner: Bijection) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.inverse(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.inner(z)
+        return found
+
+    def layer(self) -> Layer:
+        return turned(self.inner.layer())
+
+    def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
+        return self.inner.decaying()

@@ -1,0 +1,60 @@
+"""Moving every LU layer into coordinates in which its inputs are white; the map stays what it is."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lunet_export.diagnostics.moments import Moments
+from lunet_export.layers import LU, Chain, Layer
+from lunet_export.torch_layers import Bijection, Flow, bijection_of
+from lunet_export.torch_layers.lu_linear import LULinear
+from lunet_export.training.gaussian import whitening_root
+
+
+def flow_of(
+    chain: Chain, *, dtype: torch.dtype = torch.float32, whitened: bool = True, bound: float | None = None
+) -> Flow:
+    """The flow of a chain, its LU layers held as training holds them.
+
+    Args:
+        chain: The model.
+        dtype: Of the flow.
+        whitened: Every layer's U in whitened coordinates, at first those of the identity.
+        bound: A bound on |log diag U|, as in `LULinear`.
+
+    Raises:
+        BadInputError: An entry of a diagonal is beyond the bound.
+    """
+
+    def module(layer: Layer) -> Bijection:
+        return LULinear.of(layer, whitened=whitened, bound=bound) if isinstance(layer, LU) else bijection_of(layer)
+
+    modules = map(module, chain.layers)
+    return Flow(chain.dim, modules, chain.kind, preprocessing=chain.preprocessing, domain=chain.domain).to(dtype)
+
+
+@torch.no_grad()
+def whiten(flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
+    """Whiten what enters each LU layer of the first flow, over the rows of `batches`, in the same way in all of them.
+
+    Each layer holds U = V R with R upper triangular, R C R^T = I and C the covariance of its input: in these
+    coordinates a gradient step is blind to how the inputs are scaled and correlated (Desjardins et al. 2015,
+    arXiv 1507.00210, with a triangular root, because V R must stay upper triangular).
+    """
+    flow = flows[0]
+    seen = [Moments(flow.dim) for _ in flow.modules_of(LULinear)]
+    for x in batches:
+        number = 0
+        for bijection in flow.chain:
+            if isinstance(bijection, LULinear):
+                seen[number].add(x.cpu().double().numpy())
+                number += 1
+            x, _ = bijection(x)
+    for number, moments in enumerate(seen):
+        if not np.isfinite(moments.covariance).all():
+            return  # the next loss says so
+        root = whitening_root(moments.covariance)
+        for one in flows:
+            one.modules_of(LULinear)[number].whiten(moments.mean, root)

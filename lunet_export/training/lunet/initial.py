@@ -1,0 +1,59 @@
+"""Where training starts: in closed form, or grown by `greedy`."""
+
+import numpy as np
+
+from lunet_export.flows import lunet
+from lunet_export.layers import LU, Activation, Chain
+from lunet_export.training.gaussian import Gaussian
+
+#: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, with the bend in reach; at 7
+#: what bends is less than 1e-5 nats a dimension.
+_SHIFTS = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
+
+CLOSED = tuple(_SHIFTS)
+INITS = (*CLOSED, "greedy")
+SIGNS = ("alternating", "random", "positive")
+
+
+def start(gaussian: Gaussian, *, init: str, blocks: int, f: Activation, seed: int, signs: str = "alternating") -> Chain:
+    """Chain whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
+
+    With a the standard normal input of an activation, f(a + shift) has mean m and deviation s; the next block maps it
+    to (f - m) / s.
+
+    init:
+        bend: The first block whitens the data, and the activations' bend is in reach (shift 1).
+        whiten: The first block whitens the data, and the activations are all but affine (shift 7): the likelihood
+            starts at the Gaussian's.
+        identity: The first block divides by the standard deviation of each column and knows no correlations.
+    signs: of the diagonals of U, which training keeps. The activation is convex and increasing, so along a chain of
+        positive diagonals a unit is convex in its own input however deep the network is: but for what other units mix
+        in, it can compress the left tail and nothing else.
+        alternating: Negative in every block but the last. Convex and concave take turns; all can be compressed.
+        random: Either with equal odds, but in the last block.
+        positive: All positive.
+    """
+    shift = _SHIFTS[init]
+    mean, deviation = _moments(f, shift)
+    dim, rng, sign_rng = len(gaussian.mean), np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    first = np.diag(1 / gaussian.deviations()) if init == "identity" else gaussian.whiten
+    inside = np.eye(dim) / deviation
+    faint = 0.0 if init == "whiten" else 1.0 / dim
+    result = []
+    for number in range(blocks):
+        jitter = faint * rng.standard_normal((2, dim, dim))  # no two units begin alike; strong in 2-D, faint in 784-D
+        lower = np.eye(dim) + np.tril(jitter[0], -1)
+        faces = {"alternating": -np.ones(dim), "random": sign_rng.choice([-1.0, 1.0], dim), "positive": np.ones(dim)}
+        sign = faces[signs] if number < blocks - 1 else np.ones(dim)
+        upper = sign[:, None] * (np.eye(dim) + np.triu(jitter[1], 1)) @ (inside if number else first)
+        centre = lower @ (upper @ (np.full(dim, mean) if number else gaussian.mean))
+        result.append(LU(lower, upper, (shift if number < blocks - 1 else 0.0) - centre))
+    return lunet(tuple(result), f.least, gaussian.preprocessing, f.option)
+
+
+def _moments(f: Activation, shift: float) -> tuple[float, float]:
+    """Mean and standard deviation of f(a + shift) for a normal a, by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+    value = f.value(nodes + shift)
+    mean = (weights * value).sum() / weights.sum()
+    return mean, np.sqrt((weights * (value - mean) ** 2).sum() / weights.sum())

@@ -1,0 +1,135 @@
+"""LU-Net's structure, the settings that suit it, and its run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError
+from lunet_export.flows import LUNet, lunet
+from lunet_export.flows.lunet import PAPERS, activation_of, lunet_of
+from lunet_export.graphs.sizes import refuse_large
+from lunet_export.layers import LU, Activation, Chain
+from lunet_export.torch_layers import Flow
+from lunet_export.training.choice import Judge
+from lunet_export.training.fit import Trainer
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet import coordinates, regularisers
+from lunet_export.training.lunet.greedy import PAIR, grow, whitening
+from lunet_export.training.lunet.initial import INITS, SIGNS, start
+from lunet_export.training.settings import FitSettings
+from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_others
+
+_FEW = 4  # dimensions in which networks are grown and take L-BFGS steps on many rows at once
+_MANY_ROWS = 50_000
+_ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings that L-BFGS has not
+_PAPERS_ALPHA = 0.1
+_WHAT = "training as lunet"
+
+
+class LUNetTrainer(Trainer):
+    """Exact maximum likelihood of an LU-Net, in whitened coordinates and with a regulariser where settings ask so."""
+
+    @classmethod
+    def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
+        chain = lunet_of(weights, _WHAT)
+        return coordinates.flow_of(chain, dtype=dtype, whitened=settings.whitened, bound=settings.bound)
+
+    def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
+        coordinates.whiten(flows, batches)
+
+    def penalty(self) -> Tensor | None:
+        if self.settings.regulariser is None:
+            return None
+        return self.settings.regulariser_weight * regularisers.REGULARISERS[self.settings.regulariser](self.flow)
+
+
+@dataclass(frozen=True)
+class LUNetStructure(Structure):
+    """LU layers with an activation between them."""
+
+    family = "lunet"
+
+    blocks: int
+    alpha: float = _PAPERS_ALPHA
+    activation: str = PAPERS
+
+    @classmethod
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+        """The paper's depths unless given: 3 + 1 blocks for images, 12 + 1 in up to four dimensions; its activation."""
+        del image_shape
+        if "width" in given:
+            raise BadInputError("Expected no --width for lunet, whose blocks are as wide as the data. Leave it out.")
+        refuse_others(given, ("blocks", "alpha", "activation"), "lunet")
+        blocks = given.get("blocks", 13 if dim <= _FEW else 4)
+        refuse_large(blocks * dim**2, "float16", "Take fewer --blocks.", "a network whose graphs are")
+        return cls(blocks, given.get("alpha", _PAPERS_ALPHA), given.get("activation", PAPERS))
+
+    @classmethod
+    def of(cls, weights: Chain) -> Self:
+        network = lunet_of(weights, _WHAT)
+        assert isinstance(network.kind, LUNet)
+        return cls(len(network.of(LU)), network.kind.alpha, network.kind.activation)
+
+    @classmethod
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Few dimensions have other settings than many.
+
+        Up to 4-D: a greedy start and 40 epochs of L-BFGS on all rows at once, unless what only Adam has is given, as a
+        schedule. Beyond: about 9000 steps of Adam in 40 to 200 epochs, at a rate that falls with sqrt(D).
+        """
+        few: dict[str, Any] = {"init": "greedy"} if dim <= _FEW else {}
+        if dim <= _FEW and not any(given.get(name) for name in _ADAMS):
+            few |= {"optimizer": "l-bfgs"}
+        if {**few, **given}.get("optimizer") == "l-bfgs":
+            few |= {"epochs": 40, "batch_size": min(rows, _MANY_ROWS)}
+        batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
+        return {
+            "epochs": min(max(round(9000 / max(1, rows // batch_size)), 40), 200),
+            "batch_size": batch_size,
+            "learning_rate": min(1e-2, 0.11 / sqrt(dim)),
+            **few,
+        }
+
+    @classmethod
+    def refuse(cls, settings: FitSettings) -> None:
+        for name, known in (("init", INITS), ("signs", SIGNS), ("regulariser", (None, *regularisers.REGULARISERS))):
+            if getattr(settings, name) not in known:
+                names = ", ".join(str(entry) for entry in known if entry)
+                raise BadInputError(
+                    f"Expected {'an' if name == 'init' else 'a'} {name} of {names}; got {getattr(settings, name)}."
+                )
+        if (settings.regulariser is None) != (settings.regulariser_weight == 0):
+            raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
+        if settings.init == "greedy":
+            return grow(
+                rows,
+                judge,
+                blocks=min(self.blocks, 1 + PAIR * settings.epochs),
+                f=self._f,
+                preprocessing=gaussian.preprocessing,
+                seed=settings.seed,
+                on_growth=on_growth,
+            )
+        init, signs, seed = settings.init, settings.signs, settings.seed
+        return start(gaussian, init=init, signs=signs, blocks=self.blocks, f=self._f, seed=seed)
+
+    def gaussian(self, gaussian: Gaussian) -> Chain:
+        """One LU layer."""
+        return lunet((whitening(gaussian),), self.alpha, gaussian.preprocessing, self.activation)
+
+    def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> LUNetTrainer:
+        return LUNetTrainer(first, data, settings, device=device)
+
+    @property
+    def _f(self) -> Activation:
+        return activation_of(self.activation, self.alpha)

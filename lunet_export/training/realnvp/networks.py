@@ -1,0 +1,95 @@
+"""RealNVPs as they begin: couplings that are the identity, each with a norm behind it while it trains."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import BadInputError
+from lunet_export.flows import RealNVP
+from lunet_export.layers import Chain
+from lunet_export.preprocessing import Logit
+from lunet_export.torch_layers import Bijection, Flow, bijection_of
+from lunet_export.torch_layers.coupling import AffineCoupling, FlowNorm
+from lunet_export.torch_layers.coupling_networks import Convolutions, Dense
+from lunet_export.torch_layers.permutation import Reordering
+
+COUPLINGS = 6  # of the dense network, and of the two scales of the convolutional one
+
+
+def convolutional(
+    image_shape: tuple[int, ...], *, planes: int = 64, final: int = 3, preprocessing: Logit | None = None
+) -> Flow:
+    """The network that the LU-Net paper compared with: of (28, 28), 5,388,264 parameters.
+
+    Three couplings on the image with checkerboards; its 2 x 2 cells become 4 channels; three couplings with masks
+    of channels; two of the channels are left as they are; `final` couplings on the others, with checkerboards and
+    twice the planes.
+
+    Raises:
+        BadInputError: The image has colours, or a side that is odd.
+    """
+    if len(image_shape) != 2 or image_shape[0] % 2 or image_shape[1] % 2:
+        raise BadInputError(
+            f"Expected grey images of even sides for realnvp; got the shape {image_shape}. "
+            "Take realnvp-dense, or lunet."
+        )
+    height, width = image_shape
+    half = (height // 2, width // 2)
+    layers: list[Bijection] = []
+    for number in range(3):
+        layers += _convolutional((1, height, width), _checkerboard((1, height, width), number), planes)
+    cells = np.arange(height * width).reshape(half[0], 2, half[1], 2)
+    layers.append(Reordering(cells.transpose(1, 3, 0, 2).ravel()))
+    for number in range(3, COUPLINGS):
+        layers += _convolutional((4, *half), _upper_channels((4, *half), number), planes)
+    for number in range(COUPLINGS, COUPLINGS + final):
+        layers += _convolutional((2, *half), _checkerboard((2, *half), number), 2 * planes)
+    return _flow(height * width, layers, preprocessing)
+
+
+def dense(dim: int, *, hidden: int, couplings: int = COUPLINGS, preprocessing: Logit | None = None) -> Flow:
+    """Every other column first, then couplings that change one half by the other, in turn.
+
+    Their networks have two hidden layers of `hidden` numbers.
+
+    Raises:
+        BadInputError: A single dimension.
+    """
+    if dim < 2:
+        raise BadInputError("Expected at least 2 dimensions for realnvp-dense; got 1. Take lunet.")
+    order, first = np.arange(dim), (dim + 1) // 2
+    layers: list[Bijection] = [Reordering(np.concatenate([order[::2], order[1::2]]))]
+    for number in range(couplings):
+        mask = (order < first) == (number % 2 == 0)
+        kept = int(mask.sum())
+        net = Dense([kept, hidden, hidden, 2 * (dim - kept)])
+        layers += [AffineCoupling((dim,), mask, (net,)), FlowNorm(dim)]
+    return _flow(dim, layers, preprocessing)
+
+
+def normed(chain: Chain) -> Flow:
+    """The flow of a chain, in float64, with a norm behind every coupling again."""
+    layers: list[Bijection] = []
+    for module in map(bijection_of, chain.layers):
+        layers += [module, FlowNorm(module.width)] if isinstance(module, AffineCoupling) else [module]
+    return _flow(chain.dim, layers, chain.preprocessing)
+
+
+def _flow(dim: int, layers: Iterable[Bijection], preprocessing: Logit | None) -> Flow:
+    return Flow(dim, layers, RealNVP(), preprocessing=preprocessing)
+
+
+def _convolutional(shape: tuple[int, int, int], mask: NDArray[np.bool_], planes: int) -> list[Bijection]:
+    nets = (Convolutions(shape[0], planes), Convolutions(shape[0], planes))
+    return [AffineCoupling(shape, mask, nets), FlowNorm(mask.size)]
+
+
+def _checkerboard(shape: tuple[int, int, int], number: int) -> NDArray[np.bool_]:
+    parity = np.indices(shape).sum(axis=0) % 2
+    return (parity == number % 2).ravel()
+
+
+def _upper_channels(shape: tuple[int, int, int], number: int) -> NDArray[np.bool_]:
+    upper = np.arange(shape[0]) >= shape[0] // 2
+    return np.broadcast_to((upper == (number % 2 == 0))[:, None, None], shape).ravel()

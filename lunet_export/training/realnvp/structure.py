@@ -1,0 +1,138 @@
+"""RealNVP's structure, the settings that suit it, and its run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError
+from lunet_export.flows import realnvp
+from lunet_export.graphs.sizes import refuse_large
+from lunet_export.layers import Chain, ConvolutionalCoupling, Coupling
+from lunet_export.preprocessing import Logit
+from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.coupling import AffineCoupling
+from lunet_export.training.choice import Judge
+from lunet_export.training.fit import Trainer
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.realnvp import networks
+from lunet_export.training.realnvp.linear import triangular_map
+from lunet_export.training.settings import FitSettings
+from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
+
+_PLANES = 64  # the paper's
+_PENALTY = 5e-5  # of the squared scale factors of a batch
+_LUNETS = ("init", "signs", "regulariser", "bound")  # settings of LU-Net alone
+
+
+class RealNVPTrainer(Trainer):
+    """Exact maximum likelihood of a RealNVP, with a norm behind every coupling."""
+
+    @classmethod
+    def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
+        del settings
+        return networks.normed(_only_realnvp(weights)).to(dtype)
+
+    def penalty(self) -> Tensor:
+        """5e-5 |scale factors|^2 over the batch size, as in the released code."""
+        terms = [
+            (coupling.scale_factor * ~coupling.mask).square().sum() for coupling in self.flow.modules_of(AffineCoupling)
+        ]
+        return _PENALTY / self.settings.batch_size * torch.stack(terms).sum()
+
+
+@dataclass(frozen=True)
+class RealNVPStructure(Structure):
+    """Couplings whose networks are convolutions on images, or dense."""
+
+    family = "realnvp"
+
+    dim: int
+    image_shape: tuple[int, ...] | None  # of convolutions; None: dense
+    width: int  # planes, or numbers of a hidden layer
+
+    @classmethod
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+        """Convolutions with the paper's 64 planes where there is an image shape; else dense, as large as LU-Net."""
+        if "blocks" in given or "alpha" in given:
+            raise BadInputError(
+                "Expected neither --blocks nor --alpha for a RealNVP, whose size is --width. Leave them out."
+            )
+        refuse_others(given, ("width",), "a RealNVP")
+        found = cls(dim, image_shape, given.get("width") or (_PLANES if image_shape else width_like_lunet(dim)))
+        with torch.device("meta"):  # shapes alone: no memory is taken
+            shapes = found._flow(None).parameters()  # refuses what does not fit
+        numbers = sum(parameter.numel() for parameter in shapes)
+        refuse_large(numbers, "float16", "Take a smaller --width.", "a network whose graphs are")
+        return found
+
+    @classmethod
+    def of(cls, weights: Chain) -> Self:
+        network = _only_realnvp(weights)
+        first = network.of(Coupling)[0]
+        image = first.shape[1:] if network.of(ConvolutionalCoupling) else None
+        return cls(network.dim, image, len(first.network_arrays()[0][0]))
+
+    @classmethod
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """About 9000 steps of Adam at a rate of 1e-3 that falls, in 40 to 200 epochs, as LU-Net has."""
+        del dim
+        batch_size = given.get("batch_size") or (128 if rows >= 5000 else 64)
+        epochs = min(max(round(9000 / max(1, rows // batch_size)), 40), 200)
+        usual = {"epochs": epochs, "batch_size": batch_size, "learning_rate": 1e-3}
+        return {**usual, "schedule": "linear", "whitened": False}
+
+    @classmethod
+    def refuse(cls, settings: FitSettings) -> None:
+        """The settings of LU-Net alone are refused, L-BFGS, and averages that would mix moments of several norms."""
+        refuse_lunets(settings, _LUNETS, "a RealNVP")
+        if settings.optimizer != "adam" or settings.schedule == "schedule-free" or settings.average:
+            raise BadInputError(
+                "Expected adam with a schedule of linear, one-cycle or constant and no average for a RealNVP, whose "
+                "norms keep the moments of the last steps. Leave the choice out."
+            )
+
+    def record(self) -> dict[str, Any]:
+        return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
+
+    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
+        """The identity behind the pre-processing; the networks begin as PyTorch makes them."""
+        del rows, judge, on_growth
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            return self._flow(gaussian.preprocessing).to_chain()
+
+    def gaussian(self, gaussian: Gaussian) -> Chain:
+        """Couplings whose networks are matrices."""
+        layers = triangular_map(gaussian.mean, gaussian.whiten)
+        return realnvp(len(gaussian.mean), layers, gaussian.preprocessing)
+
+    def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> RealNVPTrainer:
+        return RealNVPTrainer(first, data, settings, device=device)
+
+    def _flow(self, preprocessing: Logit | None) -> Flow:
+        if self.image_shape:
+            return networks.convolutional(self.image_shape, planes=self.width, preprocessing=preprocessing)
+        return networks.dense(self.dim, hidden=self.width, preprocessing=preprocessing)
+
+
+def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
+    """Hidden numbers with which the dense network stores most nearly what LU-Net's sampling graph stores.
+
+    That is `unrolled` over two tiles: D^2 + D ceil(D / 2) + D numbers a block. The graphs of a dense network of hidden
+    width H store, a coupling of D / 2 columns by D / 2 others, D/2 H + H^2 + D H + 2 H + D and three times D.
+    """
+    blocks = blocks or (13 if dim <= 4 else 4)
+    wanted = blocks * (dim**2 + dim * -(-dim // 2) + dim) / networks.COUPLINGS
+    linear, constant = 1.5 * dim + 2, 4 * dim - wanted
+    return max(1, round((-linear + sqrt(max(0.0, linear**2 - 4 * constant))) / 2))
+
+
+def _only_realnvp(weights: Chain) -> Chain:
+    if not weights.of(Coupling):
+        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.kind.name} model. Name its --flow.")
+    return weights
