@@ -1,6 +1,5 @@
 """Random networks with a known condition number, shared by all tests."""
 
-from lunet_export.layers import LeakySoftplus
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from lunet_export.checks import reference
 from lunet_export.distribution import Mixture
 from lunet_export.flows import lunet
-from lunet_export.layers import LU, Chain
+from lunet_export.layers import LU, Chain, LeakySoftplus
 from lunet_export.preprocessing import NAMED, Logit
 
 PAPERS = LeakySoftplus(0.1)

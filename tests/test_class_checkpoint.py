@@ -1,6 +1,5 @@
 """Model files with one network a class: plain, whole, and nothing that pretends to be one."""
 
-from lunet_export.torch_layers.lu_linear import LULinear
 import numpy as np
 import pytest
 import torch
@@ -9,6 +8,7 @@ from lunet_export import checkpoint
 from lunet_export.errors import CheckpointError
 from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.lu_linear import LULinear
 from tests.networks import CLASS_NAMES, PRIORS, mixture, network
 from tests.test_checkpoint import Code, authors_state, saved
 

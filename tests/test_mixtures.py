@@ -1,12 +1,9 @@
 """Mixtures of any flows: other architectures and kinds together, float16 products, sampling with the density."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
-from lunet_export.families.composed.graphs import build as composed_graphs
-from lunet_export.families.composed.graphs.blueprint import Blueprint as ComposedBlueprint
 
 from lunet_export import ExportedClasses, checkpoint, parity
 from lunet_export.checks import reference, vectors
@@ -14,7 +11,6 @@ from lunet_export.checks.rounding import RoundingModel
 from lunet_export.distribution import Mixture
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, ExportSettings, Provenance, export, half, rebuilt
-from lunet_export.graphs.elementwise import Preprocessed
 from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.mixture import MixtureBlueprint
 from lunet_export.preprocessing import NAMED
@@ -22,26 +18,6 @@ from lunet_export.torch_layers import eager
 from tests import tolerances
 from tests.families import composed
 from tests.networks import CLASS_NAMES, PRIORS, far_out, mixture, network, rows
-
-
-@pytest.fixture(autouse=True)
-def _nodes_of_composed_flows(monkeypatch):
-    """The nodes that a mixture takes of a composed flow, where its blueprint does not give them yet."""
-    if hasattr(ComposedBlueprint, "log_prob_nodes"):
-        return
-
-    def nodes(self, g, given: Preprocessed):
-        plain, g.sum_columns = g.sum_columns, partial(g.sum_columns, keep=True)
-        chain = composed_graphs._Chain(g, given.h, self.solver)
-        for number, layer in enumerate(self.weights.layers, 1):
-            with g.scope(f"layer{number}"):
-                chain.apply(layer, forth=True)
-        total = chain.constant + given.constant
-        log_prob = composed_graphs._log_prob(g, g.dim, chain.run.rows(), chain.terms, total, sign=1.0)
-        g.sum_columns = plain
-        return log_prob
-
-    monkeypatch.setattr(ComposedBlueprint, "log_prob_nodes", nodes, raising=False)
 
 
 def of_flows(*flows):
