@@ -83,6 +83,6 @@ def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
 
 def eager_of(dtype: str) -> "Callable[[Distribution], Any]":
     """Makes eager PyTorch of a flow or a mixture, in the dtype of the graphs."""
-    from lunet_export.flows import eager
+    from lunet_export.torch_layers import eager
 
     return lambda model: eager(model, dtype)

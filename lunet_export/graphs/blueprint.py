@@ -9,7 +9,15 @@ import onnx
 from numpy.typing import NDArray
 
 from lunet_export import noise
-from lunet_export.certificate import Bounds, Certificate, chain_bounds, data_bounds, outwards
+from lunet_export.certificate import (
+    Bounds,
+    Certificate,
+    Linearization,
+    chain_bounds,
+    data_bounds,
+    outwards,
+    predicted_round_trip,
+)
 from lunet_export.errors import BadInputError
 from lunet_export.flows.jko import with_steps
 from lunet_export.graphs import sizes, solvers
@@ -126,6 +134,13 @@ class Blueprint:
             return None
         s = self.settings
         return Certificate.of(self.weights, self._bounds, x, dtype=s.tensors, products=s.products)
+
+    def round_trip(self, x: Array) -> Array | None:
+        """Predicted |f^-1(f(x)) - x| of rows x (N, D), the norm of a row; None of a chain without a certificate."""
+        if self._bounds is None:
+            return None
+        s = self.settings
+        return predicted_round_trip(Linearization(self.weights), x, dtype=s.tensors, products=s.products)
 
     def alternatives(self) -> list[dict[str, Any]]:
         """What was found out about other choices, for machines."""

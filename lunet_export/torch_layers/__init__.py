@@ -2,7 +2,7 @@
 
 from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.torch_layers.chain import Chain
-from lunet_export.torch_layers.eager import EagerClasses, EagerFlow
+from lunet_export.torch_layers.eager import EagerClasses, EagerFlow, eager
 from lunet_export.torch_layers.flow import Flow, standard_normal_log_prob
 from lunet_export.torch_layers.logit import LogitPreprocessing
 from lunet_export.torch_layers.modules import bijection_of
@@ -15,5 +15,6 @@ __all__ = [
     "Flow",
     "LogitPreprocessing",
     "bijection_of",
+    "eager",
     "standard_normal_log_prob",
 ]
