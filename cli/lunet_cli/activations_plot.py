@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lunet_export.diagnostics.activations import BRANCHES, COLLAPSED
-from lunet_export.families.lunet import reference as lunet
+from lunet_export.diagnostics.activations import COLLAPSED
 from lunet_export.figures import Bends, UnitInputs
+from lunet_export.layers import Activation
 
 _MOST_COLUMNS = 4
 _FEW = 10  # units: fewer are drawn apart and numbered
@@ -18,7 +18,7 @@ _BEND, _SLOPE = "#fff0c2", "0.15"
 
 
 def draw(found: Bends, path: Path, *, title: str) -> None:
-    """A panel an activation: the slope of f over what enters, above every unit's quantiles, as PNG.
+    """One panel per activation: the slope of f over what enters, above every unit's quantiles, as PNG.
 
     Units that never leave their branch are red; a network of red units is an affine map.
     """
@@ -30,10 +30,10 @@ def draw(found: Bends, path: Path, *, title: str) -> None:
     cells = figure.subfigures(rows, columns, squeeze=False).ravel()
     for number, inputs in enumerate(found.activations):
         top, bottom = cells[number].subplots(2, 1, sharex=True, height_ratios=[1, 3.2])
-        _slope(top, inputs, found.f)
+        _slope(top, inputs)
         _units(bottom, inputs)
         for axes in (top, bottom):
-            _bends(axes, found.f)
+            _bends(axes, inputs.f)
         if number % columns == 0:
             top.set_ylabel("slope")
             bottom.set_ylabel("units, by median")
@@ -41,12 +41,12 @@ def draw(found: Bends, path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _slope(axes: Axes, inputs: UnitInputs, f: lunet.Activation) -> None:
+def _slope(axes: Axes, inputs: UnitInputs) -> None:
     low, high = inputs.window
     a = np.linspace(low, high, 400)
     histogram = inputs.histogram
     axes.stairs(histogram.density / max(histogram.density.max(), 1e-300), histogram.edges, fill=True, color="0.75")
-    axes.plot(a, f.slope(a), color=_SLOPE, linewidth=1.4)
+    axes.plot(a, _slope_of(inputs.f, a), color=_SLOPE, linewidth=1.4)
     axes.set(xlim=(low, high), ylim=(0, 1.1), yticks=[0, 1])
     axes.spines[["top", "right"]].set_visible(False)
     found = inputs.activation
@@ -58,10 +58,14 @@ def _slope(axes: Axes, inputs: UnitInputs, f: lunet.Activation) -> None:
     )
 
 
-def _bends(axes: Axes, f: lunet.Activation) -> None:
+def _slope_of(f: Activation, a: np.ndarray) -> np.ndarray:
+    """f'(a), (N,); of units with slopes of their own their mean."""
+    return f.slope(a[:, None]).mean(axis=1)
+
+
+def _bends(axes: Axes, f: Activation) -> None:
     """Shade where f is no straight line; a kink is a thin line."""
-    branches = BRANCHES[f.name]
-    for (_, left), (right, _) in pairwise(branches):
+    for (_, left), (right, _) in pairwise(f.branches):
         axes.axvspan(left, right, color=_BEND, linewidth=0 if left < right else 1, zorder=0)
 
 

@@ -4,74 +4,76 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import typer
+from typer import BadParameter, Option
 
 from lunet_cli import output
-from lunet_cli.models import eager_of, read_model
-from lunet_cli.options import (
-    Arena,
-    ArenaName,
-    DeviceId,
-    Folder,
-    Json,
-    LatentStats,
-    MemoryLimit,
-    Preprocess,
-    PreprocessName,
-    Provider,
-    ProviderName,
-    Tf32,
-    Threads,
-    cuda_options,
-)
+from lunet_cli.models import another_model, eager_of, read_model, where
+from lunet_cli.option_groups import option
+from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import files
-from lunet_export.errors import BadInputError, MissingPackageError
+from lunet_export.errors import MissingPackageError
 from lunet_export.runtime import environment
 
 if TYPE_CHECKING:
     from lunet_export.bench import Row
+    from lunet_export.layers import Chain
     from lunet_export.parity import Runner
     from lunet_export.runtime import ExportedFlow
-    from lunet_export.weights import Weights
 
 _PICTURES = (".png", ".svg", ".pdf")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimingOptions:
+    """What is timed, and for how long."""
+
+    batch: str = option("1,8,64,256", "Rows a call, comma-separated.")
+    seconds: float = option(1.0, "For each runner, graph and batch.", least=0.05)
+    warmup: int = option(5, "Calls of each that do not count.", least=0)
+    solver: str = option("", "Times other solvers' sampling graphs too, comma-separated.", shown=False)
+    compiled: bool = option(True, "torch.compile, which compiles for about a minute.", "--compile/--no-compile")
+
+    @property
+    def solvers(self) -> list[str]:
+        """Their names."""
+        return [name.strip() for name in self.solver.split(",") if name.strip()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrintOptions:
+    """What is printed and written of it."""
+
+    csv: Path | None = option(None, "Also write the rows as CSV.")
+    plot: Path | None = option(None, "Also draw latency against batch: .png, .svg or .pdf.")
+    markdown: bool = option(False, "Print the table as GitHub markdown.")
+    as_json: Json = False
+
+    def refuse(self) -> None:
+        """Find out before minutes of timing, not after, what cannot be printed or written."""
+        if self.markdown and self.as_json:
+            raise BadParameter("Expected one of --markdown and --json; got both.")
+        if self.plot is not None:
+            if self.plot.suffix.lower() not in _PICTURES:
+                raise BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {self.plot}.")
+            import matplotlib  # noqa: F401
+        output.refuse_unwritable("--csv", self.csv)
+        output.refuse_unwritable("--plot", self.plot)
+
+
 def bench(
     folder: Folder,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="The source checkpoint: adds eager PyTorch and torch.compile.", show_default=False),
-    ] = None,
-    batch: Annotated[str, typer.Option(help="Rows a call, comma-separated.")] = "1,8,64,256",
-    seconds: Annotated[float, typer.Option(min=0.05, help="For each runner, graph and batch.")] = 1.0,
-    warmup: Annotated[int, typer.Option(min=0, help="Calls of each that do not count.")] = 5,
-    solver: Annotated[
-        str, typer.Option(help="Times other solvers' sampling graphs too, comma-separated.", show_default=False)
-    ] = "",
-    compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="torch.compile, which compiles for about a minute.")
-    ] = True,
-    provider: Provider = ProviderName.AUTO,
-    threads: Threads = None,
-    device_id: DeviceId = 0,
-    memory_limit: MemoryLimit = None,
-    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
-    tf32: Tf32 = False,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
-    csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV.", show_default=False)] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw latency against batch: .png, .svg or .pdf.", show_default=False)
-    ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as GitHub markdown.")] = False,
-    as_json: Json = False,
+    *,
+    model: Annotated[Path | None, Option(help="The source checkpoint: adds eager PyTorch and torch.compile.")] = None,
+    timing: TimingOptions,
+    run: RunOptions,
+    authors: AuthorsOptions,
+    printing: PrintOptions,
 ) -> None:
     """Time both graphs, answers checked first.
 
@@ -79,69 +81,65 @@ def bench(
 
     Example: lunet-export bench exported/digits --model digits.pt
     """
-    batches, solvers = parse_batches(batch), [name.strip() for name in solver.split(",") if name.strip()]
-    if solvers and model is None:
-        raise typer.BadParameter("Expected --model beside --solver: other graphs are built from the checkpoint.")
-    if markdown and as_json:
-        raise typer.BadParameter("Expected one of --markdown and --json; got both.")
-    _refuse_unwritable(csv, plot)
+    batches = parse_batches(timing.batch)
+    if timing.solvers and model is None:
+        raise BadParameter("Expected --model beside --solver: other graphs are built from the checkpoint.")
+    printing.refuse()
 
-    from lunet_export.bench import latency, open_timed, report
+    from lunet_export.bench import open_timed
     from lunet_export.bench.memory import peak_memory
 
-    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
-    flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
-    weights = None if model is None else _weights(flow, model, latent_stats, preprocess)
+    flow, opening = open_timed(folder, **run.settings)
+    weights = None if model is None else _weights(flow, model, authors)
     on_host = flow.provider == "cpu"  # what a GPU holds does not show in the memory of the process
-    memory = peak_memory(folder, batch=max(batches), threads=threads) if on_host else None
-    rivals = 0 if weights is None else 1 + 2 * compiled
-    steps = 1 + 2 * len(batches) + 2 * len(solvers) + rivals
-    with _progress(steps) as stage:
-        samplers = {} if weights is None else _samplers(flow, weights, solvers, max(batches), threads, stage)
-        others = {} if weights is None else _torch_runners(flow, weights, threads, stage, compiled=compiled)
+    memory = peak_memory(folder, batch=max(batches), threads=run.threads) if on_host else None
+    rows, others = _timed(flow, weights, timing, batches, run.threads)
+    facts = {
+        "folder": str(folder),
+        **where(flow),
+        **_facts(flow, others, run.threads),
+        "opening": asdict(opening),
+        "peak_memory": memory and {**asdict(memory), "ratio": memory.ratio},
+        "compile_seconds": _compile_seconds(others),
+    }
+    title = f"{flow.manifest.name}, {facts['processor']}, {facts['threads']} threads"
+    _write(rows, printing, title=title)
+    _print(rows, facts, printing)
+
+
+def _timed(
+    flow: "ExportedFlow", weights: "Chain | None", timing: TimingOptions, batches: list[int], threads: int | None
+) -> "tuple[Sequence[Row], dict[str, Runner]]":
+    """The rows, and what ran beside the export: what is made of the model."""
+    from lunet_export.bench import latency
+
+    rivals = 0 if weights is None else 1 + 2 * timing.compiled
+    with _progress(1 + 2 * len(batches) + 2 * len(timing.solvers) + rivals) as stage:
+        samplers, others = {}, {}
+        if weights is not None:
+            samplers = _samplers(flow, weights, timing.solvers, max(batches), threads, stage)
+            others = _torch_runners(flow, weights, threads, stage, compiled=timing.compiled)
         rows = latency(
             flow,
             others,
             batches=batches,
-            seconds=seconds,
-            warmup=warmup,
+            seconds=timing.seconds,
+            warmup=timing.warmup,
             solvers=samplers,
             floor=_floor(flow),
             threads=threads,
             on_stage=stage,
             warn=output.complain,
         )
-    facts = {
-        "folder": str(folder),
-        "provider": flow.provider,
-        "provider_reason": flow.provider_reason,
-        "tf32": flow.effective_tf32,
-        "graphs": report.graph_facts(flow),
-        **_machine(threads, others),
-        "opening": asdict(opening),
-        "peak_memory": memory and {**asdict(memory), "ratio": memory.ratio},
-        "compile_seconds": _compile_seconds(others),
-    }
-    _write(rows, csv, plot, title=f"{flow.manifest.name}, {facts['processor']}, {facts['threads']} threads")
-    _print(rows, facts, markdown=markdown, as_json=as_json)
+    return rows, others
 
 
 def parse_batches(text: str) -> list[int]:
-    """Numbers of rows a call, each once."""
+    """Numbers of rows per call, each once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"Expected --batch of positive numbers such as 1,64; got {text}.")
+        raise BadParameter(f"Expected --batch of positive numbers such as 1,64; got {text}.")
     return list(dict.fromkeys(int(part) for part in parts))
-
-
-def _refuse_unwritable(csv: Path | None, plot: Path | None) -> None:
-    """Find out before minutes of timing, not after."""
-    if plot is not None and plot.suffix.lower() not in _PICTURES:
-        raise typer.BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {plot}.")
-    if plot is not None:
-        import matplotlib  # noqa: F401
-    for option, path in (("--csv", csv), ("--plot", plot)):
-        output.refuse_unwritable(option, path)
 
 
 @contextmanager
@@ -152,28 +150,23 @@ def _progress(steps: int) -> Iterator[Callable[[str], None]]:
         yield lambda stage: bar.update(bar.task_ids[0], completed=next(done), description=stage)
 
 
-def _weights(flow: "ExportedFlow", model: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Weights":
+def _weights(flow: "ExportedFlow", model: Path, authors: AuthorsOptions) -> "Chain":
     from lunet_export.export import rebuilt
     from lunet_export.graphs.mixture import flows_of
 
-    blueprint = rebuilt(read_model(model, latent_stats, preprocess).weights, flow.manifest)
+    blueprint = rebuilt(read_model(model, authors).weights, flow.manifest)
     if blueprint is None:
-        raise BadInputError(f"Expected the model that {flow.manifest.name} was exported from; {model} is another one.")
+        raise another_model(flow.manifest, model)
     return flows_of(blueprint)[0].weights
 
 
 def _torch_runners(
-    flow: "ExportedFlow",
-    weights: "Weights",
-    threads: int | None,
-    stage: Callable[[str], None],
-    *,
-    compiled: bool,
+    flow: "ExportedFlow", weights: "Chain", threads: int | None, stage: Callable[[str], None], *, compiled: bool
 ) -> "dict[str, Runner]":
     """Eager PyTorch and `torch.compile`, the second only where it runs. Both on the CPU."""
     import torch
 
-    from lunet_export.flows.compiled import CompiledFlow
+    from lunet_export.torch_layers.compiled import CompiledFlow
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -192,7 +185,7 @@ def _torch_runners(
 
 def _samplers(
     flow: "ExportedFlow",
-    weights: "Weights",
+    weights: "Chain",
     solvers: Sequence[str],
     batch: int,
     threads: int | None,
@@ -214,7 +207,7 @@ def _samplers(
 
 
 def _floor(flow: "ExportedFlow") -> bytes | None:
-    """LU-Net's matrix products alone as a graph; None of another family, and where ONNX is not installed."""
+    """LU-Net's matrix products alone as a graph; None of other flows, and where ONNX is not installed."""
     try:
         from lunet_export.graphs import builder, floor
     except ModuleNotFoundError as error:
@@ -236,10 +229,15 @@ def _compile_seconds(runners: "Mapping[str, Runner]") -> dict[str, float]:
     return found
 
 
-def _machine(threads: int | None, others: "Mapping[str, Runner]") -> dict[str, Any]:
+def _facts(flow: "ExportedFlow", others: "Mapping[str, Runner]", threads: int | None) -> dict[str, Any]:
+    """What was timed, and on which machine."""
     import onnxruntime
 
-    machine = {
+    from lunet_export.bench import report
+
+    facts = {
+        "tf32": flow.effective_tf32,
+        "graphs": report.graph_facts(flow),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": threads or environment.processors().usable,
@@ -249,8 +247,8 @@ def _machine(threads: int | None, others: "Mapping[str, Runner]") -> dict[str, A
     if others:
         import torch
 
-        machine |= {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
-    return machine
+        facts |= {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
+    return facts
 
 
 def _processor() -> str:
@@ -263,27 +261,27 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write(rows: "Sequence[Row]", csv: Path | None, plot: Path | None, *, title: str) -> None:
+def _write(rows: "Sequence[Row]", printing: PrintOptions, *, title: str) -> None:
     from lunet_export.bench import report
 
-    if csv is not None:
-        with files.whole_file(csv) as path:
+    if printing.csv is not None:
+        with files.whole_file(printing.csv) as path:
             report.write_csv(rows, path)
-    if plot is not None:
+    if printing.plot is not None:
         from lunet_cli import latency_plot
 
-        with files.whole_file(plot) as path:
+        with files.whole_file(printing.plot) as path:
             latency_plot.draw(rows, path, title=title)
 
 
-def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], *, markdown: bool, as_json: bool) -> None:
+def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], printing: PrintOptions) -> None:
     from lunet_export.bench import report
 
-    if as_json:
+    if printing.as_json:
         output.dump({**facts, "rows": [row.as_json() for row in rows]})
         return
     below = [*report.notes(facts), "answers checked first, noise not included"]
-    if markdown:
+    if printing.markdown:
         output.say_lines(report.markdown(rows, below))
         return
     output.table(report.COLUMNS, [report.cells(row) for row in rows])

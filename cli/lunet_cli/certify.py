@@ -1,32 +1,27 @@
 """`lunet-export certify`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import read_model, tell_misfit
-from lunet_cli.options import DataDir, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
-from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_cli.models import read_model, rows_for
+from lunet_cli.options import AuthorsOptions, DataOptions, Json, ModelOrFolder
+from lunet_export.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from lunet_export.certificate import Bounds
     from lunet_export.diagnostics import Certified
+    from lunet_export.diagnostics.certify import Local
 
 
 def certify(
-    source: Annotated[Path, typer.Argument(help="A model file, or an exported folder.", show_default=False)],
-    dataset: Annotated[
-        str | None,
-        typer.Argument(metavar="[DATA]", help="As `diagnose` takes it. Default: samples.", show_default=False),
-    ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 32,
-    data_dir: DataDir = Path("data"),
-    levels: Levels = None,
-    seed: Seed = 0,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    source: ModelOrFolder,
+    dataset: Annotated[str | None, Argument(metavar="[DATA]", help="As `diagnose` takes it. Default: samples.")] = None,
+    *,
+    rows: Annotated[int, Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 32,
+    data: DataOptions,
+    authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
     """Bound how far a model stretches; predict what float32 loses.
@@ -37,31 +32,19 @@ def certify(
     Example: lunet-export certify exported/digits digits
     """
     from lunet_export import diagnostics
-    from lunet_export.families.lunet.weights import only_lunet
 
     if source.is_dir():
-        if latent_stats is not None or preprocess is not PreprocessName.NONE:
-            raise BadInputError(
-                f"Expected neither --latent-stats nor --preprocess with a folder; {source} has its own."
-            )
+        authors.refuse_beside(source)
         from lunet_export.runtime import ExportedFlow
 
         flow = ExportedFlow(source, provider="cpu")
-        p = flow.manifest.preprocessing
-        data = diagnostics.load(dataset, p, data_dir=data_dir, levels=levels) if dataset else None
-        if data:
-            tell_misfit(diagnostics.FolderSource(flow), data, seed=seed)
-        found = diagnostics.certify_folder(flow, data, rows=rows, seed=seed)
+        given = rows_for(diagnostics.FolderSource(flow), dataset, data) if dataset else None
+        found = diagnostics.certify_folder(flow, given, rows=rows, seed=data.seed)
     else:
-        weights = only_lunet(read_model(source, latent_stats, preprocess).weights, "certify")
-        p = weights.preprocessing
-        data = diagnostics.load(dataset, p, data_dir=data_dir, levels=levels) if dataset else None
-        if data:
-            tell_misfit(diagnostics.WeightsSource(weights), data, seed=seed)
-        with output.progress(rows, "certifying") as bar:
-            found = diagnostics.certify_model(
-                weights, data, rows=rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
-            )
+        weights = read_model(source, authors).weights
+        given = rows_for(diagnostics.WeightsSource(weights), dataset, data) if dataset else None
+        with output.counting(rows, "certifying") as on_rows:
+            found = diagnostics.certify_model(weights, given, rows=rows, seed=data.seed, on_rows=on_rows)
     if as_json:
         output.dump({"source": str(source), **found.as_json()})
     else:
@@ -74,6 +57,20 @@ def certify(
 
 
 def _say(found: "Certified") -> None:
+    output.table(["|f(x) - f(y)| / |x - y| and log|det|, nats", "least", "largest", "least", "largest"], _bounds(found))
+    if found.local:
+        output.table(
+            [f"{found.local.rows} {found.local_of}", "smallest", "median", "largest"], _spreads(found, found.local)
+        )
+    output.pairs(_facts(found))
+    for sentence in found.violations:
+        output.say(f"VIOLATED {sentence}")
+    if not found.violations and found.network:
+        output.say("all pairs and rows within the certified bounds")
+
+
+def _bounds(found: "Certified") -> list[tuple[str, ...]]:
+    """What is certified, and beneath it what rows did."""
     maps = [("data", found.data, found.observed_data), ("network", found.network, found.observed_network)]
     if found.data == found.network:
         maps = maps[:1]
@@ -84,43 +81,37 @@ def _say(found: "Certified") -> None:
         table.append((f"certified, {name}", *certified))
         ratios = (f"{seen.least_ratio:.4g}", f"{seen.largest_ratio:.4g}") if seen.pairs else ("-", "-")
         table.append((f"seen on {seen.pairs} pairs", *ratios, *ends))
-    output.table(["|f(x) - f(y)| / |x - y| and log|det|, nats", "least", "largest", "least", "largest"], table)
-    local = found.local
-    if local:
-        shown = {
-            "stretch s_max(J), data": local.stretch,
-            "squeeze s_min(J), data": local.squeeze,
-            "stretch, network": local.network_stretch,
-            "squeeze, network": local.network_squeeze,
-            f"{found.dtype} round trip, predicted": local.round_trip,
-            f"{found.dtype} round trip, measured": local.measured,
-        }
-        if found.data == found.network:
-            shown = {name: value for name, value in shown.items() if "network" not in name}
-        output.table(
-            [f"{local.rows} {found.local_of}", "smallest", "median", "largest"],
-            [
-                (name, *(f"{value:.4g}" for value in (spread.smallest, spread.median, spread.largest)))
-                for name, spread in shown.items()
-                if spread
-            ],
-        )
+    return table
+
+
+def _spreads(found: "Certified", local: "Local") -> list[tuple[str, ...]]:
+    """What the map does near each of the rows."""
+    shown = {
+        "stretch s_max(J), data": local.stretch,
+        "squeeze s_min(J), data": local.squeeze,
+        "stretch, network": local.network_stretch,
+        "squeeze, network": local.network_squeeze,
+        f"{found.dtype} round trip, predicted": local.round_trip,
+        f"{found.dtype} round trip, measured": local.measured,
+    }
+    return [
+        (name, *(f"{value:.4g}" for value in (spread.smallest, spread.median, spread.largest)))
+        for name, spread in shown.items()
+        if spread and not (found.data == found.network and "network" in name)
+    ]
+
+
+def _facts(found: "Certified") -> list[tuple[str, str]]:
+    local, spread = found.local, found.round_trip
     facts = [("rows", f"{found.rows} {found.rows_of}, seed {found.seed}")]
     if local and local.share is not None:
         facts.append(("measured / predicted", f"at most {local.share:.2g}"))
     if local and not local.converged:
         facts.append(("Lanczos", "not at rest on every row: stretch is too small and squeeze too large there"))
-    if found.round_trip:
-        spread = found.round_trip
-        facts.append(
-            (f"{found.dtype} round trip", f"median {spread.median:.4g}, largest {spread.largest:.4g}, measured")
-        )
-    facts += [(name, f"not available: {why}") for name, why in found.not_available.items()]
-    output.pairs(facts)
-    for sentence in found.violations:
-        output.say(f"VIOLATED {sentence}")
-    if not found.violations and found.network:
-        output.say("all pairs and rows within the certified bounds")
+    if spread:
+        text = f"median {spread.median:.4g}, largest {spread.largest:.4g}, measured"
+        facts.append((f"{found.dtype} round trip", text))
+    return facts + [(name, f"not available: {why}") for name, why in found.not_available.items()]
 
 
 def _written(bounds: "Bounds") -> tuple[str, ...]:

@@ -3,32 +3,17 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_of, read_model
-from lunet_cli.options import (
-    Arena,
-    ArenaName,
-    DeviceId,
-    Folder,
-    Json,
-    LatentStats,
-    MemoryLimit,
-    Preprocess,
-    PreprocessName,
-    Provider,
-    ProviderName,
-    Tf32,
-    Threads,
-    cuda_options,
-)
+from lunet_cli.models import another_model, eager_of, read_model, where, where_in_words
+from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import parity
 from lunet_export.artifact import Manifest, read_manifest
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError, LunetExportError
@@ -43,29 +28,16 @@ if TYPE_CHECKING:
 
 def check(
     folder: Folder,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.", show_default=False),
-    ] = None,
-    provider: Provider = ProviderName.AUTO,
-    threads: Threads = None,
-    device_id: DeviceId = 0,
-    memory_limit: MemoryLimit = None,
-    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
-    tf32: Tf32 = False,
-    seed: Annotated[int, typer.Option(help="Of the fresh inputs.")] = 1,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    *,
+    model: Annotated[Path | None, Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.")] = None,
+    run: RunOptions,
+    seed: Annotated[int, Option(help="Of the fresh inputs.")] = 1,
+    authors: AuthorsOptions,
     expect: Annotated[
-        str | None,
-        typer.Option(
-            help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?",
-            show_default=False,
-        ),
+        str | None, Option(help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?")
     ] = None,
     report: Annotated[
-        Path | None,
-        typer.Option(help="Also write what was found, machine and all, as JSON for a bug report.", show_default=False),
+        Path | None, Option(help="Also write what was found, machine and all, as JSON for a bug report.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -80,39 +52,75 @@ def check(
     Example: lunet-export check exported/digits --provider cuda --report gpu.json
     """
     output.refuse_unwritable("--report", report)
-    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
-    document: dict[str, Any] = {"folder": str(folder), "provider": provider.value, "passed": False}
-    with _reported(document, report, cuda):
+    document: dict[str, Any] = {"folder": str(folder), "provider": run.provider.value, "passed": False}
+    with _reported(document, report, run.cuda):
         described = read_manifest(folder)
         document |= _identity(described)
         if expect is not None:
             _refuse_unexpected(folder, expect, document)
-        checkpoint = None if model is None else read_model(model, latent_stats, preprocess)
-        flow, opening = _opened(folder, provider, threads, cuda, document)
-        checks = _checks(flow, checkpoint, model=model, seed=seed, threads=threads)
-        if opening is not None and flow.provider == "cuda":
-            from lunet_export.bench import selftest
-
-            with output.stages() as stage:
-                found = selftest.run(flow, threads=threads, on_stage=stage)
-            checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
+        source = None if model is None else _Source(model, read_model(model, authors), seed)
+        flow, checks = _checked(folder, run, source, document)
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
         output.dump(document)
     else:
-        print_checks(checks)
-        if "gpu" in document:
-            _say_gpu(document["gpu"])
-        where = f"provider {flow.provider} ({flow.provider_reason})"
-        output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where}")
-        if flow.manifest.preprocessing and model is None:
-            output.say("The chain without its pre-processing was checked at export; --model checks it again.")
+        _say(flow, checks, document, alone=model is None)
     if not document["passed"]:
-        failed = [entry.name for entry in checks if not entry.passed]
-        raise CheckFailedError(
-            f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
-            + (_ON_GPU if "gpu" in document else "Do not use this export; export again, or --dtype float64.")
-        )
+        raise _failed(checks, on_gpu="gpu" in document)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The model that an export is said to be of, and the seed of fresh inputs for it."""
+
+    path: Path
+    checkpoint: "Checkpoint"
+    seed: int
+
+
+def _checked(
+    folder: Path, run: RunOptions, source: _Source | None, document: dict[str, Any]
+) -> "tuple[ExportedFlow | ExportedClasses, list[parity.Check]]":
+    """What was opened and its checks; the self-test of the GPU among them, which a mixture has not."""
+    flow, opening = _opened(folder, run)
+    document |= where(flow)
+    checks = _checks(flow, source, threads=run.threads)
+    if opening is not None and flow.provider == "cuda":
+        from lunet_export.bench import selftest
+
+        with output.stages() as stage:
+            found = selftest.run(flow, threads=run.threads, on_stage=stage)
+        checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
+    return flow, checks
+
+
+def _opened(folder: Path, run: RunOptions) -> "tuple[Any, Opening | None]":
+    """The flow of a folder and how long it took to open; of a mixture no time."""
+    from lunet_export.bench import open_timed
+    from lunet_export.runtime import ExportedClasses
+
+    if read_manifest(folder).names:
+        return ExportedClasses(folder, **run.settings), None
+    return open_timed(folder, **run.settings)
+
+
+def _say(
+    flow: "ExportedFlow | ExportedClasses", checks: list[parity.Check], document: dict[str, Any], *, alone: bool
+) -> None:
+    print_checks(checks)
+    if "gpu" in document:
+        _say_gpu(document["gpu"])
+    output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where_in_words(flow)}")
+    if flow.manifest.preprocessing and alone:
+        output.say("The chain without its pre-processing was checked at export; --model checks it again.")
+
+
+def _failed(checks: list[parity.Check], *, on_gpu: bool) -> CheckFailedError:
+    failed = [entry.name for entry in checks if not entry.passed]
+    return CheckFailedError(
+        f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
+        + (_ON_GPU if on_gpu else "Do not use this export; export again, or --dtype float64.")
+    )
 
 
 _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
@@ -138,27 +146,6 @@ def _refuse_unexpected(folder: Path, expect: str, identity: dict[str, Any]) -> N
             f"Expected an export with SHA-256 {expect} in {folder}; it holds {identity['name']} with {weights} of its "
             f"weights and {manifest} of its manifest. Give the folder that was meant."
         )
-
-
-def _another_model(manifest: Manifest, model: Path | None) -> BadInputError:
-    return BadInputError(f"Expected the model that {manifest.name} was exported from; {model} is another one.")
-
-
-def _opened(
-    folder: Path, provider: ProviderName, threads: int | None, cuda: CudaOptions, document: dict[str, Any]
-) -> "tuple[Any, Opening | None]":
-    """The flow of a folder and how long it took to open; of a mixture, which has no test of the GPU, no time."""
-    from lunet_export.bench import open_timed
-    from lunet_export.runtime import ExportedClasses
-
-    flow: ExportedFlow | ExportedClasses
-    opening = None
-    if read_manifest(folder).names:
-        flow = ExportedClasses(folder, provider=provider.value, threads=threads, cuda=cuda)
-    else:
-        flow, opening = open_timed(folder, provider=provider.value, threads=threads, cuda=cuda)
-    document |= {"provider": flow.provider, "provider_reason": flow.provider_reason}
-    return flow, opening
 
 
 @contextlib.contextmanager
@@ -203,26 +190,21 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
 
 
 def _checks(
-    flow: "ExportedFlow | ExportedClasses",
-    checkpoint: "Checkpoint | None",
-    *,
-    model: Path | None,
-    seed: int,
-    threads: int | None,
+    flow: "ExportedFlow | ExportedClasses", source: _Source | None, *, threads: int | None
 ) -> list[parity.Check]:
     """On the test vectors; with the model on fresh ones too, and the chains without pre-processing."""
     known, predicted = flow.vectors, None if flow.tf32 else flow.artifact.round_trip  # which does not speak of TF32
-    if checkpoint is None:
+    if source is None:
         checks = parity.run(flow, known, predicted=predicted) + parity.run_optional(flow, known)
         return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
     from lunet_export.checks import vectors
     from lunet_export.export import check_chains, rebuilt
 
-    blueprint = rebuilt(checkpoint.model, flow.manifest)
+    blueprint = rebuilt(source.checkpoint.model, flow.manifest)
     if blueprint is None:
-        raise _another_model(flow.manifest, model)
+        raise another_model(flow.manifest, source.path)
     settings, eager = blueprint.settings, eager_of(blueprint.settings.tensors)
-    fresh = vectors.build(blueprint.weights, dtype=settings.tensors, products=settings.products, seed=seed)
+    fresh = vectors.build(blueprint.weights, dtype=settings.tensors, products=settings.products, seed=source.seed)
     if flow.tf32:
         fresh = fresh.under_tf32(flow.manifest.products)
     beside = eager(blueprint.weights)

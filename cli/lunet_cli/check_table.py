@@ -1,13 +1,16 @@
 """The table of checks, for `export` and `check`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lunet_cli import output
+from lunet_export import parity
+from lunet_export.errors import CheckFailedError
 from lunet_export.parity import Check
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """One line a check: largest difference, worst place and what was allowed there, eager PyTorch's own difference."""
+    """One line per check: largest difference, worst place what was allowed there, eager PyTorch's own difference."""
     rows = []
     for check in checks:
         gap = check.difference
@@ -26,3 +29,19 @@ def print_checks(checks: Sequence[Check]) -> None:
         )
     columns = ["check", "", "largest", "relative", "worst place", "there", "allowed there", "eager PyTorch"]
     output.table(columns, rows)
+
+
+@contextmanager
+def told_where_failed(*, as_json: bool) -> Iterator[None]:
+    """While an export is written: the checks that it failed are told before its error goes on."""
+    from lunet_export.export import ExportCheckError
+
+    try:
+        yield
+    except CheckFailedError as error:
+        checks = error.checks if isinstance(error, ExportCheckError) else []
+        if as_json:
+            output.dump({"passed": False, "error": str(error), "checks": [parity.as_json(check) for check in checks]})
+        elif checks:
+            print_checks(checks)
+        raise

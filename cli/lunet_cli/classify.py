@@ -3,48 +3,28 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
+from lunet_cli import against as others
 from lunet_cli import output
-from lunet_cli.options import (
-    Against,
-    Arena,
-    ArenaName,
-    DataDir,
-    DeviceId,
-    Json,
-    MemoryLimit,
-    Provider,
-    ProviderName,
-    Seed,
-    Tf32,
-    Threads,
-    cuda_options,
-)
-from lunet_export.errors import BadInputError
+from lunet_cli.models import where
+from lunet_cli.options import DataDir, DataOptions, Json, RunOptions, Seed
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
     from lunet_export.diagnostics import Classification
+    from lunet_export.diagnostics.classify import ClassSource
 
 
 def classify(
-    source: Annotated[
-        Path, typer.Argument(help="A model file or an exported folder with a network a class.", show_default=False)
-    ],
-    dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion-mnist.", show_default=False)],
+    source: Annotated[Path, Argument(help="A model file or an exported folder with a network a class.")],
+    dataset: Annotated[str, Argument(help="digits, mnist or fashion-mnist.")],
+    *,
     data_dir: DataDir = Path("data"),
     seed: Seed = 0,
-    against: Against = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw the confusion matrix, as PNG.", show_default=False)
-    ] = None,
-    provider: Provider = ProviderName.AUTO,
-    threads: Threads = None,
-    device_id: DeviceId = 0,
-    memory_limit: MemoryLimit = None,
-    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
-    tf32: Tf32 = False,
+    against: others.Against = None,
+    plot: Annotated[Path | None, Option(help="Also draw the confusion matrix, as PNG.")] = None,
+    run: RunOptions,
     as_json: Json = False,
 ) -> None:
     """Classify test rows by Bayes' rule; say how often it is right.
@@ -57,41 +37,36 @@ def classify(
     from lunet_export import data as datasets
     from lunet_export import diagnostics
 
-    if plot is not None and plot.suffix != ".png":
-        raise BadInputError(f"Expected --plot FILE.png; got {plot}.")
-    output.refuse_unwritable("--plot", plot)
-    judged: diagnostics.ClassFolderSource | diagnostics.MixtureSource
-    if source.is_dir():
-        from lunet_export.runtime import ExportedClasses
-
-        cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
-        flow = ExportedClasses(source, provider=provider.value, threads=threads, cuda=cuda)
-        judged = diagnostics.ClassFolderSource(flow)
-        where = {"provider": flow.provider, "provider_reason": flow.provider_reason}
-    else:
-        from lunet_export import checkpoint
-
-        judged = diagnostics.MixtureSource(checkpoint.read(source).mixture)
-        where = {"provider": "reference", "provider_reason": "a model file"}
+    output.refuse_unpaintable("--plot", plot)
+    judged, found_where = _open(source, run)
     rows = datasets.load(dataset, data_dir=data_dir)
-    other = None
-    if against is not None:
-        other = diagnostics.load(against, judged.preprocessing, data_dir=data_dir, levels=None)
-        if misfit := diagnostics.misfit_of(other, judged.preprocessing, judged.dim):
-            output.warn(misfit.sentence)
-    with output.progress(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as bar:
-        found = diagnostics.classify(
-            judged, rows, seed=seed, against=other, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
-        )
+    other = others.other_rows(against, judged, DataOptions(data_dir=data_dir))
+    with output.counting(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as on_rows:
+        found = diagnostics.classify(judged, rows, seed=seed, against=other, on_rows=on_rows)
     if plot is not None:
         from lunet_cli.confusion_plot import draw
 
         with whole_file(plot) as temporary:
             draw(found, temporary, title=f"{source.name} on {found.dataset}: {found.accuracy:.2%}")
     if as_json:
-        output.dump({"source": str(source), **where, **found.as_json()})
+        output.dump({"source": str(source), **found_where, **found.as_json()})
     else:
         _say(found)
+
+
+def _open(source: Path, run: RunOptions) -> "tuple[ClassSource, dict[str, str]]":
+    """What is judged, and where it runs."""
+    from lunet_export import diagnostics
+
+    if source.is_dir():
+        from lunet_export.runtime import ExportedClasses
+
+        flow = ExportedClasses(source, **run.settings)
+        return diagnostics.ClassFolderSource(flow), where(flow)
+    from lunet_export import checkpoint
+
+    judged = diagnostics.MixtureSource(checkpoint.read(source).mixture)
+    return judged, {"provider": "reference", "provider_reason": "a model file"}
 
 
 def _say(found: "Classification") -> None:
@@ -110,6 +85,4 @@ def _say(found: "Classification") -> None:
         f"mixture {found.bits_per_dim:.4f} bits/dim"
     )
     if found.detection:
-        from lunet_cli import detection
-
-        output.pairs([detection.line(found.detection)])
+        output.pairs([others.line(found.detection)])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Force, Json, Runtime
@@ -12,7 +12,7 @@ from lunet_export import embedding
 
 def demo_page(
     folder: Folder,
-    target: Annotated[Path, typer.Option("--output", "-o", help="The folder of the page.")] = Path("site"),
+    target: Annotated[Path, Option("--output", "-o", help="The folder of the page.")] = Path("site"),
     runtime: Runtime = None,
     force: Force = False,
     as_json: Json = False,
@@ -33,8 +33,8 @@ def demo_page(
 
 
 def serve(
-    site: Annotated[Path, typer.Argument(help="The folder of a page.")] = Path("site"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    site: Annotated[Path, Argument(help="The folder of a page.")] = Path("site"),
+    port: Annotated[int, Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
 ) -> None:
     """Show a page on localhost until Ctrl-C.
 

@@ -35,14 +35,6 @@ def draw(found: DensityMap, path: Path, *, title: str) -> None:
         panel.locator_params(axis="x", nbins=6)
         panel.set_box_aspect(ratio)
     extend = "max" if found.model.max() > top else "neither"
-    figure.colorbar(
-        image,
-        ax=others,
-        extend=extend,
-        label="p(x), per unit area",
-        fraction=0.05,
-        pad=0.02,
-        shrink=0.75,
-    )
+    figure.colorbar(image, ax=others, extend=extend, label="p(x), per unit area", fraction=0.05, pad=0.02, shrink=0.75)
     figure.suptitle(title, fontsize=11.5)
     figure.savefig(path, dpi=100)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
+from lunet_cli import against as others
 from lunet_cli import output
 from lunet_cli.models import open_source, tell_misfit
-from lunet_cli.options import Against, DataDir, DataSet, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
-from lunet_export.errors import BadInputError
+from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Json, ModelOrFolder
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -16,17 +16,13 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    source: Annotated[Path, typer.Argument(help="A model file, or an exported folder.", show_default=False)],
+    source: ModelOrFolder,
     dataset: DataSet,
-    data_dir: DataDir = Path("data"),
-    levels: Levels = None,
-    seed: Seed = 0,
-    against: Against = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw NLL over the number of directions, as PNG.", show_default=False)
-    ] = None,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    *,
+    data: DataOptions,
+    against: others.Against = None,
+    plot: Annotated[Path | None, Option(help="Also draw NLL over the number of directions, as PNG.")] = None,
+    authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
     """Compare a model with the Gaussian, PPCA, the entropy and N(0, I); say what is wrong with it.
@@ -37,22 +33,14 @@ def diagnose(
     """
     from lunet_export import diagnostics
 
-    if plot is not None and plot.suffix != ".png":
-        raise BadInputError(f"Expected --plot FILE.png; got {plot}.")
-    output.refuse_unwritable("--plot", plot)
-    judged = open_source(source, latent_stats, preprocess)
-    rows = diagnostics.load(dataset, judged.preprocessing, data_dir=data_dir, levels=levels)
-    other = None
-    if against is not None:
-        other = diagnostics.load(against, judged.preprocessing, data_dir=data_dir, levels=levels)
-        if found := diagnostics.misfit_of(other, judged.preprocessing, judged.dim):
-            output.warn(found.sentence)
-    tell_misfit(judged, rows, seed=seed)
+    output.refuse_unpaintable("--plot", plot)
+    judged = open_source(source, authors)
+    rows = diagnostics.load(dataset, judged.preprocessing, data_dir=data.data_dir, levels=data.levels)
+    other = others.other_rows(against, judged, data)
+    tell_misfit(judged, rows, seed=data.seed)
     total = len(rows.train) + len(rows.test) + (len(other.test) if other else 0)
-    with output.progress(total, f"diagnosing on {rows.name}") as bar:
-        report = diagnostics.diagnose(
-            judged, rows, seed=seed, against=other, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
-        )
+    with output.counting(total, f"diagnosing on {rows.name}") as on_rows:
+        report = diagnostics.diagnose(judged, rows, seed=data.seed, against=other, on_rows=on_rows)
     if plot is not None:
         from lunet_cli.ppca_plot import draw
 
@@ -64,29 +52,47 @@ def diagnose(
         _say(report)
 
 
+_UNITS = ("nats", "nats_per_dim", "bits_per_dim")
+_SPLITS = ("train", "test")
+
+
 def _say(report: "Report") -> None:
-    dim = report.dim
+    columns = [f"{unit}, {split}" for split in _SPLITS for unit in ("nats", "nats/dim", "bits/dim")]
+    output.table([f"mean NLL of {report.dataset}", *columns], _likelihoods(report))
+    facts = _facts_of_data(report) + _facts_of_latents(report)
+    if report.detection:
+        facts.append(others.line(report.detection))
+    output.pairs(facts + [(name, f"not available: {why}") for name, why in report.not_available.items()])
+    for flag in report.flags:
+        output.say(f"{flag.name}: {flag.sentence}")
+    if not report.flags:
+        output.say("no flags")
+
+
+def _likelihoods(report: "Report") -> list[tuple[str, ...]]:
+    """A line of the table for the model and for each Gaussian that it is compared with."""
+    from lunet_export.diagnostics import Figure
 
     def line(name: str, nats: tuple[float, float]) -> tuple[str, ...]:
-        from lunet_export.diagnostics import Figure
-
-        figures = [Figure.of(value, dim) for value in nats]
+        figures = [Figure.of(value, report.dim) for value in nats]
         return (name, *(f"{getattr(figure, unit):.4f}" for figure in figures for unit in _UNITS))
 
     model, gaussian = report.model, report.gaussian
+    gains = gaussian.train.nats - model.train.nats, gaussian.test.nats - model.test.nats
     table = [
         line("model", (model.train.nats, model.test.nats)),
         line("Gaussian", (gaussian.train.nats, gaussian.test.nats)),
-        line("gain over the Gaussian", tuple(getattr(gaussian, s).nats - getattr(model, s).nats for s in _SPLITS)),
+        line("gain over the Gaussian", gains),
     ]
     for q in report.shown_q()[:-1]:
         best = ", best on the test rows" if q == report.best_q else ""
         table.append(line(f"PPCA, q = {q}{best}", (float(report.ppca_train[q]), float(report.ppca_test[q]))))
-    columns = [f"{unit}, {split}" for split in _SPLITS for unit in ("nats", "nats/dim", "bits/dim")]
-    output.table([f"mean NLL of {report.dataset}", *columns], table)
+    return table
 
+
+def _facts_of_data(report: "Report") -> list[tuple[str, str]]:
+    """The data's covariance and entropy, and how the map changes volumes there."""
     least, log_det = report.entropy, report.log_det
-    latents = report.latents_train
     facts = [("covariance", f"condition {report.condition:.3g}, {report.raised_eigenvalues} eigenvalues raised")]
     if least:
         bias = f"; {least.bias}" if least.bias else ""
@@ -99,16 +105,18 @@ def _say(report: "Report") -> None:
         text += f"; {log_det.at_optimum:.4f} at the optimum"
     if log_det.identity is not None:
         text += f"; h(Z) - h(X) = {log_det.identity:.4f} by nearest neighbours"
-    facts.append(("log|det dz/dx|, test", text))
-    facts.append(
-        (
-            "latents, train",
-            f"Gaussian gap G = {latents.gap_nats:.4g} nats (up to {latents.gap_by_chance:.2g} by chance), largest mean "
-            f"{latents.largest_mean:.3g}, std {latents.smallest_std:.3g} to {latents.largest_std:.3g}, skewness "
-            f"{latents.skewness:.3g}, excess kurtosis {latents.excess_kurtosis:.3g}",
-        )
+    return [*facts, ("log|det dz/dx|, test", text)]
+
+
+def _facts_of_latents(report: "Report") -> list[tuple[str, str]]:
+    """How far the latents are from N(0, I), and what each activation does on the way."""
+    latents = report.latents_train
+    text = (
+        f"Gaussian gap G = {latents.gap_nats:.4g} nats (up to {latents.gap_by_chance:.2g} by chance), largest mean "
+        f"{latents.largest_mean:.3g}, std {latents.smallest_std:.3g} to {latents.largest_std:.3g}, skewness "
+        f"{latents.skewness:.3g}, excess kurtosis {latents.excess_kurtosis:.3g}"
     )
-    facts += [
+    activations = [
         (
             f"activation {entry.number}",
             f"{entry.active:.1%} active, {entry.in_bend:.1%} in the bend, log f' {entry.log_slope:.3f} nats/dim "
@@ -116,17 +124,4 @@ def _say(report: "Report") -> None:
         )
         for entry in report.activations or ()
     ]
-    if report.detection:
-        from lunet_cli import detection
-
-        facts.append(detection.line(report.detection))
-    facts += [(name, f"not available: {why}") for name, why in report.not_available.items()]
-    output.pairs(facts)
-    for flag in report.flags:
-        output.say(f"{flag.name}: {flag.sentence}")
-    if not report.flags:
-        output.say("no flags")
-
-
-_UNITS = ("nats", "nats_per_dim", "bits_per_dim")
-_SPLITS = ("train", "test")
+    return [("latents, train", text), *activations]

@@ -4,36 +4,27 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Force, Json, Runtime
 from lunet_export import embedding
 
-
-class Language(StrEnum):
-    """A language that has a project."""
-
-    C = "c"
-    CPP = "cpp"
-    RUST = "rust"
-    NODE = "node"
-    BROWSER = "browser"
-
+Language = StrEnum("Language", ["c", "cpp", "rust", "node", "browser"])
 
 _NEXT = {
-    Language.C: ("cc", "-std=c11", "-O2", "replay.c", "-o", "replay", "-lm", "-ldl"),
-    Language.CPP: ("cmake", "-S", ".", "-B", "build"),
-    Language.RUST: ("cargo", "build", "--release"),
-    Language.NODE: ("npm", "install"),
-    Language.BROWSER: ("lunet-export", "serve", "."),
+    "c": ("cc", "-std=c11", "-O2", "replay.c", "-o", "replay", "-lm", "-ldl"),
+    "cpp": ("cmake", "-S", ".", "-B", "build"),
+    "rust": ("cargo", "build", "--release"),
+    "node": ("npm", "install"),
+    "browser": ("lunet-export", "serve", "."),
 }
 
 
 def embed(
     folder: Folder,
-    language: Annotated[Language, typer.Option(help="Of the project.", show_default=False)],
-    target: Annotated[Path, typer.Option("--output", "-o", help="The new project.", show_default=False)],
+    language: Annotated[Language, Option(help="Of the project.")],
+    target: Annotated[Path, Option("--output", "-o", help="The new project.")],
     runtime: Runtime = None,
     force: Force = False,
     as_json: Json = False,

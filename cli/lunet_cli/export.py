@@ -1,29 +1,18 @@
 """`lunet-export export`, also `lunet-export MODEL.pt`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from lunet_cli import output
-from lunet_cli.check_table import print_checks
-from lunet_cli.models import eager_of, files_of, read_model
-from lunet_cli.options import (
-    Batch,
-    DataDir,
-    Dtype,
-    Force,
-    Json,
-    LatentStats,
-    Preprocess,
-    PreprocessName,
-    Target,
-    TargetName,
-)
-from lunet_cli.verifier import Wanted, export_for_verifier, refuse_others
-from lunet_export import parity
-from lunet_export.errors import CheckFailedError
+from lunet_cli.check_table import print_checks, told_where_failed
+from lunet_cli.models import eager_of, files_of, provenance_of, read_model
+from lunet_cli.option_groups import changed, option
+from lunet_cli.options import AuthorsOptions, Dtype, Force, Json, LoadOptions
+from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.figures import pictures
 
 if TYPE_CHECKING:
@@ -31,50 +20,45 @@ if TYPE_CHECKING:
     from lunet_export.export import Exported, ExportSettings, SourceFile
 
 
+@dataclass(frozen=True, kw_only=True)
+class GraphOptions:
+    """What is chosen of the graphs."""
+
+    solver: str | None = option(None, "Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.")
+    tile: str = option("auto", "Rows of the solver's tile, or auto: its default.")
+    dtype: Dtype = "float32"
+    with_log_prob: bool = option(False, "Also z -> x, log_prob.")
+    rng: bool = option(False, "Also a graph that draws z itself; see its warnings.")
+    steps: int | None = option(None, "Of JKO-iFlow: steps a block. Default: as trained.", least=1)
+    hutchinson: bool = option(False, "Of JKO-iFlow: also log_prob estimated along probes.")
+
+    def settings(self, made_for: LoadOptions) -> "ExportSettings":
+        """The same for an export."""
+        from lunet_export.export import ExportSettings
+
+        return ExportSettings(
+            self.solver,
+            parse_tile(self.tile),
+            self.dtype,
+            self.with_log_prob,
+            self.rng,
+            made_for.load,
+            steps=self.steps,
+            hutchinson=self.hutchinson,
+        )
+
+
 def export(
-    model: Annotated[Path, typer.Argument(help="model.pt of `train`, or the authors' best.pth.", show_default=False)],
-    folder: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: exported/NAME.", show_default=False)
-    ] = None,
-    solver: Annotated[
-        str | None,
-        typer.Option(
-            help="Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.", show_default=False
-        ),
-    ] = None,
-    tile: Annotated[str, typer.Option(help="Rows of the solver's tile, or auto: its default.")] = "auto",
-    dtype: Dtype = "float32",
-    with_log_prob: Annotated[bool, typer.Option("--with-log-prob", help="Also z -> x, log_prob.")] = False,
-    rng: Annotated[bool, typer.Option("--rng", help="Also a graph that draws z itself; see its warnings.")] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of JKO-iFlow: steps a block. Default: as trained.", show_default=False),
-    ] = None,
-    hutchinson: Annotated[
-        bool, typer.Option("--hutchinson", help="Of JKO-iFlow: also log_prob estimated along probes.")
-    ] = False,
+    model: Annotated[Path, Argument(help="model.pt of `train`, or the authors' best.pth.")],
+    *,
+    folder: Annotated[Path | None, Option("--output", "-o", help="Default: exported/NAME.")] = None,
+    graphs: GraphOptions,
     for_verifier: Annotated[
-        bool, typer.Option("--for-verifier", help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
+        bool, Option(help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
     ] = False,
-    mass: Annotated[
-        list[float] | None, typer.Option(help="For a verifier: mass of a box; repeat for more. Default: 0.9.")
-    ] = None,
-    classifier: Annotated[
-        Path | None, typer.Option(help="For a verifier: an ONNX file to put behind.", show_default=False)
-    ] = None,
-    claim: Annotated[
-        str | None,
-        typer.Option(help='For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".', show_default=False),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="For a verifier: what share of its test rows lies in the boxes?", show_default=False),
-    ] = None,
-    data_dir: DataDir = Path("data"),
-    target: Target = TargetName.CPU,
-    batch: Batch = 1,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    wanted: VerifierOptions,
+    made_for: LoadOptions,
+    authors: AuthorsOptions,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -88,62 +72,26 @@ def export(
 
     Example: lunet-export model.pt -o runs/mine
     """
-    from lunet_export.export import ExportCheckError, ExportSettings, Load
-
-    wanted = Wanted(mass or [], classifier, claim, data, data_dir)
     if for_verifier:
-        refuse_others(
-            {
-                "--solver": solver is not None,
-                "--tile": tile != "auto",
-                "--dtype": dtype != "float32",
-                "--with-log-prob": with_log_prob,
-                "--rng": rng,
-                "--steps": steps is not None,
-                "--hutchinson": hutchinson,
-                "--target": target is not TargetName.CPU,
-                "--batch": batch != 1,
-            }
-        )
-        export_for_verifier(
-            model, folder, wanted, latent_stats=latent_stats, preprocess=preprocess, force=force, as_json=as_json
-        )
+        refuse_others(changed(graphs) + changed(made_for))
+        export_for_verifier(model, folder, wanted, authors, force=force, as_json=as_json)
         return
     wanted.refuse_alone()
-    checkpoint = read_model(model, latent_stats, preprocess)
+    checkpoint = read_model(model, authors)
     destination = folder or Path("exported") / model.stem
-    settings = ExportSettings(
-        solver,
-        parse_tile(tile),
-        dtype,
-        with_log_prob,
-        rng,
-        Load(target.value, batch),
-        steps=steps,
-        hutchinson=hutchinson,
-    )
-    files = files_of(model, latent_stats)
-    try:
-        with output.stages() as stage:
-            exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
-    except CheckFailedError as error:
-        checks = error.checks if isinstance(error, ExportCheckError) else []
-        if as_json:
-            reason = {"passed": False, "error": str(error)}
-            output.dump({**reason, "checks": [parity.as_json(check) for check in checks]})
-        elif checks:
-            print_checks(checks)
-        raise
+    settings, files = graphs.settings(made_for), files_of(model, authors)
+    with told_where_failed(as_json=as_json), output.stages() as stage:
+        exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
+        found, remark = exported.blueprint.alternatives(), exported.blueprint.remark()
     if as_json:
         document = exported.manifest.document
-        parts = {"graphs": document["graphs"], "checks": document["checks"]}
-        parts["alternatives"] = exported.blueprint.alternatives()
+        parts = {"graphs": document["graphs"], "checks": document["checks"], "alternatives": found}
         output.dump({"folder": str(destination), "passed": True, **parts})
         return
     print_checks(exported.checks)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
-    output.say(exported.blueprint.remark())
+    output.say(remark)
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
     output.hint("lunet-export", "sample", str(destination), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
 
@@ -152,25 +100,17 @@ def _write(
     checkpoint: "Checkpoint",
     folder: Path,
     settings: "ExportSettings",
-    files: "Mapping[str, SourceFile]",
+    files: "dict[str, SourceFile]",
     *,
     force: bool,
     on_stage: Callable[[str], None],
 ) -> "Exported":
-    from lunet_export.export import Provenance, export
+    from lunet_export.export import export
 
     return export(
         checkpoint.model,
         folder,
-        Provenance(
-            folder.resolve().name,
-            checkpoint.kind,
-            checkpoint.image_shape,
-            checkpoint.training or {},
-            files,
-            checkpoint.assumed,
-            tuple(member.training or {} for member in checkpoint.members),
-        ),
+        provenance_of(checkpoint, folder, files),
         settings,
         examples=[member.examples for member in checkpoint.members] or checkpoint.examples,
         eager=eager_of(settings.tensors),
@@ -185,5 +125,5 @@ def parse_tile(text: str) -> int | None:
     if text == "auto":
         return None
     if not (text.isdecimal() and len(text) < 10):
-        raise typer.BadParameter(f"Expected --tile N or auto; got {text}.")
+        raise BadParameter(f"Expected --tile N or auto; got {text}.")
     return int(text)

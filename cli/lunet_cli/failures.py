@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from lunet_cli import start
+from lunet_cli import signals
 from lunet_export.errors import LunetExportError, brief, did_you_mean
 
 OPERATING_SYSTEM, UNEXPECTED, INTERRUPTED = 4, 70, 130  # 70 is EX_SOFTWARE of sysexits.h
@@ -30,7 +30,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     match error:
         case LunetExportError():
             return str(error), error.exit_code
-        case start.Stopped():
+        case signals.Stopped():
             return error.sentence, error.exit_code
         case KeyboardInterrupt():
             return "Stopped by Ctrl-C; no file is half-written.", INTERRUPTED

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from lunet_cli import output, start
+from lunet_cli import output, signals
 from lunet_cli.failures import explain
 from lunet_export.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from typer._click import Context
 
 #: Where a command finds, in the `meta` of its context, what was typed behind `lunet-export`.
 ARGUMENTS = "lunet_cli.arguments"
@@ -21,7 +24,7 @@ class Group(TyperGroup):
 
     _as_json = False
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
         """`lunet-export MODEL ...` means `lunet-export export MODEL ...`."""
         own = {option for parameter in self.params for option in parameter.opts} | {"--help"}
         if args and args[0] not in own and args[0] not in self.commands:
@@ -34,13 +37,15 @@ class Group(TyperGroup):
         ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
-    def make_context(self, info_name: str | None, args: list[str], *more: Any, **named: Any) -> Any:  # noqa: ANN401
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: "Context | None" = None, **extra: object
+    ) -> "Context":
         """Read the arguments, which prints where they ask for help or the version; as `invoke`."""
         self._as_json = "--json" in args
         with self._sentences():
-            return super().make_context(info_name, args, *more, **named)
+            return super().make_context(info_name, args, parent, **extra)
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: "Context") -> object:
         """Run a command; turn what a user can cause into a sentence and an exit code."""
         with self._sentences():
             return super().invoke(ctx)
@@ -59,8 +64,8 @@ class Group(TyperGroup):
                 self._fail(*explained, documents[-1] if documents else {})
 
     def _fail(self, sentence: str, code: int, document: dict[str, Any]) -> NoReturn:
-        start.ignore_signals()
-        stopped = start.received()
+        signals.ignore_signals()
+        stopped = signals.received()
         if stopped is not None:  # then this is what came of it
             sentence, code = stopped.sentence, stopped.exit_code
         output.complain(sentence)

@@ -1,13 +1,15 @@
 """`lunet-export import`."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import new_model, refuse_existing
+from lunet_cli.models import new_model, refuse_target
+from lunet_cli.option_groups import option
 from lunet_cli.options import Force, Json
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
@@ -17,38 +19,30 @@ if TYPE_CHECKING:
     from lunet_export.importers import Imported, Part
 
 
-class Library(StrEnum):
-    """Whose flows are read."""
+Library = StrEnum("Library", ["nflows", "normflows", "sbi", "zuko"])
 
-    NFLOWS = "nflows"
-    NORMFLOWS = "normflows"
-    SBI = "sbi"
-    ZUKO = "zuko"
+
+@dataclass(frozen=True, kw_only=True)
+class OriginOptions:
+    """What a flow is made from, besides its source."""
+
+    state: Path | None = option(None, "A state_dict to load into what the factory gives.")
+    context: Path | None = option(None, "A .npy file of one row: the context that a conditional flow is fixed to.")
 
 
 def import_(
-    library: Annotated[Library, typer.Argument(help="The library that the flow is of.", show_default=False)],
+    library: Annotated[Library, Argument(help="The library that the flow is of.")],
     source: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="module:factory, your own function that builds the flow: it is imported from here and run, and no "
-            "other code of a file is. Or a bare state_dict, where its keys alone determine the flow.",
-            show_default=False,
+            "other code of a file is. Or a bare state_dict, where its keys alone determine the flow."
         ),
     ],
-    target: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
-    state: Annotated[
-        Path | None, typer.Option(help="A state_dict to load into what the factory gives.", show_default=False)
-    ] = None,
-    context: Annotated[
-        Path | None,
-        typer.Option(
-            help="A .npy file of one row: the context that a conditional flow is fixed to.", show_default=False
-        ),
-    ] = None,
-    report: Annotated[bool, typer.Option("--report", help="List what is carried and what is not; write nothing.")] = (
-        False
-    ),
+    *,
+    target: Annotated[Path, Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
+    origin: OriginOptions,
+    report: Annotated[bool, Option(help="List what is carried and what is not; write nothing.")] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -60,30 +54,20 @@ def import_(
     Example: lunet-export import nflows flows:build --state weights.pt -o model.pt
     """
     from lunet_export import checkpoint, importers
-    from lunet_export.graphs.sizes import refuse_large
 
     if not report:
-        _refuse_target(target, force=force)
-    flow = _flow(library, source, state)
-    given = None if context is None else _context(context)
+        refuse_target(target, force=force)
+    flow = _flow(library, source, origin.state)
+    context = None if origin.context is None else _context(origin.context)
     if report:
-        _report(importers.survey(flow, context=given), as_json=as_json)
+        _report(importers.survey(flow, context=context), as_json=as_json)
         return
-    try:
-        with output.stages() as stage:
-            stage("reading the layers, and asking the flow itself about some rows")
-            imported = importers.read(flow, context=given)
-    except UnsupportedLayersError as error:
-        if as_json:
-            keys = ("path", "class", "why_not")
-            output.dump({"unsupported": [dict(zip(keys, layer, strict=True)) for layer in error.layers]})
-        raise
-    refuse_large(imported.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
+    imported = _read(flow, context, as_json=as_json)
     facts = {
         "imported_from": imported.library,
         "source": source,
-        "state": None if state is None else state.name,
-        "context": None if given is None else given.reshape(-1).tolist(),
+        "state": None if origin.state is None else origin.state.name,
+        "context": None if context is None else context.reshape(-1).tolist(),
         "proof": imported.proof.as_json(),
     }
     with new_model(target, force=force):
@@ -95,13 +79,24 @@ def import_(
     _tell(imported, target)
 
 
-def _refuse_target(target: Path, *, force: bool) -> None:
-    if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
-    refuse_existing(target, force=force)
+def _read(flow: object, context: "Tensor | None", *, as_json: bool) -> "Imported":
+    from lunet_export import importers
+    from lunet_export.graphs.sizes import refuse_large
+
+    try:
+        with output.stages() as stage:
+            stage("reading the layers, and asking the flow itself about some rows")
+            imported = importers.read(flow, context=context)
+    except UnsupportedLayersError as error:
+        if as_json:
+            keys = ("path", "class", "why_not")
+            output.dump({"unsupported": [dict(zip(keys, layer, strict=True)) for layer in error.layers]})
+        raise
+    refuse_large(imported.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
+    return imported
 
 
-def _flow(library: Library, source: str, state: Path | None) -> Any:  # noqa: ANN401
+def _flow(library: Library, source: str, state: Path | None) -> object:
     from lunet_export.importers import source as sources
     from lunet_export.importers.classes import library_of
 

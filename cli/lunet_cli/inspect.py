@@ -3,23 +3,23 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from lunet_cli import output
-from lunet_cli.options import Batch, Dtype, Json, PreprocessName, Target, TargetName
+from lunet_cli import models, output
+from lunet_cli.options import ONE_ROW_ON_CPU, Dtype, Json, LoadOptions
 from lunet_export.artifact import open_folder
 from lunet_export.errors import BadInputError
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
+    from lunet_export.graphs.estimate import Estimate
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A folder, an .onnx file or a model file.", show_default=False)],
-    solvers: Annotated[bool, typer.Option("--solvers", help="Of a model file: what each solver would cost.")] = False,
+    path: Annotated[Path, Argument(help="A folder, an .onnx file or a model file.")],
+    solvers: Annotated[bool, Option(help="Of a model file: what each solver would cost.")] = False,
     dtype: Dtype = "float32",
-    target: Target = TargetName.CPU,
-    batch: Batch = 1,
+    load: LoadOptions = ONE_ROW_ON_CPU,
     as_json: Json = False,
 ) -> None:
     """Show what is in a folder or file: nodes, sizes, settings.
@@ -27,12 +27,14 @@ def inspect(
     Example: lunet-export inspect exported/digits
     """
     if solvers:
-        _solvers(path, dtype, target, batch, as_json=as_json)
+        _solvers(path, dtype, load, as_json=as_json)
         return
     if path.is_dir():
         document = _folder(path)
     elif path.suffix == ".onnx":
-        document = _graph(path)
+        from lunet_export.graphs.builder import describe
+
+        document = describe(path)
     elif path.exists():
         document = _model(path)
     else:
@@ -43,46 +45,44 @@ def inspect(
         output.pairs([(key, str(value)) for key, value in _flat(document)])
 
 
-def _solvers(path: Path, dtype: str, target: TargetName, batch: int, *, as_json: bool) -> None:
-    from lunet_cli.models import read_model
-    from lunet_export.export import ExportSettings, Load
-    from lunet_export.families.lunet.graphs.estimate import estimates, fastest
-    from lunet_export.families.lunet.weights import only_lunet
+def _solvers(path: Path, dtype: str, made_for: LoadOptions, *, as_json: bool) -> None:
+    from lunet_export.export import ExportSettings
+    from lunet_export.graphs.estimate import estimates, fastest
 
     if path.is_dir() or path.suffix == ".onnx":
         raise BadInputError(f"Expected a model file for --solvers; got {path}. Give the checkpoint it came from.")
-    settings, load = ExportSettings(dtype=dtype), Load(target.value, batch)
-    weights = only_lunet(read_model(path, None, PreprocessName.NONE).weights, "a comparison of solvers")
+    settings, load = ExportSettings(dtype=dtype), made_for.load
+    weights = models.read_model(path).weights
+    if not weights.solves:
+        raise BadInputError(
+            f"Expected a model with LU layers for a comparison of solvers; got {weights.kind.title}, which solves "
+            "nothing. Give an LU-Net."
+        )
     found = estimates(weights, dtype=settings.tensors, products=settings.products, load=load)
     best = fastest(found)
     if as_json:
-        output.dump(
-            {
-                "target": target.value,
-                "batch": batch,
-                "auto": str(best.solver),
-                "solvers": [estimate.as_json() for estimate in found],
-            }
-        )
+        solvers = [estimate.as_json() for estimate in found]
+        output.dump({"target": load.provider, "batch": load.batch, "auto": str(best.solver), "solvers": solvers})
         return
-    rows = [
-        (
-            str(estimate.solver),
-            str(estimate.nodes),
-            f"{estimate.flops / 1e6:.3g}",
-            f"{estimate.bytes / 1e6:.2f}",
-            str(estimate.work_items),
-            f"{estimate.error:.1e}",
-            f"{estimate.share:.2g}",
-            f"{estimate.milliseconds:.3g}",
-            "auto" if estimate is best else "",
-        )
-        for estimate in found
-    ]
     columns = ["sampling", "nodes", "Mflop/row", "MB", "GPU work items", f"{dtype} error", "of the tolerance"]
-    output.table([*columns, f"ms, {target.value}, batch {batch}", ""], rows)
+    columns += [f"ms, {load.provider}, batch {load.batch}", ""]
+    output.table(columns, [_estimated(estimate, is_best=estimate is best) for estimate in found])
     output.say(
         "errors: the products computed in that dtype on 8 rows; milliseconds: a cost model, see bench for measured ones"
+    )
+
+
+def _estimated(estimate: "Estimate", *, is_best: bool) -> tuple[str, ...]:
+    return (
+        str(estimate.solver),
+        str(estimate.nodes),
+        f"{estimate.flops / 1e6:.3g}",
+        f"{estimate.bytes / 1e6:.2f}",
+        str(estimate.work_items),
+        f"{estimate.error:.1e}",
+        f"{estimate.share:.2g}",
+        f"{estimate.milliseconds:.3g}",
+        "auto" if is_best else "",
     )
 
 
@@ -93,16 +93,8 @@ def _folder(path: Path) -> dict[str, Any]:
     return document
 
 
-def _graph(path: Path) -> dict[str, Any]:
-    from lunet_export.graphs.builder import describe
-
-    return describe(path)
-
-
 def _model(path: Path) -> dict[str, Any]:
-    from lunet_cli.models import read_model
-
-    checkpoint = read_model(path, None, PreprocessName.NONE)
+    checkpoint = models.read_model(path)
     if not checkpoint.members:
         return _network(checkpoint)
     mixture = checkpoint.mixture
@@ -125,7 +117,7 @@ def _network(checkpoint: "Checkpoint") -> dict[str, Any]:
     return {
         "kind": checkpoint.kind,
         "dim": weights.dim,
-        "family": weights.family,
+        "family": weights.kind.name,
         **weights.facts(),
         "preprocessing": str(weights.preprocessing),
         "image_shape": checkpoint.image_shape,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """Of a run, from before it writes its first file on.
+    """What a run has kept, from before it writes its first file on.
 
     Args:
         model: Its file, for sentences.

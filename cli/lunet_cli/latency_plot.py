@@ -9,7 +9,7 @@ from lunet_export.bench import Row
 
 
 def draw(rows: Sequence[Row], path: Path, *, title: str) -> None:
-    """Median latency against the batch, both logarithmic: a panel a direction, a line a runner."""
+    """Median latency against the batch, both logarithmic: one panel per direction, one line per runner."""
     directions = list(dict.fromkeys(row.direction for row in rows))
     runners = list(dict.fromkeys(row.runner for row in rows))
     batches = sorted({row.batch for row in rows})

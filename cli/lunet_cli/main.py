@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import lunet_export
-from lunet_cli import output, start
+from lunet_cli import output, signals
 from lunet_cli.bench import bench
 from lunet_cli.certify import certify
 from lunet_cli.check import check
@@ -21,6 +21,7 @@ from lunet_cli.export import export
 from lunet_cli.group import Group
 from lunet_cli.import_ import import_
 from lunet_cli.inspect import inspect
+from lunet_cli.option_groups import expanded
 from lunet_cli.plot import plot
 from lunet_cli.recalibrate import recalibrate
 from lunet_cli.replay import replay
@@ -84,9 +85,10 @@ for command in (
     demo_page,
     serve,
 ):
-    app.command(command.__name__.rstrip("_").replace("_", "-"), help=_paragraphs(command))(command)
+    app.command(command.__name__.rstrip("_").replace("_", "-"), help=_paragraphs(command))(expanded(command))
 
 
 def main() -> None:
-    """The entry point `lunet-export`."""
-    start.main()
+    """Run the command line, in a process that may be in order already."""
+    signals.prepare()
+    signals.run(lambda: app(prog_name="lunet-export"))

@@ -6,31 +6,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
-from lunet_cli.options import PreprocessName
+from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
+    from lunet_export.artifact import Manifest
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
     from lunet_export.distribution import Distribution
-    from lunet_export.export import SourceFile
+    from lunet_export.export import Provenance, SourceFile
+    from lunet_export.runtime import ExportedClasses, ExportedFlow
+    from lunet_export.streaming.jobs import Work
 
 
-def read_model(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Checkpoint":
-    """The checkpoint in a file; what was assumed of it is said."""
+def read_model(path: Path, authors: AuthorsOptions = NO_AUTHORS_OPTIONS) -> "Checkpoint":
+    """The checkpoint in a file."""
     from lunet_export import checkpoint
 
-    read = checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess.value])
+    preprocessing = NAMED[authors.preprocess.value]
+    return _told(checkpoint.read(path, latent_stats=authors.latent_stats, preprocessing=preprocessing))
+
+
+def _told(read: "Checkpoint") -> "Checkpoint":
+    """The checkpoint; what was assumed of it is said."""
     for sentence in read.assumed:
         output.warn(sentence)
     return read
 
 
-def refuse_existing(target: Path, *, force: bool) -> None:
-    """Raise where a model file is there and not to be replaced."""
+def refuse_target(target: Path, *, force: bool) -> None:
+    """Raise where a model file is not named as one, or is there and not to be replaced."""
+    if target.suffix != ".pt":
+        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
     if target.exists() and not force:
         raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
 
@@ -39,19 +49,37 @@ def refuse_existing(target: Path, *, force: bool) -> None:
 def new_model(target: Path, *, force: bool) -> Iterator[None]:
     """Be the one process that writes a model file; what was refused before the work is looked at once more."""
     with exclusive(target):
-        refuse_existing(target, force=force)
+        refuse_target(target, force=force)
         yield
 
 
-def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | None = None) -> "dict[str, SourceFile]":
+def files_of(model: Path, authors: AuthorsOptions, classifier: Path | None = None) -> "dict[str, SourceFile]":
     """What an export is made from, for its manifest."""
     from lunet_export.export import SourceFile
 
-    given = {"model": model, "latent_stats": latent_stats, "classifier": classifier}
+    given = {"model": model, "latent_stats": authors.latent_stats, "classifier": classifier}
     return {role: SourceFile.of(path) for role, path in given.items() if path is not None}
 
 
-def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessName) -> "Source":
+def provenance_of(read: "Checkpoint", folder: Path, files: "dict[str, SourceFile]") -> "Provenance":
+    """Name and history of a model, for the manifest of its export."""
+    from lunet_export.export import Provenance
+
+    name, classes = folder.resolve().name, tuple(member.training or {} for member in read.members)
+    return Provenance(name, read.kind, read.image_shape, read.training or {}, files, read.assumed, classes)
+
+
+def where(opened: "ExportedFlow | ExportedClasses | Work") -> dict[str, str]:
+    """Where graphs run, for a document."""
+    return {"provider": opened.provider, "provider_reason": opened.provider_reason}
+
+
+def where_in_words(opened: "ExportedFlow | ExportedClasses | Work") -> str:
+    """Where graphs run, for a sentence."""
+    return f"provider {opened.provider} ({opened.provider_reason})"
+
+
+def open_source(path: Path, authors: AuthorsOptions) -> "Source":
     """A model file under the float64 reference, or an exported folder by its graphs on the CPU.
 
     Raises:
@@ -60,13 +88,25 @@ def open_source(path: Path, latent_stats: Path | None, preprocess: PreprocessNam
     from lunet_export.diagnostics import FolderSource, WeightsSource
 
     if not path.is_dir():
-        read = read_model(path, latent_stats, preprocess)
+        read = read_model(path, authors)
         return WeightsSource(read.weights, name=path.stem, image_shape=read.image_shape)
-    if latent_stats is not None or preprocess is not PreprocessName.NONE:
-        raise BadInputError(f"Expected neither --latent-stats nor --preprocess with a folder; {path} has its own.")
+    authors.refuse_beside(path)
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
+    """The data set of that name or file; a warning where its rows are not what the model was made for.
+
+    Raises:
+        DataError: It cannot be read, or as of `tell_misfit`.
+    """
+    from lunet_export import diagnostics
+
+    rows = diagnostics.load(name, source.preprocessing, data_dir=options.data_dir, levels=options.levels)
+    tell_misfit(source, rows, seed=options.seed)
+    return rows
 
 
 def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
@@ -79,6 +119,11 @@ def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
 
     if found := misfit(source, rows, seed=seed):
         output.warn(found.sentence)
+
+
+def another_model(manifest: "Manifest", model: Path | None) -> BadInputError:
+    """The error of an export that was made of another model than the one that is given."""
+    return BadInputError(f"Expected the model that {manifest.name} was exported from; {model} is another one.")
 
 
 def eager_of(dtype: str) -> "Callable[[Distribution], Any]":

@@ -1,42 +1,38 @@
 """Options that several commands share, spelled once."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
-import typer
+from typer import Argument, Option
 
+from lunet_cli.option_groups import option
+from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 
-Folder = Annotated[Path, typer.Argument(help="An exported folder.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+if TYPE_CHECKING:
+    from lunet_export.export import Load
+    from lunet_export.runtime import providers
+
+Folder = Annotated[Path, Argument(help="An exported folder.")]
+ModelOrFolder = Annotated[Path, Argument(help="A model file, or an exported folder.")]
+Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]
+Force = Annotated[bool, Option(help="Replace what exists.")]
 DataSet = Annotated[
     str,
-    typer.Argument(
+    Argument(
         help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, checkerboard, rings, rose, tree, or a "
-        ".npy, .npz or .csv file.",
-        show_default=False,
+        ".npy, .npz or .csv file."
     ),
 ]
-DataDir = Annotated[Path, typer.Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
-Against = Annotated[
-    str | None,
-    typer.Option(help="Other data of the same kind: can log p tell them apart? AUROC.", show_default=False),
-]
-Levels = Annotated[
-    int | None, typer.Option(help="Grey levels of a file of integers. Default: the model's.", show_default=False)
-]
-Runtime = Annotated[
-    Path | None,
-    typer.Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.", show_default=False),
-]
-Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
-LatentStats = Annotated[
-    Path | None,
-    typer.Option(help="The authors' best_stats.pth, folded into the last block; it fits last.pth.", show_default=False),
-]
+DataDir = Annotated[Path, Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
+Runtime = Annotated[Path | None, Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.")]
+Seed = Annotated[int, Option(help="Seed of the noise.")]
+CudaGraph = Annotated[bool, Option(help="On CUDA, capture each batch size once and replay it.")]
+DeviceId = Annotated[int, Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.")]
+Dtype = Annotated[str, Option(help="float32, float64, or float16: matrix products alone in it.")]
 
 
 def given(options: Mapping[str, bool]) -> str:
@@ -66,29 +62,6 @@ class ArenaName(StrEnum):
     SAME_AS_REQUESTED = "same-as-requested"
 
 
-DeviceId = Annotated[int, typer.Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.")]
-MemoryLimit = Annotated[
-    int | None, typer.Option(min=1, help="MB of the GPU that each graph's arena may take.", show_default=False)
-]
-Arena = Annotated[ArenaName, typer.Option(help="How that arena grows; same-as-requested spares a shared GPU.")]
-Tf32 = Annotated[
-    bool, typer.Option("--tf32", help="Round the inputs of CUDA's matrix products to TF32; judged by its own budget.")
-]
-CudaGraph = Annotated[bool, typer.Option("--cuda-graph", help="On CUDA, capture each batch size once and replay it.")]
-
-
-def cuda_options(device_id: int, memory_limit: int | None, arena: ArenaName, *, tf32: bool) -> CudaOptions:
-    """The options of a command line, typed."""
-    return CudaOptions(device_id, None if memory_limit is None else memory_limit * 10**6, arena.value, tf32)
-
-
-Provider = Annotated[ProviderName, typer.Option(help="auto takes CUDA when it runs; cuda takes it or stops.")]
-Preprocess = Annotated[
-    PreprocessName, typer.Option(help="For the authors' files, which do not record it: paper is 256 levels, 1e-5.")
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of ONNX Runtime.", show_default=False)]
-
-
 class TargetName(StrEnum):
     """Where an export is meant to run."""
 
@@ -96,6 +69,86 @@ class TargetName(StrEnum):
     CUDA = "cuda"
 
 
-Target = Annotated[TargetName, typer.Option(help="Where predictions and --solver auto assume it runs.")]
-Batch = Annotated[int, typer.Option(min=1, help="Rows a call that they assume.")]
-Dtype = Annotated[str, typer.Option(help="float32, float64, or float16: matrix products alone in it.")]
+Provider = Annotated[ProviderName, Option(help="auto takes CUDA when it runs; cuda takes it or stops.")]
+
+
+class RunSettings(TypedDict):
+    """What `RunOptions` are for whatever opens graphs."""
+
+    provider: "providers.Provider"
+    threads: int | None
+    cuda: CudaOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How ONNX Runtime runs the graphs."""
+
+    provider: Provider = ProviderName.AUTO
+    threads: int | None = option(None, "CPU threads of ONNX Runtime.", least=1)
+    device_id: DeviceId = 0
+    memory_limit: int | None = option(None, "MB of the GPU that each graph's arena may take.", least=1)
+    arena: ArenaName = option(
+        ArenaName.NEXT_POWER_OF_TWO, "How that arena grows; same-as-requested spares a shared GPU."
+    )
+    tf32: bool = option(False, "Round the inputs of CUDA's matrix products to TF32; judged by its own budget.")
+
+    @property
+    def cuda(self) -> CudaOptions:
+        """The options of CUDA."""
+        limit = None if self.memory_limit is None else self.memory_limit * 10**6
+        return CudaOptions(self.device_id, limit, self.arena.value, self.tf32)
+
+    @property
+    def settings(self) -> RunSettings:
+        """The keywords of whatever opens graphs."""
+        return {"provider": self.provider.value, "threads": self.threads, "cuda": self.cuda}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthorsOptions:
+    """What the authors' own files do not record."""
+
+    latent_stats: Path | None = option(
+        None, "The authors' best_stats.pth, folded into the last block; it fits last.pth."
+    )
+    preprocess: PreprocessName = option(
+        PreprocessName.NONE, "For the authors' files, which do not record it: paper is 256 levels, 1e-5."
+    )
+
+    def refuse_beside(self, folder: Path) -> None:
+        """Raise BadInputError where one of these is given with a folder."""
+        if self != NO_AUTHORS_OPTIONS:
+            raise BadInputError(
+                f"Expected neither --latent-stats nor --preprocess with a folder; {folder} has its own."
+            )
+
+
+NO_AUTHORS_OPTIONS = AuthorsOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How rows are read for a model, and its noise drawn."""
+
+    data_dir: DataDir = Path("data")
+    levels: int | None = option(None, "Grey levels of a file of integers. Default: the model's.")
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """Where, and with how many rows per call, an export is meant to run."""
+
+    target: TargetName = option(TargetName.CPU, "Where predictions and --solver auto assume it runs.")
+    batch: int = option(1, "Rows a call that they assume.", least=1)
+
+    @property
+    def load(self) -> "Load":
+        """The same for an export."""
+        from lunet_export.export import Load
+
+        return Load(self.target.value, self.batch)
+
+
+ONE_ROW_ON_CPU = LoadOptions()

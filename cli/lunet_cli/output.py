@@ -5,19 +5,20 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from typer import BadParameter
 
 from lunet_cli import progress_log
+from lunet_export.errors import BadInputError
 from lunet_export.files import make_parents
 
 _WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
@@ -49,32 +50,30 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def hint(*command: str, note: str = "") -> None:
-    """The next command to try, on stderr so that results stay clean; `note` says what it needs that is not at hand."""
-    _tell(f"next: {one_line(shlex.join(command))}" + (f"   # {note}" if note else ""))
+def hint(*command: str, needs: str = "") -> None:
+    """The next command to try, on stderr so that results stay clean; `needs` says what it needs that is not at hand."""
+    note(f"next: {one_line(shlex.join(command))}" + (f"   # {needs}" if needs else ""))
 
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    _tell(f"lunet-export: {one_line(sentence)}")
+    note(f"lunet-export: {one_line(sentence)}")
 
 
 def warn(sentence: str) -> None:
     """What makes a result doubtful, in one sentence; what is dumped by this command says it too, as `warnings`."""
     if sentence not in _warned.get():
         _warned.set((*_warned.get(), sentence))
-        _tell(f"lunet-export: warning: {sentence}")
-
-
-def _tell(line: str) -> None:
-    """By no library that measures a terminal: where it takes `COLUMNS=0` at its word, nothing would be said."""
-    sys.stderr.write(f"{one_line(line)}\n")
-    sys.stderr.flush()
+        note(f"lunet-export: warning: {sentence}")
 
 
 def note(text: str) -> None:
-    """What was done beside the result, on stderr."""
-    _tell(text)
+    """What was done beside the result, on stderr.
+
+    No library that measures a terminal writes it: where it takes `COLUMNS=0` at its word, nothing would be said.
+    """
+    sys.stderr.write(f"{one_line(text)}\n")
+    sys.stderr.flush()
 
 
 _held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
@@ -113,12 +112,12 @@ def write(document: dict[str, Any]) -> None:
     sys.stdout.write(json_text(document | ({"warnings": list(_warned.get())} if _warned.get() else {})))
 
 
-def json_text(document: Any) -> str:  # noqa: ANN401
+def json_text(document: object) -> str:
     """A document as JSON; infinities and NaN become null."""
     return json.dumps(_finite(document), indent=1) + "\n"
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -131,10 +130,17 @@ def refuse_unwritable(option: str, path: Path | None) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise typer.BadParameter(f"Expected a file for {option}; {path} is a folder.")
+        raise BadParameter(f"Expected a file for {option}; {path} is a folder.")
     make_parents(path)
     with tempfile.TemporaryFile(dir=path.parent):
         pass
+
+
+def refuse_unpaintable(option: str, path: Path | None) -> None:
+    """Raise where the file of an option is no PNG, or could not be written."""
+    if path is not None and path.suffix != ".png":
+        raise BadInputError(f"Expected {option} FILE.png; got {path}.")
+    refuse_unwritable(option, path)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -178,7 +184,7 @@ def progress(total: int, text: str) -> Iterator[Progress]:
     bar = (
         Progress(*columns, console=Console(stderr=True), transient=True)
         if sys.stderr.isatty()
-        else progress_log.log(_tell)
+        else progress_log.log(note)
     )
     with bar:
         bar.add_task(text, total=total)
@@ -186,11 +192,18 @@ def progress(total: int, text: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def stages() -> Iterator[Any]:
+def counting(total: int, text: str) -> Iterator[Callable[[int], None]]:
+    """The same bar; the yielded function is told how many more are done."""
+    with progress(total, text) as bar:
+        yield lambda more: bar.advance(bar.task_ids[0], more)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr whose text the yielded function sets; no terminal: a line each if LUNET_LOG is set."""
     if not sys.stderr.isatty():
         wanted = progress_log.interval() is not None
-        yield lambda text: _tell(text) if wanted else None
+        yield lambda text: note(text) if wanted else None
         return
     with Console(stderr=True).status("starting") as status:
         yield lambda text: status.update(text)

@@ -5,11 +5,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import open_source, tell_misfit
-from lunet_cli.options import DataDir, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
+from lunet_cli.models import open_source, read_model, rows_for
+from lunet_cli.options import AuthorsOptions, DataOptions, Json
 from lunet_export import noise
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -48,25 +48,19 @@ _WITHOUT_NUMBER = (Kind.ACTIVATIONS, Kind.CURVE)
 
 
 def plot(
-    kind: Annotated[Kind, typer.Argument(help="What to draw.", show_default=False)],
-    model: Annotated[Path, typer.Argument(help="A model file, or an exported folder.", show_default=False)],
-    target: Annotated[Path, typer.Option("--output", "-o", help="The picture, a .png.", show_default=False)],
+    kind: Annotated[Kind, Argument(help="What to draw.")],
+    model: Annotated[Path, Argument(help="A model file, or an exported folder.")],
     data: Annotated[
-        list[str] | None,
-        typer.Argument(help="The data set, as `train` takes it; for curve, more models.", show_default=False),
+        list[str] | None, Argument(help="The data set, as `train` takes it; for curve, more models.")
     ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("-n", min=1, help="Samples, pairs or projections. Default: by kind.", show_default=False),
-    ] = None,
-    data_dir: DataDir = Path("data"),
-    levels: Levels = None,
-    seed: Seed = 0,
-    way: Annotated[Way, typer.Option("--path", help="Of an interpolation; linear leaves the latents' shell.")] = (
+    *,
+    target: Annotated[Path, Option("--output", "-o", help="The picture, a .png.")],
+    n: Annotated[int | None, Option("-n", min=1, help="Samples, pairs or projections. Default: by kind.")] = None,
+    options: DataOptions,
+    way: Annotated[Way, Option("--path", help="Of an interpolation; linear leaves the latents' shell.")] = (
         Way.SPHERICAL
     ),
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
     """Draw a model: samples, latents, density, activations, training.
@@ -84,21 +78,11 @@ def plot(
     if kind is Kind.CURVE:
         draw = _curve([model, *map(Path, rest)])
     elif kind is Kind.BLOCKS:
-        draw = _blocks(model, rest[0], n or _STRIP_POINTS, seed, data_dir, levels)
+        draw = _blocks(model, rest[0], n or _STRIP_POINTS, options)
+    elif kind is Kind.SAMPLES:
+        draw = _samples(open_source(model, authors), n, options.seed)
     else:
-        source = open_source(model, latent_stats, preprocess)
-        if kind is Kind.SAMPLES:
-            draw = _samples(source, n, seed)
-        else:
-            _refuse_model(kind, source)
-            rows = _load(source, rest[0], data_dir, levels)
-            tell_misfit(source, rows, seed=seed)
-            draw = {
-                Kind.INTERPOLATION: lambda: _interpolation(source, rows, n or _PAIRS, seed, way),
-                Kind.LATENTS: lambda: _latents(source, rows, n or _PROJECTIONS, seed),
-                Kind.DENSITY: lambda: _density(source, rows, n or _MAP_SAMPLES, seed),
-                Kind.ACTIVATIONS: lambda: _activations(source, rows, seed),
-            }[kind]()
+        draw = _of_rows(kind, open_source(model, authors), rest[0], n, way, options)
     with whole_file(target) as temporary:
         draw(temporary)
     if as_json:
@@ -125,8 +109,8 @@ def _refuse_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) 
         )
 
 
-def _refuse_model(kind: Kind, source: "Source") -> None:
-    """Before the data are read, which may take long or fail for another reason."""
+def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, options: DataOptions) -> Draw:
+    """What shows a model on rows of data. A model that cannot be shown so is refused before they are read."""
     from lunet_export import figures
 
     refusals = {
@@ -136,12 +120,12 @@ def _refuse_model(kind: Kind, source: "Source") -> None:
     }
     if kind in refusals:
         refusals[kind](source)
-
-
-def _load(source: "Source", name: str, data_dir: Path, levels: int | None) -> "Dataset":
-    from lunet_export import diagnostics
-
-    return diagnostics.load(name, source.preprocessing, data_dir=data_dir, levels=levels)
+    rows, seed = rows_for(source, name, options), options.seed
+    if kind is Kind.INTERPOLATION:
+        return _interpolation(source, rows, n or _PAIRS, seed, way)
+    if kind is Kind.LATENTS:
+        return _latents(source, rows, n or _PROJECTIONS, seed)
+    return _density(source, rows, n or _MAP_SAMPLES, seed) if kind is Kind.DENSITY else _activations(source, rows, seed)
 
 
 def _samples(source: "Source", n: int | None, seed: int) -> Draw:
@@ -166,14 +150,10 @@ def _latents(source: "Source", rows: "Dataset", projections: int, seed: int) -> 
     from lunet_cli.latents_plot import draw
     from lunet_export.figures import latent_law
 
-    with output.progress(len(rows.test), f"encoding {rows.name}") as bar:
-        law = latent_law(
-            source, rows, projections=projections, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
-        )
-    gap = law.summary.gap_nats
-    title = (
-        f"{source.name}: latents of {law.rows:,} test rows of {rows.name}, D = {law.dim}, Gaussian gap {gap:.3g} nats"
-    )
+    with output.counting(len(rows.test), f"encoding {rows.name}") as on_rows:
+        law = latent_law(source, rows, projections=projections, seed=seed, on_rows=on_rows)
+    of, gap = f"{law.rows:,} test rows of {rows.name}", law.summary.gap_nats
+    title = f"{source.name}: latents of {of}, D = {law.dim}, Gaussian gap {gap:.3g} nats"
     return lambda path: draw(law, path, title=title)
 
 
@@ -182,8 +162,8 @@ def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw
     from lunet_export.figures import density_map
     from lunet_export.figures.density_map import CELLS
 
-    with output.progress(len(rows.test) + CELLS**2, "mapping the density") as bar:
-        found = density_map(source, rows, samples=samples, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
+    with output.counting(len(rows.test) + CELLS**2, "mapping the density") as on_rows:
+        found = density_map(source, rows, samples=samples, seed=seed, on_rows=on_rows)
     title = f"{source.name} on {rows.name}: test NLL {found.test_nats:.3f} nats"
     if found.entropy:
         about = "" if found.entropy.bias is None else " by nearest neighbours"
@@ -196,8 +176,8 @@ def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
     from lunet_export.diagnostics.activations import COLLAPSED
     from lunet_export.figures import bends
 
-    with output.progress(len(rows.test), f"looking into the activations on {rows.name}") as bar:
-        found = bends(source, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n))
+    with output.counting(len(rows.test), f"looking into the activations on {rows.name}") as on_rows:
+        found = bends(source, rows, seed=seed, on_rows=on_rows)
     title = (
         f"{source.name} on {found.rows:,} test rows of {rows.name}: what enters each unit, 5 to 95 % and 25 to 75 %\n"
         f"yellow: where f bends; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
@@ -205,19 +185,18 @@ def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
     return lambda path: draw(found, path, title=title)
 
 
-def _blocks(model: Path, name: str, points: int, seed: int, data_dir: Path, levels: int | None) -> Draw:
+def _blocks(model: Path, name: str, points: int, options: DataOptions) -> Draw:
     if model.is_dir():
         raise BadInputError(f"Expected a model file for blocks; {model} is a folder, whose graphs show none of them.")
     from lunet_cli.blocks_plot import draw
-    from lunet_cli.models import read_model
-    from lunet_export import diagnostics
+    from lunet_export.diagnostics import WeightsSource
     from lunet_export.figures import block_strip, refuse_blocks
+    from lunet_export.layers import Velocity
 
-    weights = refuse_blocks(read_model(model, None, PreprocessName.NONE).weights)
-    rows = diagnostics.load(name, weights.preprocessing, data_dir=data_dir, levels=levels)
-    tell_misfit(diagnostics.WeightsSource(weights), rows, seed=seed)
-    found = block_strip(weights, rows, points=points, seed=seed)
-    title = f"{model.stem} on {rows.name}: {len(weights.fields)} blocks, and how far each moves the test rows"
+    weights = refuse_blocks(read_model(model).weights)
+    rows = rows_for(WeightsSource(weights), name, options)
+    found = block_strip(weights, rows, points=points, seed=options.seed)
+    title = f"{model.stem} on {rows.name}: {len(weights.of(Velocity))} blocks, and how far each moves the test rows"
     return lambda path: draw(found, path, title=title)
 
 

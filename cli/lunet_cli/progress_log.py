@@ -69,9 +69,10 @@ class ProgressLog(Progress):
         self._seconds, self._write = seconds, say
         self._next = clock() + (seconds if first is None else first)
 
-    def update(self, task_id: TaskID, **fields: Any) -> None:  # noqa: ANN401
+    def update(self, task_id: TaskID, **fields: object) -> None:
         """As of any bar."""
-        super().update(task_id, **fields)
+        given: dict[str, Any] = fields
+        super().update(task_id, **given)
         self._say(task_id)
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:

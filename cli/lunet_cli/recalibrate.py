@@ -4,23 +4,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import new_model, read_model, refuse_existing, tell_misfit
-from lunet_cli.options import DataDir, DataSet, Force, Json, LatentStats, Levels, Preprocess, PreprocessName, Seed
+from lunet_cli.models import new_model, read_model, refuse_target, rows_for
+from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Force, Json
 from lunet_export.errors import BadInputError
 
 
 def recalibrate(
-    model: Annotated[Path, typer.Argument(help="A model file.", show_default=False)],
+    model: Annotated[Path, Argument(help="A model file.")],
     dataset: DataSet,
-    target: Annotated[Path, typer.Option("--output", "-o", help="The new model file.", show_default=False)],
-    data_dir: DataDir = Path("data"),
-    levels: Levels = None,
-    seed: Seed = 0,
-    latent_stats: LatentStats = None,
-    preprocess: Preprocess = PreprocessName.NONE,
+    *,
+    target: Annotated[Path, Option("--output", "-o", help="The new model file.")],
+    data: DataOptions,
+    authors: AuthorsOptions,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -31,21 +29,15 @@ def recalibrate(
     Example: lunet-export recalibrate model.pt digits -o better.pt
     """
     from lunet_export import checkpoint, diagnostics
-    from lunet_export.families.lunet.weights import only_lunet
 
-    if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
-    refuse_existing(target, force=force)
+    refuse_target(target, force=force)
     if model.is_dir():
         raise BadInputError(f"Expected a model file; {model} is a folder. Give the file that it was exported from.")
-    read = read_model(model, latent_stats, preprocess)
-    network = only_lunet(read.weights, "recalibrate")
-    rows = diagnostics.load(dataset, read.weights.preprocessing, data_dir=data_dir, levels=levels)
-    tell_misfit(diagnostics.WeightsSource(network), rows, seed=seed)
-    with output.progress(len(rows.train), f"reading the latents of {rows.name}") as bar:
-        weights, done = diagnostics.recalibrate(
-            network, rows, seed=seed, on_rows=lambda n: bar.advance(bar.task_ids[0], n)
-        )
+    read = read_model(model, authors)
+    network = read.weights
+    rows = rows_for(diagnostics.WeightsSource(network), dataset, data)
+    with output.counting(len(rows.train), f"reading the latents of {rows.name}") as on_rows:
+        weights, done = diagnostics.recalibrate(network, rows, seed=data.seed, on_rows=on_rows)
     with new_model(target, force=force):
         checkpoint.write_weights(
             target,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
 from lunet_cli.options import Json
@@ -13,19 +13,13 @@ _SHOWN = 16  # dimensions
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(help="A folder of export --for-verifier.", show_default=False)],
+    folder: Annotated[Path, Argument(help="A folder of export --for-verifier.")],
     witness: Annotated[
-        Path,
-        typer.Argument(
-            help="What the verifier printed: ((X_0 v) ...) or Marabou's lines; or .json, .npy.", show_default=False
-        ),
+        Path, Argument(help="What the verifier printed: ((X_0 v) ...) or Marabou's lines; or .json, .npy.")
     ],
-    query: Annotated[
-        str | None,
-        typer.Option(help="The file that it answers. Default: the only one.", show_default=False),
-    ] = None,
+    query: Annotated[str | None, Option(help="The file that it answers. Default: the only one.")] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="By how much bounds and comparisons may be missed; 0 for strictly.")
+        float, Option(min=0, help="By how much bounds and comparisons may be missed; 0 for strictly.")
     ] = 1e-5,
     as_json: Json = False,
 ) -> None:

@@ -1,84 +1,61 @@
 """`lunet-export sample`."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
-import typer
 
 from lunet_cli import output
-from lunet_cli.options import (
-    Arena,
-    ArenaName,
-    CudaGraph,
-    DeviceId,
-    Folder,
-    Json,
-    MemoryLimit,
-    Provider,
-    ProviderName,
-    Seed,
-    Tf32,
-    Threads,
-    cuda_options,
-    given,
-)
-from lunet_cli.streams import (
-    FILES,
-    USUAL_ROWS,
-    Address,
-    Engine,
-    EngineName,
-    FormatName,
-    Parts,
-    Resume,
-    RowsPerPart,
-    Workers,
-    place,
-    refuse_idle,
-    stream,
-)
+from lunet_cli.models import where, where_in_words
+from lunet_cli.option_groups import option
+from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed, given
+from lunet_cli.streams import FILES, PartOptions, place, stream
 from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 
+if TYPE_CHECKING:
+    from lunet_export.runtime import ExportedClasses, ExportedFlow
+
 _MANY = 100_000  # .npy files of more samples are written a piece at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawOptions:
+    """What is drawn, and what becomes of it."""
+
+    n: int = option(64, "Number of samples.", "-n", least=1)
+    target: Path = option(
+        Path("grid.png"),
+        ".png for a picture; .npy, .parquet, .arrow, or a folder of parts for any number.",
+        "--output",
+        "-o",
+    )
+    seed: Seed = 0
+    temperature: float = option(1.0, "Scale of the noise; below 1 is tamer.")
+    label: str | None = option(None, "Class to draw, by name or number, where the folder has classes.")
+    latent: Path | None = option(None, "Decode the z of this file; -n, --seed and --temperature do not apply.")
+    with_log_prob: bool = option(False, "Also log p of each, in .parquet, .arrow, .npy and parts.")
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether samples become a picture."""
+        return self.target.suffix == ".png"
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether samples are written a piece at a time."""
+        many = self.target.suffix == ".npy" and (self.n > _MANY or self.with_log_prob) and self.latent is None
+        return many or self.target.suffix in ("", ".parquet", ".arrow")
 
 
 def sample(
     folder: Folder,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
-    target: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help=".png for a picture; .npy, .parquet, .arrow, or a folder of parts for any number."
-        ),
-    ] = Path("grid.png"),
-    seed: Seed = 0,
-    temperature: Annotated[float, typer.Option(help="Scale of the noise; below 1 is tamer.")] = 1.0,
-    label: Annotated[
-        str | None,
-        typer.Option(help="Class to draw, by name or number, where the folder has classes.", show_default=False),
-    ] = None,
-    latent: Annotated[
-        Path | None,
-        typer.Option(help="Decode the z of this file; -n, --seed and --temperature do not apply.", show_default=False),
-    ] = None,
-    with_log_prob: Annotated[
-        bool, typer.Option("--with-log-prob", help="Also log p of each, in .parquet, .arrow, .npy and parts.")
-    ] = False,
-    engine: Engine = EngineName.LOCAL,
-    workers: Workers = None,
-    address: Address = None,
-    form: Annotated[FormatName, typer.Option("--format", help="Of the parts.")] = FormatName.PARQUET,
-    rows_per_part: RowsPerPart = USUAL_ROWS,
-    resume: Resume = False,
-    provider: Provider = ProviderName.AUTO,
-    threads: Threads = None,
-    device_id: DeviceId = 0,
-    memory_limit: MemoryLimit = None,
-    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
-    tf32: Tf32 = False,
+    *,
+    draw: DrawOptions,
+    parts: PartOptions,
+    run: RunOptions,
     cuda_graph: CudaGraph = False,
     as_json: Json = False,
 ) -> None:
@@ -88,50 +65,47 @@ def sample(
 
     Example: lunet-export sample exported/digits -n 100 -o grid.png
     """
-    from lunet_export.figures import pictures
     from lunet_export.streaming import SampleJob
-    from lunet_export.streaming.jobs import draw
 
+    target = draw.target
     if target.suffix not in ("", ".png", *FILES):
         raise BadInputError(f"Expected -o of .png, {', '.join(FILES)} or a folder; got {target}.")
-    refuse_idle(engine, workers, address)
-    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
-    where = place(provider, threads, cuda, cuda_graph=cuda_graph)
-    many = target.suffix == ".npy" and (n > _MANY or with_log_prob) and latent is None
-    if many or target.suffix in ("", ".parquet", ".arrow"):
-        if wrong := given({"--latent": latent is not None, "--cuda-graph": cuda_graph}):
+    parts.refuse_idle()
+    if draw.is_streamed:
+        if wrong := given({"--latent": draw.latent is not None, "--cuda-graph": cuda_graph}):
             raise BadInputError(f"Expected no {wrong} with rows that are streamed to {target}. Leave it out.")
-        stream(
-            SampleJob(str(folder), n, seed, temperature, label, with_log_prob, where),
-            target,
-            Parts(engine, workers, address, form, rows_per_part, resume),
-            as_json=as_json,
-        )
+        chosen = (draw.n, draw.seed, draw.temperature, draw.label, draw.with_log_prob)
+        stream(SampleJob(str(folder), *chosen, place(run)), target, parts, as_json=as_json)
         return
-    if wrong := given({"--engine": engine is not EngineName.LOCAL, "--resume": resume}):
-        raise BadInputError(f"Expected a folder for -o with {wrong}; got the file {target}.")
-    if with_log_prob and latent is not None:
+    parts.refuse_without_folder(f"the file {target}")
+    if draw.with_log_prob and draw.latent is not None:
         raise BadInputError("Expected no --latent with --with-log-prob, whose z is drawn. Leave it out.")
-    if with_log_prob:
+    if draw.with_log_prob:
         raise BadInputError(f"Expected -o of {', '.join(FILES)} or a folder for --with-log-prob; got {target}.")
-    job = SampleJob(str(folder), n, seed, temperature, label, place=where)
-    flow = job.place.open(job.folder)
-    if target.suffix == ".png":
+    _sample_whole(place(run, cuda_graph=cuda_graph).open(str(folder)), draw, as_json=as_json)
+
+
+def _sample_whole(flow: "ExportedFlow | ExportedClasses", draw: DrawOptions, *, as_json: bool) -> None:
+    """Draw all samples at once, write them and say so."""
+    from lunet_export.figures import pictures
+    from lunet_export.streaming import jobs
+
+    if draw.is_picture:
         pictures.refuse_unshowable(flow.manifest)
-    z = None if latent is None else arrays.read(latent)
-    in_rows = target.suffix == ".png" and flow.manifest.image_shape is not None and bool(flow.manifest.names)
-    table = draw(flow, n, seed=seed, temperature=temperature, label=label, z=z, each=in_rows)
+    z, names = None if draw.latent is None else arrays.read(draw.latent), flow.manifest.names
+    in_rows = draw.is_picture and flow.manifest.image_shape is not None and bool(names)
+    seed, temperature = draw.seed, draw.temperature
+    table = jobs.draw(flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows)
     x, labels = table["x"], table.get("label")
-    columns = len(x) // len(flow.manifest.names) if in_rows and label is None else None
-    with whole_file(target) as temporary:
-        if target.suffix == ".png":
+    columns = len(x) // len(names) if in_rows and draw.label is None else None
+    with whole_file(draw.target) as temporary:
+        if draw.is_picture:
             pictures.draw(x, flow.manifest, temporary, columns=columns)
         else:
             np.save(temporary, x)
     if as_json:
-        by = {"provider": flow.provider, "provider_reason": flow.provider_reason}
         of_class = {} if labels is None else {"labels": labels.tolist()}
-        output.dump({"output": str(target), "samples": len(x), "seed": seed, **by, **of_class})
+        output.dump({"output": str(draw.target), "samples": len(x), "seed": draw.seed, **where(flow), **of_class})
     else:
-        more = f" ({n} made whole rows, one a class)" if columns and len(x) > n else ""
-        output.say(f"wrote {target}: {len(x)} samples{more}, provider {flow.provider} ({flow.provider_reason})")
+        more = f" ({draw.n} made whole rows, one a class)" if columns and len(x) > draw.n else ""
+        output.say(f"wrote {draw.target}: {len(x)} samples{more}, {where_in_words(flow)}")

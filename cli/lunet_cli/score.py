@@ -1,51 +1,22 @@
 """`lunet-export score`."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.options import (
-    Arena,
-    ArenaName,
-    CudaGraph,
-    DeviceId,
-    Folder,
-    Json,
-    MemoryLimit,
-    Provider,
-    ProviderName,
-    Seed,
-    Tf32,
-    Threads,
-    cuda_options,
-    given,
-)
-from lunet_cli.streams import (
-    FILES,
-    MANY,
-    USUAL_ROWS,
-    Address,
-    Columns,
-    Engine,
-    EngineName,
-    FormatName,
-    Misfits,
-    Parts,
-    Resume,
-    RowsPerPart,
-    Workers,
-    is_folder,
-    place,
-    refuse_idle,
-    stream,
-)
+from lunet_cli.models import where, where_in_words
+from lunet_cli.option_groups import option
+from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed
+from lunet_cli.streams import FILES, MANY, Misfits, PartOptions, is_folder, place, stream
 from lunet_export.errors import BadInputError, DataError
 
 if TYPE_CHECKING:
     from lunet_export.streaming import ScoreJob
+    from lunet_export.streaming.jobs import Place
     from lunet_export.streaming.tables import Table
 
 
@@ -59,48 +30,38 @@ class InvalidName(StrEnum):
     NAN = "nan"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """Which models score which numbers of a row."""
+
+    beside: list[Path] | None = option(None, "Another model: p is their mean. Repeatable.", "--with")
+    weights: str | None = option(None, "Of FOLDER and each --with, as 0.5,0.3,0.2.", shown="equal")
+    columns: str | None = option(None, "Of Parquet and Arrow: a,b,c or one list of numbers.", shown="all")
+    invalid: InvalidName = option(
+        InvalidName.STOP, "Rows not finite, outside or too far out: stop there, or give them nan."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseOptions:
+    """The noise that integer images get."""
+
+    draws: int = option(1, "Noise draws for integer images.", least=1)
+    seed: Seed = 0
+
+
 def score(
     folder: Folder,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.", show_default=False
-        ),
-    ],
+    data: Annotated[Path, Argument(help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.")],
+    *,
     target: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows.",
-            show_default=False,
-        ),
+        Option("--output", "-o", help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows."),
     ] = None,
-    beside: Annotated[
-        list[Path] | None,
-        typer.Option("--with", help="Another model: p is their mean. Repeatable.", show_default=False),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Of FOLDER and each --with, as 0.5,0.3,0.2.", show_default="equal")
-    ] = None,
-    columns: Columns = None,
-    invalid: Annotated[
-        InvalidName, typer.Option(help="Rows not finite, outside or too far out: stop there, or give them nan.")
-    ] = InvalidName.STOP,
-    engine: Engine = EngineName.LOCAL,
-    workers: Workers = None,
-    address: Address = None,
-    form: Annotated[FormatName, typer.Option("--format", help="Of the parts.")] = FormatName.PARQUET,
-    rows_per_part: RowsPerPart = USUAL_ROWS,
-    resume: Resume = False,
-    draws: Annotated[int, typer.Option(min=1, help="Noise draws for integer images.")] = 1,
-    seed: Seed = 0,
-    provider: Provider = ProviderName.AUTO,
-    threads: Threads = None,
-    device_id: DeviceId = 0,
-    memory_limit: MemoryLimit = None,
-    arena: Arena = ArenaName.NEXT_POWER_OF_TWO,
-    tf32: Tf32 = False,
+    pooling: PoolOptions,
+    parts: PartOptions,
+    noise: NoiseOptions,
+    run: RunOptions,
     cuda_graph: CudaGraph = False,
     as_json: Json = False,
 ) -> None:
@@ -115,40 +76,51 @@ def score(
 
     Example: lunet-export score exported/digits digits.npy
     """
-    from lunet_export.streaming import ScoreJob
     from lunet_export.streaming.sources import SUFFIXES
 
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
-    refuse_idle(engine, workers, address)
-    cuda = cuda_options(device_id, memory_limit, arena, tf32=tf32)
+    parts.refuse_idle()
     written = is_folder(target) or (target is not None and target.suffix in FILES)
-    piecewise = invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
-    hold = not (written or piecewise or beside or data.is_dir() or data.suffix in SUFFIXES[1:])
+    piecewise = pooling.invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
+    hold = not (written or piecewise or pooling.beside or data.is_dir() or data.suffix in SUFFIXES[1:])
     if cuda_graph and not hold:
         raise BadInputError("Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out.")
-    wrong = given({"--engine ray": engine is not EngineName.LOCAL, "--resume": resume})
-    if wrong and not is_folder(target) and (hold or target is None):
-        raise BadInputError(f"Expected a folder for -o with {wrong}; got {target or 'none'}.")
-    if hold and weights:
-        raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
-    if hold and columns:
-        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
-    job = ScoreJob(
-        tuple(map(str, (folder, *(beside or ())))),
-        str(data),
-        tuple(columns.split(",")) if columns else (),
-        numbers_of(weights),
-        draws,
-        seed,
-        invalid.value,
-        place(provider, threads, cuda, cuda_graph=cuda_graph),
-        hold,
-    )
+    if hold or target is None:
+        parts.refuse_without_folder(target or "none", engine="--engine ray")
+    if hold:
+        _refuse_alone(pooling, data)
+    job = _job(folder, data, pooling, noise, place(run, cuda_graph=cuda_graph), hold=hold)
     if target is not None:
-        stream(job, target, Parts(engine, workers, address, form, rows_per_part, resume), as_json=as_json)
+        stream(job, target, parts, as_json=as_json)
     else:
         _show(job, as_json=as_json)
+
+
+def _refuse_alone(pooling: PoolOptions, data: Path) -> None:
+    """Raise where something is chosen that only several models, or only tables, have."""
+    if pooling.weights:
+        raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
+    if pooling.columns:
+        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
+
+
+def _job(
+    folder: Path, data: Path, pooling: PoolOptions, noise: NoiseOptions, where_to_run: "Place", *, hold: bool
+) -> "ScoreJob":
+    from lunet_export.streaming import ScoreJob
+
+    return ScoreJob(
+        tuple(map(str, (folder, *(pooling.beside or ())))),
+        str(data),
+        tuple(pooling.columns.split(",")) if pooling.columns else (),
+        numbers_of(pooling.weights),
+        noise.draws,
+        noise.seed,
+        pooling.invalid.value,
+        where_to_run,
+        hold,
+    )
 
 
 def _show(job: "ScoreJob", *, as_json: bool) -> None:
@@ -165,23 +137,21 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
         for name, values in table.items():
             per_row.setdefault(name, []).extend(values.tolist())
 
-    with output.progress(job.draws, f"scoring {job.rows} rows") as bar:
-        work = job.work(lambda: bar.advance(bar.task_ids[0]) if job.hold else None)
+    with output.counting(job.draws, f"scoring {job.rows} rows") as more:
+        work = job.work(lambda: more(1) if job.hold else None)
         summary, _, error = compute(job, work, take)
     Misfits().tell_all(summary.misfits)
     if as_json:
-        where = {"provider": work.provider, "provider_reason": work.provider_reason}
         counts = {"rows": summary.rows, "invalid": summary.invalid, "draws": job.draws, "seed": job.seed}
         figures = {"mean": dict(summary.means), "standard_error": {"bits_per_dim": error}}
-        output.dump({**counts, **where, **figures, "per_row": per_row})
+        output.dump({**counts, **where(work), **figures, "per_row": per_row})
         return
     known = {name: mean for name, mean in summary.means.items() if mean is not None}
     means = [f"{known[name]:.4f} {unit}" for name, unit in _UNITS.items() if name in known]
     spread = "one row has no spread" if error is None else f"standard error {error:.4f}"
-    output.say(
-        f"mean of {summary.rows - summary.invalid} rows: {', '.join(means) or 'none'}"
-        f"{f' ({spread})' if means else ''}, provider {work.provider} ({work.provider_reason})"
-    )
+    counted = summary.rows - summary.invalid
+    told = f"{', '.join(means)} ({spread})" if means else "none"
+    output.say(f"mean of {counted} rows: {told}, {where_in_words(work)}")
 
 
 def _is_long(data: Path) -> bool:

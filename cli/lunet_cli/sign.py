@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Force, Json
@@ -14,10 +14,7 @@ from lunet_export.files import whole_file
 
 def sign(
     folder: Folder,
-    key: Annotated[
-        Path,
-        typer.Option(help="Of ssh-keygen: a private key, or a public one that an agent holds.", show_default=False),
-    ],
+    key: Annotated[Path, Option(help="Of ssh-keygen: a private key, or a public one that an agent holds.")],
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -8,15 +8,14 @@ from ctypes import CDLL
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
-from lunet_cli.options import ProviderName
+from lunet_cli.models import where
+from lunet_cli.option_groups import option
+from lunet_cli.options import RunOptions, given
 from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
-from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
     from lunet_export.streaming import Run, SampleJob, ScoreJob
@@ -27,31 +26,20 @@ MANY = 1_000_000  # rows of .npy that are no longer read, or shown, as a whole
 
 
 class EngineName(StrEnum):
-    """Who computes the parts."""
+    """What computes the parts."""
 
     LOCAL = "local"
     RAY = "ray"
 
 
 class FormatName(StrEnum):
-    """Of the parts."""
+    """The format of the parts."""
 
     PARQUET = "parquet"
     ARROW = "arrow"
     NPY = "npy"
 
 
-Engine = Annotated[EngineName, typer.Option(help="Of a folder of parts: this process, or Ray's workers.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Ray's. Default: a processor each.", show_default="all processors")
-]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default="this machine")]
-RowsPerPart = Annotated[int, typer.Option(min=1, help="A multiple of 4096.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the folder of parts that -o names.")]
-Columns = Annotated[
-    str | None, typer.Option(help="Of Parquet and Arrow: a,b,c or one list of numbers.", show_default="all")
-]
-USUAL_ROWS = 262144
 _STDOUT, _STDERR = 1, 2
 
 
@@ -60,37 +48,37 @@ def is_folder(target: Path | None) -> bool:
     return target is not None and not target.suffix
 
 
-def refuse_idle(engine: EngineName, workers: int | None, address: str | None) -> None:
-    """Raise where options of Ray were given to another engine.
-
-    Raises:
-        BadInputError: They were.
-    """
-    for option, value in (("--workers", workers), ("--address", address)):
-        if value is not None and engine is not EngineName.RAY:
-            raise BadInputError(f"Expected --engine ray beside {option}; got {engine.value}. Leave {option} out.")
-
-
-def place(provider: ProviderName, threads: int | None, cuda: CudaOptions, *, cuda_graph: bool = False) -> "Place":
+def place(run: RunOptions, *, cuda_graph: bool = False) -> "Place":
     """Where graphs run, for any process."""
     from lunet_export.streaming.jobs import Place
 
-    return Place(provider.value, threads, asdict(cuda), cuda_graph)
+    return Place(run.provider.value, run.threads, asdict(run.cuda), cuda_graph)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What was chosen of a folder of parts."""
+@dataclass(frozen=True, kw_only=True)
+class PartOptions:
+    """What is chosen of a folder of parts."""
 
-    engine: EngineName
-    workers: int | None
-    address: str | None
-    form: FormatName
-    rows_per_part: int
-    resume: bool
+    engine: EngineName = option(EngineName.LOCAL, "Of a folder of parts: this process, or Ray's workers.")
+    workers: int | None = option(None, "Ray's. Default: a processor each.", least=1, shown="all processors")
+    address: str | None = option(None, "Of a Ray cluster, or auto.", shown="this machine")
+    form: FormatName = option(FormatName.PARQUET, "Of the parts.", "--format")
+    rows_per_part: int = option(262144, "A multiple of 4096.", least=1)
+    resume: bool = option(False, "Go on with the folder of parts that -o names.")
+
+    def refuse_idle(self) -> None:
+        """Raise BadInputError where options of Ray were given to another engine."""
+        for name, value in (("--workers", self.workers), ("--address", self.address)):
+            if value is not None and self.engine is not EngineName.RAY:
+                raise BadInputError(f"Expected --engine ray beside {name}; got {self.engine.value}. Leave {name} out.")
+
+    def refuse_without_folder(self, got: object, *, engine: str = "--engine") -> None:
+        """Raise BadInputError where what only a folder of parts takes was given without one, but with `got`."""
+        if wrong := given({engine: self.engine is not EngineName.LOCAL, "--resume": self.resume}):
+            raise BadInputError(f"Expected a folder for -o with {wrong}; got {got}.")
 
 
-def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: bool) -> None:
+def stream(job: "ScoreJob | SampleJob", target: Path, parts: PartOptions, *, as_json: bool) -> None:
     """Compute all rows of the job into `target`, and say what came out."""
     verb = str(job.facts()["kind"])
     if is_folder(target):
@@ -111,7 +99,7 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: Parts, *, as_json: 
     output.say(f"wrote {target}: {', '.join(said)}")
 
 
-def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) -> dict[str, Any]:
+def _folder(job: "ScoreJob | SampleJob", target: Path, parts: PartOptions, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import Run
 
     run = Run(target, job, parts.rows_per_part, parts.form.value)
@@ -119,28 +107,30 @@ def _folder(job: "ScoreJob | SampleJob", target: Path, parts: Parts, verb: str) 
         return _compute(run, parts, verb)
 
 
-def _compute(run: "Run", parts: Parts, verb: str) -> dict[str, Any]:
+def _compute(run: "Run", parts: PartOptions, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import local, on_ray
 
     numbers, misfits = run.begin(resume=parts.resume), Misfits()
-    with output.progress(len(numbers), f"{verb} {run.job.rows} rows") as bar:
-
-        def done(rows: int) -> None:
-            del rows
-            bar.advance(bar.task_ids[0])
-
+    with output.counting(len(numbers), f"{verb} {run.job.rows} rows") as more:
         if parts.engine is EngineName.RAY:
             with _quiet_stdout():
-                on_ray(run, numbers, done, workers=parts.workers, address=parts.address, on_wait=output.complain)
+                on_ray(
+                    run,
+                    numbers,
+                    lambda _: more(1),
+                    workers=parts.workers,
+                    address=parts.address,
+                    on_wait=output.complain,
+                )
         else:
-            local(run, numbers, done, on_misfit=misfits.tell)
+            local(run, numbers, lambda _: more(1), on_misfit=misfits.tell)
     summary = asdict(run.finish())
     misfits.tell_all(summary.pop("misfits"))
     return {"parts": run.parts, "computed": len(numbers), "engine": parts.engine.value, **summary}
 
 
 class Misfits:
-    """Says that rows are not those that a model was made for: once a run for each kind of them."""
+    """Warns that rows are not those that a model was made for: once per run for each kind of them."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
@@ -181,13 +171,8 @@ def _quiet_stdout() -> Iterator[None]:
 def _file(job: "ScoreJob | SampleJob", target: Path, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import write_file
 
-    with output.progress(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as bar:
-
-        def done(rows: int) -> None:
-            del rows
-            bar.advance(bar.task_ids[0])
-
-        summary, work, error = write_file(target, job, done)
+    with output.counting(-(-job.rows // job.chunk), f"{verb} {job.rows} rows") as more:
+        summary, work, error = write_file(target, job, lambda _: more(1))
     document = asdict(summary) | ({} if error is None else {"standard_error": {"bits_per_dim": error}})
     Misfits().tell_all(document.pop("misfits"))
-    return document | {"provider": work.provider, "provider_reason": work.provider_reason}
+    return document | where(work)

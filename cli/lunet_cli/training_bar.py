@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TrainingBar:
-    """A bar of epochs on stderr, a new one for every network, and a line an epoch above it."""
+    """A bar of epochs on stderr, a new one for every network, and one line per epoch above it."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
-    """Of one network a class: a line a class, then all of them as a mixture."""
+    """Print one line per class, each with its own network, then all of them as a mixture."""
     columns = ["class", "prior", "LU-Net, test", "Gaussian, test", "kept", "epochs"]
     rows = []
     for name, prior, entry in zip(result.names, result.priors, result.classes, strict=True):
@@ -27,15 +27,12 @@ def print_classes(result: "ClassesResult", model: Path, *, paper_convention: boo
             ("accuracy of the argmax of the posterior", f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
         ],
     )
-    output.say(f"{result.test_nats:.4f} nats per row{_draws(result)}; wrote {model}")
-
-
-def _draws(result: "ClassesResult") -> str:
-    return f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
+    draws = f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
+    output.say(f"{result.test_nats:.4f} nats per row{draws}; wrote {model}")
 
 
 def print_result(result: "Result", model: Path, title: str, *, paper_convention: bool) -> None:
-    """Of one network, which `title` names: it beside the Gaussian."""
+    """Print one network, which `title` names, beside the Gaussian."""
     figures = [
         (f"{title}, test", _number(result.test)),
         ("full-covariance Gaussian, test", _number(result.gaussian_test)),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Force, Json, TargetName
@@ -17,19 +17,15 @@ _CLIENT = "the client is a file of this project's repository, not of the install
 def triton(
     folder: Folder,
     repository: Annotated[
-        Path, typer.Option("--output", "-o", help="The model repository; made where there is none.")
+        Path, Option("--output", "-o", help="The model repository; made where there is none.")
     ] = Path("model_repository"),
-    name: Annotated[
-        str | None, typer.Option(help="Of the models, before -density; default: the export's.", show_default=False)
-    ] = None,
-    version: Annotated[int, typer.Option(help="Of the models; a new one goes beside the old ones.")] = 1,
-    max_batch: Annotated[
-        int | None, typer.Option(help="Rows a run at most; default: the export's largest.", show_default=False)
-    ] = None,
-    queue_delay_us: Annotated[int, typer.Option(help="Microseconds that a request waits for others.")] = 100,
-    instances: Annotated[int, typer.Option(help="Of each model; with cuda, on each GPU.")] = 1,
-    versions_served: Annotated[int, typer.Option(help="How many versions, the highest ones.")] = 1,
-    target: Annotated[TargetName, typer.Option(help="Where the server runs the models.")] = TargetName.CPU,
+    name: Annotated[str | None, Option(help="Of the models, before -density; default: the export's.")] = None,
+    version: Annotated[int, Option(help="Of the models; a new one goes beside the old ones.")] = 1,
+    max_batch: Annotated[int | None, Option(help="Rows a run at most; default: the export's largest.")] = None,
+    queue_delay_us: Annotated[int, Option(help="Microseconds that a request waits for others.")] = 100,
+    instances: Annotated[int, Option(help="Of each model; with cuda, on each GPU.")] = 1,
+    versions_served: Annotated[int, Option(help="How many versions, the highest ones.")] = 1,
+    target: Annotated[TargetName, Option(help="Where the server runs the models.")] = TargetName.CPU,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -61,9 +57,9 @@ def triton(
         )
     gpus = ["--gpus", "all"] if target == TargetName.CUDA else []
     served = ["-v", f"{repository.resolve()}:/models", "tritonserver:YY.MM-py3", "tritonserver"]
-    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models", note=_IMAGE)
+    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models", needs=_IMAGE)
     prefix = models[0].name.removesuffix(f"-{models[0].graph}")
-    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder), note=_CLIENT)
+    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder), needs=_CLIENT)
 
 
 def _tensors(tensors: tuple[server.Tensor, ...]) -> str:

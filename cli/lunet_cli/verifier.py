@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
-from lunet_cli.check_table import print_checks
-from lunet_cli.models import files_of, read_model, tell_misfit
-from lunet_cli.options import PreprocessName
-from lunet_export import diagnostics, parity, verification
-from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_cli.check_table import print_checks, told_where_failed
+from lunet_cli.models import files_of, provenance_of, read_model, rows_for
+from lunet_cli.option_groups import option
+from lunet_cli.options import AuthorsOptions, DataDir, DataOptions
+from lunet_export import diagnostics, verification
+from lunet_export.errors import BadInputError
 from lunet_export.verification.folder import WITH_LOG_PROB
 
 if TYPE_CHECKING:
@@ -21,87 +22,56 @@ if TYPE_CHECKING:
 USUAL_MASS = 0.9
 
 
-@dataclass(frozen=True)
-class Wanted:
+@dataclass(frozen=True, kw_only=True)
+class VerifierOptions:
     """The options of `export` that only --for-verifier takes."""
 
-    masses: Sequence[float]
-    classifier: Path | None
-    claim: str | None
-    data: str | None
-    data_dir: Path
+    mass: list[float] | None = option(None, "For a verifier: mass of a box; repeat for more. Default: 0.9.")
+    classifier: Path | None = option(None, "For a verifier: an ONNX file to put behind.")
+    claim: str | None = option(None, 'For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')
+    data: str | None = option(None, "For a verifier: what share of its test rows lies in the boxes?")
+    data_dir: DataDir = Path("data")
 
     def refuse_alone(self) -> None:
-        """Raise where one is given without --for-verifier.
-
-        Raises:
-            BadInputError: It is.
-        """
-        given = {"--mass": self.masses, "--classifier": self.classifier, "--claim": self.claim, "--data": self.data}
+        """Raise BadInputError where one is given without --for-verifier."""
+        given = {"--mass": self.mass, "--classifier": self.classifier, "--claim": self.claim, "--data": self.data}
         alone = next((name for name, value in given.items() if value), None)
         if alone:
             raise BadInputError(f"Expected {alone} with --for-verifier alone. Add it, or leave {alone} out.")
 
 
-def refuse_others(given: Mapping[str, bool]) -> None:
-    """Raise where an option of the other graphs is given with --for-verifier.
-
-    Raises:
-        BadInputError: It is.
-    """
-    other = next((name for name, is_given in given.items() if is_given), None)
-    if other:
+def refuse_others(given: Sequence[str]) -> None:
+    """Raise BadInputError where options of the other graphs are given with --for-verifier."""
+    if given:
         raise BadInputError(
-            f"Expected no {other} with --for-verifier, whose graph has nothing to choose. Leave it out."
+            f"Expected no {given[0]} with --for-verifier, whose graph has nothing to choose. Leave it out."
         )
 
 
 def export_for_verifier(
-    model: Path,
-    folder: Path | None,
-    wanted: Wanted,
-    *,
-    latent_stats: Path | None,
-    preprocess: PreprocessName,
-    force: bool,
-    as_json: bool,
+    model: Path, folder: Path | None, wanted: VerifierOptions, authors: AuthorsOptions, *, force: bool, as_json: bool
 ) -> None:
     """Write the folder and say what is in it."""
-    from lunet_export.export import ExportCheckError, Provenance, Question, export_for_verifier
-    from lunet_export.families.lunet.weights import only_lunet
+    from lunet_export.export import Question, export_for_verifier
+    from lunet_export.flows.lunet import lunet_of
     from lunet_export.graphs.merge import read_classifier
 
-    read = read_model(model, latent_stats, preprocess)
-    weights = only_lunet(read.weights, "a verifier")
+    read = read_model(model, authors)
+    weights = lunet_of(read.weights, "a verifier")
     destination = folder or Path("exported") / f"{model.stem}-verifier"
     classifier = read_classifier(wanted.classifier) if wanted.classifier else None
-    question = Question(tuple(wanted.masses) or (USUAL_MASS,), classifier, wanted.claim)
-    provenance = Provenance(
-        destination.resolve().name,
-        read.kind,
-        read.image_shape,
-        read.training or {},
-        files_of(model, latent_stats, wanted.classifier),
-        read.assumed,
-    )
-    try:
-        with output.stages() as stage:
-            written = export_for_verifier(
-                weights,
-                destination,
-                provenance,
-                question,
-                held_out=_held_out(read, wanted) if wanted.data else None,
-                force=force,
-                on_stage=stage,
-            )
-    except CheckFailedError as error:
-        checks = error.checks if isinstance(error, ExportCheckError) else []
-        if as_json:
-            output.dump({"passed": False, "error": str(error), "checks": [parity.as_json(check) for check in checks]})
-        elif checks:
-            print_checks(checks)
-        raise
+    question = Question(tuple(wanted.mass or ()) or (USUAL_MASS,), classifier, wanted.claim)
+    provenance = provenance_of(read, destination, files_of(model, authors, wanted.classifier))
+    with told_where_failed(as_json=as_json), output.stages() as stage:
+        written = export_for_verifier(
+            weights,
+            destination,
+            provenance,
+            question,
+            held_out=_held_out(read, wanted) if wanted.data else None,
+            force=force,
+            on_stage=stage,
+        )
     if as_json:
         output.dump({"folder": str(destination), "passed": True, **written.document})
         return
@@ -110,12 +80,12 @@ def export_for_verifier(
     output.hint("lunet-export", "replay", str(destination), "WITNESS.txt")
 
 
-def _held_out(read: "Checkpoint", wanted: Wanted) -> "Callable[[Sequence[LatentBox]], HeldOut]":
+def _held_out(read: "Checkpoint", wanted: VerifierOptions) -> "Callable[[Sequence[LatentBox]], HeldOut]":
     """Reads the data now, so that what is wrong with it is said before anything is built."""
     from lunet_export.export import HeldOut
 
-    rows = diagnostics.load(wanted.data or "", read.weights.preprocessing, data_dir=wanted.data_dir, levels=None)
-    tell_misfit(diagnostics.WeightsSource(read.weights), rows, seed=0)
+    source = diagnostics.WeightsSource(read.weights)
+    rows = rows_for(source, wanted.data or "", DataOptions(data_dir=wanted.data_dir))
     return lambda boxes: HeldOut(rows.name, tuple(verification.coverage(read.weights, boxes, rows, seed=0)))
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from lunet_cli import output
 from lunet_cli.options import Folder, Json
@@ -16,12 +16,9 @@ from lunet_export.signature import Signature
 def verify(
     folder: Folder,
     signers: Annotated[
-        Path | None,
-        typer.Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read.", show_default=False),
+        Path | None, Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read.")
     ] = None,
-    signer: Annotated[
-        str | None, typer.Option(help="The one of them it must be. Default: anyone of them.", show_default=False)
-    ] = None,
+    signer: Annotated[str | None, Option(help="The one of them it must be. Default: anyone of them.")] = None,
     as_json: Json = False,
 ) -> None:
     """Verify each file against the manifest, and who signed it.
@@ -38,7 +35,9 @@ def verify(
         raise ArtifactError(
             f"Expected a signature in {folder}; it has none. Ask its owner to run: lunet-export sign {folder} --key KEY"
         )
-    signed = None if found.signature is None else _signed(found, found.signature, signers, signer)
+    signed = None
+    if found.signature is not None:
+        signed = signature.verify(found.data, found.signature, signers, who=signer)
     if as_json:
         output.dump(_document(folder, found, signed))
         return
@@ -55,10 +54,6 @@ def verify(
     if found.others:
         output.say(f"not described by the manifest, and read by nothing: {', '.join(found.others)}")
     output.say(_words(signed))
-
-
-def _signed(found: Inventory, data: bytes, signers: Path | None, signer: str | None) -> Signature:
-    return signature.verify(found.data, data, signers, who=signer)
 
 
 def _files(found: Inventory) -> dict[str, dict[str, Any]]:

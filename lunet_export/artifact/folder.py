@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lunet_export.artifact import graph_file
 from lunet_export.certificate import Certificate
-from lunet_export.checks.known_answers import MixtureVectors, Vectors
+from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.distribution import LUNET_CLASSES, MIXTURE, refuse_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.files.reading import is_size, read_inside, read_verified, sha256

@@ -1,6 +1,6 @@
 """Test vectors made: the float64 reference's answers for a flow or a mixture, and how far a runtime may be from them.
 
-What they hold and how they are read is `lunet_export.checks.known_answers`.
+What they hold and how they are read is `lunet_export.checks.vector_file`.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from lunet_export import noise
 from lunet_export.checks import reference
-from lunet_export.checks.known_answers import (
+from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
+from lunet_export.checks.vector_file import (
     DensityVectors,
     MixtureDensityVectors,
     MixtureVectors,
     SamplingVectors,
     Vectors,
 )
-from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError
 from lunet_export.layers import Chain

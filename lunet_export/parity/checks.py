@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.certificate import SAFETY
-from lunet_export.checks.known_answers import MixtureVectors, Vectors
+from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.parity.difference import Difference, compare
 

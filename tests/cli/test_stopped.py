@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from lunet_cli import start
+from lunet_cli import signals
 from lunet_cli.training_bar import TrainingBar
 from lunet_export.training import History
 from tests.cli.conftest import run
@@ -24,7 +24,7 @@ def stop(tmp_path, monkeypatch):
     """A function that runs a command which a signal stops at the n-th call of a method, before or after its work."""
     monkeypatch.chdir(tmp_path)
     np.save("plane.npy", np.random.default_rng(0).standard_normal((60, 2)))
-    before = {number: signal.getsignal(number) for number in start._NAMES}
+    before = {number: signal.getsignal(number) for number in signals._NAMES}
 
     def stopped(where, method, at, *arguments, number=signal.SIGINT, after=True):
         calls, real = [], getattr(where, method)
@@ -37,13 +37,13 @@ def stop(tmp_path, monkeypatch):
             if len(calls) == at and after:
                 os.kill(os.getpid(), number)
 
-        start._handle(start._stop)
+        signals._handle(signals._stop)
         try:
             with monkeypatch.context() as patched:
                 patched.setattr(where, method, call)
                 return run(*arguments)
         finally:
-            start._received.clear()
+            signals._received.clear()
             for each, handler in before.items():
                 signal.signal(each, handler)
 
@@ -138,8 +138,8 @@ def test_what_cannot_tell_says_what_holds_always(monkeypatch):
     def torn() -> str:
         raise ValueError("half a file")
 
-    with start.telling(torn):
-        assert start.Stopped(signal.SIGINT).sentence == "Stopped by Ctrl-C; no file is half-written."
-    with start.telling(lambda: "; and so on."):
-        assert start.Stopped(signal.SIGTERM).sentence == "Stopped by SIGTERM; and so on."
-    assert start.Stopped(signal.SIGINT).sentence == "Stopped by Ctrl-C; no file is half-written."
+    with signals.telling(torn):
+        assert signals.Stopped(signal.SIGINT).sentence == "Stopped by Ctrl-C; no file is half-written."
+    with signals.telling(lambda: "; and so on."):
+        assert signals.Stopped(signal.SIGTERM).sentence == "Stopped by SIGTERM; and so on."
+    assert signals.Stopped(signal.SIGINT).sentence == "Stopped by Ctrl-C; no file is half-written."

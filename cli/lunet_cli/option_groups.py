@@ -1,0 +1,100 @@
+"""Options that travel together: a command takes them as one dataclass, the command line takes each by itself.
+
+The fields of such a dataclass are each an `option`, or annotated as the parameters of a command, or such dataclasses
+themselves. Its `PANEL`, if there is one, is the part of the help that lists them.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import MISSING, field, fields, is_dataclass
+from enum import Enum
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from typer import Option
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+T = TypeVar("T")
+
+
+def option(default: T, text: str, *names: str, least: float | None = None, shown: bool | str = True) -> T:
+    """A field that is an option.
+
+    Args:
+        default: Its value where it is not given.
+        text: Its line of the help.
+        names: As they are typed; without any, the field's name, with an opposite if it is True by default.
+        least: The smallest number that it takes.
+        shown: Whether the help shows the default, or in which words.
+    """
+    return field(default=default, metadata={_OPTION: Option(*names, help=text, min=least, show_default=shown)})
+
+
+_OPTION = "option"
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as Typer is to read it: in the place of each dataclass, its fields."""
+    own = signature(command)
+    hints = get_type_hints(command, include_extras=True)
+
+    @wraps(command)
+    def with_groups(**given: object) -> None:
+        command(**{name: _gathered(name, hints[name], given) for name in own.parameters})
+
+    parameters = [
+        option
+        for parameter in own.parameters.values()
+        for option in _options(parameter.name, hints[parameter.name], parameter.default, None)
+    ]
+    vars(with_groups)["__signature__"] = own.replace(parameters=parameters)
+    return with_groups
+
+
+def _gathered(name: str, hint: object, given: dict[str, object]) -> object:
+    """The value of a parameter, or of a field, of what was given for each option."""
+    if not (isinstance(hint, type) and is_dataclass(hint)):
+        return given[name]
+    return hint(**{inner: _gathered(inner, kind, given) for inner, kind, _ in _inside(hint)})
+
+
+def _options(name: str, hint: object, default: object, panel: str | None) -> Iterator[Parameter]:
+    if isinstance(hint, type) and is_dataclass(hint):
+        for inner, kind, usual in _inside(hint):
+            yield from _options(inner, kind, usual, getattr(hint, "PANEL", None))
+    elif get_origin(hint) is Annotated:
+        kind, declared = get_args(hint)
+        declared = copy(declared)
+        declared.rich_help_panel = declared.rich_help_panel or panel
+        if kind is bool and default is False and declared.default is ...:  # where Typer keeps the first name
+            declared.default = f"--{name.replace('_', '-')}"  # and no opposite
+        if default in (None, Parameter.empty) and declared.show_default is True:
+            declared.show_default = False  # Typer before 0.16 would print None
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared])
+    else:
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _inside(group: "type[DataclassInstance]") -> Iterator[tuple[str, object, object]]:
+    """Name, annotation and default of each field."""
+    hints = get_type_hints(group, include_extras=True)
+    for each in fields(group):
+        hint = Annotated[hints[each.name], each.metadata[_OPTION]] if _OPTION in each.metadata else hints[each.name]
+        yield each.name, hint, Parameter.empty if each.default is MISSING else each.default
+
+
+def chosen(group: "DataclassInstance") -> dict[str, Any]:
+    """What was chosen, by the fields' names: values other than None, those of an enumeration as plain text."""
+    values = {each.name: getattr(group, each.name) for each in fields(group)}
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def changed(group: "DataclassInstance") -> list[str]:
+    """The options whose values are not their defaults, where options are named as the fields are."""
+    names = [each.name for each in fields(group) if getattr(group, each.name) != each.default]
+    return [f"--{name.replace('_', '-')}" for name in names]
