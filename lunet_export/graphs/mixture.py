@@ -51,7 +51,7 @@ class MixtureBlueprint:
                 "Expected neither --rng nor --hutchinson for one network a class; export a class's own file for these."
             )
         refuse_many(len(mixture.components))
-        numbers = sum(int(component.facts()["free_parameters"]) for component in mixture.components)
+        numbers = sum(component.stored for component in mixture.components)
         cure = "Use --dtype float32, or fewer classes or blocks."
         sizes.refuse_large(numbers, settings.products or settings.tensors, cure, "a density graph")
         given = own or [settings] * len(mixture.components)
