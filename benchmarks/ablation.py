@@ -23,6 +23,7 @@ from lunet_export import data, noise
 from lunet_export.certificate import certify
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, LunetExportError
+from lunet_export.layers import LeakySoftplus
 from lunet_export.training import Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.initial import start
@@ -120,7 +121,7 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
         init=settings.init,
         signs=settings.signs,
         blocks=variant.blocks,
-        f=Activation("leaky-softplus", variant.alpha),
+        f=LeakySoftplus(variant.alpha),
         seed=seed,
     )
     entry = {"variant": variant.name, "seed": seed, "blocks": variant.blocks, "alpha": variant.alpha}

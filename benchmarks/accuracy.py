@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lunet_export.families.lunet.graphs import sampling
 from numpy.typing import NDArray
 
 from benchmarks import activation, report
@@ -22,6 +21,7 @@ from lunet_export.export import Load
 from lunet_export.flows import lunet
 from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.estimate import estimates, fastest
+from lunet_export.graphs.frame import Frame
 from lunet_export.layers import LU, Chain
 from lunet_export.runtime.providers import open_sessions
 
@@ -96,7 +96,7 @@ def measure(kind: str, condition: float) -> dict[str, Any]:
     scale = np.abs(exact).max(axis=1)
     found = {}
     for solver in solvers.available(DIM):
-        model = sampling.build(weights, solver=solver, dtype="float32", metadata={})
+        model = Frame(weights, solver, "float32").sampling({})
         (session,), _ = open_sessions([builder.serialize(model)], "cpu", threads=1)
         x = session.run(None, {"z": z})[0].astype(np.float64)
         gap, back = np.abs(x - exact).max(axis=1), np.abs(reference.encode(weights, x)[0] - z).max(axis=1)
@@ -111,7 +111,7 @@ def measure(kind: str, condition: float) -> dict[str, Any]:
     return {
         "kind": kind,
         "condition": condition,
-        "measured_condition": float(np.linalg.cond(weights.blocks[0].lower @ weights.blocks[0].upper)),
+        "measured_condition": float(np.linalg.cond(weights.of(LU)[0].lower @ weights.of(LU)[0].upper)),
         "tolerance_x": float(np.median(allowed["x"] / scale)),
         "tolerance_z": float(np.median(allowed["z"])),
         "auto": chosen.solver.name,

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import activation, halley_start
 from numpy.typing import NDArray
 
 from lunet_export.graphs.builder import GraphBuilder, serialize
+from lunet_export.layers import LeakySoftplus, halley_start, leaky_softplus
 from lunet_export.runtime.providers import open_sessions
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 
@@ -23,19 +22,19 @@ def errors(alpha: float, dtype: str, *, fault: bool = False) -> tuple[Array, Arr
     Over every float32 exponent up to 1e30, both signs, and densely where f bends. `fault` plants one: the rounding of
     1 + e^x is given back where it is not needed, and not where it is.
     """
-    start = halley_start.fit(alpha, dtype)
+    f, start = LeakySoftplus(alpha), halley_start.fit(alpha, dtype)
     g = GraphBuilder("inverse", dim=1, dtype=dtype)
     planted = replace(start, compensated=not start.compensated) if fault else start
-    g.output("x", activation.inverse_leaky_softplus(g, g.input("target"), planted))
+    g.output("x", leaky_softplus.inverse_nodes(g, g.input("target"), planted))
     (session,), _ = open_sessions([serialize(g.finish({}))], "cpu", threads=1)
     target = ((_images(alpha) - start.shift) / (1 - alpha)).astype(dtype)[:, None]
     x = session.run(None, {"target": target})[0].astype(np.float64) + start.shift
     y = (1 - alpha) * target.astype(np.float64) + start.shift
-    exact = lunet.inverse_leaky_softplus(y, alpha)
+    exact = f.root(y)
     rounded = y.astype(dtype)
     eager = LeakySoftplusBijection(alpha).inverse(torch.from_numpy(rounded))[0].numpy().astype(np.float64)
     unit = np.finfo(dtype).eps / 2 * np.maximum(1.0, np.abs(exact))
-    eagers_exact = lunet.inverse_leaky_softplus(rounded.astype(np.float64), alpha)
+    eagers_exact = f.root(rounded.astype(np.float64))
     return np.abs(x - exact) / unit, np.abs(eager - eagers_exact) / unit
 
 

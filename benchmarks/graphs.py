@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from lunet_export.families.lunet.graphs import density, sampling
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError
-from lunet_export.graphs import builder, floor, solvers, triangular
-from lunet_export.layers import LU, Chain
+from lunet_export.graphs import builder, floor, solvers
+from lunet_export.graphs.frame import Frame
+from lunet_export.layers import LU, Chain, triangular
 from lunet_export.runtime.providers import open_sessions
 
 Floats = NDArray[np.floating]
@@ -63,17 +63,17 @@ def sampling_graphs(weights: Chain) -> tuple[dict[str, onnx.ModelProto], dict[st
 def sampling_graph(weights: Chain, solver: str) -> onnx.ModelProto:
     """The sampling graph of that solver with its own choice of tiles."""
     chosen = solvers.choose(solver, None, weights.dim)
-    return sampling.build(weights, solver=chosen, dtype="float32", metadata={})
+    return Frame(weights, chosen, "float32").sampling({})
 
 
 def density_graph(weights: Chain) -> onnx.ModelProto:
     """The density graph."""
-    return density.build(weights, dtype="float32", metadata={})
+    return Frame(weights, None, "float32").density({})
 
 
 def floor_graph(weights: Chain) -> onnx.ModelProto:
     """One D x D product a block and nothing else: what no graph of ours can undercut."""
-    return floor.build(weights.dim, len(weights.blocks), "float32")
+    return floor.build(weights.dim, len(weights.of(LU)), "float32")
 
 
 def solve_graph(dim: int, tile: int, lower: NDArray[np.float64]) -> onnx.ModelProto:

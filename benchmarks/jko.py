@@ -22,8 +22,9 @@ from lunet_export.checks import reference
 from lunet_export.data import toy
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.figures import block_strip, refuse_blocks
+from lunet_export.flows.jko import with_steps
 from lunet_export.graphs.blueprint import Blueprint, round_trip_error
-from lunet_export.layers import Chain
+from lunet_export.layers import Chain, Velocity
 from lunet_export.runtime import ExportedFlow
 from lunet_export.torch_layers import EagerFlow
 from lunet_export.training import KINDS, train
@@ -110,7 +111,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
     eager = EagerFlow(weights, "float32")
     ours, theirs = exported.density(x), eager.density(x)
     found: dict[str, Any] = {
-        "round_trip": {str(steps): round_trip_error(weights.with_steps(steps)) for steps in STEPS},
+        "round_trip": {str(steps): round_trip_error(with_steps(weights, steps)) for steps in STEPS},
         "nodes": {name: len(blueprint.build(name, {}).graph.node) for name in blueprint.settings.graphs},
         "onnx_from_pytorch": {
             "log_prob": float(np.abs(ours[1] - theirs[1]).max()),
@@ -124,7 +125,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
         },
     }
     if weights.dim == 2:
-        found["integral"] = {str(steps): integral(weights.with_steps(steps), rows.test) for steps in STEPS}
+        found["integral"] = {str(steps): integral(with_steps(weights, steps), rows.test) for steps in STEPS}
     return found
 
 
@@ -145,7 +146,9 @@ def strip(dataset: str, model: Path, path: Path) -> None:
     weights = refuse_blocks(checkpoint.read(model).weights)
     found = block_strip(weights, data.load(dataset), points=_POINTS, seed=_SEED)
     draw(
-        found, path, title=f"JKO-iFlow on {dataset}: {len(weights.fields)} blocks, and how far each moves the test rows"
+        found,
+        path,
+        title=f"JKO-iFlow on {dataset}: {len(weights.of(Velocity))} blocks, and how far each moves the test rows",
     )
     report.progress(f"wrote {path}")
 

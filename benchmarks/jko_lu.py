@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks import report
 from lunet_export import data
-from lunet_export.checks import reference
+from lunet_export.preprocessing import logit
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.torch_layers.lu_linear import LULinear
 from lunet_export.training.gaussian import Gaussian
@@ -154,7 +154,7 @@ def _whitened(rows: data.Dataset, part: np.ndarray) -> Tensor:
     def behind(split: np.ndarray) -> np.ndarray:
         noise = np.random.default_rng(0).random(split.shape)
         x = rows.continuous(split, noise).astype(np.float64)
-        return reference.logit(x, rows.preprocessing)[0] if rows.preprocessing else x
+        return logit(x, rows.preprocessing)[0] if rows.preprocessing else x
 
     gaussian = Gaussian.fit(behind(rows.train), None)
     return torch.from_numpy(((behind(part) - gaussian.mean) @ gaussian.whiten.T).astype(np.float32))

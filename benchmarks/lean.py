@@ -4,14 +4,14 @@ from math import log
 
 import numpy as np
 import torch
-from lunet_export.flows.flow import standard_normal_log_prob
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.linalg import solve_triangular
 from torch.nn import functional
 
-from lunet_export.layers import Chain
+from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import largest_below
+from lunet_export.torch_layers import standard_normal_log_prob
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.torch_layers.newton import newton_steps
 
@@ -26,14 +26,14 @@ class LeanFlow(nn.Module):
 
     def __init__(self, weights: Chain) -> None:
         super().__init__()
-        self.alpha, self.preprocessing = weights.alpha, weights.preprocessing
-        self.steps = newton_steps(LeakySoftplusBijection(weights.alpha), torch.float32)
-        self.blocks = len(weights.blocks)
-        for number, block in enumerate(weights.blocks):
+        self.alpha, self.preprocessing = weights.kind.alpha, weights.preprocessing
+        self.steps = newton_steps(LeakySoftplusBijection(weights.kind.alpha), torch.float32)
+        self.blocks = len(weights.of(LU))
+        for number, block in enumerate(weights.of(LU)):
             for name in ("lower", "upper", "bias"):
                 array = torch.from_numpy(getattr(block, name)).float()
                 self.register_buffer(f"{name}{number}", array, persistent=False)
-        diagonals = [np.log(np.abs(np.diag(block.upper))).sum() for block in weights.blocks]
+        diagonals = [np.log(np.abs(np.diag(block.upper))).sum() for block in weights.of(LU)]
         self.log_det = float(np.sum(diagonals))
 
     def decode(self, z: Tensor) -> Tensor:

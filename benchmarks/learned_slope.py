@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lunet_export.layers import LeakySoftplus
 from lunet_export.torch_layers import Bijection
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training.fit import Trainer
 
 
@@ -18,6 +20,7 @@ class LearnedSlope(Bijection):
 
     def __init__(self, alpha: float, entries: int) -> None:
         super().__init__()
+        self._start = LeakySoftplus(alpha)
         self.theta = nn.Parameter(torch.full((entries,), log(alpha) - log(1 - alpha)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,11 +31,15 @@ class LearnedSlope(Bijection):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
+    def layer(self) -> LeakySoftplus:
+        """What training keeps as its best model: a chain has fixed slopes, so the first. Only figures are looked at."""
+        return self._start
+
 
 def learn_slopes(trainer: Trainer, *, each_dimension: bool) -> None:
     """Give the flow of a fresh trainer learnt slopes, and its descent their parameters."""
     bijections, dim = trainer.flow.chain.bijections, trainer.flow.dim
     for number, bijection in enumerate(bijections):
-        if isinstance(bijection, LeakySoftplus):
+        if isinstance(bijection, LeakySoftplusBijection):
             bijections[number] = LearnedSlope(bijection.alpha, dim if each_dimension else 1)
     trainer.descent = trainer.new_descent()

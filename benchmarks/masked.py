@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lunet_export.flows.bijection import Bijection
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lunet_export.layers import LU, Chain
-from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers import Bijection, Flow
 from lunet_export.torch_layers.lu_linear import LULinear
 
 
@@ -41,21 +40,21 @@ class MaskedLULinear(Bijection):
         return x, -self.upper.diagonal().abs().log().sum().expand(len(z))
 
 
-def packed(weights: Chain, dtype: torch.dtype) -> LUNet:
+def packed(weights: Chain, dtype: torch.dtype) -> Flow:
     """Ours: one D x D parameter a layer."""
     return Flow.of(weights, dtype=dtype)
 
 
-def masked(weights: Chain, dtype: torch.dtype) -> LUNet:
+def masked(weights: Chain, dtype: torch.dtype) -> Flow:
     """The same network with the paper's layers."""
-    flow, blocks = Flow.of(weights, dtype=dtype), iter(weights.blocks)
+    flow, blocks = Flow.of(weights, dtype=dtype), iter(weights.of(LU))
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
             flow.chain.bijections[number] = MaskedLULinear(next(blocks), dtype)
     return flow
 
 
-def gradient_gap(ours: LUNet, theirs: LUNet) -> float:
+def gradient_gap(ours: Flow, theirs: Flow) -> float:
     """Largest difference of two networks' gradients over the largest gradient, in terms of L, U and b.
 
     Ours has log|diag U| where theirs has diag U: d/d log|u| = u d/du.
@@ -69,7 +68,7 @@ def gradient_gap(ours: LUNet, theirs: LUNet) -> float:
     return worst
 
 
-def _layers(flow: LUNet, kind: type) -> list[Any]:
+def _layers(flow: Flow, kind: type) -> list[Any]:
     return [layer for layer in flow.chain.bijections if isinstance(layer, kind)]
 
 

@@ -17,7 +17,7 @@ from lunet_export.parity.difference import compare
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
-    from lunet_export.layers import Chain
+    from lunet_export.torch_layers import Flow
 
 Floats = NDArray[np.floating]
 
@@ -40,13 +40,15 @@ def standard(dim: int = DIM, blocks: int = BLOCKS, *, seed: int = 0) -> Chain:
     return lunet(tuple(block() for _ in range(blocks)), ALPHA, NAMED["images"])
 
 
-def disturbed(flow: "RealNVP", *, seed: int = 0) -> "Chain":
+def disturbed(flow: "Flow", *, seed: int = 0) -> Chain:
     """A RealNVP's weights with factors away from 0: as it starts it is the identity, and no network matters."""
     import torch
 
+    from lunet_export.torch_layers.coupling import AffineCoupling
+
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for coupling in flow.couplings():
+        for coupling in flow.modules_of(AffineCoupling):
             for parameter in (coupling.scale_factor, coupling.shift_factor, coupling.bias):
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=rng))
     return flow.to_chain()

@@ -22,7 +22,7 @@ from benchmarks.lean import LeanRunner
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
 from lunet_export.errors import BadInputError
-from lunet_export.layers import Chain
+from lunet_export.layers import LU, Chain
 from lunet_export.torch_layers.compiled import CompiledFlow
 from lunet_export.torch_layers.eager import EagerFlow
 
@@ -225,7 +225,7 @@ def checked(runners: Mapping[str, Runner], questions: Questions, feed: Floats) -
 
 def small_solve(threads: int, seconds: float) -> dict[str, Any]:
     """One 64 x 64 triangular solve with tiles of 16, one row."""
-    lower = networks.standard(64, 1).blocks[0].lower
+    lower = networks.standard(64, 1).of(LU)[0].lower
     graph = graphs.opened(graphs.solve_graph(64, 16, lower), threads)
     z = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
     (y,) = graph.run(z)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from lunet_export.families.lunet.graphs import density, sampling
 from numpy.typing import NDArray
 
 from benchmarks import networks, report
@@ -24,7 +23,8 @@ from lunet_export import checkpoint, noise
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import TF32, RoundingModel
 from lunet_export.graphs import builder, emulation, solvers
-from lunet_export.layers import Chain
+from lunet_export.graphs.frame import Frame
+from lunet_export.layers import LU, Chain
 from lunet_export.parity import compare
 from lunet_export.runtime.providers import open_sessions
 
@@ -117,15 +117,15 @@ def measure(name: str, weights: Chain, rows: int, threads: int) -> dict[str, Any
                 output: error(output, exact[output], rows, allowed[output], scales[output])
                 for output, rows in zip(outputs, got, strict=True)
             }
-    return {"name": name, "dim": weights.dim, "blocks": len(weights.blocks), "unit_of_x": unit, **found}
+    return {"name": name, "dim": weights.dim, "blocks": len(weights.of(LU)), "unit_of_x": unit, **found}
 
 
 def _graphs(weights: Chain, products: str | None) -> dict[str, onnx.ModelProto]:
     """The density and the sampling of every solver."""
-    models = {"density": density.build(weights, dtype="float32", products=products, metadata={})}
+    models = {"density": Frame(weights, None, "float32", products).density({})}
     for name in SOLVERS:
         solver = solvers.choose(name, None, weights.dim)
-        models[name] = sampling.build(weights, solver=solver, dtype="float32", products=products, metadata={})
+        models[name] = Frame(weights, solver, "float32", products).sampling({})
     return models
 
 

@@ -8,17 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.flows.bijection import Bijection
-from lunet_export.flows.flow import standard_normal_log_prob
 from numpy.typing import NDArray
 from scipy import interpolate
 from torch import Tensor
 
 from lunet_export.errors import BadInputError
-from lunet_export.flows import lunet
 from lunet_export.layers import LU, Chain
-from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers import Bijection, Flow, standard_normal_log_prob
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.torch_layers.lu_linear import LULinear
 
@@ -30,7 +26,7 @@ SPLINE_POINTS = 2_000_001
 class ChainRunner:
     """NumPy rows in and out of a float32 chain, like `EagerFlow`."""
 
-    def __init__(self, flow: LUNet) -> None:
+    def __init__(self, flow: Flow) -> None:
         self._flow = flow.eval()
 
     @torch.no_grad()
@@ -67,13 +63,13 @@ def authors(weights: Chain, *, points: int = SPLINE_POINTS) -> ChainRunner:
 def _swapped(
     weights: Chain,
     linear: Callable[[LU], Bijection],
-    activation: Callable[[float], Bijection] = LeakySoftplus,
-) -> LUNet:
-    flow, blocks = Flow.of(weights), iter(weights.blocks)
+    activation: Callable[[float], Bijection] = LeakySoftplusBijection,
+) -> Flow:
+    flow, blocks = Flow.of(weights), iter(weights.of(LU))
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
             flow.chain.bijections[number] = linear(next(blocks))
-        elif isinstance(layer, LeakySoftplus):
+        elif isinstance(layer, LeakySoftplusBijection):
             flow.chain.bijections[number] = activation(layer.alpha)
     return flow
 
@@ -106,13 +102,13 @@ class NflowsLULinear(Bijection):
         with torch.no_grad():
             for parameter, value in values.items():
                 parameter.copy_(torch.from_numpy(value))
-        self.layer = layer
+        self.theirs = layer
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.layer(x)
+        return self.theirs(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.layer.inverse(z)
+        return self.theirs.inverse(z)
 
 
 class ZukoLULinear(Bijection):
@@ -172,6 +168,6 @@ class SplineActivation(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         knots = np.linspace(-1000.0, 1000.0, self.points)
-        spline = interpolate.splrep(lunet.leaky_softplus(knots, self.exact.alpha), knots)
+        spline = interpolate.splrep(self.exact.layer().value(knots), knots)
         x = interpolate.splev(z.double().numpy().ravel(), spline).reshape(z.shape)
         return torch.from_numpy(x.astype(np.float32)), z.new_zeros(len(z))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks import graphs, networks, report
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
-from lunet_export.layers import Chain
+from lunet_export.layers import LU, Chain
 
 Array = NDArray[np.float64]
 Point = tuple[int, int, int]  # D, batch, blocks
@@ -83,15 +83,15 @@ def measured(weights: Chain, batches: Sequence[int], seconds: float, threads: in
     for batch in batches:
         feeds = {name: questions.batch("density" if name == "density" else "sampling", batch) for name in opened}
         errors = {name: _checked(name, graph, questions, feeds[name]) for name, graph in opened.items()}
-        report.progress(f"D = {weights.dim}, {len(weights.blocks)} blocks, batch {batch}: timing")
+        report.progress(f"D = {weights.dim}, {len(weights.of(LU))} blocks, batch {batch}: timing")
         cases = {name: _call(graph, feeds[name]) for name, graph in opened.items()}
         times = interleaved(cases, seconds=seconds, calls_a_turn=50 if batch == 1 else 10)
-        found[weights.dim, batch, len(weights.blocks)] = {
+        found[weights.dim, batch, len(weights.of(LU))] = {
             name: {
                 "milliseconds": times[name].p50,
                 "megabytes": len(graph.data) / 1e6,
                 "error": errors[name],
-                "blocks": len(weights.blocks),
+                "blocks": len(weights.of(LU)),
                 **graph.facts(),
                 **report.times(times[name]),
             }

@@ -65,18 +65,18 @@ PAPER: dict[str, dict[str, Any]] = {
 
 def conv() -> Chain:
     """The paper's RealNVP, 5,388,264 parameters, away from the identity."""
-    from lunet_export.training.realnvp import networks
+    from lunet_export.training.realnvp.networks import convolutional
 
-    return networks.disturbed(networks.convolutional(SHAPE, preprocessing=NAMED["images"]))
+    return networks.disturbed(convolutional(SHAPE, preprocessing=NAMED["images"]))
 
 
 def dense() -> Chain:
     """A dense RealNVP that stores as many numbers as LU-Net's sampling graph."""
-    from lunet_export.training.realnvp import networks
+    from lunet_export.training.realnvp.networks import dense as fresh
     from lunet_export.training.realnvp.structure import width_like_lunet
 
     hidden = width_like_lunet(networks.DIM)
-    return networks.disturbed(networks.dense(networks.DIM, hidden=hidden, preprocessing=NAMED["images"]))
+    return networks.disturbed(fresh(networks.DIM, hidden=hidden, preprocessing=NAMED["images"]))
 
 
 FIRST = "LU-Net"
@@ -219,8 +219,8 @@ def trained(weights: Chain) -> Flow:
     from lunet_export.training.lunet.structure import LUNetTrainer
     from lunet_export.training.realnvp.structure import RealNVPTrainer
 
-    trainer: type[Trainer] = {"lunet": LUNetTrainer, "realnvp": RealNVPTrainer}[weights.family]
-    settings = KINDS[weights.family].settings(IMAGES, weights.dim, whitened=False)
+    trainer: type[Trainer] = {"lunet": LUNetTrainer, "realnvp": RealNVPTrainer}[weights.kind.name]
+    settings = KINDS[weights.kind.name].settings(IMAGES, weights.dim, whitened=False)
     return trainer.trainable(weights, settings, torch.float32).train()
 
 

@@ -15,11 +15,12 @@ from torch import Tensor
 from benchmarks import memory, networks, report
 from benchmarks.masked import MaskedLULinear, gradient_gap, masked, packed
 from lunet_export.bench import interleaved
-from lunet_export.layers import Chain
+from lunet_export.layers import LU, Chain
+from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.lu_linear import LULinear
 
 BATCH = 256
-LAYERS: dict[str, Callable[[Chain, torch.dtype], LUNet]] = {"packed": packed, "masked dense": masked}
+LAYERS: dict[str, Callable[[Chain, torch.dtype], Flow]] = {"packed": packed, "masked dense": masked}
 _CHECKED_ROWS = 8
 _ALLOWED = 1e-10  # float64
 _MEMORY_STEPS = 3
@@ -54,7 +55,7 @@ def measure(weights: Chain, seconds: float, threads: int) -> dict[str, Any]:
     report.progress("memory in fresh processes")
     growth = {name: memory.growth_of("benchmarks.train_step:memory_of_steps", name, threads) for name in LAYERS}
     return {
-        "network": {"dim": weights.dim, "blocks": len(weights.blocks), "batch": BATCH, "dtype": "float32"},
+        "network": {"dim": weights.dim, "blocks": len(weights.of(LU)), "batch": BATCH, "dtype": "float32"},
         "machine": report.machine(threads),
         "checked": gaps,
         "layers": {
@@ -71,8 +72,8 @@ def measure(weights: Chain, seconds: float, threads: int) -> dict[str, Any]:
 
 def check(
     weights: Chain,
-    ours: Callable[[Chain, torch.dtype], LUNet],
-    theirs: Callable[[Chain, torch.dtype], LUNet],
+    ours: Callable[[Chain, torch.dtype], Flow],
+    theirs: Callable[[Chain, torch.dtype], Flow],
 ) -> dict[str, float]:
     """Relative differences of log_prob and of all gradients in float64.
 
@@ -98,14 +99,14 @@ def rows(weights: Chain, batch: int, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(rng.uniform(0.5, p.levels - 0.5, shape) if p else rng.standard_normal(shape)).to(dtype)
 
 
-def step(flow: LUNet, optimiser: torch.optim.Optimizer, x: Tensor) -> None:
+def step(flow: Flow, optimiser: torch.optim.Optimizer, x: Tensor) -> None:
     """One step of maximum likelihood."""
     optimiser.zero_grad()
     (-flow.log_prob(x).mean()).backward()
     optimiser.step()
 
 
-def parameters(flow: LUNet) -> dict[str, int]:
+def parameters(flow: Flow) -> dict[str, int]:
     """Numbers that the optimiser holds, and how many of them the model is free to choose."""
     stored = sum(parameter.numel() for parameter in flow.parameters())
     layers = sum(isinstance(layer, LULinear | MaskedLULinear) for layer in flow.chain.bijections)

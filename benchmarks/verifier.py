@@ -14,6 +14,7 @@ from benchmarks import report
 from lunet_export import checkpoint, verification
 from lunet_export.errors import CheckFailedError, MissingPackageError
 from lunet_export.export import Provenance, Question, export_for_verifier
+from lunet_export.flows.lunet import lunet_of
 from lunet_export.layers import Chain
 from lunet_export.verification import LatentBox, VerifierFolder
 from lunet_export.verification import witness as witnesses
@@ -30,7 +31,7 @@ def networks(trained: Path | None) -> dict[str, Chain]:
     """Random ones, and a trained one where it is given."""
     found = {f"random, D = {dim}": piecewise_linear(dim, blocks) for dim, blocks in SIZES}
     if trained:
-        found[trained.stem] = only_lunet(checkpoint.read(trained).weights, "a verifier")
+        found[trained.stem] = lunet_of(checkpoint.read(trained).weights, "a verifier")
     return found
 
 
@@ -60,7 +61,7 @@ def measure(name: str, weights: Chain, share: float, scratch: Path) -> dict[str,
         "network": name,
         "dim": weights.dim,
         "leaky_relus": answers[0].leaky_relus,
-        "slope": weights.alpha,
+        "slope": weights.kind.alpha,
         "share": share,
         "verdict": verdict,
         "confirmed": confirmed,

@@ -12,6 +12,7 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckpointError
 from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import Flow
 from tests import tolerances
@@ -21,8 +22,8 @@ from tests.networks import network, rows
 def authors_state(weights) -> OrderedDict:
     """The key layout of the released code, float64: U, then L with the bias, block by block, the last one apart."""
     state = OrderedDict()
-    for number, block in enumerate(weights.blocks):
-        last = number == len(weights.blocks) - 1
+    for number, block in enumerate(weights.of(LU)):
+        last = number == len(weights.of(LU)) - 1
         upper, lower = (
             ("final_lu_block.0", "final_lu_block.1")
             if last
@@ -59,7 +60,7 @@ def test_our_file_is_plain_and_comes_back(ours):
     assert (read.kind, read.image_shape, read.training) == ("lunet_export", (4, 4), {"dataset": "x", "test": 1.5})
     assert read.examples.shape == (4, 16)
     assert read.weights.preprocessing == NAMED["digits"]
-    held, exact = read.weights.blocks[1].upper, network(16, 3).blocks[1].upper
+    held, exact = read.weights.of(LU)[1].upper, network(16, 3).of(LU)[1].upper
     allowed = tolerances.of_roundings(1, exact)  # float32 holds them; of the diagonal it holds the logarithm
     diagonal = np.diag(exact)
     in_log = tolerances.of_roundings(1, diagonal * np.log(np.abs(diagonal)))

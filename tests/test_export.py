@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from lunet_export.families.lunet import reference as lunet
-from lunet_export.families.lunet.graphs import density, tanh_steps
 
-from lunet_export import ExportedFlow, lu
+from lunet_export import ExportedFlow
 from lunet_export.artifact import sealed
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel, of_elementwise
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance, build_artifact, export
 from lunet_export.files import whole as files
+from lunet_export.layers import LU, LeakyReLU, LeakyTanh, leaky_softplus, leaky_tanh, triangular
+from lunet_export.layers.softplus import softplus
 from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import EagerFlow
 from tests import tolerances
@@ -65,8 +65,8 @@ def test_eagers_own_error_is_recorded(tmp_path):
 
 def test_a_graph_that_is_wrong_is_never_written(tmp_path, monkeypatch):
     """A planted fault in the builder: the reference must catch it before the folder appears."""
-    right = density.product
-    monkeypatch.setattr(density, "product", lambda lower, upper: right(lower, upper) * (1 + 1e-3))
+    right = triangular.product
+    monkeypatch.setattr(triangular, "product", lambda lower, upper: right(lower, upper) * (1 + 1e-3))
     with pytest.raises(ExportCheckError, match="Nothing was written") as error:
         export(network(4, 2), tmp_path / "m", Provenance("m"))
     assert error.value.exit_code == 1
@@ -76,14 +76,12 @@ def test_a_graph_that_is_wrong_is_never_written(tmp_path, monkeypatch):
 
 def test_a_fault_in_the_tails_is_caught_behind_the_clamp(tmp_path, monkeypatch):
     """Images clamp nearly every far row, so a fault there shows only in the chain without pre-processing."""
-    from lunet_export.families.lunet.graphs import activation
-
-    right = activation.inverse_leaky_softplus
+    right = leaky_softplus.inverse_nodes
 
     def saturates(g, target, start):
         return g.node("Clip", right(g, target, start), -60.0, 60.0)
 
-    monkeypatch.setattr(activation, "inverse_leaky_softplus", saturates)
+    monkeypatch.setattr(leaky_softplus, "inverse_nodes", saturates)
     with pytest.raises(ExportCheckError) as error:
         export(network(16, 4, preprocessing=NAMED["digits"]), tmp_path / "m", Provenance("m"))
     failed = [check.name for check in error.value.checks if not check.passed]
@@ -91,24 +89,22 @@ def test_a_fault_in_the_tails_is_caught_behind_the_clamp(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "part", "fault"),
+    ("kind", "fault"),
     [
-        ("leaky-relu", "_leaky_relu_slope", lambda g, a, alpha: g.node("Where", g.node("Less", a, 0.1), alpha, 1.0)),
-        ("leaky-tanh", "_leaky_tanh_slope", lambda g, a, alpha: g.node("Add", g.node("Mul", a, 0.0), 1.0)),
+        (LeakyReLU, lambda f, g, a: g.node("Where", g.node("Less", a, 0.1), f.alpha, 1.0)),
+        (LeakyTanh, lambda f, g, a: g.node("Add", g.node("Mul", a, 0.0), 1.0)),
     ],
 )
-def test_a_wrong_slope_is_never_written(tmp_path, monkeypatch, name, part, fault):
+def test_a_wrong_slope_is_never_written(tmp_path, monkeypatch, kind, fault):
     """A kink at 0.1 in place of 0; a tanh that compresses nothing."""
-    from lunet_export.families.lunet.graphs import activation
-
-    monkeypatch.setattr(activation, part, fault)
+    monkeypatch.setattr(kind, "_slope", fault)
     with pytest.raises(ExportCheckError, match="Nothing was written"):
-        export(network(6, 4, activation=name), tmp_path / "m", Provenance("m"))
+        export(network(6, 4, activation=kind.option), tmp_path / "m", Provenance("m"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_too_few_steps_are_never_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(tanh_steps, "fit", lambda alpha, dtype: 2)
+    monkeypatch.setattr(leaky_tanh, "steps_of", lambda alpha, dtype: 2)
     with pytest.raises(ExportCheckError, match="Nothing was written"):
         export(network(6, 4, activation="leaky-tanh"), tmp_path / "m", Provenance("m"))
 
@@ -169,7 +165,7 @@ def test_ctrl_c_between_the_renames_brings_the_old_folder_back(tmp_path, monkeyp
 @pytest.mark.parametrize(("dtype", "tiny"), [("float32", 1e-30), ("float64", 1e-80)])
 def test_a_network_that_overflows_gets_a_sentence(tmp_path, dtype, tiny):
     weights = network(4, 4)
-    for block in weights.blocks:
+    for block in weights.of(LU):
         block.upper[2, 2] = tiny
     with pytest.raises(BadInputError, match=r"they overflow\. Most likely it is hardly trained"):
         export(weights, tmp_path / "m", Provenance("m"), ExportSettings(dtype=dtype))
@@ -180,7 +176,7 @@ def test_a_failed_forced_export_leaves_the_old_folder(tmp_path, monkeypatch):
     target = tmp_path / "m"
     export(network(3, 2), target, Provenance("m"))
     before = {file.name: file.read_bytes() for file in target.iterdir()}
-    monkeypatch.setattr(density, "product", lambda lower, upper: lower)
+    monkeypatch.setattr(triangular, "product", lambda lower, upper: lower)
     with pytest.raises(ExportCheckError):
         export(network(3, 2, seed=5), target, Provenance("m"), force=True)
     assert {file.name: file.read_bytes() for file in target.iterdir()} == before
@@ -192,9 +188,9 @@ def test_a_graph_over_2_gb_is_refused_before_work_starts(tmp_path):
 
     small = network(2, 1)
     wide = np.broadcast_to(np.zeros(1), (30_000,))  # a width without its memory
-    block = replace(small.blocks[0], bias=wide)
+    block = replace(small.of(LU)[0], bias=wide)
     weights = object.__new__(type(small))
-    for name, value in (("blocks", (block,)), ("alpha", 0.1), ("preprocessing", None)):
+    for name, value in (("dim", 30_000), ("layers", (block,)), ("preprocessing", None), ("kind", small.kind)):
         object.__setattr__(weights, name, value)
     with pytest.raises(BadInputError, match=r"at most 2 GB.* needs 5.4 GB"):
         export(weights, tmp_path / "m", Provenance("m"))
@@ -242,17 +238,17 @@ def test_log_prob_comes_with_the_samples(tmp_path):
     h = far.astype(np.float64)
     log_det = np.zeros(4)
     for number in reversed(range(4)):
-        block = weights.blocks[number]
-        h = lu.inverse_affine(h, block)
+        block = weights.of(LU)[number]
+        h = block.inverse(h)
         log_det += np.log(np.abs(np.diag(block.upper))).sum()
         if number:
-            h = lunet.Activation.of(weights).inverse(h)
-            log_det += np.log(lunet.Activation.of(weights).slope(h)).sum(axis=1)
+            h = weights.kind.bend().root(h)
+            log_det += np.log(weights.kind.bend().slope(h)).sum(axis=1)
     p = weights.preprocessing
-    log_det -= (np.log(p.levels / (1 - p.margin)) - reference.softplus(h) - reference.softplus(-h)).sum(axis=1)
+    log_det -= (np.log(p.levels / (1 - p.margin)) - softplus(h) - softplus(-h)).sum(axis=1)
     # Of x before the clamp: in the network's own coordinates, plus the logit's slopes, a term a number.
     behind = tolerances.of_sampling(weights.without_preprocessing(), far)["log_prob"]
-    slopes = np.log(p.levels / (1 - p.margin)) - reference.softplus(h) - reference.softplus(-h)
+    slopes = np.log(p.levels / (1 - p.margin)) - softplus(h) - softplus(-h)
     allowed = behind + tolerances.of_roundings(1, of_elementwise(slopes).sum(axis=1))
     got = flow.decode_with_log_prob(far)[1]
     tolerances.assert_within(got, base + log_det, allowed)
@@ -260,10 +256,10 @@ def test_log_prob_comes_with_the_samples(tmp_path):
 
 
 def test_a_wrong_log_prob_is_never_written(tmp_path, monkeypatch):
-    from lunet_export.families.lunet.graphs import activation
-
-    right = activation.slope_at
-    monkeypatch.setattr(activation, "slope_at", lambda g, a, alpha, shift: right(g, a, alpha * 1.01, shift=shift))
+    right = leaky_softplus.slope_nodes
+    monkeypatch.setattr(
+        leaky_softplus, "slope_nodes", lambda g, a, alpha, shift: right(g, a, alpha * 1.01, shift=shift)
+    )
     with pytest.raises(ExportCheckError, match="sampling with log_prob"):
         export(network(4, 3), tmp_path / "m", Provenance("m"), ExportSettings(with_log_prob=True))
     assert list(tmp_path.iterdir()) == []

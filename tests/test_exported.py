@@ -15,6 +15,7 @@ from lunet_export import ExportedClasses, ExportedFlow, checkpoint, parity
 from lunet_export.artifact import open_folder
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.files.reading import sha256
+from lunet_export.layers import LU
 from tests.conftest import ROOT
 from tests.families import composed, jko, realnvp
 from tests.networks import network
@@ -76,7 +77,7 @@ def test_toy2d_is_rebuilt_byte_by_byte(tmp_path):
 def test_a_changed_weight_changes_the_bytes(tmp_path):
     """The comparison above can fail."""
     read = checkpoint.read(ROOT / "exported" / "toy2d.pt")
-    read.weights.blocks[5].bias[0] *= 1 + 1e-6
+    read.weights.of(LU)[5].bias[0] *= 1 + 1e-6
     export(read.weights, tmp_path / "toy2d", Provenance("toy2d"), ExportSettings())
     file = "density.onnx"
     assert (tmp_path / "toy2d" / file).read_bytes() != (ROOT / "exported" / "toy2d" / file).read_bytes()

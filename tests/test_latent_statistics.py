@@ -12,6 +12,7 @@ import torch
 from lunet_export import checkpoint, noise
 from lunet_export.checks import reference
 from lunet_export.errors import CheckpointError
+from lunet_export.flows import lunet
 from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED
 from tests.cli.conftest import run
@@ -24,7 +25,7 @@ DIM = 16
 def inverse_state(weights, dtype=torch.float64) -> OrderedDict:
     """The key layout of `best_inverse.pth`: the forward matrices, the last block first, L and its bias before U."""
     state = OrderedDict()
-    for number, block in enumerate(reversed(weights.blocks)):
+    for number, block in enumerate(reversed(weights.of(LU))):
         state[f"lu_layers.{2 * number}.bias"] = torch.from_numpy(block.bias.copy()).to(dtype)
         state[f"lu_layers.{2 * number}.weight"] = torch.from_numpy(block.lower.copy()).to(dtype)
         state[f"lu_layers.{2 * number + 1}.weight"] = torch.from_numpy(block.upper.copy()).to(dtype)
@@ -44,7 +45,7 @@ def moved(weights, by: float):
         steps = by * rng.standard_normal((3, DIM, DIM))
         return LU(block.lower + np.tril(steps[0], -1), block.upper + np.triu(steps[1]), block.bias + steps[2, 0])
 
-    return type(weights)(tuple(of(block) for block in weights.blocks), weights.alpha, weights.preprocessing)
+    return lunet([of(block) for block in weights.of(LU)], weights.kind.alpha, weights.preprocessing)
 
 
 @dataclass

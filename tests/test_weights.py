@@ -17,10 +17,10 @@ from tests.networks import mixture, network, rows
 
 def damaged(field: str, index: tuple[int, ...], value: float) -> Chain:
     weights = network(4, 2)
-    block = weights.blocks[1]
+    block = weights.of(LU)[1]
     array = getattr(block, field).copy()
     array[index] = value
-    return replace(weights, blocks=(weights.blocks[0], replace(block, **{field: array})))
+    return weights.with_layers([weights.of(LU)[0], replace(block, **{field: array})])
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_damaged_weights_are_refused(field, index, value, sentence):
 
 def test_blocks_of_different_widths_are_refused():
     with pytest.raises(CheckpointError, match="Every block must have the width of the first"):
-        lunet((network(3, 1).blocks[0], network(4, 1).blocks[0]), 0.1)
+        lunet((network(3, 1).of(LU)[0], network(4, 1).of(LU)[0]), 0.1)
 
 
 def test_no_blocks_and_bad_alpha_are_refused():
     with pytest.raises(CheckpointError, match="at least one LU block"):
         lunet((), 0.1)
     with pytest.raises(CheckpointError, match="alpha"):
-        replace(network(3, 1), alpha=1.0)
+        lunet(network(3, 1).of(LU), 1.0)
 
 
 def test_folding_makes_the_fitted_latent_law_standard_normal():
@@ -63,7 +63,7 @@ def test_folding_makes_the_fitted_latent_law_standard_normal():
     exact = reference.standard_normal_log_prob(white) - np.log(np.diag(root)).sum() + log_det
     folded = weights.fold_latent(mean, covariance)
     np.testing.assert_allclose(reference.log_prob(folded, x), exact, rtol=1e-12)
-    assert (np.diag(folded.blocks[-1].lower) == 1).all()
+    assert (np.diag(folded.of(LU)[-1].lower) == 1).all()
 
 
 def test_folding_refuses_what_is_no_covariance():
@@ -78,12 +78,12 @@ def test_folding_refuses_what_is_no_covariance():
 
 def test_digest_tells_models_apart():
     weights = network(3, 2)
-    bias = weights.blocks[0].bias.copy()
+    bias = weights.of(LU)[0].bias.copy()
     bias[0] = np.nextafter(bias[0], 1e9)
-    first = LU(weights.blocks[0].lower, weights.blocks[0].upper, bias)
-    other = replace(weights, blocks=(first, weights.blocks[1]))
+    first = LU(weights.of(LU)[0].lower, weights.of(LU)[0].upper, bias)
+    other = weights.with_layers([first, weights.of(LU)[1]])
     assert weights.digest() == network(3, 2).digest()
-    assert len({weights.digest(), other.digest(), replace(weights, alpha=0.2).digest()}) == 3
+    assert len({weights.digest(), other.digest(), lunet(weights.of(LU), 0.2).digest()}) == 3
 
 
 @pytest.mark.parametrize(

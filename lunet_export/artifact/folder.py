@@ -148,7 +148,7 @@ class Manifest:
         return {**classes, "lunet.sha256_weights": digest}
 
     @classmethod
-    def from_json(cls, document: Any) -> Self:  # noqa: ANN401
+    def from_json(cls, document: object) -> Self:
         """The manifest of a parsed file.
 
         Raises:
@@ -343,7 +343,7 @@ def read_manifest(folder: Path) -> Manifest:
     return settled(folder, MANIFEST, lambda: Manifest.from_json(_document(folder)))
 
 
-def _document(folder: Path) -> Any:  # noqa: ANN401
+def _document(folder: Path) -> object:
     with UnreadableError.instead(folder):
         there = folder.is_dir()
     if not there:
@@ -356,7 +356,7 @@ def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
     return read_verified(folder, name, digest=manifest.sha256[name], size=manifest.sizes.get(name))
 
 
-def _json(path: str, data: bytes) -> Any:  # noqa: ANN401
+def _json(path: str, data: bytes) -> Any:  # noqa: ANN401 (of a file: anything)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import isfinite, prod
@@ -30,7 +30,7 @@ CLASSES_FORMAT = "lunet_export.classes"  # of files with one network per class
 FORMAT_VERSION = 1
 _SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
 _FIRST_FAMILY = "lunet"  # of files that name none
-_DEEPEST = 256  # values inside values: deeper files are made to exhaust the stack
+_DEEPEST = 64  # blocks of a network inside each other: deeper files are made to exhaust the stack
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
 Array = NDArray[np.float64]
@@ -116,7 +116,7 @@ def write_classes(
     save(content, path)
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401
+def _finite(value: object) -> object:
     """What training recorded, with None for numbers that are not finite: a reader refuses those, as JSON does."""
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
@@ -161,7 +161,7 @@ def _write(
     save(content, path)
 
 
-def _tensors(value: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401
+def _tensors(value: object, dtype: torch.dtype) -> Any:  # noqa: ANN401
     """Plain values with their arrays as tensors, floats in the dtype."""
     if isinstance(value, dict):
         return {key: _tensors(entry, dtype) for key, entry in value.items()}
@@ -173,23 +173,23 @@ def _tensors(value: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _arrays(value: Any, depth: int = 0) -> Any:  # noqa: ANN401
-    """The same with tensors as arrays, floats in float64.
+def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
+    """What a file holds under a name, with tensors as arrays, floats in float64.
 
     Raises:
         CheckpointError: A tensor claims more numbers than there are, or has another dtype than floats, int64 and bool;
             or values are so deep inside each other that they were made to exhaust the stack.
     """
-    if depth > _DEEPEST:
-        raise CheckpointError(f"Expected networks of at most {_DEEPEST // 4} blocks inside each other; got more.")
+    if depth > 2 * _DEEPEST + 4:  # a block is a dictionary in a list, and what holds the first lies 4 deep
+        raise CheckpointError(f"Expected networks of at most {_DEEPEST} blocks inside each other; got more.")
     if isinstance(value, dict):
-        return {key: _arrays(entry, depth + 1) for key, entry in value.items()}
+        return {key: _arrays(entry, name, depth + 1) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_arrays(entry, depth + 1) for entry in value]
+        return [_arrays(entry, name, depth + 1) for entry in value]
     if not isinstance(value, Tensor):
         return value
     if not value.is_floating_point() and value.dtype not in (torch.int64, torch.bool):
-        raise CheckpointError(f"Expected tensors of floats or int64; got {value.dtype}. Import it again.")
+        raise CheckpointError(f"Expected {name} tensors of floats or int64; got {value.dtype}. Make the file again.")
     whole = held(value).detach()
     return whole.double().numpy() if whole.is_floating_point() else whole.numpy()
 
@@ -297,7 +297,8 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             raise ValueError("settings, dim")
         preprocessing = None if p is None else Logit(p["levels"], p["margin"])
         training = _plain(content["training"])
-        weights = KINDS[name].unpack(_arrays(dict(content)), preprocessing)
+        own = {key: _arrays(value, key) for key, value in content.items() if key not in ("training", "examples")}
+        weights = KINDS[name].unpack(own, preprocessing)
         examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)
     except _MALFORMED as error:
         raise CheckpointError(
@@ -312,7 +313,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
 _MALFORMED = (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError)
 
 
-def _plain(training: Any) -> dict[str, Any]:  # noqa: ANN401
+def _plain(training: object) -> dict[str, object]:
     """What training recorded, if JSON can hold it: it becomes part of a manifest. Raises TypeError or ValueError."""
     if not isinstance(training, dict):
         raise ValueError("training")
@@ -332,7 +333,7 @@ def _examples(examples: Tensor | None, dim: int) -> Array | None:
     return rows
 
 
-def _image_shape(shape: Any, dim: int) -> tuple[int, ...] | None:  # noqa: ANN401
+def _image_shape(shape: Iterable[int] | None, dim: int) -> tuple[int, ...] | None:
     """Height, width and channels of D numbers. Raises ValueError or what a wrong type does."""
     if shape is None:
         return None

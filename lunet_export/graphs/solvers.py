@@ -114,8 +114,7 @@ class Arithmetic(Protocol[V]):
 def solve(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
     """h [batch, dim] with L (U h) + b = z."""
     if solver.name == "fused":
-        upper, lower = triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower)
-        return _product(g, z, triangular.reversed_product(upper, lower), block.bias)
+        return g.gemm(z, *fused(block))
     if solver.name == "inverse":
         y = _product(g, z, triangular.inverse_lower(block.lower), block.bias)
         return g.gemm(y, triangular.inverse_upper(block.upper))
@@ -124,9 +123,21 @@ def solve(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
     return _substitution(g, solver, z, block)
 
 
+def fused(block: LU) -> tuple[Array, Array]:
+    """The matrix and the bias of the one product that is the inverse."""
+    upper, lower = triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower)
+    inverse = triangular.reversed_product(upper, lower)
+    return inverse, _bias(inverse, block.bias)
+
+
+def _bias(inverse: Array, bias: Array) -> Array:
+    """What is added behind inverse z, for inverse (z - bias)."""
+    return -(inverse * bias).sum(axis=1)
+
+
 def _product(g: Arithmetic[V], z: V, inverse: Array, bias: Array) -> V:
     """inverse (z - bias)."""
-    return g.gemm(z, inverse, -(inverse * bias).sum(axis=1))
+    return g.gemm(z, inverse, _bias(inverse, bias))
 
 
 def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:

@@ -108,9 +108,15 @@ class Track:
 
     def solve(self, lower: Array, upper: Array, bias: Array) -> None:
         """a -> the h with L (U h) + b = a."""
-        if self._held is not None or not self._in_order:
+        if self._held is not None:
             self.rows()
         layer, offset = LU(lower, upper, bias), self._shift
+        if not self._in_order:
+            if self._is_one_product:
+                self.product(*solvers.fused(layer))
+                return
+            self.rows()
+            offset = self._shift
         if (self._scale != 1.0).any():  # L' = L / scale by rows, b' = (b - shift) / scale
             layer = LU(lower / self._scale[:, None], upper, (bias - offset) / self._scale)
             offset = np.zeros_like(offset)
@@ -211,6 +217,9 @@ class Track:
         back = np.argsort(self._order)
         layer = held.layer.rescaled(self._scale[back], self._shift[back], held.offset)
         with self.g.at(held.scope):
+            if self._is_one_product:
+                weight, bias = solvers.fused(layer)
+                return self.g.gemm(h, weight[self._order], bias[self._order])
             h = solvers.solve(self.g, self._solver, h, layer)
         return h if self._in_order else self._gathered(h)
 
@@ -229,6 +238,11 @@ class Track:
 
     def _whole(self) -> Value:
         return self.g.concat([value for value, _ in self._parts])
+
+    @property
+    def _is_one_product(self) -> bool:
+        """A system is solved by one matrix, which takes in a change of the order of columns."""
+        return self._solver is not None and self._solver.name == "fused"
 
     @property
     def _in_order(self) -> bool:

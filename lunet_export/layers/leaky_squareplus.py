@@ -41,8 +41,11 @@ class LeakySquareplus(Activation):
         return self.alpha.size if isinstance(self.alpha, np.ndarray) else None
 
     def value(self, x: Array) -> Array:
+        """On the left, where the sum would be a difference, it is (4 q^2 - alpha x^2) / (q sqrt(x^2 + 4) - p x)."""
         p, q = self._halves
-        return p * x + q * np.hypot(x, 2.0)
+        grown, root = p * x, q * np.hypot(x, 2.0)
+        far = np.sqrt(self.alpha) * np.abs(x)
+        return np.where(x < 0, (2 * q - far) * ((2 * q + far) / (root + np.abs(grown))), grown + root)
 
     def slope(self, x: Array) -> Array:
         p, q = self._halves

@@ -12,6 +12,7 @@ from benchmarks import jko, jko_lu, report
 from lunet_export import checkpoint, noise
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
+from lunet_export.flows.jko import with_steps
 from lunet_export.torch_layers import EagerFlow
 from tests import tolerances
 from tests.families.jko import changed, flow
@@ -53,8 +54,8 @@ def test_a_model_is_examined(wrong, tmp_path, monkeypatch):
 def test_the_integral_is_that_of_the_density():
     """Of rows that end well inside the grid; and a density that is twice too high is seen."""
     x = reference.decode(PLANE, np.random.default_rng(0).standard_normal((2000, 2)))
-    assert jko.integral(PLANE.with_steps(8), x) == pytest.approx(1.0, abs=0.02)
-    low = jko.integral(PLANE.with_steps(8), x[:3] * 0.1)
+    assert jko.integral(with_steps(PLANE, 8), x) == pytest.approx(1.0, abs=0.02)
+    low = jko.integral(with_steps(PLANE, 8), x[:3] * 0.1)
     assert abs(low - 1.0) > 0.1
 
 

@@ -7,6 +7,7 @@ import torch
 from benchmarks import networks, train_step
 from benchmarks.masked import MaskedLULinear, masked, packed
 from lunet_export.errors import CheckFailedError
+from lunet_export.layers import LU
 from tests.networks import network
 
 DIM, BLOCKS = 8, 3
@@ -26,7 +27,7 @@ def test_one_step_of_adam_ends_in_the_same_place():
     for flow in flows:
         train_step.step(flow, torch.optim.Adam(flow.parameters(), lr=1e-3), x)
     wide = [layer for layer in flows[1].chain.bijections if isinstance(layer, MaskedLULinear)]
-    for ours, theirs in zip(flows[0].to_chain().blocks, wide, strict=True):
+    for ours, theirs in zip(flows[0].to_chain().of(LU), wide, strict=True):
         upper, lower = theirs.upper.detach().numpy(), theirs.lower.detach().numpy()
         np.testing.assert_allclose(ours.lower, lower, atol=1e-12)
         np.testing.assert_allclose(np.triu(ours.upper, 1), np.triu(upper, 1), atol=1e-12)

@@ -1,1 +1,1 @@
-"""What every family keeps, over one table of networks: a module `tests.families.NAME` for each folder of families."""
+"""What every family keeps, over one table of networks: with a module `NAME` for each kind of flow."""

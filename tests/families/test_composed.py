@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lunet_export.families.composed import elementwise
 
 from lunet_export import ExportedFlow, checkpoint, noise, parity
 from lunet_export.artifact import Manifest, sealed
@@ -98,13 +97,13 @@ LAYERS += [LogTanh(1.0, 1 - np.tanh(1.0) ** 2), LogTanh(0.7, 0.9)]
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_an_elementwise_layer_keeps_its_laws(layer):
     x = np.concatenate([np.linspace(-4, 4, 41), [0.0, 1e-9, -1e-9]])[:, None]
-    y = elementwise.value(layer, x)
-    np.testing.assert_allclose(elementwise.inverse(layer, y), x, rtol=1e-12, atol=1e-12)
+    y, log_slope = layer.forward(x).rows, layer.forward(x).log_det[:, None]  # one column
+    np.testing.assert_allclose(layer.inverse(y), x, rtol=1e-12, atol=1e-12)
     away = np.abs(x) > 0.01  # of points where a slope may jump
     cut = getattr(layer, "cut", 0.0)
     away &= np.abs(np.abs(x) - cut) > 0.01
-    slope = (elementwise.value(layer, x + 1e-6) - elementwise.value(layer, x - 1e-6)) / 2e-6
-    np.testing.assert_allclose(np.exp(elementwise.log_slope(layer, x))[away], np.abs(slope)[away], rtol=1e-7)
+    slope = (layer.forward(x + 1e-6).rows - layer.forward(x - 1e-6).rows) / 2e-6
+    np.testing.assert_allclose(np.exp(log_slope)[away], np.abs(slope)[away], rtol=1e-7)
 
 
 def test_the_levels_are_the_orders_of_dependence():
@@ -243,7 +242,6 @@ def test_what_is_no_flow_is_refused(make, sentence):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"solver": "auto"}, "for a composed model; got auto"),
         ({"solver": "unrolled", "tile": 99}, "a tile from"),
         ({"steps": 3}, "neither --steps nor --hutchinson for a composed model"),
     ],
@@ -251,6 +249,15 @@ def test_what_is_no_flow_is_refused(make, sentence):
 def test_settings_that_do_not_fit_are_refused(settings, sentence):
     with pytest.raises(BadInputError, match=sentence):
         Blueprint.choose(NETWORKS["plane"](), ExportSettings(**settings))
+
+
+def test_solvers_are_compared_where_there_are_lu_layers():
+    chosen = Blueprint.choose(NETWORKS["plane"](), ExportSettings(solver="auto"))
+    assert chosen.solver == chosen.estimate.solver
+    assert {estimate.solver.name for estimate in chosen.estimates} == set(solvers.SOLVERS)
+    without = composed(coupling(5), affine(5), coupling(5, seed=1))
+    with pytest.raises(BadInputError, match="Expected LU layers for --solver auto; this composed model has none"):
+        Blueprint.choose(without, ExportSettings(solver="auto"))
 
 
 def test_what_would_not_fit_into_a_file_is_refused():

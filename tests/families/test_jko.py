@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lunet_export.families.jko import reference as judge
 
-from lunet_export import ExportedFlow, noise, parity
+from lunet_export import ExportedFlow, flows, noise, parity
 from lunet_export.checks import reference, vectors
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact, export
-from lunet_export.flows import jko
+from lunet_export.flows.jko import with_steps
 from lunet_export.graphs.blueprint import Blueprint, round_trip_error
-from lunet_export.layers import Chain, Velocity
+from lunet_export.layers import Chain, Velocity, Whitening
+from lunet_export.layers.velocity import step as rule
 from lunet_export.torch_layers import Flow
-from lunet_export.torch_layers.velocity import Velocity
+from lunet_export.torch_layers.velocity import Velocity as Network
 from tests import tolerances
 from tests.families import jko, lunet, realnvp
 from tests.flows.test_laws import inverse_undoes_forward, log_det_is_the_jacobians, log_dets_cancel
@@ -25,43 +25,46 @@ HIDDEN = {"one": (9,), "two": (9, 7), "three": (8, 7, 6), "four": (5, 6, 5, 4)}
 every_depth = pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
 
 
-def field_of(hidden, dim=4, *, beta=20.0):
-    return jko.flow(dim, hidden, blocks=1, beta=beta).fields[0]
+def block_of(hidden, dim=4, *, beta=20.0) -> Velocity:
+    (block,) = jko.flow(dim, hidden, blocks=1, beta=beta).of(Velocity)
+    return block
 
 
 @every_depth
 def test_the_divergence_is_the_trace_of_autograd(hidden):
-    field, beta = field_of(hidden), 20.0
-    velocity = Velocity.of(field, beta=beta)
+    block = block_of(hidden)
+    velocity = Network.of(block.field, beta=20.0)
     x = torch.from_numpy(3 * noise.normal(0, range(6), 4))
     exact = torch.stack(
         [torch.autograd.functional.jacobian(lambda r: velocity(r[None], 0.3)[0], row).trace() for row in x]
     )
     _, slopes = velocity.with_slopes(x, 0.3)
     torch.testing.assert_close(velocity.exact_trace()(slopes), exact, rtol=0, atol=1e-8)
-    v, of_reference = judge.velocity(field, beta, x.numpy(), 0.3)
+    v, of_reference = block.velocity(x.numpy(), 0.3)
     np.testing.assert_allclose(v, velocity(x, 0.3).detach(), rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(judge.divergence(field, of_reference), exact, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(block.field.divergence(of_reference), exact, rtol=0, atol=1e-8)
 
 
 @every_depth
 def test_the_estimates_average_to_the_divergence(hidden):
-    field = field_of(hidden)
+    block = block_of(hidden)
+    field = block.field
     x, dim = noise.normal(1, range(5), 4), 4
-    _, slopes = judge.velocity(field, 20.0, x, 0.0)
-    along = [judge.along(np.tile(axis, (5, 1)))(field, slopes) for axis in np.eye(dim)]
-    np.testing.assert_allclose(sum(along), judge.divergence(field, slopes), rtol=0, atol=1e-12)
+    _, slopes = block.velocity(x, 0.0)
+    along = [field.divergence_along(slopes, np.tile(axis, (5, 1))) for axis in np.eye(dim)]
+    np.testing.assert_allclose(sum(along), field.divergence(slopes), rtol=0, atol=1e-12)
     probe = noise.normal(2, range(5), 4)
-    velocity = Velocity.of(field, beta=20.0)
+    velocity = Network.of(field, beta=20.0)
     _, ours = velocity.with_slopes(torch.from_numpy(x), 0.0)
     estimated = velocity.trace_along(torch.from_numpy(probe))(ours).detach()
-    np.testing.assert_allclose(estimated, judge.along(probe)(field, slopes), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(estimated, field.divergence_along(slopes, probe), rtol=0, atol=1e-12)
 
 
 def test_softplus_and_its_slope_agree_where_pytorchs_own_threshold_does_not():
-    velocity = Velocity.of(field_of((9, 7)), beta=20.0)
+    block = block_of((9, 7))
+    velocity = Network.of(block.field, beta=20.0)
     x = torch.linspace(-8, 8, 4001, dtype=torch.float64)[:, None].expand(-1, 4)  # far through every threshold
-    v, _ = judge.velocity(field_of((9, 7)), 20.0, x.numpy(), 0.0)
+    v, _ = block.velocity(x.numpy(), 0.0)
     np.testing.assert_allclose(velocity(x, 0.0).detach(), v, rtol=0, atol=1e-13)
     defaults = torch.nn.functional.softplus(torch.tensor([1.05], dtype=torch.float64), 20.0)
     assert abs(float(defaults) - float(np.logaddexp(0, 21.0) / 20)) > 1e-12  # the fault that this keeps out
@@ -71,7 +74,7 @@ def test_one_step_is_kuttas_three_eighths_rule():
     """On dx/dt = A x the step is the Taylor polynomial of e^hA to order 4; cubics in t are integrated exactly."""
     a = np.random.default_rng(0).standard_normal((3, 3))
     x, h = np.random.default_rng(1).standard_normal((4, 3)), 0.4
-    after, integral = judge.step(lambda y, t: (y @ a.T, np.full(len(y), t**3)), x, 0.5, h)
+    after, integral = rule(lambda y, t: (y @ a.T, np.full(len(y), t**3)), x, 0.5, h)
     taylor = sum(np.linalg.matrix_power(h * a, k) / [1, 1, 2, 6, 24][k] for k in range(5))
     size = sum(np.linalg.matrix_power(np.abs(h * a), k) / [1, 1, 2, 6, 24][k] for k in range(5))
     # Four stages of three products and sums each, of a polynomial whose terms may cancel.
@@ -84,11 +87,11 @@ def test_one_step_is_kuttas_three_eighths_rule():
 def test_one_step_is_torchdiffeqs_rk4():
     torchdiffeq = pytest.importorskip("torchdiffeq", reason="torchdiffeq is in the extra `dev`")
     weights = jko.flow(3, (16, 16), blocks=1, steps=1, beta=20.0, whitened=False)
-    velocity = Velocity.of(weights.fields[0], beta=20.0)
+    velocity = Network.of(weights.of(Velocity)[0].field, beta=20.0)
     x = torch.from_numpy(noise.normal(0, range(50), 3))
     steps = torch.tensor([0.0, 1.0], dtype=torch.float64)
     theirs = torchdiffeq.odeint(lambda t, y: velocity(y, float(t)), x, steps, method="rk4")[-1]
-    np.testing.assert_allclose(judge.encode(weights, x.numpy())[0], theirs.detach(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(reference.encode(weights, x.numpy())[0], theirs.detach(), rtol=0, atol=1e-6)
 
 
 LAWS = [inverse_undoes_forward, log_det_is_the_jacobians, log_dets_cancel]
@@ -101,7 +104,7 @@ def test_the_laws_hold_to_the_order_of_the_integrator(law):
     x = torch.from_numpy(rows(weights, 3))
     errors = []
     for steps in (4, 8, 16, 64):
-        chain = Flow.of(weights.with_steps(steps), dtype=torch.float64).requires_grad_(False).chain
+        chain = Flow.of(with_steps(weights, steps), dtype=torch.float64).requires_grad_(False).chain
         errors.append(law(chain, x)[0])
     coarse, middle, fine, finest = errors
     assert coarse / middle > 11
@@ -109,32 +112,56 @@ def test_the_laws_hold_to_the_order_of_the_integrator(law):
     assert finest < 1e-10
 
 
+def halved(weights: Chain) -> Chain:
+    """Each block in two, of half the steps each."""
+    front, *blocks = weights.layers
+    steps = weights.kind.steps // 2
+    halves = [replace(block, field=half, steps=steps) for block in blocks for half in block.field.halves()]
+    return replace(weights, layers=(front, *halves), kind=replace(weights.kind, steps=steps))
+
+
 def test_halves_are_the_same_flow():
     weights = jko.flow(3, (10, 8), blocks=2, steps=8)
-    halves = tuple(half for field in weights.fields for half in field.halves())
+    halves = halved(weights)
     x = rows(weights, 6)
-    for got, wanted in zip(
-        judge.encode(replace(weights, fields=halves, steps=4), x), judge.encode(weights, x), strict=True
-    ):
+    for got, wanted in zip(reference.encode(halves, x), reference.encode(weights, x), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12)
+
+
+def affine(weights: Chain) -> Whitening:
+    return weights.of(Whitening)[0]
+
+
+def rebuilt(weights: Chain, **changed) -> Chain:
+    """The same JKO-iFlow made anew, with something else in one place."""
+    front, kind = affine(weights), weights.kind
+    parts = {"centre": front.centre, "root": front.root, "steps": kind.steps, "beta": kind.beta}
+    parts |= {"fields": [block.field for block in weights.of(Velocity)], "preprocessing": weights.preprocessing}
+    return flows.jko(**{**parts, **changed})
+
+
+def timed(weights: Chain, change) -> Chain:
+    """The same with another time in the first field."""
+    first, *others = (block.field for block in weights.of(Velocity))
+    return rebuilt(weights, fields=[replace(first, time=change(first.time)), *others])
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda w: replace(w, centre=w.centre[:-1]), r"Expected a centre \(D,\) and a root \(D, D\)"),
-        (lambda w: replace(w, fields=()), "Expected at least one velocity field"),
-        (lambda w: replace(w, steps=0), "Expected 1 to 1000 steps a block; got 0"),
-        (lambda w: replace(w, beta=float("inf")), "Expected a positive beta"),
-        (lambda w: replace(w, root=w.root.T), "Expected an upper triangular root"),
-        (lambda w: replace(w, root=w.root * 0), "Expected an upper triangular root with a positive diagonal"),
-        (lambda w: replace(w, centre=w.centre * np.nan), "Expected finite numbers in the affine map in front"),
+        (lambda w: rebuilt(w, centre=affine(w).centre[:-1]), r"Expected a centre \(D,\) and a root \(D, D\)"),
+        (lambda w: rebuilt(w, fields=()), "Expected at least one velocity field"),
+        (lambda w: rebuilt(w, steps=0), "Expected 1 to 1000 steps a block; got 0"),
+        (lambda w: rebuilt(w, beta=float("inf")), "Expected a positive beta"),
+        (lambda w: rebuilt(w, root=affine(w).root.T), "Expected an upper triangular root"),
+        (lambda w: rebuilt(w, root=affine(w).root * 0), "Expected an upper triangular root with a positive diagonal"),
+        (lambda w: rebuilt(w, centre=affine(w).centre * np.nan), "Expected finite numbers in the affine map in front"),
         (
-            lambda w: replace(w, fields=(replace(w.fields[0], time=w.fields[0].time[:-1]), *w.fields[1:])),
+            lambda w: timed(w, lambda time: time[:-1]),
             "Expected layers 2 -> 16 -> 12 -> 2 with a time for the first in block 1 of 3",
         ),
         (
-            lambda w: replace(w, fields=(replace(w.fields[0], time=w.fields[0].time + np.inf), *w.fields[1:])),
+            lambda w: timed(w, lambda time: time + np.inf),
             "Expected finite numbers in block 1 of 3",
         ),
     ],
@@ -150,13 +177,13 @@ def test_the_estimate_is_the_references(tmp_path):
     flow = ExportedFlow(tmp_path / "m", provider="cpu")
     x = rows(weights, 40).astype(np.float32).astype(np.float64)
     signs = np.where(noise.normal(3, range(40), 2).astype(np.float32) < 0, -1.0, 1.0)
-    exact = judge.log_prob_estimate(weights, x, signs)
+    exact = reference.log_prob_estimate(weights, x, signs)
     # The estimate of a divergence sums D times as many terms as the trace.
     allowed = 2 * tolerances.of_density(weights, x)["log_prob"]
     tolerances.assert_within(flow.log_prob_estimate(x, seed=3), exact, allowed)
     tolerances.assert_within(flow.log_prob_estimate(x, probe=signs), exact, allowed)
     assert tolerances.beyond(flow.log_prob_estimate(x, probe=signs * [1, -1]), exact, allowed) > 1
-    wrong = judge.log_prob_estimate(jko.changed(weights), x, signs)
+    wrong = reference.log_prob_estimate(jko.changed(weights), x, signs)
     assert tolerances.beyond(wrong, exact, allowed) > 1
     assert flow.log_prob_estimate(x[:0]).shape == (0,)
     torched = Flow.of(weights, dtype=torch.float64)
@@ -199,15 +226,15 @@ def test_a_wrong_estimate_fails_its_check(tmp_path, monkeypatch):
 def test_the_steps_are_a_choice_whose_round_trip_is_said(tmp_path):
     weights = jko.PLANE()
     few, many = (Blueprint.choose(weights, ExportSettings(steps=steps), compare=True) for steps in (1, 6))
-    assert (few.weights.steps, many.weights.steps) == (1, 6)
+    assert (few.weights.kind.steps, many.weights.kind.steps) == (1, 6)
     assert few.round_trip_error > 100 * many.round_trip_error
-    assert many.round_trip_error == round_trip_error(weights.with_steps(6))
+    assert many.round_trip_error == round_trip_error(with_steps(weights, 6))
     assert f"{many.round_trip_error:.1e}" in many.remark()
     assert "with --steps 12" in many.remark()
     document = export(weights, tmp_path / "m", Provenance("m"), ExportSettings(steps=6)).manifest.document
     assert document["model"]["steps"] == 6
     assert document["model"]["round_trip"] == pytest.approx(many.round_trip_error)
-    assert document["model"]["sha256_weights"] == weights.with_steps(6).digest() != weights.digest()
+    assert document["model"]["sha256_weights"] == with_steps(weights, 6).digest() != weights.digest()
 
 
 def test_what_a_family_cannot_choose_is_refused():
@@ -237,9 +264,9 @@ def test_the_graphs_are_plain_and_share_their_constants():
 
 def test_vectors_follow_the_steps():
     weights = jko.PLANE()
-    coarse = vectors.build(weights.with_steps(1), dtype="float64", seed=0).density
-    fine = vectors.build(weights.with_steps(6), dtype="float64", seed=0).density
-    gaps = np.abs(reference.decode(weights.with_steps(1), coarse.z) - coarse.x).max(axis=1)
+    coarse = vectors.build(with_steps(weights, 1), dtype="float64", seed=0).density
+    fine = vectors.build(with_steps(weights, 6), dtype="float64", seed=0).density
+    gaps = np.abs(reference.decode(with_steps(weights, 1), coarse.z) - coarse.x).max(axis=1)
     assert (coarse.tolerance["x"] > gaps).all()
     assert gaps.max() > 100 * fine.tolerance["x"].max()
 

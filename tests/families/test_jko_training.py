@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lunet_export.families.jko import reference as judge
 
 from lunet_export import checkpoint
-from lunet_export.checks.reference import log_prob
+from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.flows.jko import with_steps
+from lunet_export.torch_layers.velocity import FlowBlock
 from lunet_export.training import History
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
@@ -53,7 +54,7 @@ def one_block(variances, size, *, seed=0):
     first = begun(structure, data, settings)
     trainer = BlockTrainer(first, data, settings, growth=structure.growth, device=CPU)
     trainer.run_epoch(lambda step, bits: None)
-    after = judge.encode(trainer.flow.to_chain(), x)[0]
+    after = reference.encode(trainer.flow.to_chain(), x)[0]
     return (after * x).mean(0) / (x**2).mean(0)
 
 
@@ -103,7 +104,7 @@ def test_it_learns_and_its_file_reads_back(tmp_path):
     assert result.valid < result.start
     assert History.read(tmp_path / "m.history.json").unit == "block"
     read = checkpoint.read(path)
-    assert (read.weights.family, read.training["network"]) == ("jko", dict(result.network))
+    assert (read.weights.kind.name, read.training["network"]) == ("jko", dict(result.network))
     assert read.training["most_blocks"] == 2
     run(tmp_path / "other.pt")
     assert checkpoint.read(tmp_path / "other.pt").weights.digest() == read.weights.digest()
@@ -150,16 +151,16 @@ def test_refining_leaves_the_flow_as_it_is(monkeypatch):
     trainer = BlockTrainer(first, VECTORS, SETTINGS, growth=structure.growth, device=CPU)
     for _ in range(2):
         trainer.run_epoch(lambda step, bits: None)
-    assert (trainer.round, len(trainer.flow.blocks()), trainer.length) == (1, 4, 6)
+    assert (trainer.round, len(trainer.flow.modules_of(FlowBlock)), trainer.length) == (1, 4, 6)
     assert trainer.sizes == pytest.approx([0.035, 0.035, 0.049, 0.049])
-    (whole,), halves = before, replace(trainer.flow.to_chain(), steps=before[0].steps // 2)
+    (whole,), halves = before, with_steps(trainer.flow.to_chain(), before[0].kind.steps // 2)
     allowed = RoundingModel(whole, "float32").density(VECTORS.test)
     for name, of in (
-        ("z", lambda weights: judge.encode(weights, VECTORS.test)[0]),
-        ("log_prob", lambda weights: log_prob(weights, VECTORS.test)),
+        ("z", lambda weights: reference.encode(weights, VECTORS.test)[0]),
+        ("log_prob", lambda weights: reference.log_prob(weights, VECTORS.test)),
     ):
         tolerances.assert_within(of(halves), of(whole), allowed[name], name)
-        assert tolerances.beyond(of(replace(halves, fields=halves.fields[:-1])), of(whole), allowed[name]) > 1
+        assert tolerances.beyond(of(replace(halves, layers=halves.layers[:-1])), of(whole), allowed[name]) > 1
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):

@@ -12,6 +12,7 @@ from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.export import ExportSettings
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import Blueprint
+from lunet_export.layers import Coupling
 from lunet_export.layers.convolution import convolved, instance_norm
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.torch_layers.coupling import FlowNorm
@@ -42,8 +43,8 @@ def test_a_flow_starts_as_the_identity():
 def test_every_column_is_changed_by_some_coupling():
     for weights in (convolutional(4, 3), dense(7, 5)):
         changed = np.zeros(weights.dim, dtype=bool)
-        for coupling in weights.couplings:
-            changed[: coupling.width] |= ~coupling.mask
+        for coupling in weights.of(Coupling):
+            changed[: coupling.width_changed] |= ~coupling.mask
         assert changed.all()
 
 

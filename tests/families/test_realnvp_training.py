@@ -8,7 +8,7 @@ import torch
 
 from lunet_export import checkpoint
 from lunet_export.errors import BadInputError
-from lunet_export.torch_layers.coupling import FlowNorm
+from lunet_export.torch_layers.coupling import AffineCoupling, FlowNorm
 from lunet_export.training import train
 from lunet_export.training.realnvp.structure import RealNVPStructure, RealNVPTrainer
 from tests.cli.conftest import run as command
@@ -47,7 +47,7 @@ def test_it_learns_and_its_file_reads_back(tmp_path):
     result = run(path)
     assert (result.network["networks"], result.valid < result.start) == ("dense", True)
     read = checkpoint.read(path)
-    assert (read.weights.family, read.training["network"]) == ("realnvp", dict(result.network))
+    assert (read.weights.kind.name, read.training["network"]) == ("realnvp", dict(result.network))
     other = run(tmp_path / "other.pt")
     assert (other.test, checkpoint.read(tmp_path / "other.pt").weights.digest()) == (result.test, read.weights.digest())
 
@@ -87,7 +87,7 @@ def test_the_penalty_is_of_the_scales_that_count():
     trainer = RealNVPTrainer(DENSE._flow(None).to_chain(), VECTORS, SETTINGS, device=CPU)
     assert float(trainer.penalty().detach()) == 0
     with torch.no_grad():
-        for coupling in trainer.flow.couplings():
+        for coupling in trainer.flow.modules_of(AffineCoupling):
             coupling.scale_factor.fill_(2.0)
     assert float(trainer.penalty().detach()) == pytest.approx(5e-5 / 50 * 6 * 1.5 * 4)
 

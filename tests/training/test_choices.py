@@ -8,14 +8,16 @@ import torch
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.layers import ACTIVATIONS
+from lunet_export.flows import lunet
+from lunet_export.layers import ACTIVATIONS, LU
 from lunet_export.torch_layers import Flow
+from lunet_export.torch_layers.lu_linear import LULinear
 from lunet_export.training import FitSettings, Trainer, descent
 from lunet_export.training.choice import Judge
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import greedy
 from lunet_export.training.lunet import regularisers as penalties
-from lunet_export.training.lunet.coordinates import whiten
+from lunet_export.training.lunet.coordinates import flow_of, whiten
 from lunet_export.training.lunet.initial import CLOSED, start
 from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
 from lunet_export.training.schedule import SCHEDULES, peak, rate
@@ -72,11 +74,11 @@ def test_every_activation_learns_from_every_start(activation, init, monkeypatch)
     structure = LUNetStructure.choose(2, None, {"activation": activation, "blocks": 3})
     gaussian = Gaussian.fit(train, None)
     first = structure.first(gaussian, settings, train, Judge(gaussian, train, valid), lambda done, of: None)
-    assert (first.activation, first.alpha, len(first.blocks)) == (activation, 0.1, 3)
+    assert (first.kind.activation, first.kind.alpha, len(first.of(LU))) == (activation, 0.1, 3)
     run = epochs(LUNetTrainer(first, data, settings, device=CPU), 6)
     line = gaussian_bits(data, valid)
     assert run.start < line if init == "greedy" else run.best.valid < run.start
-    assert run.best_flow.to_chain().activation == activation
+    assert run.best_flow.to_chain().kind.activation == activation
 
 
 @pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "schedule-free"])
@@ -95,7 +97,7 @@ def test_schedules_rise_to_the_peak_and_end_where_they_say(schedule):
 
 def test_whitening_makes_inputs_white_and_leaves_the_map():
     weights = network(5, 3, off_diagonal=0.8)
-    flow = Flow.of(weights, dtype=torch.float64, whitened=True)
+    flow = flow_of(weights, dtype=torch.float64)
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((4000, 5)) @ np.diag([5.0, 1, 1, 0.1, 2]) + 3.0)
     before = flow.log_prob(x)
     whiten([flow], x.split(1000))
@@ -153,7 +155,7 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
     run = epochs(trainer(replace(SETTINGS, schedule="schedule-free")), 1)
     state = run.descent.optimiser.state
     layer = run.flow.modules_of(LULinear)[1]
-    far = Flow.of(run.flow.to_chain(), whitened=True).modules_of(LULinear)[1]
+    far = flow_of(run.flow.to_chain()).modules_of(LULinear)[1]
 
     def block_of_steps():
         with torch.no_grad():
@@ -161,7 +163,7 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
                 getattr(far, name).copy_(getattr(layer, name))
             far.packed.copy_(state[layer.packed]["z"])
             far.bias.copy_(state[layer.bias]["z"])
-        return far.to_block()
+        return far.layer()
 
     before, kept = block_of_steps(), [state[layer.packed]["z"].clone(), state[layer.bias]["z"].clone()]
     run.descent.whiten(run._some_rows(), whiten)
@@ -169,7 +171,7 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
     with torch.no_grad():  # the steps as they were, in coordinates that moved under them
         far.packed.copy_(kept[0])
         far.bias.copy_(kept[1])
-        stale = far.to_block()
+        stale = far.layer()
     for name in ("lower", "upper", "bias"):
         allowed = of_coordinates(before, far)[name]
         tolerances.assert_within(getattr(after, name), getattr(before, name), allowed, name)
@@ -202,17 +204,18 @@ def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
 def test_penalties_are_their_formulas():
     weights = network(5, 3)
     for whitened in (False, True):
-        flow = Flow.of(weights, dtype=torch.float64, whitened=whitened)
-        diagonals = np.concatenate([np.log(np.abs(np.diag(block.upper))) for block in weights.blocks])
+        flow = flow_of(weights, dtype=torch.float64, whitened=whitened)
+        diagonals = np.concatenate([np.log(np.abs(np.diag(block.upper))) for block in weights.of(LU)])
         assert float(penalties.log_diagonal(flow)) == pytest.approx(0.5 * (diagonals**2).sum(), rel=1e-12)
-        values = [np.linalg.svd(block.lower @ block.upper, compute_uv=False) for block in weights.blocks]
+        values = [np.linalg.svd(block.lower @ block.upper, compute_uv=False) for block in weights.of(LU)]
         exact = sum(0.5 * ((s - 1 / s) ** 2).sum() for s in values)
         assert float(penalties.balance(flow)) == pytest.approx(exact, rel=1e-10)
 
 
 @torch.no_grad()
 def test_an_orthogonal_map_is_balanced():
-    flow = LUNet(4, blocks=2).double()
+    identity = LU(np.eye(4), np.eye(4), np.zeros(4))
+    flow = Flow.of(lunet([identity] * 2, 0.1), dtype=torch.float64)
     assert float(penalties.balance(flow)) == 0.0
     assert float(penalties.log_diagonal(flow)) == 0.0
 
@@ -228,7 +231,7 @@ def test_a_penalty_buys_what_it_is_for(name):
 
 def test_a_bound_holds_in_training():
     run = epochs(trainer(replace(SETTINGS, bound=3.0, learning_rate=0.1)))
-    for block in run.descent.model().to_chain().blocks:
+    for block in run.descent.model().to_chain().of(LU):
         assert (np.abs(np.log(np.abs(np.diag(block.upper)))) <= 3.0).all()
 
 

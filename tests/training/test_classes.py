@@ -10,6 +10,7 @@ from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset, Labels
 from lunet_export.errors import BadInputError, CheckpointError, DataError
+from lunet_export.layers import LU
 from lunet_export.preprocessing import Logit
 from lunet_export.training import ClassPaths, FitSettings, train, train_classes
 from lunet_export.training.lunet.structure import LUNetStructure
@@ -199,6 +200,6 @@ def test_a_class_of_a_gaussian_keeps_its_gaussian(tmp_path):
     result = run(tmp_path / "m.pt", settings=replace(SETTINGS, epochs=1, fallback=True))
     assert [entry.kept for entry in result.classes] == ["gaussian"] * 3
     mixture = checkpoint.read(tmp_path / "m.pt").mixture
-    assert [len(network.blocks) for network in mixture.components] == [1] * 3
+    assert [len(network.of(LU)) for network in mixture.components] == [1] * 3
     allowed = tolerances.of_classes(mixture, rows_to_test(VECTORS, 0))["log_prob"].mean() / (4 * np.log(2))
     assert abs(result.test - result.gaussian_test) <= allowed  # the mixture of the Gaussians, in float32

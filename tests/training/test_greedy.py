@@ -3,20 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from lunet_export.families.lunet import reference as lunet
 
-from lunet_export import lu
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.flows import lunet
+from lunet_export.layers import LU
 from lunet_export.preprocessing import Logit
-from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training.choice import Judge
 from lunet_export.training.descent import QuasiNewton
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import greedy
-from lunet_export.training.lunet.coordinates import whiten
+from lunet_export.training.lunet.coordinates import flow_of, whiten
 from tests.networks import PAPERS, network
 
 
@@ -51,14 +49,14 @@ def test_a_score_is_the_likelihood_of_the_network_that_ends_there(layers):
         np.testing.assert_allclose(np.tril(block.lower), block.lower)
         assert np.abs(block.lower).max() <= 1 + 1e-12  # pivoted
         hidden.append(block)
-        seen = lunet.leaky_softplus(lu.affine(seen, block), 0.1)
+        seen = PAPERS.value(block.forward(seen).rows)
     exact = -reference.log_prob(lunet((*hidden, greedy.whitening(Gaussian.fit(seen, None))), 0.1), x).mean()
 
     h, score = x, 0.0  # and by hand, of the maps themselves
     for weight, bias in maps:
         a = h @ weight.T + bias
-        score -= np.linalg.slogdet(weight)[1] + np.log(lunet.leaky_softplus_slope(a, 0.1)).sum(1).mean()
-        h = lunet.leaky_softplus(a, 0.1)
+        score -= np.linalg.slogdet(weight)[1] + np.log(PAPERS.slope(a)).sum(1).mean()
+        h = PAPERS.value(a)
     score += 0.5 * np.linalg.slogdet(np.cov(h.T, bias=True))[1] + np.log(2 * np.pi * np.e)
     assert score == pytest.approx(exact, abs=1e-5)  # the Gaussian's ridge is 1e-6 of a variance
     assert exact < -Gaussian.fit(x, None).log_prob(x).mean() - 0.1
@@ -75,8 +73,8 @@ def test_the_score_of_candidates_is_that_of_their_maps():
         for weight, bias in maps:
             a = h @ weight[candidate].numpy().T + bias[candidate].numpy()
             score -= torch.linalg.slogdet(weight[candidate])[1].item()
-            score -= np.log(lunet.leaky_softplus_slope(a, 0.1)).sum(1).mean()
-            h = lunet.leaky_softplus(a, 0.1)
+            score -= np.log(PAPERS.slope(a)).sum(1).mean()
+            h = PAPERS.value(a)
         score += 0.5 * np.linalg.slogdet(np.cov(h.T, bias=True))[1]
         assert scores[candidate].item() == pytest.approx(score, rel=1e-10)
 
@@ -85,7 +83,7 @@ def test_the_score_of_candidates_is_that_of_their_maps():
 def test_networks_grow_to_their_size_and_each_pair_helps(blocks):
     x, seen = clouds(600), []
     found = grow(x, blocks=blocks, seen=seen)
-    assert len(found.blocks) == blocks
+    assert len(found.of(LU)) == blocks
     pairs = {1: 0, 2: 1, 3: 1, 4: 2}[blocks]
     steps = greedy._STEPS + greedy._REFINEMENT
     assert [of for _, of in seen] == [pairs * steps] * len(seen)
@@ -120,7 +118,7 @@ def test_many_dimensions_are_refused():
 
 
 def a_descent() -> tuple[QuasiNewton, torch.Tensor]:
-    flow = Flow.of(network(2, 3), dtype=torch.float64, whitened=True)
+    flow = flow_of(network(2, 3), dtype=torch.float64)
     return QuasiNewton(flow, iterations=30), torch.from_numpy(clouds(200))
 
 

@@ -12,6 +12,7 @@ from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError
 from lunet_export.preprocessing import Logit
+from lunet_export.torch_layers import Flow
 from lunet_export.training import FitSettings, Paths, train
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.initial import start
@@ -195,7 +196,7 @@ def test_users_rows_never_travel_in_a_model(tmp_path):
 def test_every_log_determinant_is_in_the_gradient():
     """The released code detaches the activations' term; a finite difference of log p would then disagree."""
 
-    flow = LUNet(3, blocks=3).double()
+    flow = Flow.of(network(3, 3), dtype=torch.float64)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.copy_(0.3 * torch.randn_like(parameter))

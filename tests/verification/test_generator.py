@@ -9,8 +9,9 @@ import pytest
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, Provenance, Question, export_for_verifier
-from lunet_export.graphs import builder, triangular
+from lunet_export.graphs import builder
 from lunet_export.graphs import verifier as generator
+from lunet_export.layers import LU, triangular
 from lunet_export.preprocessing import NAMED
 from lunet_export.verification.replay import TOLERANCE
 from tests.networks import network
@@ -48,7 +49,7 @@ def test_the_fold_is_exact_in_float64():
     z = np.random.default_rng(2).standard_normal((100, 7))
     h = z
     for number, (matrix, bias) in enumerate(generator.folded(weights)):
-        h = np.where(h < 0, weights.alpha * h, h) if number else h
+        h = np.where(h < 0, weights.kind.alpha * h, h) if number else h
         h = h @ matrix.T + bias
     np.testing.assert_allclose(h, reference.decode(weights, z), rtol=1e-11, atol=1e-11)
 
@@ -62,7 +63,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("activation", ["leaky-softplus", "leaky-tanh"])
 def test_curved_activations_are_refused(activation, tmp_path):
-    weights = replace(network(3, 2), activation=activation)
+    weights = network(3, 2, activation=activation)
     with pytest.raises(BadInputError, match=rf"has {activation.replace('-', ' ')}.*--activation leaky-relu"):
         export_for_verifier(weights, tmp_path / "m", Provenance("m"), Question())
     assert list(tmp_path.iterdir()) == []
@@ -74,7 +75,7 @@ def test_behind_a_logit_the_generator_ends_at_the_logits(tmp_path):
     assert document["model"]["output"].startswith("h = logit(x)")
     assert "not piecewise linear" in document["model"]["output"]
     plain = piecewise_linear(16, 2)
-    assert [block.bias.tolist() for block in plain.blocks] == [block.bias.tolist() for block in weights.blocks]
+    assert [block.bias.tolist() for block in plain.of(LU)] == [block.bias.tolist() for block in weights.of(LU)]
     export_for_verifier(plain, tmp_path / "plain", Provenance("m"), Question())
     nodes = [onnx.load(tmp_path / name / "generator.onnx").graph for name in ("m", "plain")]
     assert nodes[0].SerializeToString() == nodes[1].SerializeToString()
@@ -82,8 +83,8 @@ def test_behind_a_logit_the_generator_ends_at_the_logits(tmp_path):
 
 def test_a_weight_that_float32_does_not_hold_is_refused(tmp_path):
     weights = piecewise_linear(2, 2)
-    first = weights.blocks[0]
-    tiny = replace(weights, blocks=(replace(first, upper=1e-39 * first.upper), *weights.blocks[1:]))
+    first = weights.of(LU)[0]
+    tiny = weights.with_layers([replace(first, upper=1e-39 * first.upper), *weights.of(LU)[1:]])
     with pytest.raises(BadInputError, match="range of float32"):
         export_for_verifier(tiny, tmp_path / "m", Provenance("m"), Question())
 

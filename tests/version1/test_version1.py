@@ -11,8 +11,8 @@ from lunet_export import ExportedClasses, ExportedFlow, checkpoint, parity
 from lunet_export.artifact import open_folder
 from lunet_export.checks import reference
 from lunet_export.errors import ArtifactError, CheckpointError
-from lunet_export.flows import KINDS
 from lunet_export.files.reading import sha256
+from lunet_export.flows import KINDS
 from lunet_export.parity.optional import run_optional
 from lunet_export.runtime import open_export
 from tests.conftest import copied
