@@ -199,7 +199,7 @@ def test_a_model_file_of_any_flows_comes_back_and_is_known_again(tmp_path):
     checkpoint.write_classes(path, members, names=model.names, priors=model.priors, training={})
     read = checkpoint.read(path)
     assert read.mixture.digest() == model.digest()
-    assert [member.weights.family for member in read.members] == ["lunet", "composed"]
+    assert [member.weights.kind.name for member in read.members] == ["lunet", "composed"]
     result = export(read.model, tmp_path / "m", Provenance("m"), ExportSettings(solver=None, with_log_prob=True))
     again = rebuilt(read.model, result.manifest)
     assert again is not None
