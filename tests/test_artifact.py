@@ -10,8 +10,8 @@ import torch
 
 from lunet_export import ExportedFlow
 from lunet_export.artifact import open_folder
-from lunet_export.artifact.vectors import Vectors
 from lunet_export.checks import vectors
+from lunet_export.checks.vector_file import Vectors
 from lunet_export.errors import ArtifactError
 from lunet_export.export import ExportSettings, Provenance, SourceFile, export
 from lunet_export.files.reading import sha256

@@ -25,7 +25,7 @@ class FlowName(StrEnum):
 
 
 InitName = StrEnum("InitName", ["greedy", "bend", "whiten", "identity"])
-ActivationName = StrEnum("ActivationName", list(ACTIVATIONS))
+ActivationName = StrEnum("ActivationName", list(ACTIVATIONS))  # type: ignore[misc]
 OptimizerName = StrEnum("OptimizerName", ["adam", "l-bfgs"])
 SignsName = StrEnum("SignsName", ["alternating", "random", "positive"])
 ScheduleName = StrEnum("ScheduleName", ["schedule-free", "linear", "one-cycle", "constant"])

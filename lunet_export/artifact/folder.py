@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.artifact import graph_file
-from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.certificate import Certificate
+from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.distribution import LUNET_CLASSES, MIXTURE, refuse_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.files.reading import is_size, read_inside, read_verified, sha256
@@ -148,7 +148,7 @@ class Manifest:
         return {**classes, "lunet.sha256_weights": digest}
 
     @classmethod
-    def from_json(cls, document: Any) -> Self:  # noqa: ANN401
+    def from_json(cls, document: object) -> Self:
         """The manifest of a parsed file.
 
         Raises:
@@ -343,7 +343,7 @@ def read_manifest(folder: Path) -> Manifest:
     return settled(folder, MANIFEST, lambda: Manifest.from_json(_document(folder)))
 
 
-def _document(folder: Path) -> Any:  # noqa: ANN401
+def _document(folder: Path) -> object:
     with UnreadableError.instead(folder):
         there = folder.is_dir()
     if not there:
@@ -356,7 +356,7 @@ def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
     return read_verified(folder, name, digest=manifest.sha256[name], size=manifest.sizes.get(name))
 
 
-def _json(path: str, data: bytes) -> Any:  # noqa: ANN401
+def _json(path: str, data: bytes) -> Any:  # noqa: ANN401 (of a file: anything)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import parity
-from lunet_export.artifact.vectors import Vectors
+from lunet_export.checks.vector_file import Vectors
 from lunet_export.errors import CheckFailedError, ProviderError
 from lunet_export.parity import Runner
 from lunet_export.runtime import ExportedFlow

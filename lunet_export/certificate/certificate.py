@@ -101,7 +101,7 @@ class Certificate:
         }
 
     @classmethod
-    def from_json(cls, document: Any) -> Self:  # noqa: ANN401
+    def from_json(cls, document: object) -> Self:
         """The certificate of a parsed manifest.
 
         Raises:
@@ -144,21 +144,21 @@ def _or_null(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def _entries(value: Any, name: str, keys: tuple[str, ...]) -> dict[str, Any]:  # noqa: ANN401
+def _entries(value: object, name: str, keys: tuple[str, ...]) -> dict[str, object]:
     if not isinstance(value, dict) or not {*keys} <= value.keys():
         raise ValueError(name)
     return value
 
 
-def _number(value: Any, name: str, *, null: float | None = None) -> float:  # noqa: ANN401
+def _number(value: object, name: str, *, null: float | None = None) -> float:
     if value is None and null is not None:
         return null
-    if type(value) not in (int, float) or not isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
         raise ValueError(name)
     return float(value)
 
 
-def _positive_numbers(value: Any, name: str) -> Array:  # noqa: ANN401
+def _positive_numbers(value: object, name: str) -> Array:
     if not isinstance(value, list):
         raise ValueError(name)
     numbers = np.array([_number(entry, name, null=inf) for entry in value], dtype=np.float64)
@@ -167,7 +167,7 @@ def _positive_numbers(value: Any, name: str) -> Array:  # noqa: ANN401
     return numbers
 
 
-def _bounds(value: Any, name: str) -> Bounds:  # noqa: ANN401
+def _bounds(value: object, name: str) -> Bounds:
     entries = _entries(value, name, ("lip_forward", "lip_inverse", "log_det_min", "log_det_max"))
     forward, inverse = (_number(entries[key], f"{name}.{key}", null=inf) for key in ("lip_forward", "lip_inverse"))
     low, high = (_number(entries[key], f"{name}.{key}") for key in ("log_det_min", "log_det_max"))

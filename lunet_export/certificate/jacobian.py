@@ -5,6 +5,7 @@ s_max(J) is the local stretch, the largest |dz| / |dx|, and s_min(J) the local s
 up to 1 / s_min times as large in x.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from lunet_export.layers.linearised import Diagonal, Linearised
 from lunet_export.preprocessing import logit_slope
 
 Array = NDArray[np.float64]
+Map = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,23 @@ class Jacobians:
 
     def stretch(self) -> tuple[Array, bool]:
         """s_max of J, the root of the largest eigenvalue of J^T J, (N,), and whether all rows came to rest."""
-        rows, dim = self.shape
-        with np.errstate(over="ignore", invalid="ignore"):
-            largest, settled = largest_eigenvalues(lambda v: self.apply_transposed(self.apply(v)), rows, dim)
-        return np.sqrt(largest), settled
+        return self._largest(self.apply, self.apply_transposed)
 
     def squeeze(self) -> tuple[Array, bool]:
         """s_min of J, 1 / s_max of its inverse; 0 where that overflows."""
+        largest, settled = self._largest(self.solve_transposed, self.solve)
+        with np.errstate(divide="ignore"):
+            return 1 / largest, settled
+
+    def _largest(self, first: Map, then: Map) -> tuple[Array, bool]:
+        """The root of the largest eigenvalue of both maps in a row.
+
+        They are applied in units of a power of two near their size: no digit changes, and a square of what float64
+        holds neither overflows nor underflows.
+        """
         rows, dim = self.shape
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            largest, settled = largest_eigenvalues(lambda v: self.solve(self.solve_transposed(v)), rows, dim)
-        return 1 / np.sqrt(largest), settled
+            size = np.abs(first(np.full(self.shape, dim**-0.5))).max(axis=1, keepdims=True)
+            unit = np.where(np.isfinite(size) & (size > 0), np.ldexp(1.0, np.frexp(size)[1] - 1), 1.0)
+            largest, settled = largest_eigenvalues(lambda v: then(first(v) / unit) / unit, rows, dim)
+            return unit[:, 0] * np.sqrt(largest), settled

@@ -16,6 +16,7 @@ where an activation in the middle lost more; |e| |P|_F / sqrt(D), the mean over 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from lunet_export.layers.errors import of_elementwise
 from lunet_export.preprocessing import logit, logit_slope
 
 Array = NDArray[np.float64]
+
+_LEAST = -4096  # below the exponent of every number of float64, and of every quotient of two
 
 
 def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, products: str | None = None) -> Array:
@@ -40,25 +43,50 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
     """
     chain, p = linear.weights, linear.weights.preprocessing
     product = unit_roundoff(products or dtype) / unit_roundoff(dtype)
-    total = np.zeros(len(x))
+    squares: list[_Square] = []
     if p:
-        total = _square([of_elementwise(logit(x, p)[0]) / logit_slope(x, p), of_inverse_logit(x, p)], total)
+        squares.append(_square([of_elementwise(logit(x, p)[0]) / logit_slope(x, p), of_inverse_logit(x, p)]))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        places = [np.zeros(len(x)) for _ in range(len(chain.layers) + 1)]  # squares, in front of each layer
+        places: list[list[Array]] = [[] for _ in range(len(chain.layers) + 1)]  # errors in front of each layer
         for number, passage in enumerate(reference.passages(chain, x)):
             lost = passage.layer.round_trip(passage.x, passage.step.rows)
-            before = [*lost.at_x, *(product * size for size in lost.products_at_x)]
-            behind = [*lost.at_y, *(product * size for size in lost.products_at_y)]
-            places[number] = _square(before, places[number])
-            places[number + 1] = _square(behind, places[number + 1])
+            places[number] += [*lost.at_x, *(product * size for size in lost.products_at_x)]
+            places[number + 1] += [*lost.at_y, *(product * size for size in lost.products_at_y)]
         jacobians, first = linear.behind_logit(x), 1 if p else 0
-        for number, square in enumerate(places):
-            if square.any():
-                total = total + square / jacobians.up_to(first + number).squeeze()[0] ** 2
-    predicted = unit_roundoff(dtype) * np.sqrt(total)
+        for number, errors in enumerate(places):
+            if any(error.any() for error in errors):
+                squares.append(_square(errors) / jacobians.up_to(first + number).squeeze()[0])
+        predicted = unit_roundoff(dtype) * _root_of_sum(squares)
     return np.where(np.isnan(predicted), np.inf, predicted)
 
 
-def _square(errors: Sequence[Array], total: Array) -> Array:
+@dataclass(frozen=True)
+class _Square:
+    """value * 4^exponent, (N,) each: the square of a number that float64 holds may be one that it does not."""
+
+    value: Array
+    exponent: NDArray[np.int64]
+
+    def __truediv__(self, divisor: Array) -> "_Square":
+        """Over the square of the divisor (N,)."""
+        exponent = _exponent(divisor)
+        return _Square(self.value / np.ldexp(divisor, -exponent) ** 2, self.exponent - exponent)
+
+
+def _exponent(size: Array) -> NDArray[np.int64]:
+    """Of the power of two above each number; 0 of one that is none, or 0."""
+    return np.where(np.isfinite(size) & (size != 0), np.frexp(size)[1], 0)
+
+
+def _square(errors: Sequence[Array]) -> _Square:
     """|e|^2 of every row, added up over the errors."""
-    return sum(((error**2).sum(axis=1) for error in errors), total)
+    exponent = _exponent(np.max([np.abs(error).max(axis=1) for error in errors], axis=0))
+    scaled = (np.ldexp(error, -exponent[:, None]) for error in errors)
+    return _Square(sum(((error**2).sum(axis=1) for error in scaled), np.zeros(len(exponent))), exponent)
+
+
+def _root_of_sum(squares: Sequence[_Square]) -> Array:
+    """The square root of their sum."""
+    exponent = np.max([np.where(square.value > 0, square.exponent, _LEAST) for square in squares], axis=0)
+    total = sum(np.ldexp(square.value, 2 * (square.exponent - exponent)) for square in squares)
+    return np.ldexp(np.sqrt(total), exponent)

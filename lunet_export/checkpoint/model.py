@@ -1,7 +1,7 @@
 """Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import isfinite, prod
@@ -116,7 +116,7 @@ def write_classes(
     save(content, path)
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401
+def _finite(value: object) -> object:
     """What training recorded, with None for numbers that are not finite: a reader refuses those, as JSON does."""
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
@@ -161,7 +161,7 @@ def _write(
     save(content, path)
 
 
-def _tensors(value: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401
+def _tensors(value: object, dtype: torch.dtype) -> Any:  # noqa: ANN401
     """Plain values with their arrays as tensors, floats in the dtype."""
     if isinstance(value, dict):
         return {key: _tensors(entry, dtype) for key, entry in value.items()}
@@ -173,7 +173,7 @@ def _tensors(value: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _arrays(value: Any, name: str, depth: int = 0) -> Any:  # noqa: ANN401
+def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
     """What a file holds under a name, with tensors as arrays, floats in float64.
 
     Raises:
@@ -313,7 +313,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
 _MALFORMED = (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError)
 
 
-def _plain(training: Any) -> dict[str, Any]:  # noqa: ANN401
+def _plain(training: object) -> dict[str, object]:
     """What training recorded, if JSON can hold it: it becomes part of a manifest. Raises TypeError or ValueError."""
     if not isinstance(training, dict):
         raise ValueError("training")
@@ -333,7 +333,7 @@ def _examples(examples: Tensor | None, dim: int) -> Array | None:
     return rows
 
 
-def _image_shape(shape: Any, dim: int) -> tuple[int, ...] | None:  # noqa: ANN401
+def _image_shape(shape: Iterable[int] | None, dim: int) -> tuple[int, ...] | None:
     """Height, width and channels of D numbers. Raises ValueError or what a wrong type does."""
     if shape is None:
         return None

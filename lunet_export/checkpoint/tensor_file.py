@@ -15,7 +15,7 @@ import pickletools
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def _exported(folder: Path) -> str:
     return " that it was exported from" if (folder / "manifest.json").is_file() else " in it, or another"
 
 
-def _content(data: bytes) -> Any:  # noqa: ANN401
+def _content(data: bytes) -> object:
     if not data.startswith(b"PK"):
         if data.startswith(b"\x80"):
             _refuse_code(data)
@@ -213,10 +213,10 @@ class _Maker:
 
     __slots__ = ("_make",)
 
-    def __init__(self, make: Any) -> None:  # noqa: ANN401
+    def __init__(self, make: Callable[..., object]) -> None:
         self._make = make
 
-    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401
+    def __call__(self, *arguments: object) -> object:
         """What the pickle asks for."""
         return self._make(*arguments)
 
@@ -227,7 +227,7 @@ class _Unpickler(pickle.Unpickler):
         self._archive, self._records = archive, records
         self._storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str, /) -> Any:  # noqa: ANN401
+    def find_class(self, module: str, name: str, /) -> object:
         """What a name stands for. None is looked up among modules."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
@@ -241,7 +241,7 @@ class _Unpickler(pickle.Unpickler):
             return _dtype_named(name)
         return _Maker(_MAKERS[module, name])
 
-    def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401
+    def persistent_load(self, pid: tuple[str, object, object, object, int]) -> _Storage:
         """The numbers of a record: ("storage", dtype, key, where it was, how many)."""
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
@@ -254,7 +254,7 @@ class _Unpickler(pickle.Unpickler):
         return self._storages[key]
 
 
-def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:  # noqa: ANN401
+def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: object) -> Tensor:
     """A tensor of a storage's numbers; gradients and hooks are left out."""
     del rest
     places = (offset, *size, *stride)
@@ -269,17 +269,19 @@ def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple
     return flat.as_strided(size, stride, offset) if count else flat.new_empty(size)
 
 
-def _tensor_of_bytes(storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:  # noqa: ANN401
+def _tensor_of_bytes(
+    storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: torch.dtype
+) -> Tensor:
     """The same of dtypes that have no kind of storage of their own: gradient, hooks, dtype, .. are the rest."""
     return _tensor(_Storage(storage.flat.view(rest[2])), offset, size, stride)
 
 
-def _parameter(tensor: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401
+def _parameter(tensor: Tensor, *rest: object) -> Tensor:
     del rest
     return tensor
 
 
-def _without_numbers(dtype: torch.dtype, size: tuple[int, ...], *rest: Any) -> Tensor:  # noqa: ANN401
+def _without_numbers(dtype: torch.dtype, size: tuple[int, ...], *rest: object) -> Tensor:
     del dtype, rest
     raise _claims(size, 0)
 
@@ -308,7 +310,7 @@ def _claims(size: tuple[int, ...], held: int) -> CheckpointError:
     )
 
 
-def _refuse_repetition(content: Any, *, most_values: int, most_bytes: int) -> None:  # noqa: ANN401
+def _refuse_repetition(content: object, *, most_values: int, most_bytes: int) -> None:
     """Raise where the values are no plain ones, or more than the file can have said one by one.
 
     A pickle may name a value again and again: of ten lists, each with the one before twice, come a thousand values.

@@ -1,6 +1,6 @@
 """Test vectors made: the float64 reference's answers for a flow or a mixture, and how far a runtime may be from them.
 
-What they hold and how they are read is `lunet_export.artifact.vectors`.
+What they hold and how they are read is `lunet_export.checks.vector_file`.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import noise
-from lunet_export.artifact.vectors import (
+from lunet_export.checks import reference
+from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
+from lunet_export.checks.vector_file import (
     DensityVectors,
     MixtureDensityVectors,
     MixtureVectors,
     SamplingVectors,
     Vectors,
 )
-from lunet_export.checks import reference
-from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError
 from lunet_export.layers import Chain

@@ -15,6 +15,7 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.observed import Observed, Seen, observe
 from lunet_export.errors import BadInputError
+from lunet_export.flows import LUNet
 from lunet_export.layers import Chain
 from lunet_export.preprocessing import Logit, logit
 from lunet_export.runtime import ExportedFlow
@@ -162,7 +163,9 @@ def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, se
     x = np.minimum(x, np.nextafter(flow.dtype.type(p.levels), flow.dtype.type(0))) if p else x
     missing = {"stretch, squeeze and prediction of these rows": "the graphs show no Jacobian; give the model file"}
     if certificate is None:
-        missing["certificate"] = "no layer may stretch without bounds, and this folder is of such layers, or older"
+        older = "the folder is older than certificates; export again"
+        others = "no layer may stretch without bounds, and this folder is of such layers, or older"
+        missing["certificate"] = older if flow.manifest.kind is LUNet else others
     z, log_prob = (values.astype(np.float64) for values in flow.density(x))
     log_det = log_prob - reference.standard_normal_log_prob(z)
     lost, lost_log_det = _lost(flow, z)

@@ -6,7 +6,7 @@ about a GPU. So the graphs are judged by their emulation.
 
 import numpy as np
 
-from lunet_export.artifact.vectors import MixtureVectors, Vectors
+from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.errors import CheckFailedError
 from lunet_export.graphs.emulation import EmulatedFlow
 

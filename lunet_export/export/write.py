@@ -20,7 +20,7 @@ from lunet_export.export.provenance import Provenance
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.emulation import EmulatedFlow
-from lunet_export.graphs.mixture import MixtureBlueprint, chosen, flows_of
+from lunet_export.graphs.mixture import MixtureBlueprint, blueprint_of, flows_of
 from lunet_export.graphs.settings import ExportSettings
 from lunet_export.parity import Check
 from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
@@ -75,7 +75,7 @@ def export(
     refuse_existing(folder, force=force)
     if compare or settings.solver == "auto":
         on_stage("comparing the solvers")
-    blueprint = chosen(model, settings, compare=compare)
+    blueprint = blueprint_of(model, settings, compare=compare)
     model = blueprint.weights  # with what was chosen of it, as the steps of an integration
 
     on_stage("building the graphs")
@@ -129,7 +129,7 @@ def build_artifact(model: Distribution, provenance: Provenance, settings: Export
     Raises:
         BadInputError: As `export` does for its settings.
     """
-    return _in_memory(_build(chosen(model, settings), provenance, None)[1])
+    return _in_memory(_build(blueprint_of(model, settings), provenance, None)[1])
 
 
 def _in_memory(parts: Parts) -> Artifact:

@@ -51,7 +51,8 @@ class MixtureBlueprint:
                 "Expected neither --rng nor --hutchinson for one network a class; export a class's own file for these."
             )
         refuse_many(len(mixture.components))
-        numbers = sum(int(component.facts()["free_parameters"]) for component in mixture.components)
+        layers = [layer for component in mixture.components for layer in component.layers]
+        numbers = sum(layer.free if layer.solves else layer.stored for layer in layers)  # L and U are one product
         cure = "Use --dtype float32, or fewer classes or blocks."
         sizes.refuse_large(numbers, settings.products or settings.tensors, cure, "a density graph")
         given = own or [settings] * len(mixture.components)
@@ -80,7 +81,9 @@ class MixtureBlueprint:
         return f"{len(self.components)} classes: {', '.join(self.weights.names)}"
 
 
-def chosen(model: Distribution, settings: ExportSettings, *, compare: bool = False) -> Blueprint | MixtureBlueprint:
+def blueprint_of(
+    model: Distribution, settings: ExportSettings, *, compare: bool = False
+) -> Blueprint | MixtureBlueprint:
     """The blueprint of a flow or a mixture; `compare` as in `Blueprint.choose`, of a flow alone.
 
     Raises:

@@ -1,17 +1,16 @@
 """Which library a thing comes from and which of its classes it is, without importing any of them."""
 
 from collections.abc import Container
-from typing import Any
 
 _METHODS = ("forward", "inverse", "_call", "_inverse")
 
 
-def library_of(thing: Any) -> str:  # noqa: ANN401
+def library_of(thing: object) -> str:
     """The package that the class is of, or the nearest of its bases that another package than the user's own has."""
     return next((name.partition(".")[0] for name in names(thing) if name.partition(".")[0] in LIBRARIES), "")
 
 
-def names(thing: Any) -> list[str]:  # noqa: ANN401
+def names(thing: object) -> list[str]:
     """The class and its bases: `nflows.LULinear`, and of PyTorch `torch.nn.Linear` and `torch.TanhTransform`."""
     return [_name(kind) for kind in type(thing).__mro__]
 
@@ -21,7 +20,7 @@ def _name(kind: type) -> str:
     return f"{package}.{kind.__qualname__}"
 
 
-def first_known(thing: Any, known: Container[str]) -> str | None:  # noqa: ANN401
+def first_known(thing: object, known: Container[str]) -> str | None:
     """The nearest class in `known` whose methods the thing's own class has not replaced."""
     for kind in type(thing).__mro__:
         if _name(kind) in known:

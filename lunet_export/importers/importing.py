@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from lunet_export.errors import BadInputError
 from lunet_export.importers import nflows, normflows, sbi, zuko
 from lunet_export.importers.classes import LIBRARIES, library_of, names
-from lunet_export.importers.parts import Part, Reading
+from lunet_export.importers.parts import Foreign, Part, Reading
 from lunet_export.importers.proof import LIMIT, LIMIT_OF_FLOAT32, Proof, prove
 from lunet_export.importers.twin import dtype_of, in_float64, plain, twin
 from lunet_export.layers import Chain
@@ -36,7 +35,7 @@ class Imported:
     proof: Proof
 
 
-def convert(flow: Any, *, context: Tensor | None = None) -> Flow:  # noqa: ANN401
+def convert(flow: Foreign, *, context: Tensor | None = None) -> Flow:
     """Our flow, log p(x) and x -> z being those of another library's flow or transform.
 
     Taken are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, and density
@@ -57,7 +56,7 @@ def convert(flow: Any, *, context: Tensor | None = None) -> Flow:  # noqa: ANN40
     return Flow.of(read(flow, context=context).weights, dtype=dtype_of(flow) or torch.float32)
 
 
-def read(flow: Any, *, context: Tensor | None = None) -> Imported:  # noqa: ANN401
+def read(flow: Foreign, *, context: Tensor | None = None) -> Imported:
     """The same as plain float64 arrays, with what is known of it; arguments and errors as of `convert`."""
     library, reading = reading_of(flow, context)
     weights = reading.weights()
@@ -66,7 +65,7 @@ def read(flow: Any, *, context: Tensor | None = None) -> Imported:  # noqa: ANN4
     return Imported(weights, library, reading.parts, proof)
 
 
-def survey(flow: Any, *, context: Tensor | None = None) -> tuple[Part, ...]:  # noqa: ANN401
+def survey(flow: Foreign, *, context: Tensor | None = None) -> tuple[Part, ...]:
     """What would become of each layer, from data to latent, and of the base.
 
     Raises:
@@ -75,7 +74,7 @@ def survey(flow: Any, *, context: Tensor | None = None) -> tuple[Part, ...]:  # 
     return reading_of(flow, context)[1].parts
 
 
-def reading_of(flow: Any, context: Tensor | None) -> tuple[str, Reading]:  # noqa: ANN401
+def reading_of(flow: Foreign, context: Tensor | None) -> tuple[str, Reading]:
     """The library, and what the flow's twin is made of; errors as of `survey`."""
     library = library_of(flow)
     if not library and any(name in ("torch.Transform", "torch.Distribution") for name in names(flow)):

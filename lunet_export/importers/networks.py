@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lunet_export.importers.classes import first_known, library_of
-from lunet_export.importers.parts import Refused
+from lunet_export.importers.parts import Foreign, Refused
 from lunet_export.importers.twin import array, row
 from lunet_export.layers.networks import Activation, Dense, Network, Operation, Residual, Scaling
 
 Array = NDArray[np.float64]
 
-_FUNCTIONS: dict[Any, str] = {
+_FUNCTIONS: dict[Foreign, str] = {
     functional.relu: "relu",
     torch.relu: "relu",
     torch.tanh: "tanh",
@@ -30,7 +29,7 @@ _FUNCTIONS: dict[Any, str] = {
 _SLOPE = 0.01  # of `torch.nn.functional.leaky_relu`
 
 
-def read(module: Any, context: Tensor | None = None) -> Network:  # noqa: ANN401
+def read(module: Foreign, context: Tensor | None = None) -> Network:
     """The network that a module is.
 
     Args:
@@ -88,11 +87,11 @@ def entering(network: Network) -> int:
     return first.weight.shape[1]
 
 
-def _called(thing: Any) -> str:  # noqa: ANN401
+def _called(thing: Foreign) -> str:
     return getattr(thing, "__name__", None) or type(thing).__name__
 
 
-def activation(function: Any) -> list[Operation]:  # noqa: ANN401
+def activation(function: Foreign) -> list[Operation]:
     """The activation that a module or a function of PyTorch is.
 
     Raises:
@@ -107,54 +106,54 @@ def activation(function: Any) -> list[Operation]:  # noqa: ANN401
     raise Refused(f"its network's activation is {_called(function)}")
 
 
-def _nothing(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _nothing(module: Foreign, context: Tensor | None) -> list[Operation]:
     return []
 
 
-def _named(name: str) -> Callable[[Any, Tensor | None], list[Operation]]:
+def _named(name: str) -> Callable[[Foreign, Tensor | None], list[Operation]]:
     return lambda module, context: [Activation(name)]
 
 
-def _elu(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _elu(module: Foreign, context: Tensor | None) -> list[Operation]:
     if module.alpha != 1:
         raise Refused(f"its network's ELU has alpha {module.alpha:g}, not 1")
     return [Activation("elu")]
 
 
-def _leaky_relu(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _leaky_relu(module: Foreign, context: Tensor | None) -> list[Operation]:
     slope = float(module.negative_slope)
     return [Activation("leaky-relu", slope) if slope else Activation("relu")]
 
 
-def _sequence(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _sequence(module: Foreign, context: Tensor | None) -> list[Operation]:
     found: list[Operation] = []
     for layer in module:
         found += _scaled(layer, found) if first_known(layer, ("normflows.ConstScaleLayer",)) else read(layer)
     return found
 
 
-def _scaled(layer: Any, so_far: list[Operation]) -> list[Operation]:  # noqa: ANN401
+def _scaled(layer: Foreign, so_far: list[Operation]) -> list[Operation]:
     count = leaving(tuple(so_far))
     return [Scaling(np.full(count, row(layer.scale).item()), np.zeros(count))]
 
 
-def _residual(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _residual(module: Foreign, context: Tensor | None) -> list[Operation]:
     return [Residual(tuple(_sequence(module, context)))]
 
 
-def _linear(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _linear(module: Foreign, context: Tensor | None) -> list[Operation]:
     weight = array(module.weight)
     if weight.ndim != 2:
         raise Refused("its network holds a stack of matrices")
     return [Dense(weight, np.zeros(len(weight)) if module.bias is None else array(module.bias))]
 
 
-def _masked_linear(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _masked_linear(module: Foreign, context: Tensor | None) -> list[Operation]:
     bias = np.zeros(len(module.weight)) if module.bias is None else array(module.bias)
     return [Dense(array(module.weight * module.mask), bias)]
 
 
-def _batch_norm(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _batch_norm(module: Foreign, context: Tensor | None) -> list[Operation]:
     if module.running_mean is None:
         raise Refused("its network's batch norm keeps no statistics, so that rows depend on each other")
     scale = 1 / np.sqrt(array(module.running_var) + module.eps)
@@ -165,18 +164,18 @@ def _batch_norm(module: Any, context: Tensor | None) -> list[Operation]:  # noqa
     return [Scaling(scale, shift)]
 
 
-def _mlp_of_normflows(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _mlp_of_normflows(module: Foreign, context: Tensor | None) -> list[Operation]:
     return _sequence(module.net, context)
 
 
-def _mlp_of_nflows(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _mlp_of_nflows(module: Foreign, context: Tensor | None) -> list[Operation]:
     found = _linear(module._input_layer, None)
     for layer in [*module._hidden_layers, module._output_layer]:
         found += [*activation(module._activation), *_linear(layer, None)]
     return found + (activation(module._activation) if module._activate_output else [])
 
 
-def _residual_net(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _residual_net(module: Foreign, context: Tensor | None) -> list[Operation]:
     """`ResidualNet` of nflows and normflows; a fixed context enters the first bias and the gates of the blocks."""
     _agree(module.context_features or 0, context)
     first = tuple(_linear(module.initial_layer, None))
@@ -185,7 +184,7 @@ def _residual_net(module: Any, context: Tensor | None) -> list[Operation]:  # no
     return [*first, *_blocks(module, context), *_linear(module.final_layer, None)]
 
 
-def _made(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _made(module: Foreign, context: Tensor | None) -> list[Operation]:
     """`MADE` of nflows and normflows (arXiv 1502.03509)."""
     _agree(module.context_layer.in_features if hasattr(module, "context_layer") else 0, context)
     ours = library_of(module) == "nflows"
@@ -200,16 +199,16 @@ def _made(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN4
     return [*found, *_blocks(module, context), *_masked_linear(module.final_layer, None)]
 
 
-def _blocks(module: Any, context: Tensor | None) -> Network:  # noqa: ANN401
+def _blocks(module: Foreign, context: Tensor | None) -> Network:
     return tuple(operation for block in module.blocks for operation in read(block, context))
 
 
-def _feedforward_block(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _feedforward_block(module: Foreign, context: Tensor | None) -> list[Operation]:
     norm = _batch_norm(module.batch_norm, None) if module.batch_norm else []
     return [*norm, *_masked_linear(module.linear, None), *activation(module.activation)]
 
 
-def _residual_block(module: Any, context: Tensor | None) -> list[Operation]:  # noqa: ANN401
+def _residual_block(module: Foreign, context: Tensor | None) -> list[Operation]:
     """A context shifts between the matrices of nflows' masked blocks and gates the end of all the others."""
     inner: list[Operation] = []
     for number, layer in enumerate(module.linear_layers):
@@ -224,7 +223,7 @@ def _residual_block(module: Any, context: Tensor | None) -> list[Operation]:  # 
     return [Residual(tuple(inner))]
 
 
-def _shifts(module: Any) -> bool:  # noqa: ANN401
+def _shifts(module: Foreign) -> bool:
     return library_of(module) == "nflows" and type(module).__name__ == "MaskedResidualBlock"
 
 
@@ -257,7 +256,7 @@ def _agree(takes: int, context: Tensor | None) -> None:
         raise Refused(f"it takes a context of {takes} numbers, and {context.numel()} were given")
 
 
-_READERS: dict[str, Callable[[Any, Tensor | None], list[Operation]]] = {
+_READERS: dict[str, Callable[[Foreign, Tensor | None], list[Operation]]] = {
     "torch.nn.Identity": _nothing,
     "torch.nn.Dropout": _nothing,
     "torch.nn.ReLU": _named("relu"),

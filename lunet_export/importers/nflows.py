@@ -1,8 +1,6 @@
 """nflows (bayesiains/nflows): data to latent is its forward direction."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +11,13 @@ from lunet_export.errors import BadInputError
 from lunet_export.importers import matrices, networks
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known
-from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, turned
 from lunet_export.importers.twin import array, row
-from lunet_export.importers.walk import leaf
+from lunet_export.importers.walk import Reader, Table, leaf
 from lunet_export.layers import (
     LU,
     Affine,
     AffineAutoregressive,
-    Layer,
     LeakyReLU,
     LogTanh,
     Permutation,
@@ -29,10 +26,8 @@ from lunet_export.layers import (
     Tanh,
 )
 
-Layers = tuple[Layer, ...]
 
-
-def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
+def read(flow: Foreign, context: Tensor | None) -> Reading:
     """A `Flow` or a `Transform`.
 
     Args:
@@ -62,7 +57,7 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
     )
 
 
-def embedding(network: Any, context: Tensor) -> Tensor:  # noqa: ANN401
+def embedding(network: Foreign, context: Tensor) -> Tensor:
     """What a network makes of a context.
 
     Raises:
@@ -81,7 +76,7 @@ def _repeated(context: Tensor | None, rows: Tensor) -> Tensor | None:
     return None if context is None else context.expand(len(rows), *context.shape[1:])
 
 
-def _settle(flow: Any) -> None:  # noqa: ANN401
+def _settle(flow: Foreign) -> None:
     """nflows keeps two logarithms as they were in the dtype of their day; here they are taken anew."""
     for module in flow.modules():
         if hasattr(module, "_log_z"):
@@ -90,7 +85,7 @@ def _settle(flow: Any) -> None:  # noqa: ANN401
             module.log_negative_slope = torch.tensor(math.log(module.negative_slope), dtype=torch.float64)
 
 
-def _walk(module: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+def _walk(module: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...]:
     kind = first_known(module, ("nflows.CompositeTransform", "nflows.InverseTransform"))
     dot = f"{path}." if path else ""
     if kind == "nflows.CompositeTransform":
@@ -101,7 +96,7 @@ def _walk(module: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  
     return (leaf(module, path, _LAYERS, context),)
 
 
-def lu_linear(module: Any, context: Tensor | None = None) -> Layers:  # noqa: ANN401
+def lu_linear(module: Foreign, context: Tensor | None = None) -> Layers:
     """y = L (U x) + b; L has ones, U softplus(.) + eps on its diagonal. normflows' `_LULinear` is the same."""
     lower, upper = np.eye(module.features), np.zeros((module.features, module.features))
     lower[np.tril_indices(module.features, -1)] = array(module.lower_entries)
@@ -110,58 +105,58 @@ def lu_linear(module: Any, context: Tensor | None = None) -> Layers:  # noqa: AN
     return (LU(lower, upper, array(module.bias)),)
 
 
-def _matrix(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _matrix(module: Foreign, context: Tensor | None) -> Layers:
     """y = W x + b of `NaiveLinear`, `QRLinear` and `SVDLinear`: what the layer itself does to the unit vectors."""
     bias = array(module.bias)
     columns, _ = module.forward_no_cache(torch.eye(len(bias), dtype=torch.float64))
     return matrices.linear((array(columns) - bias).T, bias)
 
 
-def _householder(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _householder(module: Foreign, context: Tensor | None) -> Layers:
     columns, _ = module(torch.eye(module.features, dtype=torch.float64))
     return matrices.linear(array(columns).T, np.zeros(module.features))
 
 
-def _permutation(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _permutation(module: Foreign, context: Tensor | None) -> Layers:
     if module._dim != 1:
         raise Refused(f"it permutes dimension {module._dim} of tensors, not the columns of rows")
     return (Permutation(module._permutation.numpy().astype(np.int64)),)
 
 
-def _act_norm(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _act_norm(module: Foreign, context: Tensor | None) -> Layers:
     return (Affine(row(module.log_scale.exp()), row(module.shift)),)
 
 
-def _batch_norm(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _batch_norm(module: Foreign, context: Tensor | None) -> Layers:
     scale = row(module.weight / torch.sqrt(module.running_var + module.eps))
     return (Affine(scale, row(module.bias) - row(module.running_mean) * scale),)
 
 
-def _pointwise(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _pointwise(module: Foreign, context: Tensor | None) -> Layers:
     return (Affine(row(module._scale), row(module._shift)),)
 
 
-def _sigmoid(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _sigmoid(module: Foreign, context: Tensor | None) -> Layers:
     return (Affine(row(module.temperature), np.zeros(1)), Sigmoid(float(module.eps)))
 
 
-def _leaky_relu(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _leaky_relu(module: Foreign, context: Tensor | None) -> Layers:
     return (LeakyReLU(float(module.negative_slope)),)
 
 
-def _log_tanh(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _log_tanh(module: Foreign, context: Tensor | None) -> Layers:
     return (LogTanh(float(module.cut_point), float(module.alpha)),)
 
 
-def _masked_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _masked_affine(module: Foreign, context: Tensor | None) -> Layers:
     """MAF's layer (arXiv 1705.07057): the network gives u and t of a column side by side."""
     network = interleaved(networks.read(module.autoregressive_net, context), shift=1)
     columns = np.arange(module.features)
     return (AffineAutoregressive(len(columns), columns, columns, network, ScaleMap("softplus", 0.0, module._epsilon)),)
 
 
-def _coupling(scale: ScaleMap) -> Callable[[Any, Tensor | None], Layers]:
-    def layers(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _coupling(scale: ScaleMap) -> Reader:
+    def layers(module: Foreign, context: Tensor | None) -> Layers:
         if module.unconditional_transform is not None:
             raise Refused("it changes the columns that the others depend on too")
         inputs, changed = (ids.numpy() for ids in (module.identity_features, module.transform_features))
@@ -170,17 +165,17 @@ def _coupling(scale: ScaleMap) -> Callable[[Any, Tensor | None], Layers]:
     return layers
 
 
-def _standard(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _standard(base: Foreign, context: Tensor | None) -> Layers:
     if len(base._shape) != 1:
         raise Refused(f"its shape is {tuple(base._shape)}, not a row's")
     return ()
 
 
-def _diagonal(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _diagonal(base: Foreign, context: Tensor | None) -> Layers:
     return _standard(base, context) + _standardised(base.mean_, base.log_std_)
 
 
-def _conditional(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _conditional(base: Foreign, context: Tensor | None) -> Layers:
     if context is None:
         raise Refused("it needs a context, and none was given")
     return _standard(base, context) + _standardised(*base._compute_params(context))
@@ -191,7 +186,7 @@ def _standardised(mean: Tensor, log_std: Tensor) -> Layers:
     return (Affine(scale, -row(mean) * scale),)
 
 
-_LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+_LAYERS: Table = {
     "nflows.LULinear": lu_linear,
     "nflows.NaiveLinear": _matrix,
     "nflows.QRLinear": _matrix,
@@ -210,7 +205,7 @@ _LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
     "nflows.AffineCouplingTransform": _coupling(ScaleMap("sigmoid", 2.0, 1e-3)),
     "nflows.AdditiveCouplingTransform": _coupling(ScaleMap("none")),
 }
-_BASES: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+_BASES: Table = {
     "nflows.StandardNormal": _standard,
     "nflows.DiagonalNormal": _diagonal,
     "nflows.ConditionalDiagonalNormal": _conditional,

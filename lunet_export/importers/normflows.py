@@ -1,8 +1,5 @@
 """normflows (VincentStimper/normalizing-flows): its forward direction is latent to data, so it is read backwards."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,9 +9,9 @@ from lunet_export.importers import matrices, networks
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.nflows import lu_linear
-from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, turned
 from lunet_export.importers.twin import array, row
-from lunet_export.importers.walk import leaf
+from lunet_export.importers.walk import Table, leaf
 from lunet_export.layers import (
     LU,
     Affine,
@@ -27,10 +24,8 @@ from lunet_export.layers import (
     inverted,
 )
 
-Layers = tuple[Layer, ...]
 
-
-def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
+def read(flow: Foreign, context: Tensor | None) -> Reading:
     """A `NormalizingFlow`, a `ConditionalNormalizingFlow`, or one of their layers, whose inverse goes from data.
 
     Args:
@@ -62,18 +57,18 @@ def _repeated(given: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     return {name: value.expand(len(rows), *value.shape[1:]) for name, value in given.items()}
 
 
-def _sums(answer: tuple[Tensor, Any], x: Tensor) -> tuple[Tensor, Tensor]:
+def _sums(answer: tuple[Tensor, Foreign], x: Tensor) -> tuple[Tensor, Tensor]:
     """Some layers give one log-determinant for all rows."""
     z, log_det = answer
     return z, torch.as_tensor(log_det).expand(len(x))
 
 
-def _dim(base: Any) -> int | None:  # noqa: ANN401
+def _dim(base: Foreign) -> int | None:
     shape = getattr(base, "shape", ())
     return int(shape[0]) if isinstance(shape, tuple) and len(shape) == 1 else None
 
 
-def _walk(module: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+def _walk(module: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...]:
     """The layers of a flow from latent to data."""
     dot, kind = f"{path}." if path else "", first_known(module, ("normflows.Composite", "normflows.Reverse"))
     if kind == "normflows.Composite":
@@ -84,13 +79,13 @@ def _walk(module: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  
     return (leaf(module, path, _LAYERS, context),)
 
 
-def _lu_permute(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _lu_permute(module: Foreign, context: Tensor | None) -> Layers:
     """From data: the permutation, then y = L (U x) + b."""
     order = Permutation(module.permutation._permutation.numpy().astype(np.int64))
     return inverted((order, *lu_linear(module.linear)))
 
 
-def _permute(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _permute(module: Foreign, context: Tensor | None) -> Layers:
     if module.mode == "shuffle":
         return (Permutation(module.perm.numpy().astype(np.int64)),)
     if module.mode == "swap":
@@ -98,7 +93,7 @@ def _permute(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
     raise Refused(f"its mode is {module.mode}")
 
 
-def _invertible_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _invertible_affine(module: Foreign, context: Tensor | None) -> Layers:
     """From data x W of rows, W = P L U, so U^T (L^T (P^T x)) of columns: the factors are taken as they are."""
     if not module.use_lu:
         matrix = array(module.W).T
@@ -112,25 +107,25 @@ def _invertible_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: 
     return inverted((order, block))
 
 
-def _affine_const(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _affine_const(module: Foreign, context: Tensor | None) -> Layers:
     if module.s.ndim != 2:
         raise Refused(f"its numbers have the shape {tuple(module.s.shape[1:])}, not a row's")
     return (Affine(row(torch.exp(module.s)), row(module.t)),)
 
 
-def _act_norm(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _act_norm(module: Foreign, context: Tensor | None) -> Layers:
     if not float(module.data_dep_init_done) > 0:
         raise Refused("it was never initialised: its numbers would come from the first rows that it sees")
     return _affine_const(module, context)
 
 
-def _masked_autoregressive(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _masked_autoregressive(module: Foreign, context: Tensor | None) -> Layers:
     network = interleaved(networks.read(module.autoregressive_net, context), shift=1)
     columns = np.arange(module.features)
     return (AffineAutoregressive(len(columns), columns, columns, network, ScaleMap("sigmoid", 2.0, 1e-3)),)
 
 
-def _masked_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _masked_affine(module: Foreign, context: Tensor | None) -> Layers:
     """x e^s + t: two networks of the same columns, so two layers in a row."""
     mask = row(module.b)
     if module.b.ndim != 2 or not np.isin(mask, (0.0, 1.0)).all():
@@ -149,7 +144,7 @@ def _masked_affine(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN4
     return tuple(found)
 
 
-def _coupling_block(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _coupling_block(module: Foreign, context: Tensor | None) -> Layers:
     split, inner, _ = module.flows
     network = networks.read(inner.param_map)
     count = networks.leaving(network) // (2 if inner.scale else 1)
@@ -181,17 +176,17 @@ def _halves(mode: str, kept: int, changed: int) -> tuple[NDArray[np.int64], NDAr
     raise Refused(f"its split mode is {mode}")
 
 
-def _logit(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _logit(module: Foreign, context: Tensor | None) -> Layers:
     """From data: logit(alpha + (1 - 2 alpha) x)."""
     alpha = float(module.alpha)
     return (Sigmoid(), Inverse(Affine(np.array([1 - 2 * alpha]), np.array([alpha]))))
 
 
-def _shift(module: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _shift(module: Foreign, context: Tensor | None) -> Layers:
     return (Inverse(Affine(np.ones(1), row(module.shift))),)
 
 
-def _diagonal(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _diagonal(base: Foreign, context: Tensor | None) -> Layers:
     if len(base.shape) != 1:
         raise Refused(f"its shape is {tuple(base.shape)}, not a row's")
     loc, log_scale = row(base.loc), row(base.log_scale)
@@ -203,7 +198,7 @@ def _diagonal(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
 
 
 _FLOWS = ("normflows.NormalizingFlow", "normflows.ConditionalNormalizingFlow")
-_LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+_LAYERS: Table = {
     "normflows.LULinearPermute": _lu_permute,
     "normflows.Permute": _permute,
     "normflows.InvertibleAffine": _invertible_affine,
@@ -215,4 +210,4 @@ _LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
     "normflows.Logit": _logit,
     "normflows.Shift": _shift,
 }
-_BASES: dict[str, Callable[[Any, Tensor | None], Layers]] = {"normflows.DiagGaussian": _diagonal}
+_BASES: Table = {"normflows.DiagGaussian": _diagonal}

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from lunet_export.errors import CheckpointError, UnsupportedLayersError
 from lunet_export.flows import layered
 from lunet_export.layers import Chain, Layer, inverted
+
+#: An object of a library that nothing here depends on: no type says what attributes it has. They are read at their
+#: own risk, and `walk.leaf` turns what is missing into a refusal.
+Foreign = Any
+Layers = tuple[Layer, ...]
 
 
 class Refused(Exception):

@@ -1,18 +1,16 @@
 """sbi's estimators: a flow of nflows or zuko, and a network that embeds the context."""
 
-from typing import Any
-
 from torch import Tensor
 
 from lunet_export.errors import BadInputError
 from lunet_export.importers import nflows, zuko
 from lunet_export.importers.classes import first_known, library_of
-from lunet_export.importers.parts import Reading
+from lunet_export.importers.parts import Foreign, Reading
 
 _ESTIMATORS = ("sbi.NFlowsFlow", "sbi.ZukoFlow", "sbi.ZukoUnconditionalFlow")
 
 
-def read(estimator: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
+def read(estimator: Foreign, context: Tensor | None) -> Reading:
     """A density estimator, whose context is the observation of a posterior: `posterior.posterior_estimator`.
 
     Args:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from lunet_export import checkpoint
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.importers import states
+from lunet_export.importers.parts import Foreign
 
 #: Names under which training loops keep a state beside other things.
 NESTED = ("state_dict", "model_state_dict", "model", "flow", "net", "weights")
@@ -23,7 +23,7 @@ NESTED = ("state_dict", "model_state_dict", "model", "flow", "net", "weights")
 State = Mapping[str, Tensor]
 
 
-def made(factory: str, folder: Path) -> Any:  # noqa: ANN401
+def made(factory: str, folder: Path) -> Foreign:
     """What `module:factory` gives, the module found from `folder` or as Python finds any.
 
     Raises:
@@ -33,7 +33,7 @@ def made(factory: str, folder: Path) -> Any:  # noqa: ANN401
     if not module or not name:
         raise BadInputError(f"Expected module:factory; got {factory}. Write the module as Python imports it.")
     with _found_from(folder):
-        found: Any = _attempted(f"the module {module}", lambda: import_module(module))
+        found: Foreign = _attempted(f"the module {module}", lambda: import_module(module))
         for step in name.split("."):
             if not hasattr(found, step):
                 raise BadInputError(f"Expected {name} in the module {module}; it has none. Check the name.")
@@ -43,7 +43,7 @@ def made(factory: str, folder: Path) -> Any:  # noqa: ANN401
         return _attempted(f"the factory {factory}", found)
 
 
-def filled(flow: Any, path: Path) -> Any:  # noqa: ANN401
+def filled(flow: Foreign, path: Path) -> Foreign:
     """The flow with the state in a file, all keys of which must be its own.
 
     A state in float64 makes the flow one.
@@ -75,7 +75,7 @@ def filled(flow: Any, path: Path) -> Any:  # noqa: ANN401
     return flow
 
 
-def of_state(library: str, path: Path) -> Any:  # noqa: ANN401
+def of_state(library: str, path: Path) -> Foreign:
     """The flow whose state a file holds, where its keys alone determine it; see `states`.
 
     Raises:
@@ -121,7 +121,7 @@ def _found_from(folder: Path) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
-def _attempted(what: str, run: Callable[[], Any]) -> Any:  # noqa: ANN401
+def _attempted(what: str, run: Callable[[], Foreign]) -> Foreign:
     try:
         return run()
     except (Exception, SystemExit) as error:  # the user's own code may raise anything, or leave

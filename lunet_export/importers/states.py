@@ -12,12 +12,12 @@ their activations: both need a factory, and so does every flow of zuko, whose ke
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lunet_export.errors import CheckpointError, MissingPackageError, brief
+from lunet_export.importers.parts import Foreign
 
 #: Single numbers among the tensors of layers.
 _SCALARS = ("initialized", "data_dep_init_done", "_shift", "_scale")
@@ -26,7 +26,7 @@ State = Mapping[str, Tensor]
 Tensors = dict[str, Tensor]
 
 
-def flow(library: str, state: State, where: str) -> Any:  # noqa: ANN401
+def flow(library: str, state: State, where: str) -> Foreign:
     """The library's own flow with this state, which lies at `where`.
 
     Raises:
@@ -86,12 +86,12 @@ def _by_layer(state: State, prefix: str) -> dict[int, Tensors]:
     return found
 
 
-def _built(name: str, arguments: Callable[[Tensors], tuple[Any, ...]], tensors: Tensors) -> Any:  # noqa: ANN401
+def _built(name: str, arguments: Callable[[Tensors], tuple[Foreign, ...]], tensors: Tensors) -> Foreign:
     module, _, kind = name.rpartition(".")
     return getattr(import_module(module), kind)(*arguments(tensors))
 
 
-def _flow_of_nflows(layers: list[Any], state: State) -> Any:  # noqa: ANN401
+def _flow_of_nflows(layers: list[Foreign], state: State) -> Foreign:
     from nflows.distributions import DiagonalNormal, StandardNormal
     from nflows.flows import Flow
     from nflows.transforms import CompositeTransform
@@ -102,14 +102,14 @@ def _flow_of_nflows(layers: list[Any], state: State) -> Any:  # noqa: ANN401
     return Flow(CompositeTransform(layers), base([dim]))
 
 
-def _flow_of_normflows(layers: list[Any], state: State) -> Any:  # noqa: ANN401
+def _flow_of_normflows(layers: list[Foreign], state: State) -> Foreign:
     from normflows import NormalizingFlow
     from normflows.distributions import DiagGaussian
 
     return NormalizingFlow(DiagGaussian(state["q0.loc"].numel() if "q0.loc" in state else 1), layers)
 
 
-Kinds = Mapping[frozenset[str], tuple[str, Callable[[Tensors], tuple[Any, ...]]]]
+Kinds = Mapping[frozenset[str], tuple[str, Callable[[Tensors], tuple[Foreign, ...]]]]
 
 _NFLOWS: Kinds = {
     frozenset({"bias", "lower_entries", "upper_entries", "unconstrained_upper_diag"}): (
@@ -138,7 +138,7 @@ _NORMFLOWS: Kinds = {
     frozenset({"s", "t", "data_dep_init_done"}): ("normflows.flows.ActNorm", lambda t: (tuple(t["s"].shape[1:]),)),
 }
 #: Of each library what the keys of its layers begin with, the layers by the rest of their keys, and the flow of these.
-_LIBRARIES: dict[str, tuple[str, Kinds, Callable[[list[Any], State], Any]]] = {
+_LIBRARIES: dict[str, tuple[str, Kinds, Callable[[list[Foreign], State], Foreign]]] = {
     "nflows": ("_transform._transforms.", _NFLOWS, _flow_of_nflows),
     "normflows": ("flows.", _NORMFLOWS, _flow_of_normflows),
 }

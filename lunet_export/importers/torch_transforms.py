@@ -1,18 +1,14 @@
 """`torch.distributions.transforms`, which zuko's own stand beside, and its normal distributions."""
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import Tensor
 
-from lunet_export.importers.parts import Refused
+from lunet_export.importers.parts import Foreign, Layers, Refused
 from lunet_export.importers.twin import row
-from lunet_export.layers import Affine, Layer, Sigmoid, Tanh
+from lunet_export.importers.walk import Table
+from lunet_export.layers import Affine, Sigmoid, Tanh
 
-Layers = tuple[Layer, ...]
 
-
-def _affine(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _affine(transform: Foreign, context: Tensor | None) -> Layers:
     return (affine(transform.scale, transform.loc),)
 
 
@@ -29,7 +25,7 @@ def affine(scale: Tensor | float, shift: Tensor | float) -> Affine:
     return Affine(*numbers)
 
 
-def normal(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def normal(base: Foreign, context: Tensor | None) -> Layers:
     """What makes a normal distribution with a mean and a standard deviation a column the standard one."""
     inner = base
     while hasattr(inner, "base_dist"):
@@ -41,12 +37,12 @@ def normal(base: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
     return () if standard else (Affine(1 / scale, -loc / scale),)
 
 
-LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+LAYERS: Table = {
     "torch.AffineTransform": _affine,
     "torch.SigmoidTransform": lambda transform, context: (Sigmoid(),),
     "torch.TanhTransform": lambda transform, context: (Tanh(),),
 }
-BASES: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+BASES: Table = {
     "torch.Independent": normal,
     "torch.Normal": normal,
     "zuko.DiagNormal": normal,

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from types import MethodType
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
 from lunet_export.errors import CheckpointError
+from lunet_export.importers.parts import Foreign
 
 Array = NDArray[np.float64]
 
 _COPIED = (nn.Module, Transform, Distribution, constraints.Constraint)
 
 
-def twin(thing: Any) -> Any:  # noqa: ANN401
+def twin(thing: Foreign) -> Foreign:
     """A copy whose floating-point tensors are float64 and whose modules are in evaluation mode.
 
     `copy.deepcopy` would do, but refuses tensors that a gradient has gone through, as the transforms that zuko returns
@@ -42,15 +42,15 @@ class _Twins:
 
     def __init__(self, tensor: Callable[[Tensor], Tensor]) -> None:
         self._tensor = tensor
-        self._made: dict[int, Any] = {}
+        self._made: dict[int, Foreign] = {}
 
-    def of(self, thing: Any) -> Any:  # noqa: ANN401
+    def of(self, thing: Foreign) -> Foreign:
         if id(thing) not in self._made:
             self._made[id(thing)] = thing  # what holds itself finds an answer
             self._made[id(thing)] = self._copy(thing)
         return self._made[id(thing)]
 
-    def _copy(self, thing: Any) -> Any:  # noqa: ANN401
+    def _copy(self, thing: Foreign) -> Foreign:
         if isinstance(thing, Tensor):
             return self._tensor(thing)
         if isinstance(thing, dict):
@@ -69,7 +69,7 @@ class _Twins:
             return self._object(thing)
         return thing
 
-    def _object(self, thing: Any) -> Any:  # noqa: ANN401
+    def _object(self, thing: Foreign) -> Foreign:
         made = object.__new__(type(thing))
         self._made[id(thing)] = made
         self._filled(made.__dict__, thing.__dict__)
@@ -79,7 +79,7 @@ class _Twins:
             made.invalidate()  # what it keeps was computed in another dtype
         return made
 
-    def _filled(self, target: Any, source: Any) -> Any:  # noqa: ANN401
+    def _filled(self, target: Foreign, source: Foreign) -> Foreign:
         for key, entry in source.items():
             target[key] = self.of(entry)
         return target
@@ -111,7 +111,7 @@ def row(value: Tensor | float) -> Array:
     return array(value).reshape(-1)
 
 
-def dtype_of(thing: Any) -> torch.dtype | None:  # noqa: ANN401
+def dtype_of(thing: object) -> torch.dtype | None:
     """The widest dtype of a module's floating-point parameters, or of all such tensors in it; None without any."""
     found: list[Tensor] = list(thing.parameters()) if isinstance(thing, nn.Module) else []
 

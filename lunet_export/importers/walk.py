@@ -1,18 +1,17 @@
 """One layer of another library, by a table of the classes that are carried."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from torch import Tensor
 
 from lunet_export.importers.classes import first_known
-from lunet_export.importers.parts import Part, Refused
-from lunet_export.layers import Layer
+from lunet_export.importers.parts import Foreign, Layers, Part, Refused
 
-Table = Mapping[str, Callable[[Any, Tensor | None], tuple[Layer, ...]]]
+Reader = Callable[[Foreign, Tensor | None], Layers]
+Table = Mapping[str, Reader]
 
 
-def leaf(thing: Any, path: str, table: Table, context: Tensor | None) -> Part:  # noqa: ANN401
+def leaf(thing: object, path: str, table: Table, context: Tensor | None) -> Part:
     """What a layer becomes, by its class's entry in the table, or why nothing."""
     kind, known = type(thing).__name__, first_known(thing, table)
     where = path or "the transform itself"

@@ -1,7 +1,6 @@
 """zuko (probabilists/zuko), and PyTorch's transforms: data to latent is the direction of a call."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +10,17 @@ from torch.distributions import ComposeTransform
 from lunet_export.importers import matrices, networks, torch_transforms
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known, names
-from lunet_export.importers.parts import Part, Reading, Refused, turned
+from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, turned
 from lunet_export.importers.torch_transforms import affine
 from lunet_export.importers.twin import array
-from lunet_export.importers.walk import leaf
-from lunet_export.layers import LU, AffineAutoregressive, Layer, Permutation, ScaleMap, Softclip
+from lunet_export.importers.walk import Table, leaf
+from lunet_export.layers import LU, AffineAutoregressive, Permutation, ScaleMap, Softclip
 from lunet_export.layers.networks import Network
-
-Layers = tuple[Layer, ...]
 
 _FLOWS = ("zuko.Flow", "zuko.NormalizingFlow", "torch.TransformedDistribution")
 
 
-def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
+def read(flow: Foreign, context: Tensor | None) -> Reading:
     """A `Flow`, a `NormalizingFlow`, a transform, lazy or not, of zuko or of PyTorch.
 
     Args:
@@ -58,7 +55,7 @@ def read(flow: Any, context: Tensor | None) -> Reading:  # noqa: ANN401
     )
 
 
-def _transformed(flow: Any) -> Reading:  # noqa: ANN401
+def _transformed(flow: Foreign) -> Reading:
     """PyTorch's own distribution, whose transforms go from latent to data."""
     inside = [_walk(transform, f"transforms.{i}", None) for i, transform in enumerate(flow.transforms)]
     whole, shape = ComposeTransform(flow.transforms), tuple(flow.batch_shape) + tuple(flow.event_shape)
@@ -72,22 +69,22 @@ def _transformed(flow: Any) -> Reading:  # noqa: ANN401
     )
 
 
-def _built(transform: Any, context: Tensor | None) -> Callable[[], Any]:  # noqa: ANN401
+def _built(transform: Foreign, context: Tensor | None) -> Callable[[], Foreign]:
     """Gives the transform, of a lazy one too."""
     return lambda: transform(context) if _is_lazy(transform) else transform
 
 
-def _is_lazy(transform: Any) -> bool:  # noqa: ANN401
+def _is_lazy(transform: Foreign) -> bool:
     return not {"zuko.LazyTransform", "zuko.Unconditional"}.isdisjoint(names(transform))
 
 
-def _call(transform: Any, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _call(transform: Foreign, x: Tensor) -> tuple[Tensor, Tensor]:
     z = transform(x)
     log_det = transform.log_abs_det_jacobian(x, z)
     return z, log_det if log_det.ndim == 1 else log_det.expand(x.shape).sum(-1)
 
 
-def _walk(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+def _walk(transform: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...]:
     """Composed transforms are followed inwards; a lazy one that is not composed is built, and what it builds read."""
     kind, dot = first_known(transform, _INSIDE), f"{path}." if path else ""
     if kind is None and _is_lazy(transform):
@@ -102,7 +99,7 @@ def _walk(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]
     return turned(parts) if kind in ("zuko.LazyInverse", "torch._InverseTransform") else parts
 
 
-def _lazy(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]:  # noqa: ANN401
+def _lazy(transform: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...]:
     where, kind = path or "the transform itself", type(transform).__name__
     if first_known(transform, _LAZY_KINDS) is None:
         return (leaf(transform, path, {}, None),)
@@ -117,7 +114,7 @@ def _lazy(transform: Any, path: str, context: Tensor | None) -> tuple[Part, ...]
     return tuple(Part(where, f"{kind} of {called}" if called else kind, p.layers, p.refusal) for p in parts)
 
 
-def _base(lazy: Any, context: Tensor | None) -> Any:  # noqa: ANN401
+def _base(lazy: Foreign, context: Tensor | None) -> Foreign:
     """The base that a lazy one builds, or why it does not."""
     try:
         return lazy(context)
@@ -133,7 +130,7 @@ def _unbuilt(context: Tensor | None, error: Exception) -> str:
     return f"it cannot be built {'without a' if context is None else 'with this'} context: {said}"
 
 
-def _lu(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _lu(transform: Foreign, context: Tensor | None) -> Layers:
     """y = L (U x), U with ones on its diagonal."""
     lower, upper = array(transform.L), array(transform.U)
     if lower.ndim != 2:
@@ -141,30 +138,30 @@ def _lu(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
     return (LU(lower, upper, np.zeros(len(lower))),)
 
 
-def _rotation(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _rotation(transform: Foreign, context: Tensor | None) -> Layers:
     matrix = array(transform.R)
     if matrix.ndim != 2:
         raise Refused(f"its matrix has the shape {matrix.shape}, not that of one matrix")
     return matrices.linear(matrix, np.zeros(len(matrix)))
 
 
-def _permutation(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _permutation(transform: Foreign, context: Tensor | None) -> Layers:
     return (Permutation(transform.order.numpy().astype(np.int64)),)
 
 
-def _monotonic_affine(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _monotonic_affine(transform: Foreign, context: Tensor | None) -> Layers:
     return (affine(transform.scale, transform.shift),)
 
 
-def _additive(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _additive(transform: Foreign, context: Tensor | None) -> Layers:
     return (affine(1.0, transform.shift),)
 
 
-def _softclip(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _softclip(transform: Foreign, context: Tensor | None) -> Layers:
     return (Softclip(float(transform.bound)),)
 
 
-def _autoregressive(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _autoregressive(transform: Foreign, context: Tensor | None) -> Layers:
     """What `MaskedAutoregressiveTransform` builds: a partial of its own method that holds the context."""
     owner, fixed = _owner(transform)
     network = networks.read(owner.hyper)
@@ -173,7 +170,7 @@ def _autoregressive(transform: Any, context: Tensor | None) -> Layers:  # noqa: 
     return (AffineAutoregressive(len(columns), columns, columns, network, scale),)
 
 
-def _coupling(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
+def _coupling(transform: Foreign, context: Tensor | None) -> Layers:
     """What `GeneralCouplingTransform` builds."""
     owner, fixed = _owner(transform)
     inputs, changed = transform.idx_a.numpy(), transform.idx_b.numpy()
@@ -181,7 +178,7 @@ def _coupling(transform: Any, context: Tensor | None) -> Layers:  # noqa: ANN401
     return coupling(inputs, changed, *_ordered(network, owner))
 
 
-def _owner(transform: Any) -> tuple[Any, Tensor | None]:  # noqa: ANN401
+def _owner(transform: Foreign) -> tuple[Foreign, Tensor | None]:
     """The module whose network gives the numbers of a coupling or autoregressive transform, and its context."""
     method = getattr(transform.meta, "func", None)
     owner = getattr(method, "__self__", None)
@@ -191,7 +188,7 @@ def _owner(transform: Any) -> tuple[Any, Tensor | None]:  # noqa: ANN401
     return owner, transform.meta.args[0]
 
 
-def _ordered(network: Network, owner: Any) -> tuple[Network, ScaleMap]:  # noqa: ANN401
+def _ordered(network: Network, owner: Foreign) -> tuple[Network, ScaleMap]:
     """The network with all shifts first, and what scale the univariate transform makes of the rest.
 
     Raises:
@@ -208,7 +205,7 @@ def _ordered(network: Network, owner: Any) -> tuple[Network, ScaleMap]:  # noqa:
     return interleaved(network, shift=0), ScaleMap("soft-exp", _bound(owner, float(bounds[1])))
 
 
-def _univariate(owner: Any, wanted: str, *numbers: Tensor) -> Any:  # noqa: ANN401
+def _univariate(owner: Foreign, wanted: str, *numbers: Tensor) -> Foreign:
     scalars = tuple(map(tuple, owner.shapes)) == ((),) * len(numbers)
     made = owner.univariate(*(numbers if scalars else map(torch.ones, owner.shapes)))
     if scalars and first_known(made, (wanted,)):
@@ -217,7 +214,7 @@ def _univariate(owner: Any, wanted: str, *numbers: Tensor) -> Any:  # noqa: ANN4
     raise Refused(f"its univariate transform is {called}; affine and additive ones are carried")
 
 
-def _bound(owner: Any, probed: float) -> float:  # noqa: ANN401
+def _bound(owner: Foreign, probed: float) -> float:
     """-log of the smallest slope: zuko's own default to the last digit, others as they were seen."""
     usual = -float(np.log(1e-3))
     return usual if abs(probed - usual) < 1e-10 else probed
@@ -241,7 +238,7 @@ _INSIDE = {
     "torch.IndependentTransform": "base_transform",
     "torch._InverseTransform": "_inv",
 }
-_LAYERS: dict[str, Callable[[Any, Tensor | None], Layers]] = {
+_LAYERS: Table = {
     **torch_transforms.LAYERS,
     "zuko.LULinearTransform": _lu,
     "zuko.RotationTransform": _rotation,

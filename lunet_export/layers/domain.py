@@ -1,5 +1,6 @@
 """Where a density is defined: a box of rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -66,7 +67,7 @@ class Domain:
         return {"low": plain(self.low), "high": plain(self.high), "closed": self.closed}
 
     @classmethod
-    def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
+    def from_json(cls, document: Mapping[str, Any], dim: int) -> Self:
         """What `to_json` gave.
 
         Raises:

@@ -197,7 +197,7 @@ class Layer(ABC):
         return cls(**{field.name: entry[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401
+def plain(value: object) -> object:
     """A field as a model file holds it: arrays and numbers stay, what has `to_dict` is asked."""
     if isinstance(value, tuple):
         return [plain(entry) for entry in value]

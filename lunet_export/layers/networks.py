@@ -5,7 +5,7 @@ activation's value v; |scale a| + |shift| of a scaling.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -296,7 +296,7 @@ def refuse(network: Network, entering: int, leaving: int, where: str) -> None:
 _OPERATIONS: dict[str, type[Operation]] = {kind.__name__: kind for kind in (Dense, Activation, Scaling, Residual)}
 
 
-def from_list(entries: Any) -> Network:  # noqa: ANN401
+def from_list(entries: Iterable[Mapping[str, Any]]) -> Network:
     """The network that a model file holds as a list.
 
     Raises:

@@ -12,8 +12,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.certificate import SAFETY
+from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.parity.difference import Difference, compare
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lunet_export.artifact.vectors import MixtureVectors, Sampled, Vectors
+from lunet_export.checks.vector_file import MixtureVectors, Sampled, Vectors
 from lunet_export.parity.checks import Check, answered
 from lunet_export.parity.difference import compare
 from lunet_export.runtime import ExportedClasses, ExportedFlow

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import Artifact
-from lunet_export.artifact.vectors import MixtureVectors
+from lunet_export.checks.vector_file import MixtureVectors
 from lunet_export.errors import BadInputError, brief
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions

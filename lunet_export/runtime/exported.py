@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export.artifact import Artifact, Manifest, graph_of, open_folder
-from lunet_export.artifact.vectors import MixtureVectors, Vectors
+from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export.artifact import GRAPHS, Artifact
-from lunet_export.artifact.vectors import Vectors
+from lunet_export.checks.vector_file import Vectors
 from lunet_export.errors import BadInputError
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions

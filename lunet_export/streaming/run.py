@@ -405,7 +405,7 @@ def _taken(
     return tally
 
 
-def _difference(known: Any, wanted: Any, name: str) -> str | None:  # noqa: ANN401
+def _difference(known: object, wanted: object, name: str) -> str | None:
     """Where two plain values first differ, and how; what is known beyond what is wanted does not count."""
     pairs: Iterable[tuple[str, Any, Any]] = ()
     if isinstance(known, dict) and isinstance(wanted, dict):

@@ -142,7 +142,7 @@ def _unchanged(path: Path, seen: Seen) -> Iterator[None]:
         raise malformed
 
 
-class ArraySource:
+class ArraySource(Source):
     """A file that is held whole, rows of D numbers or images of as many; of one axis, rows of a number each."""
 
     held = True
@@ -157,15 +157,13 @@ class ArraySource:
         self.rows, self.width = self._rows.shape
 
     def read(self, first: int, count: int) -> Rows:
-        """As `Source.read`."""
         return self._rows[first : first + count]
 
     def identity(self) -> dict[str, Any]:
-        """As `Source.identity`."""
         return {**self._identity, "rows": self.rows, "width": self.width}
 
 
-class NpySource:
+class NpySource(Source):
     """A .npy file, (N, D) or images (N, ...), read by position: pages of it are not kept in this process."""
 
     held = False
@@ -189,7 +187,6 @@ class NpySource:
             raise DataError(f"Expected {needed} bytes in {path}, as its header says; got {there}. It is cut short.")
 
     def read(self, first: int, count: int) -> Rows:
-        """As `Source.read`."""
         with _unchanged(self._path, self._seen):
             with self._path.open("rb") as file:
                 file.seek(self._begin + first * self.width * self._dtype.itemsize)
@@ -199,11 +196,10 @@ class NpySource:
         return numbers.reshape(count, self.width)
 
     def identity(self) -> dict[str, Any]:
-        """As `Source.identity`."""
         return {"files": [_stamp(self._path)], "rows": self.rows, "width": self.width, "dtype": str(self._dtype)}
 
 
-class ArrowSource:
+class ArrowSource(Source):
     """Tables in pieces: row groups of Parquet, record batches of Arrow. One file is open, and some rows of it are held.
 
     Rows are read on from where the last read ended, so memory does not grow with the pieces; going back reads a piece
@@ -249,7 +245,6 @@ class ArrowSource:
         self._first = 0
 
     def read(self, first: int, count: int) -> Rows:
-        """As `Source.read`."""
         parts, here = [], first
         while here < first + count:
             path, _ = self._pieces[bisect_right(self._ends, here)]
@@ -261,7 +256,6 @@ class ArrowSource:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def identity(self) -> dict[str, Any]:
-        """As `Source.identity`."""
         known = [self._known(path) for path in self._files]
         return {"files": known, "rows": self.rows, "width": self.width, "columns": self._columns}
 
@@ -333,11 +327,9 @@ class _Parquet:
         self.schema = self._file.schema_arrow
 
     def sizes(self) -> list[int]:
-        """As `Opened.sizes`."""
         return [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
 
     def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
-        """As `Opened.rows`."""
         return self._file.iter_batches(batch_size=_HELD, row_groups=[piece], columns=columns)
 
 
@@ -356,11 +348,9 @@ class _Ipc:
                 self._file.get_batch(number)
 
     def sizes(self) -> list[int]:
-        """As `Opened.sizes`."""
         return self._sizes
 
     def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
-        """As `Opened.rows`."""
         del columns
         yield self._file.get_batch(piece)
 

@@ -74,12 +74,10 @@ class _Naming(Writer):
         self._inner, self._path = inner, path
 
     def append(self, table: Table) -> None:
-        """As `Writer.append`."""
         with naming(self._path):
             self._inner.append(table)
 
     def close(self) -> None:
-        """As `Writer.close`."""
         with naming(self._path):
             self._inner.close()
 

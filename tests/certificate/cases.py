@@ -1,10 +1,10 @@
 """Networks whose constants are known, and the Jacobian written out: what the certificate is tested against."""
 
 import numpy as np
-from lunet_export.families.lunet import reference as lunet
 
+from lunet_export.checks import reference
 from lunet_export.flows import lunet
-from lunet_export.layers import LU, Chain
+from lunet_export.layers import LU, Activation, Chain
 
 DIAGONAL = np.array([2.0, -0.5, 1.5, 0.25])
 
@@ -33,12 +33,14 @@ def orthogonal(shift: float, *, dim: int = 6, blocks: int = 3, alpha: float = 0.
 
 def jacobian(weights: Chain, row: np.ndarray, *, in_data_space: bool) -> np.ndarray:
     """J (D, D) at a row (D,) of data, multiplied out."""
-    slopes: list[np.ndarray] = []
-    lunet.encode(weights, row[None], lambda _, a: slopes.append(lunet.Activation.of(weights).slope(a[0])))
     p = weights.preprocessing
     s = (1 - p.margin) * row / p.levels + p.margin / 2 if p else None
     first = (1 - p.margin) / p.levels / (s * (1 - s)) if p and in_data_space else np.ones(weights.dim)
     product = np.diag(first)
-    for slope, block in zip([np.ones(weights.dim), *slopes], weights.blocks, strict=True):
-        product = block.lower @ block.upper @ np.diag(slope) @ product
+    for layer, a, _ in reference.passages(weights, row[None]):
+        if isinstance(layer, LU):
+            product = layer.lower @ layer.upper @ product
+        else:
+            assert isinstance(layer, Activation)
+            product = np.diag(layer.slope(a[0])) @ product
     return product

@@ -12,9 +12,11 @@ from lunet_export import ExportedFlow, checkpoint, data, noise
 from lunet_export.certificate import Linearization, predicted_round_trip
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
+from lunet_export.flows import layered
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.builder import serialize
+from lunet_export.layers import LU, Affine
 from lunet_export.preprocessing import dequantize
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, network, rows
@@ -69,13 +71,25 @@ def test_the_committed_models_stay_below_on_their_test_rows(model):
 def test_it_follows_the_conditioning():
     """What a tiny entry of U loses is predicted; a prediction from |z| alone would not see a block in the middle."""
     weights = network(6, 3)
-    upper = weights.blocks[1].upper.copy()
+    first, middle, last = weights.of(LU)
+    upper = middle.upper.copy()
     upper[2, 2] = 1e-3
-    bad = replace(weights, blocks=(weights.blocks[0], replace(weights.blocks[1], upper=upper), weights.blocks[2]))
+    bad = weights.with_layers([first, replace(middle, upper=upper), last])
     x = rows(weights, 50)
     good, worse = (predicted_round_trip(Linearization(case), x, dtype="float32") for case in (weights, bad))
     assert np.median(worse / good) > 30
     assert max(share.max() for _, share in shares(bad, x)) < 1
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-300, 1e200, 1e300])
+def test_it_is_blind_to_the_units_of_the_data(scale):
+    """Squares of such numbers are 0 or infinite in float64; a row of zeros is among the rows."""
+    x, predicted = rows(network(3, 2), 5), []
+    x[0] = 0.0
+    for unit in (1.0, scale):
+        weights = layered(3, [Affine(np.full(3, 1 / unit), np.zeros(3)), *network(3, 2).layers])
+        predicted.append(predicted_round_trip(Linearization(weights), unit * x, dtype="float64") / unit)
+    np.testing.assert_allclose(*predicted, rtol=1e-6)
 
 
 def test_it_is_proportional_to_the_unit_and_wider_for_short_products():

@@ -9,16 +9,16 @@ from unittest import mock
 
 import numpy as np
 import onnx
-from lunet_export.families.lunet.graphs import density, sampling
 
 from benchmarks.networks import standard
 from lunet_export import checkpoint
 from lunet_export.export import ExportSettings
-from lunet_export.graphs import builder, solvers, triangular
+from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.census import work_items
+from lunet_export.graphs.frame import Frame
 from lunet_export.graphs.settings import DTYPES
-from lunet_export.layers import ACTIVATIONS, Chain
+from lunet_export.layers import ACTIVATIONS, Chain, Velocity, triangular
 from tests.families import composed, jko, realnvp
 from tests.networks import network
 
@@ -80,7 +80,7 @@ def write_convolutional(folder: Path) -> list[Case]:
 
 
 def _write_all_graphs(folder: Path, name: str, weights: Chain, dtype: str) -> list[Case]:
-    integrates = weights.family == "jko"
+    integrates = weights.of(Velocity) != ()
     settings = ExportSettings(dtype=dtype, with_log_prob=True, rng=True, hutchinson=integrates)
     blueprint, products = Blueprint.choose(weights, settings), settings.products or settings.tensors
     return [_case(folder, f"{name}-{dtype}-{graph}", blueprint.build(graph, {}), products) for graph in settings.graphs]
@@ -89,18 +89,12 @@ def _write_all_graphs(folder: Path, name: str, weights: Chain, dtype: str) -> li
 def _write(folder: Path, name: str, weights: Chain, dtype: str) -> Iterator[Case]:
     settings = ExportSettings(dtype=dtype)
     tensors, products = settings.tensors, settings.products
-    model = density.build(weights, dtype=tensors, products=products, metadata={})
+    model = Frame(weights, None, tensors, products).density({})
     yield _case(folder, f"{name}-{dtype}-density", model, products or tensors)
     for solver in solvers.available(weights.dim):
         for graph in ("sampling", "sampling_with_log_prob", "random_sampling"):
-            model = sampling.build(
-                weights,
-                solver=solver,
-                dtype=tensors,
-                products=products,
-                with_log_prob=graph == "sampling_with_log_prob",
-                draws_noise=graph == "random_sampling",
-                metadata={},
+            model = Frame(weights, solver, tensors, products).sampling(
+                {}, with_log_prob=graph == "sampling_with_log_prob", draws_noise=graph == "random_sampling"
             )
             yield _case(folder, f"{name}-{dtype}-{solver.name}-{graph}", model, products or tensors)
 

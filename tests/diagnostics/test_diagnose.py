@@ -1,7 +1,5 @@
 """`diagnose`: its figures on models whose answers are known, and each flag with a fault and without."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,10 +7,11 @@ from lunet_export import ExportedFlow, data, noise
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
-from lunet_export.diagnostics.activations import BRANCHES, Tally
+from lunet_export.diagnostics.activations import Tally
 from lunet_export.flows import lunet
+from lunet_export.flows.lunet import activation_of
 from lunet_export.layers import ACTIVATIONS, LU, Chain
-from lunet_export.preprocessing import NAMED, dequantize
+from lunet_export.preprocessing import NAMED, dequantize, logit
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.initial import start
 from tests import tolerances
@@ -31,7 +30,7 @@ VECTORS = Dataset("vectors", gaussian_rows(4000, 0), gaussian_rows(10, 1), gauss
 
 def one_layer(x: np.ndarray, preprocessing=None) -> Chain:
     """The Gaussian of the rows, exactly, as one LU block."""
-    h = reference.logit(x, preprocessing)[0] if preprocessing else x
+    h = logit(x, preprocessing)[0] if preprocessing else x
     upper = np.linalg.cholesky(np.linalg.inv(np.cov(h.T, bias=True))).T
     return lunet((LU(np.eye(len(upper)), upper, -upper @ h.mean(axis=0)),), 0.1, preprocessing)
 
@@ -138,7 +137,7 @@ def test_log_pi_for_log_2_pi_is_below_the_entropy(monkeypatch):
 class Oracle:
     """The density that two moons are drawn from, as a model: nothing can be better."""
 
-    dim, preprocessing, activation, hidden = 2, None, None, "an oracle has none"
+    dim, preprocessing, activations, hidden = 2, None, None, "an oracle has none"
 
     def __init__(self, shift: float) -> None:
         self.shift = shift
@@ -161,9 +160,9 @@ def shifted(by: float) -> Chain:
     begin = start(gaussian, init="bend", signs="positive", blocks=3, f=PAPERS, seed=0)
     blocks = [
         LU(np.eye(3), np.diag(np.diag(block.upper)), block.bias + (by if number < 2 else 0.0))
-        for number, block in enumerate(begin.blocks)
+        for number, block in enumerate(begin.of(LU))
     ]
-    return recalibrate(replace(begin, blocks=tuple(blocks)), VECTORS, seed=0)[0]
+    return recalibrate(begin.with_layers(blocks), VECTORS, seed=0)[0]
 
 
 @pytest.mark.parametrize("by", [-40.0, 40.0])
@@ -179,9 +178,9 @@ def test_linear_collapse_on_either_branch(by):
 
 def test_units_that_jump_between_the_branches_are_active():
     """Outside the bend, yet no affine map: a leaky ReLU seen from afar."""
-    tally = Tally(PAPERS)
+    tally = Tally([PAPERS])
     tally(1, np.array([[-50.0, 50.0], [50.0, 50.0]]))
-    other = Tally(PAPERS)
+    other = Tally([PAPERS])
     other(1, np.array([[-50.0, 0.0], [50.0, 50.0]]))
     tally.merge(other)
     (found,) = tally.result()
@@ -196,10 +195,12 @@ def test_units_that_jump_between_the_branches_are_active():
         ("leaky-tanh", 0.1, 0.0),  # all between its bends
         ("leaky-tanh", 1.0, 1.0),
         ("leaky-tanh", 5.0, 0.0),
+        ("leaky-squareplus", 0.1, 1.0),
+        ("leaky-squareplus", 5.0, 0.0),
     ],
 )
 def test_a_unit_on_one_straight_piece_of_its_activation_is_affine(name, where, active):
-    tally = Tally(Activation(name, 0.1))
+    tally = Tally([activation_of(name, 0.1)])
     tally(1, np.array([[where], [1.1 * where]]))
     (found,) = tally.result()
     assert (found.active, found.in_bend) == (active, active)
@@ -207,9 +208,9 @@ def test_a_unit_on_one_straight_piece_of_its_activation_is_affine(name, where, a
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_branches_are_where_the_slope_is_all_but_constant(name):
-    f, a = Activation(name, 0.1), np.linspace(-12, 12, 24_001)
-    share = (f.slope(a) - f.alpha) / (1 - f.alpha)
-    on = np.any([(a >= low) & (a < high) for low, high in BRANCHES[name]], axis=0)
+    f, a = activation_of(name, 0.1), np.linspace(-12, 12, 24_001)
+    share = (f.slope(a) - f.least) / (1 - f.least)
+    on = np.any([(a >= low) & (a < high) for low, high in f.branches], axis=0)
     straight = (share <= 0.05) | (share >= 0.95)
     assert straight[on].all()
     assert (on == straight).mean() > 0.99  # and no more than rounds the ends
@@ -217,8 +218,8 @@ def test_branches_are_where_the_slope_is_all_but_constant(name):
 
 def test_latents_that_are_not_normal():
     off = one_layer(VECTORS.train)
-    block = off.blocks[0]
-    moved = replace(off, blocks=(LU(block.lower, block.upper * 1.3, block.bias + 0.5),))
+    (block,) = off.of(LU)
+    moved = off.with_layers([LU(block.lower, block.upper * 1.3, block.bias + 0.5)])
     report = diagnose(WeightsSource(moved), VECTORS, seed=0)
     assert "LATENT_NOT_NORMAL" in names(report)
     before = report.model.train.nats

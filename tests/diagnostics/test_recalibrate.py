@@ -8,6 +8,7 @@ from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import Moments, recalibrate, with_note
 from lunet_export.errors import DataError
+from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED, dequantize
 from tests.networks import network
 
@@ -29,8 +30,8 @@ def test_the_figure_falls_by_g_and_the_latents_are_white(dim, blocks):
     latents = Moments.of(reference.encode(folded, data.train)[0])
     np.testing.assert_allclose(latents.mean, 0, atol=1e-9)
     np.testing.assert_allclose(latents.covariance, np.eye(dim), atol=1e-9)
-    assert (folded.dim, len(folded.blocks), folded.alpha) == (dim, blocks, weights.alpha)
-    assert (np.diag(folded.blocks[-1].lower) == 1).all()
+    assert (folded.dim, len(folded.of(LU)), folded.kind) == (dim, blocks, weights.kind)
+    assert (np.diag(folded.of(LU)[-1].lower) == 1).all()
     assert seen == [1000, 1000, 500]
     assert done.rows == 2500
 

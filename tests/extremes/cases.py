@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export.flows import jko, layered
+from lunet_export import flows
+from lunet_export.flows import layered
 from lunet_export.graphs import solvers
 from lunet_export.layers import (
     ACTIVATIONS,
@@ -19,7 +20,9 @@ from lunet_export.layers import (
     Sigmoid,
     Softclip,
     Tanh,
+    Velocity,
     VelocityField,
+    Whitening,
 )
 from lunet_export.preprocessing import NAMED
 from tests.extremes.verdict import Case
@@ -32,10 +35,10 @@ DTYPES = ("float32", "float64", "float16")
 
 def scaled(weights: Chain, *, first: float = 1.0, last: float = 1.0, bias: float = 1.0) -> Chain:
     """The first and the last U times a number, and all biases."""
-    blocks = [replace(block, bias=bias * block.bias) for block in weights.blocks]
+    blocks = [replace(block, bias=bias * block.bias) for block in weights.of(LU)]
     blocks[0] = replace(blocks[0], upper=first * blocks[0].upper)
     blocks[-1] = replace(blocks[-1], upper=last * blocks[-1].upper)
-    return replace(weights, blocks=tuple(blocks))
+    return weights.with_layers(blocks)
 
 
 def tame(dim: int, blocks: int) -> Chain:
@@ -45,9 +48,9 @@ def tame(dim: int, blocks: int) -> Chain:
         replace(
             block, upper=np.triu(block.upper, 1) + np.diag(np.abs(np.diag(block.upper)) ** 0.1), bias=0.1 * block.bias
         )
-        for block in plain.blocks
+        for block in plain.of(LU)
     ]
-    return replace(plain, blocks=tuple(tamed))
+    return plain.with_layers(tamed)
 
 
 def conditioned(dim: int, condition: float, *, blocks: int = 2) -> Chain:
@@ -64,33 +67,33 @@ def conditioned(dim: int, condition: float, *, blocks: int = 2) -> Chain:
             upper[k + 1 :] -= lower[k + 1 :, k, None] * upper[k]
         return LU(lower, np.triu(upper), bias)
 
-    first = block(plain.blocks[0].bias)
-    return replace(plain, blocks=(first, *plain.blocks[1:]))
+    first, *others = plain.of(LU)
+    return plain.with_layers([block(first.bias), *others])
 
 
 def graded(dim: int, condition: float) -> Chain:
     """Diagonals of U from 1 down to 1 / condition: a change of units, not of shape."""
     plain = network(dim, 2)
-    first, *others = plain.blocks
+    first, *others = plain.of(LU)
     scale = np.geomspace(1.0, 1 / condition, dim)
-    return replace(plain, blocks=(replace(first, upper=first.upper * scale), *others))
+    return plain.with_layers([replace(first, upper=first.upper * scale), *others])
 
 
 def denormal() -> Chain:
     """Entries of L and U that are denormal in float64; the diagonal is not."""
     plain = network(4, 2)
-    first, *others = plain.blocks
+    first, *others = plain.of(LU)
     tiny = np.triu(np.full((4, 4), 5e-324), 1)
-    return replace(plain, blocks=(LU(np.eye(4) + tiny.T, np.eye(4) + tiny, first.bias), *others))
+    return plain.with_layers([LU(np.eye(4) + tiny.T, np.eye(4) + tiny, first.bias), *others])
 
 
 def pivot(size: float) -> Chain:
     """One diagonal entry of U of that size."""
     plain = network(3, 2)
-    first, *others = plain.blocks
+    first, *others = plain.of(LU)
     upper = first.upper.copy()
     upper[1, 1] = size
-    return replace(plain, blocks=(replace(first, upper=upper), *others))
+    return plain.with_layers([replace(first, upper=upper), *others])
 
 
 _LUNET: dict[str, Callable[[], Any]] = {
@@ -161,14 +164,23 @@ _REALNVP: dict[str, Callable[[], Any]] = {
 }
 
 
-def driven(*, field: float = 1.0, beta: float = 10.0, root: float = 1.0, dim: int = 3, steps: int = 3) -> Chain:
+def driven(
+    *,
+    field: float = 1.0,
+    beta: float = 10.0,
+    root: float = 1.0,
+    dim: int = 3,
+    steps: int = 3,
+    repeated: int = 1,
+) -> Chain:
     """A JKO-iFlow whose velocities are `field` times as large, and whose data are 1 / root as wide."""
     weights = jko.flow(dim, (8,))
-    fields = tuple(
+    (whitening,) = weights.of(Whitening)
+    fields = [
         VelocityField((*entry.layers[:-1], (field * entry.layers[-1][0], field * entry.layers[-1][1])), entry.time)
-        for entry in weights.fields
-    )
-    return replace(weights, fields=fields, beta=beta, root=root * weights.root, steps=steps)
+        for entry in (block.field for block in weights.of(Velocity))
+    ]
+    return flows.jko(whitening.centre, root * whitening.root, repeated * fields, steps, beta)
 
 
 _JKO: dict[str, Callable[[], Any]] = {
@@ -180,7 +192,7 @@ _JKO: dict[str, Callable[[], Any]] = {
     "data of 1e-12": lambda: driven(root=1e12),
     "data of 1e12": lambda: driven(root=1e-12),
     "data of 1e45": lambda: driven(root=1e-45),
-    "64 blocks": lambda: replace(driven(dim=2, steps=1, field=0.05), fields=32 * driven(dim=2, field=0.05).fields[:2]),
+    "64 blocks": lambda: driven(dim=2, steps=1, field=0.05, repeated=32),
 }
 
 

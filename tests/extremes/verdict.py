@@ -12,8 +12,10 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import LunetExportError
 from lunet_export.export import ExportSettings, Provenance, export
+from lunet_export.flows import LUNet
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.emulation import EmulatedFlow
+from lunet_export.layers import LU
 from lunet_export.torch_layers import EagerFlow
 
 Rows = dict[str, np.ndarray]
@@ -66,9 +68,9 @@ def judge(case: Case, folder: Path) -> Verdict:
 
 def logarithms(weights: Any) -> float:
     """How much more PyTorch may be off: it holds log|u_ii| of LU-Net, and rounds it, as many times u of u_ii."""
-    if weights.family != "lunet":
+    if not isinstance(weights.kind, LUNet):
         return 1.0
-    return max(1.0, *(float(np.abs(np.log(np.abs(np.diag(block.upper)))).max()) for block in weights.blocks))
+    return max(1.0, *(float(np.abs(np.log(np.abs(np.diag(block.upper)))).max()) for block in weights.of(LU)))
 
 
 def digits(flow: ExportedFlow) -> float:

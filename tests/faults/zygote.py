@@ -19,7 +19,7 @@ MODULES = """
     torch lunet_cli.main lunet_cli.start onnxruntime onnx matplotlib.pyplot PIL.Image pyarrow.parquet pyarrow.ipc
     scipy.optimize schedulefree sklearn.datasets lunet_export.checkpoint lunet_export.training lunet_export.export
     lunet_export.diagnostics lunet_export.streaming lunet_export.figures lunet_export.importers
-    lunet_export.families.lunet.graphs lunet_export.families.jko.graphs lunet_export.verification
+    lunet_export.graphs.blueprint lunet_export.graphs.estimate lunet_export.verification
 """.split()  # noqa: SIM905
 
 

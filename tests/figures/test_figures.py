@@ -1,14 +1,11 @@
 """The numbers behind the pictures, each against what is known without the code that makes them."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from lunet_export import data, noise
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
-from lunet_export.diagnostics.activations import BRANCHES
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
 from lunet_export.figures import Histogram, bends, density_map, interpolate, latent_law, pictures
@@ -130,7 +127,7 @@ def test_projections_of_standard_normal_latents_are_normal():
 
 
 def test_a_wrong_scale_shows_in_every_panel():
-    wide = replace(identity(40), blocks=(LU(np.eye(40), 1.3 * np.eye(40), np.full(40, 0.2)),))
+    wide = identity(40).with_layers([LU(np.eye(40), 1.3 * np.eye(40), np.full(40, 0.2))])
     law = latent_law(WeightsSource(wide), normal_rows(5000, 40), projections=3, seed=0)
     np.testing.assert_allclose(law.stds, 1.3, atol=tolerances.of_estimate(1.3 * np.sqrt(0.5), 5000))
     np.testing.assert_allclose(law.means, 0.2, atol=tolerances.of_estimate(1.3, 5000))
@@ -201,9 +198,9 @@ def test_two_grey_levels_have_their_own_window():
 
 def pushed(by: float) -> WeightsSource:
     """The network of images with the bias of its first block moved: its first activation sees `by` more."""
-    first, *rest = DIGITS.blocks
-    blocks = (LU(first.lower, first.upper, first.bias + by), *rest)
-    return WeightsSource(replace(DIGITS, blocks=blocks), name="pushed")
+    first, *rest = DIGITS.of(LU)
+    blocks = [LU(first.lower, first.upper, first.bias + by), *rest]
+    return WeightsSource(DIGITS.with_layers(blocks), name="pushed")
 
 
 def test_shares_are_those_of_diagnose():
@@ -224,7 +221,7 @@ def test_shares_are_those_of_diagnose():
         pass
     for number, a in seen:
         entry = found.activations[number - 1]
-        (_, low), (high, _) = BRANCHES["leaky-softplus"]
+        (_, low), (high, _) = entry.f.branches
         left, right = (a < low).mean(axis=0), (a > high).mean(axis=0)
         share = 1 - np.maximum(left, right)
         assert entry.activation.active == pytest.approx(share.mean())

@@ -6,15 +6,18 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from lunet_export.flows.flow import standard_normal_log_prob
 
 from lunet_export import noise
 from lunet_export.checks import reference
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.flows import lunet
+from lunet_export.layers import ACTIVATIONS, LU
 from lunet_export.preprocessing import NAMED
-from lunet_export.torch_layers import EagerFlow, Flow
+from lunet_export.torch_layers import EagerFlow, Flow, standard_normal_log_prob
+from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.torch_layers.leaky_tanh import LeakyTanhBijection
 from lunet_export.torch_layers.lu_linear import LULinear
+from lunet_export.training.lunet.coordinates import flow_of
 from tests import tolerances
 from tests.networks import NETWORKS, network, rows
 
@@ -44,7 +47,7 @@ def test_sampling_is_the_references(make):
 def test_weights_survive_the_flow(make):
     weights = make()
     back = Flow.of(weights, dtype=torch.float64).to_chain()
-    for ours, theirs in zip(back.blocks, weights.blocks, strict=True):
+    for ours, theirs in zip(back.of(LU), weights.of(LU), strict=True):
         np.testing.assert_array_equal(ours.lower, theirs.lower)
         # The diagonal is e^log|u|: |log u| is less than 1 here, rounded, and the exponential within a unit.
         allowed = tolerances.of_roundings(4, theirs.upper, "float64")
@@ -61,7 +64,7 @@ def test_the_diagonal_is_the_exponential_rounded_to_nearest():
         layer.packed.diagonal().copy_(torch.from_numpy(theta))
     with mpmath.workdps(50):
         exact = np.array([float(mpmath.exp(mpmath.mpf(value))) for value in theta.tolist()])
-    block = layer.to_block()
+    block = layer.layer()
     np.testing.assert_array_equal(np.diag(block.upper), exact)
     off = replace(block, upper=block.upper + np.diag([np.spacing(exact[0]), *np.zeros(199)]))
     assert lunet((off,), 0.1).digest() != lunet((block,), 0.1).digest()
@@ -83,7 +86,7 @@ def test_one_packed_array_holds_both_factors():
 
 def test_gradient_steps_never_reach_a_zero_diagonal():
     layer = LULinear(3)
-    layer.load(network(3, 1).blocks[0])
+    layer.load(network(3, 1).of(LU)[0])
     before = layer.diagonal().sign()
     with torch.no_grad():
         layer.packed -= 50.0  # a step of any size
@@ -117,10 +120,17 @@ def test_sample_and_log_prob_scores_the_rows_it_returns():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
-@pytest.mark.parametrize("kind", BIJECTIONS.values(), ids=BIJECTIONS.keys())
+@pytest.mark.parametrize("kind", [LeakySoftplusBijection, LeakyTanhBijection])
 def test_alpha_outside_its_range_is_refused(kind, alpha):
     with pytest.raises(BadInputError, match=r"Expected alpha in \(0, 1\)"):
         kind(alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_network_has_an_alpha_outside_its_range(activation, alpha):
+    with pytest.raises(CheckpointError, match=r"Expected alpha in \(0, 1\)"):
+        lunet(network(3, 2).of(LU), alpha, None, activation)
 
 
 @pytest.mark.parametrize("bound", [None, 0.8])
@@ -129,14 +139,14 @@ def test_other_coordinates_are_the_same_map(bound):
     weights = network(6, 3)
     x = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     plain = Flow.of(weights, dtype=torch.float64)
-    flow = Flow.of(weights, dtype=torch.float64, whitened=True, bound=bound)
+    flow = flow_of(weights, dtype=torch.float64, whitened=True, bound=bound)
     rng = np.random.default_rng(1)
     for layer in flow.modules_of(LULinear):
         root = np.triu(0.3 * rng.standard_normal((6, 6)), 1) + np.diag(rng.uniform(0.5, 2.0, 6))
         layer.whiten(rng.standard_normal(6), root)
         assert not torch.allclose(layer.packed, plain.modules_of(LULinear)[0].packed)
     torch.testing.assert_close(flow.log_prob(x), plain.log_prob(x), rtol=1e-12, atol=1e-12)
-    for ours, block in zip(flow.to_chain().blocks, weights.blocks, strict=True):
+    for ours, block in zip(flow.to_chain().of(LU), weights.of(LU), strict=True):
         for name in ("lower", "upper", "bias"):
             np.testing.assert_allclose(getattr(ours, name), getattr(block, name), rtol=1e-12, atol=1e-12)
 
@@ -146,7 +156,7 @@ def test_a_bound_holds_whatever_the_gradient_does():
     with torch.no_grad():
         layer.packed.diagonal().copy_(torch.tensor([-1e9, -1.0, 1.0, 1e9]))
     assert (layer.log_diagonal().abs() <= 0.5).all()
-    exact, held = np.log(np.diag(layer.to_block().upper)), layer.log_diagonal().detach()
+    exact, held = np.log(np.diag(layer.layer().upper)), layer.log_diagonal().detach()
     allowed = tolerances.of_roundings(6, exact)  # a quotient, a tanh within two units in the last place, a product
     tolerances.assert_within(held, exact, allowed)
     assert tolerances.beyond(held * (1 + 1e-6), exact, allowed) > 1
@@ -154,4 +164,4 @@ def test_a_bound_holds_whatever_the_gradient_does():
 
 def test_a_bound_that_the_weights_pass_is_refused():
     with pytest.raises(BadInputError, match=r"below the bound 0.1; got .*larger bound"):
-        Flow.of(network(4, 2), bound=0.1)
+        flow_of(network(4, 2), whitened=False, bound=0.1)

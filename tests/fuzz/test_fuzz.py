@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lunet_export.artifact import Manifest, graph_file, sealed
-from lunet_export.artifact.vectors import MixtureVectors, Vectors
 from lunet_export.certificate import Certificate
+from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.errors import LunetExportError
 from lunet_export.layers.domain import Domain
 from lunet_export.verification import vnnlib

@@ -7,16 +7,16 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
-from lunet_export.families.lunet.graphs import density, sampling
 from onnx.reference import ReferenceEvaluator
 
 from benchmarks import networks
 from lunet_export import checkpoint, parity
 from lunet_export.artifact import open_folder
 from lunet_export.checks import vectors
-from lunet_export.graphs import builder, emulation, solvers, triangular
+from lunet_export.graphs import builder, emulation, solvers
 from lunet_export.graphs.builder import GraphBuilder
-from lunet_export.layers import Chain
+from lunet_export.graphs.frame import Frame
+from lunet_export.layers import Chain, triangular
 from lunet_export.runtime.providers import open_sessions
 from tests.conftest import ROOT
 from tests.networks import NETWORKS, far_out
@@ -174,7 +174,7 @@ def weights_of(name: str) -> Chain:
 
 @cache
 def density_of(name: str, products: str | None) -> onnx.ModelProto:
-    return density.build(weights_of(name), dtype="float32", products=products, metadata={})
+    return Frame(weights_of(name), None, "float32", products).density({})
 
 
 @cache
@@ -202,7 +202,7 @@ def chosen(known: vectors.Vectors, *, density_rows: Sequence[int], sampling_rows
 @pytest.fixture
 def folding_by_blas(monkeypatch):
     """Chain folded element by element take seconds at 784; BLAS gives the same but for float64's roundoff."""
-    monkeypatch.setattr(density, "product", np.matmul)
+    monkeypatch.setattr(triangular, "product", np.matmul)
     monkeypatch.setattr(triangular, "reversed_product", np.matmul)
     for name in ("inverse_lower", "inverse_upper"):
         monkeypatch.setattr(triangular, name, np.linalg.inv)
@@ -211,7 +211,7 @@ def folding_by_blas(monkeypatch):
 def graphs_of(name: str, solver: str, products: str | None = None) -> dict[str, onnx.ModelProto]:
     weights = weights_of(name)
     chosen = solvers.choose(solver, None, weights.dim)
-    model = sampling.build(weights, solver=chosen, dtype="float32", products=products, metadata={})
+    model = Frame(weights, chosen, "float32", products).sampling({})
     return {"density": density_of(name, products), "sampling": model}
 
 
@@ -246,8 +246,8 @@ def test_float16_overflows_in_the_tails_where_the_cpu_provider_does_not():
     known = vectors.build(weights, dtype="float32", products="float16", seed=0)
     z = chosen(known, density_rows=[0], sampling_rows=[0, 8, 10, 12]).sampling.z
     models = {
-        "density": density.build(weights, dtype="float32", products="float16", metadata={}),
-        "sampling": sampling.build(weights, solver=solver, dtype="float32", products="float16", metadata={}),
+        "density": Frame(weights, None, "float32", "float16").density({}),
+        "sampling": Frame(weights, solver, "float32", "float16").sampling({}),
     }
     (session,), _ = open_sessions([builder.serialize(models["sampling"])], "cpu", threads=1)
     assert np.isfinite(session.run(["x"], {"z": z.astype(np.float32)})[0]).all()
@@ -260,8 +260,8 @@ def test_truncation_is_inside_the_budget_of_every_network(make):
     weights = make()
     solver = solvers.choose("fused", None, weights.dim)
     models = {
-        "density": density.build(weights, dtype="float32", metadata={}),
-        "sampling": sampling.build(weights, solver=solver, dtype="float32", metadata={}),
+        "density": Frame(weights, None, "float32").density({}),
+        "sampling": Frame(weights, solver, "float32").sampling({}),
     }
     known = chosen(vectors.build(weights, dtype="float32", seed=0), density_rows=[0, 1], sampling_rows=[0, 8, 10, 12])
     assert_inside(parity.run(emulation.EmulatedFlow(models, "TF32 truncated"), known.under_tf32("float32")))

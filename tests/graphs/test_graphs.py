@@ -10,9 +10,10 @@ from lunet_export import noise
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError
-from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
+from lunet_export.graphs.frame import Frame
+from lunet_export.layers import LU
 from tests import tolerances
 from tests.networks import NETWORKS, network, rows
 
@@ -20,7 +21,7 @@ every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 #: Standard, with kernels for float32 and float64 on the CPU and on CUDA, and none that needs cuDNN.
-ALLOWED = {"Add", "Clip", "Concat", "Div", "Exp", "Gemm", "Log", "Max", "Min", "Mul", "ReduceSum"}
+ALLOWED = {"Abs", "Add", "Clip", "Concat", "Div", "Exp", "Gemm", "Log", "Max", "Min", "Mul", "ReduceSum"}
 ALLOWED |= {"Less", "Sigmoid", "Split", "Sqrt", "Sub", "Tanh", "Where"}
 
 
@@ -45,7 +46,7 @@ def run(model: onnx.ModelProto, feeds: dict) -> list[np.ndarray]:
 def test_density_graph_is_the_reference(make, dtype):
     weights = make()
     x = rows(weights, 6).astype(dtype)
-    log_prob, z = run(density.build(weights, dtype=dtype, metadata={}), {"x": x})
+    log_prob, z = run(Frame(weights, None, dtype).density({}), {"x": x})
     exact = x.astype(np.float64)
     allowed = RoundingModel(weights, dtype).density(exact)
     assert (np.abs(z - reference.encode(weights, exact)[0]).max(axis=1) <= allowed["z"]).all()
@@ -62,7 +63,7 @@ def test_every_solver_is_the_reference(make, dtype):
     exact = model.clamp(reference.decode(weights, z.astype(np.float64)))
     allowed = model.sampling(z.astype(np.float64))["x"]
     for name, solver in fitting(weights.dim).items():
-        (x,) = run(sampling.build(weights, solver=solver, dtype=dtype, metadata={}), {"z": z})
+        (x,) = run(Frame(weights, solver, dtype).sampling({}), {"z": z})
         assert (np.abs(x - exact).max(axis=1) <= allowed).all(), name
 
 
@@ -70,8 +71,8 @@ def test_every_solver_is_the_reference(make, dtype):
 @every_dtype
 def test_files_keep_the_contract(make, dtype):
     weights = make()
-    models = [density.build(weights, dtype=dtype, metadata={"lunet.name": "x"})]
-    models += [sampling.build(weights, solver=s, dtype=dtype, metadata={}) for s in fitting(weights.dim).values()]
+    models = [Frame(weights, None, dtype).density({"lunet.name": "x"})]
+    models += [Frame(weights, s, dtype).sampling({}) for s in fitting(weights.dim).values()]
     for model in models:
         checker.check_model(model, full_check=True)
         assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", 18)}
@@ -94,10 +95,8 @@ def test_files_keep_the_contract(make, dtype):
 def test_the_same_weights_give_the_same_bytes(make):
     weights = make()
     for build in (
-        lambda: density.build(weights, dtype="float32", metadata={"a": "1", "b": "2"}),
-        lambda: sampling.build(
-            weights, solver=solvers.choose("unrolled", None, weights.dim), dtype="float32", metadata={}
-        ),
+        lambda: Frame(weights, None, "float32").density({"a": "1", "b": "2"}),
+        lambda: Frame(weights, solvers.choose("unrolled", None, weights.dim), "float32").sampling({}),
     ):
         assert serialize(build()) == serialize(build())
 
@@ -109,12 +108,12 @@ def test_tails_stay_finite_and_right():
         z = (scale * noise.normal(0, range(8), 4)).astype(np.float32)
         exact = reference.decode(weights, z.astype(np.float64))
         solver = solvers.choose("unrolled", None, 4)
-        (x,) = run(sampling.build(weights, solver=solver, dtype="float32", metadata={}), {"z": z})
+        (x,) = run(Frame(weights, solver, "float32").sampling({}), {"z": z})
         assert np.isfinite(x).all()
         allowed = tolerances.of_sampling(weights, z)
         tolerances.assert_within(x, exact, allowed["x"])
         assert tolerances.beyond(x * (1 + 1e-4), exact, allowed["x"]) > 1
-        log_prob, back = run(density.build(weights, dtype="float32", metadata={}), {"x": x})
+        log_prob, back = run(Frame(weights, None, "float32").density({}), {"x": x})
         assert np.isfinite(back).all()
         assert np.isfinite(log_prob).all() or scale >= 1e12  # |z|^2 leaves float32 above 1.8e19
         tolerances.assert_within(back, z, allowed["z"])
@@ -125,7 +124,7 @@ def test_slopes_are_multiplied_only_while_their_product_is_a_normal_float():
     """60 activations at alpha 0.01 multiply to 1e-120 far left: one logarithm for all would be -inf."""
     weights = network(2, 61, alpha=0.01, off_diagonal=0.0)
     x = np.full((1, 2), -1e3, dtype=np.float32)
-    log_prob, _ = run(density.build(weights, dtype="float32", metadata={}), {"x": x})
+    log_prob, _ = run(Frame(weights, None, "float32").density({}), {"x": x})
     exact = reference.log_prob(weights, x.astype(np.float64))
     allowed = tolerances.of_density(weights, x)["log_prob"]
     tolerances.assert_within(log_prob, exact, allowed)
@@ -155,16 +154,16 @@ def test_meeting_needs_two_dimensions():
 
 def test_default_solver_has_two_tiles_a_factor_and_keeps_them_apart():
     """Splits, Gemms and Concats as counted on paper: 1 + 6 + 1 a block."""
-    model = sampling.build(network(10, 4), solver=solvers.choose("unrolled", None, 10), dtype="float32", metadata={})
+    model = Frame(network(10, 4), solvers.choose("unrolled", None, 10), "float32").sampling({})
     operators = [node.op_type for node in model.graph.node]
     assert (operators.count("Split"), operators.count("Gemm"), operators.count("Concat")) == (4, 24, 4)
 
 
 def test_weights_beyond_float32_are_refused():
     weights = network(3, 1)
-    weights.blocks[0].bias[0] = 1e39
+    weights.of(LU)[0].bias[0] = 1e39
     with pytest.raises(BadInputError, match="--dtype float64"):
-        density.build(weights, dtype="float32", metadata={})
+        Frame(weights, None, "float32").density({})
 
 
 def test_builder_names_follow_their_scopes():

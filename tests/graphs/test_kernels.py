@@ -9,8 +9,8 @@ from onnx import parser
 
 from lunet_export.artifact import OPTIONAL_GRAPHS
 from lunet_export.export import ExportSettings
-from lunet_export.families.lunet.graphs import density, sampling
 from lunet_export.graphs import builder, solvers
+from lunet_export.graphs.frame import Frame
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.preprocessing import NAMED
 from tests.conftest import ROOT
@@ -32,15 +32,12 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 def graphs(weights, settings: ExportSettings):
     """Every graph of every solver."""
     dtype, products = settings.tensors, settings.products
-    yield "density", density.build(weights, dtype=dtype, products=products, metadata={})
+    yield "density", Frame(weights, None, dtype, products).density({})
     for solver in solvers.available(weights.dim):
+        frame = Frame(weights, solver, dtype, products)
         for name in ("sampling", *OPTIONAL_GRAPHS):
             with_log_prob, draws_noise = name == "sampling_with_log_prob", name == "random_sampling"
-            options = {"dtype": dtype, "products": products, "metadata": {}}
-            yield (
-                f"{name}, {solver}",
-                sampling.build(weights, solver=solver, with_log_prob=with_log_prob, draws_noise=draws_noise, **options),
-            )
+            yield f"{name}, {solver}", frame.sampling({}, with_log_prob=with_log_prob, draws_noise=draws_noise)
 
 
 @every_network
@@ -58,13 +55,8 @@ def test_every_node_has_a_kernel_on_both_providers(make, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_tiles_that_leave_a_remainder_upload_nothing(dim, tile, dtype):
     settings, weights = ExportSettings(dtype=dtype), network(dim, 2)
-    model = sampling.build(
-        weights,
-        solver=solvers.choose("unrolled", tile, dim),
-        dtype=settings.tensors,
-        products=settings.products,
-        metadata={},
-    )
+    frame = Frame(weights, solvers.choose("unrolled", tile, dim), settings.tensors, settings.products)
+    model = frame.sampling({})
     assert beyond_limits(model) == []
 
 

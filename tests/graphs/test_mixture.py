@@ -14,6 +14,7 @@ from lunet_export.graphs.builder import GraphBuilder
 from lunet_export.graphs.mixture import MixtureBlueprint
 from lunet_export.graphs.mixture import mixed as mixed_nodes
 from lunet_export.graphs.settings import ExportSettings
+from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED
 from tests import tolerances
 from tests.graphs.kernels.registry import PROVIDERS, beyond_limits, lacking
@@ -112,7 +113,7 @@ def test_too_many_classes_are_refused():
 def test_names_in_the_graph_are_those_of_their_class():
     model = density(mixture(6, 2), "float32", {"lunet.direction": "density"})
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    product = network(6, 2, seed=2).blocks[0]
+    product = network(6, 2, seed=2).of(LU)[0]
     exact, size = product.lower @ product.upper, np.abs(product.lower) @ np.abs(product.upper)
     allowed = tolerances.of_roundings(1, exact) + tolerances.of_roundings(2 * 6, size, "float64")
     tolerances.assert_within(weights["class2.block1.weight"].T, exact, allowed)

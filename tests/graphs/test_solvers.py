@@ -4,7 +4,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lunet_export import lu
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, serialize
@@ -79,7 +78,7 @@ def test_residual(solver, condition):
 def test_arrays_compute_what_the_graph_does(solver):
     """`Eager` predicts a solver's float32 error: the same size, the order of summation apart."""
     block, z = block_of(1e4), np.random.default_rng(1).standard_normal((5, DIM)).astype(np.float32)
-    exact = lu.inverse_affine(z.astype(np.float64), block)
+    exact = block.inverse(z.astype(np.float64))
     arithmetic = solvers.Eager("float32")
     predicted = np.abs(solvers.solve(arithmetic, solver, z, block) - exact).max()
     measured = np.abs(run(solver, block, z) - exact).max()
@@ -88,7 +87,7 @@ def test_arrays_compute_what_the_graph_does(solver):
 
 
 def test_multiply_adds_are_those_of_the_docstring():
-    block, z, tile = network(DIM, 1).blocks[0], np.zeros((1, DIM), dtype=np.float32), 4
+    block, z, tile = network(DIM, 1).of(LU)[0], np.zeros((1, DIM), dtype=np.float32), 4
     for name, expected in {
         "fused": DIM**2,
         "inverse": 2 * DIM**2,
@@ -101,7 +100,7 @@ def test_multiply_adds_are_those_of_the_docstring():
 
 
 def test_eager_rounds_products_to_the_shorter_dtype():
-    block, z = network(DIM, 1).blocks[0], np.random.default_rng(1).standard_normal((5, DIM)).astype(np.float32)
+    block, z = network(DIM, 1).of(LU)[0], np.random.default_rng(1).standard_normal((5, DIM)).astype(np.float32)
     solver = solvers.choose("fused", None, DIM)
     single, half = (
         solvers.solve(solvers.Eager("float32", products), solver, z, block) for products in (None, "float16")

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from lunet_export import lu
-from lunet_export.layers import triangular
+from lunet_export.layers import LU, triangular
 from tests import tolerances
 from tests.networks import network
 
 
 @pytest.mark.parametrize("dim", [1, 2, 17, 64])
 def test_products_and_inverses(dim):
-    block = network(dim, 1).blocks[0]
+    block = network(dim, 1).of(LU)[0]
     lower, upper = block.lower, block.upper
     low, up, one = np.abs(lower), np.abs(upper), np.eye(dim)
     # Each of both sides multiplies and adds `dim` times (Higham 2002, section 3.5).
@@ -39,8 +38,12 @@ def test_tiles_cover_every_row_once():
 
 def test_a_rescaled_block_solves_in_other_units():
     """h' = scale h + shift from z - offset."""
-    block, rng = network(6, 1).blocks[0], np.random.default_rng(0)
+    block, rng = network(6, 1).of(LU)[0], np.random.default_rng(0)
     z = rng.standard_normal((4, 6))
-    moved = triangular.rescaled(block, scale=-2.5, shift=0.7, offset=0.3)
-    expected = -2.5 * lu.inverse_affine(z, block) + 0.7
-    np.testing.assert_allclose(lu.inverse_affine(z - 0.3, moved), expected, atol=1e-12)
+    for scale, shift in (
+        (np.full(6, -2.5), np.full(6, 0.7)),
+        (rng.choice([-1.0, 1.0], 6) * rng.uniform(0.5, 2.5, 6), rng.standard_normal(6)),
+    ):
+        moved = block.rescaled(scale, shift, np.full(6, 0.3))
+        expected = scale * block.inverse(z) + shift
+        np.testing.assert_allclose(moved.inverse(z - 0.3), expected, atol=1e-12)

@@ -8,7 +8,6 @@ from lunet_export import ExportedFlow, importers
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, export
-from lunet_export.families.composed import reference as composed
 from tests.importers.peers import DIMS, FLOWS, LARGE, NO_INVERSE, PEERS, UNIT, nflows_maf, rows, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
@@ -34,9 +33,9 @@ def test_it_is_the_peers_own_flow(library, make, dim):
     weights = importers.read(flow).weights
     x = rows(40, dim, seed=1, unit=unit)
     assert gap(reference.log_prob(weights, x), peer.log_prob(flow, torch.from_numpy(x)).numpy()) < LIMIT
-    assert gap(composed.encode(weights, x)[0], peer.latent(flow, torch.from_numpy(x)).numpy()) < LIMIT
+    assert gap(reference.encode(weights, x)[0], peer.latent(flow, torch.from_numpy(x)).numpy()) < LIMIT
     z = np.random.default_rng(2).standard_normal((40, dim))
-    data = composed.decode(weights, z)
+    data = reference.decode(weights, z)
     if make in NO_INVERSE:
         with pytest.raises((RuntimeError, AttributeError)):
             peer.data(flow, torch.from_numpy(z))

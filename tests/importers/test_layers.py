@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from lunet_export.families.composed import reference as composed
 from lunet_export.importers import importing
-from lunet_export.importers.parts import spread, turned
+from lunet_export.importers.parts import turned
 from tests.importers.peers import package
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
@@ -130,8 +129,8 @@ def asked(library, layer, x):
 def carried(layers, x):
     log_det = np.zeros(len(x))
     for layer in layers:
-        x, term = composed.forward(layer, x)
-        log_det = log_det + term
+        found = layer.forward(x)
+        x, log_det = found.rows, log_det + found.log_det
     return x, log_det
 
 
@@ -150,12 +149,12 @@ def test_each_layer_alone_in_both_directions(library):
         x = np.random.default_rng(0).uniform(low, high, (50, DIM))
         _, reading = importing.reading_of(layer, None)
         assert all(part.refusal is None for part in reading.parts), name
-        layers = [spread(inner, DIM) for part in reading.parts for inner in part.layers]
+        layers = [inner.spread(DIM) for part in reading.parts for inner in part.layers]
         y, log_det = carried(layers, x)
         their_y, their_log_det = (value.numpy() for value in asked(library, layer, torch.from_numpy(x)))
         assert np.abs(y - their_y).max() < LIMIT, name
         assert np.abs(log_det - their_log_det).max() < LIMIT, name
-        backwards = [spread(inner, DIM) for part in turned(reading.parts) for inner in part.layers]
+        backwards = [inner.spread(DIM) for part in turned(reading.parts) for inner in part.layers]
         inside = np.clip(x, *(0.1, 0.9)) if name == "Logit" and library == "nflows" else x
         back, back_log_det = carried(backwards, carried(layers, inside)[0])
         assert np.abs(back - inside).max() < LIMIT * 10, name

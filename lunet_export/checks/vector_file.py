@@ -115,7 +115,7 @@ class Vectors:
         return replace(self, density=_in_tf32(self.density), sampling=_in_tf32(self.sampling))
 
     @classmethod
-    def from_json(cls, document: Any, dim: int) -> Self:  # noqa: ANN401
+    def from_json(cls, document: Mapping[str, Any], dim: int) -> Self:
         """The vectors of a parsed file.
 
         Raises:
@@ -159,7 +159,7 @@ class MixtureVectors:
         return replace(self, density=_in_tf32(self.density), sampling=tuple(map(_in_tf32, self.sampling)))
 
     @classmethod
-    def from_json(cls, document: Any, dim: int, names: tuple[str, ...]) -> Self:  # noqa: ANN401
+    def from_json(cls, document: Mapping[str, Any], dim: int, names: tuple[str, ...]) -> Self:
         """The vectors of a parsed file, for classes of these names.
 
         Raises:
@@ -241,18 +241,17 @@ def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0) -
     return part
 
 
-def _allow(tolerance: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:  # noqa: ANN401
+def _allow(tolerance: object, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether all tolerances are there, of these shapes, finite and not negative."""
     if not isinstance(tolerance, dict) or tolerance.keys() != shapes.keys():
         return False
     return all(t.shape == shapes[name] and (t >= 0).all() and np.isfinite(t).all() for name, t in tolerance.items())
 
 
-def _lists(value: Any) -> Any:  # noqa: ANN401
+def _lists(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A tree of arrays as lists, absent entries left out."""
-    if isinstance(value, dict):
-        return {key: _lists(entry) for key, entry in value.items() if entry is not None}
-    return value.tolist()
+    given = {key: entry for key, entry in tree.items() if entry is not None}
+    return {key: _lists(entry) if isinstance(entry, dict) else entry.tolist() for key, entry in given.items()}
 
 
 def _arrays(value: dict[str, Any]) -> dict[str, Any]:
