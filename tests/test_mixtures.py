@@ -16,7 +16,7 @@ from lunet_export.graphs.mixture import MixtureBlueprint
 from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import eager
 from tests import tolerances
-from tests.families import composed
+from tests.families import composed, jko, realnvp
 from tests.networks import CLASS_NAMES, PRIORS, far_out, mixture, network, rows
 
 
@@ -40,7 +40,22 @@ def bounded():
     return of_flows(composed.NETWORKS[name](), composed.NETWORKS[name]())
 
 
-MIXTURES = {"LU-Nets": lunets, "an LU-Net and a composed flow": kinds, "flows with a domain": bounded}
+def of_images():
+    """Flows of two kinds behind one logit."""
+    return of_flows(network(64, 2, preprocessing=NAMED["digits"]), realnvp.NETWORKS["dense, digits"]())
+
+
+MIXTURES = {
+    "LU-Nets": lunets,
+    "an LU-Net and a composed flow": kinds,
+    "an autoregressive flow, an integral and couplings": lambda: of_flows(
+        composed.NETWORKS["inverse autoregressive"](),
+        jko.NETWORKS["no whitening"](),
+        realnvp.NETWORKS["dense, one coupling"](),
+    ),
+    "flows with a domain": bounded,
+    "images": of_images,
+}
 
 
 @pytest.mark.parametrize("make", MIXTURES.values(), ids=MIXTURES)
@@ -63,6 +78,17 @@ def test_any_flows_are_exported_together(make, dtype, tmp_path):
         whole = (RoundingModel(component, dtype).clamp(exact) == exact).all(axis=1)  # log_prob is of x unclamped
         given = reference.log_prob(component, exact[whole])
         tolerances.assert_within(log_prob[whole], given, tolerances.TWO * most["log_prob"][whole])
+
+
+def test_what_was_chosen_of_a_flow_is_chosen_again(tmp_path):
+    """Steps of an integration, which make another model of it: the folder is known by its model file all the same."""
+    model = of_flows(jko.NETWORKS["three hidden layers"](), jko.NETWORKS["one step, eight blocks"]())
+    result = export(model, tmp_path / "m", Provenance("m"), ExportSettings(steps=3))
+    assert [entry["steps"] for entry in result.manifest.document["classes"]] == [3, 3]
+    assert result.manifest.document["model"]["sha256_weights"] != model.digest()
+    again = rebuilt(model, result.manifest)
+    assert again is not None
+    assert again.weights.digest() == result.manifest.document["model"]["sha256_weights"]
 
 
 def test_what_a_manifest_says_of_flows_of_other_kinds(tmp_path):

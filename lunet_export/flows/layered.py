@@ -24,6 +24,7 @@ class Layered(Kind):
     name: ClassVar[str] = "composed"
     title: ClassVar[str] = "a composed model"
     names_solver: ClassVar[bool] = True
+    open: ClassVar[bool] = True
 
     def label(self, chain: Chain, number: int) -> str:
         return f"layer{number + 1}"

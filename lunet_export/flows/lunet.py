@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError, CheckpointError
-from lunet_export.layers import ACTIVATIONS, LU, Activation, Chain, Kind, Layer
+from lunet_export.layers import ACTIVATIONS, LU, Activation, Affine, Chain, Kind, Layer
 from lunet_export.layers.lu import unit_lower
 from lunet_export.preprocessing import Logit
 
@@ -156,12 +156,15 @@ def activation_of(name: str, alpha: float) -> Activation:
 def lunet_of(chain: Chain, what: str) -> Chain:
     """The chain as an LU-Net: itself, or a row of LU layers with one and the same bend between each two.
 
+    Scales and shifts next to an LU layer are multiplied into it.
+
     Raises:
         BadInputError: It is neither; `what` is what cannot be done with it.
     """
     if isinstance(chain.kind, LUNet):
         return chain
-    blocks, bends = chain.layers[::2], chain.layers[1::2]
+    layers = _merged(chain.layers)
+    blocks, bends = layers[::2], layers[1::2]
     linear = [block for block in blocks if isinstance(block, LU)]
     bent = [bend for bend in bends if isinstance(bend, Activation)]
     if len(linear) < len(blocks) or len(bent) < len(bends) or len(blocks) == len(bends) or len({*map(repr, bent)}) > 1:
@@ -171,9 +174,24 @@ def lunet_of(chain: Chain, what: str) -> Chain:
         )
     first = bent[0] if bent else activation_of(PAPERS, 0.1)
     alpha = first.least
-    if not 0 < alpha < 1:
-        raise BadInputError(f"Expected a bend with slopes in (0, 1] for {what}; got {first}. Give an LU-Net.")
+    if not 0 < alpha < 1 or repr(activation_of(first.option, alpha)) != repr(first):
+        raise BadInputError(f"Expected a bend with one alpha in (0, 1) for {what}; got {first}. Give an LU-Net.")
     return lunet([unit_lower(block) for block in linear], alpha, chain.preprocessing, first.option)
+
+
+def _merged(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers with every scale and shift beside an LU layer multiplied into it."""
+    merged: list[Layer] = []
+    for layer in layers:
+        here = layer
+        while isinstance(here, LU) and merged and isinstance(last := merged[-1], Affine):
+            here = here.rescaled(1 / last.scale, -last.shift / last.scale, np.zeros(here.width))
+            merged.pop()
+        if isinstance(here, Affine) and merged and isinstance(last := merged[-1], LU):
+            here = last.scaled(here.scale, here.shift)
+            merged.pop()
+        merged.append(here)
+    return merged
 
 
 def exactly_rounded_exp(values: Array) -> Array:

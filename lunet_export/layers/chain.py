@@ -18,6 +18,7 @@ from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.layers.domain import Domain
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.layer import Interval, Layer, Step
+from lunet_export.layers.lu import LU
 from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
@@ -38,6 +39,8 @@ class Kind(ABC):
     title: ClassVar[str]
     #: Manifests name a solver, whether the layers have anything to solve or not.
     names_solver: ClassVar[bool] = False
+    #: Any layer may follow any other, so that one can be added.
+    open: ClassVar[bool] = False
 
     @abstractmethod
     def label(self, chain: "Chain", number: int) -> str:
@@ -167,19 +170,25 @@ class Chain:
         return replace(self, preprocessing=None)
 
     def fold_latent(self, mean: Array, covariance: Array) -> Self:
-        """The network whose latent law N(mean, covariance) has become N(0, I), exactly, by its last layer.
+        """The network whose latent law N(mean, covariance) has become N(0, I), exactly.
+
+        Its last layer takes that in; where it cannot and the kind is open, an LU layer behind it does.
 
         Raises:
-            BadInputError: The last layer cannot take that in.
+            BadInputError: Neither can.
             CheckpointError: The shapes do not fit, a number is not finite, or the covariance is not positive definite.
         """
-        last = self.layers[-1].folded(mean, covariance)
-        if last is None:
+        *others, last = self.layers
+        folded = last.folded(mean, covariance)
+        if folded is None and self.kind.open:
+            identity = LU(np.eye(self.dim), np.eye(self.dim), np.zeros(self.dim))
+            others, folded = [*others, last], identity.folded(mean, covariance)
+        if folded is None:
             raise BadInputError(
                 f"Expected a model whose last layer is an LU layer, to fold latent statistics in; got "
-                f"{self.kind.title} that ends with {self.layers[-1].label}. Give an LU-Net."
+                f"{self.kind.title} that ends with {last.label}. Give an LU-Net or an imported flow."
             )
-        return replace(self, layers=(*self.layers[:-1], last))
+        return replace(self, layers=(*others, folded))
 
     @property
     def dear(self) -> bool:

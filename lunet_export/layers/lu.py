@@ -111,6 +111,11 @@ class LU(Layer):
         rows = upper.sum(axis=1) * shift[0] if alike else (upper * shift).sum(axis=1)
         return LU(self.lower, upper, self.bias - (self.lower * rows).sum(axis=1) - offset)
 
+    def scaled(self, scale: Array, shift: Array) -> "LU":
+        """The layer scale (L (U x) + b) + shift; the diagonal of L stays what it is. Shapes: (D,) each."""
+        lower = scale[:, None] * self.lower / scale
+        return LU(lower, scale[:, None] * self.upper, scale * self.bias + shift)
+
     def stretch(self, dim: int) -> Stretch:
         """By the singular values of L U.
 

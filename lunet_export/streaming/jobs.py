@@ -316,8 +316,7 @@ class SampleJob:
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
-        if self.label is not None and not open_folder(self.folder).manifest.names:
-            raise BadInputError(f"Expected no --label; {self.folder} holds one network, without classes. Leave it out.")
+        _refuse_label(self.label, open_folder(self.folder).manifest, self.folder)
         whole(self.count, "-n of 1 or more", least=1)
         # What these would refuse is refused here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
@@ -402,9 +401,10 @@ def draw(
         each: Of a mixture without a `label`: of every class as many, in their order, n at least in all.
 
     Raises:
-        BadInputError: Latents of a mixture without `label`, or what `sample` and `decode` raise.
+        BadInputError: Latents of a mixture without `label`, a `label` of a flow, or what `sample` and `decode` raise.
     """
     settings: dict[str, Any] = {"seed": seed, "temperature": temperature}
+    _refuse_label(label, flow.manifest, flow.manifest.name)
     if not isinstance(flow, ExportedClasses):
         return {"x": flow.sample(n, **settings) if z is None else flow.decode(z)}
     if z is not None:
@@ -420,6 +420,11 @@ def draw(
     else:
         x = flow.sample(n, label=label, **settings)
     return {"x": x, "label": np.full(len(x), flow.number(label))}
+
+
+def _refuse_label(label: str | None, manifest: Manifest, name: str) -> None:
+    if label is not None and not manifest.names:
+        raise BadInputError(f"Expected no --label; {name} holds one network, without classes. Leave it out.")
 
 
 def _chunk(width: int) -> int:

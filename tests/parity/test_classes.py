@@ -9,6 +9,7 @@ from lunet_export import parity
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.checks.vectors import build
+from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED
 from tests.networks import PRIORS, mixture
 
@@ -89,8 +90,9 @@ def test_a_posterior_without_its_prior_is_caught():
 def test_a_network_that_is_a_little_off_is_caught(case):
     weights, vectors = case
     first = weights.components[0]
-    block = first.blocks[1]
-    other = replace(first, blocks=(first.blocks[0], replace(block, upper=block.upper * 1.001), *first.blocks[2:]))
+    block = first.of(LU)[1]
+    wrong = replace(block, upper=block.upper * 1.001)
+    other = first.with_layers([wrong if layer is block else layer for layer in first.layers])
     found = failed(Exact(replace(weights, components=(other, *weights.components[1:]))), vectors)
     assert "golden: class T-shirt/top, log_prob" in found
     assert not any("class b, c" in name or "class 8" in name for name in found)

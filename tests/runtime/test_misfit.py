@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -286,9 +287,9 @@ def test_of_a_mixture_rows_are_told_that_no_model_was_made_for(tmp_path):
     flows = []
     for number, shift in enumerate((0.0, 200.0)):
         weights = network(4, 1)
-        (block,) = weights.blocks
-        moved = type(block)(block.lower, block.upper, block.bias - shift)
-        export(type(weights)((moved,), weights.alpha), tmp_path / f"m{number}", Provenance("m"))
+        (block,) = weights.layers
+        moved = replace(block, bias=block.bias - shift)
+        export(weights.with_layers([moved]), tmp_path / f"m{number}", Provenance("m"))
         flows.append(ExportedFlow(tmp_path / f"m{number}", provider="cpu", threads=1))
     x = flows[1].sample(200, seed=0)
     assert len(told(lambda: score(flows[0], x))) == 1
