@@ -78,14 +78,19 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
         unit = "nats" if first["entropy_nats"] is not None else "bits_per_dim"
         least = "-" if first["entropy_nats"] is None else f"{first['entropy_nats']:.3f}"
         cells = [dataset if unit == "nats" else f"{dataset}, bits/dim", least, f"{first[f'gaussian_{unit}']:.3f}"]
-        cells += [f"{runs[name][f'test_{unit}']:.3f}" if name in runs else "-" for name in ACTIVATIONS]
+        cells += [f"{runs[name][f'test_{unit}']:.3f}" if name in runs else "-" for name in _known(document)]
         found.append(tuple(cells))
     return found
 
 
+def _known(document: Mapping[str, Any]) -> list[str]:
+    """The activations that were run."""
+    return [name for name in ACTIVATIONS if any(entry["activation"] == name for entry in document["runs"])]
+
+
 def show(document: Mapping[str, Any]) -> None:
     """The table in Markdown on stdout."""
-    head = ("test nats a row", "entropy of the data", "Gaussian", *ACTIVATIONS)
+    head = ("test nats a row", "entropy of the data", "Gaussian", *_known(document))
     for row in (head, ["---"] * len(head), *lines(document)):
         print("| " + " | ".join(row) + " |")
 

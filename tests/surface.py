@@ -76,9 +76,10 @@ def documented() -> Iterator[tuple[str, object]]:
                     inner = (
                         getattr(entry, "fget", None)
                         or getattr(entry, "func", None)
+                        or (getattr(value, member) if isinstance(entry, classmethod) else None)
                         or getattr(entry, "__func__", entry)
                     )
-                    if not member.startswith("_") and inspect.isfunction(inner):
+                    if not member.startswith("_") and (inspect.isfunction(inner) or inspect.ismethod(inner)):
                         yield f"{path}.{name}.{member}", inner
 
 

@@ -277,13 +277,13 @@ def test_a_folder_older_than_tf32s_tolerances_opens_and_asks_for_another_export(
 
 
 def test_tf32_that_overflows_is_no_reason_to_refuse_float32(monkeypatch):
-    real = vectors.RoundingModel.sampling
+    real = vectors.RoundingModel.of_sampling
 
-    def overflows(model, z):
-        found = real(model, z)
+    def overflows(model, *rows):
+        found = real(model, *rows)
         return found if model._products == "float32" else {name: array * np.inf for name, array in found.items()}
 
-    monkeypatch.setattr(vectors.RoundingModel, "sampling", overflows)
+    monkeypatch.setattr(vectors.RoundingModel, "of_sampling", overflows)
     built = vectors.build(network(4, 2), dtype="float32", seed=0)
     assert built.sampling.tf32_tolerance is None
     with pytest.raises(ArtifactError, match="or TF32 would overflow"):
