@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError
 from lunet_export.layers.elementwise import Activation
-from lunet_export.layers.errors import EXACT, Errors
+from lunet_export.layers.errors import EXACT, Errors, of_elementwise
 from lunet_export.layers.graph import Graph, Track, Value
 from lunet_export.layers.layer import Step, step
 
@@ -41,15 +41,16 @@ class LeakySquareplus(Activation):
         return self.alpha.size if isinstance(self.alpha, np.ndarray) else None
 
     def value(self, x: Array) -> Array:
-        """On the left, where the sum would be a difference, it is (4 q^2 - alpha x^2) / (q sqrt(x^2 + 4) - p x)."""
-        p, q = self._halves
-        grown, root = p * x, q * np.hypot(x, 2.0)
-        far = np.sqrt(self.alpha) * np.abs(x)
-        return np.where(x < 0, (2 * q - far) * ((2 * q + far) / (root + np.abs(grown))), grown + root)
+        """max(x, alpha x) + 4 q / (s + |x|), s = sqrt(x^2 + 4): the same without a difference."""
+        _, q = self._halves
+        return np.maximum(x, self.alpha * x) + 4 * q / (np.hypot(x, 2.0) + np.abs(x))
 
     def slope(self, x: Array) -> Array:
-        p, q = self._halves
-        return p + q * x / np.hypot(x, 2.0)
+        """alpha + 4 q / (s (s - x)) on the left and 1 - 4 q / (s (s + x)) on the right, of which nothing cancels."""
+        _, q = self._halves
+        s = np.hypot(x, 2.0)
+        bend = 4 * q / (s * (s + np.abs(x)))
+        return np.where(x < 0, self.alpha + bend, 1 - bend)
 
     def root(self, y: Array) -> Array:
         p, q = self._halves
@@ -66,6 +67,15 @@ class LeakySquareplus(Activation):
         slope = self.slope(x)
         terms = errors.value(np.log(slope), lambda: 2 * self._halves[0] / slope)
         return step(self.rounded(self.value(x), errors), terms)
+
+    def size_of_value(self, y: Array) -> Array:
+        """Nodes add p x and q s, which have other signs on the left: each brings an error of its own size."""
+        p, q = self._halves
+        x = self.root(y)
+        return of_elementwise(p * np.abs(x) + q * np.hypot(x, 2.0))
+
+    def size_of_root(self, x: Array, y: Array) -> Array:
+        return of_elementwise(x) + np.abs(y) / self.slope(x)
 
     @property
     def _halves(self) -> tuple[Any, Any]:
