@@ -57,7 +57,7 @@ def write_all(folder: Path) -> list[Case]:
         built = pool.map(lambda job: list(_write(folder, *job)), jobs)
         cases = [case for group in built for case in group]
     for dtype in DTYPES:
-        for activation in ACTIVATIONS[1:]:
+        for activation in list(ACTIVATIONS)[1:]:
             cases += _write_all_graphs(folder, activation, network(7, 3, activation=activation), dtype)
         cases += _write_all_graphs(folder, "dense", realnvp.dense(64, 20, preprocessing="digits"), dtype)
         cases += _write_all_graphs(folder, "jko", jko.flow(64, (32, 24), preprocessing="digits", steps=2), dtype)

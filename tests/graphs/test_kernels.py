@@ -23,6 +23,8 @@ NETWORKS = {
     "odd width": lambda: network(7, 4),
     "32 dimensions": lambda: network(32, 2),  # the most that one Split or Concat takes
     "digits": lambda: network(64, 4, preprocessing=NAMED["digits"]),
+    "leaky tanh": lambda: network(7, 4, activation="leaky-tanh"),
+    "leaky squareplus": lambda: network(7, 4, activation="leaky-squareplus"),
 }
 
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
