@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError
 from lunet_export.layers.elementwise import Activation
-from lunet_export.layers.errors import EXACT, Errors, of_elementwise
 from lunet_export.layers.graph import Graph, Track, Value
-from lunet_export.layers.layer import Step, step
 
 Array = NDArray[np.float64]
 
@@ -62,35 +60,16 @@ class LeakySquareplus(Activation):
                 (p * y - q * root) / self.alpha,
             )
 
-    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
-        """A slope is a difference on the left: what rounding takes from p is p / f' times as much of its logarithm."""
-        slope = self.slope(x)
-        terms = errors.value(np.log(slope), lambda: 2 * self._halves[0] / slope)
-        return step(self.rounded(self.value(x), errors), terms)
-
-    def size_of_value(self, y: Array) -> Array:
-        """Nodes add p x and q s, which have other signs on the left: each brings an error of its own size."""
-        p, q = self._halves
-        x = self.root(y)
-        return of_elementwise(p * np.abs(x) + q * np.hypot(x, 2.0))
-
-    def size_of_root(self, x: Array, y: Array) -> Array:
-        return of_elementwise(x) + np.abs(y) / self.slope(x)
-
     @property
     def _halves(self) -> tuple[Any, Any]:
         return (1 + self.alpha) / 2, (1 - self.alpha) / 2
 
     def nodes(self, track: Track) -> None:
-        """In units of q: r x + s with r = p / q and s = sqrt(x^2 + 4); the slope is q (r + x / s)."""
-        p, q = self._halves
         g, x = track.g, track.rows()
-        s = _root_of_square(g, x, 4.0)
-        value = g.node("Add", g.node("Mul", x, _number(g, p / q, "ratio")), s)
-        slope = self._slope(g, x, s)
-        track.replace(value)
-        track.stretch(q, 0.0)
-        track.slope(slope, self.least, self.most)
+        line = g.node("Max", x, g.node("Mul", x, _number(g, self.alpha, "alpha")))
+        s, bend = self._bend(g, x)
+        track.replace(g.node("Add", line, bend))
+        track.slope(self._slope(g, x, s, bend), self.least, self.most)
 
     def inverse_nodes(self, track: Track) -> None:
         """Both forms of the root, of which each side of 0 takes its own."""
@@ -98,7 +77,7 @@ class LeakySquareplus(Activation):
         x = self._root(g, y)
         track.replace(x)
         if track.wants_density:
-            track.slope(self._slope(g, x, _root_of_square(g, x, 4.0)), self.least, self.most)
+            track.slope(self._slope(g, x, *self._bend(g, x)), self.least, self.most)
 
     def _root(self, g: Graph, y: Value) -> Value:
         p, q = self._halves
@@ -109,9 +88,16 @@ class LeakySquareplus(Activation):
         right = g.node("Mul", g.node("Sub", y, _number(g, 2 * q, "twice")), ratio)
         return g.node("Where", g.node("Less", y, 0.0), left, right)
 
-    def _slope(self, g: Graph, x: Value, s: Value) -> Value:
-        p, q = self._halves
-        return g.node("Add", g.node("Mul", g.node("Div", x, s), _number(g, q, "half")), _number(g, p, "mean"))
+    def _bend(self, g: Graph, x: Value) -> tuple[Value, Value]:
+        """s = sqrt(x^2 + 4) and 4 q / (s + |x|): what lies between f and its asymptotes."""
+        s = _root_of_square(g, x, 4.0)
+        four = _number(g, 4 * self._halves[1], "four")
+        return s, g.node("Div", four, g.node("Add", s, g.node("Abs", x)))
+
+    def _slope(self, g: Graph, x: Value, s: Value, bend: Value) -> Value:
+        share = g.node("Div", bend, s)
+        left, right = g.node("Add", share, _number(g, self.alpha, "alpha")), g.node("Sub", 1.0, share)
+        return g.node("Where", g.node("Less", x, 0.0), left, right)
 
     def refuse(self, dim: int, where: str) -> None:
         if isinstance(self.alpha, np.ndarray) and self.alpha.shape != (dim,):

@@ -33,8 +33,9 @@ class LeakySquareplusBijection(Bijection):
         return LeakySquareplus(numbers(self.alpha) if isinstance(self.alpha, Tensor) else self.alpha)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        p, q = self._halves
-        return p * x + q * (x * x + 4).sqrt(), self._log_slope(x).sum(-1)
+        _, q = self._halves
+        bend = 4 * q / ((x * x + 4).sqrt() + x.abs())
+        return torch.maximum(x, self.alpha * x) + bend, self._log_slope(x).sum(-1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         p, q = self._halves
