@@ -117,7 +117,7 @@ def certify_model(
     chain = chain_bounds(weights)
     if chain is None:
         raise BadInputError(
-            f"Expected layers whose stretch is bounded to certify; some of this {weights.kind.name} model are not. "
+            f"Expected layers whose stretch is bounded to certify; some of {weights.kind.title} are not. "
             "Give an LU-Net, or LU layers with activations between them."
         )
     data = data_bounds(weights, chain)

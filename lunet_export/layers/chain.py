@@ -167,7 +167,7 @@ class Chain:
 
     def without_preprocessing(self) -> Self:
         """The same network on its own input, the logit left out."""
-        return replace(self, preprocessing=None)
+        return replace(self, preprocessing=None) if self.preprocessing else self
 
     def fold_latent(self, mean: Array, covariance: Array) -> Self:
         """The network whose latent law N(mean, covariance) has become N(0, I), exactly.

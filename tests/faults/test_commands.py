@@ -11,7 +11,8 @@ import signal
 import pytest
 
 from lunet_cli import models
-from lunet_export import checkpoint, files
+from lunet_export import files
+from lunet_export.checkpoint import model as checkpoint_model
 from lunet_export.files import whole_file
 from lunet_export.training import History
 from tests.cli.conftest import run
@@ -100,7 +101,7 @@ def test_a_model_written_in_place_would_be_noticed(base, tmp_path, monkeypatch):
         def __exit__(self, *_):
             return False
 
-    monkeypatch.setattr(checkpoint, "whole_file", InPlace)
+    monkeypatch.setattr(checkpoint_model, "whole_file", InPlace)
     assert any(
         "m.pt is neither old nor new" in reason for reason in found_with("recalibrate --force", base, tmp_path / "o")
     )

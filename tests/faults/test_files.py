@@ -10,6 +10,7 @@ import pytest
 
 from lunet_export import files
 from lunet_export.errors import BadInputError
+from lunet_export.files import whole
 from tests.faults import verdict
 from tests.faults.dying import Killed, death
 
@@ -109,7 +110,7 @@ def test_a_writer_with_names_of_its_own_is_caught(tmp_path):
 
 
 def test_where_two_renames_are_needed_the_next_writer_brings_the_old_folder_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "exchange", lambda one, other: False)
+    monkeypatch.setattr(whole, "exchange", lambda one, other: False)
     events, _ = counted(write_folder, tmp_path, old=True)
     absent = 0
     for at in range(1, len(events) + 1):
@@ -163,7 +164,7 @@ def test_a_file_system_without_locks_refuses_nobody(tmp_path, monkeypatch):
     def unsupported(handle, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    monkeypatch.setattr(whole.fcntl, "flock", unsupported)
     (tmp_path / ".m.12345678.unfinished.pt").touch()  # whether its writer lives cannot be known
     with files.exclusive(tmp_path / "m.pt"), files.exclusive(tmp_path / "m.pt"):
         write_file(tmp_path)
