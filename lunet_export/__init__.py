@@ -18,7 +18,7 @@ __all__ = ["ExportedClasses", "ExportedFlow", "LunetExportError", "__version__",
 __version__ = "1.0.0"
 
 
-def convert(flow: Any, *, context: "Tensor | None" = None) -> "Flow":  # noqa: ANN401
+def convert(flow: object, *, context: "Tensor | None" = None) -> "Flow":
     """Another library's flow as ours: nflows, normflows, sbi, zuko, PyTorch. See `lunet_export.importers.convert`."""
     from lunet_export import importers
 

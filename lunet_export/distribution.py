@@ -73,8 +73,8 @@ class Mixture(Generic[W]):
     @property
     def kind(self) -> str:
         """`lunet-classes` where every flow is an LU-Net, else `mixture`."""
-        families = {component.kind.name for component in self.components}
-        return LUNET_CLASSES if families == {_ALL_LUNETS} else MIXTURE
+        kinds = {component.kind.name for component in self.components}
+        return LUNET_CLASSES if kinds == {_ALL_LUNETS} else MIXTURE
 
     def digest(self) -> str:
         """SHA-256 over every flow, name and prior, the identity of the model in manifests."""
@@ -101,7 +101,7 @@ def classes_of(model: Distribution) -> tuple[str, ...]:
 
 
 def kind_of(model: Distribution) -> str:
-    """What `model.kind` of a manifest says: the family of a flow, or of which kind a mixture is."""
+    """What `model.kind` of a manifest says: the kind of a flow, or of which kind a mixture is."""
     return model.kind if isinstance(model, Mixture) else model.kind.name
 
 

@@ -24,6 +24,7 @@ PUBLIC = (
     "lunet_export.data",
     "lunet_export.training",
     "lunet_export.flows",
+    "lunet_export.torch_layers",
     "lunet_export.diagnostics",
     "lunet_export.certificate",
     "lunet_export.streaming",
@@ -74,19 +75,20 @@ def documented() -> Iterator[tuple[str, object]]:
             if inspect.isclass(value):
                 for member, entry in vars(value).items():
                     inner = (
-                        getattr(entry, "fget", None)
-                        or getattr(entry, "func", None)
+                        getattr(entry, "func", None)
                         or (getattr(value, member) if isinstance(entry, classmethod) else None)
                         or getattr(entry, "__func__", entry)
                     )
-                    if not member.startswith("_") and (inspect.isfunction(inner) or inspect.ismethod(inner)):
+                    if not member.startswith("_") and (
+                        inspect.isfunction(inner) or inspect.ismethod(inner) or isinstance(inner, property)
+                    ):
                         yield f"{path}.{name}.{member}", inner
 
 
 def says(value: object) -> bool:
     """Whether there is a docstring, and not the one that a dataclass makes for itself."""
     text = inspect.getdoc(value) or ""  # that of an abstract method, where there is one
-    return bool(text.strip()) and not text.startswith(f"{getattr(value, '__name__', '')}(")
+    return bool(text.strip()) and not text.startswith(f"{getattr(value, '__name__', ' ')}(")
 
 
 def _function(value: object) -> str:

@@ -34,7 +34,7 @@ RegulariserName = StrEnum("RegulariserName", ["log-diagonal", "balance"])
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """What kind of network is trained; the family has its own usual values."""
+    """What kind of network is trained; each kind has its own usual values."""
 
     blocks: int | None = option(None, "Default: 4; 13 up to 4-D; at most 8 of JKO-iFlow.", least=1)
     alpha: float | None = option(None, "Smallest slope of the activation. Default: 0.1.")
@@ -66,7 +66,7 @@ class JKOOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a network is trained; what is None is usual for the family and the data."""
+    """How a network is trained; what is None is usual for the kind of flow and the data."""
 
     batch_size: int | None = option(None, "Default: 256; 64 for small sets.")
     learning_rate: float | None = option(None, "Peak rate. Default: by width.")
@@ -75,7 +75,7 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FinerOptions:
-    """How a network is trained in particular; what is None is usual for the family and the data."""
+    """How a network is trained in particular; what is None is usual for the kind of flow and the data."""
 
     PANEL: ClassVar[str] = "Finer choices"
 
@@ -141,7 +141,7 @@ class TrainingOptions:
 
     @property
     def family(self) -> str:
-        """The family of the flow."""
+        """The kind of the flow."""
         return "realnvp" if self.flow is FlowName.REALNVP_DENSE else self.flow.value
 
     @property

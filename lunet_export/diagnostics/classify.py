@@ -34,7 +34,7 @@ class ClassSource(Protocol):
         """x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C), all float64."""
 
 
-class MixtureSource:
+class MixtureSource(ClassSource):
     """A model file, under the float64 reference."""
 
     def __init__(self, mixture: Mixture[Chain]) -> None:
@@ -43,12 +43,11 @@ class MixtureSource:
         self.dim, self.preprocessing = mixture.dim, mixture.preprocessing
 
     def density(self, x: Array) -> tuple[Array, Array, Array]:
-        """As `ClassSource.density`."""
         found = reference.class_log_prob(self._mixture, x)
         return found, reference.mixture_log_prob(found, self.priors), reference.posterior(found, self.priors)
 
 
-class ClassFolderSource:
+class ClassFolderSource(ClassSource):
     """An exported folder, by its density graph."""
 
     def __init__(self, flow: ExportedClasses) -> None:
@@ -57,7 +56,6 @@ class ClassFolderSource:
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
 
     def density(self, x: Array) -> tuple[Array, Array, Array]:
-        """As `ClassSource.density`."""
         class_log_prob, log_prob, posterior = (values.astype(np.float64) for values in self._flow.density(x))
         return class_log_prob, log_prob, posterior
 

@@ -1,7 +1,7 @@
 """What is looked at: weights under the reference, or the density graph of an exported folder."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,41 +24,35 @@ def unseen(number: int, a: Array) -> None:
 _NONE = "no layer of this model is an activation"
 
 
-class Source(Protocol):
-    """A density with its latents and its inverse. `activations` is None where the activations cannot be seen."""
+class Source(ABC):
+    """A density with its latents and its inverse.
 
-    @property
-    def name(self) -> str:
-        """Of the file or folder."""
+    Attributes:
+        name: Of the file or folder.
+        dim: Number of dimensions D.
+        preprocessing: Of the model.
+        image_shape: (height, width) or (height, width, channels); None for vectors.
+        activations: The activations among the layers, in order; None where they cannot be seen.
+        hidden: Why they cannot be seen; empty where they can.
+    """
 
-    @property
-    def dim(self) -> int:
-        """Number of dimensions D."""
+    name: str
+    dim: int
+    preprocessing: Logit | None
+    image_shape: tuple[int, ...] | None
+    activations: tuple[Activation, ...] | None
+    hidden: str
 
-    @property
-    def preprocessing(self) -> Logit | None:
-        """Of the model."""
-
-    @property
-    def image_shape(self) -> tuple[int, ...] | None:
-        """(height, width) or (height, width, channels); None for vectors."""
-
-    @property
-    def activations(self) -> tuple[Activation, ...] | None:
-        """The activations among the layers, in order."""
-
-    @property
-    def hidden(self) -> str:
-        """Why the activations cannot be seen; empty where they can."""
-
+    @abstractmethod
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
         """x (N, D) -> z (N, D), log_det (N,), log p(x) (N,), all float64; nats, data space."""
 
+    @abstractmethod
     def decode(self, z: Array) -> Array:
         """z (N, D) -> x (N, D), float64; images are clamped to [0, largest float below levels]."""
 
 
-class WeightsSource:
+class WeightsSource(Source):
     """A model file, under the float64 reference."""
 
     def __init__(self, weights: Chain, *, name: str = "model", image_shape: tuple[int, ...] | None = None) -> None:
@@ -70,7 +64,6 @@ class WeightsSource:
         self.hidden = _NONE if self.activations is None else ""
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
-        """As `Source.density`."""
         z, log_det = reference.behind_logit(self._weights, x)
         number = 0
         for layer, entering, found in self._weights.passages(z):
@@ -81,28 +74,25 @@ class WeightsSource:
         return z, log_det, reference.standard_normal_log_prob(z) + log_det
 
     def decode(self, z: Array) -> Array:
-        """As `Source.decode`."""
         x, p = reference.decode(self._weights, z), self.preprocessing
         return np.clip(x, 0, largest_below(p.levels, x.dtype)) if p else x
 
 
-class FolderSource:
+class FolderSource(Source):
     """An exported folder: the graph gives z and log_prob, and log_det is their difference from a standard normal."""
 
     def __init__(self, flow: ExportedFlow) -> None:
         self._flow = flow
         self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
-        self.activations: tuple[Activation, ...] | None = None
+        self.activations = None
         of_folder = "the density graph returns z and log_prob only; give the model file"
         self.hidden = of_folder if flow.manifest.kind.names_solver else _NONE
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
-        """As `Source.density`; no activation is seen."""
         del on_activation
         z, log_prob = (values.astype(np.float64) for values in self._flow.density(x))
         return z, log_prob - reference.standard_normal_log_prob(z), log_prob
 
     def decode(self, z: Array) -> Array:
-        """As `Source.decode`."""
         return self._flow.decode(z).astype(np.float64)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import CheckpointError, brief
 from lunet_export.layers import LAYERS, Chain, Inverse, Kind, Layer, Permutation
 from lunet_export.preprocessing import Logit
 
@@ -75,5 +75,10 @@ def _plain(chain: Chain) -> Iterator[Layer]:
 
 
 def _layer(entry: Mapping[str, Any]) -> Layer:
-    found = LAYERS[entry["kind"]].from_dict(entry)
+    name = entry["kind"]
+    if name not in LAYERS:
+        raise CheckpointError(
+            f"Expected layers of {', '.join(LAYERS)}; got {brief(repr(name))}. Install the lunet-export that wrote it."
+        )
+    found = LAYERS[name].from_dict(entry)
     return Inverse(found) if entry["inverse"] else found

@@ -1,1 +1,1 @@
-"""What the graphs of all families share: the builder, settings, what is counted; nothing here knows torch."""
+"""Graphs of chains of layers: the frame they share, the builder, settings, solvers; nothing here knows torch."""

@@ -45,18 +45,6 @@ class ExportSettings:
         if self.dtype not in DTYPES:
             raise BadInputError(f"Expected a dtype of {', '.join(DTYPES)}; got {self.dtype}.")
 
-    def refuse_integration(self, family: str) -> None:
-        """Raise where something is chosen that a family which integrates nothing has not.
-
-        Raises:
-            BadInputError: It is.
-        """
-        if self.steps is not None or self.hutchinson:
-            raise BadInputError(
-                f"Expected neither --steps nor --hutchinson for a {family} model, which integrates nothing. "
-                "Leave them out."
-            )
-
     @property
     def tensors(self) -> str:
         """The dtype of every tensor that is not inside a matrix product."""

@@ -35,7 +35,7 @@ class Imported:
     proof: Proof
 
 
-def convert(flow: Foreign, *, context: Tensor | None = None) -> Flow:
+def convert(flow: object, *, context: Tensor | None = None) -> Flow:
     """Our flow, log p(x) and x -> z being those of another library's flow or transform.
 
     Taken are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, and density
@@ -56,7 +56,7 @@ def convert(flow: Foreign, *, context: Tensor | None = None) -> Flow:
     return Flow.of(read(flow, context=context).weights, dtype=dtype_of(flow) or torch.float32)
 
 
-def read(flow: Foreign, *, context: Tensor | None = None) -> Imported:
+def read(flow: object, *, context: Tensor | None = None) -> Imported:
     """The same as plain float64 arrays, with what is known of it; arguments and errors as of `convert`."""
     library, reading = reading_of(flow, context)
     weights = reading.weights()
@@ -65,7 +65,7 @@ def read(flow: Foreign, *, context: Tensor | None = None) -> Imported:
     return Imported(weights, library, reading.parts, proof)
 
 
-def survey(flow: Foreign, *, context: Tensor | None = None) -> tuple[Part, ...]:
+def survey(flow: object, *, context: Tensor | None = None) -> tuple[Part, ...]:
     """What would become of each layer, from data to latent, and of the base.
 
     Raises:
@@ -74,7 +74,7 @@ def survey(flow: Foreign, *, context: Tensor | None = None) -> tuple[Part, ...]:
     return reading_of(flow, context)[1].parts
 
 
-def reading_of(flow: Foreign, context: Tensor | None) -> tuple[str, Reading]:
+def reading_of(flow: object, context: Tensor | None) -> tuple[str, Reading]:
     """The library, and what the flow's twin is made of; errors as of `survey`."""
     library = library_of(flow)
     if not library and any(name in ("torch.Transform", "torch.Distribution") for name in names(flow)):

@@ -56,7 +56,7 @@ class Elementwise(Layer):
         del dim
         values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
         if not all(isinstance(value, float) and isfinite(value) for value in values) or not self.within_limits():
-            raise CheckpointError(f"Expected a {self.name} within its limits in {where}; got {self}.")
+            raise CheckpointError(f"Expected {self.name} with floats within its limits in {where}; got {self}.")
 
     def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
         """The ends of an interval moved; at infinity and at the ends of the range, the limit.

@@ -1,11 +1,12 @@
 """What is computed of a range of rows: log p of given rows, or samples. Picklable: any process can do a part."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import fsum, isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,31 +47,39 @@ class Work:
         return self.compute(first, count)
 
 
-class Job(Protocol):
-    """Work on rows 0 .. rows - 1, each by its number alone: however it is split, the answers are the same."""
+class Job(ABC):
+    """Work on rows 0 .. rows - 1, each by its number alone: however it is split, the answers are the same.
+
+    Attributes:
+        place: Where the graphs run.
+    """
+
+    place: "Place"
 
     @property
+    @abstractmethod
     def rows(self) -> int:
         """How many there are in all."""
 
     @property
+    @abstractmethod
     def chunk(self) -> int:
         """Rows to compute at once, a multiple of the batch that graphs are given."""
 
-    def facts(self) -> dict[str, Any]:
-        """Plain values that make the job: another job has others."""
-
     @property
+    @abstractmethod
     def bytes_per_row(self) -> int:
         """What a row of results takes on the disk, before any compression."""
 
-    @property
-    def place(self) -> "Place":
-        """Where the graphs run."""
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Plain values that make the job: another job has others."""
 
+    @abstractmethod
     def elsewhere(self, place: "Place") -> "Job":
         """The same job for processes with another working directory, their graphs at `place`."""
 
+    @abstractmethod
     def work(self) -> Work:
         """Open sessions, once a process, and return what computes."""
 
@@ -110,7 +119,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class ScoreJob:
+class ScoreJob(Job):
     """log p of the rows of a file, in nats, by one model or by several together.
 
     Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; log_prob_0, log_prob_1, .. of several models;
@@ -174,24 +183,20 @@ class ScoreJob:
 
     @property
     def rows(self) -> int:
-        """As `Job.rows`."""
         return self._source.rows
 
     @property
     def chunk(self) -> int:
-        """As `Job.chunk`."""
         return self.rows if self._source.held else _chunk(self._source.width)
 
     @property
     def bytes_per_row(self) -> int:
-        """As `Job.bytes_per_row`."""
         if len(self.folders) > 1:
             return 8 * (2 + len(self.folders))
         names = self._manifests[0].names
         return 8 * (2 + (1 + len(names) if names else 0)) + max(map(len, names), default=0)
 
     def facts(self) -> dict[str, Any]:
-        """As `Job.facts`."""
         return {
             "kind": "score",
             "models": [_identity(folder) for folder in self.folders],
@@ -263,7 +268,6 @@ class ScoreJob:
         return dict(table_of(safe, first))
 
     def elsewhere(self, place: Place) -> "ScoreJob":
-        """As `Job.elsewhere`."""
         return replace(self, folders=tuple(map(_absolute, self.folders)), source=_absolute(self.source), place=place)
 
     @cached_property
@@ -289,7 +293,7 @@ class ScoreJob:
 
 
 @dataclass(frozen=True)
-class SampleJob:
+class SampleJob(Job):
     """Samples of a folder: column x, and where asked for log_prob in nats; the class of a mixture's row as label.
 
     Row i is the one that `sample` of the runtime gives for the same seed.
@@ -324,11 +328,9 @@ class SampleJob:
 
     @property
     def rows(self) -> int:
-        """As `Job.rows`."""
         return self.count
 
     def elsewhere(self, place: Place) -> "SampleJob":
-        """As `Job.elsewhere`."""
         return replace(self, folder=_absolute(self.folder), place=place)
 
     @cached_property
@@ -337,17 +339,14 @@ class SampleJob:
 
     @property
     def chunk(self) -> int:
-        """As `Job.chunk`."""
         return _chunk(self._manifest.dim)
 
     @property
     def bytes_per_row(self) -> int:
-        """As `Job.bytes_per_row`."""
         manifest = self._manifest
         return manifest.dim * np.dtype(manifest.dtype).itemsize + 8 * self.with_log_prob
 
     def facts(self) -> dict[str, Any]:
-        """As `Job.facts`."""
         return {
             "kind": "sample",
             "models": [_identity(self.folder)],
@@ -360,7 +359,6 @@ class SampleJob:
         }
 
     def work(self) -> Work:
-        """As `Job.work`."""
         flow = self.place.open(self.folder)
         settings: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
 

@@ -61,7 +61,7 @@ class Descent(ABC, Generic[M]):
 
     @abstractmethod
     def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
-        """Move all that is held of the flow into coordinates that are white over `batches`; `how` is the family's."""
+        """Move all that is held of the flow into coordinates that are white over `batches`; `how` is the kind's."""
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs beside the state of `flow`."""

@@ -68,7 +68,7 @@ SAMPLE = {
     "composed, slope 1e+30, float64": "leaves float64 a digit of z",
     "composed, log tanh of 1.0 and 1000000.0, float64": RIGHT,
     "composed, log tanh of 8.0 and 0.1, float64": "Expected golden: sampling, x within",  # a border that is rounded
-    "composed, log tanh of 25.0 and 1.0, float32": "a LogTanh within its limits",
+    "composed, log tanh of 25.0 and 1.0, float32": "LogTanh with floats within its limits",
     "composed, a logit without a margin, float32": RIGHT,
     "composed, a logit with a margin of 1e-30, float32": RIGHT,
     "composed, the inverse of tanh, float64": RIGHT,
@@ -131,7 +131,7 @@ def test_what_keeps_no_digit_is_refused_and_a_digit_is_enough(tmp_path):
 
 
 def test_log_tanh_is_refused_where_tanh_has_no_inverse():
-    with pytest.raises(CheckpointError, match="a LogTanh within its limits in layer 2"):
+    with pytest.raises(CheckpointError, match="LogTanh with floats within its limits in layer 2"):
         parts.composed(parts.lu_layer(2), LogTanh(19.5, 1.0))
     Blueprint.choose(parts.composed(parts.lu_layer(2), LogTanh(17.9, 1.0)), ExportSettings()).build("density", {})
 

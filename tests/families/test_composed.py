@@ -1,5 +1,6 @@
 """What is the composed family's own: folding, orders of dependence, domains, jumps of slopes, and what is refused."""
 
+import inspect
 from collections import Counter
 from dataclasses import replace
 
@@ -13,15 +14,17 @@ from lunet_export.checks import reference, vectors
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import ArtifactError, BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.flows import layered
+from lunet_export.flows import Layered, layered
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.layers import (
+    LAYERS as LAYERS_BY_NAME,
     Affine,
     AffineAutoregressive,
     Inverse,
+    Layer,
     LeakyReLU,
     LogTanh,
     Permutation,
@@ -33,6 +36,7 @@ from lunet_export.layers import (
 )
 from lunet_export.layers.networks import Activation, Dense, Residual
 from lunet_export.torch_layers import EagerFlow, Flow
+from lunet_export.torch_layers.modules import MODULES
 from tests.families.composed import NETWORKS, affine, composed, coupling, lu_layer, masked, permutation
 from tests.graphs.kernels.registry import beyond_limits, lacking
 from tests.networks import rows
@@ -197,7 +201,7 @@ REFUSED = {
         r"a non-zero diagonal in L of layer 1 of 1 \(LULinear\)",
     ),
     "another width": (lambda: composed(lu_layer(3), affine(2)), "a scale and a shift of 3 numbers in layer 2"),
-    "a slope of 0": (lambda: composed(lu_layer(3), LeakyReLU(0.0)), "a LeakyReLU within its limits"),
+    "a slope of 0": (lambda: composed(lu_layer(3), LeakyReLU(0.0)), "LeakyReLU with floats within its limits"),
     "NaN in a network": (
         lambda: composed(lu_layer(2), replace(coupling(2), network=(Dense(np.full((2, 1), np.nan), np.zeros(2)),))),
         "finite numbers in the network of layer 2",
@@ -302,3 +306,20 @@ def test_a_residual_network_may_end_a_layer():
     checks = parity.run(flow, known, predicted=None) + parity.run_optional(flow, known)
     checks += parity.run(EagerFlow(weights, "float32"), known)
     assert parity.all_passed(checks)
+
+
+def test_a_layer_of_a_later_version_is_named():
+    content = {"settings": {"dim": 2}, "layers": [{"kind": "Spline", "inverse": False}]}
+    with pytest.raises(CheckpointError, match=r"Expected layers of LULinear, .*; got 'Spline'\. Install"):
+        Layered.unpack(content, None)
+
+
+def concrete(kind: type[Layer]) -> set[type[Layer]]:
+    """The classes below one that have no abstract method left."""
+    below = [each for each in kind.__subclasses__() if each.__module__.startswith("lunet_export.")]
+    return {each for each in below if not inspect.isabstract(each)}.union(*map(concrete, below))
+
+
+def test_every_layer_is_registered():
+    assert concrete(Layer) - {Inverse} == set(MODULES)
+    assert set(LAYERS_BY_NAME.values()) <= set(MODULES)
