@@ -81,7 +81,8 @@ class LeakySquareplus(Activation):
 
     def _root(self, g: Graph, y: Value) -> Value:
         p, q = self._halves
-        s = g.node("Mul", _root_of_square(g, y, 4 * self.alpha), _number(g, q, "half"))
+        r = _root_of_squares(g, g.node("Abs", y), 4 * self.alpha)
+        s = g.node("Mul", r, _number(g, q, "half"))
         grown = g.node("Mul", y, _number(g, p, "mean"))
         left = g.node("Div", g.node("Sub", grown, s), _number(g, self.alpha, "alpha"))
         ratio = g.node("Div", g.node("Add", y, _number(g, 2 * q, "twice")), g.node("Add", grown, s))
@@ -90,9 +91,9 @@ class LeakySquareplus(Activation):
 
     def _bend(self, g: Graph, x: Value) -> tuple[Value, Value]:
         """s = sqrt(x^2 + 4) and 4 q / (s + |x|): what lies between f and its asymptotes."""
-        s = _root_of_square(g, x, 4.0)
-        four = _number(g, 4 * self._halves[1], "four")
-        return s, g.node("Div", four, g.node("Add", s, g.node("Abs", x)))
+        size = g.node("Abs", x)
+        s = _root_of_squares(g, size, 4.0)
+        return s, g.node("Div", _number(g, 4 * self._halves[1], "four"), g.node("Add", s, size))
 
     def _slope(self, g: Graph, x: Value, s: Value, bend: Value) -> Value:
         share = g.node("Div", bend, s)
@@ -114,9 +115,8 @@ def _number(g: Graph, value: float | Array, name: str) -> Value | float:
     return g.constant(value, name) if isinstance(value, np.ndarray) else float(value)
 
 
-def _root_of_square(g: Graph, x: Value, addend: float | Array) -> Value:
-    """sqrt(x^2 + addend), which overflows nowhere: beyond 1e18 it is |x|, and x^2 would leave float32."""
-    far = 1e18
-    held = g.node("Clip", x, -far, far)
+def _root_of_squares(g: Graph, size: Value, addend: float | Array) -> Value:
+    """sqrt(size^2 + addend) of sizes >= 0, which overflows nowhere: beyond 1e18 it is the size itself."""
+    held = g.node("Min", size, 1e18)  # its square is a float32
     near = g.node("Sqrt", g.node("Add", g.node("Mul", held, held), _number(g, addend, "addend")))
-    return g.node("Max", near, g.node("Abs", x))
+    return g.node("Max", near, size)

@@ -27,7 +27,7 @@ def test_the_examples_run(tmp_path, monkeypatch):
         package(name)
     import normflows
 
-    (module,), (commands,) = blocks("py"), blocks("zsh")
+    (module, mixture), (commands,) = blocks("py"), blocks("zsh")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_flows.py").write_text(module)
@@ -45,6 +45,7 @@ def test_the_examples_run(tmp_path, monkeypatch):
             assert result.exit_code == 0, (line, result.output)
     finally:
         sys.modules.pop("my_flows", None)
+    exec(mixture, {})
     x = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
     ours = lunet_export.ExportedFlow("exported/nflows", provider="cpu").log_prob(x)
     with torch.no_grad():
@@ -60,3 +61,5 @@ def test_the_examples_run(tmp_path, monkeypatch):
         allowed = tolerances.TWO * tolerances.of_density(weights, x)["log_prob"]
         tolerances.assert_within(got, theirs, allowed, name)
         assert tolerances.beyond(got[::-1], theirs, allowed) > 1
+    both = lunet_export.ExportedClasses("both", provider="cpu")
+    assert (both.names, both.priors) == (("maf", "lu"), (0.3, 0.7))

@@ -15,7 +15,7 @@ from tests.release.conftest import TOOLS, ran
 LEFT_OUT = (
     "tests",
     "benchmarks",
-    "exported",
+    "/exported/",
     ".venv",
     "__pycache__",
     ".pyc",
