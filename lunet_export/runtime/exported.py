@@ -55,6 +55,7 @@ class Exported(ABC, Generic[V]):
         manifest.refuse_other(classes=self._has_classes)
         self.dim, self.dtype = manifest.dim, np.dtype(manifest.dtype)
         self.cuda = CudaOptions.of(chosen["cuda"])
+        self._entries = {name: _ENDS[graph_of(name)[0]][0][0] for name in self.artifact.graphs}
         self._again = {**chosen, "cuda": self.cuda}
         self._sessions = Sessions(self.artifact.graphs, first, **self._again, prove=partial(_refuse_another, manifest))
         self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
@@ -153,16 +154,16 @@ class Exported(ABC, Generic[V]):
 
     def _raw(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
         """As `_in_batches`, finite or not."""
-        tables = dict.fromkeys(
-            ("class_log_prob", "posterior"), np.empty((0, len(self.manifest.components)), self.dtype)
-        )
-        empty = {"log_prob": np.empty(0, self.dtype), **tables}
-        nothing = [empty.get(name, self._rows.empty()) for name in outputs]
-        return in_batches(lambda part: self._run(graph, outputs, part), rows, nothing)
+        return in_batches(lambda part: self._run(graph, outputs, part), rows, lambda: self._nothing(outputs))
+
+    def _nothing(self, outputs: list[str]) -> list[Floats]:
+        """Those outputs of no rows."""
+        table = np.empty((0, len(self.manifest.components)), self.dtype)
+        empty = {"log_prob": np.empty(0, self.dtype), "class_log_prob": table, "posterior": table}
+        return [empty.get(name, self._rows.empty()) for name in outputs]
 
     def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
-        (entry,), _ = _ENDS[graph_of(graph)[0]]
-        return run(self._sessions[graph], outputs, {entry: rows})
+        return run(self._sessions[graph], outputs, {self._entries[graph]: rows})
 
 
 def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401

@@ -145,7 +145,7 @@ class ExportedFlow(Exported[Vectors]):
             return run(session, ["log_prob_estimate"], {"x": x, "probe": probe})
 
         both = np.concatenate([rows, probes], axis=1)
-        return finite(in_batches(estimate, both, [np.empty(0, self.dtype)]))[0]
+        return finite(in_batches(estimate, both, lambda: [np.empty(0, self.dtype)]))[0]
 
     def draw(self, n: int) -> tuple[Floats, Floats]:
         """x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.

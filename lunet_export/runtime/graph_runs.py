@@ -67,14 +67,16 @@ def refuse_another(
         raise ArtifactError(f"Expected {name}.onnx as the manifest describes it; it is another graph.")
 
 
-def in_batches(run: Callable[[Floats], Sequence[Floats]], rows: Floats, empty: Sequence[Floats]) -> tuple[Floats, ...]:
-    """What `run` makes of the rows, given to it in batches that the graphs take; `empty` where there are no rows.
+def in_batches(
+    run: Callable[[Floats], Sequence[Floats]], rows: Floats, empty: Callable[[], Sequence[Floats]]
+) -> tuple[Floats, ...]:
+    """What `run` makes of the rows, given to it in batches that the graphs take; what `empty` makes of no rows.
 
     Raises:
         OutOfMemoryError: There is no memory for the answers.
     """
     if not len(rows):
-        return tuple(empty)
+        return tuple(empty())
     with computing(f"the answers of {len(rows)} rows"):
         parts = [run(rows[start : start + LARGEST_BATCH]) for start in range(0, len(rows), LARGEST_BATCH)]
         return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
