@@ -4,7 +4,7 @@ Importing this loads NumPy and nothing heavier; `ExportedFlow` and `ExportedClas
 `convert` PyTorch when called.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lunet_export.errors import LunetExportError
 from lunet_export.runtime import ExportedClasses, ExportedFlow

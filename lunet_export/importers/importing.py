@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lunet_export.errors import BadInputError
 from lunet_export.importers import nflows, normflows, sbi, zuko
 from lunet_export.importers.classes import LIBRARIES, library_of, names
-from lunet_export.importers.parts import Foreign, Part, Reading
+from lunet_export.importers.parts import Part, Reading
 from lunet_export.importers.proof import LIMIT, LIMIT_OF_FLOAT32, Proof, prove
 from lunet_export.importers.twin import dtype_of, in_float64, plain, twin
 from lunet_export.layers import Chain

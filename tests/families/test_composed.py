@@ -21,6 +21,8 @@ from lunet_export.graphs.emulation import EmulatedFlow
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.layers import (
     LAYERS as LAYERS_BY_NAME,
+)
+from lunet_export.layers import (
     Affine,
     AffineAutoregressive,
     Inverse,
