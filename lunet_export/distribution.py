@@ -1,7 +1,7 @@
 """A distribution is a flow, or a mixture of flows: p(x) = sum_c pi_c p_c(x) with a flow p_c and a prior pi_c per class.
 
-The flows of a mixture may be of any kinds, different ones together. They are densities of the same rows: of one width,
-one pre-processing and one domain.
+The flows of a mixture may be of different kinds. They are densities of the same rows: of one width, one pre-processing
+and one domain.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ _ALL_LUNETS = "lunet"  # the kind of flow whose mixtures the format knew first
 
 @dataclass(frozen=True)
 class Mixture(Generic[W]):
-    """One flow per class and how frequent the classes are: p(x) = sum_c pi_c p_c(x).
+    """A mixture has one flow per class and says how frequent the classes are: p(x) = sum_c pi_c p_c(x).
 
     Raises:
-        CheckpointError: Fewer than 2 classes, flows of different widths, pre-processing or domains, names that are
-            empty or repeat, or priors that are not positive or do not sum to 1.
+        CheckpointError: if there are fewer than 2 classes, flows of different widths, pre-processing or domains, names
+            that are empty or repeat, or priors that are not positive or do not sum to 1.
     """
 
     components: tuple[W, ...]
@@ -57,27 +57,27 @@ class Mixture(Generic[W]):
 
     @property
     def dim(self) -> int:
-        """Number of dimensions D."""
+        """Return the number of dimensions D."""
         return self.components[0].dim
 
     @property
     def preprocessing(self) -> Logit | None:
-        """The logit that all flows share."""
+        """Return the logit that all flows share."""
         return self.components[0].preprocessing
 
     @property
     def domain(self) -> Domain | None:
-        """The domain that all flows share; None: all of R^D, or what the pre-processing says."""
+        """Return the domain that all flows share; None where it is all of R^D, or given by the pre-processing."""
         return self.components[0].domain
 
     @property
     def kind(self) -> str:
-        """`lunet-classes` where every flow is an LU-Net, else `mixture`."""
+        """Return `lunet-classes` where every flow is an LU-Net, else `mixture`."""
         kinds = {component.kind.name for component in self.components}
         return LUNET_CLASSES if kinds == {_ALL_LUNETS} else MIXTURE
 
     def digest(self) -> str:
-        """SHA-256 over every flow, name and prior, the identity of the model in manifests."""
+        """Return the SHA-256 over every flow, name and prior, the identity of the model in manifests."""
         parts = [(name, prior) for name, prior in zip(self.names, self.priors, strict=True)]
         state = hashlib.sha256(f"lunet classes {json.dumps(parts)}".encode())
         for component in self.components:
@@ -91,17 +91,17 @@ Distribution = Chain | Mixture[Chain]
 
 
 def components_of(model: Distribution) -> tuple[Chain, ...]:
-    """The flows of a mixture; the flow itself where it is one."""
+    """Return the flows of a mixture, or the flow itself where the model is one."""
     return model.components if isinstance(model, Mixture) else (model,)
 
 
 def classes_of(model: Distribution) -> tuple[str, ...]:
-    """The names of a mixture's classes; none of a flow."""
+    """Return the names of a mixture's classes; a flow has none."""
     return model.names if isinstance(model, Mixture) else ()
 
 
 def kind_of(model: Distribution) -> str:
-    """What `model.kind` of a manifest says: the kind of a flow, or of which kind a mixture is."""
+    """Return the `model.kind` of a manifest: the kind of a flow or of a mixture."""
     return model.kind if isinstance(model, Mixture) else model.kind.name
 
 
@@ -109,7 +109,7 @@ def refuse_classes(names: Sequence[str], priors: Sequence[float]) -> None:
     """Raise unless these can be the classes of a mixture.
 
     Raises:
-        CheckpointError: There are fewer than 2, or a name or a prior is not what `Mixture` takes.
+        CheckpointError: if there are fewer than 2, or a name or a prior is not what `Mixture` takes.
     """
     if len(names) < 2 or len(names) != len(priors):
         raise CheckpointError(
@@ -124,5 +124,5 @@ def refuse_classes(names: Sequence[str], priors: Sequence[float]) -> None:
 
 
 def _borders(domain: Domain | None) -> str:
-    """A text that is the same for the same domain: arrays cannot be told apart by ==."""
+    """Return a text that is the same for the same domain: == does not compare arrays as a whole."""
     return json.dumps(None if domain is None else domain.to_json())

@@ -25,7 +25,7 @@ _UNIT = unit_roundoff("float64")
 
 @dataclass(frozen=True)
 class Bounds:
-    """What holds for all rows of a domain.
+    """These bounds hold for all rows of a domain.
 
     |x - y| / lip_inverse <= |f(x) - f(y)| <= lip_forward |x - y|, log_det_min <= log|det df/dx| <= log_det_max [nats].
     A bound that float64 cannot give, or cannot hold, is infinite.
@@ -38,7 +38,7 @@ class Bounds:
 
 
 def chain_bounds(chain: Chain) -> Bounds | None:
-    """Of the network on its own input, whatever that is: all of R^D. None where a layer has no bounds."""
+    """Return bounds of the network on its own input, on all of R^D; None where a layer has no bounds."""
     if any(layer.linearised(np.zeros((1, chain.dim))) is None for layer in chain.layers):
         return None
     forward = inverse = 1.0
@@ -56,7 +56,7 @@ def chain_bounds(chain: Chain) -> Bounds | None:
 
 
 def data_bounds(chain: Chain, network: Bounds) -> Bounds:
-    """Of the whole map on its domain, [0, levels]^D for images: the network's times those of the logit."""
+    """Return bounds of the whole map on its domain, [0, levels]^D for images: the network's times the logit's."""
     p = chain.preprocessing
     if p is None:
         return network
@@ -72,14 +72,14 @@ def data_bounds(chain: Chain, network: Bounds) -> Bounds:
 
 
 def logit_slopes(p: Logit) -> tuple[float, float]:
-    """The smallest and the largest slope of the logit on [0, levels], rounded outwards."""
+    """Return the smallest and the largest slope of the logit on [0, levels], rounded outwards."""
     scale, end = (1 - p.margin) / p.levels, p.margin / 2
     return 4 * scale * (1 - 8 * _UNIT), scale / (end * (1 - end)) * (1 + 8 * _UNIT)
 
 
 def outwards(bound: float, *, upper: bool, digits: int = 6) -> float:
-    """A bound in a few digits that is still one: up where it is an upper bound, else down.
+    """Return a bound in a few digits that is still one: rounded up where it is an upper bound, else down.
 
-    Written so, it has the same text whatever the last digits of LAPACK.
+    The text is then the same whatever the last digits of LAPACK.
     """
     return float(Context(prec=digits, rounding=ROUND_CEILING if upper else ROUND_FLOOR).create_decimal(bound))

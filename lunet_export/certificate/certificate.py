@@ -1,4 +1,4 @@
-"""`Certificate`: what export writes into the manifest, and how it is read back."""
+"""`Certificate`: what export writes into the manifest, and how it is read."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,11 +26,11 @@ _ROWS = ("network_stretch", "network_squeeze", "stretch", "squeeze", "round_trip
 
 @dataclass(frozen=True)
 class LocalRows:
-    """Of each row of data, (N,): singular values of the Jacobian, and the predicted error of x -> z -> x.
+    """These are figures of each row of data, (N,): singular values of the Jacobian, the predicted error of x -> z -> x.
 
     stretch and squeeze are s_max and s_min in data space, network_* those behind the pre-processing, the same where
     there is none. round_trip is in the unit of x, the Euclidean norm of a row, for the runtime's dtype. Infinite where
-    float64 overflows. `converged`: Lanczos came to rest on all.
+    float64 overflows. `converged` tells whether Lanczos converged for all rows.
     """
 
     network_stretch: Array
@@ -50,9 +50,14 @@ class LocalRows:
         products: str | None = None,
         on_rows: Callable[[int], None] = lambda n: None,
     ) -> Self:
-        """Of rows x (N, D) in data space, for a runtime of `dtype` with a shorter dtype of its products, if any.
+        """Return the figures of rows x (N, D) in data space, for a runtime of `dtype`.
 
-        `on_rows` gets the number of rows after each batch.
+        Args:
+            linear: Network with its Jacobians.
+            x: Rows in data space.
+            dtype: Dtype of the runtime.
+            products: Shorter dtype of its matrix products, if any.
+            on_rows: Called with the number of rows after each batch.
         """
         parts: dict[str, list[Array]] = {name: [] for name in _ROWS}
         converged = True
@@ -71,7 +76,7 @@ class LocalRows:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Certified bounds of a model, and the local figures of the rows of its density vectors.
+    """A certificate holds certified bounds of a model, and the local figures of the rows of its density vectors.
 
     `network` holds behind the pre-processing, on all of R^D; `data` for the whole map on its domain.
     """
@@ -83,12 +88,12 @@ class Certificate:
 
     @classmethod
     def of(cls, weights: Chain, chain: Bounds, x: Array, *, dtype: str, products: str | None = None) -> "Certificate":
-        """Of a model whose `chain_bounds` are known, with the local figures of rows x (N, D)."""
+        """Return the certificate of a model whose `chain_bounds` are known, with the local figures of rows x (N, D)."""
         rows = LocalRows.of(Linearization(weights), x, dtype=dtype, products=products)
         return cls(chain, data_bounds(weights, chain), unit_roundoff(products or dtype), rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; null is infinite."""
+        """Return plain values; null is infinite."""
         rows = {name: [_or_null(value) for value in getattr(self.rows, name).tolist()] for name in _ROWS}
         bounds = {
             name: {key: _or_null(value) for key, value in asdict(getattr(self, name)).items()}
@@ -102,10 +107,10 @@ class Certificate:
 
     @classmethod
     def from_json(cls, document: object) -> Self:
-        """The certificate of a parsed manifest.
+        """Return the certificate of a parsed manifest.
 
         Raises:
-            ValueError: A part is missing or is not what it should be; the text names it.
+            ValueError: if a part is missing or is not what it should be; the text names it.
         """
         parts = _entries(document, "certificate", ("network", "data", "unit_roundoff", "rows"))
         network, data = (_bounds(parts[name], f"certificate.{name}") for name in ("network", "data"))
@@ -120,16 +125,16 @@ class Certificate:
 
 
 def certify(weights: Chain, x: Array, *, dtype: str, products: str | None = None) -> Certificate:
-    """The certificate of a model with the local figures of rows x (N, D) of data.
+    """Return the certificate of a model with the local figures of rows x (N, D) of data.
 
     Args:
-        weights: The model.
+        weights: Model to certify.
         x: Rows in data space.
-        dtype: Of the runtime that the round trip is predicted for.
-        products: A shorter dtype of its matrix products.
+        dtype: Dtype of the runtime that the round trip is predicted for.
+        products: Shorter dtype of its matrix products.
 
     Raises:
-        BadInputError: A layer has no bounds.
+        BadInputError: if a layer has no bounds.
     """
     bounds = chain_bounds(weights)
     if bounds is None:

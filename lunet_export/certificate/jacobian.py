@@ -24,7 +24,7 @@ Map = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Local:
-    """Largest and smallest singular value of J at each row, (N,) each; `converged` tells whether Lanczos came to rest.
+    """These are the largest and smallest singular value of J at each row, (N,) each, and whether Lanczos converged.
 
     An estimate lies on the inner side: stretch is at most s_max, squeeze at least s_min.
     """
@@ -35,16 +35,16 @@ class Local:
 
 
 class Linearization:
-    """A network whose every layer has a Jacobian."""
+    """This is a network whose every layer has a Jacobian."""
 
     def __init__(self, weights: Chain) -> None:
         self.weights = weights
 
     def at(self, x: Array) -> "Jacobians":
-        """The Jacobians of the network on its own input at rows x (N, D) of data.
+        """Return the Jacobians of the network on its own input at rows x (N, D) of data.
 
         Raises:
-            BadInputError: A layer has none.
+            BadInputError: if a layer has none.
         """
         maps = []
         for number, passage in enumerate(reference.passages(self.weights, x)):
@@ -59,64 +59,64 @@ class Linearization:
         return Jacobians(x.shape, maps)
 
     def local(self, x: Array, *, in_data_space: bool) -> Local:
-        """Stretch and squeeze at rows x (N, D) of data, of the network on its own input or of the whole map."""
+        """Return stretch and squeeze at rows x (N, D) of data, of the network on its own input or of the whole map."""
         jacobians = self.behind_logit(x) if in_data_space else self.at(x)
         (stretch, settled), (squeeze, also) = jacobians.stretch(), jacobians.squeeze()
         return Local(stretch, squeeze, settled and also)
 
     def behind_logit(self, x: Array) -> "Jacobians":
-        """The Jacobians in data space: those of the network with the pre-processing's diagonal in front."""
+        """Return the Jacobians in data space: those of the network with the pre-processing's diagonal in front."""
         p, found = self.weights.preprocessing, self.at(x)
         return Jacobians(found.shape, [Diagonal(logit_slope(x, p)), *found.maps]) if p else found
 
 
 @dataclass(frozen=True)
 class Jacobians:
-    """J of N rows: the maps of the layers, in the order in which they are applied."""
+    """This is J of N rows: the maps of the layers, in the order in which they are applied."""
 
     shape: tuple[int, ...]  # (N, D)
     maps: list[Linearised]
 
     def up_to(self, layers: int) -> "Jacobians":
-        """Of the first maps alone."""
+        """Return the Jacobians of the first maps alone."""
         return Jacobians(self.shape, self.maps[:layers])
 
     def apply(self, v: Array) -> Array:
-        """J v for every row, (N, D) -> (N, D)."""
+        """Return J v for every row, (N, D) -> (N, D)."""
         for one in self.maps:
             v = one.apply(v)
         return v
 
     def apply_transposed(self, v: Array) -> Array:
-        """J^T v."""
+        """Return J^T v."""
         for one in reversed(self.maps):
             v = one.apply_transposed(v)
         return v
 
     def solve(self, v: Array) -> Array:
-        """J^-1 v."""
+        """Return J^-1 v."""
         for one in reversed(self.maps):
             v = one.solve(v)
         return v
 
     def solve_transposed(self, v: Array) -> Array:
-        """J^-T v."""
+        """Return J^-T v."""
         for one in self.maps:
             v = one.solve_transposed(v)
         return v
 
     def stretch(self) -> tuple[Array, bool]:
-        """s_max of J, the root of the largest eigenvalue of J^T J, (N,), and whether all rows came to rest."""
+        """Return s_max of J, the root of the largest eigenvalue of J^T J, (N,), and whether all rows converged."""
         return self._largest(self.apply, self.apply_transposed)
 
     def squeeze(self) -> tuple[Array, bool]:
-        """s_min of J, 1 / s_max of its inverse; 0 where that overflows."""
+        """Return s_min of J, 1 / s_max of its inverse, and whether all rows converged; it is 0 where that overflows."""
         largest, settled = self._largest(self.solve_transposed, self.solve)
         with np.errstate(divide="ignore"):
             return 1 / largest, settled
 
     def _largest(self, first: Map, then: Map) -> tuple[Array, bool]:
-        """The root of the largest eigenvalue of both maps in a row.
+        """Return the root of the largest eigenvalue of both maps in a row, and whether all rows converged.
 
         They are applied in units of a power of two near their size: no digit changes, and a square of what float64
         holds neither overflows nor underflows.

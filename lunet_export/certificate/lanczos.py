@@ -14,19 +14,19 @@ _LARGEST = 1e150  # its square is a float64 still
 
 
 def largest_eigenvalues(apply: Callable[[Array], Array], rows: int, dim: int) -> tuple[Array, bool]:
-    """The largest eigenvalue of each of `rows` positive definite maps of R^dim, (rows,), and whether all came to rest.
+    """Return the largest eigenvalue of `rows` positive definite maps of R^dim, (rows,), and whether all converged.
 
-    Plain power iteration loses its way where large eigenvalues lie close together, as they do here: its error falls by
-    the ratio of the second to the first a step. Lanczos (Golub and Van Loan 2013, chapter 10) takes the best vector of
-    the whole Krylov space q, B q, B^2 q, ..., orthogonalised twice against all before it, so that dim steps are exact.
-    An estimate never passes the eigenvalue but by rounding: it comes from below.
+    Plain power iteration stalls where large eigenvalues lie close together, as they do here: its error falls per step
+    by the ratio of the second to the first. Lanczos (Golub and Van Loan 2013, chapter 10) takes the best vector of the
+    whole Krylov space q, B q, B^2 q, ..., orthogonalised twice against all before it, so that dim steps are exact. An
+    estimate never exceeds the eigenvalue except by rounding: it comes from below.
 
     Where `apply` overflows the eigenvalue is infinite.
 
     Args:
-        apply: B of every row: (rows, dim) -> (rows, dim).
-        rows: How many maps.
-        dim: Of each.
+        apply: Map B of every row: (rows, dim) -> (rows, dim).
+        rows: Number of maps.
+        dim: Dimension of each.
     """
     steps = min(dim, _MOST_STEPS)
     start = np.random.default_rng(0).standard_normal(dim)  # the same for every row, so that batches change nothing
@@ -55,7 +55,7 @@ def largest_eigenvalues(apply: Callable[[Array], Array], rows: int, dim: int) ->
 
 
 def _top(diagonal: Array, beside: Array) -> Array:
-    """Largest eigenvalues of symmetric tridiagonal matrices, (N, k) and (N, k - 1) -> (N,)."""
+    """Return the largest eigenvalues of symmetric tridiagonal matrices, (N, k) and (N, k - 1) -> (N,)."""
     size = diagonal.shape[1]
     matrix = np.zeros((len(diagonal), size, size))
     places = np.arange(size)

@@ -1,4 +1,4 @@
-"""What a runtime of finite precision is predicted to make of x -> z -> x: an estimate from above, and no certificate.
+"""The predicted error of x -> z -> x in a runtime of finite precision: an estimate from above, and no certificate.
 
 To first order an error e at a place of the network becomes P e in x, with P the inverse of the Jacobian up to there.
 The places are those where the rounding model puts errors, and the sizes e are its own, one set on the way to z and one
@@ -10,9 +10,10 @@ a = L (U h) + b, of an activation h = f(a), and of the logit in front they are
 An error is taken in the worst direction, |P e| <= |e| / s_min(J_m) with J_m the Jacobian of what is in front of place
 m; errors are not aligned, so squares are summed:
     predicted^2 = u^2 (sum over the logit's sizes^2 + sum_m (|sizes at place m| / s_min(J_m))^2)
-Sizes at their bounds and the worst direction are why right answers stay below, the more so the wider the network. Two
-tighter forms were measured and left: u |z| / s_min(J) knows only what z itself loses, and errors passed it 550 times
-where an activation in the middle lost more; |e| |P|_F / sqrt(D), the mean over all directions, was passed by 15 %.
+Correct answers stay below since sizes are at their bounds and directions the worst, the more so the wider the network.
+Two tighter forms were measured and rejected: u |z| / s_min(J) knows only what z itself loses, and errors exceeded it
+550 times where an activation in the middle lost more; |e| |P|_F / sqrt(D), the mean over all directions, was exceeded
+by 15 %.
 """
 
 from collections.abc import Sequence
@@ -33,13 +34,13 @@ _LEAST = -4096  # below the exponent of every number of float64, and of every qu
 
 
 def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, products: str | None = None) -> Array:
-    """Predicted |f^-1(f(x)) - x| in data space, Euclidean norm of a row, (N, D) -> (N,); infinite where it overflows.
+    """Return predicted |f^-1(f(x)) - x| in data space, Euclidean norm of a row, (N, D) -> (N,), infinite on overflow.
 
     Args:
-        linear: The network.
+        linear: Network with its Jacobians.
         x: Rows of data.
-        dtype: Of the runtime, `float32` or `float64`.
-        products: A shorter dtype of its matrix products.
+        dtype: Dtype of the runtime, `float32` or `float64`.
+        products: Shorter dtype of its matrix products.
     """
     chain, p = linear.weights, linear.weights.preprocessing
     product = unit_roundoff(products or dtype) / unit_roundoff(dtype)
@@ -62,31 +63,31 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
 
 @dataclass(frozen=True)
 class _Square:
-    """value * 4^exponent, (N,) each: the square of a number that float64 holds may be one that it does not."""
+    """This is value * 4^exponent, (N,) each: the square of a float64 may overflow or underflow."""
 
     value: Array
     exponent: NDArray[np.int64]
 
     def __truediv__(self, divisor: Array) -> "_Square":
-        """Over the square of the divisor (N,)."""
+        """Divide by the square of the divisor (N,)."""
         exponent = _exponent(divisor)
         return _Square(self.value / np.ldexp(divisor, -exponent) ** 2, self.exponent - exponent)
 
 
 def _exponent(size: Array) -> NDArray[np.int64]:
-    """Of the power of two above each number; 0 of one that is none, or 0."""
+    """Return the exponent of the power of two above each number; 0 where it is 0 or not finite."""
     return np.where(np.isfinite(size) & (size != 0), np.frexp(size)[1], 0)
 
 
 def _square(errors: Sequence[Array]) -> _Square:
-    """|e|^2 of every row, added up over the errors."""
+    """Return |e|^2 of every row, summed over the errors."""
     exponent = _exponent(np.max([np.abs(error).max(axis=1) for error in errors], axis=0))
     scaled = (np.ldexp(error, -exponent[:, None]) for error in errors)
     return _Square(sum(((error**2).sum(axis=1) for error in scaled), np.zeros(len(exponent))), exponent)
 
 
 def _root_of_sum(squares: Sequence[_Square]) -> Array:
-    """The square root of their sum."""
+    """Return the square root of their sum."""
     exponent = np.max([np.where(square.value > 0, square.exponent, _LEAST) for square in squares], axis=0)
     total = sum(np.ldexp(square.value, 2 * (square.exponent - exponent)) for square in squares)
     return np.ldexp(np.sqrt(total), exponent)

@@ -1,1 +1,1 @@
-"""What judges an export: the float64 reference, the rounding model, test vectors."""
+"""Checks of an export: the float64 reference, the rounding model, test vectors."""

@@ -1,8 +1,8 @@
-"""The judge of every other implementation, in plain float64 NumPy: the layers of a chain, without errors.
+"""The reference for every other implementation, in plain float64 NumPy: the layers of a chain, without errors.
 
     log p(x) = -D/2 log(2 pi) - |z|^2 / 2 + log|det dz/dx|   [nats]
 
-One network a class, with C classes and priors pi_c:
+One network per class, with C classes and priors pi_c:
     log p(x) = log sum_c pi_c p_c(x)   [nats],    p(c | x) = pi_c p_c(x) / p(x)
 
 x (N, D) data, z (N, D) latent, log_det (N,) of the map from data to latent. Nothing here is fast.
@@ -22,45 +22,45 @@ Array = NDArray[np.float64]
 
 
 def standard_normal_log_prob(z: Array) -> Array:
-    """log N(z; 0, I) in nats, (N, D) -> (N,)."""
+    """Return log N(z; 0, I) in nats, (N, D) -> (N,)."""
     return -0.5 * (z.shape[1] * np.log(2 * np.pi) + (z**2).sum(axis=1))
 
 
 def behind_logit(chain: Chain, x: Array) -> tuple[Array, Array]:
-    """x (N, D) behind the pre-processing, and its log|det| (N,)."""
+    """Return x (N, D) behind the pre-processing, and its log|det| (N,)."""
     return logit(x, chain.preprocessing) if chain.preprocessing else (x, np.zeros(len(x)))
 
 
 def before_logit(chain: Chain, h: Array) -> Array:
-    """The x whose pre-processing is h (N, D), not clamped."""
+    """Return the x whose pre-processing is h (N, D), not clamped."""
     return inverse_logit(h, chain.preprocessing) if chain.preprocessing else h
 
 
 def passages(chain: Chain, x: Array) -> Iterator[Passage]:
-    """Every layer with what enters and leaves it, of rows x (N, D) in data space."""
+    """Yield every layer with what enters and leaves it, for rows x (N, D) in data space."""
     return chain.passages(behind_logit(chain, x)[0])
 
 
 def encode(chain: Chain, x: Array) -> tuple[Array, Array]:
-    """x (N, D) -> z (N, D), log|det dz/dx| (N,) in nats, pre-processing included."""
+    """Return z (N, D) and log|det dz/dx| (N,) in nats for x (N, D), pre-processing included."""
     h, log_det = behind_logit(chain, x)
     found = chain.encode(h)
     return found.rows, log_det + found.log_det
 
 
 def decode(chain: Chain, z: Array) -> Array:
-    """z (N, D) -> x (N, D), not clamped."""
+    """Return x (N, D) for z (N, D), not clamped."""
     return before_logit(chain, chain.decode(z))
 
 
 def log_prob(chain: Chain, x: Array) -> Array:
-    """log p(x) in nats, (N, D) -> (N,)."""
+    """Return log p(x) in nats, (N, D) -> (N,)."""
     z, log_det = encode(chain, x)
     return standard_normal_log_prob(z) + log_det
 
 
 def log_prob_estimate(chain: Chain, x: Array, probe: Array) -> Array:
-    """log p(x) with every divergence estimated along the probes, x and probe (N, D) -> (N,) nats."""
+    """Return log p(x) with every divergence estimated along the probes, x and probe (N, D) -> (N,) nats."""
     h, log_det = behind_logit(chain, x)
     for layer in chain.layers:
         if isinstance(layer, Velocity):
@@ -72,17 +72,17 @@ def log_prob_estimate(chain: Chain, x: Array, probe: Array) -> Array:
 
 
 def class_log_prob(mixture: Mixture[Chain], x: Array) -> Array:
-    """log p_c(x) in nats for every class, (N, D) -> (N, C)."""
+    """Return log p_c(x) in nats for every class, (N, D) -> (N, C)."""
     return np.stack([log_prob(network, x) for network in mixture.components], axis=1)
 
 
 def mixture_log_prob(class_log_prob: Array, priors: Sequence[float]) -> Array:
-    """log sum_c pi_c p_c in nats from log p_c, (N, C) -> (N,)."""
+    """Return log sum_c pi_c p_c in nats from log p_c, (N, C) -> (N,)."""
     return np.logaddexp.reduce(class_log_prob + np.log(priors), axis=1)
 
 
 def posterior(class_log_prob: Array, priors: Sequence[float]) -> Array:
-    """p(c | x) from log p_c, (N, C) -> (N, C); rows sum to 1. Its argmax is Bayes classification."""
+    """Return p(c | x) from log p_c, (N, C) -> (N, C); rows sum to 1. Its argmax is Bayes classification."""
     joint = class_log_prob + np.log(priors)
     share = np.exp(joint - joint.max(axis=1, keepdims=True))
     return share / share.sum(axis=1, keepdims=True)

@@ -1,18 +1,18 @@
-"""How much a runtime of finite precision must be allowed to differ from the reference, by the model's conditioning.
+"""How much a runtime of finite precision may differ from the reference, by the model's conditioning.
 
 Monte Carlo arithmetic (Parker 1997): the float64 reference runs several times, and after every linear map, solve and
-elementwise function random errors of the size that rounding makes there are added. What comes out differently is
-what the model's own conditioning turns such errors into. Sizes, in units of the dtype's roundoff u:
+elementwise function random errors of the size that rounding makes there are added. The differences in the outputs are
+what the model's own conditioning makes of such errors. Sizes, in units of the dtype's roundoff u:
     elementwise functions        4 max(1, |value|), divided by the slope where the function is inverted
     the sum in log p             the sum of its terms' absolute values, times sqrt(D) / 4 where that is more than 1
     a = L U h + b                |L| (|U| |h|) + |b|, the componentwise bound of a dot product
     solve L y = r, U h = y       residuals |L| |y| and |U| |h| (Higham 2002, section 8.1)
-and what else a layer has as its own class says. A row's tolerance is SAFETY times the largest
+and the sizes of any other layer are stated by its own class. A row's tolerance is SAFETY times the largest
 root-mean-square deviation among its columns, plus 4 u of its largest number.
 
 A runtime may add D terms one after another, as WebAssembly's nearly does, or in many short sums. The first errs more:
-of terms alike, its k-th sum is k / D of the whole S and rounded with a standard deviation of about 0.4 u k S / D, and D
-of these come to 0.4 u S sqrt(D / 3), which is u S sqrt(D) / 4.
+of similar terms, the k-th partial sum is k / D of the whole S and rounded with a standard deviation of about
+0.4 u k S / D, and D of these come to 0.4 u S sqrt(D / 3), which is u S sqrt(D) / 4.
 
 Products of a shorter dtype have its u. TF32 keeps 10 bits of the mantissa of both operands, 11 with the leading one: to
 nearest that is an error of at most u = 2^-11 each. An implementation that truncates takes between 0 and 2u off each,
@@ -43,26 +43,26 @@ TF32 = "tf32"
 
 
 def unit_roundoff(dtype: str) -> float:
-    """u: 2^-11 for float16 and tf32, 2^-24 for float32, 2^-53 for float64."""
+    """Return u: 2^-11 for float16 and tf32, 2^-24 for float32, 2^-53 for float64."""
     return 2.0**-11 if dtype == TF32 else float(np.finfo(dtype).eps) / 2
 
 
 def of_inverse_logit(x: Array, p: Logit) -> Array:
-    """The same of grey levels x."""
+    """Return the size of the error of an inverse logit with values x, in units."""
     return 4 * (np.abs(x) + p.levels * p.margin)
 
 
 def of_mixture(class_log_prob: Array, tolerance: Array, priors: Sequence[float], dtype: str) -> dict[str, Array]:
-    """Tolerances (N,) of the mixture's log_prob and of a row's posterior, from those of its classes' log_prob.
+    """Return tolerances (N,) of the mixture's log_prob and of a row's posterior, from those of its classes' log_prob.
 
     Both are monotone in every class's log_prob, so the ends of what each may be give the ends of what they may be. The
-    arithmetic between adds what `of_elementwise` says, and a unit a class for the sum.
+    arithmetic between adds what `of_elementwise` says, and one unit per class for the sum.
 
     Args:
-        class_log_prob: What the reference gives, in nats, (N, C).
-        tolerance: Of each of these, (N, C).
-        priors: Of the classes, (C,).
-        dtype: Of the runtime.
+        class_log_prob: The reference's log densities of the classes in nats, (N, C).
+        tolerance: Tolerance of each of these, (N, C).
+        priors: Priors of the classes, (C,).
+        dtype: Dtype of the runtime.
     """
     unit = unit_roundoff(dtype)
     reach = tolerance + unit * of_elementwise(class_log_prob)
@@ -81,13 +81,13 @@ def of_mixture(class_log_prob: Array, tolerance: Array, priors: Sequence[float],
 
 
 class Probe(Errors):
-    """Random errors of the size that rounding makes, on one way through a chain.
+    """A probe adds random errors of the size that rounding makes, on one way through a chain.
 
     Args:
         unit: Roundoff of the runtime's dtype.
-        products: That of its matrix products.
-        shrink: What truncation takes off each product.
-        rng: Of the errors.
+        products: Roundoff of its matrix products.
+        shrink: Part that truncation takes off each product.
+        rng: Random generator of the errors.
     """
 
     exact = False
@@ -98,7 +98,7 @@ class Probe(Errors):
         self.left_out = 0.0
 
     def random(self, sizes: Array) -> Array:
-        """Random errors of these sizes."""
+        """Return random errors of these sizes."""
         return self._unit * sizes * self._rng.standard_normal(sizes.shape)
 
     def value(self, value: Array, size: Size | None = None) -> Array:
@@ -125,19 +125,22 @@ class Probe(Errors):
         return x + self.random(_REACH * of_elementwise(x))
 
     def across(self, x: Array) -> Array:
-        """Within reach of a few errors of the last product, or of an elementwise function where there was none."""
+        """Return x with its sign reversed within reach of 0.
+
+        The reach is a few errors of the last product, or of an elementwise function where there was none.
+        """
         fits = self._of_last is not None and self._of_last.shape == x.shape
         reach = self.random(_REACH * (self._of_last if fits and self._of_last is not None else of_elementwise(x)))
         return np.where(np.abs(x) < np.abs(reach), np.where(x < 0, 1.0, -1.0), x)
 
 
 class RoundingModel:
-    """Predicts the differences that a correct implementation in `dtype` may show.
+    """A rounding model predicts the differences that a correct implementation in `dtype` may show.
 
     Args:
-        weights: The model.
-        dtype: `float32` or `float64`.
-        products: A shorter dtype of the linear maps and solves alone, `float16` or `tf32`.
+        weights: Model to predict for.
+        dtype: Dtype of the tensors, `float32` or `float64`.
+        products: Shorter dtype of the linear maps and solves alone, `float16` or `tf32`.
     """
 
     def __init__(self, weights: Chain, dtype: str, products: str | None = None) -> None:
@@ -146,27 +149,27 @@ class RoundingModel:
         self._products = products or dtype
 
     def with_products(self, products: str) -> Self:
-        """The same model with products of another dtype."""
+        """Return the same model with products of another dtype."""
         other = copy(self)
         other._products = products
         return other
 
     def density(self, x: Array) -> dict[str, Array]:
-        """Tolerances of z, log_prob and of x -> z -> x, for rows x (N, D)."""
+        """Return tolerances of z, log_prob and of x -> z -> x, for rows x (N, D)."""
         return self.of_density(x, *self.encode(x))
 
     def sampling(self, z: Array) -> dict[str, Array]:
-        """Tolerances of x, of log_prob at that x, and of z -> x -> z, for rows z (N, D)."""
+        """Return tolerances of x, of log_prob at that x, and of z -> x -> z, for rows z (N, D)."""
         x = self.clamp(reference.decode(self._weights, z))
         return self.of_sampling(z, x, self.encode(x)[1])
 
     def encode(self, x: Array) -> tuple[Array, Array]:
-        """The reference's z and log_prob of rows x (N, D)."""
+        """Return the reference's z and log_prob of rows x (N, D)."""
         z, log_det = reference.encode(self._weights, x)
         return z, reference.standard_normal_log_prob(z) + log_det
 
     def of_density(self, x: Array, z: Array, log_prob: Array) -> dict[str, Array]:
-        """As `density`, of rows whose z and log_prob are known."""
+        """Return what `density` does, for rows whose z and log_prob are known."""
         probes, values = self._encode(_repeated(x))
         back = self._decode(probes)
         return {
@@ -176,7 +179,7 @@ class RoundingModel:
         }
 
     def of_sampling(self, z: Array, x: Array, log_prob: Array) -> dict[str, Array]:
-        """As `sampling`, of rows whose x and log_prob are known."""
+        """Return what `sampling` does, for rows whose x and log_prob are known."""
         probes = self._decode(_repeated(z))
         back, values = self._encode(probes)
         return {
@@ -187,18 +190,18 @@ class RoundingModel:
 
     @property
     def dear(self) -> bool:
-        """A row takes so long that few are taken."""
+        """Return whether a row takes so long that few are taken."""
         return self._weights.dear
 
     def clamp(self, x: Array) -> Array:
-        """x as the sampling graph gives it: images in [0, largest number below levels], rows in their domain."""
+        """Return x as the sampling graph gives it: images in [0, largest number below levels], rows in their domain."""
         p, domain = self._weights.preprocessing, self._weights.domain
         if domain:
             return np.clip(x, *(end.astype(np.float64) for end in domain.ends(self._dtype)))
         return np.clip(x, 0.0, float(largest_below(p.levels, self._dtype))) if p else x
 
     def _probe(self, seed: int) -> Probe:
-        """Errors of one way; all probes of a row go together."""
+        """Return the errors of one way; all probes of a row go together."""
         shrink = 2 * unit_roundoff(TF32) if self._products == TF32 else 0.0
         return Probe(self._unit, unit_roundoff(self._products), shrink, np.random.default_rng(seed))
 
@@ -229,5 +232,5 @@ class RoundingModel:
 
 
 def _repeated(rows: Array) -> Array:
-    """Every row once a probe, (N, D) -> (probes N, D)."""
+    """Return every row once per probe, (N, D) -> (probes N, D)."""
     return np.tile(rows, (_PROBES, 1))

@@ -23,7 +23,7 @@ _TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays 
 
 @dataclass(frozen=True)
 class DensityVectors:
-    """x (N, D) as data gives it -> z (N, D), log_prob (N,) in nats.
+    """These vectors are x (N, D) as data gives it -> z (N, D), log_prob (N,) in nats.
 
     `tolerance` holds (N,) allowed absolute differences for z, log_prob, and for x after x -> z -> x;
     `tf32_tolerance` those for float32 products that run in TF32.
@@ -38,7 +38,7 @@ class DensityVectors:
 
 @dataclass(frozen=True)
 class SamplingVectors:
-    """z (N, D), normal numbers and far tails -> x (N, D), and log_prob (N,) of that x in nats.
+    """These vectors are z (N, D), normal numbers and far tails -> x (N, D), and log_prob (N,) of that x in nats.
 
     `clamped` marks rows of which a number was clamped into the domain: their z cannot be recovered.
     `tolerance` holds (N,) allowed absolute differences for x, log_prob, and for z after z -> x -> z;
@@ -55,11 +55,11 @@ class SamplingVectors:
 
 @dataclass(frozen=True)
 class MixtureDensityVectors:
-    """x (N, D), rows of every class and between them -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C).
+    """These vectors are x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C).
 
-    `label` (N,) is the class that a row is of, -1 on the border of two. `tolerance` holds allowed absolute
-    differences: class_log_prob (N, C), log_prob (N,), posterior (N,); `tf32_tolerance` those for products that run in
-    TF32.
+    x has rows of every class and between them. `label` (N,) is the class that a row belongs to, -1 on the border of
+    two. `tolerance` holds allowed absolute differences: class_log_prob (N, C), log_prob (N,), posterior (N,);
+    `tf32_tolerance` those for products that run in TF32.
     """
 
     x: Array
@@ -73,7 +73,7 @@ class MixtureDensityVectors:
 
 @dataclass(frozen=True)
 class Sampled:
-    """The vectors of one sampling graph, and how checks speak of it."""
+    """These are the vectors of one sampling graph, and how checks refer to it."""
 
     vectors: SamplingVectors
     prefix: str = ""  # of the names of its checks
@@ -82,33 +82,33 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Vectors:
-    """What `vectors.json` holds of a flow."""
+    """This is the content of `vectors.json` for a flow."""
 
     density: DensityVectors
     sampling: SamplingVectors
 
     @property
     def own_rows(self) -> list[Array]:
-        """The density's rows x of each flow, (N, D) each: those of the only one."""
+        """Return the density's rows x of each flow, (N, D) each: those of the only one."""
         return [self.density.x]
 
     @property
     def sampled(self) -> list[Sampled]:
-        """The vectors of each sampling graph."""
+        """Return the vectors of each sampling graph."""
         return [Sampled(self.sampling)]
 
     def to_json(self) -> dict[str, Any]:
-        """Lists of numbers; Python's float notation gives every float64 back exactly."""
+        """Return lists of numbers; Python's float notation gives every float64 back exactly."""
         return _lists(asdict(self))
 
     def under_tf32(self, products: str) -> Self:
-        """The same vectors with the tolerances of TF32, which the CUDA provider takes on request.
+        """Return the same vectors with the tolerances of TF32, which the CUDA provider takes on request.
 
         Args:
-            products: The dtype of the export's matrix products. TF32 touches those of float32 alone.
+            products: Dtype of the export's matrix products. TF32 touches those of float32 alone.
 
         Raises:
-            ArtifactError: The products are float32, and the folder has no such tolerances.
+            ArtifactError: if the products are float32 and the folder has no such tolerances.
         """
         if products != "float32":
             return self
@@ -116,10 +116,10 @@ class Vectors:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], dim: int) -> Self:
-        """The vectors of a parsed file.
+        """Return the vectors of a parsed file.
 
         Raises:
-            ArtifactError: A key is missing or an array has the wrong shape.
+            ArtifactError: if a key is missing or an array has the wrong shape.
         """
         with _refused(f"rows of {dim} numbers"):
             density = _read(DensityVectors, document["density"], dim)
@@ -128,7 +128,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class MixtureVectors:
-    """What `vectors.json` holds of a mixture; the names of its classes are in the manifest."""
+    """This is the content of `vectors.json` for a mixture; the names of its classes are in the manifest."""
 
     density: MixtureDensityVectors
     sampling: tuple[SamplingVectors, ...]  # of each class
@@ -136,34 +136,34 @@ class MixtureVectors:
 
     @property
     def own_rows(self) -> list[Array]:
-        """The density's rows x of each class, (N, D) each."""
+        """Return the density's rows x of each class, (N, D) each."""
         return [self.density.x[self.density.label == number] for number in range(len(self.names))]
 
     @property
     def sampled(self) -> list[Sampled]:
-        """The vectors of each class's sampling graph."""
+        """Return the vectors of each class's sampling graph."""
         named = enumerate(zip(self.names, self.sampling, strict=True))
         return [Sampled(part, f"class {name}, ", (number,)) for number, (name, part) in named]
 
     def to_json(self) -> dict[str, Any]:
-        """Lists of numbers; Python's float notation gives every float64 back exactly."""
+        """Return lists of numbers; Python's float notation gives every float64 back exactly."""
         return {
             "density": _lists(asdict(self.density)),
             "sampling": [_lists(asdict(part)) for part in self.sampling],
         }
 
     def under_tf32(self, products: str) -> Self:
-        """The same vectors with the tolerances of TF32; arguments and errors are those of `Vectors.under_tf32`."""
+        """Return the same vectors with the tolerances of TF32; errors are those of `Vectors.under_tf32`."""
         if products != "float32":
             return self
         return replace(self, density=_in_tf32(self.density), sampling=tuple(map(_in_tf32, self.sampling)))
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], dim: int, names: tuple[str, ...]) -> Self:
-        """The vectors of a parsed file, for classes of these names.
+        """Return the vectors of a parsed file, for classes of these names.
 
         Raises:
-            ArtifactError: A key is missing or an array has the wrong shape.
+            ArtifactError: if a key is missing or an array has the wrong shape.
         """
         classes = len(names)
         with _refused(f"{dim} numbers and {classes} classes a row"):
@@ -175,7 +175,7 @@ class MixtureVectors:
 
 
 class _Toleranced(Protocol):
-    """Vectors that may have tolerances of their own for TF32."""
+    """These vectors may have tolerances of their own for TF32."""
 
     @property
     def tolerance(self) -> dict[str, Array]: ...
@@ -187,10 +187,10 @@ T = TypeVar("T", bound=_Toleranced)
 
 
 def _in_tf32(vectors: T) -> T:
-    """The same vectors with their tolerances for TF32 in the place of the others.
+    """Return the same vectors with their tolerances for TF32 in the place of the others.
 
     Raises:
-        ArtifactError: There are none.
+        ArtifactError: if there are none.
     """
     if vectors.tf32_tolerance is None:
         raise ArtifactError(
@@ -209,7 +209,7 @@ def _refused(wanted: str) -> Iterator[None]:
     """Say in one sentence what is wrong with vectors that are read in this block.
 
     Raises:
-        ArtifactError: They are no vectors, or not of `wanted` shapes.
+        ArtifactError: if they are no vectors, or not of `wanted` shapes.
     """
     try:
         yield
@@ -220,11 +220,11 @@ def _refused(wanted: str) -> Iterator[None]:
 
 
 def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0) -> T:
-    """The vectors of one graph, whose arrays are of `dim` numbers a row, or of `classes`, with tolerances a row.
+    """Return the vectors of one graph, with `dim` numbers or `classes` per row and tolerances per row.
 
     Raises:
-        _OtherShapesError: They are not.
-        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: They are no arrays.
+        _OtherShapesError: if the arrays have other shapes.
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: if they are no arrays.
     """
     part = kind(**_arrays(document))
     arrays = {name: value for name, value in vars(part).items() if isinstance(value, np.ndarray)}
@@ -242,24 +242,24 @@ def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0) -
 
 
 def _allow(tolerance: object, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether all tolerances are there, of these shapes, finite and not negative."""
+    """Return whether all tolerances are there, of these shapes, finite and not negative."""
     if not isinstance(tolerance, dict) or tolerance.keys() != shapes.keys():
         return False
     return all(t.shape == shapes[name] and (t >= 0).all() and np.isfinite(t).all() for name, t in tolerance.items())
 
 
 def _lists(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of arrays as lists, absent entries left out."""
+    """Return a tree of arrays as lists, absent entries left out."""
     given = {key: entry for key, entry in tree.items() if entry is not None}
     return {key: _lists(entry) if isinstance(entry, dict) else entry.tolist() for key, entry in given.items()}
 
 
 def _arrays(value: dict[str, Any]) -> dict[str, Any]:
-    """What `_lists` made lists of, as arrays again.
+    """Return the lists that `_lists` made as arrays again.
 
     Raises:
-        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: A value is no list of finite numbers, or of
-            truth values where these are wanted.
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError: if a value is no list of finite numbers, or
+            of truth values where these are wanted.
     """
     found: dict[str, Any] = {}
     for key, entry in value.items():

@@ -1,4 +1,4 @@
-"""Test vectors made: the float64 reference's answers for a flow or a mixture, and how far a runtime may be from them.
+"""Construction of test vectors: the float64 reference's answers for a flow or a mixture, and the allowed differences.
 
 What they hold and how they are read is `lunet_export.checks.vector_file`.
 """
@@ -27,11 +27,11 @@ from lunet_export.preprocessing import largest_below
 Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
-_FEW_ROWS = 2  # where a row of tolerances takes seconds
+_FEW_ROWS = 2  # where a row's tolerances take seconds
 #: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
 #: autoregressive flow, say, multiplies column by column.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
-#: Of a mixture: rows of the density, all classes together, and of one; plain rows of z of each class.
+#: For a mixture: least rows of the density of all classes, and of one; plain rows of z per class.
 _LEAST_ROWS, _LEAST_A_CLASS, _PLAIN_ROWS_A_CLASS = 8, 2, 4
 _BISECTIONS = 30  # as near to a border as float32 can be
 
@@ -43,17 +43,17 @@ Examples = Array | Sequence[Array | None]
 def build(
     model: Distribution, *, dtype: str, seed: int, products: str | None = None, examples: Examples | None = None
 ) -> Vectors | MixtureVectors:
-    """Vectors of the reference for a runtime of `dtype`.
+    """Return vectors of the reference for a runtime of `dtype`.
 
     Args:
-        model: A flow or a mixture.
-        dtype: Inputs are rounded to it, so that every runtime can be fed exactly these numbers.
-        seed: Of the normal numbers; every class of a mixture gets the same ones.
-        products: The shorter dtype of the runtime's matrix products, if it has one.
-        examples: Rows of data for the density; rows of the model itself stand in when there are none.
+        model: Flow or mixture.
+        dtype: Dtype that inputs are rounded to, so that every runtime can be fed exactly these numbers.
+        seed: Random seed of the normal numbers; every class of a mixture gets the same ones.
+        products: Shorter dtype of the runtime's matrix products, if it has one.
+        examples: Rows of data for the density; rows of the model itself are used when there are none.
 
     Raises:
-        BadInputError: The outputs of a network overflow, or no digit of usual ones is left.
+        BadInputError: if the outputs of a network overflow, or usual ones have no correct digit left.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
         if isinstance(model, Mixture):
@@ -97,7 +97,7 @@ def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array
 
 
 def sampled(weights: Chain, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
-    """Vectors of a sampling graph for z (N, D); the models give the tolerances, `tf32` those of such products."""
+    """Return vectors of a sampling graph for z (N, D); `model` gives the tolerances, `tf32` those of TF32."""
     decoded = reference.decode(weights, z)
     x = model.clamp(decoded)
     clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x)
@@ -107,7 +107,7 @@ def sampled(weights: Chain, z: Array, model: RoundingModel, tf32: RoundingModel 
 
 
 def _fitting(vectors: SamplingVectors, dtype: str) -> NDArray[np.bool_]:
-    """The rows all of whose numbers fit into the dtype, (N,)."""
+    """Return which rows have only numbers that fit into the dtype, (N,)."""
     most = np.finfo(dtype).max
     numbers = [np.abs(vectors.x).max(axis=1), np.abs(vectors.log_prob), *vectors.tolerance.values()]
     return np.logical_and.reduce([number <= most for number in numbers])  # NaN is not
@@ -117,7 +117,7 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
     """Raise unless all numbers fit into the dtype.
 
     Raises:
-        BadInputError: One does not, or is no number.
+        BadInputError: if one does not fit, or is no number.
     """
     if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
         raise BadInputError(
@@ -128,16 +128,16 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
 
 
 def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
-    """Raise where not a digit of usual rows is left: every second row may be off by its whole size.
+    """Raise where usual rows have no correct digit left: every second row may be off by its whole size.
 
     Args:
-        name: Of the values.
-        values: Of usual rows, (N, D) or (N,); log_prob counts as a nat at least.
-        tolerance: Of each row, (N,).
-        dtype: Of the runtime.
+        name: Name of the values.
+        values: Values of usual rows, (N, D) or (N,); log_prob counts as at least one nat.
+        tolerance: Tolerance of each row, (N,).
+        dtype: Dtype of the runtime.
 
     Raises:
-        BadInputError: It is so.
+        BadInputError: if half of the rows may be off by their size.
     """
     size = np.abs(values.reshape(len(values), -1)).max(axis=1)
     size = np.maximum(size, 1.0) if values.ndim == 1 else size
@@ -151,18 +151,18 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
 
 
 def interior(weights: Chain, x: Array) -> Array:
-    """Rows of the model half a grey level or more inside the domain; vectors unchanged."""
+    """Return rows of the model half a grey level or more inside the domain; vectors are unchanged."""
     p = weights.preprocessing
     return np.clip(x, 0.5, p.levels - 0.5) if p else x
 
 
 def finite(tolerances: dict[str, Array]) -> dict[str, Array] | None:
-    """The tolerances of TF32; None where it would overflow, which is no reason to refuse float32."""
+    """Return the tolerances of TF32; None where TF32 would overflow, which is no reason to refuse float32."""
     return tolerances if all(np.isfinite(array).all() for array in tolerances.values()) else None
 
 
 def rounded(array: Array, dtype: str) -> Array:
-    """The numbers as the dtype holds them, in float64."""
+    """Return the numbers as the dtype holds them, in float64."""
     return array.astype(dtype).astype(np.float64)
 
 
@@ -226,7 +226,7 @@ def _rows(flow: Chain, n: int, seed: int, known: Array | None) -> Array:
 
 
 def _between(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
-    """A row between each class's row (C, D) and the next one's, where the class ceases to be the most probable.
+    """Return a row between each class's row (C, D) and the next one's, where the class ceases to be the most probable.
 
     Elsewhere posteriors are 0 or 1 to the last digit, and would look right with any priors.
     """
@@ -241,7 +241,7 @@ def _between(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
 
 
 def _clamped(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:
-    """Rows as a graph of that dtype takes them: rounded, and inside the domain that all classes share."""
+    """Return rows as a graph of that dtype takes them: rounded, and inside the domain that all classes share."""
     p, domain, exact = mixture.preprocessing, mixture.domain, rounded(rows, dtype)
     if domain:
         return np.clip(exact, *(end.astype(np.float64) for end in domain.ends(np.dtype(dtype))))

@@ -23,25 +23,25 @@ def jko(
     beta: float,
     preprocessing: Logit | None = None,
 ) -> Chain:
-    """h_0 = R (x - m) behind an optional logit, then a block a field.
+    """Return the chain of a JKO-iFlow: h_0 = R (x - m) behind an optional logit, then one block per field.
 
     Args:
-        centre: m (D,).
-        root: R (D, D), upper triangular with a positive diagonal.
-        fields: At least one.
-        steps: Of the Runge-Kutta rule, a block.
+        centre: Mean m (D,).
+        root: Matrix R (D, D), upper triangular with a positive diagonal.
+        fields: Velocity fields, at least one.
+        steps: Steps of the Runge-Kutta rule per block.
         beta: Sharpness of the softplus.
-        preprocessing: The logit in front; None: x is the network's own input.
+        preprocessing: Logit in front; with None, x is the network's own input.
 
     Raises:
-        CheckpointError: A shape does not fit, a number is not finite, or R is not invertible.
+        CheckpointError: if a shape does not fit, a number is not finite, or R is not invertible.
     """
     blocks = tuple(Velocity(field, steps, beta) for field in fields)
     return Chain(centre.size, (Whitening(centre, root), *blocks), preprocessing, JKO(steps, beta))
 
 
 def with_steps(chain: Chain, steps: int) -> Chain:
-    """The same fields, integrated by another number of steps."""
+    """Return the same fields, integrated by another number of steps."""
     layers = tuple(layer.with_steps(steps) if isinstance(layer, Velocity) else layer for layer in chain.layers)
     kind = replace(chain.kind, steps=steps) if isinstance(chain.kind, JKO) else chain.kind
     return replace(chain, layers=layers, kind=kind)
@@ -49,7 +49,7 @@ def with_steps(chain: Chain, steps: int) -> Chain:
 
 @dataclass(frozen=True)
 class JKO(Kind):
-    """A JKO-iFlow."""
+    """This kind is a JKO-iFlow: a whitening, then blocks that follow velocity fields."""
 
     name: ClassVar[str] = "jko"
     title: ClassVar[str] = "a JKO-iFlow"
@@ -95,7 +95,10 @@ class JKO(Kind):
         return {"lunet.blocks": str(model["blocks"]), "lunet.steps": str(model["steps"])}
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
-        """centre (D,), root (D, D); fields: a list per block, {"layers": matrices and biases, "time": (H_1,)}."""
+        """Return settings, and centre (D,), root (D, D) and `fields`.
+
+        Each field is {"layers": matrices and biases, "time": (H_1,)}.
+        """
         (whitening,) = chain.of(Whitening)
         fields = [
             {"layers": [array for layer in block.field.layers for array in layer], "time": block.field.time}

@@ -1,4 +1,4 @@
-"""Any layers in a row: what the flows of other libraries become. Files and manifests call the kind `composed`."""
+"""Any layers in a row: the kind that flows of other libraries become. Files and manifests call it `composed`."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +13,13 @@ from lunet_export.preprocessing import Logit
 
 
 def layered(dim: int, layers: Sequence[Layer], preprocessing: Logit | None = None) -> Chain:
-    """The chain of these layers, from data to latent; errors as of `Chain`."""
+    """Return the chain of these layers, from data to latent; errors are those of `Chain`."""
     return Chain(dim, tuple(layers), preprocessing, Layered())
 
 
 @dataclass(frozen=True)
 class Layered(Kind):
-    """Layers in a row, each with its own entry."""
+    """This kind is a row of any layers, each with its own entry."""
 
     name: ClassVar[str] = "composed"
     title: ClassVar[str] = "a composed model"
@@ -60,7 +60,7 @@ class Layered(Kind):
         return {"lunet.layers": str(model["layers"])}
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
-        """layers: of every layer {"kind": its name, "inverse": whether it is turned round, and its fields by name}."""
+        """Return settings, and `layers`: for each {"kind": name, "inverse": true or false} and its fields by name."""
         packed = [{"inverse": False, **layer.to_dict()} for layer in chain.layers]
         return {"layers": len(packed)}, {"layers": packed}
 

@@ -1,4 +1,4 @@
-"""LU-Net (arXiv 2302.10524): LU layers with a bend between them, after an optional logit."""
+"""LU-Net (arXiv 2302.10524): LU layers with an activation between them, after an optional logit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ _DIGITS = Context(prec=40, traps=[])  # more than twice those of float64; what o
 
 
 def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None, activation: str = PAPERS) -> Chain:
-    """The LU-Net of these blocks, with the activation of that name and alpha between them.
+    """Return the LU-Net of these blocks, with the activation of that name and alpha between them.
 
     Raises:
-        CheckpointError: A shape does not fit, a number is not finite, L or U is not triangular, a diagonal entry of
+        CheckpointError: if a shape does not fit, a number is not finite, L or U is not triangular, a diagonal entry of
             U is 0, L has another diagonal than ones, alpha is outside (0, 1), or the activation is unknown.
     """
     kind = LUNet(alpha, activation)
@@ -37,7 +37,7 @@ def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None
 
 @dataclass(frozen=True)
 class LUNet(Kind):
-    """An LU-Net. A network of one block has an activation too, though no layer holds it."""
+    """This kind is an LU-Net. A network of one block has an activation too, though no layer holds it."""
 
     name: ClassVar[str] = "lunet"
     title: ClassVar[str] = "an LU-Net"
@@ -56,7 +56,7 @@ class LUNet(Kind):
             )
 
     def bend(self) -> Activation:
-        """A layer of the activation."""
+        """Return a layer of the activation."""
         return activation_of(self.activation, self.alpha)
 
     def label(self, chain: Chain, number: int) -> str:
@@ -112,7 +112,7 @@ class LUNet(Kind):
         return dict([blocks, ("lunet.alpha", repr(self.alpha)), *named])
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
-        """packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D)."""
+        """Return settings, and packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D)."""
         blocks = chain.of(LU)
         settings: dict[str, Any] = {"blocks": len(blocks), "alpha": self.alpha}
         if self.activation != PAPERS:
@@ -149,17 +149,21 @@ class LUNet(Kind):
 
 
 def activation_of(name: str, alpha: float) -> Activation:
-    """The bend of that name, one of ACTIVATIONS."""
+    """Return the activation of that name, one of ACTIVATIONS."""
     return ACTIVATIONS[name](alpha)  # type: ignore[call-arg]
 
 
 def lunet_of(chain: Chain, what: str) -> Chain:
-    """The chain as an LU-Net: itself, or a row of LU layers with one and the same bend between each two.
+    """Return the chain as an LU-Net: itself, or a row of LU layers with one and the same activation between each two.
 
     Scales and shifts next to an LU layer are multiplied into it.
 
+    Args:
+        chain: Model to convert.
+        what: Purpose, for the sentence of the error.
+
     Raises:
-        BadInputError: It is neither; `what` is what cannot be done with it.
+        BadInputError: if the chain is neither.
     """
     if isinstance(chain.kind, LUNet):
         return chain
@@ -180,7 +184,7 @@ def lunet_of(chain: Chain, what: str) -> Chain:
 
 
 def _merged(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers with every scale and shift beside an LU layer multiplied into it."""
+    """Return the layers with every scale and shift beside an LU layer multiplied into it."""
     merged: list[Layer] = []
     for layer in layers:
         here = layer
@@ -195,7 +199,7 @@ def _merged(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def exactly_rounded_exp(values: Array) -> Array:
-    """e^values, (D,), rounded to the nearest float64.
+    """Return e^values, (D,), rounded to the nearest float64.
 
     NumPy's own is off in the last bit now and then, in other places on other processors. A model file holds logarithms,
     and the weights that are read from it are known by their digest, which must be the same on every machine.
@@ -210,7 +214,7 @@ def _block(packed: Array, sign: Array, bias: Array) -> LU:
 
 
 def _logarithms(diagonal: Array) -> Array:
-    """log|diagonal|; of the neighbours of each the one whose exponential is the entry itself, where one is."""
+    """Return log|diagonal|, or a neighbour whose exponential is the entry itself, where there is one."""
     size = np.abs(diagonal)
     with np.errstate(over="ignore"):
         logs = np.log(size)

@@ -27,18 +27,18 @@ _VECTORS = ("scale_factor", "log_scale", "shift_factor", "shift")
 
 
 def realnvp(dim: int, layers: Sequence[Layer], preprocessing: Logit | None = None) -> Chain:
-    """The RealNVP of these couplings and permutations; flow batch norm is folded into the couplings.
+    """Return the RealNVP of these couplings and permutations; flow batch norm is folded into the couplings.
 
     Raises:
-        CheckpointError: There is no coupling, a shape does not fit, a number is not finite, a factor is not 0 where
-            the mask is set, or an order is none.
+        CheckpointError: if there is no coupling, a shape does not fit, a number is not finite, a factor is not 0 where
+            the mask is set, or an order is not a permutation.
     """
     return Chain(dim, tuple(layers), preprocessing, RealNVP())
 
 
 @dataclass(frozen=True)
 class RealNVP(Kind):
-    """Couplings with dense networks, or with convolutions of images."""
+    """This kind has couplings with dense networks, or with convolutions of images."""
 
     name: ClassVar[str] = "realnvp"
     title: ClassVar[str] = "a RealNVP"
@@ -83,7 +83,7 @@ class RealNVP(Kind):
         return {"lunet.couplings": str(model["couplings"]), "lunet.networks": model["networks"]}
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
-        """layers: of every change of order {"order": (D,)}; of every coupling its shape, mask, nets and vectors."""
+        """Return settings, and `layers`: {"order": (D,)} of a permutation; shape, mask, nets, vectors of a coupling."""
         return {"couplings": len(chain.of(Coupling))}, {"layers": [_packed(layer) for layer in chain.layers]}
 
     @classmethod

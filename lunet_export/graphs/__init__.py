@@ -1,1 +1,1 @@
-"""Graphs of chains of layers: the frame they share, the builder, settings, solvers; nothing here knows torch."""
+"""Graphs of chains of layers: their common frame, the builder, settings and solvers; nothing here imports torch."""

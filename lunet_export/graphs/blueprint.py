@@ -1,4 +1,4 @@
-"""A blueprint of a model's graphs: the choices that are made, from which each graph is built."""
+"""A blueprint of a model's graphs: the choices from which each graph is built."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -40,14 +40,14 @@ _ROWS, _SEED = 64, 5  # of samples whose round trip is measured
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What export asks for: the graphs of a chain and what the manifest says of them.
+    """A blueprint builds the graphs of a chain and says what the manifest holds of them.
 
     Attributes:
-        weights: The model, with what was chosen of it, as the steps of an integration.
-        settings: As given.
-        solver: Of triangular systems; None where there are none.
-        estimates: Of every solver that can be built, where they were compared.
-        compared: Other numbers of steps to tell of.
+        weights: Model, with what was chosen for it, such as the steps of an integration.
+        settings: Settings as given.
+        solver: Solver of triangular systems; None where there are none.
+        estimates: Estimates of every solver that can be built, where they were compared.
+        compared: Other numbers of steps to report on.
     """
 
     weights: Chain
@@ -58,15 +58,15 @@ class Blueprint:
 
     @classmethod
     def choose(cls, weights: Chain, settings: ExportSettings, *, compare: bool = False) -> Self:
-        """What the settings ask for.
+        """Return the blueprint that the settings ask for.
 
         Args:
-            weights: The model.
-            settings: What can be chosen.
-            compare: Also look at what other choices would cost and lose, for `remark`.
+            weights: Model to export.
+            settings: Settings of the graphs.
+            compare: Whether to examine what other choices would cost and lose, for `remark`.
 
         Raises:
-            BadInputError: A setting does not fit the model, or a graph would pass 2 GB.
+            BadInputError: if a setting does not fit the model, or a graph would exceed 2 GB.
         """
         _refuse_dtype(weights, settings)
         weights = _integrated(weights, settings)
@@ -89,61 +89,61 @@ class Blueprint:
 
     @property
     def estimate(self) -> Estimate | None:
-        """That of the solver that was taken; None where they were not compared."""
+        """Return the estimate of the solver that was taken; None where they were not compared."""
         return next((estimate for estimate in self.estimates if estimate.solver == self.solver), None)
 
     def without_preprocessing(self) -> Self:
-        """The same choices for the network on its own input."""
+        """Return the same choices for the network on its own input."""
         return replace(self, weights=self.weights.without_preprocessing(), estimates=())
 
     @property
     def frame(self) -> Frame:
-        """How the graphs are written."""
+        """Return the frame by which the graphs are written."""
         return Frame(self.weights, self.solver, self.settings.tensors, self.settings.products)
 
     def build(self, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
-        """The graph of that name, one of `settings.graphs`."""
+        """Return the graph of that name, one of `settings.graphs`."""
         if name.startswith("density"):
             return self.frame.density(metadata, with_probe=name == "density_estimate")
         with_log_prob, draws_noise = name == "sampling_with_log_prob", name == "random_sampling"
         return self.frame.sampling(metadata, with_log_prob=with_log_prob, draws_noise=draws_noise)
 
     def log_prob_nodes(self, g: GraphBuilder, rows: Preprocessed) -> Value:
-        """log p [batch, 1] of rows behind the logit, written into a graph of several flows."""
+        """Write log p [batch, 1] of rows behind the logit into a graph of several flows."""
         return self.frame.encoded(g, rows, keep=True)[1]
 
     def metadata(self) -> dict[str, str]:
-        """What each graph says of the model and the choices, beside what all graphs say; bounds hold in data space."""
+        """Return what each graph says of the model and the choices; bounds hold in data space."""
         bounds = None if self._bounds is None else data_bounds(self.weights, self._bounds)
         certified = {} if bounds is None else _certified(bounds)
         solver = {} if self.solver is None else {"lunet.solver": str(self.solver)}
         return {**self.weights.kind.metadata(self.weights), **solver, **certified}
 
     def model(self) -> dict[str, Any]:
-        """What the manifest says of the model, beside what all manifests say."""
+        """Return what the manifest says of the model, beside what all manifests say."""
         measured = {} if self.round_trip_error is None else {"round_trip": self.round_trip_error}
         return {**self.weights.kind.entry(self.weights), **measured}
 
     def graph(self, name: str) -> dict[str, Any]:
-        """What the manifest says of a graph, beside what it says of every graph."""
+        """Return what the manifest says of a graph, beside what it says of every graph."""
         return {} if name == "density" or self.solver is None else {"solver": asdict(self.solver)}
 
     def certificate(self, x: Array) -> Certificate | None:
-        """Certified bounds with the local figures of rows x (N, D); None of a chain with layers that have none."""
+        """Return certified bounds with the local figures of rows x (N, D); None where a layer of the chain has none."""
         if self._bounds is None:
             return None
         s = self.settings
         return Certificate.of(self.weights, self._bounds, x, dtype=s.tensors, products=s.products)
 
     def round_trip(self, x: Array) -> Array | None:
-        """Predicted |f^-1(f(x)) - x| of rows x (N, D), the norm of a row; None of a chain without a certificate."""
+        """Return predicted |f^-1(f(x)) - x| for rows x (N, D), the norm of a row; None without a certificate."""
         if self._bounds is None:
             return None
         s = self.settings
         return predicted_round_trip(Linearization(self.weights), x, dtype=s.tensors, products=s.products)
 
     def alternatives(self) -> list[dict[str, Any]]:
-        """What was found out about other choices, for machines."""
+        """Return what was found out about other choices, for machines."""
         steps = (self._steps, *self.compared) if self.compared else ()
         return [
             *(estimate.as_json() for estimate in self.estimates),
@@ -151,7 +151,7 @@ class Blueprint:
         ]
 
     def remark(self) -> str:
-        """One line about the choice, for a user."""
+        """Return one line about the choice, for a user."""
         if self.round_trip_error is not None:
             return self._remark_on_steps(self.round_trip_error)
         told = ", ".join(f"{value} {name}" for name, value in self.weights.facts().items() if name != "kinds")
@@ -182,7 +182,7 @@ class Blueprint:
 
     @cached_property
     def round_trip_error(self) -> float | None:
-        """As `round_trip_error`, of a chain that is integrated; None of others, whose inverse is exact."""
+        """Return `round_trip_error` of a chain that is integrated; None for others, whose inverse is exact."""
         return round_trip_error(self.weights) if self.weights.of(Velocity) else None
 
     @cached_property
@@ -191,7 +191,7 @@ class Blueprint:
 
 
 def round_trip_error(chain: Chain) -> float:
-    """Largest |x - decode(encode(x))| of the reference over samples of the model, behind its logit where it has one."""
+    """Return the largest |x - decode(encode(x))| of the reference over samples of the model, behind its logit."""
     h = chain.decode(noise.normal(_SEED, range(_ROWS), chain.dim))
     return float(np.abs(chain.decode(chain.encode(h).rows) - h).max())
 
@@ -215,7 +215,7 @@ def _refuse_dtype(chain: Chain, settings: ExportSettings) -> None:
 
 
 def _integrated(chain: Chain, settings: ExportSettings) -> Chain:
-    """The chain with the steps that the settings ask for."""
+    """Return the chain with the steps that the settings ask for."""
     if not chain.of(Velocity):
         if settings.steps is not None or settings.hutchinson:
             raise BadInputError(
@@ -231,7 +231,7 @@ def _integrated(chain: Chain, settings: ExportSettings) -> Chain:
 
 
 def _solver(chain: Chain, settings: ExportSettings, *, compare: bool) -> tuple[Solver, list[Estimate]]:
-    """The solver that the settings ask for, and the estimates of all where they were compared."""
+    """Return the solver that the settings ask for, and the estimates of all where they were compared."""
     automatic = settings.solver == "auto"
     if automatic and settings.tile is not None:
         raise BadInputError("Expected no --tile with --solver auto, which chooses it. Leave it out.")
@@ -256,7 +256,7 @@ def _refuse_large(chain: Chain, solver: Solver | None, settings: ExportSettings)
     """Raise where a graph would be larger than one file may be.
 
     Raises:
-        BadInputError: It would.
+        BadInputError: if a graph would be larger.
     """
     linear = sum(layer.solves for layer in chain.layers)
     numbers = sum(layer.stored for layer in chain.layers if not layer.solves)

@@ -1,4 +1,4 @@
-"""The one file that makes ONNX: nodes, constants, and what must hold of a finished graph."""
+"""The only file that makes ONNX: nodes, constants, and what must hold for a finished graph."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ Value = str  # a tensor in the graph is known by its name
 
 
 class GraphBuilder:
-    """Makes a graph node by node: `g.node("Add", a, 1.0)` returns the name of the sum.
+    """A builder makes a graph node by node: `g.node("Add", a, 1.0)` returns the name of the sum.
 
     Operands are names of tensors or numbers; numbers become scalar constants, each written once. Names follow the
     `scope` they are made in, so that the same weights always give the same bytes.
@@ -46,10 +46,10 @@ class GraphBuilder:
     Args:
         name: Name of the graph.
         dim: Number of dimensions D of its rows.
-        dtype: `float32` or `float64`, of every tensor.
-        products: `float16` runs the matrix products alone in it, with casts around them.
-        rows: A fixed number of rows in place of `batch`.
-        opset: Of the finished graph; what is older has fewer operators.
+        dtype: Dtype of every tensor, `float32` or `float64`.
+        products: Dtype of the matrix products alone, with casts around them: `float16`.
+        rows: Fixed number of rows in place of `batch`.
+        opset: Opset of the finished graph; older ones have fewer operators.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class GraphBuilder:
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Names made inside begin with `name.`."""
+        """Open a scope; names made inside begin with `name.`."""
         self._scope = (*self._scope, name)
         try:
             yield
@@ -87,12 +87,12 @@ class GraphBuilder:
 
     @property
     def here(self) -> tuple[str, ...]:
-        """The scope that names are made in."""
+        """Return the scope that names are made in."""
         return self._scope
 
     @contextmanager
     def at(self, scope: tuple[str, ...]) -> Iterator[None]:
-        """Names made inside belong to a scope that may be closed already."""
+        """Reopen a scope that may be closed already; names made inside belong to it."""
         before, self._scope = self._scope, scope
         try:
             yield
@@ -100,12 +100,12 @@ class GraphBuilder:
             self._scope = before
 
     def input(self, name: str, *, rows: int | None = None) -> Value:
-        """Rows [batch, dim] that the caller feeds, or a fixed number of rows."""
+        """Add an input: rows [batch, dim] that the caller feeds, or a fixed number of rows."""
         self._inputs.append(helper.make_tensor_value_info(name, self._element, [rows or self._rows, self.dim]))
         return name
 
     def random_normal(self, shape: str) -> Value:
-        """Standard normal rows; the caller feeds the two integers batch and dim as `shape`.
+        """Add standard normal rows; the caller feeds the two integers batch and dim as `shape`.
 
         Of the ways to size them only this one keeps every node on the GPU and can be captured in a CUDA graph.
         """
@@ -116,7 +116,7 @@ class GraphBuilder:
         return rows
 
     def output(self, name: str, value: Value, *, rows: bool = True, width: int | None = None) -> None:
-        """Give `value` out as `name`: rows [batch, width], dim wide by default, or one number a row [batch]."""
+        """Make `value` the output `name`: rows [batch, width], dim wide by default, or one number per row [batch]."""
         for node in self._nodes:
             node.output[:] = [name if output == value else output for output in node.output]
             node.input[:] = [name if operand == value else operand for operand in node.input]
@@ -125,10 +125,10 @@ class GraphBuilder:
         self._outputs.append(helper.make_tensor_value_info(name, self._element, shape))
 
     def constant(self, array: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Value:
-        """A constant, rounded to the graph's dtype or the one given (int64 stays int64).
+        """Add a constant, rounded to the graph's dtype or the one given (int64 stays int64).
 
         Raises:
-            BadInputError: A number is too large for the dtype.
+            BadInputError: if a number is too large for the dtype.
         """
         rounded = self._rounded(np.asarray(array), np.dtype(dtype or self.dtype))
         full = self._unique(name)
@@ -136,18 +136,18 @@ class GraphBuilder:
         return full
 
     def node(self, operator: str, *operands: Value | float, **attributes: Any) -> Value:  # noqa: ANN401
-        """One node with one output; returns the output's name."""
+        """Add one node with one output, and return the output's name."""
         inputs = [operand if isinstance(operand, str) else self._number(operand) for operand in operands]
         output = self._unique(operator.lower())
         self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
     def cast(self, value: Value) -> Value:
-        """`value` in the graph's dtype: truth values become 1 and 0."""
+        """Cast `value` to the graph's dtype: truth values become 1 and 0."""
         return self.node("Cast", value, to=self._element)
 
     def matrix(self, weight: NDArray[np.float64]) -> Value:
-        """A weight (out, in) for several calls of `gemm`, written once."""
+        """Add a weight (out, in) for several calls of `gemm`, written once."""
         return self.constant(weight.T, "weight", self._products)
 
     def gemm(
@@ -159,7 +159,7 @@ class GraphBuilder:
         alpha: float = 1.0,
         beta: float = 1.0,
     ) -> Value:
-        """alpha rows weight^T + beta addend. The weight is (out, in) as in the formulas, stored transposed."""
+        """Add alpha rows weight^T + beta addend. The weight is (out, in) as in the formulas, stored transposed."""
         term = addend if isinstance(addend, str) or addend is None else self.constant(addend, "bias")
         factors = {"alpha": float(alpha), **({} if beta == 1.0 else {"beta": float(beta)})}
         if self._products == self.dtype:
@@ -178,7 +178,10 @@ class GraphBuilder:
         return self.node("Add", product, term if beta == 1.0 else self.node("Mul", term, beta))
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
-        """The columns of `rows` in consecutive groups. Fewest nodes where all but the last are alike in width."""
+        """Split the columns of `rows` into consecutive groups.
+
+        The nodes are fewest where all groups but the last have one width.
+        """
         if len(sizes) == 1:
             return [rows]
         if len(sizes) > _MOST_PARTS or (len(sizes) > _MOST_UNEQUAL and len(set(sizes[:-1])) > 1):
@@ -196,24 +199,28 @@ class GraphBuilder:
         return outputs
 
     def concat(self, parts: Sequence[Value]) -> Value:
-        """Groups of columns side by side."""
+        """Put groups of columns side by side."""
         if len(parts) > _MOST_PARTS:
             middle = (len(parts) + 1) // 2
             parts = [self.concat(parts[:middle]), self.concat(parts[middle:])]
         return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=1)
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
-        """`value` in another shape; -1 is what is left."""
+        """Give `value` another shape; -1 stands for the remaining length."""
         name = "shape_" + "_".join(map(str, shape))
         return self.node("Reshape", value, self._shared(name, np.array(shape, dtype=np.int64)))
 
     def sum_columns(self, rows: Value, *, keep: bool = False) -> Value:
-        """[batch, dim] -> [batch], or [batch, 1] where the axis is kept."""
+        """Sum over columns, [batch, dim] -> [batch], or [batch, 1] where the axis is kept."""
         axis = self._shared("axis", np.array([1], dtype=np.int64))
         return self.node("ReduceSum", rows, axis, keepdims=int(keep))
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The checked model: IR 8, every shape inferred, `metadata` in its metadata_props."""
+        """Return the checked model: IR 8, every shape inferred, `metadata` in its metadata_props.
+
+        Raises:
+            BadInputError: if the constants exceed 2 GB.
+        """
         nodes = _bias_apart(self._used()) if self.dtype == np.float64 else self._used()
         read = {operand for node in nodes for operand in node.input}  # runtimes warn of constants that nobody reads
         constants = [constant for name, constant in self._constants.items() if name in read]
@@ -228,7 +235,7 @@ class GraphBuilder:
         return shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
 
     def _used(self) -> list[onnx.NodeProto]:
-        """The nodes without those whose outputs nobody reads."""
+        """Return the nodes without those whose outputs nobody reads."""
         wanted, kept = {output.name for output in self._outputs}, []
         for node in reversed(self._nodes):
             if wanted.intersection(node.output):
@@ -262,7 +269,7 @@ class GraphBuilder:
 
 
 def _bias_apart(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The same with Gemm(x, W, b) as Gemm(x, W) + b, where the one operator behind it would be fused with it."""
+    """Return the nodes with Gemm(x, W, b) as Gemm(x, W) + b, where the one operator behind it would be fused in."""
     readers = Counter(name for node in nodes for name in node.input)
     ahead = {node.input[0] for node in nodes if node.op_type in _FUSED_WITH_GEMM and readers[node.input[0]] == 1}
     found = []
@@ -281,21 +288,21 @@ def _bias_apart(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 def serialize(model: onnx.ModelProto) -> bytes:
-    """The file's bytes, the same for the same model."""
+    """Return the file's bytes, the same for the same model."""
     return model.SerializeToString(deterministic=True)
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
-    """How many nodes of each operator, by name."""
+    """Return how many nodes of each operator there are, by name."""
     names = [node.op_type for node in model.graph.node]
     return {name: names.count(name) for name in sorted(set(names))}
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What is in an ONNX file: operators, versions, tensors, metadata.
+    """Return what is in an ONNX file: operators, versions, tensors, metadata.
 
     Raises:
-        BadInputError: The file is no ONNX graph.
+        BadInputError: if the file is no ONNX graph.
     """
     data = path.read_bytes()
     try:

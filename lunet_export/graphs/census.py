@@ -1,4 +1,4 @@
-"""What is counted of a graph."""
+"""Counts of a graph's nodes, operators and launches."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from lunet_export.graphs import builder
 
 
 def work_items(model: onnx.ModelProto) -> int:
-    """Launches of the CUDA provider: one a node, one more for the third operand of a Gemm, none for a Reshape."""
+    """Return the CUDA provider's launches: one per node, one more for a Gemm's third operand, none for a Reshape."""
     return sum(_launches(node) for node in model.graph.node)
 
 
@@ -19,5 +19,5 @@ def _launches(node: onnx.NodeProto) -> int:
 
 
 def census(model: onnx.ModelProto) -> dict[str, Any]:
-    """Nodes, operators and launches of a graph, for the manifest."""
+    """Return nodes, operators and launches of a graph, for the manifest."""
     return {"nodes": len(model.graph.node), "work_items": work_items(model), "operators": builder.operators(model)}

@@ -11,7 +11,7 @@ from lunet_export.preprocessing import Logit, largest_below
 
 
 def logit(g: GraphBuilder, x: Value, p: Logit) -> tuple[Value, Value, float]:
-    """h = log(s / r), the product s r with log|dh/dx| = log((s + r) / (s r)), and D log(s + r).
+    """Write h = log(s / r) and the product s r with log|dh/dx| = log((s + r) / (s r)); return them and D log(s + r).
 
     s = x + e and r = levels - x + e with e = levels a / (2 (1 - a)) stand for s / scale and (1 - s) / scale.
     """
@@ -22,7 +22,7 @@ def logit(g: GraphBuilder, x: Value, p: Logit) -> tuple[Value, Value, float]:
 
 
 def inverse_logit(g: GraphBuilder, negative: Value, p: Logit) -> Value:
-    """levels / (1 - a) (1 / (1 + e^-h) - a / 2) from -h, clamped to [0, largest float below levels].
+    """Write levels / (1 - a) (1 / (1 + e^-h) - a / 2) from -h, clamped to [0, largest float below levels].
 
     Where e^-h is infinite the quotient is 0, which is right.
     """
@@ -33,7 +33,10 @@ def inverse_logit(g: GraphBuilder, negative: Value, p: Logit) -> Value:
 
 
 def inverse_logit_log_slope(g: GraphBuilder, negative: Value, p: Logit) -> tuple[Value, float]:
-    """-log|dx/dh| = 2 softplus(-h) + h - log(levels / (1 - a)) from -h: the part [batch, dim], D times the constant."""
+    """Write -log|dx/dh| = 2 softplus(-h) + h - log(levels / (1 - a)) from -h.
+
+    The answer is the part [batch, dim] that depends on h, and D times the constant.
+    """
     e = exponential(g, negative)
     softplus = g.node("Max", negative, g.node("Log", e.t))
     return g.node("Sub", g.node("Add", softplus, softplus), negative), -g.dim * log(p.levels / (1 - p.margin))
@@ -41,7 +44,7 @@ def inverse_logit_log_slope(g: GraphBuilder, negative: Value, p: Logit) -> tuple
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """Rows as the first block takes them."""
+    """These are rows as the first block takes them."""
 
     h: Value  # [batch, dim]
     inverse_slope: Value = ""  # of the pre-processing, to be divided by
@@ -49,7 +52,7 @@ class Preprocessed:
 
 
 def preprocessed(g: GraphBuilder, x: Value, p: Logit | None) -> Preprocessed:
-    """The logit of x [batch, dim], or x itself."""
+    """Write the logit of x [batch, dim], or take x itself."""
     if p is None:
         return Preprocessed(x)
     with g.scope("logit"):

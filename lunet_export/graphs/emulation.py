@@ -1,4 +1,4 @@
-"""What a GPU's matrix products make of an exported graph, in NumPy: TF32 and float16, without a GPU.
+"""The matrix products of a GPU in an exported graph, in NumPy: TF32 and float16, without a GPU.
 
 `onnx.reference` evaluates the graph node by node, with its products replaced:
     float32 tensors   both operands reduced to TF32 (8 bits of exponent, 10 of mantissa), products summed in float32
@@ -30,20 +30,20 @@ _HALF = np.uint32(0x00001000)  # half a unit of the last bit that is kept
 
 
 def nearest(x: Floats) -> Floats:
-    """float32 rounded to TF32, ties away from zero; the largest numbers become infinity. NaN stays NaN."""
+    """Return float32 rounded to TF32, ties away from zero; the largest numbers become infinity. NaN stays NaN."""
     bits = x.view(np.uint32)
     # A carry out of the mantissa runs into the exponent, as it must. NaN and infinity must not move.
     return np.where(np.isfinite(x), (bits + _HALF) & _KEPT, bits).view(np.float32)
 
 
 def truncated(x: Floats) -> Floats:
-    """float32 cut to TF32, towards zero. NaN stays NaN."""
+    """Return float32 cut to TF32, towards zero. NaN stays NaN."""
     bits = x.view(np.uint32)
     return np.where(np.isfinite(x), bits & _KEPT, bits).view(np.float32)
 
 
 def whole(x: Floats) -> Floats:
-    """float32 as it is: TF32 switched off."""
+    """Return float32 as it is: TF32 is switched off."""
     return x
 
 
@@ -52,11 +52,11 @@ MODES: Mapping[str, Reduce] = {"float32": whole, "TF32 nearest": nearest, "TF32 
 
 
 class EmulatedFlow:
-    """An exported flow or mixture whose matrix products are those of a GPU: a `parity.Runner` or `parity.ClassRunner`.
+    """This class runs an exported flow or mixture with a GPU's products: a `parity.Runner` or `parity.ClassRunner`.
 
     Args:
-        graphs: Those of the export; one that draws its noise itself is left out.
-        mode: How products of float32 tensors are computed, a name of `MODES`; those of float16 tensors are not asked.
+        graphs: Graphs of the export; one that draws its noise itself is left out.
+        mode: How products of float32 tensors are computed, a name of `MODES`; those of float16 tensors ignore it.
     """
 
     def __init__(self, graphs: Mapping[str, onnx.ModelProto], mode: str) -> None:
@@ -68,20 +68,23 @@ class EmulatedFlow:
 
     @property
     def has_log_prob(self) -> bool:
-        """There is a graph that samples with the density, of a mixture one per class."""
+        """Return whether there is a graph that samples with the density; a mixture has one per class."""
         return not {"sampling_with_log_prob", "sampling_with_log_prob_0"}.isdisjoint(self._graphs)
 
     def density(self, x: Floats) -> tuple[Any, ...]:
-        """x (N, D) -> z (N, D), log_prob (N,) in nats; of a mixture class_log_prob, log_prob and posterior."""
+        """Return z (N, D) and log_prob (N,) in nats for x (N, D).
+
+        A mixture gives class_log_prob, log_prob and posterior.
+        """
         return self._run("density", self._answers, {"x": x})
 
     def decode(self, z: Floats, label: int | None = None) -> Floats:
-        """z (N, D) -> x (N, D); of a mixture by the flow of the class `label`."""
+        """Return x (N, D) for z (N, D); a mixture uses the flow of the class `label`."""
         found: Floats = self._run(_of_class("sampling", label), ["x"], {"z": z})[0]
         return found
 
     def decode_with_log_prob(self, z: Floats, label: int | None = None) -> tuple[Floats, Floats]:
-        """z (N, D) -> x (N, D), log_prob (N,) in nats; of a mixture by the flow of the class `label`."""
+        """Return x (N, D) and log_prob (N,) in nats for z (N, D); a mixture uses the flow of the class `label`."""
         x, log_prob = self._run(_of_class("sampling_with_log_prob", label), ["x", "log_prob"], {"z": z})
         return x, log_prob
 
@@ -96,7 +99,7 @@ def _of_class(name: str, label: int | None) -> str:
 
 
 def evaluator(model: onnx.ModelProto, mode: str) -> ReferenceEvaluator:
-    """The graph, ready to run, with the products of `mode`."""
+    """Return the graph, ready to run, with the products of `mode`."""
     reduce = MODES[mode]
 
     class Gemm(OpRun):

@@ -1,8 +1,8 @@
 """What each solver would cost and lose, before anything is exported; `auto` chooses by it.
 
-Milliseconds come from a model of three terms, with round constants of ordinary machines. It ranks solvers, no more;
+Milliseconds come from a model of three terms, with round constants of ordinary machines. It only ranks solvers;
 `lunet-export bench` measures.
-    launches x time a launch + elements of elementwise nodes / rate + max(bytes of weights / bandwidth, flops / speed)
+    launches x time per launch + elements of elementwise nodes / rate + max(bytes of weights / bandwidth, flops / speed)
 The error is not a model: the solver's own products run in NumPy in the graph's dtype, on N(0, I) and its tails. x, and
 z after z -> x -> z, are compared with the reference, as shares of the parity tolerance, so of the model's conditioning.
 """
@@ -36,9 +36,9 @@ _ADMITTED = 0.4
 @dataclass(frozen=True)
 class _Machine:
     launch: float  # seconds
-    elements: float  # a second, each read and written once
-    bandwidth: float  # bytes a second
-    speed: float  # floating-point operations a second
+    elements: float  # per second, each read and written once
+    bandwidth: float  # bytes per second
+    speed: float  # floating-point operations per second
 
 
 #: Two desktop cores; a data-centre GPU, one launch at a time.
@@ -47,19 +47,19 @@ _MACHINES = {"cpu": _Machine(1e-6, 8e9, 50e9, 160e9), "cuda": _Machine(3e-6, 2.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """One solver's sampling graph."""
+    """An estimate describes one solver's sampling graph."""
 
     solver: Solver
     nodes: int
     work_items: int  # kernels, cuBLAS calls and copies that the CUDA provider launches
-    flops: int  # of one row: two a multiply-add, one a number of an elementwise node
+    flops: int  # of one row: two per multiply-add, one per number of an elementwise node
     bytes: int  # of the file
     error: float  # largest |x - reference|, over the largest |x|
     share: float  # each row's largest error, of x or of z -> x -> z, over its parity tolerance; root mean square
     milliseconds: float  # of a call, by the model
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json` and the manifest."""
+        """Return plain values for `--json` and the manifest."""
         return {**asdict(self), "solver": str(self.solver)}
 
 
@@ -71,10 +71,10 @@ def estimates(
     load: Load | None = None,
     among: Sequence[Solver] | None = None,
 ) -> list[Estimate]:
-    """An estimate for every solver that fits the model and one ONNX file, in the order of `SOLVERS`.
+    """Return an estimate for every solver that fits the model and one ONNX file, in the order of `SOLVERS`.
 
     Raises:
-        BadInputError: None can be built.
+        BadInputError: if none can be built.
     """
     itemsize, blocks = np.dtype(products or dtype).itemsize, sum(layer.solves for layer in chain.layers)
     network = chain.without_preprocessing()
@@ -120,7 +120,7 @@ def estimates(
 
 
 def fastest(found: Sequence[Estimate]) -> Estimate:
-    """The fastest whose share is at most 0.4; the most accurate where none is."""
+    """Return the fastest estimate whose share is at most 0.4, or the most accurate where there is none."""
     admitted = [estimate for estimate in found if estimate.share <= _ADMITTED]
     if admitted:
         return min(admitted, key=lambda estimate: estimate.milliseconds)
@@ -130,8 +130,8 @@ def fastest(found: Sequence[Estimate]) -> Estimate:
 @dataclass(frozen=True)
 class _Cost:
     launches: int
-    elements: int  # a row, of elementwise nodes
-    macs: int  # a row
+    elements: int  # per row, of elementwise nodes
+    macs: int  # per row
     bytes: int
 
     def seconds(self, load: Load) -> float:
@@ -142,7 +142,7 @@ class _Cost:
 
 
 def _decode(chain: Chain, z: Array, solver: Solver, dtype: str, products: str | None) -> tuple[Array, int]:
-    """x of the solver's products in `dtype`, with exact layers of other kinds between them; multiply-adds a row."""
+    """Return x by the solver's products in `dtype`, other layers being exact, and the multiply-adds per row."""
     arithmetic = solvers.Eager(dtype, products)
     h = z.astype(dtype)
     for layer in reversed(chain.layers):

@@ -8,13 +8,13 @@ from lunet_export.graphs.builder import GraphBuilder
 
 
 def build(dim: int, blocks: int, dtype: str) -> onnx.ModelProto:
-    """`blocks` dense (dim, dim) products in a row: x [batch, dim] -> y [batch, dim].
+    """Return `blocks` dense (dim, dim) products in a row: x [batch, dim] -> y [batch, dim].
 
-    One product a block is what a fused L U costs, and also the arithmetic of its two triangular factors. The weights
+    One product per block is what a fused L U costs, and also the arithmetic of its two triangular factors. The weights
     are seeded normal numbers over sqrt(dim): they keep a row about as long as it is, so every number stays finite.
 
     Raises:
-        BadInputError: No block or no dimension.
+        BadInputError: if there is no block or no dimension.
     """
     if dim < 1 or blocks < 1:
         raise BadInputError(f"Expected at least one dimension and one block; got {dim} and {blocks}.")
@@ -29,7 +29,10 @@ def build(dim: int, blocks: int, dtype: str) -> onnx.ModelProto:
 
 
 def product(size: int) -> onnx.ModelProto:
-    """One product of two (size, size) float32 matrices that the caller feeds, a, b -> y; `runtime.doctor` ships it."""
+    """Return one product of two (size, size) float32 matrices that the caller feeds, a, b -> y.
+
+    `runtime.doctor` ships it.
+    """
     g = GraphBuilder("product", dim=size, dtype="float32")
     g.output("y", g.node("MatMul", g.input("a", rows=size), g.input("b", rows=size)))
     return g.finish({})

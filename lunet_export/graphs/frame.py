@@ -19,13 +19,13 @@ from lunet_export.layers import Chain
 
 @dataclass(frozen=True)
 class Frame:
-    """How the graphs of a chain are written.
+    """A frame says how the graphs of a chain are written.
 
     Attributes:
-        chain: The model.
-        solver: How its triangular systems are solved; None where it has none.
-        dtype: Of all tensors.
-        products: A shorter dtype of the matrix products alone.
+        chain: Model to write.
+        solver: Solver of its triangular systems; None where it has none.
+        dtype: Dtype of all tensors.
+        products: Shorter dtype of the matrix products alone.
     """
 
     chain: Chain
@@ -34,15 +34,16 @@ class Frame:
     products: str | None = None
 
     def builder(self, name: str) -> GraphBuilder:
-        """An empty graph."""
+        """Return an empty graph."""
         return GraphBuilder(name, dim=self.chain.dim, dtype=self.dtype, products=self.products)
 
     def density(self, metadata: dict[str, str], *, with_probe: bool = False) -> onnx.ModelProto:
-        """The density graph: x [batch, dim] -> z [batch, dim] and log_prob [batch] in nats, data space.
+        """Return the density graph: x [batch, dim] -> z [batch, dim] and log_prob [batch] in nats, data space.
 
         Args:
-            metadata: For the file.
-            with_probe: Takes `probe` [batch, dim] too and gives `log_prob_estimate`, by Hutchinson's estimate along it.
+            metadata: Metadata of the file.
+            with_probe: Whether the graph takes `probe` [batch, dim] too and gives `log_prob_estimate`, Hutchinson's
+                estimate along it.
         """
         g = self.builder("density")
         rows = preprocessed(g, g.input("x"), self.chain.preprocessing)
@@ -55,7 +56,7 @@ class Frame:
     def encoded(
         self, g: GraphBuilder, rows: Preprocessed, *, probe: Value | None = None, keep: bool = False
     ) -> tuple[Value, Value]:
-        """z [batch, dim] and log_prob [batch], or [batch, 1] where the axis is kept, of rows behind the logit."""
+        """Write z [batch, dim] and log_prob [batch], or [batch, 1] where the axis is kept, of rows behind the logit."""
         constant = -0.5 * self.chain.dim * log(2 * pi) + rows.constant
         track = Track(g, rows.h, self.solver, constant=constant, probe=probe)
         self._forth(track, 0)
@@ -66,12 +67,13 @@ class Frame:
     def sampling(
         self, metadata: dict[str, str], *, with_log_prob: bool = False, draws_noise: bool = False
     ) -> onnx.ModelProto:
-        """The sampling graph: z [batch, dim] -> x [batch, dim], inside the domain of the density.
+        """Return the sampling graph: z [batch, dim] -> x [batch, dim], inside the domain of the density.
 
         Args:
-            metadata: For the file.
-            with_log_prob: Also gives log_prob [batch] in nats, of x before it is clamped.
-            draws_noise: Takes `shape`, the two integers batch and dim, draws z itself and gives it too.
+            metadata: Metadata of the file.
+            with_log_prob: Whether the graph also gives log_prob [batch] in nats, of x before it is clamped.
+            draws_noise: Whether the graph takes `shape`, the two integers batch and dim, draws z itself and gives it
+                too.
         """
         g = self.builder("sampling")
         z = g.random_normal("shape") if draws_noise else g.input("z")
@@ -96,9 +98,9 @@ class Frame:
                 layer.nodes(track)
 
     def _back(self, track: Track, z: Value) -> Value:
-        """All layers from the last; returns the latent rows that log N(z; 0, I) is taken of.
+        """Write all layers from the last; return the latent rows at which log N(z; 0, I) is taken.
 
-        Of layers that sum their log-determinant forth only, the rows go forth again from the first of these.
+        Where layers sum their log-determinant only from data to latent, the rows pass them again in that direction.
         """
         chain, latent = self.chain, z
         first = next((number for number, layer in enumerate(chain.layers) if layer.forth_only), None)
@@ -120,7 +122,7 @@ class Frame:
             return forth.rows()
 
     def _log_prob_of_sample(self, g: GraphBuilder, z: Value, h: Value, terms: Terms) -> Value:
-        """log N(z; 0, I) + log|det dz/dx|, all at the points that sampling passed; h is -logit(x) for images."""
+        """Write log N(z; 0, I) + log|det dz/dx|, all at the points that sampling passed; h is -logit(x) for images."""
         p = self.chain.preprocessing
         with g.scope("log_prob"):
             if p:
@@ -130,7 +132,7 @@ class Frame:
             return _log_prob(g, z, terms)
 
     def _in_domain(self, g: GraphBuilder, h: Value) -> Value:
-        """x inside the domain, where it has borders; h is -logit(x) for images."""
+        """Write x inside the domain, where it has borders; h is -logit(x) for images."""
         chain = self.chain
         if chain.preprocessing:
             with g.scope("inverse_logit"):

@@ -26,10 +26,10 @@ _MALFORMED = (
 
 
 def read_classifier(path: Path) -> onnx.ModelProto:
-    """The model in a file, with what it keeps in files beside it.
+    """Return the model in a file, with what it keeps in files beside it.
 
     Raises:
-        BadInputError: The file is missing or no ONNX model.
+        BadInputError: if the file is missing or no ONNX model.
     """
     if not path.is_file():
         raise BadInputError(f"Expected a classifier's ONNX file; {path} does not exist.")
@@ -42,11 +42,11 @@ def read_classifier(path: Path) -> onnx.ModelProto:
 
 
 def merge(generator: onnx.ModelProto, classifier: onnx.ModelProto) -> onnx.ModelProto:
-    """The merged graph, at batch 1; a Reshape stands between the two only where the classifier takes no [1, D].
+    """Return the merged graph, at batch 1, with a Reshape between the two only if the classifier takes no [1, D].
 
     Raises:
-        BadInputError: The classifier has not one float32 input of D numbers a row and one output, its opset is older
-            than 7, or its output's shape cannot be told.
+        BadInputError: if the classifier does not have one float32 input of D numbers per row and one output, its opset
+            is older than 7, or its output's shape cannot be inferred.
     """
     try:
         return _merged(generator, classifier)
@@ -83,12 +83,12 @@ def _merged(generator: onnx.ModelProto, classifier: onnx.ModelProto) -> onnx.Mod
 
 
 def outputs_of(model: onnx.ModelProto) -> int:
-    """How many numbers the first output of a graph has."""
+    """Return how many numbers the first output of a graph has."""
     return prod(entry.dim_value for entry in model.graph.output[0].type.tensor_type.shape.dim)
 
 
 def _input_shape(classifier: onnx.ModelProto, dim: int) -> list[int]:
-    """The shape that one row takes, a batch axis without a number being 1."""
+    """Return the shape that one row takes, a batch axis without a number being 1."""
     constants = {tensor.name for tensor in classifier.graph.initializer}
     inputs = [entry for entry in classifier.graph.input if entry.name not in constants]
     if len(inputs) != 1 or len(classifier.graph.output) != 1:
@@ -123,7 +123,7 @@ def _opset(classifier: onnx.ModelProto) -> int:
 
 
 def _at_batch_one(model: onnx.ModelProto, shape: list[int]) -> onnx.ModelProto:
-    """The model with the shape of its input fixed, and all others as they follow from it."""
+    """Return the model with the shape of its input fixed, and all others as they follow from it."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in constants]
     del model.graph.input[:]

@@ -1,9 +1,9 @@
 """The graphs of a mixture: x -> class_log_prob, log_prob, posterior, and the sampling graphs of its flows.
 
 The density has the nodes of all flows side by side, then a sum of exponentials. With j_c = log p_c(x) + log pi_c and
-m = max_c j_c, which no provider needs cuDNN for when it is taken column by column:
+m = max_c j_c, taken column by column so that no provider needs cuDNN for it:
     s = sum_c e^(j_c - m),    log p(x) = m + log s,    p(c | x) = e^(j_c - m) / s.
-s lies between 1 and the number of classes, however far down all j_c are.
+s lies between 1 and the number of classes, however small all j_c are.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ MOST_CLASSES = 32
 
 @dataclass(frozen=True)
 class MixtureBlueprint:
-    """The blueprints of a mixture's flows, from which its graphs are built; used as a `Blueprint` is."""
+    """This blueprint builds a mixture's graphs from the blueprints of its flows; it is used as a `Blueprint` is."""
 
     weights: Mixture[Chain]  # with what was chosen of its flows
     settings: ExportSettings
@@ -41,10 +41,10 @@ class MixtureBlueprint:
     def choose(
         cls, mixture: Mixture[Chain], settings: ExportSettings, own: Sequence[ExportSettings] | None = None
     ) -> Self:
-        """What the settings ask for, for every flow; `own` are those of each where they differ.
+        """Return the blueprint that the settings ask for, for every flow; `own` gives each flow its own settings.
 
         Raises:
-            BadInputError: A setting does not fit, there are more than 32 classes, or a graph would pass 2 GB.
+            BadInputError: if a setting does not fit, there are more than 32 classes, or a graph would exceed 2 GB.
         """
         if settings.rng or settings.hutchinson:
             raise BadInputError(
@@ -61,7 +61,7 @@ class MixtureBlueprint:
         return cls(chosen, settings, found)
 
     def build(self, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
-        """The graph of that name: the density, or a sampling graph of a class."""
+        """Return the graph of that name: the density, or a sampling graph of a class."""
         kind, number = graph_of(name)
         if number is not None:
             return self.components[number].build(kind, metadata)
@@ -69,25 +69,25 @@ class MixtureBlueprint:
         return density(self.components, self.weights.priors, dtype=s.tensors, products=s.products, metadata=metadata)
 
     def round_trip(self, x: NDArray[np.float64]) -> None:
-        """None: a mixture has no x -> z -> x."""
+        """Return None: a mixture has no x -> z -> x."""
         del x
 
     def alternatives(self) -> list[dict[str, Any]]:
-        """None: other choices were not compared."""
+        """Return no alternatives: other choices were not compared."""
         return []
 
     def remark(self) -> str:
-        """One line about the model, for a user."""
+        """Return one line about the model, for a user."""
         return f"{len(self.components)} classes: {', '.join(self.weights.names)}"
 
 
 def blueprint_of(
     model: Distribution, settings: ExportSettings, *, compare: bool = False
 ) -> Blueprint | MixtureBlueprint:
-    """The blueprint of a flow or a mixture; `compare` as in `Blueprint.choose`, of a flow alone.
+    """Return the blueprint of a flow or a mixture; `compare` is that of `Blueprint.choose`, for a flow alone.
 
     Raises:
-        BadInputError: As `Blueprint.choose` and `MixtureBlueprint.choose` do.
+        BadInputError: as `Blueprint.choose` and `MixtureBlueprint.choose` do.
     """
     if isinstance(model, Mixture):
         return MixtureBlueprint.choose(model, settings)
@@ -95,7 +95,7 @@ def blueprint_of(
 
 
 def flows_of(blueprint: Blueprint | MixtureBlueprint) -> tuple[Blueprint, ...]:
-    """The blueprints of a mixture's flows; that of the flow itself where it is one."""
+    """Return the blueprints of a mixture's flows, or that of the flow itself where it is one."""
     return blueprint.components if isinstance(blueprint, MixtureBlueprint) else (blueprint,)
 
 
@@ -107,20 +107,20 @@ def density(
     products: str | None = None,
     metadata: dict[str, str],
 ) -> onnx.ModelProto:
-    """The density graph of a mixture: x [batch, dim] -> class_log_prob, posterior [batch, classes], log_prob [batch].
+    """Return the density graph of a mixture: x [batch, dim] -> class_log_prob, posterior, log_prob.
 
-    Log densities are in nats, data space. A class whose log density overflows counts with the lowest number of the
-    dtype, so that the posterior of such a row is a number too.
+    The first two are [batch, classes], the last is [batch]. Log densities are in nats, data space. A class whose log
+    density overflows counts with the lowest number of the dtype, so that the posterior of such a row is a number too.
 
     Args:
-        components: The blueprint of every class.
-        priors: Of the classes.
-        dtype: Of all tensors.
-        products: A shorter dtype for the matrix products alone.
-        metadata: For the file.
+        components: Blueprint of every class.
+        priors: Priors of the classes.
+        dtype: Dtype of all tensors.
+        products: Shorter dtype for the matrix products alone.
+        metadata: Metadata of the file.
 
     Raises:
-        BadInputError: More than 32 classes.
+        BadInputError: if there are more than 32 classes.
     """
     refuse_many(len(components))
     model, count = components[0].weights, len(components)
@@ -140,7 +140,10 @@ def density(
 
 
 def mixed(g: GraphBuilder, class_log_prob: Value, log_priors: np.ndarray) -> tuple[Value, Value]:
-    """log_prob [batch] and posterior [batch, classes] of class_log_prob [batch, classes]; log_priors (classes,)."""
+    """Write log_prob [batch] and posterior [batch, classes] of class_log_prob [batch, classes].
+
+    `log_priors` is (classes,).
+    """
     joint = g.node("Add", class_log_prob, g.constant(log_priors, "log_priors"))
     joint = g.node("Max", joint, float(np.finfo(g.dtype).min))
     columns = g.split(joint, [1] * len(log_priors))
@@ -155,7 +158,7 @@ def refuse_many(classes: int) -> None:
     """Raise where one graph would hold too many classes.
 
     Raises:
-        BadInputError: There are more than 32.
+        BadInputError: if there are more than 32.
     """
     if classes > MOST_CLASSES:
         raise BadInputError(

@@ -1,4 +1,4 @@
-"""What can be chosen about the graphs of an export."""
+"""The settings of an export's graphs."""
 
 from dataclasses import dataclass, field
 
@@ -10,10 +10,10 @@ TARGETS = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Load:
-    """Where and with how many rows a call the export will run.
+    """A load says where, and with how many rows per call, the export will run.
 
     Raises:
-        BadInputError: An unknown provider or a batch below 1.
+        BadInputError: if the provider is unknown or the batch is below 1.
     """
 
     provider: str = "cpu"
@@ -26,19 +26,19 @@ class Load:
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What can be chosen about the graphs.
+    """These settings are what can be chosen about the graphs.
 
     Raises:
-        BadInputError: An unknown dtype.
+        BadInputError: if the dtype is unknown.
     """
 
-    solver: str | None = None  # of LU-Net: a name of its `graphs.solvers.SOLVERS`, or `auto`; None is `unrolled`
+    solver: str | None = None  # of LU layers: a name of `graphs.solvers.SOLVERS`, or `auto`; None is `unrolled`
     tile: int | None = None  # rows of the solver's tile; None takes its default
     dtype: str = "float32"  # or `float64`; `float16` runs the matrix products in it and nothing else
     with_log_prob: bool = False  # a third graph, z -> x, log_prob
     rng: bool = False  # a graph that draws z itself
     load: Load = field(default_factory=Load)  # what `auto` optimises for
-    steps: int | None = None  # of JKO-iFlow, a block; None takes those of training
+    steps: int | None = None  # of JKO-iFlow, per block; None takes those of training
     hutchinson: bool = False  # of JKO-iFlow: a graph whose divergence is estimated along probes that the caller feeds
 
     def __post_init__(self) -> None:
@@ -47,17 +47,17 @@ class ExportSettings:
 
     @property
     def tensors(self) -> str:
-        """The dtype of every tensor that is not inside a matrix product."""
+        """Return the dtype of every tensor that is not inside a matrix product."""
         return "float32" if self.dtype == "float16" else self.dtype
 
     @property
     def products(self) -> str | None:
-        """The shorter dtype of the matrix products, if there is one."""
+        """Return the shorter dtype of the matrix products, if there is one."""
         return "float16" if self.dtype == "float16" else None
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The names of the graphs to write."""
+        """Return the names of the graphs to write."""
         optional = {
             "sampling_with_log_prob": self.with_log_prob,
             "random_sampling": self.rng,

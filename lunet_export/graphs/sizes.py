@@ -10,7 +10,7 @@ LARGEST_BYTES = FILE_BYTES - 2**24
 
 
 def bytes_of(numbers: int, dtype: str) -> int:
-    """What so many numbers of a dtype take."""
+    """Return how many bytes so many numbers of a dtype take."""
     return numbers * np.dtype(dtype).itemsize
 
 
@@ -18,13 +18,13 @@ def refuse_large(numbers: int, dtype: str, cure: str, what: str = "graphs") -> N
     """Raise where so many numbers would not fit into one file.
 
     Args:
-        numbers: Of the largest graph.
-        dtype: Of the numbers.
-        cure: What the user may do: the last sentence.
+        numbers: Numbers of the largest graph.
+        dtype: Dtype of the numbers.
+        cure: Last sentence of the error: what the user may do.
         what: What must fit.
 
     Raises:
-        BadInputError: They would not.
+        BadInputError: if they would not fit.
     """
     size = bytes_of(numbers, dtype)
     if size > LARGEST_BYTES:

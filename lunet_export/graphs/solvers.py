@@ -1,6 +1,6 @@
-"""The family of ways to solve L (U h) + b = z with matrix products alone, written once for graphs and for NumPy.
+"""The ways to solve L (U h) + b = z with matrix products alone, written once for graphs and for NumPy.
 
-| name | products a block | numbers stored a block |
+| name | products per block | numbers stored per block |
 |---|---|---|
 | `rows` | forward and back substitution, one row at a time | D^2 + D |
 | `unrolled` | the same over tiles of T rows, diagonal tiles inverted | D^2 + D T |
@@ -27,14 +27,14 @@ from lunet_export.layers import LU, triangular
 Array = NDArray[np.float64]
 V = TypeVar("V")
 
-#: More are nodes without end, and their products too small to be worth a call.
+#: More tiles make too many nodes, with products too small to be worth a call.
 _MOST_TILES = 32
 SOLVERS = ("unrolled", "rows", "meeting", "inverse", "fused")
 
 
 @dataclass(frozen=True)
 class Solver:
-    """One way to solve, with the tile size T of those that have one."""
+    """A solver is one way to solve, with the tile size T if it has one."""
 
     name: str
     tile: int | None
@@ -44,10 +44,10 @@ class Solver:
 
 
 def choose(name: str, tile: int | None, dim: int) -> Solver:
-    """The solver of that name for `dim` dimensions; without a `tile`, the one with the fewest nodes.
+    """Return the solver of that name for `dim` dimensions; without a `tile`, the one with the fewest nodes.
 
     Raises:
-        BadInputError: An unknown name, a tile that does not fit, or a solver that does not fit the width.
+        BadInputError: if the name is unknown, or the tile or the solver does not fit the width.
     """
     if name not in SOLVERS:
         raise BadInputError(f"Expected a solver of auto, {', '.join(SOLVERS)}; got {name}.")
@@ -71,48 +71,48 @@ def choose(name: str, tile: int | None, dim: int) -> Solver:
 
 
 def _tiles(name: str, dim: int) -> tuple[int, int, int]:
-    """Smallest, largest and default tile of `unrolled` and `meeting`."""
+    """Return the smallest, largest and default tile of `unrolled` and `meeting`."""
     half = max(1, -(-dim // 2))
     return (1, half, -(-dim // 32)) if name == "meeting" else (-(-dim // _MOST_TILES), half, half)
 
 
 def stored(solver: Solver, dim: int) -> int:
-    """Numbers that the sampling graph stores a block, zeros included."""
+    """Return how many numbers the sampling graph stores per block, zeros included."""
     tile = solver.tile or 0
     extra = {"unrolled": dim * tile, "rows": dim, "meeting": tile**2, "inverse": dim**2, "fused": 0}
     return dim**2 + extra[solver.name]
 
 
 def available(dim: int) -> list[Solver]:
-    """Every solver that fits `dim` dimensions, with its default tile."""
+    """Return every solver that fits `dim` dimensions, with its default tile."""
     unfit = {"rows" if dim > _MOST_TILES else "", "meeting" if dim < 2 else ""}
     return [choose(name, None, dim) for name in SOLVERS if name not in unfit]
 
 
 def fits(name: str, tile: int, dim: int) -> bool:
-    """True when `choose` takes this tile."""
+    """Return whether `choose` takes this tile."""
     smallest, largest, _ = _tiles(name, dim)
     return smallest <= tile <= largest and not (name == "meeting" and dim < 2)
 
 
 class Arithmetic(Protocol[V]):
-    """What a solver is written in: a graph under construction, or arrays that compute at once."""
+    """This protocol is what a solver is written in: a graph under construction, or arrays that compute at once."""
 
     def gemm(self, rows: V, weight: Array, addend: V | Array | None = None, *, alpha: float = 1.0) -> V:
-        """alpha rows weight^T + addend."""
+        """Return alpha rows weight^T + addend."""
 
     def split(self, rows: V, sizes: Sequence[int]) -> list[V]:
-        """The columns in consecutive groups."""
+        """Return the columns in consecutive groups."""
 
     def concat(self, parts: Sequence[V]) -> V:
-        """Groups of columns side by side."""
+        """Return groups of columns side by side."""
 
     def scope(self, name: str) -> AbstractContextManager[None]:
-        """Names made inside begin with `name.`."""
+        """Open a scope; names made inside begin with `name.`."""
 
 
 def solve(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
-    """h [batch, dim] with L (U h) + b = z."""
+    """Return h [batch, dim] with L (U h) + b = z."""
     if solver.name == "fused":
         return g.gemm(z, *fused(block))
     if solver.name == "inverse":
@@ -124,19 +124,19 @@ def solve(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
 
 
 def fused(block: LU) -> tuple[Array, Array]:
-    """The matrix and the bias of the one product that is the inverse."""
+    """Return the matrix and the bias of the one product that is the inverse."""
     upper, lower = triangular.inverse_upper(block.upper), triangular.inverse_lower(block.lower)
     inverse = triangular.reversed_product(upper, lower)
     return inverse, _bias(inverse, block.bias)
 
 
 def _bias(inverse: Array, bias: Array) -> Array:
-    """What is added behind inverse z, for inverse (z - bias)."""
+    """Return the number to add after inverse z, for inverse (z - bias)."""
     return -(inverse * bias).sum(axis=1)
 
 
 def _product(g: Arithmetic[V], z: V, inverse: Array, bias: Array) -> V:
-    """inverse (z - bias)."""
+    """Return inverse (z - bias)."""
     return g.gemm(z, inverse, _bias(inverse, bias))
 
 
@@ -151,7 +151,7 @@ def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
 
 
 def forward(g: Arithmetic[V], parts: Sequence[V], block: LU, ranges: Sequence[slice]) -> list[V]:
-    """y with L y = z - b by forward substitution, tile by tile.
+    """Return y with L y = z - b by forward substitution, tile by tile.
 
     y_i = L_ii^-1 (z_i - sum_{j<i} L_ij y_j) - L_ii^-1 b_i: one Gemm for the sum, one for the diagonal tile.
     """
@@ -167,7 +167,7 @@ def forward(g: Arithmetic[V], parts: Sequence[V], block: LU, ranges: Sequence[sl
 
 
 def back(g: Arithmetic[V], parts: Sequence[V], upper: Array, ranges: Sequence[slice]) -> list[V]:
-    """h with U h = y by back substitution, tile by tile from the last."""
+    """Return h with U h = y by back substitution, tile by tile from the last."""
     solved: list[V] = []
     known: V | None = None
     for right, here in zip(reversed(parts), reversed(ranges), strict=True):
@@ -180,7 +180,7 @@ def back(g: Arithmetic[V], parts: Sequence[V], upper: Array, ranges: Sequence[sl
 
 
 def _meeting(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
-    """The last rows of L and the first solved rows of U meet: h_2 = (L_22 U_22)^-1 (z_2 - b_2 - L_21 y_1)."""
+    """Join the last rows of L and the first solved rows of U: h_2 = (L_22 U_22)^-1 (z_2 - b_2 - L_21 y_1)."""
     lower, upper, bias, dim = block.lower, block.upper, block.bias, len(block.bias)
     first, last = slice(0, solver.tile), slice(solver.tile, dim)
     z_1, z_2 = g.split(z, [first.stop, dim - first.stop])
@@ -196,9 +196,9 @@ def _meeting(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
 
 
 class Eager:
-    """`Arithmetic` on arrays of `dtype`, weights rounded to it: what the graph will compute, before there is one.
+    """This is `Arithmetic` on arrays of `dtype`, weights rounded to it: what the graph will compute.
 
-    `products` rounds the operands of the matrix products to a shorter dtype. `macs` counts multiply-adds a row.
+    `products` rounds the operands of the matrix products to a shorter dtype. `macs` counts multiply-adds per row.
     """
 
     def __init__(self, dtype: str, products: str | None = None) -> None:
@@ -206,20 +206,20 @@ class Eager:
         self.macs = 0
 
     def gemm(self, rows: Array, weight: Array, addend: Array | None = None, *, alpha: float = 1.0) -> Array:
-        """alpha rows weight^T + addend, in `dtype`."""
+        """Return alpha rows weight^T + addend, in `dtype`."""
         self.macs += int(weight.size)
         left, right = (array.astype(self._products).astype(self._dtype) for array in (rows, weight))
         product = (alpha * (left @ right.T)).astype(self._products).astype(self._dtype)
         return product if addend is None else product + np.asarray(addend, dtype=self._dtype)
 
     def split(self, rows: Array, sizes: Sequence[int]) -> list[Array]:
-        """The columns in consecutive groups."""
+        """Return the columns in consecutive groups."""
         return np.split(rows, np.cumsum(sizes)[:-1], axis=1)
 
     def concat(self, parts: Sequence[Array]) -> Array:
-        """Groups of columns side by side."""
+        """Return groups of columns side by side."""
         return np.concatenate(parts, axis=1)
 
     def scope(self, name: str) -> AbstractContextManager[None]:
-        """Arrays have no names."""
+        """Open nothing: arrays have no names."""
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Rows on their way through a graph: what is linear is held back until something else comes, and costs little."""
+"""Rows on their way through a graph: linear maps are held back until another operation comes, and so cost little."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ class _Held:
 
 @dataclass
 class _Slopes:
-    """Slopes that are multiplied before one logarithm is taken, while their product stays normal."""
+    """These slopes are multiplied before one logarithm is taken, while their product stays normal."""
 
     factors: list[Value]
     least: float  # logarithms of the ends of the product
@@ -42,7 +42,7 @@ class _Slopes:
 
 @dataclass
 class Terms:
-    """What makes log|det dz/dx| of the layers so far, in a graph."""
+    """These terms make log|det dz/dx| of the layers so far, in a graph."""
 
     constant: float
     slopes: dict[int, list[_Slopes]] = field(default_factory=lambda: {1: [], -1: []})  # by the sign they count with
@@ -51,18 +51,18 @@ class Terms:
 
 
 class Track:
-    """As `lunet_export.layers.graph.Track`.
+    """A track writes the rows into a graph, as `lunet_export.layers.graph.Track` says.
 
     The rows are scale * op(h)[:, order] + shift, of which only h is in the graph; op is a matrix, a solve or nothing.
     Permutations and elementwise affine maps are multiplied into the matrix in front of them or behind them in float64,
     before the cast. Two matrices are never multiplied with each other: each is one product of the graph.
 
     Args:
-        g: Where nodes go.
-        h: The rows, as groups of columns side by side or as one tensor.
-        solver: How triangular systems are solved.
-        constant: What belongs to log|det dz/dx| already, in nats.
-        wants_density: The graph sums it on this way.
+        g: Graph that nodes are added to.
+        h: Rows that enter, as one tensor.
+        solver: Solver of triangular systems.
+        constant: Start of log|det dz/dx|, in nats.
+        wants_density: Whether the graph sums log|det dz/dx| along this track.
         probe: Directions of estimated divergences.
     """
 
@@ -88,7 +88,7 @@ class Track:
 
     @contextmanager
     def turned(self) -> Iterator[None]:
-        """What is added to log|det dz/dx| inside counts with the other sign."""
+        """Count everything that is added to log|det dz/dx| inside with the opposite sign."""
         self._sign = -self._sign
         try:
             yield
@@ -96,7 +96,7 @@ class Track:
             self._sign = -self._sign
 
     def product(self, weight: Array, bias: Array | None) -> None:
-        """a -> weight a + bias."""
+        """Replace the rows a by weight a + bias."""
         if self._held is not None:
             self.rows()
         folded = np.zeros_like(weight)
@@ -107,7 +107,7 @@ class Track:
         self._forget()
 
     def solve(self, lower: Array, upper: Array, bias: Array) -> None:
-        """a -> the h with L (U h) + b = a."""
+        """Replace the rows a by the h with L (U h) + b = a."""
         if self._held is not None:
             self.rows()
         layer, offset = LU(lower, upper, bias), self._shift
@@ -124,15 +124,15 @@ class Track:
         self._forget()
 
     def permute(self, order: Indices) -> None:
-        """a -> a[:, order]."""
+        """Replace the rows a by a[:, order]."""
         self._order, self._scale, self._shift = self._order[order], self._scale[order], self._shift[order]
 
     def stretch(self, scale: Array | float, shift: Array | float) -> None:
-        """a -> scale a + shift."""
+        """Replace the rows a by scale a + shift."""
         self._scale, self._shift = self._scale * scale, self._shift * scale + shift
 
     def rows(self) -> Value:
-        """All of it as a tensor of the graph."""
+        """Return the rows as one tensor of the graph."""
         h = self._whole()
         held, self._held = self._held, None
         if held is None:
@@ -146,7 +146,7 @@ class Track:
         return h
 
     def apart(self) -> tuple[Value, Array]:
-        """The rows as a tensor, and what is still to be added to it (D,)."""
+        """Return the rows as a tensor, and an offset (D,) that is still to be added to it."""
         if not self._in_order or (self._held is None and (self._scale != 1.0).any()):
             return self.rows(), np.zeros(self.g.dim)
         shift, self._shift = self._shift, np.zeros(self.g.dim)
@@ -156,7 +156,7 @@ class Track:
         return self.rows(), shift
 
     def front(self, widths: Sequence[int]) -> list[Value]:
-        """The first columns in groups of these widths; the others stay behind them, cut where that is needed."""
+        """Return the first columns in groups of these widths; the others stay behind them, cut where that is needed."""
         if self._held is not None or not self._is_plain:
             self.rows()
         found: list[tuple[Value, int]] = []
@@ -173,12 +173,12 @@ class Track:
         return [value for value, _ in found]
 
     def replace(self, *values: Value) -> None:
-        """Put these in the place of the first groups."""
+        """Put these tensors in the place of the first groups."""
         for number, value in enumerate(values):
             self._parts[number] = (value, self._parts[number][1])
 
     def slope(self, value: Value, least: float, most: float) -> None:
-        """Slopes [batch, dim] within [least, most], whose logarithms belong to log|det dz/dx|."""
+        """Add the logarithms of slopes [batch, dim] within [least, most] to log|det dz/dx|."""
         groups = self.terms.slopes[self._sign]
         low, high, bound = log(least), log(most), -log(_SMALLEST_PRODUCT)
         last = groups[-1] if groups else None
@@ -189,16 +189,16 @@ class Track:
             last.least, last.most = last.least + low, last.most + high
 
     def log_slope(self, value: Value, width: int, constant: float = 0.0) -> None:
-        """Terms [batch, width] of log|det dz/dx|, and a number."""
+        """Add terms [batch, width] and a number to log|det dz/dx|."""
         self.terms.logs.append((value, width, self._sign))
         self.constant(constant)
 
     def weighted(self, value: Value, weights: Array) -> None:
-        """Terms [batch, width] of log|det dz/dx| times `weights` (width,)."""
+        """Add terms [batch, width] times `weights` (width,) to log|det dz/dx|."""
         self.terms.weighted.append((value, self._sign * weights))
 
     def constant(self, value: float) -> None:
-        """A number that belongs to log|det dz/dx|, in nats."""
+        """Add a number in nats to log|det dz/dx|."""
         self.terms.constant += self._sign * value
 
     def _multiplied(self, h: Value, held: _Held) -> Value:
@@ -241,7 +241,7 @@ class Track:
 
     @property
     def _is_one_product(self) -> bool:
-        """A system is solved by one matrix, which takes in a change of the order of columns."""
+        """Return whether a system is solved by one matrix, which absorbs a change of the order of columns."""
         return self._solver is not None and self._solver.name == "fused"
 
     @property
@@ -258,7 +258,7 @@ class Track:
 
 
 def added(g: GraphBuilder, total: Value, terms: Terms, *, divisor: Value = "", keep: bool = False) -> Value:
-    """total [batch] plus all terms but the constant; `divisor` are slopes [batch, dim] that count with a minus.
+    """Write total [batch] plus all terms but the constant; `divisor` are slopes [batch, dim] that count with a minus.
 
     Products of slopes are as long as they stay normal, and the first is divided by the divisor before its logarithm.
     """

@@ -11,7 +11,7 @@ A_m = L_m U_m, inverted in float64, and M blocks:
     v_m = LReLU_a(u_m),    u_{m-1} = -A_{m-1}^-1 (-(1/a) v_m - b_{m-1})    for m = M .. 2
     x = -u_1
 
-One Gemm a block, one LeakyRelu between two. x is the network's own input: where a logit stands before it, x is h, the
+One Gemm per block, one LeakyRelu between two. x is the network's own input: where a logit stands before it, x is h, the
 logit of the pixels, since the way back from there is not piecewise linear.
 """
 
@@ -37,7 +37,7 @@ def refuse_curved(weights: Chain) -> None:
     """Raise unless the network is piecewise linear.
 
     Raises:
-        BadInputError: Its activation is not leaky ReLU.
+        BadInputError: if its activation is not leaky ReLU.
     """
     assert isinstance(weights.kind, LUNet)
     if weights.kind.activation != LeakyReLU.option:
@@ -49,15 +49,16 @@ def refuse_curved(weights: Chain) -> None:
 
 
 def build(weights: Chain, *, with_log_prob: bool = False, metadata: dict[str, str]) -> onnx.ModelProto:
-    """The generator: z [1, D] -> x [1, D], float32.
+    """Return the generator: z [1, D] -> x [1, D], float32.
 
     Args:
-        weights: The model, of leaky ReLU. Its pre-processing is left out.
-        with_log_prob: Also log_prob [1] of x in nats; for replays, in operators that verifiers do not know.
-        metadata: For the file.
+        weights: Model with leaky ReLU. Its pre-processing is left out.
+        with_log_prob: Whether the graph also gives log_prob [1] of x in nats; for replays, in operators that verifiers
+            do not know.
+        metadata: Metadata of the file.
 
     Raises:
-        BadInputError: The activation is another, or a weight is too large for float32.
+        BadInputError: if the activation is another, or a weight is too large for float32.
     """
     refuse_curved(weights)
     g = GraphBuilder("generator", dim=weights.dim, dtype="float32", rows=1, opset=OPSET)
@@ -77,7 +78,7 @@ def build(weights: Chain, *, with_log_prob: bool = False, metadata: dict[str, st
 
 
 def folded(weights: Chain) -> Iterator[tuple[Array, Array]]:
-    """Matrix and bias of each Gemm from z on, signs and slopes folded in."""
+    """Yield matrix and bias of each Gemm from z on, with signs and slopes folded in."""
     last = len(weights.of(LU))
     for number in range(last, 0, -1):
         block = weights.of(LU)[number - 1]
@@ -90,7 +91,7 @@ def folded(weights: Chain) -> Iterator[tuple[Array, Array]]:
 
 
 def _log_prob(g: GraphBuilder, weights: Chain, z: Value, bends: list[Value]) -> Value:
-    """log N(z; 0, I) + sum log|det U| + log a for every unit on its left branch, where u = -y is positive."""
+    """Write log N(z; 0, I) + sum log|det U| + log a for every unit on its left branch, where u = -y is positive."""
     with g.scope("log_prob"):
         constant = -0.5 * weights.dim * log(2 * pi)
         constant += sum(log(abs(entry)) for block in weights.of(LU) for entry in np.diag(block.upper))

@@ -1,7 +1,7 @@
-"""Invertible maps of rows, one class a file, and chains of them.
+"""Invertible maps of rows, one class per file, and chains of them.
 
 A layer states its mathematics once, in float64 NumPy: without errors it is the reference, with errors the rounding
-model. It writes its nodes into a graph that is handed to it. Nothing here knows torch or onnx.
+model. It writes its nodes into a graph that is handed to it. Nothing here imports torch or onnx.
 """
 
 from lunet_export.layers.affine import Affine
@@ -58,7 +58,8 @@ __all__ = [
     "inverted",
 ]
 
-#: The bends of an LU-Net by the names of `--activation`; the first is the paper's, and that of files that name none.
+#: The activations of an LU-Net by the names of `--activation`.
+#: The first is the paper's, and that of files that name none.
 ACTIVATIONS: dict[str, type[Activation]] = {
     kind.option: kind for kind in (LeakySoftplus, LeakyReLU, LeakyTanh, LeakySquareplus)
 }

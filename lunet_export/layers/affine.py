@@ -16,9 +16,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Affine(Layer):
-    """y = scale x + shift, elementwise. Shapes: (D,) each, no scale being 0.
+    """This layer computes y = scale x + shift, elementwise. Shapes: (D,) each, no scale being 0.
 
-    Its rounding errors are |scale x| + |y|, and (|y| + |shift|) / |scale| + |x| of its inverse.
+    Its rounding errors are |scale x| + |y|; those of its inverse are (|y| + |shift|) / |scale| + |x|.
     """
 
     columnwise = True

@@ -1,4 +1,7 @@
-"""Affine autoregressive layers, couplings among them: one pass of the network forth, one a level back."""
+"""Affine autoregressive layers, couplings among them.
+
+The density takes one pass of the network, the inverse one pass per level.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ScaleMap:
-    """How a network's number u becomes a positive scale.
+    """A scale map turns a number u of the network into a positive scale.
 
     none                 1; the network gives no u
     exp                  e^u
@@ -38,31 +41,31 @@ class ScaleMap:
     floor: float = 0.0
 
     def log(self, u: Array, errors: Errors = EXACT) -> Array:
-        """log s of the network's u."""
+        """Return log s for the network's u."""
         log_scale = _SCALES[self.kind].log(u, self)
         return errors.value(log_scale, lambda: of_elementwise(log_scale) + self._lost(u))
 
     def _lost(self, u: Array) -> Array | float:
-        """What the rounding of a small number becomes in its logarithm."""
+        """Return the error that a rounded scale, which may be small, makes in its logarithm."""
         if self.kind != "softplus":
             return 0.0
         value = softplus(u)
         return of_elementwise(value) / (value + self.floor)
 
     def nodes(self, g: Graph, u: Value) -> Value:
-        """The same in a graph."""
+        """Write the nodes of log s into a graph."""
         return _SCALES[self.kind].nodes(g, u, self)
 
     @property
     def counts(self) -> int:
-        """Numbers that the network gives for each column."""
+        """Return how many numbers the network gives for each column."""
         return 1 if self.kind == "none" else 2
 
     def refuse(self, where: str) -> None:
-        """Raise unless the scale is positive.
+        """Raise unless the scale is always positive.
 
         Raises:
-            CheckpointError: It may not be, or the kind is unknown.
+            CheckpointError: if the scale may be 0 or negative, or the kind is unknown.
         """
         if self.kind not in SCALES or not all(isinstance(v, float) and isfinite(v) for v in (self.offset, self.floor)):
             raise CheckpointError(f"Expected a scale map of {', '.join(SCALES)} in {where}; got {self}.")
@@ -71,7 +74,7 @@ class ScaleMap:
             raise CheckpointError(f"Expected a scale map that stays positive in {where}; got {self}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for a model file."""
+        """Return plain values by name, for a model file."""
         return dict(vars(self))
 
 
@@ -117,16 +120,17 @@ SCALES = tuple(_SCALES)
 
 @dataclass(frozen=True)
 class AffineAutoregressive(Layer):
-    """y_i = s_i x_i + t_i for the columns i of `changed`; the others pass. s and t come from a network of x[inputs].
+    """This layer computes y_i = s_i x_i + t_i for the columns i of `changed`, with s and t from a network of x[inputs].
 
-    Coupling layers (arXiv 1605.08803) and masked autoregressive ones (arXiv 1705.07057) alike: what t_i and s_i depend
-    on must be known before x_i is, in some order of the columns. The inverse takes one pass of the network for every
-    level of that order: one for a coupling, D for a masked autoregressive layer.
+    The other columns pass. Coupling layers (arXiv 1605.08803) and masked autoregressive ones (arXiv 1705.07057) are
+    both of this form: what t_i and s_i depend on must be known before x_i is, in some order of the columns. The inverse
+    takes one pass of the network for every level of that order: one for a coupling, D for a masked autoregressive
+    layer.
 
     Shapes: inputs (K,) and changed (C,) columns without repetition; the network takes K numbers and gives t (C) and,
-    but for the scale map `none`, u (C) side by side.
+    except for the scale map `none`, u (C) side by side.
 
-    Its rounding errors are |s x| (4 + 2 |log s|) + |t|, and (|y| + |t|) / s (4 + 2 |log s|) of its inverse.
+    Its rounding errors are |s x| (4 + 2 |log s|) + |t|; those of its inverse are (|y| + |t|) / s (4 + 2 |log s|).
     """
 
     dim: int
@@ -137,10 +141,10 @@ class AffineAutoregressive(Layer):
 
     @cached_property
     def levels(self) -> list[Indices]:
-        """The places in `changed` whose x can be found together, level after level.
+        """Return the places in `changed` whose x can be found together, level after level.
 
         Raises:
-            CheckpointError: The dependencies have a cycle.
+            CheckpointError: if the dependencies have a cycle.
         """
         reached = networks.dependencies(self.network, np.eye(len(self.inputs), dtype=np.bool_))
         count = len(self.changed)
@@ -171,7 +175,7 @@ class AffineAutoregressive(Layer):
 
     @property
     def work(self) -> float:
-        """Passes of the network times its numbers."""
+        """Return the passes of the network times its numbers."""
         return len(self.levels) * sum(array.size for array in networks.arrays(self.network))
 
     def arrays(self) -> list[NDArray[Any]]:
@@ -205,7 +209,7 @@ class AffineAutoregressive(Layer):
         )
 
     def scale_and_shift(self, x: Array, errors: Errors = EXACT) -> tuple[Array, Array]:
-        """log s and t of the columns that change, (N, C) each, from rows x (N, D)."""
+        """Return log s and t of the columns that change, (N, C) each, from rows x (N, D)."""
         found = networks.apply(self.network, x[:, self.inputs], errors)
         if self.scale.counts == 1:
             return np.zeros_like(found), found
@@ -229,10 +233,10 @@ class AffineAutoregressive(Layer):
         track.permute(np.argsort(np.concatenate([kept, self.changed])))
 
     def inverse_nodes(self, track: Track) -> None:
-        """Level after level.
+        """Write the inverse level after level.
 
-        What the columns found so far add to the first layer of the network is added up as they are found, so a level
-        costs the network's other layers, and of its last the rows that the level needs.
+        The first layer of the network is a sum over columns: it grows as columns are found, so a level costs only the
+        network's other layers, and of the last layer only the rows that the level needs.
         """
         g = track.g
         net = _Unrolled(g, self)
@@ -259,7 +263,7 @@ class AffineAutoregressive(Layer):
         return rows if np.array_equal(columns, np.arange(self.dim)) else gathered(g, rows, columns)
 
     def _split(self, g: Graph, found: Value, count: int) -> tuple[Value | None, Value]:
-        """log s, where it is not 0, and t."""
+        """Return log s, or None where it is 0, and t."""
         if self.scale.counts == 1:
             return None, found
         shift, u = g.split(found, [count, count])
@@ -285,14 +289,14 @@ class AffineAutoregressive(Layer):
 
 @dataclass(frozen=True)
 class _LevelScale:
-    """log s of a level: a tensor [batch, width], numbers (width,) while nothing is known, or None where s is 1."""
+    """This is log s of a level: a tensor [batch, width], numbers (width,) while nothing is known, or None for s = 1."""
 
     tensor: Value | None = None
     numbers: Array | None = None
     width: int = 0
 
     def undone(self, track: Track, moved: Value) -> Value:
-        """moved / s."""
+        """Return moved / s."""
         g = track.g
         if self.tensor is not None:
             track.log_slope(self.tensor, self.width)
@@ -304,7 +308,7 @@ class _LevelScale:
 
 
 class _Unrolled:
-    """A layer's network of the columns that are known; constants are written once."""
+    """This writes a layer's network of the columns that are known; constants are written once."""
 
     def __init__(self, g: Graph, layer: AffineAutoregressive) -> None:
         first, *rest = layer.network
@@ -315,7 +319,7 @@ class _Unrolled:
         self._writer = Writer(g)
 
     def enter(self, x: Value, columns: Indices) -> None:
-        """Take columns of x that have been found."""
+        """Add columns of x that have been found."""
         place = {int(column): number for number, column in enumerate(self._layer.inputs)}
         taken = [number for number, column in enumerate(columns) if int(column) in place]
         inputs = [place[int(columns[number])] for number in taken]
@@ -327,7 +331,7 @@ class _Unrolled:
         self._sum = self._g.gemm(x, weight, self._first.bias if self._sum is None else self._sum)
 
     def level(self, level: Indices) -> tuple[_LevelScale, Value]:
-        """s and t of the places of a level."""
+        """Return s and t of the places of a level."""
         g, layer, count = self._g, self._layer, len(self._layer.changed)
         one = layer.scale.counts == 1
         if self._sum is None:
@@ -340,7 +344,7 @@ class _Unrolled:
 
 
 def _groups(g: Graph, rows: Value, sizes: list[int]) -> list[Value | None]:
-    """The columns in groups; the first may be empty."""
+    """Return the columns in groups; the first group may be empty."""
     first, *others = sizes
     if not first:
         return [None, *g.split(rows, others)]

@@ -1,4 +1,4 @@
-"""Layers in a row, from data to latent, after an optional logit: what a flow is as plain float64 arrays.
+"""Layers in a row, from data to latent, after an optional logit: a flow as plain float64 arrays.
 
 h_0 = logit(x) or x,    h_m = layer_m(h_{m-1}),    z = h_M
 log|det dz/dx| = sum_m log|det dlayer_m| + log|det dh_0/dx|   [nats]
@@ -24,51 +24,51 @@ from lunet_export.preprocessing import Logit
 Array = NDArray[np.float64]
 L = TypeVar("L", bound=Layer)
 
-_MANY = 4e7  # products of a row and pass from which tolerances take seconds a row
+_MANY = 4e7  # products per row and pass from which tolerances take seconds per row
 
 
 class Kind(ABC):
-    """How a chain is written down: what its files and manifests say, and what its parts are called. A frozen dataclass.
+    """A kind says how a chain is stored, and how its parts are named. Every kind is a frozen dataclass.
 
-    A kind computes nothing. What a chain can do is asked of its layers.
+    A kind computes nothing: its files and manifests are described here, and all mathematics is in the layers.
     """
 
-    #: Of files and manifests.
+    #: Name in files and manifests.
     name: ClassVar[str]
-    #: In sentences.
+    #: Name in sentences, with its article.
     title: ClassVar[str]
-    #: Manifests name a solver, whether the layers have anything to solve or not.
+    #: Whether manifests name a solver, even where no layer solves anything.
     names_solver: ClassVar[bool] = False
-    #: Any layer may follow any other, so that one can be added.
+    #: Whether any layer may follow any other, so that one can be added.
     open: ClassVar[bool] = False
 
     @abstractmethod
     def label(self, chain: "Chain", number: int) -> str:
-        """What layer `number`, from 0, is called in a graph."""
+        """Return the name of layer `number`, counted from 0, in a graph."""
 
     def place(self, chain: "Chain", number: int) -> str:
-        """Where layer `number`, from 0, stands, for a sentence."""
+        """Return where layer `number`, counted from 0, stands, for use in a sentence."""
         return f"layer {number + 1} of {len(chain.layers)} ({chain.layers[number].label})"
 
     @abstractmethod
     def refuse(self, chain: "Chain") -> None:
-        """Raise unless the layers are those of such a chain, each being one that is invertible.
+        """Raise unless these layers make a chain of this kind; each layer is checked by itself elsewhere.
 
         Raises:
-            CheckpointError: They are not.
+            CheckpointError: if a layer is missing or does not belong to this kind.
         """
 
     @abstractmethod
     def facts(self, chain: "Chain") -> dict[str, Any]:
-        """Plain values that tell what kind of network it is, but for `free_parameters`."""
+        """Return plain values that describe the network, all but `free_parameters`."""
 
     @abstractmethod
     def identity(self, chain: "Chain") -> Iterator[str | NDArray[Any]]:
-        """Words and arrays that make the chain's digest, in a fixed order."""
+        """Yield the words and arrays that make the chain's digest, in a fixed order."""
 
     @abstractmethod
     def entry(self, chain: "Chain") -> dict[str, Any]:
-        """What the manifest's `model` says of it, beside what all manifests say."""
+        """Return what the manifest's `model` says of the chain, beside what all manifests say."""
 
     @classmethod
     @abstractmethod
@@ -76,36 +76,36 @@ class Kind(ABC):
         """Raise KeyError, TypeError or ValueError, whose text names the place, where a manifest's entry is wrong.
 
         Args:
-            model: The entry `model`.
-            sampling: That of the sampling graph.
+            model: Entry `model` of the manifest.
+            sampling: Entry of the sampling graph.
         """
 
     @classmethod
     @abstractmethod
     def repeated(cls, model: Mapping[str, Any]) -> dict[str, str]:
-        """What the metadata of every graph must repeat of the entry."""
+        """Return what the metadata of every graph must repeat of the entry."""
 
     def metadata(self, chain: "Chain") -> dict[str, str]:
-        """What each graph says of it."""
+        """Return what the metadata of each graph says of the chain."""
         return self.repeated(self.entry(chain))
 
     @abstractmethod
     def pack(self, chain: "Chain") -> tuple[dict[str, Any], dict[str, Any]]:
-        """Settings and arrays of a model file, by key."""
+        """Return settings and arrays of a model file, by key."""
 
     @classmethod
     @abstractmethod
     def unpack(cls, content: Mapping[str, Any], preprocessing: Logit | None) -> "Chain":
-        """The chain in a model file.
+        """Return the chain in a model file.
 
         Raises:
-            CheckpointError: The arrays are none.
-            LookupError, TypeError, AttributeError, RuntimeError, ValueError: A key is missing or of the wrong type.
+            CheckpointError: if the arrays do not make a chain of this kind.
+            LookupError, TypeError, AttributeError, RuntimeError, ValueError: if a key is missing or of the wrong type.
         """
 
 
 class Passage(NamedTuple):
-    """One layer on the way of some rows."""
+    """A passage is one layer with the rows that enter it and the step that they take."""
 
     layer: Layer
     x: Array
@@ -114,11 +114,11 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True)
 class Chain:
-    """The layers of a flow.
+    """A chain holds the layers of a flow.
 
     Raises:
-        CheckpointError: A layer does not fit; one may be fed numbers outside its domain; or the last does not reach all
-            of R^D, so that what it gives cannot be normal.
+        CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last does not
+            reach all of R^D, so that what it gives cannot be normal.
     """
 
     dim: int
@@ -135,14 +135,14 @@ class Chain:
             raise CheckpointError("Expected layers that take any number behind a logit; the first take some only.")
 
     def passages(self, h: Array, errors: Errors = EXACT) -> Iterator[Passage]:
-        """Every layer with what enters and leaves it, of rows h (N, D) behind the pre-processing."""
+        """Yield every layer with what enters and leaves it, for rows h (N, D) behind the pre-processing."""
         for layer in self.layers:
             found = layer.forward(h, errors)
             yield Passage(layer, h, found)
             h = found.rows
 
     def encode(self, h: Array, errors: Errors = EXACT) -> Step:
-        """Rows behind the pre-processing -> z, log|det dz/dh| and the sum of its terms' absolute values."""
+        """Return z, log|det dz/dh| and the sum of its terms' absolute values for rows h behind the pre-processing."""
         log_det, size = np.zeros(len(h)), np.zeros(len(h))
         for passage in self.passages(h, errors):
             h = passage.step.rows
@@ -150,33 +150,34 @@ class Chain:
         return Step(h, log_det, size)
 
     def decode(self, z: Array, errors: Errors = EXACT) -> Array:
-        """z -> rows behind the pre-processing."""
+        """Return the rows behind the pre-processing that belong to z."""
         for layer in reversed(self.layers):
             z = layer.inverse(z, errors)
         return z
 
     def of(self, kind: type[L]) -> tuple[L, ...]:
-        """Its layers of one class, in order."""
+        """Return the chain's layers of one class, in order."""
         return tuple(layer for layer in self.layers if isinstance(layer, kind))
 
     def with_layers(self, layers: Sequence[Layer]) -> Self:
-        """The same chain with others in the place of its layers of their class, in order."""
+        """Return the same chain with these layers in the place of those of the same classes, in order."""
         others = iter(layers)
         kinds = tuple({type(layer) for layer in layers})
         return replace(self, layers=tuple(next(others) if isinstance(layer, kinds) else layer for layer in self.layers))
 
     def without_preprocessing(self) -> Self:
-        """The same network on its own input, the logit left out."""
+        """Return the same network on its own input, without the logit."""
         return replace(self, preprocessing=None) if self.preprocessing else self
 
     def fold_latent(self, mean: Array, covariance: Array) -> Self:
-        """The network whose latent law N(mean, covariance) has become N(0, I), exactly.
+        """Return the network whose latent distribution N(mean, covariance) has become N(0, I), exactly.
 
-        Its last layer takes that in; where it cannot and the kind is open, an LU layer behind it does.
+        The last layer absorbs the statistics; where it cannot and the kind is open, an LU layer is added behind it.
 
         Raises:
-            BadInputError: Neither can.
-            CheckpointError: The shapes do not fit, a number is not finite, or the covariance is not positive definite.
+            BadInputError: if neither is possible.
+            CheckpointError: if the shapes do not fit, a number is not finite, or the covariance is not positive
+                definite.
         """
         *others, last = self.layers
         folded = last.folded(mean, covariance)
@@ -192,25 +193,25 @@ class Chain:
 
     @property
     def dear(self) -> bool:
-        """A row of tolerances takes a large part of a second."""
+        """Return whether a row of tolerances takes a large part of a second."""
         return sum(layer.work for layer in self.layers) > _MANY
 
     @property
     def stored(self) -> int:
-        """Numbers that the arrays hold."""
+        """Return how many numbers the arrays hold."""
         return sum(layer.stored for layer in self.layers)
 
     @property
     def solves(self) -> bool:
-        """Some layer solves triangular systems, so there is a solver to choose."""
+        """Return whether some layer solves triangular systems, so that there is a solver to choose."""
         return any(layer.solves for layer in self.layers)
 
     def facts(self) -> dict[str, Any]:
-        """Plain values that tell what kind of network it is, `free_parameters` among them."""
+        """Return plain values that describe the network, `free_parameters` among them."""
         return {**self.kind.facts(self), "free_parameters": sum(layer.free for layer in self.layers)}
 
     def digest(self) -> str:
-        """SHA-256 over every number and setting, the identity of the model in manifests."""
+        """Return the SHA-256 over every number and setting, the identity of the model in manifests."""
         state = hashlib.sha256()
         for part in self.kind.identity(self):
             if isinstance(part, str):
@@ -224,10 +225,10 @@ class Chain:
 
     @cached_property
     def domain(self) -> Domain | None:
-        """The rows that the density is defined on, without pre-processing; None where these are all of R^D.
+        """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D.
 
         Raises:
-            CheckpointError: They are no box, or the last layer does not reach all of R^D.
+            CheckpointError: if these rows are no box, or the last layer does not reach all of R^D.
         """
         everywhere = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
         domain, within, closed = everywhere, everywhere, True
@@ -270,7 +271,7 @@ def _narrowed(box: Interval, other: Interval) -> Interval:
 
 
 def _back(layers: list[Layer], low: Array, high: Array) -> Interval:
-    """What a box was in front of layers that act on columns alone."""
+    """Return what a box was in front of layers that act on columns alone."""
     for layer in reversed(layers):
         low, high = layer.box(low, high, forth=False)
     return low, high

@@ -16,12 +16,12 @@ Array = NDArray[np.float64]
 
 #: Added to every variance of an instance norm.
 EPSILON = 1e-5
-_ROWS = 16  # at once: columns take 9 times the memory of what they are made of
-_MANY = 100  # numbers of a row from which convolutions in NumPy are slow
+_ROWS = 16  # rows at once: columns take 9 times the memory of the image
+_MANY = 100  # numbers per row from which convolutions in NumPy are slow
 
 
 def convolved(h: Array, kernel: Array) -> Array:
-    """3 x 3 correlation with zeros around, (N, C, H, W) and (K, C, 3, 3) -> (N, K, H, W)."""
+    """Return the 3 x 3 correlation with zeros around, (N, C, H, W) and (K, C, 3, 3) -> (N, K, H, W)."""
     if len(h) > _ROWS:
         return np.concatenate([convolved(h[start : start + _ROWS], kernel) for start in range(0, len(h), _ROWS)])
     n, channels, height, width = h.shape
@@ -34,14 +34,14 @@ def convolved(h: Array, kernel: Array) -> Array:
 
 
 def instance_norm(h: Array) -> Array:
-    """Every plane of every row to mean 0 and variance 1, (N, C, H, W)."""
+    """Return every plane of every row with mean 0 and variance 1, (N, C, H, W)."""
     mean, variance = h.mean(axis=(2, 3), keepdims=True), h.var(axis=(2, 3), keepdims=True)
     return (h - mean) / np.sqrt(variance + EPSILON)
 
 
 @dataclass(frozen=True)
 class ConvNet:
-    """3 x 3 convolutions without biases, zeros around: C -> P, residual blocks P -> P -> P, P -> C.
+    """This network has 3 x 3 convolutions without biases, zeros around: C -> P, residual blocks P -> P -> P, P -> C.
 
     Shapes: first (P, C, 3, 3), residuals of pairs (P, P, 3, 3), last (C, P, 3, 3). Rounding errors: |W| |h| of a
     convolution; 4 max(1, |v|) + (|h| + mean |h|) / deviation of an instance norm, v being its value.
@@ -52,11 +52,11 @@ class ConvNet:
     last: Array
 
     def arrays(self) -> list[Array]:
-        """All kernels, in the order in which they are applied."""
+        """Return all kernels, in the order in which they are applied."""
         return [self.first, *(kernel for pair in self.residuals for kernel in pair), self.last]
 
     def apply(self, h: Array, errors: Errors = EXACT) -> Array:
-        """(N, C, H, W) -> (N, C, H, W)."""
+        """Return the network's values, (N, C, H, W) -> (N, C, H, W)."""
         h = _convolved(h, self.first, errors)
         for first, second in self.residuals:
             inner = np.maximum(_normed(_convolved(h, first, errors), errors), 0.0)
@@ -64,7 +64,7 @@ class ConvNet:
         return _convolved(h, self.last, errors)
 
     def nodes(self, g: Graph, h: Value) -> Value:
-        """The same in a graph."""
+        """Write the network's nodes into a graph."""
         h = _convolved_nodes(g, h, self.first)
         for number, (first, second) in enumerate(self.residuals):
             with g.scope(f"residual{number}"):
@@ -99,7 +99,7 @@ def _normed_nodes(g: Graph, h: Value, planes: int) -> Value:
 
 @dataclass(frozen=True)
 class ConvolutionalCoupling(Coupling):
-    """A coupling whose s and t are two networks of mask x, an image of `shape` (C, H, W) with k = C H W."""
+    """This coupling makes s and t by two networks of mask x, an image of `shape` (C, H, W) with k = C H W."""
 
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
 

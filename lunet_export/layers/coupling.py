@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 class Written(NamedTuple):
-    """What a coupling's networks give in a graph: S less log_scale, S, and T; the first two times a sign."""
+    """These are outputs of a coupling's networks in a graph: S - log_scale and S, both times a sign, and T."""
 
     bent: Value
     log_scale: Value
@@ -27,11 +27,12 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True)
 class Coupling(Layer):
-    """y = x e^S + T on the first k columns, with S and T made of the columns that `mask` keeps; the others pass.
+    """This layer computes y = x e^S + T on the first k columns, with S and T made of the columns that `mask` keeps.
 
     S = scale_factor tanh(s) + log_scale,    T = shift_factor t + shift;    both factors are 0 where `mask` is set.
 
-    How s and t are made is the subclass's. Shapes: mask, scale_factor, log_scale, shift_factor and shift (k,).
+    The other columns pass. A subclass says how s and t are made. Shapes: mask, scale_factor, log_scale, shift_factor
+    and shift (k,).
 
     Rounding errors: 2 (|factor value| + |constant|) of S and T; |x e^S| (4 + 2 |S|) + |T| of y, and
     (|y| + |T|) e^-S (4 + 2 |S|) of the inverse.
@@ -46,23 +47,23 @@ class Coupling(Layer):
 
     @abstractmethod
     def outputs(self, h: Array, errors: Errors = EXACT) -> tuple[Array, Array]:
-        """s and t of h, (N, k) each; only what the mask keeps of h is looked at."""
+        """Return s and t of h, (N, k) each; they depend only on what the mask keeps of h."""
 
     @abstractmethod
     def network_arrays(self) -> list[list[Array]]:
-        """The arrays of each network, in the order in which they are applied."""
+        """Return the arrays of each network, in the order in which they are applied."""
 
     @abstractmethod
     def network_shapes(self) -> list[list[tuple[int, ...]]]:
-        """The shapes that these must have."""
+        """Return the shapes that the arrays of each network must have."""
 
     @cached_property
     def width_changed(self) -> int:
-        """k."""
+        """Return k, the number of first columns that the coupling acts on."""
         return prod(self.shape)
 
     def vectors(self) -> list[Array]:
-        """The four vectors (k,)."""
+        """Return the four vectors (k,)."""
         return [self.scale_factor, self.log_scale, self.shift_factor, self.shift]
 
     def arrays(self) -> list[NDArray[Any]]:
@@ -70,11 +71,11 @@ class Coupling(Layer):
 
     @property
     def free(self) -> int:
-        """The networks, and three numbers where x is changed."""
+        """Return the numbers of the networks, and three per column that changes."""
         return sum(array.size for net in self.network_arrays() for array in net) + 3 * int((~self.mask).sum())
 
     def normed(self, mean: Array | float, log_deviation: Array) -> Self:
-        """The coupling with (y - mean) e^-log_deviation behind it."""
+        """Return the coupling followed by (y - mean) e^-log_deviation."""
         shrink = np.exp(-log_deviation)
         return replace(
             self,
@@ -84,7 +85,7 @@ class Coupling(Layer):
         )
 
     def scale_and_shift(self, h: Array, errors: Errors = EXACT) -> tuple[Array, Array]:
-        """S and T of h (N, k), (N, k) each."""
+        """Return S and T of h (N, k), (N, k) each."""
         s, t = self.outputs(h, errors)
         bent, moved = self.scale_factor * errors.value(np.tanh(s)), self.shift_factor * t
         return (
@@ -113,7 +114,7 @@ class Coupling(Layer):
         return np.concatenate([x, others], axis=1)
 
     def add_constant(self, track: Track) -> None:
-        """The sum of log_scale."""
+        """Add the sum of log_scale to the log-determinant."""
         track.constant(fsum(self.log_scale))
 
     def refuse(self, dim: int, where: str) -> None:
@@ -145,22 +146,22 @@ class Coupling(Layer):
             )
 
     def fits_mask(self) -> bool:
-        """The networks can be fed by this mask."""
+        """Return whether this mask can feed the networks."""
         return True
 
 
 def forth_nodes(g: Graph, x: Value, written: Written) -> Value:
-    """x e^S + T."""
+    """Write x e^S + T."""
     return g.node("Add", g.node("Mul", x, g.node("Exp", written.log_scale)), written.shift)
 
 
 def back_nodes(g: Graph, y: Value, written: Written) -> Value:
-    """(y - T) e^-S of the S with the sign turned."""
+    """Write (y - T) e^-S; `written` holds -S."""
     return g.node("Mul", g.node("Sub", y, written.shift), g.node("Exp", written.log_scale))
 
 
 def affine_nodes(g: Graph, x: Value, scale: Array, shift: Array) -> Value:
-    """scale x + shift; nothing where that is x."""
+    """Write scale x + shift; no node is written where that is x."""
     if (scale == 1.0).all() and not shift.any():
         return x
     return g.node("Add", g.node("Mul", x, g.constant(scale, "scale")), g.constant(shift, "shift"))
@@ -168,16 +169,16 @@ def affine_nodes(g: Graph, x: Value, scale: Array, shift: Array) -> Value:
 
 @dataclass(frozen=True)
 class DenseNet:
-    """Affine maps with rectifiers between them: matrices (out, in), biases (out,)."""
+    """This network has affine maps with rectifiers between them: matrices (out, in), biases (out,)."""
 
     layers: tuple[tuple[Array, Array], ...]
 
     def arrays(self) -> list[Array]:
-        """Matrices and biases, in the order in which they are applied."""
+        """Return matrices and biases, in the order in which they are applied."""
         return [array for layer in self.layers for array in layer]
 
     def apply(self, h: Array, errors: Errors = EXACT) -> Array:
-        """(N, in) -> (N, out)."""
+        """Return the network's values, (N, in) -> (N, out)."""
         for number, (matrix, bias) in enumerate(self.layers):
             h = np.maximum(h, 0.0) if number else h
             h = _affine(h, matrix, bias, errors)
@@ -190,7 +191,7 @@ def _affine(h: Array, matrix: Array, bias: Array, errors: Errors) -> Array:
 
 @dataclass(frozen=True)
 class DenseCoupling(Coupling):
-    """A coupling whose one dense network of x[mask] gives s and t of the others, in this order, side by side.
+    """In this coupling one dense network of x[mask] gives s and t of the other columns, in this order, side by side.
 
     `shape` is (k,), and `mask` keeps the first or the last columns.
     """
@@ -238,13 +239,13 @@ class DenseCoupling(Coupling):
         self.add_constant(track)
 
     def _halves(self, track: Track) -> tuple[Value, Value, bool]:
-        """What the mask keeps, what it does not, and whether the first comes first."""
+        """Return what the mask keeps, what it does not, and whether the kept columns come first."""
         boundary = int(np.argmax(self.mask != self.mask[0]))
         first, second = track.front([boundary, self.width_changed - boundary])
         return (first, second, True) if self.mask[0] else (second, first, False)
 
     def _written(self, g: Graph, kept: Value, *, sign: float) -> Written:
-        """Where the mask is not set; T's factor and shift go into the last product."""
+        """Write the networks where the mask is not set; T's factor and shift go into the last product."""
         free = ~self.mask
         count = int(free.sum())
         *inner, (matrix, bias) = self.net.layers

@@ -12,10 +12,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Domain:
-    """Rows with low < x < high in every column, or low <= x <= high where `closed`.
+    """A domain holds the rows with low < x < high in every column, or low <= x <= high where `closed`.
 
     A density may be constant near its border, as that of a logit with a margin is: samples then lie between `least` and
-    `most`, the box inside of that.
+    `most`, the ends of a smaller box.
 
     Shapes: (D,) each, -infinity and infinity where there is no border.
     """
@@ -28,19 +28,19 @@ class Domain:
 
     @property
     def bounded(self) -> bool:
-        """There is a border."""
+        """Return whether there is a border."""
         return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
 
     def contains(self, x: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """For every number of rows (N, D), whether it is inside."""
+        """Return, for every number of rows (N, D), whether it is inside."""
         if self.closed:
             return (x >= self.low) & (x <= self.high)
         return (x > self.low) & (x < self.high)
 
     def ends(self, dtype: "np.dtype[Any]") -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """The least and the largest number of `dtype` that samples may have, (D,) each, inside whatever rounding does.
+        """Return the least and the largest number of `dtype` that samples may have, (D,) each; both are inside.
 
-        Those of an open domain are not denormal.
+        The ends of an open domain are not denormal.
         """
         least, most = self.low if self.least is None else self.least, self.high if self.most is None else self.most
         down, up = np.full_like(least, -np.inf, dtype=dtype), np.full_like(most, np.inf, dtype=dtype)
@@ -55,11 +55,11 @@ class Domain:
         return np.where(np.isinf(least), down, low).astype(dtype), np.where(np.isinf(most), up, high).astype(dtype)
 
     def clip(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
-        """x moved inside, as a graph of its dtype gives it."""
+        """Return x moved inside, as a graph of its dtype gives it."""
         return np.clip(x, *self.ends(x.dtype))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; null stands for no border."""
+        """Return plain values; null stands for no border."""
 
         def plain(values: Array) -> list[float | None]:
             return [float(value) if np.isfinite(value) else None for value in values]
@@ -68,10 +68,10 @@ class Domain:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], dim: int) -> Self:
-        """What `to_json` gave.
+        """Return the domain that `to_json` described.
 
         Raises:
-            KeyError, TypeError, ValueError: It is something else.
+            KeyError, TypeError, ValueError: if the document describes no domain of `dim` columns.
         """
 
         def borders(name: str, without: float) -> Array:

@@ -1,4 +1,4 @@
-"""Layers that move every number by itself: y_i = f(x_i) with f increasing."""
+"""Layers that apply one increasing function to every number: y_i = f(x_i)."""
 
 from abc import abstractmethod
 from dataclasses import fields
@@ -19,29 +19,29 @@ Array = NDArray[np.float64]
 
 
 class Elementwise(Layer):
-    """A map of one number with a value, a slope and a root.
+    """This layer applies a function of one number, given by a value, a slope and a root.
 
     Its rounding errors are 4 max(1, |y|) of a value and 4 max(1, |x|) of a root, beside |y| of y itself. Where a slope
-    jumps, log p jumps with it, and a row within reach of the jump may fall on either side: so slopes are taken at
-    points that are moved by some of their own errors.
+    jumps, log p jumps with it, and a row near the jump may fall on either side. Slopes are therefore taken at points
+    that are moved by some of their own errors.
     """
 
     columnwise = True
 
     @abstractmethod
     def value(self, x: Array) -> Array:
-        """f(x)."""
+        """Return f(x)."""
 
     @abstractmethod
     def log_slope(self, x: Array) -> Array:
-        """log f'(x), in nats."""
+        """Return log f'(x), in nats."""
 
     @abstractmethod
     def root(self, y: Array) -> Array:
-        """The x with f(x) = y."""
+        """Return the x with f(x) = y."""
 
     def within_limits(self) -> bool:
-        """The settings are those of an invertible map."""
+        """Return whether the settings give an invertible map."""
         return True
 
     def forward(self, x: Array, errors: Errors = EXACT) -> Step:
@@ -59,9 +59,9 @@ class Elementwise(Layer):
             raise CheckpointError(f"Expected {self.name} with floats within its limits in {where}; got {self}.")
 
     def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
-        """The ends of an interval moved; at infinity and at the ends of the range, the limit.
+        """Return the images of an interval's ends; at infinity and at the ends of the range, the limits.
 
-        A margin does not count: rows between it and the end are there, and moved onto it.
+        A margin is ignored: rows between it and the end are in the domain, and moved onto the margin.
         """
         least, most = self.range
         with np.errstate(all="ignore"):  # of ends that are infinite
@@ -77,41 +77,41 @@ class Elementwise(Layer):
         return low, high
 
     def _inside(self, y: Array) -> Array:
-        """y within the open interval of values: a number near an end may round onto it."""
+        """Return y within the open interval of values: a number near an end may round onto it."""
         least, most = self.range
         return np.clip(y, np.nextafter(least, most), np.nextafter(most, least)) if isfinite(most - least) else y
 
     def inside_nodes(self, g: Graph, y: Value) -> Value:
-        """The same of a tensor."""
+        """Write y clipped into the open interval of values."""
         least, most = (np.array([end]) for end in self.range)
         low, high = Domain(least, most, closed=False).ends(g.dtype)
         return g.node("Clip", y, float(low[0]), float(high[0]))
 
 
 class Activation(Elementwise):
-    """The bend of an LU-Net: f increases with slopes in [least, 1], so that both directions are bounded.
+    """An activation of an LU-Net increases with slopes in [least, 1], so both directions are bounded.
 
-    Scale and shift of its values are chosen so that the nodes are few; the linear maps around take them for nothing.
+    Scale and shift of its values are chosen so that the nodes are few; the linear maps around absorb them at no cost.
     """
 
-    #: Where f is all but a straight line: f' is within 0.05 (1 - alpha) of alpha or 1. Between them it bends.
+    #: Intervals where f is nearly straight: f' is within 0.05 (1 - alpha) of alpha or 1. Between them f is curved.
     branches: ClassVar[tuple[tuple[float, float], ...]]
-    #: What `--activation` calls it.
+    #: Name for `--activation`.
     option: ClassVar[str]
 
     @property
     @abstractmethod
     def least(self) -> float:
-        """The smallest slope."""
+        """Return the smallest slope."""
 
     @property
     def most(self) -> float:
-        """The largest slope."""
+        """Return the largest slope."""
         return 1.0
 
     @abstractmethod
     def slope(self, x: Array) -> Array:
-        """f'(x)."""
+        """Return f'(x)."""
 
     def log_slope(self, x: Array) -> Array:
         return np.log(self.slope(x))
@@ -127,20 +127,20 @@ class Activation(Elementwise):
         return errors.value(x, lambda: self.size_of_root(x, y))
 
     def rounded(self, y: Array, errors: Errors) -> Array:
-        """A value with the error of one."""
+        """Return a value of f with its rounding error."""
         return errors.value(y, lambda: self.size_of_value(y))
 
     def looked_at(self, x: Array, errors: Errors) -> Array:
-        """Where the slope is taken: at x itself, if it does not jump."""
+        """Return the point at which the slope is taken: x itself, unless the slope jumps."""
         del errors
         return x
 
     def size_of_value(self, y: Array) -> Array:
-        """The size of the error of a value of f, in units."""
+        """Return the size of the error of a value of f, in units."""
         return of_elementwise(y)
 
     def size_of_root(self, x: Array, y: Array) -> Array:
-        """The same of a root x of f(x) = y: its own, and what rounding of y becomes."""
+        """Return the size of the error of a root x of f(x) = y, in units: its own, and what rounding of y becomes."""
         return self.size_of_value(x) + np.abs(y) / self.slope(x)
 
     def stretch(self, dim: int) -> Stretch | None:
@@ -155,6 +155,6 @@ class Activation(Elementwise):
 
 
 def scaled(track: Track, value: Value, scale: float) -> None:
-    """Go on with values in units of `scale`."""
+    """Continue with values in units of `scale`."""
     track.replace(value)
     track.stretch(scale, 0.0)

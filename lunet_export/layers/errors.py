@@ -1,4 +1,4 @@
-"""What rounding does to the numbers on their way through a layer; with none of it, the way is the float64 reference."""
+"""Rounding errors of the numbers on their way through a layer; without errors, the way is the float64 reference."""
 
 from collections.abc import Callable
 
@@ -6,29 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-#: Sizes of errors in units of roundoff, made where they are asked for only.
+#: Sizes of errors in units of roundoff, computed only where they are asked for.
 Size = Callable[[], Array]
 
 
 def of_elementwise(value: Array) -> Array:
-    """The size of the error of an elementwise function of that value, in units, for every number: 4 max(1, |value|)."""
+    """Return the size of the error of an elementwise function with that value, in units: 4 max(1, |value|)."""
     return 4 * np.maximum(1.0, np.abs(value))
 
 
 class Errors:
-    """Errors of no size. `lunet_export.checks.rounding` has those of a runtime of finite precision.
+    """These errors are all 0. `lunet_export.checks.rounding` has those of a runtime of finite precision.
 
     A layer states its mathematics once and hands every intermediate result to one of these methods, with the size of
     the error that rounding makes there. Sizes are in units of the dtype's roundoff.
     """
 
-    #: Nothing is added anywhere.
+    #: Whether no error is added anywhere.
     exact: bool = True
-    #: What an implementation may have left out of the rows, to add it later: sizes (D,) of which errors are made too.
+    #: Sizes (D,) of what an implementation may leave out of the rows and add later; errors are made of them too.
     left_out: Array | float = 0.0
 
     def value(self, value: Array, size: Size | None = None) -> Array:
-        """The value with an error of that size; without a size, with that of an elementwise function."""
+        """Return the value with an error of that size; without a size, with that of an elementwise function."""
         del size
         return value
 
@@ -41,27 +41,27 @@ class Errors:
         through: Array | None = None,
         count: int = 1,
     ) -> Array:
-        """The value of a matrix product or a solve with the error of one.
+        """Return the value of a matrix product or a solve with the error of one.
 
         Args:
-            value: What was computed, (N, K).
-            size: Of the error of the product before it goes `through` a matrix.
-            constant: The part of the value that is no product, such as a bias: truncation does not shrink it.
-            through: The matrix (K, K) that carries the error on; None where it stays as it is.
-            count: Products in a row.
+            value: Computed value (N, K).
+            size: Size of the error of the product before it goes `through` a matrix.
+            constant: Part of the value that is no product, such as a bias: truncation does not shrink it.
+            through: Matrix (K, K) that propagates the error; None where it stays as it is.
+            count: Number of products one after another.
         """
         del size, constant, through, count
         return value
 
     def leave_out(self, size: Array) -> None:
-        """An implementation may leave so much more out of the rows."""
+        """Record that an implementation may leave so much more out of the rows."""
 
     def nearby(self, x: Array) -> Array:
-        """Points within a few rounding errors of x: where the slope of a layer is taken, which may jump."""
+        """Return points within a few rounding errors of x, at which a slope is taken that may jump."""
         return x
 
     def across(self, x: Array) -> Array:
-        """The same for a slope that jumps at 0 and nowhere else: x, with its sign turned where 0 is within reach."""
+        """Return x for a slope that jumps only at 0: its sign is reversed where 0 is within a few rounding errors."""
         return x
 
 

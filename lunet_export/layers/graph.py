@@ -1,6 +1,6 @@
-"""What a layer writes its nodes with: a graph under construction, and the rows on their way through it.
+"""The interface that a layer writes its nodes to: a graph under construction, and the rows on their way through it.
 
-Both come as arguments, so no layer knows onnx. `lunet_export.graphs` has them.
+Both come as arguments, so no layer imports onnx. `lunet_export.graphs` implements them.
 """
 
 from collections.abc import Sequence
@@ -22,30 +22,30 @@ LARGEST_EXPONENT = 80.0  # e^80 = 5.5e34 is a float32
 
 
 class Graph(Protocol):
-    """What `lunet_export.graphs.builder.GraphBuilder` offers to layers."""
+    """This protocol is the part of `lunet_export.graphs.builder.GraphBuilder` that layers use."""
 
     @property
     def dim(self) -> int:
-        """Number of dimensions D of the rows."""
+        """Return the number of dimensions D of the rows."""
 
     @property
     def dtype(self) -> "np.dtype[Any]":
-        """Of every tensor."""
+        """Return the dtype of every tensor."""
 
     def scope(self, name: str) -> AbstractContextManager[None]:
-        """Names made inside begin with `name.`."""
+        """Open a scope; names made inside begin with `name.`."""
 
     def node(self, operator: str, *operands: Value | float, **attributes: Any) -> Value:  # noqa: ANN401
-        """One node with one output; returns the output's name."""
+        """Add one node with one output, and return the output's name."""
 
     def constant(self, array: "ArrayLike", name: str, dtype: "DTypeLike | None" = None) -> Value:
-        """A constant, rounded to the graph's dtype or the one given."""
+        """Add a constant, rounded to the graph's dtype or the one given."""
 
     def cast(self, value: Value) -> Value:
-        """`value` in the graph's dtype: truth values become 1 and 0."""
+        """Cast `value` to the graph's dtype: truth values become 1 and 0."""
 
     def matrix(self, weight: Array) -> Value:
-        """A weight (out, in) for several calls of `gemm`, written once."""
+        """Add a weight (out, in) for several calls of `gemm`, written once."""
 
     def gemm(
         self,
@@ -56,90 +56,90 @@ class Graph(Protocol):
         alpha: float = 1.0,
         beta: float = 1.0,
     ) -> Value:
-        """alpha rows weight^T + beta addend."""
+        """Add alpha rows weight^T + beta addend."""
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
-        """The columns of `rows` in consecutive groups."""
+        """Split the columns of `rows` into consecutive groups."""
 
     def concat(self, parts: Sequence[Value]) -> Value:
-        """Groups of columns side by side."""
+        """Put groups of columns side by side."""
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
-        """`value` in another shape; -1 is what is left."""
+        """Give `value` another shape; -1 stands for the remaining length."""
 
     def sum_columns(self, rows: Value, *, keep: bool = False) -> Value:
-        """[batch, dim] -> [batch], or [batch, 1] where the axis is kept."""
+        """Sum over columns, [batch, dim] -> [batch], or [batch, 1] where the axis is kept."""
 
 
 class Track(Protocol):
-    """Rows on their way through the layers of a graph: what `lunet_export.graphs.track.Track` offers to layers.
+    """A track carries rows through the layers of a graph: the part of `graphs.track.Track` that layers use.
 
-    Matrices, solves, permutations and elementwise affine maps are held back until something else needs the rows: what
-    can be multiplied into its neighbour costs no node.
+    Matrices, solves, permutations and elementwise affine maps are held back until something else needs the rows: a map
+    that can be multiplied into its neighbour costs no node.
     """
 
     @property
     def g(self) -> Graph:
-        """Where nodes go."""
+        """Return the graph that nodes are added to."""
 
     @property
     def probe(self) -> Value | None:
-        """Directions [batch, dim] along which divergences are estimated; None: they are exact."""
+        """Return directions [batch, dim] along which divergences are estimated, or None where they are exact."""
 
     @property
     def wants_density(self) -> bool:
-        """The graph sums log|det dz/dx| on this way."""
+        """Return whether the graph sums log|det dz/dx| along this track."""
 
     def turned(self) -> AbstractContextManager[None]:
-        """What is added to log|det dz/dx| inside counts with the other sign."""
+        """Count everything that is added to log|det dz/dx| inside with the opposite sign."""
 
     def product(self, weight: Array, bias: Array | None) -> None:
-        """a -> weight a + bias."""
+        """Replace the rows a by weight a + bias."""
 
     def solve(self, lower: Array, upper: Array, bias: Array) -> None:
-        """a -> the h with L (U h) + b = a, by the solver of the export."""
+        """Replace the rows a by the h with L (U h) + b = a, by the solver of the export."""
 
     def permute(self, order: Indices) -> None:
-        """a -> a[:, order]."""
+        """Replace the rows a by a[:, order]."""
 
     def stretch(self, scale: Array | float, shift: Array | float) -> None:
-        """a -> scale a + shift, elementwise."""
+        """Replace the rows a by scale a + shift, elementwise."""
 
     def rows(self) -> Value:
-        """All of it as a tensor [batch, dim]."""
+        """Return the rows as one tensor [batch, dim]."""
 
     def apart(self) -> tuple[Value, Array]:
-        """The rows as a tensor and what is to be added to it, (D,): for a layer that takes that in for nothing."""
+        """Return the rows as a tensor and an offset (D,) still to be added, for a layer that absorbs it at no cost."""
 
     def front(self, widths: Sequence[int]) -> list[Value]:
-        """The first columns in groups of these widths; the others stay behind them."""
+        """Return the first columns in groups of these widths; the other columns stay behind them."""
 
     def replace(self, *values: Value) -> None:
-        """Go on with other rows [batch, dim], or with others in the place of the first groups."""
+        """Replace all rows by one tensor [batch, dim], or the first groups by these tensors."""
 
     def slope(self, value: Value, least: float, most: float) -> None:
-        """Slopes [batch, dim] within [least, most], whose logarithms belong to log|det dz/dx|."""
+        """Add the logarithms of slopes [batch, dim] within [least, most] to log|det dz/dx|."""
 
     def log_slope(self, value: Value, width: int, constant: float = 0.0) -> None:
-        """Terms [batch, width] of log|det dz/dx|, and a number."""
+        """Add terms [batch, width] and a number to log|det dz/dx|."""
 
     def weighted(self, value: Value, weights: Array) -> None:
-        """Terms [batch, width] of log|det dz/dx| times `weights` (width,)."""
+        """Add terms [batch, width] times `weights` (width,) to log|det dz/dx|."""
 
     def constant(self, value: float) -> None:
-        """A number that belongs to log|det dz/dx|, in nats."""
+        """Add a number in nats to log|det dz/dx|."""
 
 
 @dataclass(frozen=True)
 class Exponential:
-    """w = e^min(x, 80) and t = 1 + w."""
+    """These are w = e^min(x, 80) and t = 1 + w."""
 
     w: Value
     t: Value
 
 
 def exponential(g: Graph, x: Value, *, least: float | None = None) -> Exponential:
-    """The parts that softplus and sigmoid of x are made of: softplus = max(x, log t), sigmoid = w / t.
+    """Write the parts that softplus and sigmoid of x are made of: softplus = max(x, log t), sigmoid = w / t.
 
     ONNX Runtime's CPU Softplus is slow and its float32 Sigmoid is 17 % wrong at -15, so both come from one exponential.
     Above 80 the maximum takes x itself; far below, w is 0. Nothing overflows and nothing is NaN. With `least`, w is at
@@ -151,5 +151,5 @@ def exponential(g: Graph, x: Value, *, least: float | None = None) -> Exponentia
 
 
 def gathered(g: Graph, rows: Value, columns: Indices, name: str = "columns") -> Value:
-    """Some columns of rows."""
+    """Write a selection of the columns of `rows`."""
     return g.node("Gather", rows, g.constant(columns, name), axis=1)

@@ -2,7 +2,7 @@
 
 With u = rho (y - s) the start is a hyperbola, and a sigmoid where that is not enough,
     x0(y) = s + A u - sqrt(u^2 + tau^2) - sigmoid(-k u),
-bent as the inverse bends. Far out its slopes are wrong and need not be right: u is clipped there, f is a straight line,
+curved as the inverse is. Far out its slopes are wrong and need not be right: u is clipped there, f is a straight line,
 and one step from any point of that line ends at the root. Halley's step turns an error e into about C e^3,
     C = b^2 - f''' / (6 f'),    b = f'' / (2 f'),
 so the error after the step is smallest in the minimax sense when the largest |C|^(1/3) |x0(f(x)) - x| is: a Chebyshev
@@ -27,7 +27,7 @@ _DIGITS = 4  # significant; coarser than what rounding of exp and log does to th
 #: Error allowed after the steps, over max(1, |x|), in float64: one unit roundoff (float32); its own noise (float64).
 _ALLOWED = {"float32": 2.0**-24, "float64": 2.0**-50}
 #: Outside these x, f is a straight line to the last digit. To the left e^x is exactly 0, not a slow denormal number; to
-#: the right e^-x is so small that the bend times a target of 1e30 is nothing.
+#: the right e^-x is so small that the curvature times a target of 1e30 is nothing.
 _STRAIGHT = {"float32": (-110.0, 85.0), "float64": (-760.0, 700.0)}
 #: For smaller alphas the left branch is so flat that the rounding of 1 + e^x would be seen a hundredfold in x.
 _COMPENSATED_BELOW = 0.08
@@ -37,7 +37,7 @@ _AT_A_TENTH = {False: (-0.192, 0.4737, 5.128, 1.048), True: (-0.2168, 0.4085, 4.
 
 @dataclass(frozen=True)
 class HalleyStart:
-    """The start's parameters, the u between which it is used, and how many steps follow."""
+    """A start holds its parameters, the u between which it is used, and how many steps follow."""
 
     alpha: float
     s: float
@@ -53,13 +53,13 @@ class HalleyStart:
     error: float  # largest error over max(1, |x|) after the steps, in float64
 
     def __call__(self, y: Array | np.float64) -> Array:
-        """x0(y) in float64."""
+        """Return x0(y) in float64."""
         u = np.clip(self.rho * (y - self.s), *self.clip)
         x = self.s + self.A * u - np.sqrt(u * u + self.tau**2)
         return x if self.k is None else x - np.exp(-softplus(self.k * u))
 
     def invert(self, y: Array) -> Array:
-        """The x with f(x) = y after all steps, in float64: what the graph computes."""
+        """Return the x with f(x) = y after all steps, in float64: what the graph computes."""
         x = self(y)
         for step in range(self.steps):
             x = np.clip(x, *self.straight) if step else x
@@ -72,11 +72,11 @@ class HalleyStart:
 
 @lru_cache
 def fit(alpha: float, dtype: str) -> HalleyStart:
-    """The start for this alpha with the fewest steps that reach `dtype` (float32 or float64), verified on a grid.
+    """Return the start for this alpha with the fewest steps that reach `dtype`, float32 or float64, on a grid.
 
     Raises:
-        BadInputError: alpha is too close to 0 or 1.
-        CheckFailedError: No fit within six steps.
+        BadInputError: if alpha is too close to 0 or 1.
+        CheckFailedError: if no fit reaches the dtype within six steps.
     """
     if not _ALPHAS[0] <= alpha <= _ALPHAS[1]:
         raise BadInputError(f"Expected an alpha from {_ALPHAS[0]} to {_ALPHAS[1]} to export; got {alpha}.")
@@ -125,14 +125,14 @@ def _start(alpha: float, dtype: str, *, sigmoid: bool) -> HalleyStart:
 
 
 def _roots(alpha: float, count: int, *, far: float) -> Array:
-    """Roots x at which a fit is judged: dense where f bends (between log alpha and 0), sparse far out."""
+    """Return the roots x at which a fit is evaluated: dense where f is curved (from log alpha to 0), sparse far out."""
     tails = np.geomspace(60.0, far, 60)
     return np.concatenate([-tails[::-1], np.linspace(log(alpha) - 40.0, 60.0, count), tails])
 
 
 @lru_cache
 def _parameters(alpha: float, *, sigmoid: bool) -> tuple[float, ...]:
-    """The minimax parameters, by continuation from alpha = 0.1 in steps of a factor e in alpha / (1 - alpha)."""
+    """Return the minimax parameters, by continuation from alpha = 0.1 in steps of a factor e in alpha / (1 - alpha)."""
     begin, end = log(0.1 / 0.9), log(alpha / (1 - alpha))
     parameters, last = np.array(_AT_A_TENTH[sigmoid]), 0.1
     for odds in np.linspace(begin, end, 2 + int(abs(end - begin)))[1:]:

@@ -1,4 +1,4 @@
-"""The other direction of a layer."""
+"""The inverse of a layer, as a layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Inverse(Layer):
-    """y = layer^-1(x). All that is asked of it is asked of the layer, the other way round."""
+    """This layer computes y = layer^-1(x). Every answer is that of the inner layer with both directions exchanged."""
 
     layer: Layer
 
@@ -121,10 +121,10 @@ class Inverse(Layer):
 
 
 def inverted(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The layers of the inverse map: in reverse, each turned round."""
+    """Return the layers of the inverse map: in reverse order, each inverted."""
     return tuple(map(turned, reversed(layers)))
 
 
 def turned(layer: Layer) -> Layer:
-    """The other direction of a layer."""
+    """Return the inverse of a layer as a layer; the inverse of an `Inverse` is its inner layer."""
     return layer.layer if isinstance(layer, Inverse) else Inverse(layer)

@@ -1,4 +1,4 @@
-"""What a layer is: an invertible map of rows, as plain float64 arrays, and everything that is asked of one."""
+"""The base class of layers: an invertible map of rows as plain float64 arrays, and all that a layer must answer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ EVERYWHERE = (-np.inf, np.inf)
 
 
 class Step(NamedTuple):
-    """What became of rows.
+    """A step is what a layer's forward direction gives.
 
     rows (N, D); log_det (N,), log|det| of the Jacobian in nats; size (N,), the sum of the absolute values of its terms.
     """
@@ -30,9 +30,10 @@ class Step(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """What holds for all rows: |x - y| / lip_inverse <= |f(x) - f(y)| <= lip_forward |x - y|, and for log|det| [nats].
+    """These bounds hold for all rows: |x - y| / lip_inverse <= |f(x) - f(y)| <= lip_forward |x - y|.
 
-    `size` is the sum of the absolute values of the terms of the larger end of log|det|: rounding follows it.
+    log|det| [nats] is between `log_det_min` and `log_det_max`. `size` is the sum of the absolute values of the terms of
+    the larger end of log|det|: rounding follows it.
     """
 
     lip_forward: float
@@ -43,30 +44,31 @@ class Stretch(NamedTuple):
 
 
 def up(value: float) -> float:
-    """The next float64 above: a product or quotient rounded outwards."""
+    """Return the next float64 above, which rounds a product or quotient outwards."""
     return float(np.nextafter(value, np.inf))
 
 
 def step(rows: Array, terms: Array) -> Step:
-    """The step whose log-determinant has these terms, (N, K)."""
+    """Return the step whose log-determinant has these terms, (N, K)."""
     return Step(rows, terms.sum(axis=1), np.abs(terms).sum(axis=1))
 
 
 class Layer(ABC):
-    """An invertible map y = f(x) of rows (N, D), from data to latent. A frozen dataclass, checked by `refuse`.
+    """A layer is an invertible map y = f(x) of rows (N, D), from data to latent.
 
-    What only some layers can do has a default here that says so: an infinite bound, no solver, no Jacobian.
+    Every layer is a frozen dataclass, checked by `refuse`. What only some layers can do has a default here that says
+    so: an infinite bound, no solver, no Jacobian.
     """
 
-    #: What it is called in sentences, manifests and model files; the class's own name unless it says otherwise.
+    #: Name in sentences, manifests and model files; by default that of the class.
     name: ClassVar[str]
-    #: Every column is moved by itself, or to another place.
+    #: Whether every column is changed by itself, or moved to another place.
     columnwise: ClassVar[bool] = False
-    #: Its inverse solves triangular systems.
+    #: Whether its inverse solves triangular systems.
     solves: ClassVar[bool] = False
-    #: Its log-determinant is summed on the way from data to latent only.
+    #: Whether its log-determinant is summed only on the way from data to latent.
     forth_only: ClassVar[bool] = False
-    #: The dtypes in which a runtime has its operators.
+    #: The dtypes in which runtimes have its operators.
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64", "float16")
 
     def __init_subclass__(cls) -> None:
@@ -76,11 +78,11 @@ class Layer(ABC):
 
     @abstractmethod
     def forward(self, x: Array, errors: Errors = EXACT) -> Step:
-        """x (N, D) -> y (N, D) with log|det dy/dx|; without errors this is the float64 reference."""
+        """Return y (N, D) for x (N, D) with log|det dy/dx|; without errors this is the float64 reference."""
 
     @abstractmethod
     def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
-        """The x with f(x) = y, (N, D) -> (N, D)."""
+        """Return the x with f(x) = y, (N, D) -> (N, D)."""
 
     @abstractmethod
     def nodes(self, track: Track) -> None:
@@ -95,110 +97,113 @@ class Layer(ABC):
         """Raise unless this is an invertible layer of `dim` dimensions.
 
         Raises:
-            CheckpointError: It is not; the sentence says why, and `where` it stands.
+            CheckpointError: if it is not; the sentence says why, and names the place `where`.
         """
 
     @property
     def label(self) -> str:
-        """The name, and that it is turned round where it is."""
+        """Return the name, with a note where the layer is inverted."""
         return self.name
 
     @property
     def range(self) -> tuple[float, float]:
-        """The open interval that f maps R onto, in every column."""
+        """Return the open interval onto which f maps R, in every column."""
         return EVERYWHERE
 
     @property
     def takes(self) -> tuple[float, float]:
-        """The open interval that every number of x must lie in."""
+        """Return the open interval in which every number of x must lie."""
         return EVERYWHERE
 
     @property
     def margin(self) -> float:
-        """How far from the ends of `takes` numbers are moved first; 0: not at all."""
+        """Return how far from the ends of `takes` numbers are first moved; 0 means that they are not."""
         return 0.0
 
     @property
     def width(self) -> int | None:
-        """The number of dimensions; None of a layer that fits any."""
+        """Return the number of dimensions; None for a layer that fits any number."""
         return None
 
     def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
-        """What a box of rows becomes, or what it was in front of the layer; asked of `columnwise` layers alone."""
+        """Return the image of a box of rows, or its preimage unless `forth`; only `columnwise` layers are asked."""
         raise NotImplementedError(self.name)
 
     def arrays(self) -> list[NDArray[Any]]:
-        """All arrays, in a fixed order."""
+        """Return all arrays, in a fixed order."""
         return [value for value in self._fields().values() if isinstance(value, np.ndarray)]
 
     @property
     def stored(self) -> int:
-        """Numbers that the arrays hold."""
+        """Return how many numbers the arrays hold."""
         return sum(array.size for array in self.arrays())
 
     @property
     def free(self) -> int:
-        """Numbers that training could choose."""
+        """Return how many numbers training could choose."""
         return sum(array.size for array in self.arrays() if array.dtype != np.int64)
 
     @property
     def work(self) -> float:
-        """Products of a row and pass beyond those of a matrix: from some ten millions on, few rows are judged."""
+        """Return the products per row and pass beyond those of a matrix.
+
+        From some ten millions of them on, few rows are compared with the reference.
+        """
         return 0.0
 
     @property
     def levels_back(self) -> int:
-        """Passes of a network that one direction takes in a graph, one after another."""
+        """Return how many passes of a network one direction takes in a graph, one after another."""
         return 0
 
     def settings(self) -> dict[str, Any]:
-        """What the arrays do not tell: the identity of the layer beside them."""
+        """Return what the arrays do not tell; both together identify the layer."""
         return {key: value for key, value in self._fields().items() if isinstance(value, float)}
 
     def spread(self, dim: int) -> "Layer":
-        """The layer of `dim` columns, where one number stands for all of them."""
+        """Return the layer of `dim` columns, where one number stands for all of them."""
         del dim
         return self
 
     def stretch(self, dim: int) -> Stretch | None:
-        """Certified bounds of `dim` columns; None where there are none."""
+        """Return certified bounds for `dim` columns; None where there are none."""
         del dim
         return None
 
     def linearised(self, x: Array) -> Linearised | None:
-        """The Jacobian at rows x (N, D); None of a layer that cannot give it."""
+        """Return the Jacobian at rows x (N, D); None for a layer that cannot give it."""
         del x
         return None
 
     def folded(self, mean: Array, covariance: Array) -> "Layer | None":
-        """The layer whose output N(mean, covariance) has become N(0, I); None of one that cannot take that in."""
+        """Return the layer whose output N(mean, covariance) has become N(0, I); None where this one cannot do so."""
         del mean, covariance
         return None
 
     def round_trip(self, x: Array, y: Array) -> RoundTrip:
-        """Where the rounding of x -> y -> x comes in, for a layer that has a Jacobian."""
+        """Return the sizes of the rounding errors of x -> y -> x, for a layer that has a Jacobian."""
         raise NotImplementedError(self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values and arrays by name, for a model file."""
+        """Return plain values and arrays by name, for a model file."""
         return {"kind": self.name, **{name: plain(value) for name, value in self._fields().items()}}
 
     def _fields(self) -> dict[str, Any]:
-        """The fields of the dataclass by name, without what was computed of them."""
+        """Return the fields of the dataclass by name, without cached values."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
-        """The layer that `to_dict` described.
+        """Return the layer that `to_dict` described.
 
         Raises:
-            LookupError, TypeError, ValueError: A field is missing or of another type.
+            LookupError, TypeError, ValueError: if a field is missing or of another type.
         """
         return cls(**{field.name: entry[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
 def plain(value: object) -> object:
-    """A field as a model file holds it: arrays and numbers stay, what has `to_dict` is asked."""
+    """Return a field as a model file holds it: arrays and numbers stay, objects with `to_dict` are converted by it."""
     if isinstance(value, tuple):
         return [plain(entry) for entry in value]
     return value.to_dict() if hasattr(value, "to_dict") else value

@@ -15,17 +15,17 @@ from lunet_export.layers.graph import Graph, Track, Value
 
 Array = NDArray[np.float64]
 
-_FLATTEST = 1e-6  # flatter ones make numbers that are none in float32
+_FLATTEST = 1e-6  # with a flatter slope, inverses overflow float32
 
 
 @dataclass(frozen=True)
 class LeakyReLU(Activation):
-    """y = x where x >= 0, and alpha x elsewhere; alpha > 0, and below 1 in an LU-Net.
+    """This activation is y = x where x >= 0, and alpha x elsewhere; alpha > 0, and below 1 in an LU-Net.
 
-    The slope jumps where x is 0, and with it log p, by |log alpha|: no condition number tells. A runtime whose rounding
-    carries an x across is right to be off by the jump, so an x that a few of its own rounding errors could carry across
-    counts with the slope of the other side. Few rows are that near in float32. With products of float16 or TF32 all
-    rows of a wide network are, and their log p has a tolerance of several jumps.
+    The slope jumps where x is 0, and with it log p, by |log alpha|; no condition number shows this. A runtime whose
+    rounding moves an x across 0 is right to be off by the jump, so an x that a few of its own rounding errors could
+    move across counts with the slope of the other side. Few rows are that near in float32. With products of float16 or
+    TF32 all rows of a wide network are, and their log p has a tolerance of several jumps.
     """
 
     option = "leaky-relu"
@@ -57,7 +57,7 @@ class LeakyReLU(Activation):
         return errors.across(x)
 
     def size_of_value(self, y: Array) -> Array:
-        """One product with the slope, exact near 0."""
+        """Return the error of one product with the slope, which is exact near 0."""
         return 2 * np.abs(y)
 
     def settings(self) -> dict[str, Any]:

@@ -18,7 +18,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LeakySoftplus(Activation):
-    """f(x) = alpha x + (1 - alpha) log(1 + e^x), 0 < alpha < 1, with slopes alpha + (1 - alpha) / (1 + e^-x)."""
+    """This activation is f(x) = alpha x + (1 - alpha) log(1 + e^x), 0 < alpha < 1.
+
+    Its slopes are alpha + (1 - alpha) / (1 + e^-x).
+    """
 
     option = "leaky-softplus"
     branches = ((-inf, -3.0), (3.0, inf))
@@ -36,7 +39,7 @@ class LeakySoftplus(Activation):
         return leaky_softplus_slope(x, self.alpha)
 
     def root(self, y: Array) -> Array:
-        """By Newton from the right of the root: f is convex, so every step descends towards it."""
+        """Return the root by Newton's steps from its right: f is convex, so every step descends towards the root."""
         return newton(self, y, np.minimum(y, y / self.alpha))
 
     def nodes(self, track: Track) -> None:
@@ -60,13 +63,13 @@ class LeakySoftplus(Activation):
 
 
 def slope_nodes(g: Graph, a: Value, alpha: float, *, shift: float) -> Value:
-    """f'(a + shift), [batch, dim]; sigmoid(a + shift) = w / (w + e^-shift) with w = e^a."""
+    """Write f'(a + shift), [batch, dim]; sigmoid(a + shift) = w / (w + e^-shift) with w = e^a."""
     w, k = g.node("Exp", g.node("Min", a, LARGEST_EXPONENT)), exp(-shift)
     return g.node("Div", g.node("Add", w, alpha * k), g.node("Add", w, k))
 
 
 def inverse_nodes(g: Graph, target: Value, start: HalleyStart) -> Value:
-    """x - b with f(x) = y, from target = (y - b) / (1 - alpha), b = start.shift: the fitted start, then Halley's steps.
+    """Write x - b with f(x) = y, from target = (y - b) / (1 - alpha), b = start.shift: the start, then Halley's steps.
 
     Scale and shift on both sides cost nothing: they are folded into the linear maps before and behind. With
     c = alpha / (1 - alpha) and r = y / (1 - alpha) - softplus(x) - c x, a step is
@@ -81,7 +84,7 @@ def inverse_nodes(g: Graph, target: Value, start: HalleyStart) -> Value:
 
 
 def _start(g: Graph, target: Value, start: HalleyStart) -> Value:
-    """x0 - b, see `halley_start`; no square overflows, u being clipped."""
+    """Write x0 - b, see `halley_start`; no square overflows, since u is clipped."""
     scale, centre = start.rho * (1 - start.alpha), start.shift - start.s
     low, high = (u / scale - centre / (1 - start.alpha) for u in start.clip)
     u = g.node("Mul", g.node("Clip", target, low, high), scale)
@@ -95,7 +98,7 @@ def _start(g: Graph, target: Value, start: HalleyStart) -> Value:
 
 
 def _halley(g: Graph, x: Value, target: Value, start: HalleyStart) -> Value:
-    """One step for x - b. Where the target is far, the bend is 0 or so small that it adds nothing."""
+    """Write one step for x - b. Where the target is far, the curvature is 0 or so small that it adds nothing."""
     c, k = start.alpha / (1 - start.alpha), exp(-start.shift)
     w = g.node("Exp", x)
     t = g.node("Add", w, k)  # log t = softplus - b

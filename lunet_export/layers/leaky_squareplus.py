@@ -16,10 +16,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LeakySquareplus(Activation):
-    """f(x) = p x + q sqrt(x^2 + 4), p = (1 + alpha) / 2, q = (1 - alpha) / 2, with slopes in (alpha, 1).
+    """This activation is f(x) = p x + q sqrt(x^2 + 4), p = (1 + alpha) / 2, q = (1 - alpha) / 2.
 
-    alpha in (0, 1) is one number, or one for each unit, (D,). f'(x) = p + q x / sqrt(x^2 + 4). With p^2 - q^2 = alpha,
-    squaring y - p x = q sqrt(x^2 + 4) gives alpha x^2 - 2 p y x + y^2 - 4 q^2 = 0, whose root on the right branch is
+    Its slopes are in (alpha, 1); alpha in (0, 1) is one number, or one for each unit, (D,).
+    f'(x) = p + q x / sqrt(x^2 + 4). With p^2 - q^2 = alpha, squaring y - p x = q sqrt(x^2 + 4) gives
+    alpha x^2 - 2 p y x + y^2 - 4 q^2 = 0, whose root on the right branch is
         x = (p y - q sqrt(y^2 + 4 alpha)) / alpha.
     Where y > 0 the difference loses digits, so it is multiplied out there:
         x = (y^2 - 4 q^2) / (p y + q sqrt(y^2 + 4 alpha)).
@@ -39,12 +40,12 @@ class LeakySquareplus(Activation):
         return self.alpha.size if isinstance(self.alpha, np.ndarray) else None
 
     def value(self, x: Array) -> Array:
-        """max(x, alpha x) + 4 q / (s + |x|), s = sqrt(x^2 + 4): the same without a difference."""
+        """Return max(x, alpha x) + 4 q / (s + |x|), s = sqrt(x^2 + 4): f(x) without a difference."""
         _, q = self._halves
         return np.maximum(x, self.alpha * x) + 4 * q / (np.hypot(x, 2.0) + np.abs(x))
 
     def slope(self, x: Array) -> Array:
-        """alpha + 4 q / (s (s - x)) on the left and 1 - 4 q / (s (s + x)) on the right, of which nothing cancels."""
+        """Return alpha + 4 q / (s (s - x)) on the left, 1 - 4 q / (s (s + x)) on the right, where nothing cancels."""
         _, q = self._halves
         s = np.hypot(x, 2.0)
         bend = 4 * q / (s * (s + np.abs(x)))
@@ -72,7 +73,7 @@ class LeakySquareplus(Activation):
         track.slope(self._slope(g, x, s, bend), self.least, self.most)
 
     def inverse_nodes(self, track: Track) -> None:
-        """Both forms of the root, of which each side of 0 takes its own."""
+        """Write both forms of the root, of which each side of 0 takes its own."""
         g, y = track.g, track.rows()
         x = self._root(g, y)
         track.replace(x)
@@ -90,7 +91,7 @@ class LeakySquareplus(Activation):
         return g.node("Where", g.node("Less", y, 0.0), left, right)
 
     def _bend(self, g: Graph, x: Value) -> tuple[Value, Value]:
-        """s = sqrt(x^2 + 4) and 4 q / (s + |x|): what lies between f and its asymptotes."""
+        """Return s = sqrt(x^2 + 4) and 4 q / (s + |x|), the distance between f and its asymptotes."""
         size = g.node("Abs", x)
         s = _root_of_squares(g, size, 4.0)
         return s, g.node("Div", _number(g, 4 * self._halves[1], "four"), g.node("Add", s, size))
@@ -111,12 +112,12 @@ class LeakySquareplus(Activation):
 
 
 def _number(g: Graph, value: float | Array, name: str) -> Value | float:
-    """One number, or one for each unit."""
+    """Return one number, or a constant with one for each unit."""
     return g.constant(value, name) if isinstance(value, np.ndarray) else float(value)
 
 
 def _root_of_squares(g: Graph, size: Value, addend: float | Array) -> Value:
-    """sqrt(size^2 + addend) of sizes >= 0, which overflows nowhere: beyond 1e18 it is the size itself."""
+    """Write sqrt(size^2 + addend) of sizes >= 0, which overflows nowhere: beyond 1e18 it is the size itself."""
     held = g.node("Min", size, 1e18)  # its square is a float32
     near = g.node("Sqrt", g.node("Add", g.node("Mul", held, held), _number(g, addend, "addend")))
     return g.node("Max", near, size)

@@ -23,7 +23,10 @@ _ALLOWED = {"float32": 2.0**-24, "float64": 2.0**-50}
 
 @dataclass(frozen=True)
 class LeakyTanh(Activation):
-    """f(x) = alpha x + (1 - alpha) tanh x, 0 < alpha < 1, with slopes alpha + (1 - alpha) (1 - tanh^2 x)."""
+    """This activation is f(x) = alpha x + (1 - alpha) tanh x, 0 < alpha < 1.
+
+    Its slopes are alpha + (1 - alpha) (1 - tanh^2 x).
+    """
 
     option = "leaky-tanh"
     branches = ((-inf, -2.2), (-0.22, 0.22), (2.2, inf))
@@ -38,11 +41,11 @@ class LeakyTanh(Activation):
         return self.alpha * x + (1 - self.alpha) * np.tanh(x)
 
     def slope(self, x: Array) -> Array:
-        """With 1 - tanh^2 x = 4 / ((1 + e^2x) (1 + e^-2x)): the difference would lose digits."""
+        """Return f'(x) by 1 - tanh^2 x = 4 / ((1 + e^2x) (1 + e^-2x)): the difference would lose digits."""
         return self.alpha + 4 * (1 - self.alpha) * np.exp(-softplus(2 * x) - softplus(-2 * x))
 
     def root(self, y: Array) -> Array:
-        """By Newton from between 0 and the root.
+        """Return the root by Newton's steps from between 0 and the root.
 
         |f(x)| is at most |x| and at most alpha |x| + 1 - alpha, so the start max(|y|, (|y| - 1 + alpha) / alpha) is no
         further from 0 than the root. Between the two f is concave in |x|, so every step climbs towards the root.
@@ -58,7 +61,10 @@ class LeakyTanh(Activation):
         track.slope(slope, self.least, self.most)
 
     def inverse_nodes(self, track: Track) -> None:
-        """With c = alpha / (1 - alpha) and r = y / (1 - alpha) - tanh x - c x, a step is x + r / (1 + c - tanh^2 x)."""
+        """Write Newton's steps x + r / (1 + c - tanh^2 x).
+
+        There c = alpha / (1 - alpha) and r = y / (1 - alpha) - tanh x - c x.
+        """
         g, unit = track.g, 1 - self.alpha
         steps = steps_of(self.alpha, g.dtype.name)
         track.stretch(1 / unit, 0.0)
@@ -76,7 +82,7 @@ class LeakyTanh(Activation):
             track.slope(self._slope(g, x), self.least, self.most)
 
     def _slope(self, g: Graph, a: Value) -> Value:
-        """1 - tanh^2 a as 4 / (e^a + e^-a)^2: the difference would be rounded in units of 1, not of alpha."""
+        """Write 1 - tanh^2 a as 4 / (e^a + e^-a)^2: the difference would be rounded in units of 1, not of alpha."""
         e = g.node("Exp", g.node("Clip", a, -LARGEST_EXPONENT / 2, LARGEST_EXPONENT / 2))  # squared it is a float32
         both = g.node("Add", e, g.node("Div", 1.0, e))
         return g.node("Add", g.node("Div", 4 * (1 - self.alpha), g.node("Mul", both, both)), self.alpha)
@@ -84,13 +90,14 @@ class LeakyTanh(Activation):
 
 @lru_cache
 def steps_of(alpha: float, dtype: str) -> int:
-    """The fewest of Newton's steps that reach `dtype` (float32 or float64), verified on a grid: a graph cannot ask.
+    """Return the fewest of Newton's steps that reach `dtype` (float32 or float64), verified on a grid.
 
-    The start is that of `LeakyTanh.root`, written without signs: x0(y) = y + (1 - alpha) / alpha (y - y'), with y' = y
-    clipped to [-1, 1]. An alpha of 0.1 takes 4 steps in float32 and 5 in float64; one of 0.001 takes 8 and 9.
+    A graph cannot test for convergence. The start is that of `LeakyTanh.root`, written without signs: x0(y) = y + (1 -
+    alpha) / alpha (y - y'), with y' = y clipped to [-1, 1]. An alpha of 0.1 takes 4 steps in float32 and 5 in float64;
+    one of 0.001 takes 8 and 9.
 
     Raises:
-        BadInputError: alpha is too close to 0.
+        BadInputError: if alpha is too close to 0.
     """
     f = LeakyTanh(alpha)
     y = np.concatenate([f.value(np.linspace(0.0, 40.0, 8001)), np.linspace(0.0, 2.0, 2001), np.geomspace(2.0, 1e6, 60)])
@@ -103,7 +110,7 @@ def steps_of(alpha: float, dtype: str) -> int:
 
 
 def after(f: LeakyTanh, y: Array, steps: int) -> Array:
-    """x after so many steps towards f(x) = y, in float64."""
+    """Return x after this many steps towards f(x) = y, in float64."""
     x = y + (1 - f.alpha) / f.alpha * (y - np.clip(y, -1.0, 1.0))
     for _ in range(steps):
         x = x + (y - f.value(x)) / f.slope(x)

@@ -12,9 +12,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Sizes (N, D) of the errors that x -> y -> x makes at a layer, in units: those of products, and others.
+    """These are sizes (N, D) of the errors that x -> y -> x makes at a layer, in units: those of products, and others.
 
-    Each is given where it is easiest to say: in x, or moved on to y.
+    Each is given where it is easiest to state: in x, or moved on to y.
     """
 
     at_x: list[Array] = field(default_factory=list)
@@ -24,28 +24,28 @@ class RoundTrip:
 
 
 class Linearised(ABC):
-    """J (D, D) of every row; all maps take and give (N, D)."""
+    """This is the Jacobian J (D, D) of every row; all its maps take and give (N, D)."""
 
     @abstractmethod
     def apply(self, v: Array) -> Array:
-        """J v."""
+        """Return J v."""
 
     @abstractmethod
     def apply_transposed(self, v: Array) -> Array:
-        """J^T v."""
+        """Return J^T v."""
 
     @abstractmethod
     def solve(self, v: Array) -> Array:
-        """J^-1 v."""
+        """Return J^-1 v."""
 
     @abstractmethod
     def solve_transposed(self, v: Array) -> Array:
-        """J^-T v."""
+        """Return J^-T v."""
 
 
 @dataclass(frozen=True)
 class Diagonal(Linearised):
-    """Slopes (N, D), or (D,) where they are the same for all rows."""
+    """This Jacobian is diagonal: slopes (N, D), or (D,) where they are the same for all rows."""
 
     slopes: Array
 
@@ -62,7 +62,7 @@ class Diagonal(Linearised):
 
 @dataclass(frozen=True)
 class Matrix(Linearised):
-    """One matrix for all rows, with its inverse; both (D, D)."""
+    """This Jacobian is one matrix for all rows, with its inverse; both (D, D)."""
 
     matrix: Array
     inverse: Array
@@ -82,13 +82,13 @@ class Matrix(Linearised):
 
 @dataclass(frozen=True)
 class Reordered(Linearised):
-    """v -> v[:, order]."""
+    """This Jacobian is v -> v[:, order]."""
 
     order: NDArray[np.int64]
 
     @cached_property
     def back(self) -> NDArray[np.int64]:
-        """The order that undoes it."""
+        """Return the order that undoes `order`."""
         return np.argsort(self.order)
 
     def apply(self, v: Array) -> Array:
@@ -103,7 +103,7 @@ class Reordered(Linearised):
 
 @dataclass(frozen=True)
 class Turned(Linearised):
-    """The inverse of another."""
+    """This Jacobian is the inverse of another."""
 
     inner: Linearised
 

@@ -17,10 +17,11 @@ _LARGEST_CUT = 18.0  # a little further out tanh is 1 in float64, and has no inv
 
 @dataclass(frozen=True)
 class LogTanh(Elementwise):
-    """y = tanh x where |x| <= cut, and sign(x) (tanh cut + tail log(|x| / cut)) beyond: from R to R.
+    """This layer is y = tanh x where |x| <= cut, and sign(x) (tanh cut + tail log(|x| / cut)) beyond: from R to R.
 
-    nflows' `LogTanh`. 0 < cut < 18, tail > 0. With tail = cut (1 - tanh^2 cut) its slope would be continuous; nflows
-    takes another. In a graph it needs no branch: it is the sum of both forms, each of a number held on its own side.
+    It is nflows' `LogTanh`. 0 < cut < 18, tail > 0. With tail = cut (1 - tanh^2 cut) its slope would be continuous;
+    nflows takes another. In a graph it needs no branch: it is the sum of both forms, each of a number held on its own
+    side.
     """
 
     cut: float
@@ -28,7 +29,7 @@ class LogTanh(Elementwise):
 
     @property
     def image(self) -> float:
-        """tanh cut."""
+        """Return tanh cut."""
         return tanh(self.cut)
 
     def within_limits(self) -> bool:
@@ -76,9 +77,9 @@ class LogTanh(Elementwise):
 
     @property
     def _jump(self) -> float:
-        """By how much the log of the slope, there log(tail / cut), is larger just beyond the cut than just before it.
+        """Return by how much the log of the slope, log(tail / cut) just beyond the cut, exceeds that just before it.
 
-        Before it, it is log(1 - tanh^2 cut) = -2 (cut + log(1 + e^(-2 cut)) - log 2): a difference from 1 would be
+        Before the cut it is log(1 - tanh^2 cut) = -2 (cut + log(1 + e^(-2 cut)) - log 2): a difference from 1 would be
         rounded.
         """
         return log(self.tail / self.cut) + 2 * (self.cut + log1p(exp(-2 * self.cut)) - log(2))

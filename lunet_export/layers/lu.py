@@ -24,12 +24,12 @@ _BACKWARD = 64.0  # times D^2 u |A|_F: what a singular value decomposition may b
 
 @dataclass(frozen=True)
 class LU(Layer):
-    """y = L (U x) + b; log|det| = sum log|diag L| + sum log|diag U|.
+    """This layer computes y = L (U x) + b; log|det| = sum log|diag L| + sum log|diag U|.
 
     Shapes: lower (D, D), upper (D, D), both with non-zero diagonals, bias (D,). LU-Net's L has a unit diagonal.
 
-    Its rounding errors are |L| (|U| |x|) + |b|, the componentwise bound of a dot product; of its inverse, which solves
-    L v = y - b and U x = v, the residuals |L| |v| + |y| + |b| and |U| |x| (Higham 2002, section 8.1).
+    Its rounding errors are |L| (|U| |x|) + |b|, the componentwise bound of a dot product. Its inverse, which solves
+    L v = y - b and U x = v, has the residuals |L| |v| + |y| + |b| and |U| |x| (Higham 2002, section 8.1).
     """
 
     name: ClassVar[str] = "LULinear"
@@ -45,7 +45,7 @@ class LU(Layer):
 
     @property
     def free(self) -> int:
-        """The triangles, of which one diagonal is scale only, and the bias."""
+        """Return the numbers of both triangles, of which one diagonal is scale only, and of the bias."""
         return self.width**2 + self.width
 
     def forward(self, x: Array, errors: Errors = EXACT) -> Step:
@@ -66,7 +66,7 @@ class LU(Layer):
 
     @property
     def log_abs_det(self) -> float:
-        """log|det L U| in nats."""
+        """Return log|det L U| in nats."""
         return float(sum(np.log(np.abs(np.diag(factor))).sum() for factor in (self.lower, self.upper)))
 
     @cached_property
@@ -102,7 +102,7 @@ class LU(Layer):
         track.constant(sum(log(abs(entry)) for factor in (self.upper, self.lower) for entry in np.diag(factor)))
 
     def rescaled(self, scale: Array, shift: Array, offset: Array) -> "LU":
-        """The layer whose solution is scale x + shift, when it is given y - offset in place of y.
+        """Return the layer whose solution is scale x + shift, when it is given y - offset in place of y.
 
         With U' = U / scale: L U' (scale x + shift) + b - L U' shift - offset = y - offset. Shapes: (D,) each.
         """
@@ -112,12 +112,12 @@ class LU(Layer):
         return LU(self.lower, upper, self.bias - (self.lower * rows).sum(axis=1) - offset)
 
     def scaled(self, scale: Array, shift: Array) -> "LU":
-        """The layer scale (L (U x) + b) + shift; the diagonal of L stays what it is. Shapes: (D,) each."""
+        """Return the layer scale (L (U x) + b) + shift, with the diagonal of L kept. Shapes: (D,) each."""
         lower = scale[:, None] * self.lower / scale
         return LU(lower, scale[:, None] * self.upper, scale * self.bias + shift)
 
     def stretch(self, dim: int) -> Stretch:
-        """By the singular values of L U.
+        """Return bounds by the singular values of L U.
 
         Singular values by Householder bidiagonalisation are those of a matrix at most c D^2 u |A|_F away (Higham 2002,
         section 19.3; c is a small integer, 64 is taken), and a computed L U is at most D u | |L| |U| |_F away from the
@@ -137,10 +137,11 @@ class LU(Layer):
         return Stretch(largest, shrink, total, total, float(np.abs(logs).sum()))
 
     def linearised(self, x: Array) -> Linearised:
-        """L U, with its inverse taken once, as U^-1 L^-1 in float64.
+        """Return L U, with its inverse computed once, as U^-1 L^-1 in float64.
 
-        NumPy has no triangular solve, and substitution row by row in Python takes D steps an application. An inverse
-        loses about cond(L) cond(U) 2^-53, so the 1e-3 that is wanted of a squeeze are there up to a product of 1e12.
+        NumPy has no triangular solve, and substitution row by row in Python takes D steps per application. An inverse
+        loses about cond(L) cond(U) 2^-53, so a squeeze has the wanted 1e-3 up to a product of condition numbers of
+        1e12.
         """
         del x
         return self._as_matrix
@@ -157,7 +158,7 @@ class LU(Layer):
         return RoundTrip(products_at_y=sizes)
 
     def folded(self, mean: Array, covariance: Array) -> "LU":
-        """The layer whose output N(mean, covariance) has become N(0, I), exactly.
+        """Return the layer whose output N(mean, covariance) has become N(0, I), exactly.
 
         With covariance = K K^T, W = K^-1 (lower triangular) and d = diag W it turns into
         L' = W L diag(1/d), U' = diag(d) U, b' = W (b - mean): an L with a unit diagonal keeps it.
@@ -165,7 +166,8 @@ class LU(Layer):
         Shapes: mean (D,), covariance (D, D).
 
         Raises:
-            CheckpointError: The shapes do not fit, a number is not finite, or the covariance is not positive definite.
+            CheckpointError: if the shapes do not fit, a number is not finite, or the covariance is not positive
+                definite.
         """
         whiten = _whitening(mean, covariance, self.width)
         scale, ones = np.diag(whiten), np.diag(self.lower)
@@ -198,7 +200,7 @@ class LU(Layer):
 
 
 def unit_lower(layer: LU) -> LU:
-    """The same map with ones on the diagonal of L."""
+    """Return the same map with ones on the diagonal of L."""
     scale = np.diag(layer.lower)
     return layer if (scale == 1.0).all() else LU(layer.lower / scale, scale[:, None] * layer.upper, layer.bias)
 

@@ -23,65 +23,68 @@ Truths = NDArray[np.bool_]
 
 
 class Writer:
-    """Writes a network's nodes; what an operation holds is written once, however often it runs."""
+    """A writer writes a network's nodes; the constants of an operation are written once, however often it runs."""
 
     def __init__(self, g: Graph) -> None:
         self.g = g
         self._written: dict[int, tuple[Value, Value]] = {}
 
     def once(self, operation: "Operation", make: Callable[[], tuple[Value, Value]]) -> tuple[Value, Value]:
-        """The two constants of an operation."""
+        """Return the two constants of an operation."""
         if id(operation) not in self._written:
             self._written[id(operation)] = make()
         return self._written[id(operation)]
 
     def vector(self, values: Array) -> Value:
-        """A constant."""
+        """Write a constant vector."""
         return self.g.constant(values, "vector")
 
 
 class Operation(ABC):
-    """One step of a network: a (N, in) -> (N, out). A frozen dataclass."""
+    """An operation is one step of a network: a (N, in) -> (N, out). Every operation is a frozen dataclass."""
 
     @abstractmethod
     def apply(self, a: Array, errors: Errors = EXACT) -> Array:
-        """Its values."""
+        """Return the operation's values."""
 
     @abstractmethod
     def nodes(self, writer: Writer, a: Value) -> Value:
-        """The same in a graph."""
+        """Write the operation's nodes into a graph."""
 
     def some_nodes(self, writer: Writer, a: Value, rows: Indices) -> Value:
-        """Some of its outputs alone."""
+        """Write the nodes of some of the outputs alone."""
         return gathered(writer.g, self.nodes(writer, a), rows, "rows")
 
     def arrays(self) -> list[Array]:
-        """All arrays, in the order in which they are applied."""
+        """Return all arrays, in the order in which they are applied."""
         return [value for value in self._fields().values() if isinstance(value, np.ndarray)]
 
     @property
     def word(self) -> str:
-        """What the arrays do not tell."""
+        """Return what the arrays do not tell."""
         return type(self).__name__
 
     def dependencies(self, reached: Truths) -> Truths:
-        """Which outputs depend on which inputs of the network, (out, in), from the same of what enters (width, in)."""
+        """Return which outputs depend on which inputs of the network, (out, in).
+
+        `reached` (width, in) says the same of what enters.
+        """
         return reached
 
     @abstractmethod
     def width(self, entering: int, where: str) -> int:
-        """How many numbers leave, of so many that enter.
+        """Return how many numbers leave when `entering` numbers enter.
 
         Raises:
-            CheckpointError: So many cannot enter, or a setting is unknown.
+            CheckpointError: if that many numbers cannot enter, or a setting is unknown.
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values and arrays by name, for a model file."""
+        """Return plain values and arrays by name, for a model file."""
         return {"kind": type(self).__name__, **{name: plain(value) for name, value in self._fields().items()}}
 
     def _fields(self) -> dict[str, Any]:
-        """The fields of the dataclass by name."""
+        """Return the fields of the dataclass by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
@@ -90,7 +93,7 @@ Network = tuple[Operation, ...]
 
 @dataclass(frozen=True)
 class Dense(Operation):
-    """a -> W a + b. Shapes: weight (out, in), bias (out,)."""
+    """This operation computes W a + b. Shapes: weight (out, in), bias (out,)."""
 
     weight: Array
     bias: Array
@@ -121,7 +124,7 @@ class Dense(Operation):
 
 @dataclass(frozen=True)
 class Scaling(Operation):
-    """a -> scale a + shift, as a batch norm in evaluation mode is. Shapes: (width,)."""
+    """This operation computes scale a + shift, as a batch norm in evaluation mode does. Shapes: (width,)."""
 
     scale: Array
     shift: Array
@@ -142,21 +145,21 @@ class Scaling(Operation):
 
 @dataclass(frozen=True)
 class Function:
-    """An activation of a network: its values, and its nodes."""
+    """An activation of a network has values, and nodes."""
 
     value: Callable[[Array, float], Array]
     nodes: Callable[[Graph, Value, float], Value]
 
 
 def _elu_nodes(g: Graph, a: Value, slope: float) -> Value:
-    """ONNX's own Elu has no float64 kernel on the CPU."""
+    """Write ELU from other operators: ONNX's own Elu has no float64 kernel on the CPU."""
     del slope
     below = g.node("Sub", g.node("Exp", g.node("Min", a, 0.0)), 1.0)
     return g.node("Add", g.node("Max", a, 0.0), below)
 
 
 def _sigmoid_nodes(g: Graph, a: Value, slope: float) -> Value:
-    """ONNX's own Sigmoid errs far from 0."""
+    """Write the sigmoid from other operators: ONNX's own Sigmoid is inaccurate far from 0."""
     del slope
     e = exponential(g, a)
     return g.node("Div", e.w, e.t)
@@ -182,7 +185,7 @@ ACTIVATIONS = tuple(FUNCTIONS)
 
 @dataclass(frozen=True)
 class Activation(Operation):
-    """An elementwise function, a name of FUNCTIONS."""
+    """This operation is an elementwise function, given by a name of FUNCTIONS."""
 
     name: str
     slope: float = 0.0  # of leaky-relu
@@ -205,7 +208,7 @@ class Activation(Operation):
 
 @dataclass(frozen=True)
 class Residual(Operation):
-    """a -> a + inner(a)."""
+    """This operation computes a + inner(a)."""
 
     inner: Network
 
@@ -236,45 +239,48 @@ class Residual(Operation):
 
 
 def apply(network: Network, a: Array, errors: Errors = EXACT) -> Array:
-    """The network's values, (N, in) -> (N, out)."""
+    """Return the network's values, (N, in) -> (N, out)."""
     for operation in network:
         a = operation.apply(a, errors)
     return a
 
 
 def nodes(network: Network, writer: Writer, a: Value) -> Value:
-    """The same in a graph."""
+    """Write the network's nodes into a graph."""
     for operation in network:
         a = operation.nodes(writer, a)
     return a
 
 
 def some_nodes(network: Network, writer: Writer, a: Value, rows: Indices) -> Value:
-    """Some of the network's outputs alone."""
+    """Write the nodes of some of the network's outputs alone."""
     if not network:
         return gathered(writer.g, a, rows, "rows")
     return network[-1].some_nodes(writer, nodes(network[:-1], writer, a), rows)
 
 
 def arrays(network: Network) -> list[Array]:
-    """All arrays, in the order in which they are applied."""
+    """Return all arrays, in the order in which they are applied."""
     return [array for operation in network for array in operation.arrays()]
 
 
 def shape(network: Network) -> str:
-    """What the arrays do not tell: the operations by name."""
+    """Return what the arrays do not tell: the operations by name."""
     return ", ".join(operation.word for operation in network)
 
 
 def dependencies(network: Network, reached: Truths) -> Truths:
-    """Which outputs depend on which inputs, (out, in), by the weights that are not 0; `reached` of what enters."""
+    """Return which outputs depend on which inputs, (out, in), by the weights that are not 0.
+
+    `reached` (width, in) says the same of what enters.
+    """
     for operation in network:
         reached = operation.dependencies(reached)
     return reached
 
 
 def width(network: Network, entering: int, where: str) -> int:
-    """How many numbers leave, of so many that enter; errors as of `refuse`."""
+    """Return how many numbers leave when `entering` numbers enter; errors are those of `refuse`."""
     for operation in network:
         entering = operation.width(entering, where)
     if not all(np.isfinite(array).all() for array in arrays(network)):
@@ -286,7 +292,7 @@ def refuse(network: Network, entering: int, leaving: int, where: str) -> None:
     """Raise unless the operations fit each other, and `entering` and `leaving` numbers.
 
     Raises:
-        CheckpointError: They do not, a number is not finite, or an activation is unknown.
+        CheckpointError: if they do not fit, a number is not finite, or an activation is unknown.
     """
     found = width(network, entering, where)
     if found != leaving:
@@ -297,10 +303,10 @@ _OPERATIONS: dict[str, type[Operation]] = {kind.__name__: kind for kind in (Dens
 
 
 def from_list(entries: Iterable[Mapping[str, Any]]) -> Network:
-    """The network that a model file holds as a list.
+    """Return the network that a model file holds as a list.
 
     Raises:
-        LookupError, TypeError, ValueError: It is none.
+        LookupError, TypeError, ValueError: if the list describes no network.
     """
     return tuple(_operation(entry) for entry in entries)
 

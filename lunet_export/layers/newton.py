@@ -11,17 +11,17 @@ _MOST_STEPS = 200  # 4 to 12 are needed
 
 
 class Smooth(Protocol):
-    """A map of one number with a slope."""
+    """This protocol is a map of one number with a slope."""
 
     def value(self, x: Array) -> Array:
-        """f(x)."""
+        """Return f(x)."""
 
     def slope(self, x: Array) -> Array:
-        """f'(x)."""
+        """Return f'(x)."""
 
 
 def newton(f: Smooth, y: Array, x: Array) -> Array:
-    """The x with f(x) = y to the last digits, from a start x on that side of the root from which no step passes it."""
+    """Return the x with f(x) = y to the last digits, from a start x on the side of the root where no step passes it."""
     for _ in range(_MOST_STEPS):
         slope = f.slope(x)
         move = (f.value(x) - y) / slope

@@ -18,7 +18,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Permutation(Layer):
-    """y = x[:, order]. Shape: order (D,)."""
+    """This layer computes y = x[:, order]. Shape: order (D,)."""
 
     columnwise = True
 
@@ -26,7 +26,7 @@ class Permutation(Layer):
 
     @cached_property
     def back(self) -> Indices:
-        """The order that undoes it."""
+        """Return the order that undoes `order`."""
         return np.argsort(self.order)
 
     @property

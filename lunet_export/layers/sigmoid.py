@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sigmoid(Elementwise):
-    """y = 1 / (1 + e^-x), from R to (0, 1). Its inverse, the logit, first moves y into [margin, 1 - margin]."""
+    """This layer is y = 1 / (1 + e^-x), from R to (0, 1). Its inverse, a logit, clips y to [margin, 1 - margin]."""
 
     margin: float = 0.0
 

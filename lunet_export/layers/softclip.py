@@ -1,4 +1,4 @@
-"""A clip that bends, from R to an interval."""
+"""A smooth clip, from R to an interval."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Softclip(Elementwise):
-    """y = x / (1 + |x| / bound), from R to (-bound, bound)."""
+    """This layer is y = x / (1 + |x| / bound), from R to (-bound, bound)."""
 
     bound: float
 

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tanh(Elementwise):
-    """y = tanh x, from R to (-1, 1)."""
+    """This layer is y = tanh x, from R to (-1, 1)."""
 
     @property
     def range(self) -> tuple[float, float]:
@@ -44,12 +44,12 @@ class Tanh(Elementwise):
 
 
 def log_slope(x: Array) -> Array:
-    """log(1 - tanh^2 x) = 2 (log 2 - |x| - log(1 + e^(-2|x|)))."""
+    """Return log(1 - tanh^2 x) = 2 (log 2 - |x| - log(1 + e^(-2|x|)))."""
     away = np.abs(x)
     return 2 * (np.log(2) - away - np.log1p(np.exp(-2 * away)))
 
 
 def log_slope_nodes(g: Graph, away: Value) -> Value:
-    """The same of away = |x|, less 2 log 2."""
+    """Write log(1 - tanh^2 x) - 2 log 2 for away = |x|."""
     t = g.node("Add", g.node("Exp", g.node("Mul", away, -2.0)), 1.0)
     return g.node("Mul", g.node("Add", away, g.node("Log", t)), -2.0)

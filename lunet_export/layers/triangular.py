@@ -1,7 +1,7 @@
 """Triangular matrices in float64: solved by substitution, and folded before a cast.
 
-What is folded adds and multiplies element by element in a fixed order, without BLAS, so that the same weights give
-the same bytes on every machine.
+Folding adds and multiplies element by element in a fixed order, without BLAS, so that the same weights give the same
+bytes on every machine.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ _TILE = 32  # rows of a substitution
 
 
 def product(lower: Array, upper: Array) -> Array:
-    """L U for triangular factors."""
+    """Return L U for triangular factors."""
     result = np.zeros_like(lower)
     for k in range(len(lower)):
         result[k:, k:] += lower[k:, k, None] * upper[k, None, k:]
@@ -21,7 +21,7 @@ def product(lower: Array, upper: Array) -> Array:
 
 
 def reversed_product(upper: Array, lower: Array) -> Array:
-    """U L for triangular factors."""
+    """Return U L for triangular factors."""
     result = np.zeros_like(lower)
     for k in range(len(lower)):
         result[: k + 1, : k + 1] += upper[: k + 1, k, None] * lower[k, None, : k + 1]
@@ -29,7 +29,7 @@ def reversed_product(upper: Array, lower: Array) -> Array:
 
 
 def inverse_lower(lower: Array) -> Array:
-    """L^-1 by forward substitution."""
+    """Return L^-1 by forward substitution."""
     result = np.eye(len(lower))
     for k in range(len(lower)):
         result[k] /= lower[k, k]
@@ -38,17 +38,17 @@ def inverse_lower(lower: Array) -> Array:
 
 
 def inverse_upper(upper: Array) -> Array:
-    """U^-1 by back substitution: the reversed matrix is lower triangular."""
+    """Return U^-1 by back substitution: the reversed matrix is lower triangular."""
     return inverse_lower(upper[::-1, ::-1])[::-1, ::-1]
 
 
 def tiles(dim: int, tile: int) -> list[slice]:
-    """Consecutive index ranges of at most `tile`."""
+    """Return consecutive index ranges of at most `tile`."""
     return [slice(start, min(start + tile, dim)) for start in range(0, dim, tile)]
 
 
 def solve_lower(lower: Array, rows: Array) -> Array:
-    """y with L y = a for every row a (N, D), by forward substitution; what is known is taken off a tile at a time."""
+    """Return y with L y = a for every row a (N, D), by forward substitution, tile by tile."""
     y = rows.T.copy()
     for tile in tiles(len(y), _TILE):
         y[tile] -= lower[tile, : tile.start] @ y[: tile.start]
@@ -58,5 +58,5 @@ def solve_lower(lower: Array, rows: Array) -> Array:
 
 
 def solve_upper(upper: Array, rows: Array) -> Array:
-    """h with U h = y for every row y (N, D), by back substitution: the reversed matrix is lower triangular."""
+    """Return h with U h = y for every row y (N, D), by back substitution: the reversed matrix is lower triangular."""
     return solve_lower(upper[::-1, ::-1], rows[:, ::-1])[:, ::-1]

@@ -2,8 +2,8 @@
 
     dx/dt = v(x, t),  x(0) = x,  y = x(1),    d log|det| / dt = div v(x, t)
 
-Both integrals are taken together, by `steps` equal steps of Kutta's 3/8 rule (1901), of order 4. That is the density
-of the continuous flow up to the rule's error; so is the inverse, the same rule with t from 1 to 0, up to it.
+Both integrals are taken together, by `steps` equal steps of Kutta's 3/8 rule (1901), of order 4. The density is that of
+the continuous flow up to the rule's error. The inverse, the same rule with t from 1 to 0, is exact up to it too.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,9 +31,10 @@ QUADRATURE = np.array([1.0, 3.0, 3.0, 1.0]) / 8
 
 @dataclass(frozen=True)
 class VelocityField:
-    """v(x, t) = W_m a_{m-1} + b_m,  a_l = s(W_l a_{l-1} + b_l),  a_0 = x,  and b_1 grows with time by `time` t.
+    """This field is v(x, t) = W_m a_{m-1} + b_m,  a_l = s(W_l a_{l-1} + b_l),  a_0 = x.
 
-    s(x) = log(1 + e^(beta x)) / beta, elementwise. At least one hidden layer.
+    b_1 grows with time by `time` t, and s(x) = log(1 + e^(beta x)) / beta, elementwise. There is at least one hidden
+    layer.
 
     Shapes: layers of pairs, matrices (out, in) and biases (out,), D -> ... -> D; time (H_1,).
     """
@@ -43,12 +44,12 @@ class VelocityField:
 
     @property
     def hidden(self) -> tuple[int, ...]:
-        """Numbers of the hidden layers."""
+        """Return the widths of the hidden layers."""
         return tuple(len(bias) for _, bias in self.layers[:-1])
 
     @cached_property
     def product(self) -> Array:
-        """What the divergence of one or two hidden layers needs.
+        """Return the weights that the divergence of one or two hidden layers needs.
 
         One: c_i = (W_1 W_2)_ii with div v = d . c; two: C = (W_1 W_3) o W_2^T with div v = d_1^T C d_2. d_l are the
         slopes s'. Shapes (H_1,), (H_1, H_2).
@@ -60,11 +61,11 @@ class VelocityField:
         return (first @ last) * middle.T
 
     def arrays(self) -> list[Array]:
-        """Matrices and biases in the order in which they are applied, then `time`."""
+        """Return matrices and biases in the order in which they are applied, then `time`."""
         return [*(array for layer in self.layers for array in layer), self.time]
 
     def halves(self) -> tuple["VelocityField", "VelocityField"]:
-        """v(x, t / 2) / 2 and v(x, (1 + t) / 2) / 2, whose flows over [0, 1] in a row are this field's."""
+        """Return v(x, t / 2) / 2 and v(x, (1 + t) / 2) / 2, whose flows over [0, 1] in a row are this field's."""
         matrix, bias = self.layers[-1]
         (first, start), *inner = self.layers[:-1]
         slow = (matrix / 2, bias / 2)
@@ -74,9 +75,9 @@ class VelocityField:
         return found[0], found[1]
 
     def divergence(self, slopes: Sequence[Array]) -> Array:
-        """div v = trace of dv/dx from the slopes s' of the hidden layers, exact.
+        """Return div v = trace of dv/dx from the slopes s' of the hidden layers, exactly.
 
-        Closed forms for one and two hidden layers, a tangent a dimension for more.
+        One and two hidden layers have closed forms; more take one tangent per dimension.
         """
         if len(slopes) == 1:
             return slopes[0] @ self.product
@@ -89,7 +90,7 @@ class VelocityField:
         return (tangents * last).sum(axis=(1, 2))
 
     def size_of_divergence(self, slopes: Sequence[Array]) -> Array:
-        """The sum of the absolute values of its terms."""
+        """Return the sum of the absolute values of the divergence's terms."""
         if len(slopes) == 1:
             return slopes[0] @ np.abs(self.product)
         if len(slopes) == 2:
@@ -98,7 +99,7 @@ class VelocityField:
         return VelocityField(matrices, self.time).divergence(slopes)
 
     def divergence_along(self, slopes: Sequence[Array], probe: Array) -> Array:
-        """Hutchinson's estimate e^T (dv/dx) e of the divergence (1990), unbiased where E[e e^T] = I: probe e (N, D)."""
+        """Return Hutchinson's estimate e^T (dv/dx) e (1990) for probes e (N, D), unbiased where E[e e^T] = I."""
         *hidden, (last, _) = self.layers
         tangent = probe
         for (matrix, _), slope in zip(hidden, slopes, strict=True):
@@ -109,7 +110,7 @@ class VelocityField:
         """Raise unless the arrays fit each other and are finite.
 
         Raises:
-            CheckpointError: They do not.
+            CheckpointError: if they do not fit, or a number is not finite.
         """
         widths = [dim, *self.hidden, dim]
         wanted = [shape for out, into in zip(widths[1:], widths[:-1], strict=True) for shape in ((out, into), (out,))]
@@ -128,12 +129,12 @@ class VelocityField:
 
 @dataclass(frozen=True)
 class Velocity(Layer):
-    """x -> x(1) along a velocity field, and the integral of its divergence.
+    """This layer moves x to x(1) along a velocity field; its log-determinant is the integral of the divergence.
 
     Rounding errors: |W| |a| + |b| of a linear map; 4 max(1, |beta s|) / beta of s, 4 of s'; |d_1|^T |C| |d_2| of a
-    divergence, as a product and again in the sum of log p; 4 (|x| + h sum |k|) of a step of the rule. An
-    implementation may leave the last biases out of x and add their integral later, so that |x| is |x| plus what these
-    come to, in each of the sizes.
+    divergence, as a product and again in the sum of log p; 4 (|x| + h sum |k|) of a step of the rule. An implementation
+    may leave the last biases out of x and add their integral later, so in each of the sizes |x| stands for |x| plus
+    what these amount to.
     """
 
     forth_only: ClassVar[bool] = True
@@ -151,12 +152,12 @@ class Velocity(Layer):
 
     @property
     def work(self) -> float:
-        """Products of four evaluations a step, with a tangent a dimension beyond two hidden layers."""
+        """Return the products of four evaluations per step, with one tangent per dimension beyond two hidden layers."""
         tangents = self.width if len(self.field.hidden) > 2 else 1
         return 4 * self.steps * self.stored * tangents
 
     def with_steps(self, steps: int) -> "Velocity":
-        """The same field, integrated by another number of steps."""
+        """Return the same field, integrated by another number of steps."""
         return replace(self, steps=steps)
 
     def forward(self, x: Array, errors: Errors = EXACT) -> Step:
@@ -170,7 +171,7 @@ class Velocity(Layer):
         return self._integrated(y, errors, evaluate, back=True)[0]
 
     def log_det_estimate(self, x: Array, probe: Array) -> tuple[Array, Array]:
-        """y and log|det dy/dx| with every divergence estimated along the probes (N, D)."""
+        """Return y and log|det dy/dx| with every divergence estimated along the probes (N, D)."""
 
         def evaluate(x: Array, t: float) -> tuple[Array, Array]:
             v, slopes = self.velocity(x, t)
@@ -179,7 +180,7 @@ class Velocity(Layer):
         return self._integrated(x, EXACT, evaluate, back=False)
 
     def velocity(self, x: Array, t: float, errors: Errors = EXACT) -> tuple[Array, list[Array]]:
-        """v(x, t), and the slopes s' of the hidden layers: (N, D) -> (N, D), (N, H_l) each."""
+        """Return v(x, t), and the slopes s' of the hidden layers: (N, D) -> (N, D), (N, H_l) each."""
         *hidden, (last, bias) = self.field.layers
         a, start, extra, slopes = x, t * self.field.time, errors.left_out, []
         for matrix, shift in hidden:
@@ -191,7 +192,7 @@ class Velocity(Layer):
         return _linear(a, last, bias, extra, errors), slopes
 
     def _with_divergence(self, errors: Errors) -> Evaluate:
-        """v, and in two columns div v and the sum of its terms' absolute values."""
+        """Return an evaluation of v, and in two columns of div v and the sum of its terms' absolute values."""
 
         def evaluate(x: Array, t: float) -> tuple[Array, Array]:
             v, slopes = self.velocity(x, t, errors)
@@ -245,7 +246,7 @@ def _linear(a: Array, matrix: Array, bias: Array, extra: Array | float, errors: 
 
 
 def step(evaluate: Evaluate, x: Array, t: float, h: float) -> tuple[Array, Array]:
-    """One step of the 3/8 rule from t to t + h: x(t + h), and the integral of the terms over the step."""
+    """Return x(t + h) after one step of the 3/8 rule from t to t + h, and the integral of the terms over the step."""
     k1, q1 = evaluate(x, t)
     k2, q2 = evaluate(x + h / 3 * k1, t + h / 3)
     k3, q3 = evaluate(x + h * (k2 - k1 / 3), t + 2 * h / 3)
@@ -258,7 +259,7 @@ def step(evaluate: Evaluate, x: Array, t: float, h: float) -> tuple[Array, Array
 
 
 def integrate(evaluate: Evaluate, x: Array, steps: int, *, back: bool = False) -> tuple[Array, Array]:
-    """x(1) from x(0), or x(0) from x(1) with `back`, and the integral of the terms in that direction."""
+    """Return x(1) from x(0), or x(0) from x(1) with `back`, and the integral of the terms in that direction."""
     h = (-1.0 if back else 1.0) / steps
     total: Array | float = 0.0
     for number in range(steps):
@@ -276,20 +277,21 @@ _LEAST = -60.0  # of exponents: e^-60 is far under rounding
 
 @dataclass
 class _Unrolled:
-    """A block in a graph, its steps unrolled: what `integrate` says, in as few nodes as it takes.
+    """This writes a block into a graph with its steps unrolled: what `integrate` computes, in as few nodes as possible.
 
     The integral of the last bias b_m is left out of x and added where x is read: x(t) = y(t) + offset + t b_m. A layer
     that reads x takes that in its own bias, which depends on t anyway, so b_m costs no node.
 
-    The steps are spelled by what one evaluation leaves for the next. With a = h k_1, b = h k_2, c = h k_3, d = h k_4:
+    The steps are written in terms of what one evaluation leaves for the next. With a = h k_1, b = h k_2, c = h k_3,
+    d = h k_4:
         y_2 = x + a / 3,    y_3 = (2 x - y_2) + b,    y_4 = (2 y_2 - y_3) + c,    x' = (6 y_3 + 3 y_4 - x + d) / 8
     Kept are y_2 / 2, y_3 / 4 and y_4 / 8: then each difference is one node, and Gemm does the rest with its own
     factors. These are float32 whatever the graph is, so they are integers and powers of two, and h / 24 is in the last
     matrix. Constants are written once and shared by all evaluations.
 
     Args:
-        g: Where the nodes go.
-        velocity: The block; its beta is folded into the weights.
+        g: Graph that the nodes are added to.
+        velocity: Block to write; its beta is folded into the weights.
         offset: x - y at t = 0, (D,).
     """
 
@@ -308,7 +310,7 @@ class _Unrolled:
         self._last = self.g.matrix(unit * self._lift * last)
 
     def forth(self, x: Value) -> tuple[Value, list[Evaluation]]:
-        """y(1) from y(0), and the evaluations in their order, four a step."""
+        """Write y(1) from y(0); return it and the evaluations in their order, four per step."""
         evaluations: list[Evaluation] = []
         for number in range(self.steps):
             with self.g.scope(f"step{number + 1}"):
@@ -317,14 +319,14 @@ class _Unrolled:
         return x, evaluations
 
     def back(self, x: Value) -> Value:
-        """y(0) from y(1)."""
+        """Write y(0) from y(1)."""
         for number in reversed(range(self.steps)):
             with self.g.scope(f"step{number + 1}"):
                 x, _ = self._step(x, 3 * (number + 1), -1)
         return x
 
     def _step(self, x: Value, start: int, sign: int) -> tuple[Value, list[Evaluation]]:
-        """From t = start / (3 steps) by a step in the direction of `sign`."""
+        """Write a step in the direction of `sign` from t = start / (3 steps)."""
         g, unit = self.g, sign / self._lift  # of alpha: h / 24
         hidden1, e1 = self._hidden(x, 1.0, start)
         half2 = g.gemm(hidden1, self._last, x, alpha=4 * unit, beta=_HALF)
@@ -337,7 +339,7 @@ class _Unrolled:
         return g.gemm(hidden4, self._last, third, alpha=3 * unit, beta=3.0), [e1, e2, e3, e4]
 
     def _hidden(self, x: Value, scale: float, time: int) -> tuple[Value, Evaluation]:
-        """beta a_{m-1} of scale x at t = time / (3 steps)."""
+        """Write beta a_{m-1} of scale x at t = time / (3 steps)."""
         g = self.g
         before = g.gemm(x, self._first, self._bias(time), alpha=scale)
         exponentials = []
@@ -361,7 +363,7 @@ class _Unrolled:
 
 
 def _slopes(g: Graph, evaluations: Sequence[Evaluation], velocity: VelocityField) -> list[Value]:
-    """s' of each hidden layer at all evaluations, as rows [batch * evaluations, H_l]: w / (1 + w)."""
+    """Write s' of each hidden layer at all evaluations, as rows [batch * evaluations, H_l]: w / (1 + w)."""
     found = []
     for layer, width in enumerate(velocity.hidden):
         w = g.concat([evaluation[layer] for evaluation in evaluations])
@@ -373,7 +375,7 @@ def _slopes(g: Graph, evaluations: Sequence[Evaluation], velocity: VelocityField
 def _divergences(
     g: Graph, evaluations: Sequence[Evaluation], velocity: VelocityField, probe: Value | None = None
 ) -> Value:
-    """div v at every evaluation, [batch, evaluations]: exact, or along the probe [batch, D]."""
+    """Write div v at every evaluation, [batch, evaluations]: exact, or along the probe [batch, D]."""
     rows = _slopes(g, evaluations, velocity)
     if probe is not None:
         return _along(g, rows, velocity, len(evaluations), probe)
@@ -387,7 +389,7 @@ def _divergences(
 
 
 def _by_tangents(g: Graph, rows: Sequence[Value], velocity: VelocityField) -> Value:
-    """Of three hidden layers or more: a tangent a dimension, [rows, D, H_l]."""
+    """Write the divergence of three hidden layers or more: one tangent per dimension, [rows, D, H_l]."""
     (first, _), *middle, (last, _) = velocity.layers
     dim, widths = len(last), velocity.hidden
     lifted = [g.reshape(row, [-1, 1, width]) for row, width in zip(rows, widths, strict=True)]
@@ -400,7 +402,7 @@ def _by_tangents(g: Graph, rows: Sequence[Value], velocity: VelocityField) -> Va
 
 
 def _along(g: Graph, rows: Sequence[Value], velocity: VelocityField, count: int, probe: Value) -> Value:
-    """e^T (dv/dx) e: one tangent e for all evaluations of a row, [batch, count, H_l]."""
+    """Write e^T (dv/dx) e: one tangent e for all evaluations of a row, [batch, count, H_l]."""
     (first, _), *middle, (last, _) = velocity.layers
     widths = velocity.hidden
     lifted = [g.reshape(row, [-1, count, width]) for row, width in zip(rows, widths, strict=True)]

@@ -17,9 +17,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Whitening(Layer):
-    """y = R (x - m). Shapes: centre m (D,), root R (D, D) upper triangular with a positive diagonal.
+    """This layer computes y = R (x - m).
 
-    Its rounding errors are |R| |x| + |R m|, and |R^-1| |y| + |m| of its inverse.
+    Shapes: centre m (D,), root R (D, D) upper triangular with a positive diagonal. Its rounding errors are
+    |R| |x| + |R m|; those of its inverse are |R^-1| |y| + |m|.
     """
 
     centre: Array
@@ -31,12 +32,12 @@ class Whitening(Layer):
 
     @property
     def free(self) -> int:
-        """None: it is the data's own."""
+        """Return 0: the numbers are the data's own."""
         return 0
 
     @property
     def shift(self) -> Array:
-        """-R m."""
+        """Return -R m."""
         return -self.root @ self.centre
 
     @cached_property

@@ -10,7 +10,7 @@ from lunet_export.torch_layers.bijection import Bijection, numbers
 
 
 class ElementwiseAffine(Bijection):
-    """x -> scale x + shift. Shapes: (N, D) -> (N, D), (N,)."""
+    """This module computes scale x + shift. Shapes: (N, D) -> (N, D), (N,)."""
 
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
         super().__init__()

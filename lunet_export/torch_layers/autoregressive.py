@@ -13,7 +13,10 @@ from lunet_export.torch_layers.networks import NetworkModule
 
 
 class Autoregressive(Bijection):
-    """y_i = s_i x_i + t_i with s and t from a network of x; the inverse takes a pass of it a level."""
+    """This module computes y_i = s_i x_i + t_i with s and t from a network of x.
+
+    The inverse takes one pass of the network per level.
+    """
 
     inputs: Tensor
     changed: Tensor

@@ -11,7 +11,7 @@ from lunet_export.layers import Layer
 
 
 class Bijection(nn.Module, ABC):
-    """An invertible map of rows. Both directions return (value, log_det).
+    """A bijection is an invertible map of rows. Both directions return (value, log_det).
 
     `forward` goes from data to latent, `inverse` back. `log_det` is log|det| of the Jacobian of the direction that
     was applied, in nats. Shapes: (N, D) -> (N, D), (N,).
@@ -19,31 +19,31 @@ class Bijection(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x -> (z, log|det dz/dx|)."""
+        """Return z and log|det dz/dx| for x."""
 
     @abstractmethod
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z -> (x, log|det dx/dz|)."""
+        """Return x and log|det dx/dz| for z."""
 
     @classmethod
     def of(cls, layer: Any) -> Self:  # noqa: ANN401
-        """The module of a layer, in float64."""
+        """Return the module of a layer, in float64."""
         raise NotImplementedError(f"{cls.__name__} of {layer}")
 
     def layer(self) -> Layer:
-        """What the module has become, as float64 arrays."""
+        """Return the module's present state as a layer of float64 arrays."""
         raise NotImplementedError(type(self).__name__)
 
     def onto(self, layers: Sequence[Layer]) -> list[Layer]:
-        """The layers of a chain so far, and this one behind them."""
+        """Return the layers of a chain so far, followed by this one."""
         return [*layers, self.layer()]
 
     def decode(self, z: Tensor) -> Tensor:
-        """The value of `inverse` alone, where that takes less."""
+        """Return the value of `inverse` alone, where that takes less."""
         return self.inverse(z)[0]
 
     def along(self, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward`, with a divergence estimated along the probes e (N, D) where there is one."""
+        """Return `forward`, with a divergence, where there is one, estimated along the probes e (N, D)."""
         del probe
         found: tuple[Tensor, Tensor] = self(x)
         return found
@@ -52,14 +52,14 @@ class Bijection(nn.Module, ABC):
         """Settle what `compilable_decode` needs to know of the dtype."""
 
     def compilable_decode(self, z: Tensor) -> Tensor:
-        """`decode` without a loop that data ends, for `torch.compile`; `prepare_to_compile` comes before it."""
+        """Return `decode` without a data-dependent loop, for `torch.compile`; call `prepare_to_compile` first."""
         return self.decode(z)
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """Parameters that weight decay shrinks, and what of each: by default matrices, and no vectors."""
+        """Return parameters that weight decay shrinks, and the part of each that shrinks: by default whole matrices."""
         return ((parameter, parameter.detach()) for parameter in self.parameters() if parameter.ndim > 1)
 
 
 def numbers(tensor: Tensor) -> Any:  # noqa: ANN401
-    """A tensor in float64 NumPy, a copy."""
+    """Return a tensor in float64 NumPy, as a copy."""
     return tensor.detach().cpu().double().numpy().copy()

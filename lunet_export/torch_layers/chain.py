@@ -9,7 +9,7 @@ from lunet_export.torch_layers.bijection import Bijection
 
 
 class Chain(Bijection):
-    """x -> f_k(... f_1(x)); log_dets add up. Shapes: (N, D) -> (N, D), (N,)."""
+    """This module composes bijections: x -> f_k(... f_1(x)); log_dets add up. Shapes: (N, D) -> (N, D), (N,)."""
 
     def __init__(self, bijections: Iterable[Bijection]) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Chain(Bijection):
         return cast(Iterator[Bijection], iter(self.bijections))
 
     def backwards(self) -> Iterator[Bijection]:
-        """The bijections from the last."""
+        """Return the bijections, starting from the last."""
         return cast(Iterator[Bijection], reversed(self.bijections))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

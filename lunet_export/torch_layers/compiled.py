@@ -19,14 +19,14 @@ Floats = NDArray[np.floating]
 
 
 class CompiledFlow:
-    """NumPy rows in and out of a flow through `torch.compile`, on the CPU, in the dtype of an exported graph.
+    """This class runs a flow by `torch.compile` on NumPy rows, on the CPU, in the dtype of an exported graph.
 
     The arithmetic is that of `EagerFlow`, with one difference: the compiler cannot stop a loop by its data, so Newton,
     where LU-Net needs it, takes the number of steps that its alpha and dtype ask for. Each direction and batch is
     compiled once, for its fixed shape, at its first call; `compile_seconds` holds how long these took.
 
     Raises:
-        MissingPackageError: From the first call: `torch.compile` cannot run here, mostly for want of a C++ compiler.
+        MissingPackageError: from the first call, if `torch.compile` cannot run here, mostly for want of a C++ compiler.
     """
 
     def __init__(self, weights: Chain, dtype: str) -> None:
@@ -38,13 +38,13 @@ class CompiledFlow:
 
     @torch.no_grad()
     def density(self, x: Floats) -> tuple[Floats, Floats]:
-        """x (N, D) -> z (N, D), log_prob (N,) in nats."""
+        """Return z (N, D) and log_prob (N,) in nats for x (N, D)."""
         z, log_prob = self._run("density", self._density, x)
         return z.numpy(), log_prob.numpy()
 
     @torch.no_grad()
     def decode(self, z: Floats) -> Floats:
-        """z (N, D) -> x (N, D), images clamped."""
+        """Return x (N, D) for z (N, D), with images clamped."""
         return self._run("sampling", self._flow.compilable_decode, z).numpy()
 
     def _run(self, direction: str, function: Callable[[Tensor], Any], rows: Floats) -> Any:  # noqa: ANN401
@@ -72,7 +72,7 @@ class CompiledFlow:
 
 
 def _with_own_code(method: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-    """The method as a function with code of its own.
+    """Return the method as a function with code of its own.
 
     The compiler keeps what it made by code object, tries the versions in turn at each call and stops after eight:
     without this, the tenth batch size would pay for nine others.

@@ -15,13 +15,13 @@ from lunet_export.torch_layers.coupling_networks import Convolutions, Dense
 
 
 class AffineCoupling(Bijection):
-    """y = x e^S + T on the first k columns, as `lunet_export.layers.Coupling` says. Shapes: (N, D) -> (N, D), (N,).
+    """This module computes y = x e^S + T on the first k columns, as `lunet_export.layers.Coupling` does.
 
-    Starts as the identity: the factors are 0.
+    It starts as the identity: the factors are 0. Shapes: (N, D) -> (N, D), (N,).
 
     Args:
-        shape: (C, H, W) of images, (k,) of vectors.
-        mask: (k,), set where x passes and is looked at.
+        shape: Shape (C, H, W) of images, (k,) of vectors.
+        mask: Mask (k,), set where x passes and enters the networks.
         nets: Two convolutional networks, or one dense.
     """
 
@@ -44,7 +44,7 @@ class AffineCoupling(Bijection):
 
     @property
     def width(self) -> int:
-        """k."""
+        """Return k."""
         return len(self.mask)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,15 +103,15 @@ class AffineCoupling(Bijection):
         return ConvolutionalCoupling(self.shape, mask, *vectors, nets=(s, t))
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """Kernels and matrices of the networks; no vectors."""
+        """Return kernels and matrices of the networks; no vectors."""
         return ((parameter, parameter.detach()) for parameter in self.nets.parameters() if parameter.ndim > 1)
 
 
 class FlowNorm(Bijection):
-    """Batch norm as a bijection of the first k columns (arXiv 1605.08803, section 3.7). Shapes: (N, D) -> (N, D), (N,).
+    """This module is batch norm as a bijection of the first k columns (arXiv 1605.08803, section 3.7).
 
     While it trains it normalises by running moments in which the batch already counts with `momentum`, and gradients
-    flow through that part. Afterwards, and in `inverse`, the moments are constants.
+    flow through that part. Afterwards, and in `inverse`, the moments are constants. Shapes: (N, D) -> (N, D), (N,).
     """
 
     mean: Tensor
@@ -142,12 +142,12 @@ class FlowNorm(Bijection):
         return torch.cat([changing, others], 1), log_deviation.sum().expand(len(z))
 
     def onto(self, layers: Sequence[Layer]) -> list[Layer]:
-        """Folded into the coupling in front of it."""
+        """Return the layers with the norm folded into the coupling in front of it."""
         *others, coupling = layers
         assert isinstance(coupling, DenseCoupling | ConvolutionalCoupling)
         return [*others, coupling.normed(*self.moments())]
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and log deviation, (k,) each."""
+        """Return mean and log deviation, (k,) each."""
         mean, variance = (tensor.cpu().double().numpy() for tensor in (self.mean, self.variance))
         return mean, 0.5 * np.log(variance + self.epsilon)

@@ -22,7 +22,7 @@ class _Residual(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """A `ConvNet`: (N, C, H, W) -> (N, C, H, W)."""
+    """This module is a `ConvNet`: (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self, channels: int, planes: int, *, residuals: int = 2) -> None:
         super().__init__()
@@ -38,24 +38,24 @@ class Convolutions(nn.Module):
 
     @classmethod
     def of(cls, net: ConvNet) -> "Convolutions":
-        """The network of these arrays."""
+        """Return the module of these arrays, in float64."""
         planes, channels = net.first.shape[:2]
         found = cls(channels, planes, residuals=len(net.residuals))
         return _loaded(found, net)
 
     def arrays(self) -> ConvNet:
-        """The network as float64 arrays."""
+        """Return the network as float64 arrays."""
         first, *inner, last = (kernel.detach().cpu().double().numpy() for kernel in self.ordered())
         return ConvNet(first, tuple(zip(inner[::2], inner[1::2], strict=True)), last)
 
     def ordered(self) -> list[Tensor]:
-        """Its parameters, in the order of `ConvNet.arrays`."""
+        """Return the parameters, in the order of `ConvNet.arrays`."""
         pairs: list[Tensor] = [kernel for residual in self.residuals for kernel in residual.parameters()]
         return [self.first.weight, *pairs, self.last.weight]
 
 
 class Dense(nn.Module):
-    """A `DenseNet` through the given widths: (N, widths[0]) -> (N, widths[-1])."""
+    """This module is a `DenseNet` through the given widths: (N, widths[0]) -> (N, widths[-1])."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
@@ -68,16 +68,16 @@ class Dense(nn.Module):
 
     @classmethod
     def of(cls, net: DenseNet) -> "Dense":
-        """The network of these arrays."""
+        """Return the module of these arrays, in float64."""
         return _loaded(cls([net.layers[0][0].shape[1], *(len(bias) for _, bias in net.layers)]), net)
 
     def arrays(self) -> DenseNet:
-        """The network as float64 arrays."""
+        """Return the network as float64 arrays."""
         found = [array.detach().cpu().double().numpy() for array in self.ordered()]
         return DenseNet(tuple(zip(found[::2], found[1::2], strict=True)))
 
     def ordered(self) -> list[Tensor]:
-        """Its parameters, in the order of `DenseNet.arrays`."""
+        """Return the parameters, in the order of `DenseNet.arrays`."""
         return list(self.layers.parameters())
 
 

@@ -12,7 +12,7 @@ Floats = NDArray[np.floating]
 
 
 class EagerFlow:
-    """NumPy rows in and out of a flow, on the CPU, in the dtype of an exported graph.
+    """This class runs a flow in eager PyTorch on NumPy rows, on the CPU, in the dtype of an exported graph.
 
     LU-Net samples by `torch.linalg.solve_triangular` and inverts its activation by Newton until that converges.
     """
@@ -23,13 +23,13 @@ class EagerFlow:
 
     @torch.no_grad()
     def density(self, x: Floats) -> tuple[Floats, Floats]:
-        """x (N, D) -> z (N, D), log_prob (N,) in nats."""
+        """Return z (N, D) and log_prob (N,) in nats for x (N, D)."""
         z, log_det = self._flow.chain(self._tensor(x))
         return z.numpy(), (standard_normal_log_prob(z) + log_det).numpy()
 
     @torch.no_grad()
     def decode(self, z: Floats) -> Floats:
-        """z (N, D) -> x (N, D), images clamped."""
+        """Return x (N, D) for z (N, D), with images clamped."""
         return self._flow.decode(self._tensor(z)).numpy()
 
     def _tensor(self, rows: Floats) -> torch.Tensor:
@@ -37,23 +37,23 @@ class EagerFlow:
 
 
 class EagerClasses:
-    """The same of one network a class; the mixture by `torch.logsumexp` and softmax."""
+    """This class runs one network per class as `EagerFlow` does; the mixture is by `torch.logsumexp` and softmax."""
 
     def __init__(self, mixture: Mixture[Chain], dtype: str) -> None:
         self._flows = [EagerFlow(network, dtype) for network in mixture.components]
         self._log_priors = torch.tensor(mixture.priors, dtype=torch.float64).log().to(getattr(torch, dtype))
 
     def density(self, x: Floats) -> tuple[Floats, Floats, Floats]:
-        """x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C)."""
+        """Return class_log_prob (N, C), log_prob (N,) in nats and posterior (N, C) for x (N, D)."""
         class_log_prob = torch.from_numpy(np.stack([flow.density(x)[1] for flow in self._flows], axis=1))
         joint = class_log_prob + self._log_priors
         return class_log_prob.numpy(), torch.logsumexp(joint, 1).numpy(), torch.softmax(joint, 1).numpy()
 
     def decode(self, z: Floats, label: int) -> Floats:
-        """z (N, D) -> x (N, D) of one class."""
+        """Return x (N, D) of one class for z (N, D)."""
         return self._flows[label].decode(z)
 
 
 def eager(model: Distribution, dtype: str) -> EagerFlow | EagerClasses:
-    """A flow or a mixture in the dtype of its graphs, whichever it is."""
+    """Return a flow or a mixture in the dtype of its graphs, whichever the model is."""
     return EagerClasses(model, dtype) if isinstance(model, Mixture) else EagerFlow(model, dtype)

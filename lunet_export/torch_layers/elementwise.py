@@ -13,7 +13,7 @@ E = TypeVar("E", bound=Elementwise)
 
 
 class Fixed(Bijection, Generic[E]):
-    """A map of one number with a value, a slope and a root. Shapes: (N, D) -> (N, D), (N,)."""
+    """This module applies a function of one number with a value, a slope and a root. Shapes: (N, D) -> (N, D), (N,)."""
 
     def __init__(self, layer: E) -> None:
         super().__init__()
@@ -25,15 +25,15 @@ class Fixed(Bijection, Generic[E]):
 
     @abstractmethod
     def value(self, x: Tensor) -> Tensor:
-        """f(x)."""
+        """Return f(x)."""
 
     @abstractmethod
     def log_slope(self, x: Tensor) -> Tensor:
-        """log f'(x), in nats."""
+        """Return log f'(x), in nats."""
 
     @abstractmethod
     def root(self, y: Tensor) -> Tensor:
-        """The x with f(x) = y."""
+        """Return the x with f(x) = y."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.value(x), self.log_slope(x).sum(-1)
@@ -49,6 +49,6 @@ class Fixed(Bijection, Generic[E]):
         return repr(self.settings)
 
     def _inside(self, y: Tensor) -> Tensor:
-        """y within the open interval of values: a number near an end may round onto it."""
+        """Return y within the open interval of values: a number near an end may round onto it."""
         least, most = (torch.tensor(end, dtype=y.dtype, device=y.device) for end in self.settings.range)
         return y.clamp(torch.nextafter(least, most), torch.nextafter(most, least)) if least.isfinite() else y

@@ -20,16 +20,16 @@ B = TypeVar("B", bound=Bijection)
 
 
 class Flow(nn.Module):
-    """log p(x) = log N(z; 0, I) + log|det dz/dx| in nats and in data space: pre-processing and 2 pi included.
+    """A flow has log p(x) = log N(z; 0, I) + log|det dz/dx| in nats, in data space, pre-processing and 2 pi included.
 
     Shapes: x and z (N, D).
 
     Args:
         dim: Number of dimensions D.
-        bijections: From data to latent, behind the pre-processing.
-        kind: How the chain is written down.
+        bijections: Bijections from data to latent, behind the pre-processing.
+        kind: Kind of the chain, which says how it is stored.
         preprocessing: Settings of the logit for grey levels, None for vectors.
-        domain: Where the density is defined, without pre-processing; None: on all of R^D.
+        domain: Domain of the density, without pre-processing; None where it is all of R^D.
     """
 
     like: Tensor
@@ -46,43 +46,46 @@ class Flow(nn.Module):
         super().__init__()
         self.dim, self.kind, self.preprocessing, self._domain = dim, kind, preprocessing, domain
         self.chain = Chain([*([LogitPreprocessing(preprocessing)] if preprocessing else []), *bijections])
-        #: Of no number: it tells the dtype and device of flows whose layers have no parameters.
+        #: Empty: it tells the dtype and device of flows whose layers have no parameters.
         self.register_buffer("like", torch.empty(0), persistent=False)
 
     @classmethod
     def of(cls, chain: layers.Chain, *, dtype: torch.dtype = torch.float32) -> Self:
-        """The flow of a chain, rounded to `dtype`."""
+        """Return the flow of a chain, rounded to `dtype`."""
         bijections = map(bijection_of, chain.layers)
         flow = cls(chain.dim, bijections, chain.kind, preprocessing=chain.preprocessing, domain=chain.domain)
         return flow.to(dtype)
 
     def to_chain(self) -> layers.Chain:
-        """The flow as plain float64 arrays, checked."""
+        """Return the flow as plain float64 arrays, checked."""
         found: list[Layer] = []
         for bijection in self.chain:
             found = found if isinstance(bijection, LogitPreprocessing) else bijection.onto(found)
         return layers.Chain(self.dim, tuple(found), self.preprocessing, self.kind)
 
     def modules_of(self, kind: type[B]) -> list[B]:
-        """The bijections of one class, in the order of `forward`."""
+        """Return the bijections of one class, in the order of `forward`."""
         return [bijection for bijection in self.chain if isinstance(bijection, kind)]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) in nats, (N, D) -> (N,); NaN of rows outside the domain, where a logit's margin gives a number."""
+        """Return log p(x) in nats, (N, D) -> (N,).
+
+        Rows outside the domain give NaN, also where a logit's margin would give a number.
+        """
         z, log_det = self.chain(x)
         log_prob, inside = standard_normal_log_prob(z) + log_det, self.contains(x)
         return log_prob if inside is None else torch.where(inside, log_prob, torch.nan)
 
     def log_prob_estimate(self, x: Tensor, probe: Tensor) -> Tensor:
-        """log p(x) with every divergence estimated along the probes, x and probe (N, D) -> (N,) nats.
+        """Return log p(x) with every divergence estimated along the probes, x and probe (N, D) -> (N,) nats.
 
-        Unbiased where E[e e^T] = I, as of normal numbers or signs.
+        The estimate is unbiased where E[e e^T] = I, as for normal numbers or signs.
         """
         z, log_det = self.chain.along(x, probe)
         return standard_normal_log_prob(z) + log_det
 
     def contains(self, x: Tensor) -> Tensor | None:
-        """For every row (N, D), whether it is inside the domain of the density, (N,); None where that is all of R^D."""
+        """Return for every row (N, D) whether it is inside the domain of the density, (N,); None where that is R^D."""
         if self.preprocessing:
             return ((x >= 0) & (x < self.preprocessing.levels)).all(-1)
         if self._domain is None:
@@ -93,12 +96,12 @@ class Flow(nn.Module):
         return inside.all(-1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """z -> x, (N, D) -> (N, D), inside the domain: images in [0, largest float below levels]."""
+        """Return x for z, (N, D) -> (N, D), inside the domain: images in [0, largest float below levels]."""
         return self.clamp(self.chain.decode(z))
 
     @torch.no_grad()
     def sample(self, n: int, *, seed: int) -> Tensor:
-        """n rows of the model as `decode` gives them, (n, D).
+        """Return n rows of the model as `decode` gives them, (n, D).
 
         The normal numbers are those of `lunet_export.noise`, so every runtime draws the same rows from a seed.
         """
@@ -106,12 +109,12 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def sample_and_log_prob(self, n: int, *, seed: int) -> tuple[Tensor, Tensor]:
-        """Rows as `sample` draws them and log p of exactly these rows: (n, D), (n,)."""
+        """Return rows as `sample` draws them and log p of exactly these rows: (n, D), (n,)."""
         x = self.sample(n, seed=seed)
         return x, self.log_prob(x)
 
     def clamp(self, x: Tensor) -> Tensor:
-        """x inside the domain of the density; where that is all of R^D, as it is."""
+        """Return x inside the domain of the density; where that is all of R^D, x is unchanged."""
         if self.preprocessing:
             levels = x.new_tensor(self.preprocessing.levels)
             return x.clamp(torch.zeros_like(levels), torch.nextafter(levels, torch.zeros_like(levels)))
@@ -121,11 +124,11 @@ class Flow(nn.Module):
         return torch.minimum(torch.maximum(x, low.to(x)), high.to(x))
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """Parameters that weight decay shrinks, and what of each: the parameter, with 0 in the place of what stays."""
+        """Return parameters that weight decay shrinks, and the part of each that shrinks: 0 stands for what stays."""
         return (entry for bijection in self.chain for entry in bijection.decaying())
 
     def compilable_decode(self, z: Tensor) -> Tensor:
-        """`decode` without a loop that data ends, for `torch.compile`; `prepare_to_compile` comes before it."""
+        """Return `decode` without a data-dependent loop, for `torch.compile`; call `prepare_to_compile` first."""
         return self.clamp(self.chain.compilable_decode(z))
 
     def prepare_to_compile(self) -> None:
@@ -135,5 +138,5 @@ class Flow(nn.Module):
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I) in nats, (N, D) -> (N,)."""
+    """Return log N(z; 0, I) in nats, (N, D) -> (N,)."""
     return -0.5 * (z.shape[1] * log(2 * pi) + z.square().sum(-1))

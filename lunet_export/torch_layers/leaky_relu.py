@@ -10,20 +10,20 @@ from lunet_export.errors import BadInputError
 from lunet_export.layers import LeakyReLU
 from lunet_export.torch_layers.bijection import Bijection
 
-_WIDTH = 0.3  # of 0.1, 0.3 and 1 the one with the best likelihood of the digits
+_WIDTH = 0.3  # the best of 0.1, 0.3 and 1 by the likelihood of the digits
 
 
 class LeakyReLUBijection(Bijection):
-    r"""Elementwise f(x) = x from 0 on and alpha x below, alpha > 0; that of an LU-Net is below 1.
+    r"""This module is f(x) = x for x >= 0 and alpha x below, elementwise, alpha > 0; in an LU-Net alpha is below 1.
 
-    log_det is log alpha times a count, whose gradient is 0 wherever it exists: a descent would not see that the
-    likelihood falls when rows cross the kink, and training ends above the Gaussian. In expectation it falls by
-    |log alpha| times the density of x at 0. In training mode the gradient of log_det, and nothing else, is therefore
-    that of log alpha sum sigmoid(-x / 0.3), which estimates this density by a kernel. Values are exact in both modes.
-    Shapes: (N, D) -> (N, D), (N,).
+    log_det is log alpha times a count, and the kink has no gradient: an optimizer would not see that the likelihood
+    falls when rows cross it, and training ends above the Gaussian. In expectation the likelihood falls by |log alpha|
+    times the density of x at 0. In training mode log_det therefore has the gradient of a smooth surrogate, log alpha
+    sum sigmoid(-x / 0.3), which estimates this density by a kernel. Values are exact in both modes. Shapes: (N, D) ->
+    (N, D), (N,).
 
     Raises:
-        BadInputError: alpha is not above 0.
+        BadInputError: if alpha is not above 0.
     """
 
     def __init__(self, alpha: float) -> None:

@@ -11,7 +11,7 @@ from lunet_export.torch_layers.newton import NewtonBijection
 
 
 class LeakySoftplusBijection(NewtonBijection):
-    r"""Elementwise f(x) = alpha x + (1 - alpha) log(1 + e^x), 0 < alpha < 1.
+    r"""This module is f(x) = alpha x + (1 - alpha) log(1 + e^x), elementwise, 0 < alpha < 1.
 
     Its slope alpha + (1 - alpha) sigmoid(x) lies in (alpha, 1). Shapes: (N, D) -> (N, D), (N,).
     """

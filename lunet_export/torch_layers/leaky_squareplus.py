@@ -10,10 +10,10 @@ from lunet_export.torch_layers.bijection import Bijection, numbers
 
 
 class LeakySquareplusBijection(Bijection):
-    r"""Elementwise f(x) = p x + q sqrt(x^2 + 4), p = (1 + alpha) / 2, q = (1 - alpha) / 2, 0 < alpha < 1.
+    r"""This module is f(x) = p x + q sqrt(x^2 + 4), p = (1 + alpha) / 2, q = (1 - alpha) / 2, elementwise.
 
-    alpha is one number or one for each unit, (D,). Its slope p + q x / sqrt(x^2 + 4) lies in (alpha, 1); both
-    directions are closed, see `lunet_export.layers.LeakySquareplus`. Shapes: (N, D) -> (N, D), (N,).
+    alpha, 0 < alpha < 1, is one number or one for each unit, (D,). The slope p + q x / sqrt(x^2 + 4) lies in (alpha,
+    1); both directions are closed, see `lunet_export.layers.LeakySquareplus`. Shapes: (N, D) -> (N, D), (N,).
     """
 
     alpha: Tensor | float
@@ -53,7 +53,10 @@ class LeakySquareplusBijection(Bijection):
         return (1 + self.alpha) / 2, (1 - self.alpha) / 2
 
     def _log_slope(self, x: Tensor) -> Tensor:
-        """On the left p + q x / s is alpha + 4 q / (s (s - x)), of which nothing cancels; on the right 1 - that."""
+        """Return log f'(x); left of 0, f' is alpha + 4 q / (s (s - x)), where nothing cancels.
+
+        Right of 0 it is 1 - 4 q / (s (s + x)).
+        """
         _, q = self._halves
         s = (x * x + 4).sqrt()
         bend = 4 * q / (s * (s + x.abs()))

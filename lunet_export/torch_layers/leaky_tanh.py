@@ -10,7 +10,7 @@ from lunet_export.torch_layers.newton import NewtonBijection
 
 
 class LeakyTanhBijection(NewtonBijection):
-    r"""Elementwise f(x) = alpha x + (1 - alpha) tanh x, 0 < alpha < 1.
+    r"""This module is f(x) = alpha x + (1 - alpha) tanh x, elementwise, 0 < alpha < 1.
 
     Its slope alpha + (1 - alpha) (1 - tanh^2 x) lies in (alpha, 1]. Shapes: (N, D) -> (N, D), (N,).
     """

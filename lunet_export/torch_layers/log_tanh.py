@@ -11,7 +11,7 @@ from lunet_export.torch_layers.elementwise import Fixed
 
 
 class LogTanhBijection(Fixed[LogTanh]):
-    """nflows' `LogTanh`; see `lunet_export.layers.LogTanh`."""
+    """This module is nflows' `LogTanh`; see `lunet_export.layers.LogTanh`."""
 
     def value(self, x: Tensor) -> Tensor:
         f = self.settings

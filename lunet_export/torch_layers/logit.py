@@ -10,7 +10,7 @@ from lunet_export.torch_layers.bijection import Bijection
 
 
 class LogitPreprocessing(Bijection):
-    """h = log s - log(1 - s) with s = (1 - a) x / levels + a / 2.
+    """This module computes h = log s - log(1 - s) with s = (1 - a) x / levels + a / 2.
 
     log_det = sum log((1 - a) / levels) - log s - log(1 - s).
 

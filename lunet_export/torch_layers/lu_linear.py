@@ -19,21 +19,22 @@ Array = NDArray[np.float64]
 
 
 class LULinear(Bijection):
-    """x -> L (U x) + b with L unit lower and U upper triangular; log_det = sum log|diag U|.
+    """This module computes L (U x) + b with L unit lower and U upper triangular; log_det = sum log|diag U|.
 
     One D x D parameter `packed` holds both factors: L below the diagonal, U above it, and log|diag U| on it, so that
     gradient steps can never make an entry 0. The signs of diag U are a buffer: +1 at the start, a loaded
     checkpoint's own otherwise. Shapes: (N, D) -> (N, D), (N,). Cost: O(N D^2) in both directions.
 
     With `whitened`, the entries above the diagonal are those of V in U = V R, and `bias` is b in L (V R (x - m)) + b,
-    where R and m are buffers: R upper triangular with R cov(x) R^T = I. The map is the same, its gradient steps are
-    not: each is one of a layer whose inputs are uncorrelated (Desjardins et al. 2015, arXiv 1507.00210). `whiten`
-    moves the coordinates and leaves the map. The third product costs half as much again.
+    where R and m are buffers: R upper triangular with R cov(x) R^T = I. The map is the same, but each gradient step is
+    one of a layer whose inputs are uncorrelated (Desjardins et al. 2015, arXiv 1507.00210). `whiten` changes the
+    coordinates and keeps the map. The third product costs half as much again.
 
     Args:
         dim: Number of dimensions D.
-        whitened: Hold U in whitened coordinates, at first those of R = I, m = 0.
-        bound: c, for log|u_ii| = c tanh(theta_i / c) with theta on the diagonal of `packed`: |log|u_ii|| < c always.
+        whitened: Whether U is held in whitened coordinates, at first those of R = I, m = 0.
+        bound: Bound c, for log|u_ii| = c tanh(theta_i / c) with theta on the diagonal of `packed`: |log|u_ii|| < c
+            always.
     """
 
     packed: nn.Parameter
@@ -54,7 +55,7 @@ class LULinear(Bijection):
 
     @classmethod
     def of(cls, layer: LU, *, whitened: bool = False, bound: float | None = None) -> Self:
-        """The module of a layer, in float64; a diagonal of L moves into U."""
+        """Return the module of a layer, in float64; a diagonal of L moves into U."""
         module = cls(layer.width, whitened=whitened, bound=bound).double()
         module.load(unit_lower(layer))
         return module
@@ -74,33 +75,33 @@ class LULinear(Bijection):
         return x.T, -self.log_diagonal().sum().expand(len(z))
 
     def log_diagonal(self) -> Tensor:
-        """log|diag U|, (D,)."""
+        """Return log|diag U|, (D,)."""
         theta = self.packed.diagonal()
         return theta if self.bound is None else self.bound * torch.tanh(theta / self.bound)
 
     def diagonal(self) -> Tensor:
-        """diag U, (D,)."""
+        """Return diag U, (D,)."""
         return self.sign * self.log_diagonal().exp()
 
     def upper(self) -> Tensor:
-        """U, (D, D)."""
+        """Return U, (D, D)."""
         return self._above() @ self.root if self.whitened else self._above()
 
     def lower(self) -> Tensor:
-        """L, (D, D)."""
+        """Return L, (D, D)."""
         return torch.diagonal_scatter(self.packed.tril(), torch.ones_like(self.sign))
 
     def _above(self) -> Tensor:
-        """U, or V where it is held in whitened coordinates."""
+        """Return U, or V where it is held in whitened coordinates."""
         diagonal = self.diagonal() / self.root.diagonal() if self.whitened else self.diagonal()
         return torch.diagonal_scatter(self.packed.triu(), diagonal)
 
     @torch.no_grad()
     def load(self, block: LU) -> None:
-        """Take over the factors of `block`, rounded to this layer's dtype.
+        """Copy the factors of `block` into this layer, rounded to its dtype.
 
         Raises:
-            BadInputError: |log|u_ii|| of the block is not below `bound`.
+            BadInputError: if |log|u_ii|| of the block is not below `bound`.
         """
         upper: NDArray[np.floating] = block.upper
         bias, diagonal = block.bias, np.diag(upper)
@@ -122,7 +123,7 @@ class LULinear(Bijection):
 
     @torch.no_grad()
     def layer(self) -> LU:
-        """The factors as float64 arrays. The exponential of the diagonal is that of exact arithmetic, rounded."""
+        """Return the factors as float64 arrays. The exponential of the diagonal is exact and rounded once."""
         packed = self.packed.cpu().double().numpy()
         theta, lower = np.diag(packed), np.tril(packed, -1) + np.eye(len(packed))
         if self.bound is not None:
@@ -146,7 +147,7 @@ class LULinear(Bijection):
         self.load(block)
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """The entries off the diagonals of L and U (of V where the layer is whitened)."""
+        """Yield the entries off the diagonals of L and U (of V where the layer is whitened)."""
         part = self.packed.detach().clone()
         part.diagonal().zero_()
         yield self.packed, part

@@ -1,4 +1,4 @@
-"""The module of every layer, by the layer's class: an entry for each."""
+"""The PyTorch module of every layer, by the layer's class."""
 
 from lunet_export.layers import (
     LU,
@@ -59,7 +59,7 @@ MODULES: dict[type[Layer], type[Bijection]] = {
 
 
 def bijection_of(layer: Layer) -> Bijection:
-    """The PyTorch module of a layer, in float64."""
+    """Return the PyTorch module of a layer, in float64."""
     if isinstance(layer, Inverse):
         return Turned(bijection_of(layer.layer))
     return MODULES[type(layer)].of(layer)

@@ -15,19 +15,19 @@ from lunet_export.torch_layers.bijection import numbers
 
 
 class OperationModule(nn.Module, ABC):
-    """One step of a network: a (N, in) -> (N, out)."""
+    """This module is one step of a network: a (N, in) -> (N, out)."""
 
     @abstractmethod
     def forward(self, a: Tensor) -> Tensor:
-        """Its values."""
+        """Return the values of the step."""
 
     @abstractmethod
     def arrays(self) -> Operation:
-        """It as float64 arrays."""
+        """Return the step as float64 arrays."""
 
 
 class NetworkModule(nn.Module):
-    """A `networks.Network`; entries that are 0 stay 0 when it is trained: they may be masked."""
+    """This module is a `networks.Network`; weights that are 0 stay 0 in training, since they may be masked."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class NetworkModule(nn.Module):
         return a
 
     def arrays(self) -> Network:
-        """The network as float64 arrays."""
+        """Return the network as float64 arrays."""
         return tuple(operation.arrays() for operation in cast(Iterable[OperationModule], self.operations))
 
 

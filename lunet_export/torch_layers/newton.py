@@ -14,12 +14,12 @@ _MOST_FIXED_STEPS = 64  # alpha 0.001 in float64 needs 13
 
 
 class NewtonBijection(Bijection):
-    """An elementwise f with slopes in (alpha, 1], inverted by Newton's iteration to the last digits.
+    """This module is an elementwise f with slopes in (alpha, 1], inverted by Newton's iteration to the last digits.
 
     The derivative 1 / f' of the inverse comes from the implicit function theorem. Shapes: (N, D) -> (N, D), (N,).
 
     Raises:
-        BadInputError: alpha is outside (0, 1).
+        BadInputError: if alpha is outside (0, 1).
     """
 
     def __init__(self, alpha: float) -> None:
@@ -28,15 +28,15 @@ class NewtonBijection(Bijection):
 
     @abstractmethod
     def value(self, x: Tensor) -> Tensor:
-        """f(x)."""
+        """Return f(x)."""
 
     @abstractmethod
     def slope(self, x: Tensor) -> Tensor:
-        """f'(x)."""
+        """Return f'(x)."""
 
     @abstractmethod
     def start(self, z: Tensor) -> Tensor:
-        """A point on that side of the root of f(x) = z from which Newton's steps never pass it."""
+        """Return a point on the side of the root of f(x) = z from which Newton's steps never pass it."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.value(x), self.slope(x).log().sum(-1)
@@ -49,7 +49,7 @@ class NewtonBijection(Bijection):
         self._steps = newton_steps(self, dtype)
 
     def compilable_decode(self, z: Tensor) -> Tensor:
-        """By as many of Newton's steps as this activation and dtype need, whatever the data."""
+        """Return `decode` by as many of Newton's steps as this activation and dtype need, whatever the data."""
         return newton(self, z, self._steps)
 
     def extra_repr(self) -> str:
@@ -57,10 +57,10 @@ class NewtonBijection(Bijection):
 
 
 def checked(alpha: float) -> float:
-    """alpha, if it is a slope that an activation may have.
+    """Return alpha, if it is a slope that an activation may have.
 
     Raises:
-        BadInputError: It is outside (0, 1).
+        BadInputError: if alpha is outside (0, 1).
     """
     if not 0.0 < alpha < 1.0:
         raise BadInputError(f"Expected alpha in (0, 1); got {alpha}. The paper uses 0.1.")
@@ -68,7 +68,7 @@ def checked(alpha: float) -> float:
 
 
 class _Inverse(torch.autograd.Function):
-    """z -> x with f(x) = z. The backward pass is written in differentiable operations of x, so it nests."""
+    """This function maps z to x with f(x) = z. Its backward pass is differentiable in x, so it nests."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, z: Tensor, f: NewtonBijection) -> Tensor:
@@ -90,12 +90,12 @@ class _Inverse(torch.autograd.Function):
 
 
 def _units(x: Tensor, z: Tensor, slope: Tensor) -> Tensor:
-    """Units of rounding of x with f(x) = z: its own, and what one of z becomes."""
+    """Return units of rounding of x with f(x) = z: its own, and what one of z becomes."""
     return torch.finfo(x.dtype).eps * torch.maximum(x.abs(), (z / slope).abs()).clamp(min=1)
 
 
 def newton(f: NewtonBijection, z: Tensor, steps: int) -> Tensor:
-    """x with f(x) = z after `steps` of Newton's iteration, from the start of `NewtonBijection.inverse`."""
+    """Return x with f(x) = z after `steps` of Newton's iteration, from the start of `NewtonBijection.inverse`."""
     x = f.start(z)
     for _ in range(steps):
         x = x - (f.value(x) - z) / f.slope(x)
@@ -103,7 +103,7 @@ def newton(f: NewtonBijection, z: Tensor, steps: int) -> Tensor:
 
 
 def newton_steps(f: NewtonBijection, dtype: torch.dtype) -> int:
-    """The fewest steps that bring every z within 4 `_units` of what many steps give."""
+    """Return the fewest steps that bring every z within 4 `_units` of what many steps give."""
     z = torch.cat([torch.linspace(-60, 60, 4801, dtype=dtype), torch.tensor([-1e6, 1e6], dtype=dtype)])[:, None]
     exact = newton(f, z, _MOST_FIXED_STEPS)
     allowed = 4 * _units(exact, z, f.slope(exact))

@@ -12,7 +12,7 @@ from lunet_export.torch_layers.bijection import Bijection
 
 
 class Reordering(Bijection):
-    """y = x[:, order]. Shapes: (N, D) -> (N, D), (N,)."""
+    """This module computes y = x[:, order]. Shapes: (N, D) -> (N, D), (N,)."""
 
     order: Tensor
     back: Tensor

@@ -9,7 +9,7 @@ from lunet_export.torch_layers.elementwise import Fixed
 
 
 class SigmoidBijection(Fixed[Sigmoid]):
-    """x -> 1 / (1 + e^-x); see `lunet_export.layers.Sigmoid`."""
+    """This module is 1 / (1 + e^-x); see `lunet_export.layers.Sigmoid`."""
 
     def value(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)

@@ -1,4 +1,4 @@
-"""A clip that bends."""
+"""A smooth clip."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from lunet_export.torch_layers.elementwise import Fixed
 
 
 class SoftclipBijection(Fixed[Softclip]):
-    """x -> x / (1 + |x| / bound)."""
+    """This module is x / (1 + |x| / bound)."""
 
     def value(self, x: Tensor) -> Tensor:
         return x / (1 + x.abs() / self.settings.bound)

@@ -10,7 +10,7 @@ from lunet_export.torch_layers.elementwise import Fixed
 
 
 class TanhBijection(Fixed[Tanh]):
-    """x -> tanh x."""
+    """This module is tanh x."""
 
     def value(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -23,5 +23,5 @@ class TanhBijection(Fixed[Tanh]):
 
 
 def log_slope(x: Tensor) -> Tensor:
-    """log(1 - tanh^2 x), without what a difference from 1 would lose."""
+    """Return log(1 - tanh^2 x), without what a difference from 1 would lose."""
     return 2 * (log(2) - x.abs() - torch.log1p((-2 * x.abs()).exp()))

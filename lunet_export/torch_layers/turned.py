@@ -1,4 +1,4 @@
-"""The other direction of a bijection."""
+"""The inverse of a bijection."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from lunet_export.torch_layers.bijection import Bijection
 
 
 class Turned(Bijection):
-    """x -> f^-1(x)."""
+    """This module is the inverse of another: x -> f^-1(x)."""
 
     def __init__(self, inner: Bijection) -> None:
         super().__init__()

@@ -22,13 +22,13 @@ Trace = Callable[[list[Tensor]], Tensor]  # the slopes of the hidden layers -> d
 
 
 class Velocity(nn.Module):
-    """v(x, t), a network of softplus layers whose first bias grows with time: `lunet_export.layers.VelocityField`.
+    """This network is v(x, t), softplus layers whose first bias grows with time: `lunet_export.layers.VelocityField`.
 
-    Starts with v = 0: the flow is the identity. Shapes: (N, D), t -> (N, D).
+    It starts with v = 0: the flow is the identity. Shapes: (N, D), t -> (N, D).
 
     Args:
         dim: Number of dimensions D.
-        hidden: Numbers of the hidden layers, one or more.
+        hidden: Widths of the hidden layers, one or more.
         beta: Sharpness of the softplus.
     """
 
@@ -43,14 +43,14 @@ class Velocity(nn.Module):
         nn.init.zeros_(linears[-1].bias)
 
     def linears(self) -> list[nn.Linear]:
-        """The linear layers, in the order in which they are applied."""
+        """Return the linear layers, in the order in which they are applied."""
         return list(self.layers)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: float) -> Tensor:
         return self.with_slopes(x, t)[0]
 
     def with_slopes(self, x: Tensor, t: float) -> tuple[Tensor, list[Tensor]]:
-        """v(x, t), and s' of every hidden layer, (N, H_l)."""
+        """Return v(x, t), and s' of every hidden layer, (N, H_l)."""
         a, slopes = x, []
         for number, layer in enumerate(self.layers[:-1]):
             before = layer(a)
@@ -62,9 +62,10 @@ class Velocity(nn.Module):
         return self.layers[-1](a), slopes
 
     def exact_trace(self) -> Trace:
-        """div v = trace of dv/dx: closed forms for one and two hidden layers, a tangent a dimension for more.
+        """Return a function for div v = trace of dv/dx: closed forms for one and two hidden layers, tangents for more.
 
-        What the closed forms need of the weights is made here, once for all evaluations.
+        The weights that the closed forms need are computed here, once for all evaluations; more layers take one tangent
+        per dimension.
         """
         matrices: list[Tensor] = [layer.weight for layer in self.linears()]
         if len(matrices) == 2:
@@ -84,7 +85,7 @@ class Velocity(nn.Module):
         return trace
 
     def trace_along(self, probe: Tensor) -> Trace:
-        """Hutchinson's estimate e^T (dv/dx) e (1990) with the given probes e (N, D)."""
+        """Return a function for Hutchinson's estimate e^T (dv/dx) e (1990) with the given probes e (N, D)."""
 
         *hidden, last = self.linears()
 
@@ -99,7 +100,7 @@ class Velocity(nn.Module):
     @classmethod
     @torch.no_grad()
     def of(cls, field: VelocityField, *, beta: float) -> Self:
-        """The network of these arrays, in float64."""
+        """Return the network of these arrays, in float64."""
         found = cls(field.layers[0][0].shape[1], field.hidden, beta=beta).double()
         for layer, (matrix, bias) in zip(found.linears(), field.layers, strict=True):
             layer.weight.copy_(torch.from_numpy(matrix))
@@ -108,7 +109,7 @@ class Velocity(nn.Module):
         return found
 
     def arrays(self) -> VelocityField:
-        """The network as float64 arrays."""
+        """Return the network as float64 arrays."""
 
         def array(tensor: Tensor) -> np.ndarray:
             return tensor.detach().cpu().double().numpy().copy()
@@ -118,7 +119,7 @@ class Velocity(nn.Module):
 
 
 class FlowBlock(Bijection):
-    """The flow of dx/dt = v(x, t) over [0, 1], by equal steps of Kutta's 3/8 rule (1901), of order 4.
+    """This module is the flow of dx/dt = v(x, t) over [0, 1], by equal steps of Kutta's 3/8 rule (1901), of order 4.
 
     log_det is the integral of div v by the same steps, so neither it nor the inverse, which takes t from 1 to 0, is
     that of the steps themselves: both are those of the flow, up to an error of order steps^-4.
@@ -143,11 +144,11 @@ class FlowBlock(Bijection):
         return VelocityLayer(self.velocity.arrays(), self.steps, self.velocity.beta)
 
     def along(self, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` with div v estimated along the probes e, (N, D): e^T (dv/dx) e."""
+        """Return `forward` with div v estimated along the probes e, (N, D): e^T (dv/dx) e."""
         return self._integrated(x, self.velocity.trace_along(probe), 1.0)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The value of `inverse` alone, for a third of the work less."""
+        """Return the value of `inverse` alone, for a third less work."""
         return self._integrated(z, None, -1.0)[0]
 
     def extra_repr(self) -> str:

@@ -11,7 +11,10 @@ from lunet_export.torch_layers.bijection import Bijection, numbers
 
 
 class WhiteningBijection(Bijection):
-    """x -> R (x - m) with R upper triangular, both constants of the data. Shapes: (N, D) -> (N, D), (N,)."""
+    """This module computes R (x - m) with R upper triangular, both constants of the data.
+
+    Shapes: (N, D) -> (N, D), (N,).
+    """
 
     centre: Tensor
     root: Tensor
