@@ -47,7 +47,7 @@ def inspect(
 
 def _solvers(path: Path, dtype: str, made_for: LoadOptions, *, as_json: bool) -> None:
     from lunet_export.export import ExportSettings
-    from lunet_export.graphs.estimate import estimates, fastest
+    from lunet_export.graphs.estimate import estimates, fastest, solving_ways
 
     if path.is_dir() or path.suffix == ".onnx":
         raise BadInputError(f"Expected a model file for --solvers; got {path}. Give the checkpoint it came from.")
@@ -64,7 +64,8 @@ def _solvers(path: Path, dtype: str, made_for: LoadOptions, *, as_json: bool) ->
         solvers = [estimate.as_json() for estimate in found]
         output.dump({"target": load.provider, "batch": load.batch, "auto": str(best.solver), "solvers": solvers})
         return
-    columns = ["sampling", "nodes", "Mflop/row", "MB", "GPU work items", f"{dtype} error", "of the tolerance"]
+    graphs = " and ".join("density" if forth else "sampling" for forth in solving_ways(weights))
+    columns = [graphs, "nodes", "Mflop/row", "MB", "GPU work items", f"{dtype} error", "of the tolerance"]
     columns += [f"ms, {load.provider}, batch {load.batch}", ""]
     output.table(columns, [_estimated(estimate, is_best=estimate is best) for estimate in found])
     output.say(

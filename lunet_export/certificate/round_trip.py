@@ -57,7 +57,7 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
         for number, errors in enumerate(places):
             if any(error.any() for error in errors):
                 squares.append(_square(errors) / jacobians.up_to(first + number).squeeze()[0])
-        predicted = unit_roundoff(dtype) * _root_of_sum(squares)
+        predicted = unit_roundoff(dtype) * (_root_of_sum(squares) if squares else np.zeros(len(x)))
     return np.where(np.isnan(predicted), np.inf, predicted)
 
 

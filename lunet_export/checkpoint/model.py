@@ -133,7 +133,10 @@ def write_weights(
     training: Mapping[str, Any],
     examples: NDArray[np.floating] | None,
 ) -> None:
-    """Write a chain as `write` does a flow, in float64: no figure of it is rounded away."""
+    """Write a chain as `write` does a flow, in float64.
+
+    Of an LU-Net the file holds log|u_ii|: an entry whose logarithm no float64 is comes back a rounding away.
+    """
     _write(path, weights, torch.float64, image_shape=image_shape, training=training, examples=examples)
 
 

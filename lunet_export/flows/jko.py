@@ -36,8 +36,8 @@ def jko(
     Raises:
         CheckpointError: if a shape does not fit, a number is not finite, or R is not invertible.
     """
-    blocks = tuple(Velocity(field, steps, beta) for field in fields)
-    return Chain(centre.size, (Whitening(centre, root), *blocks), preprocessing, JKO(steps, beta))
+    blocks = tuple(Velocity(field, steps, float(beta)) for field in fields)
+    return Chain(centre.size, (Whitening(centre, root), *blocks), preprocessing, JKO(steps, float(beta)))
 
 
 def with_steps(chain: Chain, steps: int) -> Chain:
@@ -68,6 +68,11 @@ class JKO(Kind):
             raise CheckpointError("Expected at least one velocity field; got none. The file holds no network.")
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
             raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps a block; got {self.steps!r}. Train it again.")
+        first, *blocks = chain.layers
+        if not isinstance(first, Whitening) or len(blocks) != len(chain.of(Velocity)):
+            raise CheckpointError("Expected a whitening and velocity fields behind it; got other layers.")
+        if {(block.steps, block.beta) for block in chain.of(Velocity)} != {(self.steps, self.beta)}:
+            raise CheckpointError(f"Expected fields of {self.steps} steps and a beta of {self.beta}; got others.")
 
     def facts(self, chain: Chain) -> dict[str, Any]:
         blocks = chain.of(Velocity)

@@ -32,6 +32,9 @@ class Layered(Kind):
     def refuse(self, chain: Chain) -> None:
         if all(isinstance(layer, Permutation) for layer in _plain(chain)):
             raise CheckpointError("Expected a layer that changes numbers; got none. The flow is its base.")
+        for layer in _plain(chain):
+            if LAYERS.get(layer.name) is not type(layer) and not isinstance(layer, Inverse):
+                raise CheckpointError(f"Expected layers of {', '.join(LAYERS)}; got {layer.name}.")
 
     def facts(self, chain: Chain) -> dict[str, Any]:
         return {"layers": len(chain.layers), "kinds": dict(Counter(layer.label for layer in chain.layers))}

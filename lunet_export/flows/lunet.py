@@ -26,7 +26,7 @@ def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None
         CheckpointError: if a shape does not fit, a number is not finite, L or U is not triangular, a diagonal entry of
             U is 0, L has another diagonal than ones, alpha is outside (0, 1), or the activation is unknown.
     """
-    kind = LUNet(alpha, activation)
+    kind = LUNet(float(alpha), activation)
     if not blocks:
         raise CheckpointError("Expected at least one LU block; got none. The file holds no network.")
     layers: list[Layer] = [blocks[0]]
@@ -68,13 +68,24 @@ class LUNet(Kind):
         return f"block {number // 2 + 1} of {(len(chain.layers) + 1) // 2}"
 
     def refuse(self, chain: Chain) -> None:
-        for number, block in enumerate(chain.layers[::2]):
-            where = self.place(chain, 2 * number)
-            block.refuse(chain.dim, where)
-            if not isinstance(block, LU) or (np.diag(block.lower) != 1.0).any():
-                raise CheckpointError(
-                    f"Expected a unit diagonal in L of {where}; got other values. Divide L by its diagonal."
-                )
+        bend = repr(self.bend())
+        for number, layer in enumerate(chain.layers):
+            where = self.place(chain, number)
+            if number % 2 == 0:
+                self._refuse_block(layer, chain.dim, where)
+            elif repr(layer) != bend:
+                raise CheckpointError(f"Expected {bend} as {where}; got {layer}. Every activation is the same.")
+        if len(chain.layers) % 2 == 0:
+            raise CheckpointError("Expected an LU layer at the end of an LU-Net; got an activation. Leave it out.")
+
+    def _refuse_block(self, block: Layer, dim: int, where: str) -> None:
+        if not isinstance(block, LU):
+            raise CheckpointError(f"Expected an LU layer as {where}; got {block.label}. Take `layered` for others.")
+        block.refuse(dim, where)
+        if (np.diag(block.lower) != 1.0).any():
+            raise CheckpointError(
+                f"Expected a unit diagonal in L of {where}; got other values. Divide L by its diagonal."
+            )
 
     def facts(self, chain: Chain) -> dict[str, Any]:
         return {"blocks": len(chain.of(LU)), "alpha": self.alpha, "activation": self.activation}

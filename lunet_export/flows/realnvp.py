@@ -54,6 +54,8 @@ class RealNVP(Kind):
     def refuse(self, chain: Chain) -> None:
         if not chain.of(Coupling):
             raise CheckpointError("Expected at least one coupling; got none. The file holds no network.")
+        if len(chain.of(Coupling)) + len(chain.of(Permutation)) != len(chain.layers):
+            raise CheckpointError("Expected couplings and permutations in a RealNVP; got other layers.")
 
     def facts(self, chain: Chain) -> dict[str, Any]:
         networks = "convolutional" if chain.of(ConvolutionalCoupling) else "dense"

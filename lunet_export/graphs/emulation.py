@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_conv import Conv as PlainConv
 
 Floats = NDArray[np.floating]
 Reduce = Callable[[Floats], Floats]  # an operand of a float32 product -> the operand that is multiplied
@@ -120,7 +121,23 @@ def evaluator(model: onnx.ModelProto, mode: str) -> ReferenceEvaluator:
         def _run(self, a: Floats, b: Floats) -> tuple[Floats]:
             return (_multiplied(a, b, reduce).astype(a.dtype),)
 
-    return ReferenceEvaluator(model, new_ops=[Gemm, MatMul])
+    class Conv(PlainConv):
+        """Sums over a window of X times W, + B."""
+
+        op_domain = ""
+
+        def _run(  # type: ignore[override]
+            self,
+            x: Floats,
+            w: Floats,
+            b: Floats | None = None,
+            **attributes: Any,  # noqa: ANN401
+        ) -> tuple[Floats]:
+            x, w = (reduce(array) if array.dtype == np.float32 else array for array in (x, w))
+            (found,) = super()._run(x, w, b, **attributes)  # type: ignore[no-untyped-call]
+            return (found,)
+
+    return ReferenceEvaluator(model, new_ops=[Gemm, MatMul, Conv])
 
 
 def _multiplied(a: Floats, b: Floats, reduce: Reduce) -> Floats:

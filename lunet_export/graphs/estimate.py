@@ -9,7 +9,7 @@ z after z -> x -> z, are compared with the reference, as shares of the parity to
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from lunet_export.graphs.census import work_items
 from lunet_export.graphs.frame import Frame
 from lunet_export.graphs.settings import Load
 from lunet_export.graphs.solvers import Solver
-from lunet_export.layers import LU, Chain
+from lunet_export.layers import LU, Chain, Inverse, Layer
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ _MACHINES = {"cpu": _Machine(1e-6, 8e9, 50e9, 160e9), "cuda": _Machine(3e-6, 2.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate describes one solver's sampling graph."""
+    """An estimate describes one solver's graph: that of `solving_ways`, or both together where both solve."""
 
     solver: Solver
     nodes: int
@@ -87,30 +87,30 @@ def estimates(
         sizes.refuse_large(blocks * chain.dim**2, products or dtype, "Use float32, or fewer blocks.")
     refusal = BadInputError("Expected a solver whose graphs fit into 2 GB, the limit of one ONNX file; none does.")
     z = (np.array(_TAILS)[:, None] * noise.normal(0, range(_ROWS), chain.dim)).astype(dtype).astype(np.float64)
-    exact, allowed = reference.decode(network, z), RoundingModel(network, dtype, products).sampling(z)
+    passes = [_Pass.of(network, z, dtype, products, forth=forth) for forth in solving_ways(chain)]
     found: list[Estimate] = []
     for solver in fitting:
         try:
-            model = Frame(chain, solver, dtype, products).sampling({})
+            frame = Frame(chain, solver, dtype, products)
+            models = [frame.density({}) if way.forth else frame.sampling({}) for way in passes]
         except BadInputError as error:  # its inverses leave the range of the dtype
             refusal = error
             continue
         with np.errstate(over="ignore", invalid="ignore"):  # a solver that overflows is not taken, and that is all
-            got, macs = _decode(network, z, solver, dtype, products)
-            gap, back = np.abs(got - exact).max(axis=1), np.abs(reference.encode(network, got)[0] - z).max(axis=1)
-            shares = np.nan_to_num(np.maximum(gap / allowed["x"], back / allowed["z"]), nan=np.inf, posinf=np.inf)
-            share = float(np.sqrt(np.mean(shares**2)))
-        elementwise = sum(node.op_type not in ("Gemm", "Split", "Concat") for node in model.graph.node)
-        cost = _Cost(work_items(model), elementwise * chain.dim, macs, model.ByteSize())
+            losses = [way.loss(network, solver, dtype, products) for way in passes]
+        nodes = [node for model in models for node in model.graph.node]
+        elementwise = sum(node.op_type not in ("Gemm", "Split", "Concat") for node in nodes)
+        macs, size = sum(loss.macs for loss in losses), sum(model.ByteSize() for model in models)
+        cost = _Cost(sum(map(work_items, models)), elementwise * chain.dim, macs, size)
         found.append(
             Estimate(
                 solver=solver,
-                nodes=len(model.graph.node),
+                nodes=len(nodes),
                 work_items=cost.launches,
                 flops=2 * macs + cost.elements,
                 bytes=cost.bytes,
-                error=float(gap.max() / np.abs(exact).max()),
-                share=share,
+                error=max(loss.error for loss in losses),
+                share=max(loss.share for loss in losses),
                 milliseconds=1e3 * cost.seconds(load or Load()),
             )
         )
@@ -141,13 +141,63 @@ class _Cost:
         return launched + elementwise + max(self.bytes / machine.bandwidth, 2 * load.batch * self.macs / machine.speed)
 
 
-def _decode(chain: Chain, z: Array, solver: Solver, dtype: str, products: str | None) -> tuple[Array, int]:
-    """Return x by the solver's products in `dtype`, other layers being exact, and the multiply-adds per row."""
-    arithmetic = solvers.Eager(dtype, products)
-    h = z.astype(dtype)
-    for layer in reversed(chain.layers):
-        if isinstance(layer, LU):
-            h = solvers.solve(arithmetic, solver, h, layer)
-        else:
-            h = layer.inverse(h.astype(np.float64)).astype(dtype)
-    return h.astype(np.float64), arithmetic.macs
+def solving_ways(chain: Chain) -> list[bool]:
+    """Return the directions that solve: False from latent to data, True from data to latent, for inverted layers."""
+    return [
+        forth for forth in (False, True) if any(_system(layer, forth=forth) is not None for layer in chain.layers)
+    ] or [False]
+
+
+def _system(layer: Layer, *, forth: bool) -> LU | None:
+    """Return the LU layer that this direction of the layer solves; None where it solves none."""
+    turned = isinstance(layer, Inverse)
+    inner = layer.layer if isinstance(layer, Inverse) else layer
+    return inner if isinstance(inner, LU) and turned == forth else None
+
+
+class _Loss(NamedTuple):
+    """What a solver loses on one way, and the multiply-adds per row of its products."""
+
+    error: float
+    share: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One direction of a network on some rows: what the reference gives, and what rounding may do there and back."""
+
+    forth: bool
+    rows: Array
+    exact: Array
+    allowed: Array
+    allowed_back: Array
+
+    @classmethod
+    def of(cls, network: Chain, z: Array, dtype: str, products: str | None, *, forth: bool) -> Self:
+        model, x = RoundingModel(network, dtype, products), reference.decode(network, z)
+        if not forth:
+            allowed = model.sampling(z)
+            return cls(forth, z, x, allowed["x"], allowed["z"])
+        x = x.astype(dtype).astype(np.float64)
+        allowed = model.density(x)
+        return cls(forth, x, reference.encode(network, x)[0], allowed["z"], allowed["x"])
+
+    def loss(self, network: Chain, solver: Solver, dtype: str, products: str | None) -> _Loss:
+        got, macs = self._solved(network, solver, dtype, products)
+        returned = reference.decode(network, got) if self.forth else reference.encode(network, got)[0]
+        gap, back = np.abs(got - self.exact).max(axis=1), np.abs(returned - self.rows).max(axis=1)
+        shares = np.nan_to_num(np.maximum(gap / self.allowed, back / self.allowed_back), nan=np.inf, posinf=np.inf)
+        return _Loss(float(gap.max() / np.abs(self.exact).max()), float(np.sqrt(np.mean(shares**2))), macs)
+
+    def _solved(self, chain: Chain, solver: Solver, dtype: str, products: str | None) -> tuple[Array, int]:
+        """Return the rows by the solver's products in `dtype`, other layers being exact, and the multiply-adds."""
+        arithmetic = solvers.Eager(dtype, products)
+        h = self.rows.astype(dtype)
+        for layer in chain.layers if self.forth else reversed(chain.layers):
+            if (system := _system(layer, forth=self.forth)) is not None:
+                h = solvers.solve(arithmetic, solver, h, system)
+            else:
+                exact = h.astype(np.float64)
+                h = (layer.forward(exact).rows if self.forth else layer.inverse(exact)).astype(dtype)
+        return h.astype(np.float64), arithmetic.macs

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.layers import networks
 from lunet_export.layers.errors import EXACT, Errors, of_elementwise
 from lunet_export.layers.graph import Graph, Track, Value, exponential, gathered
@@ -53,7 +53,17 @@ class ScaleMap:
         return of_elementwise(value) / (value + self.floor)
 
     def nodes(self, g: Graph, u: Value) -> Value:
-        """Write the nodes of log s into a graph."""
+        """Write the nodes of log s into a graph.
+
+        Raises:
+            BadInputError: if the floor is no number of the graph's dtype, so that s could be 0 there.
+        """
+        tiny = float(np.finfo(g.dtype).tiny)
+        if 0 < self.floor < tiny:
+            raise BadInputError(
+                f"Expected scales with a floor of at least {tiny:.1e} in {g.dtype}; got {self.floor:.1e}. "
+                "Export with --dtype float64."
+            )
         return _SCALES[self.kind].nodes(g, u, self)
 
     @property
@@ -282,7 +292,7 @@ class AffineAutoregressive(Layer):
         self.scale.refuse(where)
         networks.refuse(self.network, len(self.inputs), len(self.changed) * self.scale.counts, where)
         try:
-            assert self.levels
+            _ = self.levels  # raises where columns wait for each other
         except CheckpointError as error:
             raise CheckpointError(f"{str(error)[:-1]}: {where}.") from None
 

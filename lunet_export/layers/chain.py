@@ -161,9 +161,10 @@ class Chain:
 
     def with_layers(self, layers: Sequence[Layer]) -> Self:
         """Return the same chain with these layers in the place of those of the same classes, in order."""
-        others = iter(layers)
         kinds = tuple({type(layer) for layer in layers})
-        return replace(self, layers=tuple(next(others) if isinstance(layer, kinds) else layer for layer in self.layers))
+        places = [number for number, layer in enumerate(self.layers) if isinstance(layer, kinds)]
+        others = dict(zip(places, layers, strict=True))
+        return replace(self, layers=tuple(others.get(number, layer) for number, layer in enumerate(self.layers)))
 
     def without_preprocessing(self) -> Self:
         """Return the same network on its own input, without the logit."""

@@ -106,14 +106,18 @@ class Inverse(Layer):
         return None if found is None else Turned(found)
 
     def round_trip(self, x: Array, y: Array) -> RoundTrip:
-        found, inner = self.layer.round_trip(y, x), self.layer.linearised(y)
-        assert inner is not None
+        found = self.layer.round_trip(y, x)
         # What the layer puts at its own x is at this one's y, and the other way round.
-        return RoundTrip(at_x=found.at_y, products_at_x=found.products_at_y, at_y=found.at_x)
+        return RoundTrip(found.at_y, found.products_at_y, found.products_at_x, found.at_x)
 
     def refuse(self, dim: int, where: str) -> None:
         if isinstance(self.layer, Inverse):
             raise CheckpointError(f"Expected a layer turned round once in {where}; got twice. Leave both out.")
+        if self.layer.forth_only:
+            raise CheckpointError(
+                f"Expected a layer that tells its log-determinant both ways in {where}; {self.layer.name} sums it from "
+                "data to latent only. It cannot be turned round."
+            )
         self.layer.refuse(dim, where)
 
     def to_dict(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Layer(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Return what the arrays do not tell; both together identify the layer."""
-        return {key: value for key, value in self._fields().items() if isinstance(value, float)}
+        return {key: float(value) for key, value in self._fields().items() if isinstance(value, float)}
 
     def spread(self, dim: int) -> "Layer":
         """Return the layer of `dim` columns, where one number stands for all of them."""

@@ -61,7 +61,7 @@ class LeakyReLU(Activation):
         return 2 * np.abs(y)
 
     def settings(self) -> dict[str, Any]:
-        return {"slope": self.alpha}
+        return {"slope": float(self.alpha)}
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.name, "slope": self.alpha}

@@ -1,6 +1,7 @@
 """A smooth clip, from R to an interval."""
 
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Softclip(Elementwise):
         return -2 * np.log1p(np.abs(x) / self.bound)
 
     def root(self, y: Array) -> Array:
-        return y / (1 - np.abs(y) / self.bound)
+        return y / ((self.bound - np.abs(y)) / self.bound)  # a difference that is exact near the bound
 
     def nodes(self, track: Track) -> None:
         g, x = track.g, track.rows()
@@ -42,7 +43,9 @@ class Softclip(Elementwise):
     def inverse_nodes(self, track: Track) -> None:
         g = track.g
         y = self.inside_nodes(g, track.rows())
-        rest = g.node("Sub", 1.0, g.node("Mul", g.node("Abs", y), 1 / self.bound))
+        rest = g.node("Sub", self.bound, g.node("Abs", y))  # exact near the bound
         track.replace(g.node("Div", y, rest))
+        track.stretch(self.bound, 0.0)
         if track.wants_density:
             track.log_slope(g.node("Mul", g.node("Log", rest), 2.0), g.dim)
+            track.constant(-2 * g.dim * log(self.bound))

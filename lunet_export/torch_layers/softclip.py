@@ -17,4 +17,4 @@ class SoftclipBijection(Fixed[Softclip]):
         return -2 * torch.log1p(x.abs() / self.settings.bound)
 
     def root(self, y: Tensor) -> Tensor:
-        return y / (1 - y.abs() / self.settings.bound)
+        return y / ((self.settings.bound - y.abs()) / self.settings.bound)

@@ -18,6 +18,7 @@ from lunet_export.flows import Layered, layered
 from lunet_export.graphs import solvers
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.emulation import EmulatedFlow
+from lunet_export.graphs.estimate import estimates
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.layers import (
     LAYERS as LAYERS_BY_NAME,
@@ -25,23 +26,28 @@ from lunet_export.layers import (
 from lunet_export.layers import (
     Affine,
     AffineAutoregressive,
+    Chain,
+    Coupling,
     Inverse,
     Layer,
     LeakyReLU,
+    LeakyTanh,
     LogTanh,
     Permutation,
     ScaleMap,
     Sigmoid,
     Softclip,
     Tanh,
+    Velocity,
     inverted,
 )
 from lunet_export.layers.networks import Activation, Dense, Residual
 from lunet_export.torch_layers import EagerFlow, Flow
 from lunet_export.torch_layers.modules import MODULES
-from tests.families.composed import NETWORKS, affine, composed, coupling, lu_layer, masked, permutation
+from tests.families import jko, realnvp
+from tests.families.composed import NETWORKS, affine, composed, coupling, lu_layer, masked, narrow, permutation
 from tests.graphs.kernels.registry import beyond_limits, lacking
-from tests.networks import rows
+from tests.networks import network, rows
 
 every_case = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
@@ -325,3 +331,93 @@ def concrete(kind: type[Layer]) -> set[type[Layer]]:
 def test_every_layer_is_registered():
     assert concrete(Layer) - {Inverse} == set(MODULES)
     assert set(LAYERS_BY_NAME.values()) <= set(MODULES)
+
+
+def test_an_integrated_layer_is_not_turned_round():
+    """Its log-determinant is summed from data to latent only: a density graph would leave it out."""
+    field = jko.NETWORKS["no whitening"]().of(Velocity)[0]
+    with pytest.raises(CheckpointError, match="a layer that tells its log-determinant both ways in layer 1"):
+        Inverse(field).refuse(field.width, "layer 1")
+
+
+def test_layers_that_no_file_holds_are_refused():
+    coupling_of_realnvp = realnvp.NETWORKS["dense, one coupling"]().of(Coupling)[0]
+    with pytest.raises(CheckpointError, match=r"Expected layers of LULinear, .*; got DenseCoupling"):
+        layered(coupling_of_realnvp.width, (coupling_of_realnvp,))
+
+
+OTHERS = {
+    "another activation": (
+        lambda: replace_layer(lunet_network(), 1, LeakyTanh(0.5)),
+        "LeakySoftplus.* as activation 1",
+    ),
+    "a permutation": (lambda: replace_layer(lunet_network(), 1, permutation(2)), "as activation 1"),
+    "no LU layer": (lambda: replace_layer(lunet_network(), 2, affine(2)), "an LU layer as block 2 of 3"),
+    "an activation at the end": (
+        lambda: replace(lunet_network(), layers=lunet_network().layers[:-1]),
+        "an LU layer at the end",
+    ),
+    "other steps": (
+        lambda: replace(jko_network(), kind=replace(jko_network().kind, steps=9)),
+        "fields of 9 steps and a beta of 2.0",
+    ),
+    "no field": (lambda: replace_layer(jko_network(), 1, affine(jko_network().dim)), "a whitening and velocity fields"),
+    "no coupling": (
+        lambda: replace(realnvp_network(), layers=(*realnvp_network().layers, LeakyReLU(0.1))),
+        "couplings and permutations",
+    ),
+}
+
+
+def lunet_network():
+    return network(2, 3)
+
+
+def jko_network():
+    return jko.NETWORKS["no whitening"]()
+
+
+def realnvp_network():
+    return realnvp.NETWORKS["dense, one coupling"]()
+
+
+def replace_layer(chain: Chain, number: int, layer: Layer) -> Chain:
+    return replace(chain, layers=(*chain.layers[:number], layer, *chain.layers[number + 1 :]))
+
+
+@pytest.mark.parametrize(("make", "sentence"), OTHERS.values(), ids=OTHERS)
+def test_a_kind_holds_its_own_layers_alone(make, sentence):
+    """Digests and files of a kind tell nothing of others."""
+    with pytest.raises(CheckpointError, match=sentence):
+        make()
+
+
+def test_a_float_of_numpy_makes_the_same_model():
+    plain, numpys = (composed(lu_layer(2), LeakyReLU(alpha), lu_layer(2, seed=1)) for alpha in (0.1, np.float64(0.1)))
+    assert plain.digest() == numpys.digest()
+
+
+@pytest.mark.parametrize("bound", [7.0, 14.0, 30.0])
+def test_a_clip_comes_back_from_the_last_number_below_its_bound(bound):
+    """1 - |y| / bound rounds to 0 there, bound - |y| does not."""
+    weights = composed(Inverse(Softclip(bound)), narrow(2))
+    x = np.full((1, 2), np.nextafter(np.float32(bound), np.float32(0)))
+    flow = ExportedFlow(build_artifact(weights, Provenance("clip"), ExportSettings()), provider="cpu")
+    allowed = RoundingModel(weights, "float32").density(x.astype(np.float64))
+    z, exact = flow.encode(x), reference.encode(weights, x.astype(np.float64))[0]
+    assert np.isfinite(z).all()
+    assert (np.abs(z - exact).max(axis=1) <= allowed["z"]).all()
+
+
+def test_solvers_of_inverted_layers_are_compared_where_they_solve():
+    layers = [LeakyReLU(0.3) if number % 2 else lu_layer(16, seed=number) for number in range(5)]
+    found = estimates(layered(16, inverted(layers)), dtype="float32")
+    assert len({estimate.error for estimate in found}) == len(found) > 2
+    assert max(estimate.share for estimate in found) < 1
+
+
+def test_a_floor_that_the_dtype_has_not_is_refused():
+    weights = composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("softplus", 0.0, 1e-50)))
+    with pytest.raises(BadInputError, match=r"a floor of at least 1\.2e-38 in float32; got 1\.0e-50\. Export with"):
+        build_artifact(weights, Provenance("floor"), ExportSettings())
+    assert build_artifact(weights, Provenance("floor"), ExportSettings(dtype="float64")).graphs

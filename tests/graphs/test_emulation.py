@@ -13,12 +13,14 @@ from benchmarks import networks
 from lunet_export import checkpoint, parity
 from lunet_export.artifact import open_folder
 from lunet_export.checks import vectors
+from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.graphs import builder, emulation, solvers
 from lunet_export.graphs.builder import GraphBuilder
 from lunet_export.graphs.frame import Frame
 from lunet_export.layers import Chain, triangular
 from lunet_export.runtime.providers import open_sessions
 from tests.conftest import ROOT
+from tests.families import realnvp
 from tests.networks import NETWORKS, far_out
 
 TF32 = [name for name in emulation.MODES if name != "float32"]
@@ -275,3 +277,19 @@ def assert_outside(checks: list[parity.Check]) -> None:
     """Each output of either direction betrays TF32 by itself."""
     passed = {check.name.removeprefix("golden: ") for check in checks if check.passed}
     assert not passed & {"density, z", "density, log_prob", "sampling, x"}
+
+
+@pytest.mark.parametrize("mode", TF32)
+def test_a_convolution_is_reduced_and_stays_within_the_tolerances_of_tf32(mode):
+    weights = realnvp.NETWORKS["convolutional, vectors"]()
+    graphs = {name: onnx.load_from_string(data) for name, data in built(weights).items()}
+    x = vectors.build(weights, dtype="float32", seed=0).density.x
+    plain, reduced = (emulation.EmulatedFlow(graphs, name).density(x)[0] for name in ("float32", mode))
+    assert np.abs(plain - reduced).max() > 1e-5
+    known = vectors.build(weights, dtype="float32", seed=0).under_tf32("float32")
+    assert parity.all_passed(parity.run(emulation.EmulatedFlow(graphs, mode), known))
+
+
+def built(weights: Chain) -> dict[str, bytes]:
+    """The graphs of an export in memory."""
+    return dict(build_artifact(weights, Provenance("conv"), ExportSettings()).graphs)
