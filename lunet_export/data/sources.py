@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.data import arrays, idx, npy
+from lunet_export.data.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
+from lunet_export.data.record_batches import batch_rows
 from lunet_export.errors import DataError, MissingPackageError, brief
-from lunet_export.streaming.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
-from lunet_export.streaming.record_batches import batch_rows
 
 Rows = NDArray[Any]
 
@@ -32,6 +32,7 @@ class Source(Protocol):
     rows: int  # N
     width: int  # D
     held: bool  # all rows are in memory
+    names: tuple[str, ...] | None  # of the columns, where the file tells them
 
     def read(self, first: int, count: int) -> Rows:
         """Some consecutive rows, (count, D): integers or floats as they are stored.
@@ -78,7 +79,7 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
         MissingPackageError: Parquet or Arrow, and no pyarrow.
     """
     if hold:
-        return ArraySource(path)
+        return ArraySource(path, columns)
     if not path.exists():
         raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join(SUFFIXES)}.")
     if not path.is_file() and not path.is_dir():  # a pipe or a device may have no end, and no place to go back to
@@ -146,13 +147,17 @@ class ArraySource(Source):
     """A file that is held whole, rows of D numbers or images of as many; of one axis, rows of a number each."""
 
     held = True
+    names = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         if path.suffix == ".gz" or "ubyte" in path.name:
+            if columns:
+                raise DataError(f"Expected no --columns for {path}: images have none. Leave it out.")
             found: Rows = idx.read_images(path)
         else:
-            found = arrays.read(path)
+            found = arrays.read(path, columns)
         self.shape, self._identity = found.shape, {"files": [_stamp(path)], "dtype": str(found.dtype)}
+        self._identity |= {"columns": list(columns)} if columns else {}
         self._rows = found.reshape(len(found), -1)
         self.rows, self.width = self._rows.shape
 
@@ -167,6 +172,7 @@ class NpySource(Source):
     """A .npy file, (N, D) or images (N, ...), read by position: pages of it are not kept in this process."""
 
     held = False
+    names = None
 
     def __init__(self, path: Path) -> None:
         self._path, self._seen = path, _seen(path)
@@ -238,6 +244,7 @@ class ArrowSource(Source):
         if not columns:
             _refuse_scores(self._columns, files[0])
         self.width = _width(schema, self._columns, files[0])
+        self.names = tuple(self._columns) if self.width == len(self._columns) else None
         self._file: tuple[Path, Opened] | None = None
         self._piece = -1  # that is being read
         self._ahead: Iterator[Any] = iter(())  # what is left of that piece
