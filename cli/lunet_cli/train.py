@@ -90,6 +90,7 @@ def _rows(dataset: str, options: TrainingOptions) -> "Dataset":
         data_dir=options.rows.data_dir,
         levels=options.rows.levels,
         columns=column_list(options.rows.columns),
+        label=options.rows.label,
     )
     if options.rows.dequantize:
         rows = _dequantized(rows, options.rows.seed)

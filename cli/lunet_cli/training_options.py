@@ -111,6 +111,7 @@ class RowOptions:
     data_dir: DataDir = Path("data")
     levels: int | None = option(None, "Grey levels of a file of integers. Default: 256.")
     columns: str | None = COLUMNS
+    label: str | None = option(None, "Column of a file that holds the classes: for --per-class.")
     dequantize: bool = option(False, "Add noise to columns of vectors that hold counts or rounded numbers.")
 
 

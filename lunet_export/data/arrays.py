@@ -4,6 +4,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -11,8 +12,9 @@ from typing import IO
 import numpy as np
 
 from lunet_export.data import npy
+from lunet_export.data.classes import labels_of
 from lunet_export.data.columns import numbering, places
-from lunet_export.data.csv_file import read_csv, read_names
+from lunet_export.data.csv_file import read_csv, read_names, read_words
 from lunet_export.data.dataset import Dataset, Rows, split
 from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import Logit
@@ -110,17 +112,35 @@ _READERS = {
 }
 
 
-def load(path: Path, *, levels: int | None, columns: Sequence[str] = ()) -> Dataset:
+def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: str | None = None) -> Dataset:
     """Read rows of a user's file and split them, see `dataset`.
 
     Raises:
         DataError: What `read` and `dataset` raise.
     """
-    array = read(path, columns)
     names = read_names(path) if path.suffix == ".csv" else None
+    if label is not None:
+        return _labelled(path, names, label, levels=levels, columns=columns)
+    array = read(path, columns)
     if names and columns:
         names = tuple(names[place] for place in places(columns, names, len(names), path))
     return dataset(path, array, names, levels=levels, grey=array.dtype.kind in "ui" and path.suffix != ".csv")
+
+
+def _labelled(
+    path: Path, names: tuple[str, ...] | None, label: str, *, levels: int | None, columns: Sequence[str]
+) -> Dataset:
+    """Read rows and the column of their classes, which belongs to no row."""
+    if path.suffix == ".csv":
+        values: Sequence[object] = read_words(path, label)
+        width = len(names) if names else read(path).shape[1]
+    else:
+        values = read(path, (label,))[:, 0].tolist()
+        width = read(path).shape[1]
+    (left_out,) = places((label,), names, width, path)
+    chosen = places(columns, names, width, path) or [place for place in range(width) if place != left_out]
+    taken = [names[place] if names else str(place + 1) for place in chosen]
+    return replace(load(path, levels=levels, columns=taken), labels=labels_of(values, path, label))
 
 
 def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: int | None, grey: bool) -> Dataset:

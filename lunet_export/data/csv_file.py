@@ -52,6 +52,25 @@ def read_names(path: Path) -> tuple[str, ...] | None:
     return tuple(names) if _are_names(names) else None
 
 
+def read_words(path: Path, column: str) -> list[str]:
+    """Read what one column holds, by name or by number counted from one, of every row that is not empty.
+
+    Raises:
+        DataError: The column is not there.
+        ValueError: A line is too short.
+    """
+    lines = [row for row in csv.reader(StringIO(path.read_text(encoding="utf-8-sig"))) if row]
+    if not lines:
+        raise ValueError("it holds no rows")
+    names = [field.strip() for field in lines[0]]
+    header = _are_names(names)
+    (place,) = places((column,), names if header else None, len(names), path)
+    rows = lines[header:]
+    if short := [number for number, row in enumerate(rows, start=1) if len(row) <= place]:
+        raise ValueError(f"row {short[0]} has no column {place + 1}")
+    return [row[place].strip() for row in rows]
+
+
 def _are_names(fields: list[str]) -> bool:
     return not any(_is_number(field) for field in fields)
 

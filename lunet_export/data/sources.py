@@ -88,23 +88,57 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
         if columns:
             raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
         return NpySource(path)
-    if path.is_dir():
-        parts = recorded_parts(path)
-        # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
-        files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
-        files = [file for file in files if file.is_file()]
-        kinds = {file.suffix for file in files} & set(_OPENERS)
-        if len(kinds) != 1:
-            found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
-            raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
-        (suffix,) = kinds
-        files = [file for file in files if file.suffix == suffix]
-        if parts is not None:
-            refuse_other_files(path, files, parts)
-        return ArrowSource(files, columns, _OPENERS[suffix], parts)
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
-    return ArrowSource([path], columns, _OPENERS[path.suffix])
+    files, opener, parts = _tables(path)
+    return ArrowSource(files, columns, opener, parts)
+
+
+def table_names(path: Path) -> list[str]:
+    """Return the names of the columns of a table, or of a folder of tables of one schema.
+
+    Raises:
+        DataError: It cannot be read, see `open_source`.
+    """
+    files, opener, _ = _tables(path)
+    with _readable(files[0]):
+        return list(opener(files[0]).schema.names)
+
+
+def read_words(path: Path, column: str) -> list[object]:
+    """Read one column of a table, or of a folder of them, whole: what it holds of every row.
+
+    Raises:
+        DataError: It cannot be read, see `open_source`.
+    """
+    files, opener, _ = _tables(path)
+    found: list[object] = []
+    for file in files:
+        with _readable(file):
+            opened = opener(file)
+            for piece in range(len(opened.sizes())):
+                for batch in opened.rows(piece, [column]):
+                    found += batch.column(column).to_pylist()
+    return found
+
+
+def _tables(path: Path) -> "tuple[list[Path], Opener, Mapping[str, Recorded] | None]":
+    """Return the files of a table or of a folder of tables, what opens them, and what a finished run says of them."""
+    if not path.is_dir():
+        if path.suffix not in _OPENERS:
+            raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
+        return [path], _OPENERS[path.suffix], None
+    parts = recorded_parts(path)
+    # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
+    files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
+    files = [file for file in files if file.is_file()]
+    kinds = {file.suffix for file in files} & set(_OPENERS)
+    if len(kinds) != 1:
+        found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
+        raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
+    (suffix,) = kinds
+    files = [file for file in files if file.suffix == suffix]
+    if parts is not None:
+        refuse_other_files(path, files, parts)
+    return files, _OPENERS[suffix], parts
 
 
 def _stamp(path: Path) -> dict[str, Any]:

@@ -27,7 +27,13 @@ TRAIN, TEST = 0, 1  # the noise draw of each split, so that no two splits share 
 
 
 def load(
-    name: str, preprocessing: Logit | None, *, data_dir: Path, levels: int | None, columns: Sequence[str] = ()
+    name: str,
+    preprocessing: Logit | None,
+    *,
+    data_dir: Path,
+    levels: int | None,
+    columns: Sequence[str] = (),
+    label: str | None = None,
 ) -> Dataset:
     """The data set of that name or file as `train` takes it; integers have the grey levels of the model.
 
@@ -37,6 +43,7 @@ def load(
         data_dir: Where the MNIST files lie.
         levels: Grey levels of a file of integers; None takes the model's.
         columns: Columns of a file, as `lunet_export.data.load` takes them.
+        label: Column of the rows' classes in a file.
 
     Raises:
         DataError: What `lunet_export.data.load` raises.
@@ -44,7 +51,7 @@ def load(
     path = Path(name)
     if preprocessing and levels is None and name not in data.NAMES and path.suffix in arrays.SUFFIXES:
         levels = preprocessing.levels if arrays.read(path, columns).dtype.kind in "ui" else None
-    return data.load(name, data_dir=data_dir, levels=levels, columns=columns)
+    return data.load(name, data_dir=data_dir, levels=levels, columns=columns, label=label)
 
 
 def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -> None:

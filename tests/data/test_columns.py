@@ -1,7 +1,10 @@
 """Rows as people have them: tables with names, of which some columns are taken."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
@@ -86,7 +89,7 @@ WRONG = {
     "words": ("stars.csv", ("mass", "kind"), "column 3 is 'giant', no number"),
     "words of Parquet": ("stars.parquet", ("mass", "kind"), "column kind is"),
     "words, nothing chosen": ("stars.csv", (), "leave its column out by --columns"),
-    "a named set": ("digits", ("1",), "Expected no --columns for digits"),
+    "a named set": ("digits", ("1",), "Expected neither --columns nor --label for digits"),
 }
 
 
@@ -98,3 +101,55 @@ def test_a_column_that_cannot_be_taken_is_named(name, columns, sentence, here):
 
 def test_a_name_that_is_a_number_is_a_name(tmp_path):
     assert places(("2", "1"), ("2", "3", "1"), 3, tmp_path) == [0, 2]
+
+
+LABELLED = ("stars.parquet", "stars.csv")
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_label_belongs_to_no_row_and_is_split_with_the_rows(name, here):
+    found = data.load(name, columns=("id", "radius"), label="kind")
+    labels = found.classes()
+    assert (found.columns, labels.names) == (("id", "radius"), ("dwarf", "giant"))
+    for part in ("train", "valid", "test"):
+        rows, codes = getattr(found, part), getattr(labels, part)
+        np.testing.assert_array_equal(codes, (rows[:, 0] + 1) % 2)  # giants have even numbers
+
+
+def test_whole_numbers_are_sorted_by_size(tmp_path):
+    rows = np.stack([np.arange(40.0), np.array([10, 9, 2, 2] * 10)], axis=1)
+    np.save(tmp_path / "x.npy", rows)
+    labels = data.load(str(tmp_path / "x.npy"), label="2").classes()
+    assert labels.names == ("2", "9", "10")
+    assert data.load(str(tmp_path / "x.npy"), label="2").dim == 1
+
+
+LABEL_FAULTS = {
+    "not there": ("stars.csv", "sort", "Expected --columns of id, mass, kind, radius"),
+    "fractions": ("stars.csv", "mass", "Expected words or whole numbers in the label column mass .* row 1"),
+    "of Parquet": ("stars.parquet", "mass", "Expected words or whole numbers in the label column mass"),
+    "a named set": ("digits", "kind", "Expected neither --columns nor --label for digits"),
+}
+
+
+@pytest.mark.parametrize(("name", "label", "sentence"), LABEL_FAULTS.values(), ids=LABEL_FAULTS)
+def test_a_label_that_is_none_is_named(name, label, sentence, here):
+    with pytest.raises(DataError, match=sentence):
+        data.load(name, columns=("radius",), label=label)
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_network_per_class_of_own_data(name, tmp_path, monkeypatch):
+    """Two lobes that the radius tells apart: Bayes' rule finds them again."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["dwarf", "giant"], 400)
+    table = {"mass": rng.standard_normal(400), "radius": rng.standard_normal(400) + 8 * (kind == "giant"), "kind": kind}
+    pyarrow.parquet.write_table(pa.table(table), "stars.parquet")
+    pyarrow.csv.write_csv(pa.table(table), "stars.csv")
+    chosen = ("--label", "kind")
+    assert run("train", name, *chosen, "--per-class", "--epochs", "1", "-o", "k.pt")[0] == 0
+    assert run("k.pt", "-o", "k")[0] == 0
+    code, out, _ = run("classify", "k", name, *chosen, "--json")
+    assert (code, json.loads(out)["accuracy"]) == (0, 1.0)
+    assert run("sample", "k", "-n", "3", "--label", "giant", "-o", "x.npy")[0] == 0
