@@ -8,7 +8,7 @@ from ctypes import CDLL
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lunet_cli import output
 from lunet_cli.models import where
@@ -58,6 +58,8 @@ def place(run: RunOptions, *, cuda_graph: bool = False) -> "Place":
 @dataclass(frozen=True, kw_only=True)
 class PartOptions:
     """What is chosen of a folder of parts."""
+
+    PANEL: ClassVar[str] = "A folder of parts, and a Ray cluster"
 
     engine: EngineName = option(EngineName.LOCAL, "Of a folder of parts: this process, or Ray's workers.")
     workers: int | None = option(None, "Ray's. Default: a processor each.", least=1, shown="all processors")
