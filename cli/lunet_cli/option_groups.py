@@ -40,7 +40,7 @@ def option(
         shown: Whether the help shows the default, or in which words.
         words: The words that a text may be, for the help and for completion; what it is told by, refuses others.
     """
-    more: dict[str, Any] = one_of(*words) if words else {}
+    more: dict[str, Any] = {**one_of(*words)} if words else {}
     return field(default=default, metadata={_OPTION: Option(*names, help=text, min=least, show_default=shown, **more)})
 
 

@@ -312,7 +312,12 @@ def test_importing_the_package_imports_no_command():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "found"),
-    [("sc", "score"), ("sample x --prov", "--provider"), ("m.pt --dty", "--dtype"), ("export --dtype float6", "float64")],
+    [
+        ("sc", "score"),
+        ("sample x --prov", "--provider"),
+        ("m.pt --dty", "--dtype"),
+        ("export --dtype float6", "float64"),
+    ],
 )
 def test_shells_complete_commands_options_and_words(typed, found):
     words = f"lunet-export {typed}"
