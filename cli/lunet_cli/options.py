@@ -32,6 +32,8 @@ Runtime = Annotated[Path | None, Option(help="An unpacked onnxruntime-web for th
 Seed = Annotated[int, Option(help="Seed of the noise.")]
 #: The names of `graphs.solvers`, which takes long to import.
 SOLVER_WORDS = ("unrolled", "rows", "meeting", "inverse", "fused")
+#: Where folders go that no -o names: git ignores it in a clone, whose `exported` holds folders of other models.
+DEFAULT_PARENT = Path("runs")
 WHERE = "Where it runs"  # the panel of the help
 CudaGraph = Annotated[bool, Option(help="On CUDA, capture each batch size once and replay it.", rich_help_panel=WHERE)]
 DeviceId = Annotated[

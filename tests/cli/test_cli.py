@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from lunet_export import ExportedFlow
 from lunet_export.graphs.solvers import SOLVERS
 from lunet_export.preprocessing import NAMED
 from tests.cli.conftest import run
+from tests.conftest import ROOT
 from tests.networks import network
 from tests.test_checkpoint import authors_state
 
@@ -86,10 +88,13 @@ def test_train_refuses_to_overwrite_its_companions(tmp_path):
     assert (tmp_path / "m.png").read_text() == "mine"
 
 
-def test_export_goes_to_exported_by_default(model, tmp_path, monkeypatch):
+def test_export_goes_to_runs_by_default_and_never_where_committed_folders_lie(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run("export", model.name)[0] == 0
-    assert sorted(file.name for file in (tmp_path / "exported" / "small").iterdir()) == [
+    shutil.copytree(ROOT / "exported" / "toy2d", tmp_path / "exported" / "small")
+    code, _, err = run("export", model.name)
+    assert (code, "lunet-export sample runs/small " in err) == (0, True)
+    assert "/runs/" in (ROOT / ".gitignore").read_text().split()
+    assert sorted(file.name for file in (tmp_path / "runs" / "small").iterdir()) == [
         "density.onnx",
         "manifest.json",
         "sampling.onnx",
@@ -124,12 +129,12 @@ def test_export_options(model, tmp_path, options, solver):
 def test_export_says_what_another_solver_would_gain(model, tmp_path):
     _, out, _ = run(model, "-o", tmp_path / "a")
     gain = out.splitlines()[-1]
-    assert gain.startswith("unrolled tile=8: fused would take 0.")
-    assert gain.endswith("(predicted for cpu, batch 1)")
+    said = r"hint: --solver fused is about \d+ % faster and as accurate \(predicted for cpu, batch 1\)"
+    assert re.fullmatch(said, gain), gain
     _, out, _ = run(model, "-o", tmp_path / "b", "--solver", "fused")
     assert (
         out.splitlines()[-1]
-        == "fused: no other solver within 0.4 of the tolerance is faster (predicted for cpu, batch 1)"
+        == "--solver fused: no other solver that is accurate enough is faster (predicted for cpu, batch 1)"
     )
 
 
@@ -236,6 +241,20 @@ def test_inspect_reads_folders_graphs_and_models(ready, model):
         code, out, _ = run("inspect", path)
         assert (code, [word for word in words if word not in out]) == (0, [])
         assert json.loads(run("inspect", path, "--json")[1])
+
+
+@pytest.mark.parametrize("name", ["digits", "digits/sampling.onnx", "digits.pt", "digits-classes", "digits-classes.pt"])
+def test_inspect_fits_a_screen_and_all_shows_the_rest(name):
+    path = ROOT / "exported" / name
+    code, out, err = run("inspect", path)
+    assert (code, len(out.splitlines()) <= 24) == (0, True)
+    code, whole, said = run("inspect", path, "--all")
+    left = len(whole.splitlines()) > len(out.splitlines())
+    assert (code, said, f"next: lunet-export inspect {path} --all" in err) == (0, "", left)
+    if path.is_dir():
+        words = ("noise.generator", "versions.torch", "sha256.density.onnx")
+        assert [word for word in words if word not in whole] == []
+        assert [word for word in ("model.sha256_weights", "passed at export", "training.test") if word not in out] == []
 
 
 # Help
