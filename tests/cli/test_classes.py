@@ -281,3 +281,11 @@ def test_missing_label_files_matter_to_classes_alone(tmp_path):
     assert (code, "Expected train-labels-idx1-ubyte or train-labels-idx1-ubyte.gz in" in err) == (2, True)
     assert not (tmp_path / "m10.classes").exists()
     assert run(*arguments, "-o", tmp_path / "m.pt")[0] == 0
+
+
+def test_samples_of_a_mixture_as_csv_have_their_class(ten, tmp_path):
+    assert run("sample", ten[1], "-n", 12, "--seed", 5, "-o", tmp_path / "x.csv")[0] == 0
+    lines = list(csv.DictReader(StringIO((tmp_path / "x.csv").read_text())))
+    flow = ExportedClasses(ten[1], provider="cpu")
+    assert [int(line["label"]) for line in lines] == flow.labels(12, seed=5).tolist()
+    np.testing.assert_array_equal([np.float32(line["x_64"]) for line in lines], flow.sample(12, seed=5)[:, 63])
