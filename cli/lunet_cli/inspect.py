@@ -22,7 +22,7 @@ _DETAILS = (
     "format", "format_version", "certificate", "noise", "onnx", "versions", "provenance", "sha256", "bytes",
     "sha256_manifest", "batch", "constants", "ir_version",
 )  # fmt: skip
-_TRAINING = ("dataset", "test", "gaussian_test", "accuracy")
+_TRAINING = ("dataset", "test", "gaussian_test", "accuracy", "recalibrated")
 
 
 def inspect(
