@@ -15,7 +15,7 @@ from typer import BadParameter, Option
 from lunet_cli import output
 from lunet_cli.models import another_model, eager_of, read_model, where
 from lunet_cli.option_groups import option
-from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
+from lunet_cli.options import SOLVER_WORDS, AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import files
 from lunet_export.errors import MissingPackageError
 from lunet_export.runtime import environment
@@ -36,7 +36,9 @@ class TimingOptions:
     batch: str = option("1,8,64,256", "Rows a call, comma-separated.")
     seconds: float = option(1.0, "For each runner, graph and batch.", least=0.05)
     warmup: int = option(5, "Calls of each that do not count.", least=0)
-    solver: str = option("", "Times other solvers' sampling graphs too, comma-separated.", shown=False)
+    solver: str = option(
+        "", "Times other solvers' sampling graphs too, comma-separated.", shown=False, words=SOLVER_WORDS
+    )
     compiled: bool = option(True, "torch.compile, which compiles for about a minute.", "--compile/--no-compile")
 
     @property

@@ -25,7 +25,9 @@ def diagnose(
     authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
-    """Compare a model with the Gaussian, PPCA, the entropy and N(0, I); say what is wrong with it.
+    """Compare a model with the Gaussian and PPCA; say what is wrong.
+
+    The entropy of the data and N(0, I) of the latents are compared too.
 
     A model file is judged whole, by the float64 reference; a folder by what its density graph returns.
 

@@ -11,7 +11,7 @@ from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import eager_of, files_of, provenance_of, read_model
 from lunet_cli.option_groups import changed, option
-from lunet_cli.options import AuthorsOptions, Dtype, Force, Json, LoadOptions
+from lunet_cli.options import DEFAULT_PARENT, SOLVER_WORDS, AuthorsOptions, Dtype, Force, Json, LoadOptions
 from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.figures import pictures
 
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 class GraphOptions:
     """What is chosen of the graphs."""
 
-    solver: str | None = option(None, "Of LU-Net: unrolled, rows, meeting, inverse, fused, or auto. Default: unrolled.")
-    tile: str = option("auto", "Rows of the solver's tile, or auto: its default.")
+    solver: str | None = option(
+        None,
+        "How the LU layers of an LU-Net are solved. Default: unrolled; auto takes the fastest.",
+        words=(*SOLVER_WORDS, "auto"),
+    )
+    tile: str = option("auto", "Rows of the solver's tile; auto takes its default.", words=("N", "auto"))
     dtype: Dtype = "float32"
     with_log_prob: bool = option(False, "Also z -> x, log_prob.")
     rng: bool = option(False, "Also a graph that draws z itself; see its warnings.")
@@ -51,7 +55,7 @@ class GraphOptions:
 def export(
     model: Annotated[Path, Argument(help="model.pt of `train`, or the authors' best.pth.")],
     *,
-    folder: Annotated[Path | None, Option("--output", "-o", help="Default: exported/NAME.")] = None,
+    folder: Annotated[Path | None, Option("--output", "-o", help="Default: runs/NAME.")] = None,
     graphs: GraphOptions,
     for_verifier: Annotated[
         bool, Option(help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
@@ -78,7 +82,7 @@ def export(
         return
     wanted.refuse_alone()
     checkpoint = read_model(model, authors)
-    destination = folder or Path("exported") / model.stem
+    destination = folder or DEFAULT_PARENT / model.stem
     settings, files = graphs.settings(made_for), files_of(model, authors)
     with told_where_failed(as_json=as_json), output.stages() as stage:
         exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)

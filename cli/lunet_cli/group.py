@@ -26,10 +26,10 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
         """`lunet-export MODEL ...` means `lunet-export export MODEL ...`."""
-        own = {option for parameter in self.params for option in parameter.opts} | {"--help"}
+        own = {option for parameter in self.params for option in parameter.opts} | {*ctx.help_option_names}
         if args and args[0] not in own and args[0] not in self.commands:
             first = Path(args[0])
-            if not args[0].startswith("-") and not first.suffix and not first.exists():
+            if not args[0].startswith("-") and not first.suffix and not first.exists() and not ctx.resilient_parsing:
                 known = list(self.commands)
                 meant = did_you_mean(args[0], known)
                 self._fail(f"Expected a command ({', '.join(known)}) or a model file; got {args[0]}.{meant}", 2, {})

@@ -14,15 +14,28 @@ if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.graphs.estimate import Estimate
 
+_SCREEN = 23  # lines, beside the hint
+_LONGEST = 140  # characters of a value
+_FEW_GRAPHS = 3
+#: What of a document only --all shows.
+_DETAILS = (
+    "format", "format_version", "certificate", "noise", "onnx", "versions", "provenance", "sha256", "bytes",
+    "sha256_manifest", "batch", "constants", "ir_version",
+)  # fmt: skip
+_TRAINING = ("dataset", "test", "gaussian_test", "accuracy", "recalibrated")
+
 
 def inspect(
     path: Annotated[Path, Argument(help="A folder, an .onnx file or a model file.")],
     solvers: Annotated[bool, Option(help="Of a model file: what each solver would cost.")] = False,
     dtype: Dtype = "float32",
     load: LoadOptions = ONE_ROW_ON_CPU,
+    show_all: Annotated[bool, Option("--all", help="Show all that is recorded, not a screen of it.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what is in a folder or file: nodes, sizes, settings.
+
+    What matters most fits a screen; --all shows the rest, and --json shows everything too.
 
     Example: lunet-export inspect exported/digits
     """
@@ -41,8 +54,56 @@ def inspect(
         raise BadInputError(f"Expected a folder or a file; {path} does not exist.")
     if as_json:
         output.dump(document)
-    else:
-        output.pairs([(key, str(value)) for key, value in _flat(document)])
+        return
+    rows = [(key, str(value)) for key, value in _flat(document)]
+    if show_all:
+        output.pairs(rows)
+        return
+    shown = [(key, _shortened(value)) for key, value in _flat(_digest(document))][:_SCREEN]
+    output.pairs(shown)
+    if left := len(rows) - len(shown):
+        output.hint("lunet-export", "inspect", str(path), "--all", needs=f"{left} more lines")
+
+
+def _digest(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a document is looked for most often."""
+    short = {key: value for key, value in document.items() if key not in _DETAILS}
+    if short.get("products") == short.get("dtype"):
+        short.pop("products", None)
+    if isinstance(training := short.pop("training", None), dict):  # last
+        short["training"] = {key: training[key] for key in _TRAINING if training.get(key) is not None}
+    if isinstance(model := short.get("model"), dict):
+        short["model"] = {key: value for key, value in model.items() if key not in ("source", "preprocessing")}
+        if isinstance(preprocessing := model.get("preprocessing"), dict):
+            told = [f"{key} {value}" for key, value in preprocessing.items() if key not in ("kind", "formula")]
+            short["model"]["preprocessing"] = " ".join([str(preprocessing.get("kind")), *told])
+    if isinstance(graphs := short.get("graphs"), dict):
+        short["graphs"] = _digest_of_graphs(graphs)
+    if isinstance(classes := short.get("classes"), list):
+        names = [str(entry.get("name")) if isinstance(entry, dict) else str(entry) for entry in classes]
+        short["classes"] = f"{len(names)}: {', '.join(names)}"
+    return short
+
+
+def _digest_of_graphs(graphs: dict[str, Any]) -> dict[str, Any]:
+    if len(graphs) > _FEW_GRAPHS:
+        return {name: f"{graph.get('nodes')} nodes, in {graph.get('bytes')} bytes" for name, graph in graphs.items()}
+    return {name: _digest_of_graph(graph) for name, graph in graphs.items()}
+
+
+def _digest_of_graph(graph: dict[str, Any]) -> dict[str, Any]:
+    short = {key: value for key, value in graph.items() if key not in ("file", "direction", "work_items", "bytes")}
+    short["nodes"] = f"{graph.get('nodes')}, in {graph.get('bytes')} bytes"
+    if isinstance(solver := graph.get("solver"), dict):
+        short["solver"] = " ".join(
+            [str(solver.get("name")), *(["tile", str(solver["tile"])] if solver.get("tile") else [])]
+        )
+    return short
+
+
+def _shortened(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _solvers(path: Path, dtype: str, made_for: LoadOptions, *, as_json: bool) -> None:

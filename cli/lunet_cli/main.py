@@ -33,8 +33,21 @@ from lunet_cli.triton import triton
 from lunet_cli.verify import verify
 
 app = typer.Typer(
-    cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+#: The commands by the panels of the help that list them.
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Train": (train, import_, recalibrate),
+    "Export": (export, inspect),
+    "Check": (check, verify, sign, diagnose, certify, replay, doctor),
+    "Run": (sample, score, classify, plot, bench),
+    "Deploy": (triton, embed, demo_page, serve),
+}
 
 
 def _version(wanted: bool) -> None:
@@ -56,36 +69,16 @@ def options(
 ) -> None:
     """Train LU-Net normalizing flows and export them to plain ONNX graphs, checked.
 
-    The short form [bold]lunet-export MODEL.pt[/] exports.
+    Example: lunet-export train digits -o m.pt; lunet-export m.pt
 
     Exit: 0 good, 1 check failed, 2 bad input, 3 no provider, 4 system, 70 defect, 130 Ctrl-C
     """
 
 
-for command in (
-    train,
-    import_,
-    recalibrate,
-    diagnose,
-    certify,
-    plot,
-    export,
-    check,
-    verify,
-    sign,
-    replay,
-    sample,
-    score,
-    classify,
-    inspect,
-    bench,
-    doctor,
-    triton,
-    embed,
-    demo_page,
-    serve,
-):
-    app.command(command.__name__.rstrip("_").replace("_", "-"), help=_paragraphs(command))(expanded(command))
+for panel, commands in PANELS.items():
+    for command in commands:
+        name = command.__name__.rstrip("_").replace("_", "-")
+        app.command(name, help=_paragraphs(command), rich_help_panel=panel)(expanded(command))
 
 
 def main() -> None:

@@ -4,15 +4,16 @@ The fields of such a dataclass are each an `option`, or annotated as the paramet
 themselves. Its `PANEL`, if there is one, is the part of the help that lists them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import MISSING, field, fields, is_dataclass
 from enum import Enum
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from typer import Option
+from typer.models import OptionInfo
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def option(default: T, text: str, *names: str, least: float | None = None, shown: bool | str = True) -> T:
+def option(
+    default: T,
+    text: str,
+    *names: str,
+    least: float | None = None,
+    shown: bool | str = True,
+    words: Sequence[str] = (),
+) -> T:
     """A field that is an option.
 
     Args:
@@ -30,8 +38,31 @@ def option(default: T, text: str, *names: str, least: float | None = None, shown
         names: As they are typed; without any, the field's name, with an opposite if it is True by default.
         least: The smallest number that it takes.
         shown: Whether the help shows the default, or in which words.
+        words: The words that a text may be, for the help and for completion; what it is told by, refuses others.
     """
-    return field(default=default, metadata={_OPTION: Option(*names, help=text, min=least, show_default=shown)})
+    more: dict[str, Any] = {**one_of(*words)} if words else {}
+    return field(default=default, metadata={_OPTION: Option(*names, help=text, min=least, show_default=shown, **more)})
+
+
+class Words(TypedDict):
+    """The settings of an option that takes a few words."""
+
+    metavar: str
+    autocompletion: Callable[[str], list[str]]
+
+
+def one_of(*words: str) -> Words:
+    """Return the settings of an option that takes these words: the help lists them, and a shell completes them."""
+    return {"metavar": listed(words), "autocompletion": lambda incomplete: _beginning(incomplete, words)}
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as the help lists them, with places where a narrow column may break them."""
+    return f"<{' | '.join(words)}>"
+
+
+def _beginning(incomplete: str, words: Sequence[str]) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]
 
 
 _OPTION = "option"
@@ -70,6 +101,9 @@ def _options(name: str, hint: object, default: object, panel: str | None) -> Ite
         kind, declared = get_args(hint)
         declared = copy(declared)
         declared.rich_help_panel = declared.rich_help_panel or panel
+        words = _words(kind)
+        if words and isinstance(declared, OptionInfo) and declared.metavar is None:
+            declared.metavar = listed(words)
         if kind is bool and default is False and declared.default is ...:  # where Typer keeps the first name
             declared.default = f"--{name.replace('_', '-')}"  # and no opposite
         if default in (None, Parameter.empty) and declared.show_default is True:
@@ -77,6 +111,12 @@ def _options(name: str, hint: object, default: object, panel: str | None) -> Ite
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared])
     else:
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _words(kind: object) -> list[str]:
+    """Return the values of an enumeration, which may be optional; none of another type."""
+    kinds = [kind, *get_args(kind)]
+    return [str(each.value) for one in kinds if isinstance(one, type) and issubclass(one, Enum) for each in one]
 
 
 def _inside(group: "type[DataclassInstance]") -> Iterator[tuple[str, object, object]]:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 from typer import Argument, Option
 
-from lunet_cli.option_groups import option
+from lunet_cli.option_groups import one_of, option
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.cuda import CudaOptions
 
@@ -30,9 +30,22 @@ DataSet = Annotated[
 DataDir = Annotated[Path, Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
 Runtime = Annotated[Path | None, Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.")]
 Seed = Annotated[int, Option(help="Seed of the noise.")]
-CudaGraph = Annotated[bool, Option(help="On CUDA, capture each batch size once and replay it.")]
-DeviceId = Annotated[int, Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.")]
-Dtype = Annotated[str, Option(help="float32, float64, or float16: matrix products alone in it.")]
+#: The names of `graphs.solvers`, which takes long to import.
+SOLVER_WORDS = ("unrolled", "rows", "meeting", "inverse", "fused")
+#: Where folders go that no -o names: git ignores it in a clone, whose `exported` holds folders of other models.
+DEFAULT_PARENT = Path("runs")
+WHERE = "Where it runs"  # the panel of the help
+CudaGraph = Annotated[bool, Option(help="On CUDA, capture each batch size once and replay it.", rich_help_panel=WHERE)]
+DeviceId = Annotated[
+    int, Option(min=0, help="CUDA device, as CUDA_VISIBLE_DEVICES leaves them.", rich_help_panel=WHERE)
+]
+Dtype = Annotated[
+    str,
+    Option(
+        help="Numbers of the graphs; with float16 the matrix products alone are in it.",
+        **one_of("float32", "float64", "float16"),
+    ),
+]
 
 
 def given(options: Mapping[str, bool]) -> str:
@@ -69,7 +82,9 @@ class TargetName(StrEnum):
     CUDA = "cuda"
 
 
-Provider = Annotated[ProviderName, Option(help="auto takes CUDA when it runs; cuda takes it or stops.")]
+Provider = Annotated[
+    ProviderName, Option(help="auto takes CUDA when it runs; cuda takes it or stops.", rich_help_panel=WHERE)
+]
 
 
 class RunSettings(TypedDict):
@@ -83,6 +98,8 @@ class RunSettings(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """How ONNX Runtime runs the graphs."""
+
+    PANEL: ClassVar[str] = WHERE
 
     provider: Provider = ProviderName.AUTO
     threads: int | None = option(None, "CPU threads of ONNX Runtime.", least=1)
@@ -108,6 +125,8 @@ class RunOptions:
 @dataclass(frozen=True, kw_only=True)
 class AuthorsOptions:
     """What the authors' own files do not record."""
+
+    PANEL: ClassVar[str] = "For files of the authors' code"
 
     latent_stats: Path | None = option(
         None, "The authors' best_stats.pth, folded into the last block; it fits last.pth."

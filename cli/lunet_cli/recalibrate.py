@@ -22,7 +22,9 @@ def recalibrate(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Fold the Gaussian of the training rows' latents into the last block, so that N(0, I) is their law.
+    """Fold the Gaussian of the latents into the last block.
+
+    The latents of the training rows then have mean 0 and covariance I.
 
     The mean NLL of these rows falls by exactly G = 1/2 (tr C + |m|^2 - D - log det C) nats, with no training.
 

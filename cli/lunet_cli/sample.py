@@ -1,24 +1,27 @@
 """`lunet-export sample`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lunet_cli import output
 from lunet_cli.models import where, where_in_words
 from lunet_cli.option_groups import option
-from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed, given
-from lunet_cli.streams import FILES, PartOptions, place, stream
+from lunet_cli.options import CudaGraph, Folder, Force, Json, RunOptions, Seed, given
+from lunet_cli.streams import FILES, Destination, PartOptions, destination, place, source_file, stream
 from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
-_MANY = 100_000  # .npy files of more samples are written a piece at a time
+_MANY = 100_000  # .npy and .csv files of more samples are written a piece at a time
+_SAMPLES = (*FILES, ".csv")  # besides pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +31,15 @@ class DrawOptions:
     n: int = option(64, "Number of samples.", "-n", least=1)
     target: Path = option(
         Path("grid.png"),
-        ".png for a picture; .npy, .parquet, .arrow, or a folder of parts for any number.",
+        ".png for a picture; .npy, .csv, .parquet, .arrow, or a folder of parts for any number; - for stdout.",
         "--output",
         "-o",
     )
     seed: Seed = 0
     temperature: float = option(1.0, "Scale of the noise; below 1 is tamer.")
     label: str | None = option(None, "Class to draw, by name or number, where the folder has classes.")
-    latent: Path | None = option(None, "Decode the z of this file; -n, --seed and --temperature do not apply.")
-    with_log_prob: bool = option(False, "Also log p of each, in .parquet, .arrow, .npy and parts.")
+    latent: Path | None = option(None, "Decode the z of this file, or - for stdin; no -n, --seed, --temperature.")
+    with_log_prob: bool = option(False, "Also log p of each, in all but pictures.")
 
     @property
     def is_picture(self) -> bool:
@@ -46,7 +49,7 @@ class DrawOptions:
     @property
     def is_streamed(self) -> bool:
         """Whether samples are written a piece at a time."""
-        many = self.target.suffix == ".npy" and (self.n > _MANY or self.with_log_prob) and self.latent is None
+        many = self.target.suffix in (".npy", ".csv") and (self.n > _MANY or self.with_log_prob) and self.latent is None
         return many or self.target.suffix in ("", ".parquet", ".arrow")
 
 
@@ -57,55 +60,86 @@ def sample(
     parts: PartOptions,
     run: RunOptions,
     cuda_graph: CudaGraph = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Draw samples with the sampling graph: a picture, or numbers.
 
     With a network a class and no --label, numbers are those of the mixture, and a picture of images has a row a class.
+    With -o - the samples go to stdout, as --format csv or --format npy.
 
     Example: lunet-export sample exported/digits -n 100 -o grid.png
     """
+    target = draw.target
+    if target.suffix not in ("", ".png", *_SAMPLES):
+        raise BadInputError(f"Expected -o of .png, {', '.join(_SAMPLES)} or a folder; got {target}.")
+    parts.refuse_idle()
+    with destination(target, parts, force=force, as_json=as_json) as into:
+        _sample(folder, replace(draw, target=into.path), into, parts, run, cuda_graph=cuda_graph, as_json=as_json)
+
+
+def _sample(
+    folder: Path,
+    draw: DrawOptions,
+    into: Destination,
+    parts: PartOptions,
+    run: RunOptions,
+    *,
+    cuda_graph: bool,
+    as_json: bool,
+) -> None:
+    """Draw samples whole, or a piece at a time."""
     from lunet_export.streaming import SampleJob
 
     target = draw.target
-    if target.suffix not in ("", ".png", *FILES):
-        raise BadInputError(f"Expected -o of .png, {', '.join(FILES)} or a folder; got {target}.")
-    parts.refuse_idle()
     if draw.is_streamed:
         if wrong := given({"--latent": draw.latent is not None, "--cuda-graph": cuda_graph}):
             raise BadInputError(f"Expected no {wrong} with rows that are streamed to {target}. Leave it out.")
         chosen = (draw.n, draw.seed, draw.temperature, draw.label, draw.with_log_prob)
-        stream(SampleJob(str(folder), *chosen, place(run)), target, parts, as_json=as_json)
+        stream(SampleJob(str(folder), *chosen, place(run)), into, parts, as_json=as_json)
         return
     parts.refuse_without_folder(f"the file {target}")
     if draw.with_log_prob and draw.latent is not None:
         raise BadInputError("Expected no --latent with --with-log-prob, whose z is drawn. Leave it out.")
     if draw.with_log_prob:
-        raise BadInputError(f"Expected -o of {', '.join(FILES)} or a folder for --with-log-prob; got {target}.")
-    _sample_whole(place(run, cuda_graph=cuda_graph).open(str(folder)), draw, as_json=as_json)
+        raise BadInputError(f"Expected -o of {', '.join(_SAMPLES)} or a folder for --with-log-prob; got {target}.")
+    _sample_whole(place(run, cuda_graph=cuda_graph).open(str(folder)), draw, into, as_json=as_json)
 
 
-def _sample_whole(flow: "ExportedFlow | ExportedClasses", draw: DrawOptions, *, as_json: bool) -> None:
+def _sample_whole(
+    flow: "ExportedFlow | ExportedClasses", draw: DrawOptions, into: Destination, *, as_json: bool
+) -> None:
     """Draw all samples at once, write them and say so."""
     from lunet_export.figures import pictures
-    from lunet_export.streaming import jobs
+    from lunet_export.streaming import jobs, tables
 
     if draw.is_picture:
         pictures.refuse_unshowable(flow.manifest)
-    z, names = None if draw.latent is None else arrays.read(draw.latent), flow.manifest.names
+    z, names = _latents(draw.latent), flow.manifest.names
     in_rows = draw.is_picture and flow.manifest.image_shape is not None and bool(names)
     seed, temperature = draw.seed, draw.temperature
     table = jobs.draw(flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows)
     x, labels = table["x"], table.get("label")
     columns = len(x) // len(names) if in_rows and draw.label is None else None
-    with whole_file(draw.target) as temporary:
-        if draw.is_picture:
-            pictures.draw(x, flow.manifest, temporary, columns=columns)
-        else:
-            np.save(temporary, x)
+    if draw.target.suffix == ".csv":
+        with tables.writer(draw.target, len(x)) as file:
+            file.append(table)
+    else:
+        with whole_file(draw.target) as temporary:
+            if draw.is_picture:
+                pictures.draw(x, flow.manifest, temporary, columns=columns)
+            else:
+                np.save(temporary, x)
     if as_json:
         of_class = {} if labels is None else {"labels": labels.tolist()}
         output.dump({"output": str(draw.target), "samples": len(x), "seed": draw.seed, **where(flow), **of_class})
     else:
         more = f" ({draw.n} made whole rows, one a class)" if columns and len(x) > draw.n else ""
-        output.say(f"wrote {draw.target}: {len(x)} samples{more}, {where_in_words(flow)}")
+        into.say(f"{len(x)} samples{more}, {where_in_words(flow)}")
+
+
+def _latents(path: Path | None) -> "NDArray[Any] | None":
+    if path is None:
+        return None
+    with source_file(path) as file:
+        return arrays.read(file)

@@ -1,5 +1,6 @@
 """`lunet-export score`."""
 
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,8 +11,19 @@ from typer import Argument, Option
 from lunet_cli import output
 from lunet_cli.models import where, where_in_words
 from lunet_cli.option_groups import option
-from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed, column_list
-from lunet_cli.streams import FILES, MANY, Misfits, PartOptions, is_folder, place, stream
+from lunet_cli.options import CudaGraph, Folder, Force, Json, RunOptions, Seed, column_list
+from lunet_cli.streams import (
+    FILES,
+    MANY,
+    Destination,
+    Misfits,
+    PartOptions,
+    destination,
+    is_folder,
+    place,
+    source_file,
+    stream,
+)
 from lunet_export.errors import BadInputError, DataError
 
 if TYPE_CHECKING:
@@ -52,17 +64,20 @@ class NoiseOptions:
 
 def score(
     folder: Folder,
-    data: Annotated[Path, Argument(help=".npy, .npz, .csv, IDX images, .parquet, .arrow, or a folder of .parquet.")],
+    data: Annotated[
+        Path, Argument(help=".npy, .npz, .csv, IDX images, .parquet, .arrow, a folder of .parquet; - for stdin.")
+    ],
     *,
     target: Annotated[
         Path | None,
-        Option("--output", "-o", help=".csv, .parquet, .arrow, .npy, or a folder of parts for any number of rows."),
+        Option("--output", "-o", help=".csv, .parquet, .arrow, .npy, a folder of parts for any number; - for stdout."),
     ] = None,
     pooling: PoolOptions,
     parts: PartOptions,
     noise: NoiseOptions,
     run: RunOptions,
     cuda_graph: CudaGraph = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Score rows: nats and bits/dim a row, and their mean.
@@ -72,15 +87,36 @@ def score(
     with the most probable class, its probability and the posterior.
 
     A folder of parts is read, computed and written a piece at a time, goes on after a stop with --resume, and may be
-    shared out by --engine ray.
+    shared out by --engine ray. From stdin .npy and CSV are read; with -o - the scores go to stdout, as --format csv or
+    --format npy.
 
     Example: lunet-export score exported/digits digits.npy
     """
-    from lunet_export.data.sources import SUFFIXES
-
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
     parts.refuse_idle()
+    with ExitStack() as stack:
+        opened = destination(target, parts, force=force, as_json=as_json) if target is not None else nullcontext()
+        into, rows = stack.enter_context(opened), stack.enter_context(source_file(data))
+        _score(folder, rows, into, pooling, parts, noise, run, cuda_graph=cuda_graph, as_json=as_json)
+
+
+def _score(
+    folder: Path,
+    data: Path,
+    into: Destination | None,
+    pooling: PoolOptions,
+    parts: PartOptions,
+    noise: NoiseOptions,
+    run: RunOptions,
+    *,
+    cuda_graph: bool,
+    as_json: bool,
+) -> None:
+    """Score the rows of a file whole, or a piece at a time."""
+    from lunet_export.data.sources import SUFFIXES
+
+    target = None if into is None else into.path
     written = is_folder(target) or (target is not None and target.suffix in FILES)
     piecewise = pooling.invalid is not InvalidName.STOP or (not (as_json or cuda_graph) and _is_long(data))
     hold = not (written or piecewise or pooling.beside or data.is_dir() or data.suffix in SUFFIXES[1:])
@@ -91,8 +127,8 @@ def score(
     if hold:
         _refuse_alone(pooling)
     job = _job(folder, data, pooling, noise, place(run, cuda_graph=cuda_graph), hold=hold)
-    if target is not None:
-        stream(job, target, parts, as_json=as_json)
+    if into is not None:
+        stream(job, into, parts, as_json=as_json)
     else:
         _show(job, as_json=as_json)
 

@@ -1,20 +1,22 @@
 """What `score` and `sample` share when rows are streamed: a folder of parts, or one file."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from ctypes import CDLL
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lunet_cli import output
 from lunet_cli.models import where
 from lunet_cli.option_groups import option
 from lunet_cli.options import RunOptions, given
-from lunet_export.errors import BadInputError
+from lunet_export.errors import BadInputError, DataError, LunetExportError
 from lunet_export.files import exclusive
 
 if TYPE_CHECKING:
@@ -38,14 +40,102 @@ class FormatName(StrEnum):
     PARQUET = "parquet"
     ARROW = "arrow"
     NPY = "npy"
+    CSV = "csv"
 
 
 _STDOUT, _STDERR = 1, 2
+_PIPED = (FormatName.CSV, FormatName.NPY)  # what may go to stdout
 
 
 def is_folder(target: Path | None) -> bool:
-    """-o names a folder of parts."""
-    return target is not None and not target.suffix
+    """Return whether -o names a folder of parts."""
+    return target is not None and not target.suffix and not is_piped(target)
+
+
+def is_piped(path: Path) -> bool:
+    """Return whether a path is `-`: stdin of what is read, stdout of what is written."""
+    return str(path) == "-"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where rows are written.
+
+    Attributes:
+        path: The file or folder to write; for stdout one whose bytes go there at the end.
+        piped: Whether it is stdout.
+    """
+
+    path: Path
+    piped: bool = False
+
+    def say(self, text: str) -> None:
+        """Say what was written; on stderr where stdout holds the rows."""
+        if self.piped:
+            output.note(f"wrote to stdout: {text}")
+        else:
+            output.say(f"wrote {self.path}: {text}")
+
+
+@contextmanager
+def destination(target: Path, parts: "PartOptions", *, force: bool, as_json: bool) -> Iterator[Destination]:
+    """Yield where the rows of -o are written, which one process at a time does.
+
+    Raises:
+        BadInputError: The file exists and is not to be replaced, or options do not go with what -o names.
+    """
+    if is_piped(target):
+        form = parts.piped_form(as_json=as_json, force=force)
+        with tempfile.TemporaryDirectory(prefix="lunet-export-") as folder:
+            path = Path(folder) / f"stdout.{form}"
+            yield Destination(path, piped=True)
+            with path.open("rb") as written:
+                shutil.copyfileobj(written, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+    elif is_folder(target):
+        if force:
+            raise BadInputError("Expected no --force with a folder of parts, of which none is replaced. Leave it out.")
+        yield Destination(target)
+    else:
+        _refuse_existing(target, force=force)
+        with exclusive(target):
+            _refuse_existing(target, force=force)
+            yield Destination(target)
+
+
+def _refuse_existing(target: Path, *, force: bool) -> None:
+    if target.is_file() and not force:
+        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+
+
+#: How files begin that are read by their name alone.
+_NAMED = {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"PK\x03\x04": ".npz", b"\x1f\x8b": "gzip"}
+_NUMPY = b"\x93NUMPY"
+
+
+@contextmanager
+def source_file(data: Path) -> Iterator[Path]:
+    """Yield the file of rows, where `-` is stdin, read to its end: .npy by how it begins, else CSV.
+
+    Raises:
+        DataError: stdin holds another format.
+    """
+    if not is_piped(data):
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="lunet-export-") as folder:
+        begin = sys.stdin.buffer.read(len(_NUMPY))
+        if other := next((name for magic, name in _NAMED.items() if begin.startswith(magic)), None):
+            raise DataError(f"Expected .npy or CSV from stdin; got {other}. Save it as a file and give its name.")
+        path = Path(folder) / ("stdin.npy" if begin == _NUMPY else "stdin.csv")
+        with path.open("wb") as file:
+            file.write(begin)
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            yield path
+        except LunetExportError as error:
+            error.args = (str(error).replace(str(path), "stdin"), *error.args[1:])
+            raise
 
 
 def place(run: RunOptions, *, cuda_graph: bool = False) -> "Place":
@@ -59,10 +149,14 @@ def place(run: RunOptions, *, cuda_graph: bool = False) -> "Place":
 class PartOptions:
     """What is chosen of a folder of parts."""
 
+    PANEL: ClassVar[str] = "A folder of parts, and a Ray cluster"
+
     engine: EngineName = option(EngineName.LOCAL, "Of a folder of parts: this process, or Ray's workers.")
     workers: int | None = option(None, "Ray's. Default: a processor each.", least=1, shown="all processors")
     address: str | None = option(None, "Of a Ray cluster, or auto.", shown="this machine")
-    form: FormatName = option(FormatName.PARQUET, "Of the parts.", "--format")
+    form: FormatName | None = option(
+        None, "Of the parts: not csv. Of -o -: csv or npy, and without a default.", "--format", shown="parquet"
+    )
     rows_per_part: int = option(262144, "A multiple of 4096.", least=1)
     resume: bool = option(False, "Go on with the folder of parts that -o names.")
 
@@ -72,15 +166,29 @@ class PartOptions:
             if value is not None and self.engine is not EngineName.RAY:
                 raise BadInputError(f"Expected --engine ray beside {name}; got {self.engine.value}. Leave {name} out.")
 
+    def piped_form(self, *, as_json: bool, force: bool) -> str:
+        """Return the format of what goes to stdout.
+
+        Raises:
+            BadInputError: It is not given, or another option does not go with stdout.
+        """
+        if self.form not in _PIPED:
+            got = "none" if self.form is None else self.form.value
+            raise BadInputError(f"Expected --format csv or --format npy with -o -, which is stdout; got {got}.")
+        self.refuse_without_folder("-, which is stdout")
+        if wrong := given({"--json": as_json, "--force": force}):
+            raise BadInputError(f"Expected no {wrong} with -o -, which writes the rows to stdout. Leave it out.")
+        return self.form.value
+
     def refuse_without_folder(self, got: object, *, engine: str = "--engine") -> None:
         """Raise BadInputError where what only a folder of parts takes was given without one, but with `got`."""
         if wrong := given({engine: self.engine is not EngineName.LOCAL, "--resume": self.resume}):
             raise BadInputError(f"Expected a folder for -o with {wrong}; got {got}.")
 
 
-def stream(job: "ScoreJob | SampleJob", target: Path, parts: PartOptions, *, as_json: bool) -> None:
-    """Compute all rows of the job into `target`, and say what came out."""
-    verb = str(job.facts()["kind"])
+def stream(job: "ScoreJob | SampleJob", into: Destination, parts: PartOptions, *, as_json: bool) -> None:
+    """Compute all rows of the job into a file or a folder, and say what came out."""
+    verb, target = str(job.facts()["kind"]), into.path
     if is_folder(target):
         document = _folder(job, target, parts, verb)
     elif parts.engine is not EngineName.LOCAL or parts.resume:
@@ -96,13 +204,13 @@ def stream(job: "ScoreJob | SampleJob", target: Path, parts: PartOptions, *, as_
     said += [f"mean {name} {mean:.6f}" for name, mean in document["means"].items() if mean is not None]
     said += [f"standard error {error:.6f}" for error in document.get("standard_error", {}).values()]
     said += [f"provider {' and '.join(document['providers'])}"]
-    output.say(f"wrote {target}: {', '.join(said)}")
+    into.say(", ".join(said))
 
 
 def _folder(job: "ScoreJob | SampleJob", target: Path, parts: PartOptions, verb: str) -> dict[str, Any]:
     from lunet_export.streaming import Run
 
-    run = Run(target, job, parts.rows_per_part, parts.form.value)
+    run = Run(target, job, parts.rows_per_part, (parts.form or FormatName.PARQUET).value)
     with exclusive(target):
         return _compute(run, parts, verb)
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import files_of, provenance_of, read_model, rows_for
 from lunet_cli.option_groups import option
-from lunet_cli.options import AuthorsOptions, DataDir, DataOptions
+from lunet_cli.options import DEFAULT_PARENT, AuthorsOptions, DataDir, DataOptions
 from lunet_export import diagnostics, verification
 from lunet_export.errors import BadInputError
 from lunet_export.verification.folder import WITH_LOG_PROB
@@ -26,10 +26,12 @@ USUAL_MASS = 0.9
 class VerifierOptions:
     """The options of `export` that only --for-verifier takes."""
 
-    mass: list[float] | None = option(None, "For a verifier: mass of a box; repeat for more. Default: 0.9.")
-    classifier: Path | None = option(None, "For a verifier: an ONNX file to put behind.")
-    claim: str | None = option(None, 'For a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')
-    data: str | None = option(None, "For a verifier: what share of its test rows lies in the boxes?")
+    PANEL: ClassVar[str] = "With --for-verifier"
+
+    mass: list[float] | None = option(None, "Mass of a box; repeat it for more boxes. Default: 0.9.")
+    classifier: Path | None = option(None, "An ONNX file of a classifier to put behind the generator.")
+    claim: str | None = option(None, 'What is asked of a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')
+    data: str | None = option(None, "A data set: what share of its test rows lies in the boxes?")
     data_dir: DataDir = Path("data")
 
     def refuse_alone(self) -> None:
@@ -58,7 +60,7 @@ def export_for_verifier(
 
     read = read_model(model, authors)
     weights = lunet_of(read.weights, "a verifier")
-    destination = folder or Path("exported") / f"{model.stem}-verifier"
+    destination = folder or DEFAULT_PARENT / f"{model.stem}-verifier"
     classifier = read_classifier(wanted.classifier) if wanted.classifier else None
     question = Question(tuple(wanted.mass or ()) or (USUAL_MASS,), classifier, wanted.claim)
     provenance = provenance_of(read, destination, files_of(model, authors, wanted.classifier))

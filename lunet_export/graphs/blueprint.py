@@ -158,14 +158,13 @@ class Blueprint:
         if self.solver is None or not self.weights.solves:
             return f"{self.weights.kind.title}: {told}; no layer solves anything"
         if self.estimate is None:
-            return f"{self.solver}: above {_COMPARED} dimensions other solvers are compared by inspect --solvers only"
+            return f"hint: above {_COMPARED} dimensions only `lunet-export inspect --solvers` compares the solvers"
         chosen, best, load = self.estimate, fastest(self.estimates), self.settings.load
         where = f"predicted for {load.provider}, batch {load.batch}"
-        if best.solver == chosen.solver or best.milliseconds >= chosen.milliseconds:
-            return f"{chosen.solver}: no other solver within 0.4 of the tolerance is faster ({where})"
-        gain = f"{best.solver.name} would take {best.milliseconds / chosen.milliseconds:.2f} x the time"
-        error = f"error {best.share:.2g} of the tolerance for {chosen.share:.2g}"
-        return f"{chosen.solver}: {gain}, {best.nodes} nodes for {chosen.nodes}, {error} ({where})"
+        gain = _percent(best, chosen)
+        if best.solver == chosen.solver or gain <= 0:
+            return f"--solver {chosen.solver.name}: no other solver that is accurate enough is faster ({where})"
+        return f"hint: --solver {best.solver.name} is about {gain} % faster and {_accuracy(best, chosen)} ({where})"
 
     def _remark_on_steps(self, error: float) -> str:
         said = (
@@ -194,6 +193,18 @@ def round_trip_error(chain: Chain) -> float:
     """Return the largest |x - decode(encode(x))| of the reference over samples of the model, behind its logit."""
     h = chain.decode(noise.normal(_SEED, range(_ROWS), chain.dim))
     return float(np.abs(chain.decode(chain.encode(h).rows) - h).max())
+
+
+def _percent(best: Estimate, chosen: Estimate) -> int:
+    """Return how much less time the one takes than the other, in percent, as round as a prediction is."""
+    return 5 * round(20 * (1 - best.milliseconds / chosen.milliseconds))
+
+
+def _accuracy(best: Estimate, chosen: Estimate) -> str:
+    """Return in words how the errors of two solvers compare; a few rows tell them to about a half."""
+    if best.share < chosen.share / 1.5:
+        return "more accurate"
+    return "as accurate" if best.share <= 1.5 * chosen.share else "less accurate, within the tolerance"
 
 
 def _certified(bounds: Bounds) -> dict[str, str]:

@@ -164,7 +164,12 @@ class _CsvWriter(Writer):
 
 
 def csv_text(table: Table, first: int) -> str:
-    """Rows as comma-separated lines with their numbers from `first` on, under a header where that is 0."""
+    """Return rows as comma-separated lines, under a header where `first` is 0.
+
+    Results have their numbers from `first` on in front. Samples have none, so that what reads rows reads them.
+    """
+    if "x" in table:
+        return _samples_text(table, with_header=first == 0)
     text = StringIO()
     lines = csv.writer(text, lineterminator="\n")
     columns = dict(_plain_columns(table))
@@ -174,6 +179,18 @@ def csv_text(table: Table, first: int) -> str:
         [f"{one:.6f}" for one in values.tolist()] if values.dtype.kind == "f" else values for values in columns.values()
     )
     lines.writerows([first + row, *line] for row, line in enumerate(zip(*cells, strict=True)))
+    return text.getvalue()
+
+
+def _samples_text(table: Table, *, with_header: bool) -> str:
+    """Return samples as lines: x_1, x_2, .. in as many digits as tell their numbers apart, then what else there is."""
+    text = StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    x = table["x"]
+    beside = {name: values for name, values in table.items() if name != "x"}
+    if with_header:
+        lines.writerow([*(f"x_{number}" for number in range(1, x.shape[1] + 1)), *beside])
+    lines.writerows(zip(*x.T.astype(str), *beside.values(), strict=True))
     return text.getvalue()
 
 

@@ -125,13 +125,13 @@ def test_numbers_are_those_of_the_mixture_or_of_a_class(ten, tmp_path):
     flow = ExportedClasses(ten[1], provider="cpu")
     for options, label in (([], None), (["--label", "7"], 7)):
         document = json.loads(
-            run("sample", ten[1], "-n", 12, "--seed", 5, *options, "-o", tmp_path / "x.npy", "--json")[1]
+            run("sample", ten[1], "-n", 12, "--seed", 5, *options, "-o", tmp_path / "x.npy", "--force", "--json")[1]
         )
         np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), flow.sample(12, seed=5, label=label))
         assert document["labels"] == ([7] * 12 if options else flow.labels(12, seed=5).tolist())
     np.save(tmp_path / "z.npy", flow.latent(3, seed=1))
-    assert run("sample", ten[1], "--latent", tmp_path / "z.npy", "--label", 2, "-o", tmp_path / "x.npy")[0] == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), flow.sample(3, seed=1, label=2))
+    assert run("sample", ten[1], "--latent", tmp_path / "z.npy", "--label", 2, "-o", tmp_path / "y.npy")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), flow.sample(3, seed=1, label=2))
 
 
 def test_score_adds_the_class_and_its_posterior(ten, tmp_path):
@@ -184,10 +184,10 @@ def test_classify_counts_and_draws(ten, tmp_path):
 def test_inspect_shows_both(ten):
     model, folder = ten
     assert json.loads(run("inspect", folder, "--json")[1])["classes"][3]["name"] == "3"
-    assert "classes.3.certificate.data.lip_forward" in run("inspect", folder)[1]
+    assert "classes.3.certificate.data.lip_forward" in run("inspect", folder, "--all")[1]
     document = json.loads(run("inspect", model, "--json")[1])
     assert [entry["name"] for entry in document["classes"]] == NAMES
-    assert "classes.9.training.best_epoch" in run("inspect", model)[1]
+    assert "classes.9.training.best_epoch" in run("inspect", model, "--all")[1]
 
 
 FOLDER_OF_CLASSES = "Expected a folder with one network; this one holds a network a class"
@@ -281,3 +281,11 @@ def test_missing_label_files_matter_to_classes_alone(tmp_path):
     assert (code, "Expected train-labels-idx1-ubyte or train-labels-idx1-ubyte.gz in" in err) == (2, True)
     assert not (tmp_path / "m10.classes").exists()
     assert run(*arguments, "-o", tmp_path / "m.pt")[0] == 0
+
+
+def test_samples_of_a_mixture_as_csv_have_their_class(ten, tmp_path):
+    assert run("sample", ten[1], "-n", 12, "--seed", 5, "-o", tmp_path / "x.csv")[0] == 0
+    lines = list(csv.DictReader(StringIO((tmp_path / "x.csv").read_text())))
+    flow = ExportedClasses(ten[1], provider="cpu")
+    assert [int(line["label"]) for line in lines] == flow.labels(12, seed=5).tolist()
+    np.testing.assert_array_equal([np.float32(line["x_64"]) for line in lines], flow.sample(12, seed=5)[:, 63])

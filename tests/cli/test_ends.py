@@ -148,9 +148,12 @@ def test_what_may_not_be_read_is_exit_code_4(command, ready, model, monkeypatch)
 
 
 MISPLACED = {
-    "a picture and log p": (["sample", "-o", "x.png", "--with-log-prob"], "-o of .parquet, .arrow, .npy or a folder"),
-    "a latent and log p": (["sample", "-o", "x.npy", "--with-log-prob", "--latent", "z.npy"], "no --latent with"),
-    "a file and resume": (["sample", "-o", "x.npy", "--resume"], "a folder for -o with --resume; got the file x.npy"),
+    "a picture and log p": (
+        ["sample", "-o", "x.png", "--with-log-prob"],
+        "-o of .parquet, .arrow, .npy, .csv or a folder",
+    ),
+    "a latent and log p": (["sample", "-o", "y.npy", "--with-log-prob", "--latent", "z.npy"], "no --latent with"),
+    "a file and resume": (["sample", "-o", "y.npy", "--resume"], "a folder for -o with --resume; got the file y.npy"),
     "parts of a latent": (["sample", "-o", "parts", "--latent", "z.npy"], "no --latent with rows that are streamed"),
     "rows and resume": (["score", "x.npy", "--resume"], "a folder for -o with --resume; got none"),
     "weights of one": (["score", "x.npy", "--weights", "1"], "--with FOLDER beside --weights"),

@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from lunet_cli import sample as sample_command
 from lunet_cli import score as score_command
+from lunet_cli.main import app
 from lunet_export import noise, streaming
 from lunet_export.files import exclusive
 from tests import tolerances
@@ -213,3 +215,102 @@ def test_a_bad_row_has_its_number(ready, rows, tmp_path):
     code, said, _ = run("score", ready, tmp_path / "bad.npy", "-o", tmp_path / "nan.csv", "--invalid", "nan")
     assert (code, f"{N} rows, 1 invalid" in said) == (0, True)
     assert (tmp_path / "nan.csv").read_text().splitlines()[5001] == "5000,nan,nan"
+
+
+# stdin, stdout, and what is there already
+
+
+def piped(*arguments, given: bytes = b"") -> tuple[int, bytes, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=given)
+    return result.exit_code, result.stdout_bytes, result.stderr
+
+
+def test_samples_go_to_stdout_and_scores_come_from_stdin(ready, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = ("sample", ready, "-n", 5, "--seed", 3)
+    assert run(*drawn, "-o", "x.npy")[0] == 0
+    code, npy, err = piped(*drawn, "-o", "-", "--format", "npy")
+    assert (code, npy, "wrote to stdout: 5 samples" in err) == (0, Path("x.npy").read_bytes(), True)
+    code, text, _ = piped(*drawn, "-o", "-", "--format", "csv")
+    assert (code, run(*drawn, "-o", "x.csv")[0], Path("x.csv").read_bytes()) == (0, 0, text)
+    wanted = run("score", ready, "x.npy")
+    for rows in (npy, text):
+        code, out, err = piped("score", ready, "-", given=rows)
+        assert (code, out.decode(), err) == wanted
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"x.npy", "x.csv"}
+
+
+@pytest.mark.parametrize("form", ["csv", "npy"])
+def test_scores_go_to_stdout(ready, npy, tmp_path, form):
+    code, out, err = piped("score", ready, npy, "-o", "-", "--format", form)
+    assert (code, f"wrote to stdout: {N} rows, mean log_prob" in err) == (0, True)
+    assert run("score", ready, npy, "-o", tmp_path / f"whole.{form}")[0] == 0
+    assert out == (tmp_path / f"whole.{form}").read_bytes()
+
+
+def test_latents_come_from_stdin(ready, tmp_path):
+    np.save(tmp_path / "z.npy", np.zeros((2, D), np.float32))
+    given = (tmp_path / "z.npy").read_bytes()
+    assert piped("sample", ready, "--latent", "-", "-o", tmp_path / "x.npy", given=given)[0] == 0
+    assert np.load(tmp_path / "x.npy").shape == (2, D)
+
+
+REFUSED_PIPES = {
+    "no format": (["sample", "{ready}", "-o", "-"], "Expected --format csv or --format npy with -o -"),
+    "parquet": (["sample", "{ready}", "-o", "-", "--format", "parquet"], "which is stdout; got parquet."),
+    "json": (["sample", "{ready}", "-o", "-", "--format", "csv", "--json"], "Expected no --json with -o -"),
+    "resume": (
+        ["sample", "{ready}", "-o", "-", "--format", "csv", "--resume"],
+        "Expected a folder for -o with --resume",
+    ),
+    "parts of csv": (["sample", "{ready}", "-o", "{out}", "--format", "csv"], "Expected a --format of parquet"),
+    "parts by force": (["sample", "{ready}", "-o", "{out}", "--force"], "Expected no --force with a folder of parts"),
+    "parquet read": (["score", "{ready}", "-"], "Expected .npy or CSV from stdin; got Parquet."),
+}
+
+
+@pytest.mark.parametrize(("arguments", "holds"), REFUSED_PIPES.values(), ids=REFUSED_PIPES)
+def test_what_no_pipe_takes_is_refused(ready, tmp_path, monkeypatch, arguments, holds):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.format(ready=ready, out=tmp_path / "out") for argument in arguments]
+    code, _, err = piped(*arguments, given=b"PAR1....")
+    assert (code, holds in err, len(err.splitlines())) == (2, True, 1), err
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "holds"), [(b"", "it holds no rows"), (b"1,2\n3,x\n", "line 2, column 2"), (b"\x93NUMPYxx", "stdin")]
+)
+def test_what_is_wrong_with_stdin_is_said_of_stdin(ready, given, holds):
+    code, _, err = piped("score", ready, "-", given=given)
+    assert (code, holds in err, "stdin is not" in err, "/tmp" in err) == (2, True, True, False), err
+
+
+def test_samples_as_csv_are_rows_to_score(ready, tmp_path, monkeypatch):
+    x = tmp_path / "x.csv"
+    assert run("sample", ready, "-n", N, "-o", x)[0] == 0
+    first, *rest = x.read_text().splitlines()
+    assert (first.split(",")[0], first.split(",")[-1], len(rest)) == ("x_1", f"x_{D}", N)
+    assert run("sample", ready, "-n", N, "-o", tmp_path / "x.npy")[0] == 0
+    exact = np.loadtxt(x, delimiter=",", skiprows=1, dtype=np.float32)
+    np.testing.assert_array_equal(exact, np.load(tmp_path / "x.npy"))
+    assert run("score", ready, x, "-o", tmp_path / "scores.csv")[0] == 0
+    monkeypatch.setattr(sample_command, "_MANY", 100)
+    assert run("sample", ready, "-n", N, "-o", x, "--with-log-prob", "--force")[0] == 0
+    assert x.read_text().startswith(first + ",log_prob\n")
+    assert len(x.read_text().splitlines()) == N + 1
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.csv", "x.png", "x.parquet"])
+def test_samples_and_scores_replace_a_file_only_by_force(ready, npy, tmp_path, name):
+    target = tmp_path / f"old-{name}"
+    target.write_text("mine")
+    commands = [("sample", ready, "-n", 4, "-o", target)]
+    commands += [("score", ready, npy, "-o", target)] if target.suffix != ".png" else []
+    for command in commands:
+        code, _, err = run(*command)
+        assert (code, target.read_text()) == (2, "mine")
+        assert err == f"lunet-export: Expected a new file; {target} exists already. Give --force or another -o.\n"
+    for command in commands:
+        assert run(*command, "--force")[0] == 0
+        assert target.read_bytes() != b"mine"

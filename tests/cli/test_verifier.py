@@ -47,7 +47,7 @@ def test_the_folder_is_written_and_told(bent, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(bent, "--for-verifier", "--mass", 0.5, "--mass", 0.9, "--claim", "Y_0 <= 3")
     assert code == 0, err
-    folder = tmp_path / "exported" / "bent-verifier"
+    folder = tmp_path / "runs" / "bent-verifier"
     assert {file.name for file in folder.iterdir()} == {
         "generator.onnx",
         "generator_with_log_prob.onnx",

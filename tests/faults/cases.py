@@ -105,8 +105,8 @@ CASES: dict[str, Case] = {
     "score to a folder": _into(
         _SCORE, "scores", *_PARTS, resumes="scores/_run.json", last="scores/_run.json", pieces=True
     ),
-    "score to a file": _into(_SCORE, "scores.parquet"),
-    "score over a file": _into(_SCORE, "scores.csv", begins_with={"old.csv": "scores.csv"}),
+    "score to a file": _into(_SCORE, "scores.parquet", last="scores.parquet"),
+    "score over a file": _into(_SCORE, "scores.csv", "--force", begins_with={"old.csv": "scores.csv"}),
     "sample to a folder": _into(
         _SAMPLE,
         "samples",
@@ -117,7 +117,7 @@ CASES: dict[str, Case] = {
         last="samples/_run.json",
         pieces=True,
     ),
-    "sample to a file": _into(_SAMPLE, "samples.npy"),
+    "sample to a file": _into(_SAMPLE, "samples.npy", last="samples.npy"),
     "check --report": Case(
         ("check", "{base}/small", "--provider", "cpu", "--report", "{out}/report.json"), pieces=True, varies=True
     ),
