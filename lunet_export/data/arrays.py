@@ -43,13 +43,22 @@ def read(path: Path) -> Rows:
         raise DataError(
             f"Expected a readable {path.suffix} file of numbers; {path} is not: {npy.said(error)}."
         ) from None
-    if not isinstance(rows, np.ndarray) or rows.ndim == 0:
-        raise DataError(f"Expected an array of rows in {path}; got {type(rows).__name__}. Save it with numpy.save.")
-    if rows.dtype.kind not in "uif":
-        raise DataError(f"Expected integers or floats in {path}; got {str(rows.dtype)[:80]}. Save numbers only.")
-    if rows.size == 0:
-        raise DataError(f"Expected rows in {path}; got an empty array of shape {rows.shape}.")
+    refuse_no_numbers(rows, path)
     return rows
+
+
+def refuse_no_numbers(rows: object, where: object) -> None:
+    """Raise where rows are no array of numbers; `where` is the file, or what they are called.
+
+    Raises:
+        DataError: They are not.
+    """
+    if not isinstance(rows, np.ndarray) or rows.ndim == 0:
+        raise DataError(f"Expected an array of rows in {where}; got {type(rows).__name__}. Save it with numpy.save.")
+    if rows.dtype.kind not in "uif":
+        raise DataError(f"Expected integers or floats in {where}; got {str(rows.dtype)[:80]}. Save numbers only.")
+    if rows.size == 0:
+        raise DataError(f"Expected rows in {where}; got an empty array of shape {rows.shape}.")
 
 
 def _read_npz(path: Path) -> Rows:
@@ -111,21 +120,48 @@ def load(path: Path, *, levels: int | None) -> Dataset:
     Raises:
         DataError: What `read` raises; wrong number of axes; NaN; grey levels out of range; too few rows.
     """
-    array = read(path)
-    discrete = levels is not None or (array.dtype.kind in "ui" and path.suffix != ".csv")
+    array, is_csv = read(path), path.suffix == ".csv"
+    names = read_names(path) if is_csv else None
+    return of_array(array, path.stem, levels=levels, vectors=is_csv, names=names, file=path)
+
+
+def of_array(
+    array: Rows,
+    name: str,
+    *,
+    levels: int | None = None,
+    vectors: bool = False,
+    names: tuple[str, ...] | None = None,
+    file: Path | None = None,
+) -> Dataset:
+    """The same of an array, as if it came from a file.
+
+    Args:
+        array: Rows (N, D), or images.
+        name: What the data set is called.
+        levels: Number of grey levels of images; None takes 256 for integers, and vectors for floats.
+        vectors: Integers are vectors too, unless `levels` is given.
+        names: What the columns are called.
+        file: The file that the array came from, for sentences.
+
+    Raises:
+        DataError: As `load`, but for what `read` raises.
+    """
+    path = name if file is None else file
+    discrete = levels is not None or (array.dtype.kind in "ui" and not vectors)
     if array.ndim < 2 or (not discrete and array.ndim != 2) or array.ndim > 4:
         raise DataError(f"Expected rows (N, D) or images (N, height, width); {path} has shape {array.shape}.")
     rows = array.reshape(len(array), -1)
     if array.ndim == 4 and array.shape[3] not in (1, 3, 4):
         raise DataError(f"Expected images with 1, 3 or 4 channels last; {path} has shape {array.shape}. Transpose it.")
     n = max(1, len(rows) // 10)
-    name, shape = path.stem, tuple(map(int, array.shape[1:])) if array.ndim > 2 else None
+    shape = tuple(map(int, array.shape[1:])) if array.ndim > 2 else None
     if not np.isfinite(rows).all():
         bad = np.argwhere(~np.isfinite(rows))[0]
         place = f"row {bad[0] + 1}, column {bad[1] + 1}, both counted from one,"
         raise DataError(f"Expected finite numbers in {path}; {place} is {rows[tuple(bad)]}.")
     if not discrete:
-        return _vectors(path, rows)
+        return _vectors(rows, name, names, file)
     levels = 256 if levels is None else levels
     if levels < 2:
         raise DataError(f"Expected at least 2 grey levels; got --levels {levels}.")
@@ -138,15 +174,14 @@ def load(path: Path, *, levels: int | None) -> Dataset:
     return Dataset(name, *split(grey, valid=n, test=n), Logit(levels, _IMAGE_MARGIN), shape, public=False)
 
 
-def _vectors(path: Path, rows: Rows) -> Dataset:
-    names = read_names(path) if path.suffix == ".csv" else None
+def _vectors(rows: Rows, name: str, names: tuple[str, ...] | None, file: Path | None) -> Dataset:
     names = names if names and len(names) == rows.shape[1] else None
     n = max(1, len(rows) // 10)
     return Dataset(
-        path.stem,
+        name,
         *split(rows.astype(np.float64), valid=n, test=n),
         public=False,
         columns=names,
         numbering=numbering(rows, names),
-        file=path,
+        file=file,
     )

@@ -1,0 +1,38 @@
+"""The data set of whatever a user has: the one place that tells what it is."""
+
+import os
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from lunet_export import data as datasets
+from lunet_export.data import Dataset, arrays
+from lunet_export.errors import DataError
+from lunet_export.runtime.rows import as_array
+
+_NAME = "rows"  # of rows that came without one
+
+
+def dataset_of(data: "ArrayLike | Dataset | str | os.PathLike[str]", *, data_dir: Path, levels: int | None) -> Dataset:
+    """Return the data set of an array, a path or a name, or the data set itself.
+
+    Args:
+        data: Rows (N, D) or images, a `Dataset`, or what `lunet_export.data.load` takes.
+        data_dir: Folder of the MNIST files.
+        levels: Number of grey levels of integers; None takes 256.
+
+    Raises:
+        DataError: if rows are malformed, or `levels` is given for a data set that has its own.
+        BadInputError: if no array can be made of the rows.
+    """
+    match data:
+        case Dataset():
+            if levels is not None:
+                raise DataError(f"Expected no levels with a Dataset, which has its own; got {levels}. Leave it out.")
+            return data
+        case str() | os.PathLike():
+            return datasets.load(os.fspath(data), data_dir=data_dir, levels=levels)
+        case _:
+            rows = as_array(data, _NAME)
+            arrays.refuse_no_numbers(rows, _NAME)
+            return arrays.of_array(rows, _NAME, levels=levels)
