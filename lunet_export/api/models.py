@@ -85,7 +85,7 @@ def model_of(given: ModelLike) -> Model:
         CheckpointError, CheckFailedError, UnsupportedLayersError: as `load` and `convert` raise.
     """
     from lunet_export.checkpoint import Checkpoint
-    from lunet_export.importers.classes import library_of
+    from lunet_export.importers.classes import library_of, names
     from lunet_export.torch_layers import Flow
 
     match given:
@@ -97,7 +97,7 @@ def model_of(given: ModelLike) -> Model:
             return Model(Checkpoint(given.to_chain(), "arrays", dtype=str(given.like.dtype).removeprefix("torch.")))
         case Chain() | Mixture():
             return Model(Checkpoint(given, "arrays"))
-        case _ if not library_of(given) and type(given).__module__.partition(".")[0] != "torch":
+        case _ if not library_of(given) and not any(name.startswith("torch.") for name in names(given)):
             raise BadInputError(
                 "Expected a model: a Model, a Flow, a Chain, a Mixture, a flow of nflows, normflows, sbi or zuko, or "
                 f"the path of a model file; got a {type(given).__name__}."
