@@ -3,6 +3,8 @@
 PyTorch and onnx are loaded when a function that needs them is called.
 """
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,22 +32,22 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: "DataLike",
-    output: "PathLike | None" = None,
+    data: DataLike,
+    output: PathLike | None = None,
     *,
     flow: FlowName = "lunet",
     epochs: int | None = None,
     per_class: bool = False,
     begin: ModelLike | None = None,
     seed: int = 0,
-    data_dir: "PathLike" = "data",
+    data_dir: PathLike = "data",
     levels: int | None = None,
     dequantize: bool = False,
     fallback: bool = True,
     device: str = "cpu",
     resume: bool = False,
     force: bool = False,
-    on_epoch: "Callable[[EpochRecord], None] | None" = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
     **choices: Unpack[TrainingChoices],
 ) -> Model:
     """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return what it keeps.
@@ -122,7 +124,7 @@ def train(
 
 
 def load(
-    path: "PathLike", *, latent_stats: "PathLike | None" = None, preprocess: Literal["none", "paper"] = "none"
+    path: PathLike, *, latent_stats: PathLike | None = None, preprocess: Literal["none", "paper"] = "none"
 ) -> Model:
     """Return the model in a file: of `train`, of `save`, of `lunet-export import`, or the authors' best.pth.
 
@@ -148,7 +150,7 @@ def load(
     return model
 
 
-def save(model: ModelLike, path: "PathLike", *, force: bool = False) -> Model:
+def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
     """Write a model file, which every command takes, whole or not at all; return the model as `load` returns it.
 
     Weights are written in the dtype of the model, so that they come back as they are. Of an LU-Net in float64 the file
@@ -179,7 +181,7 @@ def save(model: ModelLike, path: "PathLike", *, force: bool = False) -> Model:
 
 def export(
     model: ModelLike,
-    folder: "PathLike",
+    folder: PathLike,
     *,
     solver: str | None = None,
     tile: int | None = None,
@@ -192,9 +194,9 @@ def export(
     batch: int = 1,
     force: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
-    provider: "Provider" = "auto",
+    provider: Provider = "auto",
     threads: int | None = None,
-    cuda: "CudaOptions | Mapping[str, Any] | None" = None,
+    cuda: CudaOptions | Mapping[str, Any] | None = None,
 ) -> ExportedFlow | ExportedClasses:
     """Write density.onnx and sampling.onnx of a model, checked, as `lunet-export export` does, and open the folder.
 
@@ -241,14 +243,14 @@ def export(
 
 
 def check(
-    folder: "PathLike",
+    folder: PathLike,
     *,
     model: ModelLike | None = None,
     seed: int = 1,
-    provider: "Provider" = "auto",
+    provider: Provider = "auto",
     threads: int | None = None,
-    cuda: "CudaOptions | Mapping[str, Any] | None" = None,
-) -> "list[Check]":
+    cuda: CudaOptions | Mapping[str, Any] | None = None,
+) -> list[Check]:
     """Check a folder against its float64 test vectors, as `lunet-export check` does.
 
     On CUDA the self-test of the GPU is run too: replays, rows that stay on the device, placement, TF32 and latency.

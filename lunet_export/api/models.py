@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ModelLike = Union["Model", "Flow", Distribution, str, "os.PathLike[str]", object]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Model:
     """A model that was trained, loaded or given, with what is known of it beside its weights.
 

@@ -7,6 +7,7 @@ import pydoc
 import numpy as np
 import pytest
 
+import lunet_export
 from lunet_export import ExportedClasses, ExportedFlow
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.scoring import score
@@ -81,13 +82,17 @@ def test_what_are_no_grey_levels_is_said(opened, images, said):
 
 
 def test_a_model_of_vectors_adds_no_noise(tmp_path):
-    import lunet_export
-
     with (
         lunet_export.export(network(2, 2), tmp_path / "m", provider="cpu") as flow,
         pytest.raises(BadInputError, match="this one takes vectors"),
     ):
         flow.dequantize([[1, 2]])
+
+
+@pytest.mark.parametrize("name", ["train", "load", "save", "export", "check"])
+def test_the_help_of_functions_names_types_as_they_are_called(name):
+    assert "Union[" not in str(inspect.signature(getattr(lunet_export, name)))
+    assert "numpy" not in str(inspect.signature(getattr(lunet_export, name)))
 
 
 @pytest.mark.parametrize("kind", [ExportedFlow, ExportedClasses])
