@@ -1,9 +1,13 @@
 """The finer choices of a training, by name: those of the network, and those of how it is fitted."""
 
+import os
+import sys
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
-from lunet_export.errors import BadInputError, did_you_mean
+from lunet_export.errors import BadInputError, brief, did_you_mean
+from lunet_export.scalars import real, whole
 
 #: Kinds of flows that can be trained.
 FlowName = Literal["lunet", "realnvp", "realnvp-dense", "jko"]
@@ -57,12 +61,45 @@ def divided(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     """Return the choices of the network and those of the fit, without those that are None.
 
     Raises:
-        BadInputError: if a name is no choice.
+        BadInputError: if a name is no choice, or a value of another type than its choice has.
     """
     known = TrainingChoices.__annotations__
     for name in choices:
         if name not in known:
             raise BadInputError(f"Expected choices of {', '.join(known)}; got {name}.{did_you_mean(name, known)}")
-    given = {name: value for name, value in choices.items() if value is not None}
+    hints = get_type_hints(TrainingChoices)
+    given = {name: typed(name, value, hints[name]) for name, value in choices.items() if value is not None}
     network = {name: value for name, value in given.items() if name in NetworkChoices.__annotations__}
     return network, {name: value for name, value in given.items() if name not in network}
+
+
+def typed(name: str, value: Any, hint: object) -> Any:  # noqa: ANN401
+    """Return a value, if it is of the type that is annotated, as `int | None`; NumPy's numbers become Python's.
+
+    Raises:
+        BadInputError: if it is of another type, or a count is below 1 (0 of `rounds`, `epochs` and `seed`).
+    """
+    kinds, called = get_args(hint) or (hint,), name.replace("_", " ")
+    if int in kinds:
+        return whole(value, f"a whole number for {called}", least=0 if name in _FROM_NOTHING else 1)
+    if float in kinds:
+        return real(value, f"a number for {called}", least=-sys.float_info.max)
+    if bool in kinds and isinstance(value, bool):
+        return value
+    if bool not in kinds and isinstance(value, str):
+        return str(value)
+    raise BadInputError(f"Expected {'True or False' if bool in kinds else 'a name'} for {called}; got {brief(value)}.")
+
+
+_FROM_NOTHING = ("rounds", "epochs", "seed")
+
+
+def path_of(given: object, what: str) -> Path:
+    """Return a path that was given as str or Path.
+
+    Raises:
+        BadInputError: if it is none.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise BadInputError(f"Expected a str or a Path for {what}; got a {type(given).__name__}.")
+    return Path(given)

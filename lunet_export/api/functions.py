@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from lunet_export.api.choices import FlowName, TrainingChoices, divided
+from lunet_export.api.choices import FlowName, TrainingChoices, divided, path_of, typed
 from lunet_export.api.models import Model, ModelLike
 from lunet_export.errors import BadInputError, DataWarning
 from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
@@ -99,19 +99,19 @@ def train(
     plan = Plan(
         flow=_one_of(flow, FlowName, "flow"),
         network=network,
-        fit={**fit, "epochs": epochs, "fallback": fallback},
+        fit={**fit, "epochs": None if epochs is None else typed("epochs", epochs, int), "fallback": fallback},
         per_class=per_class,
         begins=begin is not None,
         dequantize=dequantize,
-        seed=seed,
+        seed=typed("seed", seed, int),
     )
     if output is None and resume:
         raise BadInputError("Expected an output with resume, which goes on from the file beside it; got none.")
     with TemporaryDirectory() as temporary:
-        model = Path(temporary) / "model.pt" if output is None else Path(output)
+        model = Path(temporary) / "model.pt" if output is None else path_of(output, "the model file")
         plan.refuse_existing(model, resume=resume, force=force)
         plan.refuse_contradictions()
-        rows, _ = plan.prepared(dataset_of(data, data_dir=Path(data_dir), levels=levels))
+        rows, _ = plan.prepared(dataset_of(data, data_dir=path_of(data_dir, "data_dir"), levels=levels))
         for sentence in warnings_of(rows):
             warnings.warn(sentence, DataWarning, stacklevel=2)
         start = None if begin is None else models.model_of(begin).checkpoint.weights
@@ -143,8 +143,8 @@ def load(
     """
     from lunet_export.api import models
 
-    stats = None if latent_stats is None else Path(latent_stats)
-    model = models.read(Path(path), latent_stats=stats, preprocess=preprocess)
+    stats = None if latent_stats is None else path_of(latent_stats, "latent_stats")
+    model = models.read(path_of(path, "the model file"), latent_stats=stats, preprocess=preprocess)
     for sentence in model.checkpoint.assumed:
         warnings.warn(sentence, UserWarning, stacklevel=2)
     return model
@@ -170,7 +170,7 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
     from lunet_export.api import models
     from lunet_export.files import exclusive
 
-    target = Path(path)
+    target = path_of(path, "the model file")
     models.refuse_target(target, force=force)
     given = models.model_of(model)
     with exclusive(target):
@@ -235,9 +235,12 @@ def export(
     from lunet_export.api import exporting, models
     from lunet_export.export import ExportSettings, Load
 
-    made_for = Load(target, batch)
+    made_for = Load(target, typed("batch", batch, int))
+    tile, steps = (
+        None if value is None else typed(name, value, int) for name, value in (("tile", tile), ("steps", steps))
+    )
     settings = ExportSettings(solver, tile, dtype, with_log_prob, rng, made_for, steps=steps, hutchinson=hutchinson)
-    destination = Path(folder)
+    destination = path_of(folder, "the folder")
     exporting.write(models.model_of(model), destination, settings, force=force, compare=False, on_stage=on_stage)
     return open_export(destination, provider=provider, threads=threads, cuda=cuda)
 
@@ -277,7 +280,7 @@ def check(
     from lunet_export.parity import all_passed
 
     source = None if model is None else models.model_of(model)
-    with open_export(Path(folder), provider=provider, threads=threads, cuda=cuda) as flow:
+    with open_export(path_of(folder, "the folder"), provider=provider, threads=threads, cuda=cuda) as flow:
         checks = checking.checks_of(flow, source, seed=seed, threads=threads)
         of_gpu = checking.self_test(flow, threads=threads)
     checks += of_gpu.checks if of_gpu else []

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from lunet_export import data as datasets
 from lunet_export.data import Dataset, arrays
-from lunet_export.errors import DataError
+from lunet_export.errors import DataError, brief
 from lunet_export.runtime.rows import as_array
 
 _NAME = "rows"  # of rows that came without one
@@ -34,5 +34,7 @@ def dataset_of(data: "ArrayLike | Dataset | str | os.PathLike[str]", *, data_dir
             return datasets.load(os.fspath(data), data_dir=data_dir, levels=levels)
         case _:
             rows = as_array(data, _NAME)
+            if not rows.ndim:
+                raise DataError(f"Expected rows (N, D), images, a Dataset, a path or a name; got {brief(data)}.")
             arrays.refuse_no_numbers(rows, _NAME)
             return arrays.of_array(rows, _NAME, levels=levels)

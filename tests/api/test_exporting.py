@@ -112,6 +112,11 @@ def test_other_bad_input_is_said_in_a_sentence(both, tmp_path):
         lunet_export.export(both.model, folder)
     with pytest.raises(BadInputError, match="Expected a dtype of"):
         lunet_export.export(both.model, tmp_path / "x", dtype="int8")
+    for wrong in ({"tile": "auto"}, {"batch": 0}, {"steps": 1.5}):
+        with pytest.raises(BadInputError, match="Expected a whole number for"):
+            lunet_export.export(both.model, tmp_path / "x", **wrong)
+    with pytest.raises(BadInputError, match="a str or a Path for the folder"):
+        lunet_export.export(both.model, 3)
     with pytest.raises(BadInputError, match="the one that was given is another one"):
         lunet_export.check(folder, model=network(2, 2), provider="cpu")
     with pytest.raises(ArtifactError):
