@@ -8,7 +8,7 @@ from typer import Argument, Option
 from lunet_cli import against as others
 from lunet_cli import output
 from lunet_cli.models import where
-from lunet_cli.options import DataDir, DataOptions, Json, RunOptions, Seed
+from lunet_cli.options import DataOptions, Json, RunOptions, column_list
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def classify(
     source: Annotated[Path, Argument(help="A model file or an exported folder with a network a class.")],
-    dataset: Annotated[str, Argument(help="digits, mnist or fashion-mnist.")],
+    dataset: Annotated[str, Argument(help="digits, mnist, fashion-mnist, or a file with --label.")],
     *,
-    data_dir: DataDir = Path("data"),
-    seed: Seed = 0,
+    data: DataOptions,
+    label: Annotated[str | None, Option(help="Column of a file that holds the classes.")] = None,
     against: others.Against = None,
     plot: Annotated[Path | None, Option(help="Also draw the confusion matrix, as PNG.")] = None,
     run: RunOptions,
@@ -34,15 +34,21 @@ def classify(
 
     Example: lunet-export classify exported/digits-classes digits --plot confusion.png
     """
-    from lunet_export import data as datasets
     from lunet_export import diagnostics
 
     output.refuse_unpaintable("--plot", plot)
     judged, found_where = _open(source, run)
-    rows = datasets.load(dataset, data_dir=data_dir)
-    other = others.other_rows(against, judged, DataOptions(data_dir=data_dir))
+    rows = diagnostics.load(
+        dataset,
+        judged.preprocessing,
+        data_dir=data.data_dir,
+        levels=data.levels,
+        columns=column_list(data.columns),
+        label=label,
+    )
+    other = others.other_rows(against, judged, data)
     with output.counting(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as on_rows:
-        found = diagnostics.classify(judged, rows, seed=seed, against=other, on_rows=on_rows)
+        found = diagnostics.classify(judged, rows, seed=data.seed, against=other, on_rows=on_rows)
     if plot is not None:
         from lunet_cli.confusion_plot import draw
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunet_cli import output
-from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions
+from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
 from lunet_export.api.models import refuse_target
 from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
@@ -77,7 +77,13 @@ def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
     """
     from lunet_export import diagnostics
 
-    rows = diagnostics.load(name, source.preprocessing, data_dir=options.data_dir, levels=options.levels)
+    rows = diagnostics.load(
+        name,
+        source.preprocessing,
+        data_dir=options.data_dir,
+        levels=options.levels,
+        columns=column_list(options.columns),
+    )
     tell_misfit(source, rows, seed=options.seed)
     return rows
 

@@ -127,12 +127,21 @@ class AuthorsOptions:
 NO_AUTHORS_OPTIONS = AuthorsOptions()
 
 
+COLUMNS: str | None = option(None, "Of a file, by name or by number from one: a,b,c.", shown="all")
+
+
+def column_list(columns: str | None) -> tuple[str, ...]:
+    """Return what `--columns` names, one after another."""
+    return tuple(name.strip() for name in columns.split(",")) if columns else ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """How rows are read for a model, and its noise drawn."""
 
     data_dir: DataDir = Path("data")
     levels: int | None = option(None, "Grey levels of a file of integers. Default: the model's.")
+    columns: str | None = COLUMNS
     seed: Seed = 0
 
 

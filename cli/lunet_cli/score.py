@@ -10,7 +10,7 @@ from typer import Argument, Option
 from lunet_cli import output
 from lunet_cli.models import where, where_in_words
 from lunet_cli.option_groups import option
-from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed
+from lunet_cli.options import CudaGraph, Folder, Json, RunOptions, Seed, column_list
 from lunet_cli.streams import FILES, MANY, Misfits, PartOptions, is_folder, place, stream
 from lunet_export.errors import BadInputError, DataError
 
@@ -36,7 +36,7 @@ class PoolOptions:
 
     beside: list[Path] | None = option(None, "Another model: p is their mean. Repeatable.", "--with")
     weights: str | None = option(None, "Of FOLDER and each --with, as 0.5,0.3,0.2.", shown="equal")
-    columns: str | None = option(None, "Of Parquet and Arrow: a,b,c or one list of numbers.", shown="all")
+    columns: str | None = option(None, "Of a file, by name or by number from one: a,b,c.", shown="all")
     invalid: InvalidName = option(
         InvalidName.STOP, "Rows not finite, outside or too far out: stop there, or give them nan."
     )
@@ -76,7 +76,7 @@ def score(
 
     Example: lunet-export score exported/digits digits.npy
     """
-    from lunet_export.streaming.sources import SUFFIXES
+    from lunet_export.data.sources import SUFFIXES
 
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
@@ -89,7 +89,7 @@ def score(
     if hold or target is None:
         parts.refuse_without_folder(target or "none", engine="--engine ray")
     if hold:
-        _refuse_alone(pooling, data)
+        _refuse_alone(pooling)
     job = _job(folder, data, pooling, noise, place(run, cuda_graph=cuda_graph), hold=hold)
     if target is not None:
         stream(job, target, parts, as_json=as_json)
@@ -97,12 +97,10 @@ def score(
         _show(job, as_json=as_json)
 
 
-def _refuse_alone(pooling: PoolOptions, data: Path) -> None:
-    """Raise where something is chosen that only several models, or only tables, have."""
+def _refuse_alone(pooling: PoolOptions) -> None:
+    """Raise where something is chosen that only several models have."""
     if pooling.weights:
         raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
-    if pooling.columns:
-        raise BadInputError(f"Expected Parquet or Arrow for --columns; got {data}. Leave it out.")
 
 
 def _job(
@@ -113,7 +111,7 @@ def _job(
     return ScoreJob(
         tuple(map(str, (folder, *(pooling.beside or ())))),
         str(data),
-        tuple(pooling.columns.split(",")) if pooling.columns else (),
+        column_list(pooling.columns),
         numbers_of(pooling.weights),
         noise.draws,
         noise.seed,
@@ -156,7 +154,7 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
 
 def _is_long(data: Path) -> bool:
     """A .npy file of more rows than are read as a whole."""
-    from lunet_export.streaming.sources import NpySource
+    from lunet_export.data.sources import NpySource
 
     try:
         return data.suffix == ".npy" and NpySource(data).rows > MANY

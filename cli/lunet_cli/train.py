@@ -8,7 +8,7 @@ from typer import Context, Option
 from lunet_cli import output, signals
 from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
-from lunet_cli.options import DataSet, Force, Json
+from lunet_cli.options import DataSet, Force, Json, column_list
 from lunet_cli.training_bar import TrainingBar
 from lunet_cli.training_options import FlowName, TrainingOptions
 from lunet_cli.training_tables import print_classes, print_result, warn_of_choice
@@ -74,7 +74,13 @@ def _rows(dataset: str, options: TrainingOptions, plan: "Plan") -> "Dataset":
     from lunet_export import data as datasets
     from lunet_export.training.degenerate import warnings_of
 
-    loaded = datasets.load(dataset, data_dir=options.rows.data_dir, levels=options.rows.levels)
+    loaded = datasets.load(
+        dataset,
+        data_dir=options.rows.data_dir,
+        levels=options.rows.levels,
+        columns=column_list(options.rows.columns),
+        label=options.rows.label,
+    )
     rows, found = plan.prepared(loaded)
     if plan.dequantize:
         widths = ", ".join(f"{entry.step:.6g} in {rows.column(entry.column)}" for entry in found)

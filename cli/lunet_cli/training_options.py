@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lunet_cli.option_groups import chosen, option
-from lunet_cli.options import DataDir
+from lunet_cli.options import COLUMNS, DataDir
 from lunet_export.layers import ACTIVATIONS
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class RowOptions:
     seed: int = option(0, "Same seed, same model.")
     data_dir: DataDir = Path("data")
     levels: int | None = option(None, "Grey levels of a file of integers. Default: 256.")
+    columns: str | None = COLUMNS
+    label: str | None = option(None, "Column of a file that holds the classes: for --per-class.")
     dequantize: bool = option(False, "Add noise to columns of vectors that hold counts or rounded numbers.")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -42,6 +42,8 @@ def train(
     seed: int = 0,
     data_dir: PathLike = "data",
     levels: int | None = None,
+    columns: Sequence[str | int] = (),
+    label: str | int | None = None,
     dequantize: bool = False,
     fallback: bool = True,
     device: str = "cpu",
@@ -58,7 +60,7 @@ def train(
 
     Args:
         data: Rows (N, D) of floats, or of integers that are grey levels; images (N, height, width) or (N, height,
-            width, channels) of integers; a `Dataset`; the path of a .npy, .npz or .csv file; or the name of a data set,
+            width, channels) of integers; a `Dataset`; the path of a file of rows, as .npy, .csv or .parquet; or a name,
             as `digits` or `two-moons`. 10 % of the rows are for validation and 10 % for the test.
         output: Path of the model file, ending in .pt. Beside it lie a resume file, the history and the curve. None
             writes nothing that stays.
@@ -69,6 +71,9 @@ def train(
         seed: Seed of all that is drawn, in [0, 2^64).
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
+        columns: Columns of a file that make a row, in this order, by name or by number counted from one; none takes
+            all.
+        label: Column of a file that holds the classes, for `per_class`.
         dequantize: Whether to add noise to the columns of vectors that hold counts or rounded numbers.
         fallback: Whether the Gaussian, or the start, is kept where no epoch is better by more than chance.
         device: PyTorch device, as `cpu` or `cuda`.
@@ -111,7 +116,9 @@ def train(
         model = Path(temporary) / "model.pt" if output is None else path_of(output, "the model file")
         plan.refuse_existing(model, resume=resume, force=force)
         plan.refuse_contradictions()
-        rows, _ = plan.prepared(dataset_of(data, data_dir=path_of(data_dir, "data_dir"), levels=levels))
+        folder = path_of(data_dir, "data_dir")
+        given = dataset_of(data, data_dir=folder, levels=levels, columns=columns, label=label)
+        rows, _ = plan.prepared(given)
         for sentence in warnings_of(rows):
             warnings.warn(sentence, DataWarning, stacklevel=2)
         start = None if begin is None else models.model_of(begin).checkpoint.weights

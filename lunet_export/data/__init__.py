@@ -1,8 +1,9 @@
 """Data sets: toy densities, digits, MNIST and Fashion-MNIST, and any array file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from lunet_export.data import arrays, digits, idx, toy
+from lunet_export.data import arrays, digits, idx, tables, toy
 from lunet_export.data.dataset import Dataset, Labels
 from lunet_export.errors import DataError, did_you_mean
 
@@ -11,8 +12,22 @@ __all__ = ["NAMES", "Dataset", "Labels", "load"]
 NAMES = (*toy.DENSITIES, "digits", "mnist", "fashion-mnist")
 
 
-def load(name: str, *, data_dir: Path = Path("data"), levels: int | None = None) -> Dataset:
-    """The data set of that name, or the user's array in that file.
+def load(
+    name: str,
+    *,
+    data_dir: Path = Path("data"),
+    levels: int | None = None,
+    columns: Sequence[str] = (),
+    label: str | None = None,
+) -> Dataset:
+    """Load the data set of that name, or the user's rows in that file.
+
+    Args:
+        name: Name of a set, or a path: .npy, .npz, .csv, .parquet, .arrow, .feather, or a folder of Parquet or Arrow.
+        data_dir: Folder of the MNIST files.
+        levels: Number of grey levels of a file of integers.
+        columns: Columns that make a row, in this order, by name or by number counted from one; none takes all.
+        label: Column of the rows' classes, words or whole numbers; it belongs to no row.
 
     Raises:
         DataError: No such set or file, its content is not what it should be, or `levels` for a set that has a name.
@@ -20,6 +35,8 @@ def load(name: str, *, data_dir: Path = Path("data"), levels: int | None = None)
     """
     if levels is not None and name in NAMES:
         raise DataError(f"Expected no --levels for {name}: they are those of a file of integers. Leave it out.")
+    if (columns or label) and name in NAMES:
+        raise DataError(f"Expected neither --columns nor --label for {name}: they are those of a file. Leave them out.")
     if name in toy.DENSITIES:
         return toy.load(name)
     if name == "digits":
@@ -28,7 +45,10 @@ def load(name: str, *, data_dir: Path = Path("data"), levels: int | None = None)
         return idx.load(name, data_dir)
     path = Path(name)
     if path.suffix in arrays.SUFFIXES:
-        return arrays.load(path, levels=levels)
+        return arrays.load(path, levels=levels, columns=columns, label=label)
+    if path.suffix in tables.SUFFIXES or path.is_dir():
+        return tables.load(path, levels=levels, columns=columns, label=label)
     raise DataError(
-        f"Expected a data set ({', '.join(NAMES)}) or a .npy, .npz or .csv file; got {name}.{did_you_mean(name, NAMES)}"
+        f"Expected a data set ({', '.join(NAMES)}) or a file of {', '.join((*arrays.SUFFIXES, *tables.SUFFIXES))}; got "
+        f"{name}.{did_you_mean(name, NAMES)}"
     )

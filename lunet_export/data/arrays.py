@@ -3,6 +3,8 @@
 import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -10,8 +12,9 @@ from typing import IO
 import numpy as np
 
 from lunet_export.data import npy
-from lunet_export.data.columns import numbering
-from lunet_export.data.csv_file import read_csv, read_names
+from lunet_export.data.classes import labels_of
+from lunet_export.data.columns import numbering, places
+from lunet_export.data.csv_file import read_csv, read_names, read_words
 from lunet_export.data.dataset import Dataset, Rows, split
 from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import Logit
@@ -23,27 +26,35 @@ _UNPACKED, _MOST_TIMES = 2**28, 100  # bytes that any packed file may become, an
 _MALFORMED = (*npy.MALFORMED, UserWarning, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def read(path: Path) -> Rows:
-    """The array in a file: .npy; .npz with one array, or one called `x`; .csv with or without a header line.
+def read(path: Path, columns: Sequence[str] = ()) -> Rows:
+    """Read the array in a file: .npy; .npz with one array, or one called `x`; .csv with or without a header line.
+
+    Args:
+        path: The file.
+        columns: Columns to take, in this order, by name or by number counted from one; none takes all.
 
     Raises:
-        DataError: The file is missing, empty, malformed, of another type, or holds no numbers.
+        DataError: The file is missing, empty, malformed, of another type, or holds no numbers; a column is not there.
         UnreadableError: The operating system does not let it be read.
     """
     with UnreadableError.instead(path):
         if not path.is_file():
             raise DataError(f"Expected a file of rows; {path} does not exist. Look at its name.")
-    if path.suffix not in _READERS:
+    if path.suffix not in SUFFIXES:
         raise DataError(f"Expected a .npy, .npz or .csv file; got {path}. Convert it with NumPy.")
     try:
         with UnreadableError.instead(path), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an empty .csv
-            rows = _READERS[path.suffix](path)
+            rows = read_csv(path, columns) if path.suffix == ".csv" else _READERS[path.suffix](path)
     except _MALFORMED as error:
         raise DataError(
             f"Expected a readable {path.suffix} file of numbers; {path} is not: {npy.said(error)}."
         ) from None
     refuse_no_numbers(rows, path)
+    if columns and path.suffix != ".csv":
+        if rows.ndim != 2:
+            raise DataError(f"Expected rows (N, D) to take --columns of; {path} has shape {rows.shape}. Leave it out.")
+        return rows[:, places(columns, None, rows.shape[1], path)]
     return rows
 
 
@@ -107,61 +118,71 @@ def refuse_bomb(unpacked: int, packed: int) -> None:
 _READERS = {
     ".npy": _read_npy_file,
     ".npz": _read_npz,
-    ".csv": read_csv,
 }
 
 
-def load(path: Path, *, levels: int | None) -> Dataset:
+def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: str | None = None) -> Dataset:
+    """Read rows of a user's file and split them, see `dataset`.
+
+    Raises:
+        DataError: What `read` and `dataset` raise.
+    """
+    names = read_names(path) if path.suffix == ".csv" else None
+    if label is not None:
+        return _labelled(path, names, label, levels=levels, columns=columns)
+    array = read(path, columns)
+    if names and columns:
+        names = tuple(names[place] for place in places(columns, names, len(names), path))
+    return dataset(path, array, names, levels=levels, grey=array.dtype.kind in "ui" and path.suffix != ".csv")
+
+
+def _labelled(
+    path: Path, names: tuple[str, ...] | None, label: str, *, levels: int | None, columns: Sequence[str]
+) -> Dataset:
+    """Read rows and the column of their classes, which belongs to no row."""
+    if path.suffix == ".csv":
+        values: Sequence[object] = read_words(path, label)
+        width = len(names) if names else read(path).shape[1]
+    else:
+        values = read(path, (label,))[:, 0].tolist()
+        width = read(path).shape[1]
+    (left_out,) = places((label,), names, width, path)
+    chosen = places(columns, names, width, path) or [place for place in range(width) if place != left_out]
+    taken = [names[place] if names else str(place + 1) for place in chosen]
+    return replace(load(path, levels=levels, columns=taken), labels=labels_of(values, path, label))
+
+
+def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: int | None, grey: bool) -> Dataset:
     """80 % training, 10 % validation, 10 % test rows of a user's array.
 
     Integers are images: (N, height, width), (N, height, width, channels) or flat, with grey levels 0 .. levels - 1
-    (256 when not given). Floats are vectors (N, D) and get no pre-processing; so are all .csv files without `levels`.
-
-    Raises:
-        DataError: What `read` raises; wrong number of axes; NaN; grey levels out of range; too few rows.
-    """
-    array, is_csv = read(path), path.suffix == ".csv"
-    names = read_names(path) if is_csv else None
-    return of_array(array, path.stem, levels=levels, vectors=is_csv, names=names, file=path)
-
-
-def of_array(
-    array: Rows,
-    name: str,
-    *,
-    levels: int | None = None,
-    vectors: bool = False,
-    names: tuple[str, ...] | None = None,
-    file: Path | None = None,
-) -> Dataset:
-    """The same of an array, as if it came from a file.
+    (256 when not given). Floats are vectors (N, D) and get no pre-processing; so are the numbers of tables without
+    `levels`.
 
     Args:
-        array: Rows (N, D), or images.
-        name: What the data set is called.
-        levels: Number of grey levels of images; None takes 256 for integers, and vectors for floats.
-        vectors: Integers are vectors too, unless `levels` is given.
-        names: What the columns are called.
-        file: The file that the array came from, for sentences.
+        path: File that the rows are of.
+        array: The rows as they are in the file.
+        names: Names of the columns; None where nothing tells them.
+        levels: Number of grey levels; None takes 256 where the rows are images.
+        grey: Whether the numbers are grey levels without `levels` too.
 
     Raises:
-        DataError: As `load`, but for what `read` raises.
+        DataError: Wrong number of axes; NaN; grey levels out of range; too few rows.
     """
-    path = name if file is None else file
-    discrete = levels is not None or (array.dtype.kind in "ui" and not vectors)
+    discrete = levels is not None or grey
     if array.ndim < 2 or (not discrete and array.ndim != 2) or array.ndim > 4:
         raise DataError(f"Expected rows (N, D) or images (N, height, width); {path} has shape {array.shape}.")
     rows = array.reshape(len(array), -1)
     if array.ndim == 4 and array.shape[3] not in (1, 3, 4):
         raise DataError(f"Expected images with 1, 3 or 4 channels last; {path} has shape {array.shape}. Transpose it.")
     n = max(1, len(rows) // 10)
-    shape = tuple(map(int, array.shape[1:])) if array.ndim > 2 else None
+    name, shape = path.stem, tuple(map(int, array.shape[1:])) if array.ndim > 2 else None
     if not np.isfinite(rows).all():
         bad = np.argwhere(~np.isfinite(rows))[0]
         place = f"row {bad[0] + 1}, column {bad[1] + 1}, both counted from one,"
         raise DataError(f"Expected finite numbers in {path}; {place} is {rows[tuple(bad)]}.")
     if not discrete:
-        return _vectors(rows, name, names, file)
+        return _vectors(path, rows, names)
     levels = 256 if levels is None else levels
     if levels < 2:
         raise DataError(f"Expected at least 2 grey levels; got --levels {levels}.")
@@ -170,18 +191,18 @@ def of_array(
         raise DataError(
             f"Expected grey levels 0 .. {levels - 1} in {path}; got {low} .. {high}. Give --levels, or save floats."
         )
-    grey = rows.astype(np.uint8 if levels <= 256 else np.int64)
-    return Dataset(name, *split(grey, valid=n, test=n), Logit(levels, _IMAGE_MARGIN), shape, public=False)
+    images = rows.astype(np.uint8 if levels <= 256 else np.int64)
+    return Dataset(name, *split(images, valid=n, test=n), Logit(levels, _IMAGE_MARGIN), shape, public=False)
 
 
-def _vectors(rows: Rows, name: str, names: tuple[str, ...] | None, file: Path | None) -> Dataset:
+def _vectors(path: Path, rows: Rows, names: tuple[str, ...] | None) -> Dataset:
     names = names if names and len(names) == rows.shape[1] else None
     n = max(1, len(rows) // 10)
     return Dataset(
-        name,
+        path.stem,
         *split(rows.astype(np.float64), valid=n, test=n),
         public=False,
         columns=names,
         numbering=numbering(rows, names),
-        file=file,
+        file=path,
     )

@@ -1,19 +1,27 @@
 """Rows of a .csv file, with or without a header line; what is wrong is told by line and column."""
 
 import csv
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.data.columns import places
+
 _SCORES = ["row", "log_prob_nats", "bits_per_dim"]  # of what the command score writes
 
 
-def read_csv(path: Path) -> NDArray[np.generic]:
-    """The numbers of a file (N, D): int64 where all are whole and below 2^53, else float64.
+def read_csv(path: Path, columns: Sequence[str] = ()) -> NDArray[np.generic]:
+    """Read the numbers of a file (N, D): int64 where all are whole and below 2^53, else float64.
+
+    Args:
+        path: The file.
+        columns: Columns to take, in this order, by name or by number counted from one; none takes all.
 
     Raises:
+        DataError: A column is not there.
         ValueError: It holds no rows, or scores of some; lines of several lengths, or something else than numbers.
     """
     text = path.read_text(encoding="utf-8-sig")
@@ -26,11 +34,12 @@ def read_csv(path: Path) -> NDArray[np.generic]:
         text = rest
     if not text.strip():
         raise ValueError("it holds no rows")
+    taken = places(columns, names if header else None, len(names), path) or None
     try:
         # Without comments, or rows would go with them.
-        rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2, comments=None, quotechar='"')
+        rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2, comments=None, quotechar='"', usecols=taken)
     except ValueError as error:
-        raise ValueError(_fault(text, 2 if header else 1) or error) from None
+        raise ValueError(_fault(text, 2 if header else 1, taken) or error) from None
     # Beyond 2^53 float64 has rounded integers already.
     whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
     return rows.astype(np.int64) if whole else rows
@@ -43,11 +52,30 @@ def read_names(path: Path) -> tuple[str, ...] | None:
     return tuple(names) if _are_names(names) else None
 
 
+def read_words(path: Path, column: str) -> list[str]:
+    """Read what one column holds, by name or by number counted from one, of every row that is not empty.
+
+    Raises:
+        DataError: The column is not there.
+        ValueError: A line is too short.
+    """
+    lines = [row for row in csv.reader(StringIO(path.read_text(encoding="utf-8-sig"))) if row]
+    if not lines:
+        raise ValueError("it holds no rows")
+    names = [field.strip() for field in lines[0]]
+    header = _are_names(names)
+    (place,) = places((column,), names if header else None, len(names), path)
+    rows = lines[header:]
+    if short := [number for number, row in enumerate(rows, start=1) if len(row) <= place]:
+        raise ValueError(f"row {short[0]} has no column {place + 1}")
+    return [row[place].strip() for row in rows]
+
+
 def _are_names(fields: list[str]) -> bool:
     return not any(_is_number(field) for field in fields)
 
 
-def _fault(text: str, first: int) -> str:
+def _fault(text: str, first: int, taken: list[int] | None) -> str:
     """What is wrong with the first line that is; NumPy counts rows from elsewhere, and speaks of its own arguments."""
     width = 0
     for number, line in enumerate(text.splitlines(), start=first):
@@ -55,7 +83,7 @@ def _fault(text: str, first: int) -> str:
             continue
         fields = _fields(line)
         for column, field in enumerate(fields, start=1):
-            if not _is_number(field):
+            if (taken is None or column - 1 in taken) and not _is_number(field):
                 return f"line {number}, column {column} is {field[:40]!r}, no number{_cure(field)}"
         width = width or len(fields)
         if len(fields) != width:
@@ -67,7 +95,7 @@ def _cure(field: str) -> str:
     for mark, name in ((";", "semicolons"), ("\t", "tabs"), (" ", "spaces")):
         if mark in field and all(_is_number(part.replace(",", ".")) for part in field.split(mark) if part):
             return f"; separate columns by commas, not {name}"
-    return ""
+    return "; leave its column out by --columns" if field else ""
 
 
 def _fields(line: str) -> list[str]:

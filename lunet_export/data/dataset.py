@@ -53,7 +53,10 @@ class Dataset:
     image_shape: tuple[int, ...] | None = None  # (height, width) or (height, width, channels)
     public: bool = True  # rows of public sets may travel inside a checkpoint as examples
     labels: Labels | None = None
-    why_unlabelled: str = "Expected class labels; this data set has none. Give digits, mnist or fashion-mnist."
+    why_unlabelled: str = (
+        "Expected class labels; this data set has none. Name their column by --label, or give digits, mnist or "
+        "fashion-mnist."
+    )
     columns: tuple[str, ...] | None = None  # names, where the file has a line of them
     numbering: tuple[int, ...] = ()  # columns of the file, from 0, that only number its rows
     file: Path | None = None  # of a user's rows

@@ -1,7 +1,7 @@
 """The rows of a data set as a model's density takes them."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -26,22 +26,32 @@ _LOOKED_AT = 256  # test rows whose latents tell whether a model was made for th
 TRAIN, TEST = 0, 1  # the noise draw of each split, so that no two splits share their noise
 
 
-def load(name: str, preprocessing: Logit | None, *, data_dir: Path, levels: int | None) -> Dataset:
+def load(
+    name: str,
+    preprocessing: Logit | None,
+    *,
+    data_dir: Path,
+    levels: int | None,
+    columns: Sequence[str] = (),
+    label: str | None = None,
+) -> Dataset:
     """The data set of that name or file as `train` takes it; integers have the grey levels of the model.
 
     Args:
-        name: A named set, or a .npy, .npz or .csv file.
+        name: A named set, or a path as `lunet_export.data.load` takes it.
         preprocessing: Of the model.
         data_dir: Where the MNIST files lie.
         levels: Grey levels of a file of integers; None takes the model's.
+        columns: Columns of a file, as `lunet_export.data.load` takes them.
+        label: Column of the rows' classes in a file.
 
     Raises:
         DataError: What `lunet_export.data.load` raises.
     """
     path = Path(name)
     if preprocessing and levels is None and name not in data.NAMES and path.suffix in arrays.SUFFIXES:
-        levels = preprocessing.levels if arrays.read(path).dtype.kind in "ui" else None
-    return data.load(name, data_dir=data_dir, levels=levels)
+        levels = preprocessing.levels if arrays.read(path, columns).dtype.kind in "ui" else None
+    return data.load(name, data_dir=data_dir, levels=levels, columns=columns, label=label)
 
 
 def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import Manifest, open_folder, read_manifest
+from lunet_export.data.sources import Source, open_source
 from lunet_export.errors import BadInputError, DataError, OverflowingRowsError
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
@@ -21,7 +22,6 @@ from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows, looks_like
 from lunet_export.runtime.scoring import Together, scores
 from lunet_export.scalars import whole
-from lunet_export.streaming.sources import Source, open_source
 from lunet_export.streaming.tables import Table
 
 Array = NDArray[np.float64]

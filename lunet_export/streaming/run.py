@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.data.finished import LARGEST_DOCUMENT, RUN
 from lunet_export.errors import BadInputError, brief
 from lunet_export.files import whole_file
 from lunet_export.files.reading import is_plain, sha256
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.streaming.finished import LARGEST_DOCUMENT, RUN
 from lunet_export.streaming.jobs import Job, Work
 from lunet_export.streaming.sums import exact_sum
 from lunet_export.streaming.tables import FORMATS, Table, naming, writer

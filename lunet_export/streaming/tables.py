@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.data.sources import arrow, native_file
 from lunet_export.files import whole_file
-from lunet_export.streaming.sources import arrow, native_file
 
 #: Columns by name: (N,), or (N, D) for a list of D numbers a row; text of one width in all tables of a file.
 Table = Mapping[str, NDArray[Any]]

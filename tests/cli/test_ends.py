@@ -154,7 +154,7 @@ MISPLACED = {
     "parts of a latent": (["sample", "-o", "parts", "--latent", "z.npy"], "no --latent with rows that are streamed"),
     "rows and resume": (["score", "x.npy", "--resume"], "a folder for -o with --resume; got none"),
     "weights of one": (["score", "x.npy", "--weights", "1"], "--with FOLDER beside --weights"),
-    "columns of none": (["score", "x.npy", "--columns", "a,b"], "Parquet or Arrow for --columns; got x.npy"),
+    "columns of none": (["score", "x.npy", "--columns", "a,b"], "--columns of 1 .. 16 in x.npy; got 'a'"),
 }
 
 

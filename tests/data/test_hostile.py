@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lunet_export.data import arrays, idx
+from lunet_export.data.sources import open_source
 from lunet_export.errors import DataError
-from lunet_export.streaming.sources import open_source
 
 MOST = 2**24  # bytes that any of these may take
 

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pytest
 
+from lunet_export.data import record_batches
+from lunet_export.data.record_batches import batch_rows
+from lunet_export.data.sources import open_source
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.streaming import Run, jobs, local, record_batches
-from lunet_export.streaming.record_batches import batch_rows
+from lunet_export.streaming import Run, jobs, local
 from lunet_export.streaming.run import write_file
-from lunet_export.streaming.sources import open_source
 from tests.conftest import ROOT
 from tests.streaming.cases import DIM, job_of
 
@@ -85,7 +86,7 @@ TRUNCATED = """
 import os, sys
 from pathlib import Path
 from lunet_export.errors import DataError
-from lunet_export.streaming.sources import open_source
+from lunet_export.data.sources import open_source
 source = open_source(Path(sys.argv[1]))
 source.read(0, 10)
 os.truncate(sys.argv[1], 5000)

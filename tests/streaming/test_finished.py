@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+from lunet_export.data.sources import open_source
 from lunet_export.errors import DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, ScoreJob
-from lunet_export.streaming.sources import open_source
 from tests.streaming.cases import CPU, DIM, finished
 
 ROWS = 2 * LARGEST_BATCH + 5

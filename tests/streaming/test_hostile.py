@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lunet_export.data.finished import RUN
+from lunet_export.data.sources import open_source
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, local
-from lunet_export.streaming.finished import RUN
-from lunet_export.streaming.sources import open_source
 from tests.streaming.cases import CPU, finished, job_of
 
 BESIDE = "_part-00001.json"

@@ -11,11 +11,11 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from lunet_export.data import arrays
+from lunet_export.data import arrays, sources
+from lunet_export.data.sources import open_source
 from lunet_export.errors import DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.streaming import Run, SampleJob, local, sources
-from lunet_export.streaming.sources import open_source
+from lunet_export.streaming import Run, SampleJob, local
 from lunet_export.streaming.tables import csv_text
 from tests.conftest import ROOT
 from tests.streaming.cases import CPU, DIM, ROWS, finished, job_of
@@ -93,7 +93,7 @@ def test_rows_are_read_in_any_order_from_pieces_larger_than_what_is_held(x, tmp_
 def test_a_folder_may_have_more_files_than_a_process_may_open(x, tmp_path):
     for number in range(60):
         as_parquet(x[number : number + 1], tmp_path / f"{number:03d}.parquet")
-    few = "import resource, sys; from pathlib import Path; from lunet_export.streaming.sources import open_source\n"
+    few = "import resource, sys; from pathlib import Path; from lunet_export.data.sources import open_source\n"
     few += "import pyarrow.parquet; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
     few += "print(open_source(Path(sys.argv[1])).read(0, 60).shape)"
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -14,6 +14,8 @@ import pytest
 
 from lunet_export import ExportedFlow, noise
 from lunet_export.checks import reference
+from lunet_export.data.finished import RUN
+from lunet_export.data.sources import open_source
 from lunet_export.errors import BadInputError
 from lunet_export.export import Provenance, export
 from lunet_export.preprocessing import NAMED, dequantize
@@ -21,9 +23,7 @@ from lunet_export.runtime import ExportedClasses
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.runtime.scoring import score
 from lunet_export.streaming import Run, SampleJob, ScoreJob, compute, local
-from lunet_export.streaming.finished import RUN
 from lunet_export.streaming.run import Tally, write_rows
-from lunet_export.streaming.sources import open_source
 from lunet_export.streaming.tables import FORMATS, writer
 from tests import tolerances
 from tests.conftest import ROOT

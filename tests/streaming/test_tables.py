@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lunet_export.data.sources import open_source
 from lunet_export.streaming import tables
-from lunet_export.streaming.sources import open_source
 from lunet_export.streaming.tables import writer
 from tests.streaming.cases import read
 

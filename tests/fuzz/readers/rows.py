@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lunet_export.data import arrays, idx
-from lunet_export.streaming.sources import open_source
+from lunet_export.data.sources import open_source
 from tests.fuzz.mutations import archives, headers, raw
 from tests.fuzz.readers.base import Case, Reader, same, short
 

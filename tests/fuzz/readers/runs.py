@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from lunet_export.data.sources import open_source
 from lunet_export.export import Provenance, export
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, SampleJob, ScoreJob, local
 from lunet_export.streaming.jobs import Place
-from lunet_export.streaming.sources import open_source
 from lunet_export.training.history import EpochRecord, History
 from tests.fuzz.mutations import places, raw, trees
 from tests.fuzz.readers.base import Case, Reader, same, short

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.data import arrays, idx, npy
+from lunet_export.data.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
+from lunet_export.data.record_batches import batch_rows
 from lunet_export.errors import DataError, MissingPackageError, brief
-from lunet_export.streaming.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
-from lunet_export.streaming.record_batches import batch_rows
 
 Rows = NDArray[Any]
 
@@ -32,6 +32,7 @@ class Source(Protocol):
     rows: int  # N
     width: int  # D
     held: bool  # all rows are in memory
+    names: tuple[str, ...] | None  # of the columns, where the file tells them
 
     def read(self, first: int, count: int) -> Rows:
         """Some consecutive rows, (count, D): integers or floats as they are stored.
@@ -78,7 +79,7 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
         MissingPackageError: Parquet or Arrow, and no pyarrow.
     """
     if hold:
-        return ArraySource(path)
+        return ArraySource(path, columns)
     if not path.exists():
         raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join(SUFFIXES)}.")
     if not path.is_file() and not path.is_dir():  # a pipe or a device may have no end, and no place to go back to
@@ -87,23 +88,57 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
         if columns:
             raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
         return NpySource(path)
-    if path.is_dir():
-        parts = recorded_parts(path)
-        # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
-        files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
-        files = [file for file in files if file.is_file()]
-        kinds = {file.suffix for file in files} & set(_OPENERS)
-        if len(kinds) != 1:
-            found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
-            raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
-        (suffix,) = kinds
-        files = [file for file in files if file.suffix == suffix]
-        if parts is not None:
-            refuse_other_files(path, files, parts)
-        return ArrowSource(files, columns, _OPENERS[suffix], parts)
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
-    return ArrowSource([path], columns, _OPENERS[path.suffix])
+    files, opener, parts = _tables(path)
+    return ArrowSource(files, columns, opener, parts)
+
+
+def table_names(path: Path) -> list[str]:
+    """Return the names of the columns of a table, or of a folder of tables of one schema.
+
+    Raises:
+        DataError: It cannot be read, see `open_source`.
+    """
+    files, opener, _ = _tables(path)
+    with _readable(files[0]):
+        return list(opener(files[0]).schema.names)
+
+
+def read_words(path: Path, column: str) -> list[object]:
+    """Read one column of a table, or of a folder of them, whole: what it holds of every row.
+
+    Raises:
+        DataError: It cannot be read, see `open_source`.
+    """
+    files, opener, _ = _tables(path)
+    found: list[object] = []
+    for file in files:
+        with _readable(file):
+            opened = opener(file)
+            for piece in range(len(opened.sizes())):
+                for batch in opened.rows(piece, [column]):
+                    found += batch.column(column).to_pylist()
+    return found
+
+
+def _tables(path: Path) -> "tuple[list[Path], Opener, Mapping[str, Recorded] | None]":
+    """Return the files of a table or of a folder of tables, what opens them, and what a finished run says of them."""
+    if not path.is_dir():
+        if path.suffix not in _OPENERS:
+            raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
+        return [path], _OPENERS[path.suffix], None
+    parts = recorded_parts(path)
+    # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
+    files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
+    files = [file for file in files if file.is_file()]
+    kinds = {file.suffix for file in files} & set(_OPENERS)
+    if len(kinds) != 1:
+        found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
+        raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
+    (suffix,) = kinds
+    files = [file for file in files if file.suffix == suffix]
+    if parts is not None:
+        refuse_other_files(path, files, parts)
+    return files, _OPENERS[suffix], parts
 
 
 def _stamp(path: Path) -> dict[str, Any]:
@@ -146,13 +181,17 @@ class ArraySource(Source):
     """A file that is held whole, rows of D numbers or images of as many; of one axis, rows of a number each."""
 
     held = True
+    names = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         if path.suffix == ".gz" or "ubyte" in path.name:
+            if columns:
+                raise DataError(f"Expected no --columns for {path}: images have none. Leave it out.")
             found: Rows = idx.read_images(path)
         else:
-            found = arrays.read(path)
+            found = arrays.read(path, columns)
         self.shape, self._identity = found.shape, {"files": [_stamp(path)], "dtype": str(found.dtype)}
+        self._identity |= {"columns": list(columns)} if columns else {}
         self._rows = found.reshape(len(found), -1)
         self.rows, self.width = self._rows.shape
 
@@ -167,6 +206,7 @@ class NpySource(Source):
     """A .npy file, (N, D) or images (N, ...), read by position: pages of it are not kept in this process."""
 
     held = False
+    names = None
 
     def __init__(self, path: Path) -> None:
         self._path, self._seen = path, _seen(path)
@@ -238,6 +278,7 @@ class ArrowSource(Source):
         if not columns:
             _refuse_scores(self._columns, files[0])
         self.width = _width(schema, self._columns, files[0])
+        self.names = tuple(self._columns) if self.width == len(self._columns) else None
         self._file: tuple[Path, Opened] | None = None
         self._piece = -1  # that is being read
         self._ahead: Iterator[Any] = iter(())  # what is left of that piece

@@ -1,0 +1,36 @@
+"""Tables of Parquet and Arrow as a data set: columns have names, and whole numbers in them are no grey levels."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lunet_export.data import arrays
+from lunet_export.data.classes import labels_of
+from lunet_export.data.columns import places
+from lunet_export.data.dataset import Dataset
+from lunet_export.data.sources import open_source, read_words, table_names
+
+SUFFIXES = (".parquet", ".arrow", ".feather")
+
+
+def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: str | None = None) -> Dataset:
+    """Read the rows of a table, or of a folder of tables of one kind, and split them as `arrays.dataset` does.
+
+    Args:
+        path: File of .parquet, .arrow or .feather, or a folder of them.
+        levels: Number of grey levels of a table of integers; None for vectors.
+        columns: Columns that make a row, by name: numbers, or one list of D numbers; none takes the only list, or all.
+        label: Name of the column of the rows' classes; it belongs to no row.
+
+    Raises:
+        DataError: if it cannot be read, or the rows are none to train on.
+        MissingPackageError: if pyarrow is not installed.
+    """
+    if label is not None:
+        names = table_names(path)
+        places((label,), names, len(names), path)
+        chosen = columns or [name for name in names if name != label]
+        found = load(path, levels=levels, columns=chosen)
+        return replace(found, labels=labels_of(read_words(path, label), path, label))
+    source = open_source(path, columns)
+    return arrays.dataset(path, source.read(0, source.rows), source.names, levels=levels, grey=False)
