@@ -138,3 +138,11 @@ def test_files_are_not_replaced_in_silence(both):
         lunet_export.load(both.rows)
     with pytest.raises(BadInputError, match="none or paper"):
         lunet_export.load(both.model, preprocess="images")
+
+
+def test_columns_of_a_file_are_chosen_by_name_or_number(tmp_path):
+    path = tmp_path / "named.csv"
+    np.savetxt(path, np.column_stack([np.sin(rows()[:, 0]), rows()]), delimiter=",", header="a,b,c", comments="")
+    models = [lunet_export.train(path, columns=columns, **OPTIONS) for columns in (["b", "c"], [2, 3], ["c", "b"])]
+    one, same_one, other = (model.distribution.digest() for model in models)
+    assert one == same_one != other
