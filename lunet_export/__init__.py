@@ -1,11 +1,12 @@
 """Exporter of invertible LU networks: density and sampling as plain ONNX graphs.
 
 Importing this loads NumPy and nothing heavier; `ExportedFlow` and `ExportedClasses` need ONNX Runtime when made, and
-`convert` PyTorch when called.
+`train`, `load`, `save`, `convert`, `export` and `check` load what they need when called.
 """
 
 from typing import TYPE_CHECKING
 
+from lunet_export.api import check, export, load, save, train
 from lunet_export.errors import LunetExportError
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 
@@ -14,7 +15,18 @@ if TYPE_CHECKING:
 
     from lunet_export.torch_layers import Flow
 
-__all__ = ["ExportedClasses", "ExportedFlow", "LunetExportError", "__version__", "convert"]
+__all__ = [
+    "ExportedClasses",
+    "ExportedFlow",
+    "LunetExportError",
+    "__version__",
+    "check",
+    "convert",
+    "export",
+    "load",
+    "save",
+    "train",
+]
 __version__ = "1.0.0"
 
 

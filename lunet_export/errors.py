@@ -16,7 +16,7 @@
 Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect of this package, which nobody foresaw,
 130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 `ProviderWarning` warns of a slower provider than the machine seems to have, `RowsWarning` of rows that a model was not
-made for.
+made for, `DataWarning` of rows that may spoil what is trained on them.
 A message is one sentence or two: what was expected, what came, what to do.
 """
 
@@ -165,6 +165,10 @@ class UnreadableError(LunetExportError, OSError):
 
 class ProviderWarning(UserWarning):
     """`auto` took the CPU on a machine that shows a GPU."""
+
+
+class DataWarning(UserWarning):
+    """Rows to train on with values, rows or columns that may spoil the density, as those that repeat."""
 
 
 class RowsWarning(UserWarning):

@@ -13,6 +13,7 @@ from types import ModuleType
 #: The modules that the API reference documents. All others may change in any version.
 PUBLIC = (
     "lunet_export",
+    "lunet_export.api",
     "lunet_export.errors",
     "lunet_export.runtime",
     "lunet_export.inventory",

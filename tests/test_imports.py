@@ -24,7 +24,18 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_what_is_public_loads_nothing_heavy():
-    assert loaded_by("from lunet_export import *\nassert callable(convert)") == set()
+    assert loaded_by("from lunet_export import *\nassert callable(convert) and callable(train)") == set()
+    assert loaded_by("import lunet_export.export\nassert callable(lunet_export.export)") == set()
+
+
+def test_the_function_export_stays_where_the_package_is_used():
+    code = "import lunet_export\nimport lunet_export.export.write\nfrom lunet_export.export import export\n"
+    assert "onnx" in loaded_by(f"{code}assert lunet_export.export is lunet_export.api.export is not export")
+
+
+def test_checking_from_python_loads_nothing_heavy(exported):
+    code = f"import lunet_export\nassert lunet_export.check({str(exported.folder)!r}, provider='cpu')"
+    assert loaded_by(code) == set()
 
 
 def test_running_an_export_loads_nothing_heavy(exported):

@@ -117,7 +117,7 @@ def test_the_page_of_the_readme_is_written(tmp_path, monkeypatch):
 
 def test_the_python_examples_run(monkeypatch, cuda_on_host):
     monkeypatch.chdir(ROOT)
-    plain, on_gpu = fenced("python")
+    plain, _, on_gpu = fenced("python")
     names: dict = {}
     exec(plain, names)
     assert (names["x"].shape, names["log_prob"].shape, names["z"].shape) == ((64, 64), (64,), (64, 64))
@@ -125,6 +125,16 @@ def test_the_python_examples_run(monkeypatch, cuda_on_host):
     np.testing.assert_array_equal(names["x"].numpy(), names["flow"].sample(64, seed=7))
     np.testing.assert_array_equal(names["replayed"].log_prob(names["x"].numpy()), names["log_prob"].numpy())
     assert cuda_on_host[-2:] == [("cuda", True), ("cuda", False)]
+
+
+@pytest.mark.slow
+def test_the_python_example_that_trains_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (text,) = (block for block in fenced("python") if "lunet_export.train(" in block)
+    names: dict = {}
+    exec(text.replace('"runs/mine.pt")', '"runs/mine.pt", epochs=2)'), names)
+    assert names["images"].shape == (100, 64)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"mine.pt", "mine", "mine.png"}
 
 
 @pytest.mark.slow

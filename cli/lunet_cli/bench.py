@@ -13,10 +13,11 @@ import numpy as np
 from typer import BadParameter, Option
 
 from lunet_cli import output
-from lunet_cli.models import another_model, eager_of, read_model, where
+from lunet_cli.models import read_model, where
 from lunet_cli.option_groups import option
 from lunet_cli.options import SOLVER_WORDS, AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import files
+from lunet_export.api.models import another_model, eager_of
 from lunet_export.errors import MissingPackageError
 from lunet_export.runtime import environment
 

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,17 +12,18 @@ from typer import Option
 import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
-from lunet_cli.models import another_model, eager_of, read_model, where, where_in_words
+from lunet_cli.models import read_model, where, where_in_words
 from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import parity
+from lunet_export.api.checking import FailedChecksError, checks_of, self_test
+from lunet_export.api.models import Model
 from lunet_export.artifact import Manifest, read_manifest
-from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError, LunetExportError
+from lunet_export.errors import ArtifactError, BadInputError, LunetExportError
 from lunet_export.files import whole_file
 from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
     from lunet_export.bench import Opening
-    from lunet_export.checkpoint import Checkpoint
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
 
@@ -58,38 +59,27 @@ def check(
         document |= _identity(described)
         if expect is not None:
             _refuse_unexpected(folder, expect, document)
-        source = None if model is None else _Source(model, read_model(model, authors), seed)
-        flow, checks = _checked(folder, run, source, document)
+        source = None if model is None else Model(read_model(model, authors))
+        flow, checks = _checked(folder, run, source, document, seed=seed)
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
         output.dump(document)
     else:
         _say(flow, checks, document, alone=model is None)
     if not document["passed"]:
-        raise _failed(checks, on_gpu="gpu" in document)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The model that an export is said to be of, and the seed of fresh inputs for it."""
-
-    path: Path
-    checkpoint: "Checkpoint"
-    seed: int
+        raise FailedChecksError(checks, on_gpu="gpu" in document)
 
 
 def _checked(
-    folder: Path, run: RunOptions, source: _Source | None, document: dict[str, Any]
+    folder: Path, run: RunOptions, source: Model | None, document: dict[str, Any], *, seed: int
 ) -> "tuple[ExportedFlow | ExportedClasses, list[parity.Check]]":
     """What was opened and its checks; the self-test of the GPU among them, which a mixture has not."""
     flow, opening = _opened(folder, run)
     document |= where(flow)
-    checks = _checks(flow, source, threads=run.threads)
-    if opening is not None and flow.provider == "cuda":
-        from lunet_export.bench import selftest
-
-        with output.stages() as stage:
-            found = selftest.run(flow, threads=run.threads, on_stage=stage)
+    checks = checks_of(flow, source, seed=seed, threads=run.threads)
+    with output.stages() as stage:
+        found = self_test(flow, threads=run.threads, on_stage=stage)
+    if found is not None and opening is not None:
         checks, document["gpu"] = checks + found.checks, found.as_json() | {"opening": asdict(opening)}
     return flow, checks
 
@@ -113,17 +103,6 @@ def _say(
     output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where_in_words(flow)}")
     if flow.manifest.preprocessing and alone:
         output.say("The chain without its pre-processing was checked at export; --model checks it again.")
-
-
-def _failed(checks: list[parity.Check], *, on_gpu: bool) -> CheckFailedError:
-    failed = [entry.name for entry in checks if not entry.passed]
-    return CheckFailedError(
-        f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
-        + (_ON_GPU if on_gpu else "Do not use this export; export again, or --dtype float64.")
-    )
-
-
-_ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
 
 
 def _identity(manifest: Manifest) -> dict[str, Any]:
@@ -187,29 +166,3 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
         for row in gpu["latency"]
     ]
     output.table(("milliseconds a call, median", *ways), rows)
-
-
-def _checks(
-    flow: "ExportedFlow | ExportedClasses", source: _Source | None, *, threads: int | None
-) -> list[parity.Check]:
-    """On the test vectors; with the model on fresh ones too, and the chains without pre-processing."""
-    known, predicted = flow.vectors, None if flow.tf32 else flow.artifact.round_trip  # which does not speak of TF32
-    if source is None:
-        checks = parity.run(flow, known, predicted=predicted) + parity.run_optional(flow, known)
-        return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
-    from lunet_export.checks import vectors
-    from lunet_export.export import check_chains, rebuilt
-
-    blueprint = rebuilt(source.checkpoint.model, flow.manifest)
-    if blueprint is None:
-        raise another_model(flow.manifest, source.path)
-    settings, eager = blueprint.settings, eager_of(blueprint.settings.tensors)
-    fresh = vectors.build(blueprint.weights, dtype=settings.tensors, products=settings.products, seed=source.seed)
-    if flow.tf32:
-        fresh = fresh.under_tf32(flow.manifest.products)
-    beside = eager(blueprint.weights)
-    checks = parity.run(flow, known, eager=beside, predicted=predicted) + parity.run_optional(flow, known)
-    predicted = None if flow.tf32 else blueprint.round_trip(fresh.density.x)
-    checks += parity.run(flow, fresh, eager=beside, group="fresh", predicted=predicted)
-    checks += parity.run_optional(flow, fresh, group="fresh")
-    return checks + check_chains(blueprint, eager=eager, provider=flow.provider, threads=threads, cuda=flow.cuda)

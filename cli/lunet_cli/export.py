@@ -1,6 +1,5 @@
 """`lunet-export export`, also `lunet-export MODEL.pt`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,15 +8,14 @@ from typer import Argument, BadParameter, Option
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
-from lunet_cli.models import eager_of, files_of, provenance_of, read_model
+from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
 from lunet_cli.options import DEFAULT_PARENT, SOLVER_WORDS, AuthorsOptions, Dtype, Force, Json, LoadOptions
 from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.figures import pictures
 
 if TYPE_CHECKING:
-    from lunet_export.checkpoint import Checkpoint
-    from lunet_export.export import Exported, ExportSettings, SourceFile
+    from lunet_export.export import ExportSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +79,14 @@ def export(
         export_for_verifier(model, folder, wanted, authors, force=force, as_json=as_json)
         return
     wanted.refuse_alone()
+    from lunet_export.api import exporting
+    from lunet_export.api.models import Model, files_of
+
     checkpoint = read_model(model, authors)
     destination = folder or DEFAULT_PARENT / model.stem
-    settings, files = graphs.settings(made_for), files_of(model, authors)
+    settings, source = graphs.settings(made_for), Model(checkpoint, files_of(model, authors.latent_stats))
     with told_where_failed(as_json=as_json), output.stages() as stage:
-        exported = _write(checkpoint, destination, settings, files, force=force, on_stage=stage)
+        exported = exporting.write(source, destination, settings, force=force, compare=True, on_stage=stage)
         found, remark = exported.blueprint.alternatives(), exported.blueprint.remark()
     if as_json:
         document = exported.manifest.document
@@ -98,30 +99,6 @@ def export(
     output.say(remark)
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
     output.hint("lunet-export", "sample", str(destination), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
-
-
-def _write(
-    checkpoint: "Checkpoint",
-    folder: Path,
-    settings: "ExportSettings",
-    files: "dict[str, SourceFile]",
-    *,
-    force: bool,
-    on_stage: Callable[[str], None],
-) -> "Exported":
-    from lunet_export.export import export
-
-    return export(
-        checkpoint.model,
-        folder,
-        provenance_of(checkpoint, folder, files),
-        settings,
-        examples=[member.examples for member in checkpoint.members] or checkpoint.examples,
-        eager=eager_of(settings.tensors),
-        force=force,
-        compare=True,
-        on_stage=on_stage,
-    )
 
 
 def parse_tile(text: str) -> int | None:

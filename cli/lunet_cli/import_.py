@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import new_model, refuse_target
+from lunet_cli.models import new_model
 from lunet_cli.option_groups import option
 from lunet_cli.options import Force, Json
+from lunet_export.api.models import facts_of, imported, refuse_target
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
 if TYPE_CHECKING:
@@ -62,38 +63,32 @@ def import_(
     if report:
         _report(importers.survey(flow, context=context), as_json=as_json)
         return
-    imported = _read(flow, context, as_json=as_json)
+    found = _read(flow, context, as_json=as_json)
     facts = {
-        "imported_from": imported.library,
+        **facts_of(found),
         "source": source,
         "state": None if origin.state is None else origin.state.name,
         "context": None if context is None else context.reshape(-1).tolist(),
-        "proof": imported.proof.as_json(),
     }
     with new_model(target, force=force):
-        checkpoint.write_weights(target, imported.weights, image_shape=None, training=facts, examples=None)
+        checkpoint.write_weights(target, found.weights, image_shape=None, training=facts, examples=None)
     if as_json:
-        layers = [part.as_json() for part in imported.parts]
-        output.dump({"model": str(target), "dim": imported.weights.dim, "layers": layers, **facts})
+        layers = [part.as_json() for part in found.parts]
+        output.dump({"model": str(target), "dim": found.weights.dim, "layers": layers, **facts})
         return
-    _tell(imported, target)
+    _tell(found, target)
 
 
 def _read(flow: object, context: "Tensor | None", *, as_json: bool) -> "Imported":
-    from lunet_export import importers
-    from lunet_export.graphs.sizes import refuse_large
-
     try:
         with output.stages() as stage:
             stage("reading the layers, and asking the flow itself about some rows")
-            imported = importers.read(flow, context=context)
+            return imported(flow, context)
     except UnsupportedLayersError as error:
         if as_json:
             keys = ("path", "class", "why_not")
             output.dump({"unsupported": [dict(zip(keys, layer, strict=True)) for layer in error.layers]})
         raise
-    refuse_large(imported.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
-    return imported
 
 
 def _flow(library: Library, source: str, state: Path | None) -> object:
@@ -135,11 +130,11 @@ def _report(parts: "tuple[Part, ...]", *, as_json: bool) -> None:
     output.pairs([("layer", "class", "carried")] + [(p.path, p.kind, p.refusal or "yes") for p in parts])
 
 
-def _tell(imported: "Imported", target: Path) -> None:
-    proof = imported.proof
+def _tell(found: "Imported", target: Path) -> None:
+    proof = found.proof
     inverse = "its own inverse does not run here" if proof.inverse is None else f"z -> x {proof.inverse:.1e}"
     output.say(
-        f"{imported.library}'s own flow and this one differ by at most, relative, on {proof.rows} rows in float64: "
+        f"{found.library}'s own flow and this one differ by at most, relative, on {proof.rows} rows in float64: "
         f"log p {proof.log_prob:.1e}, x -> z {proof.latent:.1e}, {inverse}; wrote {target}"
     )
     output.hint("lunet-export", str(target))

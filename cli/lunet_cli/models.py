@@ -1,23 +1,20 @@
 """Opening model files and exported folders for the commands that look at them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lunet_cli import output
 from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
-from lunet_export.errors import BadInputError
+from lunet_export.api.models import refuse_target
 from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
-    from lunet_export.artifact import Manifest
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
-    from lunet_export.distribution import Distribution
-    from lunet_export.export import Provenance, SourceFile
     from lunet_export.runtime import ExportedClasses, ExportedFlow
     from lunet_export.streaming.jobs import Work
 
@@ -37,36 +34,12 @@ def _told(read: "Checkpoint") -> "Checkpoint":
     return read
 
 
-def refuse_target(target: Path, *, force: bool) -> None:
-    """Raise where a model file is not named as one, or is there and not to be replaced."""
-    if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
-    if target.exists() and not force:
-        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
-
-
 @contextmanager
 def new_model(target: Path, *, force: bool) -> Iterator[None]:
     """Be the one process that writes a model file; what was refused before the work is looked at once more."""
     with exclusive(target):
         refuse_target(target, force=force)
         yield
-
-
-def files_of(model: Path, authors: AuthorsOptions, classifier: Path | None = None) -> "dict[str, SourceFile]":
-    """What an export is made from, for its manifest."""
-    from lunet_export.export import SourceFile
-
-    given = {"model": model, "latent_stats": authors.latent_stats, "classifier": classifier}
-    return {role: SourceFile.of(path) for role, path in given.items() if path is not None}
-
-
-def provenance_of(read: "Checkpoint", folder: Path, files: "dict[str, SourceFile]") -> "Provenance":
-    """Name and history of a model, for the manifest of its export."""
-    from lunet_export.export import Provenance
-
-    name, classes = folder.resolve().name, tuple(member.training or {} for member in read.members)
-    return Provenance(name, read.kind, read.image_shape, read.training or {}, files, read.assumed, classes)
 
 
 def where(opened: "ExportedFlow | ExportedClasses | Work") -> dict[str, str]:
@@ -125,15 +98,3 @@ def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
 
     if found := misfit(source, rows, seed=seed):
         output.warn(found.sentence)
-
-
-def another_model(manifest: "Manifest", model: Path | None) -> BadInputError:
-    """The error of an export that was made of another model than the one that is given."""
-    return BadInputError(f"Expected the model that {manifest.name} was exported from; {model} is another one.")
-
-
-def eager_of(dtype: str) -> "Callable[[Distribution], Any]":
-    """Makes eager PyTorch of a flow or a mixture, in the dtype of the graphs."""
-    from lunet_export.torch_layers import eager
-
-    return lambda model: eager(model, dtype)

@@ -7,8 +7,9 @@ from typing import Annotated
 from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import new_model, read_model, refuse_target, rows_for
+from lunet_cli.models import new_model, read_model, rows_for
 from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Force, Json
+from lunet_export.api.models import refuse_target
 from lunet_export.errors import BadInputError
 
 

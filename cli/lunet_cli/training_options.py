@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lunet_cli.option_groups import chosen, option
 from lunet_cli.options import COLUMNS, DataDir
-from lunet_export.errors import BadInputError
 from lunet_export.layers import ACTIVATIONS
 
 if TYPE_CHECKING:
-    from lunet_export.data import Dataset
-    from lunet_export.training import FitSettings
+    from lunet_export.api.plan import Plan
 
 
 class FlowName(StrEnum):
@@ -142,30 +140,16 @@ class TrainingOptions:
     resume: bool = option(False, "Go on from MODEL.resume.pt.")
 
     @property
-    def family(self) -> str:
-        """The kind of the flow."""
-        return "realnvp" if self.flow is FlowName.REALNVP_DENSE else self.flow.value
+    def plan(self) -> "Plan":
+        """What is chosen of the network, of the fit and of the rows."""
+        from lunet_export.api.plan import Plan
 
-    @property
-    def structure(self) -> dict[str, Any]:
-        """What is chosen of the network, by name."""
-        return chosen(self.network) | chosen(self.jko)
-
-    def settings_of(self, part: "Dataset") -> "FitSettings":
-        """How to train on these rows."""
-        from lunet_export.training import KINDS
-
-        beside = {"epochs": self.epochs, "seed": self.rows.seed, "fallback": self.fallback}
-        kind = KINDS[self.family]
-        return kind.settings(len(part.train), part.dim, **beside, **chosen(self.fit), **chosen(self.finer))
-
-    def refuse_contradictions(self) -> None:
-        """Raise BadInputError where one option rules out another."""
-        if self.begin and self.structure.keys() & {"blocks", "alpha", "activation", "width"}:
-            raise BadInputError(
-                "Expected no --blocks, --alpha, --activation or --width with --from, whose model has its own."
-            )
-        if self.per_class and self.flow is not FlowName.LUNET:
-            raise BadInputError(
-                f"Expected --flow lunet with --per-class; got {self.flow.value}. Train one network of all classes."
-            )
+        return Plan(
+            flow=self.flow.value,
+            network=chosen(self.network) | chosen(self.jko),
+            fit={"epochs": self.epochs, "fallback": self.fallback, **chosen(self.fit), **chosen(self.finer)},
+            per_class=self.per_class,
+            begins=self.begin is not None,
+            dequantize=self.rows.dequantize,
+            seed=self.rows.seed,
+        )

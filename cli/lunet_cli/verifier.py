@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
-from lunet_cli.models import files_of, provenance_of, read_model, rows_for
+from lunet_cli.models import read_model, rows_for
 from lunet_cli.option_groups import option
 from lunet_cli.options import DEFAULT_PARENT, AuthorsOptions, DataDir, DataOptions
 from lunet_export import diagnostics, verification
+from lunet_export.api.models import files_of, provenance_of
 from lunet_export.errors import BadInputError
 from lunet_export.verification.folder import WITH_LOG_PROB
 
@@ -63,7 +64,7 @@ def export_for_verifier(
     destination = folder or DEFAULT_PARENT / f"{model.stem}-verifier"
     classifier = read_classifier(wanted.classifier) if wanted.classifier else None
     question = Question(tuple(wanted.mass or ()) or (USUAL_MASS,), classifier, wanted.claim)
-    provenance = provenance_of(read, destination, files_of(model, authors, wanted.classifier))
+    provenance = provenance_of(read, destination, files_of(model, authors.latent_stats, wanted.classifier))
     with told_where_failed(as_json=as_json), output.stages() as stage:
         written = export_for_verifier(
             weights,

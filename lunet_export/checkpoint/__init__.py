@@ -8,8 +8,20 @@ from lunet_export.checkpoint.model import (
     read,
     save,
     write,
+    write_checkpoint,
     write_classes,
     write_weights,
 )
 
-__all__ = ["CLASSES_FORMAT", "FORMAT", "Checkpoint", "load", "read", "save", "write", "write_classes", "write_weights"]
+__all__ = [
+    "CLASSES_FORMAT",
+    "FORMAT",
+    "Checkpoint",
+    "load",
+    "read",
+    "save",
+    "write",
+    "write_checkpoint",
+    "write_classes",
+    "write_weights",
+]

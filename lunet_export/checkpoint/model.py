@@ -23,7 +23,7 @@ from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Flow
 
-__all__ = ["Checkpoint", "load", "read", "save", "write", "write_classes", "write_weights"]
+__all__ = ["Checkpoint", "load", "read", "save", "write", "write_checkpoint", "write_classes", "write_weights"]
 
 FORMAT = "lunet_export.model"
 CLASSES_FORMAT = "lunet_export.classes"  # of files with one network per class
@@ -48,6 +48,7 @@ class Checkpoint:
     assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
     members: tuple["Checkpoint", ...] = ()  # of a mixture, what was recorded of each class
     path: Path | None = None
+    dtype: str = "float64"  # of the tensors in the file
 
     @property
     def weights(self) -> Chain:
@@ -92,7 +93,7 @@ def write(
     and the kind's own), preprocessing (levels, margin) or None, training, examples, and what the kind packs.
     """
     dtype = flow.like.dtype
-    _write(path, flow.to_chain(), dtype, image_shape=image_shape, training=training, examples=examples)
+    save(_of_flow(flow.to_chain(), dtype, image_shape=image_shape, training=training, examples=examples), path)
 
 
 def write_classes(
@@ -105,15 +106,34 @@ def write_classes(
     Raises:
         CheckpointError: A file of a class is missing or unreadable.
     """
-    content = {
+    save(_of_classes([load(member) for member in members], names, priors, training), path)
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write what was read, of a flow or a mixture, in its dtype: reading it again gives the same weights."""
+    save(_content(checkpoint), path)
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    model, record = checkpoint.model, checkpoint.training or {}
+    if not isinstance(model, Mixture):
+        dtype, shape = getattr(torch, checkpoint.dtype), checkpoint.image_shape
+        return _of_flow(model, dtype, image_shape=shape, training=record, examples=checkpoint.examples)
+    members = checkpoint.members or [replace(checkpoint, model=flow, training=None) for flow in model.components]
+    return _of_classes([_content(member) for member in members], model.names, model.priors, record)
+
+
+def _of_classes(
+    networks: Sequence[Mapping[str, Any]], names: Sequence[str], priors: Sequence[float], training: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
         "format": CLASSES_FORMAT,
         "format_version": FORMAT_VERSION,
         "names": list(names),
         "priors": list(priors),
-        "networks": [load(member) for member in members],
+        "networks": list(networks),
         "training": dict(training),
     }
-    save(content, path)
 
 
 def _finite(value: object) -> object:
@@ -137,21 +157,20 @@ def write_weights(
 
     Of an LU-Net the file holds log|u_ii|: an entry whose logarithm no float64 is comes back a rounding away.
     """
-    _write(path, weights, torch.float64, image_shape=image_shape, training=training, examples=examples)
+    save(_of_flow(weights, torch.float64, image_shape=image_shape, training=training, examples=examples), path)
 
 
-def _write(
-    path: Path,
+def _of_flow(
     chain: Chain,
     dtype: torch.dtype,
     *,
     image_shape: tuple[int, ...] | None,
     training: Mapping[str, Any],
     examples: NDArray[np.floating] | None,
-) -> None:
+) -> dict[str, Any]:
     own, arrays = chain.kind.pack(chain)
     p = chain.preprocessing
-    content = {
+    return {
         "format": FORMAT,
         "format_version": _SINCE_ACTIVATIONS if "activation" in own else FORMAT_VERSION,
         "family": chain.kind.name,
@@ -161,7 +180,6 @@ def _write(
         "training": _finite(training),
         "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
     }
-    save(content, path)
 
 
 def _tensors(value: object, dtype: torch.dtype) -> Any:  # noqa: ANN401
@@ -261,7 +279,15 @@ def _classes(content: Mapping[str, Any], path: Path) -> Checkpoint:
         mixture = Mixture(tuple(member.weights for member in members), tuple(names), tuple(priors))
     except (CheckpointError, BadInputError) as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return Checkpoint(mixture, "lunet_export", members[0].image_shape, content["training"], members=members, path=path)
+    return Checkpoint(
+        mixture,
+        "lunet_export",
+        members[0].image_shape,
+        content["training"],
+        members=members,
+        path=path,
+        dtype=max(member.dtype for member in members),
+    )
 
 
 def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoint:
@@ -309,7 +335,18 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         ) from None
     except (BadInputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return Checkpoint(weights, "lunet_export", image_shape, training, examples, path=path)
+    return Checkpoint(
+        weights, "lunet_export", image_shape, training, examples, path=path, dtype=_dtype({**content, "examples": None})
+    )
+
+
+def _dtype(content: object) -> str:
+    """The dtype of the tensors of floats: float32 where none is of float64."""
+    if isinstance(content, Mapping):
+        content = list(content.values())
+    if isinstance(content, Tensor):
+        return "float64" if content.dtype == torch.float64 else "float32"
+    return max(map(_dtype, content), default="float32") if isinstance(content, list) else "float32"
 
 
 #: What reading a dictionary raises that is not what it should be.

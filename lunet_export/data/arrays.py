@@ -50,17 +50,26 @@ def read(path: Path, columns: Sequence[str] = ()) -> Rows:
         raise DataError(
             f"Expected a readable {path.suffix} file of numbers; {path} is not: {npy.said(error)}."
         ) from None
-    if not isinstance(rows, np.ndarray) or rows.ndim == 0:
-        raise DataError(f"Expected an array of rows in {path}; got {type(rows).__name__}. Save it with numpy.save.")
-    if rows.dtype.kind not in "uif":
-        raise DataError(f"Expected integers or floats in {path}; got {str(rows.dtype)[:80]}. Save numbers only.")
-    if rows.size == 0:
-        raise DataError(f"Expected rows in {path}; got an empty array of shape {rows.shape}.")
+    refuse_no_numbers(rows, path)
     if columns and path.suffix != ".csv":
         if rows.ndim != 2:
             raise DataError(f"Expected rows (N, D) to take --columns of; {path} has shape {rows.shape}. Leave it out.")
         return rows[:, places(columns, None, rows.shape[1], path)]
     return rows
+
+
+def refuse_no_numbers(rows: object, where: object) -> None:
+    """Raise where rows are no array of numbers; `where` is the file, or what they are called.
+
+    Raises:
+        DataError: They are not.
+    """
+    if not isinstance(rows, np.ndarray) or rows.ndim == 0:
+        raise DataError(f"Expected an array of rows in {where}; got {type(rows).__name__}. Save it with numpy.save.")
+    if rows.dtype.kind not in "uif":
+        raise DataError(f"Expected integers or floats in {where}; got {str(rows.dtype)[:80]}. Save numbers only.")
+    if rows.size == 0:
+        raise DataError(f"Expected rows in {where}; got an empty array of shape {rows.shape}.")
 
 
 def _read_npz(path: Path) -> Rows:

@@ -1,11 +1,18 @@
-"""From weights to a folder of graphs that were checked before it appeared."""
+"""From weights to a folder of graphs that were checked before it appeared.
 
-from lunet_export.export.parts import ExportCheckError
-from lunet_export.export.provenance import Provenance, SourceFile
-from lunet_export.export.rebuilt import rebuilt
-from lunet_export.export.verifier import ExportedForVerifier, HeldOut, Question, export_for_verifier
-from lunet_export.export.write import Exported, build_artifact, check_chains, export
-from lunet_export.graphs.settings import ExportSettings, Load
+Its names are loaded when they are asked for: `lunet_export` knows this package from the start, and loads no onnx.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lunet_export.export.parts import ExportCheckError
+    from lunet_export.export.provenance import Provenance, SourceFile
+    from lunet_export.export.rebuilding import rebuilt
+    from lunet_export.export.verifier import ExportedForVerifier, HeldOut, Question, export_for_verifier
+    from lunet_export.export.write import Exported, build_artifact, check_chains, export
+    from lunet_export.graphs.settings import ExportSettings, Load
 
 __all__ = [
     "ExportCheckError",
@@ -23,3 +30,20 @@ __all__ = [
     "export_for_verifier",
     "rebuilt",
 ]
+
+_HOMES = {
+    "export.parts": ("ExportCheckError",),
+    "export.provenance": ("Provenance", "SourceFile"),
+    "export.rebuilding": ("rebuilt",),
+    "export.verifier": ("ExportedForVerifier", "HeldOut", "Question", "export_for_verifier"),
+    "export.write": ("Exported", "build_artifact", "check_chains", "export"),
+    "graphs.settings": ("ExportSettings", "Load"),
+}
+_HOME = {name: f"lunet_export.{home}" for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(_HOME[name]), name)
+    return value

@@ -1,5 +1,7 @@
 """`ExportedClasses`: an exported mixture, one flow per class, to run with NumPy and ONNX Runtime only."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

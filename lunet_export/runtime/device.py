@@ -92,18 +92,22 @@ class DeviceFlow:
         """All outputs of a graph for good NumPy rows, on the host."""
         return self.graph(graph).to_numpy(rows)
 
+    def _release(self) -> None:
+        """Let go of the graphs, whose sessions are closed."""
+        self._graphs.clear()
+
     def graph(self, name: str) -> DeviceGraph:
         """`density` or `sampling` alone, for rows known to be good.
 
         Raises:
             BadInputError: There is no such graph.
         """
-        if name not in self._graphs:
-            raise BadInputError(f"Expected a graph of {', '.join(self._graphs)}; got {name!r}.")
-        session = self._sessions[name]
-        if self._graphs[name].session is not session:  # in a fork, which has sessions of its own
-            self._graphs[name] = DeviceGraph(session, self.device, self.captured)
-        return self._graphs[name]
+        if name not in GRAPHS:
+            raise BadInputError(f"Expected a graph of {', '.join(GRAPHS)}; got {name!r}.")
+        session, graph = self._sessions[name], self._graphs.get(name)
+        if graph is None or graph.session is not session:  # in a fork, which has sessions of its own
+            graph = self._graphs[name] = DeviceGraph(session, self.device, self.captured)
+        return graph
 
     def _run(self, graph: str, given: Given) -> dict[str, DeviceArray]:
         rows: Any

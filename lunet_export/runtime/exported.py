@@ -1,9 +1,11 @@
 """`Exported`: what running an exported folder takes, whether it holds a flow or a mixture."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,12 +64,30 @@ class Exported(ABC, Generic[V]):
         origin = str(manifest.document["model"].get("source", ""))
         self._rows = Rows(self.dim, self.dtype, manifest.preprocessing, manifest.domain, origin)
 
+    def __repr__(self) -> str:
+        kind = f", {len(self.manifest.names)} classes" if self.manifest.names else ""
+        return (
+            f"{type(self).__name__}({self.manifest.name!r}, {self.manifest.document['model']['kind']}{kind}, "
+            f"dim={self.dim}, dtype={self.dtype}, provider={self.provider!r})"
+        )
+
+    def __enter__(self) -> Self:
+        """Return the export itself; the end of the block closes it."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the sessions, and the memory of the device with them; methods raise BadInputError from now on."""
+        self._sessions.close()
+
     def __reduce__(self) -> Any:  # noqa: ANN401
         """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
         return partial(type(self), **self._again), (self.artifact,)
 
     @property
-    def _parts(self) -> "tuple[Exported[V], ...]":
+    def _parts(self) -> tuple[Exported[V], ...]:
         """What is scored with it: itself. Of several folders that are scored together, all of them."""
         return (self,)
 
@@ -114,6 +134,25 @@ class Exported(ABC, Generic[V]):
         """
         return self._rows.acceptable(x)
 
+    def dequantize(self, images: ArrayLike, seed: int = 0, *, draw: int = 0, first: int = 0) -> Floats:
+        """Return grey levels with uniform noise in [0, 1), (N, D) in `dtype`: the x that `log_prob` takes.
+
+        x = grey + u with the u of `lunet_export.noise`, so that floor(x) = grey. It is the noise that `score` adds:
+        the mean of -log_prob / (D ln 2) over rows is an upper bound of the bits per dimension of the images.
+
+        Args:
+            images: Grey levels 0 .. levels - 1, (N, D) or images (N, height, width) with D numbers each.
+            seed: Seed of the noise, in [0, 2^64).
+            draw: Number of the noise draw.
+            first: Number of the first row, by which its noise is drawn.
+
+        Raises:
+            BadInputError: if the model takes vectors, or the images are of another size, no whole numbers, or outside
+                their levels.
+            OutOfMemoryError: if there is no memory for a copy.
+        """
+        return self._rows.dequantized(images, seed=seed, draw=draw, first=first)
+
     @abstractmethod
     def log_prob(self, x: ArrayLike) -> Floats:
         """log p(x) in nats, (N, D) -> (N,)."""
@@ -129,7 +168,7 @@ class Exported(ABC, Generic[V]):
         return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
     @abstractmethod
-    def _scored(self, x: Floats) -> "tuple[dict[str, Floats], NDArray[np.float64]]":
+    def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         """What scoring tells of rows x (N, D), `log_prob` (N,) first, and |z|^2 / D of the sample that is looked at."""
 
     @abstractmethod

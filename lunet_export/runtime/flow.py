@@ -1,5 +1,7 @@
 """`ExportedFlow`: an exported flow to run, with NumPy and ONNX Runtime only."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,11 @@ class ExportedFlow(Exported[Vectors]):
         captured = cuda_graph and self.provider == "cuda"
         #: The same flow with its rows and results on the device.
         self.on_device = DeviceFlow(self._sessions, device, self._rows, self._rows.normal, captured=captured)
+
+    def close(self) -> None:
+        """Release the sessions, and the memory of the device with them; methods raise BadInputError from now on."""
+        super().close()
+        self.on_device._release()
 
     def log_prob(self, x: ArrayLike) -> Floats:
         """log p(x) in nats, (N, D) -> (N,).

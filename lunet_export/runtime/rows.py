@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export import noise
 from lunet_export.errors import BadInputError, OutOfMemoryError
 from lunet_export.layers.domain import Domain
-from lunet_export.preprocessing import Logit, largest_below
+from lunet_export.preprocessing import Logit, dequantize, largest_below
 from lunet_export.runtime.misfit import MadeFor
 from lunet_export.scalars import real
 
@@ -64,6 +64,12 @@ def as_array(given: ArrayLike, name: str) -> NDArray[Any]:
 def typed(given: ArrayLike, rows: Floats) -> NDArray[Any]:
     """What a caller gave in its own dtype, where it has one; else the rows (N, D) that were made of it."""
     return given if isinstance(given, np.ndarray) and given.dtype.kind in "ui" else rows
+
+
+def with_noise(grey: NDArray[Any], dtype: "np.dtype[Any]", *, seed: int, draw: int, first: int) -> Floats:
+    """Grey levels (N, D) plus the uniform noise of a draw, in the dtype; rows are counted from `first`."""
+    numbers = noise.rows_of(len(grey), first)
+    return dequantize(grey, noise.uniform(seed, numbers, grey.shape[1], draw=draw).astype(dtype))
 
 
 class Rows:
@@ -129,6 +135,31 @@ class Rows:
             _refuse_outside(rows, p.levels)
             # A float64 number just below levels may round up to it in float32; step back.
             return np.minimum(cast, largest_below(p.levels, self.dtype))
+
+    def dequantized(self, array: ArrayLike, *, seed: int, draw: int, first: int) -> Floats:
+        """Grey levels plus noise, (N, D).
+
+        Raises:
+            BadInputError: The model takes vectors; another size, no whole numbers, or outside [0, levels); or the seed
+                or a number is none.
+            OutOfMemoryError: There is no memory for a copy.
+        """
+        p = self._preprocessing
+        if p is None:
+            raise BadInputError(
+                "Expected a model of grey levels to dequantize for; this one takes vectors as they are."
+            )
+        with computing("the images"):
+            grey = as_array(array, "the images")
+            grey = grey.reshape(len(grey), -1) if grey.ndim > 2 else grey
+            self._refuse_shape(grey, "the images")
+            if grey.dtype.kind == "f" and (grey != np.floor(grey)).any():
+                raise BadInputError(
+                    f"Expected grey levels 0 .. {p.levels - 1}, which are whole numbers; got others. Rows that have "
+                    "noise already go into log_prob as they are."
+                )
+            _refuse_outside(grey, p.levels)
+            return with_noise(grey, self.dtype, seed=seed, draw=draw, first=first)
 
     def acceptable(self, array: ArrayLike) -> NDArray[np.bool_]:
         """For every row (N, D), whether `data` takes it: finite in the graph's dtype, and inside the domain.

@@ -11,10 +11,9 @@ from lunet_export import noise
 from lunet_export.artifact import Manifest
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
-from lunet_export.preprocessing import dequantize
 from lunet_export.runtime.exported import Exported
 from lunet_export.runtime.misfit import Misfit, sample, warn
-from lunet_export.runtime.rows import as_array, computing
+from lunet_export.runtime.rows import as_array, computing, with_noise
 from lunet_export.scalars import whole
 
 Array = NDArray[np.float64]
@@ -117,8 +116,7 @@ def scores(
         for draw in range(1 if plain else draws):
             x = flat
             if not plain:
-                numbers = noise.rows_of(len(flat), first)
-                x = dequantize(flat, noise.uniform(seed, numbers, flat.shape[1], draw=draw).astype(flows[0].dtype))
+                x = with_noise(flat, flows[0].dtype, seed=seed, draw=draw, first=first)
             answers, squared = model._scored(x)
             if not totals and (misfit := _misfit(flows, x, squared)):
                 on_misfit(misfit)

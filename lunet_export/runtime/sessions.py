@@ -12,7 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from lunet_export.errors import ProviderError
+from lunet_export.errors import BadInputError, ProviderError
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.providers import Provider, open_sessions
 
@@ -49,10 +49,15 @@ class Sessions:
         models = [graphs[name] for name in first]
         opened, self.choice = open_sessions(models, provider, threads=threads, cuda=cuda, cuda_graph=cuda_graph)
         self._open = dict(zip(first, opened, strict=True))
-        self._lock, self._forked = RLock(), False
+        self._lock, self._forked, self._closed = RLock(), False, False
         for name, session in self._open.items():
             prove(name, session)
         _LIVE.add(self)
+
+    def close(self) -> None:
+        """Release all sessions; what asks for one from now on gets a BadInputError."""
+        with self._lock:
+            self._closed, self._open = True, {}
 
     def __getitem__(self, name: str) -> "onnxruntime.InferenceSession":
         session = self._open.get(name)
@@ -63,6 +68,8 @@ class Sessions:
         return dict(self._open)
 
     def _added(self, name: str) -> "onnxruntime.InferenceSession":
+        if self._closed:
+            raise BadInputError("Expected an open export; this one was closed. Open the folder again.")
         with self._lock:  # two threads that ask at once get the same session
             if name not in self._open:
                 if self._forked and self.choice.name == "cuda":

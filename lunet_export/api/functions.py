@@ -1,0 +1,303 @@
+"""`train`, `load`, `save`, `export` and `check`: what `lunet_export` offers beside `ExportedFlow`.
+
+PyTorch and onnx are loaded when a function that needs them is called.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from lunet_export.api.choices import FlowName, TrainingChoices, divided, path_of, typed
+from lunet_export.api.models import Model, ModelLike
+from lunet_export.errors import BadInputError, DataWarning
+from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from lunet_export.data import Dataset
+    from lunet_export.parity import Check
+    from lunet_export.runtime.cuda import CudaOptions
+    from lunet_export.runtime.providers import Provider
+    from lunet_export.training import EpochRecord
+
+    PathLike = str | os.PathLike[str]
+    #: Rows (N, D), images (N, height, width), a data set, or what names one.
+    DataLike = ArrayLike | Dataset | PathLike
+
+
+def train(
+    data: DataLike,
+    output: PathLike | None = None,
+    *,
+    flow: FlowName = "lunet",
+    epochs: int | None = None,
+    per_class: bool = False,
+    begin: ModelLike | None = None,
+    seed: int = 0,
+    data_dir: PathLike = "data",
+    levels: int | None = None,
+    columns: Sequence[str | int] = (),
+    label: str | int | None = None,
+    dequantize: bool = False,
+    fallback: bool = True,
+    device: str = "cpu",
+    resume: bool = False,
+    force: bool = False,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    **choices: Unpack[TrainingChoices],
+) -> Model:
+    """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return what it keeps.
+
+    The loss is the mean of -log p(x) in nats per row, with p the density in data space. The model file holds the best
+    epoch by validation, or the start or the full-covariance Gaussian of the training rows, unless an epoch is better
+    than these by more than chance. The same data, choices and seed give the same file as the command.
+
+    Args:
+        data: Rows (N, D) of floats, or of integers that are grey levels; images (N, height, width) or (N, height,
+            width, channels) of integers; a `Dataset`; the path of a file of rows, as .npy, .csv or .parquet; or a name,
+            as `digits` or `two-moons`. 10 % of the rows are for validation and 10 % for the test.
+        output: Path of the model file, ending in .pt. Beside it lie a resume file, the history and the curve. None
+            writes nothing that stays.
+        flow: Kind of the flow: `lunet`, `realnvp`, `realnvp-dense` or `jko`.
+        epochs: Number of epochs; None takes what is usual for the kind and the number of rows.
+        per_class: Whether to train one network per class, of a data set with labels.
+        begin: Model to start from instead of the Gaussian; its shape then counts.
+        seed: Seed of all that is drawn, in [0, 2^64).
+        data_dir: Folder of the MNIST files.
+        levels: Number of grey levels of integers; None takes 256.
+        columns: Columns of a file that make a row, in this order, by name or by number counted from one; none takes
+            all.
+        label: Column of a file that holds the classes, for `per_class`.
+        dequantize: Whether to add noise to the columns of vectors that hold counts or rounded numbers.
+        fallback: Whether the Gaussian, or the start, is kept where no epoch is better by more than chance.
+        device: PyTorch device, as `cpu` or `cuda`.
+        resume: Whether to go on from the resume file beside `output`.
+        force: Whether files of an earlier run may be replaced.
+        on_epoch: Function that is called after every epoch with its record, in bits per dimension.
+        **choices: Finer choices of the network and of the fit, as `TrainingChoices` lists them.
+
+    Returns:
+        The model, as `load(output)` returns it; `training` of it holds the figures, `test` in bits per dimension.
+
+    Raises:
+        BadInputError: if a choice is unknown or out of its range, choices contradict each other, or a file exists.
+        DataError: if the rows are malformed, too few, or of unbounded likelihood.
+        CheckpointError: if `begin` or the resume file cannot be read.
+        CheckFailedError: if the loss stops being a finite number.
+
+    Warns:
+        DataWarning: if values, rows or columns may spoil the density.
+    """
+    from lunet_export.api import models
+    from lunet_export.api.plan import Plan, Watch
+    from lunet_export.api.rows import dataset_of
+    from lunet_export.files import exclusive
+    from lunet_export.training.degenerate import warnings_of
+
+    network, fit = divided(choices)
+    plan = Plan(
+        flow=_one_of(flow, FlowName, "flow"),
+        network=network,
+        fit={**fit, "epochs": None if epochs is None else typed("epochs", epochs, int), "fallback": fallback},
+        per_class=per_class,
+        begins=begin is not None,
+        dequantize=dequantize,
+        seed=typed("seed", seed, int),
+    )
+    if output is None and resume:
+        raise BadInputError("Expected an output with resume, which goes on from the file beside it; got none.")
+    with TemporaryDirectory() as temporary:
+        model = Path(temporary) / "model.pt" if output is None else path_of(output, "the model file")
+        plan.refuse_existing(model, resume=resume, force=force)
+        plan.refuse_contradictions()
+        folder = path_of(data_dir, "data_dir")
+        given = dataset_of(data, data_dir=folder, levels=levels, columns=columns, label=label)
+        rows, _ = plan.prepared(given)
+        for sentence in warnings_of(rows):
+            warnings.warn(sentence, DataWarning, stacklevel=2)
+        start = None if begin is None else models.model_of(begin).checkpoint.weights
+        watch = Watch() if on_epoch is None else Watch(on_epoch=on_epoch)
+        with exclusive(model):
+            plan.refuse_existing(model, resume=resume, force=force)  # someone else may have been faster
+            plan.run(rows, model, begin=start, device=device, resume=resume, watch=watch)
+        trained = models.read(model)
+    return trained if output is not None else models.of_no_file(trained)
+
+
+def load(
+    path: PathLike, *, latent_stats: PathLike | None = None, preprocess: Literal["none", "paper"] = "none"
+) -> Model:
+    """Return the model in a file: of `train`, of `save`, of `lunet-export import`, or the authors' best.pth.
+
+    Args:
+        path: Path of the model file.
+        latent_stats: Path of the authors' best_stats.pth, folded exactly into the last block.
+        preprocess: Pre-processing of the authors' files, which do not record it: `paper` is 256 levels and 1e-5.
+
+    Raises:
+        CheckpointError: if the file is missing, unreadable or of another kind, or the statistics are of another one.
+        BadInputError: if the pre-processing is unknown.
+        UnreadableError: if the operating system does not let a file be read.
+
+    Warns:
+        UserWarning: if it had to be assumed that the statistics are of this network.
+    """
+    from lunet_export.api import models
+
+    stats = None if latent_stats is None else path_of(latent_stats, "latent_stats")
+    model = models.read(path_of(path, "the model file"), latent_stats=stats, preprocess=preprocess)
+    for sentence in model.checkpoint.assumed:
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+    return model
+
+
+def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
+    """Write a model file, which every command takes, whole or not at all; return the model as `load` returns it.
+
+    Weights are written in the dtype of the model, so that they come back as they are. Of an LU-Net in float64 the file
+    holds log|u_ii|, and an entry comes back a rounding away.
+
+    Args:
+        model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of nflows, normflows, sbi or zuko, or the path of a
+            model file.
+        path: Path of the file to write, ending in .pt.
+        force: Whether an existing file is replaced.
+
+    Raises:
+        BadInputError: if the file exists or is not named .pt, or `model` is no model.
+        UnsupportedLayersError, CheckpointError, CheckFailedError: as `convert` and `load` raise.
+    """
+    from lunet_export import checkpoint
+    from lunet_export.api import models
+    from lunet_export.files import exclusive
+
+    target = path_of(path, "the model file")
+    models.refuse_target(target, force=force)
+    given = models.model_of(model)
+    with exclusive(target):
+        models.refuse_target(target, force=force)  # someone else may have been faster
+        checkpoint.write_checkpoint(target, given.checkpoint)
+    return models.read(target)
+
+
+def export(
+    model: ModelLike,
+    folder: PathLike,
+    *,
+    solver: str | None = None,
+    tile: int | None = None,
+    dtype: Literal["float32", "float64", "float16"] = "float32",
+    with_log_prob: bool = False,
+    rng: bool = False,
+    steps: int | None = None,
+    hutchinson: bool = False,
+    target: Literal["cpu", "cuda"] = "cpu",
+    batch: int = 1,
+    force: bool = False,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    cuda: CudaOptions | Mapping[str, Any] | None = None,
+) -> ExportedFlow | ExportedClasses:
+    """Write density.onnx and sampling.onnx of a model, checked, as `lunet-export export` does, and open the folder.
+
+    density maps x (N, D) to log p(x) (N,) in nats and z (N, D), sampling maps z to x. Both are held against the float64
+    reference before the folder appears, whole or not at all. The bytes of the graphs are those of the command.
+
+    Args:
+        model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of nflows, normflows, sbi or zuko, or the path of a
+            model file. A conditional flow goes through `convert(flow, context=c)`.
+        folder: Folder to write; its last part becomes the name of the model.
+        solver: Solver of triangular systems: `unrolled`, `rows`, `meeting`, `inverse`, `fused` or `auto`. None takes
+            `unrolled`.
+        tile: Number of rows of the solver's tile; None takes its default.
+        dtype: Dtype of the graphs; float16 is for the matrix products alone.
+        with_log_prob: Whether to write a graph z -> x, log_prob too.
+        rng: Whether to write a graph that draws z itself too.
+        steps: Runge-Kutta steps per block of a JKO-iFlow; None takes those of the training.
+        hutchinson: Whether to write a graph of a JKO-iFlow that estimates log_prob along probes too.
+        target: Where `auto` assumes that the export runs.
+        batch: Rows per call that `auto` assumes.
+        force: Whether an existing exported folder is replaced.
+        on_stage: Function that is called with a few words before each stage.
+        provider: Provider that the folder is opened with: `cpu`, `cuda` or `auto`.
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice.
+        cuda: Options of CUDA.
+
+    Returns:
+        The opened folder: `ExportedClasses` of a model with one network per class, else `ExportedFlow`.
+
+    Raises:
+        BadInputError: if the folder exists, a setting does not fit, or `model` is no model.
+        UnsupportedLayersError, CheckpointError: as `convert` and `load` raise.
+        CheckFailedError: if a check failed; nothing is left behind.
+        ProviderError: if the provider that was asked for cannot run.
+    """
+    from lunet_export.api import exporting, models
+    from lunet_export.export import ExportSettings, Load
+
+    made_for = Load(target, typed("batch", batch, int))
+    tile, steps = (
+        None if value is None else typed(name, value, int) for name, value in (("tile", tile), ("steps", steps))
+    )
+    settings = ExportSettings(solver, tile, dtype, with_log_prob, rng, made_for, steps=steps, hutchinson=hutchinson)
+    destination = path_of(folder, "the folder")
+    exporting.write(models.model_of(model), destination, settings, force=force, compare=False, on_stage=on_stage)
+    return open_export(destination, provider=provider, threads=threads, cuda=cuda)
+
+
+def check(
+    folder: PathLike,
+    *,
+    model: ModelLike | None = None,
+    seed: int = 1,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    cuda: CudaOptions | Mapping[str, Any] | None = None,
+) -> list[Check]:
+    """Check a folder against its float64 test vectors, as `lunet-export check` does.
+
+    On CUDA the self-test of the GPU is run too: replays, rows that stay on the device, placement, TF32 and latency.
+
+    Args:
+        folder: Folder of an export.
+        model: Model that the folder is said to be of, as `export` takes it; with it, fresh inputs, eager PyTorch and
+            the chains without pre-processing are compared too.
+        seed: Seed of the fresh inputs.
+        provider: Provider that is checked: `cpu`, `cuda` or `auto`.
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice.
+        cuda: Options of CUDA.
+
+    Returns:
+        All checks, each with its largest difference and what was allowed there.
+
+    Raises:
+        CheckFailedError: if an answer is not within its tolerance; `checks` of the error holds all checks.
+        ArtifactError: if the folder is missing, altered or malformed.
+        BadInputError: if the folder was exported from another model.
+        ProviderError: if the provider that was asked for cannot run.
+    """
+    from lunet_export.api import checking, models
+    from lunet_export.parity import all_passed
+
+    source = None if model is None else models.model_of(model)
+    with open_export(path_of(folder, "the folder"), provider=provider, threads=threads, cuda=cuda) as flow:
+        checks = checking.checks_of(flow, source, seed=seed, threads=threads)
+        of_gpu = checking.self_test(flow, threads=threads)
+    checks += of_gpu.checks if of_gpu else []
+    if not all_passed(checks):
+        raise checking.FailedChecksError(checks, on_gpu=of_gpu is not None)
+    return checks
+
+
+def _one_of(value: FlowName, names: Any, what: str) -> FlowName:  # noqa: ANN401
+    """Return the value, if it is one of a literal type's."""
+    if value not in names.__args__:
+        raise BadInputError(f"Expected a {what} of {', '.join(names.__args__)}; got {value}.")
+    return value

@@ -1,0 +1,175 @@
+"""`Model`: a model with all that is known of it, made of whatever a user has."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+from lunet_export.distribution import Distribution, Mixture, classes_of
+from lunet_export.errors import BadInputError
+from lunet_export.layers import Chain
+from lunet_export.preprocessing import NAMED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lunet_export.artifact import Manifest
+    from lunet_export.checkpoint import Checkpoint
+    from lunet_export.export import Provenance, SourceFile
+    from lunet_export.importers import Imported
+    from lunet_export.torch_layers import Flow
+
+#: What is taken for a model: a `Model`, a `Flow`, a `Chain`, a `Mixture`, another library's flow, or a model file.
+ModelLike = Union["Model", "Flow", Distribution, str, "os.PathLike[str]", object]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Model:
+    """A model that was trained, loaded or given, with what is known of it beside its weights.
+
+    Attributes:
+        checkpoint: Weights in float64, the record of the training, and a few example rows.
+        files: Files that the model was read from, by what they gave; an export names them in its manifest.
+    """
+
+    checkpoint: "Checkpoint"
+    files: "Mapping[str, SourceFile]" = field(default_factory=dict)
+
+    @property
+    def distribution(self) -> Distribution:
+        """Return the model as arrays: a `Chain`, or a `Mixture` of one chain per class."""
+        return self.checkpoint.model
+
+    @property
+    def dim(self) -> int:
+        """Return the number of dimensions D."""
+        return self.distribution.dim
+
+    @property
+    def path(self) -> Path | None:
+        """Return the path of the model file; None where there is none."""
+        return self.checkpoint.path
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """Return what the training recorded, as `test` in bits/dim and `test_nats` in nats per row."""
+        return self.checkpoint.training or {}
+
+    def flow(self, dtype: Literal["float32", "float64"] = "float32") -> "Flow":
+        """Return the model as a PyTorch flow, whose parameters can be trained.
+
+        Args:
+            dtype: Dtype of its parameters, and of the rows that it takes.
+
+        Raises:
+            CheckpointError: if the model has one network per class.
+        """
+        import torch
+
+        from lunet_export.torch_layers import Flow
+
+        return Flow.of(self.checkpoint.weights, dtype=getattr(torch, dtype))
+
+    def __repr__(self) -> str:
+        model = self.distribution
+        kind = f"{len(model.names)} classes" if isinstance(model, Mixture) else model.kind.name
+        return f"Model({kind}, dim={self.dim}, dtype={self.checkpoint.dtype}{f', {self.path}' if self.path else ''})"
+
+
+def model_of(given: ModelLike) -> Model:
+    """Return the model of whatever a user has: the one place that tells what it is.
+
+    Raises:
+        BadInputError: if it is none.
+        CheckpointError, CheckFailedError, UnsupportedLayersError: as `load` and `convert` raise.
+    """
+    from lunet_export.checkpoint import Checkpoint
+    from lunet_export.importers.classes import library_of, names
+    from lunet_export.torch_layers import Flow
+
+    match given:
+        case Model():
+            return given
+        case str() | os.PathLike():
+            return read(Path(given))
+        case Flow():
+            return Model(Checkpoint(given.to_chain(), "arrays", dtype=str(given.like.dtype).removeprefix("torch.")))
+        case Chain() | Mixture():
+            return Model(Checkpoint(given, "arrays"))
+        case _ if not library_of(given) and not any(name.startswith("torch.") for name in names(given)):
+            raise BadInputError(
+                "Expected a model: a Model, a Flow, a Chain, a Mixture, a flow of nflows, normflows, sbi or zuko, or "
+                f"the path of a model file; got a {type(given).__name__}."
+            )
+        case _:
+            found = imported(given)
+            return Model(Checkpoint(found.weights, "lunet_export", training=facts_of(found)))
+
+
+def read(path: Path, *, latent_stats: Path | None = None, preprocess: str = "none") -> Model:
+    """Return the model in a file; arguments and errors are those of `load`."""
+    from lunet_export import checkpoint
+
+    if preprocess not in ("none", "paper"):
+        raise BadInputError(f"Expected a pre-processing of none or paper; got {preprocess}.")
+    found = checkpoint.read(path, latent_stats=latent_stats, preprocessing=NAMED[preprocess])
+    return Model(found, files_of(path, latent_stats))
+
+
+def of_no_file(model: Model) -> Model:
+    """Return the model without the file that it was read from, which is gone."""
+    return Model(replace(model.checkpoint, path=None))
+
+
+def imported(flow: object, context: "Tensor | None" = None) -> "Imported":
+    """Return another library's flow as arrays, with the proof that it is the same; errors are those of `convert`."""
+    from lunet_export import importers
+    from lunet_export.graphs.sizes import refuse_large
+
+    found = importers.read(flow, context=context)
+    refuse_large(found.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
+    return found
+
+
+def facts_of(found: "Imported") -> dict[str, Any]:
+    """Return what is recorded of an imported flow."""
+    return {"imported_from": found.library, "proof": found.proof.as_json()}
+
+
+def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | None = None) -> "dict[str, SourceFile]":
+    """Return what an export is made from, for its manifest."""
+    from lunet_export.export import SourceFile
+
+    given = {"model": model, "latent_stats": latent_stats, "classifier": classifier}
+    return {role: SourceFile.of(path) for role, path in given.items() if path is not None}
+
+
+def provenance_of(read: "Checkpoint", folder: Path, files: "Mapping[str, SourceFile]") -> "Provenance":
+    """Return the name and the history of a model, for the manifest of its export."""
+    from lunet_export.export import Provenance
+
+    name = folder.resolve().name
+    classes = tuple(member.training or {} for member in read.members) or ({},) * len(classes_of(read.model))
+    return Provenance(name, read.kind, read.image_shape, read.training or {}, files, read.assumed, classes)
+
+
+def eager_of(dtype: str) -> Callable[[Distribution], Any]:
+    """Return what makes eager PyTorch of a flow or a mixture, in the dtype of the graphs."""
+    from lunet_export.torch_layers import eager
+
+    return lambda model: eager(model, dtype)
+
+
+def another_model(manifest: "Manifest", model: Path | None) -> BadInputError:
+    """Return the error of an export that was made of another model than the one that is given."""
+    given = "the one that was given" if model is None else model
+    return BadInputError(f"Expected the model that {manifest.name} was exported from; {given} is another one.")
+
+
+def refuse_target(target: Path, *, force: bool) -> None:
+    """Raise where a model file is not named as one, or exists and is not to be replaced."""
+    if target.suffix != ".pt":
+        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
+    if target.exists() and not force:
+        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")

@@ -1,0 +1,131 @@
+"""What is trained and how, as a command or a call chose it, and the run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lunet_export.api.choices import FlowName
+from lunet_export.data import Dataset
+from lunet_export.errors import BadInputError
+from lunet_export.layers import Chain
+from lunet_export.training import (
+    KINDS,
+    ClassesResult,
+    ClassPaths,
+    EpochRecord,
+    FitSettings,
+    Paths,
+    Result,
+    Training,
+    train,
+    train_classes,
+)
+from lunet_export.training.discrete import Repeats, dequantized
+from lunet_export.training.train import device_named
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Functions that are called while a run goes on."""
+
+    on_begin: Callable[[str, int], None] = lambda name, epochs: None
+    on_class: Callable[[int, Dataset, FitSettings], None] = lambda number, rows, settings: None
+    on_growth: Callable[[int, int], None] = lambda done, of: None
+    on_start: Callable[[float, Training], None] = lambda gaussian, trainer: None
+    on_step: Callable[[int, float], None] = lambda step, bits: None
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The choices of a training.
+
+    Attributes:
+        flow: Kind of the flow.
+        network: Choices of the network, by name; none is None.
+        fit: Choices of the fit, by name; what is missing or None is usual for the kind and the data.
+        per_class: Whether one network is trained per class.
+        begins: Whether the run starts from the weights of a model.
+        dequantize: Whether columns that hold counts or rounded numbers get noise.
+        seed: Seed of all that is drawn.
+    """
+
+    flow: FlowName = "lunet"
+    network: Mapping[str, Any]
+    fit: Mapping[str, Any]
+    per_class: bool = False
+    begins: bool = False
+    dequantize: bool = False
+    seed: int = 0
+
+    @property
+    def family(self) -> str:
+        """Return the kind of the flow, as `KINDS` names it."""
+        return "realnvp" if self.flow == "realnvp-dense" else self.flow
+
+    def refuse_contradictions(self) -> None:
+        """Raise where one choice rules out another.
+
+        Raises:
+            BadInputError: if one does.
+        """
+        if self.begins and self.network.keys() & {"blocks", "alpha", "activation", "width"}:
+            raise BadInputError(
+                "Expected no --blocks, --alpha, --activation or --width with --from, whose model has its own."
+            )
+        if self.per_class and self.flow != "lunet":
+            raise BadInputError(
+                f"Expected --flow lunet with --per-class; got {self.flow}. Train one network of all classes."
+            )
+
+    def refuse_existing(self, output: Path, *, resume: bool, force: bool) -> None:
+        """Raise where a file that the run would write exists, unless it goes on from them or may replace them.
+
+        Raises:
+            BadInputError: if one exists.
+        """
+        paths, folder = Paths(output), ClassPaths(output).folder
+        of_classes = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]  # else unfinished
+        of_one = (paths.resume, paths.history, paths.curve)
+        for path in (output, *(of_classes if self.per_class else of_one)):
+            if path.exists() and not (resume or force):
+                raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
+
+    def prepared(self, rows: Dataset) -> tuple[Dataset, list[Repeats]]:
+        """Return the rows as they are trained on, and the columns that got noise.
+
+        Raises:
+            BadInputError: if the flow takes images and the rows are vectors, or grey levels would get noise twice.
+        """
+        found: list[Repeats] = []
+        if self.dequantize:
+            rows, found = dequantized(rows, self.seed)
+        if self.flow == "realnvp" and rows.image_shape is None:
+            raise BadInputError(f"Expected images for --flow realnvp; {rows.name} holds vectors. Take realnvp-dense.")
+        return rows, found
+
+    def settings_of(self, part: Dataset) -> FitSettings:
+        """Return how to train on these rows."""
+        return KINDS[self.family].settings(len(part.train), part.dim, seed=self.seed, **self.fit)
+
+    def run(
+        self, rows: Dataset, output: Path, *, begin: Chain | None, device: str, resume: bool, watch: Watch
+    ) -> ClassesResult | Result:
+        """Train on prepared rows and write the files of the run; errors are those of `train` and `train_classes`."""
+        shape = None if self.flow == "realnvp-dense" else rows.image_shape
+        common: dict[str, Any] = {
+            "structure": KINDS[self.family].choose(rows.dim, shape, self.network),
+            "begin": begin,
+            "device": device_named(device),
+            "resume": resume,
+            "on_growth": watch.on_growth,
+            "on_start": watch.on_start,
+            "on_step": watch.on_step,
+            "on_epoch": watch.on_epoch,
+        }
+        if self.per_class:
+            return train_classes(rows, self.settings_of, output, on_class=watch.on_class, **common)
+        settings = self.settings_of(rows)
+        watch.on_begin(rows.name, settings.epochs)
+        return train(rows, settings, output, **common)
