@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lunet_export.torch_layers import Flow
 
 #: What is taken for a model: a `Model`, a `Flow`, a `Chain`, a `Mixture`, another library's flow, or a model file.
-ModelLike = Union["Model", "Flow", Distribution, str, "os.PathLike[str]", object]
+ModelLike = Union["Model", Distribution, str, Path, object]
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -11,6 +11,7 @@ import pdoc
 from numpy.typing import ArrayLike
 from pdoc import doc, render
 
+import lunet_export
 from tests.surface import PUBLIC
 
 render.configure(docformat="google", show_source=False, footer_text="lunet-export")
@@ -19,7 +20,10 @@ render.configure(docformat="google", show_source=False, footer_text="lunet-expor
 _EXPANDED = {
     inspect.formatannotation(ArrayLike | None): "ArrayLike | None",
     inspect.formatannotation(ArrayLike): "ArrayLike",
+    inspect.formatannotation(ArrayLike).removeprefix("Union[").removesuffix("]"): "ArrayLike",  # in a larger union
 }
+#: Modules that pdoc finds by itself, since the package has a function of that name beside them.
+_FOUND = tuple(f"lunet_export.{name}" for name in lunet_export.__all__ if f"lunet_export.{name}" in PUBLIC)
 _ARRAY = re.compile(r"numpy\.ndarray\[tuple\[typing\.Any, \.\.\.\], numpy\.dtype\[([\w.]+)\]\]")
 
 
@@ -36,11 +40,13 @@ def write(folder: Path, modules: tuple[str, ...] = PUBLIC) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("default", category=DeprecationWarning)
+        # A TypedDict does not tell which of its bases a key is from.
+        warnings.filterwarnings("ignore", message=r"Cannot determine where .*\.TrainingChoices\.")
         with (
             mock.patch.object(inspect, "formatannotation", readable),
             mock.patch.object(doc, "formatannotation", readable),
         ):
-            pdoc.pdoc(*modules, output_directory=folder)
+            pdoc.pdoc(*(module for module in modules if module not in _FOUND), output_directory=folder)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_the_core_says_what_is_missing(of, install, here):
     env = install(of=of)
     assert installed(env) & HEAVY == set()
     assert env.run("--version", cwd=here).out == f"lunet-export {lunet_export.__version__}\n"
-    assert "Commands" in env.run("--help", cwd=here).out
+    assert "Train" in env.run("--help", cwd=here).out
     done = env.imports("import lunet_export; print(lunet_export.__version__, lunet_export.__file__)", here)
     version, file = done.out.split()
     assert (version, str(env.folder) in file) == (lunet_export.__version__, True)
