@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 #: What the README says, with the pages that it leads to for comparisons and for verifiers.
 README = "\n".join(
     (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "benchmarks/COMPARISONS.md", "exported/VERIFIERS.md")
+    for name in ("README.md", "docs/benchmarks/comparisons.md", "docs/verifiers.md")
 )
 
 
