@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := demo
 RUNS := runs
-SITE := site
 # Processes that share the tests: as many as there are processors.
 WORKERS ?= auto
 SHARED := -n $(WORKERS) --maxprocesses 8 --dist worksteal
@@ -108,9 +107,10 @@ audit: setup-dev $(VENV)-release/setup
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(VENV)-release/installed.txt
 	$(VENV)-release/bin/pip-audit --strict --disable-pip --no-deps $(AUDIT_ARGS) -r constraints.txt -r $(VENV)-release/installed.txt
 
-# The API reference, from the docstrings of what is public.
+# The site: the pages of docs/, a page for each command and each public module, search. Open site/index.html.
 docs: setup-dev
-	$(BIN)/python -m tests.release.reference $(SITE)
+	$(BIN)/python -m docs.assemble build/docs
+	$(BIN)/zensical build --strict
 
 fix: setup-dev
 	$(BIN)/ruff check --fix .
@@ -192,4 +192,4 @@ $(VENV)-marabou/setup:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(VENV)-marabou $(VENV)-release $(VENV)-compat $(DEMO) $(SITE) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-cuda $(VENV)-embed $(VENV)-marabou $(VENV)-release $(VENV)-compat $(DEMO) site build .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

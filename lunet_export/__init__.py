@@ -27,6 +27,7 @@ __all__ = [
     "save",
     "train",
 ]
+#: The version of this package.
 __version__ = "1.0.0"
 
 

@@ -1,24 +1,15 @@
 """The README's commands run, the file map is complete, its numbers are the recorded ones."""
 
 import json
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks import embeddings, roofline, table1
-from lunet_cli.main import app
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.certificate import outwards
-from lunet_export.embedding import web_runtime
-from lunet_export.embedding.page import is_page
 from tests.certificate.test_round_trip import COMMITTED as ROUND_TRIPS
 from tests.conftest import ROOT
 
@@ -31,124 +22,6 @@ README = "\n".join(
 
 def fenced(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-#: What a line of the tour gets beside what is printed, so that the suite stays fast.
-QUICK = {"train": "--epochs 2", "bench": "--seconds 0.05 --batch 1 --no-compile"}
-
-
-def tour() -> list[str]:
-    """Every line of it, as somebody types it, or pastes it with its comment."""
-    (block,) = (block for block in fenced("sh") if "lunet-export train" in block)
-    return block.splitlines()
-
-
-def hurried(line: str) -> str:
-    """The same command with less to do."""
-    command, _, comment = line.partition("#")
-    more = [options for name, options in QUICK.items() if command.startswith(f"lunet-export {name} ")]
-    return f"{' '.join([command.rstrip(), *more])}  #{comment}"
-
-
-@pytest.fixture
-def clone(tmp_path):
-    """What the tour needs of a fresh clone after `make demo`: its environment, and what git ignores."""
-    environment = Path(sys.prefix)
-    if not (environment / "bin" / "activate").exists() or not (environment / "bin" / "lunet-export").exists():
-        pytest.skip("needs the environment of `make test`, which is activated")
-    (tmp_path / ".venv").symlink_to(environment)
-    shutil.copy(ROOT / ".gitignore", tmp_path)
-    in_shell("git init -q && git add .gitignore", tmp_path)
-    return tmp_path
-
-
-def in_shell(text: str, folder: Path) -> subprocess.CompletedProcess:
-    """Run lines in a shell that knows nothing of any environment, and ends at the first error."""
-    unknown = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "LUNET_LOG"}
-    environment = {name: value for name, value in os.environ.items() if name not in unknown} | {"PATH": "/usr/bin:/bin"}
-    return subprocess.run(
-        ["sh", "-e"], input=text, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.slow
-def test_the_tour_runs_as_it_is_printed(clone):
-    first, *commands = tour()
-    assert first.partition("#")[0].split() == [".", ".venv/bin/activate"]
-    assert [command.split()[1] for command in commands] == ["train", "runs/mine.pt", "check", "sample", "bench"]
-    assert in_shell(f"{hurried(commands[0])}\n", clone).returncode == 127  # not found: the first line is needed
-    done = in_shell("\n".join(map(hurried, tour())) + "\n", clone)
-    assert done.returncode == 0, done.stderr
-    assert {"mine.pt", "mine", "grid.png"} <= {path.name for path in (clone / "runs").iterdir()}
-    assert in_shell("git status --porcelain --untracked-files=all", clone).stdout.split() == ["A", ".gitignore"]
-
-
-def test_the_demo_ends_by_the_first_line_of_the_tour():
-    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndemo: ")[2].partition("\n\n")[0]
-    last = recipe.splitlines()[-1].replace("$(BIN)", ".venv/bin")
-    assert last.startswith(f'\t@echo "next: {tour()[0].partition("#")[0].strip()} ')
-    assert "The program lies in `.venv/bin/lunet-export`" in README
-
-
-@pytest.mark.slow
-def test_the_commands_for_classes_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (block,) = fenced("bash")
-    for line in block.splitlines():
-        arguments = shlex.split(line)[1:] + (["--epochs", "2"] if " train " in line else [])
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, (line, result.output)
-    assert {path.name for path in tmp_path.glob("*.png")} == {"classes.png", "threes.png", "confusion.png"}
-
-
-def test_the_page_of_the_readme_is_written(tmp_path, monkeypatch):
-    for name in (*web_runtime.WASM, *web_runtime.WEBGPU):
-        path = tmp_path / "onnxruntime-web" / "dist" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    monkeypatch.chdir(ROOT)
-    write, serve = (line.partition("#")[0] for line in fenced("shell")[0].splitlines())
-    arguments = shlex.split(write)[1:]
-    arguments[arguments.index("site")] = str(tmp_path / "site")
-    result = CliRunner().invoke(app, [*arguments, "--runtime", str(tmp_path / "onnxruntime-web")])
-    assert (result.exit_code, is_page(tmp_path / "site")) == (0, True), result.output
-    assert serve.split() == ["lunet-export", "serve", "site"]
-
-
-def test_the_python_examples_run(monkeypatch, cuda_on_host):
-    monkeypatch.chdir(ROOT)
-    plain, _, on_gpu = fenced("python")
-    names: dict = {}
-    exec(plain, names)
-    assert (names["x"].shape, names["log_prob"].shape, names["z"].shape) == ((64, 64), (64,), (64, 64))
-    exec(on_gpu, names)
-    np.testing.assert_array_equal(names["x"].numpy(), names["flow"].sample(64, seed=7))
-    np.testing.assert_array_equal(names["replayed"].log_prob(names["x"].numpy()), names["log_prob"].numpy())
-    assert cuda_on_host[-2:] == [("cuda", True), ("cuda", False)]
-
-
-@pytest.mark.slow
-def test_the_python_example_that_trains_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (text,) = (block for block in fenced("python") if "lunet_export.train(" in block)
-    names: dict = {}
-    exec(text.replace('"runs/mine.pt")', '"runs/mine.pt", epochs=2)'), names)
-    assert names["images"].shape == (100, 64)
-    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"mine.pt", "mine", "mine.png"}
-
-
-@pytest.mark.slow
-def test_the_commands_for_a_gpu_run(tmp_path, monkeypatch, cuda_on_host):
-    shutil.copytree(ROOT / "exported" / "digits", tmp_path / "runs" / "mine")
-    monkeypatch.chdir(tmp_path)
-    lines = [line[2:] for line in fenced("console")[0].splitlines() if line.startswith("$ lunet-export")]
-    assert len(lines) == 3
-    quick = {"bench": ["--seconds", "0.05", "--batch", "1"]}
-    for line in lines[1:]:  # without a GPU, doctor exits 3
-        arguments = shlex.split(line.partition("#")[0])[1:]
-        result = CliRunner().invoke(app, arguments + quick.get(arguments[0], []))
-        assert result.exit_code == 0, (line, result.output)
-    assert (tmp_path / "gpu.json").exists()
 
 
 def test_the_file_map_names_every_module():
@@ -169,26 +42,6 @@ def test_every_link_leads_somewhere():
         text = path.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             assert target.startswith("https://") or (path.parent / target).exists(), target
-
-
-def test_examples_of_the_help_name_folders_that_are_there():
-    """Or in `runs`, where the tour writes."""
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli" / "lunet_cli").glob("*.py"))
-    named = {name for line in re.findall(r"Example: (.*)", sources) for name in re.findall(r"exported/([\w-]+)", line)}
-    assert {name for name in named if not (ROOT / "exported" / name).is_dir()} == set()
-    assert "exported/" not in "".join(tour())  # of the repository
-
-
-def test_every_documented_option_exists():
-    helps = CliRunner().invoke(app, ["--help"]).output
-    for command in app.registered_commands:
-        helps += (
-            CliRunner()
-            .invoke(app, [command.name or command.callback.__name__, "--help"], env={"COLUMNS": "200"})
-            .output
-        )
-    for option in set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", README)) - {"--extra-index-url", "--version"}:
-        assert option in helps, option
 
 
 @pytest.mark.parametrize("direction", ["density", "sampling"])

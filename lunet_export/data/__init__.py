@@ -9,6 +9,7 @@ from lunet_export.errors import DataError, did_you_mean
 
 __all__ = ["NAMES", "Dataset", "Labels", "load"]
 
+#: The built-in data sets.
 NAMES = (*toy.DENSITIES, "digits", "mnist", "fashion-mnist")
 
 

@@ -17,6 +17,7 @@ PROJECTS = Path(__file__).parent / "projects"
 MODEL = "model"
 
 _BORROWED = {"rust": ("c/lunet.h",), "browser": ("node/lunet.mjs", "node/steps.mjs")}
+#: The languages that a project can be written in.
 LANGUAGES = ("c", "cpp", "rust", "node", "browser")
 _ONE_NETWORK = ("c", "cpp", "rust")  # Node and the browser read folders with a network a class too
 

@@ -13,6 +13,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.figures.pictures import showable
 
 Array = NDArray[np.float64]
+#: The name of a path.
 PathName = Literal["spherical", "linear"]
 
 _PARALLEL = 1e-6  # sine of an angle below which the arc is its chord
@@ -45,6 +46,7 @@ def spherical(start: Array, end: Array, t: Array) -> Array:
     return np.where(straight[..., None], linear(start, end, t), arc)
 
 
+#: The paths between two latents, by name.
 PATHS: dict[PathName, Callable[[Array, Array, Array], Array]] = {"spherical": spherical, "linear": linear}
 
 

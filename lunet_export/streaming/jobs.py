@@ -131,7 +131,8 @@ class ScoreJob(Job):
         source: The file or folder of rows.
         columns: Of the source, as in `open_source`.
         weights: Of the models, positive, summing to 1; equal without them.
-        draws, seed: Noise of grey levels, as in `runtime.scoring.score`.
+        draws: Draws of noise for grey levels, as in `runtime.scoring.score`.
+        seed: Seed of that noise.
         invalid: Of rows that are not finite, outside the domain or so far out that they overflow: `stop` at the first,
             or give them `nan`.
         place: Where the graphs run.

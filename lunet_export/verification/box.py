@@ -19,6 +19,7 @@ from lunet_export.errors import BadInputError
 
 Array = NDArray[np.float64]
 
+#: What a box of a folder for verifiers holds, in words.
 WORDS = "exact in model mass: P_model(x in f^-1(box)) = q; these sets are no density level sets"
 _DIGITS = 15  # what a float64 keeps of any decimal number
 _MOST_NUMBERS, _MOST_DRAWS, _BATCH_NUMBERS = 20_000_000, 1_000_000, 1_000_000

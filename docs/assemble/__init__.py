@@ -1,0 +1,1 @@
+"""What the site is built from, put into one folder: see `pages`."""

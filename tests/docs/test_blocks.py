@@ -1,0 +1,123 @@
+"""The blocks of code in README.md and docs/ run, page by page, in the order in which they stand."""
+
+import functools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import lunet_export
+from lunet_cli.main import app
+from tests.conftest import ROOT
+from tests.docs.pages import PAGES, Block, blocks
+
+#: What a command gets beside what is printed, so that the suite stays fast.
+QUICK = {"train": "--epochs 2", "bench": "--seconds 0.05 --batch 1 --no-compile"}
+#: Commands of the shell that set a machine up. What they install or build is tested elsewhere.
+NOT_RUN = {"pip", "make", ".", "git"}
+#: What may stand in a block that is run; all other languages are read only.
+RUN = {"sh", "python"}
+
+
+def runnable(page: str) -> list[Block]:
+    return [block for block in blocks(page) if block.language in RUN and block.reason is None]
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch) -> Path:
+    """What a reader of README.md has: the committed exports, a model, its folder and a table."""
+    (tmp_path / "exported").mkdir()
+    for path in (ROOT / "exported").iterdir():
+        (tmp_path / "exported" / path.name).symlink_to(path)
+    (tmp_path / "runs").mkdir()
+    shutil.copy(ROOT / "exported" / "digits.pt", tmp_path / "runs")
+    shutil.copytree(ROOT / "exported" / "digits", tmp_path / "runs" / "digits")
+    z = np.random.default_rng(0).standard_normal((500, 3))
+    table = np.column_stack([np.exp(0.3 * z[:, 0]), z[:, 1] + 0.5 * z[:, 0] ** 2, 40 + 9 * z[:, 2]])
+    np.savetxt(tmp_path / "rows.csv", table, "%.9g", ",", header="mass,radius,age", comments="")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lunet_export, "train", functools.partial(lunet_export.train, epochs=2))
+    return tmp_path
+
+
+def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line by line: commands of this package in this process, which is fast, all others in a shell."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if not words or words[0] in NOT_RUN:
+            continue
+        if words[0] == "cd":
+            monkeypatch.chdir(words[1])
+        elif words[0] == "lunet-export" and not {"|", ">", "<", "&&", ";"} & {*words}:
+            more = shlex.split(QUICK.get(words[1], ""))
+            result = CliRunner().invoke(app, [*words[1:], *more])
+            assert result.exit_code == 0, (line, result.output)
+        else:
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            done = subprocess.run(
+                ["bash", "-ec", line], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, (line, done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of other packages about each other
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)])
+def test_the_blocks_of_a_page_run(page, desk, request, monkeypatch):
+    if page == "docs/gpu.md":
+        request.getfixturevalue("cuda_on_host")
+    names: dict = {"__name__": "__main__"}
+    for block in runnable(page):
+        if block.title:
+            (desk / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (desk / block.title).write_text(block.text)
+        elif block.language == "sh":
+            run_shell(block.text, monkeypatch)
+        else:
+            exec(compile(block.text, page, "exec"), names)
+    for name in [name for name, module in sys.modules.items() if str(desk) in str(getattr(module, "__file__", ""))]:
+        del sys.modules[name]
+
+
+def test_blocks_are_of_known_languages():
+    """So that nothing escapes the test above by a name that it does not know."""
+    read_only = {"text", "c", "cpp", "rust", "js", "json", "html", "toml", "yaml", "bibtex"}
+    found = {(page, block.language) for page in PAGES for block in blocks(page)}
+    assert {entry for entry in found if entry[1] not in RUN | read_only} == set()
+
+
+def test_every_reason_is_one_of_few():
+    """A block that is not run says why, in words that a reader may check."""
+    allowed = re.compile(r"needs (a GPU|Docker|a network|hours|Marabou|a cluster|your \w+|another machine)")
+    reasons = {block.reason for page in PAGES for block in blocks(page) if block.reason}
+    assert {reason for reason in reasons if not allowed.match(reason)} == set()
+
+
+def test_a_line_that_fails_is_seen(desk, monkeypatch):
+    with pytest.raises(AssertionError, match="no-such-folder"):
+        run_shell("lunet-export check no-such-folder\n", monkeypatch)
+    with pytest.raises(AssertionError, match="false"):
+        run_shell("false # as a program would\n", monkeypatch)
+
+
+def test_every_documented_option_exists():
+    helps = "".join(
+        CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"}).output
+        for command in ([], *([c.name or c.callback.__name__] for c in app.registered_commands))
+    )
+    written = {
+        option
+        for page in PAGES
+        for line in (ROOT / page).read_text(encoding="utf-8").splitlines()
+        for option in re.findall(r"(?<![-\w])--[a-z][a-z-]+", line)
+        if not re.search(r"\b(pip|docker|npm|cargo|cmake|make|ssh-keygen|nvidia-smi)\b", line)
+    }
+    assert {option for option in written if option not in helps} - {"--version", "--install-completion"} == set()
