@@ -9,12 +9,10 @@ from typer.main import get_command
 from lunet_cli.main import PANELS, app
 
 PROGRAM = "lunet-export"
-#: What a table of Markdown takes for one.
-PIPE = "\\|"
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", PIPE).replace("<", "&lt;").replace("[", "\\[")
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
 
 
 def _summary(text: str) -> str:
@@ -40,7 +38,7 @@ def _page(name: str, group: TyperGroup) -> Iterator[str]:
             yield f"## {title}\n\n| | |\n|---|---|"
         for parameter in parameters:
             written, meaning = parameter.get_help_record(context)
-            yield f"| `{written.replace('|', PIPE)}` | {_cell(meaning)} |"
+            yield f"| `{written}` | {_cell(meaning)} |"
         yield ""
 
 
