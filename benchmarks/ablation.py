@@ -191,6 +191,19 @@ def show(runs: Sequence[Mapping[str, Any]]) -> None:
     report.table(lines)
 
 
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """Validation bits/dim of every variant, its spread over the seeds, and what it costs beside the defaults."""
+    found = [["variant", "seeds", "validation bits/dim", "±", "beside the defaults", "CPU s per epoch", "K+"]]
+    found[0].append("K−")  # noqa: RUF001
+    for line in summary(document["runs"]):
+        against = "" if line["against_defaults"] is None else f"{line['against_defaults']:+.4f}"
+        bounds = (f"{line[key]:.2g}" if key in line else "" for key in ("lip_forward", "lip_inverse"))
+        spread = f"{line['deviation']:.4f}" if line["runs"] > 1 else ""
+        cells = (str(line["runs"]), f"{line['valid']:.4f}", spread, against, f"{line['cpu_seconds_an_epoch']:.0f}")
+        found.append([line["variant"], *cells, *bounds])
+    return found
+
+
 def draw(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
     """What each variant gains or costs beside the defaults, its seeds as points."""
     lines = summary(runs)[::-1]

@@ -146,6 +146,25 @@ def _panel(axis: Any, rows: list[dict[str, Any]], what: str) -> None:  # noqa: A
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """Each solver's largest errors of x and of z → x → z over their tolerances: a row per kind and condition."""
+    found = [("blocks", "condition", *(f"`{name}`" for name in solvers.SOLVERS), "`auto` takes")]
+    for row in document["rows"]:
+        pairs = ((row["solvers"][name]["share_x"], row["solvers"][name]["share_z"]) for name in solvers.SOLVERS)
+        cells = (", ".join(f"{share:.2g}" if share <= 1 else f"**{share:.2g}**" for share in pair) for pair in pairs)
+        found.append((row["kind"], f"{row['condition']:.0e}", *cells, f"`{row['auto']}`"))
+    return found
+
+
+def activation_rows(document: Mapping[str, Any]) -> report.Rows:
+    """The largest error of the inverse activation over all float32 exponents: a row per α."""
+    found = [("alpha", "the graph, units of roundoff", "PyTorch's converged Newton")]
+    entries = document["activation"]
+    found += [(f"{entry['alpha']:g}", f"{entry['ours']:.2f}", f"{entry['eager']:.2f}") for entry in entries]
+    worst = (max(entry[key] for entry in entries) for key in ("ours", "eager"))
+    return [*found, ("largest", *(f"{value:.2f}" for value in worst))]
+
+
 def show(document: Mapping[str, Any]) -> None:
     """Shares of the tolerance on stdout."""
     lines = [("blocks", "condition", *solvers.SOLVERS, "auto")]

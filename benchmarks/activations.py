@@ -69,9 +69,9 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
     }
 
 
-def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table: a row a set, in nats a row, of the digits in bits/dim."""
-    found: list[tuple[str, ...]] = []
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per set, in nats per row, of the digits in bits/dim."""
+    found: list[tuple[str, ...]] = [("test nats per row", "entropy of the data", "Gaussian", *_known(document))]
     for dataset in dict.fromkeys(entry["dataset"] for entry in document["runs"]):
         runs = {entry["activation"]: entry for entry in document["runs"] if entry["dataset"] == dataset}
         first = next(iter(runs.values()))
@@ -83,6 +83,17 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return found
 
 
+def graph_rows(document: Mapping[str, Any]) -> report.Rows:
+    """Nodes of the digits' graphs, and the largest error of log p over its tolerance over all sets, per activation."""
+    found = [("activation", "density, nodes", "sampling, nodes", "largest error of log p over its tolerance")]
+    for name in _known(document):
+        runs = [entry for entry in document["runs"] if entry["activation"] == name]
+        (nodes,) = (entry["nodes"] for entry in runs if entry["dataset"] == "digits")
+        worst = max(entry["log_prob_from_reference"]["max_of_tolerance"] for entry in runs)
+        found.append((name, str(nodes["density"]), str(nodes["sampling"]), f"{worst:.2f}"))
+    return found
+
+
 def _known(document: Mapping[str, Any]) -> list[str]:
     """The activations that were run."""
     return [name for name in ACTIVATIONS if any(entry["activation"] == name for entry in document["runs"])]
@@ -90,9 +101,7 @@ def _known(document: Mapping[str, Any]) -> list[str]:
 
 def show(document: Mapping[str, Any]) -> None:
     """The table in Markdown on stdout."""
-    head = ("test nats a row", "entropy of the data", "Gaussian", *_known(document))
-    for row in (head, ["---"] * len(head), *lines(document)):
-        print("| " + " | ".join(row) + " |")
+    print(report.markdown(rows(document)))
 
 
 if __name__ == "__main__":

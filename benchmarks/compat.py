@@ -6,7 +6,7 @@ and the newest onnxruntime-web, in Node. In each the test vectors of the folders
 NumPy and the runtime alone (compat_replay.py), and ONNX Runtime's also by this package itself, as `lunet-export check`
 does it. The folders are the committed exports, and those of tests/version1, small ones of every family and dtype.
 
-`python -m benchmarks.compat`, or `make compat`, writes results/compat.json and prints the table of the README.
+`python -m benchmarks.compat`, or `make compat`, writes results/compat.json and prints the table.
 """
 
 import argparse
@@ -24,8 +24,7 @@ from typing import Any
 from benchmarks import report
 from lunet_export.errors import BadInputError, CheckFailedError
 
-ROOT = Path(__file__).parent.parent
-PLACE = ROOT / ".venv-compat"
+PLACE = report.ROOT / ".venv-compat"
 COMMITTED = ("toy2d", "digits", "digits-classes", "mnist")
 KINDS, DOUBLE = "every kind", "float64"  # the columns of the folders in tests/version1
 #: It takes float64 graphs and computes them in float32, without a word. Out of the box, all of them in bfloat16.
@@ -35,7 +34,6 @@ OLDEST = (1, 16)
 _FIRST_WITH_NUMPY_2 = (1, 19)
 OURS = Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
 _PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
-BEGIN, END = "<!-- compat: begin -->", "<!-- compat: end -->"
 
 _CHECK = """
 import json, sys
@@ -90,7 +88,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="runtimes whose name and version hold this text")
     parser.add_argument("--output", type=Path, default=report.RESULTS, help="folder of the results")
     options = parser.parse_args()
-    folders = [*(ROOT / "exported" / name for name in COMMITTED), *sorted((ROOT / "tests/version1/folders").iterdir())]
+    folders = [
+        *(report.ROOT / "exported" / name for name in COMMITTED),
+        *sorted((report.ROOT / "tests/version1/folders").iterdir()),
+    ]
     trials = []
     for name, trial in planned(folders):
         if options.only in name:
@@ -99,7 +100,7 @@ def main() -> None:
     document = {"command": "make compat", "machine": report.machine(os.cpu_count() or 1)}
     document |= {"trials": [vars(trial) for trial in trials]}
     report.write(options.output / "compat.json", short(document))
-    print("\n".join(lines(document)))
+    print(report.markdown(rows(document)))
     judge(trials)
 
 
@@ -130,11 +131,11 @@ def in_python(
     """A trial in an environment with these packages; `own`: this package's own checks too."""
     interpreter = environment(python, packages)
     # -P: not what lies beside the script. A runtime that crashes must not end the others.
-    done = _run(interpreter, "-P", ROOT / "benchmarks" / "compat_replay.py", runtime, *folders)
+    done = _run(interpreter, "-P", report.ROOT / "benchmarks" / "compat_replay.py", runtime, *folders)
     answer = _last(done, folders)
     checks = {}
     if own:
-        environment_of = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
+        environment_of = {"PYTHONPATH": str(report.ROOT), "ORT_DISABLE_TELEMETRY": "1"}
         checks = together(_last(_run(interpreter, "-c", _CHECK, *folders, env=environment_of), folders, wrapped=False))
     python_version = answer.get("python", python.parent.parent.name)
     version = answer.get("version", packages[0].partition("==")[2])
@@ -161,7 +162,7 @@ def in_node(version: str, folders: Sequence[Path]) -> Trial:
         install = ("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
         _said(*install, f"onnxruntime-web@{version}", cwd=place)
         (place / "setup").touch()
-    answer = _last(_run("node", ROOT / "benchmarks" / "compat_replay.mjs", place, *folders), folders)
+    answer = _last(_run("node", report.ROOT / "benchmarks" / "compat_replay.mjs", place, *folders), folders)
     node = f"Node {answer.get('node', '')}".strip()
     return Trial("onnxruntime-web, WASM", answer.get("version", version), node, "", answer["folders"], {})
 
@@ -206,19 +207,18 @@ def minors(versions: Iterable[str]) -> list[str]:
     return list(newest.values())
 
 
-def lines(document: Mapping[str, Any]) -> list[str]:
-    """The README's table: a line a version, worst over the Pythons; a difference over its tolerance, or what failed."""
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per version, the worst over the Pythons: a difference over its tolerance, or what failed."""
     trials = [Trial(**entry) for entry in document["trials"]]
     small = [name for name in trials[0].folders if name not in COMMITTED]
     double = [name for name in small if DOUBLE in name]
     columns = {**{name: [name] for name in COMMITTED}, KINDS: [n for n in small if n not in double], DOUBLE: double}
-    head = ["runtime", "with", *columns]
-    rows = [head, ["---"] * len(head)]
+    found = [["runtime", "with", *columns]]
     for key in dict.fromkeys((trial.runtime, trial.version) for trial in trials):
         group = [trial for trial in trials if (trial.runtime, trial.version) == key]
         cells = [_cell(group, folders) for folders in columns.values()]
-        rows.append([" ".join(key), ", ".join(_short(trial.python) for trial in group), *cells])
-    return ["| " + " | ".join(row) + " |" for row in rows]
+        found.append([" ".join(key), ", ".join(_short(trial.python) for trial in group), *cells])
+    return found
 
 
 def judge(trials: Sequence[Trial]) -> None:

@@ -59,8 +59,7 @@ def main() -> None:
         "median_ms": {model: {name: medians(turns) for name, turns in of.items()} for model, of in found.items()},
     }
     report.write(options.output / "embeddings.json", document)
-    for row in lines(document):
-        print("| " + " | ".join(row) + " |")
+    print(report.markdown(rows(document)))
 
 
 def languages(folder: Path, seconds: float) -> Mapping[str, Timed]:
@@ -125,15 +124,15 @@ def medians(turns: list[tuple[float, float]]) -> dict[str, float]:
     return {"density": statistics.median(density), "sampling": statistics.median(sampling)}
 
 
-def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table: a language a row, density and sampling of every model in milliseconds."""
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per language, density and sampling of every model in milliseconds."""
     found = document["median_ms"]
-    head = ("ms a call, batch 1", *(f"{model}: density, sampling" for model in MODELS))
-    rows = [
+    head = ("ms per call, batch 1", *(f"{model}: density, sampling" for model in MODELS))
+    body = [
         (name, *(f"{found[model][name]['density']:.3g}, {found[model][name]['sampling']:.3g}" for model in MODELS))
         for name in LANGUAGES
     ]
-    return [head, ("---",) * len(head), *rows]
+    return [head, *body]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ budget, by the time of the first few; where that is less than an epoch, the run 
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -214,9 +214,9 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
             axis.legend(frameon=False)
 
 
-def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table: test bits/pixel, steps and rows seen of every run."""
-    found: list[tuple[str, ...]] = []
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """Test bits/pixel, time, steps and rows of every run."""
+    found: list[tuple[str, ...]] = [("data", "model", "test bits/pixel", "training", "steps, rows per step")]
     for dataset, line in document["gaussians"].items():
         found.append((dataset, "full-covariance Gaussian", f"{line['test']:.3f}", f"{line['seconds']:.0f} s", "-"))
         for entry in sorted(document["runs"], key=lambda entry: _ORDER.index(entry["name"])):
@@ -229,9 +229,7 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def show(document: Mapping[str, Any]) -> None:
     """The table in Markdown on stdout."""
-    head: Sequence[str] = ("data", "model", "test bits/pixel", "training", "steps, rows each")
-    for row in (head, ["---"] * len(head), *lines(document)):
-        print("| " + " | ".join(row) + " |")
+    print(report.markdown(rows(document)))
 
 
 if __name__ == "__main__":

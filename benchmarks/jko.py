@@ -153,9 +153,9 @@ def strip(dataset: str, model: Path, path: Path) -> None:
     report.progress(f"wrote {path}")
 
 
-def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table: a row a set, in nats a row, of the digits in bits/dim, with seconds of training."""
-    found: list[tuple[str, ...]] = []
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per set, in nats per row, of the digits in bits/dim, with seconds of training."""
+    found: list[tuple[str, ...]] = [("test nats per row", "entropy of the data", "Gaussian", *FLOWS)]
     for dataset in dict.fromkeys(entry["dataset"] for entry in document["runs"]):
         runs = {entry["flow"]: entry for entry in document["runs"] if entry["dataset"] == dataset}
         first = next(iter(runs.values()))
@@ -169,17 +169,37 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return found
 
 
-def step_lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """What the steps cost on eight Gaussians: a row a number of steps."""
+def step_rows(document: Mapping[str, Any]) -> report.Rows:
+    """How exact the steps are on eight Gaussians: a row per number of steps."""
     (entry,) = (run for run in document["runs"] if (run["dataset"], run["flow"]) == ("eight-gaussians", "JKO-iFlow"))
-    return [(steps, f"{error:.1e}", f"{entry['integral'][steps]:.5f}") for steps, error in entry["round_trip"].items()]
+    head = ("eight Gaussians, steps per block", "largest error of x → z → x", "∫ p(x) dx")
+    errors = entry["round_trip"].items()
+    return [head, *((steps, f"{error:.1e}", f"{entry['integral'][steps]:.5f}") for steps, error in errors)]
+
+
+def export_rows(document: Mapping[str, Any]) -> report.Rows:
+    """Nodes of the exported graphs, and the largest differences of log p in float32: a row per set."""
+    found = [
+        (
+            "exported JKO-iFlow",
+            "nodes of density and sampling",
+            "log p, ONNX Runtime from PyTorch",
+            "ONNX Runtime from the reference",
+            "PyTorch from the reference",
+        )
+    ]
+    for entry in document["runs"]:
+        if "nodes" in entry:
+            nodes, exact = entry["nodes"], entry["log_prob_from_reference"]
+            gaps = (entry["onnx_from_pytorch"]["log_prob"], exact["onnxruntime"], exact["pytorch"])
+            name = f"{entry['dataset']}, {entry['onnx_from_pytorch']['rows']:,} rows"
+            found.append((name, f"{nodes['density']}, {nodes['sampling']}", *(f"{gap:.1e}" for gap in gaps)))
+    return found
 
 
 def show(document: Mapping[str, Any]) -> None:
     """The table in Markdown on stdout."""
-    head = ("test nats a row", "entropy of the data", "Gaussian", *FLOWS)
-    for row in (head, ["---"] * len(head), *lines(document)):
-        print("| " + " | ".join(row) + " |")
+    print(report.markdown(rows(document)))
 
 
 if __name__ == "__main__":

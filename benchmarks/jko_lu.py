@@ -160,11 +160,12 @@ def _whitened(rows: data.Dataset, part: np.ndarray) -> Tensor:
     return torch.from_numpy(((behind(part) - gaussian.mean) @ gaussian.whiten.T).astype(np.float32))
 
 
-def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table: a row a way, mean and spread over the seeds of each set."""
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per way, mean and spread over the seeds of each set."""
     runs = document["runs"]
     sets = list(dict.fromkeys(run["dataset"] for run in runs))
-    found = [("the Gaussian alone", *(f"{document['gaussians'][name]:.3f}" for name in sets))]
+    found = [("test nats behind the whitening", *sets)]
+    found.append(("the Gaussian alone", *(f"{document['gaussians'][name]:.3f}" for name in sets)))
     for way in dict.fromkeys(run["way"] for run in runs):
         cells = [[run["test_nats"] for run in runs if (run["dataset"], run["way"]) == (name, way)] for name in sets]
         found.append((way, *(f"{np.mean(values):.3f} ± {np.std(values):.3f}" for values in cells)))
@@ -173,10 +174,7 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def show(document: Mapping[str, Any]) -> None:
     """The table in Markdown on stdout."""
-    sets = list(dict.fromkeys(run["dataset"] for run in document["runs"]))
-    head = ("test nats behind the whitening", *sets)
-    for row in (head, ["---"] * len(head), *lines(document)):
-        print("| " + " | ".join(row) + " |")
+    print(report.markdown(rows(document)))
 
 
 if __name__ == "__main__":

@@ -345,6 +345,66 @@ def show(document: Mapping[str, Any]) -> None:
             )
 
 
+def floor_rows(document: Mapping[str, Any]) -> report.Rows:
+    """Nodes, and times over the floor's, of every graph, each with its target."""
+    found = [("ONNX Runtime, CPU", "nodes", "batch 1, over the floor", "batch 256, over the floor")]
+    for name, words in {
+        f"sampling, {OURS}": "sampling, `unrolled` (default)",
+        "sampling, meeting": "sampling, `meeting`",
+        "sampling, fused": "sampling, `fused`",
+        DENSITY: "density",
+    }.items():
+        keys = ("nodes", "batch 1 over floor", "batch 256 over floor")
+        found.append((words, *(_aimed(document, f"{name}: {key}") for key in keys)))
+    return found
+
+
+def rival_rows(document: Mapping[str, Any]) -> report.Rows:
+    """How many times as long as `unrolled` every other runner takes to sample, each with its target."""
+    found = [("sampling takes how many times as long as `unrolled`", "batch 1", "batch 256")]
+    for name, words in {
+        EAGER: "eager PyTorch: `solve_triangular`, Newton",
+        COMPILED: "`torch.compile` of the same",
+        NFLOWS: "nflows `LULinear`, the same activation",
+        NFLOWS_CACHED: "nflows `LULinear` with its cached inverse",
+        ZUKO: "zuko `LULinearTransform`, the same activation",
+        AUTHORS: "the authors' inverse: general solve, refitted spline",
+    }.items():
+        keys = (f"{name}: batch {batch}, times as long as {OURS}" for batch in (1, 256))
+        found.append((words, *(_aimed(document, key) for key in keys)))
+    return found
+
+
+def other_rows(document: Mapping[str, Any]) -> report.Rows:
+    """Every target that is in neither of the other tables."""
+    shown = ("over floor", "times as long", "floor in the rounds", "sampling, ", f"{DENSITY}: nodes")
+    names = [goal["name"] for goal in document["targets"] if not any(word in goal["name"] for word in shown)]
+    return [("also measured", "figure"), *((name, _aimed(document, name)) for name in names)]
+
+
+def solver_rows(document: Mapping[str, Any], launches: Mapping[str, int]) -> report.Rows:
+    """Nodes and bytes of the standard network's sampling, and the launches that a GPU would need: a row per solver."""
+    found = [("`--solver`", "products of a block", "nodes", "MB", "GPU launches")]
+    for name, words in {
+        "unrolled": "substitution over two tiles per factor (`--tile` for more)",
+        "meeting": "the first 1/32 substituted, the rest of L and U merged into one",
+        "inverse": "L⁻¹, then U⁻¹",
+        "fused": "(LU)⁻¹",
+    }.items():
+        facts, count = document["graphs"][name], launches[f"wide-float32-{name}-sampling"]
+        found.append((f"`{name}`", words, str(facts["nodes"]), f"{facts['bytes'] / 1e6:.1f}", str(count)))
+    return [*found, ("`rows`", "row by row, for study, up to 32 dimensions", "", "", "")]
+
+
+def _aimed(document: Mapping[str, Any], name: str) -> str:
+    """What was measured, and in brackets its target; bold where it misses."""
+    (goal,) = (goal for goal in document["targets"] if goal["name"] == name)
+    measured, limit = goal["measured"], float(goal["target"].split()[1])
+    whole = measured >= 100 or float(measured).is_integer()
+    text = f"{measured:,.0f}" if whole else f"{measured:.2g}" if measured < 0.1 else f"{measured:.2f}"
+    return f"{text if goal['met'] else f'**{text}**'} ({limit:,g})"
+
+
 def _our_runner(graph: graphs.Graph) -> Runner:
     names = graph.outputs
     return Runner(graph.run, lambda values: dict(zip(names, values, strict=True)))

@@ -60,6 +60,12 @@ PRECISIONS = (
     Precision("float16", "float16", "float16", "float32"),
     Precision("float16 on the CPU", "float16", "float16", None),
 )
+_WORDS = {
+    "float32": "float32, ONNX Runtime on the CPU",
+    "TF32 nearest": "TF32, rounded",
+    "TF32 truncated": "TF32, truncated",
+    "float16": "float16",
+}
 
 
 def main() -> None:
@@ -182,6 +188,32 @@ def _found(entry: Mapping[str, Any], precision: str, output: str, solver: str = 
     found = entry[solver if output == "x" else "density"][precision][output]
     size = entry["dim"] if output == "log_prob" else 1
     return {"largest": found["largest"] / size, "budget": found["budget"] / size, "share": found["share"]}
+
+
+def rows(document: Mapping[str, Any], network: str = "mnist") -> report.Rows:
+    """The largest error of a row of one network, in brackets what that row may have: a row per kind of products."""
+    (entry,) = (entry for entry in document["networks"] if entry["name"] == network)
+    found = [("products", "log_prob, nats", "log_prob, nats/dim", "z")]
+    found[0] += tuple(f"x of `{solver}`, {entry['unit_of_x']}" for solver in SOLVERS)
+    for name, words in _WORDS.items():
+        errors = entry["density"][name]["log_prob"], entry["density"][name]["z"]
+        cells = [_allowed(errors[0]), _allowed(errors[0], entry["dim"]), _allowed(errors[1])]
+        found.append((words, *cells, *(_allowed(entry[solver][name]["x"]) for solver in SOLVERS)))
+    return found
+
+
+def share_rows(document: Mapping[str, Any]) -> report.Rows:
+    """The largest error of any output over its budget: a row per network, a cell per kind of products."""
+    found = [("network", *_WORDS.values())]
+    for entry in document["networks"]:
+        parts = [entry[part] for part in ("density", *SOLVERS)]
+        shares = (max(error["share"] for part in parts for error in part[name].values()) for name in _WORDS)
+        found.append((entry["name"], *(f"{share:.2f}" for share in shares)))
+    return found
+
+
+def _allowed(error: Mapping[str, float], over: int = 1) -> str:
+    return f"{error['largest'] / over:.2g} ({error['budget'] / over:.2g})"
 
 
 def show(document: Mapping[str, Any]) -> None:

@@ -4,9 +4,10 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,9 +20,12 @@ from lunet_export.files import whole_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("lunet-export", "torch", "onnx", "onnxruntime", "numpy", "scipy")
 PACKAGES += ("nflows", "zuko", "normflows", "onnxscript", "ray", "pyarrow")
+
+Rows = Sequence[Sequence[str]]
 
 
 def options(question: str, *, seconds: float) -> argparse.ArgumentParser:
@@ -87,12 +91,31 @@ def picture(path: Path, *, rows: int, columns: int, size: tuple[float, float]) -
     progress(f"wrote {path}")
 
 
-def table(rows: Sequence[Sequence[str]]) -> None:
+def table(rows: Rows) -> None:
     """Aligned columns on stdout, the first to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+
+
+def markdown(rows: Rows) -> str:
+    """A Markdown table, without a newline at its end; the first row is its header."""
+    head, *body = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
+
+
+def described(document: Mapping[str, Any]) -> str:
+    """The machine of a record, for the caption of a table: processor, cores, threads and the versions that matter."""
+    facts = document.get("machine", document)  # `lunet-export bench --json` holds them beside its rows
+    versions = facts.get("versions", facts)
+    processor = re.sub(r"\(R\)| Processor", "", facts["processor"])
+    torch, _, build = versions["torch"].partition("+")
+    threads = "one thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
+    return (
+        f"{facts['cores']} cores of an {processor}, {threads}, Python {facts['python']}, "
+        f"PyTorch {torch} ({build.upper()}), ONNX Runtime {versions['onnxruntime']}"
+    )
 
 
 def _processor() -> str:

@@ -11,6 +11,7 @@ No datasheet gives the speed of L2, so what a GPU needs lies between the two, or
 `python -m benchmarks.roofline` writes results/roofline.json and results/roofline.png.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isqrt, prod
@@ -237,6 +238,17 @@ def cell(row: Mapping[str, Any], way: str) -> str:
     bounds = [row[key] for key in ("at_least", "through_memory")]
     first, last = (f"{bound['totals'][way]:,.0f} {bound['limits'][way][0]}" for bound in bounds)
     return first if first == last else f"{first} to {last}"
+
+
+def rows(document: Mapping[str, Any], graph: str = "sampling, fused", way: str = "CUDA graph") -> report.Rows:
+    """Microseconds of a run and what sets them: a row per GPU, a cell per batch."""
+    words = {"b": "bytes", "o": "operations", "l": "launches"}
+    found = [("GPU, on paper", *(f"batch {batch}, µs" for batch in BATCHES))]
+    for gpu in document["gpus"]:
+        bounds = {(row["graph"], row["gpu"], row["batch"]): row for row in document["bounds"]}
+        cells = (cell(bounds[graph, gpu["name"], batch], way) for batch in BATCHES)
+        found.append((gpu["name"], *(re.sub(r"\b[bol]\b", lambda match: words[match[0]], text) for text in cells)))
+    return found
 
 
 def show(document: Mapping[str, Any]) -> None:

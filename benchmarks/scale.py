@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from math import fsum
 from pathlib import Path
@@ -78,8 +78,8 @@ def main() -> None:
     sizes = [size for size in SIZES if size <= options.rows]
     document["memory"] = [memory(options.folder, model, kind, size, threads) for kind in SOURCES for size in sizes]
     report.write(options.output / "scale.json", document)
-    report.table([HEADER, *lines(document)])
-    report.table([["most anonymous memory, MB", *(f"{size:,} rows" for size in sizes)], *memory_lines(document)])
+    report.table(rows(document))
+    report.table(memory_rows(document))
 
 
 def compared(ways: dict[str, Callable[[], dict[str, Any]]], out: Path, rows: int, rounds: int) -> dict[str, Any]:
@@ -233,18 +233,16 @@ def _status(process: int) -> dict[str, int]:
     return {name: int(value.split()[0]) for name, value in pairs if name in ("RssAnon", "VmRSS")}
 
 
-HEADER = ["way", "rows a second", "of the loop's", "seconds", "workers"]
-
-
-def lines(document: dict[str, Any]) -> list[list[str]]:
-    """The rows of the README's table."""
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per way to score the rows."""
     names = {
         "loop": "plain loop, nothing written",
         "local": "`score -o FOLDER`",
         "ray": "`--engine ray --workers 2`",
         "killed": "the same, a worker killed on the way",
     }
-    found = []
+    found = [[f"{document['rows']:,} rows of {document['dim']} numbers", "rows per second", "share of the loop's"]]
+    found[0] += ["seconds", "workers"]
     for name, words in names.items():
         run = document["runs"][name]
         workers = f"{run['workers']}, and {run['killed']} anew" if run.get("killed") else str(run.get("workers", 1))
@@ -254,11 +252,15 @@ def lines(document: dict[str, Any]) -> list[list[str]]:
     return found
 
 
-def memory_lines(document: dict[str, Any]) -> list[list[str]]:
-    """Of the memory, a line for each kind of source."""
+def memory_rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per kind of source: the largest memory of the process's own."""
+    sizes = dict.fromkeys(entry["rows"] for entry in document["memory"])
     return [
-        [words, *(f"{entry['anonymous_mb']:.0f}" for entry in document["memory"] if entry["source"] == kind)]
-        for kind, words in {"npy": "from .npy", "parquet": "from one Parquet file"}.items()
+        ["largest memory of its own, MB", *(f"{size:,} rows" for size in sizes)],
+        *(
+            [words, *(f"{entry['anonymous_mb']:.0f}" for entry in document["memory"] if entry["source"] == kind)]
+            for kind, words in {"npy": "from .npy", "parquet": "from one Parquet file"}.items()
+        ),
     ]
 
 

@@ -135,6 +135,17 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
         figure.suptitle(f"{title}{facts['processor']}, {facts['threads']} threads; ^k: fitted growth", fontsize=11)
 
 
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """The fitted exponents of growth: a row per axis and graph."""
+    names = {"dim": "dimensions", "batch": "rows per call", "blocks": "blocks"}
+    found = [("exponent of growth with", "graph", "time", "nodes", "file size", "load time")]
+    for axis, graphs_of in document["growth"].items():
+        for graph, fitted in graphs_of.items():
+            figures = (fitted[key] for key in ("milliseconds", "nodes", "megabytes", "load_seconds"))
+            found.append((names[axis], graph, *(f"{abs(round(figure, 2)):.2f}" for figure in figures)))
+    return found
+
+
 def show(document: Mapping[str, Any]) -> None:
     """The points and the fitted growth on stdout."""
     lines = [("axis", "value", "blocks", "graph", "ms", "nodes", "MB", "load s", "error")]

@@ -83,21 +83,19 @@ def gaps(runs: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     return np.array([run["test"] - run["gaussian"] for run in runs])
 
 
-def table(document: Mapping[str, Any]) -> str:
-    """As Markdown, a row per kind: the worst and median gap before and now, and how often the Gaussian was kept."""
-    lines = [
-        "| bits/dim above the Gaussian | before: runs | worst | median | now: runs | worst | median | Gaussian kept |"
-    ]
-    lines.append("|---|---|---|---|---|---|---|---|")
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per kind: the worst and median gap before and now, and how often the Gaussian was kept."""
+    found = [["bits/dim above the Gaussian", "1.0.0: runs", "worst", "median", "now: runs", "worst", "median"]]
+    found[0].append("Gaussian kept")
     for kind in (*_SETS, "all"):
         cells = [kind]
         for name in ("before", "runs"):
-            found = [run for run in document[name] if kind in (run["kind"], "all")]
-            worst, median = (_number(f(gaps(found))) if found else "-" for f in (np.max, np.median))
-            cells += [str(len(found)), worst, median]
+            runs = [run for run in document[name] if kind in (run["kind"], "all")]
+            worst, median = (_number(f(gaps(runs))) if runs else "-" for f in (np.max, np.median))
+            cells += [str(len(runs)), worst, median]
         kept = sum(run["kept"] == "gaussian" for run in document["runs"] if kind in (run["kind"], "all"))
-        lines.append(f"| {' | '.join([*cells, str(kept)])} |")
-    return "\n".join(lines)
+        found.append([*cells, str(kept)])
+    return found
 
 
 def _number(value: float) -> str:
@@ -144,7 +142,7 @@ def main() -> None:
                 report.write(path, document)
     report.write(path, document)
     draw(runs, document["before"], options.output / "small_data.png")
-    print(table(document))
+    print(report.markdown(rows(document)))
 
 
 if __name__ == "__main__":

@@ -40,8 +40,6 @@ WARM = 0.2  # the share of the calls after which memory must be flat
 #: What it may grow by after that: bytes a call, and bytes in all, which is what allocators keep of fragments.
 PER_CALL, IN_ALL = 16.0, 4 * 2**20
 
-BEGIN, END = "<!-- soak: begin -->", "<!-- soak: end -->"
-
 Flow = ExportedFlow | ExportedClasses
 Turn = tuple[str, int, int]  # what is called, rows, seed
 
@@ -144,7 +142,7 @@ def main() -> None:
     document = facts | {"scenarios": scenarios}
     report.write(options.output / "soak.json", document)
     draw(options.output / "soak.png", found)
-    report.table(rows_of(document))
+    report.table(rows(document))
     for name, result in found.items():
         result.judge(name)
 
@@ -275,20 +273,14 @@ def described(result: Result) -> str:
     )
 
 
-def rows_of(document: Mapping[str, Any]) -> list[list[str]]:
-    """The table of the README: megabytes when a fifth of the calls is done and at the end, and the slope between."""
-    rows = [["", "calls", "wrong", "MB, warm", "MB, at the end", "bytes a call"]]
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per scenario: megabytes when a fifth of the calls is done and at the end, and the slope between."""
+    found = [["scenario", "calls", "wrong answers", "MB, warm", "MB, at the end", "bytes per call"]]
     for name, entry in document["scenarios"].items():
         warm = next(size for calls, size in entry["curve"] if calls >= document["warm"] * entry["calls"])
         sizes = (f"{size / 2**20:.1f}" for size in (warm, entry["curve"][-1][1]))
-        rows.append([name, f"{entry['calls']:,}", str(entry["wrong"]), *sizes, f"{entry['slope']:+.2f}"])
-    return rows
-
-
-def lines(document: Mapping[str, Any]) -> list[str]:
-    """The same in Markdown."""
-    head, *rows = rows_of(document)
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+        found.append([name, f"{entry['calls']:,}", str(entry["wrong"]), *sizes, f"{entry['slope']:+.2f}"])
+    return found
 
 
 def draw(path: Path, found: dict[str, Result]) -> None:

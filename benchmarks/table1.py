@@ -6,7 +6,7 @@ Answers are checked before anything is timed. `python -m benchmarks.table1` writ
 table.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -259,8 +259,8 @@ def memory_of_steps(name: str, batch: int, threads: int) -> int:
     return memory.resident_bytes("VmHWM") - before
 
 
-def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table: a line a column of the paper's, a cell a model, then what the paper prints and means."""
+def rows(document: Mapping[str, Any]) -> report.Rows:
+    """A row per column of the paper's table, a cell per model, then what the paper prints."""
     models, runs, trained = document["models"], document["runs"], document["training"]
     paper, names = document["paper"], list(models)
 
@@ -281,6 +281,7 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
         return cells(cell)
 
     found: list[tuple[str, ...]] = [
+        ("", *names, "the paper prints: LU-Net / RealNVP"),
         ("parameters held, million", *cells(lambda n: f"{models[n]['held'] / 1e6:.2f}"), "4.92 / 5.39"),
         ("... of them free", *cells(lambda n: f"{models[n]['free_parameters'] / 1e6:.2f}"), ""),
         ("sampling graph, MB", *cells(lambda n: f"{models[n]['graph_bytes']['sampling'] / 1e6:.1f}"), ""),
@@ -304,7 +305,7 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 "",
             ),
             (
-                f"the optimiser alone, batch {batch}, ms",
+                f"the optimizer alone, batch {batch}, ms",
                 *cells(lambda n, part=part: f"{part[n]['optimiser']['p50']:.3g}"),
                 printed("step_ms") if batch == STEPS[0] else "",
             ),
@@ -314,17 +315,32 @@ def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
             for runtime, title in (("eager", "PyTorch"), ("onnxruntime", "ONNX Runtime")):
                 last = printed(f"{question}_ms") if batch == BATCHES[-1] and runtime == "eager" else ""
                 found.append(
-                    (f"{question}, batch {batch}, {title}, ms an image", *an_image(question, batch, runtime), last)
+                    (f"{question}, batch {batch}, {title}, ms per image", *an_image(question, batch, runtime), last)
                 )
     return found
 
 
+def ratio_rows(document: Mapping[str, Any]) -> report.Rows:
+    """How many times as long as LU-Net's export each exported RealNVP takes: a row per direction and batch."""
+    found = [("LU-Net is faster by a factor of", "than the convolutional RealNVP", "than the dense RealNVP")]
+    for question in ("density", "sampling"):
+        for solver, key in (("unrolled", "over_lunet"), ("fused", "over_fused")):
+            if question == "sampling" or solver == "unrolled":  # a density has no solver
+                for batch in BATCHES:
+                    case = document[key][f"{question}, batch {batch}"]
+                    ratios = (case[f"RealNVP, {kind}, onnxruntime"] for kind in ("convolutional", "dense"))
+                    name = question if question == "density" else f"{question}, `{solver}`"
+                    found.append((f"{name}, batch {batch}", *(_factor(ratio) for ratio in ratios)))
+    return found
+
+
+def _factor(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2f}" if ratio >= 1 else f"**{ratio:.2f}**"
+
+
 def show(document: Mapping[str, Any]) -> None:
     """The table in Markdown on stdout."""
-    head = ("", *document["models"], "the paper prints: LU-Net / RealNVP")
-    rows: Sequence[Sequence[str]] = [head, ["---"] * len(head), *lines(document)]
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+    print(report.markdown(rows(document)))
 
 
 if __name__ == "__main__":

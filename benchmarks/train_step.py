@@ -146,6 +146,16 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
         figure.suptitle(f"{shape}; {facts['processor']}, {facts['threads']} threads, float32", fontsize=11)
 
 
+def layer_rows(document: Mapping[str, Any]) -> report.Rows:
+    """Times, memory and numbers of both kinds of layer."""
+    found = [("layer", "step, ms", "Adam alone, ms", "peak memory, MB", "stored numbers, million", "free, million")]
+    for name, layer in document["layers"].items():
+        times = (f"{layer[part]['p50']:.3g}" for part in ("step", "optimiser"))
+        sizes = (f"{layer[part] / 1e6:.2f}" for part in ("stored", "free"))
+        found.append((name, *times, f"{(layer['growth_bytes'] or 0) / 1e6:.0f}", *sizes))
+    return found
+
+
 def show(document: Mapping[str, Any]) -> None:
     """Both kinds of layer on stdout."""
     lines = [("layer", "step ms", "p90", "Adam ms", "memory MB", "stored", "free", "noisy")]

@@ -7,6 +7,7 @@ Runtime, every proof held against the points. The search alone is timed, in one 
 
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,16 @@ def measure(name: str, weights: Chain, share: float, scratch: Path) -> dict[str,
     return entry
 
 
-def lines(found: dict[str, Any]) -> list[list[str]]:
-    """The table of the README: a line a network, a cell a claim."""
-    rows: dict[str, list[str]] = {}
+def rows(found: Mapping[str, Any]) -> report.Rows:
+    """A row per network, a cell per claim."""
+    head = [f"x_0 ≤ t over the box of mass {found['mass']}", "LeakyReLUs"]
+    head += [f"t at {share}" for share in dict.fromkeys(entry["share"] for entry in found["queries"])]
+    body: dict[str, list[str]] = {}
     for entry in found["queries"]:
-        row = rows.setdefault(entry["network"], [f"{entry['network']}", str(entry["leaky_relus"])])
+        row = body.setdefault(entry["network"], [f"{entry['network']}", str(entry["leaky_relus"])])
         timed = f"{entry['seconds']:.2g} s" if entry["verdict"] != "TIMEOUT" else f"none in {found['limit_seconds']} s"
         row.append(f"{entry['verdict']}, {timed}" if entry["verdict"] != "TIMEOUT" else timed)
-    return list(rows.values())
+    return [head, *body.values()]
 
 
 def main() -> None:
@@ -104,7 +107,7 @@ def main() -> None:
         "queries": queries,
     }
     report.write(options.output / "verifier.json", found)
-    report.table([["network", "LeakyReLUs", *map(str, SHARES)], *lines(found)])
+    report.table(rows(found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The matrix of `benchmarks/results/faults.json` as the tables of README.md."""
+"""The matrix of `benchmarks/results/faults.json` as tables, which `python -m benchmarks.pages` puts into README.md."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: What was done, in words.
@@ -20,24 +21,30 @@ DONE = {
 }
 
 
-def tables(document: dict[str, Any]) -> str:
-    """Both of them, in markdown."""
-    matrix = document["matrix"]
-    faults = [fault for fault in DONE if fault in matrix]
-    lines = ["| fault | what was done | runs | exit codes | what was left | with leftovers | same after |"]
-    lines.append("|---|---|---:|---|---|---:|---:|")
-    for fault in faults:
-        cells = matrix[fault].values()
-        runs = sum(cell["runs"] for cell in cells)
-        figures = (_counts(cells, "exits"), _counts(cells, "left"), *_sums(cells))
-        lines.append(f"| {fault} | {DONE[fault]} | {runs} | {' | '.join(figures)} |")
+def fault_rows(document: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+    """A row per fault."""
+    found = [("fault", "what was done", "runs", "exit codes", "what was left", "with leftovers", "same after")]
+    for fault in _faults(document):
+        cells = document["matrix"][fault].values()
+        runs = str(sum(cell["runs"] for cell in cells))
+        found.append((fault, DONE[fault], runs, _counts(cells, "exits"), _counts(cells, "left"), *_sums(cells)))
+    return found
+
+
+def command_rows(document: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+    """A row per command, a cell per fault."""
+    matrix, faults = document["matrix"], _faults(document)
     commands = list(dict.fromkeys(name for fault in faults for name in matrix[fault]))
     commands.sort(key=list(document["operations"]).index)
-    lines += ["", f"| command | operations | {' | '.join(faults)} |", f"|---|---:|{'---|' * len(faults)}"]
+    found = [("command", "operations", *faults)]
     for name in commands:
-        row = (_cell(matrix[fault].get(name)) for fault in faults)
-        lines.append(f"| `{name}` | {document['operations'][name]} | {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"
+        cells = (_cell(matrix[fault].get(name)) for fault in faults)
+        found.append((f"`{name}`", str(document["operations"][name]), *cells))
+    return found
+
+
+def _faults(document: Mapping[str, Any]) -> list[str]:
+    return [fault for fault in DONE if fault in document["matrix"]]
 
 
 def _counts(cells: Any, key: str) -> str:

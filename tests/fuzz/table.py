@@ -1,22 +1,14 @@
-"""`python -m tests.fuzz.table`: the counts of the recorded campaign, written into README.md."""
+"""The counts of the recorded campaign, as the table of README.md, which `python -m benchmarks.pages` renews."""
 
-import json
-from pathlib import Path
-
-README, RECORD = Path("tests/fuzz/README.md"), Path("benchmarks/results/fuzz.json")
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
-def main() -> None:
-    """Put the record's rows behind the last heading of the table."""
-    record = json.loads(RECORD.read_bytes())
-    head, mark, _ = README.read_text(encoding="utf-8").rpartition("|---|---|---|---|---|\n")
+def rows(record: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+    """A row per reader, then all of them."""
     entries = [*record["readers"].items(), ("all", {**record, "findings": [None] * record["findings"]})]
-    rows = [
-        f"| {name} | {entry['inputs']:,} | {entry['refused']:,} | {entry['accepted']:,} | {len(entry['findings'])} |\n"
+    counts = (
+        (name, *(f"{entry[key]:,}" for key in ("inputs", "refused", "accepted")), str(len(entry["findings"])))
         for name, entry in entries
-    ]
-    README.write_text(head + mark + "".join(rows), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    )
+    return [("reader", "inputs", "refused", "accepted", "findings"), *counts]
