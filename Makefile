@@ -13,7 +13,7 @@ SHARED := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 QUICK := tests/flows tests/families tests/graphs tests/certificate tests/parity tests/test_*.py
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-quick lint test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench compat soak clean
+.PHONY: demo mnist fashion-mnist mnist-classes fashion-mnist-classes toys test test-quick lint test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench bench-pages compat soak clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -133,7 +133,11 @@ bench: setup-peers
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.roofline
 
-# The committed exports in every ONNX Runtime from 1.16 on, OpenVINO, onnx.reference and onnxruntime-web: the README's table.
+# The tables of the documentation, written from what was measured; nothing is measured. After any of the benchmarks.
+bench-pages: setup-dev
+	$(BIN)/python -m benchmarks.pages
+
+# The committed exports in every ONNX Runtime from 1.16 on, OpenVINO, onnx.reference and onnxruntime-web.
 # Needs npm; environments and packages stay in .venv-compat. A quarter of an hour on 2 cores.
 compat: setup
 	$(BIN)/python -m benchmarks.compat
