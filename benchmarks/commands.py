@@ -20,7 +20,7 @@ _NAMES = {
     "mixture": "the paper's mixture",
 }
 #: What `x -> z -> x` of each committed model may be off, over the predicted error of the same row, on how many of its
-#: test rows: the limits of tests/certificate/test_round_trip.py.
+#: test rows: the limits that tests/certificate/test_round_trip.py holds.
 ROUND_TRIPS = {"toy2d": ("two-moons", 1000, 0.6), "digits": ("digits", 300, 0.09), "mnist": ("mnist", 32, 0.02)}
 
 

@@ -137,15 +137,14 @@ _MACHINES = (
     "ablation",
     "accuracy",
     "activations",
-    "compat",
     "embeddings",
     "equal_cost",
     "imported",
     "jko",
     "jko-latency",
+    "jko_lu",
 )
-_MACHINES += ("jko_lu", "mnist-latency", "peers", "precision", "scale", "scaling", "small_data", "soak", "table1")
-_MACHINES += ("train_step", "verifier")
+_MACHINES += ("mnist-latency", "peers", "precision", "scale", "scaling", "small_data", "soak", "table1", "train_step")
 
 #: What the marker of a figure within a sentence may name.
 VALUES = {f"machine of {name}": _of(report.described, name) for name in _MACHINES}

@@ -105,10 +105,10 @@ def test_the_table_has_the_worst_of_a_version_and_names_failures():
     wrong = right()
     wrong["mnist"]["sampling"] = {"said": "no kernel"}
     trials = [trial(right()), trial(wrong, python="Python 3.12.1"), trial(right(), version="1.16.3")]
-    table = compat.lines({"trials": [vars(entry) for entry in trials]})
-    assert table[2:] == [
-        "| ONNX Runtime 1.32.0 | 3.11, 3.12 | 0.20 | 0.20 | 0.20 | **1 of 2 fail** | 0.20 | 0.20 |",
-        "| ONNX Runtime 1.16.3 | 3.11 | 0.20 | 0.20 | 0.20 | 0.20 | 0.20 | 0.20 |",
+    table = compat.rows({"trials": [vars(entry) for entry in trials]})
+    assert table[1:] == [
+        ["ONNX Runtime 1.32.0", "3.11, 3.12", "0.20", "0.20", "0.20", "**1 of 2 fail**", "0.20", "0.20"],
+        ["ONNX Runtime 1.16.3", "3.11", "0.20", "0.20", "0.20", "0.20", "0.20", "0.20"],
     ]
 
 
@@ -142,11 +142,3 @@ def test_every_runtime_was_tried_and_gave_equal_answers():
     for entry in trials:
         assert {*compat.COMMITTED, "lunet", "classes", "jko", "composed-float64"} <= {*entry.folders}
         assert bool(entry.checks) == (entry.runtime == "ONNX Runtime")
-
-
-def test_the_table_of_the_readme_is_the_recorded_one():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, begin, rest = readme.partition(compat.BEGIN)
-    table, end, _ = rest.partition(compat.END)
-    assert (begin, end) == (compat.BEGIN, compat.END)
-    assert table.strip().splitlines() == compat.lines(recorded())

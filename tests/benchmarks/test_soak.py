@@ -121,11 +121,3 @@ def test_the_recorded_run_is_of_two_million_calls_and_passes():
         points = [tuple(point) for point in entry["curve"]]
         soak.Result(entry["calls"], entry["wrong"], points, entry["seconds"], entry["digests"]).judge(name)
         assert len({*entry["digests"].values()}) <= 1
-
-
-def test_the_table_of_the_readme_is_the_recorded_one():
-    document = json.loads((soak.report.RESULTS / "soak.json").read_text())
-    _, begin, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(soak.BEGIN)
-    table, end, _ = rest.partition(soak.END)
-    assert (begin, end) == (soak.BEGIN, soak.END)
-    assert table.strip().splitlines() == soak.lines(document)

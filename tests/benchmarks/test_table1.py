@@ -47,9 +47,9 @@ def test_a_run_of_small_models_fills_the_table(monkeypatch, tmp_path, capsys):
     assert part["epoch_s"] == pytest.approx(steps + document["training"]["loading_s"])
     assert max(document["checked"].values()) <= 1
     out = capsys.readouterr().out
-    assert out.count("\n") == 2 + len(table1.lines(document))
+    assert out.count("\n") == 1 + len(table1.rows(document))
     cell = document["runs"]["density, batch 100"]["LU-Net, onnxruntime"]["p50"] / 100
-    assert f"| density, batch 100, ONNX Runtime, ms an image | {cell:.3g} |" in out
+    assert f"| density, batch 100, ONNX Runtime, ms per image | {cell:.3g} |" in out
 
 
 class Parser:

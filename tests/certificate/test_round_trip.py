@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks.commands import ROUND_TRIPS
 from lunet_export import ExportedFlow, checkpoint, data, noise
 from lunet_export.certificate import Linearization, predicted_round_trip
 from lunet_export.checks.rounding import RoundingModel
@@ -47,15 +48,11 @@ def test_right_graphs_stay_below(make, dtype):
         assert np.median(share) > 0.01, name
 
 
-#: Of each committed model, the largest share over that many test rows, rounded up: what the README says.
-COMMITTED = {"toy2d": ("two-moons", 1000, 0.6), "digits": ("digits", 300, 0.09), "mnist": ("mnist", 32, 0.02)}
-
-
 @pytest.mark.parametrize(
-    "model", [pytest.param(name, marks=pytest.mark.data if name == "mnist" else ()) for name in COMMITTED]
+    "model", [pytest.param(name, marks=pytest.mark.data if name == "mnist" else ()) for name in ROUND_TRIPS]
 )
 def test_the_committed_models_stay_below_on_their_test_rows(model):
-    dataset, n, largest = COMMITTED[model]
+    dataset, n, largest = ROUND_TRIPS[model]
     folder = os.environ.get("LUNET_DATA_DIR")
     if dataset == "mnist" and not folder:
         pytest.skip("needs MNIST: set LUNET_DATA_DIR to the folder that holds it")

@@ -1,6 +1,5 @@
-"""The tables of README.md are those of the recorded campaign, in which nothing was wrong."""
+"""README.md has the commands of the recorded campaign, in which nothing was wrong."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from tests.faults.cases import CASES
 from tests.faults.processes import ROOT
-from tests.faults.table import DONE, tables
+from tests.faults.table import DONE
 
 README = Path(__file__).parent / "README.md"
 RECORD = ROOT / "benchmarks" / "results" / "faults.json"
@@ -19,13 +18,9 @@ def record():
     return json.loads(RECORD.read_text())
 
 
-def test_the_tables_are_the_record(record):
+def test_the_commands_are_the_recorded_ones(record):
     text = README.read_text()
-    assert tables(record) in text
     assert all(command in text for command in record["command"].split("; "))
-    changed = copy.deepcopy(record)
-    changed["matrix"]["kill -9"]["train"]["leftovers"] += 1
-    assert tables(changed) not in text
 
 
 def test_the_campaign_was_long_enough_and_found_nothing_wrong(record):
