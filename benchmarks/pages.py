@@ -96,6 +96,7 @@ TABLES = {
     "each class": _of(commands.each_class, *_CLASSES[::2]),
     "detection": _of(commands.detection, *_TOLD),
     "certificates": _of(commands.certificates, *_COMMITTED[::-1], "mnist-certificate"),
+    "latency": _of(commands.latencies, "mnist-latency"),
     "latencies": _of(commands.latencies, "mnist-latency", "digits-latency", "toy2d-latency"),
     "JKO latency": _of(commands.latencies, "jko-latency"),
     "robustness": _of(commands.robustness, "fuzz", "faults", "extremes", "soak"),
