@@ -4,6 +4,7 @@ benchmarks/README.md says which command wrote which record; nothing is measured 
 """
 
 from collections.abc import Mapping
+from math import floor, log10
 from typing import Any
 
 from benchmarks import report
@@ -19,6 +20,12 @@ _NAMES = {
     "eight-gaussians": "eight Gaussians",
     "mixture": "the paper's mixture",
 }
+_ROWS = {
+    "two-moons": "two moons, 2 columns",
+    "digits": "digits, 8 x 8 grey levels of 0 to 16",
+    "mnist": "MNIST, 28 x 28 grey levels of 0 to 255",
+}
+_DIRECT = ("golden: density, log_prob", "golden: sampling, x")
 #: What `x -> z -> x` of each committed model may be off, over the predicted error of the same row, on how many of its
 #: test rows: the limits that tests/certificate/test_round_trip.py holds.
 ROUND_TRIPS = {"toy2d": ("two-moons", 1000, 0.6), "digits": ("digits", 300, 0.09), "mnist": ("mnist", 32, 0.02)}
@@ -169,6 +176,23 @@ def robustness(fuzz: Document, faults: Document, extremes: Document, soak: Docum
             str(sum(entry["wrong"] for entry in scenarios)),
         ),
     ]
+
+
+def errors(*manifests: Document) -> report.Rows:
+    """The largest errors of float32 exports over their test vectors, and their largest share of a tolerance."""
+    head = ("float32 export, largest error over all test vectors", "log_prob, nats", "x", "share of the tolerance")
+    found = [head]
+    for manifest in manifests:
+        checks = {check["output"]: check for check in manifest["checks"] if check["name"] in _DIRECT}
+        cells = (_decimal(checks[output]["absolute"]) for output in ("log_prob", "x"))
+        share = max(checks[output]["ratio"] for output in ("log_prob", "x"))
+        found.append((_ROWS[manifest["training"]["dataset"]], *cells, f"{share:.2f}"))
+    return found
+
+
+def _decimal(value: float) -> str:
+    """Two digits that count, without an exponent."""
+    return f"{value:.{1 - floor(log10(value))}f}" if value else "0"
 
 
 def _training(document: Document) -> Document:

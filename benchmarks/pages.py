@@ -86,6 +86,7 @@ _TOLD = tuple(
 
 #: What a table's marker may name. A record is a file of results/, or a path from the root.
 TABLES = {
+    "errors of exports": _of(commands.errors, *_COMMITTED[::-1], "exported/mnist/manifest.json"),
     "likelihoods": _of(commands.likelihoods, "mnist-training", "fashion-mnist-training", *_COMMITTED),
     "trainings": _of(
         commands.trainings, "mnist-training", "mnist-8-blocks-training", "fashion-mnist-training", *_COMMITTED
@@ -105,6 +106,7 @@ TABLES = {
     "activation graphs": _of(activations.graph_rows, "activations"),
     "few rows": _of(small_data.rows, "small_data"),
     "floor": _of(peers.floor_rows, "peers"),
+    "peers in short": _of(peers.short_rows, "peers"),
     "peers": _of(peers.rival_rows, "peers"),
     "other targets": _of(peers.other_rows, "peers"),
     "solvers": _of(peers.solver_rows, "peers", "tests/cuda/launches.json"),

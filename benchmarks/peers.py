@@ -375,6 +375,16 @@ def rival_rows(document: Mapping[str, Any]) -> report.Rows:
     return found
 
 
+def short_rows(document: Mapping[str, Any]) -> report.Rows:
+    """The same of PyTorch alone, without targets."""
+    measured = {goal["name"]: goal["measured"] for goal in document["targets"]}
+    found = [("sampling from the paper's MNIST network takes how many times as long as ours", "batch 1", "batch 256")]
+    for name, words in {EAGER: "eager PyTorch", COMPILED: "`torch.compile`"}.items():
+        figures = (measured[f"{name}: batch {batch}, times as long as {OURS}"] for batch in (1, 256))
+        found.append((words, *(f"{figure:.2f}" for figure in figures)))
+    return found
+
+
 def other_rows(document: Mapping[str, Any]) -> report.Rows:
     """Every target that is in neither of the other tables."""
     shown = ("over floor", "times as long", "floor in the rounds", "sampling, ", f"{DENSITY}: nodes")
