@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lunet_export.data import arrays
+from lunet_export.data.arrow_source import read_words, table_names
 from lunet_export.data.classes import labels_of
 from lunet_export.data.columns import places
 from lunet_export.data.dataset import Dataset
-from lunet_export.data.sources import open_source, read_words, table_names
+from lunet_export.data.sources import open_source
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 

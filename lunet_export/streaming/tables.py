@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data.sources import arrow, native_file
+from lunet_export.data.arrow_files import arrow, native_file
 from lunet_export.files import whole_file
 
 #: Columns by name: (N,), or (N, D) for a list of D numbers a row; text of one width in all tables of a file.

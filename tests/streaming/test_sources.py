@@ -11,7 +11,7 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from lunet_export.data import arrays, sources
+from lunet_export.data import arrays, arrow_files
 from lunet_export.data.sources import open_source
 from lunet_export.errors import DataError
 from lunet_export.runtime.rows import LARGEST_BATCH
@@ -83,7 +83,7 @@ def test_columns_are_taken_in_the_order_that_is_asked_for(x, tmp_path):
 
 
 def test_rows_are_read_in_any_order_from_pieces_larger_than_what_is_held(x, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_HELD", 1000)
+    monkeypatch.setattr(arrow_files, "_HELD", 1000)
     as_one_piece(x, tmp_path / "x.parquet")
     source = open_source(tmp_path / "x.parquet")
     for first, count in ((0, 10), (2500, 3000), (2400, 50), (ROWS - 5, 5), (999, 2), (0, ROWS)):

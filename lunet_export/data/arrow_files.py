@@ -1,0 +1,170 @@
+"""A file of Parquet or Arrow, by pyarrow: opened, its schema looked at, its batches as rows of numbers."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from lunet_export.data.record_batches import batch_rows
+from lunet_export.data.source import Rows
+from lunet_export.errors import DataError, MissingPackageError, brief
+
+#: The columns of scores, which are numbers as rows are, and none.
+SCORES = ("log_prob", "bits_per_dim")
+_HELD = 4096  # rows of Parquet that are decoded at once
+_FETCHED = 65536  # bytes
+
+
+def arrow(name: str) -> Any:  # noqa: ANN401
+    """A module of pyarrow.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise MissingPackageError(
+            "Expected pyarrow for Parquet and Arrow; it is not installed. Run: pip install 'lunet-export[scale]'"
+        ) from None
+
+
+def native_file(path: Path, mode: str = "rb") -> Any:  # noqa: ANN401
+    """A file of pyarrow's own. By its bytes: pyarrow itself takes only names that are UTF-8, and those of text."""
+    return arrow("pyarrow").OSFile(os.fsencode(path), mode)
+
+
+class Opened(Protocol):
+    """A file of Parquet or Arrow."""
+
+    schema: Any
+
+    def sizes(self) -> list[int]:
+        """Rows of each of its pieces."""
+
+    def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
+        """A piece as record batches, one after the other."""
+
+
+class _Parquet:
+    def __init__(self, path: Path) -> None:
+        # Whole row groups are not fetched beforehand: of each column, so much at a time.
+        self._file = arrow("pyarrow.parquet").ParquetFile(native_file(path), pre_buffer=False, buffer_size=_FETCHED)
+        self.schema = self._file.schema_arrow
+
+    def sizes(self) -> list[int]:
+        return [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
+
+    def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
+        return self._file.iter_batches(batch_size=_HELD, row_groups=[piece], columns=columns)
+
+
+class _Ipc:
+    """Read, not mapped: of a mapped file that is cut short meanwhile the system ends this process without a word.
+
+    A record batch is held whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._sizes = batch_rows(path)
+        self._file = arrow("pyarrow.ipc").open_file(native_file(path))
+        self.schema = self._file.schema
+        for number, rows in enumerate(self._sizes):
+            if rows == 0:  # nobody would read it, and see that it is damaged
+                self._file.get_batch(number)
+
+    def sizes(self) -> list[int]:
+        return self._sizes
+
+    def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
+        del columns
+        yield self._file.get_batch(piece)
+
+
+Opener = Callable[[Path], Opened]
+
+#: By suffix. Feather is Arrow's file format by another name.
+OPENERS: dict[str, Opener] = {".parquet": _Parquet, ".arrow": _Ipc, ".feather": _Ipc}
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What pyarrow says of a file, as a sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, arrow("pyarrow").ArrowException) as error:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            raise
+        raise DataError(f"Expected a readable {path.suffix} file; {path} is not: {brief(error, 200)}.") from None
+
+
+def refuse_scores(columns: Sequence[str], path: Path) -> None:
+    """Raise where a table would be taken for rows as a whole that is what a density made of rows.
+
+    Raises:
+        DataError: It is.
+    """
+    if set(SCORES) <= set(columns):
+        raise DataError(
+            f"Expected rows in {path}; it holds scores of some ({', '.join(SCORES)}). Give the rows themselves, or "
+            "choose columns with --columns."
+        )
+
+
+def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN401
+    """Numbers a row.
+
+    Raises:
+        DataError: A column is missing, or the columns are neither numbers nor one list of numbers.
+    """
+    types = arrow("pyarrow.types")
+    missing = [name for name in columns if name not in schema.names]
+    if missing:
+        raise DataError(f"Expected a column {missing[0]} in {path}; it has {', '.join(schema.names)[:200]}.")
+    kinds = [schema.field(name).type for name in columns]
+    if len(kinds) == 1 and types.is_fixed_size_list(kinds[0]) and _is_number(kinds[0].value_type):
+        return int(kinds[0].list_size)
+    for name, kind in zip(columns, kinds, strict=True):
+        if not _is_number(kind):
+            raise DataError(
+                f"Expected numbers, or one list of as many in every row, in {path}; column {name} is {kind}. "
+                "Choose with --columns."
+            )
+    return len(columns)
+
+
+def lists(schema: Any) -> list[str]:  # noqa: ANN401
+    """The only column of lists, if there is one."""
+    types = arrow("pyarrow.types")
+    found = [name for name in schema.names if types.is_fixed_size_list(schema.field(name).type)]
+    return found if len(found) == 1 else []
+
+
+def _is_number(kind: Any) -> bool:  # noqa: ANN401
+    types = arrow("pyarrow.types")
+    return bool(types.is_integer(kind) or types.is_floating(kind))
+
+
+def numbers(table: Any, columns: Sequence[str], width: int) -> Rows:  # noqa: ANN401
+    """(N, D) of a table or record batch; a missing float is NaN. Raises ValueError where anything else is missing."""
+    types, found = arrow("pyarrow.types"), []
+    for name in columns:
+        column = table.column(name)
+        column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+        column.validate()  # a damaged file may claim more numbers than there are bytes
+        listed = types.is_fixed_size_list(column.type)
+        values = column.flatten() if listed else column
+        if (listed and column.null_count) or (
+            values.null_count and not arrow("pyarrow.types").is_floating(values.type)
+        ):
+            raise ValueError(f"a number is missing in column {name}")
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False))
+        if listed:
+            return numbers.reshape(-1, width)
+        found.append(numbers)
+    return np.stack(found, axis=1)

@@ -1,0 +1,71 @@
+"""What every source of rows is: rows on disk that are read a piece at a time, and known again while they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from lunet_export.errors import DataError
+
+Rows = NDArray[Any]
+
+SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
+
+
+class Source(Protocol):
+    """Rows (N, D) on disk."""
+
+    rows: int  # N
+    width: int  # D
+    held: bool  # all rows are in memory
+    names: tuple[str, ...] | None  # of the columns, where the file tells them
+
+    def read(self, first: int, count: int) -> Rows:
+        """Some consecutive rows, (count, D): integers or floats as they are stored.
+
+        Raises:
+            DataError: The file is no longer the one that was opened: no answers come from two of them.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values by which the same data is known again: files, sizes, times of change, columns."""
+
+
+def stamp(path: Path) -> dict[str, Any]:
+    """Return plain values by which a file is known again, in another process too."""
+    status = path.stat()
+    return {"file": path.name, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
+
+
+#: By which a file is known again while it is read.
+Seen = tuple[int, int, int]
+
+
+def seen(path: Path) -> Seen:
+    """Return what a file is now."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def unchanged(path: Path, known: Seen) -> Iterator[None]:
+    """What is read of a file in this block is of the one that was seen.
+
+    Raises:
+        DataError: It is another now. That is also said of one that is malformed since.
+    """
+    malformed = None
+    try:
+        yield
+    except DataError as error:
+        malformed = error
+    try:
+        same = seen(path) == known
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise DataError(f"Expected {path} to stay as it is while it is read; it changed meanwhile. Run it anew.")
+    if malformed:
+        raise malformed
