@@ -178,7 +178,15 @@ class RowsWarning(UserWarning):
     """
 
 
+def near(word: str, known: Iterable[str], most: int = 2) -> list[str]:
+    """The known words that are nearest to another, the nearest first, whatever case their letters have."""
+    spelled: dict[str, str] = {}
+    for one in known:
+        spelled.setdefault(one.casefold(), one)
+    return [spelled[found] for found in get_close_matches(word.casefold(), list(spelled), n=most)]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the known word that is nearest to another, a space before it; empty where none is near."""
-    near = get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+    found = near(word, known, most=1)
+    return f" Did you mean {found[0]}?" if found else ""

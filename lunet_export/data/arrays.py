@@ -3,7 +3,8 @@
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import IO
 
 import numpy as np
 
+from lunet_export.columns import called, chosen
 from lunet_export.data import npy
 from lunet_export.data.classes import labels_of
-from lunet_export.data.columns import numbering, places
 from lunet_export.data.csv_file import read_csv, read_names, read_words
 from lunet_export.data.dataset import Dataset, Rows, split
+from lunet_export.data.numbering import numbering
 from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import Logit
 
@@ -37,6 +39,33 @@ def read(path: Path, columns: Sequence[str] = ()) -> Rows:
         DataError: The file is missing, empty, malformed, of another type, or holds no numbers; a column is not there.
         UnreadableError: The operating system does not let it be read.
     """
+    with _reading(path):
+        rows = read_csv(path, columns) if path.suffix == ".csv" else _READERS[path.suffix](path)
+    refuse_no_numbers(rows, path)
+    if columns and path.suffix != ".csv":
+        if rows.ndim != 2:
+            raise DataError(f"Expected rows (N, D) to take --columns of; {path} has shape {rows.shape}. Leave it out.")
+        return rows[:, chosen(columns, None, rows.shape[1], path)]
+    return rows
+
+
+def names_in(path: Path) -> tuple[str, ...] | None:
+    """Return what a .csv calls its columns; None where nothing tells, as in every other file.
+
+    Raises:
+        DataError, UnreadableError: as `read` raises.
+    """
+    with _reading(path):
+        return read_names(path) if path.suffix == ".csv" else None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What is wrong with a file that is read in this block becomes a sentence.
+
+    Raises:
+        DataError, UnreadableError: as `read` raises.
+    """
     with UnreadableError.instead(path):
         if not path.is_file():
             raise DataError(f"Expected a file of rows; {path} does not exist. Look at its name.")
@@ -45,17 +74,11 @@ def read(path: Path, columns: Sequence[str] = ()) -> Rows:
     try:
         with UnreadableError.instead(path), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an empty .csv
-            rows = read_csv(path, columns) if path.suffix == ".csv" else _READERS[path.suffix](path)
+            yield
     except _MALFORMED as error:
         raise DataError(
             f"Expected a readable {path.suffix} file of numbers; {path} is not: {npy.said(error)}."
         ) from None
-    refuse_no_numbers(rows, path)
-    if columns and path.suffix != ".csv":
-        if rows.ndim != 2:
-            raise DataError(f"Expected rows (N, D) to take --columns of; {path} has shape {rows.shape}. Leave it out.")
-        return rows[:, places(columns, None, rows.shape[1], path)]
-    return rows
 
 
 def refuse_no_numbers(rows: object, where: object) -> None:
@@ -127,12 +150,12 @@ def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: 
     Raises:
         DataError: What `read` and `dataset` raise.
     """
-    names = read_names(path) if path.suffix == ".csv" else None
+    names = names_in(path)
     if label is not None:
         return _labelled(path, names, label, levels=levels, columns=columns)
     array = read(path, columns)
     if names and columns:
-        names = tuple(names[place] for place in places(columns, names, len(names), path))
+        names = tuple(names[place] for place in chosen(columns, names, len(names), path))
     return dataset(path, array, names, levels=levels, grey=array.dtype.kind in "ui" and path.suffix != ".csv")
 
 
@@ -141,14 +164,15 @@ def _labelled(
 ) -> Dataset:
     """Read rows and the column of their classes, which belongs to no row."""
     if path.suffix == ".csv":
-        values: Sequence[object] = read_words(path, label)
+        with _reading(path):
+            values: Sequence[object] = read_words(path, label)
         width = len(names) if names else read(path).shape[1]
     else:
         values = read(path, (label,))[:, 0].tolist()
         width = read(path).shape[1]
-    (left_out,) = places((label,), names, width, path)
-    chosen = places(columns, names, width, path) or [place for place in range(width) if place != left_out]
-    taken = [names[place] if names else str(place + 1) for place in chosen]
+    (left_out,) = chosen((label,), names, width, path)
+    places = chosen(columns, names, width, path) or [place for place in range(width) if place != left_out]
+    taken = [names[place] if names else str(place + 1) for place in places]
     return replace(load(path, levels=levels, columns=taken), labels=labels_of(values, path, label))
 
 
@@ -173,13 +197,14 @@ def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: i
     if array.ndim < 2 or (not discrete and array.ndim != 2) or array.ndim > 4:
         raise DataError(f"Expected rows (N, D) or images (N, height, width); {path} has shape {array.shape}.")
     rows = array.reshape(len(array), -1)
+    names = names if names and len(names) == rows.shape[1] else None
     if array.ndim == 4 and array.shape[3] not in (1, 3, 4):
         raise DataError(f"Expected images with 1, 3 or 4 channels last; {path} has shape {array.shape}. Transpose it.")
     n = max(1, len(rows) // 10)
     name, shape = path.stem, tuple(map(int, array.shape[1:])) if array.ndim > 2 else None
     if not np.isfinite(rows).all():
         bad = np.argwhere(~np.isfinite(rows))[0]
-        place = f"row {bad[0] + 1}, column {bad[1] + 1}, both counted from one,"
+        place = f"row {bad[0] + 1}, {called(bad[1], names)}, both counted from one,"
         raise DataError(f"Expected finite numbers in {path}; {place} is {rows[tuple(bad)]}.")
     if not discrete:
         return _vectors(path, rows, names)
@@ -196,7 +221,6 @@ def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: i
 
 
 def _vectors(path: Path, rows: Rows, names: tuple[str, ...] | None) -> Dataset:
-    names = names if names and len(names) == rows.shape[1] else None
     n = max(1, len(rows) // 10)
     return Dataset(
         path.stem,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lunet_export.columns import called
 from lunet_export.data.record_batches import batch_rows
 from lunet_export.data.source import Rows
 from lunet_export.errors import DataError, MissingPackageError, brief
@@ -120,20 +121,17 @@ def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN4
     """Numbers a row.
 
     Raises:
-        DataError: A column is missing, or the columns are neither numbers nor one list of numbers.
+        DataError: The columns are neither numbers nor one list of numbers.
     """
     types = arrow("pyarrow.types")
-    missing = [name for name in columns if name not in schema.names]
-    if missing:
-        raise DataError(f"Expected a column {missing[0]} in {path}; it has {', '.join(schema.names)[:200]}.")
     kinds = [schema.field(name).type for name in columns]
     if len(kinds) == 1 and types.is_fixed_size_list(kinds[0]) and _is_number(kinds[0].value_type):
         return int(kinds[0].list_size)
     for name, kind in zip(columns, kinds, strict=True):
         if not _is_number(kind):
             raise DataError(
-                f"Expected numbers, or one list of as many in every row, in {path}; column {name} is {kind}. "
-                "Choose with --columns."
+                f"Expected numbers, or one list of as many in every row, in {path}; "
+                f"{called(schema.names.index(name), schema.names)} is {kind}. Choose with --columns."
             )
     return len(columns)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lunet_export.columns import chosen
 from lunet_export.data.arrow_files import (
     OPENERS,
     Opened,
@@ -30,7 +31,7 @@ class ArrowSource(Source):
 
     Args:
         files: In the order of their rows.
-        columns: Of a row; as in `open_source`.
+        columns: Of a row, by name or by number counted from one; as in `open_source`.
         opener: Of files of their kind.
         parts: Of a finished run, what it says of each file; they are held against it when they are first read.
     """
@@ -57,7 +58,9 @@ class ArrowSource(Source):
             raise DataError(f"Expected rows in {files[0]}; it has none.")
         self._columns: list[str] = []
         with readable(files[0]):  # names may be no text
-            self._columns += columns or lists(schema) or schema.names
+            names = schema.names
+            taken = [names[place] for place in chosen(columns, names, len(names), files[0])]
+            self._columns += taken or lists(schema) or names
         if not columns:
             refuse_scores(self._columns, files[0])
         self.width = width(schema, self._columns, files[0])
@@ -132,15 +135,30 @@ class ArrowSource(Source):
             self._whole.add(path)
 
 
-def table_names(path: Path) -> list[str]:
+def table_names(path: Path) -> tuple[str, ...]:
     """Return the names of the columns of a table, or of a folder of tables of one schema.
 
     Raises:
         DataError: It cannot be read, see `open_source`.
     """
+    return tuple(_schema(path).names)
+
+
+def is_of_lists(path: Path) -> bool:
+    """Return whether a table, or a folder of them, has one column of lists, which is then taken for its rows.
+
+    Raises:
+        DataError: It cannot be read, see `open_source`.
+    """
+    return bool(lists(_schema(path)))
+
+
+def _schema(path: Path) -> Any:  # noqa: ANN401
     files, opener, _ = tables_in(path)
     with readable(files[0]):
-        return list(opener(files[0]).schema.names)
+        schema = opener(files[0]).schema
+        _ = schema.names  # which may be no text
+        return schema
 
 
 def read_words(path: Path, column: str) -> list[object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data.columns import places
+from lunet_export.columns import called, chosen
 
 _SCORES = ["row", "log_prob_nats", "bits_per_dim"]  # of what the command score writes
 
@@ -34,12 +34,12 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> NDArray[np.generic]:
         text = rest
     if not text.strip():
         raise ValueError("it holds no rows")
-    taken = places(columns, names if header else None, len(names), path) or None
+    taken = chosen(columns, names if header else None, len(names), path) or None
     try:
         # Without comments, or rows would go with them.
         rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2, comments=None, quotechar='"', usecols=taken)
     except ValueError as error:
-        raise ValueError(_fault(text, 2 if header else 1, taken) or error) from None
+        raise ValueError(_fault(text, names if header else None, taken) or error) from None
     # Beyond 2^53 float64 has rounded integers already.
     whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
     return rows.astype(np.int64) if whole else rows
@@ -64,10 +64,10 @@ def read_words(path: Path, column: str) -> list[str]:
         raise ValueError("it holds no rows")
     names = [field.strip() for field in lines[0]]
     header = _are_names(names)
-    (place,) = places((column,), names if header else None, len(names), path)
+    (place,) = chosen((column,), names if header else None, len(names), path)
     rows = lines[header:]
     if short := [number for number, row in enumerate(rows, start=1) if len(row) <= place]:
-        raise ValueError(f"row {short[0]} has no column {place + 1}")
+        raise ValueError(f"row {short[0]}, counted from one, has no {called(place, names if header else None)}")
     return [row[place].strip() for row in rows]
 
 
@@ -75,16 +75,17 @@ def _are_names(fields: list[str]) -> bool:
     return not any(_is_number(field) for field in fields)
 
 
-def _fault(text: str, first: int, taken: list[int] | None) -> str:
+def _fault(text: str, names: list[str] | None, taken: list[int] | None) -> str:
     """What is wrong with the first line that is; NumPy counts rows from elsewhere, and speaks of its own arguments."""
     width = 0
-    for number, line in enumerate(text.splitlines(), start=first):
+    for number, line in enumerate(text.splitlines(), start=1 if names is None else 2):
         if not line.strip():
             continue
         fields = _fields(line)
-        for column, field in enumerate(fields, start=1):
-            if (taken is None or column - 1 in taken) and not _is_number(field):
-                return f"line {number}, column {column} is {field[:40]!r}, no number{_cure(field)}"
+        for column, field in enumerate(fields):
+            if (taken is None or column in taken) and not _is_number(field):
+                told = called(column, names if names and column < len(names) else None)
+                return f"line {number}, {told} is {field[:40]!r}, no number{_cure(field)}"
         width = width or len(fields)
         if len(fields) != width:
             return f"line {number} has {len(fields)} columns where those before have {width}"

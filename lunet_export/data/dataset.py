@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.columns import Names, called, usable
 from lunet_export.errors import DataError
 from lunet_export.preprocessing import Logit, dequantize
 
@@ -68,8 +69,12 @@ class Dataset:
 
     def column(self, number: int) -> str:
         """What a column is called in a sentence: its number counted from one, and its name where it has one."""
-        called = self.columns[number] if self.columns else ""
-        return f"column {number + 1} ({called[:40]})" if called else f"column {number + 1}"
+        return called(number, self.columns)
+
+    @property
+    def names(self) -> Names | None:
+        """The names by which a model of these rows can know its columns; None where there are none."""
+        return usable(self.columns)
 
     def digest(self) -> str:
         """SHA-256 of what training sees, so that a resumed run is one of the same data."""

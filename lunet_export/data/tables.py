@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lunet_export.columns import chosen
 from lunet_export.data import arrays
 from lunet_export.data.arrow_source import read_words, table_names
 from lunet_export.data.classes import labels_of
-from lunet_export.data.columns import places
 from lunet_export.data.dataset import Dataset
 from lunet_export.data.sources import open_source
 
@@ -20,8 +20,9 @@ def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: 
     Args:
         path: File of .parquet, .arrow or .feather, or a folder of them.
         levels: Number of grey levels of a table of integers; None for vectors.
-        columns: Columns that make a row, by name: numbers, or one list of D numbers; none takes the only list, or all.
-        label: Name of the column of the rows' classes; it belongs to no row.
+        columns: Columns that make a row, by name or by number counted from one: numbers, or one list of D numbers; none
+            takes the only list, or all.
+        label: Column of the rows' classes, by name or by number counted from one; it belongs to no row.
 
     Raises:
         DataError: if it cannot be read, or the rows are none to train on.
@@ -29,9 +30,8 @@ def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: 
     """
     if label is not None:
         names = table_names(path)
-        places((label,), names, len(names), path)
-        chosen = columns or [name for name in names if name != label]
-        found = load(path, levels=levels, columns=chosen)
-        return replace(found, labels=labels_of(read_words(path, label), path, label))
+        (place,) = chosen((label,), names, len(names), path)
+        found = load(path, levels=levels, columns=columns or [name for name in names if name != names[place]])
+        return replace(found, labels=labels_of(read_words(path, names[place]), path, names[place]))
     source = open_source(path, columns)
     return arrays.dataset(path, source.read(0, source.rows), source.names, levels=levels, grey=False)

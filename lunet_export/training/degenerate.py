@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.data import Dataset
-from lunet_export.data.columns import UNNAMED, line_without, line_without_copies
+from lunet_export.data.numbering import UNNAMED, line_without, line_without_copies
 from lunet_export.errors import DataError
 from lunet_export.training.discrete import Repeats, repeated_rows, repeats_of
 

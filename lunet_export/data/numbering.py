@@ -1,46 +1,16 @@
-"""The columns of a user's rows: the one that only numbers the rows, and a line that leaves a column out of a file."""
+"""A column that only numbers the rows, and a line that leaves a column out of a file."""
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.data.dataset import Dataset
-from lunet_export.errors import DataError, did_you_mean
 
 #: What pandas calls an index without a name: in the file that it writes, and in the table that it reads from it.
 UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
 _INDEX = (*UNNAMED, "index")  # what `reset_index` calls it
-
-
-def places(columns: Sequence[str], names: Sequence[str] | None, width: int, path: Path) -> list[int]:
-    """Return where columns are, from 0, that are given by name or by number counted from one.
-
-    Args:
-        columns: Names or numbers.
-        names: Names of the columns of the file; None where it has none.
-        width: Number of columns of the file.
-        path: The file, for the sentence.
-
-    Raises:
-        DataError: if one is not there, or is given twice.
-    """
-    found = []
-    for column in columns:
-        if names and column in names:
-            found.append(list(names).index(column))
-        elif column.isdecimal() and 1 <= int(column) <= width:
-            found.append(int(column) - 1)
-        else:
-            known = ", ".join(names)[:200] if names else f"1 .. {width}"
-            raise DataError(
-                f"Expected --columns of {known} in {path}; got {column[:40]!r}.{did_you_mean(column, names or ())}"
-            )
-    if len(set(found)) < len(found):
-        raise DataError(f"Expected each column once in --columns; got {', '.join(columns)[:200]}.")
-    return found
 
 
 def numbering(rows: NDArray[np.generic], names: Sequence[str] | None) -> tuple[int, ...]:

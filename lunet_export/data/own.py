@@ -1,0 +1,41 @@
+"""The columns of a user's file that a model takes: its own by their names, unless others are chosen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lunet_export.columns import Columns, stripped
+from lunet_export.data import arrays, tables
+from lunet_export.data.arrow_source import is_of_lists, table_names
+
+_CURE = "Name the columns to take by --columns."
+
+
+def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the columns that a model takes from a file, in its order; none takes all by their position.
+
+    Args:
+        model: Columns of the model.
+        path: The file, or a folder of tables.
+        columns: Columns that are chosen, by name or by number counted from one; none are.
+
+    Raises:
+        DataError: if the file has names and lacks one of the model's, the chosen columns are the model's own in another
+            order, or the names cannot be read.
+    """
+    if columns:
+        model.refuse_reordered(columns)
+        return tuple(columns)
+    names = _names_in(path, model)
+    places = None if names is None else model.places(names, path, _CURE)
+    return tuple(names[place] for place in places) if names and places else ()
+
+
+def _names_in(path: Path, model: Columns) -> tuple[str, ...] | None:
+    """Return the names of columns in a file; None where it has none, or cannot be read as a file of rows."""
+    if path.suffix == ".csv":
+        return arrays.names_in(path)
+    if not (path.is_dir() or (path.suffix in tables.SUFFIXES and path.is_file())):
+        return None
+    names = table_names(path)
+    by_position = is_of_lists(path) and not set(model.names or ()) & set(stripped(names))
+    return None if by_position else names
