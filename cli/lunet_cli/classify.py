@@ -7,8 +7,8 @@ from typer import Argument, Option
 
 from lunet_cli import against as others
 from lunet_cli import output
-from lunet_cli.models import where
-from lunet_cli.options import DataOptions, Json, RunOptions, column_list
+from lunet_cli.models import load_rows, where
+from lunet_cli.options import DataOptions, Json, RunOptions
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -38,14 +38,7 @@ def classify(
 
     output.refuse_unpaintable("--plot", plot)
     judged, found_where = _open(source, run)
-    rows = diagnostics.load(
-        dataset,
-        judged.preprocessing,
-        data_dir=data.data_dir,
-        levels=data.levels,
-        columns=column_list(data.columns),
-        label=label,
-    )
+    rows = load_rows(judged, dataset, data, label=label)
     other = others.other_rows(against, judged, data)
     with output.counting(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as on_rows:
         found = diagnostics.classify(judged, rows, seed=data.seed, against=other, on_rows=on_rows)
@@ -71,7 +64,8 @@ def _open(source: Path, run: RunOptions) -> "tuple[ClassSource, dict[str, str]]"
         return diagnostics.ClassFolderSource(flow), where(flow)
     from lunet_export import checkpoint
 
-    judged = diagnostics.MixtureSource(checkpoint.read(source).mixture)
+    read = checkpoint.read(source)
+    judged = diagnostics.MixtureSource(read.mixture, columns=read.columns)
     return judged, {"provider": "reference", "provider_reason": "a model file"}
 
 

@@ -165,6 +165,7 @@ def _model(path: Path) -> dict[str, Any]:
         "dim": mixture.dim,
         "preprocessing": str(mixture.preprocessing),
         "image_shape": checkpoint.image_shape,
+        **({"columns": list(checkpoint.columns)} if checkpoint.columns else {}),
         "sha256_weights": mixture.digest(),
         "training": dict(checkpoint.training or {}),
         "classes": [
@@ -183,6 +184,7 @@ def _network(checkpoint: "Checkpoint") -> dict[str, Any]:
         **weights.facts(),
         "preprocessing": str(weights.preprocessing),
         "image_shape": checkpoint.image_shape,
+        **({"columns": list(checkpoint.columns)} if checkpoint.columns else {}),
         "sha256_weights": weights.digest(),
         "training": dict(checkpoint.training or {}),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lunet_cli import output
 from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
 from lunet_export.api.models import refuse_target
+from lunet_export.columns import Columns
 from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
+    from lunet_export.diagnostics.classify import ClassSource
     from lunet_export.runtime import ExportedClasses, ExportedFlow
     from lunet_export.streaming.jobs import Work
 
@@ -58,15 +60,46 @@ def open_source(path: Path, authors: AuthorsOptions) -> "Source":
     Raises:
         BadInputError: Neither can be read, or a folder with the options of the authors' files.
     """
-    from lunet_export.diagnostics import FolderSource, WeightsSource
+    from lunet_export.diagnostics import FolderSource
 
     if not path.is_dir():
-        read = read_model(path, authors)
-        return WeightsSource(read.weights, name=path.stem, image_shape=read.image_shape)
+        return source_of(read_model(path, authors), name=path.stem)
     authors.refuse_beside(path)
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def source_of(read: "Checkpoint", name: str = "model") -> "Source":
+    """A model under the float64 reference.
+
+    Raises:
+        CheckpointError: It holds a network per class.
+    """
+    from lunet_export.diagnostics import WeightsSource
+
+    return WeightsSource(read.weights, name=name, image_shape=read.image_shape, columns=read.columns)
+
+
+def load_rows(
+    source: "Source | ClassSource", name: str, options: DataOptions, *, label: str | None = None
+) -> "Dataset":
+    """The data set of that name or file, as the model takes it: its own columns by name, where both have names.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    from lunet_export import diagnostics
+
+    return diagnostics.load(
+        name,
+        source.preprocessing,
+        data_dir=options.data_dir,
+        levels=options.levels,
+        columns=column_list(options.columns),
+        label=label,
+        model=Columns(source.dim, source.columns),
+    )
 
 
 def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
@@ -75,15 +108,7 @@ def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
     Raises:
         DataError: It cannot be read, or as of `tell_misfit`.
     """
-    from lunet_export import diagnostics
-
-    rows = diagnostics.load(
-        name,
-        source.preprocessing,
-        data_dir=options.data_dir,
-        levels=options.levels,
-        columns=column_list(options.columns),
-    )
+    rows = load_rows(source, name, options)
     tell_misfit(source, rows, seed=options.seed)
     return rows
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import open_source, read_model, rows_for
+from lunet_cli.models import open_source, read_model, rows_for, source_of
 from lunet_cli.options import AuthorsOptions, DataOptions, Json
 from lunet_export import noise
 from lunet_export.errors import BadInputError
@@ -189,12 +189,12 @@ def _blocks(model: Path, name: str, points: int, options: DataOptions) -> Draw:
     if model.is_dir():
         raise BadInputError(f"Expected a model file for blocks; {model} is a folder, whose graphs show none of them.")
     from lunet_cli.blocks_plot import draw
-    from lunet_export.diagnostics import WeightsSource
     from lunet_export.figures import block_strip, refuse_blocks
     from lunet_export.layers import Velocity
 
-    weights = refuse_blocks(read_model(model).weights)
-    rows = rows_for(WeightsSource(weights), name, options)
+    read = read_model(model)
+    weights = refuse_blocks(read.weights)
+    rows = rows_for(source_of(read), name, options)
     found = block_strip(weights, rows, points=points, seed=options.seed)
     title = f"{model.stem} on {rows.name}: {len(weights.of(Velocity))} blocks, and how far each moves the test rows"
     return lambda path: draw(found, path, title=title)

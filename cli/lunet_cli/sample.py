@@ -122,7 +122,7 @@ def _sample_whole(
     x, labels = table["x"], table.get("label")
     columns = len(x) // len(names) if in_rows and draw.label is None else None
     if draw.target.suffix == ".csv":
-        with tables.writer(draw.target, len(x)) as file:
+        with tables.writer(draw.target, len(x), flow.columns) as file:
             file.append(table)
     else:
         with whole_file(draw.target) as temporary:

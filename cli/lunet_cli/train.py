@@ -12,10 +12,12 @@ from lunet_cli.options import DataSet, Force, Json, column_list
 from lunet_cli.training_bar import TrainingBar
 from lunet_cli.training_options import FlowName, TrainingOptions
 from lunet_cli.training_tables import print_classes, print_result, warn_of_choice
+from lunet_export.columns import Columns
 from lunet_export.files import exclusive
 
 if TYPE_CHECKING:
     from lunet_export.api.plan import Plan
+    from lunet_export.checkpoint import Checkpoint
     from lunet_export.data import Dataset
     from lunet_export.training import ClassesResult, Result
 
@@ -44,18 +46,19 @@ def train(
     Example: lunet-export train mnist --data-dir data -o mnist.pt
     Example: lunet-export train digits --per-class -o digits10.pt
     """
-    from lunet_export import training
+    from lunet_export import checkpoint, training
 
     model, plan = options.model, options.plan
     plan.refuse_existing(model, resume=options.resume, force=force)
     plan.refuse_contradictions()
-    rows = _rows(dataset, options, plan)
+    begin = checkpoint.read(options.begin) if options.begin else None
+    rows = _rows(dataset, options, plan, begin)
     paths = training.Paths(model)
     files = [training.ClassPaths(model).of_class(0).resume] if options.per_class else [paths.resume, paths.history]
     with exclusive(model), TrainingBar() as bar:
         plan.refuse_existing(model, resume=options.resume, force=force)  # someone else may have been faster
         kept = Kept(model, files, context.meta[ARGUMENTS], resumes=options.resume, bar=bar)
-        result = _trained(rows, options, plan, bar, kept)
+        result = _trained(rows, options, plan, begin, bar, kept)
     if not as_json:
         if isinstance(result, training.ClassesResult):
             print_classes(result, model, paper_convention=paper_convention)
@@ -69,7 +72,7 @@ def train(
         output.hint("lunet-export", str(model))
 
 
-def _rows(dataset: str, options: TrainingOptions, plan: "Plan") -> "Dataset":
+def _rows(dataset: str, options: TrainingOptions, plan: "Plan", begin: "Checkpoint | None") -> "Dataset":
     """The rows to train on; a warning of what in them will spoil a density."""
     from lunet_export import data as datasets
     from lunet_export.training.degenerate import warnings_of
@@ -80,6 +83,7 @@ def _rows(dataset: str, options: TrainingOptions, plan: "Plan") -> "Dataset":
         levels=options.rows.levels,
         columns=column_list(options.rows.columns),
         label=options.rows.label,
+        model=None if begin is None else Columns(begin.model.dim, begin.columns),
     )
     rows, found = plan.prepared(loaded)
     if plan.dequantize:
@@ -93,12 +97,16 @@ def _rows(dataset: str, options: TrainingOptions, plan: "Plan") -> "Dataset":
 
 
 def _trained(
-    rows: "Dataset", options: TrainingOptions, plan: "Plan", bar: TrainingBar, kept: Kept
+    rows: "Dataset",
+    options: TrainingOptions,
+    plan: "Plan",
+    begin: "Checkpoint | None",
+    bar: TrainingBar,
+    kept: Kept,
 ) -> "ClassesResult | Result":
-    from lunet_export import checkpoint
     from lunet_export.api.plan import Watch
 
-    begin = checkpoint.read(options.begin).weights if options.begin else None
     watch = Watch(bar.begin, bar.on_class, bar.on_growth, bar.on_start, bar.on_step, bar.on_epoch)
+    start = None if begin is None else begin.weights
     with signals.telling(kept.sentence):
-        return plan.run(rows, options.model, begin=begin, device=options.device, resume=options.resume, watch=watch)
+        return plan.run(rows, options.model, begin=start, device=options.device, resume=options.resume, watch=watch)

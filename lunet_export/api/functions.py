@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from lunet_export.api.choices import FlowName, TrainingChoices, divided, path_of, typed
 from lunet_export.api.models import Model, ModelLike
+from lunet_export.columns import Columns
 from lunet_export.errors import BadInputError, DataWarning
 from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lunet_export.training import EpochRecord
 
     PathLike = str | os.PathLike[str]
-    #: Rows (N, D), images (N, height, width), a data set, or what names one.
+    #: Rows (N, D), images (N, height, width), a data frame, a data set, or what names one.
     DataLike = ArrayLike | Dataset | PathLike
 
 
@@ -60,8 +61,9 @@ def train(
 
     Args:
         data: Rows (N, D) of floats, or of integers that are grey levels; images (N, height, width) or (N, height,
-            width, channels) of integers; a `Dataset`; the path of a file of rows, as .npy, .csv or .parquet; or a name,
-            as `digits` or `two-moons`. 10 % of the rows are for validation and 10 % for the test.
+            width, channels) of integers; a data frame of pandas, Polars or pyarrow, whose names the model keeps; a
+            `Dataset`; the path of a file of rows, as .npy, .csv or .parquet; or a name, as `digits` or `two-moons`.
+            10 % of the rows are for validation and 10 % for the test.
         output: Path of the model file, ending in .pt. Beside it lie a resume file, the history and the curve. None
             writes nothing that stays.
         flow: Kind of the flow: `lunet`, `realnvp`, `realnvp-dense` or `jko`.
@@ -71,9 +73,9 @@ def train(
         seed: Seed of all that is drawn, in [0, 2^64).
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
-        columns: Columns of a file that make a row, in this order, by name or by number counted from one; none takes
-            all.
-        label: Column of a file that holds the classes, for `per_class`.
+        columns: Columns of a file or a frame that make a row, in this order, by name or by number counted from one;
+            none takes those of `begin`, else all.
+        label: Column of a file or a frame that holds the classes, for `per_class`.
         dequantize: Whether to add noise to the columns of vectors that hold counts or rounded numbers.
         fallback: Whether the Gaussian, or the start, is kept where no epoch is better by more than chance.
         device: PyTorch device, as `cpu` or `cuda`.
@@ -117,15 +119,17 @@ def train(
         plan.refuse_existing(model, resume=resume, force=force)
         plan.refuse_contradictions()
         folder = path_of(data_dir, "data_dir")
-        given = dataset_of(data, data_dir=folder, levels=levels, columns=columns, label=label)
+        start = None if begin is None else models.model_of(begin)
+        own = None if start is None else Columns(start.dim, start.columns)
+        given = dataset_of(data, data_dir=folder, levels=levels, columns=columns, label=label, model=own)
         rows, _ = plan.prepared(given)
         for sentence in warnings_of(rows):
             warnings.warn(sentence, DataWarning, stacklevel=2)
-        start = None if begin is None else models.model_of(begin).checkpoint.weights
+        weights = None if start is None else start.checkpoint.weights
         watch = Watch() if on_epoch is None else Watch(on_epoch=on_epoch)
         with exclusive(model):
             plan.refuse_existing(model, resume=resume, force=force)  # someone else may have been faster
-            plan.run(rows, model, begin=start, device=device, resume=resume, watch=watch)
+            plan.run(rows, model, begin=weights, device=device, resume=resume, watch=watch)
         trained = models.read(model)
     return trained if output is not None else models.of_no_file(trained)
 

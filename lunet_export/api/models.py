@@ -47,6 +47,11 @@ class Model:
         return self.distribution.dim
 
     @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Return the names of the D columns in their order; None of a model without names."""
+        return self.checkpoint.columns
+
+    @property
     def path(self) -> Path | None:
         """Return the path of the model file; None where there is none."""
         return self.checkpoint.path
@@ -151,7 +156,8 @@ def provenance_of(read: "Checkpoint", folder: Path, files: "Mapping[str, SourceF
 
     name = folder.resolve().name
     classes = tuple(member.training or {} for member in read.members) or ({},) * len(classes_of(read.model))
-    return Provenance(name, read.kind, read.image_shape, read.training or {}, files, read.assumed, classes)
+    training = read.training or {}
+    return Provenance(name, read.kind, read.image_shape, training, files, read.assumed, classes, read.columns)
 
 
 def eager_of(dtype: str) -> Callable[[Distribution], Any]:

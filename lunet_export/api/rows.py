@@ -8,8 +8,11 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from lunet_export import data as datasets
+from lunet_export.columns import Columns, chosen
 from lunet_export.data import Dataset, arrays
+from lunet_export.data.classes import labels_of
 from lunet_export.errors import DataError, brief
+from lunet_export.frames import WHERE, Frame, is_frame
 from lunet_export.runtime.rows import as_array
 
 _NAME = "rows"  # of rows that came without one
@@ -22,15 +25,17 @@ def dataset_of(
     levels: int | None,
     columns: Sequence[str | int],
     label: str | int | None,
+    model: Columns | None,
 ) -> Dataset:
-    """Return the data set of an array, a path or a name, or the data set itself.
+    """Return the data set of an array, a data frame, a path or a name, or the data set itself.
 
     Args:
-        data: Rows (N, D) or images, a `Dataset`, or what `lunet_export.data.load` takes.
+        data: Rows (N, D) or images, a data frame, a `Dataset`, or what `lunet_export.data.load` takes.
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
-        columns: Columns of a file that make a row, by name or by number counted from one; none takes all.
-        label: Column of a file that holds the classes.
+        columns: Columns of a file or a frame that make a row, by name or by number counted from one; none takes all.
+        label: Column of a file or a frame that holds the classes.
+        model: Columns of the model that the rows are for, which are taken by their names.
 
     Raises:
         DataError: if rows are malformed, or a choice is given that the data do not have.
@@ -38,12 +43,20 @@ def dataset_of(
     """
     match data:
         case str() | os.PathLike():
-            called = None if label is None else str(label)
             return datasets.load(
-                os.fspath(data), data_dir=data_dir, levels=levels, columns=[*map(str, columns)], label=called
+                os.fspath(data),
+                data_dir=data_dir,
+                levels=levels,
+                columns=[*map(str, columns)],
+                label=None if label is None else str(label),
+                model=model,
             )
+        case _ if is_frame(data):
+            return _of_frame(Frame(data), levels, [*map(str, columns)], None if label is None else str(label), model)
         case _ if columns or label is not None:
-            raise DataError("Expected neither columns nor label with rows in memory: they are those of a file.")
+            raise DataError(
+                "Expected neither columns nor label with an array: they are those of a file or a data frame."
+            )
         case Dataset():
             if levels is not None:
                 raise DataError(f"Expected no levels with a Dataset, which has its own; got {levels}. Leave it out.")
@@ -54,4 +67,26 @@ def dataset_of(
                 raise DataError(f"Expected rows (N, D), images, a Dataset, a path or a name; got {brief(data)}.")
             arrays.refuse_no_numbers(rows, _NAME)
             made = arrays.dataset(Path(_NAME), rows, None, levels=levels, grey=rows.dtype.kind in "ui")
-            return replace(made, file=None)
+            made = replace(made, file=None)
+            return made if model is None else made.of_columns(model)
+
+
+def _of_frame(
+    frame: Frame, levels: int | None, columns: Sequence[str], label: str | None, model: Columns | None
+) -> Dataset:
+    """Return a data frame as a data set; as in other tables, whole numbers are no grey levels without `levels`."""
+    places = chosen(columns, frame.names, frame.width, WHERE)
+    if places and model:
+        model.refuse_reordered(columns)
+    if not places:
+        places = frame.places(model) if model else list(range(frame.width))
+    labels = None
+    if label is not None:
+        (of_classes,) = chosen((label,), frame.names, frame.width, WHERE)
+        places = places if columns else [place for place in places if place != of_classes]
+        labels = labels_of(frame.values(of_classes).tolist(), WHERE, label)
+    names = None if frame.names is None else tuple(frame.names[place] for place in places)
+    rows = frame.rows(places)
+    arrays.refuse_no_numbers(rows, WHERE)
+    made = replace(arrays.dataset(Path(_NAME), rows, names, levels=levels, grey=False), file=None, labels=labels)
+    return made if model is None else made.of_columns(model)

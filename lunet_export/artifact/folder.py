@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lunet_export.artifact import graph_file
 from lunet_export.certificate import Certificate
 from lunet_export.checks.vector_file import MixtureVectors, Vectors
+from lunet_export.columns import Names, read_names
 from lunet_export.distribution import LUNET_CLASSES, MIXTURE, refuse_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.files.reading import is_size, read_inside, read_verified, sha256
@@ -97,6 +98,7 @@ class Manifest:
     sizes: Mapping[str, int]  # bytes, by file name; empty in folders that are older than these
     components: tuple[Component, ...]  # the flow; of a mixture one per class
     document: Mapping[str, Any]
+    columns: Names | None = None  # names of the columns of vectors; None where there are none
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -216,7 +218,10 @@ class Manifest:
             raise ValueError("bytes")
         borders = model.get("domain")
         domain = None if borders is None else Domain.from_json(borders, dim)
-        return cls(name, dim, dtype, preprocessing, image_shape, domain, graphs, digests, sizes, components, document)
+        columns = read_names(model.get("columns"), dim)
+        return cls(
+            name, dim, dtype, preprocessing, image_shape, domain, graphs, digests, sizes, components, document, columns
+        )
 
 
 _ALL = (*GRAPHS, *OPTIONAL_GRAPHS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from math import isfinite, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lunet_export.checkpoint import latent_statistics
 from lunet_export.checkpoint.tensor_file import held, load
+from lunet_export.columns import Names, read_names
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
@@ -31,6 +32,7 @@ FORMAT_VERSION = 1
 _SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
 _FIRST_FAMILY = "lunet"  # of files that name none
 _DEEPEST = 64  # blocks of a network inside each other: deeper files are made to exhaust the stack
+_NO_WEIGHTS = ("training", "examples", "columns")  # keys of a file
 _AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
 Array = NDArray[np.float64]
@@ -49,6 +51,7 @@ class Checkpoint:
     members: tuple["Checkpoint", ...] = ()  # of a mixture, what was recorded of each class
     path: Path | None = None
     dtype: str = "float64"  # of the tensors in the file
+    columns: Names | None = None  # names of the columns of vectors, where they have any
 
     @property
     def weights(self) -> Chain:
@@ -86,14 +89,16 @@ def write(
     image_shape: tuple[int, ...] | None,
     training: Mapping[str, Any],
     examples: NDArray[np.floating] | None,
+    columns: Names | None = None,
 ) -> None:
     """Write `model.pt`: a plain dictionary that `torch.load(weights_only=True)` takes. The file appears whole.
 
     Keys: format, format_version (2 where the settings name an activation, else 1), family, settings (dim, image_shape,
-    and the kind's own), preprocessing (levels, margin) or None, training, examples, and what the kind packs.
+    and the kind's own), preprocessing (levels, margin) or None, training, examples, and what the kind packs; columns, a
+    list of names, where there are any.
     """
-    dtype = flow.like.dtype
-    save(_of_flow(flow.to_chain(), dtype, image_shape=image_shape, training=training, examples=examples), path)
+    known = _Known(image_shape, training, examples, columns)
+    save(_of_flow(flow.to_chain(), flow.like.dtype, known), path)
 
 
 def write_classes(
@@ -117,8 +122,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     model, record = checkpoint.model, checkpoint.training or {}
     if not isinstance(model, Mixture):
-        dtype, shape = getattr(torch, checkpoint.dtype), checkpoint.image_shape
-        return _of_flow(model, dtype, image_shape=shape, training=record, examples=checkpoint.examples)
+        known = _Known(checkpoint.image_shape, record, checkpoint.examples, checkpoint.columns)
+        return _of_flow(model, getattr(torch, checkpoint.dtype), known)
     members = checkpoint.members or [replace(checkpoint, model=flow, training=None) for flow in model.components]
     return _of_classes([_content(member) for member in members], model.names, model.priors, record)
 
@@ -152,33 +157,38 @@ def write_weights(
     image_shape: tuple[int, ...] | None,
     training: Mapping[str, Any],
     examples: NDArray[np.floating] | None,
+    columns: Names | None = None,
 ) -> None:
     """Write a chain as `write` does a flow, in float64.
 
     Of an LU-Net the file holds log|u_ii|: an entry whose logarithm no float64 is comes back a rounding away.
     """
-    save(_of_flow(weights, torch.float64, image_shape=image_shape, training=training, examples=examples), path)
+    known = _Known(image_shape, training, examples, columns)
+    save(_of_flow(weights, torch.float64, known), path)
 
 
-def _of_flow(
-    chain: Chain,
-    dtype: torch.dtype,
-    *,
-    image_shape: tuple[int, ...] | None,
-    training: Mapping[str, Any],
-    examples: NDArray[np.floating] | None,
-) -> dict[str, Any]:
+class _Known(NamedTuple):
+    """What is known of a model beside its weights."""
+
+    image_shape: tuple[int, ...] | None
+    training: Mapping[str, Any]
+    examples: NDArray[np.floating] | None
+    columns: Names | None
+
+
+def _of_flow(chain: Chain, dtype: torch.dtype, known: _Known) -> dict[str, Any]:
     own, arrays = chain.kind.pack(chain)
-    p = chain.preprocessing
+    p, shape, examples = chain.preprocessing, known.image_shape, known.examples
     return {
         "format": FORMAT,
         "format_version": _SINCE_ACTIVATIONS if "activation" in own else FORMAT_VERSION,
         "family": chain.kind.name,
-        "settings": {"dim": chain.dim, **own, "image_shape": list(image_shape) if image_shape else None},
+        "settings": {"dim": chain.dim, **own, "image_shape": list(shape) if shape else None},
         "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
         **_tensors(arrays, dtype),
-        "training": _finite(training),
+        "training": _finite(known.training),
         "examples": None if examples is None else torch.from_numpy(examples.astype(np.float32)),
+        **({"columns": list(known.columns)} if known.columns else {}),
     }
 
 
@@ -275,6 +285,8 @@ def _classes(content: Mapping[str, Any], path: Path) -> Checkpoint:
         raise CheckpointError(
             f"Expected images of one shape in {path}; got {len(shapes)}. Train the classes on one set."
         )
+    if len({member.columns for member in members}) > 1:
+        raise CheckpointError(f"Expected classes of the same columns in {path}; got others. Train them on one set.")
     try:
         mixture = Mixture(tuple(member.weights for member in members), tuple(names), tuple(priors))
     except (CheckpointError, BadInputError) as error:
@@ -287,6 +299,7 @@ def _classes(content: Mapping[str, Any], path: Path) -> Checkpoint:
         members=members,
         path=path,
         dtype=max(member.dtype for member in members),
+        columns=members[0].columns,
     )
 
 
@@ -326,9 +339,10 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
             raise ValueError("settings, dim")
         preprocessing = None if p is None else Logit(p["levels"], p["margin"])
         training = _plain(content["training"])
-        own = {key: _arrays(value, key) for key, value in content.items() if key not in ("training", "examples")}
+        own = {key: _arrays(value, key) for key, value in content.items() if key not in _NO_WEIGHTS}
         weights = KINDS[name].unpack(own, preprocessing)
         examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)
+        columns = read_names(content.get("columns"), dim)
     except _MALFORMED as error:
         raise CheckpointError(
             f"Expected a whole model file; {brief(error, 200)} is missing or wrong in {path}."
@@ -336,7 +350,14 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     except (BadInputError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     return Checkpoint(
-        weights, "lunet_export", image_shape, training, examples, path=path, dtype=_dtype({**content, "examples": None})
+        weights,
+        "lunet_export",
+        image_shape,
+        training,
+        examples,
+        path=path,
+        dtype=_dtype({**content, "examples": None}),
+        columns=columns,
     )
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lunet_export.columns import Columns
 from lunet_export.data import arrays, digits, idx, tables, toy
 from lunet_export.data.dataset import Dataset, Labels
+from lunet_export.data.own import columns_for
 from lunet_export.errors import DataError, did_you_mean
 
 __all__ = ["NAMES", "Dataset", "Labels", "load"]
@@ -20,6 +22,7 @@ def load(
     levels: int | None = None,
     columns: Sequence[str] = (),
     label: str | None = None,
+    model: Columns | None = None,
 ) -> Dataset:
     """Load the data set of that name, or the user's rows in that file.
 
@@ -29,6 +32,7 @@ def load(
         levels: Number of grey levels of a file of integers.
         columns: Columns that make a row, in this order, by name or by number counted from one; none takes all.
         label: Column of the rows' classes, words or whole numbers; it belongs to no row.
+        model: Columns of the model that a file's rows are for. Without `columns` they are taken by their names.
 
     Raises:
         DataError: No such set or file, its content is not what it should be, or `levels` for a set that has a name.
@@ -45,10 +49,12 @@ def load(
     if name in ("mnist", "fashion-mnist"):
         return idx.load(name, data_dir)
     path = Path(name)
-    if path.suffix in arrays.SUFFIXES:
-        return arrays.load(path, levels=levels, columns=columns, label=label)
-    if path.suffix in tables.SUFFIXES or path.is_dir():
-        return tables.load(path, levels=levels, columns=columns, label=label)
+    read = arrays.load if path.suffix in arrays.SUFFIXES else tables.load
+    if path.suffix in (*arrays.SUFFIXES, *tables.SUFFIXES) or path.is_dir():
+        if model is None:
+            return read(path, levels=levels, columns=columns, label=label)
+        taken = columns_for(model, path, columns)
+        return read(path, levels=levels, columns=taken, label=label).of_columns(model)
     raise DataError(
         f"Expected a data set ({', '.join(NAMES)}) or a file of {', '.join((*arrays.SUFFIXES, *tables.SUFFIXES))}; got "
         f"{name}.{did_you_mean(name, NAMES)}"

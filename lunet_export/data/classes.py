@@ -1,7 +1,6 @@
 """Class labels of a user's rows: a column of words or of whole numbers."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -9,12 +8,12 @@ from lunet_export.data.dataset import Labels, split
 from lunet_export.errors import DataError, brief
 
 
-def labels_of(values: Sequence[object], path: Path, column: str) -> Labels:
+def labels_of(values: Sequence[object], where: object, column: str) -> Labels:
     """Return the labels of rows, split as `arrays.dataset` splits the rows themselves.
 
     Args:
         values: Value of the column in each row, (N,). Classes are sorted: whole numbers by size, words by letters.
-        path: The file, for the sentence.
+        where: Their file, or what they are called, for the sentence.
         column: Name or number of the column, for the sentence.
 
     Raises:
@@ -24,13 +23,13 @@ def labels_of(values: Sequence[object], path: Path, column: str) -> Labels:
     if None in words:
         row = words.index(None)
         raise DataError(
-            f"Expected words or whole numbers in the label column {column[:40]} of {path}; row {row + 1}, counted from "
-            f"one, has {brief(repr(values[row]), 40)}."
+            f"Expected words or whole numbers in the label column {column[:40]} of {where}; row {row + 1}, counted "
+            f"from one, has {brief(repr(values[row]), 40)}."
         )
     numbers = all(isinstance(word, int) for word in words)
     found = sorted({word if numbers else str(word) for word in words})  # type: ignore[type-var]
     if len(found) < 2:
-        raise DataError(f"Expected two classes or more in the label column {column[:40]} of {path}; got {found[0]}.")
+        raise DataError(f"Expected two classes or more in the label column {column[:40]} of {where}; got {found[0]}.")
     place = {str(word): number for number, word in enumerate(found)}
     codes, n = np.array([place[str(word)] for word in words], dtype=np.int64), max(1, len(words) // 10)
     return Labels(tuple(map(str, found)), *split(codes, valid=n, test=n))

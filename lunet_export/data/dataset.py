@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.columns import Names, called, usable
+from lunet_export.columns import Columns, Names, called, usable
 from lunet_export.errors import DataError
 from lunet_export.preprocessing import Logit, dequantize
 
@@ -58,7 +58,7 @@ class Dataset:
         "Expected class labels; this data set has none. Name their column by --label, or give digits, mnist or "
         "fashion-mnist."
     )
-    columns: tuple[str, ...] | None = None  # names, where the file has a line of them
+    columns: tuple[str, ...] | None = None  # what they are called, where something tells
     numbering: tuple[int, ...] = ()  # columns of the file, from 0, that only number its rows
     file: Path | None = None  # of a user's rows
 
@@ -75,6 +75,11 @@ class Dataset:
     def names(self) -> Names | None:
         """The names by which a model of these rows can know its columns; None where there are none."""
         return usable(self.columns)
+
+    def of_columns(self, model: Columns) -> Self:
+        """Return the rows with the names of a model's columns, where they have none themselves."""
+        unnamed = self.columns is None and self.preprocessing is None and self.dim == model.dim
+        return replace(self, columns=model.names) if unnamed else self
 
     def digest(self) -> str:
         """SHA-256 of what training sees, so that a resumed run is one of the same data."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.checks import reference
+from lunet_export.columns import Names
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.detection import Detection, detect
@@ -29,6 +30,7 @@ class ClassSource(Protocol):
     priors: tuple[float, ...]
     dim: int
     preprocessing: Logit | None
+    columns: Names | None  # names of the columns, where they have any
 
     def density(self, x: Array) -> tuple[Array, Array, Array]:
         """x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C), all float64."""
@@ -37,8 +39,8 @@ class ClassSource(Protocol):
 class MixtureSource(ClassSource):
     """A model file, under the float64 reference."""
 
-    def __init__(self, mixture: Mixture[Chain]) -> None:
-        self._mixture = mixture
+    def __init__(self, mixture: Mixture[Chain], *, columns: Names | None = None) -> None:
+        self._mixture, self.columns = mixture, columns
         self.names, self.priors = mixture.names, mixture.priors
         self.dim, self.preprocessing = mixture.dim, mixture.preprocessing
 
@@ -53,7 +55,7 @@ class ClassFolderSource(ClassSource):
     def __init__(self, flow: ExportedClasses) -> None:
         self._flow = flow
         self.names, self.priors = flow.names, flow.priors
-        self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
+        self.dim, self.preprocessing, self.columns = flow.dim, flow.manifest.preprocessing, flow.columns
 
     def density(self, x: Array) -> tuple[Array, Array, Array]:
         class_log_prob, log_prob, posterior = (values.astype(np.float64) for values in self._flow.density(x))

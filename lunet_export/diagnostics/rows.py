@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import data, noise
+from lunet_export.columns import Columns
 from lunet_export.data import Dataset, arrays
+from lunet_export.data.own import columns_for
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError, DataError
 from lunet_export.preprocessing import Logit, dequantize
@@ -34,6 +36,7 @@ def load(
     levels: int | None,
     columns: Sequence[str] = (),
     label: str | None = None,
+    model: Columns | None = None,
 ) -> Dataset:
     """The data set of that name or file as `train` takes it; integers have the grey levels of the model.
 
@@ -44,14 +47,16 @@ def load(
         levels: Grey levels of a file of integers; None takes the model's.
         columns: Columns of a file, as `lunet_export.data.load` takes them.
         label: Column of the rows' classes in a file.
+        model: Columns of the model; without `columns` they are taken by their names.
 
     Raises:
         DataError: What `lunet_export.data.load` raises.
     """
     path = Path(name)
     if preprocessing and levels is None and name not in data.NAMES and path.suffix in arrays.SUFFIXES:
-        levels = preprocessing.levels if arrays.read(path, columns).dtype.kind in "ui" else None
-    return data.load(name, data_dir=data_dir, levels=levels, columns=columns, label=label)
+        taken = columns if model is None else columns_for(model, path, columns)
+        levels = preprocessing.levels if arrays.read(path, taken).dtype.kind in "ui" else None
+    return data.load(name, data_dir=data_dir, levels=levels, columns=columns, label=label, model=model)
 
 
 def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -> None:

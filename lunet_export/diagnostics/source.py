@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.checks import reference
+from lunet_export.columns import Names
 from lunet_export.flows import LUNet
 from lunet_export.layers import Activation, Chain
 from lunet_export.preprocessing import Logit, largest_below
@@ -32,6 +33,7 @@ class Source(ABC):
         dim: Number of dimensions D.
         preprocessing: Of the model.
         image_shape: (height, width) or (height, width, channels); None for vectors.
+        columns: Names of the columns, where they have any.
         activations: The activations among the layers, in order; None where they cannot be seen.
         hidden: Why they cannot be seen; empty where they can.
     """
@@ -40,6 +42,7 @@ class Source(ABC):
     dim: int
     preprocessing: Logit | None
     image_shape: tuple[int, ...] | None
+    columns: Names | None
     activations: tuple[Activation, ...] | None
     hidden: str
 
@@ -55,9 +58,16 @@ class Source(ABC):
 class WeightsSource(Source):
     """A model file, under the float64 reference."""
 
-    def __init__(self, weights: Chain, *, name: str = "model", image_shape: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        weights: Chain,
+        *,
+        name: str = "model",
+        image_shape: tuple[int, ...] | None = None,
+        columns: Names | None = None,
+    ) -> None:
         self._weights = weights
-        self.name, self.image_shape = name, image_shape
+        self.name, self.image_shape, self.columns = name, image_shape, columns
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
         bends = weights.of(Activation)
         self.activations = bends if bends or isinstance(weights.kind, LUNet) else None
@@ -83,7 +93,7 @@ class FolderSource(Source):
 
     def __init__(self, flow: ExportedFlow) -> None:
         self._flow = flow
-        self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
+        self.name, self.image_shape, self.columns = flow.manifest.name, flow.manifest.image_shape, flow.columns
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
         self.activations = None
         of_folder = "the density graph returns z and log_prob only; give the model file"

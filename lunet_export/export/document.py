@@ -86,7 +86,7 @@ def document_of(
             "name": provenance.name,
             "dim": model.dim,
             "preprocessing": _preprocessing(model.preprocessing),
-            "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
+            **provenance.shown,
             "sha256_weights": model.digest(),
             "source": provenance.source,
             **facts,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import lunet_export
+from lunet_export.columns import Names
 from lunet_export.files import reading
 from lunet_export.runtime import environment
 
@@ -41,6 +42,13 @@ class Provenance:
     files: Mapping[str, SourceFile] = field(default_factory=dict)  # by what they gave: `model`, `latent_stats`
     assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
     classes: tuple[Mapping[str, Any], ...] = ()  # of a mixture, what training recorded of each class
+    columns: Names | None = None  # names of the columns of vectors, where they have any
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What `model` of a manifest says of rows: the shape of an image, and names of columns where there are any."""
+        named = {"columns": list(self.columns)} if self.columns else {}
+        return {"image_shape": list(self.image_shape) if self.image_shape else None, **named}
 
     def document(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The entry of a manifest: the files, what was asked for, and the machine. No time: the same gives the same.

@@ -244,7 +244,7 @@ def _document(
             "activation": _kind(weights).activation,
             "slope": _kind(weights).alpha,
             "output": _output(weights),
-            "image_shape": list(provenance.image_shape) if provenance.image_shape else None,
+            **provenance.shown,
             "source": provenance.source,
             "sha256_weights": weights.digest(),
         },

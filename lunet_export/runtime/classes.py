@@ -31,8 +31,9 @@ class ExportedClasses(Exported[MixtureVectors]):
     """The mixture of an exported folder with one network a class: densities, posterior, classes and samples.
 
     p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
-    numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64. Threads
-    and processes may use it as they may an `ExportedFlow`, and rows that it was not made for are a `RowsWarning` too.
+    numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64. x may be a data
+    frame of pandas, Polars or pyarrow, of which the model's `columns` are taken by name, in any order. Threads and
+    processes may use it as they may an `ExportedFlow`, and rows that it was not made for are a `RowsWarning` too.
 
     Args:
         source: The folder, or an opened `Artifact`.

@@ -62,7 +62,7 @@ class Exported(ABC, Generic[V]):
         self._sessions = Sessions(self.artifact.graphs, first, **self._again, prove=partial(_refuse_another, manifest))
         self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
         origin = str(manifest.document["model"].get("source", ""))
-        self._rows = Rows(self.dim, self.dtype, manifest.preprocessing, manifest.domain, origin)
+        self._rows = Rows(self.dim, self.dtype, manifest.preprocessing, manifest.domain, origin, manifest.columns)
 
     def __repr__(self) -> str:
         kind = f", {len(self.manifest.names)} classes" if self.manifest.names else ""
@@ -85,6 +85,14 @@ class Exported(ABC, Generic[V]):
     def __reduce__(self) -> Any:  # noqa: ANN401
         """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
         return partial(type(self), **self._again), (self.artifact,)
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The names of the D columns in their order; None of a model without names.
+
+        Data frames are taken by them: pandas, Polars and pyarrow ones, with their columns in any order.
+        """
+        return self.manifest.columns
 
     @property
     def _parts(self) -> tuple[Exported[V], ...]:

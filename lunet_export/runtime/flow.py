@@ -28,7 +28,8 @@ Floats = NDArray[np.floating]
 class ExportedFlow(Exported[Vectors]):
     """The model of an exported folder: log p(x), z = encode(x), x = decode(z) and samples, as NumPy arrays.
 
-    Results have the graph's dtype (`dtype`). x is data: for images grey level plus noise in [0, levels).
+    Results have the graph's dtype (`dtype`). x is data, (N, D): for images grey level plus noise in [0, levels). It may
+    be a data frame of pandas, Polars or pyarrow, of which the model's `columns` are taken by name, in any order.
     log_prob is in nats, in data space. `provider` and `provider_reason` say what runs and why.
 
     Threads: any number of them may call any method of one flow at once, and each gets what it would get alone, bit by

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
+from lunet_export.columns import Columns, Names, called
 from lunet_export.errors import BadInputError, OutOfMemoryError
+from lunet_export.frames import Frame, is_frame
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit, dequantize, largest_below
 from lunet_export.runtime.misfit import MadeFor
@@ -81,6 +83,7 @@ class Rows:
         preprocessing: Of the model; its images have the domain [0, levels).
         domain: Of a model that is not defined everywhere.
         source: Kind of the file that the model came from, as the manifest tells it.
+        names: Names of the columns, where they have any.
     """
 
     def __init__(
@@ -90,10 +93,23 @@ class Rows:
         preprocessing: Logit | None,
         domain: Domain | None = None,
         source: str = "",
+        names: Names | None = None,
     ) -> None:
         self.dim, self.dtype, self._preprocessing, self._domain = dim, dtype, preprocessing, domain
+        self._columns = Columns(dim, names)
         #: Tells rows that are acceptable, and not what the model was made for.
         self.made_for = MadeFor(dim, preprocessing, source)
+
+    def given(self, x: ArrayLike, name: str = "x") -> NDArray[Any]:
+        """What a caller gave as an array: of a data frame, the model's columns by their names.
+
+        Raises:
+            BadInputError: As `as_array` does; or a frame lacks a column, or holds something else than numbers.
+        """
+        if not is_frame(x):
+            return as_array(x, name)
+        frame = Frame(x)
+        return frame.rows(frame.places(self._columns))
 
     def latents(self, array: ArrayLike) -> Floats:
         """z, (N, D).
@@ -125,10 +141,10 @@ class Rows:
             OutOfMemoryError: There is no memory for a copy.
         """
         with computing("x"):
-            rows = as_array(array, "x")
-            cast, p = self._cast(rows, "x"), self._preprocessing
+            rows = self.given(array)
+            cast, p = self._cast(rows, "x", self._columns.names), self._preprocessing
             if self._domain:
-                _refuse_beyond(rows, self._domain)
+                _refuse_beyond(rows, self._domain, self._columns)
                 return self._domain.clip(cast)  # a number near a border may round onto it
             if p is None:
                 return cast
@@ -150,7 +166,7 @@ class Rows:
                 "Expected a model of grey levels to dequantize for; this one takes vectors as they are."
             )
         with computing("the images"):
-            grey = as_array(array, "the images")
+            grey = self.given(array, "the images")
             grey = grey.reshape(len(grey), -1) if grey.ndim > 2 else grey
             self._refuse_shape(grey, "the images")
             if grey.dtype.kind == "f" and (grey != np.floor(grey)).any():
@@ -169,13 +185,27 @@ class Rows:
             OutOfMemoryError: There is no memory for a copy.
         """
         with computing("x"):
-            rows = as_array(array, "x")
-            self._refuse_shape(rows, "x")
-            good = np.isfinite(rows.astype(self.dtype)).all(axis=1)
-            if self._domain:
-                return good & self._domain.contains(rows).all(axis=1)
-            p = self._preprocessing
-            return good if p is None else good & ((rows >= 0) & (rows < p.levels)).all(axis=1)
+            good: NDArray[np.bool_] = self._within(self.given(array)).all(axis=1)
+            return good
+
+    def told(self, row: NDArray[Any]) -> str:
+        """What is wrong with a row (D,) that is not acceptable, for a sentence: its first such column, and the number.
+
+        Raises:
+            BadInputError: It has the wrong shape, or is no numbers.
+        """
+        with computing("a row"):
+            column = int(np.argmin(self._within(row[None])[0]))
+            return f"{self._columns.called(column)} is {row[column]}"
+
+    def _within(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Of every number of rows (N, D), whether it is acceptable."""
+        self._refuse_shape(rows, "x")
+        good: NDArray[np.bool_] = np.isfinite(rows.astype(self.dtype))
+        p = self._preprocessing
+        if self._domain:
+            return good & self._domain.contains(rows)
+        return good if p is None else good & (rows >= 0) & (rows < p.levels)
 
     def normal(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
         """temperature times the normal numbers of `lunet_export.noise`, (n, D): what samples are decoded from.
@@ -207,26 +237,31 @@ class Rows:
             hint = f" Add a batch axis: {name}[None]." if rows.shape == (self.dim,) else ""
             raise BadInputError(f"Expected {name} of shape (N, {self.dim}); got {rows.shape}.{hint}")
 
-    def _cast(self, rows: NDArray[Any], name: str) -> Floats:
+    def _cast(self, rows: NDArray[Any], name: str, names: Names | None = None) -> Floats:
         self._refuse_shape(rows, name)
         cast = np.ascontiguousarray(rows, dtype=self.dtype)
         if not np.isfinite(cast).all():
             row, column = np.argwhere(~np.isfinite(cast))[0]
             raise BadInputError(
-                f"Expected finite {self.dtype} numbers in {name}; row {row}, column {column} is {rows[row, column]}. "
-                "Remove or repair that row."
+                f"Expected finite {self.dtype} numbers in {name}; {_place(row, column, names)} is "
+                f"{rows[row, column]}. Remove or repair that row."
             )
         return cast
 
 
-def _refuse_beyond(rows: NDArray[Any], domain: Domain) -> None:
+def _place(row: int, column: int, names: Names | None) -> str:
+    """Where a number is: rows are counted from 0, as arrays and tables of scores count them; columns from one."""
+    return f"row {row} (from 0), {called(column, names)}"
+
+
+def _refuse_beyond(rows: NDArray[Any], domain: Domain, columns: Columns) -> None:
     outside = ~domain.contains(rows)
     if outside.any():
         row, column = np.argwhere(outside)[0]
         left, right = "[]" if domain.closed else "()"
         raise BadInputError(
-            f"Expected x in {left}{domain.low[column]:g}, {domain.high[column]:g}{right} in column {column}; row {row} "
-            f"is {rows[row, column]}. The density is not defined there."
+            f"Expected x in {left}{domain.low[column]:g}, {domain.high[column]:g}{right} in {columns.called(column)}; "
+            f"row {row} (from 0) is {rows[row, column]}. The density is not defined there."
         )
 
 
@@ -235,7 +270,7 @@ def _refuse_outside(rows: NDArray[Any], levels: int) -> None:
     if outside.any():
         row, column = np.argwhere(outside)[0]
         raise BadInputError(
-            f"Expected x in [0, {levels}): grey level plus noise; row {row}, column {column} is "
+            f"Expected x in [0, {levels}): grey level plus noise; {_place(row, column, None)} is "
             f"{rows[row, column]}. The density is not defined there.{looks_like(rows, levels)}"
         )
 

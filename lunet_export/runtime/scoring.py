@@ -13,7 +13,7 @@ from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.runtime.exported import Exported
 from lunet_export.runtime.misfit import Misfit, sample, warn
-from lunet_export.runtime.rows import as_array, computing, with_noise
+from lunet_export.runtime.rows import computing, with_noise
 from lunet_export.scalars import whole
 
 Array = NDArray[np.float64]
@@ -107,7 +107,7 @@ def scores(
     draws = whole(draws, "a number of noise draws of 1 or more", least=1)
     seed, first = noise.seed_of(seed), noise.rows_of(0, first).start
     with computing("the rows"):
-        given = as_array(rows, "the rows")
+        given = flows[0]._rows.given(rows, "the rows")
         if not given.ndim or not len(given):
             raise BadInputError("Expected rows to score; got none.")
         flat = given.reshape(len(given), -1)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import Manifest, open_folder, read_manifest
+from lunet_export.columns import Columns, Names, listed
+from lunet_export.data.own import columns_for
 from lunet_export.data.sources import Source, open_source
 from lunet_export.errors import BadInputError, DataError, OverflowingRowsError
 from lunet_export.likelihood import bits_per_dim
@@ -60,6 +62,11 @@ class Job(ABC):
     @abstractmethod
     def rows(self) -> int:
         """How many there are in all."""
+
+    @property
+    def x_names(self) -> Names | None:
+        """What the columns of x are called in tables, where these are samples of a model with names."""
+        return None
 
     @property
     @abstractmethod
@@ -129,7 +136,7 @@ class ScoreJob(Job):
     Args:
         folders: Exported folders, of one width.
         source: The file or folder of rows.
-        columns: Of the source, as in `open_source`.
+        columns: Of the source, as in `open_source`. Without them, those of the models, by their names.
         weights: Of the models, positive, summing to 1; equal without them.
         draws: Draws of noise for grey levels, as in `runtime.scoring.score`.
         seed: Seed of that noise.
@@ -165,6 +172,7 @@ class ScoreJob(Job):
                     f"Expected {len(self.folders)} positive weights that sum to 1, one a model; got "
                     f"{', '.join(map(repr, self.weights))}."
                 )
+        self._refuse_other()
         manifests, source = self._manifests, self._source
         shape = getattr(source, "shape", ())
         if len(shape) == 1 and manifests[0].dim != 1:
@@ -172,10 +180,10 @@ class ScoreJob(Job):
             raise DataError(
                 f"Expected rows of {dim} numbers in {self.source}; it has shape {shape}. Save a row a line."
             )
-        widths = {manifest.dim for manifest in manifests} | {source.width}
-        if len(widths) != 1 and not self._alone:  # else the flow says it, by the array's shape
-            raise BadInputError(
-                f"Expected models and rows of one width; got {', '.join(map(str, sorted(widths)))} numbers a row."
+        if source.width != manifests[0].dim:
+            raise DataError(
+                f"Expected rows of {manifests[0].dim} numbers, as the model {manifests[0].name} takes them; those of "
+                f"{self.source} have {source.width}. Choose columns by --columns, or give the model's data."
             )
         if len({manifest.preprocessing for manifest in manifests}) != 1:
             raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")
@@ -231,9 +239,10 @@ class ScoreJob(Job):
             good = model.accepts(rows)
             if not good.all() and self.invalid == "stop":
                 row, p = int(np.argmin(good)), model.manifest.preprocessing
+                refusing = next(flow for flow in flows if not flow.accepts(rows[row : row + 1]).all())
                 raise BadInputError(
-                    f"Expected finite rows inside the domain; row {first + row} is not: "
-                    f"{np.array2string(rows[row], threshold=6, edgeitems=3)}. Repair it, or give --invalid nan."
+                    f"Expected finite rows inside the domain; row {first + row} (from 0) is not: "
+                    f"{refusing._rows.told(rows[row])}. Repair it, or give --invalid nan."
                     f"{looks_like(rows, p.levels) if p else ''}"
                 )
             while True:
@@ -273,11 +282,32 @@ class ScoreJob(Job):
 
     @cached_property
     def _source(self) -> Source:
-        return open_source(Path(self.source), self.columns, hold=self.hold)
+        path, manifest = Path(self.source), self._manifests[0]
+        columns = columns_for(Columns(manifest.dim, self._names_of_columns), path, self.columns)
+        return open_source(path, columns, hold=self.hold)
 
     @cached_property
     def _manifests(self) -> list[Manifest]:
         return [open_folder(folder).manifest for folder in self.folders]
+
+    @property
+    def _names_of_columns(self) -> Names | None:
+        """Those of the first model that has any."""
+        return next((manifest.columns for manifest in self._manifests if manifest.columns), None)
+
+    def _refuse_other(self) -> None:
+        """Raise unless the models are of one width, and of the same columns where these have names."""
+        for folder, manifest in zip(self.folders, self._manifests, strict=True):
+            if manifest.dim != self._manifests[0].dim:
+                raise BadInputError(
+                    f"Expected models of one width; {self.folders[0]} takes rows of {self._manifests[0].dim} numbers, "
+                    f"{folder} of {manifest.dim}."
+                )
+            if manifest.columns and manifest.columns != self._names_of_columns:
+                raise BadInputError(
+                    f"Expected models of the same columns in one order, {listed(self._names_of_columns or ())}; "
+                    f"{folder} has {listed(manifest.columns)}."
+                )
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -296,6 +326,8 @@ class ScoreJob(Job):
 @dataclass(frozen=True)
 class SampleJob(Job):
     """Samples of a folder: column x, and where asked for log_prob in nats; the class of a mixture's row as label.
+
+    Of a model with names, tables other than .npy have a column of each name in the place of x.
 
     Row i is the one that `sample` of the runtime gives for the same seed.
 
@@ -337,6 +369,10 @@ class SampleJob(Job):
     @cached_property
     def _manifest(self) -> Manifest:
         return read_manifest(Path(self.folder))
+
+    @property
+    def x_names(self) -> Names | None:
+        return self._manifest.columns
 
     @property
     def chunk(self) -> int:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.columns import Names
 from lunet_export.data.finished import LARGEST_DOCUMENT, RUN
 from lunet_export.errors import BadInputError, brief
 from lunet_export.files import whole_file
@@ -223,7 +224,7 @@ class Run:
         if path.is_symlink():
             path.unlink()  # a part lies in its folder, wherever a link there leads
         work.misfits.clear()
-        tally = write_rows(path, work, first, rows, self.job.chunk)
+        tally = write_rows(path, work, first, rows, self.job.chunk, self.job.x_names)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
         noted = dict(work.misfits)
@@ -377,7 +378,7 @@ def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> 
     refuse_full(path, job.rows * job.bytes_per_row, compressed=path.suffix == ".parquet")
     facts = job.facts()
     work = job.work()
-    with writer(path, job.rows) as file:
+    with writer(path, job.rows, job.x_names) as file:
         done = compute(job, work, lambda first, table: file.append(table), progress)
         changed = _difference(facts, job.facts(), "job")
         if changed is not None:
@@ -385,9 +386,9 @@ def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> 
     return done
 
 
-def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int) -> Tally:
-    """Compute consecutive rows and write them to a file, a chunk at a time."""
-    with writer(path, rows) as file:
+def write_rows(path: Path, work: Work, first: int, rows: int, chunk: int, x_names: Names | None = None) -> Tally:
+    """Compute consecutive rows and write them to a file, a chunk at a time; `x_names` as `writer` takes them."""
+    with writer(path, rows, x_names) as file:
         return _taken(work, first, rows, chunk, lambda _, table: file.append(table), lambda _: None)
 
 

@@ -4,7 +4,7 @@ import csv
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.columns import Names, numbered
 from lunet_export.data.arrow_files import arrow, native_file
 from lunet_export.files import whole_file
 
@@ -35,16 +36,22 @@ class Writer(ABC):
 
 
 @contextmanager
-def writer(path: Path, rows: int) -> Iterator[Writer]:
-    """A file of `rows` rows in all, by the suffix of `path`; it appears whole at the end, or not at all."""
-    makers: dict[str, Callable[[Path, int], Writer]] = {
-        ".parquet": _ParquetWriter,
-        ".arrow": _ArrowWriter,
-        ".npy": _NpyWriter,
-        ".csv": _CsvWriter,
-    }
+def writer(path: Path, rows: int, x_names: Names | None = None) -> Iterator[Writer]:
+    """A file of `rows` rows in all, by the suffix of `path`; it appears whole at the end, or not at all.
+
+    Args:
+        path: The file.
+        rows: How many rows there will be.
+        x_names: Names of the columns of x, which then are columns of their own, but in .npy.
+    """
     with whole_file(path) as temporary:
-        made = _Naming(makers[path.suffix](temporary, rows), path)
+        if path.suffix == ".npy":
+            inner: Writer = _NpyWriter(temporary, rows)
+        elif path.suffix == ".csv":
+            inner = _CsvWriter(temporary, x_names)
+        else:
+            inner = {".parquet": _ParquetWriter, ".arrow": _ArrowWriter}[path.suffix](temporary, x_names)
+        made = _Naming(inner, path)
         try:
             yield made
         finally:
@@ -83,14 +90,14 @@ class _Naming(Writer):
 
 
 class _ArrowTables(Writer):
-    def __init__(self, path: Path, rows: int) -> None:
-        del rows
+    def __init__(self, path: Path, x_names: Names | None) -> None:
         arrow("pyarrow")  # a missing package is said before work
-        self._path = path
+        self._path, self._x_names = path, x_names
         self._file: Any = None
         self._inner: Any = None
 
     def append(self, table: Table) -> None:
+        table = with_names(table, self._x_names) if self._x_names else table
         made = arrow("pyarrow").table({name: _column(values) for name, values in table.items()})
         if self._inner is None:
             self._file = native_file(self._path, "wb")
@@ -150,12 +157,12 @@ class _NpyWriter(Writer):
 
 
 class _CsvWriter(Writer):
-    def __init__(self, path: Path, rows: int) -> None:
-        del rows
+    def __init__(self, path: Path, x_names: Names | None) -> None:
         self._file, self._first = path.open("w", encoding="utf-8", newline=""), 0
+        self._x_names = x_names
 
     def append(self, table: Table) -> None:
-        self._file.write(csv_text(table, self._first))
+        self._file.write(csv_text(table, self._first, self._x_names))
         self._first += len(next(iter(table.values())))
 
     def close(self) -> None:
@@ -163,13 +170,13 @@ class _CsvWriter(Writer):
         self._file.close()
 
 
-def csv_text(table: Table, first: int) -> str:
+def csv_text(table: Table, first: int, x_names: Names | None = None) -> str:
     """Return rows as comma-separated lines, under a header where `first` is 0.
 
     Results have their numbers from `first` on in front. Samples have none, so that what reads rows reads them.
     """
     if "x" in table:
-        return _samples_text(table, with_header=first == 0)
+        return _samples_text(with_names(table, x_names or numbered(table["x"].shape[1])), with_header=first == 0)
     text = StringIO()
     lines = csv.writer(text, lineterminator="\n")
     columns = dict(_plain_columns(table))
@@ -183,15 +190,28 @@ def csv_text(table: Table, first: int) -> str:
 
 
 def _samples_text(table: Table, *, with_header: bool) -> str:
-    """Return samples as lines: x_1, x_2, .. in as many digits as tell their numbers apart, then what else there is."""
+    """Return samples as lines, in as many digits as tell their numbers apart."""
     text = StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    x = table["x"]
-    beside = {name: values for name, values in table.items() if name != "x"}
     if with_header:
-        lines.writerow([*(f"x_{number}" for number in range(1, x.shape[1] + 1)), *beside])
-    lines.writerows(zip(*x.T.astype(str), *beside.values(), strict=True))
+        lines.writerow(table)
+    lines.writerows(zip(*(values.astype(str) for values in table.values()), strict=True))
     return text.getvalue()
+
+
+def with_names(table: Table, x_names: Names) -> Table:
+    """Return samples with a column of each name in the place of x, before what else there is.
+
+    What is called as one of the names gets an underscore behind its own.
+    """
+    found = dict(zip(x_names, table["x"].T, strict=True))
+    for name, values in table.items():
+        if name != "x":
+            free = name
+            while free in found:
+                free += "_"
+            found[free] = values
+    return found
 
 
 def _plain_columns(table: Table) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -45,12 +45,18 @@ def refuse_degenerate(data: Dataset) -> None:
 
 def _refuse_index(data: Dataset) -> None:
     if _is_unnamed_index(0, data):
-        line = line_without(data, 0)
         raise DataError(
             f"Expected columns of measurements; column 1 of {data.name} has no name and numbers the rows, as pandas "
-            f"writes its index. Leave it out: write the file by df.to_csv({str(data.file)!r}, index=False)"
-            f"{f', or run {line}' if line else ''}"
+            f"writes its index. Leave it out: {_without_index(data)}"
         )
+
+
+def _without_index(data: Dataset) -> str:
+    """How to write rows that pandas has numbered."""
+    if data.file is None:
+        return f"give df.drop(columns={(data.columns or ('',))[0]!r})"
+    line, writes = line_without(data, 0), "to_csv" if data.file.suffix == ".csv" else "to_parquet"
+    return f"write the file by df.{writes}({str(data.file)!r}, index=False){f', or run {line}' if line else ''}"
 
 
 def _is_unnamed_index(column: int, data: Dataset) -> bool:

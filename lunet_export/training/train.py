@@ -178,7 +178,14 @@ class _Run:
         progress = {"epochs": epochs, "best_epoch": best.epoch, "valid": best.valid, "kept": kept.by}
         examples = examples_of(data)
         record = {**self.model, **asdict(trainer.settings), **progress, **reached}
-        checkpoint.write(self.paths.model, kept.flow, image_shape=data.image_shape, training=record, examples=examples)
+        checkpoint.write(
+            self.paths.model,
+            kept.flow,
+            image_shape=data.image_shape,
+            training=record,
+            examples=examples,
+            columns=data.names,
+        )
 
     def _evaluated(self, kept: Kept) -> Result:
         """What the model that is kept reaches on the test rows."""
