@@ -14,7 +14,7 @@ def print_checks(checks: Sequence[Check]) -> None:
     rows = []
     for check in checks:
         gap = check.difference
-        place = f"[{gap.row}, {gap.column}]" if gap.row >= 0 and gap.ratio > 0 else "-"
+        place = f"row {gap.row}, column {gap.column + 1}" if gap.row >= 0 and gap.ratio > 0 else "-"
         rows.append(
             (
                 check.name + (f" ({check.note})" if check.note else ""),

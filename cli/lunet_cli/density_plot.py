@@ -6,11 +6,16 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from lunet_export.columns import Names
 from lunet_export.figures import DensityMap
 
 
-def draw(found: DensityMap, path: Path, *, title: str) -> None:
-    """Samples of the model, its density, and the true one where it is known, all on one window, as PNG."""
+def draw(found: DensityMap, path: Path, *, title: str, columns: Names | None = None) -> None:
+    """Samples of the model, its density, and the true one where it is known, all on one window, as PNG.
+
+    The axes are called as the columns, where these have names.
+    """
+    across, up = columns or ("x₁", "x₂")
     maps = [("p(x) of the model", found.model)]
     if found.truth is not None:
         maps.append(("p(x) of the data", found.truth))
@@ -24,14 +29,15 @@ def draw(found: DensityMap, path: Path, *, title: str) -> None:
     axes, *others = figure.subplots(1, panels, sharex=True, sharey=True)
     axes.plot(*found.samples.T, ".", color="C0", markersize=3.5, alpha=0.5, markeredgewidth=0)
     axes.set_title(f"{len(found.samples):,} samples of the model", fontsize=10.5)
-    axes.set(xlim=(left, right), ylim=(low, high), ylabel="x₂")
+    axes.set(xlim=(left, right), ylim=(low, high))
+    axes.set_ylabel(up, parse_math=False)
     for panel, (name, density) in zip(others, maps, strict=True):
         image = panel.imshow(
             density, origin="lower", extent=(left, right, low, high), norm=colors, cmap="magma", aspect="auto"
         )
         panel.set_title(f"{name}; integral shown {found.integral(density):.3f}", fontsize=10.5)
     for panel in (axes, *others):
-        panel.set_xlabel("x₁")
+        panel.set_xlabel(across, parse_math=False)
         panel.locator_params(axis="x", nbins=6)
         panel.set_box_aspect(ratio)
     extend = "max" if found.model.max() > top else "neither"

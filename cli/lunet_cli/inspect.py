@@ -197,6 +197,8 @@ def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
             rows += _flat(value, f"{prefix}{key}.")
         elif isinstance(value, dict):
             rows.append((f"{prefix}{key}", ", ".join(f"{name} {count}" for name, count in value.items())))
+        elif key == "columns" and isinstance(value, list):
+            rows.append((f"{prefix}{key}", ", ".join(map(str, value))))
         elif key in ("inputs", "outputs") and isinstance(value, list):
             tensors = [tensor if isinstance(tensor, dict) else {} for tensor in value]
             texts = [f"{t.get('name')} {t.get('shape')} {t.get('dtype')}" for t in tensors]

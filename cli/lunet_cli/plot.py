@@ -168,7 +168,7 @@ def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw
     if found.entropy:
         about = "" if found.entropy.bias is None else " by nearest neighbours"
         title += f", entropy of the data {found.entropy.nats:.3f} nats{about}"
-    return lambda path: draw(found, path, title=title)
+    return lambda path: draw(found, path, title=title, columns=source.columns)
 
 
 def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:

@@ -19,7 +19,7 @@ from lunet_export.data.arrow_files import (
     width,
 )
 from lunet_export.data.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
-from lunet_export.data.source import SUFFIXES, Rows, Source, seen, stamp, unchanged
+from lunet_export.data.source import HELD, SUFFIXES, Rows, Source, seen, stamp, unchanged
 from lunet_export.errors import DataError
 
 
@@ -182,7 +182,7 @@ def tables_in(path: Path) -> tuple[list[Path], Opener, Mapping[str, Recorded] | 
     """Return the files of a table or of a folder of tables, what opens them, and what a finished run says of them."""
     if not path.is_dir():
         if path.suffix not in OPENERS:
-            raise DataError(f"Expected a file of {', '.join(SUFFIXES)}; got {path}. Convert it.")
+            raise DataError(f"Expected a file of {', '.join((*SUFFIXES, *HELD))}; got {path}. Convert it.")
         return [path], OPENERS[path.suffix], None
     parts = recorded_parts(path)
     # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.

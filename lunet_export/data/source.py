@@ -11,7 +11,8 @@ from lunet_export.errors import DataError
 
 Rows = NDArray[Any]
 
-SUFFIXES = (".npy", ".parquet", ".arrow", ".feather")
+#: Of files that are read a piece at a time, and of those that are held whole.
+SUFFIXES, HELD = (".npy", ".parquet", ".arrow", ".feather"), (".csv", ".npz")
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 
 from lunet_export.data import arrays, idx, npy
 from lunet_export.data.arrow_source import ArrowSource, tables_in
-from lunet_export.data.source import SUFFIXES, Rows, Source, seen, stamp, unchanged
+from lunet_export.data.source import HELD, SUFFIXES, Rows, Source, seen, stamp, unchanged
 from lunet_export.errors import DataError
 
 __all__ = ["SUFFIXES", "ArraySource", "NpySource", "Source", "open_source"]
@@ -17,21 +17,23 @@ __all__ = ["SUFFIXES", "ArraySource", "NpySource", "Source", "open_source"]
 def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) -> Source:
     """The rows of a .npy, .parquet, .arrow or .feather file, or of a folder of files of one kind, by their names.
 
+    A .csv or .npz file is held whole.
+
     Args:
         path: The file or folder.
         hold: Read the whole file into memory: .npy in any layout, .npz, .csv or IDX images.
-        columns: Of Parquet and Arrow, those that make a row, in this order: numbers, or one list of D numbers. Without
-            them, the only list that there is, else all columns.
+        columns: Those that make a row, in this order, by name or by number counted from one: numbers, or in Parquet and
+            Arrow one list of D numbers. Without them, the only list that there is, else all columns.
 
     Raises:
         DataError: It is missing, malformed, smaller than it claims, an unfinished run or one with other parts than it
             wrote, or holds no rows of numbers but, say, the scores of some.
         MissingPackageError: Parquet or Arrow, and no pyarrow.
     """
-    if hold:
+    if hold or (path.suffix in HELD and path.is_file()):
         return ArraySource(path, columns)
     if not path.exists():
-        raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join(SUFFIXES)}.")
+        raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join((*SUFFIXES, *HELD))}.")
     if not path.is_file() and not path.is_dir():  # a pipe or a device may have no end, and no place to go back to
         raise DataError(f"Expected rows in a file; {path} is none. Save them first.")
     if path.suffix == ".npy":

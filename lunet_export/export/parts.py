@@ -8,6 +8,7 @@ from typing import Any
 
 from lunet_export import files, parity
 from lunet_export.artifact import MANIFEST, is_ours, sealed
+from lunet_export.columns import called
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.files import reading
 from lunet_export.parity import Check
@@ -23,8 +24,8 @@ class ExportCheckError(CheckFailedError):
         worst = max(checks, key=lambda check: check.difference.ratio)
         gap = worst.difference
         super().__init__(
-            f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row}, column "
-            f"{gap.column}. Nothing was written. {cure}"
+            f"Expected {worst.name} within {gap.tolerance:.1e}; got {gap.worst:.1e} at row {gap.row} (from 0), "
+            f"{called(gap.column)}. Nothing was written. {cure}"
         )
         self.checks = checks
 

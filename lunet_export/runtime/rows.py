@@ -185,8 +185,7 @@ class Rows:
             OutOfMemoryError: There is no memory for a copy.
         """
         with computing("x"):
-            good: NDArray[np.bool_] = self._within(self.given(array)).all(axis=1)
-            return good
+            return np.logical_and.reduce(self._within(self.given(array)), axis=1)
 
     def told(self, row: NDArray[Any]) -> str:
         """What is wrong with a row (D,) that is not acceptable, for a sentence: its first such column, and the number.

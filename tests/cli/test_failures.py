@@ -85,7 +85,7 @@ FAILURES = {
     "empty folder": (["check", "{plain}"], 2, "Expected manifest.json"),
     "another model": (["check", "{small}", "--model", "{zero.pth}"], 2, "got 0 at position 1"),
     "wrong width": (["score", "{small}", "{narrow.npy}"], 2, "Expected x of shape (N, 16); got (3, 15)"),
-    "NaN in x": (["score", "{small}", "{nan.npy}"], 2, "row 0, column 0 is nan"),
+    "NaN in x": (["score", "{small}", "{nan.npy}"], 2, "row 0 (from 0), column 1 is nan"),
     "outside the domain": (["score", "{small}", "{outside.npy}"], 2, "Expected x in [0, 17)"),
     "scores into a model": (["score", "{small}", "{one.npy}", "-o", "{small.pt}"], 2, "Expected -o of .csv, .parquet"),
     "too many samples": (["sample", "{small}", "-n", "99999999999999", "-o", "{out}/x.npy"], 2, "ask for fewer"),

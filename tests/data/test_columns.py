@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from lunet_export import checkpoint, data
-from lunet_export.data.columns import places
+from lunet_export.columns import chosen
 from lunet_export.errors import DataError
 from tests.cli.conftest import run
 
@@ -86,8 +86,8 @@ WRONG = {
     "a number beyond": ("stars.npy", ("4",), r"Expected --columns of 1 \.\. 3 in stars\.npy; got '4'"),
     "zero": ("stars.npy", ("0",), "got '0'"),
     "twice": ("stars.csv", ("mass", "2"), "each column once"),
-    "words": ("stars.csv", ("mass", "kind"), "column 3 is 'giant', no number"),
-    "words of Parquet": ("stars.parquet", ("mass", "kind"), "column kind is"),
+    "words": ("stars.csv", ("mass", "kind"), "column 3 (kind) is 'giant', no number"),
+    "words of Parquet": ("stars.parquet", ("mass", "kind"), "column 3 (kind) is"),
     "words, nothing chosen": ("stars.csv", (), "leave its column out by --columns"),
     "a named set": ("digits", ("1",), "Expected neither --columns nor --label for digits"),
 }
@@ -100,7 +100,7 @@ def test_a_column_that_cannot_be_taken_is_named(name, columns, sentence, here):
 
 
 def test_a_name_that_is_a_number_is_a_name(tmp_path):
-    assert places(("2", "1"), ("2", "3", "1"), 3, tmp_path) == [0, 2]
+    assert chosen(("2", "1"), ("2", "3", "1"), 3, tmp_path) == [0, 2]
 
 
 LABELLED = ("stars.parquet", "stars.csv")

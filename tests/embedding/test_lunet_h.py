@@ -103,7 +103,7 @@ static void *work(void *expected)
         if (memcmp(log_prob, expected, sizeof log_prob)) return "differs";
         x[3] = NAN; /* each thread has a sentence of its own */
         if (lunet_log_prob(flow, x, 5, log_prob, NULL) != LUNET_BAD_INPUT) return "took a NaN";
-        if (!strstr(lunet_error(), "column 3")) return "said something else";
+        if (!strstr(lunet_error(), "column 4")) return "said something else";
     }
     return NULL;
 }
@@ -170,7 +170,7 @@ def test_rows_beyond_a_batch_run_in_parts_and_are_counted_as_given(tmp_path, run
     assert (done.code, code) == (0, "2"), done.out + done.err
     allowed = tolerances.of_sampling(WEIGHTS, noise.normal(7, range(4999, 5000), 64))["log_prob"]
     tolerances.assert_within([float(alone)], [float(among_others)], tolerances.TWO * allowed)
-    assert "row 4500, column 3 is" in done.out
+    assert "row 4500 (from 0), column 4 is" in done.out
 
 
 OPENED = """

@@ -156,7 +156,7 @@ def test_rows_outside_the_domain_are_refused_and_samples_lie_inside():
     weights = NETWORKS["a logit in front"]()
     flow = run_of(weights)
     for wrong in (-0.1, 1.1):
-        with pytest.raises(BadInputError, match=r"Expected x in \[0, 1\] in column 2; row 1 is .*not defined there"):
+        with pytest.raises(BadInputError, match=r"x in \[0, 1\] in column 3; row 1 \(from 0\) is .*not defined there"):
             flow.log_prob(np.array([[0.5] * 4, [0.5, 0.5, wrong, 0.5]]))
     assert np.isfinite(flow.log_prob(np.array([[0.0, 1.0, 0.5, 1.0]]))).all()
     x = flow.decode(30 * noise.normal(0, range(200), 4))

@@ -110,7 +110,7 @@ def test_results_go_to_torch_and_rows_come_from_it_without_a_copy(flow):
         (torch.zeros(3, 16, requires_grad=True), "without a gradient"),
         (torch.zeros(0, 16), "from 1 to 4096 rows"),
         (np.zeros((4097, 16)), "from 1 to 4096 rows"),
-        (np.full((2, 16), np.nan), "row 0, column 0 is nan"),
+        (np.full((2, 16), np.nan), r"row 0 \(from 0\), column 1 is nan"),
         ("rows", "Expected"),
         (None, "Expected NumPy rows, an OrtValue or a DLPack tensor; got NoneType"),
     ],

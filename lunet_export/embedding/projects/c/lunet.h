@@ -757,20 +757,21 @@ static int lunet__refuse_rows(const lunet* flow, const char* name, const double*
     double levels = *name == 'x' ? flow->levels : 0, most = flow->type == LUNET__FLOAT32 ? FLT_MAX : DBL_MAX;
     for (size_t i = 0; i < count; i++) {
         if (!(fabs(rows[i]) <= most))
-            return lunet__fail(LUNET_BAD_INPUT, "Expected finite %s numbers in %s; row %zu, column %zu is %g.",
-                               flow->dtype, name, i / flow->dim, i % flow->dim, rows[i]);
+            return lunet__fail(LUNET_BAD_INPUT,
+                               "Expected finite %s numbers in %s; row %zu (from 0), column %zu is %g.", flow->dtype,
+                               name, i / flow->dim, i % flow->dim + 1, rows[i]);
         if (levels > 0 && !(rows[i] >= 0 && rows[i] < levels))
             return lunet__fail(LUNET_BAD_INPUT,
-                               "Expected x in [0, %g): grey level plus noise; row %zu, column %zu is %g.", levels,
-                               i / flow->dim, i % flow->dim, rows[i]);
+                               "Expected x in [0, %g): grey level plus noise; row %zu (from 0), column %zu is %g.",
+                               levels, i / flow->dim, i % flow->dim + 1, rows[i]);
         if (*name == 'x' && flow->low) {
             size_t column = i % flow->dim;
             double low = flow->low[column], high = flow->high[column];
             if (!(flow->closed ? rows[i] >= low && rows[i] <= high : rows[i] > low && rows[i] < high))
                 return lunet__fail(
                     LUNET_BAD_INPUT,
-                    "Expected x in %c%g, %g%c in column %zu; row %zu is %g. The density is not defined there.",
-                    flow->closed ? '[' : '(', low, high, flow->closed ? ']' : ')', column, i / flow->dim, rows[i]);
+                    "Expected x in %c%g, %g%c in column %zu; row %zu (from 0) is %g. The density is not defined there.",
+                    flow->closed ? '[' : '(', low, high, flow->closed ? ']' : ')', column + 1, i / flow->dim, rows[i]);
         }
     }
     return LUNET_OK;

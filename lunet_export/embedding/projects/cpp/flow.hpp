@@ -158,7 +158,7 @@ private:
     }
 
     std::string place(std::size_t i) const {
-        return "row " + std::to_string(i / dim) + ", column " + std::to_string(i % dim);
+        return "row " + std::to_string(i / dim) + " (from 0), column " + std::to_string(i % dim + 1);
     }
 
     static std::string text(double number) {
@@ -172,8 +172,9 @@ private:
         const double low = low_[i % dim], high = high_[i % dim], number = x[i];
         if (!(closed_ ? number >= low && number <= high : number > low && number < high) && std::isfinite(number))
             throw Failure(2, std::string("Expected x in ") + (closed_ ? "[" : "(") + text(low) + ", " + text(high) +
-                                 (closed_ ? "]" : ")") + " in column " + std::to_string(i % dim) + "; row " +
-                                 std::to_string(i / dim) + " is " + text(number) + ". The density is not defined there.");
+                                 (closed_ ? "]" : ")") + " in column " + std::to_string(i % dim + 1) + "; row " +
+                                 std::to_string(i / dim) + " (from 0) is " + text(number) +
+                                 ". The density is not defined there.");
         if (!closed_ && (low == 0 || high == 0) && number != 0 && std::fabs(number) < FLT_MIN)
             x[i] = std::copysign(FLT_MIN, x[i]);
     }

@@ -177,7 +177,7 @@ export class Flow {
     });
     if (wrong >= 0) {
       const column = wrong % this.dim, [left, right] = closed ? "[]" : "()";
-      throw new LunetError(`Expected x in ${left}${borders[column].join(", ")}${right} in column ${column}; row ${Math.floor(wrong / this.dim)} is ${numbers[wrong]}. The density is not defined there.`);
+      throw new LunetError(`Expected x in ${left}${borders[column].join(", ")}${right} in column ${column + 1}; row ${Math.floor(wrong / this.dim)} (from 0) is ${numbers[wrong]}. The density is not defined there.`);
     }
     // What rounds to a border or beyond it steps back.
     const ends = borders.map(([least, most]) => [-innermost(-least, closed, this.Array), innermost(most, closed, this.Array)]);
@@ -185,7 +185,7 @@ export class Flow {
   }
 
   #place(index) {
-    return `row ${Math.floor(index / this.dim)}, column ${index % this.dim}`;
+    return `row ${Math.floor(index / this.dim)} (from 0), column ${index % this.dim + 1}`;
   }
 }
 
