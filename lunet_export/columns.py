@@ -35,11 +35,11 @@ def usable(names: Sequence[str] | None) -> Names | None:
     return found if good else None
 
 
-def read_names(value: object, dim: int) -> Names | None:
-    """Return the names in a document or a model file, where None is none.
+def read_names(value: object, dim: int, place: str) -> Names | None:
+    """Return the names at a place of a document or a model file, where None is none.
 
     Raises:
-        ValueError: if it is no list of D names.
+        ValueError: whose text is the place, if it is no list of D names.
     """
     if value is None:
         return None
@@ -47,7 +47,7 @@ def read_names(value: object, dim: int) -> Names | None:
         names = tuple(value)
         if usable(names) == names:
             return names
-    raise ValueError("columns")
+    raise ValueError(place)
 
 
 def numbered(dim: int) -> Names:
@@ -115,10 +115,12 @@ class Columns:
             return [there[name] for name in wanted]
         if self.names is None:
             return None
-        told = [_lacking(self.called(number), near(wanted[number], there)) for number in missing[:_TOLD]]
+        told = ", ".join(self.called(number) for number in missing[:_TOLD])
         more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
+        close = dict.fromkeys(found for number in missing[:_TOLD] for found in near(wanted[number], there))
+        meant = f" Did you mean {brief(' or '.join(close), 200)}?" if close else ""
         raise DataError(
-            f"Expected the model's columns in {where}; it lacks {', '.join(told)}{more}. It has {listed(names)}. {cure}"
+            f"Expected the model's columns in {where}; it lacks {told}{more}.{meant} It has {listed(names)}. {cure}"
         )
 
     def refuse_reordered(self, columns: Sequence[str]) -> None:
@@ -132,7 +134,3 @@ class Columns:
                 f"Expected --columns in the model's order, {listed(self.names)}; got {listed(columns)}. Leave it out: "
                 "the model knows its columns by name."
             )
-
-
-def _lacking(column: str, close: Sequence[str]) -> str:
-    return f"{column}, near {' and '.join(close)}" if close else column

@@ -103,6 +103,8 @@ def test_a_missing_folder_says_how_to_write_one(tmp_path):
         (lambda d: d.update(dtype="bfloat16"), "model.name, model.dim or dtype"),
         (lambda d: d["model"].update(image_shape=[4, 5]), "model.image_shape"),
         (lambda d: d["model"].update(image_shape=[4, "x"]), "model.image_shape"),
+        (lambda d: d["model"].update(columns=["a", "b"]), "model.columns"),
+        (lambda d: d["model"].update(columns=["a"] * 16), "model.columns"),
         (lambda d: d["graphs"]["sampling"]["solver"].update(tile="8"), "graphs.sampling.solver"),
         (lambda d: d["graphs"].update(density=None), "graphs"),
         (lambda d: d["model"].update(blocks=0), "model.blocks"),

@@ -69,6 +69,30 @@ def test_our_file_is_plain_and_comes_back(ours):
     assert tolerances.beyond(held * (1 + 2e-7), exact, allowed) > 1
 
 
+def test_names_of_columns_come_back_and_are_a_key_of_their_own(tmp_path):
+    """1.0.0 reads a file with this key: it passes over keys that it does not know."""
+    path, names = tmp_path / "m.pt", ("mass", "Größe, m")
+    known = {"image_shape": None, "training": {}, "examples": None}
+    checkpoint.write(path, Flow.of(network(2, 2)), **known)
+    assert ("columns" in torch.load(path, weights_only=True), checkpoint.read(path).columns) == (False, None)
+    checkpoint.write_weights(path, checkpoint.read(path).weights, **known, columns=names)
+    content = torch.load(path, weights_only=True)
+    assert (content["columns"], content["format_version"]) == (list(names), 1)
+    again = tmp_path / "again.pt"
+    checkpoint.write_checkpoint(again, checkpoint.read(path))
+    assert checkpoint.read(path).columns == checkpoint.read(again).columns == names
+
+
+@pytest.mark.parametrize(
+    "names", [["a"], ["a", "a"], ["a", ""], "ab", ["a", 1], ["a", torch.zeros(1)], {"a": 1, "b": 2}]
+)
+def test_names_that_are_none_are_refused(names, tmp_path):
+    path = tmp_path / "m.pt"
+    checkpoint.write(path, Flow.of(network(2, 2)), image_shape=None, training={}, examples=None)
+    with pytest.raises(CheckpointError, match=r"columns is missing or wrong in .*m\.pt"):
+        checkpoint.read(saved({**torch.load(path, weights_only=True), "columns": names}, path))
+
+
 @pytest.mark.parametrize(("dim", "blocks"), [(2, 13), (6, 4), (5, 1), (30, 4)])
 def test_authors_layout_exports_to_the_last_digits(dim, blocks, tmp_path):
     """Must hold: 1e-10 in float64 graphs, the derived tolerance in float32, signed diagonals, any size."""

@@ -60,6 +60,22 @@ def test_either_kind_is_read_and_says_that_it_is_not_the_other(model, members):
         checkpoint.read(model, latent_stats=members[0])
 
 
+def test_names_of_columns_are_those_of_all_classes(tmp_path):
+    files = [tmp_path / f"{number}.pt" for number in range(3)]
+    for path, member in zip(files, mixture(2, 2).components, strict=True):
+        checkpoint.write_weights(path, member, image_shape=None, training={}, examples=None, columns=("a", "b"))
+    model, told = tmp_path / "model.pt", {"names": CLASS_NAMES, "priors": PRIORS, "training": {}}
+    checkpoint.write_classes(model, files, **told)
+    read = checkpoint.read(model)
+    assert [read.columns, *(member.columns for member in read.members)] == [("a", "b")] * 4
+    checkpoint.write_checkpoint(tmp_path / "again.pt", read)
+    assert checkpoint.read(tmp_path / "again.pt").columns == ("a", "b")
+    checkpoint.write_weights(files[1], read.members[1].weights, image_shape=None, training={}, examples=None)
+    checkpoint.write_classes(model, files, **told)
+    with pytest.raises(CheckpointError, match="Expected classes of the same columns"):
+        checkpoint.read(model)
+
+
 def test_a_missing_class_leaves_nothing(members, tmp_path):
     members[1].unlink()
     with pytest.raises(CheckpointError, match=r"1.pt does not exist"):

@@ -8,7 +8,7 @@ import pytest
 from lunet_export.export import Provenance, Question, export_for_verifier
 from tests.verification.cases import piecewise_linear
 
-HEAVY = ("torch", "onnx", "scipy", "sklearn", "matplotlib", "typer", "PIL", "pyarrow", "pandas", "ray")
+HEAVY = ("torch", "onnx", "scipy", "sklearn", "matplotlib", "typer", "PIL", "pyarrow", "pandas", "polars", "ray")
 
 
 def loaded_by(code: str) -> set[str]:

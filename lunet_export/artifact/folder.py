@@ -218,7 +218,7 @@ class Manifest:
             raise ValueError("bytes")
         borders = model.get("domain")
         domain = None if borders is None else Domain.from_json(borders, dim)
-        columns = read_names(model.get("columns"), dim)
+        columns = read_names(model.get("columns"), dim, "model.columns")
         return cls(
             name, dim, dtype, preprocessing, image_shape, domain, graphs, digests, sizes, components, document, columns
         )

@@ -342,7 +342,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
         own = {key: _arrays(value, key) for key, value in content.items() if key not in _NO_WEIGHTS}
         weights = KINDS[name].unpack(own, preprocessing)
         examples, image_shape = _examples(content["examples"], dim), _image_shape(shape, dim)
-        columns = read_names(content.get("columns"), dim)
+        columns = read_names(content.get("columns"), dim, "columns")
     except _MALFORMED as error:
         raise CheckpointError(
             f"Expected a whole model file; {brief(error, 200)} is missing or wrong in {path}."

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import data, noise
-from lunet_export.columns import Columns
+from lunet_export.columns import Columns, listed
 from lunet_export.data import Dataset, arrays
 from lunet_export.data.own import columns_for
 from lunet_export.diagnostics.source import Source
@@ -68,7 +68,11 @@ def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -
         BadInputError: Another width, another number of grey levels, or floats outside the model's domain.
     """
     if dataset.dim != dim:
-        raise DataError(f"Expected rows of {dim} dimensions; {dataset.name} has {dataset.dim}. Give the model's data.")
+        names = f" ({listed(dataset.columns)})" if dataset.columns else ""
+        raise DataError(
+            f"Expected rows of {dim} dimensions, as the model has; {dataset.name} has {dataset.dim}{names}. Give the "
+            "model's data, or choose columns by --columns."
+        )
     given, wanted = (p.levels if p else None for p in (dataset.preprocessing, preprocessing))
     if given is not None and given != wanted:
         have = f"{wanted} grey levels" if wanted else "no pre-processing"
@@ -77,7 +81,7 @@ def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -
             "Give its own data, --levels, or --preprocess for the authors' files."
         )
     if dataset.preprocessing is None:
-        domain = Rows(dim, np.dtype(np.float64), preprocessing)
+        domain = Rows(dim, np.dtype(np.float64), preprocessing, names=dataset.names)
         for split in (dataset.train, dataset.test):
             domain.data(split)
 

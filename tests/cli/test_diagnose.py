@@ -59,7 +59,7 @@ def test_diagnose_tells_other_data_apart(model, grey, tmp_path):
     assert document["detection"]["auroc"] == pytest.approx(0.5)
     code, out, err = run("diagnose", model, grey, "--against", "two-moons")
     assert (code, out) == (2, "")
-    assert "Expected rows of 16 dimensions; two-moons has 2" in err
+    assert "Expected rows of 16 dimensions, as the model has; two-moons has 2" in err
 
 
 def test_the_entropy_of_two_moons_is_known(tmp_path):

@@ -211,7 +211,7 @@ def test_a_bad_row_has_its_number(ready, rows, tmp_path):
     rows[5000, 3] = np.inf
     np.save(tmp_path / "bad.npy", rows)
     code, _, said = run("score", ready, tmp_path / "bad.npy", "-o", tmp_path / "out", "--rows-per-part", 4096)
-    assert (code, "row 5000 is not" in said) == (2, True)
+    assert (code, "row 5000 (from 0) is not" in said) == (2, True)
     code, said, _ = run("score", ready, tmp_path / "bad.npy", "-o", tmp_path / "nan.csv", "--invalid", "nan")
     assert (code, f"{N} rows, 1 invalid" in said) == (0, True)
     assert (tmp_path / "nan.csv").read_text().splitlines()[5001] == "5000,nan,nan"
