@@ -237,7 +237,7 @@ def _integrated(chain: Chain, settings: ExportSettings) -> Chain:
     if settings.steps is None:
         return chain
     if not 1 <= settings.steps <= MOST_STEPS:
-        raise BadInputError(f"Expected 1 to {MOST_STEPS} steps a block; got {settings.steps}.")
+        raise BadInputError(f"Expected 1 to {MOST_STEPS} steps per block; got {settings.steps}.")
     return with_steps(chain, settings.steps)
 
 

@@ -234,7 +234,7 @@ class Velocity(Layer):
 
     def refuse(self, dim: int, where: str) -> None:
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
-            raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps a block; got {self.steps!r}. Train it again.")
+            raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps per block; got {self.steps!r}. Train it again.")
         if not (isinstance(self.beta, float) and 0 < self.beta < np.inf):
             raise CheckpointError(f"Expected a positive beta; got {self.beta!r}. Train it again.")
         self.field.refuse(dim, where)
