@@ -140,7 +140,7 @@ class Velocity(Layer):
     forth_only: ClassVar[bool] = True
 
     field: VelocityField
-    steps: int  # of the rule
+    steps: int  # number of steps of the rule
     beta: float  # sharpness of s
 
     @property
@@ -272,7 +272,7 @@ def integrate(evaluate: Evaluate, x: Array, steps: int, *, back: bool = False) -
 Evaluation = tuple[Value, ...]
 
 _HALF = 0.5
-_LEAST = -60.0  # of exponents: e^-60 is far under rounding
+_LEAST = -60.0  # least exponent: e^-60 is far below rounding
 
 
 @dataclass
