@@ -166,7 +166,7 @@ class MixtureVectors:
             ArtifactError: if a key is missing or an array has the wrong shape.
         """
         classes = len(names)
-        with _refused(f"{dim} numbers and {classes} classes a row"):
+        with _refused(f"{dim} numbers and {classes} classes per row"):
             density = _read(MixtureDensityVectors, document["density"], dim, classes)
             sampling = tuple(_read(SamplingVectors, part, dim) for part in document["sampling"])
             if not set(density.label.tolist()) <= set(range(-1, classes)) or len(sampling) != classes:

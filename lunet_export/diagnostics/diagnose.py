@@ -316,7 +316,7 @@ def _flags(
             Flag(
                 "BELOW_ENTROPY",
                 f"The test figure is {-least.kl_nats:.4g} nats below the entropy ({least.method}), "
-                f"{least.below_by:.3g} standard errors: the density is mis-normalised.",
+                f"{least.below_by:.3g} standard errors: the density is not normalised.",
             )
         )
     if activations and all(entry.active < COLLAPSED for entry in activations):
