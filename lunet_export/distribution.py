@@ -18,7 +18,7 @@ from lunet_export.preprocessing import Logit
 
 W = TypeVar("W", bound=Chain, covariant=True)
 
-_PRIOR_ERROR = 1e-9  # of their sum: what float64 quotients of counts lose, and far more
+_PRIOR_ERROR = 1e-9  # tolerance of their sum, far above float64 quotients of counts
 _ALL_LUNETS = "lunet"  # the kind of flow whose mixtures the format knew first
 
 
@@ -39,15 +39,15 @@ class Mixture(Generic[W]):
         refuse_classes(self.names, self.priors)
         if len(self.components) != len(self.names):
             raise CheckpointError(
-                f"Expected a network a class; got {len(self.components)} for {len(self.names)} names. Train it again."
+                f"Expected one network per class; got {len(self.components)} for {len(self.names)} names. Train again."
             )
         kinds = {(component.dim, component.preprocessing) for component in self.components}
         if len(kinds) != 1:
             raise CheckpointError(
                 f"Expected networks of one width and one pre-processing; got {len(kinds)} kinds. Train them on one set."
             )
-        # A density outside its domain is no number in a graph, and 0 in truth: what is drawn of one class would have no
-        # density under another.
+        # Outside its domain a density is 0, and not a number in a graph: samples of one class would have no density
+        # under another.
         domains = {_borders(component.domain) for component in self.components}
         if len(domains) != 1:
             raise CheckpointError(

@@ -2,22 +2,22 @@
 
     LunetExportError              base of all of them
     ├── BadInputError             2: an argument, array or file is not what was expected
-    │   ├── CheckpointError       2: a model file that cannot be read as an LU-Net
-    │   ├── UnsupportedLayersError 2: a flow of another library with layers that cannot be carried over
-    │   ├── DataError             2: a data set that is missing or malformed
-    │   ├── ArtifactError         2: an exported folder that is missing, altered or malformed
-    │   ├── OverflowingRowsError  2: rows whose answers the graphs' dtype cannot hold
-    │   ├── OutOfMemoryError      2: more than this machine's memory holds; a `MemoryError` too
+    │   ├── CheckpointError       2: a model file cannot be read as a flow
+    │   ├── UnsupportedLayersError 2: a flow of another library has layers that are not supported
+    │   ├── DataError             2: a data set is missing or malformed
+    │   ├── ArtifactError         2: an exported folder is missing, altered or malformed
+    │   ├── OverflowingRowsError  2: rows have answers that the graphs' dtype cannot hold
+    │   ├── OutOfMemoryError      2: more was asked for than this machine's memory holds; a `MemoryError` too
     │   └── MissingPackageError   2: the command needs an extra that is not installed
     ├── CheckFailedError          1: a numerical check ran and its answer was wrong
-    ├── ProviderError             3: the execution provider that was asked for is not there
+    ├── ProviderError             3: the execution provider that was asked for is not available
     └── UnreadableError           4: the operating system does not let a file be read; an `OSError` too
 
-Exit code 4 is the operating system's (`OSError`: disk, permission), 70 a defect of this package, which nobody foresaw,
-130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+Exit code 4 is the operating system's (`OSError`: disk, permission), 70 an unforeseen defect of this package, 130 is
+Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 `ProviderWarning` warns of a slower provider than the machine seems to have, `RowsWarning` of rows that a model was not
 made for, `DataWarning` of rows that may spoil what is trained on them.
-A message is one sentence or two: what was expected, what came, what to do.
+A message is one or two sentences: what was expected, what came, what to do.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LONGEST, _END = 1500, 300  # characters of a sentence; of these, what is kept of its end
+_LONGEST, _END = 1500, 300  # most characters of a message, and how many of its end are kept
 
 
 def brief(value: object, most: int = 100) -> str:
-    """What a sentence can quote of anything that a file may hold: one printable line, of at most so many characters."""
+    """Return what a message can quote of any value in a file: one printable line of at most `most` characters."""
     try:
         line = " ".join(str(value).split())
-    except ValueError:  # Python's own limit of digits
+    except ValueError:  # the number exceeds Python's limit of digits
         line = "a number of very many digits"
     line = line.encode(errors="backslashreplace").decode()
     return line if len(line) <= most else f"{line[:most]}…"
 
 
 class LunetExportError(Exception):
-    """Base of all errors of this package; `exit_code` is what the command line returns.
+    """This is the base of all errors of this package; `exit_code` is what the command line returns.
 
-    Whatever a sentence quotes, of a file say, it is one printable line, and no longer than anybody reads.
+    Whatever a message quotes, for example from a file, it is one printable line of limited length.
     """
 
     exit_code = 2
@@ -60,14 +60,14 @@ class BadInputError(LunetExportError):
 
 
 class CheckpointError(BadInputError):
-    """A model file that cannot be read as an LU-Net."""
+    """A model file cannot be read as a flow."""
 
 
 class UnsupportedLayersError(BadInputError):
-    """A flow of another library has layers that cannot be carried over.
+    """A flow of another library has layers that are not supported.
 
     Attributes:
-        layers: Of each of them where it is, its class, and why not.
+        layers: Place, class and reason for each of them.
     """
 
     def __init__(self, layers: Sequence[tuple[str, str, str]]) -> None:
@@ -76,22 +76,22 @@ class UnsupportedLayersError(BadInputError):
         for path, kind, why in self.layers:
             alike.setdefault((kind, why), []).append(path)
         listed = "; ".join(f"{', '.join(paths)} ({kind}): {why}" for (kind, why), paths in alike.items())
-        super().__init__(f"Expected layers that can be carried over; got {len(self.layers)} that cannot. {listed}.")
+        super().__init__(f"Expected layers that can be imported; got {len(self.layers)} that cannot. {listed}.")
 
 
 class DataError(BadInputError):
-    """A data set that is missing or malformed."""
+    """A data set is missing or malformed."""
 
 
 class ArtifactError(BadInputError):
-    """An exported folder that is missing, altered or malformed."""
+    """An exported folder is missing, altered or malformed."""
 
 
 class OverflowingRowsError(BadInputError):
-    """Rows in the domain whose answers are no numbers of the graphs' dtype: too far from the data, or from N(0, I).
+    """Rows in the domain have answers beyond the graphs' dtype: they are too far from the data, or from N(0, I).
 
     Attributes:
-        rows: Whether each of the rows that were given is one of them, (N,).
+        rows: Whether each of the given rows is one of them, (N,).
         answers: All answers as the graph gave them, in the order in which the method would have returned them.
     """
 
@@ -105,11 +105,11 @@ class OverflowingRowsError(BadInputError):
         self.rows, self.answers, self._first = rows, answers, first
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        """Workers of other processes raise it too."""
+        """Pickle the error, so that other processes can raise it too."""
         return type(self), (self.rows, self.answers, self._first)
 
     def counted_from(self, first: int) -> Self:
-        """The same of rows whose first has that number."""
+        """Return the same error for rows whose first one has that number."""
         return type(self)(self.rows, self.answers, first)
 
 
@@ -118,7 +118,7 @@ class OutOfMemoryError(BadInputError, MemoryError):
 
     @classmethod
     def of(cls, what: str, said: str = "there is less") -> Self:
-        """Of what does not fit, in words; and of who says so, and how."""
+        """Return the error for what does not fit, in words, and for what was said about it."""
         return cls(f"Expected memory for {what}; {said}. Ask for fewer rows at a time, or free memory.")
 
 
@@ -133,7 +133,7 @@ class CheckFailedError(LunetExportError):
 
 
 class ProviderError(LunetExportError):
-    """The execution provider that was asked for is not there."""
+    """The execution provider that was asked for is not available."""
 
     exit_code = 3
 
@@ -145,7 +145,7 @@ class UnreadableError(LunetExportError, OSError):
 
     @classmethod
     def of(cls, path: object, error: OSError) -> Self:
-        """Of the file or folder, and of what the system says."""
+        """Return the error for a file or folder and what the system says about it."""
         reason = error.strerror or str(error)
         return cls(
             f"Expected {path} to be readable; the operating system says: {reason}. Look at its owner and permissions."
@@ -154,7 +154,7 @@ class UnreadableError(LunetExportError, OSError):
     @classmethod
     @contextmanager
     def instead(cls, path: object) -> Iterator[None]:
-        """Of what the operating system refuses while `path` is read."""
+        """Raise this error in place of what the operating system raises while `path` is read."""
         try:
             yield
         except OSError as error:
@@ -168,13 +168,14 @@ class ProviderWarning(UserWarning):
 
 
 class DataWarning(UserWarning):
-    """Rows to train on with values, rows or columns that may spoil the density, as those that repeat."""
+    """Rows to train on have values, rows or columns that may spoil the density, such as those that repeat."""
 
 
 class RowsWarning(UserWarning):
-    """Rows that a model was not made for: their log p is computed right, and says nothing.
+    """A model was not made for these rows: their log p is computed correctly, but means nothing.
 
-    Grey levels without noise, or for a model without pre-processing; images scaled to [0, 1]; rows in other units.
+    Such rows are grey levels without noise, or for a model without pre-processing; images scaled to [0, 1]; or rows in
+    other units.
     """
 
 
@@ -187,6 +188,6 @@ def near(word: str, known: Iterable[str], most: int = 2) -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence that names the known word that is nearest to another, a space before it; empty where none is near."""
+    """Return a sentence that suggests the nearest known word, with a space before it; empty if none is near."""
     found = near(word, known, most=1)
     return f" Did you mean {found[0]}?" if found else ""

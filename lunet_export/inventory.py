@@ -1,4 +1,4 @@
-"""What a folder holds, every file held against the manifest: of one network, of one a class, or for verifiers."""
+"""The files of a folder, each checked against the manifest: of a flow, of one network per class, or for verifiers."""
 
 import json
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from lunet_export.verification import folder as verifiers
 
 @dataclass(frozen=True)
 class Inventory:
-    """A folder that is what its manifest says, as it was read."""
+    """This is a folder that matches its manifest, as it was read."""
 
-    manifest: str  # the manifest's file
-    data: bytes  # of it
-    document: Mapping[str, Any]  # of it, parsed
-    sizes: Mapping[str, int]  # bytes of the files that it describes, which are all that is ever read
-    others: tuple[str, ...]  # whatever else lies there, which nothing reads
-    signature: bytes | None  # of the manifest
+    manifest: str  # name of the manifest's file
+    data: bytes  # bytes of the manifest
+    document: Mapping[str, Any]  # the manifest, parsed
+    sizes: Mapping[str, int]  # number of bytes by file described there; no other file is ever read
+    others: tuple[str, ...]  # other files in the folder, which nothing reads
+    signature: bytes | None  # signature of the manifest
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the manifest's bytes: whoever knows it knows every file."""
+        """Return the SHA-256 of the manifest's bytes, which identifies every file."""
         return sha256(self.data)
 
 
@@ -34,7 +34,7 @@ def take(folder: Path) -> Inventory:
     """Read and verify a folder.
 
     Raises:
-        ArtifactError: A file is missing, altered or malformed.
+        ArtifactError: if a file is missing, altered or malformed.
     """
     return settled(folder, artifact.MANIFEST, lambda: _take(folder))
 
@@ -47,7 +47,7 @@ def _take(folder: Path) -> Inventory:
         name, signed, document = artifact.MANIFEST, artifact.SIGNATURE, artifact.open_folder(folder).manifest.document
     data = read_inside(folder, name)
     if json.loads(data) != document:
-        raise ArtifactError(f"Expected {folder / name} to stay as it is; it changed just now. Try again.")
+        raise ArtifactError(f"Expected {folder / name} to stay unchanged; it changed just now. Try again.")
     described = document["sha256"]
     known = {name, signed, *described}
     return Inventory(

@@ -9,19 +9,19 @@ Array = NDArray[np.float64]
 
 
 def bits_per_dim(log_prob: Array, dim: int) -> Array:
-    """-log p / (D ln 2) for log p in nats.
+    """Return -log p / (D ln 2) for log p in nats.
 
-    When x is a grey level plus uniform noise, its mean is an upper bound for the discrete image's negative
-    log-likelihood in bits/pixel (Theis et al. 2016, arXiv 1511.01844, section 3.1).
+    If x is a grey level plus uniform noise, its mean is an upper bound for the discrete image's negative log-likelihood
+    in bits/pixel (Theis et al. 2016, arXiv 1511.01844, section 3.1).
     """
     return -log_prob / (dim * log(2))
 
 
 def paper_convention(log_prob: Array, preprocessing_log_det: Array, dim: int) -> Array:
-    """The bits/dim that the code released with arXiv 2302.10524 would print for the same model and rows.
+    """Return the bits/dim that the code released with arXiv 2302.10524 would print for the same model and rows.
 
-    It leaves out the Jacobian of the pre-processing and writes log(pi) for log(2 pi), which is half a bit too low.
-    Good for comparison with the paper's Table 1 only.
+    It leaves out the Jacobian of the pre-processing and writes log(pi) for log(2 pi), which is half a bit too low. This
+    is only for comparison with the paper's Table 1.
 
     Args:
         log_prob: log p(x) in nats, data space, (N,).

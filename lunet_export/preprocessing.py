@@ -1,4 +1,4 @@
-"""How grey levels become real numbers: the settings of the logit, the floats next to its borders, dequantisation."""
+"""Pre-processing of grey levels: the settings of the logit, the floats next to its borders, dequantization."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Logit:
-    """Settings of h = logit(s), s = (1 - margin) x / levels + margin / 2, for x in [0, levels).
+    """These are settings of h = logit(s), s = (1 - margin) x / levels + margin / 2, for x in [0, levels).
 
-    x is a grey level plus its dequantisation noise, so a density of x is an upper bound for the discrete
-    image's: -log2 p(x) / D is bits/dim on the true scale (Theis et al. 2016, arXiv 1511.01844, section 3.1).
+    x is a grey level plus its dequantization noise, so a density of x gives an upper bound for the discrete image:
+    -log2 p(x) / D is bits/dim on the true scale (Theis et al. 2016, arXiv 1511.01844, section 3.1).
     """
 
     levels: int  # number of grey levels; x lies in [0, levels)
-    margin: float  # a: keeps s inside [a/2, 1 - a/2], so that the logit is finite
+    margin: float  # a, which keeps s inside [a/2, 1 - a/2], so that the logit is finite
 
     def __post_init__(self) -> None:
         if not (isinstance(self.levels, int) and self.levels >= 2):
@@ -29,7 +29,7 @@ class Logit:
             raise BadInputError(f"Expected a logit margin in (0, 1); got {self.margin!r}. The paper uses 1e-5.")
 
 
-#: Pre-processing by name. `paper` is the released code's for MNIST and Fashion-MNIST.
+#: Pre-processing by name. `paper` is that of the released code for MNIST and Fashion-MNIST.
 NAMED: dict[str, Logit | None] = {
     "paper": Logit(256, 1e-5),
     "images": Logit(256, 1e-5),
@@ -39,37 +39,37 @@ NAMED: dict[str, Logit | None] = {
 
 
 def logit(x: Array, p: Logit) -> tuple[Array, Array]:
-    """log s - log(1 - s) with s = (1 - a) x / levels + a / 2, and its log_det; 1 - s is spelled from levels - x."""
+    """Return log s - log(1 - s) with s = (1 - a) x / levels + a / 2, and its log_det; 1 - s comes from levels - x."""
     scale = (1 - p.margin) / p.levels
     log_s, log_rest = np.log(scale * x + p.margin / 2), np.log(scale * (p.levels - x) + p.margin / 2)
     return log_s - log_rest, (np.log(scale) - log_s - log_rest).sum(axis=1)
 
 
 def logit_slope(x: Array, p: Logit) -> Array:
-    """d logit / dx = c / (s (1 - s)) with c = (1 - a) / levels, (N, D) -> (N, D)."""
+    """Return d logit / dx = c / (s (1 - s)) with c = (1 - a) / levels, (N, D) -> (N, D)."""
     scale = (1 - p.margin) / p.levels
     return scale / ((scale * x + p.margin / 2) * (scale * (p.levels - x) + p.margin / 2))
 
 
 def inverse_logit(h: Array, p: Logit) -> Array:
-    """The x with logit(x) = h; outside [0, levels) where h is beyond the logits of the borders."""
+    """Return the x with logit(x) = h; it is outside [0, levels) if h is beyond the logits of the borders."""
     return p.levels / (1 - p.margin) * (np.exp(-np.logaddexp(0.0, -h)) - p.margin / 2)
 
 
 def largest_below(levels: int, dtype: np.dtype) -> np.floating:
-    """The largest number of `dtype` below `levels`: where sampling clamps x."""
+    """Return the largest number of `dtype` below `levels`, to which sampling clamps x."""
     return np.nextafter(dtype.type(levels), dtype.type(0))
 
 
 def dequantize(grey: ArrayLike, noise: Floats) -> Floats:
-    """x = grey + noise in the noise's dtype, with floor(x) = grey whatever the rounding.
+    """Return x = grey + noise in the noise's dtype, with floor(x) = grey whatever the rounding.
+
+    float32 near 256 has 16 bits behind the point, so grey + noise can round up to the next level; such sums are set to
+    the largest float below it.
 
     Args:
         grey: Integers (N, D).
         noise: Uniform numbers in [0, 1), (N, D).
-
-    float32 near 256 has 16 bits behind the point, so grey + noise can round up to the next level; such sums
-    step back to the largest float below it.
     """
     level = np.asarray(grey).astype(noise.dtype)
     return np.minimum(level + noise, np.nextafter(level + 1, level))

@@ -1,7 +1,7 @@
-"""Single numbers that a caller gives, looked at in one place: whole ones and real ones.
+"""Single numbers from a caller, checked in one place: whole ones and real ones.
 
-Python takes True for 1, and NumPy's arithmetic an array of one number for a number; here neither passes. Whole numbers
-may be of any type that says it is one (`operator.index`), NumPy's too, and come back as Python's, which never wrap.
+Python takes True for 1, and NumPy an array of one number for a number; here neither passes. Whole numbers may be of any
+type that says so (`operator.index`), including NumPy's, and come back as Python's, which never overflow.
 """
 
 import math
@@ -13,17 +13,17 @@ from lunet_export.errors import BadInputError, brief
 
 
 def whole(value: SupportsIndex, wanted: str, *, least: int, most: int | None = None, advice: str = "") -> int:
-    """A whole number in [least, most].
+    """Return a whole number in [least, most].
 
     Args:
-        value: What the caller gave.
-        wanted: What is expected, for the sentence: "a seed in [0, 2^64)".
-        least: The smallest that passes.
-        most: The largest; None: there is none.
-        advice: What to do, a sentence.
+        value: Number that the caller gave.
+        wanted: Expected value, for the sentence: "a seed in [0, 2^64)".
+        least: Smallest number that passes.
+        most: Largest number that passes; None: there is none.
+        advice: Sentence that says what to do.
 
     Raises:
-        BadInputError: It is none: True, 3.0 and "3" are not.
+        BadInputError: if it is not such a number, as True, 3.0 and "3" are not.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -35,16 +35,16 @@ def whole(value: SupportsIndex, wanted: str, *, least: int, most: int | None = N
 
 
 def real(value: float | Real, wanted: str, *, least: float, advice: str = "") -> float:
-    """A finite number of at least `least`; arguments as of `whole`.
+    """Return a finite number of at least `least`; the arguments are those of `whole`.
 
     Raises:
-        BadInputError: It is none: NaN, None, "1" and True are not.
+        BadInputError: if it is not such a number, as NaN, None, "1" and True are not.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise _refused(wanted, repr(value), advice)
     try:
         number = float(value)
-    except OverflowError:  # an integer beyond all doubles
+    except OverflowError:  # an integer beyond float64
         number = math.inf
     if not least <= number < math.inf:
         raise _refused(wanted, value, advice)

@@ -1,7 +1,7 @@
-"""Signatures of an exported folder, made and checked by OpenSSH's ssh-keygen: nothing of cryptography is ours.
+"""Signatures of an exported folder, made and checked by OpenSSH's ssh-keygen: no cryptography is implemented here.
 
-What is signed is manifest.json (verifier.json of a folder for verifiers), byte for byte. It holds the SHA-256 of
-every other file that is read, so a signature of it is one of the folder. By hand, with keys as ssh and git use them:
+The signed bytes are manifest.json (verifier.json for a folder for verifiers). It holds the SHA-256 of every other file
+that is read, so its signature is a signature of the folder. By hand, with keys as ssh and git use them:
 
     ssh-keygen -Y sign -n lunet-export -f KEY manifest.json                                         # manifest.json.sig
     ssh-keygen -Y verify -n lunet-export -f SIGNERS -I WHO -s manifest.json.sig < manifest.json
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lunet_export.errors import ArtifactError, BadInputError, MissingPackageError
 
-#: What a signature is good for: none made for mail or for git passes for one of a folder.
+#: Purpose of a signature: one made for mail or git is not valid for a folder.
 NAMESPACE = "lunet-export"
 SUFFIX = ".sig"
 LARGEST = 2**16  # bytes of a signature
@@ -25,43 +25,51 @@ _TOOL = "ssh-keygen"
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that fits its bytes. Whose it is was checked where `signer` is a name."""
+    """This signature fits its bytes. If `signer` is a name, it was also checked who signed."""
 
-    key: str  # its kind and fingerprint, as ssh-keygen prints them: `ED25519 SHA256:...`
+    key: str  # kind and fingerprint as ssh-keygen prints them: `ED25519 SHA256:...`
     signer: str | None = None
 
 
 def sign(data: bytes, key: Path) -> bytes:
-    """The signature of the bytes, by a private key, or by a public one whose private half an agent or a token holds.
+    """Sign the bytes with a private key, or with a public one whose private half an agent or a token holds.
+
+    Returns:
+        The content of the .sig file.
 
     Raises:
-        BadInputError: ssh-keygen refuses the key: not there, no key, readable by others, a wrong passphrase.
-        MissingPackageError: There is no ssh-keygen.
+        BadInputError: if ssh-keygen refuses the key: it is missing, not a key, readable by others, or the passphrase is
+            wrong.
+        MissingPackageError: if there is no ssh-keygen.
     """
     if not key.is_file():
         raise BadInputError(f"Expected a key of ssh-keygen; {key} does not exist. Make one with: ssh-keygen -t ed25519")
     done = _run(["sign", "-n", NAMESPACE, "-f", str(key)], data)
     if done.returncode or b"SSH SIGNATURE" not in done.stdout:
         raise BadInputError(
-            f"Expected a key that signs; of {key} ssh-keygen says: {_reason(done)}. Give another --key."
+            f"Expected a key that signs; ssh-keygen says of {key}: {_reason(done)}. Give another --key."
         )
     return done.stdout
 
 
 def verify(data: bytes, signature: bytes, signers: Path | None = None, *, who: str | None = None) -> Signature:
-    """Whether the signature is of the bytes, and by one of the signers.
+    """Check that the signature is one of these bytes, by one of the signers.
 
     Args:
-        data: What was signed.
-        signature: The content of the .sig file.
-        signers: A file as ssh-keygen's ALLOWED SIGNERS and git's gpg.ssh.allowedSignersFile, a line a signer:
-            `name@example.org ssh-ed25519 AAAA...`. None looks at the bytes alone, which says nothing of who signed.
-        who: The one of them it must be; None takes anyone in the file.
+        data: Bytes that were signed.
+        signature: Content of the .sig file.
+        signers: File in the format of ssh-keygen's ALLOWED SIGNERS and git's gpg.ssh.allowedSignersFile, one signer per
+            line: `name@example.org ssh-ed25519 AAAA...`. None checks only the bytes, which says nothing about who
+            signed.
+        who: Name of the signer it must be; None takes anyone in the file.
+
+    Returns:
+        The signature's key, and its signer if `signers` is given.
 
     Raises:
-        ArtifactError: It is of other bytes, for another purpose, malformed, or by another key or person.
-        BadInputError: The file of signers is not there, or names nobody in particular.
-        MissingPackageError: There is no ssh-keygen.
+        ArtifactError: if it is of other bytes, for another purpose, malformed, or by another key or person.
+        BadInputError: if the file of signers is missing, or has a pattern in place of a name.
+        MissingPackageError: if there is no ssh-keygen.
     """
     if signers is not None and not signers.is_file():
         raise BadInputError(f"Expected a file of allowed signers; {signers} does not exist. Give another --signers.")
@@ -73,8 +81,8 @@ def verify(data: bytes, signature: bytes, signers: Path | None = None, *, who: s
         found = re.search(r"with (\S+) key (\S+)", done.stdout.decode(errors="replace"))
         if done.returncode or not found:
             raise ArtifactError(
-                f"Expected a signature of this very folder; ssh-keygen says: {_reason(done)}. One of the two was "
-                "altered, or the folder exported anew after it was signed. Fetch it again, or ask its signer."
+                f"Expected a signature of this folder; ssh-keygen says: {_reason(done)}. One of the two was "
+                "altered, or the folder was exported again after it was signed. Fetch it again, or ask its signer."
             )
         key = f"{found[1]} {found[2]}"
         if signers is None:
@@ -89,7 +97,7 @@ def verify(data: bytes, signature: bytes, signers: Path | None = None, *, who: s
 
 
 def _named(signers: Path, file: Path, key: str) -> list[str]:
-    """Whom the file of signers gives the key to."""
+    """Return the names that the file of signers gives to the key."""
     done = _run(["find-principals", "-s", str(file), "-f", str(signers)], b"")
     names = done.stdout.decode(errors="replace").split("\n")[:-1]
     if any({*name} & {*"*?!"} for name in names):
@@ -104,11 +112,11 @@ def _run(arguments: Sequence[str], data: bytes) -> "subprocess.CompletedProcess[
         return subprocess.run([_TOOL, "-Y", *arguments], input=data, capture_output=True, check=False)
     except FileNotFoundError:
         raise MissingPackageError(
-            "Expected ssh-keygen of OpenSSH 8.2 or newer; it is not there. On Debian: apt-get install openssh-client"
+            "Expected ssh-keygen of OpenSSH 8.2 or newer; it is missing. On Debian: apt-get install openssh-client"
         ) from None
 
 
 def _reason(done: "subprocess.CompletedProcess[bytes]") -> str:
-    """The last line of what ssh-keygen said."""
+    """Return the last line that ssh-keygen wrote to stderr."""
     lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else f"exit code {done.returncode}"

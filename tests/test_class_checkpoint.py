@@ -110,7 +110,7 @@ BAD = {
     "priors of too much": (lambda c: c.update(priors=[0.5, 0.5, 0.5]), "sum to 1; got 1.5"),
     "no networks": (lambda c: c.update(networks=[]), "Expected"),
     "networks of numbers": (lambda c: c.update(networks=[1, 2, 3]), "networks of lunet-export"),
-    "a network less": (lambda c: c["networks"].pop(), "a network a class; got 2 for 3 names"),
+    "a network less": (lambda c: c["networks"].pop(), "one network per class; got 2 for 3 names"),
     "classes in classes": (
         lambda c: c["networks"].__setitem__(0, {**c, "networks": list(c["networks"])}),
         "networks of lunet-export",

@@ -158,17 +158,17 @@ def _another_density(folder):
 
 ATTACKS = {
     "a tampered file": (lambda f: (f / "sampling.onnx").write_bytes(b"x"), "sampling.onnx of"),
-    "a file and its hash": (_another_density, "Expected a signature of this very folder"),
-    "a mended manifest": (lambda f: _mended(f, lambda d: d["model"].update(name="x")), "of this very folder"),
-    "a manifest spelled anew": (lambda f: _mended(f, lambda d: None), "of this very folder"),
+    "a file and its hash": (_another_density, "Expected a signature of this folder"),
+    "a mended manifest": (lambda f: _mended(f, lambda d: d["model"].update(name="x")), "of this folder"),
+    "a manifest spelled anew": (lambda f: _mended(f, lambda d: None), "of this folder"),
     "no signature": (
         lambda f: (f / "manifest.json.sig").unlink(),
         "Ask its owner to run: lunet-export sign",
     ),
-    "an empty signature": (lambda f: (f / "manifest.json.sig").write_bytes(b""), "of this very folder"),
-    "noise for a signature": (lambda f: (f / "manifest.json.sig").write_bytes(b"\0" * 999), "of this very folder"),
+    "an empty signature": (lambda f: (f / "manifest.json.sig").write_bytes(b""), "of this folder"),
+    "noise for a signature": (lambda f: (f / "manifest.json.sig").write_bytes(b"\0" * 999), "of this folder"),
     "a large signature": (lambda f: (f / "manifest.json.sig").write_bytes(b"x" * 2**17), "of at most 65536 bytes"),
-    "a signature for git": ("git", "of this very folder"),
+    "a signature for git": ("git", "of this folder"),
     "Eve's signature": ("eve", "Expected a signature by one of the signers"),
 }
 
@@ -224,7 +224,7 @@ def test_options_that_do_not_fit_get_a_sentence(signed, keys, tmp_path):
         (["verify", signed, "--signers", tmp_path / "none"], "none does not exist. Give another --signers"),
         (["sign", signed, "--key", keys.folder / "lena"], "Give --force to replace it"),
         (["sign", signed, "--key", tmp_path / "none", "--force"], "Make one with: ssh-keygen -t ed25519"),
-        (["sign", signed, "--key", keys.lena, "--force"], "Expected a key that signs; of"),
+        (["sign", signed, "--key", keys.lena, "--force"], "Expected a key that signs; ssh-keygen says of"),
     ):
         before = (signed / "manifest.json.sig").read_bytes()
         code, out, err = run(*arguments)

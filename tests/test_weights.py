@@ -89,7 +89,7 @@ def test_digest_tells_models_apart():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"components": (network(6, 2),) * 2}, "a network a class; got 2 for 3 names"),
+        ({"components": (network(6, 2),) * 2}, "one network per class; got 2 for 3 names"),
         (
             {"components": (network(6, 2), network(6, 2), network(5, 2))},
             "one width and one pre-processing; got 2 kinds",

@@ -1,4 +1,4 @@
-"""The instrument behind `lunet-export bench`."""
+"""The measurements behind `lunet-export bench`."""
 
 from lunet_export.bench.latency import Opening, Row, latency, open_timed
 from lunet_export.bench.measure import Measurement, interleaved

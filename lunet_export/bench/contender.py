@@ -1,4 +1,4 @@
-"""What is timed against what: the export, its rivals and the floor, each as calls on given rows."""
+"""What is timed: the export, its rivals and the floor, each as calls on given rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ Call = Callable[[], object]
 
 OURS, FLOOR, BINDING, CUDA_GRAPH = "ONNX Runtime", "floor", "+ IO binding", "+ CUDA graph"
 DIRECTIONS = ("density", "sampling")
-#: How rows reach a graph: as NumPy arrays; bound on the device; bound, and the launches replayed.
+#: How rows reach a graph: as NumPy arrays, bound on the device, or bound with replayed launches.
 Way = Literal["arrays", "bound", "captured"]
 
 
 @dataclass(frozen=True)
 class HandOver:
-    """A call that returns when its launches are handed to the device, and one that waits until the device is done."""
+    """These are a call that returns when its launches are handed to the device, and one that waits until it is done."""
 
     launch: Call
     wait: Call
@@ -34,18 +34,18 @@ class HandOver:
 
 @dataclass(frozen=True)
 class Contender:
-    """One line of the table: a name, how it is called, and which floor it is held against."""
+    """This is one line of the table: a name, how it is called, and which floor it is compared with."""
 
     name: str
-    call: Callable[[str, Floats], Call]  # of a direction and rows
+    call: Callable[[str, Floats], Call]  # from a direction and rows
     way: Way = "arrays"
     directions: tuple[str, ...] = DIRECTIONS
     is_floor: bool = False
-    hand_over: Callable[[str, Floats], HandOver] | None = None  # where host and device can be told apart
+    hand_over: Callable[[str, Floats], HandOver] | None = None  # None if host and device cannot be measured separately
 
 
 def contender(name: str, runner: Runner, way: Way = "arrays", directions: tuple[str, ...] = DIRECTIONS) -> Contender:
-    """A runner as a line of the table, timed with its copies from and to NumPy."""
+    """Return a runner as a line of the table, timed with its copies from and to NumPy."""
 
     def call(direction: str, rows: Floats) -> Call:
         return (lambda: runner.density(rows)) if direction == "density" else (lambda: runner.decode(rows))
@@ -54,7 +54,7 @@ def contender(name: str, runner: Runner, way: Way = "arrays", directions: tuple[
 
 
 def resident(name: str, graph_of: Callable[[str], DeviceGraph], way: Way, *, is_floor: bool = False) -> Contender:
-    """Graphs, one for each direction, whose rows and results stay on the device."""
+    """Return a line of graphs, one per direction, whose rows and results stay on the device."""
 
     def hand_over(direction: str, rows: Floats) -> HandOver:
         graph = graph_of(direction)
@@ -69,7 +69,7 @@ def refuse_wrong(name: str, runner: Runner, vectors: Vectors) -> None:
     """Raise unless every answer of the runner is within the tolerances of the test vectors.
 
     Raises:
-        CheckFailedError: An answer is not.
+        CheckFailedError: if an answer is not.
     """
     checks = parity.run(runner, vectors)
     failed = [check.name for check in checks if not check.passed]
@@ -78,18 +78,18 @@ def refuse_wrong(name: str, runner: Runner, vectors: Vectors) -> None:
 
 
 def device_runners(flow: ExportedFlow, warn: Callable[[str], None]) -> dict[str, tuple[ExportedFlow, Way]]:
-    """On CUDA: the flow to run with its tensors on the device, launched and replayed. Empty on the CPU.
+    """Return, on CUDA, the flow to run with its tensors on the device, launched and replayed; empty on the CPU.
 
     Args:
         flow: The exported flow.
-        warn: Called with one sentence when CUDA cannot bind or capture here; the lines are then left out.
+        warn: Function called with one sentence if CUDA cannot bind or capture here; those lines are left out.
     """
     if flow.provider != "cuda":
         return {}
     found: dict[str, tuple[ExportedFlow, Way]] = {BINDING: (flow, "bound")}
     try:
         captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
-        captured.density(flow.artifact.vectors.density.x[:1])  # a device may open such a session and not capture
+        captured.density(flow.artifact.vectors.density.x[:1])  # a device may open such a session but fail to capture
         captured.decode(np.zeros((1, flow.dim)))
     except ProviderError as error:
         warn(f"Without {CUDA_GRAPH[2:]}: {error}")
@@ -98,7 +98,7 @@ def device_runners(flow: ExportedFlow, warn: Callable[[str], None]) -> dict[str,
 
 
 def floors(graph: bytes, flow: ExportedFlow, ways: set[Way], *, threads: int | None) -> list[Contender]:
-    """The floor graph x -> y once for each way, timed like the lines that it is the floor of."""
+    """Return the floor graph x -> y once per way, timed like the lines that it is the floor of."""
     (plain,), _ = open_sessions([graph], flow.provider, threads=threads, cuda=flow.cuda)
     found = [Contender(FLOOR, lambda _, rows: lambda: plain.run(["y"], {"x": rows}), is_floor=True)]
     device = flow.on_device.device
@@ -113,6 +113,6 @@ def floors(graph: bytes, flow: ExportedFlow, ways: set[Way], *, threads: int | N
 
 
 def first_calls(cases: Mapping[str, Call]) -> None:
-    """Call each once: what a runner does on a new batch size (compile, capture, allocate) is no part of a time."""
+    """Call each once: what a runner does for a new batch size (compile, capture, allocate) is not timed."""
     for call in cases.values():
         call()

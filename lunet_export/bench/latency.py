@@ -33,26 +33,26 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Row:
-    """One runner, direction and batch."""
+    """This is one runner, direction and batch."""
 
     runner: str
     direction: str
     batch: int
-    time: Measurement  # of one call, milliseconds
+    time: Measurement  # milliseconds per call
     rows_per_second: float
     faster: float | None  # how many times faster the exported graph is than this runner; None for itself and floors
-    times_floor: float | None  # this runner's median over the floor's; None for floors, and where there is none
-    apart: HostAndDevice | None = None  # on a device, with rows and results there
+    times_floor: float | None  # this runner's median over the floor's; None for floors, and without one
+    apart: HostAndDevice | None = None  # on a device that holds rows and results
 
     def as_json(self) -> dict[str, Any]:
-        """The row with its measurement, for `--json`."""
+        """Return the row with its measurement, for `--json`."""
         time_ = {key: value for key, value in asdict(self.time).items() if key != "turns"}
         return {**asdict(self), "time": time_, "noisy": self.time.noisy}
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What a process pays before its first answer, in seconds."""
+    """These are the costs of a process before its first answer, in seconds."""
 
     read: float  # reading and verifying the folder
     sessions: float  # both sessions of ONNX Runtime
@@ -62,7 +62,10 @@ class Opening:
 def open_timed(
     folder: Path, *, provider: Provider, threads: int | None, cuda: CudaOptions | None = None
 ) -> tuple[ExportedFlow, Opening]:
-    """The flow of a folder, and how long it took to open it and to draw the first row. Raises as `ExportedFlow`."""
+    """Return the flow of a folder, and how long it took to open it and to draw the first row.
+
+    Raises what `ExportedFlow` raises.
+    """
     begin = time.perf_counter()
     artifact = open_folder(folder)
     read = time.perf_counter()
@@ -93,17 +96,17 @@ def latency(
     Args:
         flow: The exported flow.
         others: Other runners of the same model, by name.
-        batches: Numbers of rows a call.
-        seconds: For each runner, direction and batch.
-        warmup: Calls of each that do not count, after a first one that never does.
-        solvers: Runners of other sampling graphs, by name: timed in sampling only.
-        floor: An ONNX graph x -> y of the matrix products alone.
+        batches: Numbers of rows per call.
+        seconds: Seconds per runner, direction and batch.
+        warmup: Number of calls of each that do not count, after a first one that never does.
+        solvers: Runners of other sampling graphs, by name; they are timed in sampling only.
+        floor: ONNX graph x -> y of the matrix products alone.
         threads: CPU threads of the floor's session, as `flow` was given.
-        on_stage: Called with a few words before each check and each timing.
-        warn: Called with one sentence when a line must be left out.
+        on_stage: Function called with a few words before each check and each timing.
+        warn: Function called with one sentence if a line must be left out.
 
     Raises:
-        CheckFailedError: A runner's answers are not within the tolerances of the flow's test vectors.
+        CheckFailedError: if a runner's answers are not within the tolerances of the flow's test vectors.
     """
     entered = _entered(flow, others, solvers or {}, on_stage, warn)
     if floor is not None:
@@ -128,7 +131,7 @@ def _apart(entry: Contender, direction: str, rows: Floats, seconds: float) -> Ho
         return None
     ways = entry.hand_over(direction, rows)
     found = host_and_device(ways.launch, ways.wait, seconds=seconds / 2)
-    # Launches that the host hands over one by one keep the device waiting: only a replay shows the device's own time.
+    # The device waits for launches that the host hands over one by one: only a replay shows the device's own time.
     return found if entry.way == "captured" else HostAndDevice(found.host, None)
 
 
@@ -139,7 +142,7 @@ def _entered(
     on_stage: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> list[Contender]:
-    """Every runner as a line of the table, its answers checked."""
+    """Return every runner as a line of the table, after its answers are checked."""
     lines: list[tuple[Contender, Runner]] = [(contender(f"{OURS}, {flow.provider}", flow), flow)]
     lines += [
         (resident(name, one.on_device.graph, way), one) for name, (one, way) in device_runners(flow, warn).items()

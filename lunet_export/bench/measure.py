@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WIDE = 0.25  # interquartile range over median
-_FEWEST_CALLS = 3  # of a case whose calls are too long for a whole turn
+_FEWEST_CALLS = 3  # fewest calls of a case, even if they are too long for a whole turn
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Times of one call in milliseconds, over `calls` calls."""
+    """These are times of one call in milliseconds, over `calls` calls."""
 
     p50: float
     p90: float
@@ -25,17 +25,17 @@ class Measurement:
 
     @property
     def noisy(self) -> bool:
-        """The middle half of the times spans more than a quarter of the median."""
+        """Return whether the middle half of the times spans more than a quarter of the median."""
         return self.quartiles[1] - self.quartiles[0] > _WIDE * self.p50
 
     def times(self, other: "Measurement") -> float:
-        """How many times as long as `other` of the same interleaved run: the median of the ratios of their turns.
+        """Return how many times as long as `other` of the same run this takes: the median of the ratios of their turns.
 
-        A neighbour that takes the processor away for a second slows the turns of one round alike, and leaves their
-        ratio; it would not leave that of the overall medians.
+        Another process that takes the processor for a second slows the turns of one round alike, so their ratio stays
+        the same; the ratio of the overall medians would not.
         """
         if not self.turns or len(self.turns) != len(other.turns):
-            return self.p50 / other.p50  # not of the same run
+            return self.p50 / other.p50  # they are not of the same run
         return float(np.median(np.array(self.turns) / np.array(other.turns)))
 
 
@@ -47,19 +47,19 @@ def interleaved(
     calls_a_turn: int = 50,
     settle: float = 0.01,
 ) -> dict[str, Measurement]:
-    """Time each case in turns of consecutive calls, A B A B ..., so that a drift of the machine meets all alike.
+    """Time each case in turns of consecutive calls, A B A B ..., so that a drift of the machine affects all alike.
 
     Calls of one turn follow each other because cases that alternate one by one evict each other's weights from the
-    cache, which no user of one model would see. A turn ends early after a quarter of `seconds`, at least one call; a
-    case whose calls are as long as that is called 3 times or more.
+    cache, which no user of one model would see. A turn ends early after a quarter of `seconds`, but has at least one
+    call; a case whose calls are as long as that is called at least 3 times.
 
     Args:
-        cases: What to call, by name.
-        seconds: For each case, about.
-        warmup: Calls of each case that do not count; they too end after a quarter of `seconds`.
-        calls_a_turn: Consecutive calls before the next case has its turn.
-        settle: Seconds of calls at the begin of a turn that do not count, at most a fortieth of `seconds`: they bring
-            the case's weights back into the cache, and outlast the threads that PyTorch leaves spinning.
+        cases: Functions to call, by name.
+        seconds: Approximate seconds per case.
+        warmup: Number of calls per case that do not count; they too end after a quarter of `seconds`.
+        calls_a_turn: Number of consecutive calls before the next case has its turn.
+        settle: Seconds of calls at the beginning of a turn that do not count, at most a fortieth of `seconds`: they
+            bring the case's weights back into the cache, and outlast the threads that PyTorch leaves spinning.
     """
     for call in cases.values():
         _turn(call, warmup, seconds / 4)
@@ -77,19 +77,19 @@ def interleaved(
 
 @dataclass(frozen=True)
 class HostAndDevice:
-    """Where the time of a run on a device goes, milliseconds."""
+    """These are the host's and the device's shares of a run on a device, in milliseconds."""
 
-    host: float  # until the launches are handed over, the device idle before: the median
-    device: float | None  # a run of many that are handed over back to back; None where the host would hold it up
+    host: float  # median time to hand over the launches to an idle device
+    device: float | None  # time per run, many in sequence; None if the host would delay it
 
 
 def host_and_device(launch: Callable[[], object], wait: Callable[[], object], *, seconds: float) -> HostAndDevice:
-    """Tell host and device apart, by a call that does not wait.
+    """Measure host and device separately, by a call that does not wait.
 
     Args:
-        launch: Hands a run over and returns.
-        wait: Returns when the device has nothing left to do.
-        seconds: For both measurements together, about.
+        launch: Function that hands a run over and returns.
+        wait: Function that returns when the device has nothing left to do.
+        seconds: Approximate seconds for both measurements together.
     """
     launch()
     wait()
@@ -108,13 +108,13 @@ def host_and_device(launch: Callable[[], object], wait: Callable[[], object], *,
 
 
 def summarise(milliseconds: NDArray[np.float64], turns: Sequence[float] = ()) -> Measurement:
-    """Percentiles of the times of single calls, and the medians of the turns."""
+    """Return percentiles of the times of single calls, and the medians of the turns."""
     p25, p50, p75, p90, p95, p99 = (float(value) for value in np.percentile(milliseconds, [25, 50, 75, 90, 95, 99]))
     return Measurement(p50, p90, p95, p99, (p25, p75), len(milliseconds), tuple(turns))
 
 
 def _turn(call: Callable[[], object], calls: int, longest: float) -> list[float]:
-    """Seconds of each of `calls` calls, fewer when they take longer than `longest` seconds together."""
+    """Return the seconds of each of `calls` calls, or of fewer if they take longer than `longest` seconds together."""
     seconds: list[float] = []
     ends = time.perf_counter() + longest
     for _ in range(calls):

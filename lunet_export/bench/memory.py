@@ -23,20 +23,27 @@ from lunet_export.runtime.rows import LARGEST_BATCH
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """How far the peak of the process's resident memory rose from just before the session opened, host memory only."""
+    """This is how far the process's peak resident memory rose from just before the session opened; host memory only."""
 
     batch: int
     growth_bytes: int
-    least_bytes: int  # the graph's file, the rows in and the rows out
+    least_bytes: int  # bytes of the graph's file, of the rows in and of the rows out
 
     @property
     def ratio(self) -> float:
-        """Growth over what no runtime can do without."""
+        """Return the growth over the bytes that every runtime needs."""
         return self.growth_bytes / self.least_bytes
 
 
 def peak_memory(folder: Path, *, batch: int, threads: int | None = None) -> PeakMemory | None:
-    """Measure in a fresh process: what this one has loaded or freed does not count. None where no peak can be read."""
+    """Measure in a fresh process, so that what this one has loaded or freed does not count.
+
+    Returns:
+        The peak, or None if this system does not report it.
+
+    Raises:
+        BadInputError: if that process fails.
+    """
     command = [sys.executable, "-m", "lunet_export.bench.memory", str(folder), "--batch", str(batch)]
     command += [] if threads is None else ["--threads", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -57,7 +64,7 @@ def measure(folder: Path, *, batch: int, threads: int | None) -> PeakMemory | No
     if before is None:
         return None
     (session,), _ = open_sessions([graph], "cpu", threads=threads)
-    # Drawn in its own dtype: numbers drawn in float64 and cast would be the peak themselves.
+    # Drawn in the graph's dtype: float64 numbers to cast would be the peak themselves.
     z = np.random.default_rng(0).standard_normal((batch, dim), dtype=dtype)
     (x,) = session.run(["x"], {"z": z})
     after = _peak()
@@ -65,9 +72,9 @@ def measure(folder: Path, *, batch: int, threads: int | None) -> PeakMemory | No
 
 
 def _peak() -> int | None:
-    """Peak resident memory of this process, bytes."""
+    """Return the peak resident memory of this process in bytes, or None."""
     try:
-        # Not ru_maxrss on Linux: a new program starts with the peak of the process that started it.
+        # Not ru_maxrss on Linux: a new program inherits the peak of the process that started it.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -82,7 +89,7 @@ def _peak() -> int | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: JSON on stdout, null where no peak can be read."""
+    """Run the command: JSON on stdout, null if no peak can be read."""
     parser = argparse.ArgumentParser(prog="python -m lunet_export.bench.memory", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--batch", type=int, default=1, help="rows to sample at once")

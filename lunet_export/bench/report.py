@@ -1,4 +1,4 @@
-"""The rows of a benchmark as text cells, CSV and GitHub markdown, and the facts that stand beside them."""
+"""The rows of a benchmark as text cells, CSV and GitHub markdown, and the facts printed with them."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from lunet_export.bench.latency import Row
 from lunet_export.runtime import ExportedFlow
 
-COLUMNS = ("milliseconds a call", "p50", "p90", "p95", "p99", "rows/s", "export is faster", "over the floor", "")
+COLUMNS = ("milliseconds per call", "p50", "p90", "p95", "p99", "rows/s", "export is faster", "over the floor", "")
 _CSV = (
     "direction batch runner p50_ms p90_ms p95_ms p99_ms calls rows_per_second export_faster times_floor wide_spread "
     "host_ms device_ms"
@@ -19,7 +19,7 @@ _BAR = r"\|"  # inside a cell
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row as the table prints it, under `COLUMNS`."""
+    """Return a row as the table prints it, under `COLUMNS`."""
     time = row.time
     return (
         f"{row.direction}, batch {row.batch}, {row.runner}",
@@ -38,14 +38,14 @@ def _apart(row: Row) -> list[str]:
 
 
 def markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """The table in GitHub's markdown, numbers right-aligned, one line of notes below."""
+    """Return the table in GitHub's markdown, numbers right-aligned, with one line of notes below."""
     head = [f"| {' | '.join(COLUMNS)} |", f"|---|{'---:|' * (len(COLUMNS) - 2)}---|"]
     body = [f"| {' | '.join(cell.replace('|', _BAR) for cell in cells(row))} |" for row in rows]
     return "\n".join([*head, *body, "", "; ".join(notes)])
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line a runner, direction and batch; times in milliseconds, missing ratios empty."""
+    """Write one line per runner, direction and batch; times in milliseconds, missing ratios empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_CSV.split())
@@ -59,7 +59,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def graph_facts(flow: ExportedFlow) -> dict[str, dict[str, Any]]:
-    """Bytes, nodes and, where the manifest counts them, GPU work items of each graph."""
+    """Return bytes, nodes and, if the manifest counts them, GPU work items of each graph."""
     facts = {}
     for direction, data in flow.artifact.graphs.items():
         recorded = flow.manifest.document["graphs"].get(direction, {})
@@ -69,7 +69,7 @@ def graph_facts(flow: ExportedFlow) -> dict[str, dict[str, Any]]:
 
 
 def notes(facts: Mapping[str, Any]) -> list[str]:
-    """What stands below the table: opening, memory, graphs, compilation, TF32. `facts` is what `--json` prints."""
+    """Return the notes below the table: opening, memory, graphs, compilation, TF32. `facts` is what `--json` prints."""
     opening, memory = facts["opening"], facts["peak_memory"]
     found = [
         f"read and verified in {opening['read']:.3f} s, sessions opened in {opening['sessions']:.3f} s, "

@@ -1,4 +1,4 @@
-"""The self-test of a GPU: what only the user's own machine can prove, in one go."""
+"""The self-test of a GPU: everything that only the user's own machine can show, in one run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,22 +13,22 @@ from lunet_export.errors import ProviderError
 from lunet_export.parity import Check
 from lunet_export.runtime import ExportedFlow, doctor
 
-_SECONDS = 0.3  # of each way of calling, graph and batch
+_SECONDS = 0.3  # per way of calling, graph and batch
 _BATCHES = (1, 256)
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What was found on a GPU."""
+    """This is what was found on a GPU."""
 
     checks: list[Check]
-    placement: dict[str, dict[str, int]]  # nodes of each graph on each execution provider
-    tf32: str  # on or off, as the session was asked
-    products: str  # whether a product that float32 has exactly came out exactly
-    latency: list[dict[str, Any]]  # a row for each graph and batch: the median of each way of calling, milliseconds
+    placement: dict[str, dict[str, int]]  # number of nodes of each graph on each execution provider
+    tf32: str  # on or off, as the session was told
+    products: str  # whether a product that is exact in float32 was computed exactly
+    latency: list[dict[str, Any]]  # per graph and batch: median of each way of calling, milliseconds
 
     def as_json(self) -> dict[str, Any]:
-        """Placement, TF32 and latency; the checks are listed with the others."""
+        """Return placement, TF32 and latency; the checks are listed with the others."""
         return {key: value for key, value in asdict(self).items() if key != "checks"}
 
 
@@ -41,13 +41,13 @@ def run(
 ) -> SelfTest:
     """Test a flow that runs on CUDA.
 
-    Args:
-        flow: On CUDA.
-        threads: CPU threads of the comparison.
-        batches: Rows a call at which replays are compared with launches.
-        on_stage: Called with a few words before each stage.
-
     A device that cannot capture these graphs fails a check.
+
+    Args:
+        flow: The flow, on CUDA.
+        threads: CPU threads of the comparison.
+        batches: Numbers of rows per call at which replays are compared with launches.
+        on_stage: Function called with a few words before each stage.
     """
     on_stage("comparing CUDA with the CPU, replays with launches")
     host = ExportedFlow(flow.artifact, provider="cpu", threads=threads)
@@ -64,7 +64,7 @@ def run(
 
 
 def _captured(flow: ExportedFlow) -> tuple[ExportedFlow | None, str]:
-    """The flow with CUDA graphs, one of each captured; or why not."""
+    """Return the flow with CUDA graphs, one captured per direction; or the reason why not."""
     try:
         captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
         captured.density(flow.artifact.vectors.density.x[:1])

@@ -3,7 +3,7 @@
 The network behind the pre-processing is f = f_M o ... o f_1, and every layer f_m has bounds of its own, if it has any
 (`lunet_export.layers.layer.Stretch`). Bi-Lipschitz maps multiply their constants, so for all x and y
     |x - y| / K-  <=  |f(x) - f(y)|  <=  K+ |x - y|,    K+ = prod_m K+_m,    K- = prod_m K-_m
-and the ends of log|det J| add up. Of an LU-Net, with A_m = L_m U_m and K activations with slopes in [alpha, 1],
+and the ends of log|det J| add up. For an LU-Net with A_m = L_m U_m and K activations with slopes in [alpha, 1],
     K+ = prod_m s_max(A_m)         K- = alpha^-K prod_m 1 / s_min(A_m)
     sum_m sum_i log|u_ii| + K D log alpha  <=  log|det J|  <=  sum_m sum_i log|u_ii|
 Derived here, quoted from nowhere. In data space the logit comes first. Its slope c / (s (1 - s)), c = (1 - a) / levels,

@@ -57,7 +57,7 @@ class LocalRows:
             x: Rows in data space.
             dtype: Dtype of the runtime.
             products: Shorter dtype of its matrix products, if any.
-            on_rows: Called with the number of rows after each batch.
+            on_rows: Function called with the number of rows after each batch.
         """
         parts: dict[str, list[Array]] = {name: [] for name in _ROWS}
         converged = True
@@ -83,7 +83,7 @@ class Certificate:
 
     network: Bounds
     data: Bounds
-    unit_roundoff: float  # of the runtime that round_trip is predicted for: that of its products
+    unit_roundoff: float  # roundoff of the products of the runtime that round_trip is predicted for
     rows: LocalRows
 
     @classmethod

@@ -1,9 +1,9 @@
 """The predicted error of x -> z -> x in a runtime of finite precision: an estimate from above, and no certificate.
 
 To first order an error e at a place of the network becomes P e in x, with P the inverse of the Jacobian up to there.
-The places are those where the rounding model puts errors, and the sizes e are its own, one set on the way to z and one
-on the way back (`Layer.round_trip`), each moved to what enters or what leaves its layer. Of an LU layer
-a = L (U h) + b, of an activation h = f(a), and of the logit in front they are
+The places are those where the rounding model puts errors, and the sizes e are its own, one set for x -> z and one
+for z -> x (`Layer.round_trip`), each moved to what enters or what leaves its layer. For an LU layer
+a = L (U h) + b, an activation h = f(a), and the logit in front they are
     product      |L| (|U| |h|) + |b|           solves       |L| |y| + |a| + |b|, and |L| |U| |h|
     activation   4 max(1, |h|) / f'(a)         its inverse  4 max(1, |a|) + |h| / f'(a)
     logit        4 max(1, |h|) / logit'(x)     its inverse  4 (|x| + levels margin)              in x itself

@@ -94,7 +94,7 @@ class Probe(Errors):
 
     def __init__(self, unit: float, products: float, shrink: float, rng: np.random.Generator) -> None:
         self._unit, self._size, self._shrink, self._rng = unit, products / unit, shrink, rng
-        self._of_last: Array | None = None  # the size of the errors of the last product
+        self._of_last: Array | None = None  # sizes of the last product's errors
         self.left_out = 0.0
 
     def random(self, sizes: Array) -> Array:

@@ -16,9 +16,9 @@ from lunet_export.errors import ArtifactError, brief
 
 Array = NDArray[np.float64]
 
-#: What values of a parsed file raise that are no arrays.
+#: Errors that values of a parsed file raise if they are no arrays.
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-_TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # of arrays that are not float64
+_TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # dtypes of arrays that are not float64
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Sampled:
     """These are the vectors of one sampling graph, and how checks refer to it."""
 
     vectors: SamplingVectors
-    prefix: str = ""  # of the names of its checks
-    label: tuple[int, ...] = ()  # what `decode` of a runner takes beside z
+    prefix: str = ""  # prefix of the names of its checks
+    label: tuple[int, ...] = ()  # argument of a runner's `decode` beside z
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class MixtureVectors:
     """This is the content of `vectors.json` for a mixture; the names of its classes are in the manifest."""
 
     density: MixtureDensityVectors
-    sampling: tuple[SamplingVectors, ...]  # of each class
+    sampling: tuple[SamplingVectors, ...]  # one per class
     names: tuple[str, ...]
 
     @property
@@ -166,7 +166,7 @@ class MixtureVectors:
             ArtifactError: if a key is missing or an array has the wrong shape.
         """
         classes = len(names)
-        with _refused(f"{dim} numbers and {classes} classes a row"):
+        with _refused(f"{dim} numbers and {classes} classes per row"):
             density = _read(MixtureDensityVectors, document["density"], dim, classes)
             sampling = tuple(_read(SamplingVectors, part, dim) for part in document["sampling"])
             if not set(density.label.tolist()) <= set(range(-1, classes)) or len(sampling) != classes:

@@ -27,16 +27,16 @@ from lunet_export.preprocessing import largest_below
 Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
-_FEW_ROWS = 2  # where a row's tolerances take seconds
+_FEW_ROWS = 2  # number of rows if a row's tolerances take seconds
 #: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
-#: autoregressive flow, say, multiplies column by column.
+#: autoregressive flow, for example, multiplies column by column.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
 #: For a mixture: least rows of the density of all classes, and of one; plain rows of z per class.
 _LEAST_ROWS, _LEAST_A_CLASS, _PLAIN_ROWS_A_CLASS = 8, 2, 4
 _BISECTIONS = 30  # as near to a border as float32 can be
 
 
-#: Rows of data for the density, (N, D); of a mixture, those of each class, None where there are none.
+#: Rows of data for the density, (N, D); for a mixture, those of each class, None where there are none.
 Examples = Array | Sequence[Array | None]
 
 
@@ -55,7 +55,7 @@ def build(
     Raises:
         BadInputError: if the outputs of a network overflow, or usual ones have no correct digit left.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused in one sentence
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported in one sentence
         if isinstance(model, Mixture):
             given = [None] * len(model.components) if examples is None else list(examples)
             return _build_mixture(model, dtype, products or dtype, seed, given)

@@ -1,4 +1,4 @@
-"""What a trained model has learnt, and what a closed form would give for nothing. NumPy only."""
+"""What a trained model has learnt, beside what closed forms give without training. NumPy only."""
 
 from lunet_export.diagnostics.certify import Certified, certify_folder, certify_model
 from lunet_export.diagnostics.classify import ClassFolderSource, Classification, MixtureSource, classify

@@ -1,4 +1,4 @@
-"""Which activations bend anything: a flow whose units all stay on one branch is an affine map."""
+"""Which activations use their curvature: a flow whose units all stay on one branch is an affine map."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,15 @@ COLLAPSED = 0.01  # share of a unit's rows off its branch, below which it counts
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation over all rows and units.
+    """This is one activation over all rows and units.
 
-    in_bend: share of (row, unit) on none of the layer's `branches`. active: share of (row, unit) off the branch that
-    the unit's rows mostly take; 0 makes the activation affine. log_slope: mean log f'(a) in nats/dim, between
-    `log_slope_floor` = log alpha and 0; at either end all rows sit on straight lines.
+    Attributes:
+        number: Number of the activation, from 1.
+        in_bend: Share of (row, unit) on none of the layer's `branches`.
+        active: Share of (row, unit) off the branch that the unit's rows mostly take; 0 makes the activation affine.
+        log_slope: Mean log f'(a) in nats/dim, between `log_slope_floor` and 0; at either end all rows are on straight
+            lines.
+        log_slope_floor: log alpha.
     """
 
     number: int
@@ -30,7 +34,7 @@ class Activation:
 
 
 class Tally:
-    """Counts what enters each activation of some rows; give it to `Source.density` as its callback.
+    """This counts what enters each activation for some rows; give it to `Source.density` as its callback.
 
     Args:
         activations: The layers, in order.
@@ -47,7 +51,7 @@ class Tally:
         self._add(number, _Counts(len(a), on, float(f.log_slope(a).sum())))
 
     def merge(self, other: "Tally") -> None:
-        """Count what `other` has counted."""
+        """Add what `other` has counted."""
         for number, counts in other._counts.items():
             self._add(number, counts)
 
@@ -56,18 +60,18 @@ class Tally:
         self._counts[number] = more if counts is None else counts + more
 
     def result(self) -> tuple[Activation, ...]:
-        """The activations in order."""
+        """Return the activations in order."""
         floors = [float(np.log(f.least)) for f in self._activations]
         return tuple(counts.activation(number, floors[number - 1]) for number, counts in sorted(self._counts.items()))
 
     def unit_shares(self) -> tuple[Array, ...]:
-        """For each activation the share of every unit's rows off the branch that most of them take, (D,)."""
+        """Return, for each activation, the share of every unit's rows off the branch that most of them take, (D,)."""
         return tuple(counts.active for _, counts in sorted(self._counts.items()))
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """Rows, how many of them each unit has on each branch (branches, D), and the sum of log f'."""
+    """These are the number of rows, each unit's numbers on each branch (branches, D), and the sum of log f'."""
 
     rows: int
     on: NDArray[np.int64]
@@ -78,7 +82,7 @@ class _Counts:
 
     @property
     def active(self) -> Array:
-        """Share of each unit's rows off its branch, (D,)."""
+        """Return the share of each unit's rows off its branch, (D,)."""
         return 1 - self.on.max(axis=0) / self.rows
 
     def activation(self, number: int, floor: float) -> Activation:

@@ -1,4 +1,4 @@
-"""`certify`: what a model can do to any two rows, what it does at some, and whether what is seen keeps to it."""
+"""`certify`: bounds for any two rows, values at some rows, and whether what is observed stays within the bounds."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,13 +22,13 @@ from lunet_export.runtime import ExportedFlow
 
 Array = NDArray[np.float64]
 
-_NEAR = 1e-3  # close rows are so far along the way to another row
-_OF_FLOAT64 = 1e-11  # of 1 + |z|: far above what float64 loses of it
+_NEAR = 1e-3  # share of the way to another row, for close rows
+_OF_FLOAT64 = 1e-11  # share of 1 + |z|, far above float64's rounding
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Of some rows."""
+    """This is the smallest, median and largest of some values."""
 
     smallest: float
     median: float
@@ -36,17 +36,17 @@ class Spread:
 
     @classmethod
     def of(cls, values: Array) -> "Spread":
-        """Of values (N,)."""
+        """Return the spread of values (N,)."""
         return cls(float(values.min()), float(np.median(values)), float(values.max()))
 
 
 @dataclass(frozen=True)
 class Local:
-    """Of rows of data: singular values of the Jacobian, and the norm of x -> z -> x minus x.
+    """These are singular values of the Jacobian at rows of data, and the norm of x -> z -> x minus x.
 
-    stretch = s_max, squeeze = s_min, in data space and behind the pre-processing (network_*). round_trip is predicted
-    for the runtime; `measured` is its own on the same rows, and `share` the largest measured / predicted. None where
-    no graph ran.
+    stretch is s_max and squeeze s_min, in data space and behind the pre-processing (network_*). round_trip is predicted
+    for the runtime; `measured` is the runtime's own on the same rows, and `share` the largest measured / predicted.
+    Both are None if no graph ran.
     """
 
     rows: int
@@ -62,12 +62,12 @@ class Local:
 
 @dataclass(frozen=True)
 class Certified:
-    """What `certify` found: of `network`, the map behind the pre-processing, and of `data`, the whole map."""
+    """This is what `certify` found for `network`, the map behind the pre-processing, and for `data`, the whole map."""
 
     rows: int
     rows_of: str
     seed: int
-    dtype: str  # of the runtime whose round trip is predicted or measured
+    dtype: str  # dtype of the runtime whose round trip is predicted or measured
     network: Bounds | None
     data: Bounds | None
     local: Local | None
@@ -75,15 +75,15 @@ class Certified:
     round_trip: Spread | None  # measured on the rows
     observed_network: Observed
     observed_data: Observed
-    not_available: dict[str, str]  # what is missing, and why
+    not_available: dict[str, str]  # reasons by what is missing
 
     @property
     def violations(self) -> tuple[str, ...]:
-        """Sentences about what breaks a certified bound."""
+        """Return sentences about what violates a certified bound."""
         return tuple(dict.fromkeys((*self.observed_network.violations, *self.observed_data.violations)))
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self) | {"violations": list(self.violations)}
 
 
@@ -95,17 +95,18 @@ def certify_model(
     seed: int,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> Certified:
-    """Everything, in float64; the round trip is predicted for float32.
+    """Certify a model in float64; the round trip is predicted for float32.
 
     Args:
         weights: The model.
-        dataset: Whose test rows are looked at; None takes samples of the model.
-        rows: How many, at most.
-        seed: Of the dequantisation noise, or of the samples.
-        on_rows: Called with the number of rows after each batch.
+        dataset: Data set whose test rows are used; None takes samples of the model.
+        rows: Largest number of rows.
+        seed: Random seed of the dequantization noise, or of the samples.
+        on_rows: Function called with the number of rows after each batch.
 
     Raises:
-        DataError: Rows of another kind than the model's.
+        BadInputError: if the stretch of some layer is not bounded.
+        DataError: if the rows are of another kind than the model's.
     """
     p = weights.preprocessing
     if dataset is None:
@@ -142,17 +143,17 @@ def certify_model(
 
 
 def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, seed: int) -> Certified:
-    """The certificate in the manifest, beside what the graphs do.
+    """Return the certificate in the manifest, beside what the graphs compute.
 
     Args:
         flow: The exported folder.
-        dataset: Whose test rows are looked at; None takes samples of the folder.
-        rows: How many, at most.
-        seed: Of the dequantisation noise, or of the samples.
+        dataset: Data set whose test rows are used; None takes samples of the folder.
+        rows: Largest number of rows.
+        seed: Random seed of the dequantization noise, or of the samples.
 
     Raises:
-        ArtifactError: The certificate does not fit the test vectors.
-        DataError: Rows of another kind than the model's.
+        ArtifactError: if the certificate does not fit the test vectors.
+        DataError: if the rows are of another kind than the model's.
     """
     p, certificate = flow.manifest.preprocessing, flow.manifest.certificate
     if dataset is None:
@@ -161,10 +162,10 @@ def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, se
         x, rows_of = _test_rows(dataset, p, flow.dim, rows, seed), f"test rows of {dataset.name}"
     x = x.astype(flow.dtype).astype(np.float64)
     x = np.minimum(x, np.nextafter(flow.dtype.type(p.levels), flow.dtype.type(0))) if p else x
-    missing = {"stretch, squeeze and prediction of these rows": "the graphs show no Jacobian; give the model file"}
+    missing = {"stretch, squeeze and prediction of these rows": "the graphs have no Jacobian; give the model file"}
     if certificate is None:
         older = "the folder is older than certificates; export again"
-        others = "no layer may stretch without bounds, and this folder is of such layers, or older"
+        others = "some layer's stretch has no bound, or the folder is older than certificates"
         missing["certificate"] = older if flow.manifest.kind is LUNet else others
     z, log_prob = (values.astype(np.float64) for values in flow.density(x))
     log_det = log_prob - reference.standard_normal_log_prob(z)
@@ -195,15 +196,15 @@ def _test_rows(dataset: Dataset, p: Logit | None, dim: int, rows: int, seed: int
 
 
 def _measured(flow: ExportedFlow, x: Array | None) -> Array:
-    """|f^-1(f(x)) - x| in the folder's graphs, (N,); of the density vectors where no rows are given."""
+    """Return |f^-1(f(x)) - x| in the folder's graphs, (N,); x are the density vectors if no rows are given."""
     x = flow.artifact.vectors.density.x if x is None else x
     return np.linalg.norm(flow.decode(flow.encode(x)).astype(np.float64) - x, axis=1)
 
 
 def _lost(flow: ExportedFlow, z: Array) -> tuple[float, float]:
-    """What rounding may change in |z - z'| and in a log_det: the largest tolerance of the test vectors, twice.
+    """Return what rounding may change in |z - z'| and in a log_det: twice the largest tolerance of the test vectors.
 
-    Tolerances are of single numbers, so a row's norm has sqrt(D) of them; rows of larger z have proportionally more.
+    Tolerances are for single numbers, so a row's norm gets sqrt(D) of them; rows of larger z get proportionally more.
     """
     golden = flow.vectors.density
     grown = max(1.0, float(np.abs(z).max()) / float(np.abs(golden.z).max()))

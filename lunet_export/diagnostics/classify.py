@@ -1,4 +1,4 @@
-"""`classify`: Bayes classification of a data set's test rows by one network a class, and how often it is right."""
+"""`classify`: Bayes classification of a data set's test rows by one network per class, and how often it is right."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ Integers = NDArray[np.int64]
 
 
 class ClassSource(Protocol):
-    """What is classified with: a model file under the reference, or an exported folder."""
+    """A source computes the densities of the classes: a model file under the reference, or an exported folder."""
 
     names: tuple[str, ...]
     priors: tuple[float, ...]
@@ -33,11 +33,11 @@ class ClassSource(Protocol):
     columns: Names | None  # names of the columns, where they have any
 
     def density(self, x: Array) -> tuple[Array, Array, Array]:
-        """x (N, D) -> class_log_prob (N, C), log_prob (N,) in nats, posterior (N, C), all float64."""
+        """Return class_log_prob (N, C), log_prob (N,) in nats and posterior (N, C) of x (N, D), all float64."""
 
 
 class MixtureSource(ClassSource):
-    """A model file, under the float64 reference."""
+    """This source is a model file, under the float64 reference."""
 
     def __init__(self, mixture: Mixture[Chain], *, columns: Names | None = None) -> None:
         self._mixture, self.columns = mixture, columns
@@ -50,7 +50,7 @@ class MixtureSource(ClassSource):
 
 
 class ClassFolderSource(ClassSource):
-    """An exported folder, by its density graph."""
+    """This source is an exported folder, by its density graph."""
 
     def __init__(self, flow: ExportedClasses) -> None:
         self._flow = flow
@@ -64,31 +64,31 @@ class ClassFolderSource(ClassSource):
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Of one class. A share of nothing is NaN."""
+    """These are the figures of one class. A share of nothing is NaN."""
 
     name: str
     rows: int
-    recall: float  # share of the class's rows that are called it
-    precision: float  # share of the rows called it that are of it
-    bits_per_dim: float  # of the class's rows under its own network
+    recall: float  # share of the class's rows that are found to be of it
+    precision: float  # share of the rows found to be of it that are
+    bits_per_dim: float  # the class's rows under its own network
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Test rows classified by the argmax of the posterior; one draw of the dequantisation noise."""
+    """These are test rows classified by the argmax of the posterior, with one draw of the dequantization noise."""
 
     dataset: str
     rows: int
     seed: int
     accuracy: float
-    bits_per_dim: float  # of all rows under the mixture
+    bits_per_dim: float  # all rows under the mixture
     log_loss: float  # mean -log p(true class | x), nats
     classes: tuple[ClassFigures, ...]
     confusion: Integers  # [true class, class found], rows
-    detection: Detection | None  # by log p(x) of the mixture, where other data were given
+    detection: Detection | None  # by log p(x) of the mixture; None without other data
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {**asdict(self), "confusion": self.confusion.tolist()}
 
 
@@ -104,13 +104,13 @@ def classify(
 
     Args:
         source: The model or folder.
-        dataset: With labels of the same classes.
-        seed: Of the dequantisation noise.
+        dataset: Data set with labels of the same classes.
+        seed: Random seed of the dequantization noise.
         against: Other data, labelled or not, to tell from these by log p(x).
-        on_rows: Called with the number of rows after each batch.
+        on_rows: Function called with the number of rows after each batch.
 
     Raises:
-        DataError: There are no labels, the classes differ, or rows of another kind than the model's.
+        DataError: if there are no labels, the classes differ, or the rows are of another kind than the model's.
     """
     labels = dataset.classes()
     data_rows.refuse_other_rows(dataset, source.preprocessing, source.dim)

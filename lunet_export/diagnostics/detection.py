@@ -15,13 +15,20 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Detection:
-    """Test rows of the model's data beside those of another set, told apart by one number a row.
+    """This compares test rows of the model's data with those of another set, by one number per row.
 
-    auroc: P(log p(x) > log p(y)) for a row x of the data and y of the other, ties by half. Guessing has 1/2; below it,
-    the model finds the other data likelier than its own, as flows on images often do (Nalisnick et al. 2019,
-    arXiv 1810.09136).
-    typicality: The same of -|log p - mean log p of the data's test rows|, which rows that are too likely fail as well
-    (Nalisnick et al. 2019, arXiv 1906.02994, with batches of one row).
+    Attributes:
+        dataset: Name of the model's data.
+        against: Name of the other data.
+        rows: Number of test rows of the model's data.
+        rows_against: Number of test rows of the other data.
+        auroc: P(log p(x) > log p(y)) for a row x of the data and y of the other, ties count half. Guessing gives 1/2;
+            below it, the model finds the other data likelier than its own, as flows on images often do (Nalisnick et
+            al. 2019, arXiv 1810.09136).
+        typicality: The same for -|log p - mean log p of the data's test rows|, which is low also for rows that are too
+            likely (Nalisnick et al. 2019, arXiv 1906.02994, with batches of one row).
+        nats: Mean log p of the data's test rows.
+        nats_against: Mean log p of the other data's test rows.
     """
 
     dataset: str
@@ -35,7 +42,7 @@ class Detection:
 
 
 def auroc(inside: Array, outside: Array) -> float:
-    """P(a > b) + P(a = b) / 2 for a of `inside` (N,) and b of `outside` (M,): the area under the ROC curve."""
+    """Return P(a > b) + P(a = b) / 2 for a in `inside` (N,) and b in `outside` (M,): the area under the ROC curve."""
     ordered = np.sort(outside)
     below = np.searchsorted(ordered, inside, side="left") + np.searchsorted(ordered, inside, side="right")
     return float(below.mean() / (2 * len(outside)))
@@ -54,16 +61,16 @@ def detect(
     """Compare log p of the data's test rows, `inside` (N,), with that of the test rows of `against`.
 
     Args:
-        log_prob: Of rows in data space, (N, D) -> (N,) nats.
+        log_prob: Function from rows in data space (N, D) to log p (N,) in nats.
         inside: Its values on the test rows of `dataset`.
         dataset: The model's data.
-        against: Rows of the same kind that are not.
-        preprocessing: Of the model.
-        seed: Of the dequantisation noise.
-        on_rows: Called with the number of rows after each batch.
+        against: Other rows of the same kind.
+        preprocessing: Pre-processing of the model.
+        seed: Random seed of the dequantization noise.
+        on_rows: Function called with the number of rows after each batch.
 
     Raises:
-        DataError: Rows of another kind than the model's.
+        DataError: if the rows are of another kind than the model's.
     """
     rows.refuse_other_rows(against, preprocessing, dataset.dim)
     outside = np.concatenate(

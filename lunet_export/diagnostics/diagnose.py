@@ -1,4 +1,4 @@
-"""`diagnose`: a model beside the closed forms, the entropy and the standard normal, and what is wrong with it."""
+"""`diagnose`: a model beside closed forms, the entropy and the standard normal, and what is wrong with it."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,20 +22,23 @@ from lunet_export.preprocessing import logit
 Array = NDArray[np.float64]
 FlagName = Literal["WORSE_THAN_GAUSSIAN", "BELOW_ENTROPY", "LINEAR_COLLAPSE", "LATENT_NOT_NORMAL"]
 
-#: All that `diagnose` can raise, and when.
+#: All flags that `diagnose` can raise, and when.
 FLAGS: dict[FlagName, str] = {
-    "WORSE_THAN_GAUSSIAN": "On the training rows the model is worse than the Gaussian that one LU layer can be.",
-    "BELOW_ENTROPY": "The test figure is below the entropy by more than 3 standard errors: no density can be.",
+    "WORSE_THAN_GAUSSIAN": "On the training rows the model is worse than the Gaussian, which is one LU layer.",
+    "BELOW_ENTROPY": "The test figure is below the entropy by more than 3 standard errors, as no density can be.",
     "LINEAR_COLLAPSE": "Less than 1 % of what enters every activation leaves its unit's branch: an affine map.",
     "LATENT_NOT_NORMAL": "Training latents: G above 0.01 nats/dim and chance, skewness above 0.5, or kurtosis above 1.",
 }
-_ROUNDING = 1e-5  # nats/dim that a float32 graph or file may lose against the Gaussian that it is
+_ROUNDING = 1e-5  # nats/dim that float32 may lose where the model is the Gaussian
 _GAP, _SKEWNESS, _KURTOSIS = 0.01, 0.5, 1.0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean negative log-likelihood in data space, pre-processing and 2 pi included. bits_per_dim: true scale."""
+    """This figure is a mean negative log-likelihood in data space, pre-processing and 2 pi included.
+
+    bits_per_dim is on the true scale.
+    """
 
     nats: float
     nats_per_dim: float
@@ -43,13 +46,13 @@ class Figure:
 
     @classmethod
     def of(cls, nats: float, dim: int) -> "Figure":
-        """Of nats a row."""
+        """Return the figure for `nats` per row."""
         return cls(nats, nats / dim, float(bits_per_dim(np.array(-nats), dim)))
 
 
 @dataclass(frozen=True)
 class Split:
-    """A figure on the training and on the test rows."""
+    """This is a figure on the training rows and on the test rows."""
 
     train: Figure
     test: Figure
@@ -57,9 +60,9 @@ class Split:
 
 @dataclass(frozen=True)
 class EntropyReference:
-    """h(X) of the test rows' law, and KL = test figure - h with its standard error, all in nats.
+    """This is h(X) of the test rows' distribution, and KL = test figure - h with its standard error, all in nats.
 
-    below_by: how many standard errors the test figure lies below h; negative above.
+    below_by is the number of standard errors by which the test figure lies below h; it is negative above.
     """
 
     nats: float
@@ -73,10 +76,13 @@ class EntropyReference:
 
 @dataclass(frozen=True)
 class LogDet:
-    """Mean log|det dz/dx| of the test rows in nats, beside h(Z) - h(X), which it must equal for any flow.
+    """This is the mean log|det dz/dx| of the test rows in nats, beside h(Z) - h(X), which it must equal for any flow.
 
-    at_optimum: h(N(0, I)) - h(X), where Z is the standard normal. latent_entropy: h(Z) by nearest neighbours, and
-    identity = h(Z) - h(X), by nearest neighbours on both sides. None where an entropy is not available.
+    Attributes:
+        mean: Mean log|det dz/dx|.
+        at_optimum: h(N(0, I)) - h(X), its value if Z is standard normal. None if the entropy is not available.
+        latent_entropy: h(Z) by nearest neighbours. None if it is not available.
+        identity: h(Z) - h(X), by nearest neighbours on both sides. None if an entropy is not available.
     """
 
     mean: float
@@ -87,7 +93,7 @@ class LogDet:
 
 @dataclass(frozen=True)
 class Flag:
-    """Something is wrong, and the sentence that says how."""
+    """A flag says that something is wrong, and its sentence says how."""
 
     name: FlagName
     sentence: str
@@ -95,7 +101,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Report:
-    """What `diagnose` found. Curves (D + 1,) are NLL of q = 0 .. D principal directions, nats a row, data space."""
+    """This is what `diagnose` found. Curves (D + 1,) are NLLs of q = 0 .. D principal directions in nats per row."""
 
     dataset: str
     dim: int
@@ -107,7 +113,7 @@ class Report:
     gain: Figure  # Gaussian - model on the training rows
     ppca_train: Array
     ppca_test: Array
-    best_q: int  # of the test curve
+    best_q: int  # lowest point of the test curve
     condition: float  # largest over smallest eigenvalue of the training covariance, behind the pre-processing
     raised_eigenvalues: int
     cost_without_bias: float  # nats
@@ -115,29 +121,29 @@ class Report:
     log_det: LogDet
     latents_train: Latents
     latents_test: Latents
-    activations: tuple[Activation, ...] | None  # None where they cannot be seen
-    detection: Detection | None  # where other data were given
-    not_available: dict[str, str]  # what is missing, and why
+    activations: tuple[Activation, ...] | None  # None if they cannot be seen
+    detection: Detection | None  # None without other data
+    not_available: dict[str, str]  # reasons by what is missing
     flags: tuple[Flag, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         document = asdict(self)
         return document | {"ppca_train": self.ppca_train.tolist(), "ppca_test": self.ppca_test.tolist()}
 
     def shown_q(self) -> list[int]:
-        """0, the powers of two, the best on the test rows, and D."""
+        """Return 0, the powers of two, the best q on the test rows, and D."""
         powers = {2**n for n in range(self.dim.bit_length()) if 2**n < self.dim}
         return sorted({0, self.best_q, self.dim} | powers)
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """One split seen once."""
+    """This is what one pass over a split found."""
 
     moments: Moments  # behind the pre-processing
     shift: float  # mean log-det of the pre-processing: NLL in data space = NLL behind it - shift
-    x: Array | None  # (N, D), where D is small enough for nearest neighbours
+    x: Array | None  # (N, D), if D is small enough for nearest neighbours
     z: Array  # (N, D)
     log_det: float  # mean
     log_prob: Array  # (N,)
@@ -146,7 +152,7 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Batch:
-    """The same of one batch, sums for means, and h, the rows behind the pre-processing."""
+    """This is the same for one batch, with sums in place of means, and h, the rows behind the pre-processing."""
 
     h: Array
     shift: float
@@ -165,17 +171,17 @@ def diagnose(
     against: Dataset | None = None,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> Report:
-    """Compare a model with what is known without it. Training rows bound, test rows judge.
+    """Compare a model with what is known without it. Bounds come from training rows, figures from test rows.
 
     Args:
         source: The model.
-        dataset: Its data; integers are dequantised once with the noise of `seed`.
-        seed: Of that noise.
+        dataset: Its data; integers are dequantized once with the noise of `seed`.
+        seed: Random seed of that noise.
         against: Other data, to tell from these by log p.
-        on_rows: Called with the number of rows after each batch.
+        on_rows: Function called with the number of rows after each batch.
 
     Raises:
-        DataError: Rows of another kind than the model's.
+        DataError: if the rows are of another kind than the model's.
     """
     rows.refuse_other_rows(dataset, source.preprocessing, source.dim)
     dim = source.dim
@@ -252,12 +258,12 @@ def _see(
         if tally and part.tally:
             tally.merge(part.tally)
     if not (np.isfinite(z).all() and np.isfinite(log_prob).all()):
-        raise DataError(f"Expected finite densities of {dataset.name}; got others. Remove its extreme rows.")
+        raise DataError(f"Expected finite densities of {dataset.name}; some are not. Remove its extreme rows.")
     return _Pass(moments, shift / n, np.concatenate(kept) if kept else None, z, log_det / n, log_prob, tally)
 
 
 def _entropy_reference(known: entropy.Entropy | None, log_prob: Array) -> EntropyReference | None:
-    """Row by row, so that what both figures share leaves the standard error."""
+    """Compare row by row, so that what both figures share leaves the standard error."""
     if known is None:
         return None
     differences = -log_prob[: known.rows] - known.terms
@@ -279,7 +285,7 @@ def _log_det(test: _Pass, known: entropy.Entropy | None) -> LogDet:
 def _not_available(dim: int, known: entropy.Entropy | None, hidden: str) -> dict[str, str]:
     missing = {}
     if known is None:
-        wide = f"{dim} dimensions are more than the {entropy.LARGEST_DIM} that nearest neighbours bear"
+        wide = f"{dim} dimensions; nearest neighbours work in at most {entropy.LARGEST_DIM}"
         missing["entropy"] = wide if dim > entropy.LARGEST_DIM else "rows repeat each other, or are too few"
     if hidden:
         missing["activations"] = hidden
@@ -302,7 +308,7 @@ def _flags(
             Flag(
                 "WORSE_THAN_GAUSSIAN",
                 f"The model is {behind:.4g} nats/dim worse than the closed-form Gaussian on the training rows: "
-                "it has learnt less than one LU layer.",
+                "it has learnt less than one LU layer can.",
             )
         )
     if least is not None and least.below_by > 3:
@@ -310,7 +316,7 @@ def _flags(
             Flag(
                 "BELOW_ENTROPY",
                 f"The test figure is {-least.kl_nats:.4g} nats below the entropy ({least.method}), "
-                f"{least.below_by:.3g} standard errors: the density is mis-normalised.",
+                f"{least.below_by:.3g} standard errors: the density is not normalised.",
             )
         )
     if activations and all(entry.active < COLLAPSED for entry in activations):
@@ -327,12 +333,15 @@ def _flags(
 
 
 def _not_normal(latents: Latents, dim: int) -> list[str]:
-    """N normal rows show skewness sqrt(6 / N) and excess kurtosis sqrt(24 / N) by chance; 3 deviations may pass."""
+    """Return reasons against normality beyond chance: N normal rows have skewness sqrt(6 / N), kurtosis sqrt(24 / N).
+
+    Three such deviations pass; kurtosis is the excess over 3.
+    """
     chance, reasons = 3 / np.sqrt(latents.rows), []
     if not np.isfinite(latents.gap_nats):
-        reasons += ["no variance in some direction"] if latents.rows > dim else []  # too few rows tell nothing
+        reasons += ["no variance in some direction"] if latents.rows > dim else []  # with too few rows it means nothing
     elif latents.gap_nats / dim > _GAP and latents.gap_nats > latents.gap_by_chance:
-        reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim, which recalibrate would take off")
+        reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim, which recalibrate would remove")
     if latents.skewness > max(_SKEWNESS, chance * np.sqrt(6)):
         reasons.append(f"skewness {latents.skewness:.3g}")
     if latents.excess_kurtosis > max(_KURTOSIS, chance * np.sqrt(24)):

@@ -1,4 +1,4 @@
-"""The least that a negative log-likelihood can be: the entropy of the data, where it can be known."""
+"""The lower limit of a negative log-likelihood: the entropy of the data, where it can be known."""
 
 from dataclasses import dataclass
 from math import lgamma, log, pi
@@ -10,20 +10,25 @@ from lunet_export.data import Dataset, toy
 
 Array = NDArray[np.float64]
 
-NEIGHBOUR = 3  # k: a smaller one scatters more, a larger one smears the density out
-LARGEST_DIM = 6  # beyond, the estimate's bias is larger than what it should tell
+NEIGHBOUR = 3  # k: smaller values scatter more, larger ones blur the density
+LARGEST_DIM = 6  # beyond, the estimate's bias exceeds what it should measure
 MOST_ROWS = 10_000
 _CHUNK = 100
 _EULER = 0.5772156649015329
-#: Measured against known entropies; negative, so that it hides a wrong constant sooner than it invents one.
+#: Measured against known entropies. It is negative, so it hides a wrong constant rather than suggests one.
 BIAS = "low by about 0.01 nats in 2-D and 0.04 in 6-D with 20,000 rows, 0.11 in 6-D with 2,000"
 
 
 @dataclass(frozen=True)
 class Entropy:
-    """h(X) in nats and what it rests on; `terms` (n,) are the numbers whose mean it is, one for each of the first rows.
+    """This is h(X) in nats and its basis.
 
-    method: `known density`, or `k-nearest neighbours`, whose `bias` is then stated.
+    Attributes:
+        nats: h(X).
+        method: `known density`, or `k-nearest neighbours`, whose `bias` is then stated.
+        rows: Number of rows it is based on.
+        bias: Known bias of the method; None if there is none.
+        terms: Numbers (n,) whose mean is h(X), one for each of the first n rows.
     """
 
     nats: float
@@ -34,7 +39,7 @@ class Entropy:
 
 
 def of_data(dataset: Dataset, x: Array) -> Entropy | None:
-    """The entropy of the law that rows x (N, D) of `dataset` are drawn from; None where neither way leads to it."""
+    """Return the entropy of the distribution behind rows x (N, D) of `dataset`; None if it is not available."""
     if dataset.public and dataset.name in toy.DENSITIES:
         terms = -toy.log_density(dataset.name, x)
         return Entropy(float(terms.mean()), "known density", len(x), None, terms)
@@ -42,11 +47,11 @@ def of_data(dataset: Dataset, x: Array) -> Entropy | None:
 
 
 def nearest_neighbours(x: Array) -> Entropy | None:
-    """Kozachenko-Leonenko: h = psi(N) - psi(k) + log V_D + (D / N) sum_i log r_k(i), in nats.
+    """Return Kozachenko and Leonenko's h = psi(N) - psi(k) + log V_D + (D / N) sum_i log r_k(i), in nats.
 
     r_k(i) is the distance of row i to its k-th neighbour, V_D = pi^(D/2) / Gamma(D/2 + 1) (Problemy Peredachi
-    Informatsii 23(2), 1987). At most MOST_ROWS rows are used. None above LARGEST_DIM dimensions, with too few rows, or
-    where rows repeat each other.
+    Informatsii 23(2), 1987). At most MOST_ROWS rows are used. It is None above LARGEST_DIM dimensions, with too few
+    rows, or if rows repeat each other.
     """
     rows, dim = x[:MOST_ROWS], x.shape[1]
     if dim > LARGEST_DIM or len(rows) <= NEIGHBOUR:
@@ -60,10 +65,10 @@ def nearest_neighbours(x: Array) -> Entropy | None:
 
 
 def _neighbour_distance(rows: Array) -> Array:
-    """Distance of each row to its k-th nearest other row, (N,).
+    """Return the distance of each row to its k-th nearest other row, (N,).
 
-    Rows are taken in the order of their first column. The k-th nearest of those beside a row bounds the distance, and
-    whatever is further away in the first column alone need not be looked at.
+    Rows are sorted by their first column. The k-th nearest of those beside a row bounds the distance, and rows that are
+    further away in the first column alone need not be looked at.
     """
     order = np.argsort(rows[:, 0], kind="stable")
     ordered = rows[order]
@@ -72,7 +77,7 @@ def _neighbour_distance(rows: Array) -> Array:
         chunk = ordered[start : start + _CHUNK]
         low, high = max(0, start - _CHUNK), min(count, start + 2 * _CHUNK)
         nearest = _kth_square(chunk, ordered[low:high])
-        reach = np.sqrt(nearest) * (1 + 1e-9)  # what rounding takes from it
+        reach = np.sqrt(nearest) * (1 + 1e-9)  # a margin for rounding
         low = min(low, int(np.searchsorted(first, (chunk[:, 0] - reach).min(), side="left")))
         high = max(high, int(np.searchsorted(first, (chunk[:, 0] + reach).max(), side="right")))
         found[start : start + _CHUNK] = _kth_square(chunk, ordered[low:high])
@@ -82,7 +87,7 @@ def _neighbour_distance(rows: Array) -> Array:
 
 
 def _kth_square(rows: Array, among: Array) -> Array:
-    """Square of the distance of each row to its k-th nearest other row among some, itself one of them: (n,)."""
+    """Return the square of the distance of each row to its k-th nearest other row among some that include it, (n,)."""
     square = np.zeros((len(rows), len(among)))
     for axis in range(rows.shape[1]):
         square += (rows[:, None, axis] - among[None, :, axis]) ** 2
@@ -90,5 +95,5 @@ def _kth_square(rows: Array, among: Array) -> Array:
 
 
 def _digamma(n: int) -> float:
-    """psi(n) of a whole number: the harmonic number n - 1, less Euler's constant."""
+    """Return psi(n) of a whole number: the harmonic number n - 1, minus Euler's constant."""
     return float((1 / np.arange(1, n)).sum()) - _EULER

@@ -1,4 +1,4 @@
-"""What the latents of a set of rows look like beside the standard normal they should be."""
+"""The latents of a set of rows beside the standard normal that they should be."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,16 +14,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Latents:
-    """Moments of z (N, D). Of N(0, I) itself, N rows would show about `gap_by_chance` instead of no gap at all.
+    """These are moments of z (N, D). N rows of N(0, I) itself would have a gap of about `gap_by_chance`, not 0.
 
-    skewness and excess_kurtosis are root mean squares over the dimensions, 0 for a Gaussian: what no recalibration
-    mends.
+    skewness and excess_kurtosis are root mean squares over the dimensions and 0 for a Gaussian; recalibration does not
+    change them.
     """
 
     rows: int
-    gap_nats: float  # G, what `recalibrate` would gain; infinite with no more rows than dimensions
+    gap_nats: float  # G, the gain of `recalibrate`; infinite with no more rows than dimensions
     gap_by_chance: float  # nats
-    largest_mean: float  # of the absolute means over the dimensions
+    largest_mean: float  # largest absolute mean over the dimensions
     smallest_std: float
     largest_std: float
     skewness: float
@@ -31,10 +31,10 @@ class Latents:
 
     @classmethod
     def of(cls, z: Array) -> Self:
-        """Of latents (N, D).
+        """Return the moments of latents (N, D).
 
-        2 N G is the likelihood ratio statistic of N(0, I) against N(m, C), so about chi-squared with
-        k = D (D + 3) / 2 degrees of freedom; gap_by_chance is its mean and three deviations, (k + 3 sqrt(2 k)) / (2 N).
+        2 N G is the likelihood ratio statistic of N(0, I) against N(m, C), so about chi-squared with k = D (D + 3) / 2
+        degrees of freedom; gap_by_chance is its mean and three deviations, (k + 3 sqrt(2 k)) / (2 N).
         """
         (n, dim), starts = z.shape, range(0, len(z), BATCH)
         moments = Moments(dim)

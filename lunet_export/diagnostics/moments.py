@@ -1,4 +1,4 @@
-"""Mean and covariance of rows that come in batches, and how far a Gaussian with them is from N(0, I)."""
+"""Mean and covariance of rows that come in batches, and the gap between a Gaussian with these moments and N(0, I)."""
 
 from typing import Self
 
@@ -12,10 +12,10 @@ SMALLEST_SHARE = 1e-12
 
 
 class Moments:
-    """Mean (D,) and maximum-likelihood covariance (D, D) of all rows added so far.
+    """These are the mean (D,) and the maximum-likelihood covariance (D, D) of all rows added so far.
 
-    Two batches merge without cancellation: scatter = scatter_1 + scatter_2 + (n_1 n_2 / n) d d^T, d the difference of
-    their means (Chan, Golub and LeVeque, The American Statistician 37(3), 1983).
+    Two batches merge without cancellation: scatter = scatter_1 + scatter_2 + (n_1 n_2 / n) d d^T, where d is the
+    difference of their means (Chan, Golub and LeVeque, The American Statistician 37(3), 1983).
     """
 
     def __init__(self, dim: int) -> None:
@@ -23,13 +23,13 @@ class Moments:
 
     @classmethod
     def of(cls, rows: Array) -> Self:
-        """The moments of rows (N, D)."""
+        """Return the moments of rows (N, D)."""
         moments = cls(rows.shape[1])
         moments.add(rows)
         return moments
 
     def add(self, rows: Array) -> None:
-        """Count rows (n, D), n >= 1."""
+        """Add rows (n, D), n >= 1."""
         mean, total = rows.mean(axis=0), self.count + len(rows)
         centred, step = rows - mean, mean - self.mean
         self._scatter += centred.T @ centred + np.outer(step, step) * (self.count * len(rows) / total)
@@ -38,28 +38,28 @@ class Moments:
 
     @property
     def covariance(self) -> Array:
-        """E (x - mean)(x - mean)^T, (D, D)."""
+        """Return E (x - mean)(x - mean)^T, (D, D)."""
         return self._scatter / self.count
 
     def eigenvalues(self) -> Array:
-        """Of the covariance, from the smallest up, (D,)."""
+        """Return the eigenvalues of the covariance, from the smallest up, (D,)."""
         return np.linalg.eigvalsh(self.covariance).astype(np.float64)
 
     def about(self, point: Array) -> Array:
-        """E (x - point)(x - point)^T, (D, D)."""
+        """Return E (x - point)(x - point)^T, (D, D)."""
         return self.covariance + np.outer(self.mean - point, self.mean - point)
 
 
 def is_singular(eigenvalues: Array) -> bool:
-    """Some direction of a covariance with these eigenvalues has no variance but rounding."""
+    """Return whether some direction of a covariance with these eigenvalues has no variance but rounding."""
     return bool(eigenvalues.min() <= SMALLEST_SHARE * eigenvalues.max())
 
 
 def gaussian_gap(moments: Moments) -> float:
-    """G = KL(N(m, C) || N(0, I)) = 1/2 (tr C + |m|^2 - D - log det C) in nats; infinite for a singular C.
+    """Return G = KL(N(m, C) || N(0, I)) = 1/2 (tr C + |m|^2 - D - log det C) in nats; infinite for a singular C.
 
-    Of the latents z = f(x) of a flow f it is what `Chain.fold_latent` takes off the mean negative
-    log-likelihood of the same rows: KL(q || N(0, I)) = KL(q || N(m, C)) + G for every law q with these moments.
+    For the latents z = f(x) of a flow f, `Chain.fold_latent` lowers the mean negative log-likelihood of the same rows
+    by G: KL(q || N(0, I)) = KL(q || N(m, C)) + G for every distribution q with these moments.
     """
     eigenvalues = moments.eigenvalues()
     if is_singular(eigenvalues):

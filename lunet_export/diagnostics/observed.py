@@ -1,4 +1,4 @@
-"""What rows say about certified bounds: ratios |f(x) - f(y)| / |x - y| over pairs, log-determinants, and violations."""
+"""Rows compared with certified bounds: ratios |f(x) - f(y)| / |x - y| of pairs, log-determinants, and violations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,14 @@ from lunet_export.certificate import Bounds
 Array = NDArray[np.float64]
 
 _MOST_PAIRS = 100_000
-_SLACK = 1e-9  # what float64 may make of a bound and of what is compared with it, as a share
+_SLACK = 1e-9  # relative rounding of a bound and of what is compared with it
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows on their way through a map: `start` and `end` (N, D), log_det (N,) of the map in nats.
+    """These are rows before and after a map: `start` and `end` (N, D), and log_det (N,) of the map in nats.
 
-    lost: what |end - end'| may be wrong for each pair, and lost_log_det each log_det, by the rounding of what computed
-    them.
+    lost is the rounding error of |end - end'| for each pair, and lost_log_det that of each log_det.
     """
 
     start: Array
@@ -31,7 +30,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Observed:
-    """Least and largest |f(x) - f(y)| / |x - y| over pairs of rows that differ, and log|det df/dx| [nats] over rows."""
+    """These are the extremes of |f(x) - f(y)| / |x - y| over unequal rows, and of log|det df/dx| [nats] over rows."""
 
     pairs: int
     least_ratio: float
@@ -42,12 +41,12 @@ class Observed:
 
 
 def observe(seen: Seen, bounds: Bounds | None, name: str) -> Observed:
-    """Compare all pairs of rows (of many rows, 100,000 of them) and all rows with the bounds.
+    """Compare all pairs of rows (or, of many rows, 100,000 pairs) and all rows with the bounds.
 
     Args:
         seen: The rows.
-        bounds: Certified; None compares with nothing.
-        name: Of the map, for the sentences.
+        bounds: Certified bounds; None compares with nothing.
+        name: Name of the map, for the sentences.
     """
     least, largest, pairs = np.inf, 0.0, 0
     too_far = too_near = 0
@@ -76,7 +75,7 @@ def observe(seen: Seen, bounds: Bounds | None, name: str) -> Observed:
 
 
 def _distances(seen: Seen) -> Iterator[tuple[Array, Array]]:
-    """|x - y| and |f(x) - f(y)| of row i and row i + k, for k = 1, 2, ...; pairs of equal rows are left out."""
+    """Yield |x - y| and |f(x) - f(y)| of rows i and i + k, for k = 1, 2, ...; pairs of equal rows are left out."""
     n, done = len(seen.start), 0
     for shift in range(1, n):
         before, after = (np.linalg.norm(rows[shift:] - rows[:-shift], axis=1) for rows in (seen.start, seen.end))

@@ -1,13 +1,13 @@
-"""The closed forms that cost no training: the Gaussian, and probabilistic PCA with q directions.
+"""The closed forms that need no training: the Gaussian, and probabilistic PCA with q directions.
 
-With lambda_1 >= ... >= lambda_D the eigenvalues of the training covariance and t_i the second moment of the judged
-rows about the training mean along eigenvector i, both in nats a row (Tipping and Bishop, JRSS B 61(3), 1999):
+Let lambda_1 >= ... >= lambda_D be the eigenvalues of the training covariance and t_i the second moment of the rows to
+evaluate about the training mean along eigenvector i. In nats per row (Tipping and Bishop, JRSS B 61(3), 1999):
 
     s_q^2 = mean of lambda_j over j > q,   c_i = lambda_i for i <= q, else s_q^2
     NLL(q) = 1/2 (D log 2 pi + sum_i log c_i + sum_i t_i / c_i),   q = 0 .. D
 
-q = D is the full-covariance Gaussian, 1/2 sum_i log(2 pi e lambda_i) on the training rows: the best that one LU
-layer, or any affine flow, can reach, hence an upper bound of what a flow that has learnt anything needs.
+q = D is the full-covariance Gaussian, 1/2 sum_i log(2 pi e lambda_i) on the training rows: the best that one LU layer,
+or any affine flow, can reach, hence an upper bound for a flow that has learnt anything.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Mean (D,), eigenvalues (D,) from the largest down and their eigenvectors (D, D), in columns.
+    """This spectrum is a mean (D,), eigenvalues (D,) from the largest down and their eigenvectors (D, D), in columns.
 
-    `raised` eigenvalues were below SMALLEST_SHARE of the largest and stand at it: the Gaussian's likelihood is
+    `raised` eigenvalues were below SMALLEST_SHARE of the largest and are set to it: the Gaussian's likelihood is
     unbounded there, so no figure that uses them says anything about a model.
     """
 
@@ -36,7 +36,7 @@ class Spectrum:
 
     @classmethod
     def of(cls, moments: Moments) -> Self:
-        """Of the training rows."""
+        """Return the spectrum of the training rows."""
         values, vectors = np.linalg.eigh(moments.covariance)
         values, vectors = values[::-1], vectors[:, ::-1]
         floor = SMALLEST_SHARE * max(values[0], np.finfo(np.float64).tiny / SMALLEST_SHARE)
@@ -44,11 +44,11 @@ class Spectrum:
 
     @property
     def condition(self) -> float:
-        """Largest over smallest eigenvalue."""
+        """Return the largest over the smallest eigenvalue."""
         return float(self.eigenvalues[0] / self.eigenvalues[-1])
 
     def curve(self, moments: Moments) -> Array:
-        """NLL(q) in nats for q = 0 .. D, (D + 1,), of the rows with these moments."""
+        """Return NLL(q) in nats for q = 0 .. D, (D + 1,), of the rows with these moments."""
         dim, values = len(self.mean), self.eigenvalues
         along = ((moments.about(self.mean) @ self.vectors) * self.vectors).sum(axis=0)  # t_i
 
@@ -64,6 +64,6 @@ class Spectrum:
         return 0.5 * (dim * np.log(2 * np.pi) + log_det + before(along / values) + behind(along) / noise)
 
     def cost_without_bias(self) -> float:
-        """1/2 log(1 + mu^T S^-1 mu) in nats: what the best affine flow loses by b = 0, where R = E x x^T replaces S."""
+        """Return 1/2 log(1 + mu^T S^-1 mu) in nats, which b = 0 costs the best affine flow: E x x^T replaces S."""
         along = self.mean @ self.vectors
         return float(0.5 * np.log1p((along**2 / self.eigenvalues).sum()))

@@ -1,4 +1,4 @@
-"""Folding the Gaussian part of what training left over into the last block: no gradient step, nothing approximate."""
+"""The Gaussian part of what training left over, folded into the last block: exactly, and without a gradient step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,33 +17,33 @@ from lunet_export.likelihood import bits_per_dim
 
 @dataclass(frozen=True)
 class Recalibration:
-    """What was folded, and by how much the mean negative log-likelihood of the same rows fell."""
+    """This is what was folded, and by how much the mean negative log-likelihood of the same rows fell."""
 
     dataset: str
     data: str  # digest of the data set
     rows: int
-    seed: int  # of the dequantisation noise
-    gain_nats: float  # G, a row
+    seed: int  # seed of the dequantization noise
+    gain_nats: float  # G, per row
     gain_bits_per_dim: float
 
 
 def recalibrate(
     weights: Chain, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None
 ) -> tuple[Chain, Recalibration]:
-    """The network whose latents of the training rows have mean 0 and covariance I, and what that gained.
+    """Return the network whose latents of the training rows have mean 0 and covariance I, and what that gained.
 
-    With m and C the moments of z over the training split, the last block takes z' = W (z - m), W C W^T = I, as
-    `Chain.fold_latent` writes it. The mean negative log-likelihood falls by `gaussian_gap` exactly, and
-    N(0, I) becomes the law to draw from.
+    With m and C the moments of z over the training split, the last block becomes z' = W (z - m), W C W^T = I, as
+    `Chain.fold_latent` writes it. The mean negative log-likelihood falls by `gaussian_gap` exactly, and N(0, I) becomes
+    the distribution to draw from.
 
     Args:
         weights: The network.
         dataset: Its data; only the training split is used.
-        seed: Of the dequantisation noise.
-        on_rows: Called with the number of rows after each batch.
+        seed: Random seed of the dequantization noise.
+        on_rows: Function called with the number of rows after each batch.
 
     Raises:
-        DataError: Rows of another kind, or a covariance that has no inverse: too few rows, or dead latents.
+        DataError: if the rows are of another kind, or the covariance has no inverse: too few rows, or constant latents.
     """
     refuse_other_rows(dataset, weights.preprocessing, weights.dim)
     if len(dataset.train) <= weights.dim:
@@ -59,12 +59,13 @@ def recalibrate(
     for z in latents:
         moments.add(z)
     if not np.isfinite(moments.covariance).all():
-        raise DataError(f"Expected finite latents of {dataset.name}; got others. Remove its extreme rows.")
+        raise DataError(f"Expected finite latents of {dataset.name}; some are not. Remove its extreme rows.")
     eigenvalues = moments.eigenvalues()
     if is_singular(eigenvalues):
         raise DataError(
             f"Expected latents that vary in every direction; those of {dataset.name} have variances from "
-            f"{max(eigenvalues[0], 0.0):.1e} to {eigenvalues[-1]:.1e}. Remove constant or repeated columns; train anew."
+            f"{max(eigenvalues[0], 0.0):.1e} to {eigenvalues[-1]:.1e}. Remove constant or repeated columns, "
+            "then train again."
         )
     gain = gaussian_gap(moments)
     bits = float(bits_per_dim(np.array(-gain), weights.dim))
@@ -73,5 +74,5 @@ def recalibrate(
 
 
 def with_note(training: Mapping[str, Any], done: Recalibration) -> dict[str, Any]:
-    """The training record with `recalibrated`, a list: its own figures were measured before."""
+    """Add the recalibration to the list `recalibrated` of a training record, whose figures were measured before."""
     return {**training, "recalibrated": [*training.get("recalibrated", []), asdict(done)]}

@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 _MOST_THREADS = 8
 BATCH = 1000
-_LOOKED_AT = 256  # test rows whose latents tell whether a model was made for them
-TRAIN, TEST = 0, 1  # the noise draw of each split, so that no two splits share their noise
+_LOOKED_AT = 256  # number of test rows whose latents are checked
+TRAIN, TEST = 0, 1  # noise draw of each split, so that splits do not share noise
 
 
 def load(
@@ -38,19 +38,19 @@ def load(
     label: str | None = None,
     model: Columns | None = None,
 ) -> Dataset:
-    """The data set of that name or file as `train` takes it; integers have the grey levels of the model.
+    """Return the data set of that name or file as `train` takes it; integers have the grey levels of the model.
 
     Args:
-        name: A named set, or a path as `lunet_export.data.load` takes it.
-        preprocessing: Of the model.
-        data_dir: Where the MNIST files lie.
-        levels: Grey levels of a file of integers; None takes the model's.
+        name: Name of a set, or a path as `lunet_export.data.load` takes it.
+        preprocessing: Pre-processing of the model.
+        data_dir: Folder of the MNIST files.
+        levels: Number of grey levels of a file of integers; None takes the model's.
         columns: Columns of a file, as `lunet_export.data.load` takes them.
         label: Column of the rows' classes in a file.
         model: Columns of the model; without `columns` they are taken by their names.
 
     Raises:
-        DataError: What `lunet_export.data.load` raises.
+        DataError: if `lunet_export.data.load` raises it.
     """
     path = Path(name)
     if preprocessing and levels is None and name not in data.NAMES and path.suffix in arrays.SUFFIXES:
@@ -62,10 +62,11 @@ def load(
 def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -> None:
     """Raise unless these are rows of the kind that the model was made for.
 
-    Grey levels need a model with their pre-processing; floats may be given to one too, in [0, levels).
+    Grey levels need a model with their pre-processing; floats in [0, levels) may be given to such a model too.
 
     Raises:
-        BadInputError: Another width, another number of grey levels, or floats outside the model's domain.
+        DataError: if the width or the number of grey levels differs.
+        BadInputError: if floats are outside the model's domain.
     """
     if dataset.dim != dim:
         names = f" ({listed(dataset.columns)})" if dataset.columns else ""
@@ -87,10 +88,10 @@ def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -
 
 
 def misfit_of(dataset: Dataset, preprocessing: Logit | None, dim: int) -> Misfit | None:
-    """Why the numbers of these rows are not what the model was made for, if they show it.
+    """Return why the numbers of these rows are not what the model was made for, if they show it.
 
     Raises:
-        DataError: As `refuse_other_rows` does.
+        DataError: if `refuse_other_rows` raises it.
     """
     refuse_other_rows(dataset, preprocessing, dim)
     if dataset.preprocessing is not None:
@@ -99,12 +100,12 @@ def misfit_of(dataset: Dataset, preprocessing: Logit | None, dim: int) -> Misfit
 
 
 def misfit(source: Source, dataset: Dataset, *, seed: int) -> Misfit | None:
-    """Why these rows are not what the model was made for, by their numbers or by the latents of the first test rows.
+    """Return why these rows are not what the model was made for, by their numbers or by latents of the first test rows.
 
-    What they cannot be given to has no latents; whoever computes all of them says why.
+    Rows that the model cannot take have no latents; whatever computes all of them says why.
 
     Raises:
-        DataError: As `refuse_other_rows` does.
+        DataError: if `refuse_other_rows` raises it.
     """
     found = misfit_of(dataset, source.preprocessing, source.dim)
     if found is not None:
@@ -133,10 +134,10 @@ def over_batches(
     draw: int,
     on_rows: Callable[[int], None],
 ) -> Iterator[T]:
-    """What `work` makes of a split's rows in data space, float64 (at most BATCH, D), in their order.
+    """Yield what `work` makes of a split's rows in data space, float64 (at most BATCH, D), in their order.
 
-    Integers are grey levels and get the noise of (seed, draw). Batches are worked on in a few threads: NumPy's
-    elementwise functions use one core each. `on_rows` gets the number of rows after each batch.
+    Integers are grey levels and get the noise of (seed, draw). Batches are computed in a few threads: NumPy's
+    elementwise functions use one core each. `on_rows` is called with the number of rows after each batch.
     """
 
     def one(start: int) -> T:

@@ -1,4 +1,4 @@
-"""What is looked at: weights under the reference, or the density graph of an exported folder."""
+"""The model to diagnose: weights under the reference, or the density graph of an exported folder."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,7 +18,7 @@ OnActivation = Callable[[int, Array], None]
 
 
 def unseen(number: int, a: Array) -> None:
-    """The callback of those who do not look at the activations."""
+    """Ignore an activation: this is the callback of callers that do not look at activations."""
     del number, a
 
 
@@ -26,16 +26,16 @@ _NONE = "no layer of this model is an activation"
 
 
 class Source(ABC):
-    """A density with its latents and its inverse.
+    """A source is a density with its latents and its inverse.
 
     Attributes:
-        name: Of the file or folder.
+        name: Name of the file or folder.
         dim: Number of dimensions D.
-        preprocessing: Of the model.
+        preprocessing: Pre-processing of the model.
         image_shape: (height, width) or (height, width, channels); None for vectors.
-        columns: Names of the columns, where they have any.
-        activations: The activations among the layers, in order; None where they cannot be seen.
-        hidden: Why they cannot be seen; empty where they can.
+        columns: Names of the columns, if they have any.
+        activations: Activations among the layers, in order; None if they cannot be seen.
+        hidden: Reason why they cannot be seen; empty if they can.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Source(ABC):
 
     @abstractmethod
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
-        """x (N, D) -> z (N, D), log_det (N,), log p(x) (N,), all float64; nats, data space."""
+        """Return z (N, D), log_det (N,) and log p(x) (N,) of x (N, D), all float64, in nats and data space."""
 
     @abstractmethod
     def decode(self, z: Array) -> Array:
-        """z (N, D) -> x (N, D), float64; images are clamped to [0, largest float below levels]."""
+        """Return x (N, D) of z (N, D), float64; images are clamped to [0, largest float below levels]."""
 
 
 class WeightsSource(Source):
-    """A model file, under the float64 reference."""
+    """This source is a model file, under the float64 reference."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class WeightsSource(Source):
 
 
 class FolderSource(Source):
-    """An exported folder: the graph gives z and log_prob, and log_det is their difference from a standard normal."""
+    """This source is an exported folder, whose graph gives z and log_prob; log_det follows from both."""
 
     def __init__(self, flow: ExportedFlow) -> None:
         self._flow = flow

@@ -1,4 +1,4 @@
-"""The numbers behind the pictures of a model. NumPy only: drawing them is the command line's."""
+"""The numbers behind the pictures of a model. NumPy only: the command line draws them."""
 
 from lunet_export.figures.bends import Bends, UnitInputs, bends, refuse_unseen
 from lunet_export.figures.block_strip import BlockStrip, block_strip, refuse_blocks

@@ -1,4 +1,4 @@
-"""What enters every activation, unit by unit, beside the bend of f."""
+"""What enters every activation, unit by unit, beside the curvature of f."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,18 +17,22 @@ from lunet_export.figures.histogram import Histogram
 Array = NDArray[np.float64]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_MOST_NUMBERS = 5e7  # kept at once: of more rows, the first are taken
+_MOST_NUMBERS = 5e7  # numbers kept at once; of more rows, the first are used
 _FEWEST_ROWS = 200
 _BINS = 80
 
 
 @dataclass(frozen=True)
 class UnitInputs:
-    """One activation: a (N, D) is what enters it.
+    """This is one activation with what enters it, a (N, D).
 
-    activation: its shares over all units, as `diagnose` prints them. quantiles: (5, D) of each unit over the rows, at
-    QUANTILES, units sorted by their medians. active: the share of each of these units' rows off its branch, (D,).
-    histogram: of all numbers, over `window`, where all of these quantiles and the bend are.
+    Attributes:
+        f: The activation's layer.
+        activation: Shares over all units, as `diagnose` prints them.
+        quantiles: Quantiles of each unit over the rows at QUANTILES, (5, D), units sorted by their medians.
+        active: Share of each of these units' rows off its branch, (D,).
+        histogram: Histogram of all numbers over `window`.
+        window: Interval that contains all of these quantiles and the curvature.
     """
 
     f: layers.Activation
@@ -40,39 +44,40 @@ class UnitInputs:
 
     @property
     def active_units(self) -> float:
-        """The share of units that bend anything: those with at least COLLAPSED of their rows off their branch."""
+        """Return the share of units with at least COLLAPSED of their rows off their branch."""
         return float((self.active >= COLLAPSED).mean())
 
     @property
     def collapsed(self) -> bool:
-        """The activation is affine, by `diagnose`'s definition."""
+        """Return whether the activation is affine, by `diagnose`'s definition."""
         return self.activation.active < COLLAPSED
 
 
 @dataclass(frozen=True)
 class Bends:
-    """The activations of a network in order, over `rows` test rows."""
+    """These are the activations of a network in order, over `rows` test rows."""
 
     rows: int
     activations: tuple[UnitInputs, ...]
 
 
 def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None) -> Bends:
-    """What enters the activations.
+    """Return what enters the activations.
 
     Args:
         source: A model file with at least two blocks.
-        dataset: Its data; the test rows are taken, of wide models the first of them.
-        seed: Of the dequantisation noise.
-        on_rows: Called with the number of rows after each batch.
+        dataset: Its data; the test rows are used, for wide models the first of them.
+        seed: Random seed of the dequantization noise.
+        on_rows: Function called with the number of rows after each batch.
 
     Raises:
-        BadInputError: The activations cannot be seen, there are none, or rows of another kind than the model's.
+        BadInputError: if there are no activations, or they cannot be seen.
+        DataError: if the rows are of another kind than the model's.
     """
     refuse_unseen(source)
     refuse_other_rows(dataset, source.preprocessing, source.dim)
     activations = source.activations
-    assert activations is not None  # or it would have been refused
+    assert activations is not None  # else `refuse_unseen` raises
 
     def see(rows: NDArray[np.generic]) -> list[list[Array]]:
         inputs = over_batches(lambda x: _inputs(source, x), dataset, rows, seed=seed, draw=TEST, on_rows=on_rows)
@@ -97,7 +102,7 @@ def refuse_unseen(source: Source) -> None:
     """Raise unless what enters the activations can be seen.
 
     Raises:
-        BadInputError: It has none, or is a folder.
+        BadInputError: if the source has no activations, or is a folder.
     """
     if source.activations is None:
         raise BadInputError(f"Expected a model with activations to look into; {source.name} has none: {source.hidden}.")

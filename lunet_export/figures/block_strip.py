@@ -1,4 +1,4 @@
-"""A JKO-iFlow of two dimensions, block by block: data on their way to N(0, I), and noise on its way back."""
+"""A JKO-iFlow of two dimensions, block by block: data on the way to N(0, I), and noise on the way to data."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BlockStrip:
-    """h_0, ..., h_K of test rows, and h_0, ..., h_K of samples on their way from h_K = z: (K + 1, n, 2) each.
+    """These are h_0, ..., h_K of test rows, and h_0, ..., h_K of samples from h_K = z: (K + 1, n, 2) each.
 
-    moved: E|h_k - h_{k-1}| of the test rows, (K,).
+    moved is E|h_k - h_{k-1}| of the test rows, (K,).
     """
 
     data: Array
@@ -27,10 +27,10 @@ class BlockStrip:
 
 
 def refuse_blocks(chain: Chain) -> Chain:
-    """The chain, if its blocks can be drawn.
+    """Return the chain if its blocks can be drawn.
 
     Raises:
-        BadInputError: It has no velocity fields, or has another number of dimensions than 2.
+        BadInputError: if it has no velocity fields, or has another number of dimensions than 2.
     """
     if not chain.of(Velocity):
         raise BadInputError(
@@ -42,13 +42,13 @@ def refuse_blocks(chain: Chain) -> Chain:
 
 
 def block_strip(chain: Chain, dataset: Dataset, *, points: int, seed: int) -> BlockStrip:
-    """The first test rows and as many samples, behind every block.
+    """Return the first test rows and as many samples, behind every block.
 
     Args:
-        chain: Of two dimensions.
+        chain: A chain of two dimensions.
         dataset: Its data.
-        points: At most so many rows, and so many samples.
-        seed: Of the samples.
+        points: Largest number of rows, and of samples.
+        seed: Random seed of the samples.
     """
     h, _ = reference.behind_logit(chain, dataset.test[:points].astype(np.float64))
     reached = [step.rows for layer, _, step in chain.passages(h)]

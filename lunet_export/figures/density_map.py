@@ -1,4 +1,4 @@
-"""The density of a model of two dimensions on a grid, beside the one its data were drawn from."""
+"""The density of a model of two dimensions on a grid, beside the one that its data were drawn from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,22 @@ from lunet_export.errors import BadInputError
 
 Array = NDArray[np.float64]
 
-CELLS = 300  # a side
-_MARGIN = 0.12  # of the data's width, on each side
+CELLS = 300  # per side
+_MARGIN = 0.12  # share of the data's width, on each side
 
 
 @dataclass(frozen=True)
 class DensityMap:
-    """p(x) at the middles of the cells of a window [[low 1, high 1], [low 2, high 2]], row i for x2, column j for x1.
+    """This is p(x) at the middles of the cells of a window, row i for x2, column j for x1.
 
-    truth: of the law that the data were drawn from, where it is known. samples: (n, 2), of the model.
-    test_nats: mean -log p of the test rows, in nats, with its entropy where one is known.
+    Attributes:
+        window: [[low 1, high 1], [low 2, high 2]].
+        model: Density of the model in each cell.
+        truth: Density that the data were drawn from; None if it is unknown.
+        samples: Samples of the model, (n, 2).
+        rows: Number of test rows.
+        test_nats: Mean -log p of the test rows, in nats.
+        entropy: Entropy of the data; None if it is unknown.
     """
 
     window: Array
@@ -36,7 +42,7 @@ class DensityMap:
     entropy: entropy.Entropy | None
 
     def integral(self, density: Array) -> float:
-        """Of a density over the window: 1 less what lies outside, but for the width of the cells."""
+        """Return the integral of a density over the window: 1 minus what lies outside, up to the width of the cells."""
         return float(density.mean() * np.prod(self.window[:, 1] - self.window[:, 0]))
 
 
@@ -44,7 +50,7 @@ def refuse_other_dimensions(source: Source) -> None:
     """Raise unless the model has two dimensions.
 
     Raises:
-        BadInputError: It has another number.
+        BadInputError: if it has another number.
     """
     if source.dim != 2:
         raise BadInputError(
@@ -63,19 +69,20 @@ def density_map(
     window: Array | None = None,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> DensityMap:
-    """The map, samples and figures of a model of two dimensions.
+    """Return the map, samples and figures of a model of two dimensions.
 
     Args:
         source: The model.
         dataset: Its data.
         samples: Number of samples.
-        seed: Of the samples and of the dequantisation noise.
-        cells: Of the grid, a side.
-        window: (2, 2) as in `DensityMap`; by default the test rows with a margin.
-        on_rows: Called with the number of rows after each batch, cells included.
+        seed: Random seed of the samples and of the dequantization noise.
+        cells: Number of cells per side of the grid.
+        window: Window (2, 2) as in `DensityMap`; by default the test rows with a margin.
+        on_rows: Function called with the number of rows after each batch, cells included.
 
     Raises:
-        BadInputError: A model of another number of dimensions, or rows of another kind than the model's.
+        BadInputError: if the model has another number of dimensions.
+        DataError: if the rows are of another kind than the model's.
     """
     refuse_other_dimensions(source)
     refuse_other_rows(dataset, source.preprocessing, source.dim)
@@ -106,7 +113,7 @@ def density_map(
 
 
 def _window(x: Array, source: Source) -> Array:
-    """Around the rows, but for a thousandth at each end; images have theirs, outside which no density is defined."""
+    """Return a window around the rows, without a thousandth at each end; for images, their whole domain."""
     if source.preprocessing:
         return np.array([[0.0, source.preprocessing.levels]] * 2)
     low, high = np.quantile(x, [0.001, 0.999], axis=0)
@@ -115,7 +122,7 @@ def _window(x: Array, source: Source) -> Array:
 
 
 def _middles(window: Array, cells: int) -> Array:
-    """Points (cells^2, 2), x1 running fastest."""
+    """Return the points (cells^2, 2), x1 running fastest."""
     step = (np.arange(cells) + 0.5) / cells
     first, second = (low + step * (high - low) for low, high in window)
     return np.stack([axis.ravel() for axis in np.meshgrid(first, second)], axis=1)

@@ -1,4 +1,4 @@
-"""Histograms that stay on the scale of a density when values lie outside their window."""
+"""Histograms that keep the scale of a density if values lie outside their window."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bins of a sample: edges (B + 1,), density (B,), which integrates to 1 - outside, the share not shown."""
+    """This histogram has edges (B + 1,) and density (B,), which integrates to 1 - outside, the share not shown."""
 
     edges: Array
     density: Array
@@ -19,6 +19,6 @@ class Histogram:
 
     @classmethod
     def of(cls, values: Array, low: float, high: float, *, bins: int) -> Self:
-        """Of values of any shape, in equal bins over [low, high]."""
+        """Return the histogram of values of any shape, in equal bins over [low, high]."""
         counts, edges = np.histogram(values, bins=bins, range=(low, high))
         return cls(edges, counts / (values.size * (edges[1] - edges[0])), 1 - counts.sum() / values.size)

@@ -13,14 +13,14 @@ from lunet_export.errors import BadInputError
 from lunet_export.figures.pictures import showable
 
 Array = NDArray[np.float64]
-#: The name of a path.
+#: Name of a path.
 PathName = Literal["spherical", "linear"]
 
 _PARALLEL = 1e-6  # sine of an angle below which the arc is its chord
 
 
 def linear(start: Array, end: Array, t: Array) -> Array:
-    """(1 - t) start + t end: (P, D), (P, D), (S,) -> (P, S, D).
+    """Return (1 - t) start + t end: (P, D), (P, D), (S,) -> (P, S, D).
 
     Two independent standard normals of many dimensions are nearly orthogonal, so the norm of their midpoint is
     sqrt(1/2) of theirs: inside the shell where latents lie, and the image there is paler than at the ends.
@@ -30,10 +30,10 @@ def linear(start: Array, end: Array, t: Array) -> Array:
 
 
 def spherical(start: Array, end: Array, t: Array) -> Array:
-    """Along the arc between the directions, with the norm changing linearly: (P, D), (P, D), (S,) -> (P, S, D).
+    """Return the arc between the directions, with the norm changing linearly: (P, D), (P, D), (S,) -> (P, S, D).
 
-    Equal norms are kept all the way (Shoemake, SIGGRAPH 1985). Where there is no one arc, between parallel or
-    opposite directions or from zero, the chord is taken.
+    Equal norms are kept all the way (Shoemake, SIGGRAPH 1985). If there is no unique arc, between parallel or opposite
+    directions or from zero, the chord is taken.
     """
     norms = [np.linalg.norm(z, axis=1, keepdims=True) for z in (start, end)]
     u, v = (z / np.where(norm > 0, norm, 1.0) for z, norm in zip((start, end), norms, strict=True))
@@ -54,7 +54,7 @@ def refuse_no_images(source: Source) -> None:
     """Raise unless the model's rows are images.
 
     Raises:
-        BadInputError: They are not.
+        BadInputError: if they are not.
     """
     if source.image_shape is None or not showable(source.image_shape, source.dim):
         raise BadInputError(
@@ -64,21 +64,22 @@ def refuse_no_images(source: Source) -> None:
 
 
 def interpolate(source: Source, dataset: Dataset, *, pairs: int, steps: int, seed: int, path: PathName) -> Array:
-    """x (pairs, steps, D): each row leads from one test image to another through the latent space.
+    """Return x (pairs, steps, D): each row leads from one test image to another through the latent space.
 
-    The first and last of each row are the images themselves, with their dequantisation noise; between them lie the
-    decoded points of the path at t = 1 / (steps - 1), 2 / (steps - 1), ...
+    The first and last of each row are the images themselves, with their dequantization noise; between them are the
+    points of the path at t = 1 / (steps - 1), 2 / (steps - 1), ..., mapped to images.
 
     Args:
         source: A model of images.
         dataset: Its data; the images are drawn from the test rows without replacement.
         pairs: Rows of the picture.
         steps: Columns of the picture, at least 2.
-        seed: Of the choice of images and of the noise.
-        path: A name of PATHS.
+        seed: Random seed of the choice of images and of the noise.
+        path: Name of the path, of PATHS.
 
     Raises:
-        BadInputError: A model without images, too few test rows, or rows of another kind than the model's.
+        BadInputError: if the model has no images, or there are too few test rows.
+        DataError: if the rows are of another kind than the model's.
     """
     refuse_no_images(source)
     refuse_other_rows(dataset, source.preprocessing, source.dim)

@@ -14,38 +14,38 @@ Pixels = NDArray[np.uint8]
 Window = NDArray[np.floating]  # (2, 2): low and high of each axis
 
 _GAP = 2  # pixels between images
-_SMALLEST_SIDE = 600  # pixels of the picture: small images are enlarged by a whole factor
+_SMALLEST_SIDE = 600  # pixels of the picture, to which small images are enlarged by a whole factor
 _PLANE_SIDE = 600
 _BACKGROUND = 40
-_MANY_POINTS, _DOT = 2000, 3  # from which on points are counted, not drawn; pixels of a point's radius
+_MANY_POINTS, _DOT = 2000, 3  # number of points from which they are counted, not drawn; radius in pixels
 _BORDERS = (64, 32, 20, 32)  # pixels beside a plane: left, top, right, bottom
 
 
 class Shown(Protocol):
-    """What must be known of a model to draw its rows; a manifest knows it."""
+    """This is what must be known of a model to draw its rows, as a manifest knows it."""
 
     @property
     def name(self) -> str:
-        """What its user calls it."""
+        """Return the user's name of the model."""
 
     @property
     def dim(self) -> int:
-        """Number of dimensions D."""
+        """Return the number of dimensions D."""
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """(height, width) or (height, width, channels); None for vectors."""
+        """Return (height, width) or (height, width, channels); None for vectors."""
 
     @property
     def preprocessing(self) -> Logit | None:
-        """Its grey levels."""
+        """Return the pre-processing, which has the number of grey levels."""
 
 
 def refuse_unshowable(model: Shown) -> None:
     """Raise unless rows of this model can be drawn.
 
     Raises:
-        BadInputError: They are neither images nor points in the plane.
+        BadInputError: if they are neither images nor points in the plane.
     """
     if not showable(model.image_shape, model.dim):
         raise BadInputError(
@@ -55,18 +55,18 @@ def refuse_unshowable(model: Shown) -> None:
 
 
 def showable(image_shape: tuple[int, ...] | None, dim: int) -> bool:
-    """Rows are points in the plane, or images of 1, 3 or 4 channels."""
+    """Return whether rows are points in the plane, or images of 1, 3 or 4 channels."""
     return dim == 2 if image_shape is None else image_shape[2:] in ((), (1,), (3,), (4,))
 
 
 def draw(x: Floats, model: Shown, path: Path, *, columns: int | None = None) -> None:
-    """Write rows x (N, D) as PNG.
+    """Write rows x (N, D) as a PNG.
 
-    Images are floor(x), clipped to their grey levels and stretched to 0 .. 255, in a grid of `columns`, near-square
-    by default. Points in the plane have axes and a title.
+    Images are floor(x), clipped to their grey levels and stretched to 0 .. 255, in a grid of `columns`, near-square by
+    default. Points in the plane have axes and a title.
 
     Raises:
-        BadInputError: As `refuse_unshowable`.
+        BadInputError: if `refuse_unshowable` raises it.
     """
     from PIL import Image
 
@@ -81,14 +81,14 @@ def draw(x: Floats, model: Shown, path: Path, *, columns: int | None = None) -> 
 
 
 def to_grey(x: Floats, model: Shown) -> Pixels:
-    """floor and clip to the grey levels, stretched to 0 .. 255."""
+    """Return floor(x), clipped to the grey levels and stretched to 0 .. 255."""
     levels = model.preprocessing.levels if model.preprocessing else 256
     grey = np.clip(np.floor(x), 0, levels - 1)
     return np.round(grey * (255 / (levels - 1))).astype(np.uint8)
 
 
 def grid(grey: Pixels, image_shape: tuple[int, ...], *, columns: int | None = None) -> Pixels:
-    """N images in rows and columns with a gap, enlarged by a whole factor to be seen; near-square by default."""
+    """Return N images in rows and columns with a gap, enlarged by a whole factor; near-square by default."""
     n, (height, width) = len(grey), image_shape[:2]
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
@@ -105,7 +105,7 @@ def grid(grey: Pixels, image_shape: tuple[int, ...], *, columns: int | None = No
 
 
 def plane(points: Floats, window: Window) -> Pixels:
-    """Points (N, 2) in their window: few as dots, many as a histogram, darker where there are more."""
+    """Draw points (N, 2) in their window: few as dots, many as a histogram, darker where there are more."""
     if len(points) < _MANY_POINTS:
         return _dots(points, window)
     bins = int(np.clip(np.sqrt(len(points)) * 2, 60, _PLANE_SIDE // 2))
@@ -117,14 +117,14 @@ def plane(points: Floats, window: Window) -> Pixels:
 
 
 def window_of(points: Floats) -> Window:
-    """((low, high) of each axis) around points (N, 2); the 1 % farthest may lie outside."""
+    """Return ((low, high) per axis) around points (N, 2); the 1 % farthest may lie outside."""
     low, high = np.percentile(points.astype(np.float64), [0.5, 99.5], axis=0)
     margin = 0.1 * np.maximum(high - low, 1e-6 * np.maximum(1.0, np.abs(high)))
     return np.stack([low - margin, high + margin], axis=1)
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten in [low, high], 3 to 7 of them."""
+    """Return multiples of 1, 2 or 5 times a power of ten in [low, high], 3 to 7 of them."""
     rough = (high - low) / 6
     power = 10.0 ** np.floor(np.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough)
@@ -132,7 +132,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _dots(points: Floats, window: Window) -> Pixels:
-    """A disc a point, on a side of _PLANE_SIDE pixels."""
+    """Draw one disc per point, on a side of _PLANE_SIDE pixels."""
     picture = np.full((_PLANE_SIDE, _PLANE_SIDE), 255, dtype=np.uint8)
     place = ((points - window[:, 0]) / (window[:, 1] - window[:, 0]) * _PLANE_SIDE).astype(np.int64)
     for across in range(-_DOT, _DOT + 1):
@@ -145,7 +145,7 @@ def _dots(points: Floats, window: Window) -> Pixels:
 
 
 def with_axes(picture: Pixels, window: Window, title: str) -> Pixels:
-    """A picture of the plane with a frame, numbered ticks and a title."""
+    """Return a picture of the plane with a frame, numbered ticks and a title."""
     from PIL import Image, ImageDraw
 
     left, top, right, bottom = _BORDERS
@@ -154,7 +154,7 @@ def with_axes(picture: Pixels, window: Window, title: str) -> Pixels:
     canvas.paste(Image.fromarray(picture), (left, top))
     pen = ImageDraw.Draw(canvas)
     pen.rectangle((left - 1, top - 1, left + width, top + height), outline=0)
-    pen.text((left, top // 3), title.encode("ascii", "replace").decode(), fill=0)  # the font has no more letters
+    pen.text((left, top // 3), title.encode("ascii", "replace").decode(), fill=0)  # the font has only these letters
     for (low, high), across in zip(window, (True, False), strict=True):
         for value in ticks(low, high):
             share, label = (value - low) / (high - low), f"{round(value, 9):.6g}"

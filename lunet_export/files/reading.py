@@ -1,4 +1,4 @@
-"""Files of a stranger's folder: read only if they lie in it, are plain and no larger than they may be."""
+"""Files of a stranger's folder: read only if they lie in it, are plain files and are not too large."""
 
 import errno
 import hashlib
@@ -8,35 +8,35 @@ from pathlib import Path
 
 from lunet_export.errors import ArtifactError, UnreadableError
 
-#: Of one file of an exported folder, bytes. ONNX has its limit there.
+#: Largest size of one file of an exported folder in bytes, which is ONNX's limit.
 LARGEST_FILE = 2**31
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256 of the bytes."""
+    """Return the hexadecimal SHA-256 of the bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def digest_and_size(path: Path) -> tuple[str, int]:
-    """SHA-256 and bytes of a file of any size, read a piece at a time."""
+    """Return the SHA-256 and the number of bytes of a file of any size, read piece by piece."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
 def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: bool = False) -> bytes:
-    """The bytes of a file of a folder from a stranger: a plain file that lies in it, no larger than it may be.
+    """Return the bytes of a file in a stranger's folder: a plain file that lies in it and is not too large.
 
-    The size is looked at before anything is read, and no device, pipe or link to elsewhere is.
+    The size is checked before anything is read; devices, pipes and links to elsewhere are never read.
 
     Args:
         folder: The folder.
-        name: Of the file in it.
-        most: The bytes that it may have.
-        exact: It must have just as many.
+        name: Name of the file in it.
+        most: Largest number of bytes.
+        exact: Whether the file must have exactly that many.
 
     Raises:
-        ArtifactError: It is missing, no plain file, outside of the folder, or of another size.
-        UnreadableError: The operating system does not let it be read.
+        ArtifactError: if the file is missing, not a plain file, outside the folder, or of another size.
+        UnreadableError: if the operating system does not let it be read.
     """
     path = folder / name
     try:
@@ -50,7 +50,7 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, RuntimeError) as error:
         raise _missing(folder, name) from error
     except OSError as error:
-        if error.errno == errno.ELOOP:  # links in a circle, which `resolve` called a RuntimeError before Python 3.13
+        if error.errno == errno.ELOOP:  # a circle of links; `resolve` raised RuntimeError before Python 3.13
             raise _missing(folder, name) from error
         raise UnreadableError.of(path, error) from error
     size = max(found.st_size, len(data))
@@ -63,17 +63,17 @@ def read_inside(folder: Path, name: str, *, most: int = LARGEST_FILE, exact: boo
 
 
 def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> bytes:
-    """The bytes of a file of a folder from a stranger, held against what its manifest says of them.
+    """Return the bytes of a file in a stranger's folder, checked against its manifest.
 
     Args:
         folder: The folder.
-        name: Of the file in it.
+        name: Name of the file in it.
         digest: SHA-256 of the bytes, in hexadecimal.
-        size: Their number; None where the manifest is older than sizes.
+        size: Number of bytes; None if the manifest is older than sizes.
 
     Raises:
-        ArtifactError: As `read_inside` does, or the bytes are others.
-        UnreadableError: As `read_inside` does.
+        ArtifactError: if `read_inside` raises it, or the bytes differ.
+        UnreadableError: if `read_inside` raises it.
     """
     data = read_inside(folder, name) if size is None else read_inside(folder, name, most=size, exact=True)
     if (got := sha256(data)) != digest:
@@ -85,7 +85,7 @@ def read_verified(folder: Path, name: str, *, digest: str, size: int | None) -> 
 
 
 def is_size(value: object) -> bool:
-    """Whether a value of a manifest is the size of a file that may be read."""
+    """Return whether a value of a manifest is the size of a file that may be read."""
     return type(value) is int and 0 <= value <= LARGEST_FILE
 
 
@@ -94,10 +94,10 @@ def _missing(folder: Path, name: str) -> ArtifactError:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opens a file, and a pipe without a writer too, which would hold a plain `open` up for ever."""
+    """Open a file without waiting; a plain `open` would wait forever for a pipe without a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def is_plain(path: Path) -> bool:
-    """Whether there is a file, in its own place: no folder, pipe or device, and no link, which may lead anywhere."""
+    """Return whether this is a file in its own place: no folder, pipe or device, and no link to elsewhere."""
     return path.is_file() and not path.is_symlink()

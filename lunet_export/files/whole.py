@@ -1,16 +1,16 @@
 """Files and folders that appear whole or not at all: written beside their place, flushed, then renamed.
 
-A process that is killed leaves nothing at the destination but what was there before or what is new, whole. Beside it
-may lie what it had not finished, under names that are ours alone:
+A process that is killed leaves at the destination either what was there before or all of what is new. Beside it may
+remain what was not finished, under names that only this package uses:
 
-    .STEM.XXXXXXXX.unfinished.SUFFIX   a file, of a destination STEM.SUFFIX
+    .STEM.XXXXXXXX.unfinished.SUFFIX   a file, for the destination STEM.SUFFIX
     .NAME.XXXXXXXX.unfinished          a folder
-    .NAME.lock                         of a destination that one process at a time may write
+    .NAME.lock                         the lock of a destination that one process at a time may write
 
-The writer holds a lock of the operating system on each while it lives, and the system lets go of it when the process
-dies, however it dies. So the next writer of the same destination knows what nobody will finish, and removes it: no
-clock, no age, no process number is asked. Where there are no such locks (Windows, some network disks) nothing is
-removed, and nobody is refused.
+The writer holds a lock of the operating system on each of them while it lives, and the system releases it when the
+process dies, however it dies. So the next writer of the same destination knows what nobody will finish, and removes
+it, without looking at a clock, an age or a process number. Where there are no such locks (Windows, some network disks)
+nothing is removed, and nobody is refused.
 """
 
 import ctypes
@@ -30,16 +30,16 @@ if sys.platform != "win32":
     import fcntl
 
 _UNFINISHED = ".unfinished"
-_LONGEST = 200  # characters of a name that are kept, so that what is added fits into the 255 of file systems
+_LONGEST = 200  # characters of a name that are kept, since file systems allow 255 with what is added
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def make_parents(path: Path) -> None:
-    """Make the folders in which `path` is to lie, where they are missing.
+    """Make the folders that are to contain `path`, if they are missing.
 
     Raises:
-        BadInputError: One of them is a file.
+        BadInputError: if one of them is a file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +49,10 @@ def make_parents(path: Path) -> None:
 
 
 def led_to(path: Path) -> Path:
-    """Where a destination is written: what a link leads to is replaced, and never the link.
+    """Return where a destination is written: if the path is a symlink, its target is replaced.
 
     Raises:
-        OSError: Links in a circle.
+        OSError: if the links form a circle.
     """
     if not path.is_symlink():
         return path
@@ -64,17 +64,17 @@ def led_to(path: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path, *, follow: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is gone.
+    """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is removed.
 
     The temporary name keeps the suffix, so that writers which look at it choose the same format.
 
     Args:
         path: The destination.
-        follow: Replace what a link leads to, which is meant by who gave the path. Of a name inside of a folder nobody
-            chose where it leads: there the link itself is replaced.
+        follow: Whether the target of a symlink is replaced, as whoever gave the path means it. For a name inside a
+            folder nobody chose the target: there the link itself is replaced.
 
     Raises:
-        BadInputError: `path` is a folder or a device, or would lie in a file.
+        BadInputError: if `path` is a folder or a device, or would lie in a file.
     """
     path = led_to(path) if follow else path
     if path.exists() and not path.is_file():
@@ -99,14 +99,14 @@ def whole_file(path: Path, *, follow: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; on success it replaces `folder`, on any error it is gone.
+    """Yield a temporary folder beside `folder`; on success it replaces `folder`, on any error it is removed.
 
     Linux exchanges the old folder and the new one in one step. Elsewhere the old one moves aside first and comes back
-    unless the new one has taken its place, Ctrl-C included; what a kill leaves between these two steps, the next
-    writer brings back.
+    unless the new one has taken its place, also after Ctrl-C; what a kill leaves between these two steps, the next
+    writer restores.
 
     Raises:
-        BadInputError: Another process is writing this folder.
+        BadInputError: if another process is writing this folder.
     """
     folder = led_to(folder)
     with exclusive(folder):
@@ -123,7 +123,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
-    """A folder inside `folder` that is gone at the end; after a kill, `sweep` with this name finds it."""
+    """Yield a folder inside `folder` that is removed at the end; after a kill, `sweep` with this name finds it."""
     scratch, handle = _unfinished(folder, name, ""), -1
     try:
         handle = _begin_folder(scratch)
@@ -137,10 +137,10 @@ def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Be the one process that writes `path`, a file with its companions or a folder, for as long as the block lasts.
+    """Hold `path`, a file with its companions or a folder, as its only writer for as long as the block lasts.
 
     Raises:
-        BadInputError: Another process is writing it, or it would lie in a file.
+        BadInputError: if another process is writing it, or it would lie in a file.
     """
     path = led_to(path)
     made = [parent for parent in path.parents if not parent.exists()]
@@ -152,25 +152,29 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         if handle is None:
-            handle = _locked(lock)  # of a signal that came amid these lines
+            handle = _locked(lock)  # a signal may have come between these lines
         if handle is not None:
             try:
                 with suppress(OSError):
-                    lock.unlink()  # still held, so that nobody else can have it by this name
+                    lock.unlink()  # it is still held, so nobody else can hold it by this name
             finally:
                 _close(handle)
-        for parent in made:  # of a command that came to nothing
+        for parent in made:  # folders made for a command that wrote nothing
             with suppress(OSError):
                 parent.rmdir()
 
 
 def sweep(folder: Path, stem: str, suffix: str, *, restore: Path | None = None) -> None:
-    """Remove from `folder` what writers of this name left unfinished, of those that are dead.
+    """Remove from `folder` what dead writers of this name left unfinished.
 
-    `restore`: A destination that is brought back where such a writer had moved it aside.
+    Args:
+        folder: The folder.
+        stem: Stem of the name.
+        suffix: Suffix of the name.
+        restore: Destination that is moved back if such a writer had moved it aside.
     """
     ours = re.compile(rf"\.{re.escape(stem)}\.[0-9a-f]{{8}}{re.escape(_UNFINISHED + suffix)}")
-    with suppress(OSError):  # a folder that cannot be read or written is the business of who writes
+    with suppress(OSError):  # the writer reports a folder that cannot be read or written
         for path in [path for path in folder.iterdir() if ours.fullmatch(path.name)]:
             handle = _locked(path)
             if handle is None:
@@ -184,17 +188,17 @@ def sweep(folder: Path, stem: str, suffix: str, *, restore: Path | None = None) 
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file or folder of that name is what a killed process left, or a living one writes."""
+    """Return whether a file or folder of that name was left by a killed process, or is being written."""
     return re.fullmatch(rf"\..+\.[0-9a-f]{{8}}{re.escape(_UNFINISHED)}(\.\w+)?|\..+\.lock", name) is not None
 
 
 def _unfinished(folder: Path, stem: str, suffix: str) -> Path:
-    """A name that nobody has. It is known before there is anything by it: a signal may come between any two steps."""
+    """Return an unused name. It is known before the file exists, since a signal may come between any two steps."""
     return folder / f".{stem}.{secrets.token_hex(4)}{_UNFINISHED}{suffix}"
 
 
 def _begin_file(path: Path) -> int:
-    """Make the file; the handle that holds it."""
+    """Make the file; return the handle that holds it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         if sys.platform == "win32":
@@ -202,11 +206,11 @@ def _begin_file(path: Path) -> int:
             return -1
         if not _lock(handle, wait=True) or _is(handle, path):
             return handle
-        os.close(handle)  # someone took it for a dead one's between the two calls
+        os.close(handle)  # another writer removed it between the two calls
 
 
 def _begin_folder(path: Path) -> int:
-    """Make the folder; the handle that holds it."""
+    """Make the folder; return the handle that holds it."""
     while True:
         path.mkdir(0o700)
         if sys.platform == "win32":
@@ -221,10 +225,10 @@ def _begin_folder(path: Path) -> int:
 
 
 def _held(lock: Path) -> int:
-    """A handle on the lock's file, made if need be; -1 where the system has no locks.
+    """Return a handle on the lock's file, which is made if need be; -1 if the system has no locks.
 
     Raises:
-        BadInputError: Another process holds it.
+        BadInputError: if another process holds it.
     """
     if sys.platform == "win32":
         return -1
@@ -232,7 +236,7 @@ def _held(lock: Path) -> int:
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
-            handle = os.open(lock, os.O_RDONLY)  # left by another user's process; where it is not, the reason stands
+            handle = os.open(lock, os.O_RDONLY)  # left by another user's process; else this raises again
         try:
             if not _lock(handle) or _is(handle, lock):
                 return handle
@@ -240,7 +244,7 @@ def _held(lock: Path) -> int:
             os.close(handle)
             written = lock.parent / lock.name.removeprefix(".").removesuffix(".lock")
             raise BadInputError(
-                f"Expected {written} to be written by one process at a time; another is at work on it. Wait for it, "
+                f"Expected {written} to be written by one process at a time; another is writing it. Wait for it, "
                 "or give another -o."
             ) from None
         except BaseException:
@@ -250,7 +254,7 @@ def _held(lock: Path) -> int:
 
 
 def _locked(path: Path) -> int | None:
-    """A handle that holds an existing file or folder; None where it is gone, held, or cannot be held."""
+    """Return a handle that holds an existing file or folder; None if it is gone, held, or cannot be held."""
     if sys.platform == "win32":
         return None
     try:
@@ -271,10 +275,10 @@ def _locked(path: Path) -> int | None:
 
 
 def _lock(handle: int, *, wait: bool = False) -> bool:
-    """Lock an open file for this process; False where system or file system has no locks.
+    """Lock an open file for this process; return False if the system or the file system has no locks.
 
     Raises:
-        BlockingIOError: Another process holds it, and `wait` is not set.
+        BlockingIOError: if another process holds it, and `wait` is not set.
     """
     if sys.platform == "win32":
         return False
@@ -288,7 +292,7 @@ def _lock(handle: int, *, wait: bool = False) -> bool:
 
 
 def _is(handle: int, path: Path) -> bool:
-    """Whether the path still leads to the open file."""
+    """Return whether the path still leads to the open file."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -304,7 +308,7 @@ def _remove_folder(folder: Path) -> None:
     try:
         shutil.rmtree(folder, ignore_errors=True)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # the rest, where a signal came amid
+        shutil.rmtree(folder, ignore_errors=True)  # the rest, if a signal came in between
         raise
 
 
@@ -324,7 +328,7 @@ def _place(fresh: Path, folder: Path, old: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system or the file system cannot."""
+    """Exchange two names in one step; return False if the system or the file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:
         return False
@@ -342,7 +346,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Let the names in a folder outlast a loss of power, where the system can say so."""
+    """Make the names in a folder survive a loss of power, if the system offers it."""
     if sys.platform == "win32":
         return
     handle = os.open(folder, os.O_RDONLY)

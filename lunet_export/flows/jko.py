@@ -67,7 +67,7 @@ class JKO(Kind):
         if not chain.of(Velocity):
             raise CheckpointError("Expected at least one velocity field; got none. The file holds no network.")
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
-            raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps a block; got {self.steps!r}. Train it again.")
+            raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps per block; got {self.steps!r}. Train it again.")
         first, *blocks = chain.layers
         if not isinstance(first, Whitening) or len(blocks) != len(chain.of(Velocity)):
             raise CheckpointError("Expected a whitening and velocity fields behind it; got other layers.")

@@ -16,7 +16,7 @@ from lunet_export.preprocessing import Logit
 Array = NDArray[np.float64]
 
 PAPERS = next(iter(ACTIVATIONS))
-_DIGITS = Context(prec=40, traps=[])  # more than twice those of float64; what overflows is infinite
+_DIGITS = Context(prec=40, traps=[])  # more than twice float64's digits; what overflows is infinite
 
 
 def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None, activation: str = PAPERS) -> Chain:
@@ -184,13 +184,13 @@ def lunet_of(chain: Chain, what: str) -> Chain:
     bent = [bend for bend in bends if isinstance(bend, Activation)]
     if len(linear) < len(blocks) or len(bent) < len(bends) or len(blocks) == len(bends) or len({*map(repr, bent)}) > 1:
         raise BadInputError(
-            f"Expected an LU-Net, or LU layers with one bend between each two, for {what}; got {chain.kind.title} "
-            "with other layers. Give an LU-Net."
+            f"Expected an LU-Net, or LU layers with one activation between each two, for {what}; got "
+            f"{chain.kind.title} with other layers. Give an LU-Net."
         )
     first = bent[0] if bent else activation_of(PAPERS, 0.1)
     alpha = first.least
     if not 0 < alpha < 1 or repr(activation_of(first.option, alpha)) != repr(first):
-        raise BadInputError(f"Expected a bend with one alpha in (0, 1) for {what}; got {first}. Give an LU-Net.")
+        raise BadInputError(f"Expected an activation with one alpha in (0, 1) for {what}; got {first}. Give an LU-Net.")
     return lunet([unit_lower(block) for block in linear], alpha, chain.preprocessing, first.option)
 
 

@@ -33,9 +33,9 @@ from lunet_export.layers.velocity import MOST_STEPS
 Array = NDArray[np.float64]
 
 _USUAL = "unrolled"
-_COMPARED = 1024  # dimensions; inverses grow with the cube
-_MOST_LEVELS = 20_000  # of all autoregressive layers together; each is a dozen nodes
-_ROWS, _SEED = 64, 5  # of samples whose round trip is measured
+_COMPARED = 1024  # most dimensions; inverses grow with the cube
+_MOST_LEVELS = 20_000  # most levels of all autoregressive layers together; each is a dozen nodes
+_ROWS, _SEED = 64, 5  # samples whose round trip is measured
 
 
 @dataclass(frozen=True)
@@ -196,12 +196,12 @@ def round_trip_error(chain: Chain) -> float:
 
 
 def _percent(best: Estimate, chosen: Estimate) -> int:
-    """Return how much less time the one takes than the other, in percent, as round as a prediction is."""
+    """Return how much less time the one takes than the other, in percent, rounded as a prediction should be."""
     return 5 * round(20 * (1 - best.milliseconds / chosen.milliseconds))
 
 
 def _accuracy(best: Estimate, chosen: Estimate) -> str:
-    """Return in words how the errors of two solvers compare; a few rows tell them to about a half."""
+    """Return in words how the errors of two solvers compare; a few rows determine them to about a half."""
     if best.share < chosen.share / 1.5:
         return "more accurate"
     return "as accurate" if best.share <= 1.5 * chosen.share else "less accurate, within the tolerance"
@@ -237,7 +237,7 @@ def _integrated(chain: Chain, settings: ExportSettings) -> Chain:
     if settings.steps is None:
         return chain
     if not 1 <= settings.steps <= MOST_STEPS:
-        raise BadInputError(f"Expected 1 to {MOST_STEPS} steps a block; got {settings.steps}.")
+        raise BadInputError(f"Expected 1 to {MOST_STEPS} steps per block; got {settings.steps}.")
     return with_steps(chain, settings.steps)
 
 
@@ -250,7 +250,7 @@ def _solver(chain: Chain, settings: ExportSettings, *, compare: bool) -> tuple[S
         raise BadInputError(
             f"Expected LU layers for --solver auto; this {chain.kind.name} model has none. Leave it out."
         )
-    smallest = Solver("fused", None)  # of what `auto` may choose
+    smallest = Solver("fused", None)  # the smallest that `auto` may choose
     asked = smallest if automatic else solvers.choose(settings.solver or _USUAL, settings.tile, chain.dim)
     _refuse_large(chain, asked, settings)
     found: list[Estimate] = []
@@ -272,8 +272,8 @@ def _refuse_large(chain: Chain, solver: Solver | None, settings: ExportSettings)
     linear = sum(layer.solves for layer in chain.layers)
     numbers = sum(layer.stored for layer in chain.layers if not layer.solves)
     if solver is not None:
-        numbers += linear * solvers.stored(solver, chain.dim)  # of the larger of the two graphs
-    for layer in chain.of(Velocity):  # biases are there once for each time; and a graph may hold both directions
+        numbers += linear * solvers.stored(solver, chain.dim)  # numbers of the larger of the two graphs
+    for layer in chain.of(Velocity):  # there is one bias per time, and a graph may hold both directions
         numbers += layer.stored + 6 * layer.steps * layer.field.hidden[0]
     dtype = settings.products or settings.tensors
     cures = ["--dtype float32"] * (dtype == "float64") + ["--solver fused"] * (

@@ -26,7 +26,7 @@ _ELEMENT = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float
 _MOST_UNEQUAL = 4
 #: A shader of WebGPU has room for 8 tensors at least, one of which is the whole.
 _MOST_PARTS = 7
-#: What helps where a dtype is too narrow for a constant.
+#: Advice if a dtype is too narrow for a constant.
 _WIDER = {
     "float16": "Export with --dtype float32, or another solver.",
     "float32": "Export with --dtype float64, or another solver.",
@@ -71,7 +71,7 @@ class GraphBuilder:
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
-        self._short: dict[Value, Value] = {}  # tensors that are there in the dtype of the products too
+        self._short: dict[Value, Value] = {}  # tensors that also exist in the dtype of the products
         self._known: list[onnx.ValueInfoProto] = []  # shapes that inference cannot see
         self._scope: tuple[str, ...] = ()
         self._counts: dict[str, int] = {}
@@ -107,7 +107,7 @@ class GraphBuilder:
     def random_normal(self, shape: str) -> Value:
         """Add standard normal rows; the caller feeds the two integers batch and dim as `shape`.
 
-        Of the ways to size them only this one keeps every node on the GPU and can be captured in a CUDA graph.
+        Only this way of sizing them keeps every node on the GPU and can be captured in a CUDA graph.
         """
         self._inputs.append(helper.make_tensor_value_info(shape, TensorProto.INT64, [2]))
         zero = numpy_helper.from_array(np.zeros(1, dtype=self.dtype))
@@ -222,7 +222,7 @@ class GraphBuilder:
             BadInputError: if the constants exceed 2 GB.
         """
         nodes = _bias_apart(self._used()) if self.dtype == np.float64 else self._used()
-        read = {operand for node in nodes for operand in node.input}  # runtimes warn of constants that nobody reads
+        read = {operand for node in nodes for operand in node.input}  # runtimes warn of constants that nothing reads
         constants = [constant for name, constant in self._constants.items() if name in read]
         if sum(constant.ByteSize() for constant in constants) > sizes.FILE_BYTES - 2**20:
             raise BadInputError("Expected a graph of at most 2 GB, the limit of one ONNX file; this one needs more.")
@@ -235,7 +235,7 @@ class GraphBuilder:
         return shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
 
     def _used(self) -> list[onnx.NodeProto]:
-        """Return the nodes without those whose outputs nobody reads."""
+        """Return the nodes without those whose outputs nothing reads."""
         wanted, kept = {output.name for output in self._outputs}, []
         for node in reversed(self._nodes):
             if wanted.intersection(node.output):

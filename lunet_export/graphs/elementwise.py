@@ -47,8 +47,8 @@ class Preprocessed:
     """These are rows as the first block takes them."""
 
     h: Value  # [batch, dim]
-    inverse_slope: Value = ""  # of the pre-processing, to be divided by
-    constant: float = 0.0  # of its log_det
+    inverse_slope: Value = ""  # inverse slope of the pre-processing, to divide by
+    constant: float = 0.0  # constant of its log_det
 
 
 def preprocessed(g: GraphBuilder, x: Value, p: Logit | None) -> Preprocessed:

@@ -52,11 +52,11 @@ class Estimate:
     solver: Solver
     nodes: int
     work_items: int  # kernels, cuBLAS calls and copies that the CUDA provider launches
-    flops: int  # of one row: two per multiply-add, one per number of an elementwise node
-    bytes: int  # of the file
+    flops: int  # per row: two per multiply-add, one per number of an elementwise node
+    bytes: int  # size of the file
     error: float  # largest |x - reference|, over the largest |x|
     share: float  # each row's largest error, of x or of z -> x -> z, over its parity tolerance; root mean square
-    milliseconds: float  # of a call, by the model
+    milliseconds: float  # per call, by the model
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for `--json` and the manifest."""
@@ -96,7 +96,7 @@ def estimates(
         except BadInputError as error:  # its inverses leave the range of the dtype
             refusal = error
             continue
-        with np.errstate(over="ignore", invalid="ignore"):  # a solver that overflows is not taken, and that is all
+        with np.errstate(over="ignore", invalid="ignore"):  # a solver that overflows is simply not taken
             losses = [way.loss(network, solver, dtype, products) for way in passes]
         nodes = [node for model in models for node in model.graph.node]
         elementwise = sum(node.op_type not in ("Gemm", "Split", "Concat") for node in nodes)
@@ -130,8 +130,8 @@ def fastest(found: Sequence[Estimate]) -> Estimate:
 @dataclass(frozen=True)
 class _Cost:
     launches: int
-    elements: int  # per row, of elementwise nodes
-    macs: int  # per row
+    elements: int  # elements of elementwise nodes per row
+    macs: int  # multiply-adds per row
     bytes: int
 
     def seconds(self, load: Load) -> float:
@@ -156,7 +156,7 @@ def _system(layer: Layer, *, forth: bool) -> LU | None:
 
 
 class _Loss(NamedTuple):
-    """What a solver loses on one way, and the multiply-adds per row of its products."""
+    """This is what a solver loses in one direction, and the multiply-adds per row of its products."""
 
     error: float
     share: float
@@ -165,7 +165,7 @@ class _Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class _Pass:
-    """One direction of a network on some rows: what the reference gives, and what rounding may do there and back."""
+    """This is one direction of a network on some rows: the reference's answers, and what rounding may do to them."""
 
     forth: bool
     rows: Array

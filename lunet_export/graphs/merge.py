@@ -18,7 +18,7 @@ from lunet_export.graphs import builder
 _PREFIX = "classifier."
 _OLDEST = 7  # Gemm as it is used here
 _ONNX = ("", "ai.onnx")  # two names of one domain
-#: What ONNX's own functions raise over what is no model, or one that was damaged.
+#: Errors that ONNX's own functions raise if there is no model, or a damaged one.
 _MALFORMED = (
     *(DecodeError, checker.ValidationError, shape_inference.InferenceError),
     *(ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError),
@@ -37,7 +37,7 @@ def read_classifier(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
         checker.check_model(model, full_check=True)
     except (*_MALFORMED, OSError) as error:
-        raise BadInputError(f"Expected an ONNX model in {path}; it is none: {_first_line(error)}.") from None
+        raise BadInputError(f"Expected an ONNX model in {path}; it is not: {_first_line(error)}.") from None
     return model
 
 
@@ -50,7 +50,7 @@ def merge(generator: onnx.ModelProto, classifier: onnx.ModelProto) -> onnx.Model
     """
     try:
         return _merged(generator, classifier)
-    except _MALFORMED as error:  # of names that are no text, say
+    except _MALFORMED as error:  # for example for names that are not text
         raise BadInputError(f"Expected a classifier that ONNX can merge; it says: {_first_line(error)}.") from None
 
 
@@ -137,7 +137,8 @@ def _at_batch_one(model: onnx.ModelProto, shape: list[int]) -> onnx.ModelProto:
     tensor = found.graph.output[0].type.tensor_type
     if not tensor.HasField("shape") or not all(entry.dim_value for entry in tensor.shape.dim):
         raise BadInputError(
-            "Expected a classifier whose output has a known shape for one row; it cannot be told. Export it at batch 1."
+            "Expected a classifier whose output has a known shape for one row; it cannot be inferred. "
+            "Export it at batch 1."
         )
     return found
 

@@ -33,7 +33,7 @@ MOST_CLASSES = 32
 class MixtureBlueprint:
     """This blueprint builds a mixture's graphs from the blueprints of its flows; it is used as a `Blueprint` is."""
 
-    weights: Mixture[Chain]  # with what was chosen of its flows
+    weights: Mixture[Chain]  # with what was chosen for its flows
     settings: ExportSettings
     components: tuple[Blueprint, ...]
 
@@ -48,7 +48,8 @@ class MixtureBlueprint:
         """
         if settings.rng or settings.hutchinson:
             raise BadInputError(
-                "Expected neither --rng nor --hutchinson for one network a class; export a class's own file for these."
+                "Expected neither --rng nor --hutchinson for one network per class; export a class's own "
+                "file for these."
             )
         refuse_many(len(mixture.components))
         layers = [layer for component in mixture.components for layer in component.layers]
@@ -61,7 +62,7 @@ class MixtureBlueprint:
         return cls(chosen, settings, found)
 
     def build(self, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
-        """Return the graph of that name: the density, or a sampling graph of a class."""
+        """Return the graph of that name: the density, or the sampling graph of a class."""
         kind, number = graph_of(name)
         if number is not None:
             return self.components[number].build(kind, metadata)
@@ -150,7 +151,7 @@ def mixed(g: GraphBuilder, class_log_prob: Value, log_priors: np.ndarray) -> tup
     largest = reduce(lambda a, b: g.node("Max", a, b), columns)
     shares = g.node("Exp", g.node("Sub", joint, largest))
     total = g.sum_columns(shares, keep=True)
-    log_prob = g.sum_columns(g.node("Add", g.node("Log", total), largest))  # of one column: [batch, 1] -> [batch]
+    log_prob = g.sum_columns(g.node("Add", g.node("Log", total), largest))  # one column: [batch, 1] -> [batch]
     return log_prob, g.node("Div", shares, total)
 
 

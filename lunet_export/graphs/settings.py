@@ -32,14 +32,14 @@ class ExportSettings:
         BadInputError: if the dtype is unknown.
     """
 
-    solver: str | None = None  # of LU layers: a name of `graphs.solvers.SOLVERS`, or `auto`; None is `unrolled`
+    solver: str | None = None  # for LU layers: a name of `graphs.solvers.SOLVERS`, or `auto`; None is `unrolled`
     tile: int | None = None  # rows of the solver's tile; None takes its default
-    dtype: str = "float32"  # or `float64`; `float16` runs the matrix products in it and nothing else
+    dtype: str = "float32"  # or `float64`; `float16` is for the matrix products only
     with_log_prob: bool = False  # a third graph, z -> x, log_prob
     rng: bool = False  # a graph that draws z itself
-    load: Load = field(default_factory=Load)  # what `auto` optimises for
-    steps: int | None = None  # of JKO-iFlow, per block; None takes those of training
-    hutchinson: bool = False  # of JKO-iFlow: a graph whose divergence is estimated along probes that the caller feeds
+    load: Load = field(default_factory=Load)  # what `auto` optimizes for
+    steps: int | None = None  # JKO-iFlow only: steps per block; None takes those of training
+    hutchinson: bool = False  # JKO-iFlow only: a graph that estimates the divergence along probes that are fed
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

@@ -5,26 +5,26 @@ import numpy as np
 from lunet_export.errors import BadInputError
 
 FILE_BYTES = 2**31 - 1  # Protobuf cannot hold more
-#: Of the matrices in a file; what is left is for vectors, names and nodes.
+#: Largest size of the matrices in a file; the rest is for vectors, names and nodes.
 LARGEST_BYTES = FILE_BYTES - 2**24
 
 
 def bytes_of(numbers: int, dtype: str) -> int:
-    """Return how many bytes so many numbers of a dtype take."""
+    """Return how many bytes `numbers` numbers of a dtype take."""
     return numbers * np.dtype(dtype).itemsize
 
 
 def refuse_large(numbers: int, dtype: str, cure: str, what: str = "graphs") -> None:
-    """Raise where so many numbers would not fit into one file.
+    """Raise if a graph would not fit into one file.
 
     Args:
         numbers: Numbers of the largest graph.
         dtype: Dtype of the numbers.
-        cure: Last sentence of the error: what the user may do.
-        what: What must fit.
+        cure: Last sentence of the error, which says what to do.
+        what: Words for what must fit.
 
     Raises:
-        BadInputError: if they would not fit.
+        BadInputError: if it would not fit.
     """
     size = bytes_of(numbers, dtype)
     if size > LARGEST_BYTES:

@@ -17,7 +17,7 @@ from lunet_export.layers import LU
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_SMALLEST_PRODUCT = 1e-26  # of slopes; divided by s r <= levels^2 / 4 it is still far above float32's 1e-38
+_SMALLEST_PRODUCT = 1e-26  # of slopes: over s r <= levels^2 / 4 it is still far above float32's 1e-38
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Held:
     weight: Array | None = None
     bias: Array | None = None
     layer: LU | None = None
-    offset: Array | None = None  # of a solve: what is added to the rows before it
+    offset: Array | None = None  # for a solve: offset that is added to the rows before it
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Terms:
     """These terms make log|det dz/dx| of the layers so far, in a graph."""
 
     constant: float
-    slopes: dict[int, list[_Slopes]] = field(default_factory=lambda: {1: [], -1: []})  # by the sign they count with
+    slopes: dict[int, list[_Slopes]] = field(default_factory=lambda: {1: [], -1: []})  # by their sign
     logs: list[tuple[Value, int, int]] = field(default_factory=list)  # with their widths and signs
     weighted: list[tuple[Value, Array]] = field(default_factory=list)
 

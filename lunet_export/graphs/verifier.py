@@ -12,7 +12,7 @@ A_m = L_m U_m, inverted in float64, and M blocks:
     x = -u_1
 
 One Gemm per block, one LeakyRelu between two. x is the network's own input: where a logit stands before it, x is h, the
-logit of the pixels, since the way back from there is not piecewise linear.
+logit of the pixels, since the map from there to the pixels is not piecewise linear.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Flows of other libraries as ours: nflows, normflows, sbi, zuko, and PyTorch's transforms.
 
-Only objects are read, by the classes that they say they are of; none of these libraries is imported.
+Objects are read by the names of their classes; none of these libraries is imported.
 """
 
 from lunet_export.importers.importing import Imported, convert, read, survey

@@ -10,11 +10,11 @@ from lunet_export.layers.networks import Network
 
 
 def interleaved(network: Network, *, shift: int) -> Network:
-    """A network that gives t and u of a column side by side, as one that gives all t, then all u.
+    """Turn a network that gives t and u of a column side by side into one that gives all t, then all u.
 
     Args:
         network: The network.
-        shift: The place of t in a pair, 0 or 1.
+        shift: Place of t in a pair, 0 or 1.
     """
     count = networks.leaving(network)
     order = np.concatenate([np.arange(shift, count, 2), np.arange(1 - shift, count, 2)])
@@ -24,10 +24,10 @@ def interleaved(network: Network, *, shift: int) -> Network:
 def coupling(
     inputs: NDArray[np.int64], changed: NDArray[np.int64], network: Network, scale: ScaleMap
 ) -> tuple[Layer, ...]:
-    """The layer that changes the columns `changed` by the columns `inputs`.
+    """Return the layer that changes the columns `changed` by a network of the columns `inputs`.
 
     Raises:
-        Refused: It has no such columns, or its network gives another count of numbers.
+        Refused: if there are no such columns, or the network gives another count of numbers.
     """
     if not len(inputs) or not len(changed):
         raise Refused("it changes all columns or none")

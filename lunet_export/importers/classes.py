@@ -1,4 +1,4 @@
-"""Which library a thing comes from and which of its classes it is, without importing any of them."""
+"""The library an object comes from and the name of its class, without importing any of these libraries."""
 
 from collections.abc import Container
 
@@ -6,12 +6,12 @@ _METHODS = ("forward", "inverse", "_call", "_inverse")
 
 
 def library_of(thing: object) -> str:
-    """The package that the class is of, or the nearest of its bases that another package than the user's own has."""
+    """Return the library of the class or of its nearest base that is one of `LIBRARIES`; empty if there is none."""
     return next((name.partition(".")[0] for name in names(thing) if name.partition(".")[0] in LIBRARIES), "")
 
 
 def names(thing: object) -> list[str]:
-    """The class and its bases: `nflows.LULinear`, and of PyTorch `torch.nn.Linear` and `torch.TanhTransform`."""
+    """Return the names of the class and its bases, such as `nflows.LULinear` and `torch.nn.Linear`."""
     return [_name(kind) for kind in type(thing).__mro__]
 
 
@@ -21,7 +21,7 @@ def _name(kind: type) -> str:
 
 
 def first_known(thing: object, known: Container[str]) -> str | None:
-    """The nearest class in `known` whose methods the thing's own class has not replaced."""
+    """Return the nearest class in `known`; None if there is none, or the thing's own class replaces its methods."""
     for kind in type(thing).__mro__:
         if _name(kind) in known:
             own = type(thing)
@@ -30,5 +30,5 @@ def first_known(thing: object, known: Container[str]) -> str | None:
     return None
 
 
-#: The packages whose flows are read; PyTorch's own transforms are read as zuko's are.
+#: Packages whose flows are read; PyTorch's own transforms are read like zuko's.
 LIBRARIES = ("nflows", "normflows", "sbi", "zuko")

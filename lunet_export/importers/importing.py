@@ -1,4 +1,4 @@
-"""From another library's object to our flow: read, checked against the object itself, given out."""
+"""Another library's object turned into our flow: it is read, then checked against the object itself."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ _READERS = {"nflows": nflows.read, "normflows": normflows.read, "sbi": sbi.read,
 
 @dataclass(frozen=True)
 class Imported:
-    """A flow that was read and checked.
+    """This is a flow that was read and checked.
 
     Attributes:
-        weights: It, as plain float64 arrays, from data to latent.
-        library: Where it comes from.
+        weights: The flow as plain float64 arrays, from data to latent.
+        library: Name of the library it comes from.
         parts: What became of each of its layers.
-        proof: How far it is from the library's own.
+        proof: Gaps between it and the library's own flow.
     """
 
     weights: Chain
@@ -36,28 +36,29 @@ class Imported:
 
 
 def convert(flow: object, *, context: Tensor | None = None) -> Flow:
-    """Our flow, log p(x) and x -> z being those of another library's flow or transform.
+    """Return a flow whose log p(x) and x -> z are those of another library's flow or transform.
 
-    Taken are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, and density
-    estimators of sbi, all in evaluation mode; the object is not changed. A base that is a diagonal normal joins the
-    layers, so that z is standard normal; a transform alone is given the base N(0, I). What comes out was compared with
-    the object itself in float64 (`read`), and is in the object's own dtype.
+    Supported are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, and density
+    estimators of sbi, all in evaluation mode; the object is not changed. A diagonal normal base joins the layers, so
+    that z is standard normal; a transform alone gets the base N(0, I). The result has been compared with the object
+    itself in float64 (`read`), and has the object's own dtype.
 
     Args:
         flow: The object.
-        context: Of a conditional flow, the one that it is fixed to: (C,) or (1, C).
+        context: Context that a conditional flow is fixed to, (C,) or (1, C).
 
     Raises:
-        UnsupportedLayersError: Some layers cannot be carried over; all are named.
-        CheckpointError: They make no flow: a NaN, a border that the normal base has not, no tensor's numbers.
-        CheckFailedError: What was made is not what the object computes.
-        BadInputError: It is no object of these libraries.
+        UnsupportedLayersError: if some layers are not supported; all of them are named.
+        CheckpointError: if the layers make no flow: a number is NaN, a border does not fit the normal base, or a tensor
+            has no numbers.
+        CheckFailedError: if the result differs from what the object computes.
+        BadInputError: if the object does not come from these libraries.
     """
     return Flow.of(read(flow, context=context).weights, dtype=dtype_of(flow) or torch.float32)
 
 
 def read(flow: object, *, context: Tensor | None = None) -> Imported:
-    """The same as plain float64 arrays, with what is known of it; arguments and errors as of `convert`."""
+    """Return the same flow as plain float64 arrays, with what is known of it; see `convert` for arguments."""
     library, reading = reading_of(flow, context)
     weights = reading.weights()
     computed = not isinstance(flow, nn.Module) and dtype_of(flow) != torch.float64
@@ -66,25 +67,25 @@ def read(flow: object, *, context: Tensor | None = None) -> Imported:
 
 
 def survey(flow: object, *, context: Tensor | None = None) -> tuple[Part, ...]:
-    """What would become of each layer, from data to latent, and of the base.
+    """Return what would become of each layer, from data to latent, and of the base.
 
     Raises:
-        CheckpointError, BadInputError: As `convert`, but for layers that cannot be carried over.
+        CheckpointError, BadInputError: as in `convert`, except for unsupported layers.
     """
     return reading_of(flow, context)[1].parts
 
 
 def reading_of(flow: object, context: Tensor | None) -> tuple[str, Reading]:
-    """The library, and what the flow's twin is made of; errors as of `survey`."""
+    """Return the library, and what the flow's twin is made of; errors are those of `survey`."""
     library = library_of(flow)
     if not library and any(name in ("torch.Transform", "torch.Distribution") for name in names(flow)):
-        library = "zuko"  # whose objects these are as well
+        library = "zuko"  # zuko uses these objects as well
     if library not in _READERS:
         raise BadInputError(
             f"Expected a flow or transform of {', '.join(LIBRARIES)} or torch.distributions; got a "
             f"{type(flow).__name__}."
         )
-    with in_float64(), warnings.catch_warnings(action="ignore"):  # of one part of these libraries about another
+    with in_float64(), warnings.catch_warnings(action="ignore"):  # these libraries warn about themselves
         try:
             return library, _READERS[library](twin(flow), _row(context))
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -11,12 +11,12 @@ Array = NDArray[np.float64]
 
 
 def linear(matrix: Array, bias: Array) -> tuple[Layer, ...]:
-    """The layers of x -> W x + b: a permutation, where pivoting needs one, and an LU layer.
+    """Return the layers of x -> W x + b: a permutation, if pivoting needs one, and an LU layer.
 
     Pivoting W^T = L[p] U gives W x = U^T (L^T y) with y[p] = x: U^T is lower triangular, L^T upper with ones.
 
     Raises:
-        Refused: W has no inverse, or a number that is not finite.
+        Refused: if W has no inverse, or holds a number that is not finite.
     """
     if not np.isfinite(matrix).all():
         raise Refused("its matrix holds NaN or infinity")

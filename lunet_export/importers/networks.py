@@ -26,18 +26,18 @@ _FUNCTIONS: dict[Foreign, str] = {
     functional.elu: "elu",
     functional.silu: "silu",
 }
-_SLOPE = 0.01  # of `torch.nn.functional.leaky_relu`
+_SLOPE = 0.01  # default of `torch.nn.functional.leaky_relu`
 
 
 def read(module: Foreign, context: Tensor | None = None) -> Network:
-    """The network that a module is.
+    """Return the network that a module computes.
 
     Args:
         module: The module, in float64.
-        context: What its own context input is fixed to, (1, C), for the networks of nflows and normflows.
+        context: Context that the module's context input is fixed to, (1, C), for networks of nflows and normflows.
 
     Raises:
-        Refused: It holds what is not carried.
+        Refused: if it holds something that is not supported.
     """
     name = first_known(module, _READERS)
     if name is None:
@@ -46,7 +46,7 @@ def read(module: Foreign, context: Tensor | None = None) -> Network:
 
 
 def after(network: Network, matrix: Array) -> Network:
-    """The network, and then a matrix."""
+    """Return the network followed by a matrix."""
     last = network[-1] if network else None
     if isinstance(last, Dense):
         return (*network[:-1], Dense(matrix @ last.weight, matrix @ last.bias))
@@ -54,7 +54,7 @@ def after(network: Network, matrix: Array) -> Network:
 
 
 def before(network: Network, matrix: Array, bias: Array) -> Network:
-    """A matrix and a bias, and then the network."""
+    """Return the network preceded by a matrix and a bias."""
     first = network[0] if network else None
     if isinstance(first, Dense) and first.weight.shape[1] == len(matrix):
         return (Dense(first.weight @ matrix, first.weight @ bias + first.bias), *network[1:])
@@ -62,10 +62,10 @@ def before(network: Network, matrix: Array, bias: Array) -> Network:
 
 
 def leaving(network: Network) -> int:
-    """How many numbers it gives.
+    """Return how many numbers the network gives.
 
     Raises:
-        Refused: It has no matrix that tells.
+        Refused: if it has no matrix from which this can be known.
     """
     for operation in reversed(network):
         if isinstance(operation, Dense):
@@ -76,10 +76,10 @@ def leaving(network: Network) -> int:
 
 
 def entering(network: Network) -> int:
-    """How many numbers it takes.
+    """Return how many numbers the network takes.
 
     Raises:
-        Refused: It does not begin with a matrix, which tells.
+        Refused: if it does not begin with a matrix, from which this can be known.
     """
     first = network[0] if network else None
     if not isinstance(first, Dense):
@@ -92,10 +92,10 @@ def _called(thing: Foreign) -> str:
 
 
 def activation(function: Foreign) -> list[Operation]:
-    """The activation that a module or a function of PyTorch is.
+    """Return the activation that a module or a function of PyTorch computes.
 
     Raises:
-        Refused: It is none that is carried.
+        Refused: if it is not supported.
     """
     if isinstance(function, nn.Module):
         return list(read(function))
@@ -176,7 +176,7 @@ def _mlp_of_nflows(module: Foreign, context: Tensor | None) -> list[Operation]:
 
 
 def _residual_net(module: Foreign, context: Tensor | None) -> list[Operation]:
-    """`ResidualNet` of nflows and normflows; a fixed context enters the first bias and the gates of the blocks."""
+    """Read a `ResidualNet` of nflows or normflows; a fixed context enters the first bias and the blocks' gates."""
     _agree(module.context_features or 0, context)
     first = tuple(_linear(module.initial_layer, None))
     if context is not None:
@@ -185,7 +185,7 @@ def _residual_net(module: Foreign, context: Tensor | None) -> list[Operation]:
 
 
 def _made(module: Foreign, context: Tensor | None) -> list[Operation]:
-    """`MADE` of nflows and normflows (arXiv 1502.03509)."""
+    """Read a `MADE` of nflows or normflows (arXiv 1502.03509)."""
     _agree(module.context_layer.in_features if hasattr(module, "context_layer") else 0, context)
     ours = library_of(module) == "nflows"
     found = _masked_linear(module.initial_layer, None)
@@ -209,7 +209,7 @@ def _feedforward_block(module: Foreign, context: Tensor | None) -> list[Operatio
 
 
 def _residual_block(module: Foreign, context: Tensor | None) -> list[Operation]:
-    """A context shifts between the matrices of nflows' masked blocks and gates the end of all the others."""
+    """Read a block; a context shifts between the matrices of nflows' masked blocks, and gates the end of all others."""
     inner: list[Operation] = []
     for number, layer in enumerate(module.linear_layers):
         if module.use_batch_norm:
@@ -233,12 +233,12 @@ def _shifted(operation: Operation, by: Tensor) -> Dense:
 
 
 def fixed(network: Network, context: Tensor | None, count: int) -> Network:
-    """A network of `count` numbers and a context side by side, as one of these numbers alone.
+    """Turn a network of `count` numbers and a context side by side into a network of these numbers alone.
 
     The context's part of the first matrix joins its bias.
 
     Raises:
-        Refused: The network takes another count of numbers.
+        Refused: if the network takes another count of numbers.
     """
     takes, first = entering(network) - count, network[0]
     assert isinstance(first, Dense)

@@ -28,11 +28,11 @@ from lunet_export.layers import (
 
 
 def read(flow: Foreign, context: Tensor | None) -> Reading:
-    """A `Flow` or a `Transform`.
+    """Read a `Flow` or a `Transform`.
 
     Args:
-        flow: Its twin in float64.
-        context: What the context is fixed to, (1, ...), before any embedding.
+        flow: Twin of the object in float64.
+        context: Context that the flow is fixed to, (1, ...), before any embedding.
     """
     _settle(flow)
     if first_known(flow, ("nflows.Flow",)) is None:
@@ -58,10 +58,10 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
 
 
 def embedding(network: Foreign, context: Tensor) -> Tensor:
-    """What a network makes of a context.
+    """Return what a network makes of a context.
 
     Raises:
-        BadInputError: It cannot take it.
+        BadInputError: if the network does not take it.
     """
     try:
         return network(context)
@@ -77,7 +77,7 @@ def _repeated(context: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def _settle(flow: Foreign) -> None:
-    """nflows keeps two logarithms as they were in the dtype of their day; here they are taken anew."""
+    """Compute two logarithms again in float64: nflows stores them in the dtype in which the object was built."""
     for module in flow.modules():
         if hasattr(module, "_log_z"):
             module._log_z = torch.tensor(0.5 * math.prod(module._shape) * math.log(2 * math.pi), dtype=torch.float64)
@@ -97,7 +97,7 @@ def _walk(module: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...
 
 
 def lu_linear(module: Foreign, context: Tensor | None = None) -> Layers:
-    """y = L (U x) + b; L has ones, U softplus(.) + eps on its diagonal. normflows' `_LULinear` is the same."""
+    """Read y = L (U x) + b; L has ones, U softplus(.) + eps on its diagonal. normflows' `_LULinear` is the same."""
     lower, upper = np.eye(module.features), np.zeros((module.features, module.features))
     lower[np.tril_indices(module.features, -1)] = array(module.lower_entries)
     upper[np.triu_indices(module.features, 1)] = array(module.upper_entries)
@@ -106,7 +106,7 @@ def lu_linear(module: Foreign, context: Tensor | None = None) -> Layers:
 
 
 def _matrix(module: Foreign, context: Tensor | None) -> Layers:
-    """y = W x + b of `NaiveLinear`, `QRLinear` and `SVDLinear`: what the layer itself does to the unit vectors."""
+    """Read y = W x + b of `NaiveLinear`, `QRLinear` and `SVDLinear` from what the layer does to the unit vectors."""
     bias = array(module.bias)
     columns, _ = module.forward_no_cache(torch.eye(len(bias), dtype=torch.float64))
     return matrices.linear((array(columns) - bias).T, bias)
@@ -149,7 +149,7 @@ def _log_tanh(module: Foreign, context: Tensor | None) -> Layers:
 
 
 def _masked_affine(module: Foreign, context: Tensor | None) -> Layers:
-    """MAF's layer (arXiv 1705.07057): the network gives u and t of a column side by side."""
+    """Read MAF's layer (arXiv 1705.07057), whose network gives u and t of a column side by side."""
     network = interleaved(networks.read(module.autoregressive_net, context), shift=1)
     columns = np.arange(module.features)
     return (AffineAutoregressive(len(columns), columns, columns, network, ScaleMap("softplus", 0.0, module._epsilon)),)

@@ -1,4 +1,4 @@
-"""normflows (VincentStimper/normalizing-flows): its forward direction is latent to data, so it is read backwards."""
+"""normflows (VincentStimper/normalizing-flows): its forward direction is latent to data, so it is read in reverse."""
 
 import numpy as np
 import torch
@@ -26,11 +26,11 @@ from lunet_export.layers import (
 
 
 def read(flow: Foreign, context: Tensor | None) -> Reading:
-    """A `NormalizingFlow`, a `ConditionalNormalizingFlow`, or one of their layers, whose inverse goes from data.
+    """Read a `NormalizingFlow`, a `ConditionalNormalizingFlow`, or one of their layers, whose inverse starts at data.
 
     Args:
-        flow: Its twin in float64.
-        context: What the context is fixed to, (1, C).
+        flow: Twin of the object in float64.
+        context: Context that the flow is fixed to, (1, C).
     """
     given = {} if context is None else {"context": context}
     if first_known(flow, _FLOWS) is None:
@@ -58,7 +58,7 @@ def _repeated(given: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
 
 
 def _sums(answer: tuple[Tensor, Foreign], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Some layers give one log-determinant for all rows."""
+    """Return z and one log-determinant per row; some layers give one for all rows."""
     z, log_det = answer
     return z, torch.as_tensor(log_det).expand(len(x))
 
@@ -69,7 +69,7 @@ def _dim(base: Foreign) -> int | None:
 
 
 def _walk(module: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...]:
-    """The layers of a flow from latent to data."""
+    """Return the layers of a flow from latent to data."""
     dot, kind = f"{path}." if path else "", first_known(module, ("normflows.Composite", "normflows.Reverse"))
     if kind == "normflows.Composite":
         inside = [_walk(layer, f"{dot}_flows.{i}", context) for i, layer in enumerate(module._flows)]
@@ -80,7 +80,7 @@ def _walk(module: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...
 
 
 def _lu_permute(module: Foreign, context: Tensor | None) -> Layers:
-    """From data: the permutation, then y = L (U x) + b."""
+    """Read a layer that is, starting at data, a permutation and then y = L (U x) + b."""
     order = Permutation(module.permutation._permutation.numpy().astype(np.int64))
     return inverted((order, *lu_linear(module.linear)))
 
@@ -94,7 +94,7 @@ def _permute(module: Foreign, context: Tensor | None) -> Layers:
 
 
 def _invertible_affine(module: Foreign, context: Tensor | None) -> Layers:
-    """From data x W of rows, W = P L U, so U^T (L^T (P^T x)) of columns: the factors are taken as they are."""
+    """Read x W of data rows, with W = P L U: U^T (L^T (P^T x)) of columns, whose factors are taken as they are."""
     if not module.use_lu:
         matrix = array(module.W).T
         return inverted(matrices.linear(matrix, np.zeros(len(matrix))))
@@ -126,7 +126,7 @@ def _masked_autoregressive(module: Foreign, context: Tensor | None) -> Layers:
 
 
 def _masked_affine(module: Foreign, context: Tensor | None) -> Layers:
-    """x e^s + t: two networks of the same columns, so two layers in a row."""
+    """Read x e^s + t: two networks of the same columns, and so two layers, one after the other."""
     mask = row(module.b)
     if module.b.ndim != 2 or not np.isin(mask, (0.0, 1.0)).all():
         raise Refused("its mask is not a row of zeros and ones")
@@ -177,7 +177,7 @@ def _halves(mode: str, kept: int, changed: int) -> tuple[NDArray[np.int64], NDAr
 
 
 def _logit(module: Foreign, context: Tensor | None) -> Layers:
-    """From data: logit(alpha + (1 - 2 alpha) x)."""
+    """Read a layer that is, starting at data, logit(alpha + (1 - 2 alpha) x)."""
     alpha = float(module.alpha)
     return (Sigmoid(), Inverse(Affine(np.array([1 - 2 * alpha]), np.array([alpha]))))
 

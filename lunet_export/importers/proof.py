@@ -1,4 +1,4 @@
-"""Whether an imported flow is the library's own: both asked about the same rows, in float64, before it is given out."""
+"""Comparison of an imported flow with the library's own, on the same rows in float64, before anything is returned."""
 
 import warnings
 from dataclasses import asdict, dataclass
@@ -17,27 +17,27 @@ from lunet_export.layers import Chain
 
 Array = NDArray[np.float64]
 
-#: The largest gap for which rounding in float64 is not asked, |ours - theirs| / max(1, |theirs|). Not less: PyTorch's
-#: softplus, of which some scales are made, is a straight line above 20, where it is off by 2e-9.
+#: Largest gap |ours - theirs| / max(1, |theirs|) that passes without a look at rounding. It cannot be less: PyTorch's
+#: softplus, which makes some scales, is a straight line above 20, where it is off by 2e-9.
 LIMIT = 1e-9
-#: The same where the library's object holds numbers that it computed in float32.
+#: The same limit for objects of a library that hold numbers computed in float32.
 LIMIT_OF_FLOAT32 = 1e-5
 
-_SCALES = (0.25, 0.5, 1.0, 2.0)  # of normal numbers: some flows throw rows a little far out to where no digit is left
+_SCALES = (0.25, 0.5, 1.0, 2.0)  # for normal numbers z; some flows leave no digit of rows that are a little far out
 _ROWS = 32
-_LOST = 1e-6  # rows that come back from z -> x -> z with a larger error tell nothing
+_LOST = 1e-6  # rows with a larger error of z -> x -> z are left out
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The largest gaps that were seen, each relative to max(1, |theirs|).
+    """These are the largest gaps that were seen, each relative to max(1, |theirs|).
 
     Attributes:
-        rows: How many rows were compared.
-        log_prob: Of log p(x), or of the log-determinant of a transform alone.
-        latent: Of x -> z.
-        inverse: Of z -> x; None where the library's own inverse does not run, as of some layers of nflows with the
-            PyTorch of today.
+        rows: Number of rows that were compared.
+        log_prob: Gap of log p(x), or of the log-determinant for a transform alone.
+        latent: Gap of x -> z.
+        inverse: Gap of z -> x; None if the library's own inverse does not run, as in some layers of nflows with recent
+            versions of PyTorch.
     """
 
     rows: int
@@ -46,21 +46,22 @@ class Proof:
     inverse: float | None
 
     def as_json(self) -> dict[str, float | None]:
-        """For `--json` and the model file."""
+        """Return the gaps for `--json` and the model file."""
         return asdict(self)
 
 
 def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
-    """Ask both.
+    """Compare the library's own flow with ours.
 
-    Rows x are what our inverse makes of normal numbers z, of four scales; the library is asked about these x, and for
-    its inverse of these z. A gap may be above the limit where the flow's own conditioning makes that of rounding.
+    Rows x are what our inverse makes of normal numbers z, on four scales; the library computes its forward direction
+    from these x, and its inverse from these z. A gap may exceed the limit where the flow's conditioning makes rounding
+    as large.
 
     Raises:
-        CheckFailedError: A gap is larger than that.
+        CheckFailedError: if a gap is larger.
     """
     z, x = _rows(weights)
-    with in_float64(), warnings.catch_warnings(action="ignore"):  # of one part of these libraries about another
+    with in_float64(), warnings.catch_warnings(action="ignore"):  # these libraries warn about themselves
         try:
             theirs_z, theirs_log_prob = _density(reading, x)
         except Exception as error:  # the library's own code may raise anything
@@ -81,7 +82,7 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
 
 def _rows(weights: Chain) -> tuple[Array, Array]:
     z = np.repeat(_SCALES, _ROWS // len(_SCALES))[:, None] * noise.normal(0, range(_ROWS), weights.dim)
-    with np.errstate(all="ignore"):  # rows that leave float64 are left out
+    with np.errstate(all="ignore"):  # rows that overflow are left out
         x = reference.decode(weights, z)
         back, log_det = reference.encode(weights, x)
         fine = (np.abs(back - z).max(axis=1) < _LOST) & np.isfinite(log_det) & np.isfinite(x).all(axis=1)
@@ -93,7 +94,7 @@ def _rows(weights: Chain) -> tuple[Array, Array]:
 
 
 def _density(reading: Reading, x: Array) -> tuple[Array, Array]:
-    """The library's z, behind its base's own scale and mean, and its log p(x)."""
+    """Return the library's z, behind its base's own scale and mean, and its log p(x)."""
     rows = torch.from_numpy(x)
     latent, log_det = (value.numpy() for value in reading.forward(rows.clone()))
     for layer in reading.base.layers if reading.base else ():
@@ -109,26 +110,26 @@ def _inverse(reading: Reading, z: Array) -> Array | None:
         latent = layer.inverse(latent)
     try:
         return np.asarray(reading.inverse(torch.from_numpy(latent.copy())).numpy())
-    except Exception:  # the library's own code: functions that PyTorch has no more, domains that it checks
+    except Exception:  # the library's own code may use functions that PyTorch has removed, or check domains
         return None
 
 
 class _Judge:
-    """What gaps may be; the roundings are asked for only where a gap is above the limit."""
+    """This holds the limit of gaps; rounding is computed only if a gap is above the limit."""
 
     def __init__(self, weights: Chain, limit: float) -> None:
         self._weights, self._limit = weights, limit
 
     def gap(self, name: str, ours: Array, theirs: Array, given: Array) -> float:
-        """The largest relative gap.
+        """Return the largest relative gap.
 
         Raises:
-            CheckFailedError: It is above what rounding makes.
+            CheckFailedError: if it is above the limit and above rounding.
         """
         if theirs.shape != ours.shape:
             raise CheckFailedError(
-                f"Expected {name} of shape {ours.shape} of the library's own flow; got {theirs.shape}. It is no flow "
-                "of rows."
+                f"Expected {name} of shape {ours.shape} from the library's own flow; got {theirs.shape}. It is not a "
+                "flow of rows."
             )
         gaps = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
         largest = float(gaps.max())
@@ -137,13 +138,13 @@ class _Judge:
             row = int(np.argmax(worst))
             raise CheckFailedError(
                 f"Expected the library's own {name}; ours differs by {largest:.3g} relative in row {row} of "
-                f"{len(gaps)}, above {self._limit:.0e} and above rounding. A layer of a class of yours, or of another "
-                "version of the library, computes something else than its name says; nothing is given out."
+                f"{len(gaps)}, above {self._limit:.0e} and above rounding. A layer of your own class, or of another "
+                "version of the library, computes something other than its name says; nothing is imported."
             )
         return largest
 
     def _rounding(self, name: str, difference: Array, given: Array) -> NDArray[np.bool_]:
-        """Which rows differ by no more than rounding."""
+        """Return which rows differ by no more than rounding."""
         model = RoundingModel(self._weights, "float64")
         allowed = (model.sampling(given) if name == "x" else model.density(given))[name]
         size = np.abs(difference).reshape(len(difference), -1).max(axis=1)

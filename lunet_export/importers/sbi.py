@@ -11,19 +11,19 @@ _ESTIMATORS = ("sbi.NFlowsFlow", "sbi.ZukoFlow", "sbi.ZukoUnconditionalFlow")
 
 
 def read(estimator: Foreign, context: Tensor | None) -> Reading:
-    """A density estimator, whose context is the observation of a posterior: `posterior.posterior_estimator`.
+    """Read a density estimator, such as `posterior.posterior_estimator`, whose context is the posterior's observation.
 
     Args:
-        estimator: Its twin in float64.
+        estimator: Twin of the object in float64.
         context: The observation, (1, ...).
 
     Raises:
-        BadInputError: It is another object of sbi.
+        BadInputError: if it is another object of sbi.
     """
     kind = first_known(estimator, _ESTIMATORS)
     if kind is None:
         raise BadInputError(
-            f"Expected a density estimator of sbi; got a {type(estimator).__name__}. Of a posterior, give "
+            f"Expected a density estimator of sbi; got a {type(estimator).__name__}. For a posterior, give "
             "posterior.posterior_estimator, whose density is not cut off at the borders of the prior."
         )
     if library_of(estimator.net) == "nflows":

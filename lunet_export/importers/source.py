@@ -1,6 +1,6 @@
-"""Where an object to import comes from: a factory in the user's own module, a state that is loaded into it, or a state.
+"""Sources of an object to import: a factory in the user's own module, a state to load into its flow, or a state alone.
 
-The factory is the user's own code and is run; a state never is (`torch.load(weights_only=True)`).
+The factory is the user's own code and is run; a state is never run (`torch.load(weights_only=True)`).
 """
 
 import sys
@@ -17,17 +17,17 @@ from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.importers import states
 from lunet_export.importers.parts import Foreign
 
-#: Names under which training loops keep a state beside other things.
+#: Names under which training loops save a state beside other entries.
 NESTED = ("state_dict", "model_state_dict", "model", "flow", "net", "weights")
 
 State = Mapping[str, Tensor]
 
 
 def made(factory: str, folder: Path) -> Foreign:
-    """What `module:factory` gives, the module found from `folder` or as Python finds any.
+    """Return what `module:factory` gives; the module is looked for in `folder`, then where Python finds any.
 
     Raises:
-        BadInputError: There is no such module or factory, or one raises an error.
+        BadInputError: if there is no such module or factory, or one raises an error.
     """
     module, _, name = factory.partition(":")
     if not module or not name:
@@ -44,12 +44,13 @@ def made(factory: str, folder: Path) -> Foreign:
 
 
 def filled(flow: Foreign, path: Path) -> Foreign:
-    """The flow with the state in a file, all keys of which must be its own.
+    """Load the state in a file into the flow; all its keys must be the flow's own.
 
-    A state in float64 makes the flow one.
+    A state in float64 makes the flow float64.
 
     Raises:
-        CheckpointError: The file cannot be read, or holds the state of something else.
+        BadInputError: if the flow is no module.
+        CheckpointError: if the file cannot be read, or holds the state of something else.
     """
     if not isinstance(flow, nn.Module):
         raise BadInputError(f"Expected a module to load {path} into; the factory gave a {type(flow).__name__}.")
@@ -60,13 +61,13 @@ def filled(flow: Foreign, path: Path) -> Foreign:
         told = [f"{kind} {', '.join(keys[:3])}" for kind, keys in (("lacks", missing), ("has", odd)) if keys]
         raise CheckpointError(
             f"Expected the {len(own)} keys of the factory's {type(flow).__name__} in {path}; it {' and '.join(told)}"
-            f"{' and others' if max(len(missing), len(odd)) > 3 else ''}. Give the factory of this very state."
+            f"{' and others' if max(len(missing), len(odd)) > 3 else ''}. Give the factory that made this state."
         )
     for key, value in own.items():
         if value.shape != state[key].shape:
             raise CheckpointError(
                 f"Expected {key} of shape {tuple(value.shape)}, as the factory's is; {path} has "
-                f"{tuple(state[key].shape)}. Give the factory of this very state."
+                f"{tuple(state[key].shape)}. Give the factory that made this state."
             )
     floats = [value.dtype for value in state.values() if value.is_floating_point()]
     if torch.float64 in floats:
@@ -76,19 +77,19 @@ def filled(flow: Foreign, path: Path) -> Foreign:
 
 
 def of_state(library: str, path: Path) -> Foreign:
-    """The flow whose state a file holds, where its keys alone determine it; see `states`.
+    """Return the flow whose state a file holds, if its keys alone determine it; see `states`.
 
     Raises:
-        CheckpointError: They do not.
+        CheckpointError: if they do not.
     """
     return states.flow(library, state_of(path), str(path))
 
 
 def state_of(path: Path) -> State:
-    """The tensors by key in a file, those of a training loop's dictionary too.
+    """Return the tensors in a file by key, also those of a training loop's dictionary.
 
     Raises:
-        CheckpointError: The file cannot be read, or holds no state.
+        CheckpointError: if the file cannot be read, or holds no state.
     """
     content = checkpoint.load(path, what="a state_dict", cure="Write it with: torch.save(flow.state_dict(), FILE)")
     for candidate in (content, *(content[name] for name in NESTED if name in content)):
@@ -101,7 +102,7 @@ def state_of(path: Path) -> State:
 
 
 def _whole(key: str, value: Tensor, path: Path) -> Tensor:
-    """The tensor, if none of its numbers is there twice: the flow that is built for it is as large as it claims."""
+    """Return the tensor if the file holds all its numbers: the flow that is built for it is as large as it claims."""
     held = value.untyped_storage().nbytes()
     if held < value.numel() * value.itemsize:
         raise CheckpointError(
@@ -117,13 +118,13 @@ def _found_from(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(ValueError):  # the user's own code may have taken it out
+        with suppress(ValueError):  # the user's own code may have removed it
             sys.path.remove(str(folder))
 
 
 def _attempted(what: str, run: Callable[[], Foreign]) -> Foreign:
     try:
         return run()
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything, or leave
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything, or exit
         said = (str(error).splitlines() or [""])[0][:200]
         raise BadInputError(f"Expected {what} to run; it raised {type(error).__name__}: {said}.") from error

@@ -1,12 +1,12 @@
-"""Flows that the keys of their state alone determine, built with the library itself and filled.
+"""Flows that the keys of their state alone determine; they are built with the library itself, and filled.
 
     nflows      `Flow` of a `CompositeTransform` of `LULinear` (with eps 1e-3, its default, which no state holds),
                 permutations, `ActNorm` and `PointwiseAffineTransform`, on `StandardNormal` or `DiagonalNormal`
     normflows   `NormalizingFlow` of `LULinearPermute`, `Permute` with a shuffle, `InvertibleAffine`, `AffineConstFlow`
                 and `ActNorm`, on `DiagGaussian`
 
-A layer without tensors leaves no key, so that a number missing in the row of layers is one, and networks do not tell
-their activations: both need a factory, and so does every flow of zuko, whose keys do not tell classes.
+A layer without tensors leaves no key, so a gap in the layer numbers is such a layer, and keys do not determine the
+activations of networks: both need a factory. So does every flow of zuko, whose keys do not determine classes.
 """
 
 import re
@@ -19,7 +19,7 @@ from torch import Tensor
 from lunet_export.errors import CheckpointError, MissingPackageError, brief
 from lunet_export.importers.parts import Foreign
 
-#: Single numbers among the tensors of layers.
+#: Tensors of layers that are single numbers.
 _SCALARS = ("initialized", "data_dep_init_done", "_shift", "_scale")
 
 State = Mapping[str, Tensor]
@@ -27,22 +27,27 @@ Tensors = dict[str, Tensor]
 
 
 def flow(library: str, state: State, where: str) -> Foreign:
-    """The library's own flow with this state, which lies at `where`.
+    """Return the library's own flow with this state.
+
+    Args:
+        library: Name of the library.
+        state: Tensors by key.
+        where: File of the state, for messages.
 
     Raises:
-        CheckpointError: The keys do not determine it.
-        MissingPackageError: The library is not installed.
+        CheckpointError: if the keys do not determine the flow.
+        MissingPackageError: if the library is not installed.
     """
     if library not in _LIBRARIES:
         raise CheckpointError(
-            f"Expected module:factory and --state {where}; the keys of a state of {library} do not tell its layers."
+            f"Expected module:factory and --state {where}; the keys of a {library} state do not determine its layers."
         )
     prefix, kinds, whole = _LIBRARIES[library]
     layers = _by_layer(state, prefix)
     for number in range(max(layers, default=0) + 1):
         if frozenset(layers.get(number, {})) not in kinds:
-            told = ", ".join(sorted(layers.get(number, {}))[:3]) or "nothing"
-            raise _undetermined(library, where, f"of layer {number} they tell {told}")
+            told = ", ".join(sorted(layers.get(number, {}))[:3]) or "none"
+            raise _undetermined(library, where, f"for layer {number} they are {told}")
     for number, tensors in layers.items():
         if not _is_whole(tensors):
             raise _undetermined(library, where, f"the shapes of layer {number} do not fit each other")
@@ -50,8 +55,8 @@ def flow(library: str, state: State, where: str) -> Foreign:
         made = whole([_built(*kinds[frozenset(layers[number])], layers[number]) for number in sorted(layers)], state)
     except ModuleNotFoundError:
         raise MissingPackageError(f"Expected {library}; it is not installed. Run: pip install {library}") from None
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # the library's own
-        raise _undetermined(library, where, f"{library} says of them: {brief(error)}") from None
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # errors of the library
+        raise _undetermined(library, where, f"{library} rejects them: {brief(error)}") from None
     try:
         (made.double() if torch.float64 in {value.dtype for value in state.values()} else made).load_state_dict(state)
     except RuntimeError:
@@ -60,7 +65,7 @@ def flow(library: str, state: State, where: str) -> Foreign:
 
 
 def _is_whole(tensors: Tensors) -> bool:
-    """Whether a layer's tensors are as large as the one by which it is built: a matrix is reserved for a vector."""
+    """Return whether a layer's tensors fit the one it is built by: a vector of n makes a matrix of n x n."""
     if any(value.ndim == 0 and not name.endswith(_SCALARS) for name, value in tensors.items()):
         return False
     names = {name.rpartition(".")[2]: value for name, value in tensors.items()}
@@ -137,7 +142,7 @@ _NORMFLOWS: Kinds = {
     frozenset({"s", "t"}): ("normflows.flows.AffineConstFlow", lambda t: (tuple(t["s"].shape[1:]),)),
     frozenset({"s", "t", "data_dep_init_done"}): ("normflows.flows.ActNorm", lambda t: (tuple(t["s"].shape[1:]),)),
 }
-#: Of each library what the keys of its layers begin with, the layers by the rest of their keys, and the flow of these.
+#: For each library: prefix of its layers' keys, layers by the rest of their keys, and the function that makes the flow.
 _LIBRARIES: dict[str, tuple[str, Kinds, Callable[[list[Foreign], State], Foreign]]] = {
     "nflows": ("_transform._transforms.", _NFLOWS, _flow_of_nflows),
     "normflows": ("flows.", _NORMFLOWS, _flow_of_normflows),

@@ -1,4 +1,4 @@
-"""`torch.distributions.transforms`, which zuko's own stand beside, and its normal distributions."""
+"""`torch.distributions.transforms`, which appear beside zuko's own, and its normal distributions."""
 
 from torch import Tensor
 
@@ -13,10 +13,10 @@ def _affine(transform: Foreign, context: Tensor | None) -> Layers:
 
 
 def affine(scale: Tensor | float, shift: Tensor | float) -> Affine:
-    """scale x + shift, of one number for all columns or of one a column.
+    """Return scale x + shift, with one number for all columns or one per column.
 
     Raises:
-        Refused: They are of several rows.
+        Refused: if there are several rows of numbers.
     """
     numbers = [row(value) for value in (scale, shift)]
     for value in (scale, shift):
@@ -26,7 +26,7 @@ def affine(scale: Tensor | float, shift: Tensor | float) -> Affine:
 
 
 def normal(base: Foreign, context: Tensor | None) -> Layers:
-    """What makes a normal distribution with a mean and a standard deviation a column the standard one."""
+    """Return the layers that make a normal distribution standard, from its mean and standard deviation per column."""
     inner = base
     while hasattr(inner, "base_dist"):
         inner = inner.base_dist

@@ -1,4 +1,4 @@
-"""Copies of other libraries' objects in float64, on the CPU and in evaluation mode; the objects stay as they are."""
+"""Copies of other libraries' objects in float64, on the CPU and in evaluation mode; the objects are not changed."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -22,22 +22,22 @@ _COPIED = (nn.Module, Transform, Distribution, constraints.Constraint)
 
 
 def twin(thing: Foreign) -> Foreign:
-    """A copy whose floating-point tensors are float64 and whose modules are in evaluation mode.
+    """Return a copy whose floating-point tensors are float64 and whose modules are in evaluation mode.
 
-    `copy.deepcopy` would do, but refuses tensors that a gradient has gone through, as the transforms that zuko returns
-    hold. What a module computes when it is called is computed anew, in float64.
+    `copy.deepcopy` refuses tensors that carry a gradient, such as those held by the transforms that zuko returns. What
+    a module computes when it is called is computed again, in float64.
 
     Raises:
-        CheckpointError: A tensor has no numbers, as those on the device `meta`.
+        CheckpointError: if a tensor has no numbers, as on the device `meta`.
     """
     return _Twins(plain).of(thing)
 
 
 class _Twins:
-    """Copies of what holds tensors, each made once.
+    """This copies whatever holds tensors, each object once.
 
     Args:
-        tensor: What becomes of a tensor.
+        tensor: Function from a tensor to its copy.
     """
 
     def __init__(self, tensor: Callable[[Tensor], Tensor]) -> None:
@@ -46,7 +46,7 @@ class _Twins:
 
     def of(self, thing: Foreign) -> Foreign:
         if id(thing) not in self._made:
-            self._made[id(thing)] = thing  # what holds itself finds an answer
+            self._made[id(thing)] = thing  # an object that holds itself must end here
             self._made[id(thing)] = self._copy(thing)
         return self._made[id(thing)]
 
@@ -64,7 +64,7 @@ class _Twins:
         if isinstance(thing, MethodType):
             return MethodType(thing.__func__, self.of(thing.__self__))
         if isinstance(thing, weakref.ref):
-            return None  # a transform's inverse, made anew when it is asked for
+            return None  # a transform's inverse, which is made again on demand
         if isinstance(thing, _COPIED) or hasattr(thing, "invalidate"):  # a cache of nflows or normflows
             return self._object(thing)
         return thing
@@ -76,7 +76,7 @@ class _Twins:
         if isinstance(made, nn.Module):
             made.__dict__["training"] = False
         if hasattr(made, "invalidate"):
-            made.invalidate()  # what it keeps was computed in another dtype
+            made.invalidate()  # its cached values are of another dtype
         return made
 
     def _filled(self, target: Foreign, source: Foreign) -> Foreign:
@@ -86,14 +86,14 @@ class _Twins:
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """Its numbers in memory of their own, on the CPU, floats as float64.
+    """Return a tensor's numbers in memory of their own, on the CPU, floats as float64.
 
     Raises:
-        CheckpointError: It has none.
+        CheckpointError: if it has none, or they are complex.
     """
     if tensor.is_meta:
         raise CheckpointError(
-            "Expected tensors with numbers; got some on the device meta. Load the flow's state first."
+            "Expected tensors with numbers; got tensors on the device meta. Load the flow's state first."
         )
     whole = tensor.detach().to("cpu", copy=True)
     if whole.is_complex():
@@ -102,17 +102,17 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def array(value: Tensor | float) -> Array:
-    """Numbers as float64, none of them shared."""
+    """Return numbers as float64, in memory of their own."""
     return np.array(value.numpy() if isinstance(value, Tensor) else value, dtype=np.float64)
 
 
 def row(value: Tensor | float) -> Array:
-    """The same in a row, (K,)."""
+    """Return numbers as one float64 row, (K,)."""
     return array(value).reshape(-1)
 
 
 def dtype_of(thing: object) -> torch.dtype | None:
-    """The widest dtype of a module's floating-point parameters, or of all such tensors in it; None without any."""
+    """Return the widest dtype of a module's floating-point parameters, or of all such tensors in it; None if none."""
     found: list[Tensor] = list(thing.parameters()) if isinstance(thing, nn.Module) else []
 
     def seen(tensor: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def dtype_of(thing: object) -> torch.dtype | None:
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """New tensors are float64: these libraries add log-determinants up in whatever torch makes by default."""
+    """Make new tensors float64: these libraries sum log-determinants in torch's default dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -12,7 +12,7 @@ Table = Mapping[str, Reader]
 
 
 def leaf(thing: object, path: str, table: Table, context: Tensor | None) -> Part:
-    """What a layer becomes, by its class's entry in the table, or why nothing."""
+    """Return what a layer becomes, by its class's entry in the table, or why it is not supported."""
     kind, known = type(thing).__name__, first_known(thing, table)
     where = path or "the transform itself"
     if known is None:
@@ -28,5 +28,5 @@ def leaf(thing: object, path: str, table: Table, context: Tensor | None) -> Part
 
 def _why(kind: str) -> str:
     if any(word in kind for word in ("RationalQuadratic", "RQS", "Spline", "Cubic", "Quadratic", "PiecewiseLinear")):
-        return "splines are not carried"
-    return "its class is not among those that are carried"
+        return "splines are not supported"
+    return "its class is not supported"

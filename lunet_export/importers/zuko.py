@@ -21,11 +21,11 @@ _FLOWS = ("zuko.Flow", "zuko.NormalizingFlow", "torch.TransformedDistribution")
 
 
 def read(flow: Foreign, context: Tensor | None) -> Reading:
-    """A `Flow`, a `NormalizingFlow`, a transform, lazy or not, of zuko or of PyTorch.
+    """Read a `Flow`, a `NormalizingFlow`, or a transform, lazy or not, of zuko or of PyTorch.
 
     Args:
-        flow: Its twin in float64.
-        context: What the context is fixed to, (1, C).
+        flow: Twin of the object in float64.
+        context: Context that the flow is fixed to, (1, C).
     """
     vector = None if context is None else context.reshape(-1)
     kind = first_known(flow, _FLOWS)
@@ -56,7 +56,7 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
 
 
 def _transformed(flow: Foreign) -> Reading:
-    """PyTorch's own distribution, whose transforms go from latent to data."""
+    """Read PyTorch's own distribution, whose transforms go from latent to data."""
     inside = [_walk(transform, f"transforms.{i}", None) for i, transform in enumerate(flow.transforms)]
     whole, shape = ComposeTransform(flow.transforms), tuple(flow.batch_shape) + tuple(flow.event_shape)
     return Reading(
@@ -70,7 +70,7 @@ def _transformed(flow: Foreign) -> Reading:
 
 
 def _built(transform: Foreign, context: Tensor | None) -> Callable[[], Foreign]:
-    """Gives the transform, of a lazy one too."""
+    """Return a function that gives the transform, building it if it is lazy."""
     return lambda: transform(context) if _is_lazy(transform) else transform
 
 
@@ -85,7 +85,7 @@ def _call(transform: Foreign, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _walk(transform: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...]:
-    """Composed transforms are followed inwards; a lazy one that is not composed is built, and what it builds read."""
+    """Follow composed transforms inwards; a lazy one that is not composed is built, and the result is read."""
     kind, dot = first_known(transform, _INSIDE), f"{path}." if path else ""
     if kind is None and _is_lazy(transform):
         return _lazy(transform, path, context)
@@ -115,7 +115,7 @@ def _lazy(transform: Foreign, path: str, context: Tensor | None) -> tuple[Part, 
 
 
 def _base(lazy: Foreign, context: Tensor | None) -> Foreign:
-    """The base that a lazy one builds, or why it does not."""
+    """Return the base that a lazy one builds, or why it does not."""
     try:
         return lazy(context)
     except _UNBUILT as error:
@@ -131,7 +131,7 @@ def _unbuilt(context: Tensor | None, error: Exception) -> str:
 
 
 def _lu(transform: Foreign, context: Tensor | None) -> Layers:
-    """y = L (U x), U with ones on its diagonal."""
+    """Read y = L (U x), where U has ones on its diagonal."""
     lower, upper = array(transform.L), array(transform.U)
     if lower.ndim != 2:
         raise Refused(f"its matrix has the shape {lower.shape}, not that of one matrix")
@@ -162,7 +162,7 @@ def _softclip(transform: Foreign, context: Tensor | None) -> Layers:
 
 
 def _autoregressive(transform: Foreign, context: Tensor | None) -> Layers:
-    """What `MaskedAutoregressiveTransform` builds: a partial of its own method that holds the context."""
+    """Read what `MaskedAutoregressiveTransform` builds: a partial of its own method that holds the context."""
     owner, fixed = _owner(transform)
     network = networks.read(owner.hyper)
     columns = np.arange(networks.leaving(network) // owner.total)
@@ -171,7 +171,7 @@ def _autoregressive(transform: Foreign, context: Tensor | None) -> Layers:
 
 
 def _coupling(transform: Foreign, context: Tensor | None) -> Layers:
-    """What `GeneralCouplingTransform` builds."""
+    """Read what `GeneralCouplingTransform` builds."""
     owner, fixed = _owner(transform)
     inputs, changed = transform.idx_a.numpy(), transform.idx_b.numpy()
     network = networks.fixed(networks.read(owner.hyper), fixed, len(inputs))
@@ -179,7 +179,7 @@ def _coupling(transform: Foreign, context: Tensor | None) -> Layers:
 
 
 def _owner(transform: Foreign) -> tuple[Foreign, Tensor | None]:
-    """The module whose network gives the numbers of a coupling or autoregressive transform, and its context."""
+    """Return the module whose network gives the numbers of a coupling or autoregressive transform, and its context."""
     method = getattr(transform.meta, "func", None)
     owner = getattr(method, "__self__", None)
     known = ("zuko.MaskedAutoregressiveTransform", "zuko.GeneralCouplingTransform")
@@ -189,10 +189,10 @@ def _owner(transform: Foreign) -> tuple[Foreign, Tensor | None]:
 
 
 def _ordered(network: Network, owner: Foreign) -> tuple[Network, ScaleMap]:
-    """The network with all shifts first, and what scale the univariate transform makes of the rest.
+    """Return the network with all shifts first, and the scale that the univariate transform makes of the rest.
 
     Raises:
-        Refused: The univariate transform is not affine with these numbers.
+        Refused: if the univariate transform is not affine with these numbers.
     """
     if owner.total == 1:
         _univariate(owner, "zuko.AdditiveTransform", torch.zeros(1))
@@ -211,11 +211,11 @@ def _univariate(owner: Foreign, wanted: str, *numbers: Tensor) -> Foreign:
     if scalars and first_known(made, (wanted,)):
         return made
     called = type(made).__name__
-    raise Refused(f"its univariate transform is {called}; affine and additive ones are carried")
+    raise Refused(f"its univariate transform is {called}; affine and additive ones are supported")
 
 
 def _bound(owner: Foreign, probed: float) -> float:
-    """-log of the smallest slope: zuko's own default to the last digit, others as they were seen."""
+    """Return -log of the smallest slope: zuko's own default to the last digit, others as they were observed."""
     usual = -float(np.log(1e-3))
     return usual if abs(probed - usual) < 1e-10 else probed
 
@@ -228,7 +228,7 @@ _LAZY_KINDS = (
     "zuko.GeneralCouplingTransform",
 )
 _OF_NETWORKS = ("AutoregressiveTransform", "CouplingTransform")
-#: Transforms made of others, and the attribute that holds these.
+#: Transforms that consist of others, and the attribute that holds those.
 _INSIDE = {
     "zuko.LazyComposedTransform": "transforms",
     "zuko.LazyInverse": "transform",

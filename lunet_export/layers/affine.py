@@ -59,7 +59,7 @@ class Affine(Layer):
         track.constant(float(np.log(np.abs(self.scale)).sum()))
 
     def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
-        with np.errstate(all="ignore"):  # of ends that are infinite
+        with np.errstate(all="ignore"):  # ends may be infinite
             ends = [end * self.scale + self.shift if forth else (end - self.shift) / self.scale for end in (low, high)]
         return np.minimum(*ends), np.maximum(*ends)
 

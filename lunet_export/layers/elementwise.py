@@ -64,7 +64,7 @@ class Elementwise(Layer):
         A margin is ignored: rows between it and the end are in the domain, and moved onto the margin.
         """
         least, most = self.range
-        with np.errstate(all="ignore"):  # of ends that are infinite
+        with np.errstate(all="ignore"):  # ends may be infinite
             if forth:
                 low, high = (
                     np.where(np.isinf(end), np.where(end > 0, most, least), self.value(end)) for end in (low, high)

@@ -45,7 +45,7 @@ class HalleyStart:
     rho: float
     A: float
     k: float | None  # None: no sigmoid
-    clip: tuple[float, float]  # of u
+    clip: tuple[float, float]  # limits of u
     straight: tuple[float, float]  # later steps clip x to these
     shift: float  # b: the graph works with x - b and y - b; s where that saves two nodes
     compensated: bool  # what rounding takes from 1 + e^x is given back to its logarithm
@@ -81,7 +81,7 @@ def fit(alpha: float, dtype: str) -> HalleyStart:
     if not _ALPHAS[0] <= alpha <= _ALPHAS[1]:
         raise BadInputError(f"Expected an alpha from {_ALPHAS[0]} to {_ALPHAS[1]} to export; got {alpha}.")
     for steps in range(1, _MOST_STEPS + 1):
-        for sigmoid in (False, True):  # fitted when it is its turn, and once for both dtypes
+        for sigmoid in (False, True):  # fitted on demand, and once for both dtypes
             tried = replace(_start(alpha, dtype, sigmoid=sigmoid), steps=steps)
             error = _error(tried)
             if error <= _ALLOWED[dtype]:
@@ -117,7 +117,7 @@ def _start(alpha: float, dtype: str, *, sigmoid: bool) -> HalleyStart:
         steps=0,
         error=np.inf,
     )
-    from scipy.optimize import brentq  # here alone: what runs an export has no scipy
+    from scipy.optimize import brentq  # only here, since running an export needs no scipy
 
     clip = [rho * (brentq(lambda y, x=x: float(free(np.float64(y))) - x, -1e6, 1e6) - s) for x in _STRAIGHT[dtype]]
     low, high = (float(f"{u:.3g}") for u in clip)

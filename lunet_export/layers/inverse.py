@@ -107,16 +107,16 @@ class Inverse(Layer):
 
     def round_trip(self, x: Array, y: Array) -> RoundTrip:
         found = self.layer.round_trip(y, x)
-        # What the layer puts at its own x is at this one's y, and the other way round.
+        # What the layer puts at its own x is at this one's y, and vice versa.
         return RoundTrip(found.at_y, found.products_at_y, found.products_at_x, found.at_x)
 
     def refuse(self, dim: int, where: str) -> None:
         if isinstance(self.layer, Inverse):
-            raise CheckpointError(f"Expected a layer turned round once in {where}; got twice. Leave both out.")
+            raise CheckpointError(f"Expected a layer inverted once in {where}; got twice. Leave both out.")
         if self.layer.forth_only:
             raise CheckpointError(
-                f"Expected a layer that tells its log-determinant both ways in {where}; {self.layer.name} sums it from "
-                "data to latent only. It cannot be turned round."
+                f"Expected a layer with a log-determinant in both directions in {where}; {self.layer.name} sums it "
+                "from data to latent only. It cannot be inverted."
             )
         self.layer.refuse(dim, where)
 

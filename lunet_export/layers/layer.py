@@ -66,7 +66,7 @@ class Layer(ABC):
     columnwise: ClassVar[bool] = False
     #: Whether its inverse solves triangular systems.
     solves: ClassVar[bool] = False
-    #: Whether its log-determinant is summed only on the way from data to latent.
+    #: Whether its log-determinant is summed only from data to latent.
     forth_only: ClassVar[bool] = False
     #: The dtypes in which runtimes have its operators.
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64", "float16")

@@ -169,7 +169,7 @@ def _leaky_nodes(g: Graph, a: Value, slope: float) -> Value:
     return g.node("Max" if slope <= 1 else "Min", a, g.node("Mul", a, slope))
 
 
-#: By name; `leaky-relu` alone has a parameter, its slope to the left of 0.
+#: Functions by name; only `leaky-relu` has a parameter, its slope to the left of 0.
 FUNCTIONS: dict[str, Function] = {
     "relu": Function(lambda a, _: np.maximum(a, 0.0), lambda g, a, _: g.node("Relu", a)),
     "leaky-relu": Function(lambda a, slope: np.where(a >= 0, a, slope * a), _leaky_nodes),
@@ -188,7 +188,7 @@ class Activation(Operation):
     """This operation is an elementwise function, given by a name of FUNCTIONS."""
 
     name: str
-    slope: float = 0.0  # of leaky-relu
+    slope: float = 0.0  # slope of leaky-relu
 
     def apply(self, a: Array, errors: Errors = EXACT) -> Array:
         return errors.value(FUNCTIONS[self.name].value(a, self.slope))

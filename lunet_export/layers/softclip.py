@@ -32,7 +32,7 @@ class Softclip(Elementwise):
         return -2 * np.log1p(np.abs(x) / self.bound)
 
     def root(self, y: Array) -> Array:
-        return y / ((self.bound - np.abs(y)) / self.bound)  # a difference that is exact near the bound
+        return y / ((self.bound - np.abs(y)) / self.bound)  # this difference is exact near the bound
 
     def nodes(self, track: Track) -> None:
         g, x = track.g, track.rows()

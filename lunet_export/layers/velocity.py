@@ -140,7 +140,7 @@ class Velocity(Layer):
     forth_only: ClassVar[bool] = True
 
     field: VelocityField
-    steps: int  # of the rule
+    steps: int  # number of steps of the rule
     beta: float  # sharpness of s
 
     @property
@@ -234,7 +234,7 @@ class Velocity(Layer):
 
     def refuse(self, dim: int, where: str) -> None:
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
-            raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps a block; got {self.steps!r}. Train it again.")
+            raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps per block; got {self.steps!r}. Train it again.")
         if not (isinstance(self.beta, float) and 0 < self.beta < np.inf):
             raise CheckpointError(f"Expected a positive beta; got {self.beta!r}. Train it again.")
         self.field.refuse(dim, where)
@@ -272,7 +272,7 @@ def integrate(evaluate: Evaluate, x: Array, steps: int, *, back: bool = False) -
 Evaluation = tuple[Value, ...]
 
 _HALF = 0.5
-_LEAST = -60.0  # of exponents: e^-60 is far under rounding
+_LEAST = -60.0  # least exponent: e^-60 is far below rounding
 
 
 @dataclass

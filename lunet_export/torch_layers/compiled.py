@@ -34,7 +34,7 @@ class CompiledFlow:
         self._flow.prepare_to_compile()
         self._dtype = np.dtype(dtype)
         self._compiled: dict[tuple[str, int], Callable[[Tensor], Any]] = {}
-        self.compile_seconds: dict[tuple[str, int], float] = {}  # by direction and batch, the first run included
+        self.compile_seconds: dict[tuple[str, int], float] = {}  # by direction and batch, including the first run
 
     @torch.no_grad()
     def density(self, x: Floats) -> tuple[Floats, Floats]:
@@ -55,7 +55,7 @@ class CompiledFlow:
         begin = time.perf_counter()
         compiled = torch.compile(_with_own_code(function), fullgraph=True, dynamic=False)
         try:
-            with warnings.catch_warnings(action="ignore"):  # of one part of PyTorch about another
+            with warnings.catch_warnings(action="ignore"):  # PyTorch warns about itself
                 answer = compiled(tensor)
         except RuntimeError as error:  # every error of the compiler is one
             reason = " ".join(str(error).split("\n\n")[0].split())

@@ -16,7 +16,7 @@ from lunet_export.torch_layers.bijection import Bijection
 
 #: e^-40 is less than rounding in float64, so above it softplus is x itself, and its slope 1, to the last digit.
 _THRESHOLD = 40.0
-#: Below, both are e^-60 and not less: far under rounding, and processors take ten times as long over denormal numbers.
+#: Below, both are e^-60 and not less: far below rounding, and processors take ten times as long for denormal numbers.
 _LEAST = -60.0
 Trace = Callable[[list[Tensor]], Tensor]  # the slopes of the hidden layers -> div v, (N,)
 

@@ -1,4 +1,4 @@
-"""Which of two models is kept: the simpler one, unless rows that none has learnt from say that the other is better."""
+"""Choice between two models: the simpler one is kept unless rows that neither was trained on favour the other."""
 
 from dataclasses import dataclass, replace
 from math import inf, sqrt
@@ -13,19 +13,19 @@ from lunet_export.training.gaussian import RIDGE, Gaussian
 
 Array = NDArray[np.float64]
 
-_CHANCE = 0.05  # of taking a model for better that is not, by one test
-_NEAR = 4  # dimensions in which the nearest of some rows is near enough to tell how far the next row may lie
+_CHANCE = 0.05  # probability, per test, that a model which is no better counts as better
+_NEAR = 4  # most dimensions in which the nearest row is near enough to tell how far the next may lie
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a model gains over a simpler one on some rows, in nats per row.
+    """This evidence says what a model gains over a simpler one on some rows, in nats per row.
 
     The rows are the same for both, so the differences d_i = log p(x_i) - log q(x_i) are tested in pairs.
 
     Attributes:
         gain: Mean of d.
-        error: Standard error of that mean, s / sqrt(N); None of a single row, which tells nothing of chance.
+        error: Standard error of that mean, s / sqrt(N); None for a single row, which tells nothing of chance.
         rows: Number of rows N.
     """
 
@@ -35,10 +35,10 @@ class Evidence:
 
     @classmethod
     def of(cls, model: Array, simpler: Array) -> Self:
-        """The evidence in the log-densities (N,) of the same N rows, in nats, under the model and the simpler one."""
+        """Return the evidence in the log-densities of N rows under a model and a simpler one, (N,) each in nats."""
         with np.errstate(
             over="ignore", invalid="ignore"
-        ):  # a row that the model excludes has -inf: it convinces nobody
+        ):  # a row that the model excludes has -inf, which convinces of nothing
             difference = model - simpler
             rows = len(difference)
             error = float(difference.std(ddof=1)) / sqrt(rows) if rows > 1 else None
@@ -46,32 +46,33 @@ class Evidence:
 
     @property
     def turned(self) -> Self:
-        """The evidence for the simpler one."""
+        """Return the evidence for the simpler model."""
         return replace(self, gain=-self.gain)
 
     @property
     def least(self) -> float:
-        """The smallest gain that these rows can tell from chance, in nats per row: Student's t at 5 %, one-sided."""
+        """Return the smallest gain that these rows tell from chance, in nats per row: Student's t at 5 %, one-sided."""
         return inf if self.error is None else float(stdtrit(self.rows - 1, 1 - _CHANCE)) * self.error
 
     @property
     def convinces(self) -> bool:
-        """Whether the model is better by more than chance."""
+        """Return whether the model is better by more than chance."""
         return self.gain > self.least
 
 
 class Judge:
-    """The validation rows and, of vectors in up to four dimensions, the training rows' reflections.
+    """This comparison holds the validation rows and, for vectors in up to 4-D, reflections of the training rows.
 
     A tenth of few rows cannot tell a good model from one whose density falls to nothing just beside the training rows:
-    one row of a hundred lies there, and costs it thousands of nats. So each training row x_i gives another that might
-    have been drawn, x_i + (x_i - x_j) with x_j its nearest neighbour: as far from x_i as the rows lie apart there, and
-    outside of all of them where x_i is an extreme one. Neighbours are near by the distance that the Gaussian knows.
+    one row in a hundred lies there, and costs such a model thousands of nats. So each training row x_i adds another
+    that might have been drawn, x_i + (x_i - x_j) with x_j its nearest neighbour: as far from x_i as rows lie apart
+    there, and outside all of them where x_i is an extreme one. Distances are measured in the coordinates that the
+    Gaussian whitens.
 
     Args:
-        gaussian: Of the training rows.
-        train: The training rows (N, D) in data space.
-        valid: The validation rows (M, D) in data space.
+        gaussian: Gaussian of the training rows.
+        train: Training rows (N, D) in data space.
+        valid: Validation rows (M, D) in data space.
     """
 
     def __init__(self, gaussian: Gaussian, train: Array, valid: Array) -> None:
@@ -80,22 +81,22 @@ class Judge:
         self.rows: Array = np.concatenate([valid, _reflected(gaussian, train)]) if reflect else valid
 
     def evidence(self, model: Array, simpler: Array) -> Evidence:
-        """What the validation rows alone say, by log-densities of `rows` in nats, (M + N,) or (M,)."""
+        """Return the evidence of the validation rows alone, from log-densities of `rows` in nats, (M + N,) or (M,)."""
         return Evidence.of(model[: self._valid], simpler[: self._valid])
 
     def prefers(self, model: Array, simpler: Array, *, optimism: float = 0.0) -> bool:
-        """Whether a model takes the place of a simpler one.
+        """Return whether a model takes the place of a simpler one.
 
-        It gains on all rows together, by more than the Gaussian loses by its ridge. And either the validation rows
-        alone convince, or all together do and the validation rows do not say the contrary. (Beyond a hard border of the
-        data no row is drawn, but some are reflected there, and a good model gives them little: they make the error
-        large and the gain smaller, so they may not be needed to convince.)
+        It must gain on all rows together, by more than the Gaussian loses by its ridge. And either the validation rows
+        alone must convince, or all rows together must while the validation rows do not say the contrary. (Beyond a hard
+        border of the data no row is drawn, but some are reflected there, and a good model gives them little density:
+        they make the error large and the gain smaller, so the model may convince without them.)
 
         Args:
-            model: Log-densities of `rows` in nats, (M + N,) or (M,).
-            simpler: The same of the simpler one.
-            optimism: Nats per row by which the model is expected to be better on the training rows by chance, and so
-                on their reflections, which lie beside them; it is taken off there.
+            model: Log-densities of `rows` under the model in nats, (M + N,) or (M,).
+            simpler: Log-densities of the same rows under the simpler one.
+            optimism: Nats per row by which the model is expected to be better on the training rows by chance, and so on
+                their reflections, which lie beside them; it is subtracted there.
         """
         taken_off = np.concatenate([model[: self._valid], model[self._valid :] - optimism])
         together, alone = Evidence.of(taken_off, simpler), self.evidence(model, simpler)
@@ -104,7 +105,7 @@ class Judge:
 
 
 def _reflected(gaussian: Gaussian, train: Array) -> Array:
-    """2 x_i - x_j for every row x_i and its nearest other row x_j, (N, D)."""
+    """Return 2 x_i - x_j for every row x_i and its nearest other row x_j, (N, D)."""
     white = (train - gaussian.mean) @ gaussian.whiten.T
     nearest = cKDTree(white).query(white, k=2)[1][:, 1]
     return 2 * train - train[nearest]

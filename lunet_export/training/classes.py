@@ -1,4 +1,4 @@
-"""One training run a class: ten networks, one file."""
+"""One training run per class: all networks end up in one file."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,28 +31,29 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClassPaths:
-    """The files of a run with one network a class: the model, and a folder with the files of each class's run.
+    """These are the files of a run with one network per class: the model, and a folder with each class's files.
 
-    They are named by the class's number: its name may hold what no file name can.
+    They are named after the number of the class, since its name may contain what no file name can.
     """
 
     model: Path
 
     @property
     def folder(self) -> Path:
-        """Where the classes' files lie."""
+        """Return the folder of the classes' files."""
         return self.model.with_suffix(".classes")
 
     def of_class(self, number: int) -> Paths:
-        """The files of one class."""
+        """Return the files of one class."""
         return Paths(self.folder / f"{number}.pt")
 
 
 @dataclass(frozen=True)
 class ClassesResult:
-    """What a finished run reached on the test rows; bits/dim are of the mixture p(x) = sum_c pi_c p_c(x).
+    """This is what a finished run reached on the test rows; bits/dim are those of the mixture p(x) = sum_c pi_c p_c(x).
 
-    Means over `test_draws` draws of the dequantisation noise. The Gaussians are one a class, with the same priors.
+    Figures are means over `test_draws` draws of the dequantization noise. There is one Gaussian per class, with the
+    same priors.
     """
 
     dataset: str
@@ -84,24 +85,27 @@ def train_classes(
     begin: Chain | None = None,
     on_growth: Callable[[int, int], None] = lambda done, blocks: None,
 ) -> ClassesResult:
-    """Train an LU-Net on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
+    """Train a network on each class by itself, as arXiv 2302.10524 does, and write all of them as one file.
 
-    Classes come one after another, each by `train` with its own settings, validation rows and files in the folder
-    beside `output`. A run that ended anywhere goes on with `resume`: finished classes are only evaluated again.
+    Classes are trained one after another, each by `train` with its own settings, validation rows and files in the
+    folder beside `output`. A run that was interrupted goes on with `resume`: finished classes are only evaluated again.
 
     Args:
-        data: The rows, with labels.
-        settings_of: Gives the settings for the rows of a class.
-        output: The model file, written when all classes are done.
-        structure: As for `train`; so are all arguments that are not named here.
-        resume: Go on from the files of the classes.
-        on_class: Called with the number, rows and settings of a class before it is trained.
+        data: Rows with labels.
+        settings_of: Function from the rows of a class to its settings.
+        output: Path of the model file, written when all classes are done.
+        structure: Architecture as in `train`, like all arguments that are not listed here.
+        resume: Whether to go on from the files of the classes.
+        on_class: Function called with the number, rows and settings of a class before it is trained.
+
+    Returns:
+        The figures of the mixture, and those of each class's network on the class's own rows.
 
     Raises:
-        DataError: `data` has no labels, or a class without rows.
-        BadInputError: As `train` does.
-        CheckpointError: As `train` does; there is nothing to resume from.
-        CheckFailedError: As `train` does.
+        DataError: if `data` has no labels, or a class has no rows.
+        BadInputError: if `train` raises it.
+        CheckpointError: if `train` raises it, or there is nothing to resume from.
+        CheckFailedError: if `train` raises it.
     """
     refuse_output(output)
     labels, paths = data.classes(), ClassPaths(output)
@@ -114,7 +118,7 @@ def train_classes(
         raise CheckpointError(f"Expected {files[0].resume} to resume from; it does not exist. Train without --resume.")
     settings = [settings_of(part) for part in parts]
     if not resume:
-        for file in files:  # of an older run; this one must not go on from them when it is interrupted and resumed
+        for file in files:  # files of an older run, from which this one must not be resumed
             file.resume.unlink(missing_ok=True)
 
     train_one = partial(
@@ -138,7 +142,7 @@ def train_classes(
 
 
 def _as_record(result: ClassesResult) -> dict[str, Any]:
-    """The figures of all classes together; those of each class are in its own network's record."""
+    """Return the figures of all classes together; those of each class are in its own network's record."""
     record = asdict(result)
     for key in ("classes", "names", "priors"):
         del record[key]
@@ -153,7 +157,7 @@ def _evaluate(
     results: tuple[Result, ...],
     device: torch.device,
 ) -> ClassesResult:
-    """The mixtures of networks and of Gaussians on all test rows."""
+    """Evaluate the mixtures of networks and of Gaussians on all test rows."""
     labels = data.classes()
     flows = [Flow.of(checkpoint.read(model).weights).to(device) for model in models]
     gaussians = [gaussian_of(part) for part in parts]
@@ -190,7 +194,7 @@ def _by_gaussians(gaussians: list[Gaussian], x: Array) -> Array:
 
 
 def _figures(class_log_prob: Array, priors: tuple[float, ...], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Mean -log p of the mixture in nats, and the share of right classes."""
+    """Return the mean -log p of the mixture in nats, and the share of rows that are classified right."""
     nats = -float(reference.mixture_log_prob(class_log_prob, priors).mean())
     right = reference.posterior(class_log_prob, priors).argmax(axis=1) == labels
     return nats, float(right.mean())

@@ -9,10 +9,15 @@ from lunet_export.training.history import History, of_one_set
 
 
 def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
-    """Bits/dim of training and validation over the epochs, with the Gaussian's line, as PNG.
+    """Draw bits/dim of training and validation over the epochs, with the Gaussian's line, as a PNG.
 
-    Several runs, by name, share the axes: a colour each, training thin, and a Gaussian's line each unless it is the
-    same for all. Of several data sets, each is named with its own.
+    Several runs share the axes: each has a colour, a thin line for training and, unless it is the same for all, a line
+    for its Gaussian. If the runs are of several data sets, the legend names each run's.
+
+    Args:
+        runs: Histories by name.
+        path: Path of the PNG.
+        title: Title of the picture.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -47,7 +52,7 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
 
 
 def _limits(runs: Collection[History]) -> tuple[float, float]:
-    """Where the axis ends: what is near the best is seen well, and the first epochs may lie above it."""
+    """Return the limits of the axis: figures near the best are seen well, and the first epochs may lie above."""
     lowest = min(min(run.best.valid, run.gaussian_test) for run in runs)
     highest = max(max(run.best.valid, run.gaussian_test) for run in runs)
     spread = max(highest - lowest, 0.05)

@@ -1,4 +1,4 @@
-"""Rows whose likelihood has no bound: a model that lies on them wins by going to infinity."""
+"""Rows whose likelihood has no bound: a model that concentrates on them gains without limit."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from lunet_export.data.numbering import UNNAMED, line_without, line_without_copi
 from lunet_export.errors import DataError
 from lunet_export.training.discrete import Repeats, repeated_rows, repeats_of
 
-#: Variance of a direction over that of its columns, below which it is none. Rounding leaves about 1e-15.
+#: Ratio of a direction's variance to its columns' below which it counts as 0. Rounding leaves about 1e-15.
 _NO_VARIANCE = 1e-10
-_MOST_LEVELS = 2**16  # of images
+_MOST_LEVELS = 2**16  # most grey levels of an image
 _NO_BOUND = "the likelihood has no bound there, and bits/dim may come out far too low"
 
 
 def refuse_degenerate(data: Dataset) -> None:
-    """Raise where the training rows fill fewer than D dimensions, so that max E log p(x) is infinite.
+    """Raise if the training rows fill fewer than D dimensions, so that max E log p(x) is infinite.
 
-    Vectors alone: what is dequantised has the variance of its noise in every direction.
+    Only vectors are checked: dequantized rows have the variance of their noise in every direction.
 
     Raises:
-        DataError: A column is constant or follows from others, or is an index without a name; or there are no more rows
-            than columns.
+        DataError: if a column is constant, follows from others, or is an index without a name; or if there are no more
+            rows than columns.
     """
     if data.preprocessing is not None:
         return
@@ -37,8 +37,8 @@ def refuse_degenerate(data: Dataset) -> None:
         )
     if len(rows) <= data.dim:
         raise DataError(
-            f"Expected more training rows than columns; {data.name} has {len(rows)} for {data.dim}, through which a "
-            "plane passes whose density has no bound. Give more rows."
+            f"Expected more training rows than columns; {data.name} has {len(rows)} for {data.dim}, so that a "
+            "plane passes through all of them, whose density has no bound. Give more rows."
         )
     _refuse_plane((rows - rows.mean(axis=0)) / spread, data)
 
@@ -70,7 +70,7 @@ def _refuse_plane(standard: NDArray[np.float64], data: Dataset) -> None:
         involved = np.argsort(-np.abs(directions[:, 0]), kind="stable")
         others = [data.column(column) for column in involved[1:4] if abs(directions[column, 0]) > 1e-3]
         raise DataError(
-            f"Expected columns of which none follows from others; {data.column(involved[0])} of {data.name} is a "
+            f"Expected columns none of which follows from others; {data.column(involved[0])} of {data.name} is a "
             f"linear function of {', '.join(others)}, so that the density has no bound. {_leave_out(data, involved[0])}"
         )
 
@@ -81,7 +81,7 @@ def _leave_out(data: Dataset, column: int) -> str:
 
 
 def _or_levels(data: Dataset) -> str:
-    """What to do with grey levels that came as vectors."""
+    """Return what to do about grey levels that came as vectors; empty if the rows are not such."""
     splits = (data.train, data.valid, data.test)
     low, high = min(rows.min() for rows in splits), max(rows.max() for rows in splits)
     if low < 0 or not 0 < high < _MOST_LEVELS or any((rows != np.floor(rows)).any() for rows in splits):
@@ -90,10 +90,11 @@ def _or_levels(data: Dataset) -> str:
 
 
 def warnings_of(data: Dataset) -> tuple[str, ...]:
-    """What may spoil training on these rows, a sentence each: values and rows that repeat, and numbers of rows.
+    """Return what may spoil training on these rows, one sentence each: values and rows that repeat, and row numbers.
 
-    Where a value repeats, a density may rise without bound, and its likelihood with it. Such rows are not refused:
-    whether a network rises there depends on its size and on how it is trained. Vectors alone, as `refuse_degenerate`.
+    Where a value repeats, a density may rise without bound, and its likelihood with it. Such rows are no error: whether
+    a network rises there depends on its size and on how it is trained. Only vectors are checked, as in
+    `refuse_degenerate`.
     """
     if data.preprocessing is not None:
         return ()

@@ -1,7 +1,7 @@
-"""The ways down: Adam under a falling rate, Adam whose average needs no schedule, and L-BFGS on few dimensions.
+"""The optimizers: Adam under a falling rate, Adam whose average needs no schedule, and L-BFGS for few dimensions.
 
-All hold a flow's parameters, give the flow that is the model at any time, and move all their copies of it into other
-coordinates together. Both kinds of Adam can shrink what `Flow.decaying` names.
+Each holds a flow's parameters, gives the flow that is the model at any time, and moves all its copies of the flow into
+other coordinates together. Both kinds of Adam can shrink what `Flow.decaying` names.
 """
 
 from abc import ABC, abstractmethod
@@ -18,14 +18,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lunet_export.training.schedule import Falling, rate
 from lunet_export.training.settings import FitSettings
 
-_WARM_UP = 200  # steps of the schedule-free rate, in short runs a twentieth: Adam's second moments need about as many
-_ITERATIONS = 100  # of L-BFGS in an epoch, at most
+_WARM_UP = 200  # steps, in short runs a twentieth of them: Adam's second moments need about as many
+_ITERATIONS = 100  # most L-BFGS iterations per epoch
 _CURVATURES = 30  # pairs of steps and gradients that L-BFGS remembers
 _FORGETTING = 2.0  # step t weighs t^2 in the schedule-free average: what was learnt late counts most
 
 
 class Trainable(Protocol):
-    """What a descent asks of a module, by the names of `Flow`: a flow is one, or a block of a flow."""
+    """This is what an optimizer asks of a module: the methods of a `Flow`, or of a block of one."""
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -36,12 +36,12 @@ class Trainable(Protocol):
 
 M = TypeVar("M", bound=Trainable)
 
-#: Moves several copies of a flow alike.
+#: Function that moves several copies of a flow in the same way.
 Whiten = Callable[[Sequence[M], Iterable[Tensor]], None]
 
 
 class Descent(ABC, Generic[M]):
-    """An optimizer of one flow. `flow` is where gradients are taken."""
+    """This class is an optimizer of one flow. Gradients are taken at `flow`."""
 
     def __init__(self, flow: M) -> None:
         self.flow = flow
@@ -49,7 +49,7 @@ class Descent(ABC, Generic[M]):
     @property
     @abstractmethod
     def rate(self) -> float:
-        """The learning rate of the next step."""
+        """Return the learning rate of the next step."""
 
     @abstractmethod
     def step(self, objective: Callable[[], Tensor]) -> None:
@@ -57,14 +57,14 @@ class Descent(ABC, Generic[M]):
 
     @abstractmethod
     def model(self) -> M:
-        """The flow to validate and to keep."""
+        """Return the flow to validate and to keep."""
 
     @abstractmethod
     def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
-        """Move all that is held of the flow into coordinates that are white over `batches`; `how` is the kind's."""
+        """Move all copies of the flow into coordinates that are white over `batches`, by `how`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs beside the state of `flow`."""
+        """Return what `load_state_dict` needs beside the state of `flow`."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -72,13 +72,13 @@ class Descent(ABC, Generic[M]):
 
 
 class Adam(Descent[M]):
-    """What both kinds of Adam share.
+    """This class is what both kinds of Adam share.
 
     Args:
         flow: The flow.
-        optimiser: Of its parameters.
-        weight_decay: Of what `Flow.decaying` names.
-        clip_norm: Gradients are cut to this L2 norm.
+        optimiser: PyTorch's optimizer of its parameters.
+        weight_decay: Decoupled decay of what `Flow.decaying` names, per step and unit of the learning rate.
+        clip_norm: Largest L2 norm of the gradients; longer ones are scaled to it.
     """
 
     def __init__(self, flow: M, optimiser: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float) -> None:
@@ -94,7 +94,7 @@ class Adam(Descent[M]):
 
     @abstractmethod
     def _take(self) -> None:
-        """Take the gradients that `flow` holds."""
+        """Take a step along the gradients that `flow` holds."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict()}
@@ -104,17 +104,17 @@ class Adam(Descent[M]):
         self.optimiser.load_state_dict(state["optimiser"])
 
     def _decayed(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """Parameters, and the decoupled decay of a step (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
+        """Yield parameters, and the decoupled decay of a step (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
         if self._weight_decay:
             for parameter, part in self.flow.decaying():
                 yield parameter, part * (-self._weight_decay * self.rate)
 
 
 def refuse_another(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> None:
-    """Raise unless a state is one of this optimiser: PyTorch itself looks at how many parameters there are alone.
+    """Raise unless a state fits this optimizer; PyTorch itself compares only the number of parameters.
 
     Raises:
-        ValueError, or what values of other types raise: It is another's, or holds a number that is not finite.
+        ValueError, or what values of other types raise: if it is another's, or holds a number that is not finite.
     """
     own = optimiser.state_dict()
     shapes = [parameter.shape for group in optimiser.param_groups for parameter in group["params"]]
@@ -134,7 +134,7 @@ def refuse_another(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> N
 
 
 def _alike(found: object, wanted: object) -> bool:
-    """Whether a value is of the kind of another: finite numbers, texts, or as many of them."""
+    """Return whether a value is of the same kind as another: a finite number, a text, or a sequence of equal length."""
     if isinstance(wanted, list | tuple):
         return isinstance(found, list | tuple) and len(found) == len(wanted) and all(map(_alike, found, wanted))
     if isinstance(wanted, float) or (isinstance(wanted, int) and not isinstance(wanted, bool)):
@@ -143,16 +143,17 @@ def _alike(found: object, wanted: object) -> bool:
 
 
 class Annealed(Adam[M]):
-    """Adam (Kingma and Ba 2014, arXiv 1412.6980) under a rate that falls.
+    """This class is Adam (Kingma and Ba 2014, arXiv 1412.6980) under a rate that falls.
 
     Args:
         flow: The flow.
-        learning_rate: The peak.
-        schedule: How the rate falls.
-        steps: Of the whole run.
-        average: Share a step that an exponential moving average of the weights keeps; it is then the model. 0: none.
-        weight_decay: As for `Adam`; so is
-        clip_norm: this.
+        learning_rate: Peak of the learning rate.
+        schedule: Name of the fall of the rate.
+        steps: Number of steps of the whole run.
+        average: Share that an exponential moving average of the weights keeps per step; the average is then the model.
+            0: none.
+        weight_decay: Weight decay as in `Adam`.
+        clip_norm: Largest norm of the gradients as in `Adam`.
     """
 
     def __init__(
@@ -205,12 +206,12 @@ class Annealed(Adam[M]):
 
 
 class ScheduleFree(Adam[M]):
-    """Schedule-Free AdamW (Defazio et al. 2024, arXiv 2405.15682).
+    """This class is Schedule-Free AdamW (Defazio et al. 2024, arXiv 2405.15682).
 
-    Three copies of the parameters: z takes Adam's steps at one rate, x is their weighted average and the model, and
-    gradients are taken at y = beta x + (1 - beta) z. The noise of the steps, which at a useful rate hides what LU-Net
-    could learn, is averaged away before the gradient sees it, so no fall of the rate is needed, and any epoch may be
-    the last. z itself wanders far off.
+    There are three copies of the parameters: z takes Adam's steps at a constant rate, x is their weighted average and
+    the model, and gradients are taken at y = beta x + (1 - beta) z. The noise of the steps, which at a useful rate
+    hides what LU-Net could learn, is averaged away before the gradient sees it. So the rate need not fall, and any
+    epoch may be the last. z itself wanders far off.
     """
 
     def __init__(self, flow: M, *, learning_rate: float, steps: int, weight_decay: float, clip_norm: float) -> None:
@@ -228,12 +229,12 @@ class ScheduleFree(Adam[M]):
     def _take(self) -> None:
         self.optimiser.step()
         beta = self._adam.param_groups[0]["betas"][0]
-        for packed, lost in self._decayed():  # of z, and of y as far as it is z: the average stays one
+        for packed, lost in self._decayed():  # applied to z and to its share of y, so that x stays their average
             self._adam.state[packed]["z"].add_(lost)
             packed.add_(lost, alpha=1 - beta)
 
     def model(self) -> M:
-        self._adam.eval()  # flow becomes x
+        self._adam.eval()  # sets the parameters of the flow to x
         model = deepcopy(self.flow)
         self._adam.train()
         return model
@@ -254,14 +255,15 @@ class ScheduleFree(Adam[M]):
 
 
 class QuasiNewton(Descent[M]):
-    """L-BFGS with a line search (Liu and Nocedal, Mathematical Programming 45, 1989), many iterations a step.
+    """This class is L-BFGS with a line search (Liu and Nocedal, Mathematical Programming 45, 1989).
 
-    For an objective without noise: all rows at once. Where there are few parameters it ends far below Adam. The memory
-    of curvatures lives for one step, since `whiten` moves the coordinates between steps.
+    A step is many iterations. It needs an objective without noise: all rows at once. Where there are few parameters it
+    ends far below Adam. Its memory of curvatures lives for one step, since `whiten` moves the coordinates between
+    steps.
 
     Args:
         flow: The flow, in float64: a line search compares values that differ by rounding.
-        iterations: At most so many a step.
+        iterations: Largest number of iterations per step.
     """
 
     def __init__(self, flow: M, *, iterations: int) -> None:
@@ -305,7 +307,13 @@ class QuasiNewton(Descent[M]):
 
 
 def descent_of(settings: FitSettings, flow: M, steps: int) -> Descent[M]:
-    """The descent of a flow, or of a block of one, from where it is, by the settings: so many steps in all."""
+    """Return the optimizer of a flow, or of a block of one, from where it is.
+
+    Args:
+        settings: Settings of the run.
+        flow: The flow or the block.
+        steps: Number of steps of the whole run.
+    """
     if settings.optimizer == "l-bfgs":
         return QuasiNewton(flow, iterations=_ITERATIONS)
     common: dict[str, Any] = {

@@ -13,31 +13,31 @@ from lunet_export.errors import BadInputError
 
 Array = NDArray[np.float64]
 
-#: A variable that is recorded as finely as in a thousand equally frequent values counts as continuous: two rows agree
-#: in it with this probability or less.
+#: Largest probability that two rows agree in a variable which counts as continuous, as one does that is recorded in a
+#: thousand equally frequent values.
 AGREEMENT = 1e-3
-_FALSE_ALARM = 1e-6  # probability that such a variable is named none the less
-_ROWS, _NUMBERS = 20_000, 4_000_000  # of which 2e8 pairs can be made; so many rows, or numbers, are looked at
-_ROUNDING = 1e-12  # of the largest value: 0.1 + 0.2 and 0.3 are one value
-_UNEVEN = 1e-3  # of a step, by which a multiple of it may be off: steps like 1/255 are rounded themselves
-_LIMITS = 2  # values that repeat where the others are continuous: the two ends of an instrument's range, or a zero
-_DRAW = 7  # of the uniform numbers
+_FALSE_ALARM = 1e-6  # probability that such a variable is listed nevertheless
+_ROWS, _NUMBERS = 20_000, 4_000_000  # most rows, of which 2e8 pairs can be made, and most numbers to look at
+_ROUNDING = 1e-12  # relative to the largest value: 0.1 + 0.2 and 0.3 are one value
+_UNEVEN = 1e-3  # share of a step by which its multiples may be off: steps like 1/255 are rounded themselves
+_LIMITS = 2  # most repeated values of a continuous variable: both ends of an instrument's range, or a zero
+_DRAW = 7  # number of the draw of uniform noise
 _MIXING = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """A column whose values repeat.
+    """This is a column whose values repeat.
 
     Attributes:
-        column: Its number, from 0.
-        rows: How many rows were looked at.
-        distinct: How many values they have.
-        value: The most frequent one.
-        count: How often that comes.
-        step: The smallest difference of two values; None where one or two values repeat, and the others are those of a
+        column: Number of the column, from 0.
+        rows: Number of rows that were looked at.
+        distinct: Number of distinct values in them.
+        value: Most frequent value.
+        count: Number of rows with that value.
+        step: Smallest difference between two values; None if one or two values repeat and the others are those of a
             continuous variable.
-        even: All values are whole steps apart.
+        even: Whether all values are whole steps apart.
     """
 
     column: int
@@ -50,12 +50,12 @@ class Repeats:
 
 
 def repeats_of(rows: Array) -> list[Repeats]:
-    """The columns of rows (N, D) whose values repeat as those of no continuous variable do, constant ones left out.
+    """Return the columns of rows (N, D) whose values repeat as a continuous variable's do not, without constant ones.
 
     N rows make N (N - 1) / 2 pairs. If two rows agree in a column with probability p <= 1/1000, the number of pairs
-    that agree is about Poisson with a mean of p N (N - 1) / 2. A column is named where a number as large as that found
-    has a probability below 1e-6 even for p = 1/1000. So rows that are rounded to four digits pass, however many they
-    are. Pairs that agree in all columns are copies, which say nothing of a single column.
+    that agree is about Poisson with mean p N (N - 1) / 2. A column is listed if a number as large as the one found has
+    a probability below 1e-6 even for p = 1/1000. So rows that are rounded to four digits pass, however many they are.
+    Pairs that agree in all columns are copies, which say nothing about a single column.
     """
     some = _some(rows)
     copies = _pairs(_keys(some).sum(axis=1, dtype=np.uint64)) if some.shape[1] > 1 else 0
@@ -68,9 +68,9 @@ def _some(rows: Array) -> Array:
 
 
 def _repeats(column: int, values: Array, copies: int) -> Repeats | None:
-    """Of one column; `copies` pairs agree in all columns, which says nothing of this one."""
+    """Return what repeats in one column; `copies` pairs agree in all columns, which says nothing about this one."""
     largest = float(np.abs(values).max()) or 1.0
-    ordered = np.sort(values / largest)  # in [-1, 1], whose differences no float64 exceeds
+    ordered = np.sort(values / largest)  # in [-1, 1], where no difference overflows
     begins = np.concatenate([[0], 1 + np.flatnonzero(np.diff(ordered) > _ROUNDING)])
     found, counts = ordered[begins], np.diff(begins, append=len(ordered))
     if len(found) < 2 or not _agree_too_often(counts, copies):
@@ -87,18 +87,18 @@ def _repeats(column: int, values: Array, copies: int) -> Repeats | None:
 
 
 def _agree_too_often(counts: NDArray[np.int64], copies: int = 0) -> bool:
-    """Whether pairs beside `copies` do, from the numbers of rows that have each value."""
+    """Return whether more pairs agree than by chance, from the number of rows per value; `copies` do not count."""
     n, agreeing = int(counts.sum()), int((counts * (counts - 1) // 2).sum()) - copies
     expected = AGREEMENT * n * (n - 1) / 2
     return agreeing > expected and bool(pdtrc(agreeing - 1, expected) < _FALSE_ALARM)
 
 
 def repeated_rows(rows: Array) -> int:
-    """How many of rows (N, D) repeat one before them, where rows were copied; 0 where they agree by chance.
+    """Return how many of rows (N, D) repeat an earlier one, if rows were copied; 0 if they agree by chance.
 
-    Rows that are rounded agree by chance now and then. But two that agree in all columns but one then still differ in
-    that one more often than not. Rows were copied where, for each column, the pairs that agree in all others agree in
-    it too so often that a coin would do so with a probability below 1e-6: there must be 20 of them at least.
+    Rounded rows agree by chance now and then. But two that agree in all columns except one still differ in that one
+    more often than not. Rows were copied if, for each column, the pairs that agree in all others agree in it too, so
+    often that a coin would do so with a probability below 1e-6: there must be at least 20 of them.
     """
     keys = _keys(_some(rows))
     whole = keys.sum(axis=1, dtype=np.uint64)
@@ -111,7 +111,7 @@ def repeated_rows(rows: Array) -> int:
 
 
 def _keys(rows: Array) -> NDArray[np.uint64]:
-    """A hash of each number, other for each column, (N, D): their sums over columns, modulo 2^64, tell rows apart."""
+    """Return a hash of each number, (N, D), different per column; their sums over columns mod 2^64 tell rows apart."""
     odd = np.random.default_rng(0).integers(2**63, size=rows.shape[1], dtype=np.uint64) * 2 + 1
     keys = np.ascontiguousarray(rows + 0.0).view(np.uint64) * odd  # 0 and -0 are one number
     keys ^= keys >> np.uint64(32)
@@ -126,18 +126,18 @@ def _pairs(keys: NDArray[np.uint64]) -> int:
 
 
 def dequantized(data: Dataset, seed: int) -> tuple[Dataset, list[Repeats]]:
-    """Vectors with noise in the columns whose values are steps apart, and what was found of these columns.
+    """Add noise to the columns whose values are steps apart; return the vectors, and what was found in these columns.
 
     A value v becomes uniform in [v - step / 2, v + step / 2), so that rounding the column of a sample to its nearest
-    value gives the values back. Row i's noise depends on the seed and i only; rows are counted through the training,
-    validation and test rows.
+    value gives the values back. The noise of row i depends on the seed and i only; rows are counted through the
+    training, validation and test rows.
 
     Args:
         data: Vectors.
-        seed: Of the noise, in [0, 2^64).
+        seed: Seed of the noise, in [0, 2^64).
 
     Raises:
-        BadInputError: The data are grey levels, which get noise at every access anyway.
+        BadInputError: if the data are grey levels, which get noise at every access anyway.
     """
     if data.preprocessing is not None:
         raise BadInputError(

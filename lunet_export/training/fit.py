@@ -25,30 +25,30 @@ from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Training
 
 _EVALUATION_BATCH = 1000
-_WHITENING_ROWS = 8_000  # whose moments set the coordinates of an epoch
+_WHITENING_ROWS = 8_000  # rows whose moments set the coordinates of an epoch
 
 
 class Trainer(Training):
-    """A flow whose layers are trained all at once, its optimizer and its schedule: one class per kind of network.
+    """This run trains all layers of a flow at once, by one optimizer and its schedule: one class per kind of network.
 
-    The loss is the mean over the batch of -log p(x), with every log-determinant in the gradient, plus `penalty`.
-    Images get fresh dequantisation noise at every access.
+    The loss is the mean over the batch of -log p(x), with every log-determinant in the gradient, plus `penalty`. Images
+    get fresh dequantization noise at every access.
 
     Args:
-        weights: The weights to begin with.
+        weights: Weights to begin with.
         data: The rows.
         settings: Settings of the run.
-        device: Where the flow is trained.
+        device: Device on which the flow is trained.
 
     Raises:
-        BadInputError: The weights are of another kind, or the device has no float64 and L-BFGS is asked for.
+        BadInputError: if the weights are of another kind, or the device has no float64 and the optimizer is L-BFGS.
     """
 
     def __init__(self, weights: Chain, data: Dataset, settings: FitSettings, *, device: torch.device) -> None:
         super().__init__(data, settings, device)
         self.dtype = torch.float64 if settings.optimizer == "l-bfgs" else torch.float32
         if self.dtype is torch.float64 and device.type == "mps":
-            raise BadInputError("Expected a device with float64 for l-bfgs; got mps. Train on the cpu, or name adam.")
+            raise BadInputError("Expected a device with float64 for l-bfgs; got mps. Train on the cpu, or use adam.")
         self.flow = self.trainable(weights, settings, self.dtype).to(device)
         self.start_flow = self.best_flow = self._plain(weights)
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
@@ -58,10 +58,10 @@ class Trainer(Training):
     @classmethod
     @abstractmethod
     def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
-        """The flow that is trained, as the settings ask for.
+        """Return the flow that is trained, as the settings ask for.
 
         Raises:
-            BadInputError: The weights are of another kind.
+            BadInputError: if the weights are of another kind.
         """
 
     def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
@@ -73,30 +73,30 @@ class Trainer(Training):
 
     @abstractmethod
     def penalty(self) -> Tensor | None:
-        """What is added to the mean of -log p(x), in nats; None where there is nothing."""
+        """Return what is added to the mean of -log p(x), in nats; None if there is nothing."""
 
     def new_descent(self) -> Descent[Flow]:
-        """The descent of `flow` from where it is, by the settings."""
+        """Return the optimizer of `flow` from where it is, by the settings."""
         return descent_of(self.settings, self.flow, self.settings.epochs * self.steps_per_epoch)
 
     @property
     def length(self) -> int:
-        """All epochs, unless validation stops to improve."""
+        """Return the number of epochs; the run ends earlier when validation stops improving."""
         return self.settings.epochs
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or validation has not improved for `patience` epochs since the rate's peak.
+        """Return whether all epochs are done, or validation has not improved for `patience` epochs since the peak rate.
 
-        Around its peak the rate often costs likelihood that the descent wins back, so those epochs do not count. Nor
-        does the start, which a descent may leave far behind before it is better.
+        At its peak the rate often costs likelihood that the optimizer wins back later, so those epochs do not count.
+        Nor does the start, which an optimizer may leave far behind before it is better.
         """
         done, rising = len(self.history), peak(self.settings.schedule) * self.settings.epochs
         idle = done - max(best_of(inf, self.history).epoch, rising)
         return done >= self.settings.epochs or idle >= self.settings.patience
 
     def validate(self) -> float:
-        """Mean bits/dim of the validation rows under the model, with the same noise at every call."""
+        """Return the mean bits/dim of the validation rows under the model, with the same noise at every call."""
         return mean_bits_per_dim(self.descent.model(), self.data, self.data.valid, seed=VALIDATION_SEED)
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
@@ -119,11 +119,11 @@ class Trainer(Training):
         return self.history[-1]
 
     def _plain(self, weights: Chain) -> Flow:
-        """What is kept of an epoch: the flow as its file holds it, in the dtype of training."""
+        """Return what is kept of an epoch: the flow as its file holds it, in the dtype of training."""
         return Flow.of(weights, dtype=self.dtype)
 
     def _objective(self, x: Tensor, values: list[float], where: str) -> Callable[[], Tensor]:
-        """The loss of a batch; each evaluation adds the mean -log p(x) to `values`, and the first must be finite."""
+        """Return the loss of a batch; each evaluation adds the mean -log p(x) to `values`; the first must be finite."""
 
         def evaluate() -> Tensor:
             loss = -self.flow.log_prob(x).mean()
@@ -163,7 +163,7 @@ class Trainer(Training):
 
 @torch.no_grad()
 def log_probs(flow: Flow, x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """log p of rows in data space, in batches, on the flow's device: (N, D) -> (N,) nats."""
+    """Return log p of rows in data space, computed in batches on the flow's device: (N, D) -> (N,) nats."""
     flow.eval()
     batches = np.array_split(x, max(1, -(-len(x) // _EVALUATION_BATCH)))
     results = [flow.log_prob(torch.from_numpy(batch).to(flow.like)).cpu().double().numpy() for batch in batches]
@@ -171,16 +171,20 @@ def log_probs(flow: Flow, x: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def mean_bits_per_dim(flow: Flow, data: Dataset, rows: NDArray[np.generic], *, seed: int) -> float:
-    """Mean bits/dim of rows of `data`, dequantised once with the noise of `seed`."""
+    """Return the mean bits/dim of rows of `data`, dequantized once with the noise of `seed`."""
     x = data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim).astype(np.float32))
     return float(bits_per_dim(log_probs(flow, x), data.dim).mean())
 
 
 def refuse_infinite(value: float, where: str) -> None:
-    """Raise where a loss is no finite number.
+    """Raise unless a loss is a finite number.
+
+    Args:
+        value: The loss.
+        where: Epoch or block, and step, for the message.
 
     Raises:
-        CheckFailedError: It is not; `where` says in which epoch or block, and step.
+        CheckFailedError: if the loss is infinite or NaN.
     """
     if not np.isfinite(value):
         raise CheckFailedError(

@@ -1,4 +1,4 @@
-"""What `train` notes after every epoch, and its file."""
+"""What `train` records after every epoch, and its file."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ from typing import Self
 from lunet_export.errors import DataError
 from lunet_export.files import whole_file
 
-_ROUNDING = 1e-6  # of a Gaussian's figure from machine to machine
+_ROUNDING = 1e-6  # relative difference of a Gaussian's figure between machines
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the history: mean bits/dim of the training steps and, under the model, of the validation rows.
+    """This is one line of the history: mean bits/dim of the training steps, and of the validation rows under the model.
 
     Steps of schedule-free training are taken beside the model, where the figure is higher.
     """
@@ -27,36 +27,39 @@ class EpochRecord:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
-        """The record of a parsed file.
+        """Return the record in values of a parsed file.
 
         Raises:
-            LookupError, TypeError, ValueError, OverflowError: A value is missing, of another type or not finite.
+            LookupError, TypeError, ValueError, OverflowError: if a value is missing, of another type or not finite.
         """
         return cls(_whole(values["epoch"]), *(_number(values[key]) for key in ("train", "valid", "learning_rate")))
 
 
 def refuse_gaps(records: Sequence[EpochRecord]) -> None:
-    """Raise unless the records are of epochs 1, 2, .. and there is one at least.
+    """Raise unless the records are of epochs 1, 2, ... and there is at least one.
 
     Raises:
-        ValueError: They are not.
+        ValueError: if there is none, or an epoch is missing or out of order.
     """
     if not records or [record.epoch for record in records] != [*range(1, len(records) + 1)]:
         raise ValueError("history")
 
 
 def best_of(start: float, records: Sequence[EpochRecord]) -> EpochRecord:
-    """The record with the lowest validation figure; epoch 0, with that figure alone, where none is below the start."""
+    """Return the record with the lowest validation figure; epoch 0, with that figure alone, if none beats the start."""
     return min([EpochRecord(0, start, start, 0.0), *records], key=lambda record: record.valid)
 
 
 @dataclass(frozen=True)
 class History:
-    """The epochs of a run, in bits/dim.
+    """This history holds the epochs of a run, in bits/dim.
 
-    gaussian_test: the full-covariance Gaussian on the test rows. start: the validation rows before the first step.
-    unit: what is counted, `epoch`, or `block` where a flow is trained block by block. dataset: its name; empty in older
-    files, which name none.
+    Attributes:
+        gaussian_test: Figure of the full-covariance Gaussian on the test rows.
+        start: Figure of the validation rows before the first step.
+        epochs: Records of the epochs.
+        unit: What is counted: `epoch`, or `block` if a flow is trained block by block.
+        dataset: Name of the data set; empty in older files, which have no such entry.
     """
 
     gaussian_test: float
@@ -67,11 +70,11 @@ class History:
 
     @property
     def best(self) -> EpochRecord:
-        """The epoch with the lowest validation figure; 0 is the start."""
+        """Return the epoch with the lowest validation figure; 0 is the start."""
         return best_of(self.start, self.epochs)
 
     def write(self, path: Path) -> None:
-        """Write MODEL.history.json, whole."""
+        """Write MODEL.history.json, whole or not at all."""
         content = {
             "unit": "bits/dim",
             "dataset": self.dataset,
@@ -88,7 +91,7 @@ class History:
         """Read such a file.
 
         Raises:
-            DataError: It is missing, no history, or has no epoch.
+            DataError: if it is missing, is no history, or has no epoch.
         """
         if not path.is_file():
             raise DataError(f"Expected the history {path} beside its model; it does not exist. `train` writes it.")
@@ -98,7 +101,7 @@ class History:
             if epochs:
                 refuse_gaps(epochs)
             line, start = _number(content["gaussian_test"]), _number(content["start"])
-            unit = content.get("counted", "epoch")  # older files name none
+            unit = content.get("counted", "epoch")  # older files have no such entry
             if not isinstance(unit, str) or not unit.isalpha():
                 raise ValueError("counted")
             dataset = content.get("dataset", "")
@@ -114,20 +117,20 @@ class History:
 
 
 def of_one_set(runs: Iterable[History]) -> bool:
-    """Whether they are of the same data, by the Gaussian's figure, which older files have too."""
+    """Return whether the runs are of the same data, by the Gaussian's figure, which older files have too."""
     lines = [run.gaussian_test for run in runs]
     return max(lines) - min(lines) <= _ROUNDING * max(1.0, abs(max(lines)))
 
 
 def _whole(value: object) -> int:
-    """An integer as it stands there. Raises ValueError."""
+    """Return an integer as it stands in the file. Raises ValueError."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(str(value)[:80])
     return value
 
 
 def _number(value: object) -> float:
-    """A finite number as it stands there. Raises ValueError or OverflowError."""
+    """Return a finite number as it stands in the file. Raises ValueError or OverflowError."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
         raise ValueError(str(value)[:80])
     return float(value)

@@ -9,5 +9,5 @@ from lunet_export.training.structure import Structure
 
 _ALL: tuple[type[Structure], ...] = (LUNetStructure, RealNVPStructure, JKOStructure)
 
-#: By `Structure.family`.
+#: Architectures by `Structure.family`.
 KINDS: Mapping[str, type[Structure]] = {kind.family: kind for kind in _ALL}

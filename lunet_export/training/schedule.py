@@ -8,18 +8,18 @@ Falling = Literal["linear", "one-cycle", "constant"]
 Schedule = Literal["schedule-free", "linear", "one-cycle", "constant"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
-_WARM_UP = {"one-cycle": 0.3}  # share of the steps; of the others 0.01, for Adam's second moments
+_WARM_UP = {"one-cycle": 0.3}  # share of the steps; 0.01 for the others, for Adam's second moments
 
 
 def peak(schedule: Schedule) -> float:
-    """The share of the run after which the rate only falls; schedule-free rates fall nowhere."""
+    """Return the share of the run after which the rate only falls; schedule-free rates never fall."""
     return 0.0 if schedule == "schedule-free" else _WARM_UP.get(schedule, 0.01)
 
 
 def rate(schedule: Falling, total: int) -> Callable[[int], float]:
-    """The share of the peak rate at a step of `total`: a cosine up to the peak, then the named fall to 0.
+    """Return the share of the peak rate at a step of `total`: a cosine up to the peak, then the named fall to 0.
 
-    one-cycle: Smith 2018 (arXiv 1803.09820) with cosines on both sides. linear: straight to 0. constant: none.
+    one-cycle: a fall by a cosine, as in Smith 2018 (arXiv 1803.09820). linear: a straight fall. constant: no fall.
     """
     warm = peak(schedule)
 

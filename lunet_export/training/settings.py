@@ -12,32 +12,32 @@ OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How to train. `Structure.settings` of a kind of network gives sensible values for a data set."""
+    """These settings say how to train; `Structure.settings` of a kind of network gives sensible ones for a data set."""
 
     epochs: int
     batch_size: int
-    learning_rate: float  # the peak, of Adam
+    learning_rate: float  # Adam's peak rate
     family: str = "lunet"
     optimizer: Optimizer = "adam"
-    init: str = "bend"  # of LU-Net, a name of `initial.INITS`; so are
-    signs: str = "alternating"  # the signs of the diagonals of U, for good; a greedy start finds its own
-    whitened: bool = True  # and layers in whitened coordinates, renewed before every epoch
-    schedule: Schedule = "schedule-free"  # of Adam
-    average: float = 0.0  # decay of an exponential moving average of the weights, which is then the model; 0: none
-    weight_decay: float = 0.0  # decoupled, of what `Flow.decaying` names
-    regulariser: str | None = None  # of LU-Net
+    init: str = "bend"  # LU-Net only: one of `initial.INITS`
+    signs: str = "alternating"  # LU-Net only: fixed signs of the diagonals of U; a greedy start finds its own
+    whitened: bool = True  # LU-Net only: layers in whitened coordinates, renewed before every epoch
+    schedule: Schedule = "schedule-free"  # Adam's
+    average: float = 0.0  # share that an exponential moving average keeps per step; it is the model; 0: none
+    weight_decay: float = 0.0  # decoupled decay of what `Flow.decaying` names
+    regulariser: str | None = None  # LU-Net only
     regulariser_weight: float = 0.0  # in nats per row
-    bound: float | None = None  # of LU-Net, on every |log u_ii|
-    clip_norm: float = 1.0  # gradients of the mean loss are cut to this L2 norm
-    patience: int = 30  # stop after so many epochs without a better validation figure, counted from the peak rate
+    bound: float | None = None  # LU-Net only: bound on every |log u_ii|
+    clip_norm: float = 1.0  # largest L2 norm of the gradient of the mean loss
+    patience: int = 30  # epochs without a better validation figure, from the peak rate on, after which to stop
     seed: int = 0
-    fallback: bool = True  # keep the Gaussian, or the start, where no epoch is better than it by more than chance
+    fallback: bool = True  # whether the Gaussian or the start is kept if no epoch is better by more than chance
 
     def refuse_nonsense(self) -> None:
-        """Raise where a setting is out of its range, whatever kind of network is trained.
+        """Raise if a setting is out of its range, whatever kind of network is trained.
 
         Raises:
-            BadInputError: A number that must be positive is not, another is negative, a name is unknown.
+            BadInputError: if a number is not positive that must be, another is negative, or a name is unknown.
         """
         for name in ("epochs", "batch_size", "learning_rate", "clip_norm", "patience", "bound"):
             value = getattr(self, name)
@@ -48,13 +48,13 @@ class FitSettings:
             if not getattr(self, name) >= 0:
                 raise BadInputError(f"Expected a {name.replace('_', ' ')} of 0 or more; got {getattr(self, name)}.")
         if not 0 <= self.average < 1:
-            raise BadInputError(f"Expected an average in [0, 1), the share kept at a step; got {self.average}.")
+            raise BadInputError(f"Expected an average in [0, 1), the share kept per step; got {self.average}.")
         for article, name, known in (("an", "optimizer", OPTIMIZERS), ("a", "schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise BadInputError(f"Expected {article} {name} of {', '.join(known)}; got {getattr(self, name)}.")
         if self.optimizer == "l-bfgs" and (self.average or self.weight_decay):
-            raise BadInputError("Expected no average and no weight decay with l-bfgs. Leave them out, or name adam.")
+            raise BadInputError("Expected no average and no weight decay with l-bfgs. Leave them out, or use adam.")
         if self.average and self.schedule == "schedule-free":
             raise BadInputError(
-                "Expected no average beside schedule-free, which has its own. Leave it out, or name another schedule."
+                "Expected no average beside schedule-free, which has its own. Leave it out, or use another schedule."
             )

@@ -19,11 +19,11 @@ from lunet_export.training.history import EpochRecord, best_of, refuse_gaps
 from lunet_export.training.settings import FitSettings
 
 Array = NDArray[np.float64]
-OnGrowth = Callable[[int, int], None]  # called with the work done and all of it, in any unit
+OnGrowth = Callable[[int, int], None]  # called with the work done and all the work, in any unit
 
 
 class Training(ABC):
-    """A training run, one epoch (or whatever `unit` names) at a time.
+    """A training run goes on one epoch (or whatever `unit` names) at a time.
 
     All randomness comes from one NumPy generator, so a run repeats on the same machine, and `state` / `restore`
     continue it bit by bit.
@@ -32,7 +32,7 @@ class Training(ABC):
     unit: ClassVar[str] = "epoch"
     steps_per_epoch: int
     start: float  # bits/dim of the validation rows, before the first step
-    start_flow: Flow  # which has that figure
+    start_flow: Flow  # the flow with that figure
     best_flow: Flow
 
     def __init__(self, data: Dataset, settings: FitSettings, device: torch.device) -> None:
@@ -42,29 +42,29 @@ class Training(ABC):
 
     @property
     def best(self) -> EpochRecord:
-        """The record with the lowest validation figure; 0 is the start."""
+        """Return the record with the lowest validation figure; 0 is the start."""
         return best_of(self.start, self.history)
 
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Return whether there is nothing left to do."""
 
     @property
     @abstractmethod
     def length(self) -> int:
-        """How many epochs there are, at most."""
+        """Return the largest number of epochs."""
 
     @abstractmethod
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
-        """Train one epoch and validate; `on_step(step, bits_per_dim)` is called after every optimisation step.
+        """Train one epoch and validate; `on_step(step, bits_per_dim)` is called after every step of the optimizer.
 
         Raises:
-            CheckFailedError: The loss stopped being a finite number.
+            CheckFailedError: if the loss stops being a finite number.
         """
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs, as tensors and plain values."""
+        """Return everything that `restore` needs, as tensors and plain values."""
         return {
             "settings": asdict(self.settings),
             "random": self.rng.bit_generator.state,
@@ -79,53 +79,53 @@ class Training(ABC):
 
 
 class Structure(ABC):
-    """What kind of network is trained, before there is one, and how that kind is trained: one class per kind."""
+    """This architecture says which network is trained, before there is one, and how: one class per kind of network."""
 
-    family: ClassVar[str]  # the name of the kind
+    family: ClassVar[str]  # name of the kind
 
     @classmethod
     @abstractmethod
     def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
-        """The usual structure for data of that kind, unless more is given.
+        """Return the usual architecture for such data, unless more is given.
 
         Args:
             dim: Number of dimensions D.
             image_shape: Shape of an image; None for vectors.
-            given: What the user chose, by name; nothing is None.
+            given: Choices of the user by name, none of them None.
 
         Raises:
-            BadInputError: The kind has no such choice, or not for such data.
+            BadInputError: if the kind has no such choice, or not for such data.
         """
 
     @classmethod
     @abstractmethod
     def of(cls, weights: Chain) -> Self:
-        """The structure of weights to start from.
+        """Return the architecture of weights to start from.
 
         Raises:
-            BadInputError: They are of another kind.
+            BadInputError: if they are of another kind.
         """
 
     @classmethod
     @abstractmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings that suit so many rows of so many dimensions, beside those given."""
+        """Return settings that suit `rows` training rows of `dim` dimensions, beside those given."""
 
     @classmethod
     @abstractmethod
     def refuse(cls, settings: FitSettings) -> None:
-        """Raise where a setting is not for this kind of network.
+        """Raise if a setting is not for this kind of network.
 
         Raises:
-            BadInputError: One is not.
+            BadInputError: if there is such a setting.
         """
 
     @classmethod
     def settings(cls, rows: int, dim: int, **given: object) -> FitSettings:
-        """What suits so many rows of so many dimensions by `usual`; `given` values other than None win.
+        """Return settings for `rows` training rows of `dim` dimensions by `usual`; `given` values other than None win.
 
         Raises:
-            BadInputError: A setting is out of its range, or not for this kind of network.
+            BadInputError: if a setting is out of its range, or not for this kind of network.
         """
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         settings = FitSettings(**{"family": cls.family} | cls.usual(rows, dim, chosen) | chosen)
@@ -135,38 +135,38 @@ class Structure(ABC):
 
     @abstractmethod
     def record(self) -> dict[str, Any]:
-        """Plain values, by which a resumed run is known to be the same."""
+        """Return plain values by which a resumed run is known to be the same."""
 
     @abstractmethod
     def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
-        """The network before its first step.
+        """Return the network before its first step.
 
         Args:
             gaussian: Gaussian of the training rows, with their pre-processing.
             settings: Settings of the run.
-            rows: The training rows, (N, D) in data space.
-            judge: Judge of what is grown.
-            on_growth: Called by what grows a network.
+            rows: Training rows (N, D) in data space.
+            judge: Comparison that decides whether a longer network is kept.
+            on_growth: Function called while a network is grown.
         """
 
     @abstractmethod
     def gaussian(self, gaussian: Gaussian) -> Chain:
-        """The smallest network of the kind that is this Gaussian exactly."""
+        """Return the smallest network of the kind that is this Gaussian exactly."""
 
     @abstractmethod
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> Training:
-        """The run that begins with the weights `first`: epochs of maximum likelihood, or what the kind has.
+        """Return the run that begins with the weights `first`: epochs of maximum likelihood, or what the kind has.
 
         Raises:
-            BadInputError: They are of another kind, or the device cannot do what the settings ask for.
+            BadInputError: if the weights are of another kind, or the device cannot do what the settings ask for.
         """
 
 
 def refuse_others(given: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
-    """Raise where a choice is given that the kind has not.
+    """Raise if a choice is given that the kind does not have.
 
     Raises:
-        BadInputError: One is.
+        BadInputError: if there is such a choice.
     """
     for name in given:
         if name not in known:
@@ -174,13 +174,13 @@ def refuse_others(given: Mapping[str, Any], known: Sequence[str], kind: str) -> 
 
 
 def refuse_lunets(settings: FitSettings, names: Sequence[str], kind: str) -> None:
-    """Raise where one of the named settings, which only LU-Net has, is not its default, or coordinates are whitened.
+    """Raise if a named setting, which only LU-Net has, is not its default, or coordinates are whitened.
 
     Raises:
-        BadInputError: One is.
+        BadInputError: if there is such a setting.
     """
     fields = FitSettings.__dataclass_fields__
     others = [name for name in names if getattr(settings, name) != fields[name].default]
     others += ["whitened coordinates"] if settings.whitened else []
     if others:
-        raise BadInputError(f"Expected no {others[0]} for {kind}: that is LU-Net's. Leave it out.")
+        raise BadInputError(f"Expected no {others[0]} for {kind}; only LU-Net has it. Leave it out.")

@@ -34,71 +34,71 @@ Candidate = Literal["gaussian", "start", "epoch"]
 
 @dataclass(frozen=True)
 class Paths:
-    """The files of a run, named after its model."""
+    """These are the files of a run, named after its model."""
 
     model: Path
 
     @property
     def resume(self) -> Path:
-        """Last weights, optimiser, schedule and random state."""
+        """Return the file of the last weights, optimizer, schedule and random state."""
         return self.model.with_suffix(".resume.pt")
 
     @property
     def history(self) -> Path:
-        """Bits/dim of every epoch, as JSON."""
+        """Return the file of every epoch's bits/dim, as JSON."""
         return self.model.with_suffix(".history.json")
 
     @property
     def curve(self) -> Path:
-        """The same as a picture."""
+        """Return the file of the same as a picture."""
         return self.model.with_suffix(".png")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run reached, all on the test rows and in bits/dim unless said otherwise."""
+    """This is what a finished run reached, all on the test rows and in bits/dim unless said otherwise."""
 
     dataset: str
     dim: int
-    network: Mapping[str, Any]  # what kind, as `Chain.facts`
+    network: Mapping[str, Any]  # its kind and sizes, as in `Chain.facts`
     epochs: int
-    best_epoch: int  # by the validation rows; 0: the start
+    best_epoch: int  # best by the validation rows; 0: the start
     kept: Candidate  # what the model file holds
-    over_gaussian: Evidence  # on the validation rows, as `Kept.evidence`
-    valid: float  # of the best epoch on the validation rows
-    test: float  # images: mean over `test_draws` draws of the dequantisation noise
+    over_gaussian: Evidence  # on the validation rows, as in `Kept.evidence`
+    valid: float  # best epoch on the validation rows
+    test: float  # images: mean over `test_draws` draws of the dequantization noise
     test_spread: float  # standard deviation among these draws
     test_draws: int
     test_nats: float  # mean -log p(x) in nats
     start: float  # on the validation rows, before the first step
-    gaussian_test: float  # the full-covariance Gaussian, the line to beat
-    test_over_gaussian: Evidence  # of the model file over the Gaussian, on the test rows under the first draw
+    gaussian_test: float  # the full-covariance Gaussian, which is the baseline
+    test_over_gaussian: Evidence  # what the model file gains over the Gaussian, on the test rows of the first draw
     paper_convention: float  # what the released code would print for this model; not comparable with the others
     unit: str = "epoch"  # what `epochs` counts
 
     @property
     def below_the_line(self) -> bool:
-        """Another model than the full-covariance Gaussian was kept, which is better on the test rows beyond chance.
+        """Return whether a model other than the Gaussian was kept that is worse on the test rows by more than chance.
 
-        So it is too where the model's test figure is no finite number.
+        This is also true if the model's test figure is not finite.
         """
         return self.kept != "gaussian" and (not isfinite(self.test) or self.test_over_gaussian.turned.convinces)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What the model file holds while a run goes on, and when it has ended."""
+    """This is what the model file holds while a run goes on, and when it has ended."""
 
     flow: Flow
     by: Candidate
-    evidence: Evidence  # over the Gaussian, on the validation rows; of the best epoch where the Gaussian itself is kept
+    evidence: Evidence  # over the Gaussian, on the validation rows; the best epoch's if the Gaussian is kept
 
 
 class _Choice:
-    """The choice between the Gaussian of the training rows, the start of a run and its best epoch, the simplest first.
+    """This choice is between the Gaussian of the training rows, the start of a run and its best epoch, simplest first.
 
-    Each takes the place of what is kept where the judge prefers it. Without `FitSettings.fallback` the best epoch does
-    in any case.
+    Each takes the place of what is kept if the comparison prefers it. Without `FitSettings.fallback` the best epoch is
+    kept in any case.
     """
 
     def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure, trainer: Training) -> None:
@@ -107,7 +107,7 @@ class _Choice:
         self._known, self._start = gaussian.log_prob(judge.rows), log_probs(trainer.start_flow, judge.rows)
 
     def kept(self) -> Kept:
-        """Of the run as far as it is."""
+        """Return what is kept of the run so far."""
         trainer = self._trainer
         best = log_probs(trainer.best_flow, self._judge.rows)
         kept: tuple[Flow, Candidate, Array] = (self._gaussian, "gaussian", self._known)
@@ -121,25 +121,25 @@ class _Choice:
 
 @dataclass(frozen=True)
 class _Run:
-    """A training run and its files."""
+    """This is a training run and its files."""
 
     trainer: Training
     choice: _Choice
     data: Dataset
     paths: Paths
-    model: Mapping[str, Any]  # what is recorded of network and data, by which a resumed run is known to be the same
-    known: Sequence[Array]  # log-densities of the test rows under the Gaussian, (N,) of every draw
+    model: Mapping[str, Any]  # record of network and data, by which a resumed run is known to be the same
+    known: Sequence[Array]  # log-densities of the test rows under the Gaussian, (N,) per draw
 
     @property
     def line(self) -> float:
-        """The Gaussian's test bits/dim, the line to beat."""
+        """Return the Gaussian's test bits/dim, the baseline."""
         return float(np.mean([_bits(log_prob, self.data) for log_prob in self.known]))
 
     def resume(self) -> None:
         """Go on from the resume file, which may be newer than the others: the run may have been killed between them.
 
         Raises:
-            CheckpointError: It is missing, unreadable, or of other settings or data.
+            CheckpointError: if it is missing, unreadable, or of other settings or data.
         """
         _restore(self.trainer, self.paths.resume, self.model)
         self._write_what_it_tells()
@@ -148,7 +148,7 @@ class _Run:
         """Train one epoch and write its files."""
         record = self.trainer.run_epoch(on_step)
         state = {"model": self.model, **self.trainer.state()}
-        checkpoint.save(state, self.paths.resume)  # first: what is to go on needs this one
+        checkpoint.save(state, self.paths.resume)  # first, since it is what resuming needs
         self._write_what_it_tells()
         return record
 
@@ -163,7 +163,7 @@ class _Run:
         return result
 
     def _write_what_it_tells(self) -> None:
-        """Write the files of an epoch that the resume file can make again."""
+        """Write the files of an epoch that can be made again from the resume file."""
         if len(self.trainer.history) in (1, self.trainer.best.epoch):
             self._write_model(self.choice.kept(), {})
         self._history().write(self.paths.history)
@@ -188,15 +188,15 @@ class _Run:
         )
 
     def _evaluated(self, kept: Kept) -> Result:
-        """What the model that is kept reaches on the test rows."""
+        """Return what the kept model reaches on the test rows."""
         trainer, data = self.trainer, self.data
         found, paper = [], []
-        for number in range(draws_of(data)):  # one after another: all together they may not fit into memory
+        for number in range(draws_of(data)):  # one by one: together they may not fit into memory
             x = rows_to_test(data, number)
             found.append(log_probs(kept.flow, x))
             paper.append(_in_paper_convention(found[-1], x, data))
         bits = np.array([_bits(log_prob, data) for log_prob in found])
-        with np.errstate(invalid="ignore"):  # of figures that are infinite
+        with np.errstate(invalid="ignore"):  # infinite figures
             spread = float(bits.std())
         return Result(
             dataset=data.name,
@@ -235,18 +235,33 @@ def train(
 ) -> Result:
     """Train a flow by exact maximum likelihood and write its files.
 
-    `output` is always the best epoch by validation, or the start or the full-covariance Gaussian as long as no epoch
-    is better than these by more than chance. Beside it lie, after every epoch, a resume file and the history, each
-    written whole. `on_start` receives the Gaussian's test bits/dim, the line to beat, before the first step;
-    `on_growth` is what a start that grows calls. Training starts from `begin` where it is given, whose structure then
-    counts.
+    `output` always holds the best epoch by validation, or the start or the full-covariance Gaussian as long as no epoch
+    is better than these by more than chance. Beside it, a resume file and the history are written after every epoch,
+    each whole or not at all.
+
+    Args:
+        data: The rows.
+        settings: Settings of the run.
+        output: Path of the model file, which ends in .pt.
+        structure: Architecture of the network; that of `begin` counts instead if `begin` is given.
+        device: Device on which the flow is trained.
+        resume: Whether to go on from the resume file.
+        on_start: Function called before the first step, with the Gaussian's test bits/dim and the run.
+        on_step: Function called after every step, with its number and the bits/dim of its batch.
+        on_epoch: Function called with the record of every epoch.
+        begin: Model to start from.
+        on_growth: Function called while a network is grown, with the steps done and the number of all.
+
+    Returns:
+        What the run reached.
 
     Raises:
-        BadInputError: `output` does not end in .pt; `begin` is of another width or pre-processing than the data; the
-            settings are for another kind of network than `structure`.
-        CheckpointError: `resume`, and the resume file is missing, unreadable, or of other settings or data.
-        DataError: The likelihood of the rows has no bound.
-        CheckFailedError: The loss stopped being a finite number.
+        BadInputError: if `output` does not end in .pt, `begin` has another width or pre-processing than the data, or
+            the settings are for another kind of network than `structure`.
+        CheckpointError: if the run is to be resumed, and the resume file is missing, unreadable, or of other settings
+            or data.
+        DataError: if the likelihood of the rows has no bound.
+        CheckFailedError: if the loss stops being a finite number.
     """
     refuse_output(output)
     refuse_degenerate(data)
@@ -257,7 +272,7 @@ def train(
         structure = structure.of(begin)
     if settings.family != structure.family:
         raise BadInputError(
-            f"Expected settings for {structure.family}; got some for {settings.family}. "
+            f"Expected settings for {structure.family}; got settings for {settings.family}. "
             f"Take those of {type(structure).__name__}.settings."
         )
     judge = Judge(gaussian, rows, validation_rows(data))
@@ -280,7 +295,7 @@ def refuse_output(output: Path) -> None:
     """Raise unless a file can be the model of a run.
 
     Raises:
-        BadInputError: Its name does not end in .pt.
+        BadInputError: if its name does not end in .pt.
     """
     if output.suffix != ".pt":
         raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
@@ -311,12 +326,12 @@ def _restore(trainer: Training, path: Path, model: Mapping[str, Any]) -> None:
     state = checkpoint.load(path, what="a resume file", cure=cure)
     expected = {**model, **asdict(trainer.settings)}
     try:
-        got = {"fallback": True, **state["model"], **state["settings"]}  # older files name no fallback
+        got = {"fallback": True, **state["model"], **state["settings"]}  # older files have no fallback
         differ = [f"{key} {got.get(key)} (now {value})" for key, value in expected.items() if got.get(key) != value]
         if differ:
             raise CheckpointError(
                 f"Expected the settings and data that {path} was trained with; differs: {', '.join(differ)}. "
-                "Repeat them, or train anew with --force."
+                "Repeat them, or start a new run with --force."
             )
         trainer.restore(state)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
@@ -326,20 +341,20 @@ def _restore(trainer: Training, path: Path, model: Mapping[str, Any]) -> None:
 
 
 def _instead_of(resume: Path) -> str:
-    """What to go on with where a resume file is damaged: the model beside it, where that can be read."""
+    """Return what to do about a damaged resume file: go on from the model beside it, if that can be read."""
     model = resume.with_name(f"{resume.name.removesuffix('.resume.pt')}.pt")
     try:
         checkpoint.read(model)
     except CheckpointError:
-        return "Train anew."
+        return "Start a new run."
     return f"{model} beside it is whole: go on from its weights with --from {model} and another -o."
 
 
 def device_named(name: str) -> torch.device:
-    """The torch device of that name.
+    """Return the torch device of that name.
 
     Raises:
-        BadInputError: Torch does not know it, or it is not there.
+        BadInputError: if torch does not know the device, or cannot use it here.
     """
     try:
         torch.zeros(1, device=name).item()

@@ -1,4 +1,4 @@
-"""What verifiers are asked, and what becomes of their answers: boxes, claims, VNN-LIB, replays. No torch, no onnx."""
+"""Questions for verifiers, and what becomes of their answers: boxes, claims, VNN-LIB, replays. No torch, no onnx."""
 
 from lunet_export.verification.box import WORDS, LatentBox, Share
 from lunet_export.verification.claim import Claim

@@ -1,9 +1,9 @@
-"""What is claimed of every x in the set, and the cases in which it is violated.
+"""The claim about every x in the set, and the cases in which it is violated.
 
     class K                              output K is larger than every other: a classifier's decision
     Y_0 <= 3.5 and Y_1 >= Y_0            comparisons of outputs, all of which hold
 
-VNN-LIB knows no strict comparison, so the border counts as violated: `unsat` proves the claim with strict comparisons.
+VNN-LIB has no strict comparisons, so the border counts as violated: `unsat` proves the claim with strict comparisons.
 """
 
 import re
@@ -16,22 +16,22 @@ from lunet_export.verification.vnnlib import Case, Comparison
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim about K outputs: it is violated where any one of its cases holds."""
+    """This is a claim about K outputs; it is violated if any of its cases holds."""
 
     text: str
     cases: tuple[Case, ...]
-    names: tuple[str, ...]  # of the cases, for files: the rival class, or the number of the comparison
+    names: tuple[str, ...]  # names of the cases for files: the rival class, or the number of the comparison
 
     @classmethod
     def parse(cls, text: str, outputs: int) -> "Claim":
-        """The claim in words.
+        """Return the claim in a text.
 
         Args:
-            text: As above.
-            outputs: How many outputs there are.
+            text: Text in one of the two forms above.
+            outputs: Number of outputs.
 
         Raises:
-            BadInputError: It is neither of the two kinds, or names an output that is not there.
+            BadInputError: if the text has neither form, or names an output that does not exist.
         """
         words = " ".join(text.split())
         if found := re.fullmatch(r"class (\d{1,9})", words):
@@ -66,5 +66,5 @@ def _comparison(text: str) -> Comparison:
 
 
 def _negated(holds: Comparison) -> Comparison:
-    """Its closed complement."""
+    """Return the closed complement."""
     return Comparison(holds.left, ">=" if holds.relation == "<=" else "<=", holds.right)

@@ -1,4 +1,4 @@
-"""How much of held-out data lies in a latent box. Of the model's own draws it is the mass q."""
+"""The share of held-out data in a latent box. For the model's own draws it is the mass q."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,12 +19,12 @@ def coverage(
     seed: int,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> list[Share]:
-    """The share of the test rows whose latents lie in each box, by the float64 reference.
+    """Return the share of the test rows whose latents lie in each box, by the float64 reference.
 
-    Integers get the uniform noise of (seed, row). `on_rows` gets the number of rows after each batch.
+    Integers get the uniform noise of (seed, row). `on_rows` is called with the number of rows after each batch.
 
     Raises:
-        DataError: The rows are of another kind than the model was made for.
+        DataError: if the rows are of another kind than the model was made for.
     """
     refuse_other_rows(dataset, weights.preprocessing, weights.dim)
 

@@ -1,12 +1,12 @@
-"""A folder for verifiers, opened and checked against its hashes. What is in it:
+"""A folder for verifiers, opened and checked against its hashes. It contains:
 
-generator.onnx               z [1, D] -> x [1, D], Gemm and LeakyRelu alone; what a verifier reads
-generator_with_log_prob.onnx z [1, D] -> x [1, D], log_prob [1]; for the replay, no verifier needs it
-merged.onnx                  z [1, D] -> the outputs of a classifier fed with x, where one was given
+generator.onnx               z [1, D] -> x [1, D], only Gemm and LeakyRelu; the graph for verifiers
+generator_with_log_prob.onnx z [1, D] -> x [1, D], log_prob [1]; the graph for replays, which no verifier needs
+merged.onnx                  z [1, D] -> the outputs of a classifier fed with x, if one was given
 box-Q.vnnlib                 the latent box of mass Q
-query-Q.vnnlib               the box and the negated claim, where there is one
+query-Q.vnnlib               the box and the negated claim, if there is one
 query-Q-CASE.vnnlib          the same for one case of the negated claim, for verifiers without disjunctions
-verifier.json                all of it described, with hashes, and a hash of itself
+verifier.json                a description of all files, with hashes, and a hash of itself
 """
 
 import json
@@ -26,12 +26,12 @@ from lunet_export.verification.vnnlib import Query
 FORMAT, FORMAT_VERSION = "lunet_export.verifier", 1
 DOCUMENT = "verifier.json"
 GENERATOR, WITH_LOG_PROB, MERGED = "generator.onnx", "generator_with_log_prob.onnx", "merged.onnx"
-SIGNATURE = f"{DOCUMENT}.sig"  # of `lunet_export.signature`, where the folder was signed
+SIGNATURE = f"{DOCUMENT}.sig"  # written by `lunet_export.signature` if the folder is signed
 _LARGEST_DOCUMENT = 2**24  # bytes
 
 
 def is_ours(file: str) -> bool:
-    """Whether an export for verifiers may have written a file of that name."""
+    """Return whether an export for verifiers may have written a file of that name."""
     return (
         file in (DOCUMENT, SIGNATURE, GENERATOR, WITH_LOG_PROB, MERGED)
         or fullmatch(r"(box|query)-[-.\w]+\.vnnlib", file) is not None
@@ -40,16 +40,16 @@ def is_ours(file: str) -> bool:
 
 @dataclass(frozen=True)
 class VerifierFolder:
-    """The graphs and queries, read into memory and verified against the hashes."""
+    """These are the graphs and queries of a folder, read into memory and verified against the hashes."""
 
     path: Path
     document: Mapping[str, Any]
     graphs: Mapping[str, bytes]  # by file
-    queries: Mapping[str, Query]  # by file: boxes, and queries where there is a claim
+    queries: Mapping[str, Query]  # by file: boxes, and queries if there is a claim
 
     @property
     def dim(self) -> int:
-        """Number of dimensions D."""
+        """Return the number of dimensions D."""
         return int(self.document["model"]["dim"])
 
     @classmethod
@@ -57,7 +57,7 @@ class VerifierFolder:
         """Read a folder.
 
         Raises:
-            ArtifactError: It or a file is missing, altered or malformed.
+            ArtifactError: if the folder or a file is missing, altered or malformed.
         """
         return settled(path, DOCUMENT, lambda: cls._read(path))
 
@@ -71,7 +71,7 @@ class VerifierFolder:
             of |= {entry["file"]: entry["graph"] for entry in document["queries"]}
             if not {GENERATOR, WITH_LOG_PROB} <= set(digests) or not set(of) <= set(digests) or type(dim) is not int:
                 raise KeyError("sha256")
-            sizes = document.get("bytes", dict.fromkeys(digests))  # which older folders do not tell
+            sizes = document.get("bytes", dict.fromkeys(digests))  # older folders have no sizes
             if not all(is_ours(name) and isinstance(digest, str) for name, digest in digests.items()):
                 raise KeyError("sha256")
             if not all(size is None or is_size(size) for size in (sizes[name] for name in digests)):
@@ -92,15 +92,15 @@ class VerifierFolder:
         return cls(path, document, {name: content[name] for name in content if name.endswith(".onnx")}, queries)
 
     def graph_of(self, query: str) -> str:
-        """The file of the graph that a query asks about."""
+        """Return the file of the graph that a query asks about."""
         entries = {entry["file"]: entry["graph"] for entry in self.document["queries"]}
         return str(entries.get(query, GENERATOR))
 
     def choose(self, query: str | None) -> str:
-        """The query of that name; without one, the only whole query, or the only box where nothing is claimed.
+        """Return the query of that name; without one, the only whole query, or the only box if there is no claim.
 
         Raises:
-            ArtifactError: There is none of that name, or several to choose from.
+            ArtifactError: if there is none of that name, or several to choose from.
         """
         if query is not None:
             if query not in self.queries:
@@ -110,7 +110,7 @@ class VerifierFolder:
         among = whole or list(self.queries)
         if len(among) != 1:
             raise ArtifactError(
-                f"Expected one query in {self.path}; it has {len(among)}. Give --query {among[0]}, say."
+                f"Expected one query in {self.path}; it has {len(among)}. Choose one, such as --query {among[0]}."
             )
         return str(among[0])
 
@@ -124,7 +124,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(read_inside(path, DOCUMENT, most=_LARGEST_DOCUMENT))
     except (ValueError, RecursionError):
-        raise ArtifactError(f"Expected JSON in {path / DOCUMENT}; it is none. Export it again.") from None
+        raise ArtifactError(f"{path / DOCUMENT} is not valid JSON. Export it again.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ArtifactError(f"Expected {FORMAT} in {path / DOCUMENT}; it is another format. Export it again.")
     version = document.get("format_version")

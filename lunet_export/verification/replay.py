@@ -1,4 +1,4 @@
-"""Running a verifier's witness in ONNX Runtime: is it in the box, and does it violate the claim there?"""
+"""A verifier's witness run in ONNX Runtime: is it in the box, and does it violate the claim there?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,63 +15,63 @@ from lunet_export.verification.witness import Witness
 
 Floats = NDArray[np.float32]
 
-TOLERANCE = 1e-5  # what float32 may make of the generator, and more than verifiers are off by
+TOLERANCE = 1e-5  # covers the generator's float32 rounding, and the errors of verifiers
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What ONNX Runtime makes of a witness."""
+    """This is what ONNX Runtime computes for a witness."""
 
-    query: str  # its file
+    query: str  # file of the query
     given: NDArray[np.float64]  # the witness itself, (D,)
-    z: Floats  # the point that was run, float32, the nearest to it inside the box; (D,)
-    outside: float  # by how much the witness itself was outside of the box; 0 inside
+    z: Floats  # the point that was run, the nearest float32 one inside the box; (D,)
+    outside: float  # distance of the witness itself from the box; 0 inside
     x: Floats  # (D,)
-    log_prob: float  # of x under the model, nats
-    y: Floats  # the outputs that the query is about, (K,)
-    margin: float | None  # by how much the likeliest case of the negated claim holds; None where nothing is claimed
-    allowed: float  # by how much it may fail to hold: the tolerance, times the size of what is compared
+    log_prob: float  # log p(x) under the model, nats
+    y: Floats  # outputs that the query is about, (K,)
+    margin: float | None  # margin by which the negated claim's best case holds; None without a claim
+    allowed: float  # amount by which it may fail: the tolerance times the size of the values
     case: str  # that case in words
     output_gap: float | None  # largest difference from the outputs that the witness names
     tolerance: float
 
     @property
     def in_box(self) -> bool:
-        """The witness lies in the box, up to the tolerance."""
+        """Return whether the witness lies in the box, up to the tolerance."""
         return self.outside <= self.tolerance
 
     @property
     def violated(self) -> bool:
-        """The negated claim holds there, up to the tolerance; nothing to violate is violated."""
+        """Return whether the negated claim holds there, up to the tolerance; without a claim it does."""
         return self.margin is None or self.margin >= -self.allowed
 
     @property
     def confirmed(self) -> bool:
-        """Both."""
+        """Return whether the witness is in the box and violates the claim."""
         return self.in_box and self.violated and bool(np.isfinite(self.y).all())
 
     @property
     def strict(self) -> bool:
-        """Without the help of any tolerance."""
+        """Return whether it is confirmed without any tolerance."""
         return self.confirmed and self.outside == 0 and (self.margin is None or self.margin >= 0)
 
 
 def replay(folder: VerifierFolder, witness: Witness, *, query: str, tolerance: float = TOLERANCE) -> Replay:
     """Run a witness.
 
-    The graphs take float32, so the point that runs is the nearest one of float32 inside the box, and what is confirmed
-    is confirmed of a point that is truly in it.
+    The graphs take float32, so the point that runs is the nearest float32 point inside the box, and what is confirmed
+    is confirmed for a point that is truly in it.
 
     Args:
         folder: The export.
-        witness: What the verifier found.
-        query: The file of the query that it answered.
-        tolerance: By how much inputs may be outside of the box, and comparisons of outputs fail, relative to the larger
-            side where that is above 1.
+        witness: Witness that the verifier found.
+        query: File of the query that it answered.
+        tolerance: Tolerance by which inputs may be outside the box and comparisons of outputs may fail, relative to the
+            larger side if that is above 1.
 
     Raises:
-        BadInputError: ONNX Runtime cannot load a graph.
-        ProviderError: ONNX Runtime cannot run it.
+        BadInputError: if ONNX Runtime cannot load a graph.
+        ProviderError: if ONNX Runtime cannot run it.
     """
     asked = folder.queries[query]
     z, outside = _into_box(witness.z, asked)
@@ -98,7 +98,7 @@ def replay(folder: VerifierFolder, witness: Witness, *, query: str, tolerance: f
 
 
 def run(model: bytes, z: Floats, *, outputs: int) -> list[Floats]:
-    """The first outputs of a graph at z (D,), each flat."""
+    """Return the first `outputs` outputs of a graph at z (D,), each flat."""
     (session,), _ = providers.open_sessions([model], "cpu", threads=1)
     names = [entry.name for entry in session.get_outputs()][:outputs]
     found = providers.run(session, names, {session.get_inputs()[0].name: z[None]})
@@ -106,7 +106,7 @@ def run(model: bytes, z: Floats, *, outputs: int) -> list[Floats]:
 
 
 def _into_box(z: NDArray[np.float64], query: Query) -> tuple[Floats, float]:
-    """The nearest float32 point of the box, and by how much z is outside."""
+    """Return the nearest float32 point in the box, and by how much z is outside."""
     low, high = (np.array([float(bound) for bound in side]) for side in (query.lower, query.upper))
     outside = float(np.maximum(np.maximum(low - z, z - high), 0.0).max())
     inner_low = np.array([_within(bound, upper=False) for bound in query.lower], dtype=np.float32)
@@ -116,14 +116,14 @@ def _into_box(z: NDArray[np.float64], query: Query) -> tuple[Floats, float]:
 
 
 def _within(bound: Decimal, *, upper: bool) -> np.float32:
-    """The float32 nearest to a bound on its inner side."""
+    """Return the float32 nearest to a bound on its inner side."""
     nearest = np.float32(float(bound))
     beyond = Decimal(float(nearest)) > bound if upper else Decimal(float(nearest)) < bound
     return np.nextafter(nearest, np.float32(-np.inf if upper else np.inf)) if beyond else nearest
 
 
 def _best_case(query: Query, values: Mapping[str, float], tolerance: float) -> tuple[float | None, float, str]:
-    """The case that holds by most: its margin, what it may fail by, and its words."""
+    """Return the case that holds by the largest margin: its margin, what it may fail by, and its words."""
     best: tuple[float | None, float, str] = (None, 0.0, "")
     for case in query.cases:
         weakest = min(case, key=lambda comparison: comparison.margin(values))
@@ -134,7 +134,7 @@ def _best_case(query: Query, values: Mapping[str, float], tolerance: float) -> t
 
 
 def as_json(found: Replay) -> dict[str, Any]:
-    """The replay as `--json` prints it."""
+    """Return the replay as `--json` prints it."""
     return {
         "query": found.query,
         "confirmed": found.confirmed,

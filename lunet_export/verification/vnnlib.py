@@ -1,7 +1,7 @@
-"""VNN-LIB 1.0, as much of it as latent boxes and claims need: written, and read back.
+"""VNN-LIB 1.0, as much of it as latent boxes and claims need, written and read.
 
     (declare-const X_0 Real) ... (declare-const Y_0 Real) ...
-    (assert (<= X_0 1.5)) (assert (>= X_0 -1.5)) ...               the box, two lines an input
+    (assert (<= X_0 1.5)) (assert (>= X_0 -1.5)) ...               the box, two lines per input
     (assert (or (and (<= Y_3 Y_0)) (and (<= Y_3 Y_1)) ...))        the negated claim: a disjunction of conjunctions
 
 A verifier looks for inputs and outputs that meet every assertion: `sat` is a counterexample, `unsat` a proof.
@@ -21,13 +21,13 @@ Operand: TypeAlias = "str | Decimal"  # a variable's name, or a number
 _VARIABLE = re.compile(r"[XY]_(0|[1-9]\d{0,8})")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
-_MOST_ATOMS = 10**6  # of all cases together
-_DEEPEST = 8  # (assert (or (and (<= a b)))) is 4
+_MOST_ATOMS = 10**6  # most comparisons in all cases together
+_DEEPEST = 8  # levels of parentheses; (assert (or (and (<= a b)))) has 4
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """left <= right or left >= right, of a variable with a variable or a number."""
+    """This is left <= right or left >= right, of a variable with a variable or a number."""
 
     left: str
     relation: Relation
@@ -37,27 +37,27 @@ class Comparison:
         return f"{self.left} {self.relation} {self.right}"
 
     def margin(self, values: Mapping[str, float]) -> float:
-        """By how much it holds; negative where it does not."""
+        """Return by how much it holds; negative if it does not."""
         left, right = (values[o] if isinstance(o, str) else float(o) for o in (self.left, self.right))
         return right - left if self.relation == "<=" else left - right
 
     def size(self, values: Mapping[str, float]) -> float:
-        """The largest of both sides' absolute values and 1: what rounding is measured in."""
+        """Return the largest of 1 and the absolute values of both sides, relative to which rounding is measured."""
         return max(1.0, *(abs(values[o] if isinstance(o, str) else float(o)) for o in (self.left, self.right)))
 
     def variables(self) -> list[str]:
-        """The names in it."""
+        """Return the names of its variables."""
         return [operand for operand in (self.left, self.right) if isinstance(operand, str)]
 
 
-Case: TypeAlias = tuple[Comparison, ...]  # all of these hold
+Case: TypeAlias = tuple[Comparison, ...]  # all of them hold
 
 
 @dataclass(frozen=True)
 class Query:
-    """A box of inputs and, where there is a claim, the cases in which it is violated; any of them is enough.
+    """This is a box of inputs and, if there is a claim, the cases that violate it; one of them is enough.
 
-    lower, upper: bounds of X_0 .. X_{D-1}, as written.
+    lower and upper are the bounds of X_0 .. X_{D-1}, as written.
     """
 
     lower: tuple[Decimal, ...]
@@ -67,12 +67,12 @@ class Query:
 
     @property
     def dim(self) -> int:
-        """Number of inputs D."""
+        """Return the number of inputs D."""
         return len(self.lower)
 
 
 def write(query: Query, remarks: Sequence[str] = ()) -> str:
-    """The text of a query, with remarks as comments on top."""
+    """Return the text of a query, with remarks as comments on top."""
     names = [f"X_{i}" for i in range(query.dim)] + [f"Y_{j}" for j in range(query.outputs)]
     lines = [f"; {' '.join(remark.split())}" for remark in remarks]
     lines += ["", *(f"(declare-const {name} Real)" for name in names), ""]
@@ -92,7 +92,7 @@ def _atom(comparison: Comparison) -> str:
 
 
 def _plain(number: Decimal) -> str:
-    """Without an exponent, which some readers do not know."""
+    """Return the number without an exponent, which some readers do not understand."""
     return f"{number:f}"
 
 
@@ -102,10 +102,10 @@ Node: TypeAlias = "str | list[Node]"
 
 
 def parse(text: str) -> Query:
-    """The query in a text.
+    """Return the query in a text.
 
     Raises:
-        ArtifactError: It is no VNN-LIB of the kind above, or an input lacks a bound.
+        ArtifactError: if it is not VNN-LIB of the form above, or an input lacks a bound.
     """
     inputs, outputs = 0, 0
     bounds: dict[tuple[str, Relation], Decimal] = {}
@@ -143,10 +143,11 @@ def parse(text: str) -> Query:
 
 
 def comparison(left: str, relation: str, right: str) -> Comparison:
-    """A comparison from its words.
+    """Return a comparison from its words.
 
     Raises:
-        BadInputError: No variable on the left, an unknown relation, or neither variable nor number on the right.
+        BadInputError: if there is no variable on the left, the relation is unknown, or there is neither a variable nor
+            a number on the right.
     """
     if not _VARIABLE.fullmatch(left) or relation not in ("<=", ">="):
         raise BadInputError(f"Expected Y_i <= or >= a number or Y_j; got {left} {relation} {right}.")
@@ -161,7 +162,7 @@ def comparison(left: str, relation: str, right: str) -> Comparison:
 
 
 def _cases(node: Node) -> Iterable[Case]:
-    """The disjunctive normal form of `or` over `and` over comparisons."""
+    """Return the disjunctive normal form of `or` over `and` over comparisons."""
     match node:
         case ["or", *parts] if parts:
             return [case for part in parts for case in _cases(part)]
@@ -176,7 +177,7 @@ def _cases(node: Node) -> Iterable[Case]:
 
 
 def _all_of(disjunctions: Sequence[list[Case]]) -> list[Case]:
-    """The cases of a conjunction of disjunctions, all but one of which have a single case."""
+    """Return the cases of a conjunction of disjunctions, all but one of which have a single case."""
     several = [number for number, cases in enumerate(disjunctions) if len(cases) > 1]
     if len(several) > 1:
         raise _refused("two disjunctions that must both hold")

@@ -1,7 +1,7 @@
-"""A verifier's witness: the inputs, and perhaps the outputs, that are said to meet a query.
+"""A verifier's witness: inputs, and perhaps outputs, that are said to meet a query.
 
-sat ((X_0 0.5) (X_1 -1.25) (Y_0 3.0))     text, as VNN-COMP's counterexample files; the word `sat` may be left out
-input 0 = 0.5, or x0 = 0.5                lines that Marabou prints, among its others
+sat ((X_0 0.5) (X_1 -1.25) (Y_0 3.0))     text, as in VNN-COMP's counterexample files; the word `sat` is optional
+input 0 = 0.5, or x0 = 0.5                lines that Marabou prints among others
 {"X_0": 0.5, "X_1": -1.25}                JSON, or a plain list of the inputs [0.5, -1.25]
 .npy                                      an array (D,) or (1, D)
 """
@@ -29,17 +29,17 @@ _LARGEST = 10**8
 
 @dataclass(frozen=True)
 class Witness:
-    """Inputs z (D,), float64, and the outputs that the verifier named beside them, by number."""
+    """This is a point of inputs z (D,), float64, and the outputs that the verifier gave with it, by number."""
 
     z: NDArray[np.float64]
     outputs: Mapping[int, float]
 
 
 def read(path: Path, dim: int) -> Witness:
-    """The witness in a file.
+    """Return the witness in a file.
 
     Raises:
-        BadInputError: The file is missing, of another kind, says `unsat`, or does not hold D finite inputs.
+        BadInputError: if the file is missing, of another kind, says `unsat`, or does not hold D finite inputs.
     """
     if not path.is_file():
         raise BadInputError(f"Expected a witness; {path} does not exist. Save what the verifier printed.")
@@ -66,7 +66,7 @@ def _of_json(text: str, path: Path, dim: int) -> Witness:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
-        raise BadInputError(f"Expected JSON in {path}; it is none.") from None
+        raise BadInputError(f"{path} is not valid JSON. Save what the verifier printed.") from None
     if isinstance(content, list):
         return _of_inputs(_array(content, path), path, dim)
     if isinstance(content, dict):
@@ -78,12 +78,12 @@ def _of_names(pairs: list[tuple[str, Any]], path: Path, dim: int) -> Witness:
     names = [name for name, _ in pairs]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice:
-        raise BadInputError(f"Expected every variable once in {path}; {twice} is there twice.")
+        raise BadInputError(f"Expected every variable once in {path}; {twice} occurs twice.")
     values, inputs = dict(pairs), {f"X_{i}": None for i in range(dim)}
     missing = [name for name in inputs if name not in values]
     unknown = [name for name in names if name.startswith("X_") and name not in inputs]
     if missing or unknown:
-        what = f"{missing[0]} is missing" if missing else f"{unknown[0]} is no input"
+        what = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not an input"
         raise BadInputError(f"Expected X_0 .. X_{dim - 1} in {path}; {what}. Is it a witness of this query?")
     outputs = {int(n[2:]): float(_array([v], path)[0]) for n, v in pairs if re.fullmatch(r"Y_\d{1,9}", n)}
     return _of_inputs(_array([values[f"X_{i}"] for i in range(dim)], path), path, dim, outputs)

@@ -72,7 +72,7 @@ def test_bench_writes_csv_and_a_plot_beside_its_table(ready, tmp_path):
 def test_bench_prints_markdown(ready):
     code, out, _ = run("bench", ready, *QUICK, "--warmup", 0, "--markdown")
     lines = out.splitlines()
-    assert (code, lines[0].startswith("| milliseconds a call | p50 |")) == (0, True)
+    assert (code, lines[0].startswith("| milliseconds per call | p50 |")) == (0, True)
     assert {line.count("|") for line in lines[:10]} == {10}
     assert "answers checked first" in lines[-1]
 

@@ -282,7 +282,7 @@ FAILURES = {
     "train couplings with signs": (
         ["train", "digits", "--flow", "realnvp-dense", "--signs", "random", "-o", "{out}/m.pt"],
         2,
-        "Expected no signs for a RealNVP: that is LU-Net's",
+        "Expected no signs for a RealNVP; only LU-Net has it",
     ),
     "train couplings without a schedule": (
         ["train", "digits", "--flow", "realnvp-dense", "--schedule", "schedule-free", "-o", "{out}/m.pt"],

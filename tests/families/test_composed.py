@@ -240,7 +240,7 @@ REFUSED = {
         lambda: composed(lu_layer(2), Sigmoid()),
         r"layers that reach every latent number; layer 2 of 2 \(Sigmoid\) leaves some out",
     ),
-    "turned round twice": (lambda: composed(lu_layer(2), Inverse(Inverse(affine(2)))), "turned round once"),
+    "turned round twice": (lambda: composed(lu_layer(2), Inverse(Inverse(affine(2)))), "inverted once"),
 }
 
 
@@ -336,7 +336,7 @@ def test_every_layer_is_registered():
 def test_an_integrated_layer_is_not_turned_round():
     """Its log-determinant is summed from data to latent only: a density graph would leave it out."""
     field = jko.NETWORKS["no whitening"]().of(Velocity)[0]
-    with pytest.raises(CheckpointError, match="a layer that tells its log-determinant both ways in layer 1"):
+    with pytest.raises(CheckpointError, match="a layer with a log-determinant in both directions in layer 1"):
         Inverse(field).refuse(field.width, "layer 1")
 
 

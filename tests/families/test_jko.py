@@ -151,7 +151,7 @@ def timed(weights: Chain, change) -> Chain:
     [
         (lambda w: rebuilt(w, centre=affine(w).centre[:-1]), r"Expected a centre \(D,\) and a root \(D, D\)"),
         (lambda w: rebuilt(w, fields=()), "Expected at least one velocity field"),
-        (lambda w: rebuilt(w, steps=0), "Expected 1 to 1000 steps a block; got 0"),
+        (lambda w: rebuilt(w, steps=0), "Expected 1 to 1000 steps per block; got 0"),
         (lambda w: rebuilt(w, beta=float("inf")), "Expected a positive beta"),
         (lambda w: rebuilt(w, root=affine(w).root.T), "Expected an upper triangular root"),
         (lambda w: rebuilt(w, root=affine(w).root * 0), "Expected an upper triangular root with a positive diagonal"),
@@ -245,7 +245,7 @@ def test_what_a_family_cannot_choose_is_refused():
     for settings in (ExportSettings(solver="fused"), ExportSettings(tile=4)):
         with pytest.raises(BadInputError, match="Expected neither --solver nor --tile for a JKO-iFlow"):
             Blueprint.choose(jko.PLANE(), settings)
-    with pytest.raises(BadInputError, match="Expected 1 to 1000 steps a block; got 1001"):
+    with pytest.raises(BadInputError, match="Expected 1 to 1000 steps per block; got 1001"):
         Blueprint.choose(jko.PLANE(), ExportSettings(steps=1001))
 
 

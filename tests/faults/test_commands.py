@@ -149,7 +149,7 @@ def test_while_another_process_writes_it_nobody_else_does(name, base, tmp_path):
     arguments = case.filled(base, tmp_path)
     with files.exclusive(tmp_path / arguments[arguments.index("-o") + 1].rpartition("/")[2]):
         code, _, err = run(*arguments)
-    assert (code, "to be written by one process at a time; another is at work on it" in err) == (2, True)
+    assert (code, "to be written by one process at a time; another is writing it" in err) == (2, True)
     assert verdict.content(tmp_path) == {}
     assert run(*arguments)[0] == 0
 

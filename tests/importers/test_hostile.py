@@ -40,7 +40,7 @@ def test_what_nflows_itself_says_of_a_state_is_a_sentence(tmp_path):
     state = {f"{layer}_shift": torch.zeros(()), f"{layer}_scale": torch.tensor(-1.0)}
     state |= {"_transform._transforms.1._permutation": torch.arange(DIM)}
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(CheckpointError, match="nflows says of them: Scale must be strictly positive"):
+    with pytest.raises(CheckpointError, match="nflows rejects them: Scale must be strictly positive"):
         source.of_state("nflows", tmp_path / "state.pt")
 
 

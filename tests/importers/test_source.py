@@ -101,7 +101,7 @@ def broken_states():
             nflows_maf(DIM).state_dict(),
             r"Expected the \d+ keys of the factory's Flow in .*; it lacks",
         ),
-        "one too many": (state | {"odd": torch.zeros(1)}, r"; it has odd\. Give the factory of this very state"),
+        "one too many": (state | {"odd": torch.zeros(1)}, r"; it has odd\. Give the factory that made this state"),
         "another shape": (state | {first: torch.zeros(7)}, rf"Expected {first} of shape \(3,\), .* has \(7,\)"),
         "no state": ({"epoch": 3}, r"Expected a state_dict in .*, alone or under one of state_dict, .*; got epoch"),
     }
@@ -153,10 +153,10 @@ def test_keys_that_determine_a_flow_are_enough(library, make, tmp_path):
 
 
 UNDETERMINED = {
-    "a layer without tensors": ("nflows", nflows_lu, r"of layer 1 they tell nothing\. Give module:factory and --state"),
-    "a network": ("nflows", nflows_maf, r"of layer 1 they tell autoregressive_net\.blocks"),
-    "zuko": ("zuko", zuko_lu, r"Expected module:factory and --state .*; the keys of a state of zuko do not tell"),
-    "another library's": ("normflows", nflows_determined, r"of layer 0 they tell nothing"),
+    "a layer without tensors": ("nflows", nflows_lu, r"for layer 1 they are none\. Give module:factory and --state"),
+    "a network": ("nflows", nflows_maf, r"for layer 1 they are autoregressive_net\.blocks"),
+    "zuko": ("zuko", zuko_lu, r"Expected module:factory and --state .*; the keys of a zuko state do not determine"),
+    "another library's": ("normflows", nflows_determined, r"for layer 0 they are none"),
 }
 
 

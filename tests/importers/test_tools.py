@@ -97,7 +97,7 @@ def test_what_is_no_lu_net_says_so(here):
     imported(nflows_maf, "maf")
     code, _, err = run("train", "rows.npy", "--from", "maf.pt", "-o", "on.pt")
     assert (code, Path("on.pt").exists()) == (2, False)
-    assert "Expected an LU-Net, or LU layers with one bend between each two" in err
+    assert "Expected an LU-Net, or LU layers with one activation between each two" in err
 
 
 def test_an_lu_net_and_an_imported_flow_are_one_mixture(here):

@@ -50,7 +50,7 @@ def test_a_resume_file_of_other_values_gets_one_sentence(resumable, tmp_path, ed
     edit(content)
     path = tmp_path / "m.pt"
     torch.save(content, path.with_suffix(".resume.pt"))
-    with pytest.raises(CheckpointError, match=r"^Expected a resume file in [^\n]*missing or wrong\. Train anew\.$"):
+    with pytest.raises(CheckpointError, match=r"^Expected a resume file in [^\n]*wrong\. Start a new run\.$"):
         run(path, resume=True)
 
 

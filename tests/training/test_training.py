@@ -171,7 +171,7 @@ def test_a_damaged_resume_file_says_what_is_left(tmp_path):
             run(tmp_path / "m.pt", resume=True)
     resume.write_bytes(b"x")
     (tmp_path / "m.pt").write_bytes(b"y")
-    with pytest.raises(CheckpointError, match=r"damaged or another format\. Train anew"):
+    with pytest.raises(CheckpointError, match=r"damaged or another format\. Start a new run"):
         run(tmp_path / "m.pt", resume=True)
 
 
@@ -237,7 +237,7 @@ def test_nonsense_settings_are_refused(given):
 
 
 def test_settings_of_another_kind_are_refused(tmp_path):
-    with pytest.raises(BadInputError, match="Expected settings for lunet; got some for jko"):
+    with pytest.raises(BadInputError, match="Expected settings for lunet; got settings for jko"):
         run(tmp_path / "model.pt", settings=replace(SETTINGS, family="jko"))
 
 

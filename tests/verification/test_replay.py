@@ -163,14 +163,14 @@ def test_what_marabou_prints_is_read(line, rows, tmp_path):
         ("w.txt", "sat", "Expected ((X_0 NUMBER)"),
         ("w.txt", "timeout", "got 'timeout'"),
         ("w.txt", "((X_0 1) (X_1 2) (X_2 3))", "X_3 is missing"),
-        ("w.txt", "((X_0 1) (X_1 2) (X_2 3) (X_3 4) (X_4 5))", "X_4 is no input"),
-        ("w.txt", "((X_0 1) (X_0 1) (X_1 2) (X_2 3) (X_3 4))", "X_0 is there twice"),
+        ("w.txt", "((X_0 1) (X_1 2) (X_2 3) (X_3 4) (X_4 5))", "X_4 is not an input"),
+        ("w.txt", "((X_0 1) (X_0 1) (X_1 2) (X_2 3) (X_3 4))", "X_0 occurs twice"),
         ("w.txt", "((X_0 one) (X_1 2) (X_2 3) (X_3 4))", "Expected numbers"),
         ("w.txt", "((X_0 nan) (X_1 2) (X_2 3) (X_3 4))", "X_0 is not"),
         ("w.txt", "((X_0 1) (X_1 2) (X_2 1e999) (X_3 4))", "X_2 is not"),
         ("w.txt", b"\xff\xfe\x00", "as text, JSON or .npy"),
-        ("w.json", "{", "Expected JSON"),
-        ("w.json", "[" * 100000, "Expected JSON"),
+        ("w.json", "{", "is not valid JSON"),
+        ("w.json", "[" * 100000, "is not valid JSON"),
         ("w.json", "3", "got int"),
         ("w.json", "[1, 2]", "got shape (2,)"),
         ("w.json", '[1, 2, 3, "a"]', "Expected numbers"),
@@ -197,7 +197,7 @@ def test_a_missing_witness_is_refused(tmp_path):
 def test_of_several_queries_one_must_be_named(tmp_path):
     export_for_verifier(WEIGHTS, tmp_path / "m", Provenance("m"), Question((0.5, 0.9), claim="Y_0 <= 1"))
     opened = VerifierFolder.open(tmp_path / "m")
-    with pytest.raises(ArtifactError, match=r"it has 2\. Give --query query-0\.5\.vnnlib"):
+    with pytest.raises(ArtifactError, match=r"it has 2\. Choose one, such as --query query-0\.5\.vnnlib"):
         opened.choose(None)
     assert opened.choose("box-0.5.vnnlib") == "box-0.5.vnnlib"
     with pytest.raises(ArtifactError, match=r"got nothing\.vnnlib"):

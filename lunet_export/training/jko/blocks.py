@@ -26,35 +26,35 @@ from lunet_export.training.rows import VALIDATION_SEED
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Training
 
-_FEWEST_ROWS = 20_000  # images are dequantised so often that a block sees as many
-_PUSHED = 5000  # rows at once
-_RECORDED = 5000  # training rows, at most, of the figure in the history
-_LOOKS = 10  # at the validation rows, a block
+_FEWEST_ROWS = 20_000  # rows that a block sees: images are dequantized often enough for it
+_PUSHED = 5000  # rows per batch
+_RECORDED = 5000  # most training rows for the figure in the history
+_LOOKS = 10  # evaluations on the validation rows per block
 _IDLE = 2  # blocks that may be added without a better validation figure
 
 
 def objective(before: Tensor, after: Tensor, log_det: Tensor, size: float) -> Tensor:
-    """Mean of |x(1)|^2 / 2 - int div v dt + |x(1) - x(0)|^2 / (2 h), in nats (equation 8).
+    """Return the mean of |x(1)|^2 / 2 - int div v dt + |x(1) - x(0)|^2 / (2 h), in nats (equation 8).
 
-    Its minimum is the step of size h down KL(p | N(0, I)) in the Wasserstein metric from the law p of x(0).
+    Its minimum is the step of size h down KL(p | N(0, I)) in the Wasserstein metric from the distribution p of x(0).
 
     Args:
         before: x(0), (N, D).
         after: x(1), (N, D).
         log_det: int_0^1 div v dt, (N,).
-        size: h; infinite leaves the last term out, which is maximum likelihood.
+        size: h; an infinite h leaves the last term out, which is maximum likelihood.
     """
     energy = after.square().sum(1) / 2 - log_det
     return (energy + (after - before).square().sum(1) / (2 * size)).mean()
 
 
 class BlockTrainer(Training):
-    """Blocks, their step sizes, and the random state; `run_epoch` trains one block for all of its epochs.
+    """This run holds blocks, their step sizes and the random state; `run_epoch` trains one block for all of its epochs.
 
     Blocks are added, each from a copy of the one before, until the growth's rule stops; then all are trained again in
     rounds. The rows that reach a block are the training rows behind the blocks before it; images get fresh
-    dequantisation noise for every block. Of a block's training, the weights are kept with which the objective was
-    lowest on the validation rows.
+    dequantization noise for every block. The weights that are kept for a block are those with the lowest objective on
+    the validation rows.
     """
 
     unit = "block"
@@ -70,19 +70,19 @@ class BlockTrainer(Training):
         self._batch = min(settings.batch_size, rows)
         self.steps_per_epoch = settings.epochs * max(1, rows // self._batch)
         self.sizes: list[float] = []  # h_k of every block
-        self.lengths: list[float] = []  # E|x_k - x_{k-1}| of every block of this round
-        self.round = 0  # 0: blocks are added; then rounds, the last of which may refine
-        self._blocks = 0  # done in this round
+        self.lengths: list[float] = []  # E|x_k - x_{k-1}| of every block trained in this round
+        self.round = 0  # 0 while blocks are added; the last round may refine
+        self._blocks = 0  # number of blocks done in this round
         self.start = self._valid()
 
     @property
     def finished(self) -> bool:
-        """Whether all rounds are done."""
+        """Return whether all rounds are done."""
         return self.round > self.growth.rounds + self.growth.refine
 
     @property
     def length(self) -> int:
-        """How many times a block is trained, at most while blocks are added."""
+        """Return how many times a block is trained, or the largest such number while blocks are added."""
         refined = self.growth.refine and self.round > self.growth.rounds
         return self.growth.length(len(self.sizes) // (2 if refined else 1) if self.round else None)
 
@@ -141,7 +141,7 @@ class BlockTrainer(Training):
         self.lengths, self._blocks = [], 0
 
     def _refine(self) -> None:
-        """Each block in two that together are the same map, each of half the step."""
+        """Cut each block into two that together are the same map, each with half the step."""
         blocks = self.flow.to_chain().of(VelocityLayer)
         halves = [(half, block.beta) for block in blocks for half in block.field.halves()]
         self._replace_blocks([Velocity.of(field, beta=beta) for field, beta in halves])
@@ -155,11 +155,11 @@ class BlockTrainer(Training):
 
     @property
     def _all_blocks(self) -> list[FlowBlock]:
-        """The blocks in the order of `forward`."""
+        """Return the blocks in the order of `forward`."""
         return self.flow.modules_of(FlowBlock)
 
     def _with(self, velocities: list[Velocity]) -> Flow:
-        """A flow with the same pre-processing, whitening and steps, of these fields."""
+        """Return a flow with the same pre-processing, whitening and steps, and these velocity fields."""
         whitening, steps = self.flow.modules_of(WhiteningBijection), self._all_blocks[0].steps
         blocks = [FlowBlock(velocity, steps) for velocity in velocities]
         flow = Flow(self.flow.dim, [*whitening, *blocks], self.flow.kind, preprocessing=self.flow.preprocessing)
@@ -189,19 +189,19 @@ class BlockTrainer(Training):
         block.load_state_dict(kept)
 
     def _batches(self, rows: int) -> Iterator[Tensor]:
-        """Numbers of rows, all rows in one order after another."""
+        """Yield row numbers in batches, every row once per pass."""
         while True:
             order = torch.from_numpy(self.rng.permutation(rows)).to(self.device)
             yield from order[: rows // self._batch * self._batch].split(self._batch)  # type: ignore[no-untyped-call]
 
     @property
     def _copies(self) -> int:
-        """How often each training row reaches a block, images with other noise each time."""
+        """Return how often each training row reaches a block; images get other noise each time."""
         return -(-_FEWEST_ROWS // len(self.data.train)) if self.data.preprocessing else 1
 
     @torch.no_grad()
     def _pushed(self, blocks: int, rows: NDArray[np.generic], *, copies: int) -> tuple[Tensor, Tensor]:
-        """Rows behind so many blocks, (copies N, D), and log|det| of the way, (copies N,)."""
+        """Return rows behind the first `blocks` blocks, (copies N, D), and log|det| of the way there, (copies N,)."""
         before: list[Bijection] = [module for module in self.flow.chain if not isinstance(module, FlowBlock)]
         chain = [*before, *self._all_blocks[:blocks]]
         found = []
@@ -219,7 +219,7 @@ class BlockTrainer(Training):
 
     @torch.no_grad()
     def _movement(self, block: FlowBlock, x: Tensor) -> tuple[float, float]:
-        """E|T(x) - x|^2 / E|T(x)|^2, and E|T(x) - x|."""
+        """Return E|T(x) - x|^2 / E|T(x)|^2, and E|T(x) - x|."""
         after = torch.cat([block(part)[0] for part in x.split(_PUSHED)])  # type: ignore[no-untyped-call]
         square = (after - x).square().sum(1)
         return float(square.mean() / after.square().sum(1).mean()), float(square.sqrt().mean())
@@ -239,7 +239,7 @@ class BlockTrainer(Training):
 
 
 def _loss(block: FlowBlock, rows: Tensor, before: Tensor, size: float, nats: list[float]) -> Callable[[], Tensor]:
-    """The objective of a batch; each evaluation adds the mean -log p(x) to `nats`, `before` being log|det| so far."""
+    """Return the objective of a batch; evaluations add the mean -log p(x) to `nats`; `before` is log|det| so far."""
 
     def evaluate() -> Tensor:
         after, log_det = block(rows)
@@ -252,7 +252,7 @@ def _loss(block: FlowBlock, rows: Tensor, before: Tensor, size: float, nats: lis
 
 @contextmanager
 def _without_denormals() -> Iterator[None]:
-    """Numbers below 1e-38 count as 0: the tails of a sharp softplus are full of them, and each costs ten others."""
+    """Count numbers below 1e-38 as 0: the tails of a sharp softplus are full of them, which are slow."""
     torch.set_flush_denormal(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The sizes of the JKO steps: how they grow, when to stop, how they are evened out (arXiv 2212.14424, section 4.2)."""
+"""The sizes of the JKO steps: growth, stopping and evening out (arXiv 2212.14424, section 4.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,22 @@ from lunet_export.errors import BadInputError
 
 @dataclass(frozen=True)
 class Growth:
-    """h_k = min(factor^(k - 1) first_size, largest_size), until a block hardly moves; then rounds that even them out.
+    """This growth has h_k = min(factor^(k - 1) first_size, largest_size) until a block hardly moves, then rounds.
+
+    The rounds train all blocks again, at sizes that are evened out.
 
     Raises:
-        BadInputError: A number is out of its range.
+        BadInputError: if a number is out of its range.
     """
 
     most_blocks: int = 8
     first_size: float = 0.07
     factor: float = 1.4
     largest_size: float = 5.0
-    stop: float = 0.003  # no block after one with E|T(x) - x|^2 / E|T(x)|^2 below
-    rounds: int = 1  # in which all blocks are trained again, at evened sizes
-    towards: float = 0.5  # share of the way to equal arc lengths, a round
-    refine: bool = False  # at last, cut each block in two and train all again
+    stop: float = 0.003  # E|T(x) - x|^2 / E|T(x)|^2 of a block below which no other follows
+    rounds: int = 1  # number of rounds that train all blocks again, at evened sizes
+    towards: float = 0.5  # share of the way to equal arc lengths per round
+    refine: bool = False  # whether a last round cuts each block in two and trains all again
 
     def __post_init__(self) -> None:
         for name in ("most_blocks", "first_size", "factor", "largest_size"):
@@ -31,17 +33,22 @@ class Growth:
             raise BadInputError(f"Expected stop and rounds of 0 or more, towards in (0, 1]; got {self}.")
 
     def size(self, number: int) -> float:
-        """h_k of block `number`, from 1."""
+        """Return h_k of block `number`, from 1."""
         return min(self.factor ** (number - 1) * self.first_size, self.largest_size)
 
     def enough(self, blocks: int, moved: float) -> bool:
-        """Whether no block follows, after so many of which the last moved so much."""
+        """Return whether no block follows.
+
+        Args:
+            blocks: Number of blocks so far.
+            moved: E|T(x) - x|^2 / E|T(x)|^2 of the last one.
+        """
         return blocks >= self.most_blocks or moved < self.stop
 
     def evened(self, sizes: Sequence[float], lengths: Sequence[float]) -> list[float]:
-        """Sizes for the next round: h_k <- min(h_k + towards (mean S / S_k - 1) h_k, largest_size), S_k arc lengths.
+        """Return sizes for the next round: h_k <- min(h_k + towards (mean S / S_k - 1) h_k, largest_size).
 
-        None more than doubles, or falls below half of itself: a block that hardly moves tells little.
+        S_k are arc lengths. mean S / S_k is clipped to [1/2, 2]: a block that hardly moves tells little.
         """
         mean = sum(lengths) / len(lengths)
         shares = [min(max(mean / max(length, 1e-12), 0.5), 2.0) for length in lengths]
@@ -51,6 +58,6 @@ class Growth:
         ]
 
     def length(self, blocks: int | None = None) -> int:
-        """How many times a block is trained, with so many blocks, or at most."""
+        """Return how many times a block is trained, with `blocks` blocks or with the largest number of them."""
         count = blocks or self.most_blocks
         return count * (1 + self.rounds + (2 if self.refine else 0))

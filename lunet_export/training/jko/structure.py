@@ -1,4 +1,4 @@
-"""JKO-iFlow's structure, the settings that suit it, and its run."""
+"""JKO-iFlow's architecture, the settings that suit it, and its run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,13 +21,13 @@ from lunet_export.training.jko.growth import Growth
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
 
-_BETA = 5.0  # the released code has 20, whose bends cost the integrator accuracy and win nothing
-_LUNETS = ("signs", "regulariser", "bound")  # settings of LU-Net alone
+_BETA = 5.0  # the released code has 20, whose curvature costs the integrator accuracy and gains nothing
+_LUNETS = ("signs", "regulariser", "bound")  # settings that only LU-Net has
 _INITS = ("whiten", "identity")
 _STEPS_A_BLOCK = 1000
 _WIDTH = 64
-_FEW = 4  # dimensions
-_GROWTH = {  # the choices about it, and their names in `Growth`
+_FEW = 4  # most dimensions that count as few
+_GROWTH = {  # choices of the user, and their names in `Growth`
     "blocks": "most_blocks",
     "step_size": "first_size",
     "step_growth": "factor",
@@ -41,49 +41,49 @@ _CHOICES = ("width", "hidden_layers", "steps", *_GROWTH)
 
 @dataclass(frozen=True)
 class JKOStructure(Structure):
-    """Velocity fields, and how blocks are added and trained again.
+    """This architecture is velocity fields, with rules for adding blocks and training them again.
 
     Raises:
-        BadInputError: A number is out of its range.
+        BadInputError: if a number is out of its range.
     """
 
     family = "jko"
 
-    hidden: tuple[int, ...]  # numbers of the hidden layers
-    steps: int  # of the Runge-Kutta method, a block
+    hidden: tuple[int, ...]  # widths of the hidden layers
+    steps: int  # steps of the Runge-Kutta method per block
     growth: Growth
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
             raise BadInputError(f"Expected hidden layers of at least one number; got {self.hidden}.")
         if not 1 <= self.steps <= MOST_STEPS:
-            raise BadInputError(f"Expected 1 to {MOST_STEPS} steps a block; got {self.steps}.")
+            raise BadInputError(f"Expected 1 to {MOST_STEPS} steps per block; got {self.steps}.")
 
     @classmethod
     def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
-        """Two hidden layers, of which the divergence is exact at the price of one product."""
+        """Return fields with two hidden layers, whose divergence is exact at the cost of one product."""
         del image_shape
         if "alpha" in given:
-            raise BadInputError("Expected no --alpha for a JKO-iFlow; that is LU-Net's. Leave it out.")
+            raise BadInputError("Expected no --alpha for a JKO-iFlow; only LU-Net has it. Leave it out.")
         refuse_others(given, _CHOICES, "a JKO-iFlow")
         usual = {} if dim <= _FEW else {"first_size": 0.1}
         growth = Growth(**usual | {field: given[name] for name, field in _GROWTH.items() if name in given})
         width, numbers = given.get("width", _WIDTH), dim**2
-        numbers += 2 * width * dim + (given.get("hidden_layers", 2) - 1) * width**2  # of one block
+        numbers += 2 * width * dim + (given.get("hidden_layers", 2) - 1) * width**2  # numbers in one block
         refuse_large(2 * numbers, "float32", "Take a smaller --width.", "a network whose graphs are")
         return cls((width,) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
 
     @classmethod
     def of(cls, weights: Chain) -> Self:
-        """None: a JKO-iFlow is trained from its first block. BadInputError is raised always."""
+        """Raise BadInputError always: a JKO-iFlow is trained from its first block."""
         raise BadInputError(
             f"Expected no --from for a JKO-iFlow, which begins with its first block; got a {weights.kind.name} model. "
-            "Go on with an interrupted run by --resume."
+            "Continue an interrupted run with --resume."
         )
 
     @classmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """About 1000 steps a block, of Adam at a rate that falls; with weight decay beyond 4-D, where rows are few."""
+        """Return about 1000 steps of Adam per block at a falling rate; beyond 4-D, where rows are few, weight decay."""
         batch_size = given.get("batch_size") or (500 if rows >= 5000 else 250)
         return {
             "epochs": max(1, round(_STEPS_A_BLOCK / max(1, rows // batch_size))),
@@ -97,7 +97,7 @@ class JKOStructure(Structure):
 
     @classmethod
     def refuse(cls, settings: FitSettings) -> None:
-        """The settings of LU-Net alone are refused, L-BFGS, and a patience, since a block's epochs are all taken."""
+        """Raise for settings of LU-Net alone, for L-BFGS, and for a patience, since a block takes all of its epochs."""
         refuse_lunets(settings, _LUNETS, "a JKO-iFlow")
         if settings.init not in _INITS:
             raise BadInputError(f"Expected an init of {', '.join(_INITS)} for a JKO-iFlow; got {settings.init}.")
@@ -110,7 +110,7 @@ class JKOStructure(Structure):
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}
 
     def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
-        """The whitening of the data's Gaussian, or the identity, and a first block that does not move."""
+        """Return the whitening of the data's Gaussian, or the identity, and a first block that does not move."""
         del rows, judge, on_growth
         dim = len(gaussian.mean)
         centre, root = (gaussian.mean, gaussian.whiten) if settings.init == "whiten" else (np.zeros(dim), np.eye(dim))
@@ -120,12 +120,12 @@ class JKOStructure(Structure):
         return jko(centre, root, (field,), self.steps, _BETA, gaussian.preprocessing)
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
-        """The affine map in front, and a field of zeros."""
+        """Return the Gaussian as the affine map in front, with a field of zeros."""
         dim = len(gaussian.mean)
         still = VelocityField(((np.zeros((1, dim)), np.zeros(1)), (np.zeros((dim, 1)), np.zeros(dim))), np.zeros(1))
         return jko(gaussian.mean, gaussian.whiten, (still,), 1, _BETA, gaussian.preprocessing)
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> BlockTrainer:
         if not isinstance(first.kind, JKO):
-            raise BadInputError(f"Expected a JKO-iFlow to train; got a {first.kind.name} model. Name its --flow.")
+            raise BadInputError(f"Expected a JKO-iFlow to train; got a {first.kind.name} model. Give its --flow.")
         return BlockTrainer(first, data, settings, growth=self.growth, device=device)

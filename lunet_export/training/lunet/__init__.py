@@ -1,1 +1,1 @@
-"""How LU-Net is trained: where it starts, in which coordinates it descends, what may be added to its likelihood."""
+"""How LU-Net is trained: its start, the coordinates of its optimizer, and what may be added to its likelihood."""

@@ -1,4 +1,4 @@
-"""Moving every LU layer into coordinates in which its inputs are white; the map stays what it is."""
+"""Every LU layer moved into coordinates in which its inputs are white; the map stays the same."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,16 +16,16 @@ from lunet_export.training.gaussian import whitening_root
 def flow_of(
     chain: Chain, *, dtype: torch.dtype = torch.float32, whitened: bool = True, bound: float | None = None
 ) -> Flow:
-    """The flow of a chain, its LU layers held as training holds them.
+    """Return the flow of a chain, its LU layers held as training holds them.
 
     Args:
         chain: The model.
-        dtype: Of the flow.
-        whitened: Every layer's U in whitened coordinates, at first those of the identity.
-        bound: A bound on |log diag U|, as in `LULinear`.
+        dtype: Dtype of the flow.
+        whitened: Whether every layer's U is held in whitened coordinates, at first those of the identity.
+        bound: Bound on |log diag U|, as in `LULinear`.
 
     Raises:
-        BadInputError: An entry of a diagonal is beyond the bound.
+        BadInputError: if an entry of a diagonal is beyond the bound.
     """
 
     def module(layer: Layer) -> Bijection:
@@ -37,10 +37,10 @@ def flow_of(
 
 @torch.no_grad()
 def whiten(flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
-    """Whiten what enters each LU layer of the first flow, over the rows of `batches`, in the same way in all of them.
+    """Whiten what enters each LU layer of the first flow, over the rows of `batches`, in the same way in all flows.
 
     Each layer holds U = V R with R upper triangular, R C R^T = I and C the covariance of its input: in these
-    coordinates a gradient step is blind to how the inputs are scaled and correlated (Desjardins et al. 2015,
+    coordinates a gradient step does not depend on how the inputs are scaled and correlated (Desjardins et al. 2015,
     arXiv 1507.00210, with a triangular root, because V R must stay upper triangular).
     """
     flow = flows[0]
@@ -54,7 +54,7 @@ def whiten(flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
             x, _ = bijection(x)
     for number, moments in enumerate(seen):
         if not np.isfinite(moments.covariance).all():
-            return  # the next loss says so
+            return  # the next loss reports it
         root = whitening_root(moments.covariance)
         for one in flows:
             one.modules_of(LULinear)[number].whiten(moments.mean, root)

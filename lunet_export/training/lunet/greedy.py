@@ -23,17 +23,17 @@ from lunet_export.training.lunet.coordinates import flow_of, whiten
 
 Array = NDArray[np.float64]
 Affine = tuple[Array, Array]  # x -> W x + b, (D, D) and (D,)
-Layer = tuple[Tensor, Tensor, Tensor]  # of K candidates: directions (K, D, D), slopes (K, D, 1) and places (K, D)
+Layer = tuple[Tensor, Tensor, Tensor]  # directions (K, D, D), slopes (K, D, 1) and places (K, D) of K candidates
 
-#: A network of more dimensions has better starts, and random directions find nothing there.
+#: Most dimensions. With more there are better starts, and random directions find nothing.
 MAX_DIM = 16
 
-#: Layers that are searched together: one bend compresses one tail; two compress the gap between two clouds.
+#: Layers that are searched together: one activation compresses one tail; two compress the gap between two clouds.
 PAIR = 2
 
 _IDLE = 2  # pairs in a row that may be added without convincing the validation rows
-_CANDIDATES, _ROWS, _STEPS, _RATE = 96, 1000, 200, 0.05  # of a search: Adam on all candidates at once, on some rows
-_SHARPEST = 4.0  # log of the largest slope of a candidate's unit at first, where the inputs have variance 1
+_CANDIDATES, _ROWS, _STEPS, _RATE = 96, 1000, 200, 0.05  # a search: Adam on all candidates, on some rows
+_SHARPEST = 4.0  # log of the largest initial slope of a candidate's unit, for inputs of variance 1
 _REFINEMENT = 40  # L-BFGS iterations of the whole network after each pair
 
 
@@ -47,20 +47,20 @@ def grow(
     seed: int,
     on_growth: Callable[[int, int], None],
 ) -> Chain:
-    """A network of at most `blocks` LU layers with f between them, grown on rows (N, D) in data space.
+    """Return a network of at most `blocks` LU layers with f between them, grown on rows (N, D) in data space.
 
-    It begins as the Gaussian of the rows. Again and again two layers are searched for (`_search`), behind them comes
-    the Gaussian of what leaves them, and L-BFGS takes the whole network further down the mean of -log p. Trained from
-    one start in two dimensions, a LU-Net sees clouds that no single bend can move together; in pairs they are found one
-    after another.
+    It begins as the Gaussian of the rows. Two layers are searched for (`_search`), the Gaussian of what leaves them is
+    placed behind them, and L-BFGS lowers the mean of -log p of the whole network; this repeats. Trained from one start
+    in two dimensions, an LU-Net misses clouds that no single activation can move together; in pairs of layers they are
+    found one after another.
 
-    A longer network takes the place of the one that is kept where the judge prefers it: in few rows a search finds gaps
-    that are none, and lets the density fall to nothing there. Growth ends after two pairs in a row that are not kept.
-    `on_growth(done, all)` is called with the steps of searches and refinements that are done, and the number of those
-    that there are at most, after every one of them.
+    A longer network takes the place of the one that is kept if `judge` prefers it: in few rows a search finds gaps that
+    are not real, and lets the density fall to nothing there. Growth ends after two pairs in a row that are not kept.
+    `on_growth(done, all)` is called after every step of a search or refinement, with the number of steps done and the
+    largest number there can be.
 
     Raises:
-        BadInputError: More than 16 dimensions.
+        BadInputError: if there are more than 16 dimensions.
     """
     dim = rows.shape[1]
     if dim > MAX_DIM:
@@ -86,17 +86,17 @@ def grow(
 
 
 def _counted(on_growth: Callable[[int, int], None], begin: int, of: int) -> Callable[[int], None]:
-    """What is called with the steps of a pair that are done; `begin` were done before it."""
+    """Return the function to call with the number of steps done in a pair; `begin` were done before it."""
     return lambda step: on_growth(begin + step, of)
 
 
 def _optimism(longer: Chain, kept: Chain, rows: int) -> float:
-    """Nats per row that so many more free numbers gain by chance on the rows that they are fitted to (Akaike 1974)."""
+    """Return the nats per row that added free numbers gain by chance on the rows they are fitted to (Akaike 1974)."""
     return float(longer.facts()["free_parameters"] - kept.facts()["free_parameters"]) / rows
 
 
 def whitening(gaussian: Gaussian) -> LU:
-    """The layer that whitens what the Gaussian was fitted to: the best last one."""
+    """Return the layer that whitens what the Gaussian was fitted to: the best last one."""
     return LU(np.eye(len(gaussian.mean)), gaussian.whiten, -gaussian.whiten @ gaussian.mean)
 
 
@@ -108,7 +108,7 @@ def _longer(
     random: torch.Generator,
     on_step: Callable[[int], None],
 ) -> Chain:
-    """The network with so many more layers in front of its last one, refined on x (N, D)."""
+    """Return the network with `layers` more layers in front of its last one, refined on x (N, D)."""
     hidden, seen = list(network.of(LU)[:-1]), x
     for block in hidden:
         seen = f.value(block.forward(seen).rows)
@@ -121,7 +121,7 @@ def _longer(
 
 
 def _log_prob(network: Chain, x: Array) -> Array:
-    """log p(x) in nats, (N, D) -> (N,); minus infinity where it overflows."""
+    """Return log p(x) in nats, (N, D) -> (N,); minus infinity where it overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.nan_to_num(reference.log_prob(network, x), nan=-np.inf)
 
@@ -133,10 +133,11 @@ def _search(
     random: torch.Generator,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> list[Affine]:
-    """Affine maps of `layers` layers, each with its activation behind it, that leave x (N, D) closest to Gaussian.
+    """Search affine maps of `layers` layers, each followed by its activation, that leave x (N, D) closest to Gaussian.
 
-    A candidate's score is the mean -log p of the best network that ends with it and a Gaussian layer, but for a
-    constant: 1/2 log det C - sum_l (log|det W_l| + E sum_i log f'(a_l,i)), C the covariance of what leaves the last.
+    The score of a candidate is, up to a constant, the mean -log p of the best network that ends with it and a Gaussian
+    layer: 1/2 log det C - sum_l (log|det W_l| + E sum_i log f'(a_l,i)), where C is the covariance of what leaves the
+    last layer.
     """
     activation = bijection_of(f)
     first = Gaussian.fit(x, None)
@@ -162,21 +163,21 @@ def _search(
 
 
 def _candidates(some: Tensor, random: torch.Generator) -> Layer:
-    """A layer of every candidate at first."""
+    """Draw the first parameters of one layer, for every candidate."""
     dim = some.shape[1]
     direction = torch.randn(_CANDIDATES, dim, dim, generator=random, dtype=torch.float64)
     direction /= direction.norm(dim=-1, keepdim=True)
     slope = torch.rand(_CANDIDATES, dim, 1, generator=random, dtype=torch.float64) * _SHARPEST
-    through = some[torch.randint(len(some), (_CANDIDATES, dim), generator=random)]  # the row that each unit bends at
+    through = some[torch.randint(len(some), (_CANDIDATES, dim), generator=random)]  # row at each unit's curvature
     return direction, slope, (direction * through).sum(-1)
 
 
 def _follow(
     x: Tensor, parameters: Sequence[Layer], activation: Bijection
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """The score of every candidate (K,), NaN where one broke down, and its affine maps, each on the input as it is.
+    """Return the score of every candidate (K,), NaN if it broke down, and its affine maps on the input as it is.
 
-    Every layer's own parameters see white inputs: a unit takes a direction, a slope and the place where it bends.
+    The parameters of every layer refer to white inputs: a unit has a direction, a slope and the place of its curvature.
     """
     score, maps = torch.zeros(1, dtype=x.dtype), []
     root, centre = torch.eye(x.shape[1], dtype=x.dtype), torch.zeros(x.shape[1], dtype=x.dtype)
@@ -199,7 +200,7 @@ def _follow(
 
 
 def _blocks(maps: Sequence[Affine]) -> list[LU]:
-    """The maps as LU layers. Their units are put into an order in which W = L U exists and is well conditioned."""
+    """Return the maps as LU layers, their units in an order in which W = L U exists and is well conditioned."""
     blocks, order = [], np.arange(len(maps[0][1]))
     for weight, bias in maps:
         weight = weight[:, order]
@@ -210,7 +211,7 @@ def _blocks(maps: Sequence[Affine]) -> list[LU]:
 
 
 def _refined(weights: Chain, rows: Array, on_step: Callable[[int], None]) -> Chain:
-    """The network after some iterations of L-BFGS on all rows, at which a line search may look more than once."""
+    """Refine the network by some iterations of L-BFGS on all rows, each of which may evaluate more than once."""
     looks = count()
 
     def objective() -> Tensor:

@@ -1,4 +1,4 @@
-"""Where training starts: in closed form, or grown by `greedy`."""
+"""Starts of training: in closed form, or grown by `greedy`."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ from lunet_export.flows import lunet
 from lunet_export.layers import LU, Activation, Chain
 from lunet_export.training.gaussian import Gaussian
 
-#: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, with the bend in reach; at 7
-#: what bends is less than 1e-5 nats a dimension.
+#: Mean of what enters an activation at the start. At 1 it is mostly in the steep branch, near the curvature; at 7 the
+#: curvature is worth less than 1e-5 nats per dimension.
 _SHIFTS = {"bend": 1.0, "whiten": 7.0, "identity": 1.0}
 
 CLOSED = tuple(_SHIFTS)
@@ -16,22 +16,27 @@ SIGNS = ("alternating", "random", "positive")
 
 
 def start(gaussian: Gaussian, *, init: str, blocks: int, f: Activation, seed: int, signs: str = "alternating") -> Chain:
-    """Chain whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
+    """Return a chain whose later blocks undo the activations' mean and scale, so that all see numbers of order 1.
 
-    With a the standard normal input of an activation, f(a + shift) has mean m and deviation s; the next block maps it
+    Let a be the standard normal input of an activation. f(a + shift) has mean m and deviation s; the next block maps it
     to (f - m) / s.
 
-    init:
-        bend: The first block whitens the data, and the activations' bend is in reach (shift 1).
-        whiten: The first block whitens the data, and the activations are all but affine (shift 7): the likelihood
-            starts at the Gaussian's.
-        identity: The first block divides by the standard deviation of each column and knows no correlations.
-    signs: of the diagonals of U, which training keeps. The activation is convex and increasing, so along a chain of
-        positive diagonals a unit is convex in its own input however deep the network is: but for what other units mix
-        in, it can compress the left tail and nothing else.
-        alternating: Negative in every block but the last. Convex and concave take turns; all can be compressed.
-        random: Either with equal odds, but in the last block.
-        positive: All positive.
+    Args:
+        gaussian: Gaussian of the training rows.
+        init: Name of the start.
+            bend: The first block whitens the data, and the activations see their curvature (shift 1).
+            whiten: The first block whitens the data, and the activations are almost affine (shift 7): the likelihood
+                starts at the Gaussian's.
+            identity: The first block divides by the standard deviation of each column and ignores correlations.
+        blocks: Number of LU layers.
+        f: Activation between them.
+        seed: Random seed of the faint noise in the weights.
+        signs: Signs of the diagonals of U, which training keeps. The activation is convex and increasing, so along a
+            chain of positive diagonals a unit is convex in its own input however deep the network is: apart from what
+            other units mix in, it can compress the left tail and nothing else.
+            alternating: Negative in every block but the last. Convex and concave take turns; all can be compressed.
+            random: Either sign with equal odds, except in the last block.
+            positive: All positive.
     """
     shift = _SHIFTS[init]
     mean, deviation = _moments(f, shift)
@@ -41,7 +46,7 @@ def start(gaussian: Gaussian, *, init: str, blocks: int, f: Activation, seed: in
     faint = 0.0 if init == "whiten" else 1.0 / dim
     result = []
     for number in range(blocks):
-        jitter = faint * rng.standard_normal((2, dim, dim))  # no two units begin alike; strong in 2-D, faint in 784-D
+        jitter = faint * rng.standard_normal((2, dim, dim))  # makes all units differ; strong in 2-D, faint in 784-D
         lower = np.eye(dim) + np.tril(jitter[0], -1)
         faces = {"alternating": -np.ones(dim), "random": sign_rng.choice([-1.0, 1.0], dim), "positive": np.ones(dim)}
         sign = faces[signs] if number < blocks - 1 else np.ones(dim)
@@ -52,7 +57,7 @@ def start(gaussian: Gaussian, *, init: str, blocks: int, f: Activation, seed: in
 
 
 def _moments(f: Activation, shift: float) -> tuple[float, float]:
-    """Mean and standard deviation of f(a + shift) for a normal a, by Gauss-Hermite quadrature."""
+    """Return the mean and standard deviation of f(a + shift) for a normal a, by Gauss-Hermite quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
     value = f.value(nodes + shift)
     mean = (weights * value).sum() / weights.sum()

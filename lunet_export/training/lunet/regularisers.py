@@ -11,15 +11,16 @@ from lunet_export.torch_layers.lu_linear import LULinear
 
 
 def log_diagonal(flow: Flow) -> Tensor:
-    """1/2 sum_l sum_i (log|u_ii^l|)^2: a normal prior on the logarithms of the diagonals. Costs nothing."""
+    """Return 1/2 sum_l sum_i (log|u_ii^l|)^2: a normal prior on the logarithms of the diagonals. It costs nothing."""
     return 0.5 * torch.stack([layer.log_diagonal().square().sum() for layer in flow.modules_of(LULinear)]).sum()
 
 
 def balance(flow: Flow) -> Tensor:
-    """1/2 sum_l (|A_l|_F^2 + |A_l^-1|_F^2 - 2 D) = 1/2 sum_l sum_i (s_i - 1/s_i)^2 with A_l = L_l U_l.
+    """Return 1/2 sum_l (|A_l|_F^2 + |A_l^-1|_F^2 - 2 D) = 1/2 sum_l sum_i (s_i - 1/s_i)^2 with A_l = L_l U_l.
 
-    s_i are the singular values of A_l: 0 where A_l is orthogonal, equally dear for stretching and squeezing. A_l^-1
-    comes from two triangular solves: O(D^3) a layer and step, which in wide networks costs more than the likelihood.
+    s_i are the singular values of A_l: the term is 0 if A_l is orthogonal, and penalizes stretching and squeezing
+    equally. A_l^-1 comes from two triangular solves: O(D^3) per layer and step, which in wide networks costs more than
+    the likelihood.
     """
     terms = []
     for layer in flow.modules_of(LULinear):
@@ -30,5 +31,5 @@ def balance(flow: Flow) -> Tensor:
     return torch.stack(terms).sum()
 
 
-#: By name.
+#: Regularisers by name.
 REGULARISERS: dict[str, Callable[[Flow], Tensor]] = {"log-diagonal": log_diagonal, "balance": balance}

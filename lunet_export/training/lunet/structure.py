@@ -1,4 +1,4 @@
-"""LU-Net's structure, the settings that suit it, and its run."""
+"""LU-Net's architecture, the settings that suit it, and its run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,15 +24,15 @@ from lunet_export.training.lunet.initial import INITS, SIGNS, start
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_others
 
-_FEW = 4  # dimensions in which networks are grown and take L-BFGS steps on many rows at once
+_FEW = 4  # most dimensions for growing networks and for L-BFGS on many rows at once
 _MANY_ROWS = 50_000
-_ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings that L-BFGS has not
+_ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings that L-BFGS does not have
 _PAPERS_ALPHA = 0.1
 _WHAT = "training as lunet"
 
 
 class LUNetTrainer(Trainer):
-    """Exact maximum likelihood of an LU-Net, in whitened coordinates and with a regulariser where settings ask so."""
+    """This run trains an LU-Net by exact maximum likelihood, if asked in whitened coordinates or regularised."""
 
     @classmethod
     def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
@@ -50,7 +50,7 @@ class LUNetTrainer(Trainer):
 
 @dataclass(frozen=True)
 class LUNetStructure(Structure):
-    """LU layers with an activation between them."""
+    """This architecture is LU layers with an activation between them."""
 
     family = "lunet"
 
@@ -60,7 +60,7 @@ class LUNetStructure(Structure):
 
     @classmethod
     def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
-        """The paper's depths unless given: 3 + 1 blocks for images, 12 + 1 in up to four dimensions; its activation."""
+        """Return the paper's depth and activation unless given: 3 + 1 blocks for images, 12 + 1 in up to 4-D."""
         del image_shape
         if "width" in given:
             raise BadInputError("Expected no --width for lunet, whose blocks are as wide as the data. Leave it out.")
@@ -77,10 +77,11 @@ class LUNetStructure(Structure):
 
     @classmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Few dimensions have other settings than many.
+        """Return settings, which differ between few dimensions and many.
 
-        Up to 4-D: a greedy start and 40 epochs of L-BFGS on all rows at once, unless what only Adam has is given, as a
-        schedule. Beyond: about 9000 steps of Adam in 40 to 200 epochs, at a rate that falls with sqrt(D).
+        Up to 4-D: a greedy start and 40 epochs of L-BFGS on all rows at once, unless something is given that only Adam
+        has, such as a schedule. Beyond: about 9000 steps of Adam in 40 to 200 epochs, at a rate that falls with
+        sqrt(D).
         """
         few: dict[str, Any] = {"init": "greedy"} if dim <= _FEW else {}
         if dim <= _FEW and not any(given.get(name) for name in _ADAMS):
@@ -124,7 +125,7 @@ class LUNetStructure(Structure):
         return start(gaussian, init=init, signs=signs, blocks=self.blocks, f=self._f, seed=seed)
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
-        """One LU layer."""
+        """Return the Gaussian as one LU layer."""
         return lunet((whitening(gaussian),), self.alpha, gaussian.preprocessing, self.activation)
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> LUNetTrainer:

@@ -1,1 +1,1 @@
-"""How RealNVP is trained: from the identity, by Adam, with the paper's penalty of the scales."""
+"""How RealNVP is trained: from the identity, by Adam, with the paper's penalty on the scales."""

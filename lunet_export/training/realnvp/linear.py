@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from lunet_export.layers import DenseCoupling, DenseNet, Permutation
 
 Array = NDArray[np.float64]
-Segment = tuple[int, int]  # columns from the first up to before the second
+Segment = tuple[int, int]  # first column, and the one after the last
 
 
 def triangular_map(centre: Array, root: Array) -> tuple[DenseCoupling | Permutation, ...]:
-    """The map x -> R (x - m) as 1 + ceil(log2 D) couplings whose networks are one matrix each.
+    """Return the map x -> R (x - m) as 1 + ceil(log2 D) couplings whose networks are one matrix each.
 
-    R = [[A, B], [0, C]] is diag(A, C) behind the coupling x_top + A^-1 B x_bottom. Halving A and C in the same way, all
-    halves of one size by one coupling, ends at the diagonal of R, which the last coupling multiplies in. The first one
-    takes m away, so that all others see centred numbers.
+    R = [[A, B], [0, C]] is diag(A, C) behind the coupling x_top + A^-1 B x_bottom. A and C are halved in the same way,
+    all halves of one size by one coupling, down to the diagonal of R, which the last coupling multiplies in. The first
+    coupling subtracts m, so that all others see centred numbers.
 
     Args:
         centre: m (D,).
@@ -42,7 +42,7 @@ def triangular_map(centre: Array, root: Array) -> tuple[DenseCoupling | Permutat
 
 
 def _levels(dim: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Segments that are cut in two, as (first, middle, end), those of the whole first."""
+    """Yield the segments that are cut in two, as (first, middle, end), beginning with the whole."""
     segments: list[Segment] = [(0, dim)]
     while cut := [(first, (first + end) // 2, end) for first, end in segments if end - first > 1]:
         yield cut
@@ -50,7 +50,7 @@ def _levels(dim: int) -> Iterator[list[tuple[int, int, int]]]:
 
 
 def _coupling(matrix: Array, *, log_scale: Array, shift: Array) -> DenseCoupling:
-    """The first columns plus `matrix` (changed, kept) times the others, then all scaled and shifted."""
+    """Return a coupling: the first columns plus `matrix` (changed, kept) times the others, all scaled and shifted."""
     changed, kept = matrix.shape
     mask = np.arange(changed + kept) >= changed
     net = DenseNet(((np.concatenate([np.zeros_like(matrix), matrix]), np.zeros(2 * changed)),))

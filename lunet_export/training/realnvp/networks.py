@@ -1,4 +1,4 @@
-"""RealNVPs as they begin: couplings that are the identity, each with a norm behind it while it trains."""
+"""RealNVPs before training: couplings that are the identity, each followed by a norm while it trains."""
 
 from collections.abc import Iterable
 
@@ -14,20 +14,20 @@ from lunet_export.torch_layers.coupling import AffineCoupling, FlowNorm
 from lunet_export.torch_layers.coupling_networks import Convolutions, Dense
 from lunet_export.torch_layers.permutation import Reordering
 
-COUPLINGS = 6  # of the dense network, and of the two scales of the convolutional one
+COUPLINGS = 6  # couplings of the dense network, and of the convolutional one's two scales
 
 
 def convolutional(
     image_shape: tuple[int, ...], *, planes: int = 64, final: int = 3, preprocessing: Logit | None = None
 ) -> Flow:
-    """The network that the LU-Net paper compared with: of (28, 28), 5,388,264 parameters.
+    """Return the network that the LU-Net paper compared with: for (28, 28) it has 5,388,264 parameters.
 
-    Three couplings on the image with checkerboards; its 2 x 2 cells become 4 channels; three couplings with masks
-    of channels; two of the channels are left as they are; `final` couplings on the others, with checkerboards and
-    twice the planes.
+    It has three couplings on the image with checkerboards; the image's 2 x 2 cells become 4 channels; three couplings
+    with masks of channels; two of the channels are left as they are; `final` couplings on the others, with
+    checkerboards and twice the planes.
 
     Raises:
-        BadInputError: The image has colours, or a side that is odd.
+        BadInputError: if the image has colours, or a side that is odd.
     """
     if len(image_shape) != 2 or image_shape[0] % 2 or image_shape[1] % 2:
         raise BadInputError(
@@ -49,12 +49,12 @@ def convolutional(
 
 
 def dense(dim: int, *, hidden: int, couplings: int = COUPLINGS, preprocessing: Logit | None = None) -> Flow:
-    """Every other column first, then couplings that change one half by the other, in turn.
+    """Return couplings that change one half of the columns by the other, in turn; every other column comes first.
 
     Their networks have two hidden layers of `hidden` numbers.
 
     Raises:
-        BadInputError: A single dimension.
+        BadInputError: if there is a single dimension.
     """
     if dim < 2:
         raise BadInputError("Expected at least 2 dimensions for realnvp-dense; got 1. Take lunet.")
@@ -69,7 +69,7 @@ def dense(dim: int, *, hidden: int, couplings: int = COUPLINGS, preprocessing: L
 
 
 def normed(chain: Chain) -> Flow:
-    """The flow of a chain, in float64, with a norm behind every coupling again."""
+    """Return the flow of a chain, in float64, with a norm behind every coupling again."""
     layers: list[Bijection] = []
     for module in map(bijection_of, chain.layers):
         layers += [module, FlowNorm(module.width)] if isinstance(module, AffineCoupling) else [module]

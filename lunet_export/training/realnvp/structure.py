@@ -1,4 +1,4 @@
-"""RealNVP's structure, the settings that suit it, and its run."""
+"""RealNVP's architecture, the settings that suit it, and its run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from lunet_export.training.realnvp.linear import triangular_map
 from lunet_export.training.settings import FitSettings
 from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
 
-_PLANES = 64  # the paper's
-_PENALTY = 5e-5  # of the squared scale factors of a batch
-_LUNETS = ("init", "signs", "regulariser", "bound")  # settings of LU-Net alone
+_PLANES = 64  # as in the paper
+_PENALTY = 5e-5  # weight of the squared scale factors in a batch
+_LUNETS = ("init", "signs", "regulariser", "bound")  # settings that only LU-Net has
 
 
 class RealNVPTrainer(Trainer):
-    """Exact maximum likelihood of a RealNVP, with a norm behind every coupling."""
+    """This run trains a RealNVP by exact maximum likelihood, with a norm behind every coupling."""
 
     @classmethod
     def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
@@ -38,7 +38,7 @@ class RealNVPTrainer(Trainer):
         return networks.normed(_only_realnvp(weights)).to(dtype)
 
     def penalty(self) -> Tensor:
-        """5e-5 |scale factors|^2 over the batch size, as in the released code."""
+        """Return 5e-5 |scale factors|^2 over the batch size, as in the released code."""
         terms = [
             (coupling.scale_factor * ~coupling.mask).square().sum() for coupling in self.flow.modules_of(AffineCoupling)
         ]
@@ -47,25 +47,25 @@ class RealNVPTrainer(Trainer):
 
 @dataclass(frozen=True)
 class RealNVPStructure(Structure):
-    """Couplings whose networks are convolutions on images, or dense."""
+    """This architecture is couplings whose networks are convolutions for images, and dense for vectors."""
 
     family = "realnvp"
 
     dim: int
-    image_shape: tuple[int, ...] | None  # of convolutions; None: dense
-    width: int  # planes, or numbers of a hidden layer
+    image_shape: tuple[int, ...] | None  # shape for convolutions; None: dense
+    width: int  # number of planes, or width of a hidden layer
 
     @classmethod
     def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
-        """Convolutions with the paper's 64 planes where there is an image shape; else dense, as large as LU-Net."""
+        """Return convolutions with the paper's 64 planes for images; else dense networks as large as LU-Net."""
         if "blocks" in given or "alpha" in given:
             raise BadInputError(
                 "Expected neither --blocks nor --alpha for a RealNVP, whose size is --width. Leave them out."
             )
         refuse_others(given, ("width",), "a RealNVP")
         found = cls(dim, image_shape, given.get("width") or (_PLANES if image_shape else width_like_lunet(dim)))
-        with torch.device("meta"):  # shapes alone: no memory is taken
-            shapes = found._flow(None).parameters()  # refuses what does not fit
+        with torch.device("meta"):  # only shapes: no memory is taken
+            shapes = found._flow(None).parameters()  # raises if the image does not fit
         numbers = sum(parameter.numel() for parameter in shapes)
         refuse_large(numbers, "float16", "Take a smaller --width.", "a network whose graphs are")
         return found
@@ -79,7 +79,7 @@ class RealNVPStructure(Structure):
 
     @classmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """About 9000 steps of Adam at a rate of 1e-3 that falls, in 40 to 200 epochs, as LU-Net has."""
+        """Return about 9000 steps of Adam at a rate of 1e-3 that falls, in 40 to 200 epochs, as for LU-Net."""
         del dim
         batch_size = given.get("batch_size") or (128 if rows >= 5000 else 64)
         epochs = min(max(round(9000 / max(1, rows // batch_size)), 40), 200)
@@ -88,7 +88,7 @@ class RealNVPStructure(Structure):
 
     @classmethod
     def refuse(cls, settings: FitSettings) -> None:
-        """The settings of LU-Net alone are refused, L-BFGS, and averages that would mix moments of several norms."""
+        """Raise for settings of LU-Net alone, for L-BFGS, and for averages that would mix moments of several norms."""
         refuse_lunets(settings, _LUNETS, "a RealNVP")
         if settings.optimizer != "adam" or settings.schedule == "schedule-free" or settings.average:
             raise BadInputError(
@@ -100,14 +100,14 @@ class RealNVPStructure(Structure):
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
 
     def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
-        """The identity behind the pre-processing; the networks begin as PyTorch makes them."""
+        """Return the identity behind the pre-processing; the networks begin as PyTorch makes them."""
         del rows, judge, on_growth
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return self._flow(gaussian.preprocessing).to_chain()
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
-        """Couplings whose networks are matrices."""
+        """Return the Gaussian as couplings whose networks are matrices."""
         layers = triangular_map(gaussian.mean, gaussian.whiten)
         return realnvp(len(gaussian.mean), layers, gaussian.preprocessing)
 
@@ -121,10 +121,11 @@ class RealNVPStructure(Structure):
 
 
 def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
-    """Hidden numbers with which the dense network stores most nearly what LU-Net's sampling graph stores.
+    """Return the hidden width with which the dense network stores about as much as LU-Net's sampling graph.
 
-    That is `unrolled` over two tiles: D^2 + D ceil(D / 2) + D numbers a block. The graphs of a dense network of hidden
-    width H store, a coupling of D / 2 columns by D / 2 others, D/2 H + H^2 + D H + 2 H + D and three times D.
+    That graph is `unrolled` over two tiles: D^2 + D ceil(D / 2) + D numbers per block. The graphs of a dense network of
+    hidden width H store, for a coupling of D / 2 columns by D / 2 others, D/2 H + H^2 + D H + 2 H + D and three times
+    D.
     """
     blocks = blocks or (13 if dim <= 4 else 4)
     wanted = blocks * (dim**2 + dim * -(-dim // 2) + dim) / networks.COUPLINGS
@@ -134,5 +135,5 @@ def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
 
 def _only_realnvp(weights: Chain) -> Chain:
     if not weights.of(Coupling):
-        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.kind.name} model. Name its --flow.")
+        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.kind.name} model. Give its --flow.")
     return weights
