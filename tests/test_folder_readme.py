@@ -29,7 +29,7 @@ from tests.verification.cases import piecewise_linear
 TRAINED = {"dataset": "moons", "test": 0.780202, "test_nats": 1.08159, "gaussian_test": 1.377840}
 #: Every kind of folder, with the settings that change what a reader must know.
 KINDS = {
-    "an LU-Net": (lambda: network(3, 2), {}, {"training": {**TRAINED, "columns": ["mass", "b", "flux"]}}),
+    "an LU-Net": (lambda: network(3, 2), {}, {"training": TRAINED}),
     "float64, all graphs": (lambda: network(2, 2), {"dtype": "float64", "with_log_prob": True, "rng": True}, {}),
     "float16 products": (lambda: network(4, 2), {"dtype": "float16"}, {}),
     "images": (lambda: network(16, 2, preprocessing=NAMED["digits"]), {}, {"image_shape": (4, 4)}),
@@ -121,8 +121,6 @@ def _facts_are_the_manifests(folder: Path) -> None:
         assert row == "an image of 4 x 4, row by row"
         assert "levels 17, margin 0.1\n" in text
         assert "a grey level, 0 to 16, plus noise in [0, 1)" in text
-    elif "columns" in document["training"]:
-        assert row == "the columns `mass`, `b`, `flux`"
     else:
         assert row == f"{model['dim']} numbers"
     assert ("`model.domain`" in text) == bool(model.get("domain"))
@@ -313,19 +311,24 @@ def test_names_are_no_markup_and_no_lines(exported):
     assert "\n# Run" not in text
 
 
-@pytest.mark.parametrize("columns", [5, ["a"], "four words are no columns", None, [["x"], {}, 3, None] * 4])
-def test_a_strange_record_of_training_is_no_failure(exported, columns):
-    strange = {"dataset": ["x"], "test": "low", "test_nats": 10**400, "gaussian_test": None, "columns": columns}
+def test_a_strange_record_of_training_is_no_failure(exported):
+    strange = {"dataset": ["x"], "test": "low", "test_nats": 10**400, "gaussian_test": None}
     document = {**exported.manifest.document, "training": strange}
     document["model"] = {**document["model"], "image_shape": None}
     assert "- Training: on `['x']`\n" in readme.of_folder(document)
 
 
-def test_many_columns_are_counted(exported):
-    names = [f"column {number}" for number in range(40)]
-    document = {**exported.manifest.document, "training": {"columns": names}}
-    document["model"] = {**document["model"], "image_shape": None, "dim": 40}
-    assert "`column 31` and 8 more\n" in readme.of_folder(document)
+def test_columns_have_their_names_and_many_are_counted(exported):
+    model = {**exported.manifest.document["model"], "image_shape": None}
+
+    def row(*names: str) -> str:
+        document = {**exported.manifest.document, "model": {**model, "dim": len(names), "columns": list(names)}}
+        text = readme.of_folder(document)
+        assert "(blocks 3, alpha 0.1); " in text  # names are no settings
+        return re.findall("^- Row: (.*)$", text, re.MULTILINE)[0]
+
+    assert row("mass", "a|b", "c`d") == "the columns `mass`, `a|b`, `c'd`"
+    assert row(*(f"n{number}" for number in range(40))).endswith("`n31` and 8 more")
 
 
 # The whole format

@@ -20,7 +20,7 @@ _MOST_NAMES = 32  # of columns and classes, written out
 #: What an entry of a network holds beside the settings of its kind.
 _GENERAL = frozenset(
     {
-        "kind", "name", "dim", "preprocessing", "image_shape", "sha256_weights", "source", "domain", "prior",
+        "kind", "name", "dim", "preprocessing", "image_shape", "columns", "sha256_weights", "source", "domain", "prior",
         "training", "certificate",
     }
 )  # fmt: skip
@@ -109,7 +109,7 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
     if classes:
         named = [f"{number} {_code(entry['name'])} ({entry['prior']:.4g})" for number, entry in enumerate(classes)]
         yield "Classes and their priors", ", ".join(named)
-    yield "Row", _row(model, [document["training"], *(entry["training"] for entry in classes)])
+    yield "Row", _row(model)
     yield "x", _about_x(model["preprocessing"])
     if p := model["preprocessing"]:
         yield "Pre-processing, in the graphs", f"h = {p['formula']}, levels {p['levels']}, margin {p['margin']!r}"
@@ -148,19 +148,14 @@ def _value(value: object) -> str:
             return str(value)
 
 
-def _row(model: Document, records: Sequence[Document]) -> str:
-    """What a row is: an image, columns by the names that training recorded, or so many numbers."""
+def _row(model: Document) -> str:
+    """What a row is: an image, columns by their names, or so many numbers."""
     if model["image_shape"]:
-        return f"an image of {_shape(model['image_shape'])}, row by row"
-    columns = next((record["columns"] for record in records if "columns" in record), None)
-    if not (isinstance(columns, list) and len(columns) == model["dim"]):
+        return f"an image of {' x '.join(map(str, model['image_shape']))}, row by row"
+    if not (columns := model.get("columns")):
         return f"{model['dim']} numbers"
     left = f" and {len(columns) - _MOST_NAMES} more" if len(columns) > _MOST_NAMES else ""
     return f"the columns {', '.join(_code(name) for name in columns[:_MOST_NAMES])}{left}"
-
-
-def _shape(lengths: Sequence[int]) -> str:
-    return " x ".join(map(str, lengths))
 
 
 def _training(record: Document) -> str:
@@ -213,8 +208,7 @@ def _facts_for_verifiers(document: Document) -> Iterator[tuple[str, str]]:
     model, queries = document["model"], document["queries"]
     of = f"{model['blocks']} blocks, leaky ReLU of slope {model['slope']!r}"
     yield "Model", f"{KINDS[model['kind']].title} ({of}); {model['dim']} dimensions"
-    if model["image_shape"]:
-        yield "Row", f"an image of {_shape(model['image_shape'])}, row by row"
+    yield "Row", _row(model)
     yield "Output", model["output"]
     for graph in document["graphs"].values():
         yield f"`{graph['file']}`", f"{graph['input']} -> {graph['output']} ({_listed(graph['operators'])})"

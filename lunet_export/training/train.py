@@ -177,8 +177,7 @@ class _Run:
         best, epochs = trainer.best, len(trainer.history)
         progress = {"epochs": epochs, "best_epoch": best.epoch, "valid": best.valid, "kept": kept.by}
         examples = examples_of(data)
-        columns = {"columns": [*data.columns]} if data.columns else {}  # whoever feeds rows needs their order
-        record = {**self.model, **columns, **asdict(trainer.settings), **progress, **reached}
+        record = {**self.model, **asdict(trainer.settings), **progress, **reached}
         checkpoint.write(self.paths.model, kept.flow, image_shape=data.image_shape, training=record, examples=examples)
 
     def _evaluated(self, kept: Kept) -> Result:
