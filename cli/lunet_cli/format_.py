@@ -6,9 +6,10 @@ from lunet_export.artifact import specification
 
 
 def format_(as_json: Json = False) -> None:
-    """Print the format of an exported folder, for programs in other languages.
+    """Print the format of an exported folder.
 
-    Markdown: files, tensors, manifest, test vectors, noise, signatures, and what later versions may change.
+    It is for programs in any language, in Markdown: files, tensors, manifest, test vectors, noise, signatures, and what
+    later versions may change.
 
     Example: lunet-export format
     """
