@@ -119,11 +119,11 @@ fix: setup-dev
 # The committed models, retrained and re-exported.
 exported: setup
 	OMP_NUM_THREADS=1 $(BIN)/lunet-export train two-moons -o exported/toy2d.pt --force
-	$(BIN)/lunet-export exported/toy2d.pt --force
+	$(BIN)/lunet-export exported/toy2d.pt -o exported/toy2d --force
 	OMP_NUM_THREADS=1 $(BIN)/lunet-export train digits -o exported/digits.pt --force
-	$(BIN)/lunet-export exported/digits.pt --force
+	$(BIN)/lunet-export exported/digits.pt -o exported/digits --force
 	OMP_NUM_THREADS=1 $(BIN)/lunet-export train digits --per-class -o exported/digits-classes.pt --force
-	$(BIN)/lunet-export exported/digits-classes.pt --force
+	$(BIN)/lunet-export exported/digits-classes.pt -o exported/digits-classes --force
 
 # Every question of benchmarks/README.md that needs no trained model, answered anew: within 20 minutes on 2 cores.
 bench: setup-peers

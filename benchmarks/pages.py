@@ -50,7 +50,7 @@ from tests.faults import table as faults
 from tests.fuzz import table as fuzz
 
 #: Where markers may stand, from the root of the repository.
-PLACES = ("README.md", "docs/**/*.md", "benchmarks/README.md", "exported/README.md", "tests/*/README.md")
+PLACES = ("README.md", "docs/**/*.md", "benchmarks/README.md", "tests/*/README.md")
 
 Read = Callable[[str], Mapping[str, Any]]
 

@@ -25,6 +25,14 @@ class Inventory:
     signature: bytes | None  # signature of the manifest
 
     @property
+    def digests(self) -> Mapping[str, str]:
+        """Return the SHA-256 of each file that the manifest describes."""
+        known = dict(self.document["sha256"])
+        if artifact.README in self.sizes:
+            known[artifact.README] = self.document["readme"]["sha256"]
+        return {file: known[file] for file in self.sizes}
+
+    @property
     def digest(self) -> str:
         """Return the SHA-256 of the manifest's bytes, which identifies every file."""
         return sha256(self.data)
@@ -43,18 +51,21 @@ def _take(folder: Path) -> Inventory:
     document: Mapping[str, Any]
     if not (folder / artifact.MANIFEST).exists() and (folder / verifiers.DOCUMENT).exists():
         name, signed, document = verifiers.DOCUMENT, verifiers.SIGNATURE, verifiers.VerifierFolder.open(folder).document
+        read = {*document["sha256"]}
     else:
-        name, signed, document = artifact.MANIFEST, artifact.SIGNATURE, artifact.open_folder(folder).manifest.document
+        name, signed, opened = artifact.MANIFEST, artifact.SIGNATURE, artifact.open_folder(folder)
+        document, read = opened.manifest.document, {artifact.VECTORS, *(f"{graph}.onnx" for graph in opened.graphs)}
     data = read_inside(folder, name)
     if json.loads(data) != document:
         raise ArtifactError(f"Expected {folder / name} to stay unchanged; it changed just now. Try again.")
-    described = document["sha256"]
-    known = {name, signed, *described}
+    described = [file for file in document["sha256"] if file in read]
+    if artifact.read_readme(folder, document) is not None:
+        described.append(artifact.README)
     return Inventory(
         name,
         data,
         document,
         {file: (folder / file).stat().st_size for file in described},
-        tuple(sorted(entry.name for entry in folder.iterdir() if entry.name not in known)),
+        tuple(sorted(entry.name for entry in folder.iterdir() if entry.name not in {name, signed, *described})),
         read_inside(folder, signed, most=signature.LARGEST) if (folder / signed).exists() else None,
     )

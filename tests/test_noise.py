@@ -1,9 +1,12 @@
 """The noise that every language repeats: known answers, and independence of everything but seed, row and column."""
 
+import re
+
 import numpy as np
 import pytest
 
 from lunet_export import noise
+from lunet_export.artifact import section
 from lunet_export.errors import BadInputError
 from tests import tolerances
 
@@ -22,6 +25,40 @@ KNOWN_ANSWERS = [
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN_ANSWERS)
 def test_philox_known_answers(counter, key, words):
     assert noise.philox4x32(np.array(counter, dtype=np.uint64), key).tolist() == words
+
+
+def stated(text: str):
+    """Philox as the text of the format says it: its block of three lines, as often as it says, read as Python."""
+    (block,), (rounds,) = (
+        re.findall(r"```text\n(.*?)```", text, re.DOTALL),
+        re.findall(r"repeats this (\d+) times", text),
+    )
+    for word, operator in {"2^32": "2**32", " div ": " // ", " mod ": " % ", " xor ": " ^ "}.items():
+        block = block.replace(word, operator)
+
+    def words(counter: list[int], key: tuple[int, int]) -> list[int]:
+        values = dict(zip(("c0", "c1", "c2", "c3", "k0", "k1"), [*counter, *key], strict=True))
+        for _ in range(int(rounds)):
+            exec(block, {}, values)
+        return [values[f"c{number}"] for number in range(4)]
+
+    return words
+
+
+@pytest.mark.parametrize(("counter", "key", "words"), KNOWN_ANSWERS)
+def test_the_format_alone_says_how_words_are_made(counter, key, words):
+    text = section("Noise")
+    assert stated(text)(counter, key) == words
+    for said, wrong in (
+        ("0xD2511F53", "0xD2511F52"),
+        ("0xCD9E8D57", "0xCD9E8D47"),
+        ("0x9E3779B9", "0x8E3779B9"),
+        ("0xBB67AE85", "0xBB67AE86"),
+        ("10 times", "9 times"),
+        ("c3 xor k1", "c1 xor k1"),
+    ):
+        assert said in text
+        assert stated(text.replace(said, wrong))(counter, key) != words
 
 
 def test_normal_is_the_stated_transform():

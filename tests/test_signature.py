@@ -82,9 +82,9 @@ def test_verify_takes_classes_and_folders_for_verifiers(class_folder, tmp_path):
 
 
 def test_what_the_manifest_does_not_describe_is_named(folder):
-    (folder / "README.md").write_text("hello")
+    (folder / "NOTES.md").write_text("hello")
     (folder / "more").mkdir()
-    assert "read by nothing: README.md, more" in run("verify", folder)[1]
+    assert "read by nothing: NOTES.md, more" in run("verify", folder)[1]
 
 
 @pytest.mark.parametrize("provenance", [None, [], {"files": []}, {"files": {"model": "x", "other": {}}}])
@@ -93,7 +93,7 @@ def test_a_malformed_provenance_is_no_failure(folder, rewrite, provenance):
     assert run("verify", folder)[0] == 0
 
 
-@pytest.mark.parametrize("name", ["density.onnx", "sampling.onnx", "vectors.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["density.onnx", "sampling.onnx", "vectors.json", "README.md", "manifest.json"])
 def test_every_flipped_byte_is_seen(folder, name):
     """The first, one amid, and the last but one (behind it is the manifest's newline)."""
     path = folder / name

@@ -82,7 +82,7 @@ def bench(
 
     Percentiles and rows a second, beside PyTorch and the bare matrix products.
 
-    Example: lunet-export bench exported/digits --model digits.pt
+    Example: lunet-export bench runs/digits --model digits.pt
     """
     batches = parse_batches(timing.batch)
     if timing.solvers and model is None:

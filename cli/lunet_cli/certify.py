@@ -29,7 +29,7 @@ def certify(
     Bounds are certified: they hold for any two rows, and one that rows break is exit 1. Local figures are those of the
     rows. Of a folder, the certificate that export wrote is compared with what its graphs do.
 
-    Example: lunet-export certify exported/digits digits
+    Example: lunet-export certify runs/digits digits
     """
     from lunet_export import diagnostics
 

@@ -49,8 +49,8 @@ def check(
     On CUDA also against the CPU, replays of CUDA graphs against plain runs, rows that stay on the device, placement,
     TF32 and latency: the self-test of your GPU. Folders with a network a class have the test vectors alone.
 
-    Example: lunet-export check exported/digits --model digits.pt
-    Example: lunet-export check exported/digits --provider cuda --report gpu.json
+    Example: lunet-export check runs/digits --model digits.pt
+    Example: lunet-export check runs/digits --provider cuda --report gpu.json
     """
     output.refuse_unwritable("--report", report)
     document: dict[str, Any] = {"folder": str(folder), "provider": run.provider.value, "passed": False}

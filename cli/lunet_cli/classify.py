@@ -32,7 +32,7 @@ def classify(
     The class with the largest posterior pi_c p_c(x) / p(x) is taken. A model file is judged by the float64 reference,
     where the options of providers do not apply; a folder by its density graph.
 
-    Example: lunet-export classify exported/digits-classes digits --plot confusion.png
+    Example: lunet-export classify runs/digits-classes digits --plot confusion.png
     """
     from lunet_export import diagnostics
 

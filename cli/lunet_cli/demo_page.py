@@ -21,7 +21,7 @@ def demo_page(
 
     In the browser, from any static host.
 
-    Example: lunet-export demo-page exported/digits-classes -o site
+    Example: lunet-export demo-page runs/digits-classes -o site
     """
     files = embedding.write_page(folder, target, runtime=runtime, force=force)
     size = sum((target / file).stat().st_size for file in files)

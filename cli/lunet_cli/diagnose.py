@@ -31,7 +31,7 @@ def diagnose(
 
     A model file is judged whole, by the float64 reference; a folder by what its density graph returns.
 
-    Example: lunet-export diagnose exported/digits digits
+    Example: lunet-export diagnose runs/digits digits
     """
     from lunet_export import diagnostics
 

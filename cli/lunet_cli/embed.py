@@ -34,7 +34,7 @@ def embed(
     It is ready to build, with your model in it. Its program replays the test vectors, samples, scores and times; its
     README has the commands. --force renews the model of a project and leaves all else as it is.
 
-    Example: lunet-export embed exported/digits --language c -o flow-in-c
+    Example: lunet-export embed runs/digits --language c -o flow-in-c
     """
     files = embedding.write_project(language.value, folder, target, runtime=runtime, force=force)
     if as_json:

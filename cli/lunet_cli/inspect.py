@@ -19,7 +19,7 @@ _LONGEST = 140  # characters of a value
 _FEW_GRAPHS = 3
 #: What of a document only --all shows.
 _DETAILS = (
-    "format", "format_version", "certificate", "noise", "onnx", "versions", "provenance", "sha256", "bytes",
+    "format", "format_version", "certificate", "noise", "onnx", "versions", "provenance", "sha256", "bytes", "readme",
     "sha256_manifest", "batch", "constants", "ir_version",
 )  # fmt: skip
 _TRAINING = ("dataset", "test", "gaussian_test", "accuracy", "recalibrated")
@@ -37,7 +37,7 @@ def inspect(
 
     What matters most fits a screen; --all shows the rest, and --json shows everything too.
 
-    Example: lunet-export inspect exported/digits
+    Example: lunet-export inspect runs/digits
     """
     if solvers:
         _solvers(path, dtype, load, as_json=as_json)

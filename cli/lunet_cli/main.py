@@ -18,6 +18,7 @@ from lunet_cli.diagnose import diagnose
 from lunet_cli.doctor import doctor
 from lunet_cli.embed import embed
 from lunet_cli.export import export
+from lunet_cli.format_ import format_
 from lunet_cli.group import Group
 from lunet_cli.import_ import import_
 from lunet_cli.inspect import inspect
@@ -43,7 +44,7 @@ app = typer.Typer(
 #: The commands by the panels of the help that list them.
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Train": (train, import_, recalibrate),
-    "Export": (export, inspect),
+    "Export": (export, inspect, format_),
     "Check": (check, verify, sign, diagnose, certify, replay, doctor),
     "Run": (sample, score, classify, plot, bench),
     "Deploy": (triton, embed, demo_page, serve),

@@ -70,7 +70,7 @@ def plot(
     bend, of a model file. blocks: a 2-D JKO-iFlow's data and samples behind every block, of a model file. curve:
     bits/dim over the epochs, of the history beside each model.
 
-    Example: lunet-export plot density exported/toy2d two-moons -o density.png
+    Example: lunet-export plot density runs/two-moons two-moons -o density.png
     """
     rest = data or []
     _refuse_arguments(kind, rest, n, target)

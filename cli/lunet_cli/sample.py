@@ -68,7 +68,7 @@ def sample(
     With a network a class and no --label, numbers are those of the mixture, and a picture of images has a row a class.
     With -o - the samples go to stdout, as --format csv or --format npy.
 
-    Example: lunet-export sample exported/digits -n 100 -o grid.png
+    Example: lunet-export sample runs/digits -n 100 -o grid.png
     """
     target = draw.target
     if target.suffix not in ("", ".png", *_SAMPLES):

@@ -90,7 +90,7 @@ def score(
     shared out by --engine ray. From stdin .npy and CSV are read; with -o - the scores go to stdout, as --format csv or
     --format npy.
 
-    Example: lunet-export score exported/digits digits.npy
+    Example: lunet-export score runs/digits digits.npy
     """
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")

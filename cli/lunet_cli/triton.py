@@ -34,7 +34,7 @@ def triton(
     ONNX Runtime backend, dynamic batching, versions. A further --version adds its graphs and leaves the configurations
     as they are.
 
-    Example: lunet-export triton exported/digits -o model_repository
+    Example: lunet-export triton runs/digits -o model_repository
     """
     artifact = open_folder(folder)
     settings = server.Settings(name, version, max_batch, queue_delay_us, instances, versions_served, target.value)

@@ -41,11 +41,10 @@ def verify(
     if as_json:
         output.dump(_document(folder, found, signed))
         return
-    digests = found.document["sha256"]
     output.table(
         ["file", "bytes", "SHA-256"],
         [
-            *((name, str(size), digests[name]) for name, size in found.sizes.items()),
+            *((name, str(size), found.digests[name]) for name, size in found.sizes.items()),
             (found.manifest, str(len(found.data)), found.digest),
         ],
     )
@@ -76,7 +75,7 @@ def _document(folder: Path, found: Inventory, signed: Signature | None) -> dict[
         "folder": str(folder),
         "verified": True,
         "manifest": found.manifest,
-        "sha256": {**found.document["sha256"], found.manifest: found.digest},
+        "sha256": {**found.digests, found.manifest: found.digest},
         "bytes": {**found.sizes, found.manifest: len(found.data)},
         "made_from": _files(found),
         "others": list(found.others),

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 #: Pages of the site that lie outside docs/.
 ELSEWHERE = {
     "index.md": "README.md",
-    "folder-format.md": "exported/README.md",
+    "folder-format.md": "lunet_export/artifact/FORMAT.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "security.md": "SECURITY.md",

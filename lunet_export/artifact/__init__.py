@@ -7,6 +7,8 @@ from lunet_export.artifact.folder import (
     MANIFEST,
     MIXTURE_VERSION,
     OPTIONAL_GRAPHS,
+    README,
+    README_MARK,
     SIGNATURE,
     VECTORS,
     Artifact,
@@ -14,12 +16,15 @@ from lunet_export.artifact.folder import (
     Manifest,
     graph_names,
     graph_of,
+    is_our_readme,
     is_ours,
     is_sealed,
     open_folder,
     read_manifest,
+    read_readme,
     sealed,
 )
+from lunet_export.artifact.specification import section, specification
 
 __all__ = [
     "FORMAT",
@@ -28,6 +33,8 @@ __all__ = [
     "MANIFEST",
     "MIXTURE_VERSION",
     "OPTIONAL_GRAPHS",
+    "README",
+    "README_MARK",
     "SIGNATURE",
     "VECTORS",
     "Artifact",
@@ -35,9 +42,13 @@ __all__ = [
     "Manifest",
     "graph_names",
     "graph_of",
+    "is_our_readme",
     "is_ours",
     "is_sealed",
     "open_folder",
     "read_manifest",
+    "read_readme",
     "sealed",
+    "section",
+    "specification",
 ]

@@ -2,7 +2,7 @@
 
 A folder holds a flow, or a mixture: one flow per class, told apart by `model.kind` in the manifest. Both are an
 `Artifact` with a `Manifest`; a mixture's has `names` and `priors`, and a sampling graph per class.
-`exported/README.md` is the specification.
+`FORMAT.md` beside this file is the specification.
 """
 
 import json
@@ -23,7 +23,7 @@ from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.columns import Names, read_names
 from lunet_export.distribution import LUNET_CLASSES, MIXTURE, refuse_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
-from lunet_export.files.reading import is_size, read_inside, read_verified, sha256
+from lunet_export.files.reading import is_plain, is_size, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
 from lunet_export.flows import KINDS
 from lunet_export.layers import Kind
@@ -42,6 +42,9 @@ DRAWING_GRAPHS = ("random_sampling",)
 _OF_CLASSES = ("sampling", "sampling_with_log_prob")  # graphs that a mixture has one of per class
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
 SIGNATURE = f"{MANIFEST}.sig"  # of `lunet_export.signature`, where the folder was signed
+README = "README.md"  # for people; no program needs it
+#: The first line of a README.md that an export wrote, by which the next one may replace it.
+README_MARK = "<!-- Written by lunet-export; exporting again replaces this file. -->"
 _LARGEST_MANIFEST = 2**24  # bytes; that of ten classes has 2^17
 _FIRST_KIND = "lunet"  # of manifests that name none
 _MIXTURES = (LUNET_CLASSES, MIXTURE)
@@ -66,10 +69,22 @@ def graph_of(name: str) -> tuple[str, int | None]:
     return (kind, int(number)) if kind in _OF_CLASSES and number.isdecimal() else (name, None)
 
 
-def is_ours(file: str) -> bool:
-    """Whether an export may have written a file of that name."""
+def is_ours(file: Path) -> bool:
+    """Whether an export may have written a file: by its name, and a README.md by its first line."""
     graphs = "|".join((*GRAPHS, *OPTIONAL_GRAPHS, *(rf"{name}_\d+" for name in _OF_CLASSES)))
-    return file in (MANIFEST, VECTORS, SIGNATURE) or fullmatch(rf"({graphs})\.onnx", file) is not None
+    known = file.name in (MANIFEST, VECTORS, SIGNATURE) or fullmatch(rf"({graphs})\.onnx", file.name) is not None
+    return known or is_our_readme(file)
+
+
+def is_our_readme(file: Path) -> bool:
+    """Whether a file is the README.md of an export. One that its owner wrote, into an older folder say, is not."""
+    if file.name != README or not is_plain(file):
+        return False
+    try:
+        with file.open("rb") as text:
+            return text.readline(len(README_MARK) + 1).rstrip() == README_MARK.encode()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -355,6 +370,28 @@ def _document(folder: Path) -> object:
         what = "is none" if folder.exists() else "does not exist"
         raise ArtifactError(f"Expected an exported folder; {folder} {what}. Write one with: lunet-export MODEL.pt")
     return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))
+
+
+def read_readme(folder: Path, document: Mapping[str, Any]) -> bytes | None:
+    """README.md of a folder of any kind, held against its manifest; None of folders that are older than it.
+
+    Args:
+        folder: The folder.
+        document: Its manifest.json, or its verifier.json.
+
+    Raises:
+        ArtifactError: It is missing or altered, or its entry in the manifest is malformed.
+        UnreadableError: The operating system does not let it be read.
+    """
+    if (entry := document.get("readme")) is None:
+        return None
+    match entry:
+        case {"sha256": str(digest), "bytes": size} if is_size(size):
+            return read_verified(folder, README, digest=digest, size=size)
+        case _:
+            raise ArtifactError(
+                "Expected sha256 and bytes of readme in the manifest; one is missing or wrong. Export again."
+            )
 
 
 def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:

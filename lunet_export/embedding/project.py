@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lunet_export import signature
-from lunet_export.artifact import MANIFEST, SIGNATURE, VECTORS, Artifact, is_ours, open_folder
+from lunet_export.artifact import MANIFEST, README, SIGNATURE, VECTORS, Artifact, is_ours, open_folder, read_readme
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.files import exclusive, whole_folder
@@ -82,7 +82,11 @@ def _renew(model: Path, files: Mapping[str, bytes]) -> None:
     """Replace the model of a project as a whole: half of each of two models is none. What else lies there stays."""
     with whole_folder(model) as fresh:
         for path in model.iterdir():
-            if not is_ours(path.name):
+            if not is_ours(path):
+                if path.name in files:
+                    raise BadInputError(
+                        f"Expected {path} to be of lunet-export, or not there; it is somebody's own. Rename it."
+                    )
                 if path.is_dir() and not path.is_symlink():
                     shutil.copytree(path, fresh / path.name, symlinks=True)
                 else:
@@ -102,6 +106,8 @@ def model_files(folder: Path, artifact: Artifact) -> dict[str, bytes]:
         raise ArtifactError(f"Expected {folder / MANIFEST} to stay as it is; it changed just now. Try again.")
     graphs = {f"{name}.onnx": data for name, data in artifact.graphs.items()}
     files = {MANIFEST: manifest, VECTORS: artifact.vectors_json, **graphs}
+    if (readme := read_readme(folder, artifact.manifest.document)) is not None:
+        files[README] = readme
     if (folder / SIGNATURE).is_file():
         files[SIGNATURE] = read_inside(folder, SIGNATURE, most=signature.LARGEST)
     return {f"{MODEL}/{name}": data for name, data in files.items()}

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import onnx
 
-from lunet_export.artifact import FORMAT, FORMAT_VERSION, GRAPHS, MIXTURE_VERSION, graph_of
+from lunet_export.artifact import FORMAT, FORMAT_VERSION, GRAPHS, MIXTURE_VERSION, README, graph_of
 from lunet_export.certificate import Certificate
 from lunet_export.distribution import LUNET_CLASSES, Distribution, classes_of, kind_of
 from lunet_export.export.provenance import Provenance, versions
@@ -95,7 +95,7 @@ def document_of(
         "products": settings.products or settings.tensors,
         "batch": [1, LARGEST_BATCH],
         **parts,
-        "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": "exported/README.md"},
+        "noise": {"generator": "Philox4x32-10", "normal": "Box-Muller", "specification": README},
         "onnx": {"opset": builder.OPSET, "ir_version": builder.IR_VERSION},
         "versions": versions(),
         "provenance": provenance.document(asdict(settings)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lunet_export import files, parity
-from lunet_export.artifact import MANIFEST, is_ours, sealed
+from lunet_export.artifact import MANIFEST, README, is_ours, sealed
 from lunet_export.columns import called
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.files import reading
@@ -35,18 +35,21 @@ class Parts:
     """The content of a folder before it is one."""
 
     document: dict[str, Any]  # manifest.json, without its seal
-    content: dict[str, bytes]  # the other files, by name
+    content: dict[str, bytes]  # the other files that a program reads, by name
+    readme: str  # README.md, which says what the document says to people
     name: str = MANIFEST  # the file of the document
 
     def __post_init__(self) -> None:
         self.document["sha256"] = {name: reading.sha256(data) for name, data in self.content.items()}
         self.document["bytes"] = {name: len(data) for name, data in self.content.items()}
+        told = self.readme.encode()
+        self.document["readme"] = {"sha256": reading.sha256(told), "bytes": len(told)}
         for graph in self.document["graphs"].values():
             graph["bytes"] = len(self.content[graph["file"]])
 
     def write(self, folder: Path) -> None:
         """Write all files."""
-        for name, data in self.content.items():
+        for name, data in {**self.content, README: self.readme.encode()}.items():
             (folder / name).write_bytes(data)
         self.write_manifest(folder)
 
@@ -89,14 +92,14 @@ def publish(
 
 
 def refuse_existing(
-    folder: Path, *, force: bool, is_ours: Callable[[str], bool] = is_ours, wanted: frozenset[str] = _WANTED
+    folder: Path, *, force: bool, is_ours: Callable[[Path], bool] = is_ours, wanted: frozenset[str] = _WANTED
 ) -> None:
     """Raise unless `folder` is free or empty, or is an export and nothing else, and `force` is set.
 
     Args:
         folder: Where something is to be written.
         force: Whether an export may be replaced.
-        is_ours: Tells by its name whether a file is of such an export.
+        is_ours: Tells whether a file is of such an export.
         wanted: The files that make a folder such an export.
 
     Raises:
@@ -106,9 +109,8 @@ def refuse_existing(
         return
     if not folder.is_dir():
         raise BadInputError(f"Expected a new folder; {folder} is a file. Give another -o.")
-    inside = {entry.name for entry in folder.iterdir()}
-    inside = {name for name in inside if not files.is_unfinished(name)}
-    others = sorted(name for name in inside if not is_ours(name))
+    entries = [entry for entry in folder.iterdir() if not files.is_unfinished(entry.name)]
+    inside, others = {entry.name for entry in entries}, sorted(entry.name for entry in entries if not is_ours(entry))
     if inside and (others or not inside >= wanted):
         raise BadInputError(
             f"Expected a new folder; {folder} exists and holds {(others or sorted(inside))[0]}. Give another -o."

@@ -13,6 +13,7 @@ from lunet_export.artifact import sealed
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError, CheckFailedError
+from lunet_export.export import readme
 from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.provenance import Provenance, versions
 from lunet_export.flows import LUNet
@@ -121,7 +122,7 @@ def export_for_verifier(
     document = _document(weights, provenance, content, drawn, shares)
     data = {name: builder.serialize(model) for name, model in content.graphs.items()}
     data |= {name: text.encode() for name, text in content.texts.items()}
-    parts = Parts(document, data, folder.DOCUMENT)
+    parts = Parts(document, data, readme.of_verifier_folder(document), folder.DOCUMENT)
 
     def check(fresh: Path) -> list[Check]:
         on_stage("checking the folder")

@@ -13,7 +13,7 @@ from lunet_export.artifact import VECTORS, Artifact, Manifest, graph_names, seal
 from lunet_export.checks import vectors
 from lunet_export.checks.vectors import Examples
 from lunet_export.distribution import Distribution, classes_of
-from lunet_export.export import half
+from lunet_export.export import half, readme
 from lunet_export.export.document import document_of, metadata_of
 from lunet_export.export.parts import Parts, publish, refuse_existing
 from lunet_export.export.provenance import Provenance
@@ -158,4 +158,5 @@ def _build(
     content[VECTORS] = (json.dumps(golden.to_json(), allow_nan=False) + "\n").encode()
     flows = flows_of(blueprint)
     certificates = [flow.certificate(rows) for flow, rows in zip(flows, golden.own_rows, strict=True)]
-    return models, Parts(document_of(blueprint, provenance, models, certificates), content)
+    document = document_of(blueprint, provenance, models, certificates)
+    return models, Parts(document, content, readme.of_folder(document))

@@ -7,6 +7,7 @@ box-Q.vnnlib                 the latent box of mass Q
 query-Q.vnnlib               the box and the negated claim, if there is one
 query-Q-CASE.vnnlib          the same for one case of the negated claim, for verifiers without disjunctions
 verifier.json                a description of all files, with hashes, and a hash of itself
+README.md                    a description for people; nothing reads it, and older folders have none
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from re import fullmatch
 from typing import Any, Self
 
-from lunet_export.artifact import graph_file, is_sealed
+from lunet_export.artifact import graph_file, is_our_readme, is_sealed
 from lunet_export.errors import ArtifactError, brief
 from lunet_export.files.reading import is_size, read_inside, read_verified
 from lunet_export.files.settled import settled
@@ -30,12 +31,15 @@ SIGNATURE = f"{DOCUMENT}.sig"  # written by `lunet_export.signature` if the fold
 _LARGEST_DOCUMENT = 2**24  # bytes
 
 
-def is_ours(file: str) -> bool:
-    """Return whether an export for verifiers may have written a file of that name."""
-    return (
-        file in (DOCUMENT, SIGNATURE, GENERATOR, WITH_LOG_PROB, MERGED)
-        or fullmatch(r"(box|query)-[-.\w]+\.vnnlib", file) is not None
-    )
+def is_ours(file: Path) -> bool:
+    """Return whether an export for verifiers may have written a file: by its name, and a README.md by its first line."""
+    return file.name in (DOCUMENT, SIGNATURE) or _is_content(file.name) or is_our_readme(file)
+
+
+def _is_content(name: str) -> bool:
+    """Return whether a file of that name may be described by hash."""
+    queries = fullmatch(r"(box|query)-[-.\w]+\.vnnlib", name) is not None
+    return name in (GENERATOR, WITH_LOG_PROB, MERGED) or queries
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class VerifierFolder:
             if not {GENERATOR, WITH_LOG_PROB} <= set(digests) or not set(of) <= set(digests) or type(dim) is not int:
                 raise KeyError("sha256")
             sizes = document.get("bytes", dict.fromkeys(digests))  # older folders have no sizes
-            if not all(is_ours(name) and isinstance(digest, str) for name, digest in digests.items()):
+            if not all(_is_content(name) and isinstance(digest, str) for name, digest in digests.items()):
                 raise KeyError("sha256")
             if not all(size is None or is_size(size) for size in (sizes[name] for name in digests)):
                 raise KeyError("bytes")

@@ -79,7 +79,7 @@ def test_export_says_what_it_wrote(made):
     folder, _, (code, out, err) = made
     assert (code, "10 classes: 0, 1, 2" in out, "sampling_9.onnx" in out) == (0, True, True)
     assert err.strip().endswith(f"lunet-export sample {folder / 'digits10'} -n 64 -o grid.png")
-    assert len(list((folder / "digits10").iterdir())) == 13
+    assert len(list((folder / "digits10").iterdir())) == 14
 
 
 def test_export_prints_json(ten, tmp_path):

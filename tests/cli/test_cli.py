@@ -95,6 +95,7 @@ def test_export_goes_to_runs_by_default_and_never_where_committed_folders_lie(mo
     assert (code, "lunet-export sample runs/small " in err) == (0, True)
     assert "/runs/" in (ROOT / ".gitignore").read_text().split()
     assert sorted(file.name for file in (tmp_path / "runs" / "small").iterdir()) == [
+        "README.md",
         "density.onnx",
         "manifest.json",
         "sampling.onnx",
@@ -372,6 +373,7 @@ COMMANDS = [
     "recalibrate",
     "export",
     "inspect",
+    "format",
     "check",
     "verify",
     "sign",

@@ -52,6 +52,7 @@ def test_the_folder_is_written_and_told(bent, tmp_path, monkeypatch):
         "generator.onnx",
         "generator_with_log_prob.onnx",
         "verifier.json",
+        "README.md",
         *(f"{kind}-{mass}.vnnlib" for kind in ("box", "query") for mass in (0.5, 0.9)),
     }
     assert "generator.onnx: z -> x, opset" in out

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import compat, imported, scale
 from lunet_export import checkpoint, data, diagnostics, noise
+from lunet_export.artifact import specification
 from tests.conftest import ROOT
 from tests.docs.sentences import PARAGRAPHS, says, written
 
@@ -226,7 +227,7 @@ def test_committed_exports_give_equal_bits_in_a_group_of_runtimes():
 
 
 def test_the_formats_known_noise_is_the_generators():
-    text = (ROOT / "exported" / "README.md").read_text(encoding="utf-8")
+    text = specification()
     rows = re.findall(r"^\| (\S+.*?) \| (\S+.*?) \| ([\da-f]{8}(?: [\da-f]{8}){3}) \| (.*) \|$", text, re.MULTILINE)
     assert len(rows) == 3
     for seed, row, words, numbers in rows:

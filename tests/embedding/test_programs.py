@@ -12,13 +12,14 @@ from lunet_export import ExportedFlow, checkpoint, noise
 from lunet_export.artifact import sealed
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.embedding import write_project
+from lunet_export.embedding.project import PROJECTS
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime.rows import Rows
 from tests import tolerances
 from tests.conftest import copied
-from tests.embedding.builds import ROOT, build, command, cpp, flip, library
+from tests.embedding.builds import ROOT, Done, build, command, cpp, flip, library
 from tests.embedding.conftest import LANGUAGES, MODELS, checks_of
 from tests.families import composed, jko, realnvp
 from tests.networks import network
@@ -364,10 +365,26 @@ def test_the_example_of_the_readme_runs(language, node_project, runtime, tmp_pat
         (project / "node_modules").symlink_to(node_project / "node_modules")
         (project / "example.mjs").write_text(example)
         done = command("node", "example.mjs", cwd=project)
-    expected = ExportedFlow(ROOT / "exported" / "digits", provider="cpu").sample_and_log_prob(1, seed=7)[1][0]
+    _is_the_first_of_seed_7(done, "digits")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_c_lines_of_a_folders_readme_run(model, runtime, tmp_path):
+    folder = copied(ROOT / "exported" / model, tmp_path / model)
+    (example,) = re.findall(r"```c\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    (folder / "flow.c").write_text(example)
+    header = f"-I{PROJECTS / 'c'}"
+    build("gcc", "-std=c11", "-Wall", "-Wextra", header, "flow.c", "-o", "flow", "-lm", "-ldl", cwd=folder)
+    _is_the_first_of_seed_7(command("./flow", cwd=folder, env={"LD_LIBRARY_PATH": str(runtime.parent)}), model)
+
+
+def _is_the_first_of_seed_7(done: Done, model: str) -> None:
+    """Whether the number that a program printed is the log density of the first row of seed 7."""
+    expected = ExportedFlow(ROOT / "exported" / model, provider="cpu").sample_and_log_prob(1, seed=7)[1][0]
     assert (done.code, done.err) == (0, "")
-    weights = checkpoint.read(ROOT / "exported" / "digits.pt").weights
-    allowed = tolerances.TWO * tolerances.of_sampling(weights, noise.normal(7, range(1), 64))["log_prob"][0]
+    weights = checkpoint.read(ROOT / "exported" / f"{model}.pt").weights
+    latent = noise.normal(7, range(1), weights.dim)
+    allowed = tolerances.TWO * tolerances.of_sampling(weights, latent)["log_prob"][0]
     assert math.isclose(float(done.out), expected, abs_tol=allowed, rel_tol=6e-6)  # six digits are printed
 
 

@@ -61,6 +61,12 @@ def test_the_wheel_holds_what_commands_need_beside_code(wheel):
             assert f"lunet_export/embedding/projects/{path.relative_to(PROJECTS).as_posix()}" in wheel
 
 
+def test_both_hold_the_format_and_the_words_of_a_folders_readme(wheel, sdist):
+    words = {f"lunet_export/export/readmes/{kind}.md" for kind in ("flow", "classes", "verifier", "replay", "verify")}
+    for names in (wheel, sdist):
+        assert {"lunet_export/artifact/FORMAT.md", *words} <= set(names)
+
+
 def test_neither_holds_tests_models_or_caches(wheel, sdist):
     for names in (wheel, sdist):
         assert [name for name in names if any(part in f"/{name}" for part in LEFT_OUT)] == []

@@ -1,5 +1,5 @@
 // An exported folder of lunet_export in JavaScript: Node or the browser, any of ONNX Runtime's packages.
-// The format, the noise and the test vectors are specified in exported/README.md of lunet_export.
+// The format, the noise and the test vectors are specified in README.md of the folder, and in full by `lunet-export format`.
 
 const OLDEST = 16; // minor version of ONNX Runtime 1
 const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57];
