@@ -10,7 +10,7 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError
-from lunet_export.figures.pictures import showable
+from lunet_export.pictures.samples import showable
 
 Array = NDArray[np.float64]
 #: Name of a path.

@@ -195,6 +195,9 @@ class ExportedClasses(Exported[MixtureVectors]):
         """x of one class as its graph gives it, finite or not."""
         return self._raw(f"sampling_{number}", ["x"], z)[0]
 
+    def _drawn(self, n: int) -> Floats:
+        return self.sample(n, seed=0)
+
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         class_log_prob, log_prob, posterior = self._density(self._rows.data(x))
         return {"log_prob": log_prob, "posterior": posterior}, self._squares(class_log_prob)

@@ -187,6 +187,9 @@ class ExportedFlow(Exported[Vectors]):
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self._density(self._rows.data(x))[1]
 
+    def _drawn(self, n: int) -> Floats:
+        return finite(tuple(super()._run("sampling", ["x"], self.latent(n, seed=0))))[0]  # no size of batch is captured
+
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         z, log_prob = self._density(self._rows.data(x))
         return {"log_prob": log_prob}, misfit.squares(z)
