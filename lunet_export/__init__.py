@@ -13,6 +13,7 @@ from lunet_export.runtime import ExportedClasses, ExportedFlow
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lunet_export.importers import Reference
     from lunet_export.torch_layers import Flow
 
 __all__ = [
@@ -31,8 +32,8 @@ __all__ = [
 __version__ = "1.0.0"
 
 
-def convert(flow: object, *, context: "Tensor | None" = None) -> "Flow":
+def convert(flow: object, *, context: "Tensor | None" = None, reference: "Reference | None" = None) -> "Flow":
     """Another library's flow as ours: nflows, normflows, sbi, zuko, PyTorch. See `lunet_export.importers.convert`."""
     from lunet_export import importers
 
-    return importers.convert(flow, context=context)
+    return importers.convert(flow, context=context, reference=reference)
