@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from typer import BadParameter
 
-from lunet_cli import progress_log
-from lunet_export.errors import BadInputError
+from lunet_export.api import progress
+from lunet_export.api.progress import note as note
+from lunet_export.errors import BadInputError, one_line
 from lunet_export.files import make_parents
 
 _WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
@@ -39,17 +39,6 @@ def say_lines(text: str) -> None:
     _stdout().print("\n".join(map(one_line, lines)), markup=False, soft_wrap=True)
 
 
-def one_line(text: str) -> str:
-    """The text with whatever is not printable spelled out.
-
-    Names come from strangers' files. With a newline in it a name would be a line of its own, and a terminal obeys what
-    begins with an escape.
-    """
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
 def hint(*command: str, needs: str = "") -> None:
     """The next command to try, on stderr so that results stay clean; `needs` says what it needs that is not at hand."""
     note(f"next: {one_line(shlex.join(command))}" + (f"   # {needs}" if needs else ""))
@@ -65,15 +54,6 @@ def warn(sentence: str) -> None:
     if sentence not in _warned.get():
         _warned.set((*_warned.get(), sentence))
         note(f"lunet-export: warning: {sentence}")
-
-
-def note(text: str) -> None:
-    """What was done beside the result, on stderr.
-
-    No library that measures a terminal writes it: where it takes `COLUMNS=0` at its word, nothing would be said.
-    """
-    sys.stderr.write(f"{one_line(text)}\n")
-    sys.stderr.flush()
 
 
 _held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
@@ -171,30 +151,9 @@ _FILLING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)  # a style may 
 
 
 @contextmanager
-def progress(total: int, text: str) -> Iterator[Progress]:
-    """A bar on stderr with the time to go; a line now and then where stderr is not a terminal."""
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(),
-        TextColumn("to go"),
-    ]
-    bar = (
-        Progress(*columns, console=Console(stderr=True), transient=True)
-        if sys.stderr.isatty()
-        else progress_log.log(note)
-    )
-    with bar:
-        bar.add_task(text, total=total)
-        yield bar
-
-
-@contextmanager
 def counting(total: int, text: str) -> Iterator[Callable[[int], None]]:
-    """The same bar; the yielded function is told how many more are done."""
-    with progress(total, text) as bar:
+    """A bar with the time to go; the yielded function is told how many more are done."""
+    with progress.bar(total, text) as bar:
         yield lambda more: bar.advance(bar.task_ids[0], more)
 
 
@@ -202,7 +161,7 @@ def counting(total: int, text: str) -> Iterator[Callable[[int], None]]:
 def stages() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr whose text the yielded function sets; no terminal: a line each if LUNET_LOG is set."""
     if not sys.stderr.isatty():
-        wanted = progress_log.interval() is not None
+        wanted = progress.interval() is not None
         yield lambda text: note(text) if wanted else None
         return
     with Console(stderr=True).status("starting") as status:

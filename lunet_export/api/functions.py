@@ -50,6 +50,7 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     force: bool = False,
+    progress: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **choices: Unpack[TrainingChoices],
 ) -> Model:
@@ -81,6 +82,8 @@ def train(
         device: PyTorch device, as `cpu` or `cuda`.
         resume: Whether to go on from the resume file beside `output`.
         force: Whether files of an earlier run may be replaced.
+        progress: Whether a bar shows how far the training has come; a line on stderr every 30 seconds where there is
+            neither a terminal nor a notebook.
         on_epoch: Function that is called after every epoch with its record, in bits per dimension.
         **choices: Finer choices of the network and of the fit, as `TrainingChoices` lists them.
 
@@ -99,6 +102,7 @@ def train(
     from lunet_export.api import models
     from lunet_export.api.plan import Plan, Watch
     from lunet_export.api.rows import dataset_of
+    from lunet_export.api.training_bar import TrainingBar
     from lunet_export.files import exclusive
     from lunet_export.training.degenerate import warnings_of
 
@@ -126,8 +130,9 @@ def train(
         for sentence in warnings_of(rows):
             warnings.warn(sentence, DataWarning, stacklevel=2)
         weights = None if start is None else start.checkpoint.weights
-        watch = Watch() if on_epoch is None else Watch(on_epoch=on_epoch)
-        with exclusive(model):
+        with exclusive(model), TrainingBar() as bar:
+            watch = bar.watch if progress else Watch()
+            watch = watch if on_epoch is None else watch.also(on_epoch)
             plan.refuse_existing(model, resume=resume, force=force)  # someone else may have been faster
             plan.run(rows, model, begin=weights, device=device, resume=resume, watch=watch)
         trained = models.read(model)

@@ -1,7 +1,7 @@
 """What is trained and how, as a command or a call chose it, and the run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,15 @@ class Watch:
     on_start: Callable[[float, Training], None] = lambda gaussian, trainer: None
     on_step: Callable[[int, float], None] = lambda step, bits: None
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
+
+    def also(self, on_epoch: Callable[[EpochRecord], None]) -> "Watch":
+        """Return these functions with another one that is called after every epoch."""
+
+        def both(record: EpochRecord) -> None:
+            self.on_epoch(record)
+            on_epoch(record)
+
+        return replace(self, on_epoch=both)
 
 
 @dataclass(frozen=True, kw_only=True)

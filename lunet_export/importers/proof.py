@@ -60,7 +60,7 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
     Raises:
         CheckFailedError: if a gap is larger.
     """
-    z, x = _rows(weights)
+    z, x = rows_of(weights)
     with in_float64(), warnings.catch_warnings(action="ignore"):  # these libraries warn about themselves
         try:
             theirs_z, theirs_log_prob = _density(reading, x)
@@ -81,11 +81,12 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
 
 
 def rows_of(weights: Chain) -> tuple[Array, Array]:
-    """Normal numbers z of four scales and the x that the flow makes of them, (N, D) each; those that do not come back
-    are left out.
+    """Return normal numbers z on four scales and the x that the flow makes of them, (N, D) each.
+
+    Rows that do not come back from x are left out.
 
     Raises:
-        CheckFailedError: None comes back.
+        CheckFailedError: if none comes back.
     """
     z = np.repeat(_SCALES, _ROWS // len(_SCALES))[:, None] * noise.normal(0, range(_ROWS), weights.dim)
     with np.errstate(all="ignore"):  # rows that overflow are left out
@@ -121,13 +122,13 @@ def _inverse(reading: Reading, z: Array) -> Array | None:
 
 
 class Judge:
-    """What gaps may be; the roundings are asked for only where a gap is above the limit.
+    """This holds the limit of gaps; rounding is computed only if a gap is above the limit.
 
     Args:
-        weights: The flow.
-        limit: The largest gap for which they are not asked.
-        whose: Whose numbers it is compared with, for sentences.
-        cause: What a gap comes of, for sentences.
+        weights: Flow that is compared.
+        limit: Largest gap for which rounding is not computed.
+        whose: Words for what the flow is compared with.
+        cause: Words for the usual cause of a gap.
     """
 
     def __init__(
@@ -136,8 +137,8 @@ class Judge:
         limit: float,
         *,
         whose: str = "the library's own",
-        cause: str = "A layer of a class of yours, or of another version of the library, computes something else than "
-        "its name says",
+        cause: str = "A layer of your own class, or of another version of the library, computes something other "
+        "than its name says",
     ) -> None:
         self._weights, self._limit, self._whose, self._cause = weights, limit, whose, cause
 
@@ -149,7 +150,7 @@ class Judge:
         """
         if theirs.shape != ours.shape:
             raise CheckFailedError(
-                f"Expected {self._whose} {name} of shape {ours.shape}; got {theirs.shape}. It is no flow of rows."
+                f"Expected {self._whose} {name} of shape {ours.shape}; got {theirs.shape}. It is not a flow of rows."
             )
         with np.errstate(all="ignore"):  # a gap that is no number is above every limit
             gaps = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
@@ -159,13 +160,12 @@ class Judge:
         if above.any() and not self._rounding(name, ours, theirs, given)[above].all():
             row = int(np.argmax(worst))
             raise CheckFailedError(
-                f"Expected the library's own {name}; ours differs by {largest:.3g} relative in row {row} of "
-                f"{len(gaps)}, above {self._limit:.0e} and above rounding. A layer of your own class, or of another "
-                "version of the library, computes something other than its name says; nothing is imported."
+                f"Expected {self._whose} {name}; ours differs by {largest:.3g} relative in row {row} of {len(gaps)}, "
+                f"above {self._limit:.0e} and above rounding. {self._cause}; nothing is imported."
             )
         return largest
 
-    def _rounding(self, name: str, difference: Array, given: Array) -> NDArray[np.bool_]:
+    def _rounding(self, name: str, ours: Array, theirs: Array, given: Array) -> NDArray[np.bool_]:
         """Return which rows differ by no more than rounding."""
         model = RoundingModel(self._weights, "float64")
         allowed = (model.sampling(given) if name == "x" else model.density(given))[name]
