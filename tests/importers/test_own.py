@@ -1,6 +1,5 @@
 """A module of one's own: its layers are stated, and it is asked as the flows of libraries are."""
 
-import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -16,18 +15,10 @@ from lunet_export.layers import LU, Affine, LeakyReLU, LeakySoftplus, Permutatio
 from lunet_export.layers.networks import Activation, Dense
 from lunet_export.torch_layers import Flow
 from tests import tolerances
-from tests.conftest import ROOT
+from tests.docs.conftest import example
 from tests.networks import network
 
 LIMIT = 1e-10
-
-
-def example(name):
-    """A module of `docs/examples`, as its reader would run it."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def own_lunet(dtype=torch.float64):
