@@ -109,7 +109,7 @@ class OverflowingRowsError(BadInputError):
     def __init__(self, rows: "NDArray[np.bool_]", answers: "tuple[NDArray[np.floating], ...]", first: int = 0) -> None:
         dtype, more = answers[0].dtype.name, int(rows.sum()) - 1
         row = f"row {first + int(rows.argmax())}" + (f", and {more} more," if more else "")
-        cure = " or export with --dtype float64" if dtype == "float32" else ""
+        cure = " or export with `dtype='float64'`" if dtype == "float32" else ""
         super().__init__(
             f"Expected rows whose answers {dtype} can hold; {row} overflows: it is too far out. Leave it out{cure}."
         )

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import BadParameter
 
+from lunet_cli.arguments import in_options
 from lunet_export.api import progress
 from lunet_export.api.progress import note as note
 from lunet_export.errors import BadInputError, one_line
@@ -30,7 +31,7 @@ def _stdout() -> Console:
 
 def say(text: str) -> None:
     """A line of result."""
-    _stdout().print(one_line(text), markup=False, soft_wrap=True)
+    _stdout().print(one_line(in_options(text)), markup=False, soft_wrap=True)
 
 
 def say_lines(text: str) -> None:
@@ -46,11 +47,12 @@ def hint(*command: str, needs: str = "") -> None:
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    note(f"lunet-export: {one_line(sentence)}")
+    note(f"lunet-export: {one_line(in_options(sentence))}")
 
 
 def warn(sentence: str) -> None:
     """What makes a result doubtful, in one sentence; what is dumped by this command says it too, as `warnings`."""
+    sentence = in_options(sentence)
     if sentence not in _warned.get():
         _warned.set((*_warned.get(), sentence))
         note(f"lunet-export: warning: {sentence}")
@@ -93,15 +95,17 @@ def write(document: dict[str, Any]) -> None:
 
 
 def json_text(document: object) -> str:
-    """A document as JSON; infinities and NaN become null."""
-    return json.dumps(_finite(document), indent=1) + "\n"
+    """A document as JSON; infinities and NaN become null, sentences name options."""
+    return json.dumps(_plain(document), indent=1) + "\n"
 
 
-def _finite(value: object) -> object:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
+        return [_plain(entry) for entry in value]
+    if isinstance(value, str):
+        return in_options(value)
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
@@ -140,7 +144,7 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     """Without the spaces that fill every line up to the longest: a narrow terminal would wrap them into empty lines."""
     for row in rows:
-        grid.add_row(*(Text(one_line(cell)) for cell in row))
+        grid.add_row(*(Text(one_line(in_options(cell))) for cell in row))
     console = _stdout()
     with console.capture() as printed:
         console.print(grid)

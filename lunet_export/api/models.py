@@ -213,6 +213,6 @@ def another_model(manifest: "Manifest", model: Path | None) -> BadInputError:
 def refuse_target(target: Path, *, force: bool) -> None:
     """Raise where a model file is not named as one, or exists and is not to be replaced."""
     if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
+        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another path.")
     if target.exists() and not force:
-        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+        raise BadInputError(f"Expected a new file; {target} exists already. Give `force=True` or another path.")

@@ -86,7 +86,7 @@ def interpolate(source: Source, dataset: Dataset, *, pairs: int, steps: int, see
     if 2 * pairs > len(dataset.test):
         raise BadInputError(
             f"Expected {2 * pairs} test images for {pairs} pairs; {dataset.name} has {len(dataset.test)}. "
-            "Give a smaller -n."
+            "Give a smaller `n`."
         )
     chosen = np.random.default_rng(seed).choice(len(dataset.test), 2 * pairs, replace=False)
     both = over_batches(

@@ -156,7 +156,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         """
         graph = f"sampling_with_log_prob_{self.number(label)}"
         rows = self._rows.latents(z)
-        self._session(graph, "--with-log-prob")
+        self._session(graph, "`with_log_prob=True`")
         x, log_prob = self._in_batches(graph, ["x", "log_prob"], rows)
         return x, log_prob
 
