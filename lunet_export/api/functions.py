@@ -56,9 +56,8 @@ def train(
 ) -> Model:
     """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return what it keeps.
 
-    The loss is the mean of -log p(x) in nats per row, with p the density in data space. It keeps the epoch that is best
-    by validation, but the start or the full-covariance Gaussian where no epoch is better by more than chance. The same
-    data, choices and seed give the same file as the command.
+    The loss is the mean of -log p(x) in nats per row. The best epoch by validation is kept, or the start or the Gaussian
+    of full covariance where no epoch is better by more than chance. The command writes the same file.
 
     Args:
         data: Rows (N, D); integers, also as images (N, height, width) or (N, height, width, channels), are grey levels.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
+from lunet_export.columns import listed
 from lunet_export.distribution import Distribution, Mixture, classes_of, kind_of
 from lunet_export.errors import BadInputError, LunetExportError, brief
 from lunet_export.layers import Chain
@@ -99,6 +100,7 @@ class Model:
             **({"classes": ", ".join(model.names)} if isinstance(model, Mixture) else {}),
             "dimensions": str(self.dim),
             **{name.replace("_", " "): brief(part) for name, part in parts.items()},
+            **({"columns": listed(self.columns)} if self.columns else {}),
             "dtype": self.checkpoint.dtype,
             **({"file": str(self.path)} if self.path else {}),
             **{name: f"{value:.4f} bits/dim" for name, value in figures.items() if isinstance(value, float)},

@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.columns import numbered
 from lunet_export.pictures.samples import Shown, grid, showable, ticks, to_grey, window_of
 
 Floats = NDArray[np.floating]
@@ -59,7 +60,7 @@ def _image(pixels: NDArray[np.uint8]) -> str:
 
 
 def _table(x: Floats, columns: Sequence[str] | None) -> str:
-    names = columns or [f"x_{number}" for number in range(1, x.shape[1] + 1)]
+    names = columns or numbered(x.shape[1])
     more = ["…"] if x.shape[1] > _COLUMNS else []
     head = "".join(f"<th>{escape(name)}</th>" for name in [*names[:_COLUMNS], *more])
     rows = ([f"{value:.4g}" for value in row[:_COLUMNS]] + more for row in x)
@@ -73,7 +74,7 @@ def scatter(points: Floats, columns: Sequence[str] | None = None) -> str:
     inside = ((points >= window[:, 0]) & (points <= window[:, 1])).all(axis=1)
     dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in _placed(points[inside], window))
     path = f'<path d="{dots}" stroke="{_COLOURS[0]}" stroke-opacity="0.6" stroke-width="3" stroke-linecap="round"/>'
-    return _plot(path, window, columns or ("x_1", "x_2"))
+    return _plot(path, window, columns or numbered(2))
 
 
 def curves(lines: Mapping[str, Sequence[float]], across: str, up: str) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export.artifact import Artifact, Manifest, graph_of, open_folder
 from lunet_export.checks.vector_file import MixtureVectors, Vectors
+from lunet_export.columns import listed
 from lunet_export.errors import BadInputError
 from lunet_export.pictures import html
 from lunet_export.runtime.cuda import CudaOptions
@@ -79,7 +80,7 @@ class Exported(ABC, Generic[V]):
         Nothing is raised: an export that was closed, or whose samples cannot be drawn, shows its facts alone.
         """
         try:
-            shown = html.samples(self._drawn(html.wanted(self.manifest)), self.manifest)
+            shown = html.samples(self._drawn(html.wanted(self.manifest)), self.manifest, self.columns)
         except Exception:  # of Pillow, ONNX Runtime or the device: a picture is worth no traceback
             shown = ""
         return html.page(f"{type(self).__name__}: {self.manifest.name}", self._facts(), shown)
@@ -95,6 +96,7 @@ class Exported(ABC, Generic[V]):
             **({"classes": ", ".join(manifest.names)} if manifest.names else {}),
             "dimensions": str(self.dim),
             **({"images": " x ".join(map(str, shape))} if shape else {}),
+            **({"columns": listed(self.columns)} if self.columns else {}),
             "dtype": f"{self.dtype}{products}",
             "provider": f"{self.provider} ({self.provider_reason})",
             **({"test": f"{figure:.4f} bits/dim"} if isinstance(figure, float) else {}),

@@ -10,6 +10,7 @@ from lunet_export import ExportedClasses, ExportedFlow
 from lunet_export.artifact import open_folder
 from lunet_export.pictures import html
 from lunet_export.runtime import open_export
+from tests.api.conftest import OPTIONS, rows
 from tests.conftest import ROOT
 from tests.networks import network
 
@@ -72,6 +73,17 @@ def test_a_vector_flow_shows_a_table_of_rows(tmp_path):
         page = flow._repr_html_()
         assert html.samples(flow.sample(html.ROWS, seed=0), flow.manifest) in page
     assert page.count("<td>") == len(facts(page)[0]) + 15
+
+
+def test_columns_that_have_names_are_shown_by_them(tmp_path):
+    table = tmp_path / "stars.csv"
+    np.savetxt(table, rows(), delimiter=",", header="mass,radius", comments="")
+    model = lunet_export.train(table, tmp_path / "m.pt", progress=False, **OPTIONS)
+    assert facts(model._repr_html_())[0]["columns"] == "mass, radius"
+    with lunet_export.export(model, tmp_path / "named", provider="cpu") as flow:
+        page = flow._repr_html_()
+    assert facts(page)[0]["columns"] == "mass, radius"
+    assert ">mass</text>" in page
 
 
 def test_looking_at_a_flow_captures_no_size_of_batch(exported, monkeypatch):
