@@ -76,11 +76,11 @@ def chosen(columns: Sequence[str], names: Sequence[str] | None, width: int, wher
         else:
             known = listed(names) if names else f"1 .. {width}"
             raise DataError(
-                f"Expected --columns of {known} in {where}; got {brief(repr(column), _LONGEST)}."
+                f"Expected `columns` of {known} in {where}; got {brief(repr(column), _LONGEST)}."
                 f"{did_you_mean(column, names or ())}"
             )
     if len(set(found)) < len(found):
-        raise DataError(f"Expected each column once in --columns; got {listed(columns)}.")
+        raise DataError(f"Expected each column once in `columns`; got {listed(columns)}.")
     return found
 
 
@@ -131,6 +131,6 @@ class Columns:
         """
         if self.names and set(columns) == set(self.names) and tuple(columns) != self.names:
             raise DataError(
-                f"Expected --columns in the model's order, {listed(self.names)}; got {listed(columns)}. Leave it out: "
+                f"Expected `columns` in the model's order, {listed(self.names)}; got {listed(columns)}. Leave it out: "
                 "the model knows its columns by name."
             )

@@ -42,6 +42,17 @@ def brief(value: object, most: int = 100) -> str:
     return line if len(line) <= most else f"{line[:most]}…"
 
 
+def one_line(text: str) -> str:
+    """The text with whatever is not printable spelled out.
+
+    Names come from strangers' files. With a newline in it a name would be a line of its own, and a terminal obeys what
+    begins with an escape.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 class LunetExportError(Exception):
     """This is the base of all errors of this package; `exit_code` is what the command line returns.
 
@@ -98,7 +109,7 @@ class OverflowingRowsError(BadInputError):
     def __init__(self, rows: "NDArray[np.bool_]", answers: "tuple[NDArray[np.floating], ...]", first: int = 0) -> None:
         dtype, more = answers[0].dtype.name, int(rows.sum()) - 1
         row = f"row {first + int(rows.argmax())}" + (f", and {more} more," if more else "")
-        cure = " or export with --dtype float64" if dtype == "float32" else ""
+        cure = " or export with `dtype='float64'`" if dtype == "float32" else ""
         super().__init__(
             f"Expected rows whose answers {dtype} can hold; {row} overflows: it is too far out. Leave it out{cure}."
         )

@@ -47,7 +47,7 @@ def sign(data: bytes, key: Path) -> bytes:
     done = _run(["sign", "-n", NAMESPACE, "-f", str(key)], data)
     if done.returncode or b"SSH SIGNATURE" not in done.stdout:
         raise BadInputError(
-            f"Expected a key that signs; ssh-keygen says of {key}: {_reason(done)}. Give another --key."
+            f"Expected a key that signs; ssh-keygen says of {key}: {_reason(done)}. Give another `key`."
         )
     return done.stdout
 
@@ -72,7 +72,7 @@ def verify(data: bytes, signature: bytes, signers: Path | None = None, *, who: s
         MissingPackageError: if there is no ssh-keygen.
     """
     if signers is not None and not signers.is_file():
-        raise BadInputError(f"Expected a file of allowed signers; {signers} does not exist. Give another --signers.")
+        raise BadInputError(f"Expected a file of allowed signers; {signers} does not exist. Give another `signers`.")
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "signature"
         file.write_bytes(signature)
@@ -102,7 +102,7 @@ def _named(signers: Path, file: Path, key: str) -> list[str]:
     names = done.stdout.decode(errors="replace").split("\n")[:-1]
     if any({*name} & {*"*?!"} for name in names):
         raise BadInputError(
-            f"Expected a name in {signers} for the key {key}; got the pattern {names[0]}. Give --signer NAME."
+            f"Expected a name in {signers} for the key {key}; got the pattern {names[0]}. Give a `signer`."
         )
     return names
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_cli import progress_log
+from lunet_export.api import progress
 from lunet_export.artifact import sealed
 from lunet_export.bench import contender
 from lunet_export.export import Exported, ExportSettings, Provenance, export
@@ -53,7 +53,7 @@ def _deterministic():
 @pytest.fixture(autouse=True)
 def _as_quiet_as_a_fast_machine(monkeypatch):
     """Commands that a busy machine makes slow would print a line of progress, which has a test of its own."""
-    monkeypatch.setattr(progress_log, "_FIRST", 3600.0)
+    monkeypatch.setattr(progress, "_FIRST", 3600.0)
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ def test_authors_inverse_is_refused_with_the_reason(tmp_path):
 
 def test_statistics_given_as_model_are_recognised(tmp_path):
     stats = {"latent_mean": torch.zeros(2), "latent_covariance": torch.eye(2)}
-    with pytest.raises(CheckpointError, match=r"last epoch\x27s network. Give last\.pth --latent-stats"):
+    with pytest.raises(CheckpointError, match=r"last epoch\x27s network. Give last\.pth with `latent_stats="):
         checkpoint.read(saved(stats, tmp_path / "best_stats.pth"))
 
 

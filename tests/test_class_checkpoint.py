@@ -54,9 +54,9 @@ def test_either_kind_is_read_and_says_that_it_is_not_the_other(model, members):
         _ = checkpoint.read(model).weights
     with pytest.raises(CheckpointError, match=r"a network a class; .* holds one network.*--per-class"):
         _ = checkpoint.read(members[0]).mixture
-    with pytest.raises(CheckpointError, match="neither --latent-stats nor --preprocess"):
+    with pytest.raises(CheckpointError, match="neither `latent_stats` nor `preprocess`"):
         checkpoint.read(model, preprocessing=NAMED["paper"])
-    with pytest.raises(CheckpointError, match="neither --latent-stats nor --preprocess"):
+    with pytest.raises(CheckpointError, match="neither `latent_stats` nor `preprocess`"):
         checkpoint.read(model, latent_stats=members[0])
 
 

@@ -109,7 +109,7 @@ def test_a_graph_that_is_wrong_is_never_written(tmp_path, monkeypatch, name, pla
 
 def test_settings_without_meaning_are_refused(tmp_path):
     for settings in (ExportSettings(rng=True), ExportSettings(hutchinson=True)):
-        with pytest.raises(BadInputError, match="neither --rng nor --hutchinson for one network per class"):
+        with pytest.raises(BadInputError, match="neither `rng` nor `hutchinson` for one network per class"):
             export(mixture(6, 2), tmp_path / "m", Provenance("m"), settings)
     assert list(tmp_path.iterdir()) == []
 

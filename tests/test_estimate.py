@@ -84,7 +84,7 @@ def test_float16_errors_are_larger():
 
 
 def test_auto_takes_no_tile(tmp_path):
-    with pytest.raises(BadInputError, match="Expected no --tile with --solver auto"):
+    with pytest.raises(BadInputError, match="Expected no `tile` with `solver='auto'`"):
         export(network(4, 2), tmp_path / "m", Provenance("m"), ExportSettings(solver="auto", tile=2))
 
 

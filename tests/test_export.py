@@ -126,7 +126,7 @@ def test_an_existing_folder_needs_force_and_only_ours_is_replaced(tmp_path):
     weights, target = network(3, 2), tmp_path / "m"
     export(weights, target, Provenance("m"))
     before = (target / "density.onnx").read_bytes()
-    with pytest.raises(BadInputError, match=r"exists already.*--force"):
+    with pytest.raises(BadInputError, match=r"exists already.*`force=True`"):
         export(network(4, 2), target, Provenance("m"))
     assert (target / "density.onnx").read_bytes() == before
     export(network(4, 2), target, Provenance("m"), force=True)
@@ -296,9 +296,9 @@ def test_noise_that_is_not_normal_is_never_written(tmp_path, monkeypatch, factor
 
 def test_optional_graphs_that_are_not_there_say_how_to_get_them(exported):
     flow = ExportedFlow(exported.folder, provider="cpu")
-    with pytest.raises(BadInputError, match="Export again with --with-log-prob"):
+    with pytest.raises(BadInputError, match="Export again with `with_log_prob=True`"):
         flow.decode_with_log_prob(np.zeros((1, 16)))
-    with pytest.raises(BadInputError, match="Export again with --rng"):
+    with pytest.raises(BadInputError, match="Export again with `rng=True`"):
         flow.draw(1)
 
 

@@ -158,7 +158,7 @@ def test_a_density_of_samples_that_is_wrong_is_never_written(tmp_path, monkeypat
 
 def test_no_density_of_samples_without_its_graph(exported_classes):
     flow = ExportedClasses(exported_classes.folder, provider="cpu")
-    with pytest.raises(BadInputError, match=r"sampling_with_log_prob_1\.onnx in the export; .* --with-log-prob"):
+    with pytest.raises(BadInputError, match=r"sampling_with_log_prob_1\.onnx in the export; .* `with_log_prob=True`"):
         flow.decode_with_log_prob(np.zeros((1, 16)), 1)
     with pytest.raises(BadInputError, match=r"Expected a class of 0 \.\. 2"):
         flow.decode_with_log_prob(np.zeros((1, 16)), 3)

@@ -201,7 +201,7 @@ def test_attacks_on_a_signed_folder_are_refused_in_one_sentence(name, signed, ke
         ("once", None, "Expected a signature by one of the signers"),
         ("nobody", None, "Expected a signature by one of the signers"),
         ("noise", None, "Expected a signature by one of the signers"),
-        ("anyone", None, "got the pattern *@example.org. Give --signer NAME"),
+        ("anyone", None, "got the pattern *@example.org. Give a --signer"),
     ],
 )
 def test_other_signers_are_refused_in_one_sentence(signers, signer, sentence, signed, keys):

@@ -17,6 +17,7 @@ from lunet_cli.models import read_model, where
 from lunet_cli.option_groups import option
 from lunet_cli.options import SOLVER_WORDS, AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import files
+from lunet_export.api import progress
 from lunet_export.api.models import another_model, eager_of
 from lunet_export.errors import MissingPackageError
 from lunet_export.runtime import environment
@@ -149,7 +150,7 @@ def parse_batches(text: str) -> list[int]:
 def _progress(steps: int) -> Iterator[Callable[[str], None]]:
     """A bar on stderr that names the stage which begins."""
     done = count()
-    with output.progress(steps, "opening") as bar:
+    with progress.bar(steps, "opening") as bar:
         yield lambda stage: bar.update(bar.task_ids[0], completed=next(done), description=stage)
 
 

@@ -12,7 +12,7 @@ from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
 from lunet_cli.options import DEFAULT_PARENT, SOLVER_WORDS, AuthorsOptions, Dtype, Force, Json, LoadOptions
 from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
-from lunet_export.figures import pictures
+from lunet_export.pictures import samples as pictures
 
 if TYPE_CHECKING:
     from lunet_export.export import ExportSettings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from lunet_cli import output, signals
+from lunet_cli import arguments, output, signals
 from lunet_cli.failures import explain
 from lunet_export.errors import did_you_mean
 
@@ -53,7 +53,7 @@ class Group(TyperGroup):
     @contextmanager
     def _sentences(self) -> Iterator[None]:
         """What the command dumps is written when it ends, so that one document tells both its result and its end."""
-        with output.held() as documents:
+        with arguments.spoken_of(self.commands), output.held() as documents:
             try:
                 yield
                 output.release(documents)

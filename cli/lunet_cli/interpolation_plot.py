@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lunet_export.figures import pictures
+from lunet_export.pictures import samples as pictures
 
 _DPI = 100
 _LEFT, _RIGHT, _TOP, _BOTTOM = 12, 12, 60, 12  # pixels around the grid

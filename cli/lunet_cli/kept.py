@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lunet_cli.output import one_line
+from lunet_export.errors import one_line
 
 if TYPE_CHECKING:
-    from lunet_cli.training_bar import TrainingBar
+    from lunet_export.api.training_bar import TrainingBar
 
 
 class Kept:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from typer import BadParameter
 
-from lunet_cli import progress_log
-from lunet_export.errors import BadInputError
+from lunet_cli.arguments import in_options
+from lunet_export.api import progress
+from lunet_export.api.progress import note as note
+from lunet_export.errors import BadInputError, one_line
 from lunet_export.files import make_parents
 
 _WIDE = 200  # columns: no table is shortened; a narrow terminal wraps its lines
@@ -30,24 +31,13 @@ def _stdout() -> Console:
 
 def say(text: str) -> None:
     """A line of result."""
-    _stdout().print(one_line(text), markup=False, soft_wrap=True)
+    _stdout().print(one_line(in_options(text)), markup=False, soft_wrap=True)
 
 
 def say_lines(text: str) -> None:
     """Lines of result that were made as such: CSV, Markdown."""
     lines = text.removesuffix("\n").split("\n")
     _stdout().print("\n".join(map(one_line, lines)), markup=False, soft_wrap=True)
-
-
-def one_line(text: str) -> str:
-    """The text with whatever is not printable spelled out.
-
-    Names come from strangers' files. With a newline in it a name would be a line of its own, and a terminal obeys what
-    begins with an escape.
-    """
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def hint(*command: str, needs: str = "") -> None:
@@ -57,23 +47,15 @@ def hint(*command: str, needs: str = "") -> None:
 
 def complain(sentence: str) -> None:
     """An error, in one sentence."""
-    note(f"lunet-export: {one_line(sentence)}")
+    note(f"lunet-export: {one_line(in_options(sentence))}")
 
 
 def warn(sentence: str) -> None:
     """What makes a result doubtful, in one sentence; what is dumped by this command says it too, as `warnings`."""
+    sentence = in_options(sentence)
     if sentence not in _warned.get():
         _warned.set((*_warned.get(), sentence))
         note(f"lunet-export: warning: {sentence}")
-
-
-def note(text: str) -> None:
-    """What was done beside the result, on stderr.
-
-    No library that measures a terminal writes it: where it takes `COLUMNS=0` at its word, nothing would be said.
-    """
-    sys.stderr.write(f"{one_line(text)}\n")
-    sys.stderr.flush()
 
 
 _held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
@@ -113,15 +95,17 @@ def write(document: dict[str, Any]) -> None:
 
 
 def json_text(document: object) -> str:
-    """A document as JSON; infinities and NaN become null."""
-    return json.dumps(_finite(document), indent=1) + "\n"
+    """A document as JSON; infinities and NaN become null, sentences name options."""
+    return json.dumps(_plain(document), indent=1) + "\n"
 
 
-def _finite(value: object) -> object:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
+        return [_plain(entry) for entry in value]
+    if isinstance(value, str):
+        return in_options(value)
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
@@ -160,7 +144,7 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     """Without the spaces that fill every line up to the longest: a narrow terminal would wrap them into empty lines."""
     for row in rows:
-        grid.add_row(*(Text(one_line(cell)) for cell in row))
+        grid.add_row(*(Text(one_line(in_options(cell))) for cell in row))
     console = _stdout()
     with console.capture() as printed:
         console.print(grid)
@@ -171,30 +155,9 @@ _FILLING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)  # a style may 
 
 
 @contextmanager
-def progress(total: int, text: str) -> Iterator[Progress]:
-    """A bar on stderr with the time to go; a line now and then where stderr is not a terminal."""
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(),
-        TextColumn("to go"),
-    ]
-    bar = (
-        Progress(*columns, console=Console(stderr=True), transient=True)
-        if sys.stderr.isatty()
-        else progress_log.log(note)
-    )
-    with bar:
-        bar.add_task(text, total=total)
-        yield bar
-
-
-@contextmanager
 def counting(total: int, text: str) -> Iterator[Callable[[int], None]]:
-    """The same bar; the yielded function is told how many more are done."""
-    with progress(total, text) as bar:
+    """A bar with the time to go; the yielded function is told how many more are done."""
+    with progress.bar(total, text) as bar:
         yield lambda more: bar.advance(bar.task_ids[0], more)
 
 
@@ -202,7 +165,7 @@ def counting(total: int, text: str) -> Iterator[Callable[[int], None]]:
 def stages() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr whose text the yielded function sets; no terminal: a line each if LUNET_LOG is set."""
     if not sys.stderr.isatty():
-        wanted = progress_log.interval() is not None
+        wanted = progress.interval() is not None
         yield lambda text: note(text) if wanted else None
         return
     with Console(stderr=True).status("starting") as status:

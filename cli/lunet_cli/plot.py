@@ -129,7 +129,7 @@ def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, o
 
 
 def _samples(source: "Source", n: int | None, seed: int) -> Draw:
-    from lunet_export.figures import pictures
+    from lunet_export.pictures import samples as pictures
 
     pictures.refuse_unshowable(source)
     number = n or (_POINTS if source.image_shape is None else _IMAGES)

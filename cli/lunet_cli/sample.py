@@ -110,7 +110,7 @@ def _sample_whole(
     flow: "ExportedFlow | ExportedClasses", draw: DrawOptions, into: Destination, *, as_json: bool
 ) -> None:
     """Draw all samples at once, write them and say so."""
-    from lunet_export.figures import pictures
+    from lunet_export.pictures import samples as pictures
     from lunet_export.streaming import jobs, tables
 
     if draw.is_picture:

@@ -9,9 +9,9 @@ from lunet_cli import output, signals
 from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
 from lunet_cli.options import DataSet, Force, Json, column_list
-from lunet_cli.training_bar import TrainingBar
 from lunet_cli.training_options import FlowName, TrainingOptions
 from lunet_cli.training_tables import print_classes, print_result, warn_of_choice
+from lunet_export.api.training_bar import TrainingBar
 from lunet_export.columns import Columns
 from lunet_export.files import exclusive
 
@@ -104,9 +104,6 @@ def _trained(
     bar: TrainingBar,
     kept: Kept,
 ) -> "ClassesResult | Result":
-    from lunet_export.api.plan import Watch
-
-    watch = Watch(bar.begin, bar.on_class, bar.on_growth, bar.on_start, bar.on_step, bar.on_epoch)
     start = None if begin is None else begin.weights
     with signals.telling(kept.sentence):
-        return plan.run(rows, options.model, begin=start, device=options.device, resume=options.resume, watch=watch)
+        return plan.run(rows, options.model, begin=start, device=options.device, resume=options.resume, watch=bar.watch)

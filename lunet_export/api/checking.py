@@ -26,7 +26,7 @@ class FailedChecksError(CheckFailedError):
         failed = [entry.name for entry in checks if not entry.passed]
         super().__init__(
             f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
-            + (_ON_GPU if on_gpu else "Do not use this export; export again, or --dtype float64.")
+            + (_ON_GPU if on_gpu else "Do not use this export; export again, or `dtype='float64'`.")
         )
         self.checks = list(checks)
 

@@ -50,21 +50,21 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     force: bool = False,
+    progress: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **choices: Unpack[TrainingChoices],
 ) -> Model:
     """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return what it keeps.
 
-    The loss is the mean of -log p(x) in nats per row, with p the density in data space. The model file holds the best
-    epoch by validation, or the start or the full-covariance Gaussian of the training rows, unless an epoch is better
-    than these by more than chance. The same data, choices and seed give the same file as the command.
+    The loss is the mean of -log p(x) in nats per row. The best epoch by validation is kept, or the start or the Gaussian
+    of full covariance where no epoch is better by more than chance. The command writes the same file.
 
     Args:
-        data: Rows (N, D) of floats, or of integers that are grey levels; images (N, height, width) or (N, height,
-            width, channels) of integers; a data frame of pandas, Polars or pyarrow, whose names the model keeps; a
-            `Dataset`; the path of a file of rows, as .npy, .csv or .parquet; or a name, as `digits` or `two-moons`.
-            10 % of the rows are for validation and 10 % for the test.
-        output: Path of the model file, ending in .pt. Beside it lie a resume file, the history and the curve. None
+        data: Rows (N, D); integers, also as images (N, height, width) or (N, height, width, channels), are grey levels.
+            Or a data frame of pandas, Polars or pyarrow, whose names the model keeps, a `Dataset`, the path of a file
+            as .npy, .csv or .parquet, or a name as `digits` or `two-moons`. 10 % of the rows are for validation and
+            10 % for the test.
+        output: Path of the model file, ending in .pt, with a resume file, the history and the curve beside it. None
             writes nothing that stays.
         flow: Kind of the flow: `lunet`, `realnvp`, `realnvp-dense` or `jko`.
         epochs: Number of epochs; None takes what is usual for the kind and the number of rows.
@@ -73,14 +73,15 @@ def train(
         seed: Seed of all that is drawn, in [0, 2^64).
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
-        columns: Columns of a file or a frame that make a row, in this order, by name or by number counted from one;
-            none takes those of `begin`, else all.
+        columns: Columns of a file or a frame that make a row, in this order, by name or by number from one; none takes
+            those of `begin`, else all.
         label: Column of a file or a frame that holds the classes, for `per_class`.
-        dequantize: Whether to add noise to the columns of vectors that hold counts or rounded numbers.
+        dequantize: Whether to add noise to columns of vectors that hold counts or rounded numbers.
         fallback: Whether the Gaussian, or the start, is kept where no epoch is better by more than chance.
         device: PyTorch device, as `cpu` or `cuda`.
         resume: Whether to go on from the resume file beside `output`.
         force: Whether files of an earlier run may be replaced.
+        progress: Whether to show a bar on a terminal or in a notebook, elsewhere a line on stderr every 30 seconds.
         on_epoch: Function that is called after every epoch with its record, in bits per dimension.
         **choices: Finer choices of the network and of the fit, as `TrainingChoices` lists them.
 
@@ -95,10 +96,17 @@ def train(
 
     Warns:
         DataWarning: if values, rows or columns may spoil the density.
+
+    Examples:
+        >>> rows = np.random.default_rng(0).normal(size=(500, 5))
+        >>> model = lunet_export.train(rows, "model.pt", epochs=2, progress=False)
+        >>> model.dim
+        5
     """
     from lunet_export.api import models
     from lunet_export.api.plan import Plan, Watch
     from lunet_export.api.rows import dataset_of
+    from lunet_export.api.training_bar import TrainingBar
     from lunet_export.files import exclusive
     from lunet_export.training.degenerate import warnings_of
 
@@ -126,8 +134,9 @@ def train(
         for sentence in warnings_of(rows):
             warnings.warn(sentence, DataWarning, stacklevel=2)
         weights = None if start is None else start.checkpoint.weights
-        watch = Watch() if on_epoch is None else Watch(on_epoch=on_epoch)
-        with exclusive(model):
+        with exclusive(model), TrainingBar() as bar:
+            watch = bar.watch if progress else Watch()
+            watch = watch if on_epoch is None else watch.also(on_epoch)
             plan.refuse_existing(model, resume=resume, force=force)  # someone else may have been faster
             plan.run(rows, model, begin=weights, device=device, resume=resume, watch=watch)
         trained = models.read(model)
@@ -151,6 +160,11 @@ def load(
 
     Warns:
         UserWarning: if it had to be assumed that the statistics are of this network.
+
+    Examples:
+        >>> model = lunet_export.load("model.pt")
+        >>> model.distribution.kind.name
+        'lunet'
     """
     from lunet_export.api import models
 
@@ -176,6 +190,11 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
     Raises:
         BadInputError: if the file exists or is not named .pt, or `model` is no model.
         UnsupportedLayersError, CheckpointError, CheckFailedError: as `convert` and `load` raise.
+
+    Examples:
+        >>> flow = lunet_export.load("model.pt").flow("float64")  # a torch.nn.Module
+        >>> lunet_export.save(flow, "copy.pt")
+        Model(lunet, dim=5, dtype=float64, copy.pt)
     """
     from lunet_export import checkpoint
     from lunet_export.api import models
@@ -211,15 +230,15 @@ def export(
 ) -> ExportedFlow | ExportedClasses:
     """Write density.onnx and sampling.onnx of a model, checked, as `lunet-export export` does, and open the folder.
 
-    density maps x (N, D) to log p(x) (N,) in nats and z (N, D), sampling maps z to x. Both are held against the float64
-    reference before the folder appears, whole or not at all. The bytes of the graphs are those of the command.
+    density maps x (N, D) to log p(x) (N,) in nats and z (N, D); sampling maps z to x. Both are compared with the
+    float64 reference before the folder appears, whole or not at all. The bytes of the graphs are those of the command.
 
     Args:
         model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of nflows, normflows, sbi or zuko, or the path of a
-            model file. A conditional flow goes through `convert(flow, context=c)`.
+            model file. A conditional flow goes through `convert(flow, context=c)`, a module of your own through
+            `convert(layers, reference=module)`.
         folder: Folder to write; its last part becomes the name of the model.
-        solver: Solver of triangular systems: `unrolled`, `rows`, `meeting`, `inverse`, `fused` or `auto`. None takes
-            `unrolled`.
+        solver: Solver of triangular systems: `unrolled`, the default, `rows`, `meeting`, `inverse`, `fused` or `auto`.
         tile: Number of rows of the solver's tile; None takes its default.
         dtype: Dtype of the graphs; float16 is for the matrix products alone.
         with_log_prob: Whether to write a graph z -> x, log_prob too.
@@ -242,6 +261,12 @@ def export(
         UnsupportedLayersError, CheckpointError: as `convert` and `load` raise.
         CheckFailedError: if a check failed; nothing is left behind.
         ProviderError: if the provider that was asked for cannot run.
+
+    Examples:
+        >>> with lunet_export.export("model.pt", "exported/mine") as flow:
+        ...     x = flow.sample(10, seed=7)
+        >>> x.shape
+        (10, 5)
     """
     from lunet_export.api import exporting, models
     from lunet_export.export import ExportSettings, Load
@@ -286,6 +311,11 @@ def check(
         ArtifactError: if the folder is missing, altered or malformed.
         BadInputError: if the folder was exported from another model.
         ProviderError: if the provider that was asked for cannot run.
+
+    Examples:
+        >>> checks = lunet_export.check("exported/mine", model="model.pt")
+        >>> all(check.passed for check in checks)
+        True
     """
     from lunet_export.api import checking, models
     from lunet_export.parity import all_passed

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
-from lunet_export.distribution import Distribution, Mixture, classes_of
-from lunet_export.errors import BadInputError
+from lunet_export.columns import listed
+from lunet_export.distribution import Distribution, Mixture, classes_of, kind_of
+from lunet_export.errors import BadInputError, LunetExportError, brief
 from lunet_export.layers import Chain
+from lunet_export.pictures import html
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
@@ -80,6 +82,43 @@ class Model:
         model = self.distribution
         kind = f"{len(model.names)} classes" if isinstance(model, Mixture) else model.kind.name
         return f"Model({kind}, dim={self.dim}, dtype={self.checkpoint.dtype}{f', {self.path}' if self.path else ''})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: facts of the model, and the curve of its training where the history is there.
+
+        Nothing is raised.
+        """
+        return html.page("Model", self._facts(), self._curve())
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a table says of the model, by name."""
+        model, training = self.distribution, self.training
+        parts = {} if isinstance(model, Mixture) else model.kind.facts(model)
+        figures = {name: training.get(key) for name, key in (("test", "test"), ("Gaussian, test", "gaussian_test"))}
+        return {
+            "kind": kind_of(model),
+            **({"classes": ", ".join(model.names)} if isinstance(model, Mixture) else {}),
+            "dimensions": str(self.dim),
+            **{name.replace("_", " "): brief(part) for name, part in parts.items()},
+            **({"columns": listed(self.columns)} if self.columns else {}),
+            "dtype": self.checkpoint.dtype,
+            **({"file": str(self.path)} if self.path else {}),
+            **{name: f"{value:.4f} bits/dim" for name, value in figures.items() if isinstance(value, float)},
+        }
+
+    def _curve(self) -> str:
+        from lunet_export.training import Paths
+        from lunet_export.training.history import History
+
+        if self.path is None:
+            return ""
+        try:
+            run = History.read(Paths(self.path).history)
+        except (LunetExportError, OSError):  # there is none, or it cannot be read
+            return ""
+        lines = {"training": [record.train for record in run.epochs]}
+        lines["validation"] = [record.valid for record in run.epochs]
+        return html.curves(lines, run.unit, "bits/dim")
 
 
 def model_of(given: ModelLike) -> Model:
@@ -176,6 +215,6 @@ def another_model(manifest: "Manifest", model: Path | None) -> BadInputError:
 def refuse_target(target: Path, *, force: bool) -> None:
     """Raise where a model file is not named as one, or exists and is not to be replaced."""
     if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
+        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another path.")
     if target.exists() and not force:
-        raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
+        raise BadInputError(f"Expected a new file; {target} exists already. Give `force=True` or another path.")

@@ -1,7 +1,7 @@
 """What is trained and how, as a command or a call chose it, and the run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,15 @@ class Watch:
     on_start: Callable[[float, Training], None] = lambda gaussian, trainer: None
     on_step: Callable[[int, float], None] = lambda step, bits: None
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
+
+    def also(self, on_epoch: Callable[[EpochRecord], None]) -> "Watch":
+        """Return these functions with another one that is called after every epoch."""
+
+        def both(record: EpochRecord) -> None:
+            self.on_epoch(record)
+            on_epoch(record)
+
+        return replace(self, on_epoch=both)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +81,11 @@ class Plan:
         """
         if self.begins and self.network.keys() & {"blocks", "alpha", "activation", "width"}:
             raise BadInputError(
-                "Expected no --blocks, --alpha, --activation or --width with --from, whose model has its own."
+                "Expected no `blocks`, `alpha`, `activation` or `width` with `begin`, whose model has its own."
             )
         if self.per_class and self.flow != "lunet":
             raise BadInputError(
-                f"Expected --flow lunet with --per-class; got {self.flow}. Train one network of all classes."
+                f"Expected `flow='lunet'` with `per_class=True`; got {self.flow}. Train one network of all classes."
             )
 
     def refuse_existing(self, output: Path, *, resume: bool, force: bool) -> None:
@@ -90,7 +99,9 @@ class Plan:
         of_one = (paths.resume, paths.history, paths.curve)
         for path in (output, *(of_classes if self.per_class else of_one)):
             if path.exists() and not (resume or force):
-                raise BadInputError(f"Expected new files; {path} exists already. Give --resume, --force or another -o.")
+                raise BadInputError(
+                    f"Expected new files; {path} exists already. Give `resume=True`, `force=True` or another path."
+                )
 
     def prepared(self, rows: Dataset) -> tuple[Dataset, list[Repeats]]:
         """Return the rows as they are trained on, and the columns that got noise.
@@ -102,7 +113,7 @@ class Plan:
         if self.dequantize:
             rows, found = dequantized(rows, self.seed)
         if self.flow == "realnvp" and rows.image_shape is None:
-            raise BadInputError(f"Expected images for --flow realnvp; {rows.name} holds vectors. Take realnvp-dense.")
+            raise BadInputError(f"Expected images for `flow='realnvp'`; {rows.name} holds vectors. Take realnvp-dense.")
         return rows, found
 
     def settings_of(self, part: Dataset) -> FitSettings:

@@ -253,12 +253,12 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
     if content.get("format") == CLASSES_FORMAT:
         if latent_stats is not None or preprocessing is not None:
             raise CheckpointError(
-                f"Expected neither --latent-stats nor --preprocess; {path} records its own. Leave it out."
+                f"Expected neither `latent_stats` nor `preprocess`; {path} records its own. Leave it out."
             )
         return _classes(content, path)
     if content.get("format") == FORMAT:
         if preprocessing is not None:
-            raise CheckpointError(f"Expected no --preprocess; {path} records its own. Leave it out.")
+            raise CheckpointError(f"Expected no `preprocess`; {path} records its own. Leave it out.")
         checkpoint = _ours(content, path)
     else:
         weights, shape = _authors(content, path, preprocessing), _square(content, preprocessing)
@@ -419,7 +419,7 @@ def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None
     if keys == {"latent_mean", "latent_covariance"}:
         raise CheckpointError(
             f"Expected a model; {path} holds latent statistics, which the released code computes with the last "
-            f"epoch's network. Give last.pth --latent-stats {path}"
+            f"epoch's network. Give last.pth with `latent_stats={str(path)!r}`"
         )
     if {"model", "settings"} <= keys:
         model = path.with_name(path.name.replace(".resume.pt", ".pt"))

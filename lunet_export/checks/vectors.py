@@ -123,7 +123,7 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
         raise BadInputError(
             f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
             "Most likely it is hardly trained, or a diagonal entry of U is tiny"
-            + ("; else export with --dtype float64." if dtype == "float32" else ".")
+            + ("; else export with `dtype='float64'`." if dtype == "float32" else ".")
         )
 
 
@@ -143,7 +143,9 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
     size = np.maximum(size, 1.0) if values.ndim == 1 else size
     row = int(np.argsort(tolerance / size)[len(size) // 2])
     if tolerance[row] > size[row]:
-        cure = "Export with --dtype float64." if dtype == "float32" else "Train it again, with --bound or --reg."
+        cure = (
+            "Export with `dtype='float64'`." if dtype == "float32" else "Train it again, with `bound` or `regulariser`."
+        )
         raise BadInputError(
             f"Expected a network that leaves {dtype} a digit of {name}; rounding may move a usual row's by "
             f"{tolerance[row]:.1e}, and it is {size[row]:.1e}: the network is too ill-conditioned. {cure}"

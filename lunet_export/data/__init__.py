@@ -39,9 +39,9 @@ def load(
         MissingPackageError: `digits` without scikit-learn.
     """
     if levels is not None and name in NAMES:
-        raise DataError(f"Expected no --levels for {name}: they are those of a file of integers. Leave it out.")
+        raise DataError(f"Expected no `levels` for {name}: they are those of a file of integers. Leave it out.")
     if (columns or label) and name in NAMES:
-        raise DataError(f"Expected neither --columns nor --label for {name}: they are those of a file. Leave them out.")
+        raise DataError(f"Expected neither `columns` nor `label` for {name}: they are those of a file. Leave them out.")
     if name in toy.DENSITIES:
         return toy.load(name)
     if name == "digits":

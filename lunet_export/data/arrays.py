@@ -44,7 +44,7 @@ def read(path: Path, columns: Sequence[str] = ()) -> Rows:
     refuse_no_numbers(rows, path)
     if columns and path.suffix != ".csv":
         if rows.ndim != 2:
-            raise DataError(f"Expected rows (N, D) to take --columns of; {path} has shape {rows.shape}. Leave it out.")
+            raise DataError(f"Expected rows (N, D) to take `columns` of; {path} has shape {rows.shape}. Leave it out.")
         return rows[:, chosen(columns, None, rows.shape[1], path)]
     return rows
 
@@ -210,11 +210,11 @@ def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: i
         return _vectors(path, rows, names)
     levels = 256 if levels is None else levels
     if levels < 2:
-        raise DataError(f"Expected at least 2 grey levels; got --levels {levels}.")
+        raise DataError(f"Expected at least 2 grey levels; got `levels={levels}`.")
     low, high = rows.min(), rows.max()
     if low < 0 or high >= levels or (rows != np.floor(rows)).any():
         raise DataError(
-            f"Expected grey levels 0 .. {levels - 1} in {path}; got {low} .. {high}. Give --levels, or save floats."
+            f"Expected grey levels 0 .. {levels - 1} in {path}; got {low} .. {high}. Give `levels`, or save floats."
         )
     images = rows.astype(np.uint8 if levels <= 256 else np.int64)
     return Dataset(name, *split(images, valid=n, test=n), Logit(levels, _IMAGE_MARGIN), shape, public=False)

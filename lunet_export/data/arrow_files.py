@@ -113,7 +113,7 @@ def refuse_scores(columns: Sequence[str], path: Path) -> None:
     if set(SCORES) <= set(columns):
         raise DataError(
             f"Expected rows in {path}; it holds scores of some ({', '.join(SCORES)}). Give the rows themselves, or "
-            "choose columns with --columns."
+            "choose columns with `columns`."
         )
 
 
@@ -131,7 +131,7 @@ def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN4
         if not _is_number(kind):
             raise DataError(
                 f"Expected numbers, or one list of as many in every row, in {path}; "
-                f"{called(schema.names.index(name), schema.names)} is {kind}. Choose with --columns."
+                f"{called(schema.names.index(name), schema.names)} is {kind}. Choose with `columns`."
             )
     return len(columns)
 

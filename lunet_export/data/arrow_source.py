@@ -100,7 +100,7 @@ class ArrowSource(Source):
         if self._parts is not None and sum(sizes) != self._parts[path.name].rows:
             raise DataError(
                 f"Expected {self._parts[path.name].rows} rows in {path}, as its run wrote it; got {sum(sizes)}. "
-                "Make it again by --resume."
+                "Make it again by `resume=True`."
             )
         if schema is not None and not schema.equals(file.schema):
             raise DataError(f"Expected files of one schema; {path} has another than {self._files[0]}.")

@@ -55,7 +55,7 @@ class Dataset:
     public: bool = True  # rows of public sets may travel inside a checkpoint as examples
     labels: Labels | None = None
     why_unlabelled: str = (
-        "Expected class labels; this data set has none. Name their column by --label, or give digits, mnist or "
+        "Expected class labels; this data set has none. Name their column by `label`, or give digits, mnist or "
         "fashion-mnist."
     )
     columns: tuple[str, ...] | None = None  # what they are called, where something tells

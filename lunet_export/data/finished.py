@@ -40,7 +40,9 @@ def recorded_parts(folder: Path) -> dict[str, Recorded] | None:
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         complete = whole = False
     if not complete or not whole:
-        raise DataError(f"Expected all parts in {folder}; its run is not complete. Go on with it by --resume first.")
+        raise DataError(
+            f"Expected all parts in {folder}; its run is not complete. Go on with it by `resume=True` first."
+        )
     return parts
 
 
@@ -62,7 +64,7 @@ def refuse_other_files(folder: Path, files: Sequence[Path], parts: Mapping[str, 
         if name in names:
             raise DataError(f"Expected only the parts of the run in {folder}; {name} is none of them. Take it away.")
         raise DataError(
-            f"Expected {name} in {folder}, a part of its run; it is missing, or a link. Make it again by --resume."
+            f"Expected {name} in {folder}, a part of its run; it is missing, or a link. Make it again by `resume=True`."
         )
 
 
@@ -73,4 +75,4 @@ def refuse_altered(path: Path, part: Recorded) -> None:
         DataError: It is another.
     """
     if not is_plain(path) or digest_and_size(path)[0] != part.sha256:
-        raise DataError(f"Expected {path} as its run wrote it; it is altered. Make it again by --resume.")
+        raise DataError(f"Expected {path} as its run wrote it; it is altered. Make it again by `resume=True`.")

@@ -141,5 +141,5 @@ def _find(name: str, data_dir: Path, stem: str) -> Path:
                 return path
     raise DataError(
         f"Expected {stem} or {stem}.gz in {data_dir / name} or {data_dir}; found neither. "
-        f"It is a file of {_FULL_NAMES[name]}: save it there, or point --data-dir at it."
+        f"It is a file of {_FULL_NAMES[name]}: save it there, or point `data_dir` at it."
     )

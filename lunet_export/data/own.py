@@ -7,7 +7,7 @@ from lunet_export.columns import Columns, stripped
 from lunet_export.data import arrays, tables
 from lunet_export.data.arrow_source import is_of_lists, table_names
 
-_CURE = "Name the columns to take by --columns."
+_CURE = "Name the columns to take by `columns`."
 
 
 def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
         raise DataError(f"Expected rows in a file; {path} is none. Save them first.")
     if path.suffix == ".npy":
         if columns:
-            raise DataError(f"Expected no --columns for {path}: .npy has none. Leave it out.")
+            raise DataError(f"Expected no `columns` for {path}: .npy has none. Leave it out.")
         return NpySource(path)
     files, opener, parts = tables_in(path)
     return ArrowSource(files, columns, opener, parts)
@@ -53,7 +53,7 @@ class ArraySource(Source):
     def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         if path.suffix == ".gz" or "ubyte" in path.name:
             if columns:
-                raise DataError(f"Expected no --columns for {path}: images have none. Leave it out.")
+                raise DataError(f"Expected no `columns` for {path}: images have none. Leave it out.")
             found: Rows = idx.read_images(path)
         else:
             found = arrays.read(path, columns)

@@ -72,14 +72,14 @@ def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -
         names = f" ({listed(dataset.columns)})" if dataset.columns else ""
         raise DataError(
             f"Expected rows of {dim} dimensions, as the model has; {dataset.name} has {dataset.dim}{names}. Give the "
-            "model's data, or choose columns by --columns."
+            "model's data, or choose columns by `columns`."
         )
     given, wanted = (p.levels if p else None for p in (dataset.preprocessing, preprocessing))
     if given is not None and given != wanted:
         have = f"{wanted} grey levels" if wanted else "no pre-processing"
         raise DataError(
             f"Expected rows for a model with {have}; {dataset.name} has {given} grey levels. "
-            "Give its own data, --levels, or --preprocess for the authors' files."
+            "Give its own data, `levels`, or `preprocess` for the authors' files."
         )
     if dataset.preprocessing is None:
         domain = Rows(dim, np.dtype(np.float64), preprocessing, names=dataset.names)

@@ -37,7 +37,8 @@ def write_page(folder: Path, target: Path, *, runtime: Path | None = None, force
         )
     if target.exists() and not (force and is_page(target)) and (not target.is_dir() or any(target.iterdir())):
         raise BadInputError(
-            f"Expected a new folder for the page; {target} exists. Give another -o, or --force to replace a page."
+            f"Expected a new folder for the page; {target} exists. Give another path, or `force=True` to replace a "
+            "page."
         )
     files = {name: path.read_bytes() for name, path in sources("browser").items()}
     files |= model_files(folder, artifact) | runtime_files(runtime)

@@ -54,7 +54,7 @@ def write_project(
     if language not in LANGUAGES:
         raise BadInputError(f"Expected a language of {', '.join(LANGUAGES)}; got {language!r}.")
     if runtime is not None and language != "browser":
-        raise BadInputError(f"Expected --runtime for the browser alone; got it for {language}. Leave it out.")
+        raise BadInputError(f"Expected `runtime` for the browser alone; got it for {language}. Leave it out.")
     artifact = open_folder(folder)
     if language in _ONE_NETWORK and artifact.manifest.names:
         raise ArtifactError(
@@ -65,8 +65,8 @@ def write_project(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         if not force or not (target / MODEL / MANIFEST).is_file():
             raise BadInputError(
-                f"Expected a new folder for the project; {target} exists. Give another -o, or --force to renew the "
-                "model of a project that embed wrote."
+                f"Expected a new folder for the project; {target} exists. Give another path, or `force=True` to renew "
+                "the model of a project that embed wrote."
             )
         with exclusive(target):
             _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})

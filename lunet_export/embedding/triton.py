@@ -52,7 +52,7 @@ class Settings:
         for option, least in (("version", 1), ("queue_delay_us", 0), ("instances", 1), ("versions_served", 1)):
             value, most = getattr(self, option), _LARGEST_VERSION if option == "version" else 2**31 - 1
             if not least <= value <= most:
-                raise BadInputError(f"Expected --{option.replace('_', '-')} from {least} to {most}; got {value}.")
+                raise BadInputError(f"Expected `{option}` from {least} to {most}; got {value}.")
         if self.target not in _KINDS:
             raise BadInputError(f"Expected a target of {', '.join(_KINDS)}; got {self.target!r}.")
 
@@ -120,7 +120,7 @@ def write(
     name = _name(artifact.manifest, settings)
     largest = _max_batch(artifact.manifest, settings)
     if repository.exists() and not repository.is_dir():
-        raise BadInputError(f"Expected a folder for the model repository; {repository} is a file. Give another -o.")
+        raise BadInputError(f"Expected a folder for the model repository; {repository} is a file. Give another path.")
     models, texts = [], []
     for graph in artifact.manifest.graphs:
         if graph != NOT_SERVED:
@@ -140,7 +140,7 @@ def _name(manifest: Manifest, settings: Settings) -> str:
     if not _NAME.fullmatch(name):
         raise BadInputError(
             f"Expected a model name of up to 100 letters, digits, '.', '_' and '-', a letter or digit first; got "
-            f"{name!r}. Give another --name."
+            f"{name!r}. Give another `name`."
         )
     return name
 
@@ -154,7 +154,7 @@ def _max_batch(manifest: Manifest, settings: Settings) -> int:
         raise ArtifactError("Expected the smallest and largest batch in the manifest; they are missing. Export again.")
     wanted = most if settings.max_batch is None else settings.max_batch
     if not 1 <= wanted <= most:
-        raise BadInputError(f"Expected --max-batch from 1 to {most}, the largest batch of this export; got {wanted}.")
+        raise BadInputError(f"Expected `max_batch` from 1 to {most}, the largest batch of this export; got {wanted}.")
     return wanted
 
 
@@ -182,18 +182,19 @@ def _existing(folder: Path, version: int, interface: str, *, force: bool) -> str
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     if not text.startswith(_MARK):
         raise BadInputError(
-            f"Expected a model that lunet-export wrote, or none; {folder} is something else. Give another --name or -o."
+            f"Expected a model that lunet-export wrote, or none; {folder} is something else. Give another `name` or "
+            "path."
         )
     if interface not in text:
         raise BadInputError(
             f"Expected the inputs and outputs of {config}, which all versions share; this export has others. "
-            "Give another --name, or delete that folder."
+            "Give another `name`, or delete that folder."
         )
     if (folder / str(version)).exists() and not force:
         highest = max(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
         raise BadInputError(
             f"Expected a version that {folder} does not have; {version} exists. "
-            f"Give --version {highest + 1}, or --force to replace {version}."
+            f"Give `version={highest + 1}`, or `force=True` to replace {version}."
         )
     return text
 

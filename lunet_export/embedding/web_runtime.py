@@ -48,8 +48,8 @@ def _from_npm() -> dict[str, bytes]:
     npm = shutil.which("npm")
     if npm is None:
         raise MissingPackageError(
-            f"Expected npm, to get {PACKAGE} {VERSION}; it is not installed. Install Node.js, or give --runtime DIR "
-            "with an unpacked one."
+            f"Expected npm, to get {PACKAGE} {VERSION}; it is not installed. Install Node.js, or give a `runtime`, "
+            "an unpacked one."
         )
     with tempfile.TemporaryDirectory() as folder:
         options = ("--ignore-scripts", "--loglevel=error")  # with --silent it would not say what is wrong
@@ -60,7 +60,7 @@ def _from_npm() -> dict[str, bytes]:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise MissingPackageError(
                 f"Expected npm to get {PACKAGE} {VERSION}; it says: {said[0] if said else 'nothing'}. "
-                "Look at the network, or give --runtime DIR with an unpacked one."
+                "Look at the network, or give a `runtime`, an unpacked one."
             )
         return unpacked(archives[0])
 

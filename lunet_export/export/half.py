@@ -48,6 +48,6 @@ def measure(flow: EmulatedFlow, vectors: Vectors | MixtureVectors, *, images: bo
         raise CheckFailedError(
             f"Expected float16 products within {LARGEST_LOG_PROB} nats/dim in log_prob and {limit} "
             f"{unit.replace('_', ' ')} in x; measured {log_prob:.2g} and {error:.2g}. Nothing was written; "
-            "export with --dtype float32."
+            "export with `dtype='float32'`."
         )
     return {"log_prob_nats_per_dim": log_prob, f"x_{unit}": error}

@@ -13,7 +13,7 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.files import reading
 from lunet_export.parity import Check
 
-_CURE = "Try --solver auto or --dtype float64, or report this model."
+_CURE = "Try `solver='auto'` or `dtype='float64'`, or report this model."
 _WANTED = frozenset({MANIFEST, "density.onnx"})
 
 
@@ -108,12 +108,12 @@ def refuse_existing(
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise BadInputError(f"Expected a new folder; {folder} is a file. Give another -o.")
+        raise BadInputError(f"Expected a new folder; {folder} is a file. Give another path.")
     entries = [entry for entry in folder.iterdir() if not files.is_unfinished(entry.name)]
     inside, others = {entry.name for entry in entries}, sorted(entry.name for entry in entries if not is_ours(entry))
     if inside and (others or not inside >= wanted):
         raise BadInputError(
-            f"Expected a new folder; {folder} exists and holds {(others or sorted(inside))[0]}. Give another -o."
+            f"Expected a new folder; {folder} exists and holds {(others or sorted(inside))[0]}. Give another path."
         )
     if inside and not force:
-        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another -o, or --force.")
+        raise BadInputError(f"Expected a new folder; {folder} exists already. Give another path, or `force=True`.")

@@ -111,7 +111,7 @@ def export_for_verifier(
     _refuse_existing(target, force=force)
     if question.classifier is not None and weights.preprocessing:
         raise BadInputError(
-            "Expected a model without pre-processing beside --classifier; this one's generator ends at h = logit(x), "
+            "Expected a model without pre-processing beside `classifier`; this one's generator ends at h = logit(x), "
             "and the way from there to grey levels is not piecewise linear. Train it on the same numbers as floats."
         )
     on_stage("building the graphs")

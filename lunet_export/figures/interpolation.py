@@ -10,7 +10,7 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError
-from lunet_export.figures.pictures import showable
+from lunet_export.pictures.samples import showable
 
 Array = NDArray[np.float64]
 #: Name of a path.
@@ -86,7 +86,7 @@ def interpolate(source: Source, dataset: Dataset, *, pairs: int, steps: int, see
     if 2 * pairs > len(dataset.test):
         raise BadInputError(
             f"Expected {2 * pairs} test images for {pairs} pairs; {dataset.name} has {len(dataset.test)}. "
-            "Give a smaller -n."
+            "Give a smaller `n`."
         )
     chosen = np.random.default_rng(seed).choice(len(dataset.test), 2 * pairs, replace=False)
     both = over_batches(

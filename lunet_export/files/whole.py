@@ -78,7 +78,7 @@ def whole_file(path: Path, *, follow: bool = True) -> Iterator[Path]:
     """
     path = led_to(path) if follow else path
     if path.exists() and not path.is_file():
-        raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another -o.")
+        raise BadInputError(f"Expected a file to write; {path} is a folder or a device. Give another path.")
     make_parents(path)
     stem, suffix = path.stem[:_LONGEST], path.suffix
     sweep(path.parent, stem, suffix)
@@ -245,7 +245,7 @@ def _held(lock: Path) -> int:
             written = lock.parent / lock.name.removeprefix(".").removesuffix(".lock")
             raise BadInputError(
                 f"Expected {written} to be written by one process at a time; another is writing it. Wait for it, "
-                "or give another -o."
+                "or give another path."
             ) from None
         except BaseException:
             os.close(handle)

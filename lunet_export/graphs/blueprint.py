@@ -79,7 +79,7 @@ class Blueprint:
         if not weights.solves and not weights.kind.names_solver:
             if settings.solver is not None or settings.tile is not None:
                 raise BadInputError(
-                    f"Expected neither --solver nor --tile for {weights.kind.title}, which solves nothing. "
+                    f"Expected neither `solver` nor `tile` for {weights.kind.title}, which solves nothing. "
                     "Leave them out."
                 )
             _refuse_large(weights, None, settings)
@@ -163,15 +163,15 @@ class Blueprint:
         where = f"predicted for {load.provider}, batch {load.batch}"
         gain = _percent(best, chosen)
         if best.solver == chosen.solver or gain <= 0:
-            return f"--solver {chosen.solver.name}: no other solver that is accurate enough is faster ({where})"
-        return f"hint: --solver {best.solver.name} is about {gain} % faster and {_accuracy(best, chosen)} ({where})"
+            return f"`solver='{chosen.solver.name}'`: no other solver that is accurate enough is faster ({where})"
+        return f"hint: `solver='{best.solver.name}'` is about {gain} % faster and {_accuracy(best, chosen)} ({where})"
 
     def _remark_on_steps(self, error: float) -> str:
         said = (
             f"{len(self.weights.of(Velocity))} blocks of {self._steps} steps: x -> z -> x is off by up to {error:.1e}"
         )
         others = [
-            f"{round_trip_error(with_steps(self.weights, steps)):.1e} with --steps {steps}" for steps in self.compared
+            f"{round_trip_error(with_steps(self.weights, steps)):.1e} with `steps={steps}`" for steps in self.compared
         ]
         return ", ".join([said, *others]) + f", on {_ROWS} samples"
 
@@ -221,7 +221,7 @@ def _refuse_dtype(chain: Chain, settings: ExportSettings) -> None:
         facts = chain.facts()
         raise BadInputError(
             f"Expected float32 for a {facts.get('networks', 'convolutional')} {chain.kind.title.split()[-1]}; got "
-            f"{settings.dtype}, in which ONNX Runtime's CPU provider convolves nothing. Leave --dtype out."
+            f"{settings.dtype}, in which ONNX Runtime's CPU provider convolves nothing. Leave `dtype` out."
         )
 
 
@@ -230,7 +230,7 @@ def _integrated(chain: Chain, settings: ExportSettings) -> Chain:
     if not chain.of(Velocity):
         if settings.steps is not None or settings.hutchinson:
             raise BadInputError(
-                f"Expected neither --steps nor --hutchinson for a {chain.kind.name} model, which integrates nothing. "
+                f"Expected neither `steps` nor `hutchinson` for a {chain.kind.name} model, which integrates nothing. "
                 "Leave them out."
             )
         return chain
@@ -245,10 +245,10 @@ def _solver(chain: Chain, settings: ExportSettings, *, compare: bool) -> tuple[S
     """Return the solver that the settings ask for, and the estimates of all where they were compared."""
     automatic = settings.solver == "auto"
     if automatic and settings.tile is not None:
-        raise BadInputError("Expected no --tile with --solver auto, which chooses it. Leave it out.")
+        raise BadInputError("Expected no `tile` with `solver='auto'`, which chooses it. Leave it out.")
     if automatic and not chain.solves:
         raise BadInputError(
-            f"Expected LU layers for --solver auto; this {chain.kind.name} model has none. Leave it out."
+            f"Expected LU layers for `solver='auto'`; this {chain.kind.name} model has none. Leave it out."
         )
     smallest = Solver("fused", None)  # the smallest that `auto` may choose
     asked = smallest if automatic else solvers.choose(settings.solver or _USUAL, settings.tile, chain.dim)
@@ -276,7 +276,7 @@ def _refuse_large(chain: Chain, solver: Solver | None, settings: ExportSettings)
     for layer in chain.of(Velocity):  # there is one bias per time, and a graph may hold both directions
         numbers += layer.stored + 6 * layer.steps * layer.field.hidden[0]
     dtype = settings.products or settings.tensors
-    cures = ["--dtype float32"] * (dtype == "float64") + ["--solver fused"] * (
+    cures = ["`dtype='float32'`"] * (dtype == "float64") + ["`solver='fused'`"] * (
         linear > 0 and solver is not None and solver.name != "fused"
     )
     smaller = {"lunet": "fewer blocks", "composed": "fewer layers"}.get(chain.kind.name)

@@ -28,8 +28,8 @@ _MOST_UNEQUAL = 4
 _MOST_PARTS = 7
 #: Advice if a dtype is too narrow for a constant.
 _WIDER = {
-    "float16": "Export with --dtype float32, or another solver.",
-    "float32": "Export with --dtype float64, or another solver.",
+    "float16": "Export with `dtype='float32'`, or another solver.",
+    "float32": "Export with `dtype='float64'`, or another solver.",
     "float64": "A number of the model, or its inverse, overflows; use another checkpoint.",
 }
 #: ONNX Runtime makes one node of a Gemm and one of these behind it; before 1.18 it has no float64 kernel for that node.

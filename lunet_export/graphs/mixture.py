@@ -48,13 +48,13 @@ class MixtureBlueprint:
         """
         if settings.rng or settings.hutchinson:
             raise BadInputError(
-                "Expected neither --rng nor --hutchinson for one network per class; export a class's own "
+                "Expected neither `rng` nor `hutchinson` for one network per class; export a class's own "
                 "file for these."
             )
         refuse_many(len(mixture.components))
         layers = [layer for component in mixture.components for layer in component.layers]
         numbers = sum(layer.free if layer.solves else layer.stored for layer in layers)  # L and U are one product
-        cure = "Use --dtype float32, or fewer classes or blocks."
+        cure = "Use `dtype='float32'`, or fewer classes or blocks."
         sizes.refuse_large(numbers, settings.products or settings.tensors, cure, "a density graph")
         given = own or [settings] * len(mixture.components)
         found = tuple(Blueprint.choose(*pair) for pair in zip(mixture.components, given, strict=True))

@@ -53,19 +53,19 @@ def choose(name: str, tile: int | None, dim: int) -> Solver:
         raise BadInputError(f"Expected a solver of auto, {', '.join(SOLVERS)}; got {name}.")
     if name in ("inverse", "fused", "rows"):
         if tile is not None:
-            raise BadInputError(f"Expected no --tile with --solver {name}, which has none to choose. Leave it out.")
+            raise BadInputError(f"Expected no `tile` with `solver='{name}'`, which has none to choose. Leave it out.")
         if name == "rows" and dim > _MOST_TILES:
             raise BadInputError(
-                f"Expected at most {_MOST_TILES} dimensions for --solver rows; got {dim}. Use unrolled, with --tile."
+                f"Expected at most {_MOST_TILES} dimensions for `solver='rows'`; got {dim}. Use unrolled, with `tile`."
             )
         return Solver(name, 1 if name == "rows" else None)
     if name == "meeting" and dim < 2:
-        raise BadInputError("Expected at least 2 dimensions for --solver meeting; got 1. Use unrolled.")
+        raise BadInputError("Expected at least 2 dimensions for `solver='meeting'`; got 1. Use unrolled.")
     smallest, largest, default = _tiles(name, dim)
     if tile is not None and not smallest <= tile <= largest:
         raise BadInputError(
-            f"Expected a tile from {smallest} to {largest} for {dim} dimensions and --solver {name}; got {tile}. "
-            "Leave --tile out for the default."
+            f"Expected a tile from {smallest} to {largest} for {dim} dimensions and `solver='{name}'`; got {tile}. "
+            "Leave `tile` out for the default."
         )
     return Solver(name, tile or default)
 

@@ -44,7 +44,7 @@ def refuse_curved(weights: Chain) -> None:
         bend = weights.kind.activation.replace("-", " ")
         raise BadInputError(
             f"Expected an LU-Net with leaky ReLU for a verifier; this one has {bend}, "
-            "which is not piecewise linear. Train one with --activation leaky-relu."
+            "which is not piecewise linear. Train one with `activation='leaky-relu'`."
         )
 
 

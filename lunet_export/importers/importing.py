@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from lunet_export.errors import BadInputError
 from lunet_export.importers import nflows, normflows, sbi, zuko
 from lunet_export.importers.classes import LIBRARIES, library_of, names
+from lunet_export.importers.own import OwnLayers, Reference
+from lunet_export.importers.own import read as read_own
 from lunet_export.importers.parts import Part, Reading
 from lunet_export.importers.proof import LIMIT, LIMIT_OF_FLOAT32, Proof, prove
 from lunet_export.importers.twin import dtype_of, in_float64, plain, twin
@@ -35,7 +38,7 @@ class Imported:
     proof: Proof
 
 
-def convert(flow: object, *, context: Tensor | None = None) -> Flow:
+def convert(flow: object, *, context: Tensor | None = None, reference: Reference | None = None) -> Flow:
     """Return a flow whose log p(x) and x -> z are those of another library's flow or transform.
 
     Supported are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, and density
@@ -43,17 +46,27 @@ def convert(flow: object, *, context: Tensor | None = None) -> Flow:
     that z is standard normal; a transform alone gets the base N(0, I). The result has been compared with the object
     itself in float64 (`read`), and has the object's own dtype.
 
+    A module of your own goes with `reference`: state its layers, and they are compared with the module on rows of four
+    scales, in float64, as the flows of libraries are.
+
     Args:
-        flow: The object.
+        flow: The object; with `reference`, layers of `lunet_export.layers` from data to latent, a `Chain` or a `Flow`.
         context: Context that a conditional flow is fixed to, (C,) or (1, C).
+        reference: Your module or a method of it, x (N, D) -> z (N, D) and log|det dz/dx| (N,), or log p(x) (N,) in
+            nats, which says nothing of z.
 
     Raises:
         UnsupportedLayersError: if some layers are not supported; all of them are named.
         CheckpointError: if the layers make no flow: a number is NaN, a border does not fit the normal base, or a tensor
             has no numbers.
-        CheckFailedError: if the result differs from what the object computes.
-        BadInputError: if the object does not come from these libraries.
+        CheckFailedError: if the result differs from what the object or the reference computes.
+        BadInputError: if the object does not come from these libraries, or is no layers beside a reference.
     """
+    if reference is not None:
+        if context is not None:
+            raise BadInputError("Expected a context or a reference; got both. Fix the context inside the reference.")
+        stated = read_own(cast(OwnLayers, flow), reference)
+        return Flow.of(stated, dtype=dtype_of(reference) or torch.float32)
     return Flow.of(read(flow, context=context).weights, dtype=dtype_of(flow) or torch.float32)
 
 
@@ -83,7 +96,8 @@ def reading_of(flow: object, context: Tensor | None) -> tuple[str, Reading]:
     if library not in _READERS:
         raise BadInputError(
             f"Expected a flow or transform of {', '.join(LIBRARIES)} or torch.distributions; got a "
-            f"{type(flow).__name__}."
+            f"{type(flow).__name__}. A module of your own goes by its layers: convert(layers, reference=module), as "
+            "docs/importing.md shows."
         )
     with in_float64(), warnings.catch_warnings(action="ignore"):  # these libraries warn about themselves
         try:

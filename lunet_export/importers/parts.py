@@ -74,26 +74,35 @@ class Reading:
         return self.transform if self.base is None else (*self.transform, self.base)
 
     def weights(self) -> Chain:
-        """Return the flow as plain arrays, from data to latent.
+        """Return the flow as plain arrays, from data to latent; errors are those of `chain_of`."""
+        return chain_of(self.parts, self.dim)
 
-        Raises:
-            UnsupportedLayersError: if some part is not supported; all of these are named.
-            CheckpointError: if the layers make no flow, as those with a NaN or with a border do not.
-        """
-        refused = [part for part in self.parts if part.refusal is not None]
-        if refused:
-            raise UnsupportedLayersError([(part.path, part.kind, str(part.refusal)) for part in refused])
-        layers = [layer for part in self.parts for layer in part.layers]
-        dim = self.dim or next((layer.width for layer in layers if layer.width), None)
-        if dim is None:
-            raise CheckpointError(
-                "Expected a flow that tells its number of dimensions; no layer and no base of this one does. Give each "
-                "affine layer as many numbers as there are dimensions."
-            )
-        for part in self.parts:  # raises with the library's names of layers
-            for layer in part.layers:
-                layer.spread(dim).refuse(dim, f"{part.path} ({part.kind})")
-        return layered(dim, [layer.spread(dim) for layer in layers])
+
+def chain_of(parts: Sequence[Part], dim: int | None) -> Chain:
+    """Return the flow that parts make, as plain arrays, from data to latent.
+
+    Args:
+        parts: Parts from data to latent.
+        dim: Number of dimensions where something besides the layers tells it, else None.
+
+    Raises:
+        UnsupportedLayersError: if some part is not supported; all of these are named.
+        CheckpointError: if the layers make no flow, as those with a NaN or with a border do not.
+    """
+    refused = [part for part in parts if part.refusal is not None]
+    if refused:
+        raise UnsupportedLayersError([(part.path, part.kind, str(part.refusal)) for part in refused])
+    layers = [layer for part in parts for layer in part.layers]
+    dim = dim or next((layer.width for layer in layers if layer.width), None)
+    if dim is None:
+        raise CheckpointError(
+            "Expected a flow that tells its number of dimensions; no layer and no base of this one does. Give each "
+            "affine layer as many numbers as there are dimensions."
+        )
+    for part in parts:  # raises with the library's names of layers
+        for layer in part.layers:
+            layer.spread(dim).refuse(dim, f"{part.path} ({part.kind})")
+    return layered(dim, [layer.spread(dim) for layer in layers])
 
 
 def turned(parts: Sequence[Part]) -> tuple[Part, ...]:

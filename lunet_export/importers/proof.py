@@ -60,7 +60,7 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
     Raises:
         CheckFailedError: if a gap is larger.
     """
-    z, x = _rows(weights)
+    z, x = rows_of(weights)
     with in_float64(), warnings.catch_warnings(action="ignore"):  # these libraries warn about themselves
         try:
             theirs_z, theirs_log_prob = _density(reading, x)
@@ -71,7 +71,7 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
             ) from error
         theirs_x = _inverse(reading, z)
     ours_z, _ = reference.encode(weights, x)
-    judge = _Judge(weights, limit)
+    judge = Judge(weights, limit)
     return Proof(
         rows=len(x),
         log_prob=judge.gap("log_prob", reference.log_prob(weights, x), theirs_log_prob, x),
@@ -80,7 +80,14 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
     )
 
 
-def _rows(weights: Chain) -> tuple[Array, Array]:
+def rows_of(weights: Chain) -> tuple[Array, Array]:
+    """Return normal numbers z on four scales and the x that the flow makes of them, (N, D) each.
+
+    Rows that do not come back from x are left out.
+
+    Raises:
+        CheckFailedError: if none comes back.
+    """
     z = np.repeat(_SCALES, _ROWS // len(_SCALES))[:, None] * noise.normal(0, range(_ROWS), weights.dim)
     with np.errstate(all="ignore"):  # rows that overflow are left out
         x = reference.decode(weights, z)
@@ -114,11 +121,26 @@ def _inverse(reading: Reading, z: Array) -> Array | None:
         return None
 
 
-class _Judge:
-    """This holds the limit of gaps; rounding is computed only if a gap is above the limit."""
+class Judge:
+    """This holds the limit of gaps; rounding is computed only if a gap is above the limit.
 
-    def __init__(self, weights: Chain, limit: float) -> None:
-        self._weights, self._limit = weights, limit
+    Args:
+        weights: Flow that is compared.
+        limit: Largest gap for which rounding is not computed.
+        whose: Words for what the flow is compared with.
+        cause: Words for the usual cause of a gap.
+    """
+
+    def __init__(
+        self,
+        weights: Chain,
+        limit: float,
+        *,
+        whose: str = "the library's own",
+        cause: str = "A layer of your own class, or of another version of the library, computes something other "
+        "than its name says",
+    ) -> None:
+        self._weights, self._limit, self._whose, self._cause = weights, limit, whose, cause
 
     def gap(self, name: str, ours: Array, theirs: Array, given: Array) -> float:
         """Return the largest relative gap.
@@ -128,24 +150,25 @@ class _Judge:
         """
         if theirs.shape != ours.shape:
             raise CheckFailedError(
-                f"Expected {name} of shape {ours.shape} from the library's own flow; got {theirs.shape}. It is not a "
-                "flow of rows."
+                f"Expected {self._whose} {name} of shape {ours.shape}; got {theirs.shape}. It is not a flow of rows."
             )
-        gaps = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
+        with np.errstate(all="ignore"):  # a gap that is no number is above every limit
+            gaps = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
         largest = float(gaps.max())
         worst = gaps.reshape(len(gaps), -1).max(axis=1)
-        if not largest <= self._limit and not self._rounding(name, ours - theirs, given)[~(worst <= self._limit)].all():
+        above = ~(worst <= self._limit)
+        if above.any() and not self._rounding(name, ours, theirs, given)[above].all():
             row = int(np.argmax(worst))
             raise CheckFailedError(
-                f"Expected the library's own {name}; ours differs by {largest:.3g} relative in row {row} of "
-                f"{len(gaps)}, above {self._limit:.0e} and above rounding. A layer of your own class, or of another "
-                "version of the library, computes something other than its name says; nothing is imported."
+                f"Expected {self._whose} {name}; ours differs by {largest:.3g} relative in row {row} of {len(gaps)}, "
+                f"above {self._limit:.0e} and above rounding. {self._cause}; nothing is imported."
             )
         return largest
 
-    def _rounding(self, name: str, difference: Array, given: Array) -> NDArray[np.bool_]:
+    def _rounding(self, name: str, ours: Array, theirs: Array, given: Array) -> NDArray[np.bool_]:
         """Return which rows differ by no more than rounding."""
         model = RoundingModel(self._weights, "float64")
         allowed = (model.sampling(given) if name == "x" else model.density(given))[name]
-        size = np.abs(difference).reshape(len(difference), -1).max(axis=1)
+        with np.errstate(all="ignore"):
+            size = np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1)
         return size <= allowed

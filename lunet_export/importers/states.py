@@ -40,7 +40,7 @@ def flow(library: str, state: State, where: str) -> Foreign:
     """
     if library not in _LIBRARIES:
         raise CheckpointError(
-            f"Expected module:factory and --state {where}; the keys of a {library} state do not determine its layers."
+            f"Expected module:factory and `state={where!r}`; the keys of a {library} state do not determine its layers."
         )
     prefix, kinds, whole = _LIBRARIES[library]
     layers = _by_layer(state, prefix)
@@ -78,7 +78,8 @@ def _is_whole(tensors: Tensors) -> bool:
 
 def _undetermined(library: str, where: str, told: str) -> CheckpointError:
     return CheckpointError(
-        f"Expected keys in {where} that determine a flow of {library}; {told}. Give module:factory and --state {where}."
+        f"Expected keys in {where} that determine a flow of {library}; {told}. Give module:factory and "
+        f"`state={where!r}`."
     )
 
 

@@ -62,7 +62,7 @@ class ScaleMap:
         if 0 < self.floor < tiny:
             raise BadInputError(
                 f"Expected scales with a floor of at least {tiny:.1e} in {g.dtype}; got {self.floor:.1e}. "
-                "Export with --dtype float64."
+                "Export with `dtype='float64'`."
             )
         return _SCALES[self.kind].nodes(g, u, self)
 

@@ -156,7 +156,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         """
         graph = f"sampling_with_log_prob_{self.number(label)}"
         rows = self._rows.latents(z)
-        self._session(graph, "--with-log-prob")
+        self._session(graph, "`with_log_prob=True`")
         x, log_prob = self._in_batches(graph, ["x", "log_prob"], rows)
         return x, log_prob
 
@@ -194,6 +194,9 @@ class ExportedClasses(Exported[MixtureVectors]):
     def _decoded(self, z: Floats, number: int) -> Floats:
         """x of one class as its graph gives it, finite or not."""
         return self._raw(f"sampling_{number}", ["x"], z)[0]
+
+    def _drawn(self, n: int) -> Floats:
+        return self.sample(n, seed=0)
 
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         class_log_prob, log_prob, posterior = self._density(self._rows.data(x))

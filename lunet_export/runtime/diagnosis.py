@@ -91,7 +91,7 @@ def _cudnn(said: str) -> str | None:
         return None
     return (
         "Expected cuDNN 9, which this graph needs on CUDA; it is not installed. Run: pip install nvidia-cudnn-cu13 "
-        "(nvidia-cudnn-cu12 for CUDA 12), or run with --provider cpu"
+        "(nvidia-cudnn-cu12 for CUDA 12), or run with `provider='cpu'`"
     )
 
 
@@ -126,12 +126,12 @@ def _driver() -> str | None:
     if here.problem is None:
         return None
     if here.version is None:
-        return f"Expected an NVIDIA driver {wanted}; {here.problem}. Install it, or use --provider cpu."
+        return f"Expected an NVIDIA driver {wanted}; {here.problem}. Install it, or use `provider='cpu'`."
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     why = here.problem if visible is None else f"{here.problem}, and CUDA_VISIBLE_DEVICES is {visible!r}"
     return (
         f"Expected a GPU that the NVIDIA driver can use; {why}. See what nvidia-smi says, reboot after an update of "
-        "the driver, or use --provider cpu."
+        "the driver, or use `provider='cpu'`."
     )
 
 
@@ -148,7 +148,7 @@ def _generation(said: str, number: int) -> str | None:
         return None
     device: Device = environment.driver().devices[number]
     version = environment.packages().get(GPU_PACKAGE, "")
-    cure = "Use --provider cpu, or look for a newer package."
+    cure = "Use `provider='cpu'`, or look for a newer package."
     if float(device.capability) < _OLDEST_IN_CUDA_13 and environment.cuda_version(environment.libraries()) != 12000:
         cure = f"Uninstall it and run: {_CUDA_12}"
     return (
@@ -178,7 +178,7 @@ def of_memory(said: str) -> str | None:
     """What to do about memory, if that is what a run on CUDA lacked."""
     if not is_of_memory(said):
         return None
-    return "Use smaller batches, raise --memory-limit if there is one, or free the device."
+    return "Use smaller batches, raise `memory_limit` if there is one, or free the device."
 
 
 def _memory(said: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -12,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export.artifact import Artifact, Manifest, graph_of, open_folder
 from lunet_export.checks.vector_file import MixtureVectors, Vectors
+from lunet_export.columns import listed
 from lunet_export.errors import BadInputError
+from lunet_export.pictures import html
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
 from lunet_export.runtime.providers import placement, run
@@ -70,6 +73,42 @@ class Exported(ABC, Generic[V]):
             f"{type(self).__name__}({self.manifest.name!r}, {self.manifest.document['model']['kind']}{kind}, "
             f"dim={self.dim}, dtype={self.dtype}, provider={self.provider!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: facts of the folder, and a few samples of seed 0.
+
+        Nothing is raised: an export that was closed, or whose samples cannot be drawn, shows its facts alone.
+        """
+        try:
+            shown = html.samples(self._drawn(html.wanted(self.manifest)), self.manifest, self.columns)
+        except Exception:  # of Pillow, ONNX Runtime or the device: a picture is worth no traceback
+            shown = ""
+        return html.page(f"{type(self).__name__}: {self.manifest.name}", self._facts(), shown)
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a table says of the folder, by name."""
+        manifest, shape = self.manifest, self.manifest.image_shape
+        model, training = manifest.document["model"], manifest.document.get("training")
+        figure = training.get("test") if isinstance(training, dict) else None
+        products = f", products in {manifest.products}" if manifest.products != manifest.dtype else ""
+        return {
+            "kind": str(model.get("kind", manifest.kind.name)),
+            **({"classes": ", ".join(manifest.names)} if manifest.names else {}),
+            "dimensions": str(self.dim),
+            **({"images": " x ".join(map(str, shape))} if shape else {}),
+            **({"columns": listed(self.columns)} if self.columns else {}),
+            "dtype": f"{self.dtype}{products}",
+            "provider": f"{self.provider} ({self.provider_reason})",
+            **({"test": f"{figure:.4f} bits/dim"} if isinstance(figure, float) else {}),
+            "graphs": ", ".join(f"{name} {size / 1000:,.0f} kB" for name, size in self._sizes().items()),
+        }
+
+    def _sizes(self) -> Counter[str]:
+        """Return the bytes of the graphs by what they compute; those of the classes are added up."""
+        sizes: Counter[str] = Counter()
+        for name, graph in self.artifact.graphs.items():
+            sizes[graph_of(name)[0]] += len(graph)
+        return sizes
 
     def __enter__(self) -> Self:
         """Return the export itself; the end of the block closes it."""
@@ -160,6 +199,10 @@ class Exported(ABC, Generic[V]):
             OutOfMemoryError: if there is no memory for a copy.
         """
         return self._rows.dequantized(images, seed=seed, draw=draw, first=first)
+
+    @abstractmethod
+    def _drawn(self, n: int) -> Floats:
+        """Return n samples of seed 0 to look at, (n, D)."""
 
     @abstractmethod
     def log_prob(self, x: ArrayLike) -> Floats:

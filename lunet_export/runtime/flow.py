@@ -129,7 +129,7 @@ class ExportedFlow(Exported[Vectors]):
             BadInputError: The folder has no such graph, or as `decode` does.
         """
         rows = self._rows.latents(z)
-        self._session("sampling_with_log_prob", "--with-log-prob")
+        self._session("sampling_with_log_prob", "`with_log_prob=True`")
         x, log_prob = self._in_batches("sampling_with_log_prob", ["x", "log_prob"], rows)
         return x, log_prob
 
@@ -146,7 +146,7 @@ class ExportedFlow(Exported[Vectors]):
         misfit.warn(self._rows.made_for.of_rows(typed(x, rows)))
         signs = np.where(self.latent(len(rows), seed=seed) < 0, -1, 1) if probe is None else np.asarray(probe)
         probes = self._rows.probes(signs, len(rows))
-        session = self._session("density_estimate", "--hutchinson")
+        session = self._session("density_estimate", "`hutchinson=True`")
 
         def estimate(both: Floats) -> list[Floats]:
             x, probe = (np.ascontiguousarray(part) for part in np.split(both, 2, axis=1))
@@ -165,7 +165,7 @@ class ExportedFlow(Exported[Vectors]):
             OverflowingRowsError, OutOfMemoryError, ProviderError: As `decode` does.
         """
         n = whole(n, f"from 1 to {LARGEST_BATCH} samples a call", least=1, most=LARGEST_BATCH)
-        session = self._session("random_sampling", "--rng")
+        session = self._session("random_sampling", "`rng=True`")
         x, z = finite(tuple(run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})))
         return x, z
 
@@ -186,6 +186,9 @@ class ExportedFlow(Exported[Vectors]):
         """Rows as `sample` draws them and the model's log p of exactly these rows: (n, D), (n,). Raises as both do."""
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self._density(self._rows.data(x))[1]
+
+    def _drawn(self, n: int) -> Floats:
+        return finite(tuple(super()._run("sampling", ["x"], self.latent(n, seed=0))))[0]  # no size of batch is captured
 
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         z, log_prob = self._density(self._rows.data(x))

@@ -227,7 +227,7 @@ def _grey(rows: NDArray[Any], middle: float) -> Misfit:
         "grey",
         f"Expected the input of a network without pre-processing; got whole numbers up to {rows.max():g}, half of them "
         f"with |z|^2 / D above {middle:.1g} where 1 is usual: they look like grey levels. Export the authors' best.pth "
-        "again with --preprocess paper, or give rows like those that the model was trained on.",
+        "again with `preprocess='paper'`, or give rows like those that the model was trained on.",
     )
 
 

@@ -132,7 +132,7 @@ def _threads(given: int) -> int:
     processors = environment.processors().usable
     most = max(_MOST_PER_PROCESSOR * processors, _ALWAYS_ALLOWED)
     wanted = f"from 1 to {most} threads on {processors} processor{'s' if processors > 1 else ''}"
-    return whole(given, wanted, least=1, most=most, advice="None, or no --threads, takes what the machine has.")
+    return whole(given, wanted, least=1, most=most, advice="None, or no `threads`, takes what the machine has.")
 
 
 @cache

@@ -94,7 +94,7 @@ def on_ray(
         import_module("ray.data")
     except ModuleNotFoundError:
         raise MissingPackageError(
-            "Expected Ray for --engine ray; it is not installed. Run: pip install 'lunet-export[ray]'"
+            "Expected Ray for `engine='ray'`; it is not installed. Run: pip install 'lunet-export[ray]'"
         ) from None
     started = not ray.is_initialized()
     if started:
@@ -123,7 +123,7 @@ def on_ray(
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         raise BadInputError(
-            f"Expected Ray's workers to compute every part; {reason}. What is whole is kept: give --resume."
+            f"Expected Ray's workers to compute every part; {reason}. What is whole is kept: give `resume=True`."
         ) from None
     finally:
         if started:
@@ -149,8 +149,8 @@ def _most(resources: Mapping[str, float], gpus: int) -> int:
     """
     if gpus and not resources.get("GPU"):
         raise ProviderError(
-            "Expected GPUs in the Ray cluster for --provider cuda; it has none. Add a machine with one, or give "
-            "--provider cpu."
+            "Expected GPUs in the Ray cluster for `provider='cuda'`; it has none. Add a machine with one, or give "
+            "`provider='cpu'`."
         )
     return max(1, int(resources.get("GPU" if gpus else "CPU", 1)))
 
@@ -171,8 +171,8 @@ def _wait_for_room(ray: Any, needed: Mapping[str, int], told: Callable[[str], No
         room = f"{needed[name]} {name} of the Ray cluster; {free.get(name, 0):g} of its {there.get(name, 0):g} are free"
         if waited >= _PATIENCE:
             raise BadInputError(
-                f"Expected {room}, since {waited:.0f} s. End other work there, or give another --address. What is "
-                "whole is kept: give --resume."
+                f"Expected {room}, since {waited:.0f} s. End other work there, or give another `address`. What is "
+                "whole is kept: give `resume=True`."
             )
         if waited >= _SAID_AFTER and not said:
             told(f"waiting for {room}")

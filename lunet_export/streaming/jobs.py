@@ -115,11 +115,11 @@ class Place:
         if not self.cuda_graph:
             return open_export(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda)
         if artifact.manifest.names:
-            raise BadInputError(f"Expected no --cuda-graph; {folder} holds a network a class, which is not captured.")
+            raise BadInputError(f"Expected no `cuda_graph`; {folder} holds a network a class, which is not captured.")
         flow = ExportedFlow(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda, cuda_graph=True)
         if flow.provider != "cuda":
             raise BadInputError(
-                f"Expected CUDA for --cuda-graph; {self.provider} took {flow.provider} ({flow.provider_reason}). "
+                f"Expected CUDA for `cuda_graph`; {self.provider} took {flow.provider} ({flow.provider_reason}). "
                 "Leave it out."
             )
         return flow
@@ -162,8 +162,8 @@ class ScoreJob(Job):
 
     def __post_init__(self) -> None:
         if self.invalid not in INVALID:
-            raise BadInputError(f"Expected --invalid {' or '.join(INVALID)}; got {self.invalid}.")
-        whole(self.draws, "--draws of 1 or more", least=1)
+            raise BadInputError(f"Expected `invalid` {' or '.join(INVALID)}; got {self.invalid}.")
+        whole(self.draws, "`draws` of 1 or more", least=1)
         noise.seed_of(self.seed)  # before a folder is claimed
         if self.weights is not None:
             good = all(isfinite(weight) and weight > 0 for weight in self.weights)
@@ -183,7 +183,7 @@ class ScoreJob(Job):
         if source.width != manifests[0].dim:
             raise DataError(
                 f"Expected rows of {manifests[0].dim} numbers, as the model {manifests[0].name} takes them; those of "
-                f"{self.source} have {source.width}. Choose columns by --columns, or give the model's data."
+                f"{self.source} have {source.width}. Choose columns by `columns`, or give the model's data."
             )
         if len({manifest.preprocessing for manifest in manifests}) != 1:
             raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")
@@ -242,7 +242,7 @@ class ScoreJob(Job):
                 refusing = next(flow for flow in flows if not flow.accepts(rows[row : row + 1]).all())
                 raise BadInputError(
                     f"Expected finite rows inside the domain; row {first + row} (from 0) is not: "
-                    f"{refusing._rows.told(rows[row])}. Repair it, or give --invalid nan."
+                    f"{refusing._rows.told(rows[row])}. Repair it, or give `invalid='nan'`."
                     f"{looks_like(rows, p.levels) if p else ''}"
                 )
             while True:
@@ -354,7 +354,7 @@ class SampleJob(Job):
 
     def __post_init__(self) -> None:
         _refuse_label(self.label, open_folder(self.folder).manifest, self.folder)
-        whole(self.count, "-n of 1 or more", least=1)
+        whole(self.count, "`n` of 1 or more", least=1)
         # What these would refuse is refused here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
         rows.normal(0, seed=self.seed, temperature=self.temperature)
@@ -444,7 +444,7 @@ def draw(
         return {"x": flow.sample(n, **settings) if z is None else flow.decode(z)}
     if z is not None:
         if label is None:
-            raise BadInputError("Expected --label beside --latent: each class decodes by its own network.")
+            raise BadInputError("Expected `label` beside `latent`: each class decodes by its own network.")
         x = flow.decode(z, label)
     elif label is None and each:
         count, classes = -(-n // len(flow.names)), range(len(flow.names))
@@ -459,7 +459,7 @@ def draw(
 
 def _refuse_label(label: str | None, manifest: Manifest, name: str) -> None:
     if label is not None and not manifest.names:
-        raise BadInputError(f"Expected no --label; {name} holds one network, without classes. Leave it out.")
+        raise BadInputError(f"Expected no `label`; {name} holds one network, without classes. Leave it out.")
 
 
 def _chunk(width: int) -> int:
@@ -499,5 +499,5 @@ def refuse_draws(manifest: Manifest, rows: NDArray[Any]) -> None:
     """
     if manifest.preprocessing is None or rows.dtype.kind == "f":
         raise BadInputError(
-            "Expected grey levels of an image model for --draws above 1; got numbers that take no noise. Leave it out."
+            "Expected grey levels of an image model for `draws` above 1; got numbers that take no noise. Leave it out."
         )

@@ -150,9 +150,9 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.rows_per_part < 1 or self.rows_per_part % LARGEST_BATCH:
-            raise BadInputError(f"Expected --rows-per-part a multiple of {LARGEST_BATCH}; got {self.rows_per_part}.")
+            raise BadInputError(f"Expected `rows_per_part` a multiple of {LARGEST_BATCH}; got {self.rows_per_part}.")
         if self.format not in FORMATS:
-            raise BadInputError(f"Expected a --format of {', '.join(FORMATS)}; got {self.format}.")
+            raise BadInputError(f"Expected a `format` of {', '.join(FORMATS)}; got {self.format}.")
 
     @property
     def parts(self) -> int:
@@ -177,7 +177,9 @@ class Run:
             return missing
         there = list(self.folder.iterdir()) if self.folder.exists() and not path.is_file() else []
         if any(not file.name.startswith(_BEGUN) for file in there):
-            raise BadInputError(f"Expected an empty or a new folder; {self.folder} holds other files. Give another -o.")
+            raise BadInputError(
+                f"Expected an empty or a new folder; {self.folder} holds other files. Give another path."
+            )
         missing = list(range(self.parts))
         self._refuse_full(missing)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -243,7 +245,7 @@ class Run:
         begun = (known_run or {}).get("job")
         if not isinstance(begun, dict):
             raise BadInputError(
-                f"Expected {self.folder} where every worker sees it; there is no {RUN} on {gethostname()}. Give -o, "
+                f"Expected {self.folder} where every worker sees it; there is no {RUN} on {gethostname()}. Put it, "
                 "models and rows on storage that all machines share."
             )
         known = json.loads(json.dumps(self.job.facts()))
@@ -267,7 +269,7 @@ class Run:
         if begun > most:
             raise BadInputError(
                 f"Expected part {number} of {self.folder} to be computed; {most} workers died over it. Is there memory "
-                "enough for its rows? Give a smaller --rows-per-part, or fewer --workers."
+                "enough for its rows? Give a smaller `rows_per_part`, or fewer `workers`."
             )
 
     def finish(self) -> Summary:
@@ -284,7 +286,7 @@ class Run:
             if part is None:
                 raise BadInputError(
                     f"Expected part {number} of {self.folder} as it was written; it is missing or altered. Run again "
-                    "with --resume."
+                    "with `resume=True`."
                 )
             found.append(part)
         sums = {name: [one for part in found for one in part.sums[name]] for name in found[0].sums}
@@ -318,16 +320,18 @@ class Run:
     def _refuse_another(self, path: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
         known = _document(path)
         if known is None or known.get("format") != FORMAT:
-            raise BadInputError(f"Expected a run in {path}; it is none. Give another -o.")
+            raise BadInputError(f"Expected a run in {path}; it is none. Give another path.")
         for key, value in facts.items():
             different = _difference(known.get(key), value, key)
             if different is not None:
                 raise BadInputError(
                     f"Expected the run that {self.folder} was begun with; got another: {different}. Give the same "
-                    "arguments, or another -o."
+                    "arguments, or another path."
                 )
         if not resume:
-            raise BadInputError(f"Expected a new folder; {self.folder} holds this run. Give --resume, or another -o.")
+            raise BadInputError(
+                f"Expected a new folder; {self.folder} holds this run. Give `resume=True`, or another path."
+            )
 
 
 def refuse_full(target: Path, needed: int, *, compressed: bool = False) -> None:
@@ -343,7 +347,7 @@ def refuse_full(target: Path, needed: int, *, compressed: bool = False) -> None:
     if needed > free:
         raise BadInputError(
             f"Expected {needed / 1e9:.3g} GB of room on the disk for the rows of {target}; there are "
-            f"{free / 1e9:.3g} GB. Make room, ask for fewer, or give another -o."
+            f"{free / 1e9:.3g} GB. Make room, ask for fewer, or give another path."
         )
 
 

@@ -115,7 +115,7 @@ def train_classes(
     refuse_classes(labels.names, priors)
     files = [paths.of_class(number) for number in range(len(parts))]
     if resume and not files[0].resume.exists():
-        raise CheckpointError(f"Expected {files[0].resume} to resume from; it does not exist. Train without --resume.")
+        raise CheckpointError(f"Expected {files[0].resume} to resume from; it does not exist. Train without `resume`.")
     settings = [settings_of(part) for part in parts]
     if not resume:
         for file in files:  # files of an older run, from which this one must not be resumed

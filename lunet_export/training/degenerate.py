@@ -86,7 +86,7 @@ def _or_levels(data: Dataset) -> str:
     low, high = min(rows.min() for rows in splits), max(rows.max() for rows in splits)
     if low < 0 or not 0 < high < _MOST_LEVELS or any((rows != np.floor(rows)).any() for rows in splits):
         return ""
-    return f" If the rows are images of grey levels, give --levels {int(high) + 1} instead."
+    return f" If the rows are images of grey levels, give `levels={int(high) + 1}` instead."
 
 
 def warnings_of(data: Dataset) -> tuple[str, ...]:
@@ -119,8 +119,8 @@ def _of_steps(repeats: Sequence[Repeats], data: Dataset) -> list[str]:
     steps = f"in steps of {first.step:.6g}" if first.even else f"{first.step:.6g} or more apart"
     return [
         f"{data.column(first.column)} of {data.name} takes {first.distinct} values in {first.rows} rows, {steps}"
-        f"{_and_others(repeats)}: {_NO_BOUND}. Give --dequantize, which adds uniform noise as wide as a step, or leave "
-        f"{'them' if len(repeats) > 1 else 'it'} out.{_or_levels(data) if len(repeats) == data.dim else ''}"
+        f"{_and_others(repeats)}: {_NO_BOUND}. Give `dequantize=True`, which adds uniform noise as wide as a step, or "
+        f"leave {'them' if len(repeats) > 1 else 'it'} out.{_or_levels(data) if len(repeats) == data.dim else ''}"
     ]
 
 

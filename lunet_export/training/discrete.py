@@ -141,7 +141,7 @@ def dequantized(data: Dataset, seed: int) -> tuple[Dataset, list[Repeats]]:
     """
     if data.preprocessing is not None:
         raise BadInputError(
-            f"Expected vectors for --dequantize; {data.name} holds grey levels, which always get noise. Leave it out."
+            f"Expected vectors for `dequantize`; {data.name} holds grey levels, which always get noise. Leave it out."
         )
     found = [entry for entry in repeats_of(np.asarray(data.train, dtype=np.float64)) if entry.step is not None]
     width = np.zeros(data.dim)

@@ -189,5 +189,5 @@ def refuse_infinite(value: float, where: str) -> None:
     if not np.isfinite(value):
         raise CheckFailedError(
             f"Expected a finite loss; got {value} in {where}. "
-            "Give a smaller --learning-rate, or look for extreme values in the data."
+            "Give a smaller `learning_rate`, or look for extreme values in the data."
         )

@@ -170,7 +170,7 @@ def refuse_others(given: Mapping[str, Any], known: Sequence[str], kind: str) -> 
     """
     for name in given:
         if name not in known:
-            raise BadInputError(f"Expected no --{name.replace('_', '-')} for {kind}, which has none. Leave it out.")
+            raise BadInputError(f"Expected no `{name}` for {kind}, which has none. Leave it out.")
 
 
 def refuse_lunets(settings: FitSettings, names: Sequence[str], kind: str) -> None:

@@ -321,7 +321,7 @@ def _in_paper_convention(log_prob: Array, x: Array, data: Dataset) -> float:
 
 def _restore(trainer: Training, path: Path, model: Mapping[str, Any]) -> None:
     if not path.exists():
-        raise CheckpointError(f"Expected {path} to resume from; it does not exist. Train without --resume.")
+        raise CheckpointError(f"Expected {path} to resume from; it does not exist. Train without `resume`.")
     cure = _instead_of(path)
     state = checkpoint.load(path, what="a resume file", cure=cure)
     expected = {**model, **asdict(trainer.settings)}
@@ -331,7 +331,7 @@ def _restore(trainer: Training, path: Path, model: Mapping[str, Any]) -> None:
         if differ:
             raise CheckpointError(
                 f"Expected the settings and data that {path} was trained with; differs: {', '.join(differ)}. "
-                "Repeat them, or start a new run with --force."
+                "Repeat them, or start a new run with `force=True`."
             )
         trainer.restore(state)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
@@ -347,7 +347,7 @@ def _instead_of(resume: Path) -> str:
         checkpoint.read(model)
     except CheckpointError:
         return "Start a new run."
-    return f"{model} beside it is whole: go on from its weights with --from {model} and another -o."
+    return f"{model} beside it is whole: go on from its weights with `begin={str(model)!r}` and another path."
 
 
 def device_named(name: str) -> torch.device:

@@ -114,7 +114,7 @@ class VerifierFolder:
         among = whole or list(self.queries)
         if len(among) != 1:
             raise ArtifactError(
-                f"Expected one query in {self.path}; it has {len(among)}. Choose one, such as --query {among[0]}."
+                f"Expected one query in {self.path}; it has {len(among)}. Choose one, such as `query={among[0]!r}`."
             )
         return str(among[0])
 

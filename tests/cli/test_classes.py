@@ -72,7 +72,7 @@ def test_train_refuses_to_overwrite_a_model_or_its_classes(ten, tmp_path):
     (tmp_path / "new.classes").mkdir()
     (tmp_path / "new.classes" / "0.resume.pt").touch()
     code, _, err = run(*TRAIN, "-o", tmp_path / "new.pt")
-    assert (code, "0.resume.pt exists already. Give --resume, --force or another -o." in err) == (2, True)
+    assert (code, "0.resume.pt exists already. Give --resume, --force or another path." in err) == (2, True)
 
 
 def test_export_says_what_it_wrote(made):

@@ -78,7 +78,7 @@ def test_train_prints_json(tmp_path):
 def test_train_refuses_to_overwrite_a_model(model):
     before = model.read_bytes()
     code, _, err = run("train", "two-moons", "-o", model)
-    assert (code, "--resume, --force or another -o" in err, model.read_bytes() == before) == (2, True, True)
+    assert (code, "--resume, --force or another path" in err, model.read_bytes() == before) == (2, True, True)
 
 
 def test_train_refuses_to_overwrite_its_companions(tmp_path):

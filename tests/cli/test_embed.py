@@ -73,7 +73,7 @@ def test_force_renews_the_model_and_leaves_the_owners_work(tmp_path):
     assert run("embed", TOY, "--language", "c", "-o", tmp_path / "flow")[0] == 0
     (tmp_path / "flow" / "replay.c").write_text("// mine")
     code, _, err = run("embed", DIGITS, "--language", "c", "-o", tmp_path / "flow")
-    assert (code, "exists. Give another -o, or --force" in err) == (2, True)
+    assert (code, "exists. Give another path, or --force" in err) == (2, True)
     assert run("embed", DIGITS, "--language", "c", "-o", tmp_path / "flow", "--force")[0] == 0
     assert (tmp_path / "flow" / "replay.c").read_text() == "// mine"
     assert files(tmp_path / "flow" / "model") == files(DIGITS)
@@ -86,7 +86,7 @@ def test_a_page_has_everything_and_is_known_again(package, tmp_path):
     assert out.startswith(f"{tmp_path / 'site'}: {len(found)} files, ")
     assert is_page(tmp_path / "site")
     code, _, err = run("demo-page", DIGITS, "-o", tmp_path / "site", "--runtime", package)
-    assert (code, "exists. Give another -o, or --force" in err) == (2, True)
+    assert (code, "exists. Give another path, or --force" in err) == (2, True)
     assert run("demo-page", DIGITS, "-o", tmp_path / "site", "--runtime", package, "--force")[0] == 0
 
 
@@ -94,10 +94,13 @@ REFUSED = {
     "no folder": (["embed", "{out}/none", "--language", "c"], "Expected an exported folder"),
     "unknown language": (["embed", str(TOY), "--language", "cobol"], "cobol"),
     "a runtime for C": (["embed", str(TOY), "--language", "c", "--runtime", "x"], "for the browser alone"),
-    "a file in the way": (["embed", str(TOY), "--language", "c", "-o", "{file}"], "exists. Give another -o"),
-    "someone's folder": (["embed", str(TOY), "--language", "c", "-o", "{full}", "--force"], "exists. Give another -o"),
+    "a file in the way": (["embed", str(TOY), "--language", "c", "-o", "{file}"], "exists. Give another path"),
+    "someone's folder": (
+        ["embed", str(TOY), "--language", "c", "-o", "{full}", "--force"],
+        "exists. Give another path",
+    ),
     "no image model": (["demo-page", str(TOY)], "Expected an image model"),
-    "someone's page": (["demo-page", str(DIGITS), "-o", "{full}", "--force"], "exists. Give another -o"),
+    "someone's page": (["demo-page", str(DIGITS), "-o", "{full}", "--force"], "exists. Give another path"),
     "no runtime there": (["demo-page", str(DIGITS), "--runtime", "{full}"], "Expected an unpacked onnxruntime-web"),
     "no page to serve": (["serve", "{full}"], "index.html is missing"),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lunet_cli import signals
-from lunet_cli.training_bar import TrainingBar
+from lunet_export.api.training_bar import TrainingBar
 from lunet_export.training import History
 from tests.cli.conftest import run
 

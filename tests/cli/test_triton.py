@@ -68,7 +68,7 @@ REFUSED = {
     "too large a batch": (["{small}", "--max-batch", "5000"], "--max-batch from 1 to 4096"),
     "version 0": (["{small}", "--version", "0"], "--version from 1"),
     "unknown target": (["{small}", "--target", "tpu"], "tpu"),
-    "repository is a file": (["{small}", "-o", "{out}/keep.txt"], "is a file. Give another -o"),
+    "repository is a file": (["{small}", "-o", "{out}/keep.txt"], "is a file. Give another path"),
 }
 
 

@@ -81,15 +81,15 @@ WRONG = {
     "another name": (
         "stars.csv",
         ("mass", "radios"),
-        "Expected --columns of id, mass, kind, .* Did you mean radius",
+        "Expected `columns` of id, mass, kind, .* Did you mean radius",
     ),
-    "a number beyond": ("stars.npy", ("4",), r"Expected --columns of 1 \.\. 3 in stars\.npy; got '4'"),
+    "a number beyond": ("stars.npy", ("4",), r"Expected `columns` of 1 \.\. 3 in stars\.npy; got '4'"),
     "zero": ("stars.npy", ("0",), "got '0'"),
     "twice": ("stars.csv", ("mass", "2"), "each column once"),
     "words": ("stars.csv", ("mass", "kind"), r"column 3 \(kind\) is 'giant', no number"),
     "words of Parquet": ("stars.parquet", ("mass", "kind"), r"column 3 \(kind\) is"),
-    "words, nothing chosen": ("stars.csv", (), "leave its column out by --columns"),
-    "a named set": ("digits", ("1",), "Expected neither --columns nor --label for digits"),
+    "words, nothing chosen": ("stars.csv", (), "leave its column out by `columns`"),
+    "a named set": ("digits", ("1",), "Expected neither `columns` nor `label` for digits"),
 }
 
 
@@ -125,10 +125,10 @@ def test_whole_numbers_are_sorted_by_size(tmp_path):
 
 
 LABEL_FAULTS = {
-    "not there": ("stars.csv", "sort", "Expected --columns of id, mass, kind, radius"),
+    "not there": ("stars.csv", "sort", "Expected `columns` of id, mass, kind, radius"),
     "fractions": ("stars.csv", "mass", "Expected words or whole numbers in the label column mass .* row 1"),
     "of Parquet": ("stars.parquet", "mass", "Expected words or whole numbers in the label column mass"),
-    "a named set": ("digits", "kind", "Expected neither --columns nor --label for digits"),
+    "a named set": ("digits", "kind", "Expected neither `columns` nor `label` for digits"),
 }
 
 

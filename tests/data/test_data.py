@@ -59,7 +59,7 @@ def test_idx_files_are_found_and_read(tmp_path, images, suffix, place, monkeypat
 )
 def test_a_missing_idx_file_says_which_and_of_what(name, known_as, tmp_path):
     """By its name: MNIST's own address no longer serves the files."""
-    with pytest.raises(DataError, match=rf"train-images-idx3-ubyte or .*a file of {known_as}.*--data-dir") as error:
+    with pytest.raises(DataError, match=rf"train-images-idx3-ubyte or .*a file of {known_as}.*`data_dir`") as error:
         data.load(name, data_dir=tmp_path)
     assert re.search(r"\w\.(com|org)\b", str(error.value).replace(str(tmp_path), "")) is None
 

@@ -37,12 +37,12 @@ SAMPLE = {
     "lunet, 64 blocks that are near 1, float32": RIGHT,
     "lunet, data of 1e-30, float32": RIGHT,
     "lunet, data of 1e30, float32": RIGHT,
-    "lunet, data of 1e300, float32": "range of float32; got up to 8.5e+299. Export with --dtype float64",
+    "lunet, data of 1e300, float32": "range of float32; got up to 8.5e+299. Export with `dtype='float64'`",
     "lunet, data of 1e300, float64": "test rows stay within the range of float64",
     "lunet, biases of 1e6, float32": "leaves float32 a digit of z",
     "lunet, biases of 1e6, float64": RIGHT,
     "lunet, condition 1e4, float32": RIGHT,
-    "lunet, condition 1e12, float32": "too ill-conditioned. Export with --dtype float64",
+    "lunet, condition 1e12, float32": "too ill-conditioned. Export with `dtype='float64'`",
     "lunet, condition 1e12, float64": RIGHT,
     "lunet, condition 1e12, float16": "weights within the range of float16",
     "lunet, units from 1 to 1e12, float32": RIGHT,
@@ -125,7 +125,7 @@ def test_what_keeps_no_digit_is_refused_and_a_digit_is_enough(tmp_path):
         BadInputError, match=r"leaves float32 a digit of z; rounding may move a usual row's by"
     ) as caught:
         export(conditioned(6, 1e10), tmp_path / "m", Provenance("m"))
-    assert str(caught.value).endswith("Export with --dtype float64.")
+    assert str(caught.value).endswith("Export with `dtype='float64'`.")
     assert list(tmp_path.iterdir()) == []
     export(conditioned(6, 1e10), tmp_path / "m", Provenance("m"), ExportSettings(dtype="float64"))
 

@@ -80,15 +80,19 @@ def little_memory():
 
 
 TOO_LARGE = {
-    "64 blocks of 4096": (lambda: lunet(4096, 64), {}, "needs 6.4 GB in float32. Use --solver fused or fewer blocks"),
+    "64 blocks of 4096": (lambda: lunet(4096, 64), {}, "needs 6.4 GB in float32. Use `solver='fused'` or fewer blocks"),
     "64 blocks, fused": (lambda: lunet(4096, 64), {"solver": "fused"}, "needs 4.3 GB in float32. Use fewer blocks"),
     "64 blocks, auto": (lambda: lunet(4096, 64), {"solver": "auto"}, "needs 4.3 GB in float32"),
     "64 blocks in float16": (lambda: lunet(4096, 64), {"dtype": "float16"}, "needs 3.2 GB in float16"),
     "16384, both inverses": (lambda: lunet(16384, 1), {"solver": "inverse"}, "needs 2.1 GB in float32"),
-    "16384 in float64": (lambda: lunet(16384, 1), {"dtype": "float64"}, "needs 3.2 GB in float64. Use --dtype float32"),
+    "16384 in float64": (
+        lambda: lunet(16384, 1),
+        {"dtype": "float64"},
+        "needs 3.2 GB in float64. Use `dtype='float32'`",
+    ),
     "realnvp": (lambda: realnvp(16384, 65536), {}, "needs 6.4 GB in float32. Train a smaller"),
     "jko": (lambda: jko(16384, 8192), {}, "needs 3.2 GB in float32. Train a smaller"),
-    "composed": (lambda: composed(16384, 2), {}, "needs 3.2 GB in float32. Use --solver fused or fewer"),
+    "composed": (lambda: composed(16384, 2), {}, "needs 3.2 GB in float32. Use `solver='fused'` or fewer"),
     "composed, fused": (lambda: composed(16384, 2), {"solver": "fused"}, "needs 2.1 GB in float32. Use fewer layers"),
 }
 
@@ -116,9 +120,9 @@ def test_solvers_are_not_compared_where_none_fits(monkeypatch, tmp_path):
 
 
 STRUCTURES = {
-    "lunet": (16384, {"blocks": 64}, "needs 34.4 GB in float16. Take fewer --blocks"),
-    "realnvp": (16384, {"width": 65536}, "Take a smaller --width"),
-    "jko": (16384, {"width": 32768}, "Take a smaller --width"),
+    "lunet": (16384, {"blocks": 64}, "needs 34.4 GB in float16. Take fewer `blocks`"),
+    "realnvp": (16384, {"width": 65536}, "Take a smaller `width`"),
+    "jko": (16384, {"width": 32768}, "Take a smaller `width`"),
 }
 
 

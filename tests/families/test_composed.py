@@ -255,7 +255,7 @@ def test_what_is_no_flow_is_refused(make, sentence):
     ("settings", "sentence"),
     [
         ({"solver": "unrolled", "tile": 99}, "a tile from"),
-        ({"steps": 3}, "neither --steps nor --hutchinson for a composed model"),
+        ({"steps": 3}, "neither `steps` nor `hutchinson` for a composed model"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, sentence):
@@ -268,7 +268,7 @@ def test_solvers_are_compared_where_there_are_lu_layers():
     assert chosen.solver == chosen.estimate.solver
     assert {estimate.solver.name for estimate in chosen.estimates} == set(solvers.SOLVERS)
     without = composed(coupling(5), affine(5), coupling(5, seed=1))
-    with pytest.raises(BadInputError, match="Expected LU layers for --solver auto; this composed model has none"):
+    with pytest.raises(BadInputError, match="Expected LU layers for `solver='auto'`; this composed model has none"):
         Blueprint.choose(without, ExportSettings(solver="auto"))
 
 

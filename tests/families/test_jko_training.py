@@ -172,11 +172,11 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: JKOStructure.choose(2, None, {"alpha": 0.1}), "Expected no --alpha for a JKO-iFlow"),
-        (lambda: JKOStructure.choose(2, None, {"tile": 3}), "Expected no --tile for a JKO-iFlow, which has none"),
+        (lambda: JKOStructure.choose(2, None, {"alpha": 0.1}), "Expected no `alpha` for a JKO-iFlow"),
+        (lambda: JKOStructure.choose(2, None, {"tile": 3}), "Expected no `tile` for a JKO-iFlow, which has none"),
         (lambda: JKOStructure.choose(2, None, {"steps": 1001}), "Expected 1 to 1000 steps per block; got 1001"),
         (lambda: JKOStructure((), 3, Growth()), "Expected hidden layers of at least one number"),
-        (lambda: JKOStructure.of(network(3, 2)), "Expected no --from for a JKO-iFlow"),
+        (lambda: JKOStructure.of(network(3, 2)), "Expected no `begin` for a JKO-iFlow"),
         (lambda: SMALL.trainer(network(3, 2), VECTORS, SETTINGS, CPU), "Expected a JKO-iFlow to train; got a lunet"),
         (lambda: Growth(first_size=0.0), "Expected a positive first size; got 0.0"),
         (lambda: Growth(rounds=-1), "Expected stop and rounds of 0 or more"),

@@ -135,11 +135,11 @@ def test_slopes_are_multiplied_only_while_their_product_is_a_normal_float():
     ("name", "tile", "sentence"),
     [
         ("cholesky", None, "Expected a solver of auto, unrolled, rows, meeting, inverse, fused; got cholesky"),
-        ("rows", None, "Expected at most 32 dimensions for --solver rows; got 100"),
-        ("meeting", 51, "Expected a tile from 1 to 50 for 100 dimensions and --solver meeting"),
+        ("rows", None, "Expected at most 32 dimensions for `solver='rows'`; got 100"),
+        ("meeting", 51, "Expected a tile from 1 to 50 for 100 dimensions and `solver='meeting'`"),
         ("unrolled", 51, "Expected a tile from 4 to 50 for 100 dimensions"),
         ("unrolled", 3, "Expected a tile from 4 to 50 for 100 dimensions"),
-        ("fused", 50, "Expected no --tile with --solver fused"),
+        ("fused", 50, "Expected no `tile` with `solver='fused'`"),
     ],
 )
 def test_impossible_solvers_are_refused(name, tile, sentence):
@@ -162,7 +162,7 @@ def test_default_solver_has_two_tiles_a_factor_and_keeps_them_apart():
 def test_weights_beyond_float32_are_refused():
     weights = network(3, 1)
     weights.of(LU)[0].bias[0] = 1e39
-    with pytest.raises(BadInputError, match="--dtype float64"):
+    with pytest.raises(BadInputError, match="`dtype='float64'`"):
         Frame(weights, None, "float32").density({})
 
 

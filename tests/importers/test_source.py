@@ -153,9 +153,9 @@ def test_keys_that_determine_a_flow_are_enough(library, make, tmp_path):
 
 
 UNDETERMINED = {
-    "a layer without tensors": ("nflows", nflows_lu, r"for layer 1 they are none\. Give module:factory and --state"),
+    "a layer without tensors": ("nflows", nflows_lu, r"for layer 1 they are none\. Give module:factory and `state="),
     "a network": ("nflows", nflows_maf, r"for layer 1 they are autoregressive_net\.blocks"),
-    "zuko": ("zuko", zuko_lu, r"Expected module:factory and --state .*; the keys of a zuko state do not determine"),
+    "zuko": ("zuko", zuko_lu, r"Expected module:factory and `state=.*; the keys of a zuko state do not determine"),
     "another library's": ("normflows", nflows_determined, r"for layer 0 they are none"),
 }
 

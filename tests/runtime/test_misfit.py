@@ -40,8 +40,8 @@ LEVELS = (
 )
 GREY = (
     "Expected the input of a network without pre-processing; got whole numbers up to 255, half of them with |z|^2 / D "
-    "above {} where 1 is usual: they look like grey levels. Export the authors' best.pth again with --preprocess "
-    "paper, or give rows like those that the model was trained on."
+    "above {} where 1 is usual: they look like grey levels. Export the authors' best.pth again with "
+    "`preprocess='paper'`, or give rows like those that the model was trained on."
 )
 FAR = (
     "Expected rows like those that the model was trained on, |z|^2 / D of whose latents is near 1; half of these have "

@@ -201,10 +201,10 @@ FAILURES = [
     ),
     (
         {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA B200", "10.0", 1),))},
-        "compute capability 10.0; .* Use --provider cpu, or look for a newer package",
+        "compute capability 10.0; .* Use `provider='cpu'`, or look for a newer package",
     ),
     ({"runs": "Failed to allocate memory for requested buffer"}, "Expected more memory on the GPU"),
-    ({"runs": "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"}, "raise --memory-limit if there is one"),
+    ({"runs": "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"}, "raise `memory_limit` if there is one"),
     (
         {"nodes": (("CUDAExecutionProvider", ["Gemm"]), ("CPUExecutionProvider", ["Loop", "Add", "Add"]))},
         "Expected every node on CUDA; ONNX Runtime puts 2 Add, 1 Loop on CPUExecutionProvider",
@@ -320,7 +320,7 @@ def test_sessions_opened_in_threads_leave_the_output_alone(machine, model):
 @pytest.mark.parametrize("threads", [0, -1, True, 1.0, "1", 17, 10**9], ids=repr)
 def test_threads_that_cannot_be_are_refused_and_the_graph_is_not_blamed(exported, monkeypatch, threads):
     monkeypatch.setattr(environment, "processors", lambda: Processors(machine=2, usable=2))
-    with pytest.raises(BadInputError, match=r"Expected from 1 to 16 threads on 2 processors; got .*no --threads"):
+    with pytest.raises(BadInputError, match=r"Expected from 1 to 16 threads on 2 processors; got .*no `threads`"):
         ExportedFlow(exported.folder, provider="cpu", threads=threads)
 
 

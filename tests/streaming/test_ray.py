@@ -117,7 +117,7 @@ def test_rays_workers_find_relative_paths(models, data, tmp_path, ray, monkeypat
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_without_gpus_is_not_waited_for(models, data, tmp_path, ray):
     run = Run(tmp_path / "out", ScoreJob((str(models / "m0"),), str(data), place=Place("cuda")), LARGEST_BATCH)
-    with pytest.raises(ProviderError, match="Expected GPUs in the Ray cluster for --provider cuda; it has none"):
+    with pytest.raises(ProviderError, match="Expected GPUs in the Ray cluster for `provider='cuda'`; it has none"):
         on_ray(run, run.begin(resume=False), workers=1)
 
 

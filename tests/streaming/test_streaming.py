@@ -211,7 +211,7 @@ def test_a_run_goes_on_where_it_stopped_and_no_other_does(models, data, tmp_path
     local(broken, broken.begin(resume=False)[:2])
     with pytest.raises(BadInputError, match=r"part 2 .* missing or altered"):
         broken.finish()
-    with pytest.raises(BadInputError, match="Give --resume"):
+    with pytest.raises(BadInputError, match="Give `resume=True`"):
         broken.begin(resume=False)
     other = Run(tmp_path / "broken", job_of(models, data, seed=1), LARGEST_BATCH)
     with pytest.raises(BadInputError, match=r"got another: job\.seed was 0 and is 1\."):
@@ -246,7 +246,7 @@ def test_another_folder_is_left_alone(models, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"), [({"rows_per_part": 1000}, "a multiple of 4096"), ({"format": "csv"}, "a --format of")]
+    ("settings", "sentence"), [({"rows_per_part": 1000}, "a multiple of 4096"), ({"format": "csv"}, "a `format` of")]
 )
 def test_settings_of_a_run(models, data, tmp_path, settings, sentence):
     with pytest.raises(BadInputError, match=sentence):

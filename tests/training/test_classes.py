@@ -158,7 +158,7 @@ def test_a_finished_run_is_resumed_to_the_same(done, tmp_path):
 
 def test_resume_refuses_nothing_and_other_settings(tmp_path):
     path = tmp_path / "model.pt"
-    with pytest.raises(CheckpointError, match=r"0.resume.pt to resume from; it does not exist. Train without --resume"):
+    with pytest.raises(CheckpointError, match=r"0.resume.pt to resume from; it does not exist. Train without `resume`"):
         run(path, resume=True)
     with pytest.raises(Interrupted):
         run(path, stop=(1, 1))

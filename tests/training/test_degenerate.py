@@ -86,8 +86,8 @@ def test_what_is_continuous_is_not_warned_of(tmp_path):
 def test_counts_and_rounded_numbers_are_warned_of(tmp_path):
     (warning,) = warnings_of(loaded(tmp_path / "mine.csv", beside(COUNTS), "a,b,c,visits"))
     assert warning == (
-        f"column 4 (visits) of mine takes 12 values in 640 rows, in steps of 1: {TOO_LOW}. Give --dequantize, which "
-        "adds uniform noise as wide as a step, or leave it out."
+        f"column 4 (visits) of mine takes 12 values in 640 rows, in steps of 1: {TOO_LOW}. Give `dequantize=True`, "
+        "which adds uniform noise as wide as a step, or leave it out."
     )
     (warning,) = warnings_of(loaded(tmp_path / "mine.npy", beside(np.round(MANY[:, 0], 1), np.round(MANY[:, 1], 1))))
     assert ", in steps of 0.1, and 1 more column repeats its values: " in warning
@@ -102,7 +102,7 @@ def test_counts_and_rounded_numbers_are_warned_of(tmp_path):
 def test_grey_levels_in_a_csv_are_told_of_their_option(tmp_path):
     grey = np.random.default_rng(0).integers(0, 16, (800, 4))
     (warning,) = warnings_of(loaded(tmp_path / "mine.csv", grey))
-    cure = " If the rows are images of grey levels, give --levels 16 instead."
+    cure = " If the rows are images of grey levels, give `levels=16` instead."
     assert warning.endswith(f"or leave them out.{cure}")
     assert data.load(str(tmp_path / "mine.csv"), levels=16).preprocessing.levels == 16
     grey[:, 0] = 0

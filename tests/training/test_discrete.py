@@ -172,5 +172,5 @@ def test_continuous_columns_get_no_noise_and_grey_levels_are_refused():
     noisy, found = dequantized(Dataset("mine", rows, rows, rows), seed=0)
     np.testing.assert_array_equal(noisy.train, rows)
     assert found == []
-    with pytest.raises(BadInputError, match=r"^Expected vectors for --dequantize; digits holds grey levels, which alw"):
+    with pytest.raises(BadInputError, match=r"^Expected vectors for `dequantize`; digits holds grey levels, which alw"):
         dequantized(data.load("digits"), seed=0)

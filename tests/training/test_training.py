@@ -152,7 +152,7 @@ def test_resume_refuses_other_settings_and_other_files(tmp_path):
     run(path)
     with pytest.raises(CheckpointError, match=r"differs: batch_size 50 \(now 40\)"):
         run(path, settings=FitSettings(epochs=6, batch_size=40, learning_rate=2e-3, fallback=False), resume=True)
-    with pytest.raises(CheckpointError, match="Train without --resume"):
+    with pytest.raises(CheckpointError, match="Train without `resume`"):
         run(tmp_path / "none.pt", resume=True)
     other = Dataset("vectors", VECTORS.train + 1.0, VECTORS.valid, VECTORS.test)
     with pytest.raises(CheckpointError, match="differs: data"):
@@ -167,7 +167,7 @@ def test_a_damaged_resume_file_says_what_is_left(tmp_path):
     resume = Paths(tmp_path / "m.pt").resume
     for damage in (lambda: resume.write_bytes(b"x"), lambda: torch.save({"x": 1}, resume)):
         damage()
-        with pytest.raises(CheckpointError, match=r"m\.pt beside it is whole: .* --from .*m\.pt and another -o"):
+        with pytest.raises(CheckpointError, match=r"m\.pt beside it is whole: .* `begin='.*m\.pt'` and another path"):
             run(tmp_path / "m.pt", resume=True)
     resume.write_bytes(b"x")
     (tmp_path / "m.pt").write_bytes(b"y")
@@ -182,7 +182,7 @@ def test_early_stopping_ends_a_run_that_gets_no_better(tmp_path):
 
 
 def test_a_diverging_run_stops_with_a_sentence(tmp_path):
-    with pytest.raises(CheckFailedError, match=r"Expected a finite loss; got .* smaller --learning-rate"):
+    with pytest.raises(CheckFailedError, match=r"Expected a finite loss; got .* smaller `learning_rate`"):
         run(tmp_path / "model.pt", settings=FitSettings(epochs=6, batch_size=50, learning_rate=1e6, fallback=False))
 
 

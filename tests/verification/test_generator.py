@@ -64,7 +64,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("activation", ["leaky-softplus", "leaky-tanh"])
 def test_curved_activations_are_refused(activation, tmp_path):
     weights = network(3, 2, activation=activation)
-    with pytest.raises(BadInputError, match=rf"has {activation.replace('-', ' ')}.*--activation leaky-relu"):
+    with pytest.raises(BadInputError, match=rf"has {activation.replace('-', ' ')}.*`activation='leaky-relu'`"):
         export_for_verifier(weights, tmp_path / "m", Provenance("m"), Question())
     assert list(tmp_path.iterdir()) == []
 

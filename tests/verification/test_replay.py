@@ -197,7 +197,7 @@ def test_a_missing_witness_is_refused(tmp_path):
 def test_of_several_queries_one_must_be_named(tmp_path):
     export_for_verifier(WEIGHTS, tmp_path / "m", Provenance("m"), Question((0.5, 0.9), claim="Y_0 <= 1"))
     opened = VerifierFolder.open(tmp_path / "m")
-    with pytest.raises(ArtifactError, match=r"it has 2\. Choose one, such as --query query-0\.5\.vnnlib"):
+    with pytest.raises(ArtifactError, match=r"it has 2\. Choose one, such as `query='query-0\.5\.vnnlib'`"):
         opened.choose(None)
     assert opened.choose("box-0.5.vnnlib") == "box-0.5.vnnlib"
     with pytest.raises(ArtifactError, match=r"got nothing\.vnnlib"):

@@ -64,21 +64,21 @@ class JKOStructure(Structure):
         """Return fields with two hidden layers, whose divergence is exact at the cost of one product."""
         del image_shape
         if "alpha" in given:
-            raise BadInputError("Expected no --alpha for a JKO-iFlow; only LU-Net has it. Leave it out.")
+            raise BadInputError("Expected no `alpha` for a JKO-iFlow; only LU-Net has it. Leave it out.")
         refuse_others(given, _CHOICES, "a JKO-iFlow")
         usual = {} if dim <= _FEW else {"first_size": 0.1}
         growth = Growth(**usual | {field: given[name] for name, field in _GROWTH.items() if name in given})
         width, numbers = given.get("width", _WIDTH), dim**2
         numbers += 2 * width * dim + (given.get("hidden_layers", 2) - 1) * width**2  # numbers in one block
-        refuse_large(2 * numbers, "float32", "Take a smaller --width.", "a network whose graphs are")
+        refuse_large(2 * numbers, "float32", "Take a smaller `width`.", "a network whose graphs are")
         return cls((width,) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
 
     @classmethod
     def of(cls, weights: Chain) -> Self:
         """Raise BadInputError always: a JKO-iFlow is trained from its first block."""
         raise BadInputError(
-            f"Expected no --from for a JKO-iFlow, which begins with its first block; got a {weights.kind.name} model. "
-            "Continue an interrupted run with --resume."
+            f"Expected no `begin` for a JKO-iFlow, which begins with its first block; got a {weights.kind.name} model. "
+            "Continue an interrupted run with `resume=True`."
         )
 
     @classmethod
@@ -102,7 +102,7 @@ class JKOStructure(Structure):
         if settings.init not in _INITS:
             raise BadInputError(f"Expected an init of {', '.join(_INITS)} for a JKO-iFlow; got {settings.init}.")
         if settings.optimizer != "adam":
-            raise BadInputError(f"Expected adam for a JKO-iFlow; got {settings.optimizer}. Leave --optimizer out.")
+            raise BadInputError(f"Expected adam for a JKO-iFlow; got {settings.optimizer}. Leave `optimizer` out.")
         if settings.patience != FitSettings.patience:
             raise BadInputError("Expected no patience for a JKO-iFlow, each of whose blocks takes all of its epochs.")
 
@@ -127,5 +127,5 @@ class JKOStructure(Structure):
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> BlockTrainer:
         if not isinstance(first.kind, JKO):
-            raise BadInputError(f"Expected a JKO-iFlow to train; got a {first.kind.name} model. Give its --flow.")
+            raise BadInputError(f"Expected a JKO-iFlow to train; got a {first.kind.name} model. Give its `flow`.")
         return BlockTrainer(first, data, settings, growth=self.growth, device=device)

@@ -65,7 +65,7 @@ def grow(
     dim = rows.shape[1]
     if dim > MAX_DIM:
         raise BadInputError(
-            f"Expected at most {MAX_DIM} dimensions for a greedy start; got {dim}. Start with --init bend."
+            f"Expected at most {MAX_DIM} dimensions for a greedy start; got {dim}. Start with `init='bend'`."
         )
     x = logit(rows, preprocessing)[0] if preprocessing else rows
     random = torch.Generator().manual_seed(seed)

@@ -63,10 +63,10 @@ class LUNetStructure(Structure):
         """Return the paper's depth and activation unless given: 3 + 1 blocks for images, 12 + 1 in up to 4-D."""
         del image_shape
         if "width" in given:
-            raise BadInputError("Expected no --width for lunet, whose blocks are as wide as the data. Leave it out.")
+            raise BadInputError("Expected no `width` for lunet, whose blocks are as wide as the data. Leave it out.")
         refuse_others(given, ("blocks", "alpha", "activation"), "lunet")
         blocks = given.get("blocks", 13 if dim <= _FEW else 4)
-        refuse_large(blocks * dim**2, "float16", "Take fewer --blocks.", "a network whose graphs are")
+        refuse_large(blocks * dim**2, "float16", "Take fewer `blocks`.", "a network whose graphs are")
         return cls(blocks, given.get("alpha", _PAPERS_ALPHA), given.get("activation", PAPERS))
 
     @classmethod

@@ -60,14 +60,14 @@ class RealNVPStructure(Structure):
         """Return convolutions with the paper's 64 planes for images; else dense networks as large as LU-Net."""
         if "blocks" in given or "alpha" in given:
             raise BadInputError(
-                "Expected neither --blocks nor --alpha for a RealNVP, whose size is --width. Leave them out."
+                "Expected neither `blocks` nor `alpha` for a RealNVP, whose size is `width`. Leave them out."
             )
         refuse_others(given, ("width",), "a RealNVP")
         found = cls(dim, image_shape, given.get("width") or (_PLANES if image_shape else width_like_lunet(dim)))
         with torch.device("meta"):  # only shapes: no memory is taken
             shapes = found._flow(None).parameters()  # raises if the image does not fit
         numbers = sum(parameter.numel() for parameter in shapes)
-        refuse_large(numbers, "float16", "Take a smaller --width.", "a network whose graphs are")
+        refuse_large(numbers, "float16", "Take a smaller `width`.", "a network whose graphs are")
         return found
 
     @classmethod
@@ -135,5 +135,5 @@ def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
 
 def _only_realnvp(weights: Chain) -> Chain:
     if not weights.of(Coupling):
-        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.kind.name} model. Give its --flow.")
+        raise BadInputError(f"Expected a RealNVP to start from; got a {weights.kind.name} model. Give its `flow`.")
     return weights

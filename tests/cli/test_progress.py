@@ -1,68 +1,22 @@
-"""Lines of progress where stderr is no terminal."""
+"""Progress of the commands where stderr is no terminal."""
 
 import re
 
 import numpy as np
 import pytest
 
-from lunet_cli import output, progress_log
-from lunet_cli.progress_log import ProgressLog
+from lunet_cli import output
 from lunet_export import data
+from lunet_export.api import progress
 from tests.cli.conftest import run
-
-FIRST = progress_log._FIRST  # before a fixture makes it longer
-
-
-def test_a_line_comes_at_most_so_often():
-    now, lines = [0.0], []
-    with ProgressLog(30, lines.append, lambda: now[0]) as bar:
-        bar.add_task("training on digits", total=60)
-        for second in range(100):
-            now[0] = float(second)
-            bar.update(bar.task_ids[0], completed=second / 2, description="digits: 2.500 bits/dim")
-    assert lines == [
-        "digits: 2.500 bits/dim, 15 of 60, 30 s, 90 s to go",
-        "digits: 2.500 bits/dim, 30 of 60, 60 s, 60 s to go",
-        "digits: 2.500 bits/dim, 45 of 60, 90 s, 30 s to go",
-    ]
-
-
-def test_the_first_line_comes_sooner():
-    now, lines = [0.0], []
-    with ProgressLog(30, lines.append, lambda: now[0], first=10) as bar:
-        bar.add_task("training on digits", total=60)
-        for second in range(80):
-            now[0] = float(second)
-            bar.advance(bar.task_ids[0])
-    assert [line.split(", ")[2] for line in lines] == ["10 s", "40 s", "70 s"]
-
-
-def test_without_a_terminal_lines_come_by_themselves(monkeypatch):
-    monkeypatch.delenv("LUNET_LOG", raising=False)
-    monkeypatch.setattr(progress_log, "_FIRST", FIRST)
-    now, lines = [0.0], []
-
-    def told(until: int) -> list[str]:
-        """The seconds at which lines come; one second after another."""
-        now[0], lines[:] = 0.0, []
-        with progress_log.log(lines.append, lambda: now[0]) as bar:
-            bar.add_task("training on digits", total=until)
-            for second in range(until):
-                now[0] = float(second)
-                bar.advance(bar.task_ids[0])
-        return [line.split(", ")[2] for line in lines]
-
-    assert told(80) == ["10 s", "40 s", "70 s"]
-    monkeypatch.setenv("LUNET_LOG", "7")
-    assert told(20) == ["7 s", "14 s"]
 
 
 def test_growth_tells_how_far_it_has_come(tmp_path, monkeypatch):
     np.save(tmp_path / "plane.npy", np.random.default_rng(0).standard_normal((60, 2)))
     arguments = ("train", tmp_path / "plane.npy", "-o", tmp_path / "m.pt", "--blocks", 4, "--epochs", 1, "--force")
     monkeypatch.delenv("LUNET_LOG", raising=False)
-    monkeypatch.setattr(progress_log, "_FIRST", 0.0)  # a first line at once; the next one comes after an hour
-    monkeypatch.setattr(progress_log, "_BETWEEN", 3600.0)
+    monkeypatch.setattr(progress, "_FIRST", 0.0)  # a first line at once; the next one comes after an hour
+    monkeypatch.setattr(progress, "_BETWEEN", 3600.0)
     code, out, err = run(*arguments)
     (line,) = [line for line in err.splitlines() if line.startswith("plane: ")]
     assert (code, re.fullmatch(r"plane: 0 % grown, \d+ s(, \d+ s to go)?", line) is not None) == (0, True)
