@@ -44,7 +44,7 @@ def test_a_posterior_is_carried_with_its_observation(name):
     tolerances.assert_within(theirs, ours, allowed)
     assert tolerances.beyond(theirs[::-1], ours, allowed) > 1
     with pytest.raises(
-        UnsupportedLayersError, match=r"none was given: convert\(flow, context=c\), or import --context c.npy"
+        UnsupportedLayersError, match=r"none was given: convert\(flow, context=c\), or import --context"
     ):
         importers.read(estimator)
 
