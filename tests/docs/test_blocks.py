@@ -1,6 +1,8 @@
 """The blocks of code in README.md and docs/ run, page by page, in the order in which they stand."""
 
+import contextlib
 import functools
+import io
 import os
 import re
 import shlex
@@ -8,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +25,19 @@ from tests.docs.pages import PAGES, Block, blocks
 QUICK = {"train": "--epochs 2", "bench": "--seconds 0.05 --batch 1 --no-compile"}
 #: Commands of the shell that set a machine up. What they install or build is tested elsewhere.
 NOT_RUN = {"pip", "make", ".", "git"}
-#: What may stand in a block that is run; all other languages are read only.
+#: What may stand in a block that is run. Of other languages a block that has a title becomes a file.
 RUN = {"sh", "python"}
+#: What a line of the shell needs a shell for.
+_SHELL = re.compile(r"[|<>;&$`]")
 
 
 def runnable(page: str) -> list[Block]:
     return [block for block in blocks(page) if block.language in RUN and block.reason is None]
+
+
+def words(line: str) -> str:
+    """A line without its numbers, which differ from run to run."""
+    return " ".join(word for word in line.split() if re.search("[a-z]", word, re.I) and not re.search("[0-9]", word))
 
 
 @pytest.fixture
@@ -48,24 +58,45 @@ def desk(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line by line: commands of this package in this process, which is fast, all others in a shell."""
+def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Line by line: commands of this package in this process, which is fast, all others in a shell.
+
+    Returns:
+        What was printed, on both streams.
+    """
+    said = []
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words or words[0] in NOT_RUN:
+        parts = shlex.split(line, comments=True)
+        if not parts or parts[0] in NOT_RUN:
             continue
-        if words[0] == "cd":
-            monkeypatch.chdir(words[1])
-        elif words[0] == "lunet-export" and not {"|", ">", "<", "&&", ";"} & {*words}:
-            more = shlex.split(QUICK.get(words[1], ""))
-            result = CliRunner().invoke(app, [*words[1:], *more])
+        if parts[0] == "cd":
+            monkeypatch.chdir(parts[1])
+        elif parts[0] == "lunet-export" and not _SHELL.search(line.partition(" #")[0]):
+            more = shlex.split(QUICK.get(parts[1], ""))
+            result = CliRunner().invoke(app, [*parts[1:], *more])
             assert result.exit_code == 0, (line, result.output)
+            said.append(result.output)
         else:
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
             done = subprocess.run(
                 ["bash", "-ec", line], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, (line, done.stderr)
+            said += [done.stdout, done.stderr]
+    return "".join(said)
+
+
+def run_python(text: str, page: str, names: dict[str, Any]) -> str:
+    """In this process, with the names of the blocks before it; returns what was printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(compile(text, page, "exec"), names)
+    return said.getvalue()
+
+
+def refuse_what_was_not_said(block: Block, said: str) -> None:
+    """A block of text behind one that is run shows what it prints: some of its lines, with other numbers."""
+    printed = {words(line) for line in said.splitlines()}
+    assert [line for line in block.text.splitlines() if words(line) not in printed | {""}] == [], said
 
 
 @pytest.mark.slow
@@ -75,14 +106,22 @@ def test_the_blocks_of_a_page_run(page, desk, request, monkeypatch):
     if page == "docs/gpu.md":
         request.getfixturevalue("cuda_on_host")
     names: dict = {"__name__": "__main__"}
-    for block in runnable(page):
-        if block.title:
+    said: str | None = None
+    for block in blocks(page):
+        if block.reason:
+            said = None
+        elif block.title:
             (desk / block.title).parent.mkdir(parents=True, exist_ok=True)
             (desk / block.title).write_text(block.text)
+            said = None
         elif block.language == "sh":
-            run_shell(block.text, monkeypatch)
+            said = run_shell(block.text, monkeypatch)
+        elif block.language == "python":
+            said = run_python(block.text, page, names)
         else:
-            exec(compile(block.text, page, "exec"), names)
+            if block.language == "text" and said is not None:
+                refuse_what_was_not_said(block, said)
+            said = None
     for name in [name for name, module in sys.modules.items() if str(desk) in str(getattr(module, "__file__", ""))]:
         del sys.modules[name]
 
@@ -106,6 +145,13 @@ def test_a_line_that_fails_is_seen(desk, monkeypatch):
         run_shell("lunet-export check no-such-folder\n", monkeypatch)
     with pytest.raises(AssertionError, match="false"):
         run_shell("false # as a program would\n", monkeypatch)
+
+
+def test_text_that_was_not_printed_is_seen(desk, monkeypatch):
+    said = run_shell("echo 3 of 4 checks passed\n", monkeypatch)
+    refuse_what_was_not_said(Block("text", "4 of 4 checks passed\n\n...\n", None, None), said)
+    with pytest.raises(AssertionError, match="failed"):
+        refuse_what_was_not_said(Block("text", "4 of 4 checks failed\n", None, None), said)
 
 
 def test_every_documented_option_exists():
