@@ -25,8 +25,10 @@ from tests.docs.pages import PAGES, Block, blocks
 QUICK = {"train": "--epochs 2", "bench": "--seconds 0.05 --batch 1 --no-compile"}
 #: Commands of the shell that set a machine up. What they install or build is tested elsewhere.
 NOT_RUN = {"pip", "make", ".", "git"}
-#: What may stand in a block that is run. Of other languages a block that has a title becomes a file.
+#: What may stand in a block that is run; of any language, a block that has a title becomes a file.
 RUN = {"sh", "python"}
+#: The title of what the block before prints.
+OUTPUT = "output"
 #: What a line of the shell needs a shell for.
 _SHELL = re.compile(r"[|<>;&$`]")
 
@@ -94,7 +96,7 @@ def run_python(text: str, page: str, names: dict[str, Any]) -> str:
 
 
 def refuse_what_was_not_said(block: Block, said: str) -> None:
-    """A block of text behind one that is run shows what it prints: some of its lines, with other numbers."""
+    """It shows some of the lines that were printed, with other numbers."""
     printed = {words(line) for line in said.splitlines()}
     assert [line for line in block.text.splitlines() if words(line) not in printed | {""}] == [], said
 
@@ -106,22 +108,19 @@ def test_the_blocks_of_a_page_run(page, desk, request, monkeypatch):
     if page == "docs/gpu.md":
         request.getfixturevalue("cuda_on_host")
     names: dict = {"__name__": "__main__"}
-    said: str | None = None
+    said = ""
     for block in blocks(page):
         if block.reason:
-            said = None
+            continue
+        if block.title == OUTPUT:
+            refuse_what_was_not_said(block, said)
         elif block.title:
             (desk / block.title).parent.mkdir(parents=True, exist_ok=True)
             (desk / block.title).write_text(block.text)
-            said = None
         elif block.language == "sh":
             said = run_shell(block.text, monkeypatch)
         elif block.language == "python":
             said = run_python(block.text, page, names)
-        else:
-            if block.language == "text" and said is not None:
-                refuse_what_was_not_said(block, said)
-            said = None
     for name in [name for name, module in sys.modules.items() if str(desk) in str(getattr(module, "__file__", ""))]:
         del sys.modules[name]
 
@@ -149,9 +148,9 @@ def test_a_line_that_fails_is_seen(desk, monkeypatch):
 
 def test_text_that_was_not_printed_is_seen(desk, monkeypatch):
     said = run_shell("echo 3 of 4 checks passed\n", monkeypatch)
-    refuse_what_was_not_said(Block("text", "4 of 4 checks passed\n\n...\n", None, None), said)
+    refuse_what_was_not_said(Block("text", "4 of 4 checks passed\n\n...\n", OUTPUT, None), said)
     with pytest.raises(AssertionError, match="failed"):
-        refuse_what_was_not_said(Block("text", "4 of 4 checks failed\n", None, None), said)
+        refuse_what_was_not_said(Block("text", "4 of 4 checks failed\n", OUTPUT, None), said)
 
 
 def test_every_documented_option_exists():
