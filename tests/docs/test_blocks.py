@@ -44,7 +44,9 @@ def words(line: str) -> str:
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
-    """What a reader of README.md has: the committed exports, a model, its folder and a table."""
+    """What a reader has: the clone, the committed exports, a model, its folder and a table."""
+    (tmp_path / "path" / "to" / "the").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "the" / "clone").symlink_to(ROOT)
     (tmp_path / "exported").mkdir()
     for path in (ROOT / "exported").iterdir():
         (tmp_path / "exported" / path.name).symlink_to(path)
