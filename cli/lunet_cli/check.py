@@ -17,9 +17,10 @@ from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import parity
 from lunet_export.api.checking import FailedChecksError, checks_of, self_test
 from lunet_export.api.models import Model
-from lunet_export.artifact import Manifest, read_manifest
+from lunet_export.artifact import MANIFEST, Manifest, read_manifest
 from lunet_export.errors import ArtifactError, BadInputError, LunetExportError
 from lunet_export.files import whole_file
+from lunet_export.files.reading import digest_and_size
 from lunet_export.runtime.cuda import CudaOptions
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def check(
     seed: Annotated[int, Option(help="Of the fresh inputs.")] = 1,
     authors: AuthorsOptions,
     expect: Annotated[
-        str | None, Option(help="SHA-256 of the weights or of the manifest, as --json tells them: is it that export?")
+        str | None,
+        Option(help="Fail unless this is a SHA-256 of the weights or of the manifest, as --json and verify print it."),
     ] = None,
     report: Annotated[
         Path | None, Option(help="Also write what was found, machine and all, as JSON for a bug report.")
@@ -120,10 +122,11 @@ def _refuse_unexpected(folder: Path, expect: str, identity: dict[str, Any]) -> N
     if re.fullmatch("[0-9a-fA-F]{64}", expect) is None:
         raise BadInputError(f"Expected --expect SHA256 of 64 hexadecimal digits; got {expect}.")
     weights, manifest = identity["sha256_weights"], identity["sha256_manifest"]
-    if expect.lower() not in (weights, manifest):
+    printed, _ = digest_and_size(folder / MANIFEST)  # what `verify` and `sign` print, of the file's bytes
+    if expect.lower() not in (weights, manifest, printed):
         raise ArtifactError(
             f"Expected an export with SHA-256 {expect} in {folder}; it holds {identity['name']} with {weights} of its "
-            f"weights and {manifest} of its manifest. Give the folder that was meant."
+            f"weights, {manifest} of its manifest and {printed} of {MANIFEST}. Give the folder that was meant."
         )
 
 

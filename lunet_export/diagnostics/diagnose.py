@@ -222,7 +222,7 @@ def diagnose(
         latents_test=latents[1],
         activations=activations,
         detection=told,
-        not_available=_not_available(dim, known, source.hidden),
+        not_available=_not_available(test, known, source.hidden),
         flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim)),
     )
 
@@ -282,11 +282,10 @@ def _log_det(test: _Pass, known: entropy.Entropy | None) -> LogDet:
     return LogDet(test.log_det, at_optimum, of_z.nats, of_z.nats - of_x.nats)
 
 
-def _not_available(dim: int, known: entropy.Entropy | None, hidden: str) -> dict[str, str]:
+def _not_available(test: _Pass, known: entropy.Entropy | None, hidden: str) -> dict[str, str]:
     missing = {}
     if known is None:
-        wide = f"{dim} dimensions; nearest neighbours work in at most {entropy.LARGEST_DIM}"
-        missing["entropy"] = wide if dim > entropy.LARGEST_DIM else "rows repeat each other, or are too few"
+        missing["entropy"] = entropy.why_unknown(test.z if test.x is None else test.x)
     if hidden:
         missing["activations"] = hidden
     return missing

@@ -13,6 +13,9 @@ Array = NDArray[np.float64]
 NEIGHBOUR = 3  # k: smaller values scatter more, larger ones blur the density
 LARGEST_DIM = 6  # beyond, the estimate's bias exceeds what it should measure
 MOST_ROWS = 10_000
+#: An estimate that rises with fewer rows by more than so many standard errors is still too large: where the rows lie
+#: along curves or sheets, the neighbours of too few rows are far across these.
+_RISE = 2
 _CHUNK = 100
 _EULER = 0.5772156649015329
 #: Measured against known entropies. It is negative, so it hides a wrong constant rather than suggests one.
@@ -50,18 +53,46 @@ def nearest_neighbours(x: Array) -> Entropy | None:
     """Return Kozachenko and Leonenko's h = psi(N) - psi(k) + log V_D + (D / N) sum_i log r_k(i), in nats.
 
     r_k(i) is the distance of row i to its k-th neighbour, V_D = pi^(D/2) / Gamma(D/2 + 1) (Problemy Peredachi
-    Informatsii 23(2), 1987). At most MOST_ROWS rows are used. It is None above LARGEST_DIM dimensions, with too few
-    rows, or if rows repeat each other.
+    Informatsii 23(2), 1987). Both are of whitened rows, h(X) = h(R X) - log|det R|, so that units and correlations of
+    columns do not matter. At most MOST_ROWS rows are used. It is None where `why_unknown` gives a reason.
     """
-    rows, dim = x[:MOST_ROWS], x.shape[1]
-    if dim > LARGEST_DIM or len(rows) <= NEIGHBOUR:
-        return None
-    distance = _neighbour_distance(rows)
+    terms, reason = _terms(x)
+    return None if reason else Entropy(float(terms.mean()), "k-nearest neighbours", len(terms), BIAS, terms)
+
+
+def why_unknown(x: Array) -> str:
+    """Return why the entropy of rows x (N, D) cannot be estimated; empty if it can."""
+    return _terms(x)[1]
+
+
+def _terms(x: Array) -> tuple[Array, str]:
+    """Return the terms whose mean is the estimate, or why there are none."""
+    rows, dim, none = x[:MOST_ROWS], x.shape[1], np.empty(0)
+    if dim > LARGEST_DIM:
+        return none, f"{dim} dimensions; nearest neighbours work in at most {LARGEST_DIM}"
+    if len(rows) < 2 * (NEIGHBOUR + 1):
+        return none, "too few rows"
+    try:
+        root = np.linalg.cholesky(np.atleast_2d(np.cov(rows, rowvar=False)))
+    except np.linalg.LinAlgError:
+        return none, "the covariance of the rows is singular"
+    white = np.linalg.solve(root, (rows - rows.mean(axis=0)).T).T
+    distance = _neighbour_distance(white)
     if not (distance > 0).all():
-        return None
+        return none, "rows repeat each other"
+    whole = _log_volumes(distance, dim)
+    more = np.empty(len(rows))  # growth of each term if half of the rows are left out
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        more[half] = _log_volumes(_neighbour_distance(white[half]), dim) - whole[half]
+    if more.mean() > _RISE * more.std() / np.sqrt(len(more)):
+        return none, f"nearest neighbours need more rows: half of these give {more.mean():.2g} nats more"
+    return whole + np.log(np.diag(root)).sum(), ""
+
+
+def _log_volumes(distance: Array, dim: int) -> Array:
+    """Return psi(N) - psi(k) + log V_D + D log r for each of N rows."""
     volume = dim / 2 * log(pi) - lgamma(dim / 2 + 1)
-    terms = _digamma(len(rows)) - _digamma(NEIGHBOUR) + volume + dim * np.log(distance)
-    return Entropy(float(terms.mean()), "k-nearest neighbours", len(rows), BIAS, terms)
+    return np.asarray(_digamma(len(distance)) - _digamma(NEIGHBOUR) + volume + dim * np.log(distance))
 
 
 def _neighbour_distance(rows: Array) -> Array:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lunet_export.importers.classes import first_known, library_of
-from lunet_export.importers.parts import Foreign, Refused
+from lunet_export.importers.parts import NO_CONTEXT, Foreign, Refused
 from lunet_export.importers.twin import array, row
 from lunet_export.layers.networks import Activation, Dense, Network, Operation, Residual, Scaling
 
@@ -249,7 +249,7 @@ def fixed(network: Network, context: Tensor | None, count: int) -> Network:
 
 def _agree(takes: int, context: Tensor | None) -> None:
     if takes and context is None:
-        raise Refused("it needs a context, and none was given")
+        raise Refused(NO_CONTEXT)
     if context is not None and not takes:
         raise Refused("it takes no context, and one was given")
     if context is not None and takes != context.numel():

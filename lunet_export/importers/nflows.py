@@ -11,7 +11,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.importers import matrices, networks
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known
-from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, turned
+from lunet_export.importers.parts import NO_CONTEXT, Foreign, Layers, Part, Reading, Refused, turned
 from lunet_export.importers.twin import array, row
 from lunet_export.importers.walk import Reader, Table, leaf
 from lunet_export.layers import (
@@ -177,7 +177,7 @@ def _diagonal(base: Foreign, context: Tensor | None) -> Layers:
 
 def _conditional(base: Foreign, context: Tensor | None) -> Layers:
     if context is None:
-        raise Refused("it needs a context, and none was given")
+        raise Refused(NO_CONTEXT)
     return _standard(base, context) + _standardised(*base._compute_params(context))
 
 

@@ -16,6 +16,10 @@ Foreign = Any
 Layers = tuple[Layer, ...]
 
 
+#: Why a conditional layer is refused without a context, and the two ways to give one.
+NO_CONTEXT = "it needs a context, and none was given: convert(flow, context=c), or import --context c.npy"
+
+
 class Refused(Exception):
     """This error says why a layer is not supported. Users never see it: every caller of a reader catches it."""
 

@@ -90,10 +90,11 @@ def test_check_tells_which_export_it_is(ready):
     assert (document["name"], document["versions"]) == (manifest["model"]["name"], manifest["versions"])
     identities = manifest["model"]["sha256_weights"], manifest["sha256_manifest"]
     assert (document["sha256_weights"], document["sha256_manifest"]) == identities
-    for expected in (identities[0], identities[1].upper()):
+    printed = json.loads(run("verify", ready, "--json")[1])["sha256"]["manifest.json"]
+    for expected in (identities[0], identities[1].upper(), printed):
         assert run("check", ready, "--expect", expected)[0] == 0
     code, _, err = run("check", ready, "--expect", "0" * 64)
-    assert (code, identities[0] in err, identities[1] in err) == (2, True, True)
+    assert (code, *(known in err for known in (*identities, printed))) == (2, True, True, True)
     code, _, err = run("check", ready, "--expect", identities[0][:8])
     assert (code, "64 hexadecimal digits" in err) == (2, True)
 

@@ -105,10 +105,36 @@ def test_nearest_neighbours_find_the_entropy_of_a_gaussian(dim, bias):
 def test_nearest_neighbours_know_their_limits():
     rng = np.random.default_rng(10)
     assert entropies.nearest_neighbours(rng.standard_normal((100, 7))) is None
-    assert entropies.nearest_neighbours(rng.standard_normal((3, 2))) is None
-    assert entropies.nearest_neighbours(np.repeat(rng.standard_normal((20, 2)), 5, axis=0)) is None
+    assert entropies.nearest_neighbours(rng.standard_normal((7, 2))) is None
+    twins = rng.standard_normal((20, 2))
+    for rows, reason in (
+        (rng.standard_normal((100, 7)), "in at most 6"),
+        (rng.standard_normal((7, 2)), "too few rows"),
+        (np.repeat(twins, 5, axis=0), "rows repeat"),
+        (np.column_stack([twins, twins[:, 0]]), "singular"),
+    ):
+        assert entropies.nearest_neighbours(rows) is None
+        assert reason in entropies.why_unknown(rows)
+    assert entropies.why_unknown(twins) == ""
     assert entropies.nearest_neighbours(rng.standard_normal((10_500, 1))).rows == entropies.MOST_ROWS
     assert entropies._digamma(7) == pytest.approx(digamma(7), abs=1e-14)
+
+
+def test_units_and_correlations_of_columns_cost_nothing():
+    """Of the rows as they are, neighbours along the narrow direction are never met: the estimate is nats too large."""
+    x = np.random.default_rng(12).standard_normal((300, 3)) @ np.array([[1, 1e4, 0], [0, 1, 0], [0, 1e4, 1e-3]])
+    exact = 1.5 * np.log(2 * np.pi * np.e) + np.log(1e-3)
+    assert entropies.nearest_neighbours(x).nats == pytest.approx(exact, abs=0.2)
+
+
+@pytest.mark.parametrize(("wide", "known"), [(0.02, False), (1.0, True)])
+def test_too_few_rows_along_a_thin_curve_say_so(wide, known):
+    """Their neighbours lie along the curve, not across it: nats too large, below which every good density would be."""
+    rng = np.random.default_rng(13)
+    angle = np.sqrt(rng.uniform(0, 400, 2000))
+    x = angle[:, None] * np.column_stack([np.cos(angle), np.sin(angle)]) + wide * rng.standard_normal((2000, 2))
+    assert (entropies.why_unknown(x) == "") == known
+    assert known or "half of these give" in entropies.why_unknown(x)
 
 
 def test_a_users_file_with_a_toy_sets_name_has_no_known_density():

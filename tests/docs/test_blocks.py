@@ -1,6 +1,8 @@
 """The blocks of code in README.md and docs/ run, page by page, in the order in which they stand."""
 
+import contextlib
 import functools
+import io
 import os
 import re
 import shlex
@@ -8,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,17 +25,28 @@ from tests.docs.pages import PAGES, Block, blocks
 QUICK = {"train": "--epochs 2", "bench": "--seconds 0.05 --batch 1 --no-compile"}
 #: Commands of the shell that set a machine up. What they install or build is tested elsewhere.
 NOT_RUN = {"pip", "make", ".", "git"}
-#: What may stand in a block that is run; all other languages are read only.
+#: What may stand in a block that is run; of any language, a block that has a title becomes a file.
 RUN = {"sh", "python"}
+#: The title of what the block before prints.
+OUTPUT = "output"
+#: What a line of the shell needs a shell for.
+_SHELL = re.compile(r"[|<>;&$`]")
 
 
 def runnable(page: str) -> list[Block]:
     return [block for block in blocks(page) if block.language in RUN and block.reason is None]
 
 
+def words(line: str) -> str:
+    """A line without its numbers, which differ from run to run."""
+    return " ".join(word for word in line.split() if re.search("[a-z]", word, re.I) and not re.search("[0-9]", word))
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
-    """What a reader of README.md has: the committed exports, a model, its folder and a table."""
+    """What a reader has: the clone, the committed exports, a model, its folder and a table."""
+    (tmp_path / "path" / "to" / "the").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "the" / "clone").symlink_to(ROOT)
     (tmp_path / "exported").mkdir()
     for path in (ROOT / "exported").iterdir():
         (tmp_path / "exported" / path.name).symlink_to(path)
@@ -48,24 +62,45 @@ def desk(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line by line: commands of this package in this process, which is fast, all others in a shell."""
+def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Line by line: commands of this package in this process, which is fast, all others in a shell.
+
+    Returns:
+        What was printed, on both streams.
+    """
+    said = []
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words or words[0] in NOT_RUN:
+        parts = shlex.split(line, comments=True)
+        if not parts or parts[0] in NOT_RUN:
             continue
-        if words[0] == "cd":
-            monkeypatch.chdir(words[1])
-        elif words[0] == "lunet-export" and not {"|", ">", "<", "&&", ";"} & {*words}:
-            more = shlex.split(QUICK.get(words[1], ""))
-            result = CliRunner().invoke(app, [*words[1:], *more])
+        if parts[0] == "cd":
+            monkeypatch.chdir(parts[1])
+        elif parts[0] == "lunet-export" and not _SHELL.search(line.partition(" #")[0]):
+            more = shlex.split(QUICK.get(parts[1], ""))
+            result = CliRunner().invoke(app, [*parts[1:], *more])
             assert result.exit_code == 0, (line, result.output)
+            said.append(result.output)
         else:
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
             done = subprocess.run(
                 ["bash", "-ec", line], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, (line, done.stderr)
+            said += [done.stdout, done.stderr]
+    return "".join(said)
+
+
+def run_python(text: str, page: str, names: dict[str, Any]) -> str:
+    """In this process, with the names of the blocks before it; returns what was printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(compile(text, page, "exec"), names)
+    return said.getvalue()
+
+
+def refuse_what_was_not_said(block: Block, said: str) -> None:
+    """It shows some of the lines that were printed, with other numbers."""
+    printed = {words(line) for line in said.splitlines()}
+    assert [line for line in block.text.splitlines() if words(line) not in printed | {""}] == [], said
 
 
 @pytest.mark.slow
@@ -75,14 +110,19 @@ def test_the_blocks_of_a_page_run(page, desk, request, monkeypatch):
     if page == "docs/gpu.md":
         request.getfixturevalue("cuda_on_host")
     names: dict = {"__name__": "__main__"}
-    for block in runnable(page):
-        if block.title:
+    said = ""
+    for block in blocks(page):
+        if block.reason:
+            continue
+        if block.title == OUTPUT:
+            refuse_what_was_not_said(block, said)
+        elif block.title:
             (desk / block.title).parent.mkdir(parents=True, exist_ok=True)
             (desk / block.title).write_text(block.text)
         elif block.language == "sh":
-            run_shell(block.text, monkeypatch)
-        else:
-            exec(compile(block.text, page, "exec"), names)
+            said = run_shell(block.text, monkeypatch)
+        elif block.language == "python":
+            said = run_python(block.text, page, names)
     for name in [name for name, module in sys.modules.items() if str(desk) in str(getattr(module, "__file__", ""))]:
         del sys.modules[name]
 
@@ -106,6 +146,13 @@ def test_a_line_that_fails_is_seen(desk, monkeypatch):
         run_shell("lunet-export check no-such-folder\n", monkeypatch)
     with pytest.raises(AssertionError, match="false"):
         run_shell("false # as a program would\n", monkeypatch)
+
+
+def test_text_that_was_not_printed_is_seen(desk, monkeypatch):
+    said = run_shell("echo 3 of 4 checks passed\n", monkeypatch)
+    refuse_what_was_not_said(Block("text", "4 of 4 checks passed\n\n...\n", OUTPUT, None), said)
+    with pytest.raises(AssertionError, match="failed"):
+        refuse_what_was_not_said(Block("text", "4 of 4 checks failed\n", OUTPUT, None), said)
 
 
 def test_every_documented_option_exists():
