@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export.checkpoint.tensor_file import held, load
+from lunet_export.checkpoint.reading import load
+from lunet_export.checkpoint.tensor_file import held
 from lunet_export.errors import CheckpointError, brief
 from lunet_export.layers import LU
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lunet_export.checkpoint import latent_statistics
-from lunet_export.checkpoint.tensor_file import held, load
+from lunet_export.checkpoint.reading import load
+from lunet_export.checkpoint.tensor_file import held
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
