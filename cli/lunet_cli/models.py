@@ -28,9 +28,11 @@ def read_model(path: Path, authors: AuthorsOptions = NO_AUTHORS_OPTIONS) -> "Che
 
 
 def _told(read: "Checkpoint") -> "Checkpoint":
-    """The checkpoint; what was assumed of it is said."""
+    """The checkpoint; what was assumed of it and how it was read is said."""
     for sentence in read.assumed:
         output.warn(sentence)
+    for sentence in read.notes:
+        output.remark(sentence)
     return read
 
 

@@ -56,6 +56,11 @@ class Model:
         """Return what the training recorded, as `test` in bits/dim and `test_nats` in nats per row."""
         return self.checkpoint.training or {}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about how the file was read, as what was left out of it; none of a plain case."""
+        return self.checkpoint.notes
+
     def flow(self, dtype: Literal["float32", "float64"] = "float32") -> "Flow":
         """Return the model as a PyTorch flow, whose parameters can be trained.
 
@@ -169,7 +174,7 @@ def another_model(manifest: "Manifest", model: Path | None) -> BadInputError:
 
 def refuse_target(target: Path, *, force: bool) -> None:
     """Raise where a model file is not named as one, or exists and is not to be replaced."""
-    if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another -o.")
+    if target.suffix not in (".pt", ".safetensors"):
+        raise BadInputError(f"Expected a model file that ends in .pt or .safetensors; got {target}. Give another -o.")
     if target.exists() and not force:
         raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")

@@ -43,6 +43,8 @@ def _content(data: bytes, path: Path, cure: str) -> object:
         return safetensors_file.content(data, path, cure=cure)
     if told := formats.other(data, path):
         raise CheckpointError(told)
+    if path.suffix == formats.SUFFIX and not data.startswith(b"PK"):
+        return safetensors_file.content(data, path, cure=cure)
     return _of_torch(data, path, cure)
 
 

@@ -24,6 +24,33 @@ _DEEPEST = 4  # dictionaries inside each other
 _LONGEST = 16  # parts of a prefix
 
 
+class SeveralError(CheckpointError):
+    """A file holds several networks that differ."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the keys of a network are called.
+
+    Attributes:
+        title: What the network is called.
+        known: Whether a key is one by which the network is recognised.
+        wanted: Keys of the whole network of which these keys are some.
+    """
+
+    title: str
+    known: Callable[[str], bool]
+    wanted: Callable[[Collection[str]], Collection[str]]
+
+    def difference(self, keys: Collection[str]) -> str:
+        """Return which keys are missing and which are too many, for a sentence; empty where none is."""
+        wanted = set(self.wanted(keys))
+        parts = {"lacks": sorted(wanted - set(keys)), "has": sorted(set(keys) - wanted)}
+        more = " and others" if max(map(len, parts.values())) > 3 else ""
+        told = [f"{verb} {brief(', '.join(some[:3]))}" for verb, some in parts.items() if some]
+        return " and ".join(told) + more
+
+
 @dataclass(frozen=True)
 class State:
     """The tensors of one network by its own keys, and where they were.
@@ -66,28 +93,30 @@ class State:
         return (f"The network in {path.name} was taken {', '.join(taken)}.",) if taken else ()
 
 
-def of_one(
-    content: Mapping[Any, Any], path: Path, *, known: Callable[[str], bool], whole: Callable[[Collection[str]], bool]
-) -> State | None:
+def of_one(content: Mapping[Any, Any], path: Path, layout: Layout) -> State | None:
     """Return the state of the one network in a file; None where there is none.
 
     Args:
         content: What the file holds.
         path: The file, for a sentence.
-        known: Whether a key is one by which such a network is recognised.
-        whole: Whether keys are those of a network.
+        layout: How the keys of the network are called.
 
     Raises:
-        CheckpointError: if there are several networks that differ.
+        SeveralError: if there are several networks that differ.
     """
-    found = [state for state in candidates(content, known) if whole(state.tensors.keys())]
-    if len(found) > 1 and not all(_same(found[0], other) for other in found[1:]):
-        raise _ambiguous(found, path)
-    return found[0] if found else None
+    whole = [state for state in candidates(content, layout.known) if not layout.difference(state.tensors)]
+    if len(whole) > 1 and not all(_same(whole[0], other) for other in whole[1:]):
+        raise _ambiguous(whole, path)
+    return whole[0] if whole else None
 
 
 def candidates(content: Mapping[Any, Any], known: Callable[[str], bool]) -> Iterator[State]:
-    """Yield every group of tensors whose keys begin alike and hold a known one behind that; arguments as `of_one`."""
+    """Yield every group of tensors whose keys begin alike and hold a known one behind that.
+
+    Args:
+        content: What the file holds.
+        known: Whether a key is one by which a network is recognised.
+    """
     for place, entries, around in _dictionaries(content):
         tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
         plain = {_plain(key): key for key in tensors}
@@ -99,6 +128,34 @@ def candidates(content: Mapping[Any, Any], known: Callable[[str], bool]) -> Iter
             beside = (*(key for key in entries if key not in mine), *around)
             unwrapped = any(prefix + rest != key for rest, key in taken.items())
             yield State({rest: tensors[key] for rest, key in taken.items()}, place, prefix, unwrapped, beside)
+
+
+def nearest(content: Mapping[Any, Any], layout: Layout) -> State | None:
+    """Return the largest group with a known key, else the largest dictionary of tensors; None where there is none.
+
+    Args:
+        content: What the file holds.
+        layout: How the keys of the network are called.
+    """
+
+    def size(state: State) -> int:
+        return len(state.tensors)
+
+    found = max(candidates(content, layout.known), key=size, default=None)
+    return found or max(dictionaries(content), key=size, default=None)
+
+
+def dictionaries(content: Mapping[Any, Any]) -> Iterator[State]:
+    """Yield every dictionary that holds tensors, as it is.
+
+    Args:
+        content: What the file holds.
+    """
+    for place, entries, around in _dictionaries(content):
+        tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
+        if tensors:
+            beside = (*(key for key in entries if key not in tensors), *around)
+            yield State(tensors, place, beside=beside)
 
 
 def _dictionaries(
@@ -152,9 +209,9 @@ def _same(left: State, right: State) -> bool:
     )
 
 
-def _ambiguous(found: list[State], path: Path) -> CheckpointError:
+def _ambiguous(found: list[State], path: Path) -> SeveralError:
     chosen = next(state for state in found if state.place or state.prefix)  # one alone can have neither
-    return CheckpointError(
+    return SeveralError(
         f"Expected one network in {path}; it holds {len(found)} that differ, as copies averaged over the training do: "
         f"{'; '.join(state.where for state in found[:4])}. Write the one that is meant to a file of its own, as: "
         f"{_alone(chosen, path)}"

@@ -20,7 +20,9 @@ from contextlib import suppress
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lunet_export.errors import CheckpointError
@@ -334,3 +336,21 @@ def held(tensor: Tensor) -> Tensor:
             f"{bytes_held} bytes."
         )
     return tensor
+
+
+def floats(tensors: Mapping[str, Any], key: str) -> NDArray[np.float64]:
+    """Return a tensor as a float64 array.
+
+    Args:
+        tensors: Tensors of a file by key.
+        key: Key of the tensor.
+
+    Raises:
+        CheckpointError: if it is not dense, not of floats, a single number, or not in the file.
+    """
+    value = tensors[key]
+    if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point():
+        raise CheckpointError(f"Expected a dense tensor of floats at {key}; got {type(value).__name__}.")
+    if value.ndim == 0:
+        raise CheckpointError(f"Expected a matrix or vector at {key}; got a single number.")
+    return held(value).detach().double().numpy()

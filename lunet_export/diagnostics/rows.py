@@ -69,7 +69,7 @@ def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -
         have = f"{wanted} grey levels" if wanted else "no pre-processing"
         raise DataError(
             f"Expected rows for a model with {have}; {dataset.name} has {given} grey levels. "
-            "Give its own data, --levels, or --preprocess for the authors' files."
+            "Give its own data, --levels, or the authors' best.pth with --preprocess paper."
         )
     if dataset.preprocessing is None:
         domain = Rows(dim, np.dtype(np.float64), preprocessing)

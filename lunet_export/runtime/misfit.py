@@ -62,8 +62,8 @@ class MadeFor:
     Args:
         dim: D.
         preprocessing: Of the model; None for vectors.
-        source: Kind of the file that it came from, as the manifest tells it. A network of `authors` without
-            pre-processing takes logits, and never whole numbers.
+        source: Kind of the file that it came from, as the manifest tells it. A network of `authors` or
+            `authors-realnvp` without pre-processing takes logits, and never whole numbers.
     """
 
     def __init__(self, dim: int, preprocessing: Logit | None, source: str = "") -> None:
@@ -115,10 +115,10 @@ class MadeFor:
     def _far(self, rows: NDArray[Any], middle: float, n: int) -> Misfit | None:
         images = self._preprocessing is not None
         grey = not images and _is_grey(rows)
-        by_chance = most_by_chance(_LOOKED_AT if grey and self._source == "authors" else n)
+        by_chance = most_by_chance(_LOOKED_AT if grey and self._source in _OF_LOGITS else n)
         if middle <= _UNSEEN * by_chance:
             return None
-        return _grey(rows, middle) if grey else _farther(middle, images=images)
+        return _grey(rows, middle, self._source) if grey else _farther(middle, images=images)
 
     @staticmethod
     def _without_noise(p: Logit) -> Misfit:
@@ -222,12 +222,20 @@ def _dark(above: NDArray[np.floating], p: Logit) -> Misfit:
     )
 
 
-def _grey(rows: NDArray[Any], middle: float) -> Misfit:
+#: What to do with grey levels for a network of the released code, by what the manifest calls its file.
+_OF_LOGITS = {
+    "authors": "Export the authors' best.pth again with --preprocess paper",
+    "authors-realnvp": "Give x = logit(0.05 + 0.95 y / 256) of grey levels y with their noise",
+}
+
+
+def _grey(rows: NDArray[Any], middle: float, source: str) -> Misfit:
+    cure = _OF_LOGITS.get(source)
     return Misfit(
         "grey",
         f"Expected the input of a network without pre-processing; got whole numbers up to {rows.max():g}, half of them "
-        f"with |z|^2 / D above {middle:.1g} where 1 is usual: they look like grey levels. Export the authors' best.pth "
-        "again with --preprocess paper, or give rows like those that the model was trained on.",
+        f"with |z|^2 / D above {middle:.1g} where 1 is usual: they look like grey levels. "
+        f"{f'{cure}, or give' if cure else 'Give'} rows like those that the model was trained on.",
     )
 
 
