@@ -292,8 +292,9 @@ def check(
     from lunet_export.parity import all_passed
 
     source = None if model is None else models.model_of(model)
-    with open_export(path_of(folder, "the folder"), provider=provider, threads=threads, cuda=cuda) as flow:
-        checks = checking.checks_of(flow, source, seed=seed, threads=threads)
+    path = path_of(folder, "the folder")
+    with open_export(path, provider=provider, threads=threads, cuda=cuda) as flow:
+        checks = checking.checks_of(flow, source, folder=path, seed=seed, threads=threads)
         of_gpu = checking.self_test(flow, threads=threads)
     checks += of_gpu.checks if of_gpu else []
     if not all_passed(checks):

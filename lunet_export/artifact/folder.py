@@ -343,6 +343,19 @@ def read_manifest(folder: Path) -> Manifest:
     return settled(folder, MANIFEST, lambda: Manifest.from_json(_document(folder)))
 
 
+def made_from(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a manifest says of the files that its folder was made from, by what they gave.
+
+    A malformed entry, which no hash depends on, says nothing.
+
+    Args:
+        document: The manifest.
+    """
+    provenance = document.get("provenance")
+    files = provenance.get("files") if isinstance(provenance, dict) else None
+    return {role: file for role, file in files.items() if isinstance(file, dict)} if isinstance(files, dict) else {}
+
+
 def _document(folder: Path) -> object:
     with UnreadableError.instead(folder):
         there = folder.is_dir()
