@@ -16,7 +16,7 @@ from lunet_export.diagnostics.moments import Moments
 from lunet_export.diagnostics.ppca import Spectrum
 from lunet_export.diagnostics.source import Source, unseen
 from lunet_export.errors import DataError
-from lunet_export.likelihood import bits_per_dim
+from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import logit
 
 Array = NDArray[np.float64]
@@ -53,6 +53,14 @@ class Split:
 
     train: Figure
     test: Figure
+
+
+@dataclass(frozen=True)
+class PaperConvention:
+    """The bits/dim that the released code would print, as `lunet_export.likelihood.paper_convention` defines it."""
+
+    train: float
+    test: float
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,7 @@ class Report:
     detection: Detection | None  # where other data were given
     not_available: dict[str, str]  # what is missing, and why
     flags: tuple[Flag, ...]
+    paper_convention: PaperConvention
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -218,6 +227,7 @@ def diagnose(
         detection=told,
         not_available=_not_available(dim, known, source.hidden),
         flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim)),
+        paper_convention=PaperConvention(*(_in_paper_convention(part, dim) for part in (train, test))),
     )
 
 
@@ -254,6 +264,11 @@ def _see(
     if not (np.isfinite(z).all() and np.isfinite(log_prob).all()):
         raise DataError(f"Expected finite densities of {dataset.name}; got others. Remove its extreme rows.")
     return _Pass(moments, shift / n, np.concatenate(kept) if kept else None, z, log_det / n, log_prob, tally)
+
+
+def _in_paper_convention(part: _Pass, dim: int) -> float:
+    """Return the figure of the means, in which it is linear."""
+    return float(paper_convention(np.array(part.log_prob.mean()), np.array(part.shift), dim))
 
 
 def _entropy_reference(known: entropy.Entropy | None, log_prob: Array) -> EntropyReference | None:
