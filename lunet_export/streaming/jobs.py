@@ -122,9 +122,9 @@ class Place:
 class ScoreJob(Job):
     """log p of the rows of a file, in nats, by one model or by several together.
 
-    Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; where wanted paper_convention;
-    log_prob_0, log_prob_1, .. of several models; of one folder with a network per class the most probable class, its probability as confidence, and the posterior of
-    all, C numbers a row.
+    Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; where wanted paper_convention; log_prob_0,
+    log_prob_1, .. of several models; of one folder with a network per class the most probable class, its probability
+    as confidence, and the posterior of all, C numbers a row.
 
     Args:
         folders: Exported folders, of one width.
