@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import read_model, rows_for
+from lunet_cli.models import read_model, rows_for, source_of
 from lunet_cli.options import AuthorsOptions, DataOptions, Json, ModelOrFolder
 from lunet_export.errors import CheckFailedError
 
@@ -41,8 +41,8 @@ def certify(
         given = rows_for(diagnostics.FolderSource(flow), dataset, data) if dataset else None
         found = diagnostics.certify_folder(flow, given, rows=rows, seed=data.seed)
     else:
-        weights = read_model(source, authors).weights
-        given = rows_for(diagnostics.WeightsSource(weights), dataset, data) if dataset else None
+        read = read_model(source, authors)
+        given, weights = rows_for(source_of(read), dataset, data) if dataset else None, read.weights
         with output.counting(rows, "certifying") as on_rows:
             found = diagnostics.certify_model(weights, given, rows=rows, seed=data.seed, on_rows=on_rows)
     if as_json:

@@ -60,15 +60,23 @@ def open_source(path: Path, authors: AuthorsOptions) -> "Source":
     Raises:
         BadInputError: Neither can be read, or a folder with the options of the authors' files.
     """
-    from lunet_export.diagnostics import FolderSource, WeightsSource
+    from lunet_export.diagnostics import FolderSource
 
     if not path.is_dir():
-        read = read_model(path, authors)
-        return WeightsSource(read.weights, name=path.stem, image_shape=read.image_shape)
+        return source_of(read_model(path, authors), name=path.stem)
     authors.refuse_beside(path)
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))
+
+
+def source_of(read: "Checkpoint", *, name: str = "model") -> "Source":
+    """A model that was read, under the float64 reference."""
+    from lunet_export.diagnostics import WeightsSource
+
+    return WeightsSource(
+        read.weights, name=name, image_shape=read.image_shape, kind=read.kind, assumed=bool(read.assumed)
+    )
 
 
 def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import new_model, read_model, rows_for
+from lunet_cli.models import new_model, read_model, rows_for, source_of
 from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Force, Json
 from lunet_export.api.models import refuse_target
 from lunet_export.errors import BadInputError
@@ -38,7 +38,7 @@ def recalibrate(
         raise BadInputError(f"Expected a model file; {model} is a folder. Give the file that it was exported from.")
     read = read_model(model, authors)
     network = read.weights
-    rows = rows_for(diagnostics.WeightsSource(network), dataset, data)
+    rows = rows_for(source_of(read), dataset, data)
     with output.counting(len(rows.train), f"reading the latents of {rows.name}") as on_rows:
         weights, done = diagnostics.recalibrate(network, rows, seed=data.seed, on_rows=on_rows)
     with new_model(target, force=force):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
-from lunet_cli.models import read_model, rows_for
+from lunet_cli.models import read_model, rows_for, source_of
 from lunet_cli.option_groups import option
 from lunet_cli.options import DEFAULT_PARENT, AuthorsOptions, DataDir, DataOptions
-from lunet_export import diagnostics, verification
+from lunet_export import verification
 from lunet_export.api.models import files_of, provenance_of
 from lunet_export.errors import BadInputError
 from lunet_export.verification.folder import WITH_LOG_PROB
@@ -87,8 +87,7 @@ def _held_out(read: "Checkpoint", wanted: VerifierOptions) -> "Callable[[Sequenc
     """Reads the data now, so that what is wrong with it is said before anything is built."""
     from lunet_export.export import HeldOut
 
-    source = diagnostics.WeightsSource(read.weights)
-    rows = rows_for(source, wanted.data or "", DataOptions(data_dir=wanted.data_dir))
+    rows = rows_for(source_of(read), wanted.data or "", DataOptions(data_dir=wanted.data_dir))
     return lambda boxes: HeldOut(rows.name, tuple(verification.coverage(read.weights, boxes, rows, seed=0)))
 
 

@@ -123,6 +123,12 @@ class Manifest:
         """The dtype of the matrix products."""
         return str(self.document["products"])
 
+    @property
+    def assumed(self) -> bool:
+        """Whether something was taken for granted of the model that no file proves."""
+        provenance = self.document.get("provenance")
+        return isinstance(provenance, dict) and bool(provenance.get("assumed"))
+
     def refuse_other(self, *, classes: bool) -> None:
         """Raise unless the folder holds a network per class, or else one network.
 

@@ -112,7 +112,7 @@ def misfit(source: Source, dataset: Dataset, *, seed: int) -> Misfit | None:
         x, z = (np.concatenate(parts) for parts in zip(*first, strict=True))
     except BadInputError:
         return None
-    return MadeFor(source.dim, source.preprocessing).of_latents(x, z)
+    return source.made_for.of_latents(x, z)
 
 
 def over_batches(

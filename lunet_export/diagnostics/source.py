@@ -11,6 +11,7 @@ from lunet_export.flows import LUNet
 from lunet_export.layers import Activation, Chain
 from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime.misfit import MadeFor
 
 Array = NDArray[np.float64]
 OnActivation = Callable[[int, Array], None]
@@ -34,6 +35,7 @@ class Source(ABC):
         image_shape: (height, width) or (height, width, channels); None for vectors.
         activations: The activations among the layers, in order; None where they cannot be seen.
         hidden: Why they cannot be seen; empty where they can.
+        made_for: Tells rows that the model was not made for.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Source(ABC):
     image_shape: tuple[int, ...] | None
     activations: tuple[Activation, ...] | None
     hidden: str
+    made_for: MadeFor
 
     @abstractmethod
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
@@ -53,10 +56,19 @@ class Source(ABC):
 
 
 class WeightsSource(Source):
-    """A model file, under the float64 reference."""
+    """A model file, under the float64 reference. `kind` and `assumed` are those of `MadeFor`."""
 
-    def __init__(self, weights: Chain, *, name: str = "model", image_shape: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        weights: Chain,
+        *,
+        name: str = "model",
+        image_shape: tuple[int, ...] | None = None,
+        kind: str = "",
+        assumed: bool = False,
+    ) -> None:
         self._weights = weights
+        self.made_for = MadeFor(weights.dim, weights.preprocessing, kind, assumed=assumed)
         self.name, self.image_shape = name, image_shape
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
         bends = weights.of(Activation)
@@ -82,7 +94,7 @@ class FolderSource(Source):
     """An exported folder: the graph gives z and log_prob, and log_det is their difference from a standard normal."""
 
     def __init__(self, flow: ExportedFlow) -> None:
-        self._flow = flow
+        self._flow, self.made_for = flow, flow._rows.made_for
         self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
         self.activations = None

@@ -81,6 +81,7 @@ class Rows:
         preprocessing: Of the model; its images have the domain [0, levels).
         domain: Of a model that is not defined everywhere.
         source: Kind of the file that the model came from, as the manifest tells it.
+        assumed: Whether it was assumed that latent statistics are of this model.
     """
 
     def __init__(
@@ -90,10 +91,12 @@ class Rows:
         preprocessing: Logit | None,
         domain: Domain | None = None,
         source: str = "",
+        *,
+        assumed: bool = False,
     ) -> None:
         self.dim, self.dtype, self._preprocessing, self._domain = dim, dtype, preprocessing, domain
         #: Tells rows that are acceptable, and not what the model was made for.
-        self.made_for = MadeFor(dim, preprocessing, source)
+        self.made_for = MadeFor(dim, preprocessing, source, assumed=assumed)
 
     def latents(self, array: ArrayLike) -> Floats:
         """z, (N, D).
