@@ -226,7 +226,7 @@ def diagnose(
         activations=activations,
         detection=told,
         not_available=_not_available(dim, known, source.hidden),
-        flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim)),
+        flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim, folds=source.folds)),
         paper_convention=PaperConvention(*(_in_paper_convention(part, dim) for part in (train, test))),
     )
 
@@ -309,6 +309,8 @@ def _flags(
     activations: tuple[Activation, ...] | None,
     latents: Latents,
     dim: int,
+    *,
+    folds: bool,
 ) -> list[Flag]:
     flags = []
     behind = model.train.nats_per_dim - gaussian.train.nats_per_dim
@@ -336,18 +338,19 @@ def _flags(
                 f"At most {most:.2%} of what enters an activation leaves its unit's branch: the flow is an affine map.",
             )
         )
-    if reasons := _not_normal(latents, dim):
+    if reasons := _not_normal(latents, dim, folds=folds):
         flags.append(Flag("LATENT_NOT_NORMAL", f"The latents of the training rows have {', '.join(reasons)}."))
     return flags
 
 
-def _not_normal(latents: Latents, dim: int) -> list[str]:
+def _not_normal(latents: Latents, dim: int, *, folds: bool) -> list[str]:
     """N normal rows show skewness sqrt(6 / N) and excess kurtosis sqrt(24 / N) by chance; 3 deviations may pass."""
     chance, reasons = 3 / np.sqrt(latents.rows), []
     if not np.isfinite(latents.gap_nats):
         reasons += ["no variance in some direction"] if latents.rows > dim else []  # too few rows tell nothing
     elif latents.gap_nats / dim > _GAP and latents.gap_nats > latents.gap_by_chance:
-        reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim, which recalibrate would take off")
+        taken_off = ", which recalibrate would take off" if folds else ""
+        reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim{taken_off}")
     if latents.skewness > max(_SKEWNESS, chance * np.sqrt(6)):
         reasons.append(f"skewness {latents.skewness:.3g}")
     if latents.excess_kurtosis > max(_KURTOSIS, chance * np.sqrt(24)):

@@ -36,6 +36,7 @@ class Source(ABC):
         activations: The activations among the layers, in order; None where they cannot be seen.
         hidden: Why they cannot be seen; empty where they can.
         made_for: Tells rows that the model was not made for.
+        folds: Whether `recalibrate` can fold latent statistics in.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Source(ABC):
     activations: tuple[Activation, ...] | None
     hidden: str
     made_for: MadeFor
+    folds: bool
 
     @abstractmethod
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
@@ -71,6 +73,7 @@ class WeightsSource(Source):
         self.made_for = MadeFor(weights.dim, weights.preprocessing, kind, assumed=assumed)
         self.name, self.image_shape = name, image_shape
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
+        self.folds = weights.kind.folds
         bends = weights.of(Activation)
         self.activations = bends if bends or isinstance(weights.kind, LUNet) else None
         self.hidden = _NONE if self.activations is None else ""
@@ -97,7 +100,7 @@ class FolderSource(Source):
         self._flow, self.made_for = flow, flow._rows.made_for
         self.name, self.image_shape = flow.manifest.name, flow.manifest.image_shape
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
-        self.activations = None
+        self.activations, self.folds = None, flow.manifest.kind.folds
         of_folder = "the density graph returns z and log_prob only; give the model file"
         self.hidden = of_folder if flow.manifest.kind.names_solver else _NONE
 
