@@ -46,7 +46,7 @@ class Source(ABC):
     activations: tuple[Activation, ...] | None
     hidden: str
     made_for: MadeFor
-    folds: bool
+    folds: bool = False
 
     @abstractmethod
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
