@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,6 @@ class Source(ABC):
         image_shape: (height, width) or (height, width, channels); None for vectors.
         activations: The activations among the layers, in order; None where they cannot be seen.
         hidden: Why they cannot be seen; empty where they can.
-        made_for: Tells rows that the model was not made for.
         folds: Whether `recalibrate` can fold latent statistics in.
     """
 
@@ -45,8 +45,12 @@ class Source(ABC):
     image_shape: tuple[int, ...] | None
     activations: tuple[Activation, ...] | None
     hidden: str
-    made_for: MadeFor
     folds: bool = False
+
+    @cached_property
+    def made_for(self) -> MadeFor:
+        """What tells rows that the model was not made for."""
+        return MadeFor(self.dim, self.preprocessing)
 
     @abstractmethod
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
