@@ -10,7 +10,7 @@ from pathlib import Path
 #: What files of safetensors are called.
 SUFFIX = ".safetensors"
 #: Where training loops keep the state of a network, in the order in which one is looked for.
-STATES = ("state_dict", "model_state_dict", "model", "flow", "net", "network", "module", "weights")
+_STATES = ("state_dict", "model_state_dict", "model", "flow", "net", "network", "module", "weights")
 
 _TO_IMPORT = (
     "Load its weights into a PyTorch flow of nflows, normflows or zuko, save flow.state_dict() by torch.save, and give "
@@ -108,7 +108,7 @@ def of_code(texts: Collection[str], path: Path) -> str:
             "It is a whole module. Save model.state_dict() instead of the model; where its classes can be imported, "
             f"and if you trust the file: {state_saved(path, f'{opened(path, trusted=True)}.state_dict()')}"
         )
-    name = next((name for name in STATES if name in texts), None)
+    name = next((name for name in _STATES if name in texts), None)
     if name is None:
         return "Save model.state_dict() instead of the model."
     return (
