@@ -47,7 +47,8 @@ _NOTES = {
     COMPILED: "lunet_export.flows.CompiledFlow: the same, Newton with a fixed number of steps, a graph a batch size",
     LEAN: "L and U kept ready, a fixed number of Newton steps, no log_det: PyTorch rewritten for speed by hand",
     LEAN_COMPILED: "torch.compile of that, default mode, dynamic=False",
-    AUTHORS: "arithmetic re-stated: a general solve of L and of U, a cubic spline of 2,000,001 points every call",
+    AUTHORS: "arithmetic re-stated: a general solve of L and of U, a cubic spline of 2,000,001 points every call; "
+    "with trained weights the evaluation costs more, see authors_inverse",
     "ratios": "medians over the rounds of the ratio of the medians of a round",
     "rounds": "floor and ONNX Runtime in one set of rounds, unrolled or density and PyTorch in another",
     "slow": f"runners of more than {_SLOW} s a call have {_SLOW_RUNS} runs outside the rounds",

@@ -55,7 +55,9 @@ def authors(weights: Chain, *, points: int = SPLINE_POINTS) -> ChainRunner:
     """The arithmetic of the released code's inverse, re-stated: general solves, and a spline fitted at every call.
 
     The spline is fitted in float64, so its answers stay within the tolerances of rounding in float32. Beyond
-    [-100, 1000] it would extrapolate a cubic without a word, as theirs does.
+    [-100, 1000] it would extrapolate a cubic without a word, as theirs does. The fit costs the same whatever the batch;
+    its evaluation walks from the knot of one number to that of the next. On seeded weights, whose numbers lie close to
+    each other, that is little; with trained weights it grows with the batch (`benchmarks.authors_inverse`).
     """
     return ChainRunner(_swapped(weights, GeneralLinear, lambda alpha: SplineActivation(alpha, points)))
 

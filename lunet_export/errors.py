@@ -7,6 +7,7 @@
     │   ├── DataError             2: a data set is missing or malformed
     │   ├── ArtifactError         2: an exported folder is missing, altered or malformed
     │   ├── OverflowingRowsError  2: rows have answers that the graphs' dtype cannot hold
+    │   ├── NarrowDtypeError      2: a model has numbers that the graphs' dtype cannot hold
     │   ├── OutOfMemoryError      2: more was asked for than this machine's memory holds; a `MemoryError` too
     │   └── MissingPackageError   2: the command needs an extra that is not installed
     ├── CheckFailedError          1: a numerical check ran and its answer was wrong
@@ -122,6 +123,27 @@ class OverflowingRowsError(BadInputError):
     def counted_from(self, first: int) -> Self:
         """Return the same error for rows whose first one has that number."""
         return type(self)(self.rows, self.answers, first)
+
+
+class NarrowDtypeError(BadInputError):
+    """A model has numbers that the dtype of its graphs cannot hold.
+
+    Args:
+        what: What was expected and what came, in sentences.
+        cure: What to do.
+    """
+
+    def __init__(self, what: str, cure: str = "") -> None:
+        super().__init__(f"{what} {cure}".rstrip())
+        self._what = what
+
+    def curing(self, cure: str) -> Self:
+        """Return the same error with something else to do."""
+        return type(self)(self._what, cure)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        """Workers of other processes raise it too."""
+        return type(self), (str(self),)
 
 
 class OutOfMemoryError(BadInputError, MemoryError):

@@ -20,12 +20,12 @@ def bits_per_dim(log_prob: Array, dim: int) -> Array:
 def paper_convention(log_prob: Array, preprocessing_log_det: Array, dim: int) -> Array:
     """Return the bits/dim that the code released with arXiv 2302.10524 would print for the same model and rows.
 
-    It leaves out the Jacobian of the pre-processing and writes log(pi) for log(2 pi), which is half a bit too low. This
-    is only for comparison with the paper's Table 1.
+    -(log p(x) - log|det dh/dx|) / (D ln 2) - 1/2, with h the pre-processing of x: its Jacobian is left out, and log(pi)
+    stands for log(2 pi), which is half a bit too low. This is only for comparison with the paper's Table 1.
 
     Args:
         log_prob: log p(x) in nats, data space, (N,).
-        preprocessing_log_det: log|det| of the pre-processing at the same rows, (N,).
+        preprocessing_log_det: log|det dh/dx| at the same rows, (N,); 0 without pre-processing.
         dim: Number of dimensions D.
     """
     return bits_per_dim(log_prob - preprocessing_log_det, dim) - 0.5

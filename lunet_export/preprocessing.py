@@ -11,6 +11,9 @@ Floats = NDArray[np.floating]
 Array = NDArray[np.float64]
 
 
+_ROWS = 4096  # at a time
+
+
 @dataclass(frozen=True)
 class Logit:
     """These are settings of h = logit(s), s = (1 - margin) x / levels + margin / 2, for x in [0, levels).
@@ -43,6 +46,14 @@ def logit(x: Array, p: Logit) -> tuple[Array, Array]:
     scale = (1 - p.margin) / p.levels
     log_s, log_rest = np.log(scale * x + p.margin / 2), np.log(scale * (p.levels - x) + p.margin / 2)
     return log_s - log_rest, (np.log(scale) - log_s - log_rest).sum(axis=1)
+
+
+def log_det_of(x: Array, p: Logit | None) -> Array:
+    """log|det| of the pre-processing of rows (N, D), (N,): 0 without one. A few rows at a time."""
+    if p is None:
+        return np.zeros(len(x))
+    starts = range(0, len(x), _ROWS)
+    return np.concatenate([logit(x[start : start + _ROWS].astype(np.float64), p)[1] for start in starts])
 
 
 def logit_slope(x: Array, p: Logit) -> Array:

@@ -125,6 +125,16 @@ def test_authors_many_blocks_keep_their_numeric_order(tmp_path):
     assert checkpoint.read(saved(shuffled, tmp_path / "best.pth")).weights.digest() == weights.digest()
 
 
+@pytest.mark.parametrize("before", [9, 10])
+def test_from_ten_blocks_before_the_last_the_released_codes_own_figure_is_told_to_be_another(before, tmp_path):
+    path = saved(authors_state(network(3, before + 1)), tmp_path / "best.pth")
+    told = (
+        "The likelihood that the released mnist/ code prints of 10 + 1 blocks is another figure than this network's: "
+        "from 10 + 1 on it sorts them as text and leaves out a wrong one.",
+    )
+    assert checkpoint.read(path).notes == (told if before == 10 else ())
+
+
 def test_latent_statistics_are_folded(tmp_path):
     weights = network(4, 3)
     mean, covariance = np.arange(4.0), np.diag([1.0, 4.0, 0.25, 2.0])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_export import checkpoint, noise
+from lunet_export import ExportedFlow, checkpoint, noise
 from lunet_export.checks import reference
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import CheckpointError, RowsWarning
 from lunet_export.flows import lunet
 from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED
@@ -245,3 +245,52 @@ def test_export_of_the_last_network_assumes_nothing(trained, tmp_path):
 def test_preprocessing_is_no_difference(trained):
     read = checkpoint.read(trained["last"], latent_stats=trained["best_stats"], preprocessing=NAMED["paper"])
     assert (read.weights.preprocessing, read.assumed) == (NAMED["paper"], ())
+
+
+EXPLAINED = "Or else the latent statistics that were folded into the model are of another network, which no file shows"
+
+
+@pytest.fixture
+def unproven(trained, tmp_path):
+    """The pair that is refused, without the files that show it, its export, and rows of its data."""
+    for name in ("last", "best_inverse"):
+        trained[name].unlink()
+    np.save(tmp_path / "rows.npy", trained.test)
+    stats = ["--latent-stats", trained["best_stats"]]
+    assert run(trained["best"], "-o", tmp_path / "out", *stats)[0] == 0
+    return trained, tmp_path, stats
+
+
+@pytest.mark.parametrize("command", ["score", "diagnose", "diagnose the file", "certify", "recalibrate"])
+def test_where_no_file_shows_it_the_data_do(unproven, command):
+    trained, folder, stats = unproven
+    rows, file = folder / "rows.npy", trained["best"]
+    arguments = {
+        "score": ["score", folder / "out", rows],
+        "diagnose": ["diagnose", folder / "out", rows],
+        "diagnose the file": ["diagnose", file, rows, *stats],
+        "certify": ["certify", file, rows, *stats],
+        "recalibrate": ["recalibrate", file, rows, "-o", folder / "new.pt", *stats],
+    }[command]
+    code, out, _ = run(*arguments, "--json")
+    assert code == 0
+    assert EXPLAINED in json.loads(out)["warnings"][-1]
+
+
+def test_rows_in_python_show_it_too(unproven):
+    trained, folder, _ = unproven
+    flow = ExportedFlow(folder / "out", provider="cpu")
+    with pytest.warns(RowsWarning, match=EXPLAINED):
+        flow.log_prob(trained.test)
+
+
+def test_of_statistics_that_fit_nothing_is_said(trained, tmp_path):
+    """Nor of rows in other units where nothing was assumed."""
+    np.save(tmp_path / "rows.npy", trained.test)
+    stats = ["--latent-stats", trained["best_stats"]]
+    assert run(trained["last"], "-o", tmp_path / "out", *stats)[0] == 0
+    assert "warnings" not in json.loads(run("score", tmp_path / "out", tmp_path / "rows.npy", "--json")[1])
+    np.save(tmp_path / "far.npy", 1000 * trained.test)
+    (sentence,) = json.loads(run("score", tmp_path / "out", tmp_path / "far.npy", "--json")[1])["warnings"]
+    assert "in other units" in sentence
+    assert EXPLAINED not in sentence

@@ -8,7 +8,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from lunet_export.checkpoint import tensor_file
+from lunet_export import checkpoint
 from lunet_export.errors import CheckpointError
 
 
@@ -54,7 +54,7 @@ DTYPES += (torch.uint8, torch.bool, torch.complex64, torch.complex128, torch.flo
 def test_tensors_come_back_as_they_were(dtype, tmp_path):
     whole = torch.arange(12).to(torch.float32).reshape(3, 4).to(dtype)
     content = {"whole": whole, "turned": whole.t(), "part": whole[1:, ::2], "one": whole[0, 0], "none": whole[:0]}
-    read = tensor_file.load(saved(content, tmp_path / "m.pt"))
+    read = checkpoint.load(saved(content, tmp_path / "m.pt"))
     for name, value in content.items():
         assert read[name].dtype == dtype
         assert read[name].shape == value.shape
@@ -65,7 +65,7 @@ def test_plain_values_and_modules_states_come_back(tmp_path):
     linear = torch.nn.Linear(2, 3)
     content = {"state": linear.state_dict(), "list": [1, 2.5, "ü", None, True], "tuple": (1, (2,)), "large": 2**127}
     content |= {"parameter": linear.weight, "size": torch.zeros(2, 3).shape, "empty": OrderedDict(), 5: 1}
-    read = tensor_file.load(saved(content, tmp_path / "m.pt"))
+    read = checkpoint.load(saved(content, tmp_path / "m.pt"))
     assert read["list"] == content["list"]
     assert (read["tuple"], read["large"], tuple(read["size"])) == ((1, (2,)), 2**127, (2, 3))
     assert torch.equal(read["state"]["weight"], linear.weight)
@@ -85,7 +85,7 @@ def test_a_flipped_bit_of_the_numbers_is_noticed(tmp_path):
     path = flipped(saved({"x": torch.full((8,), 1.25)}, tmp_path / "m.pt"))
     assert not torch.equal(torch.load(path, weights_only=True)["x"], torch.full((8,), 1.25))
     with pytest.raises(CheckpointError, match="damaged"):
-        tensor_file.load(path)
+        checkpoint.load(path)
 
 
 def claiming(path, *, count):
@@ -101,7 +101,7 @@ def claiming(path, *, count):
 def test_a_tensor_holds_what_its_record_holds(tmp_path):
     path = claiming(saved({"x": torch.full((8,), 1.25)}, tmp_path / "m.pt"), count=2**35)
     with pytest.raises(CheckpointError, match=r"claims \(34359738368,\) and holds 32 bytes"):
-        tensor_file.load(path)
+        checkpoint.load(path)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_tensor_holds_what_its_record_holds(tmp_path):
 )
 def test_what_reserves_or_runs_anything_is_refused(call, name, tmp_path, capsys):
     with pytest.raises(CheckpointError, match=rf"asks to run code \(.*{name}\)"):
-        tensor_file.load(saved({"x": call}, tmp_path / "m.pt"))
+        checkpoint.load(saved({"x": call}, tmp_path / "m.pt"))
     assert capsys.readouterr().out == ""
 
 
@@ -125,7 +125,7 @@ def test_packed_records_are_refused(tmp_path):
     packed = zipped(entries(path), tmp_path / "packed.pt", zipfile.ZIP_DEFLATED)
     assert packed.stat().st_size < path.stat().st_size / 100
     with pytest.raises(CheckpointError, match="records are packed"):
-        tensor_file.load(packed)
+        checkpoint.load(packed)
 
 
 def test_values_that_are_named_again_and_again_are_refused(tmp_path):
@@ -137,7 +137,7 @@ def test_values_that_are_named_again_and_again_are_refused(tmp_path):
     tensor = torch.zeros(2**16)
     for content in ({"x": value}, {"x": circle}, {"x": [[tensor] * 900, [tensor] * 900]}):
         with pytest.raises(CheckpointError, match=r"repeated without end|deep"):
-            tensor_file.load(saved(content, tmp_path / "m.pt"))
+            checkpoint.load(saved(content, tmp_path / "m.pt"))
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,14 @@ def test_values_that_are_named_again_and_again_are_refused(tmp_path):
 )
 def test_other_files_get_a_sentence(make, sentence, tmp_path):
     with pytest.raises(CheckpointError, match=sentence):
-        tensor_file.load(make(tmp_path / "m.pt"))
+        checkpoint.load(make(tmp_path / "m.pt"))
 
 
 def test_truth_values_are_true_or_false(tmp_path):
     path = saved({"x": torch.tensor([True, False, True])}, tmp_path / "m.pt")
     files = {name: b"\x02\x00\x01" if name.endswith("data/0") else data for name, data in entries(path).items()}
     with pytest.raises(CheckpointError, match="a truth value is neither true nor false"):
-        tensor_file.load(zipped(files, path))
+        checkpoint.load(zipped(files, path))
 
 
 def test_a_pickle_sets_no_attributes(tmp_path):
@@ -172,4 +172,4 @@ def test_a_pickle_sets_no_attributes(tmp_path):
     out = io.BytesIO()
     out.write(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.")
     with pytest.raises(CheckpointError, match="damaged"):
-        tensor_file.load(zipped({"a/data.pkl": out.getvalue()}, tmp_path / "m.pt"))
+        checkpoint.load(zipped({"a/data.pkl": out.getvalue()}, tmp_path / "m.pt"))

@@ -18,7 +18,7 @@ from lunet_cli.option_groups import option
 from lunet_cli.options import SOLVER_WORDS, AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import files
 from lunet_export.api import progress
-from lunet_export.api.models import another_model, eager_of
+from lunet_export.api.models import Model, another_model, eager_of, files_of
 from lunet_export.errors import MissingPackageError
 from lunet_export.runtime import environment
 
@@ -94,7 +94,7 @@ def bench(
     from lunet_export.bench.memory import peak_memory
 
     flow, opening = open_timed(folder, **run.settings)
-    weights = None if model is None else _weights(flow, model, authors)
+    weights = None if model is None else _weights(folder, flow, model, authors)
     on_host = flow.provider == "cpu"  # what a GPU holds does not show in the memory of the process
     memory = peak_memory(folder, batch=max(batches), threads=run.threads) if on_host else None
     rows, others = _timed(flow, weights, timing, batches, run.threads)
@@ -154,13 +154,14 @@ def _progress(steps: int) -> Iterator[Callable[[str], None]]:
         yield lambda stage: bar.update(bar.task_ids[0], completed=next(done), description=stage)
 
 
-def _weights(flow: "ExportedFlow", model: Path, authors: AuthorsOptions) -> "Chain":
+def _weights(folder: Path, flow: "ExportedFlow", model: Path, authors: AuthorsOptions) -> "Chain":
     from lunet_export.export import rebuilt
     from lunet_export.graphs.mixture import flows_of
 
-    blueprint = rebuilt(read_model(model, authors).weights, flow.manifest)
+    read = read_model(model, authors)
+    blueprint = rebuilt(read.weights, flow.manifest)
     if blueprint is None:
-        raise another_model(flow.manifest, model)
+        raise another_model(flow.manifest, Model(read, files_of(model, authors.latent_stats)), ("bench", str(folder)))
     return flows_of(blueprint)[0].weights
 
 

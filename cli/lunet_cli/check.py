@@ -16,7 +16,7 @@ from lunet_cli.models import read_model, where, where_in_words
 from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_export import parity
 from lunet_export.api.checking import FailedChecksError, checks_of, self_test
-from lunet_export.api.models import Model
+from lunet_export.api.models import Model, files_of
 from lunet_export.artifact import MANIFEST, Manifest, read_manifest
 from lunet_export.errors import ArtifactError, BadInputError, LunetExportError
 from lunet_export.files import whole_file
@@ -61,7 +61,7 @@ def check(
         document |= _identity(described)
         if expect is not None:
             _refuse_unexpected(folder, expect, document)
-        source = None if model is None else Model(read_model(model, authors))
+        source = None if model is None else Model(read_model(model, authors), files_of(model, authors.latent_stats))
         flow, checks = _checked(folder, run, source, document, seed=seed)
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
@@ -78,7 +78,7 @@ def _checked(
     """What was opened and its checks; the self-test of the GPU among them, which a mixture has not."""
     flow, opening = _opened(folder, run)
     document |= where(flow)
-    checks = checks_of(flow, source, seed=seed, threads=run.threads)
+    checks = checks_of(flow, source, folder=folder, seed=seed, threads=run.threads)
     with output.stages() as stage:
         found = self_test(flow, threads=run.threads, on_stage=stage)
     if found is not None and opening is not None:

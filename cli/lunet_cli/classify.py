@@ -8,7 +8,7 @@ from typer import Argument, Option
 from lunet_cli import against as others
 from lunet_cli import output
 from lunet_cli.models import load_rows, where
-from lunet_cli.options import DataOptions, Json, RunOptions
+from lunet_cli.options import IN_PAPER_CONVENTION, DataOptions, Json, PaperConvention, RunOptions
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def classify(
     label: Annotated[str | None, Option(help="Column of a file that holds the classes.")] = None,
     against: others.Against = None,
     plot: Annotated[Path | None, Option(help="Also draw the confusion matrix, as PNG.")] = None,
+    paper_convention: PaperConvention = False,
     run: RunOptions,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def classify(
     if as_json:
         output.dump({"source": str(source), **found_where, **found.as_json()})
     else:
-        _say(found)
+        _say(found, paper_convention=paper_convention)
 
 
 def _open(source: Path, run: RunOptions) -> "tuple[ClassSource, dict[str, str]]":
@@ -69,11 +70,13 @@ def _open(source: Path, run: RunOptions) -> "tuple[ClassSource, dict[str, str]]"
     return judged, {"provider": "reference", "provider_reason": "a model file"}
 
 
-def _say(found: "Classification") -> None:
+def _say(found: "Classification", *, paper_convention: bool) -> None:
+    columns = ["class", "rows", "recall", "precision", "bits/dim under its own network"]
     output.table(
-        ["class", "rows", "recall", "precision", "bits/dim under its own network"],
+        columns + ([IN_PAPER_CONVENTION] if paper_convention else []),
         [
             (entry.name, str(entry.rows), f"{entry.recall:.2%}", f"{entry.precision:.2%}", f"{entry.bits_per_dim:.4f}")
+            + ((f"{entry.paper_convention:.4f}",) if paper_convention else ())
             for entry in found.classes
         ],
     )
@@ -83,6 +86,7 @@ def _say(found: "Classification") -> None:
     output.say(
         f"accuracy {found.accuracy:.2%} of {found.rows} test rows, log loss {found.log_loss:.4f} nats, "
         f"mixture {found.bits_per_dim:.4f} bits/dim"
+        + (f", {IN_PAPER_CONVENTION} {found.paper_convention:.4f}" if paper_convention else "")
     )
     if found.detection:
         output.pairs([others.line(found.detection)])

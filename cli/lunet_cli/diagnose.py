@@ -8,7 +8,15 @@ from typer import Option
 from lunet_cli import against as others
 from lunet_cli import output
 from lunet_cli.models import load_rows, open_source, tell_misfit
-from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Json, ModelOrFolder
+from lunet_cli.options import (
+    IN_PAPER_CONVENTION,
+    AuthorsOptions,
+    DataOptions,
+    DataSet,
+    Json,
+    ModelOrFolder,
+    PaperConvention,
+)
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -22,6 +30,7 @@ def diagnose(
     data: DataOptions,
     against: others.Against = None,
     plot: Annotated[Path | None, Option(help="Also draw NLL over the number of directions, as PNG.")] = None,
+    paper_convention: PaperConvention = False,
     authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
@@ -51,17 +60,21 @@ def diagnose(
     if as_json:
         output.dump({"source": str(source), **report.as_json()})
     else:
-        _say(report)
+        _say(report, paper_convention=paper_convention)
 
 
 _UNITS = ("nats", "nats_per_dim", "bits_per_dim")
 _SPLITS = ("train", "test")
 
 
-def _say(report: "Report") -> None:
+def _say(report: "Report", *, paper_convention: bool) -> None:
     columns = [f"{unit}, {split}" for split in _SPLITS for unit in ("nats", "nats/dim", "bits/dim")]
     output.table([f"mean NLL of {report.dataset}", *columns], _likelihoods(report))
     facts = _facts_of_data(report) + _facts_of_latents(report)
+    if paper_convention:
+        found = report.paper_convention
+        figures = f"train {found.train:.4f}, test {found.test:.4f} bits/dim"
+        facts.insert(0, (f"model {IN_PAPER_CONVENTION}", figures))
     if report.detection:
         facts.append(others.line(report.detection))
     output.pairs(facts + [(name, f"not available: {why}") for name, why in report.not_available.items()])

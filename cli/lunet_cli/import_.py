@@ -96,10 +96,10 @@ def _flow(library: Library, source: str, state: Path | None) -> object:
     from lunet_export.importers.classes import library_of
 
     path = Path(source)
-    if path.is_file() or path.suffix in (".pt", ".pth", ".ckpt"):
+    if path.is_file() or path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
         if state is not None:
             raise BadInputError(f"Expected module:factory beside --state; got the file {source}. Give one of the two.")
-        return sources.of_state(library.value, path)
+        return sources.of_state(library.value, path, on_note=output.remark)
     flow = sources.made(source, Path.cwd())
     found = library_of(flow)
     if found not in (library.value, ""):
@@ -107,7 +107,7 @@ def _flow(library: Library, source: str, state: Path | None) -> object:
             f"Expected a flow of {library.value}; {source} gives a {type(flow).__name__} of {found}. "
             f"Run: lunet-export import {found} {source}"
         )
-    return flow if state is None else sources.filled(flow, state)
+    return flow if state is None else sources.filled(flow, state, on_note=output.remark)
 
 
 def _context(path: Path) -> "Tensor":

@@ -30,9 +30,11 @@ def read_model(path: Path, authors: AuthorsOptions = NO_AUTHORS_OPTIONS) -> "Che
 
 
 def _told(read: "Checkpoint") -> "Checkpoint":
-    """The checkpoint; what was assumed of it is said."""
+    """The checkpoint; what was assumed of it and how it was read is said."""
     for sentence in read.assumed:
         output.warn(sentence)
+    for sentence in read.notes:
+        output.remark(sentence)
     return read
 
 
@@ -70,15 +72,22 @@ def open_source(path: Path, authors: AuthorsOptions) -> "Source":
     return FolderSource(ExportedFlow(path, provider="cpu"))
 
 
-def source_of(read: "Checkpoint", name: str = "model") -> "Source":
-    """A model under the float64 reference.
+def source_of(read: "Checkpoint", *, name: str = "model") -> "Source":
+    """A model that was read, under the float64 reference.
 
     Raises:
         CheckpointError: It holds a network per class.
     """
     from lunet_export.diagnostics import WeightsSource
 
-    return WeightsSource(read.weights, name=name, image_shape=read.image_shape, columns=read.columns)
+    return WeightsSource(
+        read.weights,
+        name=name,
+        image_shape=read.image_shape,
+        columns=read.columns,
+        kind=read.kind,
+        assumed=bool(read.assumed),
+    )
 
 
 def load_rows(

@@ -30,6 +30,15 @@ DataSet = Annotated[
 DataDir = Annotated[Path, Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]
 Runtime = Annotated[Path | None, Option(help="An unpacked onnxruntime-web for the browser. Default: from npm.")]
 Seed = Annotated[int, Option(help="Seed of the noise.")]
+PaperConvention = Annotated[
+    bool,
+    Option(
+        help="Also bits/dim as the released code would print them, to compare with the paper: without the Jacobian of "
+        "the pre-processing, pi for 2 pi."
+    ),
+]
+#: What a figure in the paper's convention is called.
+IN_PAPER_CONVENTION = "as the released code would print it"
 #: The names of `graphs.solvers`, which takes long to import.
 SOLVER_WORDS = ("unrolled", "rows", "meeting", "inverse", "fused")
 #: Where folders go that no -o names: git ignores it in a clone, whose `exported` holds folders of other models.

@@ -52,14 +52,23 @@ def complain(sentence: str) -> None:
 
 def warn(sentence: str) -> None:
     """What makes a result doubtful, in one sentence; what is dumped by this command says it too, as `warnings`."""
+    _tell_once("warnings", sentence, "lunet-export: warning: ")
+
+
+def remark(sentence: str) -> None:
+    """How something was taken that is no plain case, in one sentence; what is dumped says it too, as `notes`."""
+    _tell_once("notes", sentence, "lunet-export: note: ")
+
+
+def _tell_once(kind: str, sentence: str, begin: str) -> None:
     sentence = in_options(sentence)
-    if sentence not in _warned.get():
-        _warned.set((*_warned.get(), sentence))
-        note(f"lunet-export: warning: {sentence}")
+    if (kind, sentence) not in _told.get():
+        _told.set((*_told.get(), (kind, sentence)))
+        note(f"{begin}{sentence}")
 
 
 _held: ContextVar[list[dict[str, Any]] | None] = ContextVar("held", default=None)
-_warned: ContextVar[tuple[str, ...]] = ContextVar("warned", default=())
+_told: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("told", default=())
 
 
 def dump(document: dict[str, Any]) -> None:
@@ -75,12 +84,12 @@ def dump(document: dict[str, Any]) -> None:
 def held() -> Iterator[list[dict[str, Any]]]:
     """Yield a list that what is dumped goes to."""
     documents: list[dict[str, Any]] = []
-    before, heard = _held.set(documents), _warned.set(())
+    before, heard = _held.set(documents), _told.set(())
     try:
         yield documents
     finally:
         _held.reset(before)
-        _warned.reset(heard)
+        _told.reset(heard)
 
 
 def release(documents: list[dict[str, Any]]) -> None:
@@ -90,8 +99,11 @@ def release(documents: list[dict[str, Any]]) -> None:
 
 
 def write(document: dict[str, Any]) -> None:
-    """Write a document to stdout, with `warnings` where there were any."""
-    sys.stdout.write(json_text(document | ({"warnings": list(_warned.get())} if _warned.get() else {})))
+    """Write a document to stdout, with `warnings` and `notes` where there were any."""
+    beside: dict[str, list[str]] = {}
+    for kind, sentence in _told.get():
+        beside.setdefault(kind, []).append(sentence)
+    sys.stdout.write(json_text(document | beside))
 
 
 def json_text(document: object) -> str:

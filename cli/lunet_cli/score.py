@@ -11,7 +11,17 @@ from typer import Argument, Option
 from lunet_cli import output
 from lunet_cli.models import where, where_in_words
 from lunet_cli.option_groups import option
-from lunet_cli.options import CudaGraph, Folder, Force, Json, RunOptions, Seed, column_list
+from lunet_cli.options import (
+    IN_PAPER_CONVENTION,
+    CudaGraph,
+    Folder,
+    Force,
+    Json,
+    PaperConvention,
+    RunOptions,
+    Seed,
+    column_list,
+)
 from lunet_cli.streams import (
     FILES,
     MANY,
@@ -32,7 +42,7 @@ if TYPE_CHECKING:
     from lunet_export.streaming.tables import Table
 
 
-_UNITS = {"log_prob": "nats", "bits_per_dim": "bits/dim"}
+_UNITS = {"log_prob": "nats", "bits_per_dim": "bits/dim", "paper_convention": f"bits/dim {IN_PAPER_CONVENTION}"}
 
 
 class InvalidName(StrEnum):
@@ -75,6 +85,7 @@ def score(
     pooling: PoolOptions,
     parts: PartOptions,
     noise: NoiseOptions,
+    paper_convention: PaperConvention = False,
     run: RunOptions,
     cuda_graph: CudaGraph = False,
     force: Force = False,
@@ -98,7 +109,8 @@ def score(
     with ExitStack() as stack:
         opened = destination(target, parts, force=force, as_json=as_json) if target is not None else nullcontext()
         into, rows = stack.enter_context(opened), stack.enter_context(source_file(data))
-        _score(folder, rows, into, pooling, parts, noise, run, cuda_graph=cuda_graph, as_json=as_json)
+        wanted = {"paper": paper_convention, "cuda_graph": cuda_graph, "as_json": as_json}
+        _score(folder, rows, into, pooling, parts, noise, run, **wanted)
 
 
 def _score(
@@ -110,6 +122,7 @@ def _score(
     noise: NoiseOptions,
     run: RunOptions,
     *,
+    paper: bool,
     cuda_graph: bool,
     as_json: bool,
 ) -> None:
@@ -126,7 +139,7 @@ def _score(
         parts.refuse_without_folder(target or "none", engine="--engine ray")
     if hold:
         _refuse_alone(pooling)
-    job = _job(folder, data, pooling, noise, place(run, cuda_graph=cuda_graph), hold=hold)
+    job = _job(folder, data, pooling, noise, place(run, cuda_graph=cuda_graph), hold=hold, paper=paper)
     if into is not None:
         stream(job, into, parts, as_json=as_json)
     else:
@@ -140,7 +153,14 @@ def _refuse_alone(pooling: PoolOptions) -> None:
 
 
 def _job(
-    folder: Path, data: Path, pooling: PoolOptions, noise: NoiseOptions, where_to_run: "Place", *, hold: bool
+    folder: Path,
+    data: Path,
+    pooling: PoolOptions,
+    noise: NoiseOptions,
+    where_to_run: "Place",
+    *,
+    hold: bool,
+    paper: bool,
 ) -> "ScoreJob":
     from lunet_export.streaming import ScoreJob
 
@@ -154,6 +174,7 @@ def _job(
         pooling.invalid.value,
         where_to_run,
         hold,
+        paper,
     )
 
 

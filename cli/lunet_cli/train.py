@@ -1,14 +1,14 @@
 """`lunet-export train`."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Context, Option
+from typer import Context
 
 from lunet_cli import output, signals
 from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
-from lunet_cli.options import DataSet, Force, Json, column_list
+from lunet_cli.options import DataSet, Force, Json, PaperConvention, column_list
 from lunet_cli.training_options import FlowName, TrainingOptions
 from lunet_cli.training_tables import print_classes, print_result, warn_of_choice
 from lunet_export.api.training_bar import TrainingBar
@@ -34,7 +34,7 @@ def train(
     dataset: DataSet,
     *,
     options: TrainingOptions,
-    paper_convention: Annotated[bool, Option(help="Also print what the released code would.")] = False,
+    paper_convention: PaperConvention = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunet_cli import output
+from lunet_cli.options import IN_PAPER_CONVENTION
 
 if TYPE_CHECKING:
     from lunet_export.training import ClassesResult, Result
@@ -18,7 +19,7 @@ def print_classes(result: "ClassesResult", model: Path, *, paper_convention: boo
         figures = [f"{prior:.3f}", f"{entry.test:.4f}", f"{entry.gaussian_test:.4f}"]
         paper = [f"{entry.paper_convention:.4f}"] if paper_convention else []
         rows.append((name, *figures, _kept(entry), str(entry.epochs), *paper))
-    output.table(columns + (["as the released code would print it"] if paper_convention else []), rows)
+    output.table(columns + ([IN_PAPER_CONVENTION] if paper_convention else []), rows)
     output.say("bits/dim of each class's test rows under its own network and under its own full-covariance Gaussian")
     output.table(
         ["all test rows", "LU-Nets", "Gaussians"],
@@ -39,7 +40,7 @@ def print_result(result: "Result", model: Path, title: str, *, paper_convention:
         (f"{title}, validation", _number(result.valid)),
     ]
     if paper_convention:
-        figures.append((f"{title} as the released code would print it", _number(result.paper_convention)))
+        figures.append((f"{title} {IN_PAPER_CONVENTION}", _number(result.paper_convention)))
     output.table(["", "bits/dim"], figures)
     kept = f"kept: {_kept(result)} of {result.epochs}" if result.kept == "epoch" else f"kept: {_kept(result)}"
     output.say(f"test: {_number(result.test_nats)} nats per row{_spread(result)}; {kept}; wrote {model}")

@@ -8,6 +8,7 @@ from typer import Option
 from lunet_cli import output
 from lunet_cli.options import Folder, Json
 from lunet_export import inventory, signature
+from lunet_export.artifact import made_from
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.inventory import Inventory
 from lunet_export.signature import Signature
@@ -48,18 +49,11 @@ def verify(
             (found.manifest, str(len(found.data)), found.digest),
         ],
     )
-    for role, file in _files(found).items():
+    for role, file in made_from(found.document).items():
         output.say(f"made from {file.get('name')} ({role}), SHA-256 {file.get('sha256')}")
     if found.others:
         output.say(f"not described by the manifest, and read by nothing: {', '.join(found.others)}")
     output.say(_words(signed))
-
-
-def _files(found: Inventory) -> dict[str, dict[str, Any]]:
-    """What the manifest says of the files it was made from; nothing of a malformed entry, which no hash depends on."""
-    provenance = found.document.get("provenance")
-    files = provenance.get("files") if isinstance(provenance, dict) else None
-    return {role: file for role, file in files.items() if isinstance(file, dict)} if isinstance(files, dict) else {}
 
 
 def _words(signed: Signature | None) -> str:
@@ -77,7 +71,7 @@ def _document(folder: Path, found: Inventory, signed: Signature | None) -> dict[
         "manifest": found.manifest,
         "sha256": {**found.digests, found.manifest: found.digest},
         "bytes": {**found.sizes, found.manifest: len(found.data)},
-        "made_from": _files(found),
+        "made_from": made_from(found.document),
         "others": list(found.others),
         "signature": None if signed is None else {"key": signed.key, "signer": signed.signer},
     }

@@ -1,6 +1,7 @@
 """The checks of an opened folder, for the command and for Python. Neither torch nor onnx is loaded without a model."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunet_export import parity
@@ -32,13 +33,14 @@ class FailedChecksError(CheckFailedError):
 
 
 def checks_of(
-    flow: ExportedFlow | ExportedClasses, model: Model | None, *, seed: int, threads: int | None
+    flow: ExportedFlow | ExportedClasses, model: Model | None, *, folder: Path, seed: int, threads: int | None
 ) -> list[Check]:
     """Return the checks on the test vectors; with the model also on fresh ones, and of chains without pre-processing.
 
     Args:
         flow: The opened folder.
         model: The model that the folder is said to be of.
+        folder: The folder, for a sentence.
         seed: Seed of the fresh vectors.
         threads: CPU threads of each session.
 
@@ -54,7 +56,7 @@ def checks_of(
 
     blueprint = rebuilt(model.distribution, flow.manifest)
     if blueprint is None:
-        raise another_model(flow.manifest, model.path)
+        raise another_model(flow.manifest, model, ("check", str(folder)))
     settings, eager = blueprint.settings, eager_of(blueprint.settings.tensors)
     fresh = vectors.build(blueprint.weights, dtype=settings.tensors, products=settings.products, seed=seed)
     if flow.tf32:

@@ -56,8 +56,8 @@ def train(
 ) -> Model:
     """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return what it keeps.
 
-    The loss is the mean of -log p(x) in nats per row. The best epoch by validation is kept, or the start or the Gaussian
-    of full covariance where no epoch is better by more than chance. The command writes the same file.
+    The loss is the mean of -log p(x) in nats per row. The best epoch by validation is kept, or the start or the
+    Gaussian of full covariance where no epoch is better by more than chance. The command writes the same file.
 
     Args:
         data: Rows (N, D); integers, also as images (N, height, width) or (N, height, width, channels), are grey levels.
@@ -148,14 +148,19 @@ def load(
 ) -> Model:
     """Return the model in a file: of `train`, of `save`, of `lunet-export import`, or the authors' best.pth.
 
+    Of a training loop's file, as {"model_state_dict": state, "optimizer": ...}, the state is taken, without prefixes as
+    `module.`; `notes` of the model says so.
+
     Args:
-        path: Path of the model file.
+        path: Path of the model file, of torch.save or of safetensors.
         latent_stats: Path of the authors' best_stats.pth, folded exactly into the last block.
         preprocess: Pre-processing of the authors' files, which do not record it: `paper` is 256 levels and 1e-5.
 
     Raises:
-        CheckpointError: if the file is missing, unreadable or of another kind, or the statistics are of another one.
+        CheckpointError: if the file is missing, unreadable or of another kind, or holds several networks, or the
+            statistics are of another one.
         BadInputError: if the pre-processing is unknown.
+        MissingPackageError: if the file is of safetensors, which is not installed.
         UnreadableError: if the operating system does not let a file be read.
 
     Warns:
@@ -184,11 +189,11 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
     Args:
         model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of nflows, normflows, sbi or zuko, or the path of a
             model file.
-        path: Path of the file to write, ending in .pt.
+        path: Path of the file to write, ending in .pt or, for safetensors, in .safetensors.
         force: Whether an existing file is replaced.
 
     Raises:
-        BadInputError: if the file exists or is not named .pt, or `model` is no model.
+        BadInputError: if the file exists or is not named so, or `model` is no model.
         UnsupportedLayersError, CheckpointError, CheckFailedError: as `convert` and `load` raise.
 
     Examples:
@@ -321,8 +326,9 @@ def check(
     from lunet_export.parity import all_passed
 
     source = None if model is None else models.model_of(model)
-    with open_export(path_of(folder, "the folder"), provider=provider, threads=threads, cuda=cuda) as flow:
-        checks = checking.checks_of(flow, source, seed=seed, threads=threads)
+    path = path_of(folder, "the folder")
+    with open_export(path, provider=provider, threads=threads, cuda=cuda) as flow:
+        checks = checking.checks_of(flow, source, folder=path, seed=seed, threads=threads)
         of_gpu = checking.self_test(flow, threads=threads)
     checks += of_gpu.checks if of_gpu else []
     if not all_passed(checks):

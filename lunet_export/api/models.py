@@ -1,11 +1,13 @@
 """`Model`: a model with all that is known of it, made of whatever a user has."""
 
 import os
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
+from lunet_export.artifact import made_from
 from lunet_export.columns import listed
 from lunet_export.distribution import Distribution, Mixture, classes_of, kind_of
 from lunet_export.errors import BadInputError, LunetExportError, brief
@@ -62,6 +64,11 @@ class Model:
     def training(self) -> Mapping[str, Any]:
         """Return what the training recorded, as `test` in bits/dim and `test_nats` in nats per row."""
         return self.checkpoint.training or {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about how the file was read, as what was left out of it; none of a plain case."""
+        return self.checkpoint.notes
 
     def flow(self, dtype: Literal["float32", "float64"] = "float32") -> "Flow":
         """Return the model as a PyTorch flow, whose parameters can be trained.
@@ -206,15 +213,46 @@ def eager_of(dtype: str) -> Callable[[Distribution], Any]:
     return lambda model: eager(model, dtype)
 
 
-def another_model(manifest: "Manifest", model: Path | None) -> BadInputError:
-    """Return the error of an export that was made of another model than the one that is given."""
-    given = "the one that was given" if model is None else model
-    return BadInputError(f"Expected the model that {manifest.name} was exported from; {given} is another one.")
+def another_model(manifest: "Manifest", model: Model, command: Sequence[str]) -> BadInputError:
+    """Return the error of an export that was made of another model than the one that is given.
+
+    Args:
+        manifest: Manifest of the export.
+        model: The model that is given.
+        command: Command that was run, as far as its options for the files of the model.
+    """
+    from lunet_export.export import SourceFile
+
+    path, made = model.path, made_from(manifest.document)
+    given = "the one that was given" if path is None else path
+    begin = f"Expected the model that {manifest.name} was exported from; {given} is"
+    if path is None or not path.is_file() or SourceFile.of(path).sha256 != made.get("model", {}).get("sha256"):
+        return BadInputError(f"{begin} another one.")
+    stats, mine = made.get("latent_stats"), model.files.get("latent_stats")
+    if stats and mine and mine.sha256 != stats.get("sha256"):
+        return BadInputError(
+            f"{begin} the very file, but its latent statistics are another file than {mine.name}: {stats.get('name')} "
+            f"of SHA-256 {stats.get('sha256')}. Give that one."
+        )
+    of_authors = model.checkpoint.kind == "authors"
+    if manifest.preprocessing == model.distribution.preprocessing and bool(stats) == bool(mine):
+        return BadInputError(f"{begin} another one.")
+    options, arguments = [], []
+    if of_authors and manifest.preprocessing:
+        options += ["--preprocess", "paper"]
+        arguments.append("`preprocess='paper'`")
+    if stats:
+        beside = path.with_name(str(stats.get("name")))
+        options += ["--latent-stats", str(beside if beside.is_file() else beside.name)]
+        arguments.append(f"`latent_stats={options[-1]!r}`")
+    said = " and ".join(arguments) or "neither `preprocess` nor `latent_stats`"
+    whole = shlex.join(["lunet-export", *command, "--model", str(path), *options])
+    return BadInputError(f"{begin} the very file, but the export was given {said}. Run: {whole}")
 
 
 def refuse_target(target: Path, *, force: bool) -> None:
     """Raise where a model file is not named as one, or exists and is not to be replaced."""
-    if target.suffix != ".pt":
-        raise BadInputError(f"Expected a model file that ends in .pt; got {target}. Give another path.")
+    if target.suffix not in (".pt", ".safetensors"):
+        raise BadInputError(f"Expected a model file that ends in .pt or .safetensors; got {target}. Give another path.")
     if target.exists() and not force:
         raise BadInputError(f"Expected a new file; {target} exists already. Give `force=True` or another path.")

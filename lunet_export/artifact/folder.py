@@ -140,6 +140,12 @@ class Manifest:
         """The dtype of the matrix products."""
         return str(self.document["products"])
 
+    @property
+    def assumed(self) -> bool:
+        """Whether something was taken for granted of the model that no file proves."""
+        provenance = self.document.get("provenance")
+        return isinstance(provenance, dict) and bool(provenance.get("assumed"))
+
     def refuse_other(self, *, classes: bool) -> None:
         """Raise unless the folder holds a network per class, or else one network.
 
@@ -361,6 +367,19 @@ def read_manifest(folder: Path) -> Manifest:
         UnreadableError: The operating system does not let it be read.
     """
     return settled(folder, MANIFEST, lambda: Manifest.from_json(_document(folder)))
+
+
+def made_from(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a manifest says of the files that its folder was made from, by what they gave.
+
+    A malformed entry, which no hash depends on, says nothing.
+
+    Args:
+        document: The manifest.
+    """
+    provenance = document.get("provenance")
+    files = provenance.get("files") if isinstance(provenance, dict) else None
+    return {role: file for role, file in files.items() if isinstance(file, dict)} if isinstance(files, dict) else {}
 
 
 def _document(folder: Path) -> object:

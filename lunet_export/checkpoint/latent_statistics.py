@@ -5,23 +5,20 @@ beside them as `best_inverse.pth`: the forward matrices, the last block first. `
 last epoch was the best one; `last.pth` always is.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lunet_export.checkpoint.tensor_file import held, load
+from lunet_export.checkpoint.reading import load
+from lunet_export.checkpoint.released import Names, blocks_of, keys_of, names_in
+from lunet_export.checkpoint.tensor_file import held
 from lunet_export.errors import CheckpointError, brief
 from lunet_export.layers import LU
 
 Array = NDArray[np.float64]
-#: Of each block of a network, the names of U and of L with its bias.
-Names = list[tuple[str, str]]
-
-_INVERSE, _LAST = "best_inverse.pth", "last.pth"
+_INVERSE = "best_inverse.pth"
 #: Numbers that are equal to what float32 keeps of them are the same: a copy may be stored in it.
 _KEPT = float(np.finfo(np.float32).eps)
 
@@ -44,15 +41,6 @@ def read(path: Path) -> tuple[Array, Array]:
         ) from None
 
 
-def names_in(keys: Collection[str]) -> Names:
-    """The names in `best.pth` and `last.pth`, block by block; of keys of another layout, those of one block."""
-    count = 0
-    while f"intermediate_lu_blocks.{2 * count + 1}.bias" in keys:
-        count += 1
-    names = [(f"intermediate_lu_blocks.{2 * k}", f"intermediate_lu_blocks.{2 * k + 1}") for k in range(count)]
-    return [*names, ("final_lu_block.0", "final_lu_block.1")]
-
-
 def proven(stats: Path, model: Path, blocks: Sequence[LU]) -> bool:
     """Whether a file beside the statistics shows that they are of this network.
 
@@ -69,7 +57,7 @@ def proven(stats: Path, model: Path, blocks: Sequence[LU]) -> bool:
         CheckpointError: They are of another network.
     """
     for beside in dict.fromkeys((stats, stats.resolve())):  # a link, and what it leads to
-        last = beside.with_name(_LAST)
+        last = beside.with_name(f"last{beside.suffix}")
         for witness in (inverse_beside(beside), last):
             found = _blocks(witness)
             if found is None:
@@ -93,7 +81,7 @@ def _refusal(
 ) -> str:
     sizes = [f"{len(of)} blocks of {len(of[0].bias)} numbers" for of in (found, blocks)]
     other = f" ({sizes[0]}, not {sizes[1]})" if sizes[0] != sizes[1] else ""
-    cure = f"Give {last} with them" if last else f"Give the {_LAST} of their own training with them"
+    cure = f"Give {last} with them" if last else "Give the last.pth of their own training with them"
     return (
         f"Expected latent statistics of {model}; {stats} is of another network{other}, that of {witness.name} beside "
         "it: the released code computes them with the last epoch's network, not the best one's. "
@@ -111,12 +99,9 @@ def _blocks(path: Path) -> list[LU] | None:
         keys = set(map(str, content))
         backwards = "lu_layers.0.weight" in keys
         names = _reversed_names(keys) if backwards else names_in(keys)
-        if keys != {f"{u}.weight" for u, _ in names} | {f"{n}.{kind}" for _, n in names for kind in ("weight", "bias")}:
+        if keys != keys_of(names):
             return None
-        blocks = [
-            LU(_array(content, f"{lower}.weight"), _array(content, f"{upper}.weight"), _array(content, f"{lower}.bias"))
-            for upper, lower in names
-        ]
+        blocks = blocks_of(content, names)
     except (CheckpointError, OSError, RuntimeError, TypeError, ValueError):
         return None
     return blocks[::-1] if backwards else blocks
@@ -128,13 +113,6 @@ def _reversed_names(keys: Collection[str]) -> Names:
     while f"lu_layers.{2 * count}.bias" in keys:
         count += 1
     return [(f"lu_layers.{2 * k + 1}", f"lu_layers.{2 * k}") for k in range(count)]
-
-
-def _array(content: Mapping[str, Any], key: str) -> Array:
-    value = content[key]
-    if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point() or value.ndim == 0:
-        raise ValueError(key)
-    return held(value).detach().double().numpy()
 
 
 def _same(left: Sequence[LU], right: Sequence[LU]) -> bool:

@@ -1,7 +1,7 @@
 """Model files: our own `model.pt`, and the layout of the code released with arXiv 2302.10524."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import isfinite, prod
@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export.checkpoint import latent_statistics
-from lunet_export.checkpoint.tensor_file import held, load
+from lunet_export.checkpoint import formats, latent_statistics, released, safetensors_file
+from lunet_export.checkpoint.reading import load
+from lunet_export.checkpoint.tensor_file import held
 from lunet_export.columns import Names, read_names
 from lunet_export.distribution import Distribution, Mixture
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
-from lunet_export.flows import KINDS, lunet
+from lunet_export.flows import KINDS
 from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Flow
@@ -33,7 +34,6 @@ _SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of ver
 _FIRST_FAMILY = "lunet"  # of files that name none
 _DEEPEST = 64  # blocks of a network inside each other: deeper files are made to exhaust the stack
 _NO_WEIGHTS = ("training", "examples", "columns")  # keys of a file
-_AUTHORS_ALPHA = 0.1  # written into the released code, not into its checkpoints
 
 Array = NDArray[np.float64]
 
@@ -43,11 +43,12 @@ class Checkpoint:
     """A model file read: a flow or a mixture, what is known of the data, and a few rows of it."""
 
     model: Distribution
-    kind: str  # `lunet_export` or `authors`
+    kind: str  # `lunet_export`, `authors` or `authors-realnvp`
     image_shape: tuple[int, ...] | None = None
     training: Mapping[str, Any] | None = None  # what `train` recorded; of a mixture, of all classes together
     examples: Array | None = None  # rows of public data, (N, D); of a mixture they are its members'
     assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
+    notes: tuple[str, ...] = ()  # sentences: what was left out of a file, and what else is to be known of it
     members: tuple["Checkpoint", ...] = ()  # of a mixture, what was recorded of each class
     path: Path | None = None
     dtype: str = "float64"  # of the tensors in the file
@@ -226,14 +227,18 @@ def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """`torch.save`, whole or not at all.
+    """Write a file of `torch.save`, or of safetensors if it is called so, whole or not at all.
 
     The bytes are made in memory first: torch's own writer answers a full disk with a RuntimeError of its zip library.
     """
+    with whole_file(path) as temporary:
+        temporary.write_bytes(safetensors_file.bytes_of(content) if path.suffix == formats.SUFFIX else _bytes(content))
+
+
+def _bytes(content: Mapping[str, Any]) -> memoryview:
     buffer = BytesIO()
     torch.save(content, buffer)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    return buffer.getbuffer()
 
 
 def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit | None = None) -> Checkpoint:
@@ -261,8 +266,8 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
             raise CheckpointError(f"Expected no `preprocess`; {path} records its own. Leave it out.")
         checkpoint = _ours(content, path)
     else:
-        weights, shape = _authors(content, path, preprocessing), _square(content, preprocessing)
-        checkpoint = Checkpoint(weights, "authors", shape, path=path)
+        found = released.read(content, path, preprocessing)
+        checkpoint = Checkpoint(found.chain, found.kind, found.image_shape, notes=found.notes, path=path)
     return checkpoint if latent_stats is None else _folded(checkpoint, path, latent_stats)
 
 
@@ -406,61 +411,3 @@ def _image_shape(shape: Iterable[int] | None, dim: int) -> tuple[int, ...] | Non
     ):
         raise ValueError("image_shape")
     return found
-
-
-def _authors(content: Mapping[str, Any], path: Path, preprocessing: Logit | None) -> Chain:
-    """`intermediate_lu_blocks.{2k}` is U, `.{2k + 1}` is L and the bias; `final_lu_block.{0, 1}` close the chain."""
-    keys = {str(key) for key in content}
-    if any(key.startswith("lu_layers.") for key in keys):
-        raise CheckpointError(
-            f"Expected the density direction; {path} is the authors' best_inverse.pth, which holds the last epoch's "
-            "matrices in reverse order, not the best epoch's and no inverses. Export best.pth: its inverse is exact."
-        )
-    if keys == {"latent_mean", "latent_covariance"}:
-        raise CheckpointError(
-            f"Expected a model; {path} holds latent statistics, which the released code computes with the last "
-            f"epoch's network. Give last.pth with `latent_stats={str(path)!r}`"
-        )
-    if {"model", "settings"} <= keys:
-        model = path.with_name(path.name.replace(".resume.pt", ".pt"))
-        raise CheckpointError(
-            f"Expected a model; {path} is a resume file, which training goes on from. "
-            f"Give {model if model != path else 'the model'} beside it."
-        )
-    names = latent_statistics.names_in(keys)
-    wanted = {f"{u}.weight" for u, _ in names} | {f"{name}.{kind}" for _, name in names for kind in ("weight", "bias")}
-    if keys != wanted:
-        odd = sorted(keys ^ wanted)[:3]
-        raise CheckpointError(
-            f"Expected a model of lunet-export or the authors' best.pth; the keys of {path} are neither "
-            f"(first that differ: {brief(', '.join(odd))}). Flows of other libraries come by: lunet-export import"
-        )
-
-    def array(key: str) -> Array:
-        value = content[key]
-        if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point():
-            raise CheckpointError(f"Expected a dense tensor of floats at {key} of {path}; got {type(value).__name__}.")
-        if value.ndim == 0:
-            raise CheckpointError(f"Expected a matrix or vector at {key} of {path}; got a single number.")
-        return held(value).detach().double().numpy()
-
-    def weights() -> Chain:
-        layers = [
-            LU(array(f"{lower}.weight"), array(f"{upper}.weight"), array(f"{lower}.bias")) for upper, lower in names
-        ]
-        return lunet(layers, _AUTHORS_ALPHA, preprocessing)
-
-    return _with_path(path, weights)
-
-
-def _with_path(path: Path, make: Callable[[], Chain]) -> Chain:
-    try:
-        return make()
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-def _square(content: Mapping[str, Any], preprocessing: Logit | None) -> tuple[int, ...] | None:
-    """The authors' images are 28 x 28; a network without pre-processing has no image to show."""
-    side = int(len(content["final_lu_block.1.bias"]) ** 0.5)
-    return (side, side) if preprocessing and side**2 == len(content["final_lu_block.1.bias"]) else None

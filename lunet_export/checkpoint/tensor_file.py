@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read without running code, and without taking more memory than the file holds.
+"""Files of `torch.save`, read without running code, and without taking more memory than they hold.
 
 `torch.load(weights_only=True)` reads them, after they were looked through.
 
@@ -16,14 +16,16 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import prod
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export.errors import CheckpointError, UnreadableError
+from lunet_export.errors import CheckpointError
 
 #: What torch.save writes (protocol 2). Other opcodes reserve memory by numbers alone, or name things in other ways.
 _OPCODES = frozenset(
@@ -76,7 +78,6 @@ _DTYPES = {
     "ComplexDouble": torch.complex128,
     "ComplexFloat": torch.complex64,
 }
-_MODEL = "a model file"
 _MOST_AXES = 16
 _DEEPEST = 256  # values inside values
 _LONGEST = 4096  # characters of a text
@@ -85,74 +86,38 @@ _WIDEST = 256  # bits of an integer; the state of a random generator has 128
 _SLACK, _SLACK_BYTES = 10_000, 2**26
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """The file is not what torch.save writes; the text says what is wrong, or is empty."""
 
 
-class _AsksForCode(Exception):
-    """The pickle names something that is none of tensors and plain values."""
+class AsksForCode(Exception):
+    """The pickle names something that is none of tensors and plain values.
+
+    Attributes:
+        texts: All texts in the pickle, as keys of dictionaries and names of attributes.
+    """
+
+    def __init__(self, name: str, texts: frozenset[str] = frozenset()) -> None:
+        super().__init__(name)
+        self.texts = texts
 
 
-def load(path: Path, *, what: str = _MODEL, cure: str = "Fetch or train it again.") -> dict[str, Any]:
-    """The dictionary in a file: tensors, text, numbers, and lists, tuples and dictionaries of them.
-
-    Args:
-        path: The file.
-        what: It is, in a sentence.
-        cure: What to do where it is damaged.
+def content(data: bytes) -> object:
+    """Return what a file of torch.save holds, on the CPU.
 
     Raises:
-        CheckpointError: The file is missing, empty, damaged, of an older format, holds code, claims more than it holds,
-            or is no dictionary.
-        UnreadableError: The operating system does not let it be read.
+        AsksForCode: if it holds more than tensors and plain values.
+        CheckpointError: if a tensor claims more numbers than the file holds.
+        Exception: of many kinds, one for each way in which a file can be bad; `Unreadable` says which.
     """
-    with UnreadableError.instead(path):  # which is no error of the file's
-        if path.is_dir():
-            raise CheckpointError(f"Expected {what}; {path} is a folder. Give the file{_exported(path)}.")
-        if not path.is_file():
-            make = "Make one with: lunet-export train digits" if what == _MODEL else cure
-            raise CheckpointError(f"Expected {what}; {path} does not exist. {make}")
-        data = path.read_bytes()
-    if not data:
-        raise CheckpointError(f"Expected {what}; {path} is empty. {cure}")
-    try:
-        content = _content(data)
-    except _AsksForCode as error:
-        raise CheckpointError(
-            f"Expected tensors and plain values in {path}; it asks to run code ({error}), which is refused. "
-            "Save model.state_dict() instead of the model."
-        ) from None
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except Exception as error:  # zipfile and pickle raise many kinds, one for each way in which a file can be bad
-        reason = f" ({error})" if isinstance(error, _Unreadable) and str(error) else ""
-        raise CheckpointError(
-            f"Expected a file of torch.save; {path} is truncated, damaged or another format{reason}. {cure}"
-        ) from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"Expected a dictionary in {path}; got {type(content).__name__}. Save a state_dict.")
-    return content
-
-
-def _exported(folder: Path) -> str:
-    """What is said of the file that a folder was exported from."""
-    return " that it was exported from" if (folder / "manifest.json").is_file() else " in it, or another"
-
-
-def _content(data: bytes) -> object:
-    if not data.startswith(b"PK"):
-        if data.startswith(b"\x80"):
-            _refuse_code(data)
-            raise _Unreadable("torch 1.5 and older wrote such files: load it, and save it by a newer one")
-        raise _Unreadable
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = _records(archive, len(data))
         pickled = archive.read(records["data.pkl"])  # refuses a wrong checksum, as every read
         if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
-            raise _Unreadable("its numbers are big-endian")
+            raise Unreadable("its numbers are big-endian")
         _refuse_code(pickled)
         claimed = _Unpickler(pickled, archive, records).load()
-    _refuse_repetition(claimed, most_values=len(pickled) + _SLACK, most_bytes=4 * len(data) + _SLACK_BYTES)
+    refuse_repetition(claimed, values=len(pickled), held=len(data))
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -160,12 +125,12 @@ def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """The records by their names below the archive's own folder; none of them is packed, and all fit into the file."""
     infos = archive.infolist()
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
-        raise _Unreadable("its records are packed")
+        raise Unreadable("its records are packed")
     if sum(info.file_size for info in infos) > size:
-        raise _Unreadable("its records are larger than the file")
+        raise Unreadable("its records are larger than the file")
     records = {info.filename.partition("/")[2]: info for info in infos}
     if len(records) != len(infos):
-        raise _Unreadable("a record is there twice")
+        raise Unreadable("a record is there twice")
     return records
 
 
@@ -173,18 +138,28 @@ def _refuse_code(pickled: bytes) -> None:
     """Raise where the pickle names anything, or uses any opcode, that torch.save does not write for plain tensors.
 
     Raises:
-        _AsksForCode: It does.
+        AsksForCode: It does.
     """
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
             if not _is_known(module, name):
-                raise _AsksForCode(re.sub(r"[^\w.]", "?", f"{module}.{name}")[:80])
+                raise AsksForCode(re.sub(r"[^\w.]", "?", f"{module}.{name}")[:80], _texts(pickled))
         elif opcode.name not in _OPCODES:
             named = opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
-            raise _AsksForCode("pickle") if named else _Unreadable(f"its pickle has {opcode.name}")
+            raise AsksForCode("pickle", _texts(pickled)) if named else Unreadable(f"its pickle has {opcode.name}")
         elif opcode.name == "LONG_BINPUT" and int(argument or 0) > len(pickled):  # the place would be reserved
-            raise _Unreadable
+            raise Unreadable
+
+
+def _texts(pickled: bytes) -> frozenset[str]:
+    """Return the texts in a pickle as far as it can be walked."""
+    found = set()
+    with suppress(Exception):  # of a damaged one, of many kinds
+        for opcode, argument, _ in pickletools.genops(pickled):
+            if opcode.name in ("BINUNICODE", "SHORT_BINUNICODE"):
+                found.add(str(argument))
+    return frozenset(found)
 
 
 def _is_known(module: str, name: str) -> bool:
@@ -245,11 +220,11 @@ class _Unpickler(pickle.Unpickler):
         """The numbers of a record: ("storage", dtype, key, where it was, how many)."""
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
-            raise _Unreadable
+            raise Unreadable
         if key not in self._storages:
             record = bytearray(self._archive.read(self._records[f"data/{key}"]))
             if len(record) != count * dtype.itemsize:
-                raise _Unreadable(f"it claims {str(count)[:20]} numbers where {len(record)} bytes are")
+                raise Unreadable(f"it claims {str(count)[:20]} numbers where {len(record)} bytes are")
             self._storages[key] = _Storage(_numbers(record, dtype))
         return self._storages[key]
 
@@ -259,9 +234,9 @@ def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple
     del rest
     places = (offset, *size, *stride)
     if not all(type(place) is int and place >= 0 for place in places) or len(size) != len(stride):
-        raise _Unreadable
+        raise Unreadable
     if len(size) > _MOST_AXES:
-        raise _Unreadable(f"a tensor has {len(size)} axes")
+        raise Unreadable(f"a tensor has {len(size)} axes")
     flat, count = storage.flat, prod(size)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if count > flat.numel() or (count and last >= flat.numel()):
@@ -299,7 +274,7 @@ def _numbers(record: bytearray, dtype: torch.dtype) -> Tensor:
     if not record:
         return torch.empty(0, dtype=dtype)
     if dtype is torch.bool and max(record) > 1:
-        raise _Unreadable("a truth value is neither true nor false")
+        raise Unreadable("a truth value is neither true nor false")
     return torch.frombuffer(record, dtype=dtype)
 
 
@@ -310,20 +285,26 @@ def _claims(size: tuple[int, ...], held: int) -> CheckpointError:
     )
 
 
-def _refuse_repetition(content: object, *, most_values: int, most_bytes: int) -> None:
+def refuse_repetition(content: object, *, values: int, held: int) -> None:
     """Raise where the values are no plain ones, or more than the file can have said one by one.
 
     A pickle may name a value again and again: of ten lists, each with the one before twice, come a thousand values.
 
+    Args:
+        content: What the file holds.
+        values: Number of bytes that say it, tensors left out.
+        held: Number of bytes of the file.
+
     Raises:
-        _Unreadable: They are.
+        Unreadable: if they are.
     """
+    most_values, most_bytes = values + _SLACK, 4 * held + _SLACK_BYTES
     waiting, values, held = [(content, 0)], 0, 0
     while waiting:
         value, depth = waiting.pop()
         values += 1
         if depth > _DEEPEST:
-            raise _Unreadable(f"values lie more than {_DEEPEST} deep")
+            raise Unreadable(f"values lie more than {_DEEPEST} deep")
         if isinstance(value, Tensor):
             held += value.numel() * value.itemsize
         elif isinstance(value, dict):
@@ -332,14 +313,14 @@ def _refuse_repetition(content: object, *, most_values: int, most_bytes: int) ->
             waiting += [(part, depth + 1) for part in value]
         elif isinstance(value, str):
             if len(value) > _LONGEST:
-                raise _Unreadable(f"a text has {len(value)} characters")
+                raise Unreadable(f"a text has {len(value)} characters")
             value.encode()  # half a character is an error here, not where it is printed
         elif not (value is None or isinstance(value, bool | float | torch.dtype)) and not (
             isinstance(value, int) and value.bit_length() <= _WIDEST
         ):
-            raise _Unreadable(f"there is a {type(value).__name__}")
+            raise Unreadable(f"there is a {type(value).__name__}")
         if values > most_values or held > most_bytes or len(waiting) > most_values:
-            raise _Unreadable("values are repeated without end")
+            raise Unreadable("values are repeated without end")
 
 
 def held(tensor: Tensor) -> Tensor:
@@ -355,3 +336,21 @@ def held(tensor: Tensor) -> Tensor:
             f"{bytes_held} bytes."
         )
     return tensor
+
+
+def floats(tensors: Mapping[str, Any], key: str) -> NDArray[np.float64]:
+    """Return a tensor as a float64 array.
+
+    Args:
+        tensors: Tensors of a file by key.
+        key: Key of the tensor.
+
+    Raises:
+        CheckpointError: if it is not dense, not of floats, a single number, or not in the file.
+    """
+    value = tensors[key]
+    if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point():
+        raise CheckpointError(f"Expected a dense tensor of floats at {key}; got {type(value).__name__}.")
+    if value.ndim == 0:
+        raise CheckpointError(f"Expected a matrix or vector at {key}; got a single number.")
+    return held(value).detach().double().numpy()

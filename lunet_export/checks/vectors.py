@@ -20,7 +20,7 @@ from lunet_export.checks.vector_file import (
     Vectors,
 )
 from lunet_export.distribution import Distribution, Mixture
-from lunet_export.errors import BadInputError
+from lunet_export.errors import NarrowDtypeError
 from lunet_export.layers import Chain
 from lunet_export.preprocessing import largest_below
 
@@ -117,13 +117,13 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
     """Raise unless all numbers fit into the dtype.
 
     Raises:
-        BadInputError: if one does not fit, or is no number.
+        NarrowDtypeError: if one does not fit, or is no number.
     """
     if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
-        raise BadInputError(
-            f"Expected a network whose test rows stay within the range of {dtype}; they overflow. "
-            "Most likely it is hardly trained, or a diagonal entry of U is tiny"
-            + ("; else export with `dtype='float64'`." if dtype == "float32" else ".")
+        raise NarrowDtypeError(
+            f"Expected a network whose test rows stay within the range of {dtype}; they overflow. Most likely it is "
+            "hardly trained, or a diagonal entry of U is tiny.",
+            "Export with `dtype='float64'`." if dtype == "float32" else "Use another checkpoint.",
         )
 
 
@@ -137,7 +137,7 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
         dtype: Dtype of the runtime.
 
     Raises:
-        BadInputError: if half of the rows may be off by their size.
+        NarrowDtypeError: if half of the rows may be off by their size.
     """
     size = np.abs(values.reshape(len(values), -1)).max(axis=1)
     size = np.maximum(size, 1.0) if values.ndim == 1 else size
@@ -146,9 +146,10 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
         cure = (
             "Export with `dtype='float64'`." if dtype == "float32" else "Train it again, with `bound` or `regulariser`."
         )
-        raise BadInputError(
+        raise NarrowDtypeError(
             f"Expected a network that leaves {dtype} a digit of {name}; rounding may move a usual row's by "
-            f"{tolerance[row]:.1e}, and it is {size[row]:.1e}: the network is too ill-conditioned. {cure}"
+            f"{tolerance[row]:.1e}, and it is {size[row]:.1e}: the network is too ill-conditioned.",
+            cure,
         )
 
 

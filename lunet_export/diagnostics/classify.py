@@ -15,8 +15,8 @@ from lunet_export.diagnostics.detection import Detection, detect
 from lunet_export.distribution import Mixture
 from lunet_export.errors import DataError
 from lunet_export.layers import Chain
-from lunet_export.likelihood import bits_per_dim
-from lunet_export.preprocessing import Logit
+from lunet_export.likelihood import bits_per_dim, paper_convention
+from lunet_export.preprocessing import Logit, log_det_of
 from lunet_export.runtime import ExportedClasses
 
 Array = NDArray[np.float64]
@@ -71,6 +71,7 @@ class ClassFigures:
     recall: float  # share of the class's rows that are found to be of it
     precision: float  # share of the rows found to be of it that are
     bits_per_dim: float  # the class's rows under its own network
+    paper_convention: float  # the same as the released code would print it
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Classification:
     seed: int
     accuracy: float
     bits_per_dim: float  # all rows under the mixture
+    paper_convention: float  # the same as the released code would print it: `lunet_export.likelihood`
     log_loss: float  # mean -log p(true class | x), nats
     classes: tuple[ClassFigures, ...]
     confusion: Integers  # [true class, class found], rows
@@ -120,14 +122,19 @@ def classify(
             f"{', '.join(labels.names)}. Give the data that it was trained on."
         )
     batches = data_rows.over_batches(
-        source.density, dataset, dataset.test, seed=seed, draw=data_rows.TEST, on_rows=on_rows
+        lambda x: (*source.density(x), log_det_of(x, source.preprocessing)),
+        dataset,
+        dataset.test,
+        seed=seed,
+        draw=data_rows.TEST,
+        on_rows=on_rows,
     )
-    class_log_prob, log_prob, posterior = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    class_log_prob, log_prob, posterior, before = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     true, found, count = labels.test, posterior.argmax(axis=1), len(labels.names)
     confusion = np.zeros((count, count), dtype=np.int64)
     np.add.at(confusion, (true, found), 1)
     of_true = class_log_prob[np.arange(len(true)), true]
-    own = bits_per_dim(of_true, source.dim)
+    own, own_in_paper = bits_per_dim(of_true, source.dim), paper_convention(of_true, before, source.dim)
     right = np.diag(confusion)
     told = None
     if against is not None:
@@ -142,6 +149,7 @@ def classify(
         seed=seed,
         accuracy=float(right.sum() / len(true)),
         bits_per_dim=float(bits_per_dim(log_prob, source.dim).mean()),
+        paper_convention=float(paper_convention(log_prob, before, source.dim).mean()),
         # Not the posterior's logarithm: in the graph's dtype a posterior may be 0.
         log_loss=float((log_prob - of_true - np.log(source.priors)[true]).mean()),
         classes=tuple(
@@ -150,7 +158,10 @@ def classify(
                 int((true == number).sum()),
                 float(recall[number]),
                 float(precision[number]),
-                float(own[true == number].mean()) if (true == number).any() else float("nan"),
+                *(
+                    float(of_rows[true == number].mean()) if (true == number).any() else float("nan")
+                    for of_rows in (own, own_in_paper)
+                ),
             )
             for number, name in enumerate(labels.names)
         ),

@@ -16,7 +16,7 @@ from lunet_export.diagnostics.moments import Moments
 from lunet_export.diagnostics.ppca import Spectrum
 from lunet_export.diagnostics.source import Source, unseen
 from lunet_export.errors import DataError
-from lunet_export.likelihood import bits_per_dim
+from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import logit
 
 Array = NDArray[np.float64]
@@ -56,6 +56,14 @@ class Split:
 
     train: Figure
     test: Figure
+
+
+@dataclass(frozen=True)
+class PaperConvention:
+    """The bits/dim that the released code would print, as `lunet_export.likelihood.paper_convention` defines it."""
+
+    train: float
+    test: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,7 @@ class Report:
     detection: Detection | None  # None without other data
     not_available: dict[str, str]  # reasons by what is missing
     flags: tuple[Flag, ...]
+    paper_convention: PaperConvention
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -223,7 +232,8 @@ def diagnose(
         activations=activations,
         detection=told,
         not_available=_not_available(test, known, source.hidden),
-        flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim)),
+        flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim, folds=source.folds)),
+        paper_convention=PaperConvention(*(_in_paper_convention(part, dim) for part in (train, test))),
     )
 
 
@@ -260,6 +270,11 @@ def _see(
     if not (np.isfinite(z).all() and np.isfinite(log_prob).all()):
         raise DataError(f"Expected finite densities of {dataset.name}; some are not. Remove its extreme rows.")
     return _Pass(moments, shift / n, np.concatenate(kept) if kept else None, z, log_det / n, log_prob, tally)
+
+
+def _in_paper_convention(part: _Pass, dim: int) -> float:
+    """Return the figure of the means, in which it is linear."""
+    return float(paper_convention(np.array(part.log_prob.mean()), np.array(part.shift), dim))
 
 
 def _entropy_reference(known: entropy.Entropy | None, log_prob: Array) -> EntropyReference | None:
@@ -299,6 +314,8 @@ def _flags(
     activations: tuple[Activation, ...] | None,
     latents: Latents,
     dim: int,
+    *,
+    folds: bool,
 ) -> list[Flag]:
     flags = []
     behind = model.train.nats_per_dim - gaussian.train.nats_per_dim
@@ -326,12 +343,12 @@ def _flags(
                 f"At most {most:.2%} of what enters an activation leaves its unit's branch: the flow is an affine map.",
             )
         )
-    if reasons := _not_normal(latents, dim):
+    if reasons := _not_normal(latents, dim, folds=folds):
         flags.append(Flag("LATENT_NOT_NORMAL", f"The latents of the training rows have {', '.join(reasons)}."))
     return flags
 
 
-def _not_normal(latents: Latents, dim: int) -> list[str]:
+def _not_normal(latents: Latents, dim: int, *, folds: bool) -> list[str]:
     """Return reasons against normality beyond chance: N normal rows have skewness sqrt(6 / N), kurtosis sqrt(24 / N).
 
     Three such deviations pass; kurtosis is the excess over 3.
@@ -340,7 +357,8 @@ def _not_normal(latents: Latents, dim: int) -> list[str]:
     if not np.isfinite(latents.gap_nats):
         reasons += ["no variance in some direction"] if latents.rows > dim else []  # with too few rows it means nothing
     elif latents.gap_nats / dim > _GAP and latents.gap_nats > latents.gap_by_chance:
-        reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim, which recalibrate would remove")
+        removed = ", which recalibrate would remove" if folds else ""
+        reasons.append(f"a Gaussian gap of {latents.gap_nats / dim:.4g} nats/dim{removed}")
     if latents.skewness > max(_SKEWNESS, chance * np.sqrt(6)):
         reasons.append(f"skewness {latents.skewness:.3g}")
     if latents.excess_kurtosis > max(_KURTOSIS, chance * np.sqrt(24)):

@@ -79,7 +79,7 @@ def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -
         have = f"{wanted} grey levels" if wanted else "no pre-processing"
         raise DataError(
             f"Expected rows for a model with {have}; {dataset.name} has {given} grey levels. "
-            "Give its own data, `levels`, or `preprocess` for the authors' files."
+            "Give its own data, `levels`, or the authors' best.pth with `preprocess='paper'`."
         )
     if dataset.preprocessing is None:
         domain = Rows(dim, np.dtype(np.float64), preprocessing, names=dataset.names)
@@ -122,7 +122,7 @@ def misfit(source: Source, dataset: Dataset, *, seed: int) -> Misfit | None:
         x, z = (np.concatenate(parts) for parts in zip(*first, strict=True))
     except BadInputError:
         return None
-    return MadeFor(source.dim, source.preprocessing).of_latents(x, z)
+    return source.made_for.of_latents(x, z)
 
 
 def over_batches(

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from lunet_export.flows import LUNet
 from lunet_export.layers import Activation, Chain
 from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.runtime import ExportedFlow
+from lunet_export.runtime.misfit import MadeFor
 
 Array = NDArray[np.float64]
 OnActivation = Callable[[int, Array], None]
@@ -36,6 +38,7 @@ class Source(ABC):
         columns: Names of the columns, if they have any.
         activations: Activations among the layers, in order; None if they cannot be seen.
         hidden: Reason why they cannot be seen; empty if they can.
+        folds: Whether `recalibrate` can fold latent statistics in.
     """
 
     name: str
@@ -45,6 +48,12 @@ class Source(ABC):
     columns: Names | None
     activations: tuple[Activation, ...] | None
     hidden: str
+    folds: bool = False
+
+    @cached_property
+    def made_for(self) -> MadeFor:
+        """What tells rows that the model was not made for."""
+        return MadeFor(self.dim, self.preprocessing)
 
     @abstractmethod
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:
@@ -56,7 +65,7 @@ class Source(ABC):
 
 
 class WeightsSource(Source):
-    """This source is a model file, under the float64 reference."""
+    """This source is a model file, under the float64 reference. `kind` and `assumed` are those of `MadeFor`."""
 
     def __init__(
         self,
@@ -65,10 +74,14 @@ class WeightsSource(Source):
         name: str = "model",
         image_shape: tuple[int, ...] | None = None,
         columns: Names | None = None,
+        kind: str = "",
+        assumed: bool = False,
     ) -> None:
         self._weights = weights
+        self.made_for = MadeFor(weights.dim, weights.preprocessing, kind, assumed=assumed)
         self.name, self.image_shape, self.columns = name, image_shape, columns
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
+        self.folds = weights.kind.folds
         bends = weights.of(Activation)
         self.activations = bends if bends or isinstance(weights.kind, LUNet) else None
         self.hidden = _NONE if self.activations is None else ""
@@ -92,10 +105,10 @@ class FolderSource(Source):
     """This source is an exported folder, whose graph gives z and log_prob; log_det follows from both."""
 
     def __init__(self, flow: ExportedFlow) -> None:
-        self._flow = flow
+        self._flow, self.made_for = flow, flow._rows.made_for
         self.name, self.image_shape, self.columns = flow.manifest.name, flow.manifest.image_shape, flow.columns
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing
-        self.activations = None
+        self.activations, self.folds = None, flow.manifest.kind.folds
         of_folder = "the density graph returns z and log_prob only; give the model file"
         self.hidden = of_folder if flow.manifest.kind.names_solver else _NONE
 

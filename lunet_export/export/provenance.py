@@ -36,7 +36,7 @@ class Provenance:
     """What is known about the model beside its weights."""
 
     name: str
-    source: str = "arrays"  # kind of checkpoint: `lunet_export`, `authors`
+    source: str = "arrays"  # kind of checkpoint: `lunet_export`, `authors`, `authors-realnvp`
     image_shape: tuple[int, ...] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, SourceFile] = field(default_factory=dict)  # by what they gave: `model`, `latent_stats`

@@ -13,6 +13,7 @@ from lunet_export.artifact import VECTORS, Artifact, Manifest, graph_names, seal
 from lunet_export.checks import vectors
 from lunet_export.checks.vectors import Examples
 from lunet_export.distribution import Distribution, classes_of
+from lunet_export.errors import BadInputError, NarrowDtypeError
 from lunet_export.export import half, readme
 from lunet_export.export.document import document_of, metadata_of
 from lunet_export.export.parts import Parts, publish, refuse_existing
@@ -26,6 +27,7 @@ from lunet_export.parity import Check
 from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
 
 _VECTOR_SEED = 0
+_WIDENING = ("float16", "float32", "float64")
 #: Makes another implementation of a flow or a mixture, a `parity.Runner` or `parity.ClassRunner`.
 MakeRunner = Callable[[Any], Any]
 
@@ -69,17 +71,20 @@ def export(
     Raises:
         BadInputError: The folder exists, a setting does not fit, there are more than 32 classes, or a graph would pass
             2 GB.
+        NarrowDtypeError: The dtype cannot hold numbers of the model. A wider one is advised only if it can.
         ExportCheckError: A check failed; nothing is left behind.
     """
     settings = settings or ExportSettings()
     refuse_existing(folder, force=force)
-    if compare or settings.solver == "auto":
-        on_stage("comparing the solvers")
-    blueprint = blueprint_of(model, settings, compare=compare)
+    try:
+        if compare or settings.solver == "auto":
+            on_stage("comparing the solvers")
+        blueprint = blueprint_of(model, settings, compare=compare)
+        on_stage("building the graphs")
+        models, parts = _build(blueprint, provenance, examples)
+    except NarrowDtypeError as error:
+        raise _advising(error, model, provenance, settings, examples, on_stage) from None
     model = blueprint.weights  # with what was chosen of it, as the steps of an integration
-
-    on_stage("building the graphs")
-    models, parts = _build(blueprint, provenance, examples)
 
     def check(fresh: Path) -> list[Check]:
         on_stage("checking the graphs")
@@ -95,6 +100,27 @@ def export(
 
     checks = publish(folder, parts, check, refuse=lambda: refuse_existing(folder, force=force))
     return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, blueprint)
+
+
+def _advising(
+    error: NarrowDtypeError,
+    model: Distribution,
+    provenance: Provenance,
+    settings: ExportSettings,
+    examples: Examples | None,
+    on_stage: Callable[[str], None],
+) -> NarrowDtypeError:
+    """The error, with the next wider dtype that holds the model as what to do, or that none does."""
+    refused: BadInputError | None = None
+    for dtype in _WIDENING[_WIDENING.index(settings.dtype) + 1 :]:
+        on_stage(f"trying {dtype}")
+        try:
+            _build(blueprint_of(model, replace(settings, dtype=dtype)), provenance, examples)
+        except BadInputError as other:
+            refused = other
+        else:
+            return error.curing(f"Export with `dtype={dtype!r}`.")
+    return error if refused is None else error.curing(f"A wider dtype is refused too: {refused}")
 
 
 def check_chains(

@@ -25,6 +25,7 @@ class Layered(Kind):
     title: ClassVar[str] = "a composed model"
     names_solver: ClassVar[bool] = True
     open: ClassVar[bool] = True
+    folds: ClassVar[bool] = True
 
     def label(self, chain: Chain, number: int) -> str:
         return f"layer{number + 1}"

@@ -41,6 +41,7 @@ class LUNet(Kind):
 
     name: ClassVar[str] = "lunet"
     title: ClassVar[str] = "an LU-Net"
+    folds: ClassVar[bool] = True
     names_solver: ClassVar[bool] = True
 
     alpha: float  # smallest slope of the activation; the largest is 1

@@ -36,6 +36,25 @@ def realnvp(dim: int, layers: Sequence[Layer], preprocessing: Logit | None = Non
     return Chain(dim, tuple(layers), preprocessing, RealNVP())
 
 
+def checkerboard(shape: tuple[int, ...], number: int) -> NDArray[np.bool_]:
+    """Return the mask of coupling `number` that keeps every other pixel of (C, H, W), (C H W,)."""
+    parity = np.indices(shape).sum(axis=0) % 2
+    return (parity == number % 2).ravel()
+
+
+def channels(shape: tuple[int, ...], number: int) -> NDArray[np.bool_]:
+    """Return the mask of coupling `number` that keeps half of the channels of (C, H, W), (C H W,)."""
+    upper = np.arange(shape[0]) >= shape[0] // 2
+    return np.broadcast_to((upper == (number % 2 == 0))[:, None, None], shape).ravel()
+
+
+def cells(image: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the order that makes the 2 x 2 cells of an image (H, W) four channels (4, H / 2, W / 2)."""
+    height, width = image
+    places = np.arange(height * width).reshape(height // 2, 2, width // 2, 2)
+    return places.transpose(1, 3, 0, 2).ravel()
+
+
 @dataclass(frozen=True)
 class RealNVP(Kind):
     """This kind has couplings with dense networks, or with convolutions of images."""

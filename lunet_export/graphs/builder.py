@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
-from lunet_export.errors import BadInputError, brief
+from lunet_export.errors import BadInputError, NarrowDtypeError, brief
 from lunet_export.graphs import sizes
 
 #: Runs in every ONNX Runtime from 1.16.3 on, as tested; every kernel that is needed exists at 18 on CPU and CUDA.
@@ -256,9 +256,9 @@ class GraphBuilder:
         with np.errstate(over="ignore"):
             rounded = np.asarray(exact if exact.dtype == np.int64 else exact.astype(wanted), order="C")
         if not np.isfinite(rounded).all():
-            raise BadInputError(
-                f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}. "
-                f"{_WIDER[wanted.name]}"
+            raise NarrowDtypeError(
+                f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}.",
+                _WIDER[wanted.name],
             )
         return rounded
 

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from lunet_export import checkpoint
+from lunet_export.checkpoint.states import Layout, nearest, of_one
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.importers import states
 from lunet_export.importers.parts import Foreign
 
-#: Names under which training loops save a state beside other entries.
-NESTED = ("state_dict", "model_state_dict", "model", "flow", "net", "weights")
-
+OnNote = Callable[[str], None]
 State = Mapping[str, Tensor]
+
+_WHAT, _CURE = "a state_dict", "Write it with: torch.save(flow.state_dict(), FILE)"
 
 
 def made(factory: str, folder: Path) -> Foreign:
@@ -43,25 +44,26 @@ def made(factory: str, folder: Path) -> Foreign:
         return _attempted(f"the factory {factory}", found)
 
 
-def filled(flow: Foreign, path: Path) -> Foreign:
+def filled(flow: Foreign, path: Path, *, on_note: OnNote = lambda sentence: None) -> Foreign:
     """Load the state in a file into the flow; all its keys must be the flow's own.
 
+    Only the state is taken of a training loop's file, without what wrappers put before its keys; `on_note` is told so.
     A state in float64 makes the flow float64.
 
     Raises:
         BadInputError: if the flow is no module.
-        CheckpointError: if the file cannot be read, or holds the state of something else.
+        CheckpointError: if the file cannot be read, or holds the state of something else, or several such states.
     """
     if not isinstance(flow, nn.Module):
         raise BadInputError(f"Expected a module to load {path} into; the factory gave a {type(flow).__name__}.")
-    state = state_of(path)
     own = flow.state_dict()
-    missing, odd = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or odd:
-        told = [f"{kind} {', '.join(keys[:3])}" for kind, keys in (("lacks", missing), ("has", odd)) if keys]
+    first = next(iter(own), "")
+    layout = Layout(type(flow).__name__, lambda key: key == first, lambda keys: own.keys())
+    state = _state_of(path, layout, on_note)
+    if told := layout.difference(state):
         raise CheckpointError(
-            f"Expected the {len(own)} keys of the factory's {type(flow).__name__} in {path}; it {' and '.join(told)}"
-            f"{' and others' if max(len(missing), len(odd)) > 3 else ''}. Give the factory that made this state."
+            f"Expected the {len(own)} keys of the factory's {layout.title} in {path}; it {told}. Give the factory that "
+            "made this state."
         )
     for key, value in own.items():
         if value.shape != state[key].shape:
@@ -76,29 +78,33 @@ def filled(flow: Foreign, path: Path) -> Foreign:
     return flow
 
 
-def of_state(library: str, path: Path) -> Foreign:
-    """Return the flow whose state a file holds, if its keys alone determine it; see `states`.
+def of_state(library: str, path: Path, *, on_note: OnNote = lambda sentence: None) -> Foreign:
+    """Return the flow whose state a file holds, if its keys alone determine it, as `states` says; `on_note` is as in `filled`.
 
     Raises:
         CheckpointError: if they do not.
     """
-    return states.flow(library, state_of(path), str(path))
+    begin = states.beginning(library, str(path))
+    layout = Layout(library, lambda key: key.startswith(begin), lambda keys: keys)
+    return states.flow(library, _state_of(path, layout, on_note), str(path))
 
 
-def state_of(path: Path) -> State:
-    """Return the tensors in a file by key, also those of a training loop's dictionary.
+def _state_of(path: Path, layout: Layout, on_note: OnNote) -> State:
+    """Return the tensors by key in a file, in that layout if they are somewhere.
 
     Raises:
-        CheckpointError: if the file cannot be read, or holds no state.
+        CheckpointError: if the file cannot be read, or holds no state, or several in that layout.
     """
-    content = checkpoint.load(path, what="a state_dict", cure="Write it with: torch.save(flow.state_dict(), FILE)")
-    for candidate in (content, *(content[name] for name in NESTED if name in content)):
-        if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
-            return {str(key): _whole(str(key), value, path) for key, value in candidate.items()}
-    raise CheckpointError(
-        f"Expected a state_dict in {path}, alone or under one of {', '.join(NESTED)}; got "
-        f"{brief(', '.join(map(str, content))) or 'nothing'}. Save flow.state_dict()."
-    )
+    content = checkpoint.load(path, what=_WHAT, cure=_CURE)
+    found = of_one(content, path, layout) or nearest(content, layout)
+    if found is None:
+        raise CheckpointError(
+            f"Expected a state_dict in {path}; got {brief(', '.join(map(str, content))) or 'nothing'}. "
+            "Save flow.state_dict()."
+        )
+    for sentence in found.note(path):
+        on_note(sentence)
+    return {key: _whole(key, value, path) for key, value in found.tensors.items()}
 
 
 def _whole(key: str, value: Tensor, path: Path) -> Tensor:

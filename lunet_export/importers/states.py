@@ -26,6 +26,19 @@ State = Mapping[str, Tensor]
 Tensors = dict[str, Tensor]
 
 
+def beginning(library: str, where: str) -> str:
+    """What the keys of the layers of a library's flows begin with.
+
+    Raises:
+        CheckpointError: They do not tell its layers.
+    """
+    if library not in _LIBRARIES:
+        raise CheckpointError(
+            f"Expected module:factory and --state {where}; the keys of a state of {library} do not tell its layers."
+        )
+    return _LIBRARIES[library][0]
+
+
 def flow(library: str, state: State, where: str) -> Foreign:
     """Return the library's own flow with this state.
 
@@ -38,10 +51,6 @@ def flow(library: str, state: State, where: str) -> Foreign:
         CheckpointError: if the keys do not determine the flow.
         MissingPackageError: if the library is not installed.
     """
-    if library not in _LIBRARIES:
-        raise CheckpointError(
-            f"Expected module:factory and `state={where!r}`; the keys of a {library} state do not determine its layers."
-        )
     prefix, kinds, whole = _LIBRARIES[library]
     layers = _by_layer(state, prefix)
     for number in range(max(layers, default=0) + 1):

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import CheckpointError, NarrowDtypeError
 from lunet_export.layers import networks
 from lunet_export.layers.errors import EXACT, Errors, of_elementwise
 from lunet_export.layers.graph import Graph, Track, Value, exponential, gathered
@@ -56,13 +56,13 @@ class ScaleMap:
         """Write the nodes of log s into a graph.
 
         Raises:
-            BadInputError: if the floor is no number of the graph's dtype, so that s could be 0 there.
+            NarrowDtypeError: if the floor is no number of the graph's dtype, so that s could be 0 there.
         """
         tiny = float(np.finfo(g.dtype).tiny)
         if 0 < self.floor < tiny:
-            raise BadInputError(
-                f"Expected scales with a floor of at least {tiny:.1e} in {g.dtype}; got {self.floor:.1e}. "
-                "Export with `dtype='float64'`."
+            raise NarrowDtypeError(
+                f"Expected scales with a floor of at least {tiny:.1e} in {g.dtype}; got {self.floor:.1e}.",
+                "Export with `dtype='float64'`.",
             )
         return _SCALES[self.kind].nodes(g, u, self)
 

@@ -41,6 +41,8 @@ class Kind(ABC):
     names_solver: ClassVar[bool] = False
     #: Whether any layer may follow any other, so that one can be added.
     open: ClassVar[bool] = False
+    #: Whether every network of the kind can take latent statistics into its last layer, or into one more.
+    folds: ClassVar[bool] = False
 
     @abstractmethod
     def label(self, chain: "Chain", number: int) -> str:

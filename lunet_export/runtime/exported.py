@@ -65,7 +65,15 @@ class Exported(ABC, Generic[V]):
         self._sessions = Sessions(self.artifact.graphs, first, **self._again, prove=partial(_refuse_another, manifest))
         self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
         origin = str(manifest.document["model"].get("source", ""))
-        self._rows = Rows(self.dim, self.dtype, manifest.preprocessing, manifest.domain, origin, manifest.columns)
+        self._rows = Rows(
+            self.dim,
+            self.dtype,
+            manifest.preprocessing,
+            manifest.domain,
+            origin,
+            manifest.columns,
+            assumed=manifest.assumed,
+        )
 
     def __repr__(self) -> str:
         kind = f", {len(self.manifest.names)} classes" if self.manifest.names else ""

@@ -12,7 +12,7 @@ product. In Python a misfit is a `RowsWarning` where the caller stands; commands
 
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import floor, log, sqrt
 from os import sep
@@ -44,6 +44,12 @@ _GREY = 255  # the largest of 8 bits
 _RUNTIME, _PACKAGE = (f"{folder}{sep}" for folder in Path(__file__).parents[:2])
 
 
+_ASSUMED = (
+    "Or else the latent statistics that were folded into the model are of another network, which no file shows: leave "
+    "`latent_stats` out, and fold in the latents of this one by lunet-export recalibrate."
+)
+
+
 @dataclass(frozen=True)
 class Misfit:
     """Why rows are not those that a model was made for, in one sentence, and of which kind they are.
@@ -62,12 +68,13 @@ class MadeFor:
     Args:
         dim: D.
         preprocessing: Of the model; None for vectors.
-        source: Kind of the file that it came from, as the manifest tells it. A network of `authors` without
-            pre-processing takes logits, and never whole numbers.
+        source: Kind of the file that it came from, as the manifest tells it. A network of `authors` or
+            `authors-realnvp` without pre-processing takes logits, and never whole numbers.
+        assumed: Whether latent statistics were folded in that no file shows to be of this network.
     """
 
-    def __init__(self, dim: int, preprocessing: Logit | None, source: str = "") -> None:
-        self._dim, self._preprocessing, self._source = dim, preprocessing, source
+    def __init__(self, dim: int, preprocessing: Logit | None, source: str = "", *, assumed: bool = False) -> None:
+        self._dim, self._preprocessing, self._source, self._assumed = dim, preprocessing, source, assumed
 
     def of_rows(self, rows: NDArray[Any]) -> Misfit | None:
         """What their numbers alone tell of rows (N, D) in the domain."""
@@ -109,16 +116,20 @@ class MadeFor:
         largest = float(found.max())
         # P(chi^2 of k degrees <= t k) <= (t exp(1 - t))^(k / 2) for t < 1 (Chernoff).
         if exact and 0 < largest < _NEAR and n * self._dim / 2 * (log(largest) + 1 - largest) <= log(BY_CHANCE):
-            return _nearer(largest)
+            return self._explained(_nearer(largest))
         return None
 
     def _far(self, rows: NDArray[Any], middle: float, n: int) -> Misfit | None:
         images = self._preprocessing is not None
         grey = not images and _is_grey(rows)
-        by_chance = most_by_chance(_LOOKED_AT if grey and self._source == "authors" else n)
+        by_chance = most_by_chance(_LOOKED_AT if grey and self._source in _OF_LOGITS else n)
         if middle <= _UNSEEN * by_chance:
             return None
-        return _grey(rows, middle) if grey else _farther(middle, images=images)
+        return _grey(rows, middle, self._source) if grey else self._explained(_farther(middle, images=images))
+
+    def _explained(self, misfit: Misfit) -> Misfit:
+        """What latents tell, with the other reason that they may have."""
+        return replace(misfit, sentence=f"{misfit.sentence} {_ASSUMED}") if self._assumed else misfit
 
     @staticmethod
     def _without_noise(p: Logit) -> Misfit:
@@ -222,12 +233,20 @@ def _dark(above: NDArray[np.floating], p: Logit) -> Misfit:
     )
 
 
-def _grey(rows: NDArray[Any], middle: float) -> Misfit:
+#: What to do with grey levels for a network of the released code, by what the manifest calls its file.
+_OF_LOGITS = {
+    "authors": "Export the authors' best.pth again with `preprocess='paper'`",
+    "authors-realnvp": "Give x = logit(0.05 + 0.95 y / 256) of grey levels y with their noise",
+}
+
+
+def _grey(rows: NDArray[Any], middle: float, source: str) -> Misfit:
+    cure = _OF_LOGITS.get(source)
     return Misfit(
         "grey",
         f"Expected the input of a network without pre-processing; got whole numbers up to {rows.max():g}, half of them "
-        f"with |z|^2 / D above {middle:.1g} where 1 is usual: they look like grey levels. Export the authors' best.pth "
-        "again with `preprocess='paper'`, or give rows like those that the model was trained on.",
+        f"with |z|^2 / D above {middle:.1g} where 1 is usual: they look like grey levels. "
+        f"{f'{cure}, or give' if cure else 'Give'} rows like those that the model was trained on.",
     )
 
 

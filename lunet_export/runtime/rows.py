@@ -84,6 +84,7 @@ class Rows:
         domain: Of a model that is not defined everywhere.
         source: Kind of the file that the model came from, as the manifest tells it.
         names: Names of the columns, where they have any.
+        assumed: Whether it was assumed that latent statistics are of this model.
     """
 
     def __init__(
@@ -94,11 +95,13 @@ class Rows:
         domain: Domain | None = None,
         source: str = "",
         names: Names | None = None,
+        *,
+        assumed: bool = False,
     ) -> None:
         self.dim, self.dtype, self._preprocessing, self._domain = dim, dtype, preprocessing, domain
         self._columns = Columns(dim, names)
         #: Tells rows that are acceptable, and not what the model was made for.
-        self.made_for = MadeFor(dim, preprocessing, source)
+        self.made_for = MadeFor(dim, preprocessing, source, assumed=assumed)
 
     def given(self, x: ArrayLike, name: str = "x") -> NDArray[Any]:
         """What a caller gave as an array: of a data frame, the model's columns by their names.

@@ -11,6 +11,8 @@ from lunet_export import noise
 from lunet_export.artifact import Manifest
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
+from lunet_export.likelihood import paper_convention
+from lunet_export.preprocessing import log_det_of
 from lunet_export.runtime.exported import Exported
 from lunet_export.runtime.misfit import Misfit, sample, warn
 from lunet_export.runtime.rows import computing, with_noise
@@ -78,12 +80,14 @@ def scores(
     draws: int = 1,
     seed: int = 0,
     first: int = 0,
+    paper: bool = False,
     on_draw: Callable[[], None] = lambda: None,
     on_misfit: Callable[[Misfit], None] = warn,
 ) -> dict[str, Array]:
     """What a model tells of each row, float64, the mean over noise draws: `log_prob` (N,) in nats.
 
-    Of a mixture also `posterior` (N, C); of several folders together also `each` (N, K), the log p of every one.
+    Of a mixture also `posterior` (N, C); of several folders together also `each` (N, K), the log p of every one; where
+    asked for also `paper_convention` (N,), bits/dim as `lunet_export.likelihood` defines it.
 
     Integers given to an image model are grey levels and get the uniform noise of `lunet_export.noise`, draw by draw;
     with them the mean of -log2 p / D is an upper bound of the discrete bits/dim. Floats are taken as they are. Folders
@@ -95,6 +99,7 @@ def scores(
         draws: Noise draws to average over; floats have none and are scored once.
         seed: Of the noise.
         first: The number of the first row, by which its noise is drawn.
+        paper: Whether `paper_convention` is wanted.
         on_draw: Called after each draw.
         on_misfit: Called where the rows are not those that the model was made for; without it that is a `RowsWarning`.
 
@@ -121,6 +126,9 @@ def scores(
             if not totals and (misfit := _misfit(flows, x, squared)):
                 on_misfit(misfit)
             found = {name: values.astype(np.float64) for name, values in answers.items()}
+            if paper:
+                before = log_det_of(x, model.manifest.preprocessing)
+                found["paper_convention"] = paper_convention(found["log_prob"], before, x.shape[1])
             totals = {name: totals[name] + values if totals else values for name, values in found.items()}
             if not plain:
                 on_draw()

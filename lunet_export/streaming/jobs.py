@@ -129,9 +129,9 @@ class Place:
 class ScoreJob(Job):
     """log p of the rows of a file, in nats, by one model or by several together.
 
-    Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; log_prob_0, log_prob_1, .. of several models;
-    of one folder with a network per class the most probable class, its probability as confidence, and the posterior of
-    all, C numbers a row.
+    Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; where wanted paper_convention; log_prob_0,
+    log_prob_1, .. of several models; of one folder with a network per class the most probable class, its probability
+    as confidence, and the posterior of all, C numbers a row.
 
     Args:
         folders: Exported folders, of one width.
@@ -144,6 +144,7 @@ class ScoreJob(Job):
             or give them `nan`.
         place: Where the graphs run.
         hold: Read the whole file into memory, as `open_source` does, and compute all rows at once.
+        paper: Also the figure of `lunet_export.likelihood.paper_convention`.
 
     Raises:
         BadInputError: A setting is out of range or does not fit, or the widths differ.
@@ -159,6 +160,7 @@ class ScoreJob(Job):
     invalid: str = "stop"
     place: Place = field(default_factory=Place)
     hold: bool = False
+    paper: bool = False
 
     def __post_init__(self) -> None:
         if self.invalid not in INVALID:
@@ -200,10 +202,11 @@ class ScoreJob(Job):
 
     @property
     def bytes_per_row(self) -> int:
+        figures = 2 + self.paper
         if len(self.folders) > 1:
-            return 8 * (2 + len(self.folders))
+            return 8 * (figures + len(self.folders))
         names = self._manifests[0].names
-        return 8 * (2 + (1 + len(names) if names else 0)) + max(map(len, names), default=0)
+        return 8 * (figures + (1 + len(names) if names else 0)) + max(map(len, names), default=0)
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -217,6 +220,7 @@ class ScoreJob(Job):
             "place": self.place.facts(),
             # Of a mixture, whose tables had other columns once: parts of both are no run.
             **({"columns": ["class", "confidence", "posterior"]} if self._names else {}),
+            **({"paper_convention": True} if self.paper else {}),
         }
 
     def work(self, on_draw: Callable[[], None] = lambda: None) -> Work:
@@ -229,7 +233,7 @@ class ScoreJob(Job):
             misfits.setdefault(misfit.kind, misfit.sentence)
 
         def table_of(rows: NDArray[Any], first: int) -> Table:
-            drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first}
+            drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first, "paper": self.paper}
             return _columns(scores(model, rows, **drawn, on_draw=on_draw, on_misfit=note), rows.shape[1], self._names)
 
         def compute(first: int, count: int) -> Table:
@@ -268,6 +272,7 @@ class ScoreJob(Job):
         if not good.any():
             count, several = len(self.folders), len(self.folders) > 1
             nothing = {"log_prob": np.full(len(rows), np.nan)}
+            nothing |= {"paper_convention": np.full(len(rows), np.nan)} if self.paper else {}
             nothing |= {"each": np.full((len(rows), count), np.nan)} if several else {}
             nothing |= {"posterior": np.full((len(rows), len(self._names)), np.nan)} if self._names else {}
             return _columns(nothing, rows.shape[1], self._names)
@@ -479,6 +484,8 @@ def _columns(answers: Mapping[str, Array], width: int, names: Sequence[str]) -> 
     """What `scores` gave as columns of a table; of a mixture's rows without an answer, the class is an empty text."""
     nats = answers["log_prob"]
     table: dict[str, NDArray[Any]] = {"log_prob": nats, "bits_per_dim": bits_per_dim(nats, width)}
+    if "paper_convention" in answers:
+        table["paper_convention"] = answers["paper_convention"]
     if "posterior" in answers:
         posterior = answers["posterior"]
         table["class"] = np.array(names)[posterior.argmax(axis=1)]

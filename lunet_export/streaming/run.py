@@ -32,7 +32,7 @@ FORMAT, VERSION = "lunet_export.run", 1
 _MOST_TIMES = 16  # that a part may be larger than its numbers: names of classes, and what formats add
 _BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
 _UNFINISHED = (".part-", "._part-", _BEGUN)  # names of what such processes leave
-_SUMMED = ("log_prob", "bits_per_dim")
+_SUMMED = ("log_prob", "bits_per_dim", "paper_convention")
 
 #: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
 Sums = Mapping[str, Sequence[float]]

@@ -16,7 +16,7 @@ from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
 from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim, paper_convention
-from lunet_export.preprocessing import logit
+from lunet_export.preprocessing import log_det_of
 from lunet_export.torch_layers import Flow
 from lunet_export.training.choice import Evidence, Judge
 from lunet_export.training.curve import draw
@@ -194,7 +194,8 @@ class _Run:
         for number in range(draws_of(data)):  # one by one: together they may not fit into memory
             x = rows_to_test(data, number)
             found.append(log_probs(kept.flow, x))
-            paper.append(_in_paper_convention(found[-1], x, data))
+            before = log_det_of(x, data.preprocessing)
+            paper.append(float(paper_convention(found[-1], before, data.dim).mean()))
         bits = np.array([_bits(log_prob, data) for log_prob in found])
         with np.errstate(invalid="ignore"):  # infinite figures
             spread = float(bits.std())
@@ -312,11 +313,6 @@ def _refuse_other(begin: Chain, data: Dataset) -> None:
 
 def _bits(log_prob: Array, data: Dataset) -> float:
     return float(bits_per_dim(log_prob, data.dim).mean())
-
-
-def _in_paper_convention(log_prob: Array, x: Array, data: Dataset) -> float:
-    log_det = logit(x, data.preprocessing)[1] if data.preprocessing else np.zeros(len(x))
-    return float(paper_convention(log_prob, log_det, data.dim).mean())
 
 
 def _restore(trainer: Training, path: Path, model: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from lunet_export.preprocessing import NAMED, dequantize, logit
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.initial import start
 from tests import tolerances
+from tests.families import composed, realnvp
 from tests.networks import PAPERS, network
 
 MOONS = data.load("two-moons")
@@ -232,6 +233,17 @@ def test_latents_that_are_not_normal():
     skewed = diagnose(WeightsSource(one_layer(x)), Dataset("skewed", x, x[:9], x[:500]), seed=0)
     assert names(skewed) == {"LATENT_NOT_NORMAL"}
     assert "skewness" in skewed.flags[0].sentence
+
+
+@pytest.mark.parametrize(("make", "named"), [(composed.NETWORKS["couplings"], True), (realnvp.PLANE, False)])
+def test_recalibrate_is_named_only_where_it_works(make, named):
+    """It said so of a RealNVP too, which `recalibrate` refuses."""
+    weights = make()
+    x = 5 * np.random.default_rng(0).standard_normal((500, weights.dim)) + 1
+    report = diagnose(WeightsSource(weights), Dataset("far", x, x[:9], x[:500]), seed=0)
+    (flag,) = (flag for flag in report.flags if flag.name == "LATENT_NOT_NORMAL")
+    assert "Gaussian gap" in flag.sentence
+    assert ("which recalibrate would take off" in flag.sentence) == named
 
 
 def test_an_infinite_gap_is_dead_latents_or_too_few_rows():

@@ -13,7 +13,7 @@ from lunet_export import ExportedFlow, checkpoint, noise, parity
 from lunet_export.artifact import Manifest, sealed
 from lunet_export.checks import reference, vectors
 from lunet_export.checks.rounding import Probe, RoundingModel
-from lunet_export.errors import ArtifactError, CheckpointError
+from lunet_export.errors import ArtifactError, BadInputError, CheckpointError
 from lunet_export.export import ExportSettings, Provenance, build_artifact, export
 from lunet_export.flows import KINDS
 from lunet_export.graphs.blueprint import Blueprint
@@ -34,6 +34,21 @@ every_family = pytest.mark.parametrize("family", KINDS)
 @every_family
 def test_every_case_is_of_its_kind(family):
     assert {make().kind.name for make in OURS[family].NETWORKS.values()} == {family}
+
+
+@every_case
+def test_latents_are_folded_in_where_the_kind_says_so(make):
+    """What `diagnose` says of recalibrate, `recalibrate` does."""
+    weights = make()
+    mean, covariance = np.ones(weights.dim), 4 * np.eye(weights.dim)
+    if not weights.kind.folds:
+        with pytest.raises(BadInputError, match="Give an LU-Net or an imported flow"):
+            weights.fold_latent(mean, covariance)
+        return
+    x = rows(weights, 4)
+    exact = (reference.encode(weights, x)[0] - mean) / 2
+    folded = weights.fold_latent(mean, covariance)
+    np.testing.assert_allclose(reference.encode(folded, x)[0], exact, rtol=1e-9, atol=1e-9)
 
 
 @every_case

@@ -103,7 +103,7 @@ def broken_states():
         ),
         "one too many": (state | {"odd": torch.zeros(1)}, r"; it has odd\. Give the factory that made this state"),
         "another shape": (state | {first: torch.zeros(7)}, rf"Expected {first} of shape \(3,\), .* has \(7,\)"),
-        "no state": ({"epoch": 3}, r"Expected a state_dict in .*, alone or under one of state_dict, .*; got epoch"),
+        "no state": ({"epoch": 3}, r"Expected a state_dict in .*; got epoch\. Save"),
     }
 
 

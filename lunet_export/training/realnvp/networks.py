@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError
 from lunet_export.flows import RealNVP
+from lunet_export.flows.realnvp import cells, channels, checkerboard
 from lunet_export.layers import Chain
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Bijection, Flow, bijection_of
@@ -38,13 +39,12 @@ def convolutional(
     half = (height // 2, width // 2)
     layers: list[Bijection] = []
     for number in range(3):
-        layers += _convolutional((1, height, width), _checkerboard((1, height, width), number), planes)
-    cells = np.arange(height * width).reshape(half[0], 2, half[1], 2)
-    layers.append(Reordering(cells.transpose(1, 3, 0, 2).ravel()))
+        layers += _convolutional((1, height, width), checkerboard((1, height, width), number), planes)
+    layers.append(Reordering(cells((height, width))))
     for number in range(3, COUPLINGS):
-        layers += _convolutional((4, *half), _upper_channels((4, *half), number), planes)
+        layers += _convolutional((4, *half), channels((4, *half), number), planes)
     for number in range(COUPLINGS, COUPLINGS + final):
-        layers += _convolutional((2, *half), _checkerboard((2, *half), number), 2 * planes)
+        layers += _convolutional((2, *half), checkerboard((2, *half), number), 2 * planes)
     return _flow(height * width, layers, preprocessing)
 
 
@@ -83,13 +83,3 @@ def _flow(dim: int, layers: Iterable[Bijection], preprocessing: Logit | None) ->
 def _convolutional(shape: tuple[int, int, int], mask: NDArray[np.bool_], planes: int) -> list[Bijection]:
     nets = (Convolutions(shape[0], planes), Convolutions(shape[0], planes))
     return [AffineCoupling(shape, mask, nets), FlowNorm(mask.size)]
-
-
-def _checkerboard(shape: tuple[int, int, int], number: int) -> NDArray[np.bool_]:
-    parity = np.indices(shape).sum(axis=0) % 2
-    return (parity == number % 2).ravel()
-
-
-def _upper_channels(shape: tuple[int, int, int], number: int) -> NDArray[np.bool_]:
-    upper = np.arange(shape[0]) >= shape[0] // 2
-    return np.broadcast_to((upper == (number % 2 == 0))[:, None, None], shape).ravel()

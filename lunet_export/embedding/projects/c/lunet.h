@@ -38,7 +38,7 @@ void lunet_close(lunet* flow);
 const char* lunet_error(void);
 
 const char* lunet_name(const lunet* flow);    /* of the model */
-const char* lunet_kind(const lunet* flow);    /* "lunet" or "realnvp" */
+const char* lunet_kind(const lunet* flow);    /* "lunet", "realnvp", "jko" or "composed" */
 const char* lunet_dtype(const lunet* flow);   /* "float32" or "float64", of the graphs */
 const char* lunet_version(const lunet* flow); /* of ONNX Runtime */
 size_t lunet_dim(const lunet* flow);          /* D, numbers a row */

@@ -1,0 +1,151 @@
+"""Which format a file is of, by its bytes, and the way from a format that is not read to one that is."""
+
+import io
+import json
+import shlex
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+#: What files of safetensors are called.
+SUFFIX = ".safetensors"
+#: Where training loops keep the state of a network, in the order in which one is looked for.
+_STATES = ("state_dict", "model_state_dict", "model", "flow", "net", "network", "module", "weights")
+
+_TO_IMPORT = (
+    "Load its weights into a PyTorch flow of nflows, normflows or zuko, save flow.state_dict() by torch.save, and give "
+    "that to: lunet-export import"
+)
+_OF_PYTORCH = "Save model.state_dict() by torch.save in PyTorch, and give that file."
+_UNPACK = "Unpack it, and give the file inside."
+#: How files begin, what they are, and what to do with one.
+_BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _TO_IMPORT),
+    (b"\x93NUMPY", "a NumPy array", _OF_PYTORCH),
+    (b"GGUF", "a GGUF file", _OF_PYTORCH),
+    (b"MATLAB", "a MATLAB file", _OF_PYTORCH),
+    (b"version https://git-lfs", "a pointer of Git LFS, which stands for the file", "Run: git lfs pull"),
+    (b"<!DOCTYPE", "a web page", "Download the file itself."),
+    (b"<!doctype", "a web page", "Download the file itself."),
+    (b"<html", "a web page", "Download the file itself."),
+    (b"{", "a JSON file", "Give the file of the weights, which lies beside it."),
+    (b"\x1f\x8b", "compressed by gzip", _UNPACK),
+    (b"BZh", "compressed by bzip2", _UNPACK),
+    (b"\xfd7zXZ", "compressed by xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard", _UNPACK),
+    (b"7z\xbc\xaf", "an archive of 7-Zip", _UNPACK),
+)
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a number of its own, pickled
+_ON_CPU = 'map_location="cpu"'
+_ONNX_VERSIONS, _ONNX_FIELDS = range(3, 32), b"\x12\x1a\x22\x2a\x32\x3a\x42"  # of the field behind the version
+
+
+def other(data: bytes, path: Path) -> str | None:
+    """Return what a file is and what to do, in two sentences; None where it may be of torch.save or safetensors.
+
+    Args:
+        data: The bytes of the file.
+        path: The file, for the sentences.
+    """
+    found = _of_zip(data, path) if data.startswith(b"PK") else _of_bytes(data, path)
+    return found and f"Expected a file of torch.save or safetensors; {path} is {found[0]}. {found[1]}"
+
+
+def _of_bytes(data: bytes, path: Path) -> tuple[str, str] | None:
+    if data.startswith(_OLD_TORCH):
+        return "of torch 1.5 and older", f"Run: {state_saved(path, opened(path))}"
+    if data.startswith(b"\x80"):
+        return "a pickle of Python", f"Load it in Python, if you trust it. {_OF_PYTORCH}"
+    if data[257:262] == b"ustar":
+        return "a tar archive", _UNPACK
+    if data[4:8] == b"TFL3":
+        return "a network of TensorFlow Lite", _TO_IMPORT
+    if data[:1] == b"\x08" and len(data) > 2 and data[1] in _ONNX_VERSIONS and data[2] in _ONNX_FIELDS:
+        return "an ONNX file", _of_onnx(path)
+    return next(((what, way) for begin, what, way in _BEGINNINGS if data.startswith(begin)), None)
+
+
+def _of_onnx(path: Path) -> str:
+    if path.with_name("manifest.json").is_file():
+        return f"Give the model that it was exported from; commands that take an exported folder take {path.parent}."
+    return (
+        "The weights in a graph are not read. Save the state_dict of the model that it was exported from by torch.save."
+    )
+
+
+def _of_zip(data: bytes, path: Path) -> tuple[str, str] | None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = {info.filename for info in archive.infolist()}
+    except Exception:  # of many kinds; whoever reads the file says that it is damaged
+        return None
+    inside = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inside:
+        return (
+            "a TorchScript program",
+            f"Run: {state_saved(path, f'torch.jit.load({_file(path)}, {_ON_CPU}).state_dict()')}",
+        )
+    if "serialized_exported_program.json" in names | inside or "models/model.json" in inside:
+        return "a program of torch.export", f"Run: {state_saved(path, f'torch.export.load({_file(path)}).state_dict')}"
+    if "data.pkl" in inside:
+        return None
+    if any(name.endswith(".h5") for name in names):
+        return "a Keras model", _TO_IMPORT
+    if names and all(name.endswith(".npy") for name in names):
+        return "an archive of NumPy arrays", _OF_PYTORCH
+    return "a zip archive of other files", _UNPACK
+
+
+def of_code(texts: Collection[str], path: Path) -> str:
+    """Return what to do with a pickle of torch.save that holds more than tensors and plain values.
+
+    Args:
+        texts: The texts in the pickle.
+        path: The file, for the sentences.
+    """
+    if {"_modules", "_parameters"} <= set(texts):
+        return (
+            "It is a whole module. Save model.state_dict() instead of the model; where its classes can be imported, "
+            f"and if you trust the file: {state_saved(path, f'{opened(path, trusted=True)}.state_dict()')}"
+        )
+    name = next((name for name in _STATES if name in texts), None)
+    if name is None:
+        return "Save model.state_dict() instead of the model."
+    return (
+        "It holds other objects beside the network, as a run or Lightning writes them. If you trust the file: "
+        f"{state_saved(path, f'{opened(path, trusted=True)}[{in_code(name)}]')}"
+    )
+
+
+def state_saved(path: Path, part: str, name: str = "state") -> str:
+    """Return a command that can be pasted, which writes part of a file to a file of its own.
+
+    Args:
+        path: The file.
+        part: The part, as an expression of Python.
+        name: What the new file is called, behind the name of the old one.
+    """
+    imports = "torch, safetensors.torch" if "safetensors" in part else "torch"
+    target = in_code(str(path.with_name(f"{path.stem}-{name}.pth")))
+    return shlex.join(["python", "-c", f"import {imports}; torch.save({part}, {target})"])
+
+
+def opened(path: Path, *, trusted: bool = False) -> str:
+    """Return the content of a file as an expression of Python.
+
+    Args:
+        path: The file.
+        trusted: Whether code in it may run.
+    """
+    if path.suffix == SUFFIX:
+        return f"safetensors.torch.load_file({_file(path)})"
+    return f"torch.load({_file(path)}, {_ON_CPU}, weights_only={not trusted})"
+
+
+def in_code(text: str) -> str:
+    """Return a text as a literal of Python in double quotes, so that the code can stand in single ones in a shell."""
+    return json.dumps(text)
+
+
+def _file(path: Path) -> str:
+    return in_code(str(path))
