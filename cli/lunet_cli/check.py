@@ -97,7 +97,8 @@ def _opened(folder: Path, run: RunOptions) -> "tuple[Any, Opening | None]":
 def _say(
     flow: "ExportedFlow | ExportedClasses", checks: list[parity.Check], document: dict[str, Any], *, alone: bool
 ) -> None:
-    print_checks(checks)
+    products = flow.manifest.products
+    print_checks(checks, "tf32" if flow.tf32 and products == "float32" else products)
     if "gpu" in document:
         _say_gpu(document["gpu"])
     output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where_in_words(flow)}")

@@ -85,7 +85,7 @@ def export(
     checkpoint = read_model(model, authors)
     destination = folder or DEFAULT_PARENT / model.stem
     settings, source = graphs.settings(made_for), Model(checkpoint, files_of(model, authors.latent_stats))
-    with told_where_failed(as_json=as_json), output.stages() as stage:
+    with told_where_failed(graphs.dtype, as_json=as_json), output.stages() as stage:
         exported = exporting.write(source, destination, settings, force=force, compare=True, on_stage=stage)
         found, remark = exported.blueprint.alternatives(), exported.blueprint.remark()
     if as_json:
@@ -93,7 +93,7 @@ def export(
         parts = {"graphs": document["graphs"], "checks": document["checks"], "alternatives": found}
         output.dump({"folder": str(destination), "passed": True, **parts})
         return
-    print_checks(exported.checks)
+    print_checks(exported.checks, exported.manifest.products)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
     output.say(remark)
