@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
 from lunet_export import embedding
 
@@ -29,7 +29,7 @@ def demo_page(
         output.dump({"page": str(target), "bytes": size, "files": [str(file) for file in files]})
         return
     output.say(f"{target}: {len(files)} files, {size / 1e6:.1f} MB")
-    output.hint("lunet-export", "serve", str(target))
+    hints.say("serve", str(target))
 
 
 def serve(

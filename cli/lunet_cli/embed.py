@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
 from lunet_export import embedding
 
@@ -42,5 +42,5 @@ def embed(
         return
     for file in files:
         output.say(str(target / file))
-    output.hint("cd", str(target))
-    output.hint(*_NEXT[language])
+    hints.say("cd", str(target))
+    hints.say(*_NEXT[language])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, BadParameter, Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
@@ -98,7 +98,8 @@ def export(
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
     output.say(remark)
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
-    output.hint("lunet-export", "sample", str(destination), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
+    samples = hints.unused(Path("grid.png" if showable else "samples.npy"))
+    hints.say("sample", str(destination), "-n", "64", "-o", str(samples))
 
 
 def parse_tile(text: str) -> int | None:

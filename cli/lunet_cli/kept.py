@@ -1,12 +1,12 @@
 """What `lunet-export train` has kept when it is stopped, and the command that goes on from there."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunet_cli.output import one_line
+from lunet_export import installation
 
 if TYPE_CHECKING:
     from lunet_cli.training_bar import TrainingBar
@@ -56,7 +56,7 @@ class Kept:
     def _command(self) -> str:
         command = [argument for argument in self._arguments if argument not in ("--force", "--resume")]
         place = command.index("--") if "--" in command else len(command)  # behind which there are no options
-        return shlex.join(["lunet-export", *command[:place], "--resume", *command[place:]])
+        return installation.command(*command[:place], "--resume", *command[place:])
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

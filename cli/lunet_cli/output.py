@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -48,11 +47,6 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def hint(*command: str, needs: str = "") -> None:
-    """The next command to try, on stderr so that results stay clean; `needs` says what it needs that is not at hand."""
-    note(f"next: {one_line(shlex.join(command))}" + (f"   # {needs}" if needs else ""))
 
 
 def complain(sentence: str) -> None:

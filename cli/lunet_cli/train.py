@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Context, Option
 
-from lunet_cli import output, signals
+from lunet_cli import hints, output, signals
 from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
 from lunet_cli.options import DataSet, Force, Json, column_list
@@ -66,7 +66,7 @@ def train(
     if as_json:
         output.dump({"model": str(model), **asdict(result)})
     else:
-        output.hint("lunet-export", str(model))
+        hints.say_to_export(model)
 
 
 def _rows(dataset: str, options: TrainingOptions, plan: "Plan") -> "Dataset":

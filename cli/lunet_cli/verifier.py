@@ -10,7 +10,7 @@ from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model, rows_for
 from lunet_cli.option_groups import option
 from lunet_cli.options import DEFAULT_PARENT, AuthorsOptions, DataDir, DataOptions
-from lunet_export import diagnostics, verification
+from lunet_export import diagnostics, installation, verification
 from lunet_export.api.models import files_of, provenance_of
 from lunet_export.errors import BadInputError
 from lunet_export.verification.folder import WITH_LOG_PROB
@@ -82,7 +82,8 @@ def export_for_verifier(
         return
     print_checks(written.checks, *_NUMBERS)
     _say(destination, written.document)
-    output.hint("lunet-export", "replay", str(destination), "WITNESS.txt")
+    witness = installation.command("replay", str(destination), "WITNESS")
+    output.note(f"what a verifier finds is run by: {witness}")
 
 
 def _held_out(read: "Checkpoint", wanted: VerifierOptions) -> "Callable[[Sequence[LatentBox]], HeldOut]":

@@ -16,6 +16,7 @@ from lunet_export.data import arrays, idx, npy
 from lunet_export.data.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
 from lunet_export.data.record_batches import batch_rows
 from lunet_export.errors import DataError, MissingPackageError, brief
+from lunet_export.installation import install_extra
 
 Rows = NDArray[Any]
 
@@ -55,7 +56,7 @@ def arrow(name: str) -> Any:  # noqa: ANN401
         return import_module(name)
     except ModuleNotFoundError:
         raise MissingPackageError(
-            "Expected pyarrow for Parquet and Arrow; it is not installed. Run: pip install 'lunet-export[scale]'"
+            f"Expected pyarrow for Parquet and Arrow; it is not installed. Run: {install_extra('scale')}"
         ) from None
 
 
