@@ -8,7 +8,7 @@ from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 from tests import tolerances
 
-sbi = pytest.importorskip("sbi", reason="sbi is not installed: make setup-dev")
+sbi = pytest.importorskip("sbi", reason="sbi is not installed: run make setup-dev")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of sbi and what it stands on
 
 
