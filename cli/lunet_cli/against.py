@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from lunet_cli import output
-from lunet_cli.options import DataOptions, column_list
+from lunet_cli.models import load
+from lunet_cli.options import DataOptions
 
 if TYPE_CHECKING:
     from lunet_export.data import Dataset
@@ -21,13 +22,7 @@ def other_rows(name: str | None, judged: "Source | ClassSource", options: DataOp
         return None
     from lunet_export import diagnostics
 
-    rows = diagnostics.load(
-        name,
-        judged.preprocessing,
-        data_dir=options.data_dir,
-        levels=options.levels,
-        columns=column_list(options.columns),
-    )
+    rows = load(name, judged.preprocessing, options)
     if found := diagnostics.misfit_of(rows, judged.preprocessing, judged.dim):
         output.warn(found.sentence)
     return rows

@@ -7,8 +7,8 @@ from typer import Argument, Option
 
 from lunet_cli import against as others
 from lunet_cli import output
-from lunet_cli.models import where
-from lunet_cli.options import DataOptions, Json, RunOptions, column_list
+from lunet_cli.models import load, where
+from lunet_cli.options import DataOptions, Json, RunOptions
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def classify(
     source: Annotated[Path, Argument(help="A model file or an exported folder with a network a class.")],
-    dataset: Annotated[str, Argument(help="digits, mnist, fashion-mnist, or a file with --label.")],
+    dataset: Annotated[str, Argument(help="digits, mnist, fashion-mnist, or a file or stdin (-) with --label.")],
     *,
     data: DataOptions,
     label: Annotated[str | None, Option(help="Column of a file that holds the classes.")] = None,
@@ -38,14 +38,7 @@ def classify(
 
     output.refuse_unpaintable("--plot", plot)
     judged, found_where = _open(source, run)
-    rows = diagnostics.load(
-        dataset,
-        judged.preprocessing,
-        data_dir=data.data_dir,
-        levels=data.levels,
-        columns=column_list(data.columns),
-        label=label,
-    )
+    rows = load(dataset, judged.preprocessing, data, label=label)
     other = others.other_rows(against, judged, data)
     with output.counting(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as on_rows:
         found = diagnostics.classify(judged, rows, seed=data.seed, against=other, on_rows=on_rows)

@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
+from lunet_cli.pipes import refuse_folder
 from lunet_export import embedding
 
 
@@ -23,6 +24,7 @@ def demo_page(
 
     Example: lunet-export demo-page exported/digits-classes -o site
     """
+    refuse_folder("-o", target)
     files = embedding.write_page(folder, target, runtime=runtime, force=force)
     size = sum((target / file).stat().st_size for file in files)
     if as_json:

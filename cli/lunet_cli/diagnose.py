@@ -7,8 +7,8 @@ from typer import Option
 
 from lunet_cli import against as others
 from lunet_cli import output
-from lunet_cli.models import open_source, tell_misfit
-from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Json, ModelOrFolder, column_list
+from lunet_cli.models import load, open_source, tell_misfit
+from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Json, ModelOrFolder
 from lunet_export.files import whole_file
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def diagnose(
 
     output.refuse_unpaintable("--plot", plot)
     judged = open_source(source, authors)
-    rows = diagnostics.load(
-        dataset, judged.preprocessing, data_dir=data.data_dir, levels=data.levels, columns=column_list(data.columns)
-    )
+    rows = load(dataset, judged.preprocessing, data)
     other = others.other_rows(against, judged, data)
     tell_misfit(judged, rows, seed=data.seed)
     total = len(rows.train) + len(rows.test) + (len(other.test) if other else 0)

@@ -11,6 +11,7 @@ from typer import Option
 
 from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
+from lunet_cli.pipes import refuse_folder
 from lunet_export.embedding import project, write_project
 
 Language = StrEnum("Language", ["c", "cpp", "rust", "node", "browser"])
@@ -34,6 +35,7 @@ def embed(
 
     Example: lunet-export embed exported/digits --language c -o flow-in-c
     """
+    refuse_folder("-o", target)
     files = write_project(language.value, folder, target, runtime=runtime, force=force)
     if as_json:
         output.dump({"project": str(target), "language": language.value, "files": [str(file) for file in files]})

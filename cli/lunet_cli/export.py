@@ -11,6 +11,7 @@ from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
 from lunet_cli.options import DEFAULT_PARENT, SOLVER_WORDS, AuthorsOptions, Dtype, Force, Json, LoadOptions
+from lunet_cli.pipes import refuse_folder
 from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.figures import pictures
 
@@ -74,6 +75,7 @@ def export(
 
     Example: lunet-export model.pt -o runs/mine
     """
+    refuse_folder("-o", folder)
     if for_verifier:
         refuse_others(changed(graphs) + changed(made_for))
         export_for_verifier(model, folder, wanted, authors, force=force, as_json=as_json)

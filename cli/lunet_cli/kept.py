@@ -56,7 +56,8 @@ class Kept:
     def _command(self) -> str:
         command = [argument for argument in self._arguments if argument not in ("--force", "--resume")]
         place = command.index("--") if "--" in command else len(command)  # behind which there are no options
-        return installation.command(*command[:place], "--resume", *command[place:])
+        line = installation.command(*command[:place], "--resume", *command[place:])
+        return f"{line} (with the same rows on stdin)" if "-" in command else line
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

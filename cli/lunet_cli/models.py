@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from lunet_cli import output
 from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
+from lunet_cli.pipes import data_set
 from lunet_export.api.models import refuse_target
 from lunet_export.files import exclusive
-from lunet_export.preprocessing import NAMED
+from lunet_export.preprocessing import NAMED, Logit
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
@@ -69,21 +70,34 @@ def open_source(path: Path, authors: AuthorsOptions) -> "Source":
     return FolderSource(ExportedFlow(path, provider="cpu"))
 
 
+def load(name: str, preprocessing: "Logit | None", options: DataOptions, *, label: str | None = None) -> "Dataset":
+    """The data set of that name or file, or on stdin, as a model with this pre-processing takes it.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    from lunet_export import diagnostics
+
+    return data_set(
+        name,
+        lambda found: diagnostics.load(
+            found,
+            preprocessing,
+            data_dir=options.data_dir,
+            levels=options.levels,
+            columns=column_list(options.columns),
+            label=label,
+        ),
+    )
+
+
 def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
     """The data set of that name or file; a warning where its rows are not what the model was made for.
 
     Raises:
         DataError: It cannot be read, or as of `tell_misfit`.
     """
-    from lunet_export import diagnostics
-
-    rows = diagnostics.load(
-        name,
-        source.preprocessing,
-        data_dir=options.data_dir,
-        levels=options.levels,
-        columns=column_list(options.columns),
-    )
+    rows = load(name, source.preprocessing, options)
     tell_misfit(source, rows, seed=options.seed)
     return rows
 

@@ -123,6 +123,8 @@ def refuse_unwritable(option: str, path: Path | None) -> None:
     """Raise where the file of an option could not be written: OSError by the system, or what Typer shows."""
     if path is None:
         return
+    if str(path) == "-":
+        raise BadInputError(f"Expected a file for {option}; got -, which is stdout. Give its name.")
     if path.is_dir():
         raise BadParameter(f"Expected a file for {option}; {path} is a folder.")
     make_parents(path)

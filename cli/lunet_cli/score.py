@@ -12,6 +12,7 @@ from lunet_cli import output
 from lunet_cli.models import where, where_in_words
 from lunet_cli.option_groups import option
 from lunet_cli.options import CudaGraph, Folder, Force, Json, RunOptions, Seed, column_list
+from lunet_cli.pipes import source_file
 from lunet_cli.streams import (
     FILES,
     MANY,
@@ -21,7 +22,6 @@ from lunet_cli.streams import (
     destination,
     is_folder,
     place,
-    source_file,
     stream,
 )
 from lunet_export.errors import BadInputError, DataError

@@ -9,6 +9,7 @@ from lunet_cli import hints, output, signals
 from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
 from lunet_cli.options import DataSet, Force, Json, column_list
+from lunet_cli.pipes import data_set
 from lunet_cli.training_bar import TrainingBar
 from lunet_cli.training_options import FlowName, TrainingOptions
 from lunet_cli.training_tables import print_classes, print_result, warn_of_choice
@@ -74,12 +75,15 @@ def _rows(dataset: str, options: TrainingOptions, plan: "Plan") -> "Dataset":
     from lunet_export import data as datasets
     from lunet_export.training.degenerate import warnings_of
 
-    loaded = datasets.load(
+    loaded = data_set(
         dataset,
-        data_dir=options.rows.data_dir,
-        levels=options.rows.levels,
-        columns=column_list(options.rows.columns),
-        label=options.rows.label,
+        lambda name: datasets.load(
+            name,
+            data_dir=options.rows.data_dir,
+            levels=options.rows.levels,
+            columns=column_list(options.rows.columns),
+            label=options.rows.label,
+        ),
     )
     rows, found = plan.prepared(loaded)
     if plan.dequantize:

@@ -7,6 +7,7 @@ from typer import Option
 
 from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, TargetName
+from lunet_cli.pipes import refuse_folder
 from lunet_export.artifact import open_folder
 from lunet_export.embedding import triton as server
 
@@ -33,6 +34,7 @@ def triton(
 
     Example: lunet-export triton exported/digits -o model_repository
     """
+    refuse_folder("-o", repository)
     artifact = open_folder(folder)
     settings = server.Settings(name, version, max_batch, queue_delay_us, instances, versions_served, target.value)
     models = server.write(artifact, repository, settings, force=force)
