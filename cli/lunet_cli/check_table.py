@@ -30,6 +30,7 @@ def print_checks(checks: Sequence[Check], dtype: str, cure: str | None = None) -
         cure: What helps a row without digits; by default another dtype, where there is one.
     """
     knows_eager = any(check.eager_ratio is not None for check in checks)
+    notes = list(dict.fromkeys(check.note for check in checks if check.note))
     rows: list[tuple[str, ...]] = []
     above = ""
     for check in checks:
@@ -37,12 +38,16 @@ def print_checks(checks: Sequence[Check], dtype: str, cure: str | None = None) -
         if group != above:
             rows.append((group,))
         above = group
-        rows.append((f"  {name}" if group else name, *_cells(check), *([_eager(check)] if knows_eager else [])))
-    columns = ["check", "", "row", "error", "allowed", "share", *(["eager PyTorch"] if knows_eager else [])]
-    output.table(columns, rows)
+        mark = f"[{notes.index(check.note) + 1}]" if check.note else ""
+        behind = [*([_eager(check)] if knows_eager else []), *([mark] if notes else [])]
+        rows.append((f"  {name}" if group else name, *_cells(check), *behind))
+    columns = ["check", "", "row", "error", "allowed", "share"]
+    output.table([*columns, *(["PyTorch"] if knows_eager else []), *([""] if notes else [])], rows)
     output.say(_LEGEND)
-    for (group, note), names in _notes(checks).items():
-        output.say(": ".join(part for part in (group, " and ".join(names), note) if part))
+    if knows_eager:
+        output.say("PyTorch: the largest share that eager PyTorch takes of its own tolerances, which is not judged.")
+    for number, note in enumerate(notes, 1):
+        output.say(f"[{number}] {note}")
     for sentence in _without_digits(checks, f"{dtype} keeps no digit", cure or _CURES.get(dtype, _NO_CURE)):
         output.say(sentence)
 
@@ -50,16 +55,6 @@ def print_checks(checks: Sequence[Check], dtype: str, cure: str | None = None) -
 def _group_and_name(check: Check) -> tuple[str, str]:
     group, colon, name = check.name.partition(": ")
     return (group, name) if colon else ("", group)
-
-
-def _notes(checks: Sequence[Check]) -> dict[tuple[str, str], list[str]]:
-    """Names of a group's checks by what is noted of them."""
-    notes: dict[tuple[str, str], list[str]] = {}
-    for check in checks:
-        group, name = _group_and_name(check)
-        if check.note:
-            notes.setdefault((group, check.note), []).append(name)
-    return notes
 
 
 def _cells(check: Check) -> tuple[str, ...]:
