@@ -66,7 +66,7 @@ def languages(folder: Path, seconds: float) -> Mapping[str, Timed]:
     """Every program, built."""
     library = builds.runtime(folder)
     c, rust = builds.c(folder / "c"), builds.rust(folder / "rust")
-    cpp, node = builds.cpp(folder / "cpp", library), builds.node(folder / "node")
+    cpp, node = builds.cpp(folder / "cpp"), builds.node(folder / "node")
     for model in MODELS:
         runtime = builds.PACKAGES / "onnxruntime-web"
         write_project("browser", builds.ROOT / "exported" / model, folder / model, runtime=runtime)
@@ -87,7 +87,7 @@ def languages(folder: Path, seconds: float) -> Mapping[str, Timed]:
     calls = (
         lambda model: of_python(model, seconds),
         program(c, after=("cpu", library)),
-        program(cpp),
+        program(cpp, after=("cpu", library)),
         program(rust, after=("cpu", library)),
         program("node", node, after=("node",)),
         program("node", node, after=("web",)),

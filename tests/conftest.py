@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,10 @@ def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], obje
             fill(folder)
             filled.touch()
     return folder
+
+
+#: The environment is active, as it is for whoever pastes what is printed.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ Schema and client library come with tritonclient; the files are tested without i
 """
 
 import re
+import shlex
 import subprocess
 import sys
 from concurrent import futures
@@ -200,7 +201,7 @@ def serving(repository: Path, messages, fault: float = 0.0):
 
 
 def client(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "exported" / "triton" / "client.py"), *map(str, arguments)]
+    command = [sys.executable, "-m", "lunet_export.embedding.triton_client", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -382,11 +383,25 @@ def test_random_sampling_is_not_served(double, tmp_path):
 # What the page about it says
 
 
+def test_the_lines_of_the_page_are_those_that_are_printed(tmp_path, monkeypatch):
+    page = (ROOT / "exported" / "triton" / "README.md").read_text(encoding="utf-8")
+    block = page.partition("```sh\n")[2].partition("```")[0].replace("\\\n", "").splitlines()
+    monkeypatch.setattr(triton, "find_spec", lambda name: None)
+    repository, folder = tmp_path / "model_repository", Path("exported/digits")
+    for line in triton.commands("digits", repository, folder, gpu=False):
+        words = shlex.split(line)
+        if words[:2] == ["docker", "run"]:  # where the page has the shorter -v
+            place = words.index("--mount")
+            words[place : place + 2] = ["-v", "$PWD/model_repository:/models:ro"]
+        assert words in [shlex.split(other) for other in block]
+
+
 def test_the_page_names_options_and_files_that_exist():
     page = (ROOT / "exported" / "triton" / "README.md").read_text(encoding="utf-8")
     helps = CliRunner().invoke(app, ["triton", "--help"], env={"COLUMNS": "200"}).output
     helps += CliRunner().invoke(app, ["check", "--help"], env={"COLUMNS": "200"}).output
-    helps += (ROOT / "exported" / "triton" / "client.py").read_text(encoding="utf-8")
-    servers = {"--rm", "--model-repository", "--gpus", "--model-control-mode", "--load-model", "--log-verbose"}
+    helps += (ROOT / "lunet_export" / "embedding" / "triton_client.py").read_text(encoding="utf-8")
+    helps += (ROOT / "lunet_export" / "embedding" / "triton.py").read_text(encoding="utf-8")
+    servers = {"--model-control-mode", "--load-model", "--log-verbose"}
     for option in set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", page)) - servers:
         assert option in helps, option

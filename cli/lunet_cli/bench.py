@@ -16,10 +16,11 @@ from lunet_cli import output
 from lunet_cli.models import read_model, where
 from lunet_cli.option_groups import option
 from lunet_cli.options import SOLVER_WORDS, AuthorsOptions, Folder, Json, RunOptions
+from lunet_cli.pipes import is_piped
 from lunet_export import files
 from lunet_export.api import progress
 from lunet_export.api.models import Model, another_model, eager_of, files_of
-from lunet_export.errors import MissingPackageError
+from lunet_export.errors import BadInputError, MissingPackageError
 from lunet_export.runtime import environment
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TimingOptions:
 class PrintOptions:
     """What is printed and written of it."""
 
-    csv: Path | None = option(None, "Also write the rows as CSV.")
+    csv: Path | None = option(None, "Also write the rows as CSV; - prints them in place of the table.")
     plot: Path | None = option(None, "Also draw latency against batch: .png, .svg or .pdf.")
     markdown: bool = option(False, "Print the table as GitHub markdown.")
     as_json: Json = False
@@ -66,7 +67,10 @@ class PrintOptions:
             if self.plot.suffix.lower() not in _PICTURES:
                 raise BadParameter(f"Expected --plot of {', '.join(_PICTURES)}; got {self.plot}.")
             import matplotlib  # noqa: F401
-        output.refuse_unwritable("--csv", self.csv)
+        if is_piped(self.csv) and (self.as_json or self.markdown):
+            raise BadInputError("Expected one document on stdout; got --csv - and another. Leave one out.")
+        if not is_piped(self.csv):
+            output.refuse_unwritable("--csv", self.csv)
         output.refuse_unwritable("--plot", self.plot)
 
 
@@ -269,9 +273,11 @@ def _processor() -> str:
 def _write(rows: "Sequence[Row]", printing: PrintOptions, *, title: str) -> None:
     from lunet_export.bench import report
 
-    if printing.csv is not None:
+    if is_piped(printing.csv):
+        output.say_lines(report.csv_text(rows))
+    elif printing.csv is not None:
         with files.whole_file(printing.csv) as path:
-            report.write_csv(rows, path)
+            path.write_text(report.csv_text(rows), encoding="utf-8")
     if printing.plot is not None:
         from lunet_cli import latency_plot
 
@@ -284,6 +290,8 @@ def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], printing: PrintOptio
 
     if printing.as_json:
         output.dump({**facts, "rows": [row.as_json() for row in rows]})
+        return
+    if is_piped(printing.csv):
         return
     below = [*report.notes(facts), "answers checked first, noise not included"]
     if printing.markdown:

@@ -14,6 +14,7 @@ from lunet_cli import output
 from lunet_cli.check_table import print_checks
 from lunet_cli.models import read_model, where, where_in_words
 from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
+from lunet_cli.pipes import is_piped
 from lunet_export import parity
 from lunet_export.api.checking import FailedChecksError, checks_of, self_test
 from lunet_export.api.models import Model, files_of
@@ -40,7 +41,7 @@ def check(
         Option(help="Fail unless this is a SHA-256 of the weights or of the manifest, as --json and verify print it."),
     ] = None,
     report: Annotated[
-        Path | None, Option(help="Also write what was found, machine and all, as JSON for a bug report.")
+        Path | None, Option(help="Also write what was found, machine and all, as JSON for a bug report; - prints it.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -54,7 +55,10 @@ def check(
     Example: lunet-export check runs/digits --model digits.pt
     Example: lunet-export check runs/digits --provider cuda --report gpu.json
     """
-    output.refuse_unwritable("--report", report)
+    if is_piped(report) and as_json:
+        raise BadInputError("Expected one document on stdout; got --report - and --json. Leave one out.")
+    if not is_piped(report):
+        output.refuse_unwritable("--report", report)
     document: dict[str, Any] = {"folder": str(folder), "provider": run.provider.value, "passed": False}
     with _reported(document, report, run.cuda):
         described = read_manifest(folder)
@@ -66,7 +70,7 @@ def check(
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
     if as_json:
         output.dump(document)
-    else:
+    elif not is_piped(report):
         _say(flow, checks, document, alone=model is None)
     if not document["passed"]:
         raise FailedChecksError(checks, on_gpu="gpu" in document)
@@ -99,7 +103,8 @@ def _opened(folder: Path, run: RunOptions) -> "tuple[Any, Opening | None]":
 def _say(
     flow: "ExportedFlow | ExportedClasses", checks: list[parity.Check], document: dict[str, Any], *, alone: bool
 ) -> None:
-    print_checks(checks)
+    products = flow.manifest.products
+    print_checks(checks, "tf32" if flow.tf32 and products == "float32" else products)
     if "gpu" in document:
         _say_gpu(document["gpu"])
     output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where_in_words(flow)}")
@@ -151,6 +156,9 @@ def _write_report(document: dict[str, Any], path: Path | None, cuda: CudaOptions
     with contextlib.suppress(LunetExportError):  # what is wrong with the folder is said by the error
         manifest = read_manifest(Path(document["folder"])).document
         whole["manifest"] = {key: value for key, value in manifest.items() if key != "checks"}
+    if is_piped(path):
+        output.write(whole)
+        return
     with whole_file(path) as temporary:
         temporary.write_text(output.json_text(whole), encoding="utf-8")
 

@@ -2,37 +2,99 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 
 from lunet_cli import output
 from lunet_export import parity
 from lunet_export.errors import CheckFailedError
 from lunet_export.parity import Check
 
+_LEGEND = "Each line is the row nearest to failing: its error, what is allowed there, and the share of that."
+_LISTED = 8  # rows of a sentence
+_CURES = {
+    "tf32": "run it without --tf32",
+    "float16": "export with --dtype float32",
+    "float32": "export with --dtype float64",
+}
+_NO_CURE = "the network is too ill-conditioned"
 
-def print_checks(checks: Sequence[Check]) -> None:
-    """One line per check: largest difference, worst place what was allowed there, eager PyTorch's own difference."""
-    rows = []
+
+def print_checks(checks: Sequence[Check], dtype: str, cure: str | None = None) -> None:
+    """Print a line per check under the name of its group: the row that comes nearest to its tolerance, and its share.
+
+    A row whose tolerance is larger than its own numbers would pass with any of them: a sentence says so.
+
+    Args:
+        checks: The checks in their order.
+        dtype: Dtype of the graphs' matrix products.
+        cure: What helps a row without digits; by default another dtype, where there is one.
+    """
+    knows_eager = any(check.eager_ratio is not None for check in checks)
+    notes = list(dict.fromkeys(check.note for check in checks if check.note))
+    rows: list[tuple[str, ...]] = []
+    above = ""
+    for check in checks:
+        group, name = _group_and_name(check)
+        if group != above:
+            rows.append((group,))
+        above = group
+        mark = f"[{notes.index(check.note) + 1}]" if check.note else ""
+        behind = [*([_eager(check)] if knows_eager else []), *([mark] if notes else [])]
+        rows.append((f"  {name}" if group else name, *_cells(check), *behind))
+    columns = ["check", "", "row", "error", "allowed", "share"]
+    output.table([*columns, *(["PyTorch"] if knows_eager else []), *([""] if notes else [])], rows)
+    output.say(_LEGEND)
+    if knows_eager:
+        output.say("PyTorch: the largest share that eager PyTorch takes of its own tolerances, which is not judged.")
+    for number, note in enumerate(notes, 1):
+        output.say(f"[{number}] {note}")
+    for sentence in _without_digits(checks, f"{dtype} keeps no digit", cure or _CURES.get(dtype, _NO_CURE)):
+        output.say(sentence)
+
+
+def _group_and_name(check: Check) -> tuple[str, str]:
+    group, colon, name = check.name.partition(": ")
+    return (group, name) if colon else ("", group)
+
+
+def _cells(check: Check) -> tuple[str, ...]:
+    """Whether a check passed, and its worst row; no row where all are equal, or nothing could be compared."""
+    gap = check.difference
+    row = str(gap.row) if gap.row >= 0 and gap.ratio > 0 else "-"
+    return "ok" if check.passed else "FAILED", row, f"{gap.worst:.1e}", f"{gap.tolerance:.1e}", _share(gap.ratio)
+
+
+def _eager(check: Check) -> str:
+    return "-" if check.eager_ratio is None else _share(check.eager_ratio)
+
+
+def _share(ratio: float) -> str:
+    """A part of a tolerance; one that fails is never rounded down to 1."""
+    if ratio == 0:
+        return "0"
+    if ratio < 0.005:
+        return "<0.01"
+    if ratio <= 1:
+        return f"{ratio:.2f}"
+    return f"{ceil(100 * ratio) / 100:.2f}" if ratio < 100 else f"{ratio:.1e}"
+
+
+def _without_digits(checks: Sequence[Check], said: str, cure: str) -> Iterator[str]:
+    """Sentences about rows whose tolerance is larger than they are; one where several checks compare the same rows."""
+    told: set[tuple[str, str, tuple[int, ...]]] = set()
     for check in checks:
         gap = check.difference
-        place = f"row {gap.row}, column {gap.column + 1}" if gap.row >= 0 and gap.ratio > 0 else "-"
-        rows.append(
-            (
-                check.name + (f" ({check.note})" if check.note else ""),
-                "ok" if check.passed else "FAILED",
-                f"{gap.absolute:.1e}",
-                "-" if gap.relative is None else f"{gap.relative:.1e}",
-                place,
-                f"{gap.worst:.1e}",
-                f"{gap.tolerance:.1e}",
-                "-" if check.eager is None else f"{check.eager:.1e}",
-            )
-        )
-    columns = ["check", "", "largest", "relative", "worst place", "there", "allowed there", "eager PyTorch"]
-    output.table(columns, rows)
+        about = (_group_and_name(check)[0], gap.output, gap.no_digits)
+        if gap.no_digits and about not in told:
+            told.add(about)
+            listed = ", ".join(map(str, gap.no_digits[:_LISTED]))
+            more = f" and {len(gap.no_digits) - _LISTED} more" if len(gap.no_digits) > _LISTED else ""
+            rows = f"row {listed}" if len(gap.no_digits) == 1 else f"rows {listed}{more}"
+            yield f"{check.name}, {rows}: {said} of {gap.output} there; {cure}"
 
 
 @contextmanager
-def told_where_failed(*, as_json: bool) -> Iterator[None]:
+def told_where_failed(dtype: str, cure: str | None = None, *, as_json: bool) -> Iterator[None]:
     """While an export is written: the checks that it failed are told before its error goes on."""
     from lunet_export.export import ExportCheckError
 
@@ -43,5 +105,5 @@ def told_where_failed(*, as_json: bool) -> Iterator[None]:
         if as_json:
             output.dump({"passed": False, "error": str(error), "checks": [parity.as_json(check) for check in checks]})
         elif checks:
-            print_checks(checks)
+            print_checks(checks, dtype, cure)
         raise

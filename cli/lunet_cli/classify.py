@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def classify(
     source: Annotated[Path, Argument(help="A model file or an exported folder with a network a class.")],
-    dataset: Annotated[str, Argument(help="digits, mnist, fashion-mnist, or a file with --label.")],
+    dataset: Annotated[str, Argument(help="digits, mnist, fashion-mnist, or a file or stdin (-) with --label.")],
     *,
     data: DataOptions,
     label: Annotated[str | None, Option(help="Column of a file that holds the classes.")] = None,

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
+from lunet_cli.pipes import refuse_folder
 from lunet_export import embedding
 
 
@@ -23,13 +24,14 @@ def demo_page(
 
     Example: lunet-export demo-page runs/digits-classes -o site
     """
+    refuse_folder("-o", target)
     files = embedding.write_page(folder, target, runtime=runtime, force=force)
     size = sum((target / file).stat().st_size for file in files)
     if as_json:
         output.dump({"page": str(target), "bytes": size, "files": [str(file) for file in files]})
         return
     output.say(f"{target}: {len(files)} files, {size / 1e6:.1f} MB")
-    output.hint("lunet-export", "serve", str(target))
+    hints.say("serve", str(target))
 
 
 def serve(

@@ -1,24 +1,23 @@
 """`lunet-export embed`."""
 
+import os
+import shutil
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
-from lunet_export import embedding
+from lunet_cli.pipes import refuse_folder
+from lunet_export.embedding import project, write_project
 
 Language = StrEnum("Language", ["c", "cpp", "rust", "node", "browser"])
 
-_NEXT = {
-    "c": ("cc", "-std=c11", "-O2", "replay.c", "-o", "replay", "-lm", "-ldl"),
-    "cpp": ("cmake", "-S", ".", "-B", "build"),
-    "rust": ("cargo", "build", "--release"),
-    "node": ("npm", "install"),
-    "browser": ("lunet-export", "serve", "."),
-}
+#: Debian's packages of the compilers; a shell that has none of them cannot build.
+_DEBIAN = {"cc": "gcc libc6-dev", "c++": "g++", "cargo": "cargo"}
 
 
 def embed(
@@ -36,11 +35,23 @@ def embed(
 
     Example: lunet-export embed runs/digits --language c -o flow-in-c
     """
-    files = embedding.write_project(language.value, folder, target, runtime=runtime, force=force)
+    refuse_folder("-o", target)
+    files = write_project(language.value, folder, target, runtime=runtime, force=force)
     if as_json:
         output.dump({"project": str(target), "language": language.value, "files": [str(file) for file in files]})
         return
     for file in files:
         output.say(str(target / file))
-    output.hint("cd", str(target))
-    output.hint(*_NEXT[language])
+    _say_what_is_missing(project.missing_tools(language.value))
+    for line in project.next_steps(language.value, target):
+        hints.say_line(line)
+
+
+def _say_what_is_missing(tools: Sequence[str]) -> None:
+    if not tools:
+        return
+    output.note(f"needs {', '.join(tools)}, which this machine's PATH lacks")
+    if shutil.which("apt-get") and all(tool in _DEBIAN for tool in tools):
+        sudo = "" if os.geteuid() == 0 else "sudo "
+        hints.say_line(f"{sudo}apt-get update")
+        hints.say_line(f"{sudo}apt-get install -y --no-install-recommends {' '.join(_DEBIAN[tool] for tool in tools)}")

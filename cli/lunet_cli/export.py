@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, BadParameter, Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
 from lunet_cli.options import DEFAULT_PARENT, SOLVER_WORDS, AuthorsOptions, Dtype, Force, Json, LoadOptions
+from lunet_cli.pipes import refuse_folder
 from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
 from lunet_export.pictures import samples as pictures
 
@@ -74,6 +75,7 @@ def export(
 
     Example: lunet-export model.pt -o runs/mine
     """
+    refuse_folder("-o", folder)
     if for_verifier:
         refuse_others(changed(graphs) + changed(made_for))
         export_for_verifier(model, folder, wanted, authors, force=force, as_json=as_json)
@@ -85,7 +87,7 @@ def export(
     checkpoint = read_model(model, authors)
     destination = folder or DEFAULT_PARENT / model.stem
     settings, source = graphs.settings(made_for), Model(checkpoint, files_of(model, authors.latent_stats))
-    with told_where_failed(as_json=as_json), output.stages() as stage:
+    with told_where_failed(graphs.dtype, as_json=as_json), output.stages() as stage:
         exported = exporting.write(source, destination, settings, force=force, compare=True, on_stage=stage)
         found, remark = exported.blueprint.alternatives(), exported.blueprint.remark()
     if as_json:
@@ -93,12 +95,13 @@ def export(
         parts = {"graphs": document["graphs"], "checks": document["checks"], "alternatives": found}
         output.dump({"folder": str(destination), "passed": True, **parts})
         return
-    print_checks(exported.checks)
+    print_checks(exported.checks, exported.manifest.products)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
     output.say(remark)
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
-    output.hint("lunet-export", "sample", str(destination), "-n", "64", "-o", "grid.png" if showable else "samples.npy")
+    samples = hints.unused(Path("grid.png" if showable else "samples.npy"))
+    hints.say("sample", str(destination), "-n", "64", "-o", str(samples))
 
 
 def parse_tile(text: str) -> int | None:

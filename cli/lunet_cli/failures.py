@@ -11,6 +11,7 @@ import typer
 
 from lunet_cli import signals
 from lunet_export.errors import LunetExportError, brief, did_you_mean
+from lunet_export.installation import install_extra
 
 OPERATING_SYSTEM, UNEXPECTED, INTERRUPTED = 4, 70, 130  # 70 is EX_SOFTWARE of sysexits.h
 
@@ -55,7 +56,7 @@ def _not_imported(error: ImportError) -> tuple[str, int]:
         return f"Expected {error.name or 'a package'} to be imported; {_first_line(error)}.", 2
     if package not in _EXTRA:
         return _defect(error)
-    return f"Expected {package}; it is not installed. Run: pip install 'lunet-export[{_EXTRA[package]}]'", 2
+    return f"Expected {package}; it is not installed. Run: {install_extra(_EXTRA[package])}", 2
 
 
 def _refused(error: OSError) -> tuple[str, int]:

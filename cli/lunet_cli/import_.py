@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.models import new_model
 from lunet_cli.option_groups import option
 from lunet_cli.options import Force, Json
+from lunet_export import installation
 from lunet_export.api.models import facts_of, imported, refuse_target
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
@@ -105,7 +106,7 @@ def _flow(library: Library, source: str, state: Path | None) -> object:
     if found not in (library.value, ""):
         raise BadInputError(
             f"Expected a flow of {library.value}; {source} gives a {type(flow).__name__} of {found}. "
-            f"Run: lunet-export import {found} {source}"
+            f"Run: {installation.command('import', found, source)}"
         )
     return flow if state is None else sources.filled(flow, state, on_note=output.remark)
 
@@ -137,4 +138,4 @@ def _tell(found: "Imported", target: Path) -> None:
         f"{found.library}'s own flow and this one differ by at most, relative, on {proof.rows} rows in float64: "
         f"log p {proof.log_prob:.1e}, x -> z {proof.latent:.1e}, {inverse}; wrote {target}"
     )
-    output.hint("lunet-export", str(target))
+    hints.say_to_export(target)

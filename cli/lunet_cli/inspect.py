@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from lunet_cli import models, output
+from lunet_cli import hints, models, output
 from lunet_cli.options import ONE_ROW_ON_CPU, Dtype, Json, LoadOptions
 from lunet_export.artifact import open_folder
 from lunet_export.errors import BadInputError
@@ -62,7 +62,8 @@ def inspect(
     shown = [(key, _shortened(value)) for key, value in _flat(_digest(document))][:_SCREEN]
     output.pairs(shown)
     if left := len(rows) - len(shown):
-        output.hint("lunet-export", "inspect", str(path), "--all", needs=f"{left} more lines")
+        output.note(f"{left} more lines are shown by --all")
+        hints.say("inspect", str(path), "--all")
 
 
 def _digest(document: dict[str, Any]) -> dict[str, Any]:

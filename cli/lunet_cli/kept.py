@@ -1,11 +1,11 @@
 """What `lunet-export train` has kept when it is stopped, and the command that goes on from there."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunet_export import installation
 from lunet_export.errors import one_line
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class Kept:
     def _command(self) -> str:
         command = [argument for argument in self._arguments if argument not in ("--force", "--resume")]
         place = command.index("--") if "--" in command else len(command)  # behind which there are no options
-        return shlex.join(["lunet-export", *command[:place], "--resume", *command[place:]])
+        line = installation.command(*command[:place], "--resume", *command[place:])
+        return f"{line} (with the same rows on stdin)" if "-" in command else line
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

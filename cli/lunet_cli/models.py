@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lunet_cli import output
 from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
+from lunet_cli.pipes import data_set
 from lunet_export.api.models import refuse_target
 from lunet_export.columns import Columns
 from lunet_export.files import exclusive
@@ -93,21 +94,24 @@ def source_of(read: "Checkpoint", *, name: str = "model") -> "Source":
 def load_rows(
     source: "Source | ClassSource", name: str, options: DataOptions, *, label: str | None = None
 ) -> "Dataset":
-    """The data set of that name or file, as the model takes it: its own columns by name, where both have names.
+    """The data set of that name or file, or on stdin, as the model takes it: its columns by name, if both have names.
 
     Raises:
         DataError: It cannot be read.
     """
     from lunet_export import diagnostics
 
-    return diagnostics.load(
+    return data_set(
         name,
-        source.preprocessing,
-        data_dir=options.data_dir,
-        levels=options.levels,
-        columns=column_list(options.columns),
-        label=label,
-        model=Columns(source.dim, source.columns),
+        lambda found: diagnostics.load(
+            found,
+            source.preprocessing,
+            data_dir=options.data_dir,
+            levels=options.levels,
+            columns=column_list(options.columns),
+            label=label,
+            model=Columns(source.dim, source.columns),
+        ),
     )
 
 

@@ -4,6 +4,7 @@ The fields of such a dataclass are each an `option`, or annotated as the paramet
 themselves. Its `PANEL`, if there is one, is the part of the help that lists them.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import MISSING, field, fields, is_dataclass
@@ -136,5 +137,24 @@ def chosen(group: "DataclassInstance") -> dict[str, Any]:
 
 def changed(group: "DataclassInstance") -> list[str]:
     """The options whose values are not their defaults, where options are named as the fields are."""
-    names = [each.name for each in fields(group) if getattr(group, each.name) != each.default]
-    return [f"--{name.replace('_', '-')}" for name in names]
+    return [_typed(each.name) for each in fields(group) if getattr(group, each.name) != each.default]
+
+
+def typed(group: "DataclassInstance") -> list[str]:
+    """The same options with their values, as they are typed; each takes one. What is of the environment stays there."""
+    words = []
+    for name, hint, usual in _inside(type(group)):
+        value = getattr(group, name)
+        if value != usual and os.environ.get(_variable(hint)) != str(value):
+            words += [_typed(name), str(value)]
+    return words
+
+
+def _typed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _variable(hint: object) -> str:
+    """Return the variable of the environment that an option is read from; without one, a name that none has."""
+    found = (getattr(declared, "envvar", None) for declared in get_args(hint)[1:])
+    return next((name for name in found if isinstance(name, str)), "=")

@@ -24,7 +24,7 @@ DataSet = Annotated[
     str,
     Argument(
         help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, checkerboard, rings, rose, tree, or a "
-        ".npy, .npz or .csv file."
+        ".npy, .npz, .csv, .parquet or .arrow file; - for .npy or CSV on stdin."
     ),
 ]
 DataDir = Annotated[Path, Option(envvar="LUNET_DATA_DIR", help="Where the MNIST files lie.")]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -38,11 +37,6 @@ def say_lines(text: str) -> None:
     """Lines of result that were made as such: CSV, Markdown."""
     lines = text.removesuffix("\n").split("\n")
     _stdout().print("\n".join(map(one_line, lines)), markup=False, soft_wrap=True)
-
-
-def hint(*command: str, needs: str = "") -> None:
-    """The next command to try, on stderr so that results stay clean; `needs` says what it needs that is not at hand."""
-    note(f"next: {one_line(shlex.join(command))}" + (f"   # {needs}" if needs else ""))
 
 
 def complain(sentence: str) -> None:
@@ -125,6 +119,8 @@ def refuse_unwritable(option: str, path: Path | None) -> None:
     """Raise where the file of an option could not be written: OSError by the system, or what Typer shows."""
     if path is None:
         return
+    if str(path) == "-":
+        raise BadInputError(f"Expected a file for {option}; got -, which is stdout. Give its name.")
     if path.is_dir():
         raise BadParameter(f"Expected a file for {option}; {path} is a folder.")
     make_parents(path)

@@ -10,7 +10,8 @@ from lunet_cli import output
 from lunet_cli.models import where, where_in_words
 from lunet_cli.option_groups import option
 from lunet_cli.options import CudaGraph, Folder, Force, Json, RunOptions, Seed, given
-from lunet_cli.streams import FILES, Destination, PartOptions, destination, place, source_file, stream
+from lunet_cli.pipes import source_file
+from lunet_cli.streams import FILES, Destination, PartOptions, destination, place, stream
 from lunet_export.data import arrays
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file

@@ -22,6 +22,7 @@ from lunet_cli.options import (
     Seed,
     column_list,
 )
+from lunet_cli.pipes import source_file
 from lunet_cli.streams import (
     FILES,
     MANY,
@@ -31,7 +32,6 @@ from lunet_cli.streams import (
     destination,
     is_folder,
     place,
-    source_file,
     stream,
 )
 from lunet_export.errors import BadInputError, DataError

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json
 from lunet_export import inventory, signature
 from lunet_export.errors import BadInputError
@@ -39,4 +39,5 @@ def sign(
         output.dump({"folder": str(folder), "signature": str(target), "key": by.key, "sha256": found.digest})
         return
     output.say(f"{target}: {found.manifest} with SHA-256 {found.digest}, signed by the key {by.key}")
-    output.hint("lunet-export", "verify", str(folder), "--signers", "SIGNERS")
+    output.note("whoever gets it tells your key by: --signers FILE, with a line of your name and your public key")
+    hints.say("verify", str(folder))

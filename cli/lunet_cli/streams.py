@@ -16,7 +16,8 @@ from lunet_cli import output
 from lunet_cli.models import where
 from lunet_cli.option_groups import option
 from lunet_cli.options import RunOptions, given
-from lunet_export.errors import BadInputError, DataError, LunetExportError
+from lunet_cli.pipes import is_piped
+from lunet_export.errors import BadInputError
 from lunet_export.files import exclusive
 
 if TYPE_CHECKING:
@@ -50,11 +51,6 @@ _PIPED = (FormatName.CSV, FormatName.NPY)  # what may go to stdout
 def is_folder(target: Path | None) -> bool:
     """Return whether -o names a folder of parts."""
     return target is not None and not target.suffix and not is_piped(target)
-
-
-def is_piped(path: Path) -> bool:
-    """Return whether a path is `-`: stdin of what is read, stdout of what is written."""
-    return str(path) == "-"
 
 
 @dataclass(frozen=True)
@@ -106,36 +102,6 @@ def destination(target: Path, parts: "PartOptions", *, force: bool, as_json: boo
 def _refuse_existing(target: Path, *, force: bool) -> None:
     if target.is_file() and not force:
         raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
-
-
-#: How files begin that are read by their name alone.
-_NAMED = {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"PK\x03\x04": ".npz", b"\x1f\x8b": "gzip"}
-_NUMPY = b"\x93NUMPY"
-
-
-@contextmanager
-def source_file(data: Path) -> Iterator[Path]:
-    """Yield the file of rows, where `-` is stdin, read to its end: .npy by how it begins, else CSV.
-
-    Raises:
-        DataError: stdin holds another format.
-    """
-    if not is_piped(data):
-        yield data
-        return
-    with tempfile.TemporaryDirectory(prefix="lunet-export-") as folder:
-        begin = sys.stdin.buffer.read(len(_NUMPY))
-        if other := next((name for magic, name in _NAMED.items() if begin.startswith(magic)), None):
-            raise DataError(f"Expected .npy or CSV from stdin; got {other}. Save it as a file and give its name.")
-        path = Path(folder) / ("stdin.npy" if begin == _NUMPY else "stdin.csv")
-        with path.open("wb") as file:
-            file.write(begin)
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        try:
-            yield path
-        except LunetExportError as error:
-            error.args = (str(error).replace(str(path), "stdin"), *error.args[1:])
-            raise
 
 
 def place(run: RunOptions, *, cuda_graph: bool = False) -> "Place":

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from typer import Context
 
-from lunet_cli import output, signals
+from lunet_cli import hints, output, signals
 from lunet_cli.group import ARGUMENTS
 from lunet_cli.kept import Kept
 from lunet_cli.options import DataSet, Force, Json, PaperConvention, column_list
+from lunet_cli.pipes import data_set
 from lunet_cli.training_options import FlowName, TrainingOptions
 from lunet_cli.training_tables import print_classes, print_result, warn_of_choice
 from lunet_export.api.training_bar import TrainingBar
@@ -69,7 +70,7 @@ def train(
     if as_json:
         output.dump({"model": str(model), **asdict(result)})
     else:
-        output.hint("lunet-export", str(model))
+        hints.say_to_export(model)
 
 
 def _rows(dataset: str, options: TrainingOptions, plan: "Plan", begin: "Checkpoint | None") -> "Dataset":
@@ -77,13 +78,16 @@ def _rows(dataset: str, options: TrainingOptions, plan: "Plan", begin: "Checkpoi
     from lunet_export import data as datasets
     from lunet_export.training.degenerate import warnings_of
 
-    loaded = datasets.load(
+    loaded = data_set(
         dataset,
-        data_dir=options.rows.data_dir,
-        levels=options.rows.levels,
-        columns=column_list(options.rows.columns),
-        label=options.rows.label,
-        model=None if begin is None else Columns(begin.model.dim, begin.columns),
+        lambda name: datasets.load(
+            name,
+            data_dir=options.rows.data_dir,
+            levels=options.rows.levels,
+            columns=column_list(options.rows.columns),
+            label=options.rows.label,
+            model=None if begin is None else Columns(begin.model.dim, begin.columns),
+        ),
     )
     rows, found = plan.prepared(loaded)
     if plan.dequantize:

@@ -5,13 +5,11 @@ from typing import Annotated
 
 from typer import Option
 
-from lunet_cli import output
+from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, TargetName
+from lunet_cli.pipes import refuse_folder
 from lunet_export.artifact import open_folder
 from lunet_export.embedding import triton as server
-
-_IMAGE = "tritonserver: NVIDIA's image, under its full name in their catalogue; YY.MM: a release"
-_CLIENT = "the client is a file of this project's repository, not of the installed package"
 
 
 def triton(
@@ -36,6 +34,7 @@ def triton(
 
     Example: lunet-export triton runs/digits -o model_repository
     """
+    refuse_folder("-o", repository)
     artifact = open_folder(folder)
     settings = server.Settings(name, version, max_batch, queue_delay_us, instances, versions_served, target.value)
     models = server.write(artifact, repository, settings, force=force)
@@ -55,11 +54,9 @@ def triton(
         output.complain(
             f"{graph} is left out: it takes a shape, no rows, so Triton cannot bound or combine its batches."
         )
-    gpus = ["--gpus", "all"] if target == TargetName.CUDA else []
-    served = ["-v", f"{repository.resolve()}:/models", "tritonserver:YY.MM-py3", "tritonserver"]
-    output.hint("docker", "run", "--rm", *gpus, "-p", "8001:8001", *served, "--model-repository=/models", needs=_IMAGE)
     prefix = models[0].name.removesuffix(f"-{models[0].graph}")
-    output.hint("python", "exported/triton/client.py", prefix, "--replay", str(folder), needs=_CLIENT)
+    for line in server.commands(prefix, repository, folder, gpu=target == TargetName.CUDA):
+        hints.say_line(line)
 
 
 def _tensors(tensors: tuple[server.Tensor, ...]) -> str:

@@ -10,7 +10,7 @@ from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model, rows_for, source_of
 from lunet_cli.option_groups import option
 from lunet_cli.options import DEFAULT_PARENT, AuthorsOptions, DataDir, DataOptions
-from lunet_export import verification
+from lunet_export import installation, verification
 from lunet_export.api.models import files_of, provenance_of
 from lunet_export.errors import BadInputError
 from lunet_export.verification.folder import WITH_LOG_PROB
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lunet_export.verification import LatentBox
 
 USUAL_MASS = 0.9
+#: Dtype of a generator, and what helps where it leaves no digit: there is no other.
+_NUMBERS = ("float32", "train the network again, with --bound or --reg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ def export_for_verifier(
     classifier = read_classifier(wanted.classifier) if wanted.classifier else None
     question = Question(tuple(wanted.mass or ()) or (USUAL_MASS,), classifier, wanted.claim)
     provenance = provenance_of(read, destination, files_of(model, authors.latent_stats, wanted.classifier))
-    with told_where_failed(as_json=as_json), output.stages() as stage:
+    with told_where_failed(*_NUMBERS, as_json=as_json), output.stages() as stage:
         written = export_for_verifier(
             weights,
             destination,
@@ -78,9 +80,10 @@ def export_for_verifier(
     if as_json:
         output.dump({"folder": str(destination), "passed": True, **written.document})
         return
-    print_checks(written.checks)
+    print_checks(written.checks, *_NUMBERS)
     _say(destination, written.document)
-    output.hint("lunet-export", "replay", str(destination), "WITNESS.txt")
+    witness = installation.command("replay", str(destination), "WITNESS")
+    output.note(f"what a verifier finds is run by: {witness}")
 
 
 def _held_out(read: "Checkpoint", wanted: VerifierOptions) -> "Callable[[Sequence[LatentBox]], HeldOut]":

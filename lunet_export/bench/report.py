@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import StringIO
 from typing import Any
 
 from lunet_export.bench.latency import Row
@@ -44,18 +44,19 @@ def markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
     return "\n".join([*head, *body, "", "; ".join(notes)])
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write one line per runner, direction and batch; times in milliseconds, missing ratios empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_CSV.split())
-        for row in rows:
-            time = row.time
-            percentiles = (time.p50, time.p90, time.p95, time.p99)
-            ratios = (row.rows_per_second, row.faster, row.times_floor)
-            apart = (None, None) if row.apart is None else (row.apart.host, row.apart.device)
-            figures = (*percentiles, time.calls, *ratios, time.noisy, *apart)
-            writer.writerow([row.direction, row.batch, row.runner, *figures])
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return one line per runner, direction and batch; times in milliseconds, missing ratios empty."""
+    file = StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_CSV.split())
+    for row in rows:
+        time = row.time
+        percentiles = (time.p50, time.p90, time.p95, time.p99)
+        ratios = (row.rows_per_second, row.faster, row.times_floor)
+        apart = (None, None) if row.apart is None else (row.apart.host, row.apart.device)
+        figures = (*percentiles, time.calls, *ratios, time.noisy, *apart)
+        writer.writerow([row.direction, row.batch, row.runner, *figures])
+    return file.getvalue()
 
 
 def graph_facts(flow: ExportedFlow) -> dict[str, dict[str, Any]]:

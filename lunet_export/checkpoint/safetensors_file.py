@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lunet_export.checkpoint.tensor_file import refuse_repetition
 from lunet_export.errors import CheckpointError, MissingPackageError, brief
+from lunet_export.installation import install
 
 _OURS, _STANDS = "lunet_export.model", "tensor"
 _LENGTH = 8  # bytes that tell the length of the header, which is JSON
@@ -93,5 +94,5 @@ def _library() -> Any:  # noqa: ANN401
     try:
         from safetensors import torch as library
     except ModuleNotFoundError:
-        raise MissingPackageError("Expected safetensors; it is not installed. Run: pip install safetensors") from None
+        raise MissingPackageError(f"Expected safetensors; it is not installed. Run: {install('safetensors')}") from None
     return library

@@ -47,6 +47,15 @@ def unit_roundoff(dtype: str) -> float:
     return 2.0**-11 if dtype == TF32 else float(np.finfo(dtype).eps) / 2
 
 
+def sizes(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the size of each row, (N,), which its digits are counted from.
+
+    That is the largest number of a row (N, D). A single number (N,), as a log-likelihood, counts as at least one.
+    """
+    size = np.abs(values.reshape(len(values), -1)).max(axis=1)
+    return np.maximum(size, 1.0) if values.ndim == 1 else size
+
+
 def of_inverse_logit(x: Array, p: Logit) -> Array:
     """Return the size of the error of an inverse logit with values x, in units."""
     return 4 * (np.abs(x) + p.levels * p.margin)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lunet_export import noise
 from lunet_export.checks import reference
-from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture
+from lunet_export.checks.rounding import TF32, RoundingModel, of_mixture, sizes
 from lunet_export.checks.vector_file import (
     DensityVectors,
     MixtureDensityVectors,
@@ -139,8 +139,7 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
     Raises:
         NarrowDtypeError: if half of the rows may be off by their size.
     """
-    size = np.abs(values.reshape(len(values), -1)).max(axis=1)
-    size = np.maximum(size, 1.0) if values.ndim == 1 else size
+    size = sizes(values)
     row = int(np.argsort(tolerance / size)[len(size) // 2])
     if tolerance[row] > size[row]:
         cure = (

@@ -14,6 +14,7 @@ from lunet_export.columns import called
 from lunet_export.data.record_batches import batch_rows
 from lunet_export.data.source import Rows
 from lunet_export.errors import DataError, MissingPackageError, brief
+from lunet_export.installation import install_extra
 
 #: The columns of scores, which are numbers as rows are, and none.
 SCORES = ("log_prob", "bits_per_dim")
@@ -31,7 +32,7 @@ def arrow(name: str) -> Any:  # noqa: ANN401
         return import_module(name)
     except ModuleNotFoundError:
         raise MissingPackageError(
-            "Expected pyarrow for Parquet and Arrow; it is not installed. Run: pip install 'lunet-export[scale]'"
+            f"Expected pyarrow for Parquet and Arrow; it is not installed. Run: {install_extra('scale')}"
         ) from None
 
 

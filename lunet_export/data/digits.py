@@ -4,6 +4,7 @@ import numpy as np
 
 from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import MissingPackageError
+from lunet_export.installation import install_extra
 from lunet_export.preprocessing import NAMED
 
 _VALID, _TEST = 200, 300
@@ -20,7 +21,7 @@ def load() -> Dataset:
         from sklearn.datasets import load_digits
     except ImportError:
         raise MissingPackageError(
-            "Expected scikit-learn for the digits; it is not installed. Run: pip install 'lunet-export[train]'"
+            f"Expected scikit-learn for the digits; it is not installed. Run: {install_extra('train')}"
         ) from None
     found = load_digits()
     images = found.images.astype(np.uint8)

@@ -1,24 +1,27 @@
 """A ready project in another language, with the user's own model in it."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lunet_export import signature
+from lunet_export import installation, signature
 from lunet_export.artifact import MANIFEST, README, SIGNATURE, VECTORS, Artifact, is_ours, open_folder, read_readme
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.files import exclusive, whole_folder
 from lunet_export.files.reading import read_inside
+from lunet_export.runtime import environment
 
 PROJECTS = Path(__file__).parent / "projects"
 #: Where the model lies in a project and in a page.
 MODEL = "model"
 
-_BORROWED = {"rust": ("c/lunet.h",), "browser": ("node/lunet.mjs", "node/steps.mjs")}
+_BORROWED = {"cpp": ("c/lunet.h",), "rust": ("c/lunet.h",), "browser": ("node/lunet.mjs", "node/steps.mjs")}
 #: The languages that a project can be written in.
 LANGUAGES = ("c", "cpp", "rust", "node", "browser")
+_TOOLS = {"c": ("cc",), "cpp": ("cc", "c++"), "rust": ("cargo", "cc"), "node": ("node", "npm")}
 _ONE_NETWORK = ("c", "cpp", "rust")  # Node and the browser read folders with a network a class too
 
 
@@ -76,6 +79,30 @@ def write_project(
         files |= runtime_files(runtime)
     write_all(files, target)
     return [Path(name) for name in files]
+
+
+def next_steps(language: str, target: Path) -> list[str]:
+    """Return lines of shell that build a project and run its program, with this environment's ONNX Runtime."""
+    if language == "browser":
+        return [installation.command("serve", str(target))]
+    runtime = environment.onnxruntime_library()
+    library = ["cpu", str(runtime)] if runtime else []  # else by its usual name, where the system looks
+    lines = {
+        "c": ["cc -std=c11 -O2 replay.c -o replay -lm -ldl", shlex.join(["./replay", MODEL, *library])],
+        "cpp": [
+            "cc -std=c11 -O2 -c lunet.c",
+            "c++ -std=c++20 -O2 replay.cpp lunet.o -o replay -lm -ldl",
+            shlex.join(["./replay", MODEL, *library]),
+        ],
+        "rust": ["cargo build --release", shlex.join(["target/release/replay", MODEL, *library])],
+        "node": ["npm install", f"node replay.mjs {MODEL}"],
+    }
+    return [shlex.join(["cd", str(target)]), *lines[language]]
+
+
+def missing_tools(language: str) -> list[str]:
+    """Return what builds or runs the project and is not on this machine's PATH."""
+    return [tool for tool in _TOOLS.get(language, ()) if shutil.which(tool) is None]
 
 
 def _renew(model: Path, files: Mapping[str, bytes]) -> None:

@@ -10,25 +10,31 @@ configuration, which its owner may have tuned.
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from lunet_export import files
+from lunet_export import files, installation
 from lunet_export.artifact import Artifact, Manifest
 from lunet_export.errors import ArtifactError, BadInputError
 
 #: Its input is a shape, not rows: there is no batch that Triton could bound or combine.
 NOT_SERVED = "random_sampling"
 CONFIG, GRAPH = "config.pbtxt", "model.onnx"
+#: NVIDIA's server, of the release that was run; the first that passes on `use_tf32` is 24.06.
+IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"
+CLIENT_PACKAGE = "tritonclient[grpc]"
 
 _MARK = "# Written by lunet-export"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TYPES = {"float32": "TYPE_FP32", "float64": "TYPE_FP64"}
 _KINDS = {"cpu": "KIND_CPU", "cuda": "KIND_GPU"}
 _LARGEST_VERSION = 2**63 - 1
+_HTTP, _GRPC = 8000, 8001  # ports
 _WARM_BATCH = 256  # rows; a batch of this size takes other kernels than one row does
 
 
@@ -197,6 +203,33 @@ def _existing(folder: Path, version: int, interface: str, *, force: bool) -> str
             f"Give `version={highest + 1}`, or `force=True` to replace {version}."
         )
     return text
+
+
+def commands(name: str, repository: Path, folder: Path, *, gpu: bool) -> list[str]:
+    """Return lines of shell that serve a repository, wait for the server, replay an export there and end it.
+
+    Args:
+        name: Name of the models, before "-density".
+        repository: Folder of the models.
+        folder: Folder that they were made from.
+        gpu: Whether the server has the GPUs.
+    """
+    container = f"{name}-triton"
+    served = f"type=bind,{_field(f'source={repository.resolve()}')},target=/models,readonly"
+    ports = [word for port in (_HTTP, _GRPC) for word in ("-p", f"{port}:{port}")]
+    start = ["docker", "run", "-d", "--name", container, *(["--gpus", "all"] if gpu else []), *ports]
+    return [
+        shlex.join([*start, "--mount", served, IMAGE, "tritonserver", "--model-repository=/models"]),
+        f"curl -sf --retry 60 --retry-delay 1 --retry-all-errors localhost:{_HTTP}/v2/health/ready",
+        *([] if find_spec("tritonclient") else [installation.install(CLIENT_PACKAGE)]),
+        installation.module("lunet_export.embedding.triton_client", name, "--replay", str(folder)),
+        shlex.join(["docker", "rm", "-f", container]),
+    ]
+
+
+def _field(text: str) -> str:
+    """Return a field of --mount, which is a line of CSV."""
+    return '"' + text.replace('"', '""') + '"' if {*text} & {*',"\n'} else text
 
 
 # The configuration

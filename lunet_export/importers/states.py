@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lunet_export.errors import CheckpointError, MissingPackageError, brief
 from lunet_export.importers.parts import Foreign
+from lunet_export.installation import install
 
 #: Tensors of layers that are single numbers.
 _SCALARS = ("initialized", "data_dep_init_done", "_shift", "_scale")
@@ -63,7 +64,7 @@ def flow(library: str, state: State, where: str) -> Foreign:
     try:
         made = whole([_built(*kinds[frozenset(layers[number])], layers[number]) for number in sorted(layers)], state)
     except ModuleNotFoundError:
-        raise MissingPackageError(f"Expected {library}; it is not installed. Run: pip install {library}") from None
+        raise MissingPackageError(f"Expected {library}; it is not installed. Run: {install(library)}") from None
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # errors of the library
         raise _undetermined(library, where, f"{library} rejects them: {brief(error)}") from None
     try:

@@ -42,12 +42,21 @@ class ClassRunner(Protocol):
 
 @dataclass(frozen=True)
 class Check:
-    """A check that ran: what it compared, and eager PyTorch's own largest difference where that is known."""
+    """A check that ran: what it compared, and how far eager PyTorch is off where that is known.
+
+    Attributes:
+        name: Group and name, as "golden: density, z".
+        difference: Difference of the exported graph.
+        eager: Largest difference of eager PyTorch.
+        note: What else is known of it, in words.
+        eager_ratio: Largest difference of eager PyTorch over the tolerance of its row.
+    """
 
     name: str
     difference: Difference
     eager: float | None = None
     note: str = ""
+    eager_ratio: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -88,8 +97,12 @@ def run(
         vectors = _tightened(vectors, predicted)
         notes[_ROUND_TRIP_X] = f"predicted {predicted.max():.1e}"
     ours = _differences(runner, vectors)
-    theirs = {name: gap.absolute for name, gap in _differences(eager, vectors).items()} if eager else {}
-    return [Check(f"{group}: {name}", gap, theirs.get(name), notes.get(name, "")) for name, gap in ours.items()]
+    theirs = _differences(eager, vectors) if eager else {}
+    return [_check(f"{group}: {name}", gap, theirs.get(name), notes.get(name, "")) for name, gap in ours.items()]
+
+
+def _check(name: str, ours: Difference, theirs: Difference | None, note: str) -> Check:
+    return Check(name, ours, note=note) if theirs is None else Check(name, ours, theirs.absolute, note, theirs.ratio)
 
 
 def _tightened(vectors: Vectors, predicted: NDArray[np.float64]) -> Vectors:
@@ -129,6 +142,7 @@ def _of_flow(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
     x_single = np.concatenate([answered(runner.decode, row[None])[0] for row in sampling.z])
     (back,) = answered(runner.decode, np.nan_to_num(z))  # a NaN in z has failed its own check already
     whole = ~sampling.clamped
+    numbers = np.flatnonzero(whole)
     z_again, log_prob_again = density_of_sampled(runner, x[whole])
     loose, tight = sampling.tolerance, density.tolerance
     return {
@@ -141,9 +155,15 @@ def _of_flow(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
         ),
         "batch 1 = batch N, x": compare("x", expected=x, got=x_single, tolerance=loose["x"]),
         _ROUND_TRIP_X: compare("x", expected=density.x, got=back, tolerance=tight["x"]),
-        _ROUND_TRIP_Z: compare("z", expected=sampling.z[whole], got=z_again, tolerance=loose["z"][whole]),
+        _ROUND_TRIP_Z: compare(
+            "z", expected=sampling.z[whole], got=z_again, tolerance=loose["z"][whole], numbers=numbers
+        ),
         _SAMPLED_DENSITY: compare(
-            "log_prob", expected=sampling.log_prob[whole], got=log_prob_again, tolerance=loose["log_prob"][whole]
+            "log_prob",
+            expected=sampling.log_prob[whole],
+            got=log_prob_again,
+            tolerance=loose["log_prob"][whole],
+            numbers=numbers,
         ),
     }
 
@@ -155,8 +175,15 @@ def _of_mixture(runner: ClassRunner, vectors: MixtureVectors) -> dict[str, Diffe
     class_single, single, posterior_single = (np.concatenate(column) for column in zip(*singles, strict=True))
     found: dict[str, Difference] = {}
 
-    def add(name: str, output: str, expected: Floats, got: Floats, tolerance: Floats) -> None:
-        found[name] = compare(output, expected=expected, got=got, tolerance=tolerance)
+    def add(
+        name: str,
+        output: str,
+        expected: Floats,
+        got: Floats,
+        tolerance: Floats,
+        numbers: NDArray[np.intp] | None = None,
+    ) -> None:
+        found[name] = compare(output, expected=expected, got=got, tolerance=tolerance, numbers=numbers)
 
     for number, part in enumerate(vectors.sampled):
         column = (slice(None), number)
@@ -176,8 +203,8 @@ def _of_mixture(runner: ClassRunner, vectors: MixtureVectors) -> dict[str, Diffe
         again = _column(_classes_of_sampled(runner, x[whole], len(vectors.names)), number)
         add(f"{part.prefix}sampling, x", "x", known.x, x, known.tolerance["x"])
         add(f"{part.prefix}batch 1 = batch N, x", "x", x, x_single, known.tolerance["x"])
-        tolerance = known.tolerance["log_prob"][whole]
-        add(f"{part.prefix}{_SAMPLED_DENSITY}", "class_log_prob", known.log_prob[whole], again, tolerance)
+        tolerance, numbers = known.tolerance["log_prob"][whole], np.flatnonzero(whole)
+        add(f"{part.prefix}{_SAMPLED_DENSITY}", "class_log_prob", known.log_prob[whole], again, tolerance, numbers)
     return found
 
 
@@ -209,9 +236,17 @@ def all_passed(checks: Sequence[Check]) -> bool:
 
 def with_recorded_eager(checks: Sequence[Check], recorded: Sequence[Mapping[str, Any]]) -> list[Check]:
     """The checks with eager PyTorch's differences that the export wrote into its manifest."""
-    known = {str(entry.get("name")): entry.get("eager") for entry in recorded}
-    found = [(check, known.get(check.name)) for check in checks]
-    return [replace(check, eager=eager if isinstance(eager, float) else None) for check, eager in found]
+    known = {str(entry.get("name")): entry for entry in recorded}
+    found = [(check, known.get(check.name, {})) for check in checks]
+    return [
+        replace(check, eager=_number(entry.get("eager")), eager_ratio=_number(entry.get("eager_ratio")))
+        for check, entry in found
+    ]
+
+
+def _number(found: object) -> float | None:
+    """What a manifest holds, if it is a number that a check writes."""
+    return found if isinstance(found, float) and isfinite(found) else None
 
 
 def as_json(check: Check) -> dict[str, Any]:
@@ -219,7 +254,8 @@ def as_json(check: Check) -> dict[str, Any]:
     return {
         "name": check.name,
         "passed": check.passed,
-        **asdict(check.difference),
-        "eager": check.eager if check.eager is None or isfinite(check.eager) else None,
+        **asdict(check.difference) | {"no_digits": list(check.difference.no_digits)},
+        "eager": _number(check.eager),
+        "eager_ratio": _number(check.eager_ratio),
         "note": check.note,
     }

@@ -112,7 +112,8 @@ def _replayed(flow: ExportedFlow, captured: ExportedFlow, batch: int) -> list[Ch
             "x": sampling.tolerance["x"][latents],
         }
         for name, expected in launched.items():
-            gap = compare(name, expected=expected, got=replayed[name], tolerance=allowed[name])
+            of_vectors = latents if name == "x" else rows
+            gap = compare(name, expected=expected, got=replayed[name], tolerance=allowed[name], numbers=of_vectors)
             worst[name] = max(worst.get(name, gap), gap, key=lambda difference: difference.ratio)
     return [Check(f"replayed = launched, batch {batch}, {name}", gap) for name, gap in worst.items()]
 

@@ -35,7 +35,9 @@ def _with_log_prob(flow: ExportedFlow | ExportedClasses, part: Sampled) -> list[
     whole, name = ~sampling.clamped, f"{part.prefix}sampling with log_prob"
     note = "" if whole.all() else f"{1 - whole.mean():.0%} of rows left out: clamped"
     expected, tolerance = sampling.log_prob[whole], sampling.tolerance["log_prob"][whole]
-    gap = compare("log_prob", expected=expected, got=log_prob[whole], tolerance=tolerance)
+    gap = compare(
+        "log_prob", expected=expected, got=log_prob[whole], tolerance=tolerance, numbers=np.flatnonzero(whole)
+    )
     return [
         Check(f"{name}, x", compare("x", expected=sampling.x, got=x, tolerance=sampling.tolerance["x"])),
         Check(f"{name}, log_prob", gap, note=note),

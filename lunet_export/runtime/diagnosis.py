@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from lunet_export.installation import install, install_extra, pip
 from lunet_export.runtime import environment
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.environment import CPU_PACKAGE, GPU_PACKAGE, Device, spelled
@@ -12,15 +13,13 @@ from lunet_export.runtime.environment import CPU_PACKAGE, GPU_PACKAGE, Device, s
 _DRIVERS = {12: "525", 13: "580"}
 #: Compute capability; the V100 and older have kernels in packages for CUDA 12 alone.
 _OLDEST_IN_CUDA_13 = 7.5
-_GPU_EXTRA = "pip install 'lunet-export[gpu]'"
-_CUDA_12 = "pip install 'lunet-export[gpu-cuda12]'"
+_GPU_EXTRA, _CUDA_12_EXTRA = "gpu", "gpu-cuda12"
 
 
 def without_cuda(version: str) -> str:
     """For an ONNX Runtime that was built without CUDA."""
     return clash() or (
-        f"Expected an ONNX Runtime with CUDA; {_package()} {version} has none. "
-        f"Run: pip uninstall -y {_package()}, then {_GPU_EXTRA}"
+        f"Expected an ONNX Runtime with CUDA; {_package()} {version} has none. Run: {_instead(_package())}"
     )
 
 
@@ -28,7 +27,7 @@ def too_old(version: str, oldest: tuple[int, int]) -> str:
     """For an ONNX Runtime that cannot prove where its nodes run."""
     return (
         f"Expected ONNX Runtime {'.'.join(map(str, oldest))} or newer for CUDA, the first that tells where each node "
-        f"runs; this is {version}. Run: {_GPU_EXTRA}"
+        f"runs; this is {version}. Run: {install_extra(_GPU_EXTRA)}"
     )
 
 
@@ -60,6 +59,11 @@ def of_failure(said: str, options: CudaOptions) -> str:
     )
 
 
+def _instead(*packages: str, by: str = _GPU_EXTRA) -> str:
+    """Return the commands that put an extra in the place of packages."""
+    return f"{pip('uninstall', '-y', *packages)} && {install_extra(by)}"
+
+
 def _package() -> str:
     found = environment.packages()
     return next(iter(found), CPU_PACKAGE)
@@ -71,10 +75,7 @@ def clash() -> str | None:
     if len(found) < 2:
         return None
     names = " and ".join(f"{name} {version}" for name, version in found.items())
-    return (
-        f"Expected one ONNX Runtime; {names} are installed and overwrite each other. "
-        f"Run: pip uninstall -y {' '.join(found)}, then {_GPU_EXTRA}"
-    )
+    return f"Expected one ONNX Runtime; {names} are installed and overwrite each other. Run: {_instead(*found)}"
 
 
 def _option(said: str) -> str | None:
@@ -82,7 +83,10 @@ def _option(said: str) -> str | None:
     if "Unknown provider option" not in said:
         return None
     name = said.partition('Unknown provider option: "')[2].partition('"')[0]
-    return f"Expected an ONNX Runtime that knows the CUDA option {name}; this one does not. Run: {_GPU_EXTRA}"
+    return (
+        f"Expected an ONNX Runtime that knows the CUDA option {name}; this one does not. "
+        f"Run: {install_extra(_GPU_EXTRA)}"
+    )
 
 
 def _cudnn(said: str) -> str | None:
@@ -90,8 +94,8 @@ def _cudnn(said: str) -> str | None:
     if "cudnn" not in said.lower():
         return None
     return (
-        "Expected cuDNN 9, which this graph needs on CUDA; it is not installed. Run: pip install nvidia-cudnn-cu13 "
-        "(nvidia-cudnn-cu12 for CUDA 12), or run with `provider='cpu'`"
+        "Expected cuDNN 9, which this graph needs on CUDA; it is not installed. Use `provider='cpu'`, or "
+        f"run: {install(f'nvidia-cudnn-cu{_cuda()}')}"
     )
 
 
@@ -107,21 +111,27 @@ def _libraries() -> str | None:
     if any(library.name == environment.DRIVER_LIBRARY for library in broken):
         cures.append("install NVIDIA's driver (in a container: --gpus all)")
     if any(library.name != environment.DRIVER_LIBRARY for library in broken):
-        cures.append(_CUDA_12 if environment.cuda_version(found) == 12000 else _GPU_EXTRA)
+        cures.append(install_extra(_CUDA_12_EXTRA if environment.cuda_version(found) == 12000 else _GPU_EXTRA))
     return (
         f"Expected the CUDA libraries that {GPU_PACKAGE} is linked to; missing: {names}. "
         f"What helps: {', and '.join(cures)}"
     )
 
 
+def _cuda() -> int:
+    """Return the generation of CUDA that the package was built for; the newest where it does not tell."""
+    built_for = environment.cuda_version(environment.libraries())
+    return built_for // 1000 if built_for else 13
+
+
 def _driver() -> str | None:
     here, built_for = environment.driver(), environment.cuda_version(environment.libraries())
-    major = built_for // 1000 if built_for else 13
+    major = _cuda()
     wanted = f"{_DRIVERS.get(major, '580')} or newer, for CUDA {major}"
     if here.version is not None and built_for is not None and here.version // 1000 < major:
         return (
             f"Expected an NVIDIA driver {wanted}; this one supports CUDA {spelled(here.version)} at most. "
-            f"Update the driver, or uninstall {GPU_PACKAGE} and run: {_CUDA_12}"
+            f"Update the driver, or run: {_instead(GPU_PACKAGE, by=_CUDA_12_EXTRA)}"
         )
     if here.problem is None:
         return None
@@ -150,7 +160,7 @@ def _generation(said: str, number: int) -> str | None:
     version = environment.packages().get(GPU_PACKAGE, "")
     cure = "Use `provider='cpu'`, or look for a newer package."
     if float(device.capability) < _OLDEST_IN_CUDA_13 and environment.cuda_version(environment.libraries()) != 12000:
-        cure = f"Uninstall it and run: {_CUDA_12}"
+        cure = f"Run: {_instead(GPU_PACKAGE, by=_CUDA_12_EXTRA)}"
     return (
         f"Expected kernels for {device.name}, compute capability {device.capability}; {GPU_PACKAGE} {version} was "
         f"built without them. {cure}"

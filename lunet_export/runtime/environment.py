@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +21,7 @@ CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
 DRIVER_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 _PROVIDER_LIBRARY = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
+_RUNTIME_LIBRARIES = ("libonnxruntime.so*", "libonnxruntime.*dylib", "onnxruntime.dll")
 _CGROUP, _MEMINFO, _DEVICES = Path("/sys/fs/cgroup"), Path("/proc/meminfo"), Path("/dev")
 _SUCCESS, _NO_DEVICE = 0, 100
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
@@ -98,6 +100,14 @@ def room() -> Room:
     with suppress(OSError):  # the folder may be gone
         disk = shutil.disk_usage(".").free
     return Room(memory, available, disk)
+
+
+def onnxruntime_library() -> Path | None:
+    """Return ONNX Runtime's library in its Python package, which is not loaded; None where there is none."""
+    found = find_spec("onnxruntime")
+    folders = (Path(folder) / "capi" for folder in (found.submodule_search_locations or ()) if folder) if found else ()
+    files = (path for folder in folders for pattern in _RUNTIME_LIBRARIES for path in sorted(folder.glob(pattern)))
+    return next(files, None)
 
 
 def shows_gpu() -> bool:

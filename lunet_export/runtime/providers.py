@@ -23,8 +23,10 @@ from lunet_export.errors import (
     ProviderError,
     ProviderWarning,
 )
+from lunet_export.installation import install_extra, pip
 from lunet_export.runtime import diagnosis, environment
 from lunet_export.runtime.cuda import CudaOptions
+from lunet_export.runtime.environment import CPU_PACKAGE, GPU_PACKAGE
 from lunet_export.scalars import whole
 
 if TYPE_CHECKING:
@@ -269,14 +271,19 @@ def _onnxruntime() -> ModuleType:
                 f"Expected ONNX Runtime to be imported; it says: {_first_line(error)}. Install it, or what it needs."
             ) from None
         raise MissingPackageError(
-            "Expected ONNX Runtime; it is not installed. Run: pip install 'lunet-export[cpu]' (or [gpu] for NVIDIA)"
+            f"Expected ONNX Runtime; it is not installed. Run: {install_extra(_extra())}"
         ) from None
     if not hasattr(onnxruntime, "InferenceSession"):  # what is left when one of two packages was uninstalled
         raise MissingPackageError(
-            "Expected ONNX Runtime; its folder is there but empty. Run: pip uninstall -y onnxruntime onnxruntime-gpu, "
-            "then pip install 'lunet-export[cpu]' (or [gpu] for NVIDIA)"
+            "Expected ONNX Runtime; its folder is there but empty. "
+            f"Run: {pip('uninstall', '-y', CPU_PACKAGE, GPU_PACKAGE)} && {install_extra(_extra())}"
         )
     return onnxruntime
+
+
+def _extra() -> str:
+    """Return the extra that brings an ONNX Runtime for this machine."""
+    return "gpu" if environment.shows_gpu() else "cpu"
 
 
 def _version(text: str) -> tuple[int, ...]:

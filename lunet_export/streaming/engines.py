@@ -15,6 +15,7 @@ from typing import Any
 
 from lunet_export import errors
 from lunet_export.errors import BadInputError, LunetExportError, MissingPackageError, ProviderError
+from lunet_export.installation import install_extra
 from lunet_export.streaming.jobs import Work
 from lunet_export.streaming.run import Progress, Run
 
@@ -94,7 +95,7 @@ def on_ray(
         import_module("ray.data")
     except ModuleNotFoundError:
         raise MissingPackageError(
-            "Expected Ray for `engine='ray'`; it is not installed. Run: pip install 'lunet-export[ray]'"
+            f"Expected Ray for `engine='ray'`; it is not installed. Run: {install_extra('ray')}"
         ) from None
     started = not ray.is_initialized()
     if started:

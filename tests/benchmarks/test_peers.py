@@ -25,7 +25,7 @@ every_runner = pytest.mark.parametrize("name", RUNNERS)
 def make(name, weights):
     package = name.partition(",")[0]
     if package in ("nflows", "zuko"):
-        pytest.importorskip(package, reason=f"{package} is not installed: pip install lunet-export[peers]")
+        pytest.importorskip(package, reason=f"{package} is not installed: run make setup-dev")
     return RUNNERS[name](weights)
 
 
@@ -69,7 +69,7 @@ def test_signs_of_the_diagonal_are_kept(name):
 
 
 def test_nflows_refuses_what_it_cannot_represent():
-    pytest.importorskip("nflows", reason="nflows is not installed: pip install lunet-export[peers]")
+    pytest.importorskip("nflows", reason="nflows is not installed: run make setup-dev")
     with pytest.raises(BadInputError, match=r"Expected diagonals of U above 0.001, all that nflows has; got -"):
         rivals.nflows(network(DIM, 2), cached=False)
 

@@ -93,9 +93,10 @@ def test_check_passes(ten, with_model):
     model, folder = ten
     code, out, _ = run("check", folder, *(["--model", model] if with_model else []))
     assert code == 0
-    assert ("fresh: class 3, sampling, x" in out) == with_model
+    assert ("\nfresh\n" in out) == with_model
+    assert "\n  class 3, sampling, x " in out
     assert ("class 3, chain without pre-processing" in out) == with_model
-    assert "golden: mixture, posterior" in out
+    assert "\n  mixture, posterior " in out
 
 
 def test_check_finds_a_wrong_number(ten, tmp_path, rewrite):

@@ -169,7 +169,7 @@ def test_export_of_the_authors_files(tmp_path):
 def test_check_prints_a_table_and_json(ready, model):
     code, out, _ = run("check", ready, "--provider", "cpu")
     assert code == 0
-    assert "allowed there" in out
+    assert "what is allowed there" in out
     assert "9 of 9 checks passed, provider cpu" in out
     code, out, _ = run("check", ready, "--model", model, "--json")
     document = json.loads(out)

@@ -1,6 +1,7 @@
 """`embed`, `demo-page` and `serve`: what they write, and what they refuse. Building is for tests/embedding."""
 
 import json
+import os
 import tarfile
 import threading
 import urllib.request
@@ -12,6 +13,7 @@ from lunet_export import embedding
 from lunet_export.embedding import web_runtime
 from lunet_export.embedding.page import is_page
 from lunet_export.errors import BadInputError
+from lunet_export.runtime import environment
 from tests.cli.conftest import run
 from tests.conftest import ROOT
 
@@ -35,7 +37,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 OWN = {
     "c": {"README.md", "lunet.h", "replay.c"},
-    "cpp": {"README.md", "CMakeLists.txt", "flow.hpp", "replay.cpp"},
+    "cpp": {"README.md", "CMakeLists.txt", "flow.hpp", "lunet.c", "lunet.h", "replay.cpp"},
     "rust": {"README.md", "Cargo.toml", "build.rs", "lunet.h", "src/lunet.rs", "src/main.rs"},
     "node": {"README.md", "package.json", ".npmrc", "lunet.mjs", "steps.mjs", "replay.mjs"},
 }
@@ -52,6 +54,43 @@ def test_a_project_has_its_sources_and_the_model(language, tmp_path):
         str(tmp_path / "flow" / name) for name in found
     }
     assert err.splitlines()[0] == f"next: cd {tmp_path / 'flow'}"
+
+
+LACKING = {
+    "c": ("cc", "gcc libc6-dev"),
+    "cpp": ("cc, c++", "gcc libc6-dev g++"),
+    "rust": ("cargo, cc", "cargo gcc libc6-dev"),
+}
+
+
+@pytest.mark.parametrize(("language", "lacking"), LACKING.items(), ids=LACKING)
+@pytest.mark.parametrize("root", [True, False])
+def test_compilers_that_are_missing_come_first(language, lacking, root, tmp_path, monkeypatch):
+    (tmp_path / "apt-get").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    _, _, err = run("embed", TOY, "--language", language, "-o", tmp_path / "flow")
+    sudo, (tools, packages) = "" if root else "sudo ", lacking
+    assert err.splitlines()[:4] == [
+        f"needs {tools}, which this machine's PATH lacks",
+        f"next: {sudo}apt-get update",
+        f"next: {sudo}apt-get install -y --no-install-recommends {packages}",
+        f"next: cd {tmp_path / 'flow'}",
+    ]
+
+
+@pytest.mark.parametrize("language", ["c", "node"])
+def test_what_no_package_is_known_for_is_only_named(language, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _, _, err = run("embed", TOY, "--language", language, "-o", tmp_path / "flow")
+    tools = {"c": "cc", "node": "node, npm"}[language]
+    assert err.splitlines()[:2] == [f"needs {tools}, which this machine's PATH lacks", f"next: cd {tmp_path / 'flow'}"]
+
+
+def test_without_onnx_runtime_its_library_is_looked_for_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    _, _, err = run("embed", TOY, "--language", "c", "-o", tmp_path / "flow")
+    assert err.splitlines()[-1] == "next: ./replay model"
 
 
 def test_the_browsers_project_is_the_page_and_the_runtime(package, tmp_path):

@@ -12,7 +12,7 @@ from lunet_export.checks import reference
 from tests import tolerances
 from tests.cli.conftest import run
 
-zuko = pytest.importorskip("zuko", reason="zuko is not installed: pip install lunet-export[peers]")
+zuko = pytest.importorskip("zuko", reason="zuko is not installed: run make setup-dev")
 
 MODULE = """
 import torch

@@ -1,11 +1,17 @@
 """`lunet-export triton`: what it prints, what it refuses, and that nothing is left behind."""
 
+import csv
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from lunet_export.embedding import triton
+from lunet_export.embedding.triton import IMAGE
+from lunet_export.installation import install
 from tests.cli.conftest import run
 from tests.test_imports import loaded_by
 
@@ -18,11 +24,33 @@ def test_it_says_what_was_written_and_the_next_commands(ready, tmp_path):
         f"{repository}/small-density/1/model.onnx: x [N, 16] -> log_prob [N, 1], z [N, 16]\n"
         f"{repository}/small-sampling/1/model.onnx: z [N, 16] -> x [N, 16]\n",
     )
-    server, client = err.splitlines()
-    assert server.startswith(f"next: docker run --rm -p 8001:8001 -v {repository}:/models tritonserver:YY.MM-py3")
-    assert client.startswith(f"next: python exported/triton/client.py small --replay {ready}   # ")
-    assert "tritonserver: NVIDIA's image, under its full name in their catalogue" in server
-    assert "a file of this project's repository, not of the installed package" in client
+    server, ready_, client, end = err.splitlines()
+    assert server == (
+        f"next: docker run -d --name small-triton -p 8000:8000 -p 8001:8001 --mount "
+        f"type=bind,source={repository},target=/models,readonly {IMAGE} tritonserver --model-repository=/models"
+    )
+    assert ready_ == "next: curl -sf --retry 60 --retry-delay 1 --retry-all-errors localhost:8000/v2/health/ready"
+    assert client == f"next: python -m lunet_export.embedding.triton_client small --replay {ready}"
+    assert end == "next: docker rm -f small-triton"
+
+
+@pytest.mark.parametrize("name", ["two words", "it's", 'a,"b"', "a:b", "$HOME (1)"])
+def test_the_folders_of_the_lines_are_those_that_were_written(name, ready, tmp_path, monkeypatch):
+    """As a shell and docker read them: words, then a line of CSV."""
+    (tmp_path / name).mkdir()
+    folder = ready.rename(tmp_path / name / "small")
+    monkeypatch.chdir(tmp_path / name)
+    code, _, err = run("triton", "small", "-o", "repo")
+    server, _, client, _ = (shlex.split(line.removeprefix("next: ")) for line in err.splitlines())
+    (fields,) = csv.reader([server[server.index("--mount") + 1]])
+    source = dict(field.partition("=")[::2] for field in fields)["source"]
+    assert (code, Path(source), Path(client[-1]).resolve()) == (0, tmp_path / name / "repo", folder)
+    assert (Path(source) / "small-density" / "1" / "model.onnx").is_file()
+
+
+def test_without_its_package_the_client_is_installed_first(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(triton, "find_spec", lambda name: None)
+    assert f"next: {install('tritonclient[grpc]')}" in run("triton", ready, "-o", tmp_path / "repo")[2].splitlines()
 
 
 def test_cuda_says_that_tf32_is_off(ready, tmp_path):

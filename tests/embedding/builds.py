@@ -90,19 +90,15 @@ def rust(folder: Path) -> Path:
     return folder / "target" / "release" / "replay"
 
 
-def cpp(folder: Path, library: Path, source: str = "") -> Path:
-    """The C++ program of a new project, linked with a library of ONNX Runtime; or another in its place."""
+def cpp(folder: Path, *flags: str, source: str = "") -> Path:
+    """The C++ program of a new project, or another in its place."""
     write_project("cpp", _MODEL, folder)
     if source:
         (folder / "replay.cpp").write_text(source)
-    links = folder / "library"
-    links.mkdir()
-    for name in {"libonnxruntime.so", "libonnxruntime.so.1", library.resolve().name}:
-        (links / name).symlink_to(library.resolve())
-    places = (f"-DORT_INCLUDE_DIR={HEADERS}", f"-DORT_LIBRARY={links / 'libonnxruntime.so'}")
-    build("cmake", "-S", ".", "-B", "build", "-DCMAKE_BUILD_TYPE=Release", *places, cwd=folder)
-    build("cmake", "--build", "build", cwd=folder)
-    return folder / "build" / "replay"
+    build("gcc", *_STRICT, "-O2", *flags, "-c", "lunet.c", cwd=folder)
+    strict = ("-std=c++20", *_STRICT[1:])
+    build("g++", *strict, "-O2", *flags, "replay.cpp", "lunet.o", "-o", "replay", "-lm", "-ldl", cwd=folder)
+    return folder / "replay"
 
 
 def node(folder: Path) -> Path:

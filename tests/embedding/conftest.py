@@ -58,12 +58,12 @@ def node_project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def programs(c_program, sanitized, rust_program, node_project, runtime, tmp_path_factory) -> dict[str, Program]:
     """Every native program and Node's two, called alike."""
-    cpp_program = builds.cpp(tmp_path_factory.mktemp("cpp") / "project", runtime)
+    cpp_program = builds.cpp(tmp_path_factory.mktemp("cpp") / "project")
     replay = node_project / "replay.mjs"
     return {
         "c": lambda folder, library=runtime: command(c_program, folder, "cpu", library),
         "c, sanitized": lambda folder, library=runtime: command(sanitized, folder, "cpu", library, env=_NO_LEAKS),
-        "c++": lambda folder: command(cpp_program, folder),
+        "c++": lambda folder, library=runtime: command(cpp_program, folder, "cpu", library),
         "rust": lambda folder, library=runtime: command(rust_program, folder, "cpu", library),
         "node": lambda folder: command("node", replay, folder, "node"),
         "node, web": lambda folder: command("node", replay, folder, "web"),

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # What `make test-embed` needs, into the folder DEST: Node's packages, and ONNX Runtime's C and C++ headers. Compilers,
-# CMake, Chromium and two header packages come from Debian, where they are missing. Usage: setup.sh DEST
+# CMake and Chromium come from Debian, where they are missing. Usage: setup.sh DEST
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 dest=$1
 mkdir -p "$dest"
 
 missing=()
-for package in gcc g++ cmake nlohmann-json3-dev libssl-dev chromium; do
+for package in gcc g++ cmake chromium; do
   dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
 command -v cargo >/dev/null || missing+=(cargo)

@@ -13,7 +13,7 @@ DIMS = (2, 3, 16)
 
 def package(name):
     """A peer, or a skip that says how to get it."""
-    return pytest.importorskip(name, reason=f"{name} is not installed: pip install lunet-export[peers]")
+    return pytest.importorskip(name, reason=f"{name} is not installed: run make setup-dev")
 
 
 def rows(count: int, dim: int, *, seed: int = 0, unit: bool = False) -> np.ndarray:

@@ -8,7 +8,7 @@ from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 from tests import tolerances
 
-sbi = pytest.importorskip("sbi", reason="sbi is not installed: pip install lunet-export[peers]")
+sbi = pytest.importorskip("sbi", reason="sbi is not installed: run make setup-dev")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of sbi and what it stands on
 
 

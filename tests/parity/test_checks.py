@@ -80,6 +80,35 @@ def test_a_right_runner_passes_and_rows_left_out_are_reported(golden):
     assert 0 < share < 1
 
 
+def test_rows_are_called_by_their_number_among_the_vectors(golden):
+    """Checks of rows that no clamp touched compare some of them."""
+    whole = np.flatnonzero(~golden.sampling.clamped)
+    assert whole[0] > 0
+
+    class Off(Faulty):
+        def density(self, x):
+            z, log_prob = super().density(x)
+            return (z + 1 if len(x) == len(whole) else z), log_prob
+
+    runner = Off("none")
+    (gap,) = (check.difference for check in parity.run(runner, golden) if check.name == "golden: z -> x -> z")
+    assert gap.row in whole
+    assert gap.expected == golden.sampling.z[gap.row, gap.column]
+
+
+def test_eager_is_shown_as_a_share_of_its_own_worst_row(golden):
+    checks = {check.name: check for check in parity.run(Faulty("none"), golden, eager=Faulty("x"))}
+    off = checks["golden: sampling, x"]
+    assert off.passed
+    assert off.eager_ratio > 1
+    assert off.eager_ratio == pytest.approx(0.01 / golden.sampling.tolerance["x"].min(), rel=0.2)
+    recorded = [parity.as_json(check) for check in checks.values()]
+    again = parity.with_recorded_eager(parity.run(Faulty("none"), golden), recorded)
+    assert [(check.eager, check.eager_ratio) for check in again] == [
+        (check.eager, check.eager_ratio) for check in checks.values()
+    ]
+
+
 def test_a_runner_that_refuses_its_own_samples_fails_the_check(golden):
     class Strict(Faulty):
         def density(self, x):

@@ -15,6 +15,7 @@ from tests.conftest import ROOT, once
 #: The environment of `make test-release`, with the tools that build and audit.
 TOOLS = ROOT / ".venv-release" / "bin" / "python"
 #: Whose pip installs into the fresh environments, which have none of their own; with the indexes of `make`.
+PATH = f"{TOOLS.parent}{os.pathsep}{os.environ['PATH']}"
 PIP_ARGS = os.environ.get("PIP_ARGS", "").split()
 
 
@@ -70,7 +71,7 @@ class Environment:
 
     def run(self, *arguments: object, cwd: Path) -> Done:
         """The console script."""
-        return ran(self.folder / "bin" / "lunet-export", *arguments, cwd=cwd, CUDA_VISIBLE_DEVICES="")
+        return ran(self.folder / "bin" / "lunet-export", *arguments, cwd=cwd, CUDA_VISIBLE_DEVICES="", PATH=PATH)
 
     def imports(self, code: str, cwd: Path) -> Done:
         """Python code."""

@@ -7,7 +7,7 @@ import pytest
 
 import lunet_export
 from tests.conftest import ROOT
-from tests.release.conftest import TOOLS, ran
+from tests.release.conftest import PATH, PIP_ARGS, TOOLS, ran
 
 TOY = ROOT / "exported" / "toy2d"
 HEAVY = {
@@ -55,10 +55,24 @@ def test_the_core_says_what_is_missing(of, install, here):
     assert env.run("verify", "toy2d", cwd=here).code == 0
     assert env.run("inspect", "toy2d", cwd=here).code == 0
     for arguments in (["sample", "toy2d", "-o", "x.npy"], ["check", "toy2d"], ["bench", "toy2d"]):
-        refused(env.run(*arguments, cwd=here), 2, "Expected ONNX Runtime; it is not installed", "'lunet-export[cpu]'")
+        refused(
+            env.run(*arguments, cwd=here),
+            2,
+            "Expected ONNX Runtime; it is not installed",
+            "lunet-export[cpu] @ file://",
+        )
     for arguments in (["train", "two-moons", "-o", "m.pt"], ["toy.pt"]):
-        refused(env.run(*arguments, cwd=here), 2, "it is not installed", "'lunet-export[train]'")
+        refused(env.run(*arguments, cwd=here), 2, "it is not installed", "lunet-export[train] @ file://")
     assert {path.name for path in here.iterdir()} == {"toy2d", "digits"}
+    pasted(env.run("sample", "toy2d", "-o", "x.npy", cwd=here).err, here)
+    assert env.run("sample", "toy2d", "-o", "x.npy", cwd=here).code == 0
+
+
+def pasted(said: str, here) -> None:
+    """The command at the end of a sentence, as a user pastes it into a shell."""
+    command = said.strip().rpartition("Run: ")[2]
+    done = ran("bash", "-c", " ".join([command, "-q", *PIP_ARGS]), cwd=here, PATH=PATH)
+    assert done.code == 0, command + done.out + done.err
 
 
 def test_cpu_runs_exports(install, here):
@@ -74,7 +88,7 @@ def test_cpu_runs_exports(install, here):
     for language in ("c", "cpp", "rust", "node"):
         assert env.run("embed", "toy2d", "--language", language, "-o", language, cwd=here).code == 0
     assert env.run("doctor", cwd=here).code in (0, 3)
-    refused(env.run("train", "two-moons", "-o", "m.pt", cwd=here), 2, "'lunet-export[train]'")
+    refused(env.run("train", "two-moons", "-o", "m.pt", cwd=here), 2, "lunet-export[train] @ file://")
     refused(env.run("check", "toy2d", "--provider", "cuda", cwd=here), 3, "Expected")
     typed(env, here)
 
@@ -113,5 +127,5 @@ def test_train_trains_and_names_what_checks_an_export(install, here):
     assert (done.code, "LU-Net, test" in done.out) == (0, True), done
     assert env.run("inspect", "m.pt", cwd=here).code == 0
     assert env.run("diagnose", "m.pt", "two-moons", cwd=here).code == 0
-    refused(env.run("m.pt", "-o", "m", cwd=here), 2, "Expected ONNX Runtime", "'lunet-export[cpu]'")
+    refused(env.run("m.pt", "-o", "m", cwd=here), 2, "Expected ONNX Runtime", "lunet-export[cpu] @ file://")
     assert not (here / "m").exists()

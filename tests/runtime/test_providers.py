@@ -20,6 +20,7 @@ from lunet_export.errors import (
     ProviderWarning,
 )
 from lunet_export.graphs import builder, floor
+from lunet_export.installation import install_extra, pip
 from lunet_export.runtime import environment, providers
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.environment import Device, Driver, Library, Processors
@@ -159,20 +160,22 @@ def test_options_from_a_configuration_file():
     assert CudaOptions.of(None) == CudaOptions()
 
 
+WITH_GPU = re.escape(install_extra("gpu"))
+WITH_CUDA_12 = re.escape(f"{pip('uninstall', '-y', 'onnxruntime-gpu')} && {install_extra('gpu-cuda12')}")
 FAILURES = [
     (
         {"libraries": ["libcurand.so.10"]},
-        "missing: libcurand.so.10. What helps: pip install 'lunet-export[gpu]'",
+        f"missing: libcurand.so.10. What helps: {WITH_GPU}",
     ),
     (
         {"libraries": LIBRARIES, "driver": NO_DRIVER},
         "missing: libcublas.so.13, libcudart.so.13, libcurand.so.10, libcuda.so.1. What helps: install NVIDIA's driver "
-        "(in a container: --gpus all), and pip install 'lunet-export[gpu]'",
+        rf"\(in a container: --gpus all\), and {WITH_GPU}",
     ),
     (
         {"driver": Driver(12040, "it answers with error 35")},
         "Expected an NVIDIA driver 580 or newer, for CUDA 13; this one supports CUDA 12.4 at most. Update the driver, "
-        "or uninstall onnxruntime-gpu and run: pip install 'lunet-export[gpu-cuda12]'",
+        f"or run: {WITH_CUDA_12}",
     ),
     (
         {"driver": Driver(13000, "it finds no device")},
@@ -181,7 +184,7 @@ FAILURES = [
     (
         {"packages": {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}},
         "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1 are installed and overwrite each other. "
-        "Run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'lunet-export[gpu]'",
+        f"Run: {re.escape(pip('uninstall', '-y', 'onnxruntime', 'onnxruntime-gpu'))} && {WITH_GPU}",
     ),
     ({"version": "1.23.2"}, "Expected ONNX Runtime 1.24 or newer for CUDA, .* this is 1.23.2"),
     ({"said": 'FAIL : Unknown provider option: "use_tf32".'}, "knows the CUDA option use_tf32; this one does not"),
@@ -197,7 +200,7 @@ FAILURES = [
     (
         {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA V100", "7.0", 1),))},
         "Expected kernels for NVIDIA V100, compute capability 7.0; onnxruntime-gpu 1.31.1 was built without them. "
-        "Uninstall it and run: pip install 'lunet-export[gpu-cuda12]'",
+        f"Run: {WITH_CUDA_12}",
     ),
     (
         {"runs": NO_KERNEL, "driver": Driver(13000, None, (Device(0, "NVIDIA B200", "10.0", 1),))},

@@ -1,11 +1,11 @@
 """Scores rows, draws samples and replays the test vectors of an export on a Triton server, over gRPC.
 
-    python client.py digits --replay exported/digits
-    python client.py digits --sample 100 --seed 7 -o samples.npy
-    python client.py digits --score rows.npy
+    python -m lunet_export.embedding.triton_client digits --replay exported/digits
+    python -m lunet_export.embedding.triton_client digits --sample 100 --seed 7 -o samples.npy
+    python -m lunet_export.embedding.triton_client digits --score rows.npy
 
-Needs lunet-export and tritonclient[grpc]. Exits with 1 where a replayed answer is out of its tolerance, with 2 where
-the server refuses.
+Needs tritonclient[grpc] beside lunet-export, and is what a client of one's own starts from. Exits with 1 where a
+replayed answer is out of its tolerance, with 2 where the server refuses.
 """
 # ruff: noqa: T201
 
@@ -14,12 +14,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tritonclient.grpc as triton
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from lunet_export import noise, parity
 from lunet_export.artifact import open_folder
+from lunet_export.embedding.triton import CLIENT_PACKAGE
+from lunet_export.errors import LunetExportError
+from lunet_export.installation import install
+
+try:
+    import tritonclient.grpc as triton
+    from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+except ImportError:
+    sys.exit(f"Expected {CLIENT_PACKAGE}; it is not installed. Run: {install(CLIENT_PACKAGE)}")
 
 Rows = NDArray[np.floating]
 
@@ -69,12 +76,15 @@ def replay(flow: ServedFlow, folder: Path) -> bool:
     checks = parity.run(flow, open_folder(folder).vectors)
     for check in checks:
         gap, verdict = check.difference, "ok" if check.passed else "FAILED"
-        print(f"{check.name}: largest difference {gap.absolute:.1e}, {gap.ratio:.2g} of the tolerance, {verdict}")
+        print(f"{check.name}: row {gap.row} is off by {gap.worst:.1e}, {gap.ratio:.2g} of its tolerance, {verdict}")
     return parity.all_passed(checks)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Do what was asked for; return the exit code."""
+    parser = argparse.ArgumentParser(
+        "triton_client", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help="of the models, before -density and -sampling")
     parser.add_argument("--url", default="localhost:8001", help="gRPC address of the server")
     parser.add_argument("--version", default="", help="of the models; default: the highest that is served")
@@ -96,6 +106,9 @@ def main() -> int:
         except InferenceServerException as error:
             print(f"The server at {options.url} refuses: {error.message()}", file=sys.stderr)
             return 2
+        except LunetExportError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
 
 
 if __name__ == "__main__":
