@@ -79,7 +79,7 @@ def filled(flow: Foreign, path: Path, *, on_note: OnNote = lambda sentence: None
 
 
 def of_state(library: str, path: Path, *, on_note: OnNote = lambda sentence: None) -> Foreign:
-    """Return the flow whose state a file holds, if its keys alone determine it, as `states` says; `filled` explains `on_note`.
+    """Return the flow whose state a file holds, if its keys alone determine it; `filled` explains `on_note`.
 
     Raises:
         CheckpointError: if they do not.
