@@ -16,8 +16,8 @@ Foreign = Any
 Layers = tuple[Layer, ...]
 
 
-#: Why a conditional layer is refused without a context, and the two ways to give one.
-NO_CONTEXT = "it needs a context, and none was given: convert(flow, context=c), or import --context c.npy"
+#: Why a conditional layer is refused without a context.
+NO_CONTEXT = "it needs a context, and none was given: give `context`"
 
 
 class Refused(Exception):

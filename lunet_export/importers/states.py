@@ -35,7 +35,7 @@ def beginning(library: str, where: str) -> str:
     """
     if library not in _LIBRARIES:
         raise CheckpointError(
-            f"Expected module:factory and --state {where}; the keys of a state of {library} do not tell its layers."
+            f"Expected module:factory and `state={where!r}`; the keys of a state of {library} do not tell its layers."
         )
     return _LIBRARIES[library][0]
 

@@ -31,7 +31,14 @@ COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 OPTION = re.compile(r"(?<![\w-])-(?:-[a-z][\w-]*|[a-z]\b)")
 PASTED = re.compile(r"lunet-export( [a-z-]+)? .*|(pip|npm|ssh-keygen|ray|cut|python) .*")
 #: Modules whose own words these are: programs of their own, and texts that are written into files.
-OWN = {"bench/memory.py", "bench/report.py", "embedding/web_runtime.py", "embedding/triton.py", "data/numbering.py"}
+OWN = {
+    "bench/memory.py",
+    "export/readme.py",
+    "bench/report.py",
+    "embedding/web_runtime.py",
+    "embedding/triton.py",
+    "data/numbering.py",
+}
 
 
 def strings(source: str) -> Iterator[str]:

@@ -180,7 +180,7 @@ def test_one_process_at_a_time_goes_on_with_a_folder(ready, npy, tmp_path):
     (tmp_path / "out" / "part-00000.parquet").unlink()
     with exclusive(tmp_path / "out"):
         code, _, said = run(*arguments, "--resume")
-    assert (code, "another is at work" in said) == (2, True)
+    assert (code, "another is writing it" in said) == (2, True)
     assert run(*arguments, "--resume")[0] == 0
 
 

@@ -147,7 +147,7 @@ def test_others_files_are_not_swept(tmp_path):
 def test_one_process_at_a_time(tmp_path):
     with files.exclusive(tmp_path / "no" / "such" / "m.pt"):
         with (
-            pytest.raises(BadInputError, match=r"m\.pt to be written by one process at a time; another is at work"),
+            pytest.raises(BadInputError, match=r"m\.pt to be written by one process at a time; another is writing it"),
             files.exclusive(tmp_path / "no" / "such" / "m.pt"),
         ):
             pass
@@ -207,7 +207,7 @@ def test_two_writers_by_a_link_and_by_its_end_are_two_writers_of_one_place(tmp_p
     (tmp_path / "link").symlink_to(tmp_path / "end")
     with (
         files.exclusive(tmp_path / "end"),
-        pytest.raises(BadInputError, match="another is at work"),
+        pytest.raises(BadInputError, match="another is writing it"),
         files.exclusive(tmp_path / "link"),
     ):
         pass
