@@ -154,9 +154,10 @@ class Blueprint:
         """Return one line about the choice, for a user."""
         if self.round_trip_error is not None:
             return self._remark_on_steps(self.round_trip_error)
-        told = ", ".join(f"{value} {name}" for name, value in self.weights.facts().items() if name != "kinds")
+        facts = {name.replace("_", " "): value for name, value in self.weights.facts().items() if name != "kinds"}
+        told = ", ".join(f"{value} {name}" for name, value in facts.items())
         if self.solver is None or not self.weights.solves:
-            return f"{self.weights.kind.title}: {told}; no layer solves anything"
+            return f"{self.weights.kind.title}: {told}; --solver changes nothing here"
         if self.estimate is None:
             return f"hint: above {_COMPARED} dimensions only `lunet-export inspect --solvers` compares the solvers"
         chosen, best, load = self.estimate, fastest(self.estimates), self.settings.load
