@@ -32,7 +32,7 @@ _LARGEST_DOCUMENT = 2**24  # bytes
 
 
 def is_ours(file: Path) -> bool:
-    """Return whether an export for verifiers may have written a file: by its name, and a README.md by its first line."""
+    """Return whether an export for verifiers may have written a file: by its name, a README.md by its first line."""
     return file.name in (DOCUMENT, SIGNATURE) or _is_content(file.name) or is_our_readme(file)
 
 

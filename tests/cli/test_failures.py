@@ -64,7 +64,8 @@ FAILURES = {
         ["chekc", "x"],
         2,
         "Expected a command (train, import, recalibrate, export, inspect, format, check, verify, sign, diagnose, "
-        "certify, replay, doctor, sample, score, classify, plot, bench, triton, embed, demo-page, serve) or a model file",
+        "certify, replay, doctor, sample, score, classify, plot, bench, triton, embed, demo-page, serve) or a model "
+        "file",
     ),
     "empty model": (["{empty.pt}", "-o", "{out}/f"], 2, "is empty"),
     "truncated model": (["{truncated.pt}", "-o", "{out}/f"], 2, "truncated, damaged"),
