@@ -29,7 +29,7 @@ from tests.verification.cases import piecewise_linear
 TRAINED = {"dataset": "moons", "test": 0.780202, "test_nats": 1.08159, "gaussian_test": 1.377840}
 #: Every kind of folder, with the settings that change what a reader must know.
 KINDS = {
-    "an LU-Net": (lambda: network(3, 2), {}, {"training": TRAINED}),
+    "an LU-Net": (lambda: network(3, 2), {}, {"training": TRAINED, "columns": ("mass", "b", "flux")}),
     "float64, all graphs": (lambda: network(2, 2), {"dtype": "float64", "with_log_prob": True, "rng": True}, {}),
     "float16 products": (lambda: network(4, 2), {"dtype": "float16"}, {}),
     "images": (lambda: network(16, 2, preprocessing=NAMED["digits"]), {}, {"image_shape": (4, 4)}),
@@ -121,6 +121,8 @@ def _facts_are_the_manifests(folder: Path) -> None:
         assert row == "an image of 4 x 4, row by row"
         assert "levels 17, margin 0.1\n" in text
         assert "a grey level, 0 to 16, plus noise in [0, 1)" in text
+    elif "columns" in model:
+        assert row == "the columns `mass`, `b`, `flux`"
     else:
         assert row == f"{model['dim']} numbers"
     assert ("`model.domain`" in text) == bool(model.get("domain"))

@@ -30,12 +30,10 @@ _MORE_FOR_VERIFIERS = (
 )
 _REPLAYS = {
     "flow": """\
-replay("density", "x", vectors["density"], ["z", "log_prob"])
-replay("sampling", "z", vectors["sampling"], ["x"])""",
+parts = [("density", "x", vectors["density"], ["z", "log_prob"]), ("sampling", "z", vectors["sampling"], ["x"])]""",
     "classes": """\
-replay("density", "x", vectors["density"], ["class_log_prob", "log_prob", "posterior"])
-for number, part in enumerate(vectors["sampling"]):
-    replay(f"sampling_{number}", "z", part, ["x"])""",
+parts = [("density", "x", vectors["density"], ["class_log_prob", "log_prob", "posterior"])]
+parts += [(f"sampling_{number}", "z", part, ["x"]) for number, part in enumerate(vectors["sampling"])]""",
 }
 
 
@@ -57,7 +55,7 @@ def of_folder(document: Document) -> str:
         dtype=document["dtype"],
         classes=len(classes),
         facts=_list([*_facts(document), *_graphs(document["graphs"])]),
-        replay=_filled("replay", dtype=document["dtype"], calls=_REPLAYS[kind]),
+        replay=_filled("replay", dtype=document["dtype"], parts=_REPLAYS[kind]),
         noise=section("Noise").rstrip(),
         verify=_filled("verify", manifest=MANIFEST, more=_MORE),
     )
