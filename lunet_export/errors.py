@@ -126,24 +126,25 @@ class OverflowingRowsError(BadInputError):
 
 
 class NarrowDtypeError(BadInputError):
-    """A model has numbers that the dtype of its graphs cannot hold.
+    """A model has numbers that the dtype of its graphs cannot hold."""
 
-    Args:
-        what: What was expected and what came, in sentences.
-        cure: What to do.
-    """
+    _what = ""
 
-    def __init__(self, what: str, cure: str = "") -> None:
-        super().__init__(f"{what} {cure}".rstrip())
-        self._what = what
+    @classmethod
+    def of(cls, what: str, cure: str = "") -> Self:
+        """Return the error.
+
+        Args:
+            what: What was expected and what came, in sentences.
+            cure: What to do.
+        """
+        error = cls(f"{what} {cure}".rstrip())
+        error._what = what
+        return error
 
     def curing(self, cure: str) -> Self:
         """Return the same error with something else to do."""
-        return type(self)(self._what, cure)
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        """Workers of other processes raise it too."""
-        return type(self), (str(self),)
+        return type(self).of(self._what, cure)
 
 
 class OutOfMemoryError(BadInputError, MemoryError):

@@ -72,5 +72,6 @@ def test_the_command_line_says_so(tmp_path):
 
 
 def test_the_error_can_be_sent_to_another_process():
-    error = NarrowDtypeError("Expected less.", "Take more.")
-    assert str(pickle.loads(pickle.dumps(error))) == "Expected less. Take more."
+    error = NarrowDtypeError.of("Expected less.", "Take more.")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), str(again.curing("Stop."))) == ("Expected less. Take more.", "Expected less. Stop.")

@@ -120,7 +120,7 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
         NarrowDtypeError: if one does not fit, or is no number.
     """
     if not all(np.abs(array).max() <= np.finfo(dtype).max for array in arrays):  # NaN is not
-        raise NarrowDtypeError(
+        raise NarrowDtypeError.of(
             f"Expected a network whose test rows stay within the range of {dtype}; they overflow. Most likely it is "
             "hardly trained, or a diagonal entry of U is tiny.",
             "Export with `dtype='float64'`." if dtype == "float32" else "Use another checkpoint.",
@@ -145,7 +145,7 @@ def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
         cure = (
             "Export with `dtype='float64'`." if dtype == "float32" else "Train it again, with `bound` or `regulariser`."
         )
-        raise NarrowDtypeError(
+        raise NarrowDtypeError.of(
             f"Expected a network that leaves {dtype} a digit of {name}; rounding may move a usual row's by "
             f"{tolerance[row]:.1e}, and it is {size[row]:.1e}: the network is too ill-conditioned.",
             cure,

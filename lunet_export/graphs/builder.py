@@ -256,7 +256,7 @@ class GraphBuilder:
         with np.errstate(over="ignore"):
             rounded = np.asarray(exact if exact.dtype == np.int64 else exact.astype(wanted), order="C")
         if not np.isfinite(rounded).all():
-            raise NarrowDtypeError(
+            raise NarrowDtypeError.of(
                 f"Expected weights within the range of {wanted}; got up to {np.abs(exact).max():.1e}.",
                 _WIDER[wanted.name],
             )

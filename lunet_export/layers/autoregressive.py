@@ -60,7 +60,7 @@ class ScaleMap:
         """
         tiny = float(np.finfo(g.dtype).tiny)
         if 0 < self.floor < tiny:
-            raise NarrowDtypeError(
+            raise NarrowDtypeError.of(
                 f"Expected scales with a floor of at least {tiny:.1e} in {g.dtype}; got {self.floor:.1e}.",
                 "Export with `dtype='float64'`.",
             )

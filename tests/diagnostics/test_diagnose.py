@@ -6,7 +6,7 @@ import pytest
 from lunet_export import ExportedFlow, data, noise
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
-from lunet_export.diagnostics import FLAGS, FolderSource, WeightsSource, diagnose, recalibrate
+from lunet_export.diagnostics import FLAGS, FolderSource, Source, WeightsSource, diagnose, recalibrate
 from lunet_export.diagnostics.activations import Tally
 from lunet_export.flows import lunet
 from lunet_export.flows.lunet import activation_of
@@ -135,7 +135,7 @@ def test_log_pi_for_log_2_pi_is_below_the_entropy(monkeypatch):
     assert "BELOW_ENTROPY" not in names(GOOD)
 
 
-class Oracle:
+class Oracle(Source):
     """The density that two moons are drawn from, as a model: nothing can be better."""
 
     dim, preprocessing, activations, hidden = 2, None, None, "an oracle has none"
@@ -146,6 +146,9 @@ class Oracle:
     def density(self, x, on_activation):
         log_prob = data.toy.log_density("two-moons", x) + self.shift
         return x, log_prob - reference.standard_normal_log_prob(x), log_prob
+
+    def decode(self, z):
+        return z
 
 
 def test_a_known_density_is_its_own_entropy():
