@@ -213,8 +213,8 @@ class Rows:
         if not np.isfinite(cast).all():
             row, column = np.argwhere(~np.isfinite(cast))[0]
             raise BadInputError(
-                f"Expected finite {self.dtype} numbers in {name}; row {row}, column {column} is {rows[row, column]}. "
-                "Remove or repair that row."
+                f"Expected finite {self.dtype} numbers in {name}; row {row}, column {column} is "
+                f"{rows[row, column]}, both counted from 0. Remove or repair that row."
             )
         return cast
 
@@ -226,7 +226,7 @@ def _refuse_beyond(rows: NDArray[Any], domain: Domain) -> None:
         left, right = "[]" if domain.closed else "()"
         raise BadInputError(
             f"Expected x in {left}{domain.low[column]:g}, {domain.high[column]:g}{right} in column {column}; row {row} "
-            f"is {rows[row, column]}. The density is not defined there."
+            f"is {rows[row, column]}, both counted from 0. The density is not defined there."
         )
 
 
@@ -236,7 +236,7 @@ def _refuse_outside(rows: NDArray[Any], levels: int) -> None:
         row, column = np.argwhere(outside)[0]
         raise BadInputError(
             f"Expected x in [0, {levels}): grey level plus noise; row {row}, column {column} is "
-            f"{rows[row, column]}. The density is not defined there.{looks_like(rows, levels)}"
+            f"{rows[row, column]}, both counted from 0. The density is not defined there.{looks_like(rows, levels)}"
         )
 
 

@@ -171,10 +171,18 @@ class ScoreJob(Job):
             raise DataError(
                 f"Expected rows of {dim} numbers in {self.source}; it has shape {shape}. Save a row a line."
             )
-        widths = {manifest.dim for manifest in manifests} | {source.width}
-        if len(widths) != 1 and not self._alone:  # else the flow says it, by the array's shape
+        width = manifests[0].dim
+        for folder, manifest in zip(self.folders, manifests, strict=True):
+            if manifest.dim != width:
+                raise BadInputError(
+                    f"Expected models of one width; {self.folders[0]} takes rows of {width} numbers, {folder} of "
+                    f"{manifest.dim}. Score them apart."
+                )
+        if source.width != width and not (self._alone and len(shape) > 2):  # else the flow says it, by the shape
+            more = " Take some of them by --columns." if source.width > width else ""
             raise BadInputError(
-                f"Expected models and rows of one width; got {', '.join(map(str, sorted(widths)))} numbers a row."
+                f"Expected rows of {width} numbers for {self.folders[0]}; {self.source} has {source.width} columns."
+                f"{more}"
             )
         if len({manifest.preprocessing for manifest in manifests}) != 1:
             raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")

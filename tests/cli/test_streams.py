@@ -190,7 +190,7 @@ REFUSED = {
     "a resume of a table": (["{parquet}", "--resume"], "Expected a folder for -o with --resume; got none"),
     "columns of .npy": (["{npy}", "-o", "{out}", "--columns", "a"], "Expected no --columns"),
     "a column that is not there": (["{parquet}", "--columns", "a"], "Expected a column a"),
-    "too few columns": (["{parquet}", "--columns", "c0,c1"], "Expected models and rows of one width; got 2, 16"),
+    "too few columns": (["{parquet}", "--columns", "c0,c1"], "x.parquet has 2 columns."),
     "weights of one model": (["{npy}", "-o", "{out}", "--weights", "0.5,0.5"], "Expected 1 positive weights"),
     "no weights": (["{npy}", "-o", "{out}", "--weights", "half"], "Expected numbers between commas"),
     "an odd part": (["{npy}", "-o", "{out}", "--rows-per-part", "1000"], "a multiple of 4096"),

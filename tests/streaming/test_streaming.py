@@ -254,8 +254,19 @@ def test_settings_of_a_run(models, data, tmp_path, settings, sentence):
 
 
 def test_models_of_another_width_are_refused(models, data):
-    with pytest.raises(BadInputError, match="one width; got 3, 4"):
+    with pytest.raises(BadInputError, match=r"one width; \S*m0 takes rows of 3 numbers, \S*images of \d+\. Score them"):
         job_of(models, data, "m0", "images")
+
+
+@pytest.mark.parametrize(("width", "cure"), [(2, ""), (4, " Take some of them by --columns.")])
+@pytest.mark.parametrize("hold", [True, False])
+def test_rows_of_another_width_are_told_from_the_model(width, cure, hold, models, tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((5, width)))
+    with pytest.raises(BadInputError) as error:
+        ScoreJob((str(models / "m0"),), str(tmp_path / "rows.npy"), hold=hold)
+    assert str(error.value) == (
+        f"Expected rows of 3 numbers for {models / 'm0'}; {tmp_path / 'rows.npy'} has {width} columns.{cure}"
+    )
 
 
 def test_a_file_that_breaks_off_is_not_there(tmp_path):
