@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from lunet_cli import output
 from lunet_export.errors import BadInputError, DataError, LunetExportError
@@ -26,44 +26,60 @@ def is_piped(path: Path | str | None) -> bool:
     return str(path) == "-"
 
 
+def is_stream(path: Path | str) -> bool:
+    """Return whether rows are read once and in order: from stdin, or of another program, as a shell's <(...)."""
+    return is_piped(path) or str(path) == "/dev/stdin" or Path(path).is_fifo() or Path(path).is_char_device()
+
+
 @contextmanager
 def source_file(data: Path) -> Iterator[Path]:
-    """Yield the file of rows, where `-` is stdin, read to its end: .npy by how it begins, else CSV.
+    """Yield the file of rows; a stream is read to its end, .npy by how it begins, else CSV.
 
     Raises:
-        DataError: stdin is closed, or holds another format.
+        DataError: stdin is closed, or a stream holds another format.
     """
-    if not is_piped(data):
+    if not is_stream(data):
         yield data
+        return
+    name = STDIN if is_piped(data) else str(data)
+    with tempfile.TemporaryDirectory(prefix="lunet-export-") as folder, _opened(data) as stream:
+        begin = stream.read(len(_NUMPY))
+        if other := next((form for magic, form in _NAMED.items() if begin.startswith(magic)), None):
+            raise DataError(f"Expected .npy or CSV from {name}; got {other}. Save it as a file and give its name.")
+        path = Path(folder) / (f"{STDIN}.npy" if begin == _NUMPY else f"{STDIN}.csv")
+        with path.open("wb") as file:
+            file.write(begin)
+            shutil.copyfileobj(stream, file)
+        try:
+            yield path
+        except LunetExportError as error:
+            error.args = (str(error).replace(str(path), name), *error.args[1:])
+            raise
+
+
+@contextmanager
+def _opened(data: Path) -> Iterator[BinaryIO]:
+    if not is_piped(data):
+        with data.open("rb") as stream:
+            yield stream
         return
     if sys.stdin is None:
         raise DataError("Expected .npy or CSV from stdin, which - is; it is closed. Give a file.")
     if sys.stdin.isatty():
         output.note("reading rows from the terminal until Ctrl-D")
-    with tempfile.TemporaryDirectory(prefix="lunet-export-") as folder:
-        begin = sys.stdin.buffer.read(len(_NUMPY))
-        if other := next((name for magic, name in _NAMED.items() if begin.startswith(magic)), None):
-            raise DataError(f"Expected .npy or CSV from stdin; got {other}. Save it as a file and give its name.")
-        path = Path(folder) / (f"{STDIN}.npy" if begin == _NUMPY else f"{STDIN}.csv")
-        with path.open("wb") as file:
-            file.write(begin)
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        try:
-            yield path
-        except LunetExportError as error:
-            error.args = (str(error).replace(str(path), STDIN), *error.args[1:])
-            raise
+    yield sys.stdin.buffer
 
 
 def data_set(name: str, load: "Callable[[str], Dataset]") -> "Dataset":
-    """Return the data set that `load` makes of a name or file; of `-`, of the rows on stdin.
+    """Return the data set that `load` makes of a name or file; of a stream, of its rows.
 
     Raises:
         DataError: What `load` or `source_file` raises.
     """
+    if not is_stream(name):
+        return load(name)
     with source_file(Path(name)) as file:
-        rows = load(str(file) if is_piped(name) else name)
-    return replace(rows, name=STDIN, file=None) if is_piped(name) else rows
+        return replace(load(str(file)), name=STDIN, file=None)
 
 
 def refuse_folder(option: str, folder: Path | None) -> None:

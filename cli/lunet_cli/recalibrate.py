@@ -10,7 +10,7 @@ from lunet_cli import hints, output
 from lunet_cli.models import new_model, read_model, rows_for, source_of
 from lunet_cli.option_groups import typed
 from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Force, Json
-from lunet_cli.pipes import is_piped
+from lunet_cli.pipes import is_stream
 from lunet_export.api.models import refuse_target
 from lunet_export.errors import BadInputError
 
@@ -59,7 +59,7 @@ def recalibrate(
         f"the mean negative log-likelihood of {done.rows} training rows of {done.dataset} falls by G = "
         f"{done.gain_nats:.6g} nats ({done.gain_bits_per_dim:.4g} bits/dim); wrote {target}"
     )
-    if is_piped(dataset):  # which is read once
+    if is_stream(dataset):  # which is read once
         hints.say_to_export(target)
     else:
         hints.say("diagnose", str(target), dataset, *typed(data))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -120,6 +121,15 @@ def test_a_closed_stdin_and_a_terminal_are_said(monkeypatch, capsys):
     with pipes.source_file(Path("-")) as path:
         assert path.read_text() == "1,2\n"
     assert capsys.readouterr().err == "reading rows from the terminal until Ctrl-D\n"
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "<(cat rows.csv)"])
+@pytest.mark.parametrize("command", ["score {toy}", "diagnose {toy}", f"train -o m.pt {' '.join(QUICK)}"])
+def test_streams_of_a_shell_are_read_too(command, name, tmp_path):
+    (tmp_path / "rows.csv").write_bytes(as_csv(rows()))
+    line = f"{sys.executable} -m lunet_export {command.format(toy=TOY)} {name} < rows.csv"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_module_reads_stdin():
