@@ -42,7 +42,7 @@ def refusal(weights, tmp_path, dtype):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_an_untrained_network_is_sent_to_no_dtype_that_refuses_it_too(tmp_path, dtype):
     sentence = refusal(untrained(), tmp_path, dtype)
-    assert "Export with --dtype" not in sentence
+    assert "Export with `dtype" not in sentence
     if dtype == "float64":
         assert "within the range of float64" in sentence
         return
@@ -54,7 +54,7 @@ def test_an_untrained_network_is_sent_to_no_dtype_that_refuses_it_too(tmp_path, 
 def test_the_dtype_that_is_advised_works(tmp_path, dtype, told):
     weights = scaled(1e60)
     sentence = refusal(weights, tmp_path, dtype)
-    (advised,) = re.findall(r"Export with --dtype (\w+)\.$", sentence)
+    (advised,) = re.findall(r"Export with `dtype='(\w+)'`\.$", sentence)
     assert advised == told
     export(weights, tmp_path / "out", Provenance("m"), ExportSettings(dtype=advised))
 
@@ -62,7 +62,7 @@ def test_the_dtype_that_is_advised_works(tmp_path, dtype, told):
 def test_the_next_dtype_is_advised_where_it_is_enough(tmp_path):
     weights = scaled(1e-6)
     sentence = refusal(weights, tmp_path, "float16")
-    assert sentence.endswith("Export with --dtype float32.")
+    assert sentence.endswith("Export with `dtype='float32'`.")
     export(weights, tmp_path / "out", Provenance("m"), ExportSettings(dtype="float32"))
 
 

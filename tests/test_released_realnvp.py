@@ -128,7 +128,7 @@ def test_it_exports_checks_and_scores(theirs, tmp_path):
 
 
 def test_the_pre_processing_of_lunet_is_refused(theirs, tmp_path):
-    with pytest.raises(CheckpointError, match=r"Expected no --preprocess, which is LU-Net's; .* logit\(0\.05 \+ 0\.95"):
+    with pytest.raises(CheckpointError, match=r"Expected no `preprocess`, which is LU-Net's; .* logit\(0\.05 \+ 0\.95"):
         checkpoint.read(kept(theirs, tmp_path / "best.pth"), preprocessing=NAMED["paper"])
 
 

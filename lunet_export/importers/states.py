@@ -31,11 +31,11 @@ def beginning(library: str, where: str) -> str:
     """What the keys of the layers of a library's flows begin with.
 
     Raises:
-        CheckpointError: They do not tell its layers.
+        CheckpointError: if the keys do not determine its layers.
     """
     if library not in _LIBRARIES:
         raise CheckpointError(
-            f"Expected module:factory and `state={where!r}`; the keys of a state of {library} do not tell its layers."
+            f"Expected module:factory and `state={where!r}`; the keys of a {library} state do not determine its layers."
         )
     return _LIBRARIES[library][0]
 

@@ -9,7 +9,7 @@ import torch
 
 from lunet_export import checkpoint, data, noise
 from lunet_export.checks import reference
-from lunet_export.data.sources import arrow
+from lunet_export.data.arrow_files import arrow
 from lunet_export.preprocessing import NAMED, dequantize, logit
 from tests.cli.conftest import run
 from tests.conftest import ROOT

@@ -60,7 +60,7 @@ def test_bench_names_them_too(folder):
 
 
 def test_python_names_them_too(folder):
-    with pytest.raises(BadInputError, match=r"is the very file, but the export was given --preprocess paper\. Run: "):
+    with pytest.raises(BadInputError, match=r"the very file, but the export was given `preprocess='paper'`\. Run: "):
         lunet_export.check(folder / "paper", model=folder / "best.pth", provider="cpu")
 
 

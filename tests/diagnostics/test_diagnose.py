@@ -246,7 +246,7 @@ def test_recalibrate_is_named_only_where_it_works(make, named):
     report = diagnose(WeightsSource(weights), Dataset("far", x, x[:9], x[:500]), seed=0)
     (flag,) = (flag for flag in report.flags if flag.name == "LATENT_NOT_NORMAL")
     assert "Gaussian gap" in flag.sentence
-    assert ("which recalibrate would take off" in flag.sentence) == named
+    assert ("which recalibrate would remove" in flag.sentence) == named
 
 
 def test_an_infinite_gap_is_dead_latents_or_too_few_rows():
