@@ -157,7 +157,7 @@ class Blueprint:
         facts = {name.replace("_", " "): value for name, value in self.weights.facts().items() if name != "kinds"}
         told = ", ".join(f"{value} {name}" for name, value in facts.items())
         if self.solver is None or not self.weights.solves:
-            return f"{self.weights.kind.title}: {told}; --solver changes nothing here"
+            return f"{self.weights.kind.title}: {told}; `solver` changes nothing here"
         if self.estimate is None:
             return f"hint: above {_COMPARED} dimensions only `lunet-export inspect --solvers` compares the solvers"
         chosen, best, load = self.estimate, fastest(self.estimates), self.settings.load

@@ -35,6 +35,8 @@ OWN = {
     "bench/memory.py",
     "export/readme.py",
     "bench/report.py",
+    "embedding/project.py",
+    "embedding/triton_client.py",
     "embedding/web_runtime.py",
     "embedding/triton.py",
     "data/numbering.py",
