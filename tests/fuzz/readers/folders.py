@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export.artifact import open_folder, sealed
+from lunet_export.artifact import open_folder, read_readme, sealed
 from lunet_export.export import Provenance, export
 from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
@@ -56,6 +56,7 @@ class _Folder(Reader):
 
     def read(self, folder: Path) -> Any:
         artifact = open_folder(folder)
+        read_readme(folder, artifact.manifest.document)  # as `verify` and `embed` do
         flow = ExportedFlow(artifact, provider="cpu", threads=1)
         rows = np.linspace(0.2, 0.8, 2 * flow.dim).reshape(2, -1)
         z, nats = flow.density(rows)

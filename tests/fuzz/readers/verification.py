@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lunet_export.artifact import sealed
+from lunet_export.artifact import read_readme, sealed
 from lunet_export.export import Provenance, Question, export_for_verifier
 from lunet_export.files.reading import sha256
 from lunet_export.verification import VerifierFolder, replay, vnnlib, witness
@@ -103,6 +103,7 @@ class FolderForVerifiers(Reader):
 
     def read(self, folder: Path) -> Any:
         opened = VerifierFolder.open(folder)
+        read_readme(folder, opened.document)  # as `verify` does
         query = opened.choose(QUERY)
         opened.choose(None)
         found = replay(opened, witness.Witness(np.full(opened.dim, 0.25), {0: 1.0}), query=query)
