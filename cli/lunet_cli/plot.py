@@ -201,7 +201,11 @@ def _blocks(model: Path, name: str, points: int, options: DataOptions) -> Draw:
 
 
 def _curve(models: list[Path]) -> Draw:
+    from lunet_export import data
+
     for path in models:
+        if str(path) in data.NAMES and not path.is_file():
+            raise BadInputError(f"Expected model files for curve; got the data set {path}. Leave it out.")
         if path.is_dir():
             raise BadInputError(
                 f"Expected a model file with its history beside it; {path} is a folder, which records no epochs. "
@@ -212,6 +216,10 @@ def _curve(models: list[Path]) -> Draw:
     from lunet_export.training.history import of_one_set
 
     files = [path if path.suffix == ".json" else Paths(path).history for path in models]
+    known: dict[Path, Path] = {}
+    for path, file in zip(models, files, strict=True):
+        if (same := known.setdefault(file.resolve(), path)) is not path:
+            raise BadInputError(f"Expected every run once; {same} and {path} have one history. Leave one of them out.")
     names = [file.name.removesuffix(".json").removesuffix(".history") for file in files]
     if len(set(names)) < len(names):  # the same name in several folders
         names = [str(file.with_name(name)) for file, name in zip(files, names, strict=True)]

@@ -75,6 +75,21 @@ def test_curves_of_one_run_and_of_several(tmp_path):
     assert (one.shape == two.shape, (one != two).any()) == (True, True)
 
 
+def test_a_curve_is_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        History(1.5, 3.0, (EpochRecord(1, 3.0, 3.1, 0.01),)).write(tmp_path / f"m{number}.history.json")
+    refused = {
+        ("m0.pt", "m0.pt"): "Expected every run once; m0.pt and m0.pt have one history.",
+        ("m0.pt", "m1.pt", "./m1.history.json"): "Expected every run once; m1.pt and m1.history.json have one history.",
+        ("m0.pt", "digits"): "Expected model files for curve; got the data set digits. Leave it out.",
+    }
+    for arguments, sentence in refused.items():
+        code, _, err = run("plot", "curve", *arguments, "-o", "x.png")
+        assert (code, sentence in err) == (2, True), err
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_curves_of_several_data_sets_say_so(tmp_path):
     """They share an axis on which they do not compare; runs of one set say nothing, nor do older files of one."""
     epochs = (EpochRecord(1, 2.0, 2.5, 0.1), EpochRecord(2, 1.0, 2.25, 0.05))
