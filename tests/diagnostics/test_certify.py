@@ -46,7 +46,7 @@ def test_local_figures_lie_around_what_close_pairs_show():
 
 def test_rows_of_another_kind_are_refused():
     vectors = Dataset("vectors", np.zeros((20, 3)), np.zeros((5, 3)), np.zeros((5, 3)))
-    with pytest.raises(DataError, match="Expected rows of 16 dimensions; vectors has 3"):
+    with pytest.raises(DataError, match="Expected rows of 16 dimensions, as the model has; vectors has 3"):
         certify_model(WEIGHTS, vectors, rows=5, seed=0)
 
 

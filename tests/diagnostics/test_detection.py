@@ -66,5 +66,5 @@ def test_a_mixture_tells_by_its_own_density():
 
 def test_other_widths_are_refused():
     narrow = Dataset("narrow", *(np.zeros((30, 2)),) * 3)
-    with pytest.raises(DataError, match="Expected rows of 3 dimensions; narrow has 2"):
+    with pytest.raises(DataError, match="Expected rows of 3 dimensions, as the model has; narrow has 2"):
         diagnose(MODEL, VECTORS, seed=0, against=narrow)

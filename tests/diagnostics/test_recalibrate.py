@@ -68,7 +68,7 @@ def test_singular_covariances_are_refused():
     dead = np.column_stack([x[:, :3], x[:, 0]])
     with pytest.raises(DataError, match="vary in every direction"):
         recalibrate(network(4, 1), Dataset("dead", dead, dead, dead), seed=0)
-    with pytest.raises(DataError, match="Expected rows of 4 dimensions; wide has 5"):
+    with pytest.raises(DataError, match="Expected rows of 4 dimensions, as the model has; wide has 5"):
         recalibrate(weights, Dataset("wide", *[np.ones((20, 5))] * 3), seed=0)
     with pytest.raises(DataError, match="a model with no pre-processing; grey has 17"):
         recalibrate(weights, Dataset("grey", *[np.ones((20, 4), int)] * 3, NAMED["digits"]), seed=0)
