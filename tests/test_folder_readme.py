@@ -252,7 +252,7 @@ def test_a_readme_that_lies_elsewhere_is_refused(folder, tmp_path):
 @pytest.mark.parametrize("write", [lambda target: made("an LU-Net", target), for_verifier], ids=["flow", "verifier"])
 def test_force_replaces_a_readme_of_ours_and_nobodys_own(write, tmp_path):
     folder = write(tmp_path / "m")
-    with pytest.raises(BadInputError, match="Give another -o, or --force"):
+    with pytest.raises(BadInputError, match="Give another path, or `force=True`"):
         write(folder)
     first = (folder / README).read_bytes()
     (folder / README).write_text(f"{README_MARK}\nedited\n")
@@ -264,7 +264,7 @@ def test_force_replaces_a_readme_of_ours_and_nobodys_own(write, tmp_path):
     assert (folder / README).read_bytes() not in (first, b"edited\n")
     assert run("verify", folder)[0] == 0
     (folder / README).write_text("# Mine\n")
-    with pytest.raises(BadInputError, match=r"exists and holds README\.md\. Give another -o"):
+    with pytest.raises(BadInputError, match=r"exists and holds README\.md\. Give another path"):
         write(folder)
     assert (folder / README).read_text() == "# Mine\n"
 

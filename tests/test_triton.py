@@ -334,14 +334,14 @@ def _tree(folder: Path) -> dict[Path, bytes]:
 
 
 BAD = {
-    "version 0": ({"version": 0}, "--version from 1 to"),
-    "a version past 64 bits": ({"version": 2**63}, "--version from 1 to"),
-    "negative delay": ({"queue_delay_us": -1}, "--queue-delay-us from 0 to"),
-    "no instance": ({"instances": 0}, "--instances from 1 to"),
-    "no version served": ({"versions_served": 0}, "--versions-served from 1 to"),
+    "version 0": ({"version": 0}, "`version` from 1 to"),
+    "a version past 64 bits": ({"version": 2**63}, "`version` from 1 to"),
+    "negative delay": ({"queue_delay_us": -1}, "`queue_delay_us` from 0 to"),
+    "no instance": ({"instances": 0}, "`instances` from 1 to"),
+    "no version served": ({"versions_served": 0}, "`versions_served` from 1 to"),
     "unknown target": ({"target": "tpu"}, "Expected a target of cpu, cuda; got 'tpu'"),
-    "no batch": ({"max_batch": 0}, "--max-batch from 1 to 4096"),
-    "a larger batch than the export's": ({"max_batch": 4097}, "--max-batch from 1 to 4096"),
+    "no batch": ({"max_batch": 0}, "`max_batch` from 1 to 4096"),
+    "a larger batch than the export's": ({"max_batch": 4097}, "`max_batch` from 1 to 4096"),
     "a path as name": ({"name": "../x"}, "Expected a model name of"),
     "a quote in the name": ({"name": 'x"'}, "Expected a model name of"),
     "no name": ({"name": ""}, "Expected a model name of"),

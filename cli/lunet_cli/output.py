@@ -92,6 +92,12 @@ def release(documents: list[dict[str, Any]]) -> None:
         write(documents.pop(0))
 
 
+class Verbatim(str):
+    """A text of a document that is no sentence of this package: it stays as it is."""
+
+    __slots__ = ()
+
+
 def write(document: dict[str, Any]) -> None:
     """Write a document to stdout, with `warnings` and `notes` where there were any."""
     beside: dict[str, list[str]] = {}
@@ -110,6 +116,8 @@ def _plain(value: object) -> object:
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
+    if isinstance(value, Verbatim):
+        return value
     if isinstance(value, str):
         return in_options(value)
     return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -128,7 +128,7 @@ def test_the_dense_network_is_as_large_as_lunets_sampling_graph(dim):
         (lambda: networks.convolutional((7, 8)), "grey images of even sides"),
         (lambda: networks.convolutional((8, 8, 3)), "grey images of even sides"),
         (lambda: networks.dense(1, hidden=3), "at least 2 dimensions"),
-        (lambda: RealNVPStructure.choose(4, None, {"blocks": 3}), "neither --blocks nor --alpha"),
+        (lambda: RealNVPStructure.choose(4, None, {"blocks": 3}), "neither `blocks` nor `alpha`"),
         (lambda: RealNVPStructure.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
     ],
 )
@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_refused(make, sentence):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (ExportSettings(solver="fused"), "neither --solver nor --tile"),
+        (ExportSettings(solver="fused"), "neither `solver` nor `tile`"),
         (ExportSettings(dtype="float64"), "float32 for a convolutional RealNVP"),
         (ExportSettings(dtype="float16"), "float32 for a convolutional RealNVP"),
     ],

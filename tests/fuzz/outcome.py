@@ -30,7 +30,7 @@ class Outcome:
 
 def complaint(sentence: str) -> str | None:
     """Why a text is no sentence that can be printed; None where it is one."""
-    if not sentence.strip() or "Expected" not in sentence:
+    if "Expected" not in sentence and "is not valid JSON" not in sentence:
         return f"it does not say what was expected: {sentence[:80]!r}"
     if len(sentence.splitlines()) > 1:
         return f"it has {len(sentence.splitlines())} lines: {sentence[:200]!r}"

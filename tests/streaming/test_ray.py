@@ -81,7 +81,7 @@ def test_a_part_that_kills_every_worker_comes_to_an_end(models, data, tmp_path, 
 def test_rays_workers_say_what_is_wrong(models, tmp_path, ray):
     np.save(tmp_path / "x.npy", np.full((10, DIM), np.nan))
     run = Run(tmp_path / "out", job_of(models, tmp_path / "x.npy"), LARGEST_BATCH)
-    with pytest.raises(BadInputError, match="Expected finite rows inside the domain; row 0 is not"):
+    with pytest.raises(BadInputError, match="Expected finite rows inside the domain; row 0 \\(from 0\\) is not"):
         on_ray(run, run.begin(resume=False), workers=1)
 
 
