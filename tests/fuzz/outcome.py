@@ -1,5 +1,6 @@
 """What became of one input, and which of that is a finding."""
 
+import re
 from dataclasses import dataclass
 
 #: What a finding may be.
@@ -13,6 +14,8 @@ FINDINGS = (
     "wrong answer",  # it was taken, and the answer is not what is in the file
     "died",  # the process is gone
 )
+#: What was expected; or, of JSON, that a file is none, and what to do.
+_SAYS_WHAT = re.compile(r"Expected|is not valid JSON\. \w")
 _LONGEST = 1600  # characters of a sentence that anybody reads
 
 
@@ -30,7 +33,7 @@ class Outcome:
 
 def complaint(sentence: str) -> str | None:
     """Why a text is no sentence that can be printed; None where it is one."""
-    if "Expected" not in sentence and "is not valid JSON" not in sentence:
+    if not _SAYS_WHAT.search(sentence):
         return f"it does not say what was expected: {sentence[:80]!r}"
     if len(sentence.splitlines()) > 1:
         return f"it has {len(sentence.splitlines())} lines: {sentence[:200]!r}"

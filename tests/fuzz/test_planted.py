@@ -29,7 +29,15 @@ def test_a_reader_that_waits_is_ended_and_the_campaign_goes_on():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no such thing", "Expected a\nline.", "Expected " + "x" * 5000, "Expected \ud800."]
+    "text",
+    [
+        "",
+        "no such thing",
+        "x.json is not valid JSON.",
+        "Expected a\nline.",
+        "Expected " + "x" * 5000,
+        "Expected \ud800.",
+    ],
 )
 def test_what_is_no_sentence_is_told(text):
     assert complaint(text)
