@@ -26,8 +26,8 @@ from lunet_export.errors import BadInputError, LunetExportError
 from lunet_export.layers import LeakySoftplus
 from lunet_export.training import Trainer
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet.architecture import LUNetArchitecture, LUNetTrainer
 from lunet_export.training.lunet.initial import start
-from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
 from lunet_export.training.rows import gaussian_of
 
 EPOCHS, SEEDS = 5, (0, 1, 2)
@@ -115,7 +115,7 @@ def main() -> None:
 def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, seed: int) -> dict[str, Any]:
     """One training run: the validation figure of its last epoch, CPU seconds, and how the map is conditioned."""
     given = {"epochs": epochs, "seed": seed, **variant.settings}
-    settings = LUNetStructure.settings(len(rows.train), rows.dim, **given)
+    settings = LUNetArchitecture.settings(len(rows.train), rows.dim, **given)
     begin = start(
         gaussian,
         init=settings.init,
@@ -145,7 +145,7 @@ def conditioning(trainer: Trainer) -> dict[str, float]:
     """Certified bounds of the network behind its pre-processing, and medians over a few validation rows."""
     rows = trainer.data
     x = rows.continuous(rows.valid[:_CERTIFIED_ROWS], noise.uniform(1, range(_CERTIFIED_ROWS), rows.dim))
-    found = certify(trainer.descent.model().to_chain(), x.astype(np.float64), dtype="float32")
+    found = certify(trainer.optimizer.model().to_chain(), x.astype(np.float64), dtype="float32")
     return {
         "lip_forward": found.network.lip_forward,
         "lip_inverse": found.network.lip_inverse,

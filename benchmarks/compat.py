@@ -101,7 +101,7 @@ def main() -> None:
     document |= {"trials": [vars(trial) for trial in trials]}
     report.write(options.output / "compat.json", short(document))
     print(report.markdown(rows(document)))
-    judge(trials)
+    assess(trials)
 
 
 def planned(folders: Sequence[Path]) -> Iterable[tuple[str, Callable[[], Trial]]]:
@@ -221,7 +221,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
     return found
 
 
-def judge(trials: Sequence[Trial]) -> None:
+def assess(trials: Sequence[Trial]) -> None:
     """Raise where a runtime gives other answers, and is not known to.
 
     Raises:

@@ -24,7 +24,7 @@ from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.torch_layers import Flow
 from lunet_export.training import KINDS, FitSettings, Trainer
-from lunet_export.training.choice import Judge
+from lunet_export.training.choice import Comparison
 from lunet_export.training.fit import mean_bits_per_dim
 from lunet_export.training.rows import gaussian_of, rows_to_test
 
@@ -67,7 +67,7 @@ class Clock:
         self._due = [budget * (number / _POINTS) ** 2 for number in range(1, _POINTS + 1)]
         self._spent, self._since = 0.0, time.perf_counter()
         self.steps = 0
-        self.best = trainer.descent.model().to_chain()
+        self.best = trainer.optimizer.model().to_chain()
         self.curve: list[dict[str, float]] = [{"seconds": 0.0, "steps": 0, "valid": trainer.start}]
 
     def on_step(self, step: int, bits: float) -> None:
@@ -80,7 +80,7 @@ class Clock:
         self._due = [due for due in self._due if due > spent]
         valid = self._trainer.validate()
         if valid < min(point["valid"] for point in self.curve):
-            self.best = self._trainer.descent.model().to_chain()
+            self.best = self._trainer.optimizer.model().to_chain()
         self._trainer.flow.train()
         self.curve.append({"seconds": spent, "steps": self.steps, "valid": valid})
         report.progress(f"  {spent:6.0f} s, step {self.steps}: {valid:.4f}")
@@ -176,11 +176,11 @@ def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset,
 def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer:
     """Before the first step."""
     shape = rows.image_shape if contender.image else None
-    structure = KINDS[contender.family].choose(rows.dim, shape, {})
+    architecture = KINDS[contender.family].choose(rows.dim, shape, {})
     gaussian, train = gaussian_of(rows), rows.train.astype(np.float64)
-    judge = Judge(gaussian, train, rows.valid.astype(np.float64))
-    first = structure.first(gaussian, settings, train, judge, lambda done, of: None)
-    return structure.trainer(first, rows, settings, torch.device("cpu"))
+    comparison = Comparison(gaussian, train, rows.valid.astype(np.float64))
+    first = architecture.first(gaussian, settings, train, comparison, lambda done, of: None)
+    return architecture.trainer(first, rows, settings, torch.device("cpu"))
 
 
 def _known(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:

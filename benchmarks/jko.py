@@ -21,7 +21,7 @@ from lunet_export import checkpoint, data
 from lunet_export.checks import reference
 from lunet_export.data import toy
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.figures import block_strip, refuse_blocks
+from lunet_export.figures import block_strip, validate_blocks
 from lunet_export.flows.jko import with_steps
 from lunet_export.graphs.blueprint import Blueprint, round_trip_error
 from lunet_export.layers import Chain, Velocity
@@ -68,16 +68,16 @@ def main() -> None:
 
 
 def run(dataset: str, family: str, model: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Train one, of the usual structure but for what is given; seconds, and nats and bits/dim of the test rows."""
+    """Train one, of the usual architecture but for what is given; seconds, and nats and bits/dim of the test rows."""
     rows = data.load(dataset)
     settings = KINDS[family].settings(len(rows.train), rows.dim)
-    structure = KINDS[family].choose(rows.dim, rows.image_shape, given or {})
+    architecture = KINDS[family].choose(rows.dim, rows.image_shape, given or {})
     begin = time.perf_counter()
     result = train(
         rows,
         settings,
         model,
-        structure=structure,
+        architecture=architecture,
         device=torch.device("cpu"),
         resume=False,
         on_start=lambda line, trainer: None,
@@ -143,7 +143,7 @@ def strip(dataset: str, model: Path, path: Path) -> None:
     """The picture of a model's blocks."""
     from lunet_cli.blocks_plot import draw
 
-    weights = refuse_blocks(checkpoint.read(model).weights)
+    weights = validate_blocks(checkpoint.read(model).weights)
     found = block_strip(weights, data.load(dataset), points=_POINTS, seed=_SEED)
     draw(
         found,

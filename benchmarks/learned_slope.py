@@ -37,9 +37,9 @@ class LearnedSlope(Bijection):
 
 
 def learn_slopes(trainer: Trainer, *, each_dimension: bool) -> None:
-    """Give the flow of a fresh trainer learnt slopes, and its descent their parameters."""
+    """Give the flow of a fresh trainer learnt slopes, and its optimizer their parameters."""
     bijections, dim = trainer.flow.chain.bijections, trainer.flow.dim
     for number, bijection in enumerate(bijections):
         if isinstance(bijection, LeakySoftplusBijection):
             bijections[number] = LearnedSlope(bijection.alpha, dim if each_dimension else 1)
-    trainer.descent = trainer.new_descent()
+    trainer.optimizer = trainer.new_optimizer()

@@ -63,7 +63,7 @@ def load(model: Path | None) -> tuple[Chain, str]:
     return checkpoint.read(model).weights, model.stem
 
 
-def refuse_wrong(runner: str, error: float, allowed: float) -> None:
+def validate_answers(runner: str, error: float, allowed: float) -> None:
     """Raise CheckFailedError unless `error` is at most `allowed`; NaN is not."""
     if not error <= allowed:
         raise CheckFailedError(

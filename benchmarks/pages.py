@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is not current")
     stale = dict(outdated(report.ROOT, cache(read)))
     if parser.parse_args().check:
-        refuse_stale(stale)
+        validate_current(stale)
         return
     for page, text in stale.items():
         with whole_file(report.ROOT / page) as file:
@@ -179,7 +179,7 @@ def main() -> None:
         report.progress(f"wrote {page}")
 
 
-def refuse_stale(stale: Mapping[str, str]) -> None:
+def validate_current(stale: Mapping[str, str]) -> None:
     """Raise where there is a page that is not current.
 
     Raises:

@@ -181,7 +181,7 @@ def timed(
     for name in slow:
         report.progress(f"{where}: {_SLOW_RUNS} runs of {name}")
         call = runners[name].call
-        alone = interleaved({name: lambda call=call: call(feed)}, seconds=0.0, warmup=0, calls_a_turn=_SLOW_RUNS)
+        alone = interleaved({name: lambda call=call: call(feed)}, seconds=0.0, warmup=0, calls_per_turn=_SLOW_RUNS)
         times[name] = replace(alone[name], turns=())  # no turns of these rounds
     ours = times[default]
     if known is None:
@@ -231,7 +231,7 @@ def small_solve(threads: int, seconds: float) -> dict[str, Any]:
     z = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
     (y,) = graph.run(z)
     residual = np.abs(y @ lower.T - z).max()
-    networks.refuse_wrong("the 64 x 64 solve", residual, 1e-5)
+    networks.validate_answers("the 64 x 64 solve", residual, 1e-5)
     time_ = _rounds({"solve": graph.run}, z, min(seconds, 1.0))["solve"]
     return {**graph.facts(), **report.times(time_), "residual": float(residual)}
 
@@ -423,7 +423,7 @@ def _our_runner(graph: graphs.Graph) -> Runner:
 
 def _rounds(calls: Mapping[str, Callable[[Floats], Any]], feed: Floats, seconds: float) -> dict[str, Any]:
     cases = {name: lambda call=call: call(feed) for name, call in calls.items()}
-    return interleaved(cases, seconds=seconds, calls_a_turn=_TURN if len(feed) == 1 else _LONG_TURN)
+    return interleaved(cases, seconds=seconds, calls_per_turn=_TURN if len(feed) == 1 else _LONG_TURN)
 
 
 def _floors(alone: Mapping[int, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -107,8 +107,8 @@ def measure(name: str, weights: Chain, rows: int, threads: int) -> dict[str, Any
     scales = {"z": 1.0, "log_prob": 1.0, "x": 1.0 if logit else float(exact["x"].std(axis=0).min())}
     budgets = {}
     for products in dict.fromkeys(precision.products for precision in PRECISIONS):
-        judge = model.with_products(products)
-        budgets[products] = judge.density(x) | {"x": judge.sampling(z)["x"]}
+        reference_model = model.with_products(products)
+        budgets[products] = reference_model.density(x) | {"x": reference_model.sampling(z)["x"]}
 
     built = {products: _graphs(weights, products) for products in {precision.graph for precision in PRECISIONS}}
     found: dict[str, Any] = {part: {} for part in ("density", *SOLVERS)}

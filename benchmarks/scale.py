@@ -73,7 +73,7 @@ def main() -> None:
         "killed": lambda: shared(out, model, data, threads, kill=True),
     }
     document["runs"] = compared(ways, out, options.rows, options.rounds)
-    refuse_wrong(document)
+    validate_answers(document)
     report.write(options.output / "scale.json", document)
     sizes = [size for size in SIZES if size <= options.rows]
     document["memory"] = [memory(options.folder, model, kind, size, threads) for kind in SOURCES for size in sizes]
@@ -174,7 +174,7 @@ def shared(folder: Path, model: Path, data: Path, workers: int, *, kill: bool) -
     return {"workers": workers, "killed": len(killed)}
 
 
-def refuse_wrong(document: dict[str, Any]) -> None:
+def validate_answers(document: dict[str, Any]) -> None:
     """Raise unless all counts and sums are those of the loop, and the scores in all parts the same, in one order.
 
     Raises:

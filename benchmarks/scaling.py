@@ -85,7 +85,7 @@ def measured(weights: Chain, batches: Sequence[int], seconds: float, threads: in
         errors = {name: _checked(name, graph, questions, feeds[name]) for name, graph in opened.items()}
         report.progress(f"D = {weights.dim}, {len(weights.of(LU))} blocks, batch {batch}: timing")
         cases = {name: _call(graph, feeds[name]) for name, graph in opened.items()}
-        times = interleaved(cases, seconds=seconds, calls_a_turn=50 if batch == 1 else 10)
+        times = interleaved(cases, seconds=seconds, calls_per_turn=50 if batch == 1 else 10)
         found[weights.dim, batch, len(weights.of(LU))] = {
             name: {
                 "milliseconds": times[name].p50,

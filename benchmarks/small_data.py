@@ -61,7 +61,7 @@ def measured(kind: str, n: int, dim: int, seed: int) -> dict[str, Any]:
             data,
             training.KINDS["lunet"].settings(len(train), dim),
             Path(folder) / "m.pt",
-            structure=training.KINDS["lunet"].choose(dim, None, {}),
+            architecture=training.KINDS["lunet"].choose(dim, None, {}),
             device=torch.device("cpu"),
             resume=False,
             **silent,

@@ -95,7 +95,7 @@ class Result:
     def _warm(self) -> list[tuple[int, int]]:
         return [(calls, size) for calls, size in self.curve if calls >= WARM * self.calls]
 
-    def judge(self, name: str) -> None:
+    def assess(self, name: str) -> None:
         """Raise unless every answer was right and the memory flat.
 
         Raises:
@@ -144,7 +144,7 @@ def main() -> None:
     draw(options.output / "soak.png", found)
     report.table(rows(document))
     for name, result in found.items():
-        result.judge(name)
+        result.assess(name)
 
 
 def soak(scenario: Scenario, calls: int, seed: int, *, change: Callable[[Flow], Flow] = lambda flow: flow) -> Result:

@@ -72,8 +72,8 @@ def conv() -> Chain:
 
 def dense() -> Chain:
     """A dense RealNVP that stores as many numbers as LU-Net's sampling graph."""
+    from lunet_export.training.realnvp.architecture import width_like_lunet
     from lunet_export.training.realnvp.networks import dense as fresh
-    from lunet_export.training.realnvp.structure import width_like_lunet
 
     hidden = width_like_lunet(networks.DIM)
     return networks.disturbed(fresh(networks.DIM, hidden=hidden, preprocessing=NAMED["images"]))
@@ -163,7 +163,7 @@ def times(
             for case, runner in runners.items():
                 rows = questions[case.rpartition(", ")[0]].batch(direction, batch)
                 cases[case] = partial(runner.density if direction == "density" else runner.decode, rows)
-            found[f"{direction}, batch {batch}"] = interleaved(cases, seconds=seconds, calls_a_turn=20)
+            found[f"{direction}, batch {batch}"] = interleaved(cases, seconds=seconds, calls_per_turn=20)
     return found, checked
 
 
@@ -186,18 +186,18 @@ def training(weights: Mapping[str, Chain], seconds: float, threads: int) -> dict
     """Steps of exact maximum likelihood by the same optimiser: whole, the optimiser alone, memory, an epoch."""
     found: dict[str, Any] = {"optimiser": "Adam, gradients cut to a norm of 1", "loading_s": loading()}
     for batch in STEPS:
-        steps, optimisers = {}, {}
+        steps, torch_optimizers = {}, {}
         for name, entry in weights.items():
             flow = trained(entry)
-            optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
+            torch_optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
             x = images(batch)
-            steps[name] = partial(step, flow, optimiser, x)
+            steps[name] = partial(step, flow, torch_optimizer, x)
             steps[name]()
-            optimisers[name] = optimiser.step
+            torch_optimizers[name] = torch_optimizer.step
         report.progress(f"timing steps of {batch} rows")
-        whole = interleaved(steps, seconds=seconds, warmup=1, calls_a_turn=5)
-        alone = interleaved(optimisers, seconds=seconds / 4, calls_a_turn=10)
-        del steps, optimisers
+        whole = interleaved(steps, seconds=seconds, warmup=1, calls_per_turn=5)
+        alone = interleaved(torch_optimizers, seconds=seconds / 4, calls_per_turn=10)
+        del steps, torch_optimizers
         report.progress(f"memory of steps of {batch} rows, in fresh processes")
         found[f"batch {batch}"] = {
             name: {
@@ -216,8 +216,8 @@ def training(weights: Mapping[str, Chain], seconds: float, threads: int) -> dict
 def trained(weights: Chain) -> Flow:
     """The flow as it is trained: RealNVP with its norms."""
     from lunet_export.training import KINDS, Trainer
-    from lunet_export.training.lunet.structure import LUNetTrainer
-    from lunet_export.training.realnvp.structure import RealNVPTrainer
+    from lunet_export.training.lunet.architecture import LUNetTrainer
+    from lunet_export.training.realnvp.architecture import RealNVPTrainer
 
     trainer: type[Trainer] = {"lunet": LUNetTrainer, "realnvp": RealNVPTrainer}[weights.kind.name]
     settings = KINDS[weights.kind.name].settings(IMAGES, weights.dim, whitened=False)
@@ -239,12 +239,12 @@ def loading() -> float:
     return times["noise"].p50 / 1e3 * IMAGES / 256
 
 
-def step(flow: Flow, optimiser: torch.optim.Optimizer, x: Tensor) -> None:
+def step(flow: Flow, torch_optimizer: torch.optim.Optimizer, x: Tensor) -> None:
     """zero_grad, forward, backward, clipping, the optimiser."""
-    optimiser.zero_grad()
+    torch_optimizer.zero_grad()
     (-flow.log_prob(x).mean()).backward()
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _CLIP_NORM)
-    optimiser.step()
+    torch_optimizer.step()
 
 
 def memory_of_steps(name: str, batch: int, threads: int) -> int:
@@ -253,9 +253,9 @@ def memory_of_steps(name: str, batch: int, threads: int) -> int:
     weights, x = MODELS[name](), images(batch)
     before = memory.resident_bytes("VmRSS")
     flow = trained(weights)
-    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
+    torch_optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
     for _ in range(_MEMORY_STEPS):
-        step(flow, optimiser, x)
+        step(flow, torch_optimizer, x)
     return memory.resident_bytes("VmHWM") - before
 
 

@@ -41,17 +41,17 @@ def measure(weights: Chain, seconds: float, threads: int) -> dict[str, Any]:
     report.progress("checking values and gradients in float64")
     gaps = check(weights, LAYERS["packed"], LAYERS["masked dense"])
     x = rows(weights, BATCH, torch.float32)
-    steps, optimisers = {}, {}
+    steps, torch_optimizers = {}, {}
     for name, make in LAYERS.items():
         flow = make(weights, torch.float32)
-        optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
-        steps[name] = lambda flow=flow, optimiser=optimiser: step(flow, optimiser, x)
+        torch_optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
+        steps[name] = lambda flow=flow, torch_optimizer=torch_optimizer: step(flow, torch_optimizer, x)
         steps[name]()
-        optimisers[name] = optimiser.step
+        torch_optimizers[name] = torch_optimizer.step
     report.progress("timing whole steps")
-    times = interleaved(steps, seconds=seconds, calls_a_turn=5)
+    times = interleaved(steps, seconds=seconds, calls_per_turn=5)
     report.progress("timing the optimiser alone")
-    alone = interleaved(optimisers, seconds=seconds / 2, calls_a_turn=10)
+    alone = interleaved(torch_optimizers, seconds=seconds / 2, calls_per_turn=10)
     report.progress("memory in fresh processes")
     growth = {name: memory.growth_of("benchmarks.train_step:memory_of_steps", name, threads) for name in LAYERS}
     return {
@@ -88,7 +88,7 @@ def check(
     a, b = (value.detach().numpy() for value in values)
     gaps = {"log_prob": float(np.abs(a - b).max() / np.abs(b).max()), "gradients": gradient_gap(*flows)}
     for name, gap in gaps.items():
-        networks.refuse_wrong(f"{name} of the masked dense network", gap, _ALLOWED)
+        networks.validate_answers(f"{name} of the masked dense network", gap, _ALLOWED)
     return gaps
 
 
@@ -99,11 +99,11 @@ def rows(weights: Chain, batch: int, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(rng.uniform(0.5, p.levels - 0.5, shape) if p else rng.standard_normal(shape)).to(dtype)
 
 
-def step(flow: Flow, optimiser: torch.optim.Optimizer, x: Tensor) -> None:
+def step(flow: Flow, torch_optimizer: torch.optim.Optimizer, x: Tensor) -> None:
     """One step of maximum likelihood."""
-    optimiser.zero_grad()
+    torch_optimizer.zero_grad()
     (-flow.log_prob(x).mean()).backward()
-    optimiser.step()
+    torch_optimizer.step()
 
 
 def parameters(flow: Flow) -> dict[str, int]:
@@ -120,9 +120,9 @@ def memory_of_steps(name: str, threads: int) -> int:
     x = rows(weights, BATCH, torch.float32)
     before = memory.resident_bytes("VmRSS")
     flow = LAYERS[name](weights, torch.float32)
-    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
+    torch_optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
     for _ in range(_MEMORY_STEPS):
-        step(flow, optimiser, x)
+        step(flow, torch_optimizer, x)
     return memory.resident_bytes("VmHWM") - before
 
 

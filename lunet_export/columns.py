@@ -123,7 +123,7 @@ class Columns:
             f"Expected the model's columns in {where}; it lacks {told}{more}.{meant} It has {listed(names)}. {cure}"
         )
 
-    def refuse_reordered(self, columns: Sequence[str]) -> None:
+    def validate_order(self, columns: Sequence[str]) -> None:
         """Raise where columns are chosen that are the model's own, in another order.
 
         Raises:

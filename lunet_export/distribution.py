@@ -36,7 +36,7 @@ class Mixture(Generic[W]):
     priors: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        refuse_classes(self.names, self.priors)
+        validate_classes(self.names, self.priors)
         if len(self.components) != len(self.names):
             raise CheckpointError(
                 f"Expected one network per class; got {len(self.components)} for {len(self.names)} names. Train again."
@@ -105,7 +105,7 @@ def kind_of(model: Distribution) -> str:
     return model.kind if isinstance(model, Mixture) else model.kind.name
 
 
-def refuse_classes(names: Sequence[str], priors: Sequence[float]) -> None:
+def validate_classes(names: Sequence[str], priors: Sequence[float]) -> None:
     """Raise unless these can be the classes of a mixture.
 
     Raises:

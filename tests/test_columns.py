@@ -58,10 +58,10 @@ def test_a_model_without_names_has_those_of_its_samples():
 
 
 def test_the_own_columns_in_another_order_are_refused():
-    STARS.refuse_reordered(("mass", "radius", "age"))
-    STARS.refuse_reordered(("m", "r", "a"))
+    STARS.validate_order(("mass", "radius", "age"))
+    STARS.validate_order(("m", "r", "a"))
     with pytest.raises(DataError, match=r"the model's order, mass, radius, age; got age, mass, radius\. Leave it out"):
-        STARS.refuse_reordered(("age", "mass", "radius"))
+        STARS.validate_order(("age", "mass", "radius"))
 
 
 def test_words_are_near_in_any_case():

@@ -242,8 +242,8 @@ def test_log_prob_comes_with_the_samples(tmp_path):
         h = block.inverse(h)
         log_det += np.log(np.abs(np.diag(block.upper))).sum()
         if number:
-            h = weights.kind.bend().root(h)
-            log_det += np.log(weights.kind.bend().slope(h)).sum(axis=1)
+            h = weights.kind.activation_layer().root(h)
+            log_det += np.log(weights.kind.activation_layer().slope(h)).sum(axis=1)
     p = weights.preprocessing
     log_det -= (np.log(p.levels / (1 - p.margin)) - softplus(h) - softplus(-h)).sum(axis=1)
     # Of x before the clamp: in the network's own coordinates, plus the logit's slopes, a term a number.

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lunet_export import ExportedFlow
-from lunet_export.artifact.graph_file import refuse_strange
+from lunet_export.artifact.graph_file import validate_operators
 from lunet_export.errors import ArtifactError
 from lunet_export.files.reading import sha256
 
@@ -92,7 +92,7 @@ CASES = {
 def test_weights_in_other_files_are_refused(case):
     """Whatever operators a graph may have."""
     with pytest.raises(ArtifactError, match=r"numbers that are kept in another file|it is damaged"):
-        refuse_strange(CASES[case](), "merged.onnx", None)
+        validate_operators(CASES[case](), "merged.onnx", None)
 
 
 def test_onnx_runtime_would_have_read_them(tmp_path, monkeypatch):
@@ -105,7 +105,7 @@ def test_onnx_runtime_would_have_read_them(tmp_path, monkeypatch):
     session = onnxruntime.InferenceSession(model(outside()), providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(session.run(None, {"x": np.eye(N, dtype=np.float32)})[0], secret)
     with pytest.raises(ArtifactError, match=r"numbers that are kept in another file, which is refused"):
-        refuse_strange(model(outside()), "density.onnx")
+        validate_operators(model(outside()), "density.onnx")
 
 
 def test_a_folder_whose_graph_names_a_file_is_refused(folder, rewrite):
@@ -124,5 +124,5 @@ def test_the_word_alone_is_no_reason(name):
     """A classifier behind a generator may call its tensors so."""
     data = model(inside(name), nodes=[helper.make_node("MatMul", ["x", name], ["y"])])
     assert b"location" in data
-    refuse_strange(data, "merged.onnx", None)
-    refuse_strange(data, "density.onnx")
+    validate_operators(data, "merged.onnx", None)
+    validate_operators(data, "density.onnx")

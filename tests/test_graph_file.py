@@ -52,9 +52,9 @@ def changed(data, edit):
 def test_numbers_in_another_file_are_refused_wherever_they_are(density, seed):
     _, data = graphs.outside(density, Random(seed))
     with pytest.raises(ArtifactError, match=r"x.onnx; it has (numbers|a graph|a function|a sparse|the operator)"):
-        graph_file.refuse_strange(data, "x.onnx")
+        graph_file.validate_operators(data, "x.onnx")
     with pytest.raises(ArtifactError, match="kept in another file"):  # a classifier's own graph may have the others
-        graph_file.refuse_strange(data, "x.onnx", None)
+        graph_file.validate_operators(data, "x.onnx", None)
 
 
 def test_a_folder_cannot_read_a_file_elsewhere(folder, rewrite, density):
@@ -87,7 +87,7 @@ def add(*nodes):
 )
 def test_what_no_export_does_is_refused(density, edit, told):
     with pytest.raises(ArtifactError, match=told):
-        graph_file.refuse_strange(changed(density, edit), "x.onnx")
+        graph_file.validate_operators(changed(density, edit), "x.onnx")
 
 
 def length_of(data):
@@ -101,20 +101,22 @@ def test_a_classifier_may_have_branches_but_not_without_end(density):
             inner = bytes([field << 3 | 2]) + length_of(inner) + inner
     data = b"\x3a" + length_of(inner) + inner
     with pytest.raises(ArtifactError, match="graphs inside graphs"):
-        graph_file.refuse_strange(data, "x.onnx", None)
+        graph_file.validate_operators(data, "x.onnx", None)
     constant = numpy_helper.from_array(np.zeros(2), "c")
-    graph_file.refuse_strange(changed(density, add(helper.make_node("Constant", [], ["y"], value=constant))), "x", None)
+    graph_file.validate_operators(
+        changed(density, add(helper.make_node("Constant", [], ["y"], value=constant))), "x", None
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"\x3a", b"\x3a\xff\xff\xff\xff\x0f", b"\xff" * 40, b"\x3b\x00", b"\x3d\x01"])
 def test_what_is_no_graph_is_refused_or_empty(data):
     if data:
         with pytest.raises(ArtifactError, match="damaged or another format"):
-            graph_file.refuse_strange(data, "x.onnx")
+            graph_file.validate_operators(data, "x.onnx")
     else:
-        graph_file.refuse_strange(data, "x.onnx")  # a runtime says that there is no graph in it
+        graph_file.validate_operators(data, "x.onnx")  # a runtime says that there is no graph in it
 
 
 def test_a_file_of_very_many_parts_is_refused_before_all_are_looked_at():
     with pytest.raises(ArtifactError, match="more than 2000000 parts"):
-        graph_file.refuse_strange(b"\x08\x01" * 2_000_001, "x.onnx")
+        graph_file.validate_operators(b"\x08\x01" * 2_000_001, "x.onnx")

@@ -38,7 +38,7 @@ def statistics(weights, x) -> dict:
 
 
 def moved(weights, by: float):
-    """The network some epochs later: all its numbers moved, the structure kept."""
+    """The network some epochs later: all its numbers moved, the architecture kept."""
     rng = np.random.default_rng(7)
 
     def of(block: LU) -> LU:

@@ -230,6 +230,6 @@ def test_a_model_file_of_any_flows_comes_back_and_is_known_again(tmp_path):
     again = rebuilt(read.model, result.manifest)
     assert again is not None
     assert again.settings.graphs == ("density", "sampling", "sampling_with_log_prob")
-    turned = Mixture(model.components[::-1], model.names, model.priors)
-    others = [turned, Mixture(model.components, model.names, (0.5, 0.5)), mixture(4, 2), network(4, 2)]
+    backwards = Mixture(model.components[::-1], model.names, model.priors)
+    others = [backwards, Mixture(model.components, model.names, (0.5, 0.5)), mixture(4, 2), network(4, 2)]
     assert [rebuilt(other, result.manifest) for other in others] == [None] * 4

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lunet_export.diagnostics.activations import COLLAPSED
-from lunet_export.figures import Bends, UnitInputs
+from lunet_export.figures import ActivationInputs, UnitInputs
 from lunet_export.layers import Activation
 
 _MOST_COLUMNS = 4
@@ -17,7 +17,7 @@ _ACTIVE, _LINEAR = ("#9ecae1", "#3182bd"), ("#fcae91", "#de2d26")  # outer quant
 _BEND, _SLOPE = "#fff0c2", "0.15"
 
 
-def draw(found: Bends, path: Path, *, title: str) -> None:
+def draw(found: ActivationInputs, path: Path, *, title: str) -> None:
     """One panel per activation: the slope of f over what enters, above every unit's quantiles, as PNG.
 
     Units that never leave their branch are red; a network of red units is an affine map.

@@ -59,7 +59,7 @@ class PrintOptions:
     markdown: bool = option(False, "Print the table as GitHub markdown.")
     as_json: Json = False
 
-    def refuse(self) -> None:
+    def validate(self) -> None:
         """Find out before minutes of timing, not after, what cannot be printed or written."""
         if self.markdown and self.as_json:
             raise BadParameter("Expected one of --markdown and --json; got both.")
@@ -70,8 +70,8 @@ class PrintOptions:
         if is_piped(self.csv) and (self.as_json or self.markdown):
             raise BadInputError("Expected one document on stdout; got --csv - and another. Leave one out.")
         if not is_piped(self.csv):
-            output.refuse_unwritable("--csv", self.csv)
-        output.refuse_unwritable("--plot", self.plot)
+            output.validate_writable("--csv", self.csv)
+        output.validate_writable("--plot", self.plot)
 
 
 def bench(
@@ -92,7 +92,7 @@ def bench(
     batches = parse_batches(timing.batch)
     if timing.solvers and model is None:
         raise BadParameter("Expected --model beside --solver: other graphs are built from the checkpoint.")
-    printing.refuse()
+    printing.validate()
 
     from lunet_export.bench import open_timed
     from lunet_export.bench.memory import peak_memory

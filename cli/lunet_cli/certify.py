@@ -34,7 +34,7 @@ def certify(
     from lunet_export import diagnostics
 
     if source.is_dir():
-        authors.refuse_beside(source)
+        authors.validate_without_folder(source)
         from lunet_export.runtime import ExportedFlow
 
         flow = ExportedFlow(source, provider="cpu")

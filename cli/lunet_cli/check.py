@@ -58,13 +58,13 @@ def check(
     if is_piped(report) and as_json:
         raise BadInputError("Expected one document on stdout; got --report - and --json. Leave one out.")
     if not is_piped(report):
-        output.refuse_unwritable("--report", report)
+        output.validate_writable("--report", report)
     document: dict[str, Any] = {"folder": str(folder), "provider": run.provider.value, "passed": False}
     with _reported(document, report, run.cuda):
         described = read_manifest(folder)
         document |= _identity(described)
         if expect is not None:
-            _refuse_unexpected(folder, expect, document)
+            _validate_hash(folder, expect, document)
         source = None if model is None else Model(read_model(model, authors), files_of(model, authors.latent_stats))
         flow, checks = _checked(folder, run, source, document, seed=seed)
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
@@ -123,7 +123,7 @@ def _identity(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _refuse_unexpected(folder: Path, expect: str, identity: dict[str, Any]) -> None:
+def _validate_hash(folder: Path, expect: str, identity: dict[str, Any]) -> None:
     if re.fullmatch("[0-9a-fA-F]{64}", expect) is None:
         raise BadInputError(f"Expected --expect SHA256 of 64 hexadecimal digits; got {expect}.")
     weights, manifest = identity["sha256_weights"], identity["sha256_manifest"]

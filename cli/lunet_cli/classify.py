@@ -37,7 +37,7 @@ def classify(
     """
     from lunet_export import diagnostics
 
-    output.refuse_unpaintable("--plot", plot)
+    output.validate_picture_path("--plot", plot)
     judged, found_where = _open(source, run)
     rows = load_rows(judged, dataset, data, label=label)
     other = others.other_rows(against, judged, data)

@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
-from lunet_cli.pipes import refuse_folder
+from lunet_cli.pipes import validate_not_stdout
 from lunet_export import embedding
 
 
@@ -24,7 +24,7 @@ def demo_page(
 
     Example: lunet-export demo-page runs/digits-classes -o site
     """
-    refuse_folder("-o", target)
+    validate_not_stdout("-o", target)
     files = embedding.write_page(folder, target, runtime=runtime, force=force)
     size = sum((target / file).stat().st_size for file in files)
     if as_json:

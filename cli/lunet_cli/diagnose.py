@@ -44,7 +44,7 @@ def diagnose(
     """
     from lunet_export import diagnostics
 
-    output.refuse_unpaintable("--plot", plot)
+    output.validate_picture_path("--plot", plot)
     judged = open_source(source, authors)
     rows = load_rows(judged, dataset, data)
     other = others.other_rows(against, judged, data)

@@ -11,7 +11,7 @@ from typer import Option
 
 from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, Runtime
-from lunet_cli.pipes import refuse_folder
+from lunet_cli.pipes import validate_not_stdout
 from lunet_export.embedding import project, write_project
 
 Language = StrEnum("Language", ["c", "cpp", "rust", "node", "browser"])
@@ -35,7 +35,7 @@ def embed(
 
     Example: lunet-export embed runs/digits --language c -o flow-in-c
     """
-    refuse_folder("-o", target)
+    validate_not_stdout("-o", target)
     files = write_project(language.value, folder, target, runtime=runtime, force=force)
     if as_json:
         output.dump({"project": str(target), "language": language.value, "files": [str(file) for file in files]})

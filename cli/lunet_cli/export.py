@@ -11,8 +11,8 @@ from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
 from lunet_cli.options import DEFAULT_PARENT, SOLVER_WORDS, AuthorsOptions, Dtype, Force, Json, LoadOptions
-from lunet_cli.pipes import refuse_folder
-from lunet_cli.verifier import VerifierOptions, export_for_verifier, refuse_others
+from lunet_cli.pipes import validate_not_stdout
+from lunet_cli.verifier import VerifierOptions, export_for_verifier, validate_no_graph_options
 from lunet_export.pictures import samples as pictures
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ def export(
 
     Example: lunet-export model.pt -o runs/mine
     """
-    refuse_folder("-o", folder)
+    validate_not_stdout("-o", folder)
     if for_verifier:
-        refuse_others(changed(graphs) + changed(made_for))
+        validate_no_graph_options(changed(graphs) + changed(made_for))
         export_for_verifier(model, folder, wanted, authors, force=force, as_json=as_json)
         return
-    wanted.refuse_alone()
+    wanted.validate_given()
     from lunet_export.api import exporting
     from lunet_export.api.models import Model, files_of
 

@@ -12,7 +12,7 @@ from lunet_cli.models import new_model
 from lunet_cli.option_groups import option
 from lunet_cli.options import Force, Json
 from lunet_export import installation
-from lunet_export.api.models import facts_of, imported, refuse_target
+from lunet_export.api.models import facts_of, imported, validate_model_path
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def import_(
     from lunet_export import checkpoint, importers
 
     if not report:
-        refuse_target(target, force=force)
+        validate_model_path(target, force=force)
     flow = _flow(library, source, origin.state)
     context = None if origin.context is None else _context(origin.context)
     if report:

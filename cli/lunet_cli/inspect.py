@@ -126,7 +126,7 @@ def _solvers(path: Path, dtype: str, made_for: LoadOptions, *, as_json: bool) ->
         solvers = [estimate.as_json() for estimate in found]
         output.dump({"target": load.provider, "batch": load.batch, "auto": str(best.solver), "solvers": solvers})
         return
-    graphs = " and ".join("density" if forth else "sampling" for forth in solving_ways(weights))
+    graphs = " and ".join("density" if forward else "sampling" for forward in solving_ways(weights))
     columns = [graphs, "nodes", "Mflop/row", "MB", "GPU work items", f"{dtype} error", "of the tolerance"]
     columns += [f"ms, {load.provider}, batch {load.batch}", ""]
     output.table(columns, [_estimated(estimate, is_best=estimate is best) for estimate in found])

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from lunet_export.figures import Histogram, LatentLaw
-from lunet_export.figures.latent_law import mean_square_density, normal_density
+from lunet_export.figures import Histogram, LatentDistribution
+from lunet_export.figures.latent_distribution import mean_square_density, normal_density
 
 _LAW: dict[str, Any] = {"color": "0.15", "linewidth": 1.4}
 
 
-def draw(law: LatentLaw, path: Path, *, title: str) -> None:
+def draw(law: LatentDistribution, path: Path, *, title: str) -> None:
     """Four panels: all entries, projections, |z|^2 / D, and each dimension's mean and standard deviation, as PNG."""
     figure = Figure(figsize=(10, 7.4), layout=ConstrainedLayoutEngine(h_pad=0.1))  # inches
     (top_left, top_right), (bottom_left, bottom_right) = figure.subplots(2, 2)
@@ -30,7 +30,7 @@ def draw(law: LatentLaw, path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _entries(axes: Axes, law: LatentLaw) -> None:
+def _entries(axes: Axes, law: LatentDistribution) -> None:
     histogram, summary = law.entries, law.summary
     axes.stairs(histogram.density, histogram.edges, fill=True, color="C0", alpha=0.45, label="entries of z")
     _normal(axes, histogram)
@@ -44,7 +44,7 @@ def _entries(axes: Axes, law: LatentLaw) -> None:
     )
 
 
-def _projections(axes: Axes, law: LatentLaw) -> None:
+def _projections(axes: Axes, law: LatentDistribution) -> None:
     for number, histogram in enumerate(law.projections):
         label = "z · u, random unit vectors u" if number == 0 else None
         axes.stairs(histogram.density, histogram.edges, color="C0", alpha=0.6, linewidth=1, label=label)
@@ -58,7 +58,7 @@ def _projections(axes: Axes, law: LatentLaw) -> None:
     )
 
 
-def _mean_square(axes: Axes, law: LatentLaw) -> None:
+def _mean_square(axes: Axes, law: LatentDistribution) -> None:
     histogram = law.mean_square
     axes.stairs(histogram.density, histogram.edges, fill=True, color="C0", alpha=0.45, label="test rows")
     low, high = histogram.edges[[0, -1]]
@@ -75,7 +75,7 @@ def _mean_square(axes: Axes, law: LatentLaw) -> None:
     )
 
 
-def _dimensions(axes: Axes, law: LatentLaw) -> None:
+def _dimensions(axes: Axes, law: LatentDistribution) -> None:
     index, chance = np.arange(1, law.dim + 1), 3 / np.sqrt(law.rows)
     size = 5 if law.dim > 100 else 18
     for values, color, name, half in (

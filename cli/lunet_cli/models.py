@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lunet_cli import output
 from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
 from lunet_cli.pipes import data_set
-from lunet_export.api.models import refuse_target
+from lunet_export.api.models import validate_model_path
 from lunet_export.columns import Columns
 from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
@@ -43,7 +43,7 @@ def _told(read: "Checkpoint") -> "Checkpoint":
 def new_model(target: Path, *, force: bool) -> Iterator[None]:
     """Be the one process that writes a model file; what was refused before the work is looked at once more."""
     with exclusive(target):
-        refuse_target(target, force=force)
+        validate_model_path(target, force=force)
         yield
 
 
@@ -67,7 +67,7 @@ def open_source(path: Path, authors: AuthorsOptions) -> "Source":
 
     if not path.is_dir():
         return source_of(read_model(path, authors), name=path.stem)
-    authors.refuse_beside(path)
+    authors.validate_without_folder(path)
     from lunet_export.runtime import ExportedFlow
 
     return FolderSource(ExportedFlow(path, provider="cpu"))

@@ -144,7 +144,7 @@ class AuthorsOptions:
         PreprocessName.NONE, "For the authors' files, which do not record it: paper is 256 levels, 1e-5."
     )
 
-    def refuse_beside(self, folder: Path) -> None:
+    def validate_without_folder(self, folder: Path) -> None:
         """Raise BadInputError where one of these is given with a folder."""
         if self != NO_AUTHORS_OPTIONS:
             raise BadInputError(

@@ -123,7 +123,7 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
-def refuse_unwritable(option: str, path: Path | None) -> None:
+def validate_writable(option: str, path: Path | None) -> None:
     """Raise where the file of an option could not be written: OSError by the system, or what Typer shows."""
     if path is None:
         return
@@ -136,11 +136,11 @@ def refuse_unwritable(option: str, path: Path | None) -> None:
         pass
 
 
-def refuse_unpaintable(option: str, path: Path | None) -> None:
+def validate_picture_path(option: str, path: Path | None) -> None:
     """Raise where the file of an option is no PNG, or could not be written."""
     if path is not None and path.suffix != ".png":
         raise BadInputError(f"Expected {option} FILE.png; got {path}.")
-    refuse_unwritable(option, path)
+    validate_writable(option, path)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

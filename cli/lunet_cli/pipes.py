@@ -82,7 +82,7 @@ def data_set(name: str, load: "Callable[[str], Dataset]") -> "Dataset":
         return replace(load(str(file)), name=STDIN, file=None)
 
 
-def refuse_folder(option: str, folder: Path | None) -> None:
+def validate_not_stdout(option: str, folder: Path | None) -> None:
     """Raise BadInputError where a folder is to be written to stdout."""
     if is_piped(folder):
         raise BadInputError(f"Expected a folder for {option}; got -, which is stdout. Give its name.")

@@ -73,8 +73,8 @@ def plot(
     Example: lunet-export plot density runs/two-moons two-moons -o density.png
     """
     rest = data or []
-    _refuse_arguments(kind, rest, n, target)
-    output.refuse_unwritable("-o", target)
+    _validate_arguments(kind, rest, n, target)
+    output.validate_writable("-o", target)
     if kind is Kind.CURVE:
         draw = _curve([model, *map(Path, rest)])
     elif kind is Kind.BLOCKS:
@@ -92,7 +92,7 @@ def plot(
     output.say(f"wrote {target}: {kind.value} of {of}")
 
 
-def _refuse_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) -> None:
+def _validate_arguments(kind: Kind, rest: list[str], n: int | None, target: Path) -> None:
     if target.suffix != ".png":
         raise BadInputError(f"Expected -o FILE.png; got {target}.")
     if n is not None and kind in _WITHOUT_NUMBER:
@@ -114,9 +114,9 @@ def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, o
     from lunet_export import figures
 
     refusals = {
-        Kind.INTERPOLATION: figures.refuse_no_images,
-        Kind.DENSITY: figures.refuse_other_dimensions,
-        Kind.ACTIVATIONS: figures.refuse_unseen,
+        Kind.INTERPOLATION: figures.validate_images,
+        Kind.DENSITY: figures.validate_two_dimensions,
+        Kind.ACTIVATIONS: figures.validate_activations,
     }
     if kind in refusals:
         refusals[kind](source)
@@ -131,7 +131,7 @@ def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, o
 def _samples(source: "Source", n: int | None, seed: int) -> Draw:
     from lunet_export.pictures import samples as pictures
 
-    pictures.refuse_unshowable(source)
+    pictures.validate_drawable(source)
     number = n or (_POINTS if source.image_shape is None else _IMAGES)
     x = source.decode(noise.normal(seed, range(number), source.dim))
     return lambda path: pictures.draw(x, source, path)
@@ -148,10 +148,10 @@ def _interpolation(source: "Source", rows: "Dataset", pairs: int, seed: int, way
 
 def _latents(source: "Source", rows: "Dataset", projections: int, seed: int) -> Draw:
     from lunet_cli.latents_plot import draw
-    from lunet_export.figures import latent_law
+    from lunet_export.figures import latent_distribution
 
     with output.counting(len(rows.test), f"encoding {rows.name}") as on_rows:
-        law = latent_law(source, rows, projections=projections, seed=seed, on_rows=on_rows)
+        law = latent_distribution(source, rows, projections=projections, seed=seed, on_rows=on_rows)
     of, gap = f"{law.rows:,} test rows of {rows.name}", law.summary.gap_nats
     title = f"{source.name}: latents of {of}, D = {law.dim}, Gaussian gap {gap:.3g} nats"
     return lambda path: draw(law, path, title=title)
@@ -174,10 +174,10 @@ def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw
 def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
     from lunet_cli.activations_plot import draw
     from lunet_export.diagnostics.activations import COLLAPSED
-    from lunet_export.figures import bends
+    from lunet_export.figures import activation_inputs
 
     with output.counting(len(rows.test), f"looking into the activations on {rows.name}") as on_rows:
-        found = bends(source, rows, seed=seed, on_rows=on_rows)
+        found = activation_inputs(source, rows, seed=seed, on_rows=on_rows)
     title = (
         f"{source.name} on {found.rows:,} test rows of {rows.name}: what enters each unit, 5 to 95 % and 25 to 75 %\n"
         f"yellow: where f bends; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
@@ -189,11 +189,11 @@ def _blocks(model: Path, name: str, points: int, options: DataOptions) -> Draw:
     if model.is_dir():
         raise BadInputError(f"Expected a model file for blocks; {model} is a folder, whose graphs show none of them.")
     from lunet_cli.blocks_plot import draw
-    from lunet_export.figures import block_strip, refuse_blocks
+    from lunet_export.figures import block_strip, validate_blocks
     from lunet_export.layers import Velocity
 
     read = read_model(model)
-    weights = refuse_blocks(read.weights)
+    weights = validate_blocks(read.weights)
     rows = rows_for(source_of(read), name, options)
     found = block_strip(weights, rows, points=points, seed=options.seed)
     title = f"{model.stem} on {rows.name}: {len(weights.of(Velocity))} blocks, and how far each moves the test rows"

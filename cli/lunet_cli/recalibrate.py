@@ -11,7 +11,7 @@ from lunet_cli.models import new_model, read_model, rows_for, source_of
 from lunet_cli.option_groups import typed
 from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Force, Json
 from lunet_cli.pipes import is_stream
-from lunet_export.api.models import refuse_target
+from lunet_export.api.models import validate_model_path
 from lunet_export.errors import BadInputError
 
 
@@ -35,7 +35,7 @@ def recalibrate(
     """
     from lunet_export import checkpoint, diagnostics
 
-    refuse_target(target, force=force)
+    validate_model_path(target, force=force)
     if model.is_dir():
         raise BadInputError(f"Expected a model file; {model} is a folder. Give the file that it was exported from.")
     read = read_model(model, authors)

@@ -74,7 +74,7 @@ def sample(
     target = draw.target
     if target.suffix not in ("", ".png", *_SAMPLES):
         raise BadInputError(f"Expected -o of .png, {', '.join(_SAMPLES)} or a folder; got {target}.")
-    parts.refuse_idle()
+    parts.validate_ray_options()
     with destination(target, parts, force=force, as_json=as_json) as into:
         _sample(folder, replace(draw, target=into.path), into, parts, run, cuda_graph=cuda_graph, as_json=as_json)
 
@@ -99,7 +99,7 @@ def _sample(
         chosen = (draw.n, draw.seed, draw.temperature, draw.label, draw.with_log_prob)
         stream(SampleJob(str(folder), *chosen, place(run)), into, parts, as_json=as_json)
         return
-    parts.refuse_without_folder(f"the file {target}")
+    parts.validate_folder_options(f"the file {target}")
     if draw.with_log_prob and draw.latent is not None:
         raise BadInputError("Expected no --latent with --with-log-prob, whose z is drawn. Leave it out.")
     if draw.with_log_prob:
@@ -115,7 +115,7 @@ def _sample_whole(
     from lunet_export.streaming import jobs, tables
 
     if draw.is_picture:
-        pictures.refuse_unshowable(flow.manifest)
+        pictures.validate_drawable(flow.manifest)
     z, names = _latents(draw.latent), flow.manifest.names
     in_rows = draw.is_picture and flow.manifest.image_shape is not None and bool(names)
     seed, temperature = draw.seed, draw.temperature

@@ -105,7 +105,7 @@ def score(
     """
     if target is not None and target.suffix not in ("", ".csv", *FILES):
         raise BadInputError(f"Expected -o of .csv, {', '.join(FILES)} or a folder; got {target}.")
-    parts.refuse_idle()
+    parts.validate_ray_options()
     with ExitStack() as stack:
         opened = destination(target, parts, force=force, as_json=as_json) if target is not None else nullcontext()
         into, rows = stack.enter_context(opened), stack.enter_context(source_file(data))
@@ -136,9 +136,9 @@ def _score(
     if cuda_graph and not hold:
         raise BadInputError("Expected no --cuda-graph with parts, --with, --invalid, Parquet or Arrow. Leave it out.")
     if hold or target is None:
-        parts.refuse_without_folder(target or "none", engine="--engine ray")
+        parts.validate_folder_options(target or "none", engine="--engine ray")
     if hold:
-        _refuse_alone(pooling)
+        _validate_pooling(pooling)
     job = _job(folder, data, pooling, noise, place(run, cuda_graph=cuda_graph), hold=hold, paper=paper)
     if into is not None:
         stream(job, into, parts, as_json=as_json)
@@ -146,7 +146,7 @@ def _score(
         _show(job, as_json=as_json)
 
 
-def _refuse_alone(pooling: PoolOptions) -> None:
+def _validate_pooling(pooling: PoolOptions) -> None:
     """Raise where something is chosen that only several models have."""
     if pooling.weights:
         raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")

@@ -93,13 +93,13 @@ def destination(target: Path, parts: "PartOptions", *, force: bool, as_json: boo
             raise BadInputError("Expected no --force with a folder of parts, of which none is replaced. Leave it out.")
         yield Destination(target)
     else:
-        _refuse_existing(target, force=force)
+        _validate_target(target, force=force)
         with exclusive(target):
-            _refuse_existing(target, force=force)
+            _validate_target(target, force=force)
             yield Destination(target)
 
 
-def _refuse_existing(target: Path, *, force: bool) -> None:
+def _validate_target(target: Path, *, force: bool) -> None:
     if target.is_file() and not force:
         raise BadInputError(f"Expected a new file; {target} exists already. Give --force or another -o.")
 
@@ -126,7 +126,7 @@ class PartOptions:
     rows_per_part: int = option(262144, "A multiple of 4096.", least=1)
     resume: bool = option(False, "Go on with the folder of parts that -o names.")
 
-    def refuse_idle(self) -> None:
+    def validate_ray_options(self) -> None:
         """Raise BadInputError where options of Ray were given to another engine."""
         for name, value in (("--workers", self.workers), ("--address", self.address)):
             if value is not None and self.engine is not EngineName.RAY:
@@ -141,12 +141,12 @@ class PartOptions:
         if self.form not in _PIPED:
             got = "none" if self.form is None else self.form.value
             raise BadInputError(f"Expected --format csv or --format npy with -o -, which is stdout; got {got}.")
-        self.refuse_without_folder("-, which is stdout")
+        self.validate_folder_options("-, which is stdout")
         if wrong := given({"--json": as_json, "--force": force}):
             raise BadInputError(f"Expected no {wrong} with -o -, which writes the rows to stdout. Leave it out.")
         return self.form.value
 
-    def refuse_without_folder(self, got: object, *, engine: str = "--engine") -> None:
+    def validate_folder_options(self, got: object, *, engine: str = "--engine") -> None:
         """Raise BadInputError where what only a folder of parts takes was given without one, but with `got`."""
         if wrong := given({engine: self.engine is not EngineName.LOCAL, "--resume": self.resume}):
             raise BadInputError(f"Expected a folder for -o with {wrong}; got {got}.")

@@ -50,14 +50,14 @@ def train(
     from lunet_export import checkpoint, training
 
     model, plan = options.model, options.plan
-    plan.refuse_existing(model, resume=options.resume, force=force)
-    plan.refuse_contradictions()
+    plan.validate_target(model, resume=options.resume, force=force)
+    plan.validate_choices()
     begin = checkpoint.read(options.begin) if options.begin else None
     rows = _rows(dataset, options, plan, begin)
     paths = training.Paths(model)
     files = [training.ClassPaths(model).of_class(0).resume] if options.per_class else [paths.resume, paths.history]
     with exclusive(model), TrainingBar() as bar:
-        plan.refuse_existing(model, resume=options.resume, force=force)  # someone else may have been faster
+        plan.validate_target(model, resume=options.resume, force=force)  # someone else may have been faster
         kept = Kept(model, files, context.meta[ARGUMENTS], resumes=options.resume, bar=bar)
         result = _trained(rows, options, plan, begin, bar, kept)
     if not as_json:

@@ -54,7 +54,7 @@ def warn_of_choice(result: "Result") -> None:
             f"the model of {result.dataset} is the full-covariance Gaussian: on {_rows(result)} no {result.unit} was "
             f"better by more than chance{_least(result.over_gaussian)}. {_cure(result)}"
         )
-    if result.below_the_line:
+    if result.below_gaussian:
         output.warn(
             f"the model of {result.dataset} is worse than the Gaussian on the test rows, though it was better on "
             f"{_rows(result)}. Give more rows, or look for test rows that differ from the others."

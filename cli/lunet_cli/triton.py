@@ -7,7 +7,7 @@ from typer import Option
 
 from lunet_cli import hints, output
 from lunet_cli.options import Folder, Force, Json, TargetName
-from lunet_cli.pipes import refuse_folder
+from lunet_cli.pipes import validate_not_stdout
 from lunet_export.artifact import open_folder
 from lunet_export.embedding import triton as server
 
@@ -34,7 +34,7 @@ def triton(
 
     Example: lunet-export triton runs/digits -o model_repository
     """
-    refuse_folder("-o", repository)
+    validate_not_stdout("-o", repository)
     artifact = open_folder(folder)
     settings = server.Settings(name, version, max_batch, queue_delay_us, instances, versions_served, target.value)
     models = server.write(artifact, repository, settings, force=force)

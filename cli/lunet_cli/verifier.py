@@ -37,7 +37,7 @@ class VerifierOptions:
     data: str | None = option(None, "A data set: what share of its test rows lies in the boxes?")
     data_dir: DataDir = Path("data")
 
-    def refuse_alone(self) -> None:
+    def validate_given(self) -> None:
         """Raise BadInputError where one is given without --for-verifier."""
         given = {"--mass": self.mass, "--classifier": self.classifier, "--claim": self.claim, "--data": self.data}
         alone = next((name for name, value in given.items() if value), None)
@@ -45,7 +45,7 @@ class VerifierOptions:
             raise BadInputError(f"Expected {alone} with --for-verifier alone. Add it, or leave {alone} out.")
 
 
-def refuse_others(given: Sequence[str]) -> None:
+def validate_no_graph_options(given: Sequence[str]) -> None:
     """Raise BadInputError where options of the other graphs are given with --for-verifier."""
     if given:
         raise BadInputError(

@@ -124,8 +124,8 @@ def train(
         raise BadInputError("Expected an output with resume, which goes on from the file beside it; got none.")
     with TemporaryDirectory() as temporary:
         model = Path(temporary) / "model.pt" if output is None else path_of(output, "the model file")
-        plan.refuse_existing(model, resume=resume, force=force)
-        plan.refuse_contradictions()
+        plan.validate_target(model, resume=resume, force=force)
+        plan.validate_choices()
         folder = path_of(data_dir, "data_dir")
         start = None if begin is None else models.model_of(begin)
         own = None if start is None else Columns(start.dim, start.columns)
@@ -137,7 +137,7 @@ def train(
         with exclusive(model), TrainingBar() as bar:
             watch = bar.watch if progress else Watch()
             watch = watch if on_epoch is None else watch.also(on_epoch)
-            plan.refuse_existing(model, resume=resume, force=force)  # someone else may have been faster
+            plan.validate_target(model, resume=resume, force=force)  # someone else may have been faster
             plan.run(rows, model, begin=weights, device=device, resume=resume, watch=watch)
         trained = models.read(model)
     return trained if output is not None else models.of_no_file(trained)
@@ -206,10 +206,10 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
     from lunet_export.files import exclusive
 
     target = path_of(path, "the model file")
-    models.refuse_target(target, force=force)
+    models.validate_model_path(target, force=force)
     given = models.model_of(model)
     with exclusive(target):
-        models.refuse_target(target, force=force)  # someone else may have been faster
+        models.validate_model_path(target, force=force)  # someone else may have been faster
         checkpoint.write_checkpoint(target, given.checkpoint)
     return models.read(target)
 

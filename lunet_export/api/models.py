@@ -176,10 +176,10 @@ def of_no_file(model: Model) -> Model:
 def imported(flow: object, context: "Tensor | None" = None) -> "Imported":
     """Return another library's flow as arrays, with the proof that it is the same; errors are those of `convert`."""
     from lunet_export import importers
-    from lunet_export.graphs.sizes import refuse_large
+    from lunet_export.graphs.sizes import validate_size
 
     found = importers.read(flow, context=context)
-    refuse_large(found.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
+    validate_size(found.weights.stored, "float16", "Import a smaller flow.", "a flow whose graphs are")
     return found
 
 
@@ -250,7 +250,7 @@ def another_model(manifest: "Manifest", model: Model, command: Sequence[str]) ->
     return BadInputError(f"{begin} the very file, but the export was given {said}. Run: {whole}")
 
 
-def refuse_target(target: Path, *, force: bool) -> None:
+def validate_model_path(target: Path, *, force: bool) -> None:
     """Raise where a model file is not named as one, or exists and is not to be replaced."""
     if target.suffix not in (".pt", ".safetensors"):
         raise BadInputError(f"Expected a model file that ends in .pt or .safetensors; got {target}. Give another path.")

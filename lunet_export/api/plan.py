@@ -73,7 +73,7 @@ class Plan:
         """Return the kind of the flow, as `KINDS` names it."""
         return "realnvp" if self.flow == "realnvp-dense" else self.flow
 
-    def refuse_contradictions(self) -> None:
+    def validate_choices(self) -> None:
         """Raise where one choice rules out another.
 
         Raises:
@@ -88,7 +88,7 @@ class Plan:
                 f"Expected `flow='lunet'` with `per_class=True`; got {self.flow}. Train one network of all classes."
             )
 
-    def refuse_existing(self, output: Path, *, resume: bool, force: bool) -> None:
+    def validate_target(self, output: Path, *, resume: bool, force: bool) -> None:
         """Raise where a file that the run would write exists, unless it goes on from them or may replace them.
 
         Raises:
@@ -126,7 +126,7 @@ class Plan:
         """Train on prepared rows and write the files of the run; errors are those of `train` and `train_classes`."""
         shape = None if self.flow == "realnvp-dense" else rows.image_shape
         common: dict[str, Any] = {
-            "structure": KINDS[self.family].choose(rows.dim, shape, self.network),
+            "architecture": KINDS[self.family].choose(rows.dim, shape, self.network),
             "begin": begin,
             "device": device_named(device),
             "resume": resume,

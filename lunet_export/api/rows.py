@@ -65,7 +65,7 @@ def dataset_of(
             rows = as_array(data, _NAME)
             if not rows.ndim:
                 raise DataError(f"Expected rows (N, D), images, a Dataset, a path or a name; got {brief(data)}.")
-            arrays.refuse_no_numbers(rows, _NAME)
+            arrays.validate_numbers(rows, _NAME)
             made = arrays.dataset(Path(_NAME), rows, None, levels=levels, grey=rows.dtype.kind in "ui")
             made = replace(made, file=None)
             return made if model is None else made.of_columns(model)
@@ -77,7 +77,7 @@ def _of_frame(
     """Return a data frame as a data set; as in other tables, whole numbers are no grey levels without `levels`."""
     places = chosen(columns, frame.names, frame.width, WHERE)
     if places and model:
-        model.refuse_reordered(columns)
+        model.validate_order(columns)
     if not places:
         places = frame.places(model) if model else list(range(frame.width))
     labels = None
@@ -87,6 +87,6 @@ def _of_frame(
         labels = labels_of(frame.values(of_classes).tolist(), WHERE, label)
     names = None if frame.names is None else tuple(frame.names[place] for place in places)
     rows = frame.rows(places)
-    arrays.refuse_no_numbers(rows, WHERE)
+    arrays.validate_numbers(rows, WHERE)
     made = replace(arrays.dataset(Path(_NAME), rows, names, levels=levels, grey=False), file=None, labels=labels)
     return made if model is None else made.of_columns(model)

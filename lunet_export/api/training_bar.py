@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from lunet_export.api.plan import Watch
     from lunet_export.data import Dataset
     from lunet_export.training import EpochRecord, FitSettings
-    from lunet_export.training.structure import Training
+    from lunet_export.training.architecture import Training
 
 
 class TrainingBar:

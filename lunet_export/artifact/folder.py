@@ -21,7 +21,7 @@ from lunet_export.artifact import graph_file
 from lunet_export.certificate import Certificate
 from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.columns import Names, read_names
-from lunet_export.distribution import LUNET_CLASSES, MIXTURE, refuse_classes
+from lunet_export.distribution import LUNET_CLASSES, MIXTURE, validate_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.files.reading import is_plain, is_size, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
@@ -146,7 +146,7 @@ class Manifest:
         provenance = self.document.get("provenance")
         return isinstance(provenance, dict) and bool(provenance.get("assumed"))
 
-    def refuse_other(self, *, classes: bool) -> None:
+    def validate_kind(self, *, classes: bool) -> None:
         """Raise unless the folder holds a network per class, or else one network.
 
         Raises:
@@ -256,7 +256,7 @@ def _kind(document: Mapping[str, Any]) -> str:
 def _only(document: Mapping[str, Any], kind: str) -> Component:
     """The flow of a folder with one. Raises KeyError, TypeError or ValueError, whose text names the place."""
     model, written = document["model"], KINDS[kind]
-    written.refuse_entry(model, document["graphs"]["sampling"])
+    written.validate_entry(model, document["graphs"]["sampling"])
     certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
     return Component(written, str(model.get("sha256_weights")), certificate)
 
@@ -267,7 +267,7 @@ def _classes(document: Mapping[str, Any], kind: str) -> tuple[Component, ...]:
     if not (isinstance(classes, list) and all(isinstance(entry, dict) for entry in classes)):
         raise ValueError("classes")
     names, priors, digests = (tuple(entry[key] for entry in classes) for key in ("name", "prior", "sha256_weights"))
-    refuse_classes(names, priors)
+    validate_classes(names, priors)
     if not all(isinstance(digest, str) for digest in digests):
         raise ValueError("classes.sha256_weights")
     found = []
@@ -276,7 +276,7 @@ def _classes(document: Mapping[str, Any], kind: str) -> tuple[Component, ...]:
         if own not in KINDS:
             raise ValueError("classes.kind")
         sampling = document["graphs"][graph_names(GRAPHS, len(classes))[1 + number]]
-        KINDS[own].refuse_entry(entry, sampling)
+        KINDS[own].validate_entry(entry, sampling)
         known = kind == LUNET_CLASSES or "certificate" in entry
         certificate = Certificate.from_json(entry["certificate"]) if known else None
         found.append(Component(KINDS[own], digests[number], certificate, names[number], priors[number]))
@@ -355,7 +355,7 @@ def _read(folder: Path) -> Artifact:
     graphs = {name: _verified(folder, f"{name}.onnx", manifest) for name in manifest.graphs}
     for name, data in graphs.items():
         operators = graph_file.DRAWING if name in DRAWING_GRAPHS else graph_file.OPERATORS
-        graph_file.refuse_strange(data, f"{name}.onnx", operators)
+        graph_file.validate_operators(data, f"{name}.onnx", operators)
     return Artifact(manifest, graphs, _verified(folder, VECTORS, manifest))
 
 

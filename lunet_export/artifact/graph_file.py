@@ -56,7 +56,7 @@ _EXTERNAL = 1  # of TensorProto.data_location
 Message = memoryview
 
 
-def refuse_strange(data: bytes, where: str, operators: frozenset[str] | None = OPERATORS) -> None:
+def validate_operators(data: bytes, where: str, operators: frozenset[str] | None = OPERATORS) -> None:
     """Raise unless all of a graph is in the file, and it is made of these operators alone.
 
     Args:

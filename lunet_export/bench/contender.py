@@ -65,7 +65,7 @@ def resident(name: str, graph_of: Callable[[str], DeviceGraph], way: Way, *, is_
     )
 
 
-def refuse_wrong(name: str, runner: Runner, vectors: Vectors) -> None:
+def validate_answers(name: str, runner: Runner, vectors: Vectors) -> None:
     """Raise unless every answer of the runner is within the tolerances of the test vectors.
 
     Raises:

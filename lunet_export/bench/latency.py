@@ -19,8 +19,8 @@ from lunet_export.bench.contender import (
     device_runners,
     first_calls,
     floors,
-    refuse_wrong,
     resident,
+    validate_answers,
 )
 from lunet_export.bench.measure import HostAndDevice, Measurement, host_and_device, interleaved
 from lunet_export.parity import Runner
@@ -151,7 +151,7 @@ def _entered(
     lines += [(contender(name, one), one) for name, one in others.items()]
     for line, runner in lines:
         on_stage(f"checking the answers of {line.name}")
-        refuse_wrong(line.name, runner, flow.vectors)
+        validate_answers(line.name, runner, flow.vectors)
     return [line for line, _ in lines]
 
 

@@ -44,7 +44,7 @@ def interleaved(
     *,
     seconds: float,
     warmup: int = 5,
-    calls_a_turn: int = 50,
+    calls_per_turn: int = 50,
     settle: float = 0.01,
 ) -> dict[str, Measurement]:
     """Time each case in turns of consecutive calls, A B A B ..., so that a drift of the machine affects all alike.
@@ -57,7 +57,7 @@ def interleaved(
         cases: Functions to call, by name.
         seconds: Approximate seconds per case.
         warmup: Number of calls per case that do not count; they too end after a quarter of `seconds`.
-        calls_a_turn: Number of consecutive calls before the next case has its turn.
+        calls_per_turn: Number of consecutive calls before the next case has its turn.
         settle: Seconds of calls at the beginning of a turn that do not count, at most a fortieth of `seconds`: they
             bring the case's weights back into the cache, and outlast the threads that PyTorch leaves spinning.
     """
@@ -69,7 +69,7 @@ def interleaved(
     while cases and (time.perf_counter() < deadline or min(map(len, times.values())) < _FEWEST_CALLS):
         for name, call in cases.items():
             _settle(call, min(settle, seconds / 40))
-            turn = _turn(call, calls_a_turn, seconds / 4)
+            turn = _turn(call, calls_per_turn, seconds / 4)
             times[name] += turn
             turns[name].append(float(np.median(turn)) * 1e3)
     return {name: summarise(np.array(values) * 1e3, turns[name]) for name, values in times.items()}

@@ -20,7 +20,7 @@ _OF_A_FLOW = re.compile(r"(^|\.)chain\.bijections\.\d")
 _WANTED = "Expected a model of lunet-export or the authors' best.pth"
 
 
-def refuse_companions(content: Mapping[Any, Any], path: Path) -> None:
+def validate_not_companion(content: Mapping[Any, Any], path: Path) -> None:
     """Raise where a file is one of those that lie beside a model.
 
     Raises:

@@ -83,14 +83,14 @@ def read(content: Mapping[Any, Any], path: Path, preprocessing: Logit | None) ->
     Raises:
         CheckpointError: if it holds none or several, or one that is not invertible.
     """
-    refusals.refuse_companions(content, path)
+    refusals.validate_not_companion(content, path)
     try:
         if state := states.of_one(content, path, LAYOUT):
             names = names_in(state.tensors)
             chain = lunet(blocks_of(state.tensors, names), _ALPHA, preprocessing)
             return Released(chain, "authors", _image(chain), state.note(path) + _about_likelihood(len(names)))
         if state := states.of_one(content, path, released_realnvp.LAYOUT):
-            _refuse_lunets(preprocessing)
+            _validate_no_preprocessing(preprocessing)
             return Released(released_realnvp.chain_of(state.tensors), "authors-realnvp", None, state.note(path))
     except states.SeveralError:
         raise
@@ -114,7 +114,7 @@ def _about_likelihood(blocks: int) -> tuple[str, ...]:
     )
 
 
-def _refuse_lunets(preprocessing: Logit | None) -> None:
+def _validate_no_preprocessing(preprocessing: Logit | None) -> None:
     if preprocessing is not None:
         raise CheckpointError(
             "Expected no `preprocess`, which is LU-Net's; that of the released code's RealNVP is x = logit(0.05 + 0.95 "

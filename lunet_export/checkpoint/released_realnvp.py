@@ -60,7 +60,7 @@ def chain_of(tensors: Mapping[str, Tensor]) -> Chain:
         CheckpointError: if it has other couplings than the code makes, or is not invertible.
     """
     shapes = [floats(tensors, f"s_scale.{i}").shape for i in range(_count(tensors))]
-    _refuse_shapes(shapes)
+    _validate_shapes(shapes)
     _, height, width = shapes[0]
     dim, half = height * width, height * width // 2
     layers: list[Layer] = []
@@ -72,7 +72,7 @@ def chain_of(tensors: Mapping[str, Tensor]) -> Chain:
     return realnvp(dim, layers)
 
 
-def _refuse_shapes(shapes: list[tuple[int, ...]]) -> None:
+def _validate_shapes(shapes: list[tuple[int, ...]]) -> None:
     first, three, last = shapes[0], _SCALES // 2, max(1, len(shapes) - _SCALES)
     if len(first) == 3 and first[1] % 2 == first[2] % 2 == 0:
         half = (first[1] // 2, first[2] // 2)

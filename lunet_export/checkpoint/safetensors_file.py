@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lunet_export.checkpoint.tensor_file import refuse_repetition
+from lunet_export.checkpoint.tensor_file import validate_values
 from lunet_export.errors import CheckpointError, MissingPackageError, brief
 from lunet_export.installation import install
 
@@ -49,7 +49,7 @@ def content(data: bytes, path: Path, *, cure: str) -> object:
         if _OURS not in texts:
             return tensors
         found = _put_back(json.loads(texts[_OURS]), tensors)
-        refuse_repetition(found, values=_header(data).stop, held=len(data))
+        validate_values(found, values=_header(data).stop, held=len(data))
         return found
     except Exception as error:  # the library's own, and what PyTorch and JSON raise
         raise CheckpointError(

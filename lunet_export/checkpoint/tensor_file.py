@@ -115,9 +115,9 @@ def content(data: bytes) -> object:
         pickled = archive.read(records["data.pkl"])  # refuses a wrong checksum, as every read
         if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
             raise Unreadable("its numbers are big-endian")
-        _refuse_code(pickled)
+        _validate_opcodes(pickled)
         claimed = _Unpickler(pickled, archive, records).load()
-    refuse_repetition(claimed, values=len(pickled), held=len(data))
+    validate_values(claimed, values=len(pickled), held=len(data))
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -134,7 +134,7 @@ def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return records
 
 
-def _refuse_code(pickled: bytes) -> None:
+def _validate_opcodes(pickled: bytes) -> None:
     """Raise where the pickle names anything, or uses any opcode, that torch.save does not write for plain tensors.
 
     Raises:
@@ -285,7 +285,7 @@ def _claims(size: tuple[int, ...], held: int) -> CheckpointError:
     )
 
 
-def refuse_repetition(content: object, *, values: int, held: int) -> None:
+def validate_values(content: object, *, values: int, held: int) -> None:
     """Raise where the values are no plain ones, or more than the file can have said one by one.
 
     A pickle may name a value again and again: of ten lists, each with the one before twice, come a thousand values.

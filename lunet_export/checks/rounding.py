@@ -198,9 +198,9 @@ class RoundingModel:
         }
 
     @property
-    def dear(self) -> bool:
+    def expensive(self) -> bool:
         """Return whether a row takes so long that few are taken."""
-        return self._weights.dear
+        return self._weights.expensive
 
     def clamp(self, x: Array) -> Array:
         """Return x as the sampling graph gives it: images in [0, largest number below levels], rows in their domain."""

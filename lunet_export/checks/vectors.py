@@ -32,7 +32,7 @@ _FEW_ROWS = 2  # number of rows if a row's tolerances take seconds
 #: autoregressive flow, for example, multiplies column by column.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
 #: For a mixture: least rows of the density of all classes, and of one; plain rows of z per class.
-_LEAST_ROWS, _LEAST_A_CLASS, _PLAIN_ROWS_A_CLASS = 8, 2, 4
+_LEAST_ROWS, _LEAST_A_CLASS, _PLAIN_ROWS_PER_CLASS = 8, 2, 4
 _BISECTIONS = 30  # as near to a border as float32 can be
 
 
@@ -65,7 +65,7 @@ def build(
 
 def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
     model = RoundingModel(weights, dtype, products)
-    count, scales = (_FEW_ROWS, _TAIL_SCALES[::2]) if model.dear else (_PLAIN_ROWS, _TAIL_SCALES)
+    count, scales = (_FEW_ROWS, _TAIL_SCALES[::2]) if model.expensive else (_PLAIN_ROWS, _TAIL_SCALES)
     plain = noise.normal(seed, range(count), weights.dim)
     tails = np.array(scales)[:, None] * noise.normal(seed, range(count, count + len(scales)), weights.dim)
     if examples is None:
@@ -87,12 +87,12 @@ def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array
     tails = tails[_fitting(sampled(weights, tails, model, None), dtype)]
     z = np.concatenate([rounded(plain, dtype), tails, rounded(encoded[: count // 2], dtype)])
     sampling = sampled(weights, z, model, tf32)
-    refuse_infinite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
-    refuse_infinite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
+    validate_finite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
+    validate_finite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
     if products == dtype:  # shorter ones are measured
-        refuse_lost("z", density.z, density.tolerance["z"], dtype)
-        refuse_lost("log_prob", density.log_prob, density.tolerance["log_prob"], dtype)
-        refuse_lost("x", sampling.x[:count], sampling.tolerance["x"][:count], dtype)
+        validate_digits("z", density.z, density.tolerance["z"], dtype)
+        validate_digits("log_prob", density.log_prob, density.tolerance["log_prob"], dtype)
+        validate_digits("x", sampling.x[:count], sampling.tolerance["x"][:count], dtype)
     return Vectors(density, sampling)
 
 
@@ -113,7 +113,7 @@ def _fitting(vectors: SamplingVectors, dtype: str) -> NDArray[np.bool_]:
     return np.logical_and.reduce([number <= most for number in numbers])  # NaN is not
 
 
-def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
+def validate_finite(arrays: Sequence[Array], dtype: str) -> None:
     """Raise unless all numbers fit into the dtype.
 
     Raises:
@@ -127,7 +127,7 @@ def refuse_infinite(arrays: Sequence[Array], dtype: str) -> None:
         )
 
 
-def refuse_lost(name: str, values: Array, tolerance: Array, dtype: str) -> None:
+def validate_digits(name: str, values: Array, tolerance: Array, dtype: str) -> None:
     """Raise where usual rows have no correct digit left: every second row may be off by its whole size.
 
     Args:
@@ -173,8 +173,8 @@ def _build_mixture(
 ) -> MixtureVectors:
     count, dim, scales = len(mixture.components), mixture.dim, _TAIL_SCALES[::2]
     each = max(_LEAST_A_CLASS, -(-_LEAST_ROWS // count))
-    plain = noise.normal(seed, range(_PLAIN_ROWS_A_CLASS), dim)
-    rows = range(_PLAIN_ROWS_A_CLASS, _PLAIN_ROWS_A_CLASS + len(scales))
+    plain = noise.normal(seed, range(_PLAIN_ROWS_PER_CLASS), dim)
+    rows = range(_PLAIN_ROWS_PER_CLASS, _PLAIN_ROWS_PER_CLASS + len(scales))
     tails = rounded(np.array(scales)[:, None] * noise.normal(seed, rows, dim), dtype)
     own = [_rows(flow, each, seed, known) for flow, known in zip(mixture.components, examples, strict=True)]
     data = [_clamped(mixture, part, dtype) for part in own]
@@ -204,21 +204,21 @@ def _build_mixture(
         found = finite(_tolerances(mixture, class_log_prob, np.stack(tf32_tolerances, axis=1), dtype))
         density = replace(density, tf32_tolerance=found)
     vectors = MixtureVectors(density, tuple(sampling), mixture.names)
-    _refuse_useless(vectors, dtype, shorter=products != dtype)
+    _validate_vectors(vectors, dtype, shorter=products != dtype)
     return vectors
 
 
-def _refuse_useless(vectors: MixtureVectors, dtype: str, *, shorter: bool) -> None:
-    """Raise as `refuse_infinite` and, where the products have no `shorter` dtype, `refuse_lost` do."""
+def _validate_vectors(vectors: MixtureVectors, dtype: str, *, shorter: bool) -> None:
+    """Raise as `validate_finite` and, where the products have no `shorter` dtype, `validate_digits` do."""
     density = vectors.density
-    refuse_infinite([density.x, density.class_log_prob, *density.tolerance.values()], dtype)
+    validate_finite([density.x, density.class_log_prob, *density.tolerance.values()], dtype)
     for number, part in enumerate(vectors.sampling):
-        refuse_infinite([part.x, part.z, part.log_prob, *part.tolerance.values()], dtype)
+        validate_finite([part.x, part.z, part.log_prob, *part.tolerance.values()], dtype)
         if not shorter:  # those are measured
-            plain, own = slice(_PLAIN_ROWS_A_CLASS), density.label == number
-            refuse_lost("x", part.x[plain], part.tolerance["x"][plain], dtype)
+            plain, own = slice(_PLAIN_ROWS_PER_CLASS), density.label == number
+            validate_digits("x", part.x[plain], part.tolerance["x"][plain], dtype)
             allowed = density.tolerance["class_log_prob"][own, number]
-            refuse_lost("log_prob", density.class_log_prob[own, number], allowed, dtype)
+            validate_digits("log_prob", density.class_log_prob[own, number], allowed, dtype)
 
 
 def _rows(flow: Chain, n: int, seed: int, known: Array | None) -> Array:

@@ -41,7 +41,7 @@ def read(path: Path, columns: Sequence[str] = ()) -> Rows:
     """
     with _reading(path):
         rows = read_csv(path, columns) if path.suffix == ".csv" else _READERS[path.suffix](path)
-    refuse_no_numbers(rows, path)
+    validate_numbers(rows, path)
     if columns and path.suffix != ".csv":
         if rows.ndim != 2:
             raise DataError(f"Expected rows (N, D) to take `columns` of; {path} has shape {rows.shape}. Leave it out.")
@@ -81,7 +81,7 @@ def _reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def refuse_no_numbers(rows: object, where: object) -> None:
+def validate_numbers(rows: object, where: object) -> None:
     """Raise where rows are no array of numbers; `where` is the file, or what they are called.
 
     Raises:
@@ -102,7 +102,7 @@ def _read_npz(path: Path) -> Rows:
             found = ", ".join(infos)[:200].encode("ascii", "replace").decode()
             raise DataError(f"Expected one array in {path}, or one called x; got {found or 'none'}.")
         info = infos["x"] if "x" in infos else next(iter(infos.values()))
-        refuse_bomb(info.file_size, info.compress_size)
+        validate_expansion(info.file_size, info.compress_size)
         with archive.open(info) as file:
             return _read_npy(file, info.file_size)
 
@@ -128,7 +128,7 @@ def _read_npy_file(path: Path) -> Rows:
         return _read_npy(file, path.stat().st_size)
 
 
-def refuse_bomb(unpacked: int, packed: int) -> None:
+def validate_expansion(unpacked: int, packed: int) -> None:
     """Raise where a file unpacks to far more than its size; numbers hardly shrink to a hundredth.
 
     Raises:

@@ -105,7 +105,7 @@ def readable(path: Path) -> Iterator[None]:
         raise DataError(f"Expected a readable {path.suffix} file; {path} is not: {brief(error, 200)}.") from None
 
 
-def refuse_scores(columns: Sequence[str], path: Path) -> None:
+def validate_not_scores(columns: Sequence[str], path: Path) -> None:
     """Raise where a table would be taken for rows as a whole that is what a density made of rows.
 
     Raises:

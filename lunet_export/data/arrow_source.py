@@ -15,10 +15,10 @@ from lunet_export.data.arrow_files import (
     lists,
     numbers,
     readable,
-    refuse_scores,
+    validate_not_scores,
     width,
 )
-from lunet_export.data.finished import Recorded, recorded_parts, refuse_altered, refuse_other_files
+from lunet_export.data.finished import Recorded, recorded_parts, validate_files, validate_part
 from lunet_export.data.source import HELD, SUFFIXES, Rows, Source, seen, stamp, unchanged
 from lunet_export.errors import DataError
 
@@ -62,7 +62,7 @@ class ArrowSource(Source):
             taken = [names[place] for place in chosen(columns, names, len(names), files[0])]
             self._columns += taken or lists(schema) or names
         if not columns:
-            refuse_scores(self._columns, files[0])
+            validate_not_scores(self._columns, files[0])
         self.width = width(schema, self._columns, files[0])
         self.names = tuple(self._columns) if self.width == len(self._columns) else None
         self._file: tuple[Path, Opened] | None = None
@@ -115,7 +115,7 @@ class ArrowSource(Source):
         if self._piece != number or row < self._first:
             path, within = self._pieces[number]
             if self._file is None or self._file[0] != path:
-                self._refuse_altered(path)
+                self._validate_part(path)
                 self._file = (path, self._opener(path))
             self._piece, self._ahead, self._held = number, self._file[1].rows(within, self._columns), None
             self._first = self._ends[number - 1] if number else 0
@@ -128,10 +128,10 @@ class ArrowSource(Source):
             self._first += 0 if self._held is None else self._held.num_rows
             self._held = batch
 
-    def _refuse_altered(self, path: Path) -> None:
+    def _validate_part(self, path: Path) -> None:
         """Of a run's part, once, just before its rows are taken: all parts before work are too much to read twice."""
         if self._parts is not None and path not in self._whole:
-            refuse_altered(path, self._parts[path.name])
+            validate_part(path, self._parts[path.name])
             self._whole.add(path)
 
 
@@ -195,5 +195,5 @@ def tables_in(path: Path) -> tuple[list[Path], Opener, Mapping[str, Recorded] | 
     (suffix,) = kinds
     files = [file for file in files if file.suffix == suffix]
     if parts is not None:
-        refuse_other_files(path, files, parts)
+        validate_files(path, files, parts)
     return files, OPENERS[suffix], parts

@@ -53,7 +53,7 @@ def _recorded(part: Mapping[str, Any]) -> tuple[str, Recorded]:
     return file, Recorded(rows, digest)
 
 
-def refuse_other_files(folder: Path, files: Sequence[Path], parts: Mapping[str, Recorded]) -> None:
+def validate_files(folder: Path, files: Sequence[Path], parts: Mapping[str, Recorded]) -> None:
     """Raise unless the files are those of the run.
 
     Raises:
@@ -68,7 +68,7 @@ def refuse_other_files(folder: Path, files: Sequence[Path], parts: Mapping[str, 
         )
 
 
-def refuse_altered(path: Path, part: Recorded) -> None:
+def validate_part(path: Path, part: Recorded) -> None:
     """Raise unless the file of a part is the one that the run wrote.
 
     Raises:

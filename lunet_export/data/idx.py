@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data.arrays import refuse_bomb
+from lunet_export.data.arrays import validate_expansion
 from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import NAMED
@@ -130,7 +130,7 @@ def _unpacked(data: bytes, length: int) -> bytes:
     with gzip.GzipFile(fileobj=BytesIO(data)) as file:
         header = file.read(length)
         claimed = prod(int(number) for number in np.frombuffer(header.ljust(length, b"\0"), dtype=">u4")[1:])
-        refuse_bomb(claimed, len(data))
+        validate_expansion(claimed, len(data))
         return header + file.read(claimed + 1)  # at its end the checksum is compared
 
 

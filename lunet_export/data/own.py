@@ -23,7 +23,7 @@ def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tupl
             order, or the names cannot be read.
     """
     if columns:
-        model.refuse_reordered(columns)
+        model.validate_order(columns)
         return tuple(columns)
     names = _names_in(path, model)
     places = None if names is None else model.places(names, path, _CURE)

@@ -6,7 +6,7 @@ from lunet_export.diagnostics.detection import Detection, auroc
 from lunet_export.diagnostics.diagnose import FLAGS, Figure, Flag, Report, diagnose
 from lunet_export.diagnostics.moments import Moments, gaussian_gap
 from lunet_export.diagnostics.recalibrate import Recalibration, recalibrate, with_note
-from lunet_export.diagnostics.rows import load, misfit, misfit_of, refuse_other_rows
+from lunet_export.diagnostics.rows import load, misfit, misfit_of, validate_rows
 from lunet_export.diagnostics.source import FolderSource, Source, WeightsSource
 
 __all__ = [
@@ -34,6 +34,6 @@ __all__ = [
     "misfit",
     "misfit_of",
     "recalibrate",
-    "refuse_other_rows",
+    "validate_rows",
     "with_note",
 ]

@@ -188,7 +188,7 @@ def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, se
 
 
 def _test_rows(dataset: Dataset, p: Logit | None, dim: int, rows: int, seed: int) -> Array:
-    data_rows.refuse_other_rows(dataset, p, dim)
+    data_rows.validate_rows(dataset, p, dim)
     batches = data_rows.over_batches(
         lambda x: x, dataset, dataset.test[:rows], seed=seed, draw=data_rows.TEST, on_rows=lambda n: None
     )

@@ -115,7 +115,7 @@ def classify(
         DataError: if there are no labels, the classes differ, or the rows are of another kind than the model's.
     """
     labels = dataset.classes()
-    data_rows.refuse_other_rows(dataset, source.preprocessing, source.dim)
+    data_rows.validate_rows(dataset, source.preprocessing, source.dim)
     if labels.names != source.names:
         raise DataError(
             f"Expected data of the model's classes, {', '.join(source.names)}; {dataset.name} has "

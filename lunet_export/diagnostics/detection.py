@@ -72,7 +72,7 @@ def detect(
     Raises:
         DataError: if the rows are of another kind than the model's.
     """
-    rows.refuse_other_rows(against, preprocessing, dataset.dim)
+    rows.validate_rows(against, preprocessing, dataset.dim)
     outside = np.concatenate(
         list(rows.over_batches(log_prob, against, against.test, seed=seed, draw=rows.TEST, on_rows=on_rows))
     )

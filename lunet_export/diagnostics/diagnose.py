@@ -192,7 +192,7 @@ def diagnose(
     Raises:
         DataError: if the rows are of another kind than the model's.
     """
-    rows.refuse_other_rows(dataset, source.preprocessing, source.dim)
+    rows.validate_rows(dataset, source.preprocessing, source.dim)
     dim = source.dim
     train = _see(source, dataset, dataset.train, seed=seed, draw=rows.TRAIN, on_rows=on_rows)
     test = _see(source, dataset, dataset.test, seed=seed, draw=rows.TEST, on_rows=on_rows)

@@ -59,7 +59,7 @@ def load(
     return data.load(name, data_dir=data_dir, levels=levels, columns=columns, label=label, model=model)
 
 
-def refuse_other_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -> None:
+def validate_rows(dataset: Dataset, preprocessing: Logit | None, dim: int) -> None:
     """Raise unless these are rows of the kind that the model was made for.
 
     Grey levels need a model with their pre-processing; floats in [0, levels) may be given to such a model too.
@@ -91,9 +91,9 @@ def misfit_of(dataset: Dataset, preprocessing: Logit | None, dim: int) -> Misfit
     """Return why the numbers of these rows are not what the model was made for, if they show it.
 
     Raises:
-        DataError: if `refuse_other_rows` raises it.
+        DataError: if `validate_rows` raises it.
     """
-    refuse_other_rows(dataset, preprocessing, dim)
+    validate_rows(dataset, preprocessing, dim)
     if dataset.preprocessing is not None:
         return None
     return MadeFor(dim, preprocessing).of_rows(dataset.test)
@@ -105,7 +105,7 @@ def misfit(source: Source, dataset: Dataset, *, seed: int) -> Misfit | None:
     Rows that the model cannot take have no latents; whatever computes all of them says why.
 
     Raises:
-        DataError: if `refuse_other_rows` raises it.
+        DataError: if `validate_rows` raises it.
     """
     found = misfit_of(dataset, source.preprocessing, source.dim)
     if found is not None:

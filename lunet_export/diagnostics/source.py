@@ -82,8 +82,8 @@ class WeightsSource(Source):
         self.name, self.image_shape, self.columns = name, image_shape, columns
         self.dim, self.preprocessing = weights.dim, weights.preprocessing
         self.folds = weights.kind.folds
-        bends = weights.of(Activation)
-        self.activations = bends if bends or isinstance(weights.kind, LUNet) else None
+        activations = weights.of(Activation)
+        self.activations = activations if activations or isinstance(weights.kind, LUNet) else None
         self.hidden = _NONE if self.activations is None else ""
 
     def density(self, x: Array, on_activation: OnActivation = unseen) -> tuple[Array, Array, Array]:

@@ -122,7 +122,7 @@ def write(
         ArtifactError: The manifest does not describe the graphs.
     """
     settings = settings or Settings()
-    artifact.manifest.refuse_other(classes=False)
+    artifact.manifest.validate_kind(classes=False)
     name = _name(artifact.manifest, settings)
     largest = _max_batch(artifact.manifest, settings)
     if repository.exists() and not repository.is_dir():

@@ -71,7 +71,7 @@ def unpacked(archive: Path) -> dict[str, bytes]:
     Raises:
         BadInputError: It is another archive than the tested one, or lacks a file.
     """
-    _refuse_other(archive.read_bytes())
+    _validate_archive(archive.read_bytes())
     with tarfile.open(archive) as package:
         found = {}
         for name in (*WASM, *WEBGPU):
@@ -83,7 +83,7 @@ def unpacked(archive: Path) -> dict[str, bytes]:
     return found
 
 
-def _refuse_other(archive: bytes) -> None:
+def _validate_archive(archive: bytes) -> None:
     got = f"sha512-{base64.b64encode(hashlib.sha512(archive).digest()).decode()}"
     if got != INTEGRITY:
         raise BadInputError(f"Expected {PACKAGE} {VERSION} with {INTEGRITY[:24]}…; got {got[:24]}…. Do not use it.")

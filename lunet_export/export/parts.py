@@ -91,7 +91,7 @@ def publish(
     return checks
 
 
-def refuse_existing(
+def validate_target(
     folder: Path, *, force: bool, is_ours: Callable[[Path], bool] = is_ours, wanted: frozenset[str] = _WANTED
 ) -> None:
     """Raise unless `folder` is free or empty, or is an export and nothing else, and `force` is set.

@@ -14,7 +14,7 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.export import readme
-from lunet_export.export.parts import Parts, publish, refuse_existing
+from lunet_export.export.parts import Parts, publish, validate_target
 from lunet_export.export.provenance import Provenance, versions
 from lunet_export.flows import LUNet
 from lunet_export.graphs import builder, merge
@@ -107,8 +107,8 @@ def export_for_verifier(
             classifier does not fit, or the claim is malformed.
         CheckFailedError: A check failed; nothing is left behind.
     """
-    generator.refuse_curved(weights)
-    _refuse_existing(target, force=force)
+    generator.validate_piecewise_linear(weights)
+    _validate_target(target, force=force)
     if question.classifier is not None and weights.preprocessing:
         raise BadInputError(
             "Expected a model without pre-processing beside `classifier`; this one's generator ends at h = logit(x), "
@@ -126,18 +126,18 @@ def export_for_verifier(
 
     def check(fresh: Path) -> list[Check]:
         on_stage("checking the folder")
-        _refuse_other_structure(fresh / folder.GENERATOR, weights.dim)
+        _validate_operators(fresh / folder.GENERATOR, weights.dim)
         written = VerifierFolder.open(fresh)
         if dict(written.queries) != content.queries:
             raise CheckFailedError("Expected queries that read back as they were meant; they do not. " + _CURE)
         return [*_of_boxes(content.boxes, drawn), *_of_graphs(written, weights, question, content.boxes)]
 
-    checks = publish(target, parts, check, refuse=lambda: _refuse_existing(target, force=force), cure=_CURE)
+    checks = publish(target, parts, check, refuse=lambda: _validate_target(target, force=force), cure=_CURE)
     return ExportedForVerifier(target, sealed(parts.document), checks)
 
 
-def _refuse_existing(target: Path, *, force: bool) -> None:
-    refuse_existing(target, force=force, is_ours=folder.is_ours, wanted=_WANTED)
+def _validate_target(target: Path, *, force: bool) -> None:
+    validate_target(target, force=force, is_ours=folder.is_ours, wanted=_WANTED)
 
 
 # What is built
@@ -278,7 +278,7 @@ def _share(share: Share, mass: float) -> dict[str, Any]:
 # What is checked
 
 
-def _refuse_other_structure(path: Path, dim: int) -> None:
+def _validate_operators(path: Path, dim: int) -> None:
     """Raise unless the generator is what verifiers read.
 
     Raises:

@@ -16,7 +16,7 @@ from lunet_export.distribution import Distribution, classes_of
 from lunet_export.errors import BadInputError, NarrowDtypeError
 from lunet_export.export import half, readme
 from lunet_export.export.document import document_of, metadata_of
-from lunet_export.export.parts import Parts, publish, refuse_existing
+from lunet_export.export.parts import Parts, publish, validate_target
 from lunet_export.export.provenance import Provenance
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
@@ -75,7 +75,7 @@ def export(
         ExportCheckError: A check failed; nothing is left behind.
     """
     settings = settings or ExportSettings()
-    refuse_existing(folder, force=force)
+    validate_target(folder, force=force)
     try:
         if compare or settings.solver == "auto":
             on_stage("comparing the solvers")
@@ -98,7 +98,7 @@ def export(
             checks += parity.run(gpu, known, group="emulated GPU")
         return checks
 
-    checks = publish(folder, parts, check, refuse=lambda: refuse_existing(folder, force=force))
+    checks = publish(folder, parts, check, refuse=lambda: validate_target(folder, force=force))
     return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, blueprint)
 
 

@@ -1,28 +1,28 @@
 """The numbers behind the pictures of a model. NumPy only: the command line draws them."""
 
-from lunet_export.figures.bends import Bends, UnitInputs, bends, refuse_unseen
-from lunet_export.figures.block_strip import BlockStrip, block_strip, refuse_blocks
-from lunet_export.figures.density_map import DensityMap, density_map, refuse_other_dimensions
+from lunet_export.figures.activation_inputs import ActivationInputs, UnitInputs, activation_inputs, validate_activations
+from lunet_export.figures.block_strip import BlockStrip, block_strip, validate_blocks
+from lunet_export.figures.density_map import DensityMap, density_map, validate_two_dimensions
 from lunet_export.figures.histogram import Histogram
-from lunet_export.figures.interpolation import PATHS, PathName, interpolate, refuse_no_images
-from lunet_export.figures.latent_law import LatentLaw, latent_law
+from lunet_export.figures.interpolation import PATHS, PathName, interpolate, validate_images
+from lunet_export.figures.latent_distribution import LatentDistribution, latent_distribution
 
 __all__ = [
     "PATHS",
-    "Bends",
+    "ActivationInputs",
     "BlockStrip",
     "DensityMap",
     "Histogram",
-    "LatentLaw",
+    "LatentDistribution",
     "PathName",
     "UnitInputs",
-    "bends",
+    "activation_inputs",
     "block_strip",
     "density_map",
     "interpolate",
-    "latent_law",
-    "refuse_blocks",
-    "refuse_no_images",
-    "refuse_other_dimensions",
-    "refuse_unseen",
+    "latent_distribution",
+    "validate_activations",
+    "validate_blocks",
+    "validate_images",
+    "validate_two_dimensions",
 ]

@@ -26,7 +26,7 @@ class BlockStrip:
     moved: Array
 
 
-def refuse_blocks(chain: Chain) -> Chain:
+def validate_blocks(chain: Chain) -> Chain:
     """Return the chain if its blocks can be drawn.
 
     Raises:

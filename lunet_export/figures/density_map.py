@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lunet_export import noise
 from lunet_export.data import Dataset, toy
 from lunet_export.diagnostics import entropy
-from lunet_export.diagnostics.rows import BATCH, TEST, over_batches, refuse_other_rows
+from lunet_export.diagnostics.rows import BATCH, TEST, over_batches, validate_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError
 
@@ -46,7 +46,7 @@ class DensityMap:
         return float(density.mean() * np.prod(self.window[:, 1] - self.window[:, 0]))
 
 
-def refuse_other_dimensions(source: Source) -> None:
+def validate_two_dimensions(source: Source) -> None:
     """Raise unless the model has two dimensions.
 
     Raises:
@@ -84,8 +84,8 @@ def density_map(
         BadInputError: if the model has another number of dimensions.
         DataError: if the rows are of another kind than the model's.
     """
-    refuse_other_dimensions(source)
-    refuse_other_rows(dataset, source.preprocessing, source.dim)
+    validate_two_dimensions(source)
+    validate_rows(dataset, source.preprocessing, source.dim)
     both = over_batches(
         lambda x: (x, source.density(x)[2]), dataset, dataset.test, seed=seed, draw=TEST, on_rows=on_rows
     )

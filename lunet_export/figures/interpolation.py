@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.data import Dataset
-from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
+from lunet_export.diagnostics.rows import TEST, over_batches, validate_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError
 from lunet_export.pictures.samples import showable
@@ -50,7 +50,7 @@ def spherical(start: Array, end: Array, t: Array) -> Array:
 PATHS: dict[PathName, Callable[[Array, Array, Array], Array]] = {"spherical": spherical, "linear": linear}
 
 
-def refuse_no_images(source: Source) -> None:
+def validate_images(source: Source) -> None:
     """Raise unless the model's rows are images.
 
     Raises:
@@ -81,8 +81,8 @@ def interpolate(source: Source, dataset: Dataset, *, pairs: int, steps: int, see
         BadInputError: if the model has no images, or there are too few test rows.
         DataError: if the rows are of another kind than the model's.
     """
-    refuse_no_images(source)
-    refuse_other_rows(dataset, source.preprocessing, source.dim)
+    validate_images(source)
+    validate_rows(dataset, source.preprocessing, source.dim)
     if 2 * pairs > len(dataset.test):
         raise BadInputError(
             f"Expected {2 * pairs} test images for {pairs} pairs; {dataset.name} has {len(dataset.test)}. "

@@ -63,7 +63,7 @@ class JKO(Kind):
     def place(self, chain: Chain, number: int) -> str:
         return f"block {number} of {len(chain.of(Velocity))}" if number else "the affine map in front"
 
-    def refuse(self, chain: Chain) -> None:
+    def validate(self, chain: Chain) -> None:
         if not chain.of(Velocity):
             raise CheckpointError("Expected at least one velocity field; got none. The file holds no network.")
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
@@ -89,7 +89,7 @@ class JKO(Kind):
         return self.facts(chain)
 
     @classmethod
-    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+    def validate_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
         del sampling
         for name in ("blocks", "steps"):
             if type(model[name]) is not int or model[name] < 1:

@@ -30,7 +30,7 @@ class Layered(Kind):
     def label(self, chain: Chain, number: int) -> str:
         return f"layer{number + 1}"
 
-    def refuse(self, chain: Chain) -> None:
+    def validate(self, chain: Chain) -> None:
         if all(isinstance(layer, Permutation) for layer in _plain(chain)):
             raise CheckpointError("Expected a layer that changes numbers; got none. The flow is its base.")
         for layer in _plain(chain):
@@ -51,7 +51,7 @@ class Layered(Kind):
         return {**self.facts(chain), **borders}
 
     @classmethod
-    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+    def validate_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
         del sampling
         counts = model["kinds"].values()
         if type(model["layers"]) is not int or model["layers"] < 1:

@@ -31,7 +31,7 @@ def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None
         raise CheckpointError("Expected at least one LU block; got none. The file holds no network.")
     layers: list[Layer] = [blocks[0]]
     for block in blocks[1:]:
-        layers += [kind.bend(), block]
+        layers += [kind.activation_layer(), block]
     return Chain(int(blocks[0].bias.size), tuple(layers), preprocessing, kind)
 
 
@@ -56,7 +56,7 @@ class LUNet(Kind):
                 "The paper uses the first."
             )
 
-    def bend(self) -> Activation:
+    def activation_layer(self) -> Activation:
         """Return a layer of the activation."""
         return activation_of(self.activation, self.alpha)
 
@@ -68,21 +68,21 @@ class LUNet(Kind):
             return f"activation {number // 2 + 1}"
         return f"block {number // 2 + 1} of {(len(chain.layers) + 1) // 2}"
 
-    def refuse(self, chain: Chain) -> None:
-        bend = repr(self.bend())
+    def validate(self, chain: Chain) -> None:
+        activation = repr(self.activation_layer())
         for number, layer in enumerate(chain.layers):
             where = self.place(chain, number)
             if number % 2 == 0:
-                self._refuse_block(layer, chain.dim, where)
-            elif repr(layer) != bend:
-                raise CheckpointError(f"Expected {bend} as {where}; got {layer}. Every activation is the same.")
+                self._validate_block(layer, chain.dim, where)
+            elif repr(layer) != activation:
+                raise CheckpointError(f"Expected {activation} as {where}; got {layer}. Every activation is the same.")
         if len(chain.layers) % 2 == 0:
             raise CheckpointError("Expected an LU layer at the end of an LU-Net; got an activation. Leave it out.")
 
-    def _refuse_block(self, block: Layer, dim: int, where: str) -> None:
+    def _validate_block(self, block: Layer, dim: int, where: str) -> None:
         if not isinstance(block, LU):
             raise CheckpointError(f"Expected an LU layer as {where}; got {block.label}. Take `layered` for others.")
-        block.refuse(dim, where)
+        block.validate(dim, where)
         if (np.diag(block.lower) != 1.0).any():
             raise CheckpointError(
                 f"Expected a unit diagonal in L of {where}; got other values. Divide L by its diagonal."
@@ -104,7 +104,7 @@ class LUNet(Kind):
         return {"blocks": len(chain.of(LU)), "alpha": self.alpha, **named}
 
     @classmethod
-    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+    def validate_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
         if type(model["blocks"]) is not int or model["blocks"] < 1:
             raise ValueError("model.blocks")
         if model.get("activation", PAPERS) not in ACTIVATIONS:
@@ -180,15 +180,20 @@ def lunet_of(chain: Chain, what: str) -> Chain:
     if isinstance(chain.kind, LUNet):
         return chain
     layers = _merged(chain.layers)
-    blocks, bends = layers[::2], layers[1::2]
+    blocks, activations = layers[::2], layers[1::2]
     linear = [block for block in blocks if isinstance(block, LU)]
-    bent = [bend for bend in bends if isinstance(bend, Activation)]
-    if len(linear) < len(blocks) or len(bent) < len(bends) or len(blocks) == len(bends) or len({*map(repr, bent)}) > 1:
+    known = [activation for activation in activations if isinstance(activation, Activation)]
+    if (
+        len(linear) < len(blocks)
+        or len(known) < len(activations)
+        or len(blocks) == len(activations)
+        or len({*map(repr, known)}) > 1
+    ):
         raise BadInputError(
             f"Expected an LU-Net, or LU layers with one activation between each two, for {what}; got "
             f"{chain.kind.title} with other layers. Give an LU-Net."
         )
-    first = bent[0] if bent else activation_of(PAPERS, 0.1)
+    first = known[0] if known else activation_of(PAPERS, 0.1)
     alpha = first.least
     if not 0 < alpha < 1 or repr(activation_of(first.option, alpha)) != repr(first):
         raise BadInputError(f"Expected an activation with one alpha in (0, 1) for {what}; got {first}. Give an LU-Net.")

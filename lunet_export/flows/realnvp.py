@@ -70,7 +70,7 @@ class RealNVP(Kind):
         before = sum(isinstance(layer, Coupling) for layer in chain.layers[: number + 1])
         return f"coupling {before} of {len(chain.of(Coupling))}"
 
-    def refuse(self, chain: Chain) -> None:
+    def validate(self, chain: Chain) -> None:
         if not chain.of(Coupling):
             raise CheckpointError("Expected at least one coupling; got none. The file holds no network.")
         if len(chain.of(Coupling)) + len(chain.of(Permutation)) != len(chain.layers):
@@ -92,7 +92,7 @@ class RealNVP(Kind):
         return self.facts(chain)
 
     @classmethod
-    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+    def validate_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
         del sampling
         if type(model["couplings"]) is not int or model["couplings"] < 1:
             raise ValueError("model.couplings")

@@ -68,7 +68,7 @@ class Blueprint:
         Raises:
             BadInputError: if a setting does not fit the model, or a graph would exceed 2 GB.
         """
-        _refuse_dtype(weights, settings)
+        _validate_dtype(weights, settings)
         weights = _integrated(weights, settings)
         if (levels := sum(layer.levels_back for layer in weights.layers)) > _MOST_LEVELS:
             raise BadInputError(
@@ -82,7 +82,7 @@ class Blueprint:
                     f"Expected neither `solver` nor `tile` for {weights.kind.title}, which solves nothing. "
                     "Leave them out."
                 )
-            _refuse_large(weights, None, settings)
+            _validate_size(weights, None, settings)
             return cls(weights, settings, None, compared=compared)
         solver, found = _solver(weights, settings, compare=compare)
         return cls(weights, settings, solver, tuple(found), compared)
@@ -217,7 +217,7 @@ def _certified(bounds: Bounds) -> dict[str, str]:
     }
 
 
-def _refuse_dtype(chain: Chain, settings: ExportSettings) -> None:
+def _validate_dtype(chain: Chain, settings: ExportSettings) -> None:
     if any(settings.dtype not in layer.dtypes for layer in chain.layers):
         facts = chain.facts()
         raise BadInputError(
@@ -253,18 +253,18 @@ def _solver(chain: Chain, settings: ExportSettings, *, compare: bool) -> tuple[S
         )
     smallest = Solver("fused", None)  # the smallest that `auto` may choose
     asked = smallest if automatic else solvers.choose(settings.solver or _USUAL, settings.tile, chain.dim)
-    _refuse_large(chain, asked, settings)
+    _validate_size(chain, asked, settings)
     found: list[Estimate] = []
     if chain.solves and (automatic or (compare and chain.dim <= _COMPARED)):
         others = solvers.available(chain.dim)
         among = [*others, *([] if automatic or asked in others else [asked])]
         found = estimates(chain, dtype=settings.tensors, products=settings.products, load=settings.load, among=among)
     solver = fastest(found).solver if automatic else asked
-    _refuse_large(chain, solver, settings)
+    _validate_size(chain, solver, settings)
     return solver, found
 
 
-def _refuse_large(chain: Chain, solver: Solver | None, settings: ExportSettings) -> None:
+def _validate_size(chain: Chain, solver: Solver | None, settings: ExportSettings) -> None:
     """Raise where a graph would be larger than one file may be.
 
     Raises:
@@ -282,4 +282,4 @@ def _refuse_large(chain: Chain, solver: Solver | None, settings: ExportSettings)
     )
     smaller = {"lunet": "fewer blocks", "composed": "fewer layers"}.get(chain.kind.name)
     cure = f"Use {' or '.join([*cures, smaller])}." if smaller else "Train a smaller network."
-    sizes.refuse_large(numbers, dtype, cure)
+    sizes.validate_size(numbers, dtype, cure)

@@ -84,15 +84,15 @@ def estimates(
         if blocks * solvers.stored(solver, chain.dim) * itemsize <= sizes.LARGEST_BYTES
     ]
     if not fitting:
-        sizes.refuse_large(blocks * chain.dim**2, products or dtype, "Use float32, or fewer blocks.")
+        sizes.validate_size(blocks * chain.dim**2, products or dtype, "Use float32, or fewer blocks.")
     refusal = BadInputError("Expected a solver whose graphs fit into 2 GB, the limit of one ONNX file; none does.")
     z = (np.array(_TAILS)[:, None] * noise.normal(0, range(_ROWS), chain.dim)).astype(dtype).astype(np.float64)
-    passes = [_Pass.of(network, z, dtype, products, forth=forth) for forth in solving_ways(chain)]
+    passes = [_Pass.of(network, z, dtype, products, forward=forward) for forward in solving_ways(chain)]
     found: list[Estimate] = []
     for solver in fitting:
         try:
             frame = Frame(chain, solver, dtype, products)
-            models = [frame.density({}) if way.forth else frame.sampling({}) for way in passes]
+            models = [frame.density({}) if way.forward else frame.sampling({}) for way in passes]
         except BadInputError as error:  # its inverses leave the range of the dtype
             refusal = error
             continue
@@ -144,15 +144,17 @@ class _Cost:
 def solving_ways(chain: Chain) -> list[bool]:
     """Return the directions that solve: False from latent to data, True from data to latent, for inverted layers."""
     return [
-        forth for forth in (False, True) if any(_system(layer, forth=forth) is not None for layer in chain.layers)
+        forward
+        for forward in (False, True)
+        if any(_system(layer, forward=forward) is not None for layer in chain.layers)
     ] or [False]
 
 
-def _system(layer: Layer, *, forth: bool) -> LU | None:
+def _system(layer: Layer, *, forward: bool) -> LU | None:
     """Return the LU layer that this direction of the layer solves; None where it solves none."""
-    turned = isinstance(layer, Inverse)
+    is_inverse = isinstance(layer, Inverse)
     inner = layer.layer if isinstance(layer, Inverse) else layer
-    return inner if isinstance(inner, LU) and turned == forth else None
+    return inner if isinstance(inner, LU) and is_inverse == forward else None
 
 
 class _Loss(NamedTuple):
@@ -167,25 +169,25 @@ class _Loss(NamedTuple):
 class _Pass:
     """This is one direction of a network on some rows: the reference's answers, and what rounding may do to them."""
 
-    forth: bool
+    forward: bool
     rows: Array
     exact: Array
     allowed: Array
     allowed_back: Array
 
     @classmethod
-    def of(cls, network: Chain, z: Array, dtype: str, products: str | None, *, forth: bool) -> Self:
+    def of(cls, network: Chain, z: Array, dtype: str, products: str | None, *, forward: bool) -> Self:
         model, x = RoundingModel(network, dtype, products), reference.decode(network, z)
-        if not forth:
+        if not forward:
             allowed = model.sampling(z)
-            return cls(forth, z, x, allowed["x"], allowed["z"])
+            return cls(forward, z, x, allowed["x"], allowed["z"])
         x = x.astype(dtype).astype(np.float64)
         allowed = model.density(x)
-        return cls(forth, x, reference.encode(network, x)[0], allowed["z"], allowed["x"])
+        return cls(forward, x, reference.encode(network, x)[0], allowed["z"], allowed["x"])
 
     def loss(self, network: Chain, solver: Solver, dtype: str, products: str | None) -> _Loss:
         got, macs = self._solved(network, solver, dtype, products)
-        returned = reference.decode(network, got) if self.forth else reference.encode(network, got)[0]
+        returned = reference.decode(network, got) if self.forward else reference.encode(network, got)[0]
         gap, back = np.abs(got - self.exact).max(axis=1), np.abs(returned - self.rows).max(axis=1)
         shares = np.nan_to_num(np.maximum(gap / self.allowed, back / self.allowed_back), nan=np.inf, posinf=np.inf)
         return _Loss(float(gap.max() / np.abs(self.exact).max()), float(np.sqrt(np.mean(shares**2))), macs)
@@ -194,10 +196,10 @@ class _Pass:
         """Return the rows by the solver's products in `dtype`, other layers being exact, and the multiply-adds."""
         arithmetic = solvers.Eager(dtype, products)
         h = self.rows.astype(dtype)
-        for layer in chain.layers if self.forth else reversed(chain.layers):
-            if (system := _system(layer, forth=self.forth)) is not None:
+        for layer in chain.layers if self.forward else reversed(chain.layers):
+            if (system := _system(layer, forward=self.forward)) is not None:
                 h = solvers.solve(arithmetic, solver, h, system)
             else:
                 exact = h.astype(np.float64)
-                h = (layer.forward(exact).rows if self.forth else layer.inverse(exact)).astype(dtype)
+                h = (layer.forward(exact).rows if self.forward else layer.inverse(exact)).astype(dtype)
         return h.astype(np.float64), arithmetic.macs

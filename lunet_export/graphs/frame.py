@@ -59,7 +59,7 @@ class Frame:
         """Write z [batch, dim] and log_prob [batch], or [batch, 1] where the axis is kept, of rows behind the logit."""
         constant = -0.5 * self.chain.dim * log(2 * pi) + rows.constant
         track = Track(g, rows.h, self.solver, constant=constant, probe=probe)
-        self._forth(track, 0)
+        self._forward(track, 0)
         z = track.rows()
         with g.scope("log_prob"):
             return z, _log_prob(g, z, track.terms, divisor=rows.inverse_slope, keep=keep)
@@ -91,7 +91,7 @@ class Frame:
             g.output("z", z)
         return g.finish(metadata)
 
-    def _forth(self, track: Track, first: int) -> None:
+    def _forward(self, track: Track, first: int) -> None:
         chain = self.chain
         for number, layer in enumerate(chain.layers[first:], first):
             with track.g.scope(chain.kind.label(chain, number)):
@@ -115,11 +115,11 @@ class Frame:
         rows, shift = track.apart()
         track.stretch(1.0, shift)
         with track.g.scope("density"):
-            forth = Track(track.g, rows, self.solver, constant=-0.5 * self.chain.dim * log(2 * pi))
-            forth.stretch(1.0, shift)
-            self._forth(forth, first)
-            track.terms = forth.terms
-            return forth.rows()
+            forward = Track(track.g, rows, self.solver, constant=-0.5 * self.chain.dim * log(2 * pi))
+            forward.stretch(1.0, shift)
+            self._forward(forward, first)
+            track.terms = forward.terms
+            return forward.rows()
 
     def _log_prob_of_sample(self, g: GraphBuilder, z: Value, h: Value, terms: Terms) -> Value:
         """Write log N(z; 0, I) + log|det dz/dx|, all at the points that sampling passed; h is -logit(x) for images."""

@@ -51,11 +51,11 @@ class MixtureBlueprint:
                 "Expected neither `rng` nor `hutchinson` for one network per class; export a class's own "
                 "file for these."
             )
-        refuse_many(len(mixture.components))
+        validate_class_count(len(mixture.components))
         layers = [layer for component in mixture.components for layer in component.layers]
         numbers = sum(layer.free if layer.solves else layer.stored for layer in layers)  # L and U are one product
         cure = "Use `dtype='float32'`, or fewer classes or blocks."
-        sizes.refuse_large(numbers, settings.products or settings.tensors, cure, "a density graph")
+        sizes.validate_size(numbers, settings.products or settings.tensors, cure, "a density graph")
         given = own or [settings] * len(mixture.components)
         found = tuple(Blueprint.choose(*pair) for pair in zip(mixture.components, given, strict=True))
         chosen = replace(mixture, components=tuple(blueprint.weights for blueprint in found))
@@ -123,7 +123,7 @@ def density(
     Raises:
         BadInputError: if there are more than 32 classes.
     """
-    refuse_many(len(components))
+    validate_class_count(len(components))
     model, count = components[0].weights, len(components)
     g = GraphBuilder("density", dim=model.dim, dtype=dtype, products=products)
     rows = preprocessed(g, g.input("x"), model.preprocessing)
@@ -155,7 +155,7 @@ def mixed(g: GraphBuilder, class_log_prob: Value, log_priors: np.ndarray) -> tup
     return log_prob, g.node("Div", shares, total)
 
 
-def refuse_many(classes: int) -> None:
+def validate_class_count(classes: int) -> None:
     """Raise where one graph would hold too many classes.
 
     Raises:

@@ -14,7 +14,7 @@ def bytes_of(numbers: int, dtype: str) -> int:
     return numbers * np.dtype(dtype).itemsize
 
 
-def refuse_large(numbers: int, dtype: str, cure: str, what: str = "graphs") -> None:
+def validate_size(numbers: int, dtype: str, cure: str, what: str = "graphs") -> None:
     """Raise if a graph would not fit into one file.
 
     Args:

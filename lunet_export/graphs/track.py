@@ -87,7 +87,7 @@ class Track:
         self._forget()
 
     @contextmanager
-    def turned(self) -> Iterator[None]:
+    def negated(self) -> Iterator[None]:
         """Count everything that is added to log|det dz/dx| inside with the opposite sign."""
         self._sign = -self._sign
         try:

@@ -33,7 +33,7 @@ OPSET = 13
 OPERATORS = frozenset({"Gemm", "LeakyRelu"})
 
 
-def refuse_curved(weights: Chain) -> None:
+def validate_piecewise_linear(weights: Chain) -> None:
     """Raise unless the network is piecewise linear.
 
     Raises:
@@ -41,9 +41,9 @@ def refuse_curved(weights: Chain) -> None:
     """
     assert isinstance(weights.kind, LUNet)
     if weights.kind.activation != LeakyReLU.option:
-        bend = weights.kind.activation.replace("-", " ")
+        activation = weights.kind.activation.replace("-", " ")
         raise BadInputError(
-            f"Expected an LU-Net with leaky ReLU for a verifier; this one has {bend}, "
+            f"Expected an LU-Net with leaky ReLU for a verifier; this one has {activation}, "
             "which is not piecewise linear. Train one with `activation='leaky-relu'`."
         )
 
@@ -60,20 +60,20 @@ def build(weights: Chain, *, with_log_prob: bool = False, metadata: dict[str, st
     Raises:
         BadInputError: if the activation is another, or a weight is too large for float32.
     """
-    refuse_curved(weights)
+    validate_piecewise_linear(weights)
     g = GraphBuilder("generator", dim=weights.dim, dtype="float32", rows=1, opset=OPSET)
     z = h = g.input("z")
-    bends: list[Value] = []
+    activation_inputs: list[Value] = []
     for number, (matrix, bias) in zip(range(len(weights.of(LU)), 0, -1), folded(weights), strict=True):
         with g.scope(f"block{number}"):
             h = g.gemm(h, matrix, bias)
         if number > 1:
-            bends.append(h)
+            activation_inputs.append(h)
             with g.scope(f"activation{number - 1}"):
                 h = g.node("LeakyRelu", h, alpha=_alpha(weights))
     g.output("x", h)
     if with_log_prob:
-        g.output("log_prob", _log_prob(g, weights, z, bends), rows=False)
+        g.output("log_prob", _log_prob(g, weights, z, activation_inputs), rows=False)
     return g.finish(metadata)
 
 
@@ -90,13 +90,13 @@ def folded(weights: Chain) -> Iterator[tuple[Array, Array]]:
         yield behind * before * inverse, -behind * (inverse * block.bias).sum(axis=1)
 
 
-def _log_prob(g: GraphBuilder, weights: Chain, z: Value, bends: list[Value]) -> Value:
+def _log_prob(g: GraphBuilder, weights: Chain, z: Value, activation_inputs: list[Value]) -> Value:
     """Write log N(z; 0, I) + sum log|det U| + log a for every unit on its left branch, where u = -y is positive."""
     with g.scope("log_prob"):
         constant = -0.5 * weights.dim * log(2 * pi)
         constant += sum(log(abs(entry)) for block in weights.of(LU) for entry in np.diag(block.upper))
         total = g.node("Mul", g.sum_columns(g.node("Mul", z, z)), -0.5)
-        for u in bends:
+        for u in activation_inputs:
             slopes = g.node("Where", g.node("Greater", u, 0.0), log(_alpha(weights)), 0.0)
             total = g.node("Add", total, g.sum_columns(slopes))
         return g.node("Add", total, constant)

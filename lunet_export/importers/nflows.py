@@ -11,7 +11,7 @@ from lunet_export.errors import BadInputError
 from lunet_export.importers import matrices, networks
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known
-from lunet_export.importers.parts import NO_CONTEXT, Foreign, Layers, Part, Reading, Refused, turned
+from lunet_export.importers.parts import NO_CONTEXT, Foreign, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.twin import array, row
 from lunet_export.importers.walk import Reader, Table, leaf
 from lunet_export.layers import (
@@ -92,7 +92,7 @@ def _walk(module: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...
         inside = [_walk(layer, f"{dot}_transforms.{i}", context) for i, layer in enumerate(module._transforms)]
         return tuple(part for parts in inside for part in parts)
     if kind == "nflows.InverseTransform":
-        return turned(_walk(module._transform, f"{dot}_transform", context))
+        return inverted_parts(_walk(module._transform, f"{dot}_transform", context))
     return (leaf(module, path, _LAYERS, context),)
 
 

@@ -9,7 +9,7 @@ from lunet_export.importers import matrices, networks
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.nflows import lu_linear
-from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, turned
+from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.twin import array, row
 from lunet_export.importers.walk import Table, leaf
 from lunet_export.layers import (
@@ -35,7 +35,7 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
     given = {} if context is None else {"context": context}
     if first_known(flow, _FLOWS) is None:
         return Reading(
-            transform=turned(_walk(flow, "", context)),
+            transform=inverted_parts(_walk(flow, "", context)),
             base=None,
             dim=None,
             forward=lambda x: _sums(flow.inverse(x.clone(), **_repeated(given, x)), x),
@@ -44,7 +44,7 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
         )
     inside = [_walk(layer, f"flows.{i}", context) for i, layer in enumerate(flow.flows)]
     return Reading(
-        transform=turned([part for parts in inside for part in parts]),
+        transform=inverted_parts([part for parts in inside for part in parts]),
         base=leaf(flow.q0, "q0", _BASES, context),
         dim=_dim(flow.q0),
         forward=lambda x: flow.inverse_and_log_det(x.clone(), **_repeated(given, x)),
@@ -75,7 +75,7 @@ def _walk(module: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...
         inside = [_walk(layer, f"{dot}_flows.{i}", context) for i, layer in enumerate(module._flows)]
         return tuple(part for parts in inside for part in parts)
     if kind == "normflows.Reverse":
-        return turned(_walk(module.flow, f"{dot}flow", context))
+        return inverted_parts(_walk(module.flow, f"{dot}flow", context))
     return (leaf(module, path, _LAYERS, context),)
 
 

@@ -12,7 +12,7 @@ from lunet_export.checks import reference as judged
 from lunet_export.errors import BadInputError, CheckFailedError, UnsupportedLayersError
 from lunet_export.importers import networks
 from lunet_export.importers.parts import Part, Refused, chain_of
-from lunet_export.importers.proof import LIMIT, Judge, rows_of
+from lunet_export.importers.proof import LIMIT, Gaps, rows_of
 from lunet_export.importers.twin import in_float64, twin
 from lunet_export.layers import Chain, Layer
 from lunet_export.layers.networks import Network
@@ -39,16 +39,16 @@ def read(layers: OwnLayers, reference: Reference) -> Chain:
     """
     weights = _chain(layers)
     _, x = rows_of(weights)
-    judge = Judge(
+    gaps = Gaps(
         weights, LIMIT, whose="the reference's", cause="Compare the layers one by one, their order and signs first"
     )
     answer = _asked(reference, x)
     if isinstance(answer, Tensor):
-        judge.gap("log_prob", judged.log_prob(weights, x), _numbers(answer), x)
+        gaps.gap("log_prob", judged.log_prob(weights, x), _numbers(answer), x)
         return weights
     z, log_det = map(_numbers, answer)
-    judge.gap("z", judged.encode(weights, x)[0], z, x)
-    judge.gap("log_prob", judged.log_prob(weights, x), judged.standard_normal_log_prob(z) + log_det, x)
+    gaps.gap("z", judged.encode(weights, x)[0], z, x)
+    gaps.gap("log_prob", judged.log_prob(weights, x), judged.standard_normal_log_prob(z) + log_det, x)
     return weights
 
 

@@ -40,7 +40,7 @@ class Part:
     layers: tuple[Layer, ...] = ()
     refusal: str | None = None
 
-    def turned(self) -> "Part":
+    def inverse(self) -> "Part":
         """Return the same layer in the other direction."""
         return replace(self, layers=inverted(self.layers))
 
@@ -105,10 +105,10 @@ def chain_of(parts: Sequence[Part], dim: int | None) -> Chain:
         )
     for part in parts:  # raises with the library's names of layers
         for layer in part.layers:
-            layer.spread(dim).refuse(dim, f"{part.path} ({part.kind})")
+            layer.spread(dim).validate(dim, f"{part.path} ({part.kind})")
     return layered(dim, [layer.spread(dim) for layer in layers])
 
 
-def turned(parts: Sequence[Part]) -> tuple[Part, ...]:
+def inverted_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Return the parts of the inverse map."""
-    return tuple(part.turned() for part in reversed(parts))
+    return tuple(part.inverse() for part in reversed(parts))

@@ -71,12 +71,12 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
             ) from error
         theirs_x = _inverse(reading, z)
     ours_z, _ = reference.encode(weights, x)
-    judge = Judge(weights, limit)
+    gaps = Gaps(weights, limit)
     return Proof(
         rows=len(x),
-        log_prob=judge.gap("log_prob", reference.log_prob(weights, x), theirs_log_prob, x),
-        latent=judge.gap("z", ours_z, theirs_z, x),
-        inverse=None if theirs_x is None else judge.gap("x", x, theirs_x, z),
+        log_prob=gaps.gap("log_prob", reference.log_prob(weights, x), theirs_log_prob, x),
+        latent=gaps.gap("z", ours_z, theirs_z, x),
+        inverse=None if theirs_x is None else gaps.gap("x", x, theirs_x, z),
     )
 
 
@@ -121,7 +121,7 @@ def _inverse(reading: Reading, z: Array) -> Array | None:
         return None
 
 
-class Judge:
+class Gaps:
     """This holds the limit of gaps; rounding is computed only if a gap is above the limit.
 
     Args:

@@ -10,7 +10,7 @@ from torch.distributions import ComposeTransform
 from lunet_export.importers import matrices, networks, torch_transforms
 from lunet_export.importers.autoregressive import coupling, interleaved
 from lunet_export.importers.classes import first_known, names
-from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, turned
+from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.torch_transforms import affine
 from lunet_export.importers.twin import array
 from lunet_export.importers.walk import Table, leaf
@@ -60,7 +60,7 @@ def _transformed(flow: Foreign) -> Reading:
     inside = [_walk(transform, f"transforms.{i}", None) for i, transform in enumerate(flow.transforms)]
     whole, shape = ComposeTransform(flow.transforms), tuple(flow.batch_shape) + tuple(flow.event_shape)
     return Reading(
-        transform=turned([part for parts in inside for part in parts]),
+        transform=inverted_parts([part for parts in inside for part in parts]),
         base=leaf(flow.base_dist, "base_dist", torch_transforms.BASES, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
         forward=lambda x: _call(whole.inv, x),
@@ -96,7 +96,7 @@ def _walk(transform: Foreign, path: str, context: Tensor | None) -> tuple[Part, 
         inside = [_walk(inner, f"{dot}{name}.{i}", context) for i, inner in enumerate(getattr(transform, name))]
         return tuple(part for parts in inside for part in parts)
     parts = _walk(getattr(transform, name), f"{dot}{name}", context)
-    return turned(parts) if kind in ("zuko.LazyInverse", "torch._InverseTransform") else parts
+    return inverted_parts(parts) if kind in ("zuko.LazyInverse", "torch._InverseTransform") else parts
 
 
 def _lazy(transform: Foreign, path: str, context: Tensor | None) -> tuple[Part, ...]:

@@ -58,9 +58,11 @@ class Affine(Layer):
         track.stretch(1 / self.scale, -self.shift / self.scale)
         track.constant(float(np.log(np.abs(self.scale)).sum()))
 
-    def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
+    def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
         with np.errstate(all="ignore"):  # ends may be infinite
-            ends = [end * self.scale + self.shift if forth else (end - self.shift) / self.scale for end in (low, high)]
+            ends = [
+                end * self.scale + self.shift if forward else (end - self.shift) / self.scale for end in (low, high)
+            ]
         return np.minimum(*ends), np.maximum(*ends)
 
     def stretch(self, dim: int) -> Stretch:
@@ -76,7 +78,7 @@ class Affine(Layer):
     def round_trip(self, x: Array, y: Array) -> RoundTrip:
         return RoundTrip(at_x=[self._size_back(x, y)], at_y=[self._size(x, y)])
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         if self.scale.shape != (dim,) or self.shift.shape != (dim,):
             raise CheckpointError(
                 f"Expected a scale and a shift of {dim} numbers in {where}; got shapes {self.scale.shape} and "

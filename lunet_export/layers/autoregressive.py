@@ -71,7 +71,7 @@ class ScaleMap:
         """Return how many numbers the network gives for each column."""
         return 1 if self.kind == "none" else 2
 
-    def refuse(self, where: str) -> None:
+    def validate(self, where: str) -> None:
         """Raise unless the scale is always positive.
 
         Raises:
@@ -284,13 +284,13 @@ class AffineAutoregressive(Layer):
         network, scale = networks.from_list(entry["network"]), ScaleMap(**entry["scale"])
         return cls(entry["dim"], entry["inputs"], entry["changed"], network, scale)
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         for columns in (self.inputs, self.changed):
             fits = columns.dtype == np.int64 and columns.ndim == 1 and 0 < len(columns) == len(np.unique(columns))
             if not fits or columns.min() < 0 or columns.max() >= dim or self.dim != dim:
                 raise CheckpointError(f"Expected columns from 0 to {dim - 1}, none twice, in {where}; got others.")
-        self.scale.refuse(where)
-        networks.refuse(self.network, len(self.inputs), len(self.changed) * self.scale.counts, where)
+        self.scale.validate(where)
+        networks.validate(self.network, len(self.inputs), len(self.changed) * self.scale.counts, where)
         try:
             _ = self.levels  # raises where columns wait for each other
         except CheckpointError as error:

@@ -53,7 +53,7 @@ class Kind(ABC):
         return f"layer {number + 1} of {len(chain.layers)} ({chain.layers[number].label})"
 
     @abstractmethod
-    def refuse(self, chain: "Chain") -> None:
+    def validate(self, chain: "Chain") -> None:
         """Raise unless these layers make a chain of this kind; each layer is checked by itself elsewhere.
 
         Raises:
@@ -74,7 +74,7 @@ class Kind(ABC):
 
     @classmethod
     @abstractmethod
-    def refuse_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+    def validate_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
         """Raise KeyError, TypeError or ValueError, whose text names the place, where a manifest's entry is wrong.
 
         Args:
@@ -129,9 +129,9 @@ class Chain:
     kind: Kind
 
     def __post_init__(self) -> None:
-        self.kind.refuse(self)
+        self.kind.validate(self)
         for number, layer in enumerate(self.layers):
-            layer.refuse(self.dim, self.kind.place(self, number))
+            layer.validate(self.dim, self.kind.place(self, number))
         domain = self.domain  # raises where there is none
         if domain and self.preprocessing:
             raise CheckpointError("Expected layers that take any number behind a logit; the first take some only.")
@@ -195,7 +195,7 @@ class Chain:
         return replace(self, layers=(*others, folded))
 
     @property
-    def dear(self) -> bool:
+    def expensive(self) -> bool:
         """Return whether a row of tolerances takes a large part of a second."""
         return sum(layer.work for layer in self.layers) > _MANY
 
@@ -251,7 +251,7 @@ class Chain:
                 inside = np.maximum(low, least + layer.margin), np.minimum(high, most - layer.margin)
                 within = _narrowed(within, _back(columns, *inside))
             if layer.columnwise:
-                low, high = layer.box(low, high, forth=True)
+                low, high = layer.box(low, high, forward=True)
                 columns = None if columns is None else [*columns, layer]
             else:
                 if np.isfinite(low).any() or np.isfinite(high).any():
@@ -276,5 +276,5 @@ def _narrowed(box: Interval, other: Interval) -> Interval:
 def _back(layers: list[Layer], low: Array, high: Array) -> Interval:
     """Return what a box was in front of layers that act on columns alone."""
     for layer in reversed(layers):
-        low, high = layer.box(low, high, forth=False)
+        low, high = layer.box(low, high, forward=False)
     return low, high

@@ -117,7 +117,7 @@ class Coupling(Layer):
         """Add the sum of log_scale to the log-determinant."""
         track.constant(fsum(self.log_scale))
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         k = self.width_changed
         shapes = [array.shape for array in (self.mask, *self.vectors())]
         if not 0 < k <= dim or any(shape != (k,) for shape in shapes):

@@ -52,20 +52,20 @@ class Elementwise(Layer):
     def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
         return errors.value(self.root(self._inside(errors.value(y, lambda: np.abs(y)))))
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         del dim
         values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
         if not all(isinstance(value, float) and isfinite(value) for value in values) or not self.within_limits():
             raise CheckpointError(f"Expected {self.name} with floats within its limits in {where}; got {self}.")
 
-    def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
+    def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
         """Return the images of an interval's ends; at infinity and at the ends of the range, the limits.
 
         A margin is ignored: rows between it and the end are in the domain, and moved onto the margin.
         """
         least, most = self.range
         with np.errstate(all="ignore"):  # ends may be infinite
-            if forth:
+            if forward:
                 low, high = (
                     np.where(np.isinf(end), np.where(end > 0, most, least), self.value(end)) for end in (low, high)
                 )

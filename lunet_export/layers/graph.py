@@ -90,7 +90,7 @@ class Track(Protocol):
     def wants_density(self) -> bool:
         """Return whether the graph sums log|det dz/dx| along this track."""
 
-    def turned(self) -> AbstractContextManager[None]:
+    def negated(self) -> AbstractContextManager[None]:
         """Count everything that is added to log|det dz/dx| inside with the opposite sign."""
 
     def product(self, weight: Array, bias: Array | None) -> None:

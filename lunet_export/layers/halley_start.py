@@ -65,8 +65,8 @@ class HalleyStart:
             x = np.clip(x, *self.straight) if step else x
             slope = leaky_softplus_slope(x, self.alpha)
             newton = (y - leaky_softplus(x, self.alpha)) / slope
-            bend = (1 - self.alpha) * np.exp(-softplus(x) - softplus(-x)) / (2 * slope)
-            x = x + newton / (1 + bend * newton)
+            curvature = (1 - self.alpha) * np.exp(-softplus(x) - softplus(-x)) / (2 * slope)
+            x = x + newton / (1 + curvature * newton)
         return x
 
 
@@ -147,9 +147,9 @@ def _chebyshev(alpha: float, parameters: Array) -> Array:
 
     x = _roots(alpha, 601, far=200.0)
     y, slope = leaky_softplus(x, alpha), leaky_softplus_slope(x, alpha)
-    bend = (1 - slope) * (slope - alpha) / ((1 - alpha) * 2 * slope)
-    third = bend * (1 - 2 * (slope - alpha) / (1 - alpha)) / 3
-    weight = np.cbrt(np.abs(bend**2 - third)) / np.cbrt(np.maximum(1.0, np.abs(x)))
+    curvature = (1 - slope) * (slope - alpha) / ((1 - alpha) * 2 * slope)
+    third = curvature * (1 - 2 * (slope - alpha) / (1 - alpha)) / 3
+    weight = np.cbrt(np.abs(curvature**2 - third)) / np.cbrt(np.maximum(1.0, np.abs(x)))
 
     def gap(trial: Array) -> Array:
         s, t, rho, right, *k = trial

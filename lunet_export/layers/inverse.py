@@ -11,7 +11,7 @@ from lunet_export.errors import CheckpointError
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Track
 from lunet_export.layers.layer import EVERYWHERE, Interval, Layer, Step, Stretch
-from lunet_export.layers.linearised import Linearised, RoundTrip, Turned
+from lunet_export.layers.linearised import Inverted, Linearised, RoundTrip
 
 Array = NDArray[np.float64]
 
@@ -74,15 +74,15 @@ class Inverse(Layer):
         return self.layer.forward(y, errors).rows
 
     def nodes(self, track: Track) -> None:
-        with track.turned():
+        with track.negated():
             self.layer.inverse_nodes(track)
 
     def inverse_nodes(self, track: Track) -> None:
-        with track.turned():
+        with track.negated():
             self.layer.nodes(track)
 
-    def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
-        return self.layer.box(low, high, forth=not forth)
+    def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
+        return self.layer.box(low, high, forward=not forward)
 
     def arrays(self) -> list[NDArray[Any]]:
         return self.layer.arrays()
@@ -103,14 +103,14 @@ class Inverse(Layer):
 
     def linearised(self, x: Array) -> Linearised | None:
         found = self.layer.linearised(self.layer.inverse(x))
-        return None if found is None else Turned(found)
+        return None if found is None else Inverted(found)
 
     def round_trip(self, x: Array, y: Array) -> RoundTrip:
         found = self.layer.round_trip(y, x)
         # What the layer puts at its own x is at this one's y, and vice versa.
         return RoundTrip(found.at_y, found.products_at_y, found.products_at_x, found.at_x)
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         if isinstance(self.layer, Inverse):
             raise CheckpointError(f"Expected a layer inverted once in {where}; got twice. Leave both out.")
         if self.layer.forth_only:
@@ -118,7 +118,7 @@ class Inverse(Layer):
                 f"Expected a layer with a log-determinant in both directions in {where}; {self.layer.name} sums it "
                 "from data to latent only. It cannot be inverted."
             )
-        self.layer.refuse(dim, where)
+        self.layer.validate(dim, where)
 
     def to_dict(self) -> dict[str, Any]:
         return {"inverse": True, **self.layer.to_dict()}
@@ -126,9 +126,9 @@ class Inverse(Layer):
 
 def inverted(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """Return the layers of the inverse map: in reverse order, each inverted."""
-    return tuple(map(turned, reversed(layers)))
+    return tuple(map(inverse_of, reversed(layers)))
 
 
-def turned(layer: Layer) -> Layer:
+def inverse_of(layer: Layer) -> Layer:
     """Return the inverse of a layer as a layer; the inverse of an `Inverse` is its inner layer."""
     return layer.layer if isinstance(layer, Inverse) else Inverse(layer)

@@ -56,7 +56,7 @@ def step(rows: Array, terms: Array) -> Step:
 class Layer(ABC):
     """A layer is an invertible map y = f(x) of rows (N, D), from data to latent.
 
-    Every layer is a frozen dataclass, checked by `refuse`. What only some layers can do has a default here that says
+    Every layer is a frozen dataclass, checked by `validate`. What only some layers can do has a default here that says
     so: an infinite bound, no solver, no Jacobian.
     """
 
@@ -93,7 +93,7 @@ class Layer(ABC):
         """Write y -> x and, where the graph wants a density, the terms of log|det dy/dx| at that x."""
 
     @abstractmethod
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         """Raise unless this is an invertible layer of `dim` dimensions.
 
         Raises:
@@ -125,8 +125,8 @@ class Layer(ABC):
         """Return the number of dimensions; None for a layer that fits any number."""
         return None
 
-    def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
-        """Return the image of a box of rows, or its preimage unless `forth`; only `columnwise` layers are asked."""
+    def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
+        """Return the image of a box of rows, or its preimage unless `forward`; only `columnwise` layers are asked."""
         raise NotImplementedError(self.name)
 
     def arrays(self) -> list[NDArray[Any]]:

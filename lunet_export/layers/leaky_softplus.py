@@ -109,6 +109,6 @@ def _halley(g: Graph, x: Value, target: Value, start: HalleyStart) -> Value:
     sigmoid = g.node("Div", w, t)
     residual = g.node("Sub", g.node("Sub", target, log_t), g.node("Mul", x, c))
     slope = g.node("Add", sigmoid, c)
-    bend = g.node("Div", sigmoid, t)  # sigmoid (1 - sigmoid) / k
-    half = g.node("Mul", g.node("Div", g.node("Mul", bend, residual), slope), k / 2)
+    curvature = g.node("Div", sigmoid, t)  # sigmoid (1 - sigmoid) / k
+    half = g.node("Mul", g.node("Div", g.node("Mul", curvature, residual), slope), k / 2)
     return g.node("Add", x, g.node("Div", residual, g.node("Add", slope, half)))

@@ -48,8 +48,8 @@ class LeakySquareplus(Activation):
         """Return alpha + 4 q / (s (s - x)) on the left, 1 - 4 q / (s (s + x)) on the right, where nothing cancels."""
         _, q = self._halves
         s = np.hypot(x, 2.0)
-        bend = 4 * q / (s * (s + np.abs(x)))
-        return np.where(x < 0, self.alpha + bend, 1 - bend)
+        curvature = 4 * q / (s * (s + np.abs(x)))
+        return np.where(x < 0, self.alpha + curvature, 1 - curvature)
 
     def root(self, y: Array) -> Array:
         p, q = self._halves
@@ -68,9 +68,9 @@ class LeakySquareplus(Activation):
     def nodes(self, track: Track) -> None:
         g, x = track.g, track.rows()
         line = g.node("Max", x, g.node("Mul", x, _number(g, self.alpha, "alpha")))
-        s, bend = self._bend(g, x)
-        track.replace(g.node("Add", line, bend))
-        track.slope(self._slope(g, x, s, bend), self.least, self.most)
+        s, curvature = self._curvature(g, x)
+        track.replace(g.node("Add", line, curvature))
+        track.slope(self._slope(g, x, s, curvature), self.least, self.most)
 
     def inverse_nodes(self, track: Track) -> None:
         """Write both forms of the root, of which each side of 0 takes its own."""
@@ -78,7 +78,7 @@ class LeakySquareplus(Activation):
         x = self._root(g, y)
         track.replace(x)
         if track.wants_density:
-            track.slope(self._slope(g, x, *self._bend(g, x)), self.least, self.most)
+            track.slope(self._slope(g, x, *self._curvature(g, x)), self.least, self.most)
 
     def _root(self, g: Graph, y: Value) -> Value:
         p, q = self._halves
@@ -90,18 +90,18 @@ class LeakySquareplus(Activation):
         right = g.node("Mul", g.node("Sub", y, _number(g, 2 * q, "twice")), ratio)
         return g.node("Where", g.node("Less", y, 0.0), left, right)
 
-    def _bend(self, g: Graph, x: Value) -> tuple[Value, Value]:
+    def _curvature(self, g: Graph, x: Value) -> tuple[Value, Value]:
         """Return s = sqrt(x^2 + 4) and 4 q / (s + |x|), the distance between f and its asymptotes."""
         size = g.node("Abs", x)
         s = _root_of_squares(g, size, 4.0)
         return s, g.node("Div", _number(g, 4 * self._halves[1], "four"), g.node("Add", s, size))
 
-    def _slope(self, g: Graph, x: Value, s: Value, bend: Value) -> Value:
-        share = g.node("Div", bend, s)
+    def _slope(self, g: Graph, x: Value, s: Value, curvature: Value) -> Value:
+        share = g.node("Div", curvature, s)
         left, right = g.node("Add", share, _number(g, self.alpha, "alpha")), g.node("Sub", 1.0, share)
         return g.node("Where", g.node("Less", x, 0.0), left, right)
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         if isinstance(self.alpha, np.ndarray) and self.alpha.shape != (dim,):
             raise CheckpointError(
                 f"Expected one alpha, or {dim}, in {where}; got an array of shape {self.alpha.shape}."

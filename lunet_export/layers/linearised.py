@@ -102,7 +102,7 @@ class Reordered(Linearised):
 
 
 @dataclass(frozen=True)
-class Turned(Linearised):
+class Inverted(Linearised):
     """This Jacobian is the inverse of another."""
 
     inner: Linearised

@@ -174,7 +174,7 @@ class LU(Layer):
         lower = np.tril(whiten @ self.lower / scale, -1) + np.diag(ones)
         return LU(lower, scale[:, None] * self.upper, whiten @ (self.bias - mean))
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         shapes = (self.lower.shape, self.upper.shape, self.bias.shape)
         if shapes != ((dim, dim), (dim, dim), (dim,)):
             raise CheckpointError(

@@ -280,7 +280,7 @@ def dependencies(network: Network, reached: Truths) -> Truths:
 
 
 def width(network: Network, entering: int, where: str) -> int:
-    """Return how many numbers leave when `entering` numbers enter; errors are those of `refuse`."""
+    """Return how many numbers leave when `entering` numbers enter; errors are those of `validate`."""
     for operation in network:
         entering = operation.width(entering, where)
     if not all(np.isfinite(array).all() for array in arrays(network)):
@@ -288,7 +288,7 @@ def width(network: Network, entering: int, where: str) -> int:
     return entering
 
 
-def refuse(network: Network, entering: int, leaving: int, where: str) -> None:
+def validate(network: Network, entering: int, leaving: int, where: str) -> None:
     """Raise unless the operations fit each other, and `entering` and `leaving` numbers.
 
     Raises:

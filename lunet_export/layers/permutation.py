@@ -48,8 +48,8 @@ class Permutation(Layer):
     def inverse_nodes(self, track: Track) -> None:
         track.permute(self.back)
 
-    def box(self, low: Array, high: Array, *, forth: bool) -> Interval:
-        order = self.order if forth else self.back
+    def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
+        order = self.order if forward else self.back
         return low[order], high[order]
 
     def arrays(self) -> list[Indices]:
@@ -67,6 +67,6 @@ class Permutation(Layer):
         del x, y
         return RoundTrip()
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         if self.order.dtype != np.int64 or not np.array_equal(np.sort(self.order), np.arange(dim)):
             raise CheckpointError(f"Expected an order of {dim} columns in {where}; got another.")

@@ -106,7 +106,7 @@ class VelocityField:
             tangent = (tangent @ matrix.T) * slope
         return ((tangent @ last.T) * probe).sum(axis=1)
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         """Raise unless the arrays fit each other and are finite.
 
         Raises:
@@ -219,7 +219,7 @@ class Velocity(Layer):
     def nodes(self, track: Track) -> None:
         y, offset = track.apart()
         block = _Unrolled(track.g, self, offset)
-        end, evaluations = block.forth(y)
+        end, evaluations = block.forward(y)
         terms = _divergences(track.g, evaluations, self.field, track.probe)
         track.replace(end)
         track.stretch(1.0, offset + self.field.layers[-1][1])
@@ -232,12 +232,12 @@ class Velocity(Layer):
         track.replace(begin)
         track.stretch(1.0, start)
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
             raise CheckpointError(f"Expected 1 to {MOST_STEPS} steps per block; got {self.steps!r}. Train it again.")
         if not (isinstance(self.beta, float) and 0 < self.beta < np.inf):
             raise CheckpointError(f"Expected a positive beta; got {self.beta!r}. Train it again.")
-        self.field.refuse(dim, where)
+        self.field.validate(dim, where)
 
 
 def _linear(a: Array, matrix: Array, bias: Array, extra: Array | float, errors: Errors) -> Array:
@@ -309,7 +309,7 @@ class _Unrolled:
         self._lift = 2.0 ** -round(log2(unit))  # keeps the matrix in the range of float16
         self._last = self.g.matrix(unit * self._lift * last)
 
-    def forth(self, x: Value) -> tuple[Value, list[Evaluation]]:
+    def forward(self, x: Value) -> tuple[Value, list[Evaluation]]:
         """Write y(1) from y(0); return it and the evaluations in their order, four per step."""
         evaluations: list[Evaluation] = []
         for number in range(self.steps):

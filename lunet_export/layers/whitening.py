@@ -67,7 +67,7 @@ class Whitening(Layer):
     def _add_constant(self, track: Track) -> None:
         track.constant(fsum(np.log(np.diag(self.root))))
 
-    def refuse(self, dim: int, where: str) -> None:
+    def validate(self, dim: int, where: str) -> None:
         if self.centre.ndim != 1 or dim == 0 or self.centre.shape != (dim,) or self.root.shape != (dim, dim):
             raise CheckpointError(
                 f"Expected a centre (D,) and a root (D, D); got {self.centre.shape} and {self.root.shape}. Train again."

@@ -41,7 +41,7 @@ class Shown(Protocol):
         """Return the pre-processing, which has the number of grey levels."""
 
 
-def refuse_unshowable(model: Shown) -> None:
+def validate_drawable(model: Shown) -> None:
     """Raise unless rows of this model can be drawn.
 
     Raises:
@@ -66,11 +66,11 @@ def draw(x: Floats, model: Shown, path: Path, *, columns: int | None = None) -> 
     default. Points in the plane have axes and a title.
 
     Raises:
-        BadInputError: if `refuse_unshowable` raises it.
+        BadInputError: if `validate_drawable` raises it.
     """
     from PIL import Image
 
-    refuse_unshowable(model)
+    validate_drawable(model)
     shape = model.image_shape
     if shape is None:
         window = window_of(x)

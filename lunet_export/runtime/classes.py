@@ -16,7 +16,7 @@ from lunet_export.errors import BadInputError, brief
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.exported import Exported
-from lunet_export.runtime.graph_runs import finite, finite_rows, refuse_overflow
+from lunet_export.runtime.graph_runs import finite, finite_rows, validate_no_overflow
 from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import computing, typed
 from lunet_export.scalars import whole
@@ -102,7 +102,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         class_log_prob, log_prob, posterior = self._raw("density", _DENSITY, rows)
         overflown = np.isnan(class_log_prob).any(axis=1) | ~np.isfinite(class_log_prob).any(axis=1)
         overflown |= ~(finite_rows(log_prob) & finite_rows(posterior))
-        refuse_overflow(overflown, (class_log_prob, log_prob, posterior))
+        validate_no_overflow(overflown, (class_log_prob, log_prob, posterior))
         return class_log_prob, log_prob, posterior
 
     def _squares(self, class_log_prob: Floats) -> NDArray[np.float64]:

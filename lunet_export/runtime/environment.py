@@ -182,15 +182,15 @@ def current_device(number: int) -> Iterator[Callable[[], None]]:
         cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device),
         cuda.cuCtxPushCurrent_v2(context),
     ):
-        _refuse_failure(status)
+        _validate_status(status)
     try:
-        yield lambda: _refuse_failure(cuda.cuCtxSynchronize())
+        yield lambda: _validate_status(cuda.cuCtxSynchronize())
     finally:
         cuda.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
         cuda.cuDevicePrimaryCtxRelease_v2(device)
 
 
-def _refuse_failure(status: int) -> None:
+def _validate_status(status: int) -> None:
     if status != _SUCCESS:
         raise ProviderError(
             f"Expected the GPU to be ready; its driver answers with error {status}. See lunet-export doctor."

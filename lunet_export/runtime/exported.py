@@ -17,7 +17,7 @@ from lunet_export.columns import listed
 from lunet_export.errors import BadInputError
 from lunet_export.pictures import html
 from lunet_export.runtime.cuda import CudaOptions
-from lunet_export.runtime.graph_runs import Ends, finite, in_batches, refuse_another
+from lunet_export.runtime.graph_runs import Ends, finite, in_batches, validate_graph
 from lunet_export.runtime.providers import placement, run
 from lunet_export.runtime.rows import Rows
 from lunet_export.runtime.sessions import Sessions
@@ -57,12 +57,12 @@ class Exported(ABC, Generic[V]):
     def __init__(self, source: Path | str | Artifact, first: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401
         self.artifact = source if isinstance(source, Artifact) else open_folder(source)
         self.manifest = manifest = self.artifact.manifest
-        manifest.refuse_other(classes=self._has_classes)
+        manifest.validate_kind(classes=self._has_classes)
         self.dim, self.dtype = manifest.dim, np.dtype(manifest.dtype)
         self.cuda = CudaOptions.of(chosen["cuda"])
         self._entries = {name: _ENDS[graph_of(name)[0]][0][0] for name in self.artifact.graphs}
         self._again = {**chosen, "cuda": self.cuda}
-        self._sessions = Sessions(self.artifact.graphs, first, **self._again, prove=partial(_refuse_another, manifest))
+        self._sessions = Sessions(self.artifact.graphs, first, **self._again, prove=partial(_validate_graph, manifest))
         self.provider, self.provider_reason = self._sessions.choice.name, self._sessions.choice.reason
         origin = str(manifest.document["model"].get("source", ""))
         self._rows = Rows(
@@ -264,10 +264,10 @@ class Exported(ABC, Generic[V]):
         return run(self._sessions[graph], outputs, {self._entries[graph]: rows})
 
 
-def _refuse_another(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
+def _validate_graph(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
     kind, number = graph_of(name)
     ends = _DENSITY_OF_CLASSES if manifest.names and number is None else _ENDS[kind]
     widths = {**dict.fromkeys(("class_log_prob", "posterior"), len(manifest.names)), "log_prob": 0}
-    refuse_another(
+    validate_graph(
         session, name, manifest, ends=ends, widths={**widths, "log_prob_estimate": 0}, said=manifest.repeated(name)
     )

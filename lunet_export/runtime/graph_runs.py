@@ -18,7 +18,7 @@ Floats = NDArray[np.floating]
 Ends = tuple[list[str], list[str]]
 
 
-def refuse_another(
+def validate_graph(
     session: "onnxruntime.InferenceSession",
     name: str,
     manifest: Manifest,
@@ -89,7 +89,7 @@ def finite(answers: tuple[Floats, ...]) -> tuple[Floats, ...]:
         OverflowingRowsError: One is NaN or infinite.
     """
     if not all(np.isfinite(answer).all() for answer in answers):
-        refuse_overflow(~np.logical_and.reduce([finite_rows(answer) for answer in answers]), answers)
+        validate_no_overflow(~np.logical_and.reduce([finite_rows(answer) for answer in answers]), answers)
     return answers
 
 
@@ -99,7 +99,7 @@ def finite_rows(answer: Floats) -> NDArray[np.bool_]:
     return good if answer.ndim == 1 else np.logical_and.reduce(good, axis=1)
 
 
-def refuse_overflow(bad: NDArray[np.bool_], answers: tuple[Floats, ...]) -> None:
+def validate_no_overflow(bad: NDArray[np.bool_], answers: tuple[Floats, ...]) -> None:
     """Raise where a row is bad, (N,), of a graph that gave these answers.
 
     Raises:

@@ -147,11 +147,11 @@ class Rows:
             rows = self.given(array)
             cast, p = self._cast(rows, "x", self._columns.names), self._preprocessing
             if self._domain:
-                _refuse_beyond(rows, self._domain, self._columns)
+                _validate_domain(rows, self._domain, self._columns)
                 return self._domain.clip(cast)  # a number near a border may round onto it
             if p is None:
                 return cast
-            _refuse_outside(rows, p.levels)
+            _validate_levels(rows, p.levels)
             # A float64 number just below levels may round up to it in float32; step back.
             return np.minimum(cast, largest_below(p.levels, self.dtype))
 
@@ -171,13 +171,13 @@ class Rows:
         with computing("the images"):
             grey = self.given(array, "the images")
             grey = grey.reshape(len(grey), -1) if grey.ndim > 2 else grey
-            self._refuse_shape(grey, "the images")
+            self._validate_shape(grey, "the images")
             if grey.dtype.kind == "f" and (grey != np.floor(grey)).any():
                 raise BadInputError(
                     f"Expected grey levels 0 .. {p.levels - 1}, which are whole numbers; got others. Rows that have "
                     "noise already go into log_prob as they are."
                 )
-            _refuse_outside(grey, p.levels)
+            _validate_levels(grey, p.levels)
             return with_noise(grey, self.dtype, seed=seed, draw=draw, first=first)
 
     def acceptable(self, array: ArrayLike) -> NDArray[np.bool_]:
@@ -202,7 +202,7 @@ class Rows:
 
     def _within(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Of every number of rows (N, D), whether it is acceptable."""
-        self._refuse_shape(rows, "x")
+        self._validate_shape(rows, "x")
         good: NDArray[np.bool_] = np.isfinite(rows.astype(self.dtype))
         p = self._preprocessing
         if self._domain:
@@ -232,7 +232,7 @@ class Rows:
         """No rows, (0, D)."""
         return np.empty((0, self.dim), self.dtype)
 
-    def _refuse_shape(self, rows: NDArray[Any], name: str) -> None:
+    def _validate_shape(self, rows: NDArray[Any], name: str) -> None:
         if rows.dtype.kind not in "uif":
             raise BadInputError(f"Expected numbers in {name}; got an array of {rows.dtype}.")
         if rows.ndim != 2 or rows.shape[1] != self.dim:
@@ -240,7 +240,7 @@ class Rows:
             raise BadInputError(f"Expected {name} of shape (N, {self.dim}); got {rows.shape}.{hint}")
 
     def _cast(self, rows: NDArray[Any], name: str, names: Names | None = None) -> Floats:
-        self._refuse_shape(rows, name)
+        self._validate_shape(rows, name)
         cast = np.ascontiguousarray(rows, dtype=self.dtype)
         if not np.isfinite(cast).all():
             row, column = np.argwhere(~np.isfinite(cast))[0]
@@ -256,7 +256,7 @@ def _place(row: int, column: int, names: Names | None) -> str:
     return f"row {row} (from 0), {called(column, names)}"
 
 
-def _refuse_beyond(rows: NDArray[Any], domain: Domain, columns: Columns) -> None:
+def _validate_domain(rows: NDArray[Any], domain: Domain, columns: Columns) -> None:
     outside = ~domain.contains(rows)
     if outside.any():
         row, column = np.argwhere(outside)[0]
@@ -267,7 +267,7 @@ def _refuse_beyond(rows: NDArray[Any], domain: Domain, columns: Columns) -> None
         )
 
 
-def _refuse_outside(rows: NDArray[Any], levels: int) -> None:
+def _validate_levels(rows: NDArray[Any], levels: int) -> None:
     outside = (rows < 0) | (rows >= levels)
     if outside.any():
         row, column = np.argwhere(outside)[0]

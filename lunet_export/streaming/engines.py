@@ -49,7 +49,7 @@ def local(
     if not numbers:
         return
     work = run.job.work()
-    run.refuse_changed()  # now that what computes is open, no other model can come between
+    run.validate_unchanged()  # now that what computes is open, no other model can come between
     for number in numbers:
         part = run.write(number, work)
         progress(part.rows)
@@ -181,7 +181,7 @@ def _wait_for_room(ray: Any, needed: Mapping[str, int], told: Callable[[str], No
         sleep(min(1.0, _PATIENCE))
 
 
-def _refuse_silent(address: str) -> None:
+def _validate_listening(address: str) -> None:
     """Raise where nothing listens at a host and port: Ray itself would ask for minutes.
 
     Raises:
@@ -198,7 +198,7 @@ def _refuse_silent(address: str) -> None:
 
 def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
     if address:
-        _refuse_silent(address)
+        _validate_listening(address)
     paths = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
         with _silent(), _own_signals():
@@ -269,8 +269,8 @@ class _Actor:
         nothing = {"rows": 0, "process": os.getpid(), "kind": "", "number": 0, "error": ""}
         try:
             if self._work is None:
-                self._run.refuse_changed()
-            self._run.refuse_deadly(int(row["number"]), _MOST_ATTEMPTS)
+                self._run.validate_unchanged()
+            self._run.note_attempt(int(row["number"]), _MOST_ATTEMPTS)
             self._work = self._work or self._run.job.work()
             part = self._run.write(int(row["number"]), self._work)
         except LunetExportError as error:  # Ray would run it again, and wrap it in its own

@@ -174,7 +174,7 @@ class ScoreJob(Job):
                     f"Expected {len(self.folders)} positive weights that sum to 1, one a model; got "
                     f"{', '.join(map(repr, self.weights))}."
                 )
-        self._refuse_other()
+        self._validate_models()
         manifests, source = self._manifests, self._source
         shape = getattr(source, "shape", ())
         if len(shape) == 1 and manifests[0].dim != 1:
@@ -190,7 +190,7 @@ class ScoreJob(Job):
         if len({manifest.preprocessing for manifest in manifests}) != 1:
             raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")
         if self.draws > 1:
-            refuse_draws(manifests[0], source.read(0, 1))
+            validate_draws(manifests[0], source.read(0, 1))
 
     @property
     def rows(self) -> int:
@@ -300,7 +300,7 @@ class ScoreJob(Job):
         """Those of the first model that has any."""
         return next((manifest.columns for manifest in self._manifests if manifest.columns), None)
 
-    def _refuse_other(self) -> None:
+    def _validate_models(self) -> None:
         """Raise unless the models are of one width, and of the same columns where these have names."""
         for folder, manifest in zip(self.folders, self._manifests, strict=True):
             if manifest.dim != self._manifests[0].dim:
@@ -358,7 +358,7 @@ class SampleJob(Job):
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
-        _refuse_label(self.label, open_folder(self.folder).manifest, self.folder)
+        _validate_label(self.label, open_folder(self.folder).manifest, self.folder)
         whole(self.count, "`n` of 1 or more", least=1)
         # What these would refuse is refused here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
@@ -444,7 +444,7 @@ def draw(
         BadInputError: Latents of a mixture without `label`, a `label` of a flow, or what `sample` and `decode` raise.
     """
     settings: dict[str, Any] = {"seed": seed, "temperature": temperature}
-    _refuse_label(label, flow.manifest, flow.manifest.name)
+    _validate_label(label, flow.manifest, flow.manifest.name)
     if not isinstance(flow, ExportedClasses):
         return {"x": flow.sample(n, **settings) if z is None else flow.decode(z)}
     if z is not None:
@@ -462,7 +462,7 @@ def draw(
     return {"x": x, "label": np.full(len(x), flow.number(label))}
 
 
-def _refuse_label(label: str | None, manifest: Manifest, name: str) -> None:
+def _validate_label(label: str | None, manifest: Manifest, name: str) -> None:
     if label is not None and not manifest.names:
         raise BadInputError(f"Expected no `label`; {name} holds one network, without classes. Leave it out.")
 
@@ -498,7 +498,7 @@ def _missing(values: NDArray[Any]) -> Any:  # noqa: ANN401
     return "" if values.dtype.kind == "U" else np.nan
 
 
-def refuse_draws(manifest: Manifest, rows: NDArray[Any]) -> None:
+def validate_draws(manifest: Manifest, rows: NDArray[Any]) -> None:
     """Raise where there is no noise to average over; `rows` are some of those that would be scored.
 
     Raises:

@@ -170,10 +170,10 @@ class Run:
         facts = json.loads(json.dumps(self._facts()))
         path = self.folder / RUN
         if path.is_file() and not self._is_bare():
-            self._refuse_another(path, facts, resume=resume)
+            self._validate_same_run(path, facts, resume=resume)
             self._sweep()
             missing = [number for number in range(self.parts) if self.record(number) is None]
-            self._refuse_full(missing)
+            self._validate_space(missing)
             return missing
         there = list(self.folder.iterdir()) if self.folder.exists() and not path.is_file() else []
         if any(not file.name.startswith(_BEGUN) for file in there):
@@ -181,7 +181,7 @@ class Run:
                 f"Expected an empty or a new folder; {self.folder} holds other files. Give another path."
             )
         missing = list(range(self.parts))
-        self._refuse_full(missing)
+        self._validate_space(missing)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         _write(path, {**facts, "complete": False})
@@ -194,9 +194,9 @@ class Run:
             return False
         return all(path.name == RUN or path.name.startswith(_UNFINISHED) for path in self.folder.iterdir())
 
-    def _refuse_full(self, missing: Sequence[int]) -> None:
+    def _validate_space(self, missing: Sequence[int]) -> None:
         rows = sum(map(self._rows_of, missing))
-        refuse_full(self.folder, rows * self.job.bytes_per_row, compressed=self.format == "parquet")
+        validate_space(self.folder, rows * self.job.bytes_per_row, compressed=self.format == "parquet")
 
     def record(self, number: int) -> Part | None:
         """What is known of a part; None unless it is there as it was written."""
@@ -235,7 +235,7 @@ class Run:
         _write(self._beside(number), {**record, "sha256_record": _digest(record)})
         return part
 
-    def refuse_changed(self) -> None:
+    def validate_unchanged(self) -> None:
         """Raise unless this process sees the run, and the models and rows that it was begun with.
 
         Raises:
@@ -257,7 +257,7 @@ class Run:
                     f"another: {changed}. Run it anew, on storage that all machines share."
                 )
 
-    def refuse_deadly(self, number: int, most: int) -> None:
+    def note_attempt(self, number: int, most: int) -> None:
         """Note that a process begins a part; raise where so many have begun it, and died.
 
         Raises:
@@ -278,7 +278,7 @@ class Run:
         Raises:
             BadInputError: A part is missing or altered, or the source or a model changed on the way.
         """
-        self.refuse_changed()
+        self.validate_unchanged()
         self._sweep()
         found = []
         for number in range(self.parts):
@@ -317,7 +317,7 @@ class Run:
         settings = {"rows_per_part": self.rows_per_part, "format": self.format}
         return {"format": FORMAT, "format_version": VERSION, "job": self.job.facts(), "settings": settings}
 
-    def _refuse_another(self, path: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
+    def _validate_same_run(self, path: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
         known = _document(path)
         if known is None or known.get("format") != FORMAT:
             raise BadInputError(f"Expected a run in {path}; it is none. Give another path.")
@@ -334,7 +334,7 @@ class Run:
             )
 
 
-def refuse_full(target: Path, needed: int, *, compressed: bool = False) -> None:
+def validate_space(target: Path, needed: int, *, compressed: bool = False) -> None:
     """Raise where results of so many bytes cannot fit beside `target`: before work, not after hours.
 
     Raises:
@@ -379,7 +379,7 @@ def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> 
     Raises:
         BadInputError: The disk has too little room, or the source or a model changed on the way.
     """
-    refuse_full(path, job.rows * job.bytes_per_row, compressed=path.suffix == ".parquet")
+    validate_space(path, job.rows * job.bytes_per_row, compressed=path.suffix == ".parquet")
     facts = job.facts()
     work = job.work()
     with writer(path, job.rows, job.x_names) as file:

@@ -34,8 +34,8 @@ class LeakySquareplusBijection(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         _, q = self._halves
-        bend = 4 * q / ((x * x + 4).sqrt() + x.abs())
-        return torch.maximum(x, self.alpha * x) + bend, self._log_slope(x).sum(-1)
+        curvature = 4 * q / ((x * x + 4).sqrt() + x.abs())
+        return torch.maximum(x, self.alpha * x) + curvature, self._log_slope(x).sum(-1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         p, q = self._halves
@@ -59,5 +59,5 @@ class LeakySquareplusBijection(Bijection):
         """
         _, q = self._halves
         s = (x * x + 4).sqrt()
-        bend = 4 * q / (s * (s + x.abs()))
-        return torch.where(x < 0, self.alpha + bend, 1 - bend).log()
+        curvature = 4 * q / (s * (s + x.abs()))
+        return torch.where(x < 0, self.alpha + curvature, 1 - curvature).log()

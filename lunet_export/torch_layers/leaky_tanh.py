@@ -26,8 +26,8 @@ class LeakyTanhBijection(NewtonBijection):
         return self.alpha * x + (1 - self.alpha) * torch.tanh(x)
 
     def slope(self, x: Tensor) -> Tensor:
-        bend = 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)  # 1 - tanh^2 x, without what the difference loses
-        return self.alpha + (1 - self.alpha) * bend
+        curvature = 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)  # 1 - tanh^2 x, without what the difference loses
+        return self.alpha + (1 - self.alpha) * curvature
 
     def start(self, z: Tensor) -> Tensor:
         # |f| is at most |x| and alpha |x| + 1 - alpha: this is between 0 and the root, f is concave in |x| there, and

@@ -24,6 +24,7 @@ from lunet_export.torch_layers.affine import ElementwiseAffine
 from lunet_export.torch_layers.autoregressive import Autoregressive
 from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.torch_layers.coupling import AffineCoupling
+from lunet_export.torch_layers.inverted import Inverted
 from lunet_export.torch_layers.leaky_relu import LeakyReLUBijection
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.torch_layers.leaky_squareplus import LeakySquareplusBijection
@@ -34,7 +35,6 @@ from lunet_export.torch_layers.permutation import Reordering
 from lunet_export.torch_layers.sigmoid import SigmoidBijection
 from lunet_export.torch_layers.softclip import SoftclipBijection
 from lunet_export.torch_layers.tanh import TanhBijection
-from lunet_export.torch_layers.turned import Turned
 from lunet_export.torch_layers.velocity import FlowBlock
 from lunet_export.torch_layers.whitening import WhiteningBijection
 
@@ -61,5 +61,5 @@ MODULES: dict[type[Layer], type[Bijection]] = {
 def bijection_of(layer: Layer) -> Bijection:
     """Return the PyTorch module of a layer, in float64."""
     if isinstance(layer, Inverse):
-        return Turned(bijection_of(layer.layer))
+        return Inverted(bijection_of(layer.layer))
     return MODULES[type(layer)].of(layer)

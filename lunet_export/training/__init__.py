@@ -1,15 +1,16 @@
 """Training by exact maximum likelihood, in PyTorch."""
 
+from lunet_export.training.architecture import Architecture, Training
 from lunet_export.training.classes import ClassesResult, ClassPaths, train_classes
 from lunet_export.training.fit import Trainer
 from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.kinds import KINDS
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Structure, Training
 from lunet_export.training.train import Paths, Result, train
 
 __all__ = [
     "KINDS",
+    "Architecture",
     "ClassPaths",
     "ClassesResult",
     "EpochRecord",
@@ -17,7 +18,6 @@ __all__ = [
     "History",
     "Paths",
     "Result",
-    "Structure",
     "Trainer",
     "Training",
     "train",

@@ -45,7 +45,7 @@ class Evidence:
             return cls(float(difference.mean()), error, rows)
 
     @property
-    def turned(self) -> Self:
+    def negated(self) -> Self:
         """Return the evidence for the simpler model."""
         return replace(self, gain=-self.gain)
 
@@ -60,7 +60,7 @@ class Evidence:
         return self.gain > self.least
 
 
-class Judge:
+class Comparison:
     """This comparison holds the validation rows and, for vectors in up to 4-D, reflections of the training rows.
 
     A tenth of few rows cannot tell a good model from one whose density falls to nothing just beside the training rows:
@@ -100,7 +100,7 @@ class Judge:
         """
         taken_off = np.concatenate([model[: self._valid], model[self._valid :] - optimism])
         together, alone = Evidence.of(taken_off, simpler), self.evidence(model, simpler)
-        convinces = alone.convinces or (together.convinces and not alone.turned.convinces)
+        convinces = alone.convinces or (together.convinces and not alone.negated.convinces)
         return convinces and together.gain > self._ridge
 
 

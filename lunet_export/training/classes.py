@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
-from lunet_export.distribution import refuse_classes
+from lunet_export.distribution import validate_classes
 from lunet_export.errors import CheckpointError
 from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.torch_layers import Flow
+from lunet_export.training.architecture import Architecture, Training
 from lunet_export.training.fit import log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.rows import draws_of, gaussian_of, rows_to_test
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Structure, Training
-from lunet_export.training.train import Paths, Result, refuse_output, train
+from lunet_export.training.train import Paths, Result, train, validate_output
 
 Array = NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def train_classes(
     settings_of: Callable[[Dataset], FitSettings],
     output: Path,
     *,
-    structure: Structure,
+    architecture: Architecture,
     device: torch.device,
     resume: bool,
     on_class: Callable[[int, Dataset, FitSettings], None],
@@ -94,7 +94,7 @@ def train_classes(
         data: Rows with labels.
         settings_of: Function from the rows of a class to its settings.
         output: Path of the model file, written when all classes are done.
-        structure: Architecture as in `train`, like all arguments that are not listed here.
+        architecture: Architecture as in `train`, like all arguments that are not listed here.
         resume: Whether to go on from the files of the classes.
         on_class: Function called with the number, rows and settings of a class before it is trained.
 
@@ -107,12 +107,12 @@ def train_classes(
         CheckpointError: if `train` raises it, or there is nothing to resume from.
         CheckFailedError: if `train` raises it.
     """
-    refuse_output(output)
+    validate_output(output)
     labels, paths = data.classes(), ClassPaths(output)
     counts = np.bincount(labels.train, minlength=len(labels.names))
     priors = tuple(float(count) / len(labels.train) for count in counts)
     parts = [data.of_class(number) for number in range(len(labels.names))]
-    refuse_classes(labels.names, priors)
+    validate_classes(labels.names, priors)
     files = [paths.of_class(number) for number in range(len(parts))]
     if resume and not files[0].resume.exists():
         raise CheckpointError(f"Expected {files[0].resume} to resume from; it does not exist. Train without `resume`.")
@@ -123,7 +123,7 @@ def train_classes(
 
     train_one = partial(
         train,
-        structure=structure,
+        architecture=architecture,
         device=device,
         on_start=on_start,
         on_step=on_step,

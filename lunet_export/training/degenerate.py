@@ -16,7 +16,7 @@ _MOST_LEVELS = 2**16  # most grey levels of an image
 _NO_BOUND = "the likelihood has no bound there, and bits/dim may come out far too low"
 
 
-def refuse_degenerate(data: Dataset) -> None:
+def validate_full_rank(data: Dataset) -> None:
     """Raise if the training rows fill fewer than D dimensions, so that max E log p(x) is infinite.
 
     Only vectors are checked: dequantized rows have the variance of their noise in every direction.
@@ -27,7 +27,7 @@ def refuse_degenerate(data: Dataset) -> None:
     """
     if data.preprocessing is not None:
         return
-    _refuse_index(data)
+    _validate_no_index(data)
     rows = np.asarray(data.train, dtype=np.float64)
     spread = rows.std(axis=0)
     if len(constant := np.flatnonzero(spread <= 1e-12 * np.abs(rows).max(axis=0))):
@@ -40,10 +40,10 @@ def refuse_degenerate(data: Dataset) -> None:
             f"Expected more training rows than columns; {data.name} has {len(rows)} for {data.dim}, so that a "
             "plane passes through all of them, whose density has no bound. Give more rows."
         )
-    _refuse_plane((rows - rows.mean(axis=0)) / spread, data)
+    _validate_independent((rows - rows.mean(axis=0)) / spread, data)
 
 
-def _refuse_index(data: Dataset) -> None:
+def _validate_no_index(data: Dataset) -> None:
     if _is_unnamed_index(0, data):
         raise DataError(
             f"Expected columns of measurements; column 1 of {data.name} has no name and numbers the rows, as pandas "
@@ -64,7 +64,7 @@ def _is_unnamed_index(column: int, data: Dataset) -> bool:
     return column in data.numbering and names[column : column + 1] in [(name,) for name in UNNAMED]
 
 
-def _refuse_plane(standard: NDArray[np.float64], data: Dataset) -> None:
+def _validate_independent(standard: NDArray[np.float64], data: Dataset) -> None:
     variances, directions = np.linalg.eigh(standard.T @ standard / len(standard))
     if variances[0] < _NO_VARIANCE:
         involved = np.argsort(-np.abs(directions[:, 0]), kind="stable")
@@ -94,7 +94,7 @@ def warnings_of(data: Dataset) -> tuple[str, ...]:
 
     Where a value repeats, a density may rise without bound, and its likelihood with it. Such rows are no error: whether
     a network rises there depends on its size and on how it is trained. Only vectors are checked, as in
-    `refuse_degenerate`.
+    `validate_full_rank`.
     """
     if data.preprocessing is not None:
         return ()

@@ -17,12 +17,12 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.torch_layers import Flow
-from lunet_export.training.descent import Descent, descent_of
+from lunet_export.training.architecture import Training
 from lunet_export.training.history import EpochRecord, best_of
+from lunet_export.training.optimizer import Optimizer, optimizer_of
 from lunet_export.training.rows import VALIDATION_SEED
 from lunet_export.training.schedule import peak
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Training
 
 _EVALUATION_BATCH = 1000
 _WHITENING_ROWS = 8_000  # rows whose moments set the coordinates of an epoch
@@ -52,7 +52,7 @@ class Trainer(Training):
         self.flow = self.trainable(weights, settings, self.dtype).to(device)
         self.start_flow = self.best_flow = self._plain(weights)
         self.steps_per_epoch = max(1, len(data.train) // settings.batch_size)
-        self.descent = self.new_descent()
+        self.optimizer = self.new_optimizer()
         self.start = self.validate()  # before the first step
 
     @classmethod
@@ -75,9 +75,9 @@ class Trainer(Training):
     def penalty(self) -> Tensor | None:
         """Return what is added to the mean of -log p(x), in nats; None if there is nothing."""
 
-    def new_descent(self) -> Descent[Flow]:
+    def new_optimizer(self) -> Optimizer[Flow]:
         """Return the optimizer of `flow` from where it is, by the settings."""
-        return descent_of(self.settings, self.flow, self.settings.epochs * self.steps_per_epoch)
+        return optimizer_of(self.settings, self.flow, self.settings.epochs * self.steps_per_epoch)
 
     @property
     def length(self) -> int:
@@ -97,25 +97,25 @@ class Trainer(Training):
 
     def validate(self) -> float:
         """Return the mean bits/dim of the validation rows under the model, with the same noise at every call."""
-        return mean_bits_per_dim(self.descent.model(), self.data, self.data.valid, seed=VALIDATION_SEED)
+        return mean_bits_per_dim(self.optimizer.model(), self.data, self.data.valid, seed=VALIDATION_SEED)
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
         scale, losses = float(bits_per_dim(np.array(-1.0), self.data.dim)), []
-        learning_rate = self.descent.rate
+        learning_rate = self.optimizer.rate
         if self.settings.whitened:
-            self.descent.whiten(self._some_rows(), self.whiten)
+            self.optimizer.whiten(self._some_rows(), self.whiten)
         self.flow.train()
         for step, x in enumerate(self._batches()):
             values: list[float] = []
-            self.descent.step(self._objective(x, values, f"epoch {len(self.history) + 1}, step {step + 1}"))
+            self.optimizer.step(self._objective(x, values, f"epoch {len(self.history) + 1}, step {step + 1}"))
             losses.append(scale * values[-1])
             on_step(step + 1, losses[-1])
         epoch = len(self.history) + 1
         valid = self.validate()
-        refuse_infinite(valid, f"epoch {epoch}, validation")
+        validate_finite(valid, f"epoch {epoch}, validation")
         self.history.append(EpochRecord(epoch, float(np.mean(losses)), valid, learning_rate))
         if self.best.epoch == epoch:
-            self.best_flow = self._plain(self.descent.model().to_chain())
+            self.best_flow = self._plain(self.optimizer.model().to_chain())
         return self.history[-1]
 
     def _plain(self, weights: Chain) -> Flow:
@@ -129,7 +129,7 @@ class Trainer(Training):
             loss = -self.flow.log_prob(x).mean()
             values.append(loss.item())
             if len(values) == 1:
-                refuse_infinite(values[0], where)
+                validate_finite(values[0], where)
             penalty = self.penalty()
             return loss if penalty is None else loss + penalty
 
@@ -151,13 +151,13 @@ class Trainer(Training):
 
     def state(self) -> dict[str, Any]:
         flows = {"flow": self.flow.state_dict(), "best_flow": self.best_flow.state_dict()}
-        return {**super().state(), **flows, "descent": self.descent.state_dict()}
+        return {**super().state(), **flows, "descent": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.flow.load_state_dict(state["flow"])
         self.best_flow = deepcopy(self.start_flow)
         self.best_flow.load_state_dict(state["best_flow"])
-        self.descent.load_state_dict(state["descent"])
+        self.optimizer.load_state_dict(state["descent"])
         super().restore(state)
 
 
@@ -176,7 +176,7 @@ def mean_bits_per_dim(flow: Flow, data: Dataset, rows: NDArray[np.generic], *, s
     return float(bits_per_dim(log_probs(flow, x), data.dim).mean())
 
 
-def refuse_infinite(value: float, where: str) -> None:
+def validate_finite(value: float, where: str) -> None:
     """Raise unless a loss is a finite number.
 
     Args:

@@ -35,7 +35,7 @@ class EpochRecord:
         return cls(_whole(values["epoch"]), *(_number(values[key]) for key in ("train", "valid", "learning_rate")))
 
 
-def refuse_gaps(records: Sequence[EpochRecord]) -> None:
+def validate_epochs(records: Sequence[EpochRecord]) -> None:
     """Raise unless the records are of epochs 1, 2, ... and there is at least one.
 
     Raises:
@@ -99,7 +99,7 @@ class History:
             content = json.loads(path.read_bytes())
             epochs = tuple(map(EpochRecord.of, content["epochs"]))
             if epochs:
-                refuse_gaps(epochs)
+                validate_epochs(epochs)
             line, start = _number(content["gaussian_test"]), _number(content["start"])
             unit = content.get("counted", "epoch")  # older files have no such entry
             if not isinstance(unit, str) or not unit.isalpha():

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from lunet_export.training.jko.structure import JKOStructure
-from lunet_export.training.lunet.structure import LUNetStructure
-from lunet_export.training.realnvp.structure import RealNVPStructure
-from lunet_export.training.structure import Structure
+from lunet_export.training.architecture import Architecture
+from lunet_export.training.jko.architecture import JKOArchitecture
+from lunet_export.training.lunet.architecture import LUNetArchitecture
+from lunet_export.training.realnvp.architecture import RealNVPArchitecture
 
-_ALL: tuple[type[Structure], ...] = (LUNetStructure, RealNVPStructure, JKOStructure)
+_ALL: tuple[type[Architecture], ...] = (LUNetArchitecture, RealNVPArchitecture, JKOArchitecture)
 
-#: Architectures by `Structure.family`.
-KINDS: Mapping[str, type[Structure]] = {kind.family: kind for kind in _ALL}
+#: Architectures by `Architecture.family`.
+KINDS: Mapping[str, type[Architecture]] = {kind.family: kind for kind in _ALL}

@@ -6,19 +6,19 @@ from typing import Literal, get_args
 from lunet_export.errors import BadInputError
 from lunet_export.training.schedule import SCHEDULES, Schedule
 
-Optimizer = Literal["adam", "l-bfgs"]
-OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+OptimizerName = Literal["adam", "l-bfgs"]
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """These settings say how to train; `Structure.settings` of a kind of network gives sensible ones for a data set."""
+    """These settings say how to train; `Architecture.settings` gives sensible ones for a data set."""
 
     epochs: int
     batch_size: int
     learning_rate: float  # Adam's peak rate
     family: str = "lunet"
-    optimizer: Optimizer = "adam"
+    optimizer: OptimizerName = "adam"
     init: str = "bend"  # LU-Net only: one of `initial.INITS`
     signs: str = "alternating"  # LU-Net only: fixed signs of the diagonals of U; a greedy start finds its own
     whitened: bool = True  # LU-Net only: layers in whitened coordinates, renewed before every epoch
@@ -33,7 +33,7 @@ class FitSettings:
     seed: int = 0
     fallback: bool = True  # whether the Gaussian or the start is kept if no epoch is better by more than chance
 
-    def refuse_nonsense(self) -> None:
+    def validate_ranges(self) -> None:
         """Raise if a setting is out of its range, whatever kind of network is trained.
 
         Raises:

@@ -18,15 +18,15 @@ from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import log_det_of
 from lunet_export.torch_layers import Flow
-from lunet_export.training.choice import Evidence, Judge
+from lunet_export.training.architecture import Architecture, Training
+from lunet_export.training.choice import Comparison, Evidence
 from lunet_export.training.curve import draw
-from lunet_export.training.degenerate import refuse_degenerate
+from lunet_export.training.degenerate import validate_full_rank
 from lunet_export.training.fit import log_probs
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.rows import draws_of, examples_of, rows_to_test, training_rows, validation_rows
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Structure, Training
 
 Array = NDArray[np.float64]
 Candidate = Literal["gaussian", "start", "epoch"]
@@ -77,12 +77,12 @@ class Result:
     unit: str = "epoch"  # what `epochs` counts
 
     @property
-    def below_the_line(self) -> bool:
+    def below_gaussian(self) -> bool:
         """Return whether a model other than the Gaussian was kept that is worse on the test rows by more than chance.
 
         This is also true if the model's test figure is not finite.
         """
-        return self.kept != "gaussian" and (not isfinite(self.test) or self.test_over_gaussian.turned.convinces)
+        return self.kept != "gaussian" and (not isfinite(self.test) or self.test_over_gaussian.negated.convinces)
 
 
 @dataclass(frozen=True)
@@ -101,22 +101,24 @@ class _Choice:
     kept in any case.
     """
 
-    def __init__(self, judge: Judge, gaussian: Gaussian, structure: Structure, trainer: Training) -> None:
-        self._judge, self._trainer = judge, trainer
-        self._gaussian = Flow.of(structure.gaussian(gaussian), dtype=torch.float64)
-        self._known, self._start = gaussian.log_prob(judge.rows), log_probs(trainer.start_flow, judge.rows)
+    def __init__(
+        self, comparison: Comparison, gaussian: Gaussian, architecture: Architecture, trainer: Training
+    ) -> None:
+        self._comparison, self._trainer = comparison, trainer
+        self._gaussian = Flow.of(architecture.gaussian(gaussian), dtype=torch.float64)
+        self._known, self._start = gaussian.log_prob(comparison.rows), log_probs(trainer.start_flow, comparison.rows)
 
     def kept(self) -> Kept:
         """Return what is kept of the run so far."""
         trainer = self._trainer
-        best = log_probs(trainer.best_flow, self._judge.rows)
+        best = log_probs(trainer.best_flow, self._comparison.rows)
         kept: tuple[Flow, Candidate, Array] = (self._gaussian, "gaussian", self._known)
-        if self._judge.prefers(self._start, kept[2]):
+        if self._comparison.prefers(self._start, kept[2]):
             kept = (trainer.start_flow, "start", self._start)
-        if self._judge.prefers(best, kept[2]) or not trainer.settings.fallback:
+        if self._comparison.prefers(best, kept[2]) or not trainer.settings.fallback:
             kept = (trainer.best_flow, "epoch" if trainer.best.epoch else "start", best)
         flow, by, found = kept
-        return Kept(flow, by, self._judge.evidence(best if by == "gaussian" else found, self._known))
+        return Kept(flow, by, self._comparison.evidence(best if by == "gaussian" else found, self._known))
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def train(
     settings: FitSettings,
     output: Path,
     *,
-    structure: Structure,
+    architecture: Architecture,
     device: torch.device,
     resume: bool,
     on_start: Callable[[float, Training], None],
@@ -244,7 +246,7 @@ def train(
         data: The rows.
         settings: Settings of the run.
         output: Path of the model file, which ends in .pt.
-        structure: Architecture of the network; that of `begin` counts instead if `begin` is given.
+        architecture: Architecture of the network; that of `begin` counts instead if `begin` is given.
         device: Device on which the flow is trained.
         resume: Whether to go on from the resume file.
         on_start: Function called before the first step, with the Gaussian's test bits/dim and the run.
@@ -258,32 +260,32 @@ def train(
 
     Raises:
         BadInputError: if `output` does not end in .pt, `begin` has another width or pre-processing than the data, or
-            the settings are for another kind of network than `structure`.
+            the settings are for another kind of network than `architecture`.
         CheckpointError: if the run is to be resumed, and the resume file is missing, unreadable, or of other settings
             or data.
         DataError: if the likelihood of the rows has no bound.
         CheckFailedError: if the loss stops being a finite number.
     """
-    refuse_output(output)
-    refuse_degenerate(data)
+    validate_output(output)
+    validate_full_rank(data)
     rows = training_rows(data)
     gaussian = Gaussian.fit(rows, data.preprocessing)
     if begin is not None:
-        _refuse_other(begin, data)
-        structure = structure.of(begin)
-    if settings.family != structure.family:
+        _validate_begin(begin, data)
+        architecture = architecture.of(begin)
+    if settings.family != architecture.family:
         raise BadInputError(
-            f"Expected settings for {structure.family}; got settings for {settings.family}. "
-            f"Take those of {type(structure).__name__}.settings."
+            f"Expected settings for {architecture.family}; got settings for {settings.family}. "
+            f"Take those of {type(architecture).__name__}.settings."
         )
-    judge = Judge(gaussian, rows, validation_rows(data))
-    first = begin or structure.first(gaussian, settings, rows, judge, on_growth)
+    comparison = Comparison(gaussian, rows, validation_rows(data))
+    first = begin or architecture.first(gaussian, settings, rows, comparison, on_growth)
     del rows
-    trainer = structure.trainer(first, data, settings, device)
-    model = {"dataset": data.name, "dim": data.dim, **structure.record(), "data": data.digest()}
+    trainer = architecture.trainer(first, data, settings, device)
+    model = {"dataset": data.name, "dim": data.dim, **architecture.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
     known = [gaussian.log_prob(rows_to_test(data, number)) for number in range(draws_of(data))]
-    run = _Run(trainer, _Choice(judge, gaussian, structure, trainer), data, Paths(output), model, known)
+    run = _Run(trainer, _Choice(comparison, gaussian, architecture, trainer), data, Paths(output), model, known)
     if resume:
         run.resume()
     on_start(run.line, trainer)
@@ -292,7 +294,7 @@ def train(
     return run.finish()
 
 
-def refuse_output(output: Path) -> None:
+def validate_output(output: Path) -> None:
     """Raise unless a file can be the model of a run.
 
     Raises:
@@ -302,7 +304,7 @@ def refuse_output(output: Path) -> None:
         raise BadInputError(f"Expected a model file that ends in .pt; got {output}. Its companions are named after it.")
 
 
-def _refuse_other(begin: Chain, data: Dataset) -> None:
+def _validate_begin(begin: Chain, data: Dataset) -> None:
     ours, theirs = (data.dim, data.preprocessing), (begin.dim, begin.preprocessing)
     if ours != theirs:
         raise BadInputError(

@@ -6,7 +6,7 @@ import numpy as np
 
 from lunet_export.checks import reference
 from lunet_export.data import Dataset
-from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
+from lunet_export.diagnostics.rows import TEST, over_batches, validate_rows
 from lunet_export.layers import Chain
 from lunet_export.verification.box import LatentBox, Share
 
@@ -26,7 +26,7 @@ def coverage(
     Raises:
         DataError: if the rows are of another kind than the model was made for.
     """
-    refuse_other_rows(dataset, weights.preprocessing, weights.dim)
+    validate_rows(dataset, weights.preprocessing, weights.dim)
 
     def latents(x: np.ndarray) -> np.ndarray:
         return reference.encode(weights, x)[0]

@@ -90,7 +90,7 @@ class VerifierFolder:
                 f"Expected a whole {DOCUMENT} in {path}; {brief(error)} is missing or wrong. Export it again."
             ) from None
         for name in (name for name in content if name.endswith(".onnx")):
-            graph_file.refuse_strange(content[name], name, None if name == MERGED else graph_file.OPERATORS)
+            graph_file.validate_operators(content[name], name, None if name == MERGED else graph_file.OPERATORS)
         if wrong:
             raise ArtifactError(f"Expected queries of the folder's graphs; {path / wrong[0]} has other sizes.")
         return cls(path, document, {name: content[name] for name in content if name.endswith(".onnx")}, queries)

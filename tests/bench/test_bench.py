@@ -46,7 +46,7 @@ def recorded(names, **settings):
 
 
 def test_turns_are_interleaved_after_the_warmup():
-    order, found = recorded("ab", seconds=10e-3, warmup=2, calls_a_turn=3, settle=0.0)
+    order, found = recorded("ab", seconds=10e-3, warmup=2, calls_per_turn=3, settle=0.0)
     assert order[:4] == ["a", "a", "b", "b"]
     assert order[4:16] == (["a"] * 3 + ["b"] * 3) * 2
     assert {name: m.calls for name, m in found.items()} == {name: order.count(name) - 2 for name in "ab"}

@@ -10,7 +10,7 @@ from benchmarks.learned_slope import LearnedSlope, learn_slopes
 from lunet_export.errors import BadInputError
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training import FitSettings
-from lunet_export.training.lunet.structure import LUNetTrainer
+from lunet_export.training.lunet.architecture import LUNetTrainer
 from lunet_export.training.rows import gaussian_of
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES

@@ -82,23 +82,23 @@ def test_a_runtime_that_crashes_is_a_failure_and_not_the_end():
     ids=["a difference", "a failure", "no number", "nothing"],
 )
 def test_what_is_not_equal_is_judged(spoil):
-    compat.judge([trial(right())])
+    compat.assess([trial(right())])
     wrong = right()
     spoil(wrong)
     with pytest.raises(CheckFailedError, match=r"not in ONNX Runtime 1\.32\.0 \(Python 3\.11\.7\)"):
-        compat.judge([trial(right()), trial(wrong)])
+        compat.assess([trial(right()), trial(wrong)])
     with pytest.raises(CheckFailedError):
-        compat.judge([trial(right(), checks={"digits": wrong["digits"] or {"all": {"said": "none"}}})])
+        compat.assess([trial(right(), checks={"digits": wrong["digits"] or {"all": {"said": "none"}}})])
 
 
 def test_what_openvino_is_known_for_is_no_failure_but_anything_else_is():
     double, single = right(), right()
     double["f-float64"] = {"density": {"ratio": 1e7}}
     single["lunet"] = {"density": {"ratio": 1.1}}
-    compat.judge([trial(double, runtime="OpenVINO, float32"), trial(single, runtime="OpenVINO, as it comes")])
+    compat.assess([trial(double, runtime="OpenVINO, float32"), trial(single, runtime="OpenVINO, as it comes")])
     for found, runtime in ((single, "OpenVINO, float32"), (double, "onnx.reference")):
         with pytest.raises(CheckFailedError):
-            compat.judge([trial(found, runtime=runtime)])
+            compat.assess([trial(found, runtime=runtime)])
 
 
 def test_the_table_has_the_worst_of_a_version_and_names_failures():
@@ -133,7 +133,7 @@ def recorded():
 
 def test_every_runtime_was_tried_and_gave_equal_answers():
     trials = [compat.Trial(**entry) for entry in recorded()["trials"]]
-    compat.judge(trials)
+    compat.assess(trials)
     minors = {tuple(map(int, t.version.split(".")[:2])) for t in trials if t.runtime == "ONNX Runtime"}
     newest = max(minors)
     assert newest >= tuple(map(int, onnxruntime.__version__.split(".")[:2]))

@@ -43,7 +43,7 @@ def test_validation_stops_the_clock(monkeypatch):
         start=500.0,
         validate=lambda: passes(100.0, 200.0 - now[0] / 100),
         flow=SimpleNamespace(train=lambda: None),
-        descent=SimpleNamespace(model=lambda: SimpleNamespace(to_chain=lambda: now[0])),
+        optimizer=SimpleNamespace(model=lambda: SimpleNamespace(to_chain=lambda: now[0])),
     )
     clock = equal_cost.Clock(trainer, 60.0)
     for _ in range(59):

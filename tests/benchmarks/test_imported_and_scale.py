@@ -33,7 +33,7 @@ def runs(**changed):
 
 
 def test_lost_or_doubled_rows_are_seen():
-    scale.refuse_wrong(runs())
+    scale.validate_answers(runs())
     for wrong in (
         {"killed": {"count": 11}},
         {"ray": {"log_prob": -5.000001}},
@@ -41,4 +41,4 @@ def test_lost_or_doubled_rows_are_seen():
         {"killed": {"sha256": "b"}},
     ):
         with pytest.raises(CheckFailedError, match="Expected"):
-            scale.refuse_wrong(runs(**wrong))
+            scale.validate_answers(runs(**wrong))

@@ -64,7 +64,7 @@ def test_one_bit_of_one_answer_is_seen():
     found = soak.soak(soak.Scenario(FOLDER, 1.0), 400, 0, change=spoiled)
     assert found.wrong == 1
     with pytest.raises(CheckFailedError, match="Expected the same answers for ever in x; 1 calls gave others"):
-        found.judge("x")
+        found.assess("x")
 
 
 def test_a_leak_is_seen():
@@ -85,16 +85,16 @@ def test_a_leak_is_seen():
     found = soak.soak(soak.Scenario(FOLDER, 1.0), 1600, 0, change=leaking)
     assert found.wrong == 0
     with pytest.raises(CheckFailedError, match=r"Expected flat memory in x; it grew by \d+\.\d bytes a call"):
-        found.judge("x")
+        found.assess("x")
 
 
 def test_what_counts_as_flat():
-    result(lambda calls: 7e7).judge("flat")
-    result(lambda calls: 7e7 + 3e7 * (calls < 30_000)).judge("a warm-up")
-    result(lambda calls: 7e7 + 1e6 * (calls % 7_000 == 0)).judge("a sawtooth")
+    result(lambda calls: 7e7).assess("flat")
+    result(lambda calls: 7e7 + 3e7 * (calls < 30_000)).assess("a warm-up")
+    result(lambda calls: 7e7 + 1e6 * (calls % 7_000 == 0)).assess("a sawtooth")
     for leak in (lambda calls: 7e7 + 24 * calls, lambda calls: 7e7 + 5e6 * (calls > 150_000)):
         with pytest.raises(CheckFailedError, match="flat memory"):
-            result(leak).judge("a leak")
+            result(leak).assess("a leak")
 
 
 def test_too_few_calls_get_a_sentence():
@@ -119,5 +119,5 @@ def test_the_recorded_run_is_of_two_million_calls_and_passes():
         assert sum(document["scenarios"][name]["calls"] for name in names) == 1_000_000
     for name, entry in document["scenarios"].items():
         points = [tuple(point) for point in entry["curve"]]
-        soak.Result(entry["calls"], entry["wrong"], points, entry["seconds"], entry["digests"]).judge(name)
+        soak.Result(entry["calls"], entry["wrong"], points, entry["seconds"], entry["digests"]).assess(name)
         assert len({*entry["digests"].values()}) <= 1

@@ -186,7 +186,7 @@ def test_another_archive_than_the_tested_one_is_refused(package, tmp_path, monke
         target.add(package, "package")
     with pytest.raises(BadInputError, match=r"Expected onnxruntime-web 1\.30\.0 with sha512-.*Do not use it"):
         web_runtime.unpacked(archive)
-    monkeypatch.setattr(web_runtime, "_refuse_other", lambda data: None)
+    monkeypatch.setattr(web_runtime, "_validate_archive", lambda data: None)
     assert web_runtime.unpacked(archive) == {name: f"// {name}".encode() for name in RUNTIME}
 
 

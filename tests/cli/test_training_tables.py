@@ -79,10 +79,10 @@ def test_a_model_that_the_test_rows_speak_against_is_told(capsys):
     [("epoch", WORSE, True), ("epoch", UNSURE, False), ("epoch", BETTER, False), ("gaussian", WORSE, False)],
 )
 def test_below_the_line_is_what_chance_does_not_explain(kept, on_test, below):
-    assert result(kept=kept, test_over_gaussian=on_test).below_the_line is below
+    assert result(kept=kept, test_over_gaussian=on_test).below_gaussian is below
 
 
 @pytest.mark.parametrize("test", [float("nan"), float("inf")])
 def test_no_finite_number_is_below_the_line(test):
-    assert result(test, test_over_gaussian=Evidence(float("nan"), float("nan"), 30)).below_the_line
-    assert not result(test, kept="gaussian").below_the_line
+    assert result(test, test_over_gaussian=Evidence(float("nan"), float("nan"), 30)).below_gaussian
+    assert not result(test, kept="gaussian").below_gaussian

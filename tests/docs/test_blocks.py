@@ -98,7 +98,7 @@ def run_python(text: str, page: str, names: dict[str, Any]) -> str:
     return said.getvalue()
 
 
-def refuse_what_was_not_said(block: Block, said: str) -> None:
+def validate_shown(block: Block, said: str) -> None:
     """It shows some of the lines that were printed, with other numbers."""
     printed = {words(line) for line in said.splitlines()}
     assert [line for line in block.text.splitlines() if words(line) not in printed | {""}] == [], said
@@ -116,7 +116,7 @@ def test_the_blocks_of_a_page_run(page, desk, request, monkeypatch):
         if block.reason:
             continue
         if block.title == OUTPUT:
-            refuse_what_was_not_said(block, said)
+            validate_shown(block, said)
         elif block.title:
             (desk / block.title).parent.mkdir(parents=True, exist_ok=True)
             (desk / block.title).write_text(block.text)
@@ -151,9 +151,9 @@ def test_a_line_that_fails_is_seen(desk, monkeypatch):
 
 def test_text_that_was_not_printed_is_seen(desk, monkeypatch):
     said = run_shell("echo 3 of 4 checks passed\n", monkeypatch)
-    refuse_what_was_not_said(Block("text", "4 of 4 checks passed\n\n...\n", OUTPUT, None), said)
+    validate_shown(Block("text", "4 of 4 checks passed\n\n...\n", OUTPUT, None), said)
     with pytest.raises(AssertionError, match="failed"):
-        refuse_what_was_not_said(Block("text", "4 of 4 checks failed\n", OUTPUT, None), said)
+        validate_shown(Block("text", "4 of 4 checks failed\n", OUTPUT, None), said)
 
 
 def test_every_documented_option_exists():

@@ -23,7 +23,7 @@ import lunet_export
 from lunet_export.files import whole_file
 from tests.extremes.batches import judge_batches
 from tests.extremes.cases import CASES, HEAVY
-from tests.extremes.verdict import Verdict, judge
+from tests.extremes.verdict import Verdict, assess
 
 
 def record(name: str, verdict: Verdict, seconds: float) -> dict:
@@ -45,7 +45,7 @@ def record(name: str, verdict: Verdict, seconds: float) -> dict:
 
 
 def main(arguments: list[str]) -> int:
-    """Judge, print a line a case, write."""
+    """Assess, print a line a case, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.extremes", description=__doc__)
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--light", action="store_true", help="leave the heavy cases out")
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
             if chosen.only not in name:
                 continue
             begin = time.perf_counter()
-            verdict = judge(case, Path(folder) / str(number))
+            verdict = assess(case, Path(folder) / str(number))
             found.append(record(name, verdict, time.perf_counter() - begin))
             sys.stdout.write(f"{verdict.outcome:8s} {name}  {verdict.refused or verdict.wrong or ''}\n")
             sys.stdout.flush()

@@ -17,7 +17,7 @@ from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import Flow
 from tests.extremes import verdict as verdicts
 from tests.extremes.cases import CASES, conditioned
-from tests.extremes.verdict import Case, judge
+from tests.extremes.verdict import Case, assess
 from tests.families import composed as parts
 from tests.networks import network
 
@@ -82,7 +82,7 @@ SAMPLE = {
 @pytest.mark.parametrize("name", SAMPLE)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_case_is_right_or_says_why_not(name, tmp_path):
-    found = judge(CASES[name], tmp_path / "case")
+    found = assess(CASES[name], tmp_path / "case")
     assert found.wrong == {}
     if SAMPLE[name] == RIGHT:
         assert found.refused == ""
@@ -113,7 +113,7 @@ def test_a_wrong_answer_a_nan_and_an_answer_to_no_row_are_seen(tmp_path, monkeyp
             return np.where(np.abs(z) > 1, np.nan, super().decode(np.nan_to_num(z)))
 
     monkeypatch.setattr(verdicts, "ExportedFlow", Coarse)
-    found = judge(case, tmp_path / "case")
+    found = assess(case, tmp_path / "case")
     assert found.outcome == "wrong"
     assert "of the tolerance" in found.wrong["graph, density, usual: log_prob"]
     assert "no finite numbers" in found.wrong["graph, sampling, 1e4: x"]

@@ -47,7 +47,7 @@ class Verdict:
         return "wrong" if self.wrong else "refused" if self.refused else "right"
 
 
-def judge(case: Case, folder: Path) -> Verdict:
+def assess(case: Case, folder: Path) -> Verdict:
     """Make the model, export it, ask every runner about every kind of row."""
     verdict, settings = Verdict(), ExportSettings(**case.settings)
     try:

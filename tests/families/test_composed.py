@@ -296,9 +296,9 @@ def test_blocks_without_end_in_a_file_are_refused(tmp_path):
 def test_masked_entries_stay_masked_in_training():
     weights = composed(masked(4), lu_layer(4))
     flow = Flow.of(weights, dtype=torch.float64)
-    optimiser = torch.optim.SGD(flow.parameters(), lr=0.1)
+    torch_optimizer = torch.optim.SGD(flow.parameters(), lr=0.1)
     (-flow.log_prob(torch.from_numpy(rows(weights, 20))).mean()).backward()
-    optimiser.step()
+    torch_optimizer.step()
     moved = flow.to_chain()
     assert moved.digest() != weights.digest()
     assert [len(level) for level in moved.layers[0].levels] == [1] * 4
@@ -337,7 +337,7 @@ def test_an_integrated_layer_is_not_turned_round():
     """Its log-determinant is summed from data to latent only: a density graph would leave it out."""
     field = jko.NETWORKS["no whitening"]().of(Velocity)[0]
     with pytest.raises(CheckpointError, match="a layer with a log-determinant in both directions in layer 1"):
-        Inverse(field).refuse(field.width, "layer 1")
+        Inverse(field).validate(field.width, "layer 1")
 
 
 def test_layers_that_no_file_holds_are_refused():

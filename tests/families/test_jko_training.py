@@ -15,11 +15,11 @@ from lunet_export.errors import BadInputError, CheckFailedError
 from lunet_export.flows.jko import with_steps
 from lunet_export.torch_layers.velocity import FlowBlock
 from lunet_export.training import History
-from lunet_export.training.choice import Judge
+from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.jko.architecture import JKOArchitecture
 from lunet_export.training.jko.blocks import BlockTrainer, objective
 from lunet_export.training.jko.growth import Growth
-from lunet_export.training.jko.structure import JKOStructure
 from tests import tolerances
 from tests.cli.conftest import run as command
 from tests.families.test_realnvp_training import run as train_with
@@ -28,18 +28,18 @@ from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = JKOStructure.settings(300, 3, epochs=2, batch_size=50, fallback=False)
-SMALL = JKOStructure((8, 8), 2, Growth(most_blocks=2, rounds=1, stop=0.0))
+SETTINGS = JKOArchitecture.settings(300, 3, epochs=2, batch_size=50, fallback=False)
+SMALL = JKOArchitecture((8, 8), 2, Growth(most_blocks=2, rounds=1, stop=0.0))
 
 
-def run(path, structure=SMALL, settings=SETTINGS, data=VECTORS, **more):
-    return train_with(path, structure, settings, data, **more)
+def run(path, architecture=SMALL, settings=SETTINGS, data=VECTORS, **more):
+    return train_with(path, architecture, settings, data, **more)
 
 
-def begun(structure, data, settings):
+def begun(architecture, data, settings):
     gaussian = Gaussian.fit(data.train, None)
-    judge = Judge(gaussian, data.train, data.valid)
-    return structure.first(gaussian, settings, data.train, judge, lambda done, of: None)
+    comparison = Comparison(gaussian, data.train, data.valid)
+    return architecture.first(gaussian, settings, data.train, comparison, lambda done, of: None)
 
 
 def one_block(variances, size, *, seed=0):
@@ -49,10 +49,10 @@ def one_block(variances, size, *, seed=0):
     x = (x - x.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T, bias=True).reshape(len(variances), -1))).T
     x = x * np.sqrt(variances)
     data = Dataset("normal", x, x[:200], x[:200], public=False)
-    settings = JKOStructure.settings(4000, len(variances), epochs=50, init="identity", learning_rate=1e-2)
-    structure = JKOStructure((16, 16), 2, Growth(most_blocks=1, first_size=size, rounds=0))
-    first = begun(structure, data, settings)
-    trainer = BlockTrainer(first, data, settings, growth=structure.growth, device=CPU)
+    settings = JKOArchitecture.settings(4000, len(variances), epochs=50, init="identity", learning_rate=1e-2)
+    architecture = JKOArchitecture((16, 16), 2, Growth(most_blocks=1, first_size=size, rounds=0))
+    first = begun(architecture, data, settings)
+    trainer = BlockTrainer(first, data, settings, growth=architecture.growth, device=CPU)
     trainer.run_epoch(lambda step, bits: None)
     after = reference.encode(trainer.flow.to_chain(), x)[0]
     return (after * x).mean(0) / (x**2).mean(0)
@@ -113,21 +113,21 @@ def test_it_learns_and_its_file_reads_back(tmp_path):
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
 @pytest.mark.parametrize("stop", [2, 3, 6])
 def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path, stop, data):
-    structure = JKOStructure((6, 5), 1, Growth(most_blocks=2, rounds=1, refine=True, stop=0.0))
-    settings = JKOStructure.settings(300, data.dim, epochs=1, batch_size=50, fallback=False)
-    whole = run(tmp_path / "whole.pt", structure, settings, data)
+    architecture = JKOArchitecture((6, 5), 1, Growth(most_blocks=2, rounds=1, refine=True, stop=0.0))
+    settings = JKOArchitecture.settings(300, data.dim, epochs=1, batch_size=50, fallback=False)
+    whole = run(tmp_path / "whole.pt", architecture, settings, data)
     assert whole.epochs == 2 + 2 + 4
     with pytest.raises(Interrupted):
-        run(tmp_path / "parts.pt", structure, settings, data, stop_in_epoch=stop)
-    parts = run(tmp_path / "parts.pt", structure, settings, data, resume=True)
+        run(tmp_path / "parts.pt", architecture, settings, data, stop_in_epoch=stop)
+    parts = run(tmp_path / "parts.pt", architecture, settings, data, resume=True)
     assert parts == whole
     digests = {checkpoint.read(tmp_path / f"{name}.pt").weights.digest() for name in ("whole", "parts")}
     assert len(digests) == 1
 
 
 def test_blocks_stop_when_they_hardly_move(tmp_path):
-    structure = JKOStructure((8, 8), 2, Growth(most_blocks=6, rounds=0, stop=1.0))
-    assert run(tmp_path / "m.pt", structure).network["blocks"] == 1
+    architecture = JKOArchitecture((8, 8), 2, Growth(most_blocks=6, rounds=0, stop=1.0))
+    assert run(tmp_path / "m.pt", architecture).network["blocks"] == 1
 
 
 def test_sizes_grow_to_the_largest_and_are_evened():
@@ -146,9 +146,9 @@ def test_refining_leaves_the_flow_as_it_is(monkeypatch):
     """Two halves by half the steps each are the block by all of them, up to the rounding of what they hold."""
     before, refine = [], BlockTrainer._refine
     monkeypatch.setattr(BlockTrainer, "_refine", lambda self: (before.append(self.flow.to_chain()), refine(self)))
-    structure = JKOStructure((8, 8), 8, Growth(most_blocks=2, rounds=0, refine=True, stop=0.0))
-    first = begun(structure, VECTORS, SETTINGS)
-    trainer = BlockTrainer(first, VECTORS, SETTINGS, growth=structure.growth, device=CPU)
+    architecture = JKOArchitecture((8, 8), 8, Growth(most_blocks=2, rounds=0, refine=True, stop=0.0))
+    first = begun(architecture, VECTORS, SETTINGS)
+    trainer = BlockTrainer(first, VECTORS, SETTINGS, growth=architecture.growth, device=CPU)
     for _ in range(2):
         trainer.run_epoch(lambda step, bits: None)
     assert (trainer.round, len(trainer.flow.modules_of(FlowBlock)), trainer.length) == (1, 4, 6)
@@ -164,7 +164,7 @@ def test_refining_leaves_the_flow_as_it_is(monkeypatch):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
-    settings = JKOStructure.settings(300, 3, epochs=2, batch_size=50, learning_rate=1e20, fallback=False)
+    settings = JKOArchitecture.settings(300, 3, epochs=2, batch_size=50, learning_rate=1e20, fallback=False)
     with pytest.raises(CheckFailedError, match="Expected a finite loss; got nan in block 1 of round 1"):
         run(tmp_path / "m.pt", settings=settings)
 
@@ -172,32 +172,32 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: JKOStructure.choose(2, None, {"alpha": 0.1}), "Expected no `alpha` for a JKO-iFlow"),
-        (lambda: JKOStructure.choose(2, None, {"tile": 3}), "Expected no `tile` for a JKO-iFlow, which has none"),
-        (lambda: JKOStructure.choose(2, None, {"steps": 1001}), "Expected 1 to 1000 steps per block; got 1001"),
-        (lambda: JKOStructure((), 3, Growth()), "Expected hidden layers of at least one number"),
-        (lambda: JKOStructure.of(network(3, 2)), "Expected no `begin` for a JKO-iFlow"),
+        (lambda: JKOArchitecture.choose(2, None, {"alpha": 0.1}), "Expected no `alpha` for a JKO-iFlow"),
+        (lambda: JKOArchitecture.choose(2, None, {"tile": 3}), "Expected no `tile` for a JKO-iFlow, which has none"),
+        (lambda: JKOArchitecture.choose(2, None, {"steps": 1001}), "Expected 1 to 1000 steps per block; got 1001"),
+        (lambda: JKOArchitecture((), 3, Growth()), "Expected hidden layers of at least one number"),
+        (lambda: JKOArchitecture.of(network(3, 2)), "Expected no `begin` for a JKO-iFlow"),
         (lambda: SMALL.trainer(network(3, 2), VECTORS, SETTINGS, CPU), "Expected a JKO-iFlow to train; got a lunet"),
         (lambda: Growth(first_size=0.0), "Expected a positive first size; got 0.0"),
         (lambda: Growth(rounds=-1), "Expected stop and rounds of 0 or more"),
         (
-            lambda: JKOStructure.settings(300, 3, signs="random", fallback=False),
+            lambda: JKOArchitecture.settings(300, 3, signs="random", fallback=False),
             "Expected no signs for a JKO-iFlow",
         ),
         (
-            lambda: JKOStructure.settings(300, 3, init="bend", fallback=False),
+            lambda: JKOArchitecture.settings(300, 3, init="bend", fallback=False),
             "Expected an init of whiten, identity",
         ),
         (
-            lambda: JKOStructure.settings(300, 3, whitened=True, fallback=False),
+            lambda: JKOArchitecture.settings(300, 3, whitened=True, fallback=False),
             "Expected no whitened coordinates",
         ),
         (
-            lambda: JKOStructure.settings(300, 3, optimizer="l-bfgs", fallback=False),
+            lambda: JKOArchitecture.settings(300, 3, optimizer="l-bfgs", fallback=False),
             "Expected adam for a JKO-iFlow",
         ),
         (
-            lambda: JKOStructure.settings(300, 3, patience=3, fallback=False),
+            lambda: JKOArchitecture.settings(300, 3, patience=3, fallback=False),
             "Expected no patience for a JKO-iFlow",
         ),
     ],

@@ -17,7 +17,7 @@ from lunet_export.layers.convolution import convolved, instance_norm
 from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.torch_layers.coupling import FlowNorm
 from lunet_export.training.realnvp import networks
-from lunet_export.training.realnvp.structure import RealNVPStructure, width_like_lunet
+from lunet_export.training.realnvp.architecture import RealNVPArchitecture, width_like_lunet
 from tests.families.realnvp import convolutional, dense, disturbed
 from tests.flows.test_laws import LAWS, Planted
 from tests.networks import network
@@ -128,8 +128,8 @@ def test_the_dense_network_is_as_large_as_lunets_sampling_graph(dim):
         (lambda: networks.convolutional((7, 8)), "grey images of even sides"),
         (lambda: networks.convolutional((8, 8, 3)), "grey images of even sides"),
         (lambda: networks.dense(1, hidden=3), "at least 2 dimensions"),
-        (lambda: RealNVPStructure.choose(4, None, {"blocks": 3}), "neither `blocks` nor `alpha`"),
-        (lambda: RealNVPStructure.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
+        (lambda: RealNVPArchitecture.choose(4, None, {"blocks": 3}), "neither `blocks` nor `alpha`"),
+        (lambda: RealNVPArchitecture.of(network(3, 2)), "Expected a RealNVP to start from; got a lunet model"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, sentence):

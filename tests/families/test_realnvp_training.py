@@ -10,18 +10,18 @@ from lunet_export import checkpoint
 from lunet_export.errors import BadInputError
 from lunet_export.torch_layers.coupling import AffineCoupling, FlowNorm
 from lunet_export.training import train
-from lunet_export.training.realnvp.structure import RealNVPStructure, RealNVPTrainer
+from lunet_export.training.realnvp.architecture import RealNVPArchitecture, RealNVPTrainer
 from tests.cli.conftest import run as command
 from tests.networks import network
 from tests.training.test_training import CPU, IMAGES, VECTORS, Interrupted
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = RealNVPStructure.settings(300, 3, epochs=4, batch_size=50, fallback=False)
-DENSE = RealNVPStructure(3, None, 6)
+SETTINGS = RealNVPArchitecture.settings(300, 3, epochs=4, batch_size=50, fallback=False)
+DENSE = RealNVPArchitecture(3, None, 6)
 
 
-def run(path, structure=DENSE, settings=SETTINGS, data=VECTORS, *, resume=False, stop_in_epoch=None, begin=None):
+def run(path, architecture=DENSE, settings=SETTINGS, data=VECTORS, *, resume=False, stop_in_epoch=None, begin=None):
     seen = []
 
     def on_step(step, bits):
@@ -32,7 +32,7 @@ def run(path, structure=DENSE, settings=SETTINGS, data=VECTORS, *, resume=False,
         data,
         settings,
         path,
-        structure=structure,
+        architecture=architecture,
         device=CPU,
         resume=resume,
         on_start=lambda line, trainer: seen.extend(trainer.history),
@@ -55,8 +55,8 @@ def test_it_learns_and_its_file_reads_back(tmp_path):
 def test_convolutions_learn(tmp_path):
     rows = np.random.default_rng(0).integers(0, 8, (120, 16), dtype=np.uint8)
     data = type(IMAGES)("squares", rows[:80], rows[80:100], rows[100:], IMAGES.preprocessing, (4, 4), public=False)
-    settings = RealNVPStructure.settings(80, 16, epochs=2, batch_size=20, fallback=False)
-    result = run(tmp_path / "m.pt", RealNVPStructure.choose(16, (4, 4), {"width": 2}), settings, data)
+    settings = RealNVPArchitecture.settings(80, 16, epochs=2, batch_size=20, fallback=False)
+    result = run(tmp_path / "m.pt", RealNVPArchitecture.choose(16, (4, 4), {"width": 2}), settings, data)
     assert (result.network["networks"], result.valid < result.start) == ("convolutional", True)
 
 
@@ -76,7 +76,7 @@ def test_a_run_starts_from_another_model_with_norms_anew(tmp_path):
     begin = checkpoint.read(tmp_path / "first.pt").weights
     second = run(tmp_path / "second.pt", begin=begin)
     assert second.start == pytest.approx(first.valid, abs=1e-3)
-    assert RealNVPStructure.of(begin).record() == DENSE.record()
+    assert RealNVPArchitecture.of(begin).record() == DENSE.record()
     flow = RealNVPTrainer.trainable(begin, SETTINGS, torch.float32)
     assert sum(isinstance(layer, FlowNorm) for layer in flow.chain.bijections) == 6
     with pytest.raises(BadInputError, match="Expected a RealNVP to start from; got a lunet model"):

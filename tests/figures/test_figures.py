@@ -8,9 +8,9 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
-from lunet_export.figures import Histogram, bends, density_map, interpolate, latent_law
+from lunet_export.figures import Histogram, activation_inputs, density_map, interpolate, latent_distribution
 from lunet_export.figures.interpolation import linear, spherical
-from lunet_export.figures.latent_law import mean_square_density, normal_density, unit_vectors
+from lunet_export.figures.latent_distribution import mean_square_density, normal_density, unit_vectors
 from lunet_export.flows import lunet
 from lunet_export.layers import LU, Chain
 from lunet_export.pictures import samples as pictures
@@ -114,7 +114,7 @@ def test_a_folder_draws_the_paths_of_its_model(exported):
 
 
 def test_projections_of_standard_normal_latents_are_normal():
-    law = latent_law(WeightsSource(identity(40)), normal_rows(20_000, 40), projections=5, seed=1)
+    law = latent_distribution(WeightsSource(identity(40)), normal_rows(20_000, 40), projections=5, seed=1)
     assert (law.rows, law.dim, len(law.projections)) == (20_000, 40, 5)
     for histogram in (*law.projections, law.entries):
         width = np.diff(histogram.edges)
@@ -129,7 +129,7 @@ def test_projections_of_standard_normal_latents_are_normal():
 
 def test_a_wrong_scale_shows_in_every_panel():
     wide = identity(40).with_layers([LU(np.eye(40), 1.3 * np.eye(40), np.full(40, 0.2))])
-    law = latent_law(WeightsSource(wide), normal_rows(5000, 40), projections=3, seed=0)
+    law = latent_distribution(WeightsSource(wide), normal_rows(5000, 40), projections=3, seed=0)
     np.testing.assert_allclose(law.stds, 1.3, atol=tolerances.of_estimate(1.3 * np.sqrt(0.5), 5000))
     np.testing.assert_allclose(law.means, 0.2, atol=tolerances.of_estimate(1.3, 5000))
     np.testing.assert_allclose(law.projection_stds, 1.3, atol=tolerances.of_estimate(1.3 * np.sqrt(0.5), 5000))
@@ -147,14 +147,18 @@ def test_the_law_of_the_squared_length(dim):
     assert (r * density).sum() * step == pytest.approx(1, abs=2e-3)
     assert ((r - 1) ** 2 * density).sum() * step == pytest.approx(2 / dim, rel=0.01)
     if dim == 40:
-        square = latent_law(WeightsSource(identity(40)), normal_rows(20_000, 40), projections=1, seed=0).mean_square
+        square = latent_distribution(
+            WeightsSource(identity(40)), normal_rows(20_000, 40), projections=1, seed=0
+        ).mean_square
         expected = mean_square_density((square.edges[1:] + square.edges[:-1]) / 2, dim)
         assert (np.abs(square.density - expected) * np.diff(square.edges)).sum() < 0.08
 
 
 def test_the_caption_is_what_diagnose_says():
     rows = grey_rows(200)
-    assert latent_law(IMAGES, rows, projections=1, seed=0).summary == diagnose(IMAGES, rows, seed=0).latents_test
+    assert (
+        latent_distribution(IMAGES, rows, projections=1, seed=0).summary == diagnose(IMAGES, rows, seed=0).latents_test
+    )
 
 
 # Density
@@ -206,7 +210,7 @@ def pushed(by: float) -> WeightsSource:
 
 def test_shares_are_those_of_diagnose():
     rows = grey_rows(200)
-    found = bends(IMAGES, rows, seed=0)
+    found = activation_inputs(IMAGES, rows, seed=0)
     for entry, diagnosed in zip(found.activations, diagnose(IMAGES, rows, seed=0).activations, strict=True):
         assert entry.activation.active == pytest.approx(diagnosed.active, abs=0.05)  # its rows have other noise
         assert entry.activation.number == diagnosed.number
@@ -234,18 +238,18 @@ def test_shares_are_those_of_diagnose():
 
 @pytest.mark.parametrize("by", [60.0, -60.0])
 def test_a_planted_collapse_is_seen(by):
-    first = bends(pushed(by), grey_rows(200), seed=0).activations[0]
+    first = activation_inputs(pushed(by), grey_rows(200), seed=0).activations[0]
     assert (first.collapsed, first.active_units, first.activation.active) == (True, 0.0, 0.0)
     low, high = first.window
     assert low < -3 < 3 < high  # the bend is in the picture, beside the units
-    assert not any(entry.collapsed for entry in bends(IMAGES, grey_rows(200), seed=0).activations)
+    assert not any(entry.collapsed for entry in activation_inputs(IMAGES, grey_rows(200), seed=0).activations)
 
 
 def test_wide_models_are_looked_at_by_fewer_rows(monkeypatch):
-    from lunet_export.figures import bends as function
+    from lunet_export.figures import activation_inputs as function
 
     monkeypatch.setitem(function.__globals__, "_MOST_NUMBERS", 0)
-    assert bends(IMAGES, grey_rows(500), seed=0).rows == 200
+    assert activation_inputs(IMAGES, grey_rows(500), seed=0).rows == 200
 
 
 def test_what_does_not_fit_is_refused(exported):
@@ -253,8 +257,8 @@ def test_what_does_not_fit_is_refused(exported):
     with pytest.raises(
         BadInputError, match="has none: the density graph returns z and log_prob only; give the model file"
     ):
-        bends(folder, grey_rows(50), seed=0)
+        activation_inputs(folder, grey_rows(50), seed=0)
     with pytest.raises(BadInputError, match="has 16"):
         density_map(folder, grey_rows(50), samples=3, seed=0)
     with pytest.raises(BadInputError, match="one block and none"):
-        bends(WeightsSource(identity(3)), normal_rows(50, 3), seed=0)
+        activation_inputs(WeightsSource(identity(3)), normal_rows(50, 3), seed=0)

@@ -202,7 +202,7 @@ def test_law_catches_a_planted_fault(law, fault):
     assert error > bound
 
 
-#: Nodes of the integral an axis. A smooth density is dear and needs few: 301, 401 and 801 agree to 1e-11 on it.
+#: Nodes of the integral per axis. A smooth density is expensive and needs few: 301, 401 and 801 agree to 1e-11 on it.
 NODES = {"jko": 301}
 
 

@@ -93,8 +93,8 @@ def test_far_down_the_posterior_still_sums_to_one(dtype, level):
     if abs(level) < 1e6:
         expected = reference.mixture_log_prob(given, PRIORS)
         tolerances.assert_within(log_prob, expected, tolerances.TWO * allowed["log_prob"])
-        turned = reference.posterior(given, PRIORS[::-1])
-        assert tolerances.beyond(posterior, turned, tolerances.TWO * allowed["posterior"]) > 1
+        swapped = reference.posterior(given, PRIORS[::-1])
+        assert tolerances.beyond(posterior, swapped, tolerances.TWO * allowed["posterior"]) > 1
 
 
 @every_dtype

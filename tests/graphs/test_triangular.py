@@ -17,8 +17,8 @@ def test_products_and_inverses(dim):
     product = tolerances.of_roundings(2 * dim, low @ up, "float64")
     tolerances.assert_within(triangular.product(lower, upper), lower @ upper, product)
     assert tolerances.beyond(triangular.product(lower, upper) * (1 + 1e-12), lower @ upper, product) > 1
-    turned = tolerances.of_roundings(2 * dim, up @ low, "float64")
-    tolerances.assert_within(triangular.reversed_product(upper, lower), upper @ lower, turned)
+    allowed = tolerances.of_roundings(2 * dim, up @ low, "float64")
+    tolerances.assert_within(triangular.reversed_product(upper, lower), upper @ lower, allowed)
     for inverse, size, matrix in (
         (triangular.inverse_lower(lower), low, lower),
         (triangular.inverse_upper(upper), up, upper),

@@ -77,13 +77,13 @@ def trained(flow: nn.Module, peer: Peer, dim: int, *, steps: int = 20, unit: boo
     with torch.no_grad():  # away from the identity, where many layers start
         for parameter in flow.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-2)
+    torch_optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
     flow.train()
     for _ in range(steps):
-        optimiser.zero_grad()
+        torch_optimizer.zero_grad()
         loss = -peer.log_prob(flow, x).mean()
         loss.backward()
-        optimiser.step()
+        torch_optimizer.step()
     assert torch.isfinite(loss)
     return flow.eval()
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lunet_export.importers import importing
-from lunet_export.importers.parts import turned
+from lunet_export.importers.parts import inverted_parts
 from tests.importers.peers import package
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
@@ -154,7 +154,7 @@ def test_each_layer_alone_in_both_directions(library):
         their_y, their_log_det = (value.numpy() for value in asked(library, layer, torch.from_numpy(x)))
         assert np.abs(y - their_y).max() < LIMIT, name
         assert np.abs(log_det - their_log_det).max() < LIMIT, name
-        backwards = [inner.spread(DIM) for part in turned(reading.parts) for inner in part.layers]
+        backwards = [inner.spread(DIM) for part in inverted_parts(reading.parts) for inner in part.layers]
         inside = np.clip(x, *(0.1, 0.9)) if name == "Logit" and library == "nflows" else x
         back, back_log_det = carried(backwards, carried(layers, inside)[0])
         assert np.abs(back - inside).max() < LIMIT * 10, name

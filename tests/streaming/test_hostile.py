@@ -71,7 +71,7 @@ def test_a_run_file_of_anything_else_gets_a_sentence(models, data, tmp_path, tex
     with pytest.raises(BadInputError, match="Expected"):
         run.begin(resume=True)
     with pytest.raises(BadInputError, match="Expected"):
-        run.refuse_changed()
+        run.validate_unchanged()
     with pytest.raises(DataError, match="its run is not complete"):
         open_source(run.folder)
 

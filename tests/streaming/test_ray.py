@@ -16,7 +16,7 @@ from lunet_export.errors import BadInputError, MissingPackageError, ProviderErro
 from lunet_export.installation import install_extra
 from lunet_export.runtime.rows import LARGEST_BATCH
 from lunet_export.streaming import Run, ScoreJob, engines, local, on_ray
-from lunet_export.streaming.engines import _Actor, _begin, _refuse_silent, _wait_for_room
+from lunet_export.streaming.engines import _Actor, _begin, _validate_listening, _wait_for_room
 from lunet_export.streaming.jobs import Place
 from tests.streaming.cases import CPU, DIM, ROWS, finished, job_of
 
@@ -125,7 +125,7 @@ def test_a_cluster_without_gpus_is_not_waited_for(models, data, tmp_path, ray):
 
 def test_a_cluster_that_is_not_there_is_said_at_once():
     with pytest.raises(BadInputError, match=r"Expected a Ray cluster at 127\.0\.0\.1:1; .*ray start"):
-        _refuse_silent("127.0.0.1:1")
+        _validate_listening("127.0.0.1:1")
 
 
 @pytest.mark.parametrize(("package", "extra"), [("pyarrow", "scale"), ("ray", "ray")])

@@ -14,7 +14,7 @@ from lunet_export.data import Dataset
 from lunet_export.data.dataset import split
 from lunet_export.preprocessing import Logit
 from lunet_export.training import KINDS, train
-from lunet_export.training.choice import Evidence, Judge
+from lunet_export.training.choice import Comparison, Evidence
 from lunet_export.training.gaussian import Gaussian
 from tests.networks import network
 
@@ -38,8 +38,8 @@ def small(kind: str, n: int, dim: int, seed: int = 0) -> Dataset:
 def run(path, data, family="lunet", **given):
     settings = KINDS[family].settings(len(data.train), data.dim, **given)
     silent = dict.fromkeys(("on_start", "on_step", "on_epoch"), lambda *_: None)
-    structure = KINDS[family].choose(data.dim, None, CHOICES[family])
-    return train(data, settings, path, structure=structure, device=CPU, resume=False, **silent)
+    architecture = KINDS[family].choose(data.dim, None, CHOICES[family])
+    return train(data, settings, path, architecture=architecture, device=CPU, resume=False, **silent)
 
 
 def test_evidence_is_the_paired_test_of_student():
@@ -70,40 +70,40 @@ def test_rows_that_tell_nothing_convince_nobody(rows):
 
 def test_reflections_lie_as_far_out_as_rows_lie_apart():
     x = np.array([[0.0, 0.0], [1.0, 0.0], [10.0, 0.0], [11.5, 0.5], [3.0, 9.0]])
-    judge = Judge(Gaussian.fit(x, None), x, np.array([[5.0, 5.0]]))
-    np.testing.assert_array_equal(judge.rows[0], [5.0, 5.0])
-    np.testing.assert_allclose(judge.rows[1:5], [[-1.0, 0.0], [2.0, 0.0], [8.5, -0.5], [13.0, 1.0]])
+    comparison = Comparison(Gaussian.fit(x, None), x, np.array([[5.0, 5.0]]))
+    np.testing.assert_array_equal(comparison.rows[0], [5.0, 5.0])
+    np.testing.assert_allclose(comparison.rows[1:5], [[-1.0, 0.0], [2.0, 0.0], [8.5, -0.5], [13.0, 1.0]])
 
 
 def test_only_vectors_in_few_dimensions_are_reflected():
     wide = np.random.default_rng(0).standard_normal((50, 5))
-    assert len(Judge(Gaussian.fit(wide, None), wide, wide[:7]).rows) == 7
+    assert len(Comparison(Gaussian.fit(wide, None), wide, wide[:7]).rows) == 7
     grey = np.random.default_rng(0).random((50, 2)) * 8
-    assert len(Judge(Gaussian.fit(grey, Logit(8, 0.1)), grey, grey[:7]).rows) == 7
+    assert len(Comparison(Gaussian.fit(grey, Logit(8, 0.1)), grey, grey[:7]).rows) == 7
 
 
 def test_a_density_that_falls_to_nothing_beside_the_rows_is_seen():
     """Planted: the training rows and the validation rows lie in a box; the next ones of such tails would not."""
     x = np.random.default_rng(0).standard_normal((60, 1))
     learnt, valid = x[6:], x[:6]
-    judge = Judge(Gaussian.fit(learnt, None), learnt, valid)
-    box = np.where((judge.rows >= x.min()).all(1) & (judge.rows <= x.max()).all(1), 0.0, -1e4)
-    gaussian = Gaussian.fit(learnt, None).log_prob(judge.rows)
-    assert judge.evidence(box, gaussian).convinces  # the validation rows alone
-    assert not judge.prefers(box, gaussian)
-    assert judge.prefers(np.where(box < 0, -7.0, box), gaussian)  # the same with a tail
+    comparison = Comparison(Gaussian.fit(learnt, None), learnt, valid)
+    box = np.where((comparison.rows >= x.min()).all(1) & (comparison.rows <= x.max()).all(1), 0.0, -1e4)
+    gaussian = Gaussian.fit(learnt, None).log_prob(comparison.rows)
+    assert comparison.evidence(box, gaussian).convinces  # the validation rows alone
+    assert not comparison.prefers(box, gaussian)
+    assert comparison.prefers(np.where(box < 0, -7.0, box), gaussian)  # the same with a tail
 
 
 def test_what_is_expected_of_chance_is_taken_off_reflections_alone():
     x = np.random.default_rng(0).standard_normal((200, 2))
-    judge = Judge(Gaussian.fit(x, None), x, x[:40])
-    simpler = np.zeros(len(judge.rows))
+    comparison = Comparison(Gaussian.fit(x, None), x, x[:40])
+    simpler = np.zeros(len(comparison.rows))
     better = simpler + np.random.default_rng(1).normal(0.1, 0.1, len(simpler))
-    assert judge.prefers(better, simpler, optimism=0.05)
-    assert not judge.prefers(better, simpler, optimism=0.15)
+    assert comparison.prefers(better, simpler, optimism=0.05)
+    assert not comparison.prefers(better, simpler, optimism=0.15)
     worse = better.copy()
     worse[:40] -= 0.2  # the validation rows say the contrary
-    assert not judge.prefers(worse, simpler)
+    assert not comparison.prefers(worse, simpler)
 
 
 @pytest.mark.parametrize("family", sorted(CHOICES))
@@ -127,7 +127,7 @@ def test_kinds_that_are_trained_are_all_here():
 def test_few_rows_of_a_gaussian_end_as_the_gaussian(tmp_path, family):
     data = small("normal", 60, 3)
     result = run(tmp_path / "m.pt", data, family, epochs=2)
-    assert (result.kept, result.below_the_line) == ("gaussian", False)
+    assert (result.kept, result.below_gaussian) == ("gaussian", False)
     assert result.test == pytest.approx(result.gaussian_test, rel=1e-12)
     read = checkpoint.read(tmp_path / "m.pt")
     assert (read.weights.kind.name, read.training["kept"]) == (family, "gaussian")
@@ -138,7 +138,7 @@ def test_defaults_ruin_no_small_set(tmp_path, rows, dim):
     """Rows of a Gaussian, which is the best model there is: no other is kept that is worse beyond chance."""
     for seed in range(2):
         result = run(tmp_path / f"{seed}.pt", small("normal", rows, dim, seed))
-        assert not result.below_the_line, (seed, result.test, result.gaussian_test)
+        assert not result.below_gaussian, (seed, result.test, result.gaussian_test)
 
 
 def test_a_better_network_is_kept_and_told_by_how_much(tmp_path):
@@ -156,9 +156,9 @@ def test_the_start_is_a_candidate(tmp_path):
     x = reference.decode(good, rng.standard_normal((500, 2)))
     data = Dataset("of a network", x[:300], x[300:400], x[400:], public=False)
     settings = KINDS["lunet"].settings(300, 2, epochs=2, optimizer="adam", learning_rate=0.5)
-    structure = KINDS["lunet"].of(good)
+    architecture = KINDS["lunet"].of(good)
     silent = dict.fromkeys(("on_start", "on_step", "on_epoch"), lambda *_: None)
-    common = {"structure": structure, "device": CPU, "resume": False, "begin": good, **silent}
+    common = {"architecture": architecture, "device": CPU, "resume": False, "begin": good, **silent}
     result = train(data, settings, tmp_path / "m.pt", **common)
     assert (result.kept, result.best_epoch) == ("start", 0)
     rounded = np.float32(reference.log_prob(good, x[400:])).mean()

@@ -12,14 +12,14 @@ from lunet_export.flows import lunet
 from lunet_export.layers import ACTIVATIONS, LU
 from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.lu_linear import LULinear
-from lunet_export.training import FitSettings, Trainer, descent
-from lunet_export.training.choice import Judge
+from lunet_export.training import FitSettings, Trainer, optimizer
+from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import greedy
 from lunet_export.training.lunet import regularisers as penalties
+from lunet_export.training.lunet.architecture import LUNetArchitecture, LUNetTrainer
 from lunet_export.training.lunet.coordinates import flow_of, whiten
 from lunet_export.training.lunet.initial import CLOSED, start
-from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
 from lunet_export.training.schedule import SCHEDULES, peak, rate
 from tests import tolerances
 from tests.networks import PAPERS, network
@@ -65,15 +65,15 @@ def test_every_start_gives_activations_numbers_of_order_one(init):
 @pytest.mark.parametrize("init", [*CLOSED, "greedy"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_learns_from_every_start(activation, init, monkeypatch):
-    """Rows that no Gaussian fits, by the family's own structure. A quarter of the search is enough to begin below."""
+    """Rows that no Gaussian fits, in the family's own architecture. A quarter of the search starts below it."""
     monkeypatch.setattr(greedy, "_STEPS", 50)
     rng = np.random.default_rng(0)
     train, valid, test = (np.stack([rng.gamma(2.0, size=n), rng.standard_normal(n)], 1) for n in (800, 400, 400))
     data = Dataset("skewed", train, valid, test)
     settings = replace(SETTINGS, init=init, epochs=6)
-    structure = LUNetStructure.choose(2, None, {"activation": activation, "blocks": 3})
+    architecture = LUNetArchitecture.choose(2, None, {"activation": activation, "blocks": 3})
     gaussian = Gaussian.fit(train, None)
-    first = structure.first(gaussian, settings, train, Judge(gaussian, train, valid), lambda done, of: None)
+    first = architecture.first(gaussian, settings, train, Comparison(gaussian, train, valid), lambda done, of: None)
     assert (first.kind.activation, first.kind.alpha, len(first.of(LU))) == (activation, 0.1, 3)
     run = epochs(LUNetTrainer(first, data, settings, device=CPU), 6)
     line = gaussian_bits(data, valid)
@@ -117,14 +117,14 @@ AVERAGING = [{"schedule": "schedule-free"}, {"schedule": "constant", "average": 
 @pytest.mark.parametrize("choice", AVERAGING, ids=["schedule-free", "moving average"])
 def test_the_average_is_the_model_and_follows_the_coordinates(choice):
     run = epochs(trainer(replace(SETTINGS, learning_rate=2e-2, **choice)))
-    model, flow = run.descent.model(), run.flow
+    model, flow = run.optimizer.model(), run.flow
     assert run.best.valid < run.start
     assert run.history[-1].valid == run.validate()
     for ours, theirs in zip(model.modules_of(LULinear), flow.modules_of(LULinear), strict=True):
         torch.testing.assert_close(ours.root, theirs.root)
         assert not torch.equal(ours.packed, theirs.packed)
     before, weights = run.validate(), model.to_chain()
-    run.descent.whiten(run._some_rows(), whiten)
+    run.optimizer.whiten(run._some_rows(), whiten)
     allowed = tolerances.TWO * tolerances.of_bits(weights, VECTORS.valid)
     assert abs(run.validate() - before) <= allowed
     assert abs(run.start - before) > allowed
@@ -132,7 +132,7 @@ def test_the_average_is_the_model_and_follows_the_coordinates(choice):
 
 def test_a_moving_average_that_forgets_at_once_is_the_flow():
     run = epochs(trainer(replace(SETTINGS, schedule="constant", average=1e-12)))
-    one, other = (flow.modules_of(LULinear)[0].packed.detach() for flow in (run.descent.model(), run.flow))
+    one, other = (flow.modules_of(LULinear)[0].packed.detach() for flow in (run.optimizer.model(), run.flow))
     # The average is rounded once, and so is either in every renewal of the coordinates.
     allowed = tolerances.of_roundings(2 + 2 * 3, other.abs().max())
     tolerances.assert_within(one, other, allowed)
@@ -153,7 +153,7 @@ def of_coordinates(block, layer):
 def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
     """The same steps in coordinates that are moved in between end in the same network where nothing is adapted."""
     run = epochs(trainer(replace(SETTINGS, schedule="schedule-free")), 1)
-    state = run.descent.optimiser.state
+    state = run.optimizer.torch_optimizer.state
     layer = run.flow.modules_of(LULinear)[1]
     far = flow_of(run.flow.to_chain()).modules_of(LULinear)[1]
 
@@ -166,7 +166,7 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
         return far.layer()
 
     before, kept = block_of_steps(), [state[layer.packed]["z"].clone(), state[layer.bias]["z"].clone()]
-    run.descent.whiten(run._some_rows(), whiten)
+    run.optimizer.whiten(run._some_rows(), whiten)
     after = block_of_steps()
     with torch.no_grad():  # the steps as they were, in coordinates that moved under them
         far.packed.copy_(kept[0])
@@ -182,14 +182,14 @@ def test_whitening_carries_the_far_steps_of_schedule_free_with_the_average():
 def test_weight_decay_pulls_entries_off_the_diagonal_and_nothing_else(schedule):
     """With gradients of 0 only the decay moves anything."""
     run = epochs(trainer(replace(SETTINGS, schedule=schedule, weight_decay=0.5, whitened=False)), 1)
-    layer, adam = run.flow.modules_of(LULinear)[0], run.descent.optimiser
+    layer, adam = run.flow.modules_of(LULinear)[0], run.optimizer.torch_optimizer
     for parameter in run.flow.parameters():
         parameter.grad = torch.zeros_like(parameter)
         adam.state[parameter].get("exp_avg", parameter.grad).zero_()
     steps = adam.state[layer.packed].get("z", layer.packed).detach()
     packed, before = layer.packed.detach().clone(), steps.clone()
-    share = run.descent.rate * 0.5
-    run.descent._take()
+    share = run.optimizer.rate * 0.5
+    run.optimizer._take()
     steps = adam.state[layer.packed].get("z", layer.packed).detach()
     off = ~torch.eye(3, dtype=torch.bool)
     if schedule == "schedule-free":  # what decays is the average after its own step, of which 1 - beta decays with it
@@ -231,7 +231,7 @@ def test_a_penalty_buys_what_it_is_for(name):
 
 def test_a_bound_holds_in_training():
     run = epochs(trainer(replace(SETTINGS, bound=3.0, learning_rate=0.1)))
-    for block in run.descent.model().to_chain().of(LU):
+    for block in run.optimizer.model().to_chain().of(LU):
         assert (np.abs(np.log(np.abs(np.diag(block.upper)))) <= 3.0).all()
 
 
@@ -253,7 +253,7 @@ def test_a_bound_below_the_start_is_refused():
 )
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
 def test_every_choice_resumes_bit_by_bit(choice, data, monkeypatch):
-    monkeypatch.setattr(descent, "_ITERATIONS", 20)  # of L-BFGS an epoch
+    monkeypatch.setattr(optimizer, "_ITERATIONS", 20)  # of L-BFGS an epoch
     settings = replace(SETTINGS, **choice)
     whole = epochs(trainer(settings, data))
     first = epochs(trainer(settings, data), 1)
@@ -283,17 +283,17 @@ def test_every_choice_resumes_bit_by_bit(choice, data, monkeypatch):
 )
 def test_nonsense_is_refused(given, sentence):
     with pytest.raises(BadInputError, match=sentence):
-        LUNetStructure.settings(1000, 3, **given)
+        LUNetArchitecture.settings(1000, 3, **given)
 
 
 def test_defaults_go_by_the_data():
-    few, wide = LUNetStructure.settings(8000, 2), LUNetStructure.settings(8000, 5)
+    few, wide = LUNetArchitecture.settings(8000, 2), LUNetArchitecture.settings(8000, 5)
     assert (few.optimizer, few.init, few.batch_size) == ("l-bfgs", "greedy", 8000)
     assert (wide.optimizer, wide.init, wide.batch_size) == ("adam", "bend", 256)
-    named = LUNetStructure.settings(8000, 2, schedule="linear")  # a schedule is one of Adam's
+    named = LUNetArchitecture.settings(8000, 2, schedule="linear")  # a schedule is one of Adam's
     assert (named.optimizer, named.init, named.batch_size) == ("adam", "greedy", 256)
-    assert LUNetStructure.settings(10**6, 2).batch_size == 50_000
-    assert LUNetStructure.settings(8000, 64, optimizer="l-bfgs").batch_size == 8000
+    assert LUNetArchitecture.settings(10**6, 2).batch_size == 50_000
+    assert LUNetArchitecture.settings(8000, 64, optimizer="l-bfgs").batch_size == 8000
 
 
 def test_no_float64_no_l_bfgs():

@@ -13,7 +13,7 @@ from lunet_export.errors import BadInputError, CheckpointError, DataError
 from lunet_export.layers import LU
 from lunet_export.preprocessing import Logit
 from lunet_export.training import ClassPaths, FitSettings, train, train_classes
-from lunet_export.training.lunet.structure import LUNetStructure
+from lunet_export.training.lunet.architecture import LUNetArchitecture
 from lunet_export.training.rows import gaussian_of, rows_to_test
 from tests import tolerances
 
@@ -55,7 +55,7 @@ def run(path, data=VECTORS, *, resume=False, stop=None, settings=SETTINGS):
         data,
         lambda part: settings,
         path,
-        structure=LUNetStructure(2),
+        architecture=LUNetArchitecture(2),
         device=CPU,
         resume=resume,
         on_class=lambda number, part, given: current.append(number),
@@ -77,7 +77,7 @@ def test_each_class_is_trained_as_by_itself(done, tmp_path):
         data.of_class(1),
         SETTINGS,
         tmp_path / "alone.pt",
-        structure=LUNetStructure(2),
+        architecture=LUNetArchitecture(2),
         device=CPU,
         resume=False,
         on_start=lambda line, trainer: None,

@@ -11,7 +11,7 @@ import pytest
 from lunet_export import data
 from lunet_export.data import Dataset
 from lunet_export.errors import DataError
-from lunet_export.training.degenerate import refuse_degenerate, warnings_of
+from lunet_export.training.degenerate import validate_full_rank, warnings_of
 
 NORMAL = np.random.default_rng(0).standard_normal((60, 3))
 
@@ -27,7 +27,7 @@ def with_column(values) -> np.ndarray:
 @pytest.mark.parametrize("value", [0.0, 3.5, -1e30])
 def test_a_constant_column_is_named(value):
     with pytest.raises(DataError, match=r"^Expected columns that vary; column 4 of mine is constant"):
-        refuse_degenerate(dataset(with_column(np.full(60, value))))
+        validate_full_rank(dataset(with_column(np.full(60, value))))
 
 
 @pytest.mark.parametrize(
@@ -40,22 +40,22 @@ def test_a_constant_column_is_named(value):
 )
 def test_a_column_that_follows_from_others_is_named(made, named):
     with pytest.raises(DataError, match=named):
-        refuse_degenerate(dataset(with_column(made)))
+        validate_full_rank(dataset(with_column(made)))
 
 
 def test_no_more_rows_than_columns_are_refused():
     with pytest.raises(DataError, match="more training rows than columns; mine has 3 for 3"):
-        refuse_degenerate(dataset(NORMAL[:3]))
+        validate_full_rank(dataset(NORMAL[:3]))
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1.0])
 def test_columns_that_hang_together_by_noise_pass(noise):
     """Ill conditioned is no reason to refuse."""
-    refuse_degenerate(dataset(with_column(NORMAL[:, 0] + noise * np.random.default_rng(1).standard_normal(60))))
+    validate_full_rank(dataset(with_column(NORMAL[:, 0] + noise * np.random.default_rng(1).standard_normal(60))))
 
 
 def test_grey_levels_may_be_constant():
-    refuse_degenerate(data.load("digits"))  # whose corners are always 0
+    validate_full_rank(data.load("digits"))  # whose corners are always 0
 
 
 def loaded(path: Path, rows, header: str = "") -> Dataset:
@@ -107,7 +107,7 @@ def test_grey_levels_in_a_csv_are_told_of_their_option(tmp_path):
     assert data.load(str(tmp_path / "mine.csv"), levels=16).preprocessing.levels == 16
     grey[:, 0] = 0
     with pytest.raises(DataError, match=f"has no bound.{cure} Leave it out: cut "):
-        refuse_degenerate(loaded(tmp_path / "mine.csv", grey))
+        validate_full_rank(loaded(tmp_path / "mine.csv", grey))
     for others in (grey - 1, grey / 2, grey * 10_000):
         others[:, 0] = MANY[:, 0]
         assert "--levels" not in " ".join(warnings_of(loaded(tmp_path / "mine.npy", others.astype(float))))
@@ -156,7 +156,7 @@ def test_a_column_that_numbers_the_rows_is_warned_of(first, name, place, suffix,
     called = f" ({name})" if suffix == ".csv" else ""
     numbers = "numbers the rows of its file, and is learnt like any other column."
     assert told == f"column {place + 1}{called} of mine {numbers}"
-    refuse_degenerate(found)
+    validate_full_rank(found)
     np.testing.assert_array_equal(pasted(line, path), np.delete(found.train, place, axis=1))
 
 
@@ -170,7 +170,7 @@ def test_an_index_of_pandas_is_refused(name, order, tmp_path, monkeypatch):
     found = loaded(Path("mine.csv"), rows, f"{name},a,b,c")
     assert warnings_of(found) == ()  # one sentence is enough
     with pytest.raises(DataError) as refused:
-        refuse_degenerate(found)
+        validate_full_rank(found)
     told, line = str(refused.value).split(", or run ")
     assert told == (
         "Expected columns of measurements; column 1 of mine has no name and numbers the rows, as pandas writes its "
@@ -193,7 +193,7 @@ def test_an_index_of_pandas_is_refused(name, order, tmp_path, monkeypatch):
 def test_other_columns_number_nothing(column, header, tmp_path):
     found = loaded(tmp_path / "mine.csv", np.insert(MANY, 0, column, axis=1), header)
     assert (found.numbering, warnings_of(found)) == ((), ())
-    refuse_degenerate(found)
+    validate_full_rank(found)
 
 
 def test_no_line_is_told_that_would_not_work(tmp_path):
@@ -215,4 +215,4 @@ def test_names_are_those_of_the_header(tmp_path):
     assert (data.load(str(tmp_path / "c.csv")).columns, dataset(MANY).columns) == (None, None)
     constant = loaded(tmp_path / "d.csv", beside(np.ones(800)), "a,b,c,d")
     with pytest.raises(DataError, match=r"column 4 \(d\) of d is constant, .* Leave it out: cut -d, -f1-3 "):
-        refuse_degenerate(constant)
+        validate_full_rank(constant)

@@ -10,11 +10,11 @@ from lunet_export.flows import lunet
 from lunet_export.layers import LU
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
-from lunet_export.training.choice import Judge
-from lunet_export.training.descent import QuasiNewton
+from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import greedy
 from lunet_export.training.lunet.coordinates import flow_of, whiten
+from lunet_export.training.optimizer import QuasiNewton
 from tests.networks import PAPERS, network
 
 
@@ -26,10 +26,10 @@ def clouds(n: int, seed: int = 0) -> np.ndarray:
 
 def grow(rows, *, blocks, seed=0, preprocessing=None, seen=None, valid=None):
     """Judged by a fifth of the rows, which are learnt from too, or by others."""
-    judge = Judge(Gaussian.fit(rows, preprocessing), rows, rows[::5] if valid is None else valid)
+    comparison = Comparison(Gaussian.fit(rows, preprocessing), rows, rows[::5] if valid is None else valid)
     return greedy.grow(
         rows,
-        judge,
+        comparison,
         blocks=blocks,
         f=PAPERS,
         preprocessing=preprocessing,
@@ -117,36 +117,36 @@ def test_many_dimensions_are_refused():
         grow(np.zeros((30, 17)), blocks=2)
 
 
-def a_descent() -> tuple[QuasiNewton, torch.Tensor]:
+def an_optimizer() -> tuple[QuasiNewton, torch.Tensor]:
     flow = flow_of(network(2, 3), dtype=torch.float64)
     return QuasiNewton(flow, iterations=30), torch.from_numpy(clouds(200))
 
 
 def test_a_quasi_newton_step_goes_down():
-    descent, x = a_descent()
-    descent.whiten([x], whiten)
+    optimizer, x = an_optimizer()
+    optimizer.whiten([x], whiten)
     values = []
 
     def objective():
-        loss = -descent.flow.log_prob(x).mean()
+        loss = -optimizer.flow.log_prob(x).mean()
         values.append(loss.item())
         return loss
 
-    descent.step(objective)
+    optimizer.step(objective)
     assert values[-1] < values[0] - 1
-    assert values[-1] == pytest.approx(-descent.flow.log_prob(x).mean().item())  # the last value is that of the end
+    assert values[-1] == pytest.approx(-optimizer.flow.log_prob(x).mean().item())  # the last value is that of the end
 
 
 def test_a_line_search_that_leaves_the_numbers_is_taken_back():
-    descent, x = a_descent()
-    before = [parameter.detach().clone() for parameter in descent.flow.parameters()]
+    optimizer, x = an_optimizer()
+    before = [parameter.detach().clone() for parameter in optimizer.flow.parameters()]
     calls = []
 
     def objective():
         calls.append(1)
-        loss = -descent.flow.log_prob(x).mean()
+        loss = -optimizer.flow.log_prob(x).mean()
         return loss if len(calls) < 4 else loss * torch.nan
 
-    descent.step(objective)
-    for parameter, value in zip(descent.flow.parameters(), before, strict=True):
+    optimizer.step(objective)
+    for parameter, value in zip(optimizer.flow.parameters(), before, strict=True):
         assert torch.equal(parameter, value)

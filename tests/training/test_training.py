@@ -15,8 +15,8 @@ from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Flow
 from lunet_export.training import FitSettings, Paths, train
 from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet.architecture import LUNetArchitecture, LUNetTrainer
 from lunet_export.training.lunet.initial import start
-from lunet_export.training.lunet.structure import LUNetStructure, LUNetTrainer
 from lunet_export.training.train import device_named
 from tests import tolerances
 from tests.networks import PAPERS, network
@@ -56,7 +56,7 @@ def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=No
         data,
         settings,
         path,
-        structure=LUNetStructure(blocks),
+        architecture=LUNetArchitecture(blocks),
         device=CPU,
         resume=resume,
         on_start=lambda line, trainer: seen.extend(trainer.history),
@@ -224,16 +224,16 @@ def test_images_get_fresh_noise_for_training_and_fixed_noise_for_validation(tmp_
 
 
 def test_defaults_follow_the_data():
-    small, large = LUNetStructure.settings(1297, 64), LUNetStructure.settings(55000, 784)
+    small, large = LUNetArchitecture.settings(1297, 64), LUNetArchitecture.settings(55000, 784)
     assert (small.batch_size, small.epochs, large.batch_size, large.epochs) == (64, 200, 256, 42)
     assert small.learning_rate > large.learning_rate
-    assert LUNetStructure.settings(1297, 64, epochs=3, seed=None).epochs == 3
+    assert LUNetArchitecture.settings(1297, 64, epochs=3, seed=None).epochs == 3
 
 
 @pytest.mark.parametrize("given", [{"epochs": 0}, {"batch_size": -1}, {"learning_rate": 0.0}, {"seed": -1}])
 def test_nonsense_settings_are_refused(given):
     with pytest.raises(BadInputError, match="Expected"):
-        LUNetStructure.settings(100, 2, **given)
+        LUNetArchitecture.settings(100, 2, **given)
 
 
 def test_settings_of_another_kind_are_refused(tmp_path):

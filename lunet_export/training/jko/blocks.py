@@ -18,13 +18,13 @@ from lunet_export.likelihood import bits_per_dim
 from lunet_export.torch_layers import Bijection, Flow, standard_normal_log_prob
 from lunet_export.torch_layers.velocity import FlowBlock, Velocity
 from lunet_export.torch_layers.whitening import WhiteningBijection
-from lunet_export.training.descent import descent_of
-from lunet_export.training.fit import mean_bits_per_dim, refuse_infinite
+from lunet_export.training.architecture import Training
+from lunet_export.training.fit import mean_bits_per_dim, validate_finite
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.jko.growth import Growth
+from lunet_export.training.optimizer import optimizer_of
 from lunet_export.training.rows import VALIDATION_SEED
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Training
 
 _FEWEST_ROWS = 20_000  # rows that a block sees: images are dequantized often enough for it
 _PUSHED = 5000  # rows per batch
@@ -101,7 +101,7 @@ class BlockTrainer(Training):
         self.lengths.append(length)
         self._blocks += 1
         valid = self._valid()
-        refuse_infinite(valid, "validation")
+        validate_finite(valid, "validation")
         train = self._bits(self.data.train[:_RECORDED])
         record = EpochRecord(len(self.history) + 1, train, valid, self.settings.learning_rate)
         self.history.append(record)
@@ -169,18 +169,18 @@ class BlockTrainer(Training):
         self, block: FlowBlock, x: Tensor, before: Tensor, size: float, on_step: Callable[[int, float], None]
     ) -> None:
         scale = float(bits_per_dim(np.array(-1.0), self.data.dim))
-        descent = descent_of(self.settings, block, self.steps_per_epoch)
+        optimizer = optimizer_of(self.settings, block, self.steps_per_epoch)
         valid, _ = self._pushed(self._blocks, self.data.valid, copies=1)
         best, kept = np.inf, block.state_dict()
         looks = {-(-self.steps_per_epoch * look // _LOOKS) for look in range(1, _LOOKS + 1)}
         where = f"block {self._blocks + 1} of round {self.round + 1}"
         for step, chosen in enumerate(islice(self._batches(len(x)), self.steps_per_epoch), 1):
             nats: list[float] = []
-            descent.step(_loss(block, x[chosen], before[chosen], size, nats))
-            refuse_infinite(nats[0], f"{where}, step {step}")
+            optimizer.step(_loss(block, x[chosen], before[chosen], size, nats))
+            validate_finite(nats[0], f"{where}, step {step}")
             on_step(step, scale * nats[0])
             if step in looks:
-                model: nn.Module = descent.model()
+                model: nn.Module = optimizer.model()
                 with torch.no_grad():
                     after, log_det = model(valid)
                     found = float(objective(valid, after, log_det, size))

@@ -16,10 +16,10 @@ from lunet_export.flows import lunet
 from lunet_export.layers import LU, Activation, Chain
 from lunet_export.preprocessing import Logit, logit
 from lunet_export.torch_layers import Bijection, bijection_of
-from lunet_export.training.choice import Judge
-from lunet_export.training.descent import QuasiNewton
+from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.coordinates import flow_of, whiten
+from lunet_export.training.optimizer import QuasiNewton
 
 Array = NDArray[np.float64]
 Affine = tuple[Array, Array]  # x -> W x + b, (D, D) and (D,)
@@ -39,7 +39,7 @@ _REFINEMENT = 40  # L-BFGS iterations of the whole network after each pair
 
 def grow(
     rows: Array,
-    judge: Judge,
+    comparison: Comparison,
     *,
     blocks: int,
     f: Activation,
@@ -71,14 +71,14 @@ def grow(
     random = torch.Generator().manual_seed(seed)
     network = lunet((whitening(Gaussian.fit(x, None)),), f.least, activation=f.option)
     kept = replace(network, preprocessing=preprocessing)
-    known, idle = _log_prob(kept, judge.rows), 0
+    known, idle = _log_prob(kept, comparison.rows), 0
     pairs, of_pair = -(-(blocks - 1) // PAIR), _STEPS + _REFINEMENT
     for pair in range(pairs):
         on_step = _counted(on_growth, pair * of_pair, pairs * of_pair)
         network = _longer(network, x, min(PAIR, blocks - len(network.of(LU))), f, random, on_step)
         longer = replace(network, preprocessing=preprocessing)
-        found = _log_prob(longer, judge.rows)
-        if judge.prefers(found, known, optimism=_optimism(longer, kept, len(x))):
+        found = _log_prob(longer, comparison.rows)
+        if comparison.prefers(found, known, optimism=_optimism(longer, kept, len(x))):
             kept, known, idle = longer, found, 0
         elif (idle := idle + 1) == _IDLE:
             break
@@ -219,8 +219,8 @@ def _refined(weights: Chain, rows: Array, on_step: Callable[[int], None]) -> Cha
         return -flow.log_prob(x).mean()
 
     flow, x = flow_of(weights, dtype=torch.float64), torch.from_numpy(rows)
-    descent = QuasiNewton(flow, iterations=_REFINEMENT)
+    optimizer = QuasiNewton(flow, iterations=_REFINEMENT)
     whiten([flow], [x])
-    descent.step(objective)
+    optimizer.step(objective)
     on_step(_STEPS + _REFINEMENT)
     return flow.to_chain()

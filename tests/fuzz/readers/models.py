@@ -18,7 +18,7 @@ from lunet_export.importers import source
 from lunet_export.layers import Chain
 from lunet_export.preprocessing import NAMED
 from lunet_export.training import FitSettings, train
-from lunet_export.training.lunet.structure import LUNetStructure
+from lunet_export.training.lunet.architecture import LUNetArchitecture
 from lunet_export.training.train import _restore
 from tests.families import composed, jko, realnvp
 from tests.fuzz.mutations import archives, pickles, raw, tensors
@@ -189,7 +189,7 @@ class ResumeFile(TensorFile):
             _DATA,
             _SETTINGS,
             self.home / "model.pt",
-            structure=LUNetStructure(2),
+            architecture=LUNetArchitecture(2),
             device=torch.device("cpu"),
             resume=False,
             on_start=lambda line, trainer: None,
@@ -200,7 +200,7 @@ class ResumeFile(TensorFile):
     def read(self, folder: Path) -> Any:
         torch.manual_seed(0)
         model = self.content["model"]
-        trainer = LUNetStructure(2).trainer(network(3, 2), _DATA, _SETTINGS, torch.device("cpu"))
+        trainer = LUNetArchitecture(2).trainer(network(3, 2), _DATA, _SETTINGS, torch.device("cpu"))
         _restore(trainer, folder / self.file, model)
         best = trainer.best
         record = trainer.run_epoch(lambda step, bits: None)

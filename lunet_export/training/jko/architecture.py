@@ -10,21 +10,21 @@ import torch
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.flows import JKO, jko
-from lunet_export.graphs.sizes import refuse_large
+from lunet_export.graphs.sizes import validate_size
 from lunet_export.layers import Chain, VelocityField
 from lunet_export.layers.velocity import MOST_STEPS
 from lunet_export.torch_layers.velocity import Velocity
-from lunet_export.training.choice import Judge
+from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices, validate_defaults
+from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.jko.blocks import BlockTrainer
 from lunet_export.training.jko.growth import Growth
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
 
 _BETA = 5.0  # the released code has 20, whose curvature costs the integrator accuracy and gains nothing
 _LUNETS = ("signs", "regulariser", "bound")  # settings that only LU-Net has
 _INITS = ("whiten", "identity")
-_STEPS_A_BLOCK = 1000
+_STEPS_PER_BLOCK = 1000
 _WIDTH = 64
 _FEW = 4  # most dimensions that count as few
 _GROWTH = {  # choices of the user, and their names in `Growth`
@@ -40,7 +40,7 @@ _CHOICES = ("width", "hidden_layers", "steps", *_GROWTH)
 
 
 @dataclass(frozen=True)
-class JKOStructure(Structure):
+class JKOArchitecture(Architecture):
     """This architecture is velocity fields, with rules for adding blocks and training them again.
 
     Raises:
@@ -65,12 +65,12 @@ class JKOStructure(Structure):
         del image_shape
         if "alpha" in given:
             raise BadInputError("Expected no `alpha` for a JKO-iFlow; only LU-Net has it. Leave it out.")
-        refuse_others(given, _CHOICES, "a JKO-iFlow")
+        validate_choices(given, _CHOICES, "a JKO-iFlow")
         usual = {} if dim <= _FEW else {"first_size": 0.1}
         growth = Growth(**usual | {field: given[name] for name, field in _GROWTH.items() if name in given})
         width, numbers = given.get("width", _WIDTH), dim**2
         numbers += 2 * width * dim + (given.get("hidden_layers", 2) - 1) * width**2  # numbers in one block
-        refuse_large(2 * numbers, "float32", "Take a smaller `width`.", "a network whose graphs are")
+        validate_size(2 * numbers, "float32", "Take a smaller `width`.", "a network whose graphs are")
         return cls((width,) * given.get("hidden_layers", 2), given.get("steps", 3), growth)
 
     @classmethod
@@ -86,7 +86,7 @@ class JKOStructure(Structure):
         """Return about 1000 steps of Adam per block at a falling rate; beyond 4-D, where rows are few, weight decay."""
         batch_size = given.get("batch_size") or (500 if rows >= 5000 else 250)
         return {
-            "epochs": max(1, round(_STEPS_A_BLOCK / max(1, rows // batch_size))),
+            "epochs": max(1, round(_STEPS_PER_BLOCK / max(1, rows // batch_size))),
             "batch_size": batch_size,
             "learning_rate": 5e-3 if dim <= _FEW else 1e-3,
             "weight_decay": 0.0 if dim <= _FEW else 1.0,
@@ -96,9 +96,9 @@ class JKOStructure(Structure):
         }
 
     @classmethod
-    def refuse(cls, settings: FitSettings) -> None:
+    def validate(cls, settings: FitSettings) -> None:
         """Raise for settings of LU-Net alone, for L-BFGS, and for a patience, since a block takes all of its epochs."""
-        refuse_lunets(settings, _LUNETS, "a JKO-iFlow")
+        validate_defaults(settings, _LUNETS, "a JKO-iFlow")
         if settings.init not in _INITS:
             raise BadInputError(f"Expected an init of {', '.join(_INITS)} for a JKO-iFlow; got {settings.init}.")
         if settings.optimizer != "adam":
@@ -109,9 +109,11 @@ class JKOStructure(Structure):
     def record(self) -> dict[str, Any]:
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}
 
-    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
+    def first(
+        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+    ) -> Chain:
         """Return the whitening of the data's Gaussian, or the identity, and a first block that does not move."""
-        del rows, judge, on_growth
+        del rows, comparison, on_growth
         dim = len(gaussian.mean)
         centre, root = (gaussian.mean, gaussian.whiten) if settings.init == "whiten" else (np.zeros(dim), np.eye(dim))
         with torch.random.fork_rng(devices=[]):

@@ -13,9 +13,9 @@ from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.layers import Chain
 from lunet_export.torch_layers import Flow
-from lunet_export.training.choice import Judge
+from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
-from lunet_export.training.history import EpochRecord, best_of, refuse_gaps
+from lunet_export.training.history import EpochRecord, best_of, validate_epochs
 from lunet_export.training.settings import FitSettings
 
 Array = NDArray[np.float64]
@@ -75,10 +75,10 @@ class Training(ABC):
         """Continue from `state` as if there had been no interruption."""
         self.rng.bit_generator.state = state["random"]
         self.history = [*map(EpochRecord.of, state["history"])]
-        refuse_gaps(self.history)
+        validate_epochs(self.history)
 
 
-class Structure(ABC):
+class Architecture(ABC):
     """This architecture says which network is trained, before there is one, and how: one class per kind of network."""
 
     family: ClassVar[str]  # name of the kind
@@ -113,7 +113,7 @@ class Structure(ABC):
 
     @classmethod
     @abstractmethod
-    def refuse(cls, settings: FitSettings) -> None:
+    def validate(cls, settings: FitSettings) -> None:
         """Raise if a setting is not for this kind of network.
 
         Raises:
@@ -129,8 +129,8 @@ class Structure(ABC):
         """
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         settings = FitSettings(**{"family": cls.family} | cls.usual(rows, dim, chosen) | chosen)
-        settings.refuse_nonsense()
-        cls.refuse(settings)
+        settings.validate_ranges()
+        cls.validate(settings)
         return settings
 
     @abstractmethod
@@ -138,7 +138,9 @@ class Structure(ABC):
         """Return plain values by which a resumed run is known to be the same."""
 
     @abstractmethod
-    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
+    def first(
+        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+    ) -> Chain:
         """Return the network before its first step.
 
         Args:
@@ -162,7 +164,7 @@ class Structure(ABC):
         """
 
 
-def refuse_others(given: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+def validate_choices(given: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
     """Raise if a choice is given that the kind does not have.
 
     Raises:
@@ -173,7 +175,7 @@ def refuse_others(given: Mapping[str, Any], known: Sequence[str], kind: str) -> 
             raise BadInputError(f"Expected no `{name}` for {kind}, which has none. Leave it out.")
 
 
-def refuse_lunets(settings: FitSettings, names: Sequence[str], kind: str) -> None:
+def validate_defaults(settings: FitSettings, names: Sequence[str], kind: str) -> None:
     """Raise if a named setting, which only LU-Net has, is not its default, or coordinates are whitened.
 
     Raises:

@@ -11,18 +11,18 @@ from torch import Tensor
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.flows import realnvp
-from lunet_export.graphs.sizes import refuse_large
+from lunet_export.graphs.sizes import validate_size
 from lunet_export.layers import Chain, ConvolutionalCoupling, Coupling
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.coupling import AffineCoupling
-from lunet_export.training.choice import Judge
+from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices, validate_defaults
+from lunet_export.training.choice import Comparison
 from lunet_export.training.fit import Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.realnvp import networks
 from lunet_export.training.realnvp.linear import triangular_map
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_lunets, refuse_others
 
 _PLANES = 64  # as in the paper
 _PENALTY = 5e-5  # weight of the squared scale factors in a batch
@@ -46,7 +46,7 @@ class RealNVPTrainer(Trainer):
 
 
 @dataclass(frozen=True)
-class RealNVPStructure(Structure):
+class RealNVPArchitecture(Architecture):
     """This architecture is couplings whose networks are convolutions for images, and dense for vectors."""
 
     family = "realnvp"
@@ -62,12 +62,12 @@ class RealNVPStructure(Structure):
             raise BadInputError(
                 "Expected neither `blocks` nor `alpha` for a RealNVP, whose size is `width`. Leave them out."
             )
-        refuse_others(given, ("width",), "a RealNVP")
+        validate_choices(given, ("width",), "a RealNVP")
         found = cls(dim, image_shape, given.get("width") or (_PLANES if image_shape else width_like_lunet(dim)))
         with torch.device("meta"):  # only shapes: no memory is taken
             shapes = found._flow(None).parameters()  # raises if the image does not fit
         numbers = sum(parameter.numel() for parameter in shapes)
-        refuse_large(numbers, "float16", "Take a smaller `width`.", "a network whose graphs are")
+        validate_size(numbers, "float16", "Take a smaller `width`.", "a network whose graphs are")
         return found
 
     @classmethod
@@ -87,9 +87,9 @@ class RealNVPStructure(Structure):
         return {**usual, "schedule": "linear", "whitened": False}
 
     @classmethod
-    def refuse(cls, settings: FitSettings) -> None:
+    def validate(cls, settings: FitSettings) -> None:
         """Raise for settings of LU-Net alone, for L-BFGS, and for averages that would mix moments of several norms."""
-        refuse_lunets(settings, _LUNETS, "a RealNVP")
+        validate_defaults(settings, _LUNETS, "a RealNVP")
         if settings.optimizer != "adam" or settings.schedule == "schedule-free" or settings.average:
             raise BadInputError(
                 "Expected adam with a schedule of linear, one-cycle or constant and no average for a RealNVP, whose "
@@ -99,9 +99,11 @@ class RealNVPStructure(Structure):
     def record(self) -> dict[str, Any]:
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
 
-    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
+    def first(
+        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+    ) -> Chain:
         """Return the identity behind the pre-processing; the networks begin as PyTorch makes them."""
-        del rows, judge, on_growth
+        del rows, comparison, on_growth
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return self._flow(gaussian.preprocessing).to_chain()

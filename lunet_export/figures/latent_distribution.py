@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lunet_export import noise
 from lunet_export.data import Dataset
 from lunet_export.diagnostics.latents import Latents
-from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
+from lunet_export.diagnostics.rows import TEST, over_batches, validate_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import DataError
 from lunet_export.figures.histogram import Histogram
@@ -23,7 +23,7 @@ _SHOWN = 1e-5  # share of the entries that may lie outside the window
 
 
 @dataclass(frozen=True)
-class LatentLaw:
+class LatentDistribution:
     """This is the distribution of the latents z (N, D) of N test rows.
 
     Attributes:
@@ -70,14 +70,14 @@ def unit_vectors(n: int, dim: int, *, seed: int) -> Array:
     return u / np.linalg.norm(u, axis=1, keepdims=True)
 
 
-def latent_law(
+def latent_distribution(
     source: Source,
     dataset: Dataset,
     *,
     projections: int,
     seed: int,
     on_rows: Callable[[int], None] = lambda n: None,
-) -> LatentLaw:
+) -> LatentDistribution:
     """Return the distribution of the latents of the test rows.
 
     Args:
@@ -90,7 +90,7 @@ def latent_law(
     Raises:
         DataError: if the rows are of another kind than the model's, or latents are not finite.
     """
-    refuse_other_rows(dataset, source.preprocessing, source.dim)
+    validate_rows(dataset, source.preprocessing, source.dim)
     parts = over_batches(lambda x: source.density(x)[0], dataset, dataset.test, seed=seed, draw=TEST, on_rows=on_rows)
     z = np.concatenate(list(parts))
     if not np.isfinite(z).all():
@@ -100,7 +100,7 @@ def latent_law(
     along = z @ unit_vectors(projections, dim, seed=seed).T
     square = (z**2).mean(axis=1)
     low, high = _square_window(square, dim)
-    return LatentLaw(
+    return LatentDistribution(
         rows=rows,
         dim=dim,
         entries=Histogram.of(z, -half, half, bins=_bins(z.size)),

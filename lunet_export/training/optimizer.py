@@ -40,7 +40,7 @@ M = TypeVar("M", bound=Trainable)
 Whiten = Callable[[Sequence[M], Iterable[Tensor]], None]
 
 
-class Descent(ABC, Generic[M]):
+class Optimizer(ABC, Generic[M]):
     """This class is an optimizer of one flow. Gradients are taken at `flow`."""
 
     def __init__(self, flow: M) -> None:
@@ -71,19 +71,21 @@ class Descent(ABC, Generic[M]):
         """Continue from `state`; there may be nothing to load."""
 
 
-class Adam(Descent[M]):
+class Adam(Optimizer[M]):
     """This class is what both kinds of Adam share.
 
     Args:
         flow: The flow.
-        optimiser: PyTorch's optimizer of its parameters.
+        torch_optimizer: PyTorch's optimizer of its parameters.
         weight_decay: Decoupled decay of what `Flow.decaying` names, per step and unit of the learning rate.
         clip_norm: Largest L2 norm of the gradients; longer ones are scaled to it.
     """
 
-    def __init__(self, flow: M, optimiser: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float) -> None:
+    def __init__(
+        self, flow: M, torch_optimizer: torch.optim.Optimizer, *, weight_decay: float, clip_norm: float
+    ) -> None:
         super().__init__(flow)
-        self.optimiser, self._weight_decay, self._clip_norm = optimiser, weight_decay, clip_norm
+        self.torch_optimizer, self._weight_decay, self._clip_norm = torch_optimizer, weight_decay, clip_norm
 
     def step(self, objective: Callable[[], Tensor]) -> None:
         loss = objective()
@@ -97,11 +99,11 @@ class Adam(Descent[M]):
         """Take a step along the gradients that `flow` holds."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimiser": self.optimiser.state_dict()}
+        return {"optimiser": self.torch_optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        refuse_another(state["optimiser"], self.optimiser)
-        self.optimiser.load_state_dict(state["optimiser"])
+        validate_state(state["optimiser"], self.torch_optimizer)
+        self.torch_optimizer.load_state_dict(state["optimiser"])
 
     def _decayed(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
         """Yield parameters, and the decoupled decay of a step (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
@@ -110,14 +112,14 @@ class Adam(Descent[M]):
                 yield parameter, part * (-self._weight_decay * self.rate)
 
 
-def refuse_another(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> None:
+def validate_state(state: dict[str, Any], torch_optimizer: torch.optim.Optimizer) -> None:
     """Raise unless a state fits this optimizer; PyTorch itself compares only the number of parameters.
 
     Raises:
         ValueError, or what values of other types raise: if it is another's, or holds a number that is not finite.
     """
-    own = optimiser.state_dict()
-    shapes = [parameter.shape for group in optimiser.param_groups for parameter in group["params"]]
+    own = torch_optimizer.state_dict()
+    shapes = [parameter.shape for group in torch_optimizer.param_groups for parameter in group["params"]]
     for group, wanted in zip(state["param_groups"], own["param_groups"], strict=True):
         if group.keys() != wanted.keys() or group["params"] != wanted["params"]:
             raise ValueError("param_groups")
@@ -169,7 +171,7 @@ class Annealed(Adam[M]):
     ) -> None:
         adam = torch.optim.Adam(flow.parameters(), lr=learning_rate)
         super().__init__(flow, adam, weight_decay=weight_decay, clip_norm=clip_norm)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate(schedule, steps))
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self.torch_optimizer, rate(schedule, steps))
         self._averaged: AveragedModel | None = None
         if average:
             kept = get_ema_multi_avg_fn(average)  # type: ignore[no-untyped-call]
@@ -181,7 +183,7 @@ class Annealed(Adam[M]):
 
     @torch.no_grad()
     def _take(self) -> None:
-        self.optimiser.step()
+        self.torch_optimizer.step()
         for packed, lost in self._decayed():
             packed.add_(lost)
         self._schedule.step()
@@ -227,7 +229,7 @@ class ScheduleFree(Adam[M]):
 
     @torch.no_grad()
     def _take(self) -> None:
-        self.optimiser.step()
+        self.torch_optimizer.step()
         beta = self._adam.param_groups[0]["betas"][0]
         for packed, lost in self._decayed():  # applied to z and to its share of y, so that x stays their average
             self._adam.state[packed]["z"].add_(lost)
@@ -254,7 +256,7 @@ class ScheduleFree(Adam[M]):
         self._adam.train()
 
 
-class QuasiNewton(Descent[M]):
+class QuasiNewton(Optimizer[M]):
     """This class is L-BFGS with a line search (Liu and Nocedal, Mathematical Programming 45, 1989).
 
     A step is many iterations. It needs an objective without noise: all rows at once. Where there are few parameters it
@@ -306,7 +308,7 @@ class QuasiNewton(Descent[M]):
         how([self.flow], batches)
 
 
-def descent_of(settings: FitSettings, flow: M, steps: int) -> Descent[M]:
+def optimizer_of(settings: FitSettings, flow: M, steps: int) -> Optimizer[M]:
     """Return the optimizer of a flow, or of a block of one, from where it is.
 
     Args:

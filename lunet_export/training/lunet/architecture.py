@@ -12,17 +12,17 @@ from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.flows import LUNet, lunet
 from lunet_export.flows.lunet import PAPERS, activation_of, lunet_of
-from lunet_export.graphs.sizes import refuse_large
+from lunet_export.graphs.sizes import validate_size
 from lunet_export.layers import LU, Activation, Chain
 from lunet_export.torch_layers import Flow
-from lunet_export.training.choice import Judge
+from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices
+from lunet_export.training.choice import Comparison
 from lunet_export.training.fit import Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import coordinates, regularisers
 from lunet_export.training.lunet.greedy import PAIR, grow, whitening
 from lunet_export.training.lunet.initial import INITS, SIGNS, start
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.structure import Array, OnGrowth, Structure, refuse_others
 
 _FEW = 4  # most dimensions for growing networks and for L-BFGS on many rows at once
 _MANY_ROWS = 50_000
@@ -49,7 +49,7 @@ class LUNetTrainer(Trainer):
 
 
 @dataclass(frozen=True)
-class LUNetStructure(Structure):
+class LUNetArchitecture(Architecture):
     """This architecture is LU layers with an activation between them."""
 
     family = "lunet"
@@ -64,9 +64,9 @@ class LUNetStructure(Structure):
         del image_shape
         if "width" in given:
             raise BadInputError("Expected no `width` for lunet, whose blocks are as wide as the data. Leave it out.")
-        refuse_others(given, ("blocks", "alpha", "activation"), "lunet")
+        validate_choices(given, ("blocks", "alpha", "activation"), "lunet")
         blocks = given.get("blocks", 13 if dim <= _FEW else 4)
-        refuse_large(blocks * dim**2, "float16", "Take fewer `blocks`.", "a network whose graphs are")
+        validate_size(blocks * dim**2, "float16", "Take fewer `blocks`.", "a network whose graphs are")
         return cls(blocks, given.get("alpha", _PAPERS_ALPHA), given.get("activation", PAPERS))
 
     @classmethod
@@ -97,7 +97,7 @@ class LUNetStructure(Structure):
         }
 
     @classmethod
-    def refuse(cls, settings: FitSettings) -> None:
+    def validate(cls, settings: FitSettings) -> None:
         for name, known in (("init", INITS), ("signs", SIGNS), ("regulariser", (None, *regularisers.REGULARISERS))):
             if getattr(settings, name) not in known:
                 names = ", ".join(str(entry) for entry in known if entry)
@@ -110,11 +110,13 @@ class LUNetStructure(Structure):
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
-    def first(self, gaussian: Gaussian, settings: FitSettings, rows: Array, judge: Judge, on_growth: OnGrowth) -> Chain:
+    def first(
+        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+    ) -> Chain:
         if settings.init == "greedy":
             return grow(
                 rows,
-                judge,
+                comparison,
                 blocks=min(self.blocks, 1 + PAIR * settings.epochs),
                 f=self._f,
                 preprocessing=gaussian.preprocessing,

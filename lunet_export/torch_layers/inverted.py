@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from lunet_export.layers import Layer
-from lunet_export.layers.inverse import turned
+from lunet_export.layers.inverse import inverse_of
 from lunet_export.torch_layers.bijection import Bijection
 
 
-class Turned(Bijection):
+class Inverted(Bijection):
     """This module is the inverse of another: x -> f^-1(x)."""
 
     def __init__(self, inner: Bijection) -> None:
@@ -24,7 +24,7 @@ class Turned(Bijection):
         return found
 
     def layer(self) -> Layer:
-        return turned(self.inner.layer())
+        return inverse_of(self.inner.layer())
 
     def decaying(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
         return self.inner.decaying()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lunet_export import layers
 from lunet_export.data import Dataset
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
-from lunet_export.diagnostics.rows import TEST, over_batches, refuse_other_rows
+from lunet_export.diagnostics.rows import TEST, over_batches, validate_rows
 from lunet_export.diagnostics.source import Source
 from lunet_export.errors import BadInputError
 from lunet_export.figures.histogram import Histogram
@@ -54,14 +54,16 @@ class UnitInputs:
 
 
 @dataclass(frozen=True)
-class Bends:
+class ActivationInputs:
     """These are the activations of a network in order, over `rows` test rows."""
 
     rows: int
     activations: tuple[UnitInputs, ...]
 
 
-def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None) -> Bends:
+def activation_inputs(
+    source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int], None] = lambda n: None
+) -> ActivationInputs:
     """Return what enters the activations.
 
     Args:
@@ -74,10 +76,10 @@ def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int
         BadInputError: if there are no activations, or they cannot be seen.
         DataError: if the rows are of another kind than the model's.
     """
-    refuse_unseen(source)
-    refuse_other_rows(dataset, source.preprocessing, source.dim)
+    validate_activations(source)
+    validate_rows(dataset, source.preprocessing, source.dim)
     activations = source.activations
-    assert activations is not None  # else `refuse_unseen` raises
+    assert activations is not None  # else `validate_activations` raises
 
     def see(rows: NDArray[np.generic]) -> list[list[Array]]:
         inputs = over_batches(lambda x: _inputs(source, x), dataset, rows, seed=seed, draw=TEST, on_rows=on_rows)
@@ -95,10 +97,10 @@ def bends(source: Source, dataset: Dataset, *, seed: int, on_rows: Callable[[int
     for number, a in enumerate(stacked, 1):
         tally(number, a)
     found = zip(activations, tally.result(), tally.unit_shares(), stacked, strict=True)
-    return Bends(len(rows), tuple(_unit_inputs(*entry) for entry in found))
+    return ActivationInputs(len(rows), tuple(_unit_inputs(*entry) for entry in found))
 
 
-def refuse_unseen(source: Source) -> None:
+def validate_activations(source: Source) -> None:
     """Raise unless what enters the activations can be seen.
 
     Raises:
