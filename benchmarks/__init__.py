@@ -1,1 +1,1 @@
-"""One script a question; see README.md. Run from the repository's root: `python -m benchmarks.peers`."""
+"""One script per question; see README.md. Run from the repository's root: `python -m benchmarks.peers`."""

@@ -42,7 +42,7 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     blocks: int = 4
     alpha: float = 0.1
-    learned: str | None = None  # slopes: one a `layer` or one a `dimension`
+    learned: str | None = None  # slopes: one per `layer` or one per `dimension`
 
 
 VARIANTS = (
@@ -179,7 +179,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def show(runs: Sequence[Mapping[str, Any]]) -> None:
-    """A line a variant on stdout."""
+    """Print a line per variant on stdout."""
     lines = [("variant", "valid", "+-", "against", "CPU s/epoch", "K+", "K-", "s_min", "round trip")]
     for line in summary(runs):
         against = "" if line["against_defaults"] is None else f"{line['against_defaults']:+.4f}"

@@ -120,7 +120,7 @@ def measure(kind: str, condition: float) -> dict[str, Any]:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Errors against the condition number, a line a solver: x above, z -> x -> z below, a column a kind."""
+    """Draw errors against the condition number, one line per solver: x above, z -> x -> z below, one column per kind."""
     with report.picture(path, rows=2, columns=len(KINDS), size=(14.0, 7.5)) as (figure, axes):
         for column, (kind, meaning) in enumerate(KINDS.items()):
             rows = [row for row in document["rows"] if row["kind"] == kind]

@@ -30,7 +30,7 @@ from lunet_export.training.rows import gaussian_of, rows_to_test
 
 DATASETS = ("mnist", "fashion-mnist")
 BUDGET = 900.0
-_VALIDATION_ROWS = 500  # of the validation split, the same for all: convolutions take 25 ms a row
+_VALIDATION_ROWS = 500  # of the validation split, the same for all: convolutions take 25 ms per row
 _TEST_SEED = 1000
 _POINTS = 24  # of a curve, denser at its beginning
 _FIRST_STEPS = 3  # that are timed
@@ -193,7 +193,7 @@ def _known(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Validation bits/pixel over seconds of training, a panel a data set, the Gaussian as a line."""
+    """Validation bits/pixel over seconds of training, one panel per data set, the Gaussian as a line."""
     names = list(document["gaussians"])
     with report.picture(path, rows=1, columns=len(names), size=(5.5 * len(names), 4.0)) as (_, axes):
         for dataset, axis in zip(names, axes[0], strict=True):

@@ -72,7 +72,7 @@ def density_graph(weights: Chain) -> onnx.ModelProto:
 
 
 def floor_graph(weights: Chain) -> onnx.ModelProto:
-    """One D x D product a block and nothing else: what no graph of ours can undercut."""
+    """One D x D product per block and nothing else: what no graph of ours can undercut."""
     return floor.build(weights.dim, len(weights.of(LU)), "float32")
 
 

@@ -2,7 +2,7 @@
 
 A block is x -> s f(L U x + b) + c with the leaky softplus f: near the identity where b is large and c takes f(b) back,
 and what stands behind f goes into the next block's L U. All ways have the same seconds, blocks, rate and batch: block
-by block with E[|T(x)|^2 / 2 - log|det| + |T(x) - x|^2 / (2 h)], a step h each; all blocks at once with -log p(x); and
+by block with E[|T(x)|^2 / 2 - log|det| + |T(x) - x|^2 / (2 h)], one step h each; all blocks at once with -log p(x); and
 half of the time each. All end with the closed-form affine map to N(0, I).
 `python -m benchmarks.jko_lu` writes results/jko_lu.json.
 """

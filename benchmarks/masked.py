@@ -41,7 +41,7 @@ class MaskedLULinear(Bijection):
 
 
 def packed(weights: Chain, dtype: torch.dtype) -> Flow:
-    """Ours: one D x D parameter a layer."""
+    """Ours: one D x D parameter per layer."""
     return Flow.of(weights, dtype=dtype)
 
 

@@ -76,7 +76,7 @@ class Questions:
     """Rows that every runner must answer rightly before it is timed.
 
     x lies inside the domain and z is its latent, so that no clamp hides a wrong answer. `tolerance` holds the absolute
-    differences that rounding allows a row, by output.
+    differences that rounding allows in each row, by output.
     """
 
     x: Floats

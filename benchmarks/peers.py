@@ -1,7 +1,7 @@
 """How fast is the export beside the floor, eager PyTorch and its peers?
 
 Every runner computes the same LU-Net in float32 on the same rows with the same threads, and is checked against the
-float64 reference before any time is taken. Floor: one D x D product a block in ONNX Runtime and nothing else.
+float64 reference before any time is taken. Floor: one D x D product per block in ONNX Runtime and nothing else.
 `python -m benchmarks.peers` writes results/peers.json and results/peers.png.
 """
 
@@ -34,7 +34,7 @@ LEAN, LEAN_COMPILED = "eager PyTorch, lean", "torch.compile, lean"
 NFLOWS, NFLOWS_CACHED, ZUKO = "nflows LULinear", "nflows LULinear, cached", "zuko LULinearTransform"
 AUTHORS, OURS, DENSITY = "authors' inverse", "unrolled", "density"
 
-_SLOW = 0.3  # seconds a call from which a runner gets 3 runs of its own, outside the rounds
+_SLOW = 0.3  # seconds per call from which a runner gets 3 runs of its own, outside the rounds
 _SLOW_RUNS = 3
 #: Consecutive calls before the next runner, at batch 1 and above. The weights of all runners together fit no cache, and
 #: PyTorch's idle threads spin for some milliseconds: 50 calls of the floor would be over by then.
@@ -42,9 +42,9 @@ _TURN, _LONG_TURN = 400, 10
 _AGREE = 0.15  # the floor alone and the floor in the rounds
 _MEMORY_ROWS = 4096
 _NOTES = {
-    "time": "milliseconds a call, NumPy rows in and out; ours and the floor are bare session.run calls",
+    "time": "milliseconds per call, NumPy rows in and out; ours and the floor are bare session.run calls",
     EAGER: "lunet_export.flows.EagerFlow: solve_triangular, Newton until it converges, log_det on the way",
-    COMPILED: "lunet_export.flows.CompiledFlow: the same, Newton with a fixed number of steps, a graph a batch size",
+    COMPILED: "lunet_export.flows.CompiledFlow: the same, Newton with a fixed number of steps, one graph per batch size",
     LEAN: "L and U kept ready, a fixed number of Newton steps, no log_det: PyTorch rewritten for speed by hand",
     LEAN_COMPILED: "torch.compile of that, default mode, dynamic=False",
     AUTHORS: "arithmetic re-stated: a general solve of L and of U, a cubic spline of 2,000,001 points every call; "
@@ -78,7 +78,7 @@ def main() -> None:
     """Measure, write, print."""
     parser = report.options(__doc__.splitlines()[0], seconds=4.0)
     parser.add_argument("--model", type=Path, help="a trained model instead of the standard weights")
-    parser.add_argument("--batch", default="1,256", help="rows a call (default 1,256)")
+    parser.add_argument("--batch", default="1,256", help="rows per call (default 1,256)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     weights, name = networks.load(options.model)
@@ -168,7 +168,7 @@ def timed(
     default: str,
     known: list[dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a runner: all answers checked first, then the fast ones in rounds, the slow ones alone.
+    """One row per runner: all answers checked first, then the fast ones in rounds, the slow ones alone.
 
     Ratios to `default`, our own graph, are of these rounds. Those to the floor are too where it is among the runners;
     elsewhere `default` carries them over from the row of it in `known`, and has no second row.
@@ -299,7 +299,7 @@ def targets(
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Bars of the median time, one panel a direction and batch."""
+    """Bars of the median time, one panel per direction and batch."""
     rows = document["rows"]
     batches = sorted({row["batch"] for row in rows})
     panels = [(direction, batch) for direction in ("sampling", DENSITY) for batch in batches]
@@ -315,7 +315,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
             axis.set_xscale("log")
             axis.set_xlim(min(medians) / 2, max(medians) * 40)
             axis.set_title(f"{direction}, batch {batch}", fontsize=10)
-            axis.set_xlabel("median ms a call")
+            axis.set_xlabel("median ms per call")
             axis.spines[["top", "right"]].set_visible(False)
         facts = document["machine"]
         figure.suptitle(f"{document['model']}; {facts['processor']}, {facts['threads']} threads, float32", fontsize=11)

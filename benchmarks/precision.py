@@ -164,7 +164,7 @@ def error(output: str, exact: Floats, got: Floats, allowed: Floats, scale: float
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Largest errors by network, a panel an output, a mark a precision; the budgets as bars."""
+    """Largest errors by network, one panel per output, one mark per precision; the budgets as bars."""
     panels = {"log_prob": "log_prob, nats/dim", "z": "z", "x": "x of `fused`, grey levels or standard deviations"}
     with report.picture(path, rows=1, columns=3, size=(14.0, 4.5)) as (figure, axes):
         for axis, (output, label) in zip(axes[0], panels.items(), strict=True):

@@ -64,7 +64,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def times(measurement: Measurement) -> dict[str, Any]:
-    """A measurement for the results, milliseconds a call."""
+    """A measurement for the results, milliseconds per call."""
     names = ("p50", "p90", "p95", "p99", "calls", "noisy")
     return {name: getattr(measurement, name) for name in names}
 

@@ -88,7 +88,7 @@ class NflowsLULinear(Bijection):
         from nflows.transforms.lu import LULinear as Layer
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its triangular_solve is deprecated, and PyTorch says so once a process
+            warnings.simplefilter("ignore")  # its triangular_solve is deprecated, and PyTorch says so once per process
             torch.triangular_solve(torch.eye(1), torch.eye(1))
         layer, diagonal = Layer(len(block.bias), using_cache=cached), np.diag(block.upper)
         if (diagonal <= layer.eps).any():

@@ -2,7 +2,7 @@
 
 Arithmetic on paper, not measured: the real graphs are walked node by node, as ONNX Runtime's CUDA provider runs them.
     an item            a kernel, cuBLAS call or copy; a Gemm with a third operand is two (its copy, then the product)
-    seconds of a run   max(work, launches x seconds a launch)
+    seconds of a run   max(work, launches x seconds per launch)
 Nothing is fused but what the graph fuses. Two figures for the work, with the numbers of datasheets:
     through memory     sum over items of max(bytes read and written / bandwidth, operations / peak)
     at least           max(bytes of the graph's inputs and outputs / bandwidth, all operations / peak); caches hold what
@@ -27,8 +27,8 @@ from lunet_export.errors import BadInputError
 NOT_MEASURED = "arithmetic on paper from datasheets, not measured on any GPU"
 BATCHES = (1, 256, 4096)
 SOLVERS = ("unrolled", "meeting", "fused")
-#: Seconds a launch, assumed. Rounded from 80 small kernels in 260 us and in 70 us: cuda.juliagpu.org/dev/usage/graphs.
-#: ONNX Runtime alone spends 3 to 7 us a node on the host before the driver is asked.
+#: Seconds per launch, assumed. Rounded from 80 small kernels in 260 us and in 70 us: cuda.juliagpu.org/dev/usage/graphs.
+#: ONNX Runtime alone spends 3 to 7 us per node on the host before the driver is asked.
 LAUNCHES = {"stream": 4e-6, "CUDA graph": 1e-6}
 
 _COPIES = ("Split", "Concat")
@@ -37,7 +37,7 @@ _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Exp", "Log", "Sqrt", "Sigmoid", "Mi
 
 @dataclass(frozen=True)
 class Gpu:
-    """A datasheet: bandwidth in bytes a second, float32 operations a second without tensor cores, bytes of L2 cache."""
+    """A datasheet: bandwidth in bytes per second, float32 operations per second without tensor cores, bytes of L2 cache."""
 
     name: str
     bandwidth: float
@@ -122,7 +122,7 @@ def work_out(models: Mapping[str, onnx.ModelProto], batches: Sequence[int] = BAT
     return {
         "note": NOT_MEASURED,
         "command": "python -m benchmarks.roofline",
-        "unit": "microseconds a run",
+        "unit": "microseconds per run",
         "dtype": "float32, TF32 off",
         "seconds_a_launch": LAUNCHES,
         "gpus": [asdict(gpu) for gpu in GPUS],
@@ -210,7 +210,7 @@ def _bound(work: Work, seconds: Sequence[tuple[float, float]]) -> Bound:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Microseconds of the last graph by GPU, a panel a batch: both figures for the work, launches as lines."""
+    """Microseconds of the last graph by GPU, one panel per batch: both figures for the work, launches as lines."""
     name = document["bounds"][-1]["graph"]
     bounds = [row for row in document["bounds"] if row["graph"] == name]
     batches = sorted({row["batch"] for row in bounds})
@@ -228,7 +228,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
             axis.set_xticks(places, [row["gpu"] for row in rows], rotation=60, fontsize=8)
             axis.set_title(f"batch {batch}")
             axis.spines[["top", "right"]].set_visible(False)
-        axes[0, 0].set_ylabel("microseconds a run")
+        axes[0, 0].set_ylabel("microseconds per run")
         axes[0, 0].legend(fontsize=7, loc="upper right")
         figure.suptitle(f"{name}, {document['dtype']}: {document['note']}")
 
@@ -259,7 +259,7 @@ def show(document: Mapping[str, Any]) -> None:
             found = {row["batch"]: row for row in document["bounds"] if (row["graph"], row["gpu"]) == (name, gpu.name)}
             lines.append((gpu.name, *(cell(found[batch], way) for batch in BATCHES for way in LAUNCHES)))
         report.table(lines)
-    print("microseconds a run, from all in caches to all through memory; set by b bytes, o operations, l launches")
+    print("microseconds per run, from all in caches to all through memory; set by b bytes, o operations, l launches")
     print(NOT_MEASURED)
 
 

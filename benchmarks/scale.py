@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def compared(ways: dict[str, Callable[[], dict[str, Any]]], out: Path, rows: int, rounds: int) -> dict[str, Any]:
-    """Every way once a round; what it gave, and medians of its seconds and of their ratio to the loop's.
+    """Every way once per round; what it gave, and medians of its seconds and of their ratio to the loop's.
 
     Raises:
         CheckFailedError: A way gave something else in another round.

@@ -27,10 +27,10 @@ AXES: dict[str, tuple[int, ...]] = {
     "blocks": (1, 2, 4, 8, 16),
 }
 GRAPHS = ("unrolled", "fused", "density")
-#: Folding L U without BLAS grows with D^3: half a minute a block at D = 3072. One block there, and it is said so.
+#: Folding L U without BLAS grows with D^3: half a minute per block at D = 3072. So there is one block there, and the record says so.
 LARGEST_WHOLE = 1536
 _NAMES = {
-    "milliseconds": "ms a call",
+    "milliseconds": "ms per call",
     "nodes": "nodes",
     "megabytes": "MB",
     "load_seconds": "load, s",
@@ -117,7 +117,7 @@ def exponents(axis: str, lines: Mapping[str, Mapping[int, Mapping[str, Any]]]) -
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Small multiples: a figure a row, an axis a column; hollow marks have another number of blocks."""
+    """Draw small multiples, one figure per row and one axis per column; hollow marks have another number of blocks."""
     axes_of = document["axes"]
     with report.picture(path, rows=len(_FIGURES), columns=len(axes_of), size=(11.0, 13.0)) as (figure, panels):
         for row, quantity in zip(panels, _FIGURES, strict=True):
@@ -126,7 +126,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
                     _line(panel, axis, quantity, line, name=name, colour=f"C{number}", growth=document["growth"])
                 panel.set_xscale("log", base=2)
                 panel.set_yscale("log")
-                panel.set_xlabel({"dim": "D", "batch": "rows a call", "blocks": "LU blocks"}[axis])
+                panel.set_xlabel({"dim": "D", "batch": "rows per call", "blocks": "LU blocks"}[axis])
                 panel.set_ylabel(_NAMES[quantity])
                 panel.grid(alpha=0.3)
                 panel.legend(fontsize=7)

@@ -103,7 +103,7 @@ def _number(value: float) -> str:
 
 
 def draw(runs: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The gap over the number of rows, a panel each for before and now, on one scale, which is linear near 0."""
+    """The gap over the number of rows, one panel each for before and now, on one scale, which is linear near 0."""
     panels = [(title, found) for title, found in (("release 1.0.0", before), ("now", runs)) if found]
     highest = max(1.0, *(gaps(found).max() for _, found in panels))
     with report.picture(path, rows=1, columns=len(panels), size=(5.5 * len(panels), 4.2)) as (_, axes):

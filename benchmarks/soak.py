@@ -1,9 +1,9 @@
 """Does a service that runs for months keep its memory and its answers?
 
 A million calls of `sample` and `log_prob`, in scenarios that each have a process of their own: batches of changing
-sizes, sessions of changing numbers of threads that are closed and opened anew, many Python threads on one flow, a
-network a class, float64, forks; and as many again through lunet.h in C (soak.c). Every answer is held, bit by bit,
-against the first answer of its kind; the resident memory is noted 200 times. It may not grow by more than a few bytes a
+sizes, sessions of changing numbers of threads that are closed and opened anew, many Python threads on one flow,
+one network per class, float64, forks; and as many again through lunet.h in C (soak.c). Every answer is held, bit by bit,
+against the first answer of its kind; the resident memory is noted 200 times. It may not grow by more than a few bytes per
 call once the first fifth has seen all sizes and threads.
 
 `python -m benchmarks.soak`, or `make soak`, writes results/soak.json and soak.png; the C part needs gcc.
@@ -37,7 +37,7 @@ SLICES = 200  # after each, the memory is noted
 TURNS = 64  # different calls, which come again and again
 LARGEST = 64  # rows of a call
 WARM = 0.2  # the share of the calls after which memory must be flat
-#: What it may grow by after that: bytes a call, and bytes in all, which is what allocators keep of fragments.
+#: What it may grow by after that: bytes per call, and bytes in all, which is what allocators keep of fragments.
 PER_CALL, IN_ALL = 16.0, 4 * 2**20
 
 Flow = ExportedFlow | ExportedClasses
@@ -80,7 +80,7 @@ class Result:
 
     @property
     def slope(self) -> float:
-        """Bytes a call, by least squares, of the curve once it is warm."""
+        """Bytes per call, by least squares, of the curve once it is warm."""
         calls, size = np.array(self._warm, dtype=np.float64).T
         return float(np.polyfit(calls, size, 1)[0])
 
@@ -105,7 +105,7 @@ class Result:
             raise CheckFailedError(f"Expected the same answers for ever in {name}; {self.wrong} calls gave others.")
         if (self.slope > PER_CALL and self.growth > 2**18) or self.growth > IN_ALL:
             raise CheckFailedError(
-                f"Expected flat memory in {name}; it grew by {self.slope:.1f} bytes a call, {self.growth} in all."
+                f"Expected flat memory in {name}; it grew by {self.slope:.1f} bytes per call, {self.growth} in all."
             )
 
 
@@ -269,7 +269,7 @@ def described(result: Result) -> str:
     """A line about a scenario."""
     return (
         f"{result.calls} calls in {result.seconds:.0f} s, {result.wrong} wrong, "
-        f"{result.curve[-1][1] / 2**20:.1f} MB, {result.slope:+.2f} bytes a call"
+        f"{result.curve[-1][1] / 2**20:.1f} MB, {result.slope:+.2f} bytes per call"
     )
 
 
@@ -284,13 +284,13 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def draw(path: Path, found: dict[str, Result]) -> None:
-    """Resident memory over calls, a box a scenario."""
+    """Resident memory over calls, one box per scenario."""
     with report.picture(path, rows=3, columns=3, size=(13, 8)) as (figure, axes):
         for box, (name, result) in zip(axes.flat, found.items(), strict=True):
             calls, sizes = zip(*result.curve, strict=True)
             box.plot(np.array(calls) / 1000, np.array(sizes) / 2**20)
             box.axvspan(0, WARM * result.calls / 1000, color="0.9")
-            box.set_title(f"{name}: {result.slope:+.2f} bytes a call", fontsize=9)
+            box.set_title(f"{name}: {result.slope:+.2f} bytes per call", fontsize=9)
             box.set_ylim(0, 1.25 * max(sizes) / 2**20)
         figure.supxlabel("thousand calls (grey: warming up)")
         figure.supylabel("resident memory, MB")

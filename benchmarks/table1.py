@@ -143,7 +143,7 @@ def sizes(weights: Chain) -> dict[str, Any]:
 def times(
     weights: Mapping[str, Chain], seconds: float, threads: int
 ) -> tuple[dict[str, dict[str, Measurement]], dict[str, float]]:
-    """Milliseconds a call by direction and batch, then by model and runtime; and the worst answer's share."""
+    """Milliseconds per call by direction and batch, then by model and runtime; and the worst answer's share."""
     runners: dict[str, Runner] = {}
     questions, checked = {}, {}
     for name, entry in weights.items():

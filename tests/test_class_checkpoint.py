@@ -1,4 +1,4 @@
-"""Model files with one network a class: plain, whole, and nothing that pretends to be one."""
+"""Model files with one network per class: plain, whole, and nothing that pretends to be one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Exporting one network a class: whole or not at all, never unchecked, and what the folder says of itself."""
+"""Exporting one network per class: whole or not at all, never unchecked, and what the folder says of itself."""
 
 import json
 

@@ -246,7 +246,7 @@ def test_log_prob_comes_with_the_samples(tmp_path):
             log_det += np.log(weights.kind.activation_layer().slope(h)).sum(axis=1)
     p = weights.preprocessing
     log_det -= (np.log(p.levels / (1 - p.margin)) - softplus(h) - softplus(-h)).sum(axis=1)
-    # Of x before the clamp: in the network's own coordinates, plus the logit's slopes, a term a number.
+    # Of x before the clamp: in the network's own coordinates, plus the logit's slopes, one term per number.
     behind = tolerances.of_sampling(weights.without_preprocessing(), far)["log_prob"]
     slopes = np.log(p.levels / (1 - p.margin)) - softplus(h) - softplus(-h)
     allowed = behind + tolerances.of_roundings(1, of_elementwise(slopes).sum(axis=1))

@@ -72,7 +72,7 @@ def of_estimate(deviation: ArrayLike, draws: int, *, errors: float = 4.0) -> Arr
 
 
 def beyond(got: ArrayLike, expected: ArrayLike, tolerance: ArrayLike) -> float:
-    """The largest difference over its tolerance, which is one for all, one a row or one a number; 1 is allowed."""
+    """The largest difference over its tolerance, which is one for all, one per row or one per number; 1 is allowed."""
     have, wanted = np.asarray(got), np.asarray(expected, dtype=np.float64)
     assert have.shape == wanted.shape, (have.shape, wanted.shape)
     allowed = np.asarray(tolerance, dtype=np.float64)

@@ -147,7 +147,7 @@ class Architecture(ABC):
             gaussian: Gaussian of the training rows, with their pre-processing.
             settings: Settings of the run.
             rows: Training rows (N, D) in data space.
-            judge: Comparison that decides whether a longer network is kept.
+            comparison: Comparison that decides whether a longer network is kept.
             on_growth: Function called while a network is grown.
         """
 

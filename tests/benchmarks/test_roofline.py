@@ -8,12 +8,12 @@ from lunet_export.errors import BadInputError
 from lunet_export.graphs.builder import GraphBuilder
 from lunet_export.graphs.census import work_items
 
-#: One byte and one operation a second, and a cache that holds nothing.
+#: One byte and one operation per second, and a cache that holds nothing.
 SLOW = roofline.Gpu("slow", 1.0, 1.0, 0, "none")
 
 
 def tiny():
-    """y = sum of exp(x W + b) over columns, x [batch, 2], W [2, 2]; float32, so 4 bytes a number."""
+    """y = sum of exp(x W + b) over columns, x [batch, 2], W [2, 2]; float32, so 4 bytes per number."""
     g = GraphBuilder("tiny", dim=2, dtype="float32")
     h = g.gemm(g.input("x"), np.eye(2), np.ones(2))
     g.output("y", g.sum_columns(g.node("Exp", h)), rows=False)
@@ -51,7 +51,7 @@ def test_constants_that_fit_in_the_cache_cost_nothing_at_least():
 
 
 def test_each_item_takes_the_longer_of_bytes_and_operations():
-    """At 1/3 of an operation a second the product takes 90 s and the other items their bytes."""
+    """At 1/3 of an operation per second the product takes 90 s and the other items their bytes."""
     work = roofline.work_of(tiny(), 3)
     gpu = roofline.Gpu("weak", 1.0, 1 / 3, 0, "none")
     assert roofline.through_memory(work, gpu).work == pytest.approx(1e6 * (32 + 90 + 48 + 44))

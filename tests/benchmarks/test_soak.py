@@ -84,7 +84,7 @@ def test_a_leak_is_seen():
 
     found = soak.soak(soak.Scenario(FOLDER, 1.0), 1600, 0, change=leaking)
     assert found.wrong == 0
-    with pytest.raises(CheckFailedError, match=r"Expected flat memory in x; it grew by \d+\.\d bytes a call"):
+    with pytest.raises(CheckFailedError, match=r"Expected flat memory in x; it grew by \d+\.\d bytes per call"):
         found.assess("x")
 
 

@@ -1,4 +1,4 @@
-"""The certified bounds: closed forms, exact arithmetic, 100,000 pairs a case, and faults that pairs must find."""
+"""The certified bounds: closed forms, exact arithmetic, 100,000 pairs per case, and faults that pairs must find."""
 
 from dataclasses import replace
 from decimal import Decimal, localcontext

@@ -1,4 +1,4 @@
-"""The commands on one network a class: digits with 2 epochs, the whole way and what goes wrong on it."""
+"""The commands on one network per class: digits with 2 epochs, the whole way and what goes wrong on it."""
 
 import csv
 import json

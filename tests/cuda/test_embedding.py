@@ -78,7 +78,7 @@ def test_it_runs_on_the_gpu_and_tf32_is_off_unless_asked_for(tf32, programs, lib
     done = run(programs / "opened", TOY, library, *["tf32"] * tf32, standin=standin, log=log)
     assert (done.returncode, done.stdout) == (0, "ran\n"), done.stdout
     counts = Counts.of(log.read_text().splitlines())
-    assert counts.products >= 13  # a product a block
+    assert counts.products >= 13  # one product per block
     assert counts.downloads >= 1
     assert (TF32 in counts.math_modes) == tf32
 

@@ -28,7 +28,7 @@ def _page(folder: Path, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The page of the digits, a network a class."""
+    """The page of the digits, one network per class."""
     return _page(CLASSES, tmp_path_factory.mktemp("classes") / "site")
 
 

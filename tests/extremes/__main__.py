@@ -45,7 +45,7 @@ def record(name: str, verdict: Verdict, seconds: float) -> dict:
 
 
 def main(arguments: list[str]) -> int:
-    """Assess, print a line a case, write."""
+    """Assess, print a line per case, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.extremes", description=__doc__)
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--light", action="store_true", help="leave the heavy cases out")

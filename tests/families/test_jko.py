@@ -256,7 +256,7 @@ def test_the_graphs_are_plain_and_share_their_constants():
     for model in (density, sampling):
         operators = {node.op_type for node in model.graph.node}
         assert not operators & {"Loop", "If", "Scan", "Softplus", "Sigmoid", "Where", "Greater"}
-    # Sampling: 57 nodes a step, and one for the affine map. The density adds 13 a block and 11 in all.
+    # Sampling: 57 nodes per step, and one for the affine map. The density adds 13 per block and 11 in all.
     assert len(sampling.graph.node) == 2 * 3 * 57 + 1
     matrices = [tensor for tensor in density.graph.initializer if list(tensor.dims) == [16, 12]]
     assert len(matrices) == 2 * 2  # W_2 and C of each block

@@ -1,4 +1,4 @@
-"""Eager PyTorch of one network a class, which export shows beside the graphs, is the reference."""
+"""Eager PyTorch of one network per class, which export shows beside the graphs, is the reference."""
 
 import numpy as np
 import pytest

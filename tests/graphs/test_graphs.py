@@ -153,7 +153,7 @@ def test_meeting_needs_two_dimensions():
 
 
 def test_default_solver_has_two_tiles_a_factor_and_keeps_them_apart():
-    """Splits, Gemms and Concats as counted on paper: 1 + 6 + 1 a block."""
+    """Splits, Gemms and Concats as counted on paper: 1 + 6 + 1 per block."""
     model = Frame(network(10, 4), solvers.choose("unrolled", None, 10), "float32").sampling({})
     operators = [node.op_type for node in model.graph.node]
     assert (operators.count("Split"), operators.count("Gemm"), operators.count("Concat")) == (4, 24, 4)

@@ -1,4 +1,4 @@
-"""The density graph of one network a class: the reference's numbers in two runtimes, far down too, on any provider."""
+"""The density graph of one network per class: the reference's numbers in two runtimes, far down too, on any provider."""
 
 import numpy as np
 import onnx

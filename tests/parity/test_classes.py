@@ -1,4 +1,4 @@
-"""The checks of one network a class pass on the right one and fail on every planted fault."""
+"""The checks of one network per class pass on the right one and fail on every planted fault."""
 
 from dataclasses import replace
 

@@ -102,7 +102,7 @@ def test_a_full_disk_is_said_before_a_part_is_computed_again(models, data, tmp_p
     run = Run(tmp_path / "out", job_of(models, data), LARGEST_BATCH)
     local(run, run.begin(resume=False)[:2])
     usage = run_module.disk_usage(tmp_path)
-    # Of 16 bytes a row, which Parquet may halve.
+    # Of 16 bytes per row, which Parquet may halve.
     for free, fits in ((8 * (LARGEST_BATCH + 100), True), (8 * (LARGEST_BATCH + 100) - 1, False)):
         monkeypatch.setattr(run_module, "disk_usage", lambda place, free=free: usage._replace(free=free))
         if fits:

@@ -1,4 +1,4 @@
-"""Rows that a model was not made for: noted in the parts, said once a run, and no reason to stop."""
+"""Rows that a model was not made for: noted in the parts, said once per run, and no reason to stop."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One run a class: the same as runs of their own, resumable between classes and inside one, judged as a mixture."""
+"""One run per class: the same as runs of their own, resumable between classes and inside one, judged as a mixture."""
 
 from dataclasses import replace
 

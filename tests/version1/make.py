@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def classes() -> tuple[dict[str, Any], dict[str, Any]]:
-    """A network a class: its folder, its model file, and the answers of both."""
+    """One network per class: its folder, its model file, and the answers of both."""
     networks = [network(3, 2, seed=seed) for seed in range(2)]
     members = [MODELS / f"classes-{number}.pt" for number in range(2)]
     for weights, member in zip(networks, members, strict=True):

@@ -126,7 +126,7 @@ class MaskedModel(_OneModel):
 
 
 class ClassModel(TensorFile):
-    """One network a class."""
+    """One network per class."""
 
     name, file = "checkpoint of classes", "classes.pt"
 
