@@ -1,1 +1,1 @@
-"""One script per question; see README.md. Run from the repository's root: `python -m benchmarks.peers`."""
+"""Benchmarks, one script per question; see README.md. Run them from the root: `python -m benchmarks.peers`."""

@@ -1,7 +1,7 @@
 """What does each choice of the training gain or cost, on MNIST in 5 epochs with 3 seeds?
 
-Every variant differs from the defaults of `lunet-export train mnist` in what its line says and in nothing else; all
-have the paper's 3 + 1 blocks unless they say otherwise. Judged by the validation rows: the test rows are not looked at.
+Every variant differs from the defaults of `lunet-export train mnist` only in what its line says. All have the paper's
+3 + 1 blocks unless they say otherwise. They are compared on the validation rows; the test rows are not used.
 `python -m benchmarks.ablation --data-dir DIR` writes results/ablation.json after every run and goes on where it
 stopped.
 """
@@ -36,7 +36,7 @@ _CERTIFIED_ROWS = 16
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings that differ from the defaults."""
+    """Settings of a variant that differ from the defaults."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, seed: int) -> dict[str, Any]:
-    """One training run: the validation figure of its last epoch, CPU seconds, and how the map is conditioned."""
+    """Train once; return the validation figure of the last epoch, CPU seconds, and how the map is conditioned."""
     given = {"epochs": epochs, "seed": seed, **variant.settings}
     settings = LUNetArchitecture.settings(len(rows.train), rows.dim, **given)
     begin = start(
@@ -142,7 +142,7 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
 
 
 def conditioning(trainer: Trainer) -> dict[str, float]:
-    """Certified bounds of the network behind its pre-processing, and medians over a few validation rows."""
+    """Return certified bounds of the network behind its pre-processing, and medians over a few validation rows."""
     rows = trainer.data
     x = rows.continuous(rows.valid[:_CERTIFIED_ROWS], noise.uniform(1, range(_CERTIFIED_ROWS), rows.dim))
     found = certify(trainer.optimizer.model().to_chain(), x.astype(np.float64), dtype="float32")
@@ -156,7 +156,7 @@ def conditioning(trainer: Trainer) -> dict[str, float]:
 
 
 def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each variant: mean and standard deviation over its seeds, and what it gains over the defaults of the same."""
+    """Return each variant's mean and standard deviation over its seeds, and its gain over the defaults of the same."""
     defaults = {entry["seed"]: entry["valid"] for entry in runs if entry["variant"] == VARIANTS[0].name}
     found = []
     for variant in VARIANTS:
@@ -192,7 +192,7 @@ def show(runs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """Validation bits/dim of every variant, its spread over the seeds, and what it costs beside the defaults."""
+    """Return validation bits/dim of every variant, its spread over the seeds, and its difference from the defaults."""
     found = [["variant", "seeds", "validation bits/dim", "±", "beside the defaults", "CPU s per epoch", "K+"]]
     found[0].append("K−")  # noqa: RUF001
     for line in summary(document["runs"]):
@@ -205,7 +205,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def draw(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """What each variant gains or costs beside the defaults, its seeds as points."""
+    """Draw what each variant gains or costs beside the defaults, with its seeds as points."""
     lines = summary(runs)[::-1]
     with report.picture(path, rows=1, columns=1, size=(8.0, 0.3 * len(lines) + 1.2)) as (_, axes):
         axis = axes[0][0]
@@ -220,10 +220,10 @@ def draw(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _known(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs of an earlier call with the same data and epochs.
+    """Return the runs of an earlier call with the same data and epochs.
 
     Raises:
-        BadInputError: The file is of another kind of run.
+        BadInputError: if the file is of another kind of run.
     """
     if not path.exists():
         return []

@@ -1,8 +1,8 @@
-"""Which solver loses how much on ill-conditioned matrices, and does `auto` stay within the tolerance?
+"""How much does each solver lose on ill-conditioned matrices, and does `auto` stay within the tolerance?
 
 Every solver's float32 sampling graph runs in ONNX Runtime and is compared with the float64 reference, for networks
-whose blocks have condition numbers from 1e1 to 1e8. So does the inverse activation alone, over all float32 exponents.
-`python -m benchmarks.accuracy` writes results/accuracy.json and results/accuracy.png.
+whose blocks have condition numbers from 1e1 to 1e8. The inverse activation is compared alone, over all float32
+exponents. `python -m benchmarks.accuracy` writes results/accuracy.json and results/accuracy.png.
 """
 
 from collections.abc import Mapping
@@ -60,13 +60,13 @@ def main() -> None:
 
 
 def _activation(alpha: float) -> dict[str, float]:
-    """Largest float32 errors of the inverse activation, in units of roundoff times max(1, |x|)."""
+    """Return the largest float32 errors of the inverse activation, in units of roundoff times max(1, |x|)."""
     ours, eager = activation.errors(alpha, "float32")
     return {"alpha": alpha, "ours": float(ours.max()), "eager": float(eager.max())}
 
 
 def network(kind: str, condition: float) -> Chain:
-    """Three blocks of that condition number, give or take what the triangular factors add."""
+    """Return three blocks of about that condition number; the triangular factors add a little."""
     rng = np.random.default_rng(0)
     return lunet(tuple(_block(kind, condition, rng) for _ in range(BLOCKS)), ALPHA)
 
@@ -88,7 +88,7 @@ def _block(kind: str, condition: float, rng: np.random.Generator) -> LU:
 
 
 def measure(kind: str, condition: float) -> dict[str, Any]:
-    """One network: each solver's error over the scale of x, and as a share of the tolerance at its worst row."""
+    """Return each solver's error on one network, over the scale of x and as a share of the worst row's tolerance."""
     weights = network(kind, condition)
     z = noise.normal(7, range(_ROWS), DIM).astype(np.float32)
     exact = reference.decode(weights, z.astype(np.float64))
@@ -120,7 +120,7 @@ def measure(kind: str, condition: float) -> dict[str, Any]:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Draw errors against the condition number, one line per solver: x above, z -> x -> z below, one column per kind."""
+    """Draw errors over the condition number, one line per solver: x above, z -> x -> z below, one column per kind."""
     with report.picture(path, rows=2, columns=len(KINDS), size=(14.0, 7.5)) as (figure, axes):
         for column, (kind, meaning) in enumerate(KINDS.items()):
             rows = [row for row in document["rows"] if row["kind"] == kind]
@@ -147,7 +147,7 @@ def _panel(axis: Any, rows: list[dict[str, Any]], what: str) -> None:  # noqa: A
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """Each solver's largest errors of x and of z → x → z over their tolerances: a row per kind and condition."""
+    """Return each solver's largest errors of x and of z → x → z over their tolerances: a row per kind and condition."""
     found = [("blocks", "condition", *(f"`{name}`" for name in solvers.SOLVERS), "`auto` takes")]
     for row in document["rows"]:
         pairs = ((row["solvers"][name]["share_x"], row["solvers"][name]["share_z"]) for name in solvers.SOLVERS)
@@ -157,7 +157,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def activation_rows(document: Mapping[str, Any]) -> report.Rows:
-    """The largest error of the inverse activation over all float32 exponents: a row per α."""
+    """Return the largest error of the inverse activation over all float32 exponents: a row per α."""
     found = [("alpha", "the graph, units of roundoff", "PyTorch's converged Newton")]
     entries = document["activation"]
     found += [(f"{entry['alpha']:g}", f"{entry['ours']:.2f}", f"{entry['eager']:.2f}") for entry in entries]
@@ -166,7 +166,7 @@ def activation_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Shares of the tolerance on stdout."""
+    """Print shares of the tolerance."""
     lines = [("blocks", "condition", *solvers.SOLVERS, "auto")]
     for row in document["rows"]:
         found = (row["solvers"][name] for name in solvers.SOLVERS)

@@ -17,10 +17,10 @@ ALPHAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.5, 0.9, 0.99, 0.999)
 
 
 def errors(alpha: float, dtype: str, *, fault: bool = False) -> tuple[Array, Array]:
-    """Errors of the graph's nodes and of eager PyTorch, in units of roundoff times max(1, |x|).
+    """Return errors of the graph's nodes and of eager PyTorch, in units of roundoff times max(1, |x|).
 
-    Over every float32 exponent up to 1e30, both signs, and densely where f bends. `fault` plants one: the rounding of
-    1 + e^x is given back where it is not needed, and not where it is.
+    The inputs cover every float32 exponent up to 1e30, with both signs, and lie densely where f is curved. `fault`
+    plants one: the rounding of 1 + e^x is compensated where it should not be, and not where it should.
     """
     f, start = LeakySoftplus(alpha), halley_start.fit(alpha, dtype)
     g = GraphBuilder("inverse", dim=1, dtype=dtype)

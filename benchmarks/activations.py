@@ -1,7 +1,7 @@
 """What does LU-Net reach with each activation, and what do its graphs cost and lose?
 
-Each is trained by the usual settings, by `lunet_export.training.train`, and exported; float32 is compared with the
-float64 reference over the test rows. What is in the results is not trained again.
+Each activation is trained with the usual settings by `lunet_export.training.train`, and exported. float32 is compared
+with the float64 reference on the test rows. What is in the results is not trained again.
 `python -m benchmarks.activations` writes results/activations.json.
 """
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def examine(dataset: str, model: Path) -> dict[str, Any]:
-    """Nodes of the graphs, and how far float32 is from the reference on the test rows: nats, and tolerances."""
+    """Return the nodes of the graphs, and the error of float32 on the test rows, in nats and in tolerances."""
     weights, rows = checkpoint.read(model).weights, data.load(dataset)
     x = rows.continuous(rows.test, np.random.default_rng(_SEED).random(rows.test.shape)).astype(np.float32)
     blueprint, exact = Blueprint.choose(weights, ExportSettings()), x.astype(np.float64)
@@ -70,7 +70,7 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per set, in nats per row, of the digits in bits/dim."""
+    """Return a row per set, in nats per row; in bits/dim for the digits."""
     found: list[tuple[str, ...]] = [("test nats per row", "entropy of the data", "Gaussian", *_known(document))]
     for dataset in dict.fromkeys(entry["dataset"] for entry in document["runs"]):
         runs = {entry["activation"]: entry for entry in document["runs"] if entry["dataset"] == dataset}
@@ -84,7 +84,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def graph_rows(document: Mapping[str, Any]) -> report.Rows:
-    """Nodes of the digits' graphs, and the largest error of log p over its tolerance over all sets, per activation."""
+    """Return the nodes of the digits' graphs and the largest share of a tolerance over all sets, per activation."""
     found = [("activation", "density, nodes", "sampling, nodes", "largest error of log p over its tolerance")]
     for name in _known(document):
         runs = [entry for entry in document["runs"] if entry["activation"] == name]
@@ -95,12 +95,12 @@ def graph_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def _known(document: Mapping[str, Any]) -> list[str]:
-    """The activations that were run."""
+    """Return the runs that the results hold."""
     return [name for name in ACTIVATIONS if any(entry["activation"] == name for entry in document["runs"])]
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """The table in Markdown on stdout."""
+    """Print the table in Markdown."""
     print(report.markdown(rows(document)))
 
 

@@ -1,11 +1,11 @@
 """What does the authors' inverse cost with trained weights, and how does its cost grow with the batch?
 
 The arithmetic of their inverse, restated (`rivals.authors`), draws from three networks of 3 + 1 blocks, D = 784: one
-that is trained by their recipe on the zeros of MNIST, with the latents' mean and covariance folded in, as their code
-draws; `exported/mnist.pt`; and the seeded weights that the other benchmarks take. Its spline is fitted in every call,
-2,000,001 knots whatever the batch; its evaluation walks from the knot of one number to that of the next, so that its
-cost grows with the batch and with how far these lie apart. `python -m benchmarks.authors_inverse --data-dir DIR
---threads 1` writes results/authors_inverse.json. Processor time is what counts: others may use the machine as well.
+trained by their recipe on the zeros of MNIST, with the latents' mean and covariance folded in, as their code draws;
+`exported/mnist.pt`; and the seeded weights of the other benchmarks. Its spline is fitted in every call, with 2,000,001
+knots whatever the batch. Its evaluation walks from the knot of one number to the knot of the next, so its cost grows
+with the batch and with the distance between the numbers. `python -m benchmarks.authors_inverse --data-dir DIR
+--threads 1` writes results/authors_inverse.json. It gives processor time, because others may use the machine as well.
 """
 
 import time
@@ -33,8 +33,8 @@ Array = NDArray[np.float64]
 
 BATCHES = (1, 10, 100, 256)
 _RUNS = 3
-_KNOTS = (-100.0, 1000.0)  # between which the spline is one: leaky softplus of [-1000, 1000]
-_SPACING = 0.001  # of the knots, in what the spline gives
+_KNOTS = (-100.0, 1000.0)  # the spline's range: leaky softplus of [-1000, 1000]
+_SPACING = 0.001  # between knots, in the spline's values
 RECIPE, OURS, SEEDED = "the authors' recipe, zeros of MNIST", "exported/mnist.pt", "seeded weights"
 _BATCH, _RATE, _MOMENTUM, _CLIP, _WEIGHT = 256, 0.6, 0.9, 1.0, 100.0  # of the recipe; the last of log|u_ii|
 
@@ -66,16 +66,16 @@ def main() -> None:
 
 
 def drawn(weights: Chain) -> tuple[Chain, Floats]:
-    """A network with latents that it draws from."""
+    """A network with the latents that it draws from."""
     return weights, noise.normal(0, range(max(BATCHES)), weights.dim)
 
 
 def recipe_of(train: NDArray[np.integer], test: NDArray[np.integer], *, epochs: int) -> tuple[Chain, dict[str, Any]]:
-    """A network trained by the authors' recipe, with its latents folded in, and what is recorded of it.
+    """Return a network trained by the authors' recipe, with its latents folded in, and its record.
 
-    Rows (N, 784) are grey levels, with fresh noise every epoch; the network begins as PyTorch's linear layers do. The
+    Rows (N, 784) are grey levels, with fresh noise every epoch. The network starts as PyTorch's linear layers do. The
     loss is the sum over a batch of 1/2 |z|^2 - 100 sum log|u_ii|, in which the slopes of the activations have no
-    gradient; SGD with momentum, gradients of norm 1, a rate that halves every third epoch.
+    gradient. The optimizer is SGD with momentum and gradients of norm 1; its rate halves every third epoch.
     """
     torch.manual_seed(42)
     rng = np.random.default_rng(42)
@@ -153,7 +153,7 @@ def _zeros(data_dir: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
 
 
 def asked(weights: Chain, z: Floats) -> dict[str, float]:
-    """What the splines are asked: extremes, the share that lies beyond them, and the knots walked for each number."""
+    """Return facts of what the splines evaluate: extremes, the share beyond them, and the knots walked per number."""
     entering, walked, h = [], [], z.astype(np.float64)
     for layer in reversed(weights.layers):
         before, h = h, layer.inverse(h)
@@ -170,7 +170,7 @@ def asked(weights: Chain, z: Floats) -> dict[str, float]:
 
 
 def measured(name: str, weights: Chain, z: Floats, threads: int) -> list[dict[str, Any]]:
-    """One row of the record for each batch: the authors' inverse, and our sampling graph beside it."""
+    """Return one row of the record per batch: the authors' inverse, and our sampling graph beside it."""
     theirs = rivals.authors(weights).decode
     ours = graphs.opened(graphs.sampling_graph(weights, "unrolled"), threads).run
     rows = z.astype(np.float32)
@@ -195,7 +195,7 @@ def measured(name: str, weights: Chain, z: Floats, threads: int) -> list[dict[st
 
 
 def _timed(call: Callable[[Floats], Any], feed: Floats) -> dict[str, float]:
-    """Medians of some calls, after one that is not counted: seconds of the processor, and by the clock."""
+    """Return medians of some calls, after one that is not counted: processor seconds, and seconds by the clock."""
     call(feed)
     spent = []
     for _ in range(_RUNS):
@@ -206,7 +206,7 @@ def _timed(call: Callable[[Floats], Any], feed: Floats) -> dict[str, float]:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """Processor seconds of a call by network and batch, and the knots that the spline walks for each number."""
+    """Return processor seconds per call by network and batch, and the knots that the spline walks per number."""
     sizes = [f"{size} {'row' if size == 1 else 'rows'}" for size in BATCHES]
     table: list[tuple[str, ...]] = [("processor seconds per call", *sizes, "knots walked per number")]
     for name, facts in document["networks"].items():

@@ -1,4 +1,4 @@
-"""Tables of what the commands of `lunet-export` write with --json: trainings, diagnoses, certificates, times.
+"""Tables made from what the commands of `lunet-export` write with --json: trainings, diagnoses, certificates, times.
 
 benchmarks/README.md says which command wrote which record; nothing is measured here.
 """
@@ -26,13 +26,13 @@ _ROWS = {
     "mnist": "MNIST, 28 x 28 grey levels of 0 to 255",
 }
 _DIRECT = ("golden: density, log_prob", "golden: sampling, x")
-#: What `x -> z -> x` of each committed model may be off, over the predicted error of the same row, on how many of its
-#: test rows: the limits that tests/certificate/test_round_trip.py holds.
+#: For each committed model, the allowed error of `x -> z -> x` over the predicted error of the same row, and the number
+#: of test rows: the limits that tests/certificate/test_round_trip.py checks.
 ROUND_TRIPS = {"toy2d": ("two-moons", 1000, 0.6), "digits": ("digits", 300, 0.09), "mnist": ("mnist", 32, 0.02)}
 
 
 def likelihoods(*trainings: Document) -> report.Rows:
-    """Test bits/dim beside the full-covariance Gaussian's: a row per model."""
+    """Return test bits/dim beside those of the full-covariance Gaussian: a row per model."""
     found = [("LU-Net", "test bits/dim", "full-covariance Gaussian")]
     for run in map(_training, trainings):
         found.append((_name(run), f"**{run['test']:.3f}**", f"{run['gaussian_test']:.3f}"))
@@ -40,7 +40,7 @@ def likelihoods(*trainings: Document) -> report.Rows:
 
 
 def trainings(*documents: Document) -> report.Rows:
-    """All that is recorded of every training."""
+    """Return all recorded figures of every training."""
     found = [("LU-Net", "blocks", "epochs", "validation", "test", "± over the noise", "Gaussian", "paper's convention")]
     for run in map(_training, documents):
         spread = f"{run['test_spread']:.4f}" if run["test_draws"] > 1 else ""
@@ -51,7 +51,7 @@ def trainings(*documents: Document) -> report.Rows:
 
 
 def plane(*diagnoses: Document) -> report.Rows:
-    """Test nats beside the entropy in two dimensions: a row per set."""
+    """Return test nats beside the entropy in two dimensions: a row per set."""
     found = [("two dimensions, nats per row", "LU-Net, test", "entropy", "above it", "Gaussian")]
     for entry in diagnoses:
         test, gaussian = (entry[model]["test"]["nats"] for model in ("model", "gaussian"))
@@ -61,7 +61,7 @@ def plane(*diagnoses: Document) -> report.Rows:
 
 
 def diagnosed(*diagnoses: Document) -> report.Rows:
-    """What `diagnose` finds on the training rows: a row per model."""
+    """Return what `diagnose` finds on the training rows: a row per model."""
     found = [
         ("LU-Net", "train bits/dim", "gained over the Gaussian", "G, nats per row", "excess kurtosis of z", "flags")
     ]
@@ -74,7 +74,7 @@ def diagnosed(*diagnoses: Document) -> report.Rows:
 
 
 def classes(*documents: Document) -> report.Rows:
-    """The mixtures of one network per class: a row per set, of a training and its classification each."""
+    """Return the figures of mixtures, one network per class, from a training and its classification: a row per set."""
     found = [
         (
             "one network per class",
@@ -94,7 +94,7 @@ def classes(*documents: Document) -> report.Rows:
 
 
 def each_class(*documents: Document) -> report.Rows:
-    """Test bits/pixel of every class, and those of the class's own Gaussian."""
+    """Return test bits/pixel of every class, and those of the class's own Gaussian."""
     found = [("test bits/pixel, and those of the class's own Gaussian", *map(str, range(10)))]
     for run in documents:
         pairs = (f"{entry['test']:.2f}, {entry['gaussian_test']:.2f}" for entry in run["classes"])
@@ -103,7 +103,7 @@ def each_class(*documents: Document) -> report.Rows:
 
 
 def detection(*documents: Document) -> report.Rows:
-    """AUROC of telling another set apart: a row per set, of the diagnosis of one network and a classification each."""
+    """Return AUROC of telling another set apart, from a diagnosis and a classification: a row per set."""
     kinds = ("log p of one network", "its distance from the mean", "log p(x) of ten networks", "its distance")
     found = [("AUROC on test rows", *kinds)]
     for pair in zip(documents[::2], documents[1::2], strict=True):
@@ -115,7 +115,7 @@ def detection(*documents: Document) -> report.Rows:
 
 
 def certificates(toy2d: Document, digits: Document, mnist: Document) -> report.Rows:
-    """Bounds and squeeze of the committed models, of two manifests and of what `certify` says of the third."""
+    """Return bounds and squeeze of the committed models, from two manifests and the third's `certify`."""
     # The names of Lipschitz bounds, with a minus sign.
     head = ("model", "K+, rounded up", "K−, rounded up", "smallest s_min(J), test vectors")  # noqa: RUF001
     found = [(*head, "x → z → x, measured over predicted")]
@@ -130,7 +130,7 @@ def certificates(toy2d: Document, digits: Document, mnist: Document) -> report.R
 
 
 def latencies(*documents: Document) -> report.Rows:
-    """Median milliseconds per call of exports beside eager PyTorch, as `bench` says: a row per model and direction."""
+    """Return median milliseconds per call beside eager PyTorch, from `bench`: a row per model and direction."""
     batches = sorted({row["batch"] for document in documents for row in document["rows"]})
     found = [("ms per call, and how many times as fast as eager PyTorch", *(f"batch {batch}" for batch in batches))]
     for document in documents:
@@ -146,7 +146,7 @@ def latencies(*documents: Document) -> report.Rows:
 
 
 def robustness(fuzz: Document, faults: Document, extremes: Document, soak: Document) -> report.Rows:
-    """What was tried to break the package, and how often something was wrong."""
+    """Return what was tried to break the package, and how often something was wrong."""
     runs, outcomes, scenarios = sum(faults["runs"].values()), extremes["outcomes"], soak["scenarios"].values()
     same = sum(cell["same_after"] for row in faults["matrix"].values() for cell in row.values())
     return [
@@ -179,7 +179,7 @@ def robustness(fuzz: Document, faults: Document, extremes: Document, soak: Docum
 
 
 def errors(*manifests: Document) -> report.Rows:
-    """The largest errors of float32 exports over their test vectors, and their largest share of a tolerance."""
+    """Return the largest errors of float32 exports over their test vectors, and their largest share of a tolerance."""
     head = ("float32 export, largest error over all test vectors", "log_prob, nats", "x", "share of the tolerance")
     found = [head]
     for manifest in manifests:
@@ -191,12 +191,12 @@ def errors(*manifests: Document) -> report.Rows:
 
 
 def _decimal(value: float) -> str:
-    """Two digits that count, without an exponent."""
+    """Return two significant digits, without an exponent."""
     return f"{value:.{1 - floor(log10(value))}f}" if value else "0"
 
 
 def _training(document: Document) -> Document:
-    """The training of a record, or the one that a manifest holds."""
+    """Return the training of a record, or the one that a manifest holds."""
     return document.get("training", document)
 
 

@@ -1,10 +1,11 @@
 """Do the committed exports give the same answers in every runtime, from ONNX Runtime 1.16 to the newest?
 
-Every minor version of ONNX Runtime that pip offers to this Python, and the oldest and the newest that it offers to
-every other Python from 3.11 on that is here, each in an environment of its own; OpenVINO; onnx.reference; the oldest
-and the newest onnxruntime-web, in Node. In each the test vectors of the folders are replayed, by a script that knows
-NumPy and the runtime alone (compat_replay.py), and ONNX Runtime's also by this package itself, as `lunet-export check`
-does it. The folders are the committed exports, and those of tests/version1, small ones of every family and dtype.
+The runtimes are every minor version of ONNX Runtime that pip offers to this Python, and the oldest and newest that it
+offers to every other Python from 3.11 on that is installed, each in its own environment; OpenVINO; onnx.reference; and
+the oldest and newest onnxruntime-web, in Node. In each, a script that needs NumPy and the runtime only
+(compat_replay.py) replays the test vectors of the folders. ONNX Runtime is also tested by this package itself, as
+`lunet-export check` does it. The folders are the committed exports, and those of tests/version1, small ones of every
+kind of flow and dtype.
 
 `python -m benchmarks.compat`, or `make compat`, writes results/compat.json and prints the table.
 """
@@ -27,7 +28,7 @@ from lunet_export.errors import BadInputError, CheckFailedError
 PLACE = report.ROOT / ".venv-compat"
 COMMITTED = ("toy2d", "digits", "digits-classes", "mnist")
 KINDS, DOUBLE = "every kind", "float64"  # the columns of the folders in tests/version1
-#: It takes float64 graphs and computes them in float32, without a word. Out of the box, all of them in bfloat16.
+#: It takes float64 graphs and computes them in float32 without a warning. By default it computes all in bfloat16.
 _KNOWN = {"OpenVINO, float32": DOUBLE, "OpenVINO, as it comes": ""}
 OLDEST = (1, 16)
 #: Before ONNX Runtime 1.19 its wheels are built for NumPy 1.
@@ -67,7 +68,7 @@ class Trial:
     checks: Mapping[str, Mapping[str, Mapping[str, Any]]]  # the same of the package's own checks; {} where it has none
 
     def worst(self, folder: str) -> float | None:
-        """The largest difference of a folder over its tolerance; None where something failed or is no number."""
+        """Return the largest difference of a folder over its tolerance; None if something failed or is not a number."""
         entries = [*self.folders[folder].values(), *self.checks.get(folder, {}).values()]
         ratios = [entry.get("ratio") for entry in entries]
         if not ratios or any(ratio is None or not ratio < float("inf") for ratio in ratios):
@@ -76,14 +77,14 @@ class Trial:
 
     @property
     def equal(self) -> bool:
-        """Every answer is within its tolerance, but for those that are known not to be."""
+        """Return whether every answer is within its tolerance, except those that are known not to be."""
         known = _KNOWN.get(self.runtime)
         judged = [folder for folder in self.folders if known is None or known not in folder]
         return all((worst := self.worst(folder)) is not None and worst <= 1 for folder in judged)
 
 
 def main() -> None:
-    """Try all, write, print."""
+    """Run all trials, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="runtimes whose name and version hold this text")
     parser.add_argument("--output", type=Path, default=report.RESULTS, help="folder of the results")
@@ -105,7 +106,7 @@ def main() -> None:
 
 
 def planned(folders: Sequence[Path]) -> Iterable[tuple[str, Callable[[], Trial]]]:
-    """What there is to try: a name for --only and the progress, and the trial itself."""
+    """Return all trials by the name for --only and for the progress."""
     for python in pythons():
         versions = minors(offered("onnxruntime", python))
         for version in versions if python == OURS else (versions[0], versions[-1]):
@@ -128,7 +129,7 @@ def planned(folders: Sequence[Path]) -> Iterable[tuple[str, Callable[[], Trial]]
 def in_python(
     label: str, runtime: str, python: Path, packages: Sequence[str], folders: Sequence[Path], *, own: bool = False
 ) -> Trial:
-    """A trial in an environment with these packages; `own`: this package's own checks too."""
+    """Run a trial in an environment with these packages; with `own`, this package's own checks too."""
     interpreter = environment(python, packages)
     # -P: not what lies beside the script. A runtime that crashes must not end the others.
     done = _run(interpreter, "-P", report.ROOT / "benchmarks" / "compat_replay.py", runtime, *folders)
@@ -144,7 +145,7 @@ def in_python(
 
 
 def together(checks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of each folder's checks their number and the worst; as they are where one failed."""
+    """Return the number of checks of each folder and the worst; the checks as they are if one failed."""
     found: dict[str, dict[str, Any]] = {}
     for folder, entries in checks.items():
         ratios = [entry.get("ratio") for entry in entries.values()]
@@ -154,7 +155,7 @@ def together(checks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 
 def in_node(version: str, folders: Sequence[Path]) -> Trial:
-    """A trial of onnxruntime-web."""
+    """Run a trial of onnxruntime-web."""
     place = PLACE / f"web-{version}"
     if not (place / "setup").exists():
         place.mkdir(parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ def in_node(version: str, folders: Sequence[Path]) -> Trial:
 
 
 def environment(python: Path, packages: Sequence[str]) -> Path:
-    """The interpreter of an environment with these packages, made when first asked for."""
+    """Return the interpreter of an environment with these packages, which is made at the first call."""
     name = "-".join([python.parent.parent.name, *packages])
     place = PLACE / re.sub(r"[^\w.]+", "-", name.replace("<", " below "))
     interpreter = place / "bin" / "python"
@@ -181,7 +182,7 @@ def environment(python: Path, packages: Sequence[str]) -> Path:
 
 
 def pythons() -> list[Path]:
-    """The interpreters to try: this one, and those of pyenv and the system with another minor version."""
+    """Return the interpreters to try: this one, and those of pyenv and the system with another minor version."""
     found = {sys.version_info[:2]: OURS}
     places = [*sorted(Path(sys.base_prefix).parent.glob("3.*/bin")), Path("/usr/local/bin"), Path("/usr/bin")]
     for version in _PYTHONS:
@@ -193,13 +194,13 @@ def pythons() -> list[Path]:
 
 
 def offered(package: str, python: Path) -> list[str]:
-    """The versions of a package that pip offers to an interpreter, the newest first."""
+    """Return the versions of a package that pip offers to an interpreter, the newest first."""
     said = _said(sys.executable, "-m", "pip", "--python", python, "index", "versions", package)
     return re.search(r"Available versions: (.*)", said)[1].split(", ")  # type: ignore[index]
 
 
 def minors(versions: Iterable[str]) -> list[str]:
-    """The newest patch of every minor version from the oldest supported one on, in order."""
+    """Return the newest patch of every minor version, from the oldest supported one on, in order."""
     newest: dict[tuple[int, ...], str] = {}
     for version in sorted(versions, key=_numbers):
         if _numbers(version) >= OLDEST:
@@ -208,7 +209,7 @@ def minors(versions: Iterable[str]) -> list[str]:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per version, the worst over the Pythons: a difference over its tolerance, or what failed."""
+    """Return a row per version, with the worst over the Pythons: a difference over its tolerance, or what failed."""
     trials = [Trial(**entry) for entry in document["trials"]]
     small = [name for name in trials[0].folders if name not in COMMITTED]
     double = [name for name in small if DOUBLE in name]
@@ -222,10 +223,10 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def assess(trials: Sequence[Trial]) -> None:
-    """Raise where a runtime gives other answers, and is not known to.
+    """Raise if a runtime gives other answers and is not known to.
 
     Raises:
-        CheckFailedError: A runtime does.
+        CheckFailedError: if a runtime does.
     """
     wrong = [f"{t.runtime} {t.version} ({t.python})" for t in trials if not t.equal]
     if wrong:
@@ -233,7 +234,7 @@ def assess(trials: Sequence[Trial]) -> None:
 
 
 def short(value: Any) -> Any:  # noqa: ANN401
-    """The document with four digits of every ratio and the first half of every hash; what is no number becomes null."""
+    """Return the document with four digits of every ratio, half of every hash, and null for what is not a number."""
     if isinstance(value, Mapping):
         return {key: short(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -246,7 +247,7 @@ def short(value: Any) -> Any:  # noqa: ANN401
 
 
 def _cell(trials: Sequence[Trial], folders: Sequence[str]) -> str:
-    """The worst of some folders in some trials, or how many folders failed."""
+    """Return the worst of some folders in some trials, or how many folders failed."""
     worst = [trial.worst(folder) for trial in trials for folder in folders]
     failed = sum(ratio is None for ratio in worst)
     if failed:
@@ -256,7 +257,7 @@ def _cell(trials: Sequence[Trial], folders: Sequence[str]) -> str:
 
 
 def _short(python: str) -> str:
-    """`Python 3.11.7` -> `3.11`; `Node 20.20.0` -> `Node 20`."""
+    """Shorten `Python 3.11.7` to `3.11`, and `Node 20.20.0` to `Node 20`."""
     name, _, version = python.partition(" ")
     return ".".join(version.split(".")[:2]) if name == "Python" else f"Node {version.split('.')[0]}"
 
@@ -278,7 +279,7 @@ def _run(*command: Any, env: Mapping[str, str] | None = None) -> subprocess.Comp
 
 
 def _last(done: subprocess.CompletedProcess[str], folders: Sequence[Path], *, wrapped: bool = True) -> dict[str, Any]:
-    """The JSON of the last line; where there is none, every folder failed with the last words of the program."""
+    """Return the JSON of the last line; if there is none, every folder as failed, with the program's last words."""
     try:
         return json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):

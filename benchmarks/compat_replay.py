@@ -1,7 +1,7 @@
-"""Replay the test vectors of exported folders in one runtime: NumPy, that runtime, and nothing of this package.
+"""Replay the test vectors of exported folders in one runtime, with NumPy and that runtime, and nothing of this package.
 
-`python compat_replay.py RUNTIME FOLDER...` prints JSON: the versions, and for every graph its largest difference to the
-vectors over the tolerance of its row, the SHA-256 of its answers, or what the runtime said where it failed.
+`python compat_replay.py RUNTIME FOLDER...` prints JSON: the versions, and for every graph its largest difference from
+the vectors over the tolerance of its row, the SHA-256 of its answers, or the runtime's message if it failed.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Run = Callable[[Array], Mapping[str, Array]]
 
 
 def onnxruntime(model: bytes) -> Run:
-    """ONNX Runtime's CPU provider, by its settings out of the box."""
+    """Open a graph in ONNX Runtime's CPU provider, with its default settings."""
     import onnxruntime as ort
 
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -29,7 +29,7 @@ def onnxruntime(model: bytes) -> Run:
 
 
 def openvino(model: bytes, **settings: str) -> Run:
-    """OpenVINO's CPU plug-in in float32. Out of the box it computes in bfloat16 where the processor has it."""
+    """Open a graph in OpenVINO's CPU plug-in in float32; by default it uses bfloat16 where the processor has it."""
     import openvino as ov
 
     core = ov.Core()
@@ -38,12 +38,12 @@ def openvino(model: bytes, **settings: str) -> Run:
 
 
 def openvino_as_it_comes(model: bytes) -> Run:
-    """OpenVINO by its settings out of the box."""
+    """Open a graph in OpenVINO with its default settings."""
     return openvino(model, PERFORMANCE_HINT="LATENCY")
 
 
 def onnx_reference(model: bytes) -> Run:
-    """The operators of the standard, in NumPy."""
+    """Open a graph in onnx.reference, the standard's operators in NumPy."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def replayed(opened: Callable[[bytes], Run], folder: Path) -> dict[str, Any]:
-    """Every graph of a folder that has vectors: {"ratio": .., "digest": ..} or {"said": ..}."""
+    """Replay every graph of a folder that has vectors; return {"ratio": .., "digest": ..} or {"said": ..}."""
     manifest, vectors = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("manifest", "vectors"))
     found = {}
     for graph, entry, expected in cases(vectors):
@@ -92,7 +92,7 @@ def replayed(opened: Callable[[bytes], Run], folder: Path) -> dict[str, Any]:
 
 
 def cases(vectors: Mapping[str, Any]) -> list[tuple[str, Any, dict[str, tuple[Any, Any]]]]:
-    """Of each graph: its name, its rows, and of each output what is expected and how far off it may be, a row."""
+    """Yield each graph's name, its rows, and for each output the expected answer and its tolerance per row."""
     density, sampling = vectors["density"], vectors["sampling"]
     outputs = ("z", "log_prob") if isinstance(sampling, dict) else ("class_log_prob", "log_prob", "posterior")
     asked = [("density", density["x"], {name: (density[name], density["tolerance"][name]) for name in outputs})]
@@ -105,7 +105,7 @@ def cases(vectors: Mapping[str, Any]) -> list[tuple[str, Any, dict[str, tuple[An
 
 
 def compared(run: Run, rows: Array, expected: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """The largest difference over the tolerance, and the hash of the answers."""
+    """Return the largest difference over the tolerance, and the hash of the answers."""
     got, ratio, digest = run(rows), 0.0, hashlib.sha256()
     for name, (numbers, tolerance) in sorted(expected.items()):
         wanted, bound = np.array(numbers), np.array(tolerance)

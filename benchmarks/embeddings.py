@@ -1,9 +1,9 @@
 """How long does one row take in each language, beside Python?
 
-The projects of `lunet-export embed` are built as their READMEs say and run in turns on the committed exports, one
-thread each. A program replays the test vectors before it times 200 calls; its times count only if all are within
-tolerance. The page runs in headless Chromium: on WASM, and on WebGPU's software adapter, which says nothing of a GPU.
-`python -m benchmarks.embeddings` writes results/embeddings.json; `make test-embed` installs what it builds with.
+The projects of `lunet-export embed` are built as their READMEs say and run in turns on the committed exports, with one
+thread each. A program replays the test vectors before it times 200 calls; its times count only if all answers are
+within tolerance. The page runs in headless Chromium: on WASM, and on WebGPU's software adapter, which says nothing of a
+GPU. `python -m benchmarks.embeddings` writes results/embeddings.json; `make test-embed` installs the build tools.
 """
 
 import json
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def languages(folder: Path, seconds: float) -> Mapping[str, Timed]:
-    """Every program, built."""
+    """Build every program and return it."""
     library = builds.runtime(folder)
     c, rust = builds.c(folder / "c"), builds.rust(folder / "rust")
     cpp, node = builds.cpp(folder / "cpp"), builds.node(folder / "node")
@@ -98,7 +98,7 @@ def languages(folder: Path, seconds: float) -> Mapping[str, Timed]:
 
 
 def of_python(model: str, seconds: float) -> tuple[float, float]:
-    """The same of Python's own calls, checks of the rows included."""
+    """Time the same calls in Python, checks of the rows included."""
     flow = ExportedFlow(builds.ROOT / "exported" / model, provider="cpu", threads=1)
     z = flow.latent(1, seed=7)
     x = flow.decode(z)
@@ -107,10 +107,10 @@ def of_python(model: str, seconds: float) -> tuple[float, float]:
 
 
 def latency_of(done: builds.Done) -> tuple[float, float]:
-    """What a program printed of its times.
+    """Return the times that a program printed.
 
     Raises:
-        CheckFailedError: It found a vector outside its tolerance, or failed.
+        CheckFailedError: if it found a vector outside its tolerance, or failed.
     """
     match = _LATENCY.search(done.out)
     if done.code or not match:
@@ -119,13 +119,13 @@ def latency_of(done: builds.Done) -> tuple[float, float]:
 
 
 def medians(turns: list[tuple[float, float]]) -> dict[str, float]:
-    """Over the rounds."""
+    """Return the medians over the rounds."""
     density, sampling = zip(*turns, strict=True)
     return {"density": statistics.median(density), "sampling": statistics.median(sampling)}
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per language, density and sampling of every model in milliseconds."""
+    """Return a row per language, with density and sampling of every model in milliseconds."""
     found = document["median_ms"]
     head = ("ms per call, batch 1", *(f"{model}: density, sampling" for model in MODELS))
     body = [

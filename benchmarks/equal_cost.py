@@ -1,10 +1,11 @@
 """What do LU-Net, both RealNVPs and the Gaussian reach in the same time of training?
 
-Each network is trained by its usual settings for as many seconds of wall-clock time as the others. Figures are true
-bits/pixel. Validation stops the clock; the best model by it meets the test rows, once. A run that is in the results is
-not repeated, so a stopped script goes on with the next one. The learning rate falls over the steps that fit into the
-budget, by the time of the first few; where that is less than an epoch, the run is one epoch of so many rows.
-`python -m benchmarks.equal_cost --data-dir DIR` writes results/equal_cost.json and results/equal_cost.png.
+Each network is trained with its usual settings for the same number of seconds of wall-clock time. Figures are true
+bits/pixel. Validation stops the clock; the best model by it is evaluated on the test rows, once. A run that is in the
+results is not repeated, so a stopped script goes on with the next one. The learning rate falls over the steps that fit
+into the budget, estimated from the time of the first few. If that is less than an epoch, the run is one epoch of as
+many rows as fit. `python -m benchmarks.equal_cost --data-dir DIR` writes results/equal_cost.json and
+results/equal_cost.png.
 """
 
 import json
@@ -38,7 +39,7 @@ _FIRST_STEPS = 3  # that are timed
 
 @dataclass(frozen=True)
 class Contender:
-    """A network and what of its settings is not usual."""
+    """A network, and those of its settings that are not the usual ones."""
 
     name: str
     family: str
@@ -49,18 +50,18 @@ class Contender:
 CONTENDERS = (
     Contender("LU-Net", "lunet", image=False),
     Contender("RealNVP, dense", "realnvp", image=False),
-    # Small batches: of 128 rows hardly a hundred steps would fit into a quarter of an hour.
+    # Small batches, because hardly a hundred steps of 128 rows would fit into a quarter of an hour.
     Contender("RealNVP, convolutional", "realnvp", image=True, given={"batch_size": 32}),
 )
 _ORDER = [contender.name for contender in CONTENDERS]
 
 
 class Finished(Exception):
-    """The budget is spent."""
+    """Raised when the budget is spent."""
 
 
 class Clock:
-    """Seconds of training, validation not among them; notes the figure at times that lie ever farther apart."""
+    """Counts seconds of training, without validation, and notes the figure at times ever farther apart."""
 
     def __init__(self, trainer: Trainer, budget: float) -> None:
         self._trainer, self._budget = trainer, budget
@@ -71,7 +72,11 @@ class Clock:
         self.curve: list[dict[str, float]] = [{"seconds": 0.0, "steps": 0, "valid": trainer.start}]
 
     def on_step(self, step: int, bits: float) -> None:
-        """A step is done. Raises Finished when the budget is spent."""
+        """Count a step.
+
+        Raises:
+            Finished: if the budget is spent.
+        """
         del step, bits
         self.steps += 1
         spent = self._spent + time.perf_counter() - self._since
@@ -121,7 +126,7 @@ def main() -> None:
 
 
 def gaussian(rows: Dataset) -> dict[str, float]:
-    """The full-covariance Gaussian of the training rows: seconds, and bits/pixel of the test rows."""
+    """Fit the full-covariance Gaussian of the training rows; return seconds, and bits/pixel of the test rows."""
     begin = time.perf_counter()
     fitted = gaussian_of(rows)
     seconds = time.perf_counter() - begin
@@ -130,7 +135,7 @@ def gaussian(rows: Dataset) -> dict[str, float]:
 
 
 def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
-    """Train for `budget` seconds; the curve of the validation rows, and the test rows once."""
+    """Train for `budget` seconds; return the curve of the validation rows, and one figure of the test rows."""
     few, settings = fitted(contender, replace(rows, valid=rows.valid[:_VALIDATION_ROWS]), budget)
     trainer = begun(contender, few, settings)
     clock = Clock(trainer, budget)
@@ -153,7 +158,7 @@ def run(contender: Contender, rows: Dataset, budget: float) -> dict[str, Any]:
 
 
 def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset, FitSettings]:
-    """The family's usual settings over as many epochs as the budget has room for, and the rows of less than one."""
+    """Return the usual settings for as many epochs as fit into the budget, and the rows if less than one fits."""
     given = {"patience": 10**6, **contender.given}
     settings = KINDS[contender.family].settings(len(rows.train), rows.dim, **given)
     trainer = begun(contender, rows, replace(settings, epochs=1))
@@ -174,7 +179,7 @@ def fitted(contender: Contender, rows: Dataset, budget: float) -> tuple[Dataset,
 
 
 def begun(contender: Contender, rows: Dataset, settings: FitSettings) -> Trainer:
-    """Before the first step."""
+    """Return the state before the first step."""
     shape = rows.image_shape if contender.image else None
     architecture = KINDS[contender.family].choose(rows.dim, shape, {})
     gaussian, train = gaussian_of(rows), rows.train.astype(np.float64)
@@ -193,7 +198,7 @@ def _known(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Validation bits/pixel over seconds of training, one panel per data set, the Gaussian as a line."""
+    """Draw validation bits/pixel over seconds of training, one panel per data set, with the Gaussian as a line."""
     names = list(document["gaussians"])
     with report.picture(path, rows=1, columns=len(names), size=(5.5 * len(names), 4.0)) as (_, axes):
         for dataset, axis in zip(names, axes[0], strict=True):
@@ -215,7 +220,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """Test bits/pixel, time, steps and rows of every run."""
+    """Return test bits/pixel, time, steps and rows of every run."""
     found: list[tuple[str, ...]] = [("data", "model", "test bits/pixel", "training", "steps, rows per step")]
     for dataset, line in document["gaussians"].items():
         found.append((dataset, "full-covariance Gaussian", f"{line['test']:.3f}", f"{line['seconds']:.0f} s", "-"))
@@ -228,7 +233,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """The table in Markdown on stdout."""
+    """Print the table in Markdown."""
     print(report.markdown(rows(document)))
 
 

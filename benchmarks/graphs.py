@@ -1,4 +1,4 @@
-"""Our graphs, opened as an export is, with what they weigh and how long they take to load."""
+"""Our graphs, opened as an export is, with their size and load time."""
 
 import time
 from collections.abc import Callable
@@ -31,12 +31,12 @@ class Graph:
     run: Callable[[Floats], list[Floats]]  # rows -> outputs
 
     def facts(self) -> dict[str, Any]:
-        """For the results: nodes of the file, before ONNX Runtime optimises, its bytes, and the load time."""
+        """Return facts for the results: nodes before ONNX Runtime optimizes, bytes of the file, and the load time."""
         return {"nodes": self.nodes, "bytes": len(self.data), "load_seconds": self.load}
 
 
 def opened(model: onnx.ModelProto, threads: int) -> Graph:
-    """The graph in a session like an exported flow's own."""
+    """Open the graph in a session like that of an exported flow."""
     data, times = builder.serialize(model), []
     for _ in range(_LOADS):
         begin = time.perf_counter()
@@ -49,7 +49,7 @@ def opened(model: onnx.ModelProto, threads: int) -> Graph:
 
 
 def sampling_graphs(weights: Chain) -> tuple[dict[str, onnx.ModelProto], dict[str, str]]:
-    """A sampling graph of every solver that takes these weights, and why the others refuse."""
+    """Return a sampling graph of every solver that takes these weights, and why the others refuse."""
     models: dict[str, onnx.ModelProto] = {}
     refused: dict[str, str] = {}
     for name in solvers.SOLVERS:
@@ -61,23 +61,23 @@ def sampling_graphs(weights: Chain) -> tuple[dict[str, onnx.ModelProto], dict[st
 
 
 def sampling_graph(weights: Chain, solver: str) -> onnx.ModelProto:
-    """The sampling graph of that solver with its own choice of tiles."""
+    """Return the sampling graph of that solver with its own choice of tiles."""
     chosen = solvers.choose(solver, None, weights.dim)
     return Frame(weights, chosen, "float32").sampling({})
 
 
 def density_graph(weights: Chain) -> onnx.ModelProto:
-    """The density graph."""
+    """Return the density graph."""
     return Frame(weights, None, "float32").density({})
 
 
 def floor_graph(weights: Chain) -> onnx.ModelProto:
-    """One D x D product per block and nothing else: what no graph of ours can undercut."""
+    """Return one D x D product per block and nothing else: the time that no graph of ours can undercut."""
     return floor.build(weights.dim, len(weights.of(LU)), "float32")
 
 
 def solve_graph(dim: int, tile: int, lower: NDArray[np.float64]) -> onnx.ModelProto:
-    """y with L y = z alone, unrolled over tiles."""
+    """Return the graph of y with L y = z alone, unrolled over tiles."""
     g = builder.GraphBuilder("solve", dim=dim, dtype="float32")
     ranges = triangular.tiles(dim, tile)
     parts = g.split(g.input("z"), [here.stop - here.start for here in ranges])

@@ -1,10 +1,10 @@
 """Do the LU flows of zuko, nflows and normflows leave Python, by their own export and by ours, with the right answers?
 
-Stacks of three LU layers of each library, trained for some steps by their own log_prob. "Own" is what
-`torch.onnx.export` makes of the library's density and sampling, and ONNX Runtime of that. "Ours" is `convert` and the
-graphs of both dtypes, held against the library's own log_prob and inverse in float64 on the same rows: the largest
-|difference| over max(1, |value|). Beside it, the same of the library in float32.
-What is in the results is not tried again: a stopped script goes on. `python -m benchmarks.imported` writes
+Stacks of three LU layers of each library are trained for some steps by their own log_prob. "Own" is what
+`torch.onnx.export` makes of the library's density and sampling, run in ONNX Runtime. "Ours" is `convert` and the graphs
+of both dtypes, compared with the library's own log_prob and inverse in float64 on the same rows: the largest
+|difference| over max(1, |value|). The library's own float32 is compared in the same way.
+What is in the results is not tried again, so a stopped script goes on. `python -m benchmarks.imported` writes
 results/imported.json; 784 dimensions take a minute.
 """
 
@@ -39,7 +39,7 @@ LAYERS = 3
 DTYPES = ("float32", "float64")
 TARGETS = {"float32": 1e-5, "float64": 1e-10}
 _ROWS, _STEPS = 64, 30
-_RATE = 0.05  # over D: a step of Adam moves every entry by as much, and the matrix by D times that
+_RATE = 0.05  # over D, because a step of Adam moves every entry by this, and the matrix by D times that
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Direction(nn.Module):
 
 
 def of_zuko(dim: int) -> Peer:
-    """LU layers with the diagonal on L, orders of columns between them."""
+    """Return LU layers with the diagonal on L, and permutations of columns between them."""
     lazy, transforms = zuko.lazy, zuko.transforms
     layers: list[Any] = []
     for _ in range(LAYERS):
@@ -77,7 +77,7 @@ def of_zuko(dim: int) -> Peer:
 
 
 def of_nflows(dim: int) -> Peer:
-    """LU layers with softplus + eps on U, leaky ReLU and random orders between them."""
+    """Return LU layers with softplus + eps on U, and leaky ReLU and random permutations between them."""
     transforms = nflows.transforms
     layers: list[Any] = []
     for number in range(LAYERS):
@@ -89,7 +89,7 @@ def of_nflows(dim: int) -> Peer:
 
 
 def of_normflows(dim: int) -> Peer:
-    """`LULinearPermute` with constant affine maps between; its flows go from latent to data."""
+    """Return `LULinearPermute` with constant affine maps between; its flows go from latent to data."""
     layers: list[Any] = []
     for _ in range(LAYERS):
         layers += [normflows.flows.LULinearPermute(dim), normflows.flows.AffineConstFlow((dim,))]
@@ -102,7 +102,7 @@ PEERS = {"zuko": of_zuko, "nflows": of_nflows, "normflows": of_normflows}
 
 
 def main() -> None:
-    """Try, compare, print."""
+    """Run what is missing, compare, print."""
     parser = report.options(__doc__.splitlines()[0], seconds=0)
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS, help="dimensions of the stacks")
     options = parser.parse_args()
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def run(library: str, dim: int) -> dict[str, Any]:
-    """One stack: its own export in both directions, and ours against its answers."""
+    """Export one stack by the library in both directions, and compare ours with the library's answers."""
     torch.manual_seed(dim)
     peer = PEERS[library](dim)
     train(peer, dim)
@@ -146,7 +146,7 @@ def run(library: str, dim: int) -> dict[str, Any]:
 
 @contextmanager
 def double_by_default() -> Iterator[None]:
-    """New tensors are float64: nflows keeps some constants in the dtype of the day that a layer is made or run."""
+    """Make new tensors float64: nflows keeps some constants in the default dtype of the time when a layer is made."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -156,7 +156,7 @@ def double_by_default() -> Iterator[None]:
 
 
 def train(peer: Peer, dim: int) -> None:
-    """Some steps of maximum likelihood on correlated rows, by the library's own log_prob."""
+    """Take some steps of maximum likelihood on correlated rows, by the library's own log_prob."""
     rows = torch.randn(256, dim) @ (torch.eye(dim) + 0.2 * torch.randn(dim, dim) / dim**0.5) + 0.5
     parameters = [parameter for parameter in peer.flow.parameters() if parameter.requires_grad]
     adam = torch.optim.Adam(parameters, lr=_RATE / dim)
@@ -169,7 +169,7 @@ def train(peer: Peer, dim: int) -> None:
 
 @torch.no_grad()
 def exported(peer: Peer, function: Callable[[Tensor], Tensor], rows: Tensor) -> str:
-    """`runs`, or the kind of error that ends the library's own way into ONNX Runtime."""
+    """Return `runs`, or the kind of error that ends the library's own way into ONNX Runtime."""
     module, file = Direction(peer.flow, function).eval(), io.BytesIO()
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -178,21 +178,21 @@ def exported(peer: Peer, function: Callable[[Tensor], Tensor], rows: Tensor) -> 
                 module, (rows,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
             )
             program.save(file)
-    except ModuleNotFoundError:  # of ours, not a fault of theirs
+    except ModuleNotFoundError:  # a package that we lack, no fault of the library's
         raise
     except Exception as error:  # torch's exporters raise many kinds
         return f"export: {_cause(error)}"
     try:
         session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
         found = session.run(None, {session.get_inputs()[0].name: rows[:5].numpy()})[0]
-    except Exception as error:  # of many kinds too
+    except Exception as error:  # as above
         return f"runtime: {type(error).__name__}"
     right = np.allclose(found, function(rows[:5]).numpy(), rtol=1e-3, atol=1e-3)
     return "runs" if right else "wrong"
 
 
 def _cause(error: BaseException) -> str:
-    """The kind of the error at the root."""
+    """Return the kind of the error at the root."""
     while error.__cause__ is not None:
         error = error.__cause__
     return type(error).__name__
@@ -200,7 +200,7 @@ def _cause(error: BaseException) -> str:
 
 @torch.no_grad()
 def compared(peer: Peer, x: NDArray[np.float32], z: NDArray[np.float32], dtype: str) -> dict[str, Any]:
-    """Ours in one dtype: the gaps to the library's float64 answers, and what the graphs are."""
+    """Return the gaps of ours in one dtype to the library's float64 answers, and facts of the graphs."""
     begin = time.perf_counter()
     weights = convert(peer.flow).to_chain()
     converted = time.perf_counter() - begin
@@ -222,12 +222,12 @@ def compared(peer: Peer, x: NDArray[np.float32], z: NDArray[np.float32], dtype: 
 
 
 def gap(found: NDArray[np.floating], exact: NDArray[np.float64]) -> float:
-    """The largest |found - exact| / max(1, |exact|)."""
+    """Return the largest |found - exact| / max(1, |exact|)."""
     return float((np.abs(found - exact) / np.maximum(1.0, np.abs(exact))).max())
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per library and width: what its own export makes of it, and how far ours is from the library."""
+    """Return a row per library and width: what its own export gives, and how far ours is from the library."""
     found = [["stack of 3 LU layers, D", "its own density", "its own sampling", "ours, float32: log p, x"]]
     found[0] += ["the library, float32: log p, x", "ours, float64: log p, x", "our nodes: density, sampling"]
     for entry in document["runs"]:

@@ -1,9 +1,9 @@
 """What do LU-Net and JKO-iFlow reach on every 2-D set and on the digits, and how long do they train?
 
-Each is trained by its usual settings, by `lunet_export.training.train`, from its own start to its own end; validation
+Each is trained with its usual settings by `lunet_export.training.train`, from its own start to its own end; validation
 is part of the time. The least possible figure is the entropy of the density that a set is drawn from, over the same
 test rows. What is in the results is not trained again, so a stopped script goes on with what is missing.
-`python -m benchmarks.jko` writes results/jko.json and, of each 2-D set, results/jko-NAME.png.
+`python -m benchmarks.jko` writes results/jko.json and, for each 2-D set, results/jko-NAME.png.
 """
 
 import json
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def run(dataset: str, family: str, model: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Train one, of the usual architecture but for what is given; seconds, and nats and bits/dim of the test rows."""
+    """Train a usual architecture with the given changes; return seconds, and nats and bits/dim of the test rows."""
     rows = data.load(dataset)
     settings = KINDS[family].settings(len(rows.train), rows.dim)
     architecture = KINDS[family].choose(rows.dim, rows.image_shape, given or {})
@@ -102,7 +102,7 @@ def run(dataset: str, family: str, model: Path, given: Mapping[str, Any] | None 
 
 
 def examine(dataset: str, model: Path) -> dict[str, Any]:
-    """What a JKO-iFlow's steps cost, what its density integrates to, and how far ONNX Runtime is from PyTorch."""
+    """Return the cost of a JKO-iFlow's steps, the integral of its density, and how far ONNX Runtime is from PyTorch."""
     weights, rows = checkpoint.read(model).weights, data.load(dataset)
     x = rows.continuous(rows.test, np.random.default_rng(_SEED).random(rows.test.shape)).astype(np.float32)
     blueprint = Blueprint.choose(weights, ExportSettings(hutchinson=True))
@@ -130,7 +130,10 @@ def examine(dataset: str, model: Path) -> dict[str, Any]:
 
 
 def integral(weights: Chain, x: np.ndarray) -> float:
-    """Of p(x) over a rectangle around the rows, in float64: sums converge fast where a density is smooth and ends."""
+    """Return the integral of p(x) over a rectangle around the rows, in float64.
+
+    Sums over a grid converge fast, because the density is smooth and vanishes at the border.
+    """
     low, high = x.min(axis=0), x.max(axis=0)
     axes = [np.linspace(a - (b - a) / 2, b + (b - a) / 2, _CELLS) for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -140,7 +143,7 @@ def integral(weights: Chain, x: np.ndarray) -> float:
 
 
 def strip(dataset: str, model: Path, path: Path) -> None:
-    """The picture of a model's blocks."""
+    """Draw the picture of a model's blocks."""
     from lunet_cli.blocks_plot import draw
 
     weights = validate_blocks(checkpoint.read(model).weights)
@@ -154,7 +157,7 @@ def strip(dataset: str, model: Path, path: Path) -> None:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per set, in nats per row, of the digits in bits/dim, with seconds of training."""
+    """Return a row per set, in nats per row, or bits/dim for the digits, with seconds of training."""
     found: list[tuple[str, ...]] = [("test nats per row", "entropy of the data", "Gaussian", *FLOWS)]
     for dataset in dict.fromkeys(entry["dataset"] for entry in document["runs"]):
         runs = {entry["flow"]: entry for entry in document["runs"] if entry["dataset"] == dataset}
@@ -170,7 +173,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def step_rows(document: Mapping[str, Any]) -> report.Rows:
-    """How exact the steps are on eight Gaussians: a row per number of steps."""
+    """Return how exact the steps are on eight Gaussians: a row per number of steps."""
     (entry,) = (run for run in document["runs"] if (run["dataset"], run["flow"]) == ("eight-gaussians", "JKO-iFlow"))
     head = ("eight Gaussians, steps per block", "largest error of x → z → x", "∫ p(x) dx")
     errors = entry["round_trip"].items()
@@ -178,7 +181,7 @@ def step_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def export_rows(document: Mapping[str, Any]) -> report.Rows:
-    """Nodes of the exported graphs, and the largest differences of log p in float32: a row per set."""
+    """Return the nodes of the exported graphs, and the largest differences of log p in float32: a row per set."""
     found = [
         (
             "exported JKO-iFlow",
@@ -198,7 +201,7 @@ def export_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """The table in Markdown on stdout."""
+    """Print the table in Markdown."""
     print(report.markdown(rows(document)))
 
 

@@ -1,8 +1,8 @@
 """Does the JKO objective train LU-Net's blocks better than maximum likelihood of all of them at once, at equal cost?
 
-A block is x -> s f(L U x + b) + c with the leaky softplus f: near the identity where b is large and c takes f(b) back,
-and what stands behind f goes into the next block's L U. All ways have the same seconds, blocks, rate and batch: block
-by block with E[|T(x)|^2 / 2 - log|det| + |T(x) - x|^2 / (2 h)], one step h each; all blocks at once with -log p(x); and
+A block is x -> s f(L U x + b) + c with the leaky softplus f. It is near the identity if b is large and c subtracts
+f(b); s and c are folded into the next block's L U. All ways have the same seconds, blocks, rate and batch: block by
+block with E[|T(x)|^2 / 2 - log|det| + |T(x) - x|^2 / (2 h)], one step h each; all blocks at once with -log p(x); and
 half of the time each. All end with the closed-form affine map to N(0, I).
 `python -m benchmarks.jko_lu` writes results/jko_lu.json.
 """
@@ -27,7 +27,7 @@ from lunet_export.training.jko.blocks import objective
 DATASETS = ("eight-gaussians", "two-moons", "digits")
 BLOCKS, ALPHA, RATE, BATCH = 8, 0.1, 2e-2, 500
 SIZES = {"growing h": lambda k: 0.25 * 1.4**k, "large h": lambda k: 5.0}
-BIASES = (7.0, 3.0)  # where a block starts: f is nearly straight at the first, and bends at the second
+BIASES = (7.0, 3.0)  # where a block starts: f is nearly straight at the first, and curved at the second
 SEEDS = (0, 1)
 
 
@@ -142,14 +142,14 @@ def _through(blocks: Sequence[Block], x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _nats(blocks: Sequence[Block], train: Tensor, test: Tensor) -> float:
-    """Mean -log p of the test rows, behind the blocks and the Gaussian of the training rows behind them."""
+    """Return mean -log p of the test rows, with the Gaussian of the training rows' latents behind the blocks."""
     (z, _), (latent, log_det) = (_through(blocks, rows) for rows in (train, test))
     last = Gaussian.fit(z.double().numpy(), None)
     return -float((last.log_prob(latent.double().numpy()) + log_det.double().numpy()).mean())
 
 
 def _whitened(rows: data.Dataset, part: np.ndarray) -> Tensor:
-    """Rows behind the logit and the whitening of the training rows' Gaussian."""
+    """Return the rows behind the logit and the whitening by the Gaussian of the training rows."""
 
     def behind(split: np.ndarray) -> np.ndarray:
         noise = np.random.default_rng(0).random(split.shape)
@@ -161,7 +161,7 @@ def _whitened(rows: data.Dataset, part: np.ndarray) -> Tensor:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per way, mean and spread over the seeds of each set."""
+    """Return a row per way, with mean and spread over the seeds of each set."""
     runs = document["runs"]
     sets = list(dict.fromkeys(run["dataset"] for run in runs))
     found = [("test nats behind the whitening", *sets)]
@@ -173,7 +173,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """The table in Markdown on stdout."""
+    """Print the table in Markdown."""
     print(report.markdown(rows(document)))
 
 

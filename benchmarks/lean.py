@@ -1,4 +1,4 @@
-"""PyTorch without what a compiler or a benchmark need not see: the strictest rival that PyTorch offers."""
+"""PyTorch without anything that a compiler or a benchmark need not see: the fastest rival that PyTorch offers."""
 
 from math import log
 
@@ -19,9 +19,10 @@ Floats = NDArray[np.floating]
 
 
 class LeanFlow(nn.Module):
-    """Both directions of an LU-Net in float32: L and U kept as they are, no log_det where none is asked for.
+    """Both directions of an LU-Net in float32: L and U as they are, and no log_det where it is not needed.
 
-    Newton's iteration has a fixed number of steps: a loop that looks at its data would break `torch.compile`'s graph.
+    Newton's iteration has a fixed number of steps, because a loop that depends on its data would break the graph of
+    `torch.compile`.
     """
 
     def __init__(self, weights: Chain) -> None:

@@ -15,7 +15,7 @@ from lunet_export.training.fit import Trainer
 class LearnedSlope(Bijection):
     """f(x) = alpha x + (1 - alpha) log(1 + e^x) with alpha = sigmoid(theta), one for all dimensions or one for each.
 
-    Only the direction that training takes. Shapes: (N, D) -> (N, D), (N,).
+    It has only the direction that training needs. Shapes: (N, D) -> (N, D), (N,).
     """
 
     def __init__(self, alpha: float, entries: int) -> None:
@@ -32,7 +32,10 @@ class LearnedSlope(Bijection):
         raise NotImplementedError
 
     def layer(self) -> LeakySoftplus:
-        """What training keeps as its best model: a chain has fixed slopes, so the first. Only figures are looked at."""
+        """Return the layer that training keeps in its best model: with the first slope, as a chain has fixed slopes.
+
+        Only the figures of such a run are used.
+        """
         return self._start
 
 

@@ -17,7 +17,7 @@ class MaskedLULinear(Bijection):
     """x -> L (U x) + b; log_det = sum log|diag U|. Restated from the paper's code, not copied.
 
     L and U are whole matrices. The entries on the wrong side, and the ones on L's diagonal, are stored, multiplied,
-    given gradients and passed through the optimiser; the mask makes those gradients 0.
+    given gradients and passed through the optimizer; the mask makes those gradients 0.
     """
 
     def __init__(self, block: LU, dtype: torch.dtype) -> None:
@@ -41,12 +41,12 @@ class MaskedLULinear(Bijection):
 
 
 def packed(weights: Chain, dtype: torch.dtype) -> Flow:
-    """Ours: one D x D parameter per layer."""
+    """Return our network, with one D x D parameter per layer."""
     return Flow.of(weights, dtype=dtype)
 
 
 def masked(weights: Chain, dtype: torch.dtype) -> Flow:
-    """The same network with the paper's layers."""
+    """Return the same network with the paper's layers."""
     flow, blocks = Flow.of(weights, dtype=dtype), iter(weights.of(LU))
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
@@ -55,7 +55,7 @@ def masked(weights: Chain, dtype: torch.dtype) -> Flow:
 
 
 def gradient_gap(ours: Flow, theirs: Flow) -> float:
-    """Largest difference of two networks' gradients over the largest gradient, in terms of L, U and b.
+    """Return the largest difference of two networks' gradients over the largest gradient, in terms of L, U and b.
 
     Ours has log|diag U| where theirs has diag U: d/d log|u| = u d/du.
     """

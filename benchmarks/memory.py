@@ -10,16 +10,16 @@ _STATUS = Path("/proc/self/status")
 
 
 def resident_bytes(field: str) -> int:
-    """`VmRSS` is what this process holds now, `VmHWM` the most it ever held.
+    """Return `VmRSS`, what this process holds now, or `VmHWM`, the most that it ever held.
 
-    Not getrusage: its maximum is inherited from the parent through fork and exec.
+    It does not use getrusage, whose maximum is inherited from the parent through fork and exec.
     """
     lines = _STATUS.read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def growth_of(work: str, *arguments: str | float) -> int | None:
-    """Bytes by which `work`, a `module:function` that returns its growth, grew a process of its own; None off Linux."""
+    """Return the bytes by which `work`, a `module:function` that returns them, grew its own process; None off Linux."""
     if not _STATUS.exists():
         return None
     command = [sys.executable, "-m", "benchmarks.memory", work, json.dumps(arguments)]
@@ -28,7 +28,7 @@ def growth_of(work: str, *arguments: str | float) -> int | None:
 
 
 def sampling(path: str, rows: int, threads: int) -> int:
-    """Open a sampling graph and draw `rows` at once: the growth over just before the session opens."""
+    """Open a sampling graph and draw `rows` at once; return the growth over just before the session opens."""
     import numpy as np
     import onnxruntime  # noqa: F401  (its libraries are not the model's)
 

@@ -1,4 +1,4 @@
-"""The standard network of every benchmark, its inputs, and what the float64 reference says they become."""
+"""The standard network of every benchmark, its inputs, and the answers of the float64 reference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ OFF_DIAGONAL = 0.3  # spectral size of what stands beside the diagonals: solves 
 
 
 def standard(dim: int = DIM, blocks: int = BLOCKS, *, seed: int = 0) -> Chain:
-    """Seeded, well conditioned weights with the logit for 256 grey levels.
+    """Return seeded, well conditioned weights with the logit for 256 grey levels.
 
-    The diagonals lie in [0.5, 1.5] and are positive, because nflows knows no other sign.
+    The diagonals lie in [0.5, 1.5] and are positive, because nflows has no other sign.
     """
     rng = np.random.default_rng(seed)
 
@@ -41,7 +41,7 @@ def standard(dim: int = DIM, blocks: int = BLOCKS, *, seed: int = 0) -> Chain:
 
 
 def disturbed(flow: "Flow", *, seed: int = 0) -> Chain:
-    """A RealNVP's weights with factors away from 0: as it starts it is the identity, and no network matters."""
+    """Return a RealNVP's weights with factors away from 0; at its start, the identity, no network has an effect."""
     import torch
 
     from lunet_export.torch_layers.coupling import AffineCoupling
@@ -55,7 +55,7 @@ def disturbed(flow: "Flow", *, seed: int = 0) -> Chain:
 
 
 def load(model: Path | None) -> tuple[Chain, str]:
-    """The weights of `--model`, or the standard ones, and what to call them."""
+    """Return the weights of `--model`, or the standard ones, and their name."""
     if model is None:
         return standard(), f"seeded weights, {BLOCKS - 1} + 1 blocks, D = {DIM}"
     from lunet_export import checkpoint
@@ -86,7 +86,7 @@ class Questions:
 
     @classmethod
     def about(cls, weights: Chain, rows: int = 8, *, seed: int = 1) -> "Questions":
-        """Uniform grey levels (normal numbers without pre-processing) and their latents, in float32."""
+        """Return uniform grey levels (normal numbers without pre-processing) and their latents, in float32."""
         rng, p = np.random.default_rng(seed), weights.preprocessing
         shape = (rows, weights.dim)
         x = (rng.uniform(0.5, p.levels - 0.5, shape) if p else rng.standard_normal(shape)).astype(np.float32)
@@ -102,18 +102,18 @@ class Questions:
         return cls(x, z, answers, {"z": density["z"], "log_prob": density["log_prob"], "x": sampling["x"]})
 
     def batch(self, direction: str, size: int) -> Floats:
-        """`size` rows to feed: the same few over and over, so that every row of a batch is checked."""
+        """Return `size` rows to feed: the same few repeated, so that every row of a batch is checked."""
         return np.resize(self.x if direction == "density" else self.z, (size, self.x.shape[1]))
 
     def check(self, runner: str, got: Mapping[str, Floats]) -> float:
-        """Largest difference over its tolerance, at most 1.
+        """Return the largest difference over its tolerance, at most 1.
 
         Args:
-            runner: Its name, for the message.
+            runner: Name of the runner, for the message.
             got: Outputs of a `batch`, by name.
 
         Raises:
-            CheckFailedError: An answer is wrong.
+            CheckFailedError: if an answer is wrong.
         """
         worst = 0.0
         for output, value in got.items():

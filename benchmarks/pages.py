@@ -8,8 +8,8 @@ A page marks what is generated:
 
     within a sentence, and not at the beginning of a line: <!-- value: NAME -->1.515<!-- end -->
 
-`TABLES` and `VALUES` say which function writes a NAME of which records. `--check` writes nothing and exits with code 1
-where a page is not current. Nothing is measured here.
+`TABLES` and `VALUES` say which function writes a NAME from which records. `--check` writes nothing and exits with code
+1 if a page is not current. Nothing is measured here.
 """
 
 import argparse
@@ -58,16 +58,16 @@ Read = Callable[[str], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Part:
-    """Something that is generated: a function, and the records that it is given."""
+    """Something that is generated: a function, and the records that it takes."""
 
     write: Callable[..., Any]
     records: tuple[str, ...]
 
     def text(self, read: Read) -> str:
-        """As it stands in a page: one line, or the lines of a table.
+        """Return the text in the page: one line, or the lines of a table.
 
         Args:
-            read: Gives the document of a record by its name.
+            read: Function that returns the document of a record by its name.
         """
         found = self.write(*map(read, self.records))
         return found if isinstance(found, str) else f"\n{report.markdown(found)}\n"
@@ -165,7 +165,7 @@ def main() -> None:
     """Write the pages that are not current, or name them.
 
     Raises:
-        CheckFailedError: With --check, a page is not current.
+        CheckFailedError: if a page is not current, with --check.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is not current")
@@ -180,10 +180,10 @@ def main() -> None:
 
 
 def validate_current(stale: Mapping[str, str]) -> None:
-    """Raise where there is a page that is not current.
+    """Raise if a page is not current.
 
     Raises:
-        CheckFailedError: There is one; it names all of them.
+        CheckFailedError: if there is one; it names all of them.
     """
     if stale:
         names = ", ".join(stale)
@@ -191,24 +191,24 @@ def validate_current(stale: Mapping[str, str]) -> None:
 
 
 def read(record: str, results: Path | None = None) -> Mapping[str, Any]:
-    """The document of a record.
+    """Return the document of a record.
 
     Args:
-        record: The name of a file of results/ without its suffix, or a path from the root of the repository.
-        results: The folder of the former, where it is another one.
+        record: Name of a file of results/ without its suffix, or a path from the root of the repository.
+        results: Folder of the results, if it is not results/.
     """
     path = report.ROOT / record if "/" in record else (results or report.RESULTS) / f"{record}.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def pages(root: Path) -> Iterator[Path]:
-    """Every page on which markers may stand."""
+    """Return every page on which markers may stand."""
     for place in PLACES:
         yield from sorted(root.glob(place))
 
 
 def outdated(root: Path, read: Read) -> Iterator[tuple[str, str]]:
-    """The pages that are not current, from the root, with the text that they should have."""
+    """Return the pages that are not current, from the root, with the text that they should have."""
     for path in pages(root):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
         if (current := renewed(text, name, read)) != text:
@@ -216,16 +216,16 @@ def outdated(root: Path, read: Read) -> Iterator[tuple[str, str]]:
 
 
 def renewed(text: str, page: str, read: Read) -> str:
-    """A page's text with every marked part written anew.
+    """Return a page's text with every marked part written again.
 
     Args:
-        text: What the page holds.
-        page: Its name, for errors.
-        read: Gives the document of a record by its name.
+        text: Text of the page.
+        page: Name of the page, for errors.
+        read: Function that returns the document of a record by its name.
 
     Raises:
-        BadInputError: A marker is unknown, has no end, or is a value at the beginning of a line, which is no sentence
-            to Markdown.
+        BadInputError: if a marker is unknown, has no end, or is a value at the beginning of a line, where Markdown sees
+            no sentence.
     """
 
     def write(match: re.Match[str]) -> str:
@@ -247,7 +247,7 @@ def renewed(text: str, page: str, read: Read) -> str:
 
 
 def named(root: Path) -> Iterator[tuple[str, str]]:
-    """Kind and name of every marker of the pages."""
+    """Return kind and name of every marker of the pages."""
     for path in pages(root):
         yield from _MARK.findall(path.read_text(encoding="utf-8"))
 

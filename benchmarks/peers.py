@@ -1,7 +1,7 @@
 """How fast is the export beside the floor, eager PyTorch and its peers?
 
-Every runner computes the same LU-Net in float32 on the same rows with the same threads, and is checked against the
-float64 reference before any time is taken. Floor: one D x D product per block in ONNX Runtime and nothing else.
+Every runner computes the same LU-Net in float32 on the same rows with the same threads, and is compared with the
+float64 reference before it is timed. The floor is one D x D product per block in ONNX Runtime and nothing else.
 `python -m benchmarks.peers` writes results/peers.json and results/peers.png.
 """
 
@@ -44,7 +44,7 @@ _MEMORY_ROWS = 4096
 _NOTES = {
     "time": "milliseconds per call, NumPy rows in and out; ours and the floor are bare session.run calls",
     EAGER: "lunet_export.flows.EagerFlow: solve_triangular, Newton until it converges, log_det on the way",
-    COMPILED: "lunet_export.flows.CompiledFlow: the same, Newton with a fixed number of steps, one graph per batch size",
+    COMPILED: "lunet_export.flows.CompiledFlow: the same, Newton with a fixed number of steps, a graph per batch size",
     LEAN: "L and U kept ready, a fixed number of Newton steps, no log_det: PyTorch rewritten for speed by hand",
     LEAN_COMPILED: "torch.compile of that, default mode, dynamic=False",
     AUTHORS: "arithmetic re-stated: a general solve of L and of U, a cubic spline of 2,000,001 points every call; "
@@ -58,7 +58,7 @@ _NOTES = {
 
 @dataclass(frozen=True)
 class Runner:
-    """One way to compute a direction, its outputs by name; none for the floor, which computes no LU-Net."""
+    """One way to compute a direction, with its outputs by name; the floor has none, because it computes no LU-Net."""
 
     call: Callable[[Floats], Any]
     outputs: Callable[[Any], Outputs] | None
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def measure(weights: Chain, batches: list[int], seconds: float, threads: int) -> dict[str, Any]:
-    """Everything that the results hold."""
+    """Measure everything that the results hold."""
     questions = Questions.about(weights)
     report.progress("the floor alone")
     floor = graphs.opened(graphs.floor_graph(weights), threads)
@@ -124,14 +124,14 @@ def measure(weights: Chain, batches: list[int], seconds: float, threads: int) ->
 
 
 def our_graphs(weights: Chain, threads: int) -> tuple[dict[str, graphs.Graph], dict[str, str]]:
-    """Our open graphs by solver, `density` among them, and why other solvers refuse."""
+    """Return our open graphs by solver, `density` among them, and why other solvers refuse."""
     models, refused = graphs.sampling_graphs(weights)
     models[DENSITY] = graphs.density_graph(weights)
     return {name: graphs.opened(model, threads) for name, model in models.items()}, refused
 
 
 def rival_runners(weights: Chain) -> tuple[dict[str, dict[str, Runner]], dict[str, str]]:
-    """The other runners by direction and name, and why some are left out."""
+    """Return the other runners by direction and name, and why some are left out."""
     makers: dict[str, Callable[[], Any]] = {
         EAGER: lambda: EagerFlow(weights, "float32"),
         COMPILED: lambda: CompiledFlow(weights, "float32"),
@@ -168,10 +168,10 @@ def timed(
     default: str,
     known: list[dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per runner: all answers checked first, then the fast ones in rounds, the slow ones alone.
+    """Return one row per runner: answers are checked first, then fast runners are timed in rounds, slow ones alone.
 
-    Ratios to `default`, our own graph, are of these rounds. Those to the floor are too where it is among the runners;
-    elsewhere `default` carries them over from the row of it in `known`, and has no second row.
+    Ratios to `default`, our own graph, are taken within these rounds. So are ratios to the floor, if it is among the
+    runners. If not, they follow from the row of `default` in `known`, which then has no second row.
     """
     feed = questions.batch(direction, size)
     ratios, slow = checked(runners, questions, feed)
@@ -182,7 +182,7 @@ def timed(
         report.progress(f"{where}: {_SLOW_RUNS} runs of {name}")
         call = runners[name].call
         alone = interleaved({name: lambda call=call: call(feed)}, seconds=0.0, warmup=0, calls_per_turn=_SLOW_RUNS)
-        times[name] = replace(alone[name], turns=())  # no turns of these rounds
+        times[name] = replace(alone[name], turns=())  # its turns are not of these rounds
     ours = times[default]
     if known is None:
         over_floor = {name: time_.times(times[FLOOR]) for name, time_ in times.items()}
@@ -207,10 +207,10 @@ def timed(
 
 
 def checked(runners: Mapping[str, Runner], questions: Questions, feed: Floats) -> tuple[dict[str, float], list[str]]:
-    """Each runner's largest error over its tolerance, and the runners that are slow.
+    """Return each runner's largest error over its tolerance, and the runners that are slow.
 
     Raises:
-        CheckFailedError: A runner's answers are wrong.
+        CheckFailedError: if a runner's answers are wrong.
     """
     ratios, slow = {}, []
     for name, runner in runners.items():
@@ -225,7 +225,7 @@ def checked(runners: Mapping[str, Runner], questions: Questions, feed: Floats) -
 
 
 def small_solve(threads: int, seconds: float) -> dict[str, Any]:
-    """One 64 x 64 triangular solve with tiles of 16, one row."""
+    """Time one 64 x 64 triangular solve with tiles of 16, for one row."""
     lower = networks.standard(64, 1).of(LU)[0].lower
     graph = graphs.opened(graphs.solve_graph(64, 16, lower), threads)
     z = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
@@ -237,7 +237,7 @@ def small_solve(threads: int, seconds: float) -> dict[str, Any]:
 
 
 def sampling_memory(weights: Chain, graph: graphs.Graph, threads: int) -> dict[str, Any]:
-    """Growth of peak memory over just before the session opens, drawing 4096 images in a fresh process."""
+    """Return the growth of peak memory over just before the session opens, drawing 4096 images in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sampling.onnx"
         file.write_bytes(graph.data)
@@ -258,7 +258,7 @@ def targets(
     solve: Mapping[str, Any],
     growth: Mapping[str, Any],
 ) -> list[Target]:
-    """What was to be reached, and whether it was."""
+    """Return the targets, and whether each was reached."""
     by_key = {(row["runner"], row["direction"], row["batch"]): row for row in rows}
 
     def over(key: str, runner: str, direction: str, batch: int) -> float | None:
@@ -299,7 +299,7 @@ def targets(
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Bars of the median time, one panel per direction and batch."""
+    """Draw bars of the median time, one panel per direction and batch."""
     rows = document["rows"]
     batches = sorted({row["batch"] for row in rows})
     panels = [(direction, batch) for direction in ("sampling", DENSITY) for batch in batches]
@@ -322,7 +322,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """The rows and the targets on stdout."""
+    """Print the rows and the targets."""
     head = ("runner", "direction", "batch", "p50 ms", "p90", "p99", "x floor", "x ours", "noisy")
     lines = [head]
     for row in document["rows"]:
@@ -347,7 +347,7 @@ def show(document: Mapping[str, Any]) -> None:
 
 
 def floor_rows(document: Mapping[str, Any]) -> report.Rows:
-    """Nodes, and times over the floor's, of every graph, each with its target."""
+    """Return nodes and times over the floor's of every graph, each with its target."""
     found = [("ONNX Runtime, CPU", "nodes", "batch 1, over the floor", "batch 256, over the floor")]
     for name, words in {
         f"sampling, {OURS}": "sampling, `unrolled` (default)",
@@ -361,7 +361,7 @@ def floor_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def rival_rows(document: Mapping[str, Any]) -> report.Rows:
-    """How many times as long as `unrolled` every other runner takes to sample, each with its target."""
+    """Return how many times as long as `unrolled` every other runner takes to sample, each with its target."""
     found = [("sampling takes how many times as long as `unrolled`", "batch 1", "batch 256")]
     for name, words in {
         EAGER: "eager PyTorch: `solve_triangular`, Newton",
@@ -377,7 +377,7 @@ def rival_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def short_rows(document: Mapping[str, Any]) -> report.Rows:
-    """The same of PyTorch alone, without targets."""
+    """Return the same for PyTorch only, without targets."""
     measured = {goal["name"]: goal["measured"] for goal in document["targets"]}
     found = [("sampling from the paper's MNIST network takes how many times as long as ours", "batch 1", "batch 256")]
     for name, words in {EAGER: "eager PyTorch", COMPILED: "`torch.compile`"}.items():
@@ -387,14 +387,14 @@ def short_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def other_rows(document: Mapping[str, Any]) -> report.Rows:
-    """Every target that is in neither of the other tables."""
+    """Return every target that is in neither of the other tables."""
     shown = ("over floor", "times as long", "floor in the rounds", "sampling, ", f"{DENSITY}: nodes")
     names = [goal["name"] for goal in document["targets"] if not any(word in goal["name"] for word in shown)]
     return [("also measured", "figure"), *((name, _aimed(document, name)) for name in names)]
 
 
 def solver_rows(document: Mapping[str, Any], launches: Mapping[str, int]) -> report.Rows:
-    """Nodes and bytes of the standard network's sampling, and the launches that a GPU would need: a row per solver."""
+    """Return nodes and bytes of the standard network's sampling, and the launches on a GPU: a row per solver."""
     found = [("`--solver`", "products of a block", "nodes", "MB", "GPU launches")]
     for name, words in {
         "unrolled": "substitution over two tiles per factor (`--tile` for more)",
@@ -408,7 +408,7 @@ def solver_rows(document: Mapping[str, Any], launches: Mapping[str, int]) -> rep
 
 
 def _aimed(document: Mapping[str, Any], name: str) -> str:
-    """What was measured, and in brackets its target; bold where it misses."""
+    """Format a measured figure with its target in brackets, in bold if it misses."""
     (goal,) = (goal for goal in document["targets"] if goal["name"] == name)
     measured, limit = goal["measured"], float(goal["target"].split()[1])
     whole = measured >= 100 or float(measured).is_integer()

@@ -1,6 +1,7 @@
 """What do TF32 and float16 cost in nats and grey levels, beside float32, and what may they cost?
 
-The same graphs with four kinds of matrix products, against the float64 reference on rows of the model and on N(0, I):
+The same graphs run with four kinds of matrix products, and are compared with the float64 reference on rows of the model
+and on N(0, I):
     float32            ONNX Runtime's CPU provider
     TF32 nearest       both operands rounded to 10 bits of mantissa, products summed in float32: emulated
     TF32 truncated     the same, cut instead of rounded: emulated
@@ -38,7 +39,7 @@ _SEED = 11
 
 @dataclass(frozen=True)
 class Precision:
-    """How matrix products are computed, and by whom."""
+    """How matrix products are computed, and by what."""
 
     name: str
     products: str  # dtype of the budget
@@ -46,7 +47,7 @@ class Precision:
     mode: str | None  # of the emulation; None is ONNX Runtime
 
     def run(self, model: onnx.ModelProto, threads: int) -> Run:
-        """The graph, ready to run."""
+        """Return the graph, ready to run."""
         if self.mode:
             return emulation.evaluator(model, self.mode).run
         (session,), _ = open_sessions([builder.serialize(model)], "cpu", threads=threads)
@@ -92,7 +93,7 @@ def main() -> None:
 
 
 def measure(name: str, weights: Chain, rows: int, threads: int) -> dict[str, Any]:
-    """Errors and budgets of one network: log_prob and z of the density, x of each solver's sampling."""
+    """Return errors and budgets of one network: log_prob and z of the density, x of each solver's sampling."""
     report.progress(f"{name} ...")
     logit, model = weights.preprocessing, RoundingModel(weights, "float32")
     z = _float32(noise.normal(_SEED, range(rows), weights.dim))
@@ -127,7 +128,7 @@ def measure(name: str, weights: Chain, rows: int, threads: int) -> dict[str, Any
 
 
 def _graphs(weights: Chain, products: str | None) -> dict[str, onnx.ModelProto]:
-    """The density and the sampling of every solver."""
+    """Return the density graph, and the sampling graph of every solver."""
     models = {"density": Frame(weights, None, "float32", products).density({})}
     for name in SOLVERS:
         solver = solvers.choose(name, None, weights.dim)
@@ -136,19 +137,19 @@ def _graphs(weights: Chain, products: str | None) -> dict[str, onnx.ModelProto]:
 
 
 def _float32(array: Floats) -> Floats:
-    """What float32 can hold of it, in float64."""
+    """Round to float32, and return it in float64."""
     return array.astype(np.float32).astype(np.float64)
 
 
 def error(output: str, exact: Floats, got: Floats, allowed: Floats, scale: float) -> dict[str, Any]:
-    """Largest and median error of a row, the budget where it is largest, the largest share; rows that overflow.
+    """Return the largest and median error of a row, the budget in that row, the largest share, and rows that overflow.
 
     Args:
-        output: Its name.
-        exact: What the reference says, (N, D) or (N,).
-        got: What the graph gives.
+        output: Name of the output.
+        exact: Answers of the reference, (N, D) or (N,).
+        got: Answers of the graph.
         allowed: Tolerance of each row, (N,).
-        scale: What one unit of the figures is.
+        scale: Size of one unit of the figures.
     """
     flat = got.reshape(len(got), -1)
     whole = np.isfinite(flat).all(axis=1)
@@ -164,7 +165,7 @@ def error(output: str, exact: Floats, got: Floats, allowed: Floats, scale: float
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Largest errors by network, one panel per output, one mark per precision; the budgets as bars."""
+    """Draw the largest errors by network, one panel per output, one mark per precision; the budgets as bars."""
     panels = {"log_prob": "log_prob, nats/dim", "z": "z", "x": "x of `fused`, grey levels or standard deviations"}
     with report.picture(path, rows=1, columns=3, size=(14.0, 4.5)) as (figure, axes):
         for axis, (output, label) in zip(axes[0], panels.items(), strict=True):
@@ -184,14 +185,14 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _found(entry: Mapping[str, Any], precision: str, output: str, solver: str = "fused") -> dict[str, float]:
-    """The errors of one output; log_prob by dimension."""
+    """Return the errors of one output; those of log_prob per dimension."""
     found = entry[solver if output == "x" else "density"][precision][output]
     size = entry["dim"] if output == "log_prob" else 1
     return {"largest": found["largest"] / size, "budget": found["budget"] / size, "share": found["share"]}
 
 
 def rows(document: Mapping[str, Any], network: str = "mnist") -> report.Rows:
-    """The largest error of a row of one network, in brackets what that row may have: a row per kind of products."""
+    """Return the largest error of a row of one network, with its budget in brackets: a row per kind of products."""
     (entry,) = (entry for entry in document["networks"] if entry["name"] == network)
     found = [("products", "log_prob, nats", "log_prob, nats/dim", "z")]
     found[0] += tuple(f"x of `{solver}`, {entry['unit_of_x']}" for solver in SOLVERS)
@@ -203,7 +204,7 @@ def rows(document: Mapping[str, Any], network: str = "mnist") -> report.Rows:
 
 
 def share_rows(document: Mapping[str, Any]) -> report.Rows:
-    """The largest error of any output over its budget: a row per network, a cell per kind of products."""
+    """Return the largest error of any output over its budget: a row per network, a cell per kind of products."""
     found = [("network", *_WORDS.values())]
     for entry in document["networks"]:
         parts = [entry[part] for part in ("density", *SOLVERS)]
@@ -217,7 +218,7 @@ def _allowed(error: Mapping[str, float], over: int = 1) -> str:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Largest errors and their share of the budget on stdout."""
+    """Print the largest errors and their share of the budget."""
     for entry in document["networks"]:
         unit = entry["unit_of_x"]
         lines = [(entry["name"], "nats", "nats/dim", "share", "z", "share")]

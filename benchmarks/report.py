@@ -1,4 +1,4 @@
-"""What every result says of the machine, and how it reaches the disk, the screen and the picture."""
+"""Options and output that all benchmarks share: the machine, the results as JSON, tables and pictures."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def options(question: str, *, seconds: float) -> argparse.ArgumentParser:
-    """The options that all scripts share."""
+    """Add the options that all scripts share."""
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--seconds", type=float, default=seconds, help=f"for each figure, about (default {seconds})")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of every runner (default 2)")
@@ -38,7 +38,7 @@ def options(question: str, *, seconds: float) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script; our own errors are one sentence and an exit code."""
+    """Run a script; our own errors become one sentence and an exit code."""
     try:
         main()
     except LunetExportError as error:
@@ -47,12 +47,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def progress(message: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """The processor, its cores, the threads that were allowed, and the versions."""
+    """Return the processor, its cores, the threads that were allowed, and the versions."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -64,13 +64,13 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def times(measurement: Measurement) -> dict[str, Any]:
-    """A measurement for the results, milliseconds per call."""
+    """Return a measurement for the results, in milliseconds per call."""
     names = ("p50", "p90", "p95", "p99", "calls", "noisy")
     return {name: getattr(measurement, name) for name in names}
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """The results as JSON."""
+    """Write the results as JSON."""
     with whole_file(path) as file:
         file.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     progress(f"wrote {path}")
@@ -78,7 +78,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
 
 @contextmanager
 def picture(path: Path, *, rows: int, columns: int, size: tuple[float, float]) -> Iterator[tuple["Figure", Any]]:
-    """A figure and its axes (rows, columns); saved as PNG at the end."""
+    """Yield a figure and its axes (rows, columns); save it as PNG at the end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -92,7 +92,7 @@ def picture(path: Path, *, rows: int, columns: int, size: tuple[float, float]) -
 
 
 def table(rows: Rows) -> None:
-    """Aligned columns on stdout, the first to the left and the others to the right."""
+    """Print aligned columns, the first to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
@@ -100,13 +100,13 @@ def table(rows: Rows) -> None:
 
 
 def markdown(rows: Rows) -> str:
-    """A Markdown table, without a newline at its end; the first row is its header."""
+    """Return a Markdown table, without a newline at its end; the first row is its header."""
     head, *body = rows
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
 
 
 def described(document: Mapping[str, Any]) -> str:
-    """The machine of a record, for the caption of a table: processor, cores, threads and the versions that matter."""
+    """Return the machine of a record for a table's caption: processor, cores, threads and the versions that matter."""
     facts = document.get("machine", document)  # `lunet-export bench --json` holds them beside its rows
     versions = facts.get("versions", facts)
     processor = re.sub(r"\(R\)| Processor", "", facts["processor"])

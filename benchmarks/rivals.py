@@ -1,6 +1,6 @@
-"""LU-Net out of other people's LU layers: nflows, zuko, and the arithmetic of the paper's own code.
+"""LU-Net made from other people's LU layers: nflows, zuko, and the arithmetic of the paper's own code.
 
-Each takes our chain and swaps the layers it is about, so that everything else is the same.
+Each takes our chain and replaces the layers that it is about, so that everything else is the same.
 """
 
 import warnings
@@ -42,17 +42,17 @@ class ChainRunner:
 
 
 def nflows(weights: Chain, *, cached: bool) -> ChainRunner:
-    """A stack of nflows' `LULinear`; `cached` keeps (L U)^-1 from the first call on."""
+    """Return a stack of nflows' `LULinear`; `cached` keeps (L U)^-1 from the first call on."""
     return ChainRunner(_swapped(weights, lambda block: NflowsLULinear(block, cached=cached)))
 
 
 def zuko(weights: Chain) -> ChainRunner:
-    """A stack of zuko's `LULinearTransform`, the triangular factors made once."""
+    """Return a stack of zuko's `LULinearTransform`, with its triangular factors made once."""
     return ChainRunner(_swapped(weights, ZukoLULinear))
 
 
 def authors(weights: Chain, *, points: int = SPLINE_POINTS) -> ChainRunner:
-    """The arithmetic of the released code's inverse, re-stated: general solves, and a spline fitted at every call.
+    """Return the released code's inverse, restated: general solves, and a spline fitted at every call.
 
     The spline is fitted in float64, so its answers stay within the tolerances of rounding in float32. Beyond
     [-100, 1000] it would extrapolate a cubic without a word, as theirs does. The fit costs the same whatever the batch;
@@ -77,10 +77,10 @@ def _swapped(
 
 
 class NflowsLULinear(Bijection):
-    """nflows has our parametrisation, but diag U = softplus(.) + eps, above eps and never negative.
+    """nflows' LU layer, parametrized like ours, except that diag U = softplus(.) + eps is always above eps.
 
     Raises:
-        BadInputError: diag U holds a number that nflows cannot represent.
+        BadInputError: if diag U holds a number that nflows cannot represent.
     """
 
     def __init__(self, block: LU, *, cached: bool) -> None:
@@ -114,7 +114,10 @@ class NflowsLULinear(Bijection):
 
 
 class ZukoLULinear(Bijection):
-    """zuko keeps the diagonal on L and 1 on U: (L diag d) (diag(1/d) U) is the same matrix. It has no bias."""
+    """zuko's LU layer, which keeps the diagonal on L and 1 on U, and has no bias.
+
+    (L diag d) (diag(1/d) U) is the same matrix.
+    """
 
     bias: Tensor
 
@@ -138,7 +141,7 @@ class ZukoLULinear(Bijection):
 
 
 class GeneralLinear(Bijection):
-    """L and U as dense matrices, each inverted by a general solve that factorises it anew at every call."""
+    """L and U as dense matrices, each inverted by a general solve that factorizes it again at every call."""
 
     lower: Tensor
     upper: Tensor

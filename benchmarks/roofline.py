@@ -1,13 +1,14 @@
 """What limits a graph on named GPUs, and to what time: bytes, operations or launches?
 
-Arithmetic on paper, not measured: the real graphs are walked node by node, as ONNX Runtime's CUDA provider runs them.
+This is arithmetic on paper, not measured. The real graphs are walked node by node, as ONNX Runtime's CUDA provider runs
+them.
     an item            a kernel, cuBLAS call or copy; a Gemm with a third operand is two (its copy, then the product)
     seconds of a run   max(work, launches x seconds per launch)
-Nothing is fused but what the graph fuses. Two figures for the work, with the numbers of datasheets:
+Nothing is fused except what the graph fuses. There are two figures for the work, with the numbers of data sheets:
     through memory     sum over items of max(bytes read and written / bandwidth, operations / peak)
     at least           max(bytes of the graph's inputs and outputs / bandwidth, all operations / peak); caches hold what
                        passes between nodes, and the constants too, from the run before, if these fit in L2
-No datasheet gives the speed of L2, so what a GPU needs lies between the two, or above both.
+No data sheet gives the speed of L2, so the time of a GPU lies between the two, or above both.
 `python -m benchmarks.roofline` writes results/roofline.json and results/roofline.png.
 """
 
@@ -27,7 +28,7 @@ from lunet_export.errors import BadInputError
 NOT_MEASURED = "arithmetic on paper from datasheets, not measured on any GPU"
 BATCHES = (1, 256, 4096)
 SOLVERS = ("unrolled", "meeting", "fused")
-#: Seconds per launch, assumed. Rounded from 80 small kernels in 260 us and in 70 us: cuda.juliagpu.org/dev/usage/graphs.
+#: Seconds per launch, assumed; rounded from 80 small kernels in 260 us and 70 us: cuda.juliagpu.org/dev/usage/graphs.
 #: ONNX Runtime alone spends 3 to 7 us per node on the host before the driver is asked.
 LAUNCHES = {"stream": 4e-6, "CUDA graph": 1e-6}
 
@@ -37,7 +38,7 @@ _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Exp", "Log", "Sqrt", "Sigmoid", "Mi
 
 @dataclass(frozen=True)
 class Gpu:
-    """A datasheet: bandwidth in bytes per second, float32 operations per second without tensor cores, bytes of L2 cache."""
+    """A data sheet: bytes per second, float32 operations per second without tensor cores, bytes of L2 cache."""
 
     name: str
     bandwidth: float
@@ -61,7 +62,7 @@ GPUS = (
 
 @dataclass(frozen=True)
 class Item:
-    """One launch: bytes that it reads and writes, and its operations."""
+    """One launch: the bytes that it reads and writes, and its operations."""
 
     node: str
     bytes: int
@@ -77,7 +78,7 @@ class Work:
     stored: int  # bytes of its constants
 
     def facts(self) -> dict[str, int]:
-        """For the results."""
+        """Return facts for the results."""
         return {
             "launches": len(self.items),
             "stored_bytes": self.stored,
@@ -89,7 +90,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Bound:
-    """Microseconds of a run and what sets them: bytes, operations or launches."""
+    """Microseconds of a run and what limits them: bytes, operations or launches."""
 
     work: float
     work_limit: str  # bytes or operations
@@ -98,7 +99,7 @@ class Bound:
 
 
 def main() -> None:
-    """Work out, write, print."""
+    """Compute, write, print."""
     options = report.options(__doc__.splitlines()[0], seconds=0.0).parse_args()
     weights = networks.standard()
     models = {"density": graphs.density_graph(weights)}
@@ -110,7 +111,7 @@ def main() -> None:
 
 
 def work_out(models: Mapping[str, onnx.ModelProto], batches: Sequence[int] = BATCHES) -> dict[str, Any]:
-    """All graphs on all GPUs."""
+    """Compute the bounds of all graphs on all GPUs."""
     works = {(name, batch): work_of(model, batch) for name, model in models.items() for batch in batches}
     rows = []
     for (name, batch), work in works.items():
@@ -132,10 +133,10 @@ def work_out(models: Mapping[str, onnx.ModelProto], batches: Sequence[int] = BAT
 
 
 def work_of(model: onnx.ModelProto, batch: int) -> Work:
-    """What the CUDA provider launches for `batch` rows.
+    """Return what the CUDA provider launches for `batch` rows.
 
     Raises:
-        BadInputError: An operator whose cost is not known here.
+        BadInputError: if the cost of an operator is not known here.
     """
     graph = model.graph
     sizes = {tensor.name: _Size(prod(tensor.dims), _itemsize(tensor.data_type)) for tensor in graph.initializer}
@@ -185,18 +186,18 @@ def _items(node: onnx.NodeProto, sizes: Mapping[str, _Size]) -> list[Item]:
 
 
 def through_memory(work: Work, gpu: Gpu) -> Bound:
-    """Every byte that a node reads or writes goes through memory."""
+    """Return the bound if every byte that a node reads or writes goes through memory."""
     return _bound(work, [(item.bytes / gpu.bandwidth, item.operations / gpu.operations) for item in work.items])
 
 
 def at_least(work: Work, gpu: Gpu) -> Bound:
-    """Only what must goes through memory, and all of it while the operations run."""
+    """Return the bound if only inputs and outputs go through memory, and all of it while the operations run."""
     crossing = work.ends + (0 if work.stored <= gpu.l2 else work.stored)
     return _bound(work, [(crossing / gpu.bandwidth, sum(item.operations for item in work.items) / gpu.operations)])
 
 
 def _bound(work: Work, seconds: Sequence[tuple[float, float]]) -> Bound:
-    """Of parts that take the longer of their seconds for bytes and for operations each, one after the other."""
+    """Return the bound of parts that run in turn, each for the longer of its seconds for bytes and operations."""
     total = sum(map(max, seconds))
     limited_by_bytes = sum(for_bytes for for_bytes, operations in seconds if for_bytes >= operations)
     limit = "bytes" if limited_by_bytes >= total / 2 else "operations"
@@ -210,7 +211,7 @@ def _bound(work: Work, seconds: Sequence[tuple[float, float]]) -> Bound:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Microseconds of the last graph by GPU, one panel per batch: both figures for the work, launches as lines."""
+    """Draw microseconds of the last graph by GPU, one panel per batch: both figures for the work, launches as lines."""
     name = document["bounds"][-1]["graph"]
     bounds = [row for row in document["bounds"] if row["graph"] == name]
     batches = sorted({row["batch"] for row in bounds})
@@ -234,14 +235,14 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
 
 
 def cell(row: Mapping[str, Any], way: str) -> str:
-    """Microseconds, from caches to memory where these differ, and the limit: b, o or l."""
+    """Format microseconds, from caches to memory where these differ, and the limit: b, o or l."""
     bounds = [row[key] for key in ("at_least", "through_memory")]
     first, last = (f"{bound['totals'][way]:,.0f} {bound['limits'][way][0]}" for bound in bounds)
     return first if first == last else f"{first} to {last}"
 
 
 def rows(document: Mapping[str, Any], graph: str = "sampling, fused", way: str = "CUDA graph") -> report.Rows:
-    """Microseconds of a run and what sets them: a row per GPU, a cell per batch."""
+    """Return microseconds of a run and what limits them: a row per GPU, a cell per batch."""
     words = {"b": "bytes", "o": "operations", "l": "launches"}
     found = [("GPU, on paper", *(f"batch {batch}, µs" for batch in BATCHES))]
     for gpu in document["gpus"]:
@@ -252,7 +253,7 @@ def rows(document: Mapping[str, Any], graph: str = "sampling, fused", way: str =
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Every bound on stdout."""
+    """Print every bound."""
     for name in dict.fromkeys(row["graph"] for row in document["bounds"]):
         lines = [(name, *(f"batch {batch}, {way}" for batch in BATCHES for way in LAUNCHES))]
         for gpu in GPUS:

@@ -1,14 +1,14 @@
 """What do ten million rows cost, streamed, beside a plain loop, and does it matter that a worker dies?
 
-Rows of 64 float32 numbers, drawn by `sample` from a LU-Net of four blocks with random weights and scored by it:
+Rows of 64 float32 numbers are drawn by `sample` from an LU-Net of four blocks with random weights and scored by it:
     loop     a loop of `ExportedFlow.log_prob` over the mapped file, sums kept and no row written: the floor
     local    `score -o FOLDER`: read, scored, written and hashed in parts, one process
     ray      the same by two of Ray's workers, with one thread each
     killed   the same, and one worker is killed (SIGKILL) in the middle
 The four take turns, round after round; times are medians, and so are their ratios to the loop of the same round.
-Counts and sums are taken from the written parts and must be those of the loop, bit by bit; the scores of all runs, in
-their order, must have one SHA-256. Memory is that of a process of its own that scores 1e5, 1e6 and 1e7 rows, from .npy
-and from one Parquet file: the most anonymous memory that it held, looked up every 20 ms.
+Counts and sums are read from the written parts and must equal those of the loop, bit by bit; the scores of all runs, in
+order, must have one SHA-256. Memory is the most anonymous memory of a process of its own that scores 1e5, 1e6 and 1e7
+rows, from .npy and from one Parquet file, sampled every 20 ms.
 `python -m benchmarks.scale FOLDER` needs 9 GB there and writes results/scale.json.
 """
 
@@ -44,11 +44,11 @@ from lunet_export.streaming.sums import exact_sum
 DIM, BLOCKS, ROWS = 64, 4, 10_000_000
 SIZES = (100_000, 1_000_000, ROWS)
 SOURCES = {"npy": "x.npy", "parquet": "x.parquet"}
-_EVERY = 0.02  # seconds between two looks at the memory
+_EVERY = 0.02  # seconds between two readings of the memory
 
 
 def main() -> None:
-    """Draw, score in four ways, look at the memory, print."""
+    """Draw the rows, score them in four ways, measure the memory, print."""
     parser = report.options(__doc__.splitlines()[0], seconds=0)
     parser.add_argument("folder", type=Path, help="for 9 GB of rows and scores")
     parser.add_argument("--rows", type=int, default=ROWS, help="fewer for a trial")
@@ -83,10 +83,10 @@ def main() -> None:
 
 
 def compared(ways: dict[str, Callable[[], dict[str, Any]]], out: Path, rows: int, rounds: int) -> dict[str, Any]:
-    """Every way once per round; what it gave, and medians of its seconds and of their ratio to the loop's.
+    """Run every way once per round; return what it gave, and medians of its seconds and of their ratio to the loop's.
 
     Raises:
-        CheckFailedError: A way gave something else in another round.
+        CheckFailedError: if a way gave something else in another round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     answers: dict[str, dict[str, Any]] = {}
@@ -110,7 +110,7 @@ def compared(ways: dict[str, Callable[[], dict[str, Any]]], out: Path, rows: int
 
 
 def read_back(folder: Path) -> dict[str, Any]:
-    """Of the parts that were written: how many rows, their sum, and the SHA-256 of their scores in order."""
+    """Return how many rows the written parts hold, their sum, and the SHA-256 of their scores in order."""
     count, sums, digest = 0, [], sha256()
     for path in sorted(folder.glob("part-*.parquet")):
         scores = parquet.read_table(path, columns=["log_prob"])["log_prob"].to_numpy()
@@ -121,7 +121,7 @@ def read_back(folder: Path) -> dict[str, Any]:
 
 
 def weights() -> Chain:
-    """Signed diagonals in [0.5, 1.5], faint entries beside them."""
+    """Return weights with signed diagonals in [0.5, 1.5] and small entries beside them."""
     rng = np.random.default_rng(0)
 
     def block() -> LU:
@@ -134,13 +134,13 @@ def weights() -> Chain:
 
 
 def sampled(model: Path, data: Path, rows: int) -> None:
-    """Write the rows, by the suffix of the file."""
+    """Write the rows in the format of the file's suffix."""
     job = SampleJob(str(model), rows, place=Place("cpu"))
     write_rows(data, job.work(), 0, rows, job.chunk)
 
 
 def loop(model: Path, data: Path, threads: int) -> dict[str, Any]:
-    """The floor: log p of a batch after the other, and their sum."""
+    """Score one batch after the other in a plain loop, and return their sum: the floor."""
     flow, rows = ExportedFlow(model, provider="cpu", threads=threads), np.load(data, mmap_mode="r")
     step = 16 * LARGEST_BATCH
     sums: list[float] = []
@@ -150,7 +150,7 @@ def loop(model: Path, data: Path, threads: int) -> dict[str, Any]:
 
 
 def streamed(folder: Path, model: Path, data: Path, threads: int) -> dict[str, Any]:
-    """Parts, one process."""
+    """Score in parts, by one process."""
     run = Run(folder, ScoreJob((str(model),), str(data), place=Place("cpu", threads)))
     local(run, run.begin(resume=False))
     run.finish()
@@ -158,7 +158,7 @@ def streamed(folder: Path, model: Path, data: Path, threads: int) -> dict[str, A
 
 
 def shared(folder: Path, model: Path, data: Path, workers: int, *, kill: bool) -> dict[str, Any]:
-    """Parts, Ray's workers; with `kill`, the one that does the last part of the first third dies then."""
+    """Score in parts, by Ray's workers; with `kill`, the worker at the last part of the first third is killed."""
     run = Run(folder, ScoreJob((str(model),), str(data), place=Place("cpu", 1)))
     done: list[int] = []
     killed: list[int] = []
@@ -175,10 +175,10 @@ def shared(folder: Path, model: Path, data: Path, workers: int, *, kill: bool) -
 
 
 def validate_answers(document: dict[str, Any]) -> None:
-    """Raise unless all counts and sums are those of the loop, and the scores in all parts the same, in one order.
+    """Raise unless all counts and sums are those of the loop, and all runs have the same scores in the same order.
 
     Raises:
-        CheckFailedError: They are not.
+        CheckFailedError: if they are not.
     """
     runs = document["runs"]
     if {run["count"] for run in runs.values()} != {document["rows"]}:
@@ -198,7 +198,7 @@ streamed(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4
 
 
 def memory(folder: Path, model: Path, kind: str, rows: int, threads: int) -> dict[str, Any]:
-    """The most memory of a process that scores so many rows of a kind of file."""
+    """Return the most memory of a process that scores so many rows of a kind of file."""
     report.progress(f"memory of {rows} rows of {kind}")
     some, out = folder / f"some-{SOURCES[kind]}", folder / "memory"
     sampled(model, some, rows)
@@ -234,7 +234,7 @@ def _status(process: int) -> dict[str, int]:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per way to score the rows."""
+    """Return a row per way to score the rows."""
     names = {
         "loop": "plain loop, nothing written",
         "local": "`score -o FOLDER`",
@@ -253,7 +253,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def memory_rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per kind of source: the largest memory of the process's own."""
+    """Return a row per kind of source: the largest memory of the process's own."""
     sizes = dict.fromkeys(entry["rows"] for entry in document["memory"])
     return [
         ["largest memory of its own, MB", *(f"{size:,} rows" for size in sizes)],

@@ -1,6 +1,6 @@
 """How do time, size, load time and error grow with the dimensions, the batch and the blocks?
 
-One axis at a time from the base: D = 784, batch 64, 4 blocks. `python -m benchmarks.scaling` writes
+One of them varies at a time, from the base D = 784, batch 64, 4 blocks. `python -m benchmarks.scaling` writes
 results/scaling.json and results/scaling.png.
 """
 
@@ -27,7 +27,8 @@ AXES: dict[str, tuple[int, ...]] = {
     "blocks": (1, 2, 4, 8, 16),
 }
 GRAPHS = ("unrolled", "fused", "density")
-#: Folding L U without BLAS grows with D^3: half a minute per block at D = 3072. So there is one block there, and the record says so.
+#: Folding L U without BLAS grows with D^3, half a minute per block at D = 3072. So that point has one block, as the
+#: record says.
 LARGEST_WHOLE = 1536
 _NAMES = {
     "milliseconds": "ms per call",
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def measure(axes: Mapping[str, Sequence[int]], seconds: float, threads: int) -> dict[str, Any]:
-    """Every point of every axis, and the fitted growth."""
+    """Measure every point of every axis, and fit the growth."""
     wanted = sorted({point(axis, value) for axis, values in axes.items() for value in values}, key=_network)
     found: dict[Point, dict[str, dict[str, Any]]] = {}
     for (dim, blocks), points in groupby(wanted, key=_network):
@@ -67,14 +68,14 @@ def measure(axes: Mapping[str, Sequence[int]], seconds: float, threads: int) -> 
 
 
 def point(axis: str, value: int) -> Point:
-    """The base with one axis at another value."""
+    """Return the base with another value on one axis."""
     setting = BASE | {axis: value}
     blocks = setting["blocks"] if setting["dim"] <= LARGEST_WHOLE else 1
     return setting["dim"], setting["batch"], blocks
 
 
 def measured(weights: Chain, batches: Sequence[int], seconds: float, threads: int) -> dict[Point, dict[str, Any]]:
-    """The figures of every graph of one network, by point: answers checked first, then timed in turns."""
+    """Return the figures of every graph of one network, by point: answers checked first, then timed in turns."""
     models = {name: graphs.sampling_graph(weights, name) for name in GRAPHS[:-1]}
     models[GRAPHS[-1]] = graphs.density_graph(weights)
     opened = {name: graphs.opened(model, threads) for name, model in models.items()}
@@ -101,13 +102,13 @@ def measured(weights: Chain, batches: Sequence[int], seconds: float, threads: in
 
 
 def growth(x: Sequence[float], y: Sequence[float]) -> float:
-    """k of y ~ x^k, fitted to the larger half of the points, where constants no longer count."""
+    """Return k of y ~ x^k, fitted to the larger half of the points, where constants no longer matter."""
     half = min(len(x) // 2, len(x) - 2)
     return float(np.polyfit(np.log(x[half:]), np.log(y[half:]), 1)[0])
 
 
 def exponents(axis: str, lines: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Fitted growth of every figure by graph, over points that differ from the base in this axis only."""
+    """Return the fitted growth of every figure by graph, over points that differ from the base on this axis only."""
     result = {}
     for name, line in lines.items():
         whole = {value: row for value, row in line.items() if axis == "blocks" or row["blocks"] == BASE["blocks"]}
@@ -136,7 +137,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """The fitted exponents of growth: a row per axis and graph."""
+    """Return the fitted exponents of growth: a row per axis and graph."""
     names = {"dim": "dimensions", "batch": "rows per call", "blocks": "blocks"}
     found = [("exponent of growth with", "graph", "time", "nodes", "file size", "load time")]
     for axis, graphs_of in document["growth"].items():
@@ -147,7 +148,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """The points and the fitted growth on stdout."""
+    """Print the points and the fitted growth."""
     lines = [("axis", "value", "blocks", "graph", "ms", "nodes", "MB", "load s", "error")]
     for axis, graphs_of in document["axes"].items():
         for name, line in graphs_of.items():
@@ -186,7 +187,7 @@ def _line(
 
 
 def _checked(name: str, graph: graphs.Graph, questions: Questions, feed: NDArray[np.floating]) -> float:
-    """Largest error of the outputs over the largest number in them, after they passed the check."""
+    """Check the outputs, and return their largest error over the largest number in them."""
     got = dict(zip(graph.outputs, graph.run(feed), strict=True))
     questions.check(name, got)
     errors = []

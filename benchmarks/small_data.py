@@ -1,10 +1,10 @@
-"""What does training by default make of few rows, and is it ever worse than the full-covariance Gaussian?
+"""What does training with the defaults make of few rows, and is it ever worse than the full-covariance Gaussian?
 
-Sets of 20 to 5,000 rows and 1 to 60 columns: normal, correlated, heavy-tailed (Student's t with 3 degrees of freedom),
-skewed (gamma) and mixtures of three clouds; three draws each, split 80 / 10 / 10 as a file is. What is kept meets
-10,000 fresh rows beside the Gaussian of the same training rows. The gap is their difference in bits/dim: below 0 the
-network is better. `python -m benchmarks.small_data` writes results/small_data.json and .png; `--before FILE` adds what
-the same script wrote with an older version. What is in the results is not trained again.
+The sets have 20 to 5,000 rows and 1 to 60 columns: normal, correlated, heavy-tailed (Student's t with 3 degrees of
+freedom), skewed (gamma) and mixtures of three clouds; three draws each, split 80 / 10 / 10 as a file is. The kept model
+and the Gaussian of the same training rows are evaluated on 10,000 fresh rows. The gap is their difference in bits/dim:
+below 0 the network is better. `python -m benchmarks.small_data` writes results/small_data.json and .png;
+`--before FILE` adds the results of the same script with an older version. What is in the results is not trained again.
 """
 
 import json
@@ -36,7 +36,7 @@ _LARGEST = 1e300  # JSON knows no infinity
 
 
 def rows_of(kind: str, n: int, dim: int, seed: int) -> NDArray[np.float64]:
-    """Rows of a kind of distribution, which depends on the dimension and not on the seed."""
+    """Return rows of a kind of distribution, which depends on the dimension and not on the seed."""
     rng, shape = np.random.default_rng([seed, n, dim]), np.random.default_rng(dim)
     if kind == "normal":
         return rng.standard_normal((n, dim))
@@ -51,7 +51,7 @@ def rows_of(kind: str, n: int, dim: int, seed: int) -> NDArray[np.float64]:
 
 
 def measured(kind: str, n: int, dim: int, seed: int) -> dict[str, Any]:
-    """What the usual settings make of one draw."""
+    """Train on one draw with the usual settings, and return the figures."""
     train, valid, _ = split(rows_of(kind, n, dim, seed), valid=max(1, n // 10), test=max(1, n // 10))
     data = Dataset(f"{kind} {n} x {dim}", train, valid, rows_of(kind, _TEST, dim, seed + 1000), public=False)
     silent: dict[str, Any] = dict.fromkeys(("on_start", "on_step", "on_epoch"), lambda *_: None)
@@ -79,12 +79,12 @@ def measured(kind: str, n: int, dim: int, seed: int) -> dict[str, Any]:
 
 
 def gaps(runs: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Test bits/dim above those of the Gaussian, of every run."""
+    """Return test bits/dim above those of the Gaussian, for every run."""
     return np.array([run["test"] - run["gaussian"] for run in runs])
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per kind: the worst and median gap before and now, and how often the Gaussian was kept."""
+    """Return a row per kind: the worst and median gap before and now, and how often the Gaussian was kept."""
     found = [["bits/dim above the Gaussian", "1.0.0: runs", "worst", "median", "now: runs", "worst", "median"]]
     found[0].append("Gaussian kept")
     for kind in (*_SETS, "all"):
@@ -103,7 +103,7 @@ def _number(value: float) -> str:
 
 
 def draw(runs: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The gap over the number of rows, one panel each for before and now, on one scale, which is linear near 0."""
+    """Draw the gap over the number of rows, a panel for before and one for now, on one scale, linear near 0."""
     panels = [(title, found) for title, found in (("release 1.0.0", before), ("now", runs)) if found]
     highest = max(1.0, *(gaps(found).max() for _, found in panels))
     with report.picture(path, rows=1, columns=len(panels), size=(5.5 * len(panels), 4.2)) as (_, axes):

@@ -1,10 +1,10 @@
 """Does a service that runs for months keep its memory and its answers?
 
-A million calls of `sample` and `log_prob`, in scenarios that each have a process of their own: batches of changing
-sizes, sessions of changing numbers of threads that are closed and opened anew, many Python threads on one flow,
-one network per class, float64, forks; and as many again through lunet.h in C (soak.c). Every answer is held, bit by bit,
-against the first answer of its kind; the resident memory is noted 200 times. It may not grow by more than a few bytes per
-call once the first fifth has seen all sizes and threads.
+A million calls of `sample` and `log_prob` are made in scenarios, each in its own process: batches of changing sizes,
+sessions of changing numbers of threads that are closed and opened again, many Python threads on one flow, one network
+per class, float64, forks. As many calls go through lunet.h in C (soak.c). Every answer is compared, bit by bit, with
+the first answer of its kind, and the resident memory is noted 200 times. Once the first fifth of the calls has seen all
+sizes and threads, memory may grow by a few bytes per call at most.
 
 `python -m benchmarks.soak`, or `make soak`, writes results/soak.json and soak.png; the C part needs gcc.
 """
@@ -34,10 +34,10 @@ from lunet_export.runtime import open_export
 
 ROOT = Path(__file__).parent.parent
 SLICES = 200  # after each, the memory is noted
-TURNS = 64  # different calls, which come again and again
+TURNS = 64  # different calls, which are repeated
 LARGEST = 64  # rows of a call
 WARM = 0.2  # the share of the calls after which memory must be flat
-#: What it may grow by after that: bytes per call, and bytes in all, which is what allocators keep of fragments.
+#: Allowed growth after that: bytes per call, and bytes in all, because allocators keep fragments.
 PER_CALL, IN_ALL = 16.0, 4 * 2**20
 
 Flow = ExportedFlow | ExportedClasses
@@ -46,7 +46,7 @@ Turn = tuple[str, int, int]  # what is called, rows, seed
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a process does."""
+    """What one process does."""
 
     folder: str
     share: float  # of the calls
@@ -70,7 +70,7 @@ IN_C = {"C: toy2d, 4 threads, opened anew 20 times": ("exported/toy2d", 0.5), "C
 
 @dataclass(frozen=True)
 class Result:
-    """What a scenario found."""
+    """What one scenario found."""
 
     calls: int
     wrong: int  # answers that are not the first one's bits
@@ -80,13 +80,13 @@ class Result:
 
     @property
     def slope(self) -> float:
-        """Bytes per call, by least squares, of the curve once it is warm."""
+        """Bytes per call, by least squares on the curve after the warm-up."""
         calls, size = np.array(self._warm, dtype=np.float64).T
         return float(np.polyfit(calls, size, 1)[0])
 
     @property
     def growth(self) -> int:
-        """Bytes from the median of the first tenth of the warm part to that of the last."""
+        """Bytes from the median of the first tenth after the warm-up to the median of the last tenth."""
         sizes = [size for _, size in self._warm]
         few = max(1, len(sizes) // 10)
         return int(np.median(sizes[-few:]) - np.median(sizes[:few]))
@@ -99,7 +99,7 @@ class Result:
         """Raise unless every answer was right and the memory flat.
 
         Raises:
-            CheckFailedError: One was not, or it was not.
+            CheckFailedError: if an answer was wrong or the memory grew.
         """
         if self.wrong:
             raise CheckFailedError(f"Expected the same answers for ever in {name}; {self.wrong} calls gave others.")
@@ -110,7 +110,7 @@ class Result:
 
 
 def main() -> None:
-    """Run all scenarios; write, draw, judge."""
+    """Run all scenarios, write, draw, assess."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=1_000_000, help="in Python, and as many in C (default 1000000)")
     parser.add_argument("--seed", type=int, default=0, help="of sizes and samples (default 0)")
@@ -148,10 +148,10 @@ def main() -> None:
 
 
 def soak(scenario: Scenario, calls: int, seed: int, *, change: Callable[[Flow], Flow] = lambda flow: flow) -> Result:
-    """Run a scenario in this process; `change` spoils the flow, to show that it would be seen.
+    """Run a scenario in this process; `change` spoils the flow, to show that a fault would be seen.
 
     Raises:
-        BadInputError: Fewer calls than slices.
+        BadInputError: if there are fewer calls than slices.
     """
     if calls < SLICES:
         raise BadInputError(f"Expected {SLICES} calls or more for each scenario; got {calls}.")
@@ -192,25 +192,25 @@ def soak(scenario: Scenario, calls: int, seed: int, *, change: Callable[[Flow], 
 
 
 def schedule(seed: int) -> list[Turn]:
-    """The calls that come again and again: half of each kind, from 1 to LARGEST rows, small ones more often."""
+    """Return the calls that are repeated: half of each kind, from 1 to LARGEST rows, small ones more often."""
     rng = np.random.default_rng(seed)
     sizes = np.floor(np.exp(rng.uniform(0, np.log(LARGEST + 1), TURNS))).astype(int)
     return [(("sample", "log_prob")[k % 2], int(n), seed + k) for k, n in enumerate(sizes)]
 
 
 def opened(scenario: Scenario, threads: int | None) -> Flow:
-    """The flow of a scenario."""
+    """Open the flow of a scenario."""
     return open_export(ROOT / scenario.folder, provider="cpu", threads=threads)
 
 
 def answer(flow: Flow, turn: Turn, rows: np.ndarray[Any, Any]) -> bytes:
-    """The bits of one call's answer."""
+    """Return the bits of one call's answer."""
     kind, n, seed = turn
     return (flow.sample(n, seed=seed) if kind == "sample" else flow.log_prob(rows)).tobytes()
 
 
 def in_a_fork(work: Callable[[], int]) -> int:
-    """What `work` counts, at most 255, in a child; a child that dies counts as one."""
+    """Run `work` in a child and return its count, at most 255; a child that dies counts as one."""
     child = os.fork()
     if child == 0:
         os._exit(min(255, work()))
@@ -219,7 +219,7 @@ def in_a_fork(work: Callable[[], int]) -> int:
 
 
 def in_a_process(name: str, calls: int, seed: int) -> Result:
-    """A scenario in a process of its own, whose memory is its own."""
+    """Run a scenario in a process of its own, so that the memory is its own."""
     command = [sys.executable, "-m", "benchmarks.soak", "--scenario", name, "--calls", str(calls), "--seed", str(seed)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
     if done.returncode:
@@ -229,10 +229,10 @@ def in_a_process(name: str, calls: int, seed: int) -> Result:
 
 
 def compiled(folder: Path, *flags: str) -> Path:
-    """soak.c beside the lunet.h that `lunet-export embed` writes, compiled.
+    """Compile soak.c beside the lunet.h that `lunet-export embed` writes.
 
     Raises:
-        BadInputError: There is no gcc, or it refuses.
+        BadInputError: if there is no gcc, or it refuses.
     """
     project, program = folder / "c", folder / "soak"
     write_project("c", ROOT / "exported" / "toy2d", project)
@@ -245,7 +245,7 @@ def compiled(folder: Path, *flags: str) -> Path:
 
 
 def in_c(program: Path, model: Path, calls: int, *, threads: int) -> Result:
-    """The program on one model, with the library of the Python package."""
+    """Run the program on one model, with the library of the Python package."""
     import onnxruntime
 
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1.*")
@@ -261,12 +261,12 @@ def in_c(program: Path, model: Path, calls: int, *, threads: int) -> Result:
 
 
 def parts(count: int, many: int) -> list[int]:
-    """`count` in `many` parts that differ by one at most."""
+    """Split `count` into `many` parts that differ by one at most."""
     return [count * (k + 1) // many - count * k // many for k in range(many)]
 
 
 def described(result: Result) -> str:
-    """A line about a scenario."""
+    """Return a line about a scenario."""
     return (
         f"{result.calls} calls in {result.seconds:.0f} s, {result.wrong} wrong, "
         f"{result.curve[-1][1] / 2**20:.1f} MB, {result.slope:+.2f} bytes per call"
@@ -274,7 +274,7 @@ def described(result: Result) -> str:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per scenario: megabytes when a fifth of the calls is done and at the end, and the slope between."""
+    """Return a row per scenario: megabytes after a fifth of the calls and at the end, and the slope between."""
     found = [["scenario", "calls", "wrong answers", "MB, warm", "MB, at the end", "bytes per call"]]
     for name, entry in document["scenarios"].items():
         warm = next(size for calls, size in entry["curve"] if calls >= document["warm"] * entry["calls"])
@@ -284,7 +284,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def draw(path: Path, found: dict[str, Result]) -> None:
-    """Resident memory over calls, one box per scenario."""
+    """Draw resident memory over calls, one box per scenario."""
     with report.picture(path, rows=3, columns=3, size=(13, 8)) as (figure, axes):
         for box, (name, result) in zip(axes.flat, found.items(), strict=True):
             calls, sizes = zip(*result.curve, strict=True)

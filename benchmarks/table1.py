@@ -24,7 +24,7 @@ from lunet_export.preprocessing import NAMED, dequantize
 from lunet_export.runtime.providers import open_sessions
 from lunet_export.torch_layers import EagerFlow, Flow
 
-IMAGES = 60_000  # of an epoch, as the paper counts
+IMAGES = 60_000  # images per epoch, as in the paper
 SHAPE = (28, 28)
 BATCHES = (1, 100)  # of density and sampling
 STEPS = (128, 256)  # rows of a training step: RealNVP's in the paper, and LU-Net's
@@ -32,7 +32,7 @@ _CLIP_NORM = 1.0
 _MEMORY_STEPS = 3
 _CHECKED_ROWS = 2
 
-#: What the paper prints, and what its scripts divide.
+#: The paper's figures, and the quotients that its scripts compute.
 PAPER: dict[str, dict[str, Any]] = {
     "LU-Net": {
         "parameters": 4.92e6,
@@ -64,14 +64,14 @@ PAPER: dict[str, dict[str, Any]] = {
 
 
 def conv() -> Chain:
-    """The paper's RealNVP, 5,388,264 parameters, away from the identity."""
+    """Return the paper's RealNVP, 5,388,264 parameters, away from the identity."""
     from lunet_export.training.realnvp.networks import convolutional
 
     return networks.disturbed(convolutional(SHAPE, preprocessing=NAMED["images"]))
 
 
 def dense() -> Chain:
-    """A dense RealNVP that stores as many numbers as LU-Net's sampling graph."""
+    """Return a dense RealNVP that stores as many numbers as LU-Net's sampling graph."""
     from lunet_export.training.realnvp.architecture import width_like_lunet
     from lunet_export.training.realnvp.networks import dense as fresh
 
@@ -88,14 +88,14 @@ MODELS: dict[str, Callable[[], Chain]] = {
 
 
 class Runner:
-    """One model by one runtime; both directions take and give NumPy rows."""
+    """One model in one runtime; both directions take and give NumPy rows."""
 
     def __init__(self, density: Callable[[Any], Any], decode: Callable[[Any], Any]) -> None:
         self.density, self.decode = density, decode
 
     @classmethod
     def onnxruntime(cls, weights: Chain, threads: int, *, solver: str | None = None) -> "Runner":
-        """The exported graphs, from memory."""
+        """Return the exported graphs, opened from memory."""
         blueprint = Blueprint.choose(weights, ExportSettings(solver=solver))
         models = [builder.serialize(blueprint.build(name, {})) for name in ("density", "sampling")]
         (density, sampling), _ = open_sessions(models, "cpu", threads=threads)
@@ -103,7 +103,7 @@ class Runner:
 
     @classmethod
     def eager(cls, weights: Chain) -> "Runner":
-        """PyTorch."""
+        """Return the flow in eager PyTorch."""
         flow = EagerFlow(weights, "float32")
         return cls(flow.density, flow.decode)
 
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def sizes(weights: Chain) -> dict[str, Any]:
-    """Parameters that PyTorch holds, that are free, and the bytes of the graphs."""
+    """Return the parameters that PyTorch holds, how many of them are free, and the bytes of the graphs."""
     blueprint = Blueprint.choose(weights, ExportSettings())
     flow = Flow.of(weights)
     graphs = {name: len(builder.serialize(blueprint.build(name, {}))) for name in ("density", "sampling")}
@@ -143,7 +143,7 @@ def sizes(weights: Chain) -> dict[str, Any]:
 def times(
     weights: Mapping[str, Chain], seconds: float, threads: int
 ) -> tuple[dict[str, dict[str, Measurement]], dict[str, float]]:
-    """Milliseconds per call by direction and batch, then by model and runtime; and the worst answer's share."""
+    """Return milliseconds per call by direction and batch, then by model and runtime; and the worst answer's share."""
     runners: dict[str, Runner] = {}
     questions, checked = {}, {}
     for name, entry in weights.items():
@@ -168,14 +168,14 @@ def times(
 
 
 def check(questions: networks.Questions, name: str, runner: Runner, batch: int) -> float:
-    """Largest error over its tolerance, at most 1."""
+    """Return the largest error over its tolerance, at most 1."""
     z, log_prob = runner.density(questions.batch("density", batch))
     x = runner.decode(questions.batch("sampling", batch))
     return questions.check(name, {"z": z, "log_prob": log_prob, "x": x})
 
 
 def over_lunet(runs: Mapping[str, Mapping[str, Measurement]], solver: str = "") -> dict[str, dict[str, float]]:
-    """How many times as long as LU-Net's export each other takes, in the same run; `solver` is not the usual one."""
+    """Return how many times as long as LU-Net's export, by `solver`, each other takes in the same run."""
     ours = f"{FIRST}, onnxruntime{solver}"
     return {
         question: {case: found.times(cases[ours]) for case, found in cases.items()} for question, cases in runs.items()
@@ -183,7 +183,7 @@ def over_lunet(runs: Mapping[str, Mapping[str, Measurement]], solver: str = "") 
 
 
 def training(weights: Mapping[str, Chain], seconds: float, threads: int) -> dict[str, Any]:
-    """Steps of exact maximum likelihood by the same optimiser: whole, the optimiser alone, memory, an epoch."""
+    """Time steps of exact maximum likelihood: whole steps, the optimizer alone, memory, an epoch."""
     found: dict[str, Any] = {"optimiser": "Adam, gradients cut to a norm of 1", "loading_s": loading()}
     for batch in STEPS:
         steps, torch_optimizers = {}, {}
@@ -214,7 +214,7 @@ def training(weights: Mapping[str, Chain], seconds: float, threads: int) -> dict
 
 
 def trained(weights: Chain) -> Flow:
-    """The flow as it is trained: RealNVP with its norms."""
+    """Return the flow as it is trained: RealNVP with its norms."""
     from lunet_export.training import KINDS, Trainer
     from lunet_export.training.lunet.architecture import LUNetTrainer
     from lunet_export.training.realnvp.architecture import RealNVPTrainer
@@ -225,14 +225,14 @@ def trained(weights: Chain) -> Flow:
 
 
 def images(batch: int) -> Tensor:
-    """Uniform grey levels with noise."""
+    """Return uniform grey levels with noise."""
     rng = np.random.default_rng(2)
     rows = rng.integers(0, 256, (batch, networks.DIM), dtype=np.uint8)
     return torch.from_numpy(dequantize(rows, rng.random(rows.shape, dtype=np.float32)))
 
 
 def loading() -> float:
-    """Seconds in which the rows of an epoch get fresh noise: what a loader costs here, the same for all."""
+    """Return the seconds in which the rows of an epoch get fresh noise: the cost of a loader here, the same for all."""
     rows = np.random.default_rng(2).integers(0, 256, (256, networks.DIM), dtype=np.uint8)
     rng = np.random.default_rng(3)
     times = interleaved({"noise": lambda: dequantize(rows, rng.random(rows.shape, dtype=np.float32))}, seconds=1.0)
@@ -240,7 +240,7 @@ def loading() -> float:
 
 
 def step(flow: Flow, torch_optimizer: torch.optim.Optimizer, x: Tensor) -> None:
-    """zero_grad, forward, backward, clipping, the optimiser."""
+    """Run zero_grad, forward, backward, clipping and the optimizer."""
     torch_optimizer.zero_grad()
     (-flow.log_prob(x).mean()).backward()
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _CLIP_NORM)
@@ -248,7 +248,7 @@ def step(flow: Flow, torch_optimizer: torch.optim.Optimizer, x: Tensor) -> None:
 
 
 def memory_of_steps(name: str, batch: int, threads: int) -> int:
-    """Growth of this process from before the network is made, over three steps."""
+    """Return the growth of this process from before the network is made, over three steps."""
     torch.set_num_threads(threads)
     weights, x = MODELS[name](), images(batch)
     before = memory.resident_bytes("VmRSS")
@@ -260,7 +260,7 @@ def memory_of_steps(name: str, batch: int, threads: int) -> int:
 
 
 def rows(document: Mapping[str, Any]) -> report.Rows:
-    """A row per column of the paper's table, a cell per model, then what the paper prints."""
+    """Return a row per column of the paper's table, with a cell per model, then the paper's figure."""
     models, runs, trained = document["models"], document["runs"], document["training"]
     paper, names = document["paper"], list(models)
 
@@ -321,7 +321,7 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def ratio_rows(document: Mapping[str, Any]) -> report.Rows:
-    """How many times as long as LU-Net's export each exported RealNVP takes: a row per direction and batch."""
+    """Return how many times as long as LU-Net's export each exported RealNVP takes: a row per direction and batch."""
     found = [("LU-Net is faster by a factor of", "than the convolutional RealNVP", "than the dense RealNVP")]
     for question in ("density", "sampling"):
         for solver, key in (("unrolled", "over_lunet"), ("fused", "over_fused")):
@@ -339,7 +339,7 @@ def _factor(ratio: float) -> str:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """The table in Markdown on stdout."""
+    """Print the table in Markdown."""
     print(report.markdown(rows(document)))
 
 

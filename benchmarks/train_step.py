@@ -1,6 +1,6 @@
 """What does a packed LU layer save in training, beside two masked dense matrices as in the paper's code?
 
-The same network, rows and optimiser: forward, exact log-likelihood, backward, Adam.
+Both have the same network, rows and optimizer: forward, exact log-likelihood, backward, Adam.
 `python -m benchmarks.train_step` writes results/train_step.json and results/train_step.png.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def measure(weights: Chain, seconds: float, threads: int) -> dict[str, Any]:
-    """Gradients checked first, then times, memory and parameters of both kinds of layer."""
+    """Check gradients, then measure times, memory and parameters of both kinds of layer."""
     report.progress("checking values and gradients in float64")
     gaps = check(weights, LAYERS["packed"], LAYERS["masked dense"])
     x = rows(weights, BATCH, torch.float32)
@@ -75,10 +75,10 @@ def check(
     ours: Callable[[Chain, torch.dtype], Flow],
     theirs: Callable[[Chain, torch.dtype], Flow],
 ) -> dict[str, float]:
-    """Relative differences of log_prob and of all gradients in float64.
+    """Return relative differences of log_prob and of all gradients in float64.
 
     Raises:
-        CheckFailedError: They are not the same network.
+        CheckFailedError: if they are not the same network.
     """
     x = rows(weights, _CHECKED_ROWS, torch.float64)
     flows = [make(weights, torch.float64) for make in (ours, theirs)]
@@ -93,28 +93,28 @@ def check(
 
 
 def rows(weights: Chain, batch: int, dtype: torch.dtype) -> Tensor:
-    """Rows of data: uniform grey levels, or normal numbers without pre-processing."""
+    """Return rows of data: uniform grey levels, or normal numbers without pre-processing."""
     rng, p = np.random.default_rng(2), weights.preprocessing
     shape = (batch, weights.dim)
     return torch.from_numpy(rng.uniform(0.5, p.levels - 0.5, shape) if p else rng.standard_normal(shape)).to(dtype)
 
 
 def step(flow: Flow, torch_optimizer: torch.optim.Optimizer, x: Tensor) -> None:
-    """One step of maximum likelihood."""
+    """Take one step of maximum likelihood."""
     torch_optimizer.zero_grad()
     (-flow.log_prob(x).mean()).backward()
     torch_optimizer.step()
 
 
 def parameters(flow: Flow) -> dict[str, int]:
-    """Numbers that the optimiser holds, and how many of them the model is free to choose."""
+    """Return how many numbers the optimizer holds, and how many of them the model is free to choose."""
     stored = sum(parameter.numel() for parameter in flow.parameters())
     layers = sum(isinstance(layer, LULinear | MaskedLULinear) for layer in flow.chain.bijections)
     return {"stored": stored, "free": layers * (flow.dim**2 + flow.dim)}
 
 
 def memory_of_steps(name: str, threads: int) -> int:
-    """Growth of this process from before the network is made, over three steps."""
+    """Return the growth of this process from before the network is made, over three steps."""
     torch.set_num_threads(threads)
     weights = networks.standard()
     x = rows(weights, BATCH, torch.float32)
@@ -127,7 +127,7 @@ def memory_of_steps(name: str, threads: int) -> int:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Four bars each: a whole step, the optimiser alone, memory, parameters."""
+    """Draw four bars each: a whole step, the optimizer alone, memory, parameters."""
     layers = document["layers"]
     panels = {
         "one step, ms": {name: layer["step"]["p50"] for name, layer in layers.items()},
@@ -147,7 +147,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
 
 
 def layer_rows(document: Mapping[str, Any]) -> report.Rows:
-    """Times, memory and numbers of both kinds of layer."""
+    """Return times, memory and numbers of both kinds of layer."""
     found = [("layer", "step, ms", "Adam alone, ms", "peak memory, MB", "stored numbers, million", "free, million")]
     for name, layer in document["layers"].items():
         times = (f"{layer[part]['p50']:.3g}" for part in ("step", "optimiser"))
@@ -157,7 +157,7 @@ def layer_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Both kinds of layer on stdout."""
+    """Print both kinds of layer."""
     lines = [("layer", "step ms", "p90", "Adam ms", "memory MB", "stored", "free", "noisy")]
     for name, layer in document["layers"].items():
         growth = "?" if layer["growth_bytes"] is None else f"{layer['growth_bytes'] / 1e6:.0f}"

@@ -1,8 +1,8 @@
 """What does Marabou answer about exported generators, and how long does it search? Needs `make test-marabou`.
 
-Claims `Y_0 <= t` over the box of mass 0.9, t at a share of the way from the median of x_0 in the box (0) to the largest
-of 100,000 points of it (1): below 1 the claim is false, well above it is true. Every witness is replayed in ONNX
-Runtime, every proof held against the points. The search alone is timed, in one thread.
+The claims are `Y_0 <= t` over the box of mass 0.9, with t at a share of the way from the median of x_0 in the box (0)
+to the largest of 100,000 points of it (1): below 1 the claim is false, well above it is true. Every witness is replayed
+in ONNX Runtime, and every proof is compared with the points. Only the search is timed, in one thread.
 """
 
 import statistics
@@ -29,7 +29,7 @@ _REPEATS = 3
 
 
 def networks(trained: Path | None) -> dict[str, Chain]:
-    """Random ones, and a trained one where it is given."""
+    """Return random networks, and a trained one if it is given."""
     found = {f"random, D = {dim}": piecewise_linear(dim, blocks) for dim, blocks in SIZES}
     if trained:
         found[trained.stem] = lunet_of(checkpoint.read(trained).weights, "a verifier")
@@ -37,10 +37,10 @@ def networks(trained: Path | None) -> dict[str, Chain]:
 
 
 def measure(name: str, weights: Chain, share: float, scratch: Path) -> dict[str, Any]:
-    """Marabou's verdict about one claim, checked, with the median of its seconds.
+    """Return Marabou's verdict about one claim, checked, with the median of its seconds.
 
     Raises:
-        CheckFailedError: A witness is not confirmed, or a proof is contradicted by a point.
+        CheckFailedError: if a witness is not confirmed, or a point contradicts a proof.
     """
     middle, top = highest(weights, LatentBox.of_mass(MASS, weights.dim))
     limit = middle + share * (top - middle)
@@ -75,7 +75,7 @@ def measure(name: str, weights: Chain, share: float, scratch: Path) -> dict[str,
 
 
 def rows(found: Mapping[str, Any]) -> report.Rows:
-    """A row per network, a cell per claim."""
+    """Return a row per network, a cell per claim."""
     head = [f"x_0 ≤ t over the box of mass {found['mass']}", "LeakyReLUs"]
     head += [f"t at {share}" for share in dict.fromkeys(entry["share"] for entry in found["queries"])]
     body: dict[str, list[str]] = {}
@@ -87,7 +87,7 @@ def rows(found: Mapping[str, Any]) -> report.Rows:
 
 
 def main() -> None:
-    """Ask, check, write."""
+    """Run Marabou, check, write."""
     parser = report.options(__doc__ or "", seconds=0)
     parser.add_argument("--model", type=Path, help="a trained LU-Net of leaky ReLU, a few dimensions")
     options = parser.parse_args()

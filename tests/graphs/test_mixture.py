@@ -1,4 +1,4 @@
-"""The density graph of one network per class: the reference's numbers in two runtimes, far down too, on any provider."""
+"""The density graph of one network per class: the reference's numbers in two runtimes and providers, also in tails."""
 
 import numpy as np
 import onnx
