@@ -95,7 +95,7 @@ def graph_rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def _known(document: Mapping[str, Any]) -> list[str]:
-    """Return the runs that the results hold."""
+    """Return the activations that the results hold."""
     return [name for name in ACTIVATIONS if any(entry["activation"] == name for entry in document["runs"])]
 
 

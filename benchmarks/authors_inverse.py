@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def drawn(weights: Chain) -> tuple[Chain, Floats]:
-    """A network with the latents that it draws from."""
+    """Return a network with the latents that it draws from."""
     return weights, noise.normal(0, range(max(BATCHES)), weights.dim)
 
 

@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def planned(folders: Sequence[Path]) -> Iterable[tuple[str, Callable[[], Trial]]]:
-    """Return all trials by the name for --only and for the progress."""
+    """Yield every trial with its name, for --only and for the progress."""
     for python in pythons():
         versions = minors(offered("onnxruntime", python))
         for version in versions if python == OURS else (versions[0], versions[-1]):

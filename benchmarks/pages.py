@@ -202,13 +202,13 @@ def read(record: str, results: Path | None = None) -> Mapping[str, Any]:
 
 
 def pages(root: Path) -> Iterator[Path]:
-    """Return every page on which markers may stand."""
+    """Yield every page on which markers may stand."""
     for place in PLACES:
         yield from sorted(root.glob(place))
 
 
 def outdated(root: Path, read: Read) -> Iterator[tuple[str, str]]:
-    """Return the pages that are not current, from the root, with the text that they should have."""
+    """Yield the pages that are not current, from the root, with the text that they should have."""
     for path in pages(root):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
         if (current := renewed(text, name, read)) != text:
@@ -247,7 +247,7 @@ def renewed(text: str, page: str, read: Read) -> str:
 
 
 def named(root: Path) -> Iterator[tuple[str, str]]:
-    """Return kind and name of every marker of the pages."""
+    """Yield kind and name of every marker of the pages."""
     for path in pages(root):
         yield from _MARK.findall(path.read_text(encoding="utf-8"))
 

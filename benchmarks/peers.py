@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def measure(weights: Chain, batches: list[int], seconds: float, threads: int) -> dict[str, Any]:
-    """Measure everything that the results hold."""
+    """Measure and return everything that the results hold."""
     questions = Questions.about(weights)
     report.progress("the floor alone")
     floor = graphs.opened(graphs.floor_graph(weights), threads)
