@@ -12,6 +12,7 @@ from typer import Option
 import lunet_export
 from lunet_cli import output
 from lunet_cli.check_table import print_checks
+from lunet_cli.doctor import in_words
 from lunet_cli.models import read_model, where, where_in_words
 from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
 from lunet_cli.pipes import is_piped
@@ -151,7 +152,7 @@ def _write_report(document: dict[str, Any], path: Path | None, cuda: CudaOptions
         return
     from lunet_export.runtime import doctor
 
-    machine = doctor.examine(cuda).as_json()
+    machine = in_words(doctor.examine(cuda)).as_json()
     whole = {"lunet_export": lunet_export.__version__, **document, "machine": machine}
     with contextlib.suppress(LunetExportError):  # what is wrong with the folder is said by the error
         manifest = read_manifest(Path(document["folder"])).document

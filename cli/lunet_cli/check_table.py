@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from math import ceil
 
 from lunet_cli import output
+from lunet_cli.arguments import in_options
 from lunet_export import parity
 from lunet_export.errors import CheckFailedError
 from lunet_export.parity import Check
@@ -103,7 +104,13 @@ def told_where_failed(dtype: str, cure: str | None = None, *, as_json: bool) -> 
     except CheckFailedError as error:
         checks = error.checks if isinstance(error, ExportCheckError) else []
         if as_json:
-            output.dump({"passed": False, "error": str(error), "checks": [parity.as_json(check) for check in checks]})
+            output.dump(
+                {
+                    "passed": False,
+                    "error": in_options(str(error)),
+                    "checks": [parity.as_json(check) for check in checks],
+                }
+            )
         elif checks:
             print_checks(checks, dtype, cure)
         raise

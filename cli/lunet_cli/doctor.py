@@ -1,8 +1,10 @@
 """`lunet-export doctor`."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lunet_cli import output
+from lunet_cli.arguments import in_options
 from lunet_cli.options import DeviceId, Json, Provider, ProviderName
 from lunet_export.errors import CheckFailedError, MissingPackageError, ProviderError
 from lunet_export.runtime.cuda import CudaOptions
@@ -22,7 +24,7 @@ def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_j
     """
     from lunet_export.runtime import doctor as examiner
 
-    report = examiner.examine(CudaOptions(device_id))
+    report = in_words(examiner.examine(CudaOptions(device_id)))
     attempts: dict[str, Attempt] = {attempt.provider: attempt for attempt in report.attempts}
     taken = next((name for name in ("cuda", "cpu") if attempts[name].runs), None)
     asked = attempts[(taken or "cpu") if provider.value == "auto" else provider.value]
@@ -36,6 +38,21 @@ def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_j
         raise ProviderError(report.clash or str(asked.problem))
     if asked.problem:
         raise CheckFailedError(f"{asked.provider} runs, but its answer is wrong. {asked.problem}")
+
+
+def in_words(report: "Report") -> "Report":
+    """Return a report whose sentences name options of the commands."""
+    return replace(
+        report,
+        clash=_said(report.clash),
+        libraries=[replace(library, problem=_said(library.problem)) for library in report.libraries],
+        driver=replace(report.driver, problem=_said(report.driver.problem)),
+        attempts=[replace(attempt, problem=_said(attempt.problem)) for attempt in report.attempts],
+    )
+
+
+def _said(sentence: str | None) -> str | None:
+    return None if sentence is None else in_options(sentence)
 
 
 def _print(report: "Report", taken: str | None) -> None:

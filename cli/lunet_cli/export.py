@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, BadParameter, Option
 
 from lunet_cli import hints, output
+from lunet_cli.arguments import in_options
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
@@ -98,7 +99,7 @@ def export(
     print_checks(exported.checks, exported.manifest.products)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
-    output.say(remark)
+    output.say(in_options(remark))
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
     samples = hints.unused(Path("grid.png" if showable else "samples.npy"))
     hints.say("sample", str(destination), "-n", "64", "-o", str(samples))

@@ -14,6 +14,6 @@ def format_(as_json: Json = False) -> None:
     Example: lunet-export format
     """
     if as_json:
-        output.dump({"text": output.Verbatim(specification())})
+        output.dump({"text": specification()})
         return
     output.say_lines(specification())

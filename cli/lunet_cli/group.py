@@ -71,5 +71,5 @@ class Group(TyperGroup):
         output.complain(sentence)
         if self._as_json:
             with suppress(OSError):  # stdout may be what failed
-                output.write({**document, "passed": False, "error": sentence, "exit_code": code})
+                output.write({**document, "passed": False, "error": arguments.in_options(sentence), "exit_code": code})
         raise typer.Exit(code)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunet_cli import output
+from lunet_cli.arguments import in_options
 from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
 from lunet_cli.pipes import data_set
 from lunet_export.api.models import validate_model_path
@@ -49,12 +50,12 @@ def new_model(target: Path, *, force: bool) -> Iterator[None]:
 
 def where(opened: "ExportedFlow | ExportedClasses | Work") -> dict[str, str]:
     """Where graphs run, for a document."""
-    return {"provider": opened.provider, "provider_reason": opened.provider_reason}
+    return {"provider": opened.provider, "provider_reason": in_options(opened.provider_reason)}
 
 
 def where_in_words(opened: "ExportedFlow | ExportedClasses | Work") -> str:
     """Where graphs run, for a sentence."""
-    return f"provider {opened.provider} ({opened.provider_reason})"
+    return f"provider {opened.provider} ({in_options(opened.provider_reason)})"
 
 
 def open_source(path: Path, authors: AuthorsOptions) -> "Source":

@@ -30,7 +30,7 @@ def _stdout() -> Console:
 
 def say(text: str) -> None:
     """A line of result."""
-    _stdout().print(one_line(in_options(text)), markup=False, soft_wrap=True)
+    _stdout().print(one_line(text), markup=False, soft_wrap=True)
 
 
 def say_lines(text: str) -> None:
@@ -92,12 +92,6 @@ def release(documents: list[dict[str, Any]]) -> None:
         write(documents.pop(0))
 
 
-class Verbatim(str):
-    """A text of a document that is no sentence of this package: it stays as it is."""
-
-    __slots__ = ()
-
-
 def write(document: dict[str, Any]) -> None:
     """Write a document to stdout, with `warnings` and `notes` where there were any."""
     beside: dict[str, list[str]] = {}
@@ -107,7 +101,7 @@ def write(document: dict[str, Any]) -> None:
 
 
 def json_text(document: object) -> str:
-    """A document as JSON; infinities and NaN become null, sentences name options."""
+    """Return a document as JSON; infinities and NaN become null."""
     return json.dumps(_plain(document), indent=1) + "\n"
 
 
@@ -116,10 +110,6 @@ def _plain(value: object) -> object:
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
-    if isinstance(value, Verbatim):
-        return value
-    if isinstance(value, str):
-        return in_options(value)
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
@@ -160,7 +150,7 @@ def pairs(rows: Sequence[Sequence[str]]) -> None:
 def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
     """Without the spaces that fill every line up to the longest: a narrow terminal would wrap them into empty lines."""
     for row in rows:
-        grid.add_row(*(Text(one_line(in_options(cell))) for cell in row))
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
     console = _stdout()
     with console.capture() as printed:
         console.print(grid)

@@ -6,6 +6,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from typer.main import get_command
 import lunet_export
 from lunet_cli import output
 from lunet_cli.arguments import ARGUMENT, in_options, spoken_of
+from lunet_cli.doctor import in_words
 from lunet_cli.main import app
 from lunet_export import ExportedFlow
 from lunet_export.errors import LunetExportError
 from lunet_export.flows import layered
 from lunet_export.layers import Affine
+from lunet_export.runtime.doctor import Attempt, examine
 from tests.api.conftest import OPTIONS, rows
 from tests.cli.conftest import run
 from tests.conftest import ROOT
@@ -223,12 +226,24 @@ def test_a_warning_of_a_command_names_its_options(made):
     assert (code, "Give --dequantize, which" in err, "Give --dequantize, which" in out) == (0, True, True)
 
 
-def test_tables_and_documents_name_options(capsys):
+def test_what_is_no_sentence_of_ours_stays_as_it_is(capsys):
+    """A name in a manifest, say: results are not rewritten, sentences are where they are made."""
     with spoken_of(COMMANDS):
         output.pairs([("a", "Use `provider='cpu'`.")])
         output.say("Use `provider='cpu'`.")
         output.write({"a": ["Use `provider='cpu'`."]})
-    assert capsys.readouterr().out.count("Use --provider cpu.") == 3
+        output.complain("Use `provider='cpu'`.")
+    printed = capsys.readouterr()
+    assert printed.out.count("Use `provider='cpu'`.") == 3
+    assert printed.err == "lunet-export: Use --provider cpu.\n"
+
+
+def test_the_report_of_a_machine_names_options():
+    attempt = Attempt("cuda", runs=False, problem="Use `provider='cpu'`.")
+    report = examine()
+    with spoken_of(COMMANDS):
+        said = in_words(replace(report, clash="Use `provider='cpu'`.", attempts=[attempt]))
+    assert (said.clash, said.attempts[0].problem, said.room) == ("Use --provider cpu.",) * 2 + (report.room,)
 
 
 def test_an_option_in_a_sentence_is_seen():
