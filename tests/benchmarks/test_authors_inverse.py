@@ -11,6 +11,7 @@ from lunet_export.checks import reference
 from lunet_export.flows import lunet
 from lunet_export.layers import LU
 from lunet_export.preprocessing import NAMED, dequantize
+from tests import tolerances
 from tests.networks import network
 
 DIM = 16
@@ -28,7 +29,8 @@ def test_the_recipe_trains_and_its_latents_are_folded_in(grey):
     assert (recorded["rows"], recorded["epochs"]) == (500, 4)
     assert recorded["paper_convention_folded"] < recorded["paper_convention"]
     x = dequantize(grey[:500], np.random.default_rng(1).random((500, DIM)))
-    assert np.square(reference.encode(weights, x)[0]).mean() == pytest.approx(1, abs=0.3)
+    square = np.square(reference.encode(weights, x)[0]).mean(axis=1)  # of other noise than the statistics
+    assert square.mean() == pytest.approx(1, abs=tolerances.of_estimate(square.std(), len(square)))
     _, begun = authors_inverse.recipe_of(grey[:500], grey[500:], epochs=1)
     assert recorded["paper_convention"] < begun["paper_convention"]
     for block in weights.of(LU):
@@ -42,7 +44,7 @@ def test_what_the_splines_are_asked_is_told():
     flat = lunet([LU(np.eye(4), np.eye(4), np.zeros(4))] * 2, 0.1)
     assert authors_inverse.asked(flat, np.zeros((2, 4)))["knots_walked"] == 0
     steps = authors_inverse.asked(flat, np.tile([-10.0, -20.0], (3, 2)))  # 10 / 0.1 / 0.001 knots apart
-    assert steps["knots_walked"] == pytest.approx(1e5, rel=1e-3)
+    assert steps["knots_walked"] == pytest.approx(1e5, abs=tolerances.of_roundings(8, 2e5, "float64"))
     assert steps["beyond_the_spline"] == 0
 
 
