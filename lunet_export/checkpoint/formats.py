@@ -1,4 +1,4 @@
-"""Which format a file is of, by its bytes, and the way from a format that is not read to one that is."""
+"""The format of a file, by its bytes, and the way from a format that is not read to one that is."""
 
 import io
 import json
@@ -41,11 +41,11 @@ _ONNX_VERSIONS, _ONNX_FIELDS = range(3, 32), b"\x12\x1a\x22\x2a\x32\x3a\x42"  # 
 
 
 def other(data: bytes, path: Path) -> str | None:
-    """Return what a file is and what to do, in two sentences; None where it may be of torch.save or safetensors.
+    """Return what a file is and what to do, in two sentences; None if it may be of torch.save or safetensors.
 
     Args:
-        data: The bytes of the file.
-        path: The file, for the sentences.
+        data: Bytes of the file.
+        path: Path of the file, for the sentences.
     """
     found = _of_zip(data, path) if data.startswith(b"PK") else _of_bytes(data, path)
     return found and f"Expected a file of torch.save or safetensors; {path} is {found[0]}. {found[1]}"
@@ -100,8 +100,8 @@ def of_code(texts: Collection[str], path: Path) -> str:
     """Return what to do with a pickle of torch.save that holds more than tensors and plain values.
 
     Args:
-        texts: The texts in the pickle.
-        path: The file, for the sentences.
+        texts: Texts in the pickle.
+        path: Path of the file, for the sentences.
     """
     if {"_modules", "_parameters"} <= set(texts):
         return (
@@ -118,12 +118,12 @@ def of_code(texts: Collection[str], path: Path) -> str:
 
 
 def state_saved(path: Path, part: str, name: str = "state") -> str:
-    """Return a command that can be pasted, which writes part of a file to a file of its own.
+    """Return a command that can be pasted and writes part of a file to a new file.
 
     Args:
-        path: The file.
-        part: The part, as an expression of Python.
-        name: What the new file is called, behind the name of the old one.
+        path: Path of the file.
+        part: The part, as a Python expression.
+        name: Suffix of the new file's stem.
     """
     imports = "torch, safetensors.torch" if "safetensors" in part else "torch"
     target = in_code(str(path.with_name(f"{path.stem}-{name}.pth")))
@@ -131,11 +131,11 @@ def state_saved(path: Path, part: str, name: str = "state") -> str:
 
 
 def opened(path: Path, *, trusted: bool = False) -> str:
-    """Return the content of a file as an expression of Python.
+    """Return the content of a file as a Python expression.
 
     Args:
-        path: The file.
-        trusted: Whether code in it may run.
+        path: Path of the file.
+        trusted: Whether code in the file may run.
     """
     if path.suffix == SUFFIX:
         return f"safetensors.torch.load_file({_file(path)})"
@@ -143,7 +143,7 @@ def opened(path: Path, *, trusted: bool = False) -> str:
 
 
 def in_code(text: str) -> str:
-    """Return a text as a literal of Python in double quotes, so that the code can stand in single ones in a shell."""
+    """Return a text as a Python literal in double quotes, so that the code can stand in single quotes in a shell."""
     return json.dumps(text)
 
 

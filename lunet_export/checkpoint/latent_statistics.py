@@ -1,6 +1,6 @@
-"""The latent statistics of the released code, `best_stats.pth`, and of which network they are.
+"""The latent statistics of the released code, `best_stats.pth`, and the network that they belong to.
 
-The released code computes them at the end of training, by the network of the last epoch, and writes that network
+The released code computes them at the end of training with the network of the last epoch, and writes that network
 beside them as `best_inverse.pth`: the forward matrices, the last block first. `best.pth` is that network only if the
 last epoch was the best one; `last.pth` always is.
 """
@@ -24,10 +24,10 @@ _KEPT = float(np.finfo(np.float32).eps)
 
 
 def read(path: Path) -> tuple[Array, Array]:
-    """Mean (D,) and covariance (D, D) of the latents in `best_stats.pth`.
+    """Return the mean (D,) and covariance (D, D) of the latents in `best_stats.pth`.
 
     Raises:
-        CheckpointError: The file is missing or unreadable, or holds something else.
+        CheckpointError: if the file is missing or unreadable, or holds something else.
     """
     content = load(path)
     try:
@@ -42,19 +42,19 @@ def read(path: Path) -> tuple[Array, Array]:
 
 
 def proven(stats: Path, model: Path, blocks: Sequence[LU]) -> bool:
-    """Whether a file beside the statistics shows that they are of this network.
+    """Return whether a file beside the statistics shows that they belong to this network.
 
     Args:
-        stats: The file of the statistics; `best_inverse.pth` is looked for beside it, or what is called like it:
-            `digit3_inverse.pth` beside `digit3_stats.pth`. Without it, `last.pth` tells as much.
-        model: The file of the network, for the sentence.
-        blocks: The network.
+        stats: Path of the statistics. `best_inverse.pth` is looked for beside it, or a file named alike:
+            `digit3_inverse.pth` beside `digit3_stats.pth`. Without it, `last.pth` serves as well.
+        model: Path of the network, for the sentence.
+        blocks: Blocks of the network.
 
     Returns:
-        False where there is no such file, or none that can be read.
+        False if there is no such file, or it cannot be read.
 
     Raises:
-        CheckpointError: They are of another network.
+        CheckpointError: if the statistics belong to another network.
     """
     for beside in dict.fromkeys((stats, stats.resolve())):  # a link, and what it leads to
         last = beside.with_name(f"last{beside.suffix}")
@@ -71,7 +71,7 @@ def proven(stats: Path, model: Path, blocks: Sequence[LU]) -> bool:
 
 
 def inverse_beside(stats: Path) -> Path:
-    """Where the released code writes the network of these statistics."""
+    """Return where the released code writes the network of these statistics."""
     before, there, behind = stats.name.rpartition("stats")
     return stats.with_name(f"{before}inverse{behind}" if there else _INVERSE)
 
@@ -91,7 +91,7 @@ def _refusal(
 
 
 def _blocks(path: Path) -> list[LU] | None:
-    """The network in a file of either direction; None where there is no such file, or something else in it."""
+    """Return the network in a file of either direction; None if the file is missing or holds something else."""
     if not path.is_file():
         return None
     try:
@@ -108,7 +108,7 @@ def _blocks(path: Path) -> list[LU] | None:
 
 
 def _reversed_names(keys: Collection[str]) -> Names:
-    """The names in `best_inverse.pth`, in its order: L and its bias, then U."""
+    """Return the names in `best_inverse.pth`, in its order: L and its bias, then U."""
     count = 0
     while f"lu_layers.{2 * count}.bias" in keys:
         count += 1

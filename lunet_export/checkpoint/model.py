@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model file read: a flow or a mixture, what is known of the data, and a few rows of it."""
+    """A model file that was read: a flow or a mixture, what is known of the data, and a few rows of it."""
 
     model: Distribution
     kind: str  # `lunet_export`, `authors` or `authors-realnvp`
@@ -59,7 +59,7 @@ class Checkpoint:
         """The flow of a file with one network.
 
         Raises:
-            CheckpointError: The file holds a mixture.
+            CheckpointError: if the file holds a mixture.
         """
         if isinstance(self.model, Mixture):
             raise CheckpointError(
@@ -73,7 +73,7 @@ class Checkpoint:
         """The mixture of a file with one network per class.
 
         Raises:
-            CheckpointError: The file holds one network.
+            CheckpointError: if the file holds one network.
         """
         if not isinstance(self.model, Mixture):
             raise CheckpointError(
@@ -92,11 +92,11 @@ def write(
     examples: NDArray[np.floating] | None,
     columns: Names | None = None,
 ) -> None:
-    """Write `model.pt`: a plain dictionary that `torch.load(weights_only=True)` takes. The file appears whole.
+    """Write `model.pt`, a plain dictionary that `torch.load(weights_only=True)` accepts. The file appears whole.
 
-    Keys: format, format_version (2 where the settings name an activation, else 1), family, settings (dim, image_shape,
-    and the kind's own), preprocessing (levels, margin) or None, training, examples, and what the kind packs; columns, a
-    list of names, where there are any.
+    Keys: format, format_version (2 if the settings name an activation, else 1), family, settings (dim, image_shape, and
+    the settings of the kind), preprocessing (levels, margin) or None, training, examples, the entries that the kind
+    packs; columns, a list of names, if there are any.
     """
     known = _Known(image_shape, training, examples, columns)
     save(_of_flow(flow.to_chain(), flow.like.dtype, known), path)
@@ -105,18 +105,18 @@ def write(
 def write_classes(
     path: Path, members: Sequence[Path], *, names: Sequence[str], priors: Sequence[float], training: Mapping[str, Any]
 ) -> None:
-    """Write one file of the files of classes, flows of any kind. Their tensors are taken as they are.
+    """Write one file from the files of the classes, flows of any kind. Their tensors are kept as they are.
 
-    Keys: format, format_version, names, priors, networks (of each class, what `write` writes), training.
+    Keys: format, format_version, names, priors, networks (what `write` writes, per class), training.
 
     Raises:
-        CheckpointError: A file of a class is missing or unreadable.
+        CheckpointError: if the file of a class is missing or unreadable.
     """
     save(_of_classes([load(member) for member in members], names, priors, training), path)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write what was read, of a flow or a mixture, in its dtype: reading it again gives the same weights."""
+    """Write a flow or a mixture that was read, in its dtype: reading it again gives the same weights."""
     save(_content(checkpoint), path)
 
 
@@ -143,7 +143,7 @@ def _of_classes(
 
 
 def _finite(value: object) -> object:
-    """What training recorded, with None for numbers that are not finite: a reader refuses those, as JSON does."""
+    """Return what training recorded, with None for numbers that are not finite: readers refuse those, as JSON does."""
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -160,9 +160,9 @@ def write_weights(
     examples: NDArray[np.floating] | None,
     columns: Names | None = None,
 ) -> None:
-    """Write a chain as `write` does a flow, in float64.
+    """Write a chain in float64, as `write` writes a flow.
 
-    Of an LU-Net the file holds log|u_ii|: an entry whose logarithm no float64 is comes back a rounding away.
+    For an LU-Net the file holds log|u_ii|: an entry whose logarithm is not exact in float64 comes back a rounding away.
     """
     known = _Known(image_shape, training, examples, columns)
     save(_of_flow(weights, torch.float64, known), path)
@@ -194,7 +194,7 @@ def _of_flow(chain: Chain, dtype: torch.dtype, known: _Known) -> dict[str, Any]:
 
 
 def _tensors(value: object, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    """Plain values with their arrays as tensors, floats in the dtype."""
+    """Return plain values with their arrays as tensors, floats in the dtype."""
     if isinstance(value, dict):
         return {key: _tensors(entry, dtype) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -206,11 +206,11 @@ def _tensors(value: object, dtype: torch.dtype) -> Any:  # noqa: ANN401
 
 
 def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
-    """What a file holds under a name, with tensors as arrays, floats in float64.
+    """Return what a file holds under a name, with tensors as arrays, floats in float64.
 
     Raises:
-        CheckpointError: A tensor claims more numbers than there are, or has another dtype than floats, int64 and bool;
-            or values are so deep inside each other that they were made to exhaust the stack.
+        CheckpointError: if a tensor claims more numbers than there are, or has a dtype other than floats, int64 and
+            bool; or if values are nested so deeply that the file was made to exhaust the stack.
     """
     if depth > 2 * _DEEPEST + 4:  # a block is a dictionary in a list, and what holds the first lies 4 deep
         raise CheckpointError(f"Expected networks of at most {_DEEPEST} blocks inside each other; got more.")
@@ -227,7 +227,7 @@ def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """Write a file of `torch.save`, or of safetensors if it is called so, whole or not at all.
+    """Write a file of `torch.save`, or of safetensors if its suffix says so, whole or not at all.
 
     The bytes are made in memory first: torch's own writer answers a full disk with a RuntimeError of its zip library.
     """
@@ -245,14 +245,15 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocessing: Logit |
     """Read our own model file, of a flow or a mixture, or the authors' `best.pth`.
 
     Args:
-        path: The file.
-        latent_stats: The authors' `best_stats.pth`, folded exactly into the last block. They are of the last epoch's
-            network: where `best_inverse.pth` beside them holds another one than `path`, they are refused.
-        preprocessing: For the authors' files, which do not record theirs; None exports the network on its own input.
+        path: Path of the model file.
+        latent_stats: The authors' `best_stats.pth`, folded exactly into the last block. The statistics belong to the
+            last epoch's network; they are refused if `best_inverse.pth` beside them holds another network than `path`.
+        preprocessing: Pre-processing for the authors' files, which do not record theirs; None exports the network on
+            its own input.
 
     Raises:
-        CheckpointError: The file is missing, unreadable, of another kind, or holds no invertible network, or classes
-            that do not fit together; or the statistics are of another network.
+        CheckpointError: if the file is missing, unreadable, of another kind, or holds no invertible network, or classes
+            that do not fit together; or if the statistics belong to another network.
     """
     content = load(path)
     if content.get("format") == CLASSES_FORMAT:
@@ -309,9 +310,9 @@ def _classes(content: Mapping[str, Any], path: Path) -> Checkpoint:
 
 
 def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoint:
-    """The model with the statistics in its last block, unless they are known to be of another network.
+    """Return the model with the statistics in its last block, unless they are known to belong to another network.
 
-    What training recorded was measured before the folding, so it is left out.
+    The record of the training is left out: it was measured before the folding.
     """
     mean, covariance = latent_statistics.read(latent_stats)
     weights = checkpoint.weights
@@ -367,7 +368,7 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
 
 
 def _dtype(content: object) -> str:
-    """The dtype of the tensors of floats: float32 where none is of float64."""
+    """Return the dtype of the float tensors: float32 if none is float64."""
     if isinstance(content, Mapping):
         content = list(content.values())
     if isinstance(content, Tensor):
@@ -380,7 +381,11 @@ _MALFORMED = (LookupError, TypeError, AttributeError, RuntimeError, ValueError, 
 
 
 def _plain(training: object) -> dict[str, object]:
-    """What training recorded, if JSON can hold it: it becomes part of a manifest. Raises TypeError or ValueError."""
+    """Return what training recorded if JSON can hold it, since it becomes part of a manifest.
+
+    Raises:
+        TypeError, ValueError: if JSON cannot hold it.
+    """
     if not isinstance(training, dict):
         raise ValueError("training")
     json.dumps(training, allow_nan=False)
@@ -388,7 +393,11 @@ def _plain(training: object) -> dict[str, object]:
 
 
 def _examples(examples: Tensor | None, dim: int) -> Array | None:
-    """Rows of data; raises what a wrong type does, or ValueError."""
+    """Return rows of data.
+
+    Raises:
+        ValueError: if the rows are not (N, D) finite real numbers; a wrong type raises errors of its own.
+    """
     if examples is None:
         return None
     if examples.is_complex():
@@ -400,7 +409,11 @@ def _examples(examples: Tensor | None, dim: int) -> Array | None:
 
 
 def _image_shape(shape: Iterable[int] | None, dim: int) -> tuple[int, ...] | None:
-    """Height, width and channels of D numbers. Raises ValueError or what a wrong type does."""
+    """Return height, width and channels of D numbers.
+
+    Raises:
+        ValueError: if they are not whole numbers whose product is D; a wrong type raises errors of its own.
+    """
     if shape is None:
         return None
     found = tuple(shape)

@@ -1,4 +1,4 @@
-"""A model file of any format as a dictionary: of torch.save or safetensors; of others it is told what they are."""
+"""A model file of torch.save or safetensors as a dictionary; an error says what a file of another format is."""
 
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,15 @@ def load(path: Path, *, what: str = _MODEL, cure: str = "Fetch or train it again
     """Return the dictionary in a file: tensors, text, numbers, and lists, tuples and dictionaries of them.
 
     Args:
-        path: The file.
-        what: What it is, in a sentence.
-        cure: What to do where it is damaged.
+        path: Path of the file.
+        what: Kind of the file, in a sentence.
+        cure: What to do if the file is damaged.
 
     Raises:
         CheckpointError: if the file is missing, empty, damaged, of another format, holds code, claims more than it
-            holds, or is no dictionary.
-        MissingPackageError: if it is of safetensors, which is not installed.
-        UnreadableError: if the operating system does not let it be read.
+            holds, or holds something else than a dictionary.
+        MissingPackageError: if the file is of safetensors, which is not installed.
+        UnreadableError: if the operating system does not let the file be read.
     """
     with UnreadableError.instead(path):  # which is no error of the file's
         if path.is_dir():
@@ -66,5 +66,5 @@ def _of_torch(data: bytes, path: Path, cure: str) -> object:
 
 
 def _exported(folder: Path) -> str:
-    """Return what is said of the file that a folder was exported from."""
+    """Return the end of a sentence about a folder: which file to give."""
     return " that it was exported from" if (folder / "manifest.json").is_file() else " in it, or another"

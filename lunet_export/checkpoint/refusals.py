@@ -1,4 +1,4 @@
-"""What is said of a file that holds no model: what it is instead, and what to do with it."""
+"""Errors about files that hold no model: what the file is instead, and what to do with it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ _WANTED = "Expected a model of lunet-export or the authors' best.pth"
 
 
 def validate_not_companion(content: Mapping[Any, Any], path: Path) -> None:
-    """Raise where a file is one of those that lie beside a model.
+    """Raise an error if a file is one of those that lie beside a model.
 
     Raises:
-        CheckpointError: if it is.
+        CheckpointError: if the file holds the reverse matrices, latent statistics or the state of a training.
     """
     keys = {str(key) for key in content}
     if any(map(_INVERSE.search, keys)):
@@ -46,12 +46,12 @@ def validate_not_companion(content: Mapping[Any, Any], path: Path) -> None:
 
 
 def no_model(content: Mapping[Any, Any], path: Path, layouts: Sequence[Layout]) -> CheckpointError:
-    """Return what is said of a file without a whole network.
+    """Return the error about a file without a whole network.
 
     Args:
-        content: What the file holds.
-        path: The file.
-        layouts: Layouts of the networks that it could have held.
+        content: Content of the file.
+        path: Path of the file.
+        layouts: Layouts of the networks that the file could have held.
     """
     for layout in layouts:
         state = states.nearest(content, layout)

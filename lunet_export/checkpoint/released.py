@@ -1,7 +1,7 @@
-"""The LU-Net of the code released with arXiv 2302.10524, and what that code leaves beside it.
+"""The LU-Net of the code released with arXiv 2302.10524, and the files that this code leaves beside it.
 
-`best.pth` and `last.pth` hold, block by block, U at `intermediate_lu_blocks.{2k}`, L and its bias at `.{2k + 1}`, the
-last block apart at `final_lu_block.0` and `.1`.
+`best.pth` and `last.pth` hold, block by block, U at `intermediate_lu_blocks.{2k}`, L and its bias at `.{2k + 1}`; the
+last block is apart at `final_lu_block.0` and `.1`.
 """
 
 import re
@@ -27,7 +27,7 @@ _KNOWN = re.compile(r"(intermediate_lu_blocks|final_lu_block)\.\d{1,6}\.(weight|
 
 
 def names_in(keys: Collection[str]) -> Names:
-    """Return the names of an LU-Net, block by block; of keys of another layout, those of one block."""
+    """Return the names of an LU-Net, block by block; for keys of another layout, the names of one block."""
     count = 0
     while f"intermediate_lu_blocks.{2 * count + 1}.bias" in keys:
         count += 1
@@ -60,10 +60,10 @@ class Released:
     """A network of the released code.
 
     Attributes:
-        chain: It, as plain float64 arrays.
-        kind: What a manifest calls the file.
-        image_shape: Height and width; None where it does not take images.
-        notes: Sentences about how it was read.
+        chain: The network as plain float64 arrays.
+        kind: Kind of the file in a manifest.
+        image_shape: Height and width; None if the network does not take images.
+        notes: Sentences about how the file was read.
     """
 
     chain: Chain
@@ -73,15 +73,15 @@ class Released:
 
 
 def read(content: Mapping[Any, Any], path: Path, preprocessing: Logit | None) -> Released:
-    """Return the network in what a file holds.
+    """Return the network in the content of a file.
 
     Args:
-        content: What the file holds.
-        path: The file, for sentences.
+        content: Content of the file.
+        path: Path of the file, for sentences.
         preprocessing: Pre-processing of the network, which no file records.
 
     Raises:
-        CheckpointError: if it holds none or several, or one that is not invertible.
+        CheckpointError: if the file holds no network, several, or one that is not invertible.
     """
     refusals.validate_not_companion(content, path)
     try:
@@ -100,7 +100,7 @@ def read(content: Mapping[Any, Any], path: Path, preprocessing: Logit | None) ->
 
 
 def _image(chain: Chain) -> tuple[int, int] | None:
-    """Return the shape of images, 28 x 28 in the paper; a network without pre-processing has no image to show."""
+    """Return the shape of images, 28 x 28 in the paper; None for a network without pre-processing, which has none."""
     side = int(chain.dim**0.5)
     return (side, side) if chain.preprocessing and side**2 == chain.dim else None
 

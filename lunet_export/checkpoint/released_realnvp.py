@@ -1,8 +1,8 @@
 """The RealNVP of the code released with arXiv 2302.10524, which compares LU-Net with it.
 
-Coupling by coupling a checkpoint holds the networks at `s.{i}` and `t.{i}`, (C, H, W) at `s_scale.{i}`, `t_scale.{i}`
-and `t_bias.{i}`, and the norm behind it, per channel, at `norms.{i}`. Three couplings act on the image, three on its
-2 x 2 cells as channels, the others on half of these channels; the other half are the first numbers of z.
+A checkpoint holds for coupling i the networks at `s.{i}` and `t.{i}`, (C, H, W) at `s_scale.{i}`, `t_scale.{i}` and
+`t_bias.{i}`, and the norm behind it, per channel, at `norms.{i}`. Three couplings act on the image, three on its 2 x 2
+cells as channels, the others on half of these channels; the other half are the first numbers of z.
 """
 
 import re
@@ -57,7 +57,7 @@ def chain_of(tensors: Mapping[str, Tensor]) -> Chain:
         tensors: Tensors by the keys of `LAYOUT`.
 
     Raises:
-        CheckpointError: if it has other couplings than the code makes, or is not invertible.
+        CheckpointError: if the network has other couplings than the code makes, or is not invertible.
     """
     shapes = [floats(tensors, f"s_scale.{i}").shape for i in range(_count(tensors))]
     _validate_shapes(shapes)

@@ -1,7 +1,7 @@
 """Files of safetensors: tensors by name, and texts by name.
 
-A state is such a file alone. Of our own model files the tensors are named by where they are, as `layers.0.scale`, and
-the text `lunet_export.model` holds the rest as JSON, in which {"tensor": NAME} stands for each of them.
+A state is such a file alone. In our own model files a tensor is named by its place, as `layers.0.scale`, and the text
+`lunet_export.model` holds the rest as JSON, in which {"tensor": NAME} stands for each tensor.
 
 The library checks that the tensors lie inside the file, one after another, and have as many numbers as they claim.
 """
@@ -34,9 +34,9 @@ def content(data: bytes, path: Path, *, cure: str) -> object:
     """Return the tensors by name, or the dictionary of one of our own model files.
 
     Args:
-        data: The bytes of the file.
-        path: The file, for a sentence.
-        cure: What to do where it is damaged.
+        data: Bytes of the file.
+        path: Path of the file, for a sentence.
+        cure: What to do if the file is damaged.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -58,7 +58,7 @@ def content(data: bytes, path: Path, *, cure: str) -> object:
 
 
 def bytes_of(content: Mapping[str, Any]) -> bytes:
-    """Return the file of one of our own dictionaries, which hold text, numbers, tensors, dictionaries and lists.
+    """Return one of our own dictionaries, of text, numbers, tensors, dictionaries and lists, as the bytes of a file.
 
     Raises:
         MissingPackageError: if safetensors is not installed.
@@ -71,7 +71,7 @@ def bytes_of(content: Mapping[str, Any]) -> bytes:
 
 
 def _taken_out(value: object, place: str, tensors: dict[str, Tensor]) -> object:
-    """Return a value as JSON takes it; its tensors go into `tensors`."""
+    """Return a value as JSON takes it, and put its tensors into `tensors`."""
     if isinstance(value, Tensor):
         tensors[place] = value.detach().cpu().contiguous().clone()
         return {_STANDS: place}

@@ -1,9 +1,9 @@
 """The state of one network in what training loops save: under a name, behind a prefix, beside other things.
 
-`DataParallel` puts `module.` before every key, `torch.compile` `_orig_mod.`, a module that holds the network, as one of
-Lightning, the name of the network there; loops save {"model_state_dict": state, "optimizer": ...}. All of it is left
-out where one network remains. Copies, as averages over the training, are several networks: which one is meant is the
-user's to say.
+`DataParallel` puts `module.` before every key, `torch.compile` `_orig_mod.`, and a module that holds the network, as
+in Lightning, the network's name there; loops save {"model_state_dict": state, "optimizer": ...}. All of it is left out
+if one network remains. Copies, such as averages over the training, are several networks: the user says which one is
+meant.
 """
 
 import re
@@ -30,12 +30,12 @@ class SeveralError(CheckpointError):
 
 @dataclass(frozen=True)
 class Layout:
-    """How the keys of a network are called.
+    """The keys of a network.
 
     Attributes:
-        title: What the network is called.
+        title: Name of the network.
         known: Whether a key is one by which the network is recognised.
-        wanted: Keys of the whole network of which these keys are some.
+        wanted: Keys of the whole network, given some of them.
     """
 
     title: str
@@ -43,7 +43,7 @@ class Layout:
     wanted: Callable[[Collection[str]], Collection[str]]
 
     def difference(self, keys: Collection[str]) -> str:
-        """Return which keys are missing and which are too many, for a sentence; empty where none is."""
+        """Return which keys are missing and which are too many, for a sentence; empty if there are none."""
         wanted = set(self.wanted(keys))
         parts = {"lacks": sorted(wanted - set(keys)), "has": sorted(set(keys) - wanted)}
         more = " and others" if max(map(len, parts.values())) > 3 else ""
@@ -56,11 +56,11 @@ class State:
     """The tensors of one network by its own keys, and where they were.
 
     Attributes:
-        tensors: The state.
-        place: Names of the dictionaries inside each other that it was in; none of a file that is the state.
-        prefix: What its keys began with, as `module.`.
+        tensors: Tensors by key.
+        place: Names of the nested dictionaries that held the state; empty if the file is the state.
+        prefix: Beginning of its keys, such as `module.`.
         unwrapped: Whether parts that a wrapper puts in the middle of keys were left out.
-        beside: Names of what else is in these dictionaries.
+        beside: Names of what else these dictionaries hold.
     """
 
     tensors: Mapping[str, Tensor]
@@ -71,7 +71,7 @@ class State:
 
     @property
     def where(self) -> str:
-        """Return where it is, for a sentence: `'ema'`, or `keys that begin with module. in 'state_dict'`."""
+        """Place of the state, for a sentence: `'ema'`, or `keys that begin with module. in 'state_dict'`."""
         inside = f"'{brief('.'.join(self.place))}'" if self.place else ""
         behind = f"keys that begin with {brief(self.prefix)}" if self.prefix else ""
         if behind and inside:
@@ -79,10 +79,10 @@ class State:
         return behind or inside or "the keys without a prefix"
 
     def note(self, path: Path) -> tuple[str, ...]:
-        """Return what was left out, in a sentence; none where the file is the state.
+        """Return what was left out, in a sentence; empty if the file is the state.
 
         Args:
-            path: The file.
+            path: Path of the file.
         """
         taken = [f"from '{brief('.'.join(self.place))}'"] if self.place else []
         taken += [f"without {brief(self.prefix)} before its keys"] if self.prefix else []
@@ -94,12 +94,12 @@ class State:
 
 
 def of_one(content: Mapping[Any, Any], path: Path, layout: Layout) -> State | None:
-    """Return the state of the one network in a file; None where there is none.
+    """Return the state of the one network in a file; None if there is none.
 
     Args:
-        content: What the file holds.
-        path: The file, for a sentence.
-        layout: How the keys of the network are called.
+        content: Content of the file.
+        path: Path of the file, for a sentence.
+        layout: Keys of the network.
 
     Raises:
         SeveralError: if there are several networks that differ.
@@ -111,10 +111,10 @@ def of_one(content: Mapping[Any, Any], path: Path, layout: Layout) -> State | No
 
 
 def candidates(content: Mapping[Any, Any], known: Callable[[str], bool]) -> Iterator[State]:
-    """Yield every group of tensors whose keys begin alike and hold a known one behind that.
+    """Yield every group of tensors whose keys share a prefix, with a known key behind it.
 
     Args:
-        content: What the file holds.
+        content: Content of the file.
         known: Whether a key is one by which a network is recognised.
     """
     for place, entries, around in _dictionaries(content):
@@ -131,11 +131,11 @@ def candidates(content: Mapping[Any, Any], known: Callable[[str], bool]) -> Iter
 
 
 def nearest(content: Mapping[Any, Any], layout: Layout) -> State | None:
-    """Return the largest group with a known key, else the largest dictionary of tensors; None where there is none.
+    """Return the largest group with a known key, else the largest dictionary of tensors; None if there is none.
 
     Args:
-        content: What the file holds.
-        layout: How the keys of the network are called.
+        content: Content of the file.
+        layout: Keys of the network.
     """
 
     def size(state: State) -> int:
@@ -149,7 +149,7 @@ def dictionaries(content: Mapping[Any, Any]) -> Iterator[State]:
     """Yield every dictionary that holds tensors, as it is.
 
     Args:
-        content: What the file holds.
+        content: Content of the file.
     """
     for place, entries, around in _dictionaries(content):
         tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
@@ -161,7 +161,7 @@ def dictionaries(content: Mapping[Any, Any]) -> Iterator[State]:
 def _dictionaries(
     content: Mapping[Any, Any], place: tuple[str, ...] = (), around: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], dict[str, Any], tuple[str, ...]]]:
-    """Yield each dictionary with the names that lead to it, and the names of what is beside these."""
+    """Yield each dictionary with the names that lead to it, and the names of what lies beside these."""
     entries = {str(key): value for key, value in content.items()}
     yield place, entries, around
     if len(place) < _DEEPEST:
@@ -172,7 +172,7 @@ def _dictionaries(
 
 
 def _groups(keys: Collection[str], known: Callable[[str], bool]) -> dict[str, list[str]]:
-    """Return keys by the longest prefix of theirs that known keys have, without it."""
+    """Return the keys by their longest prefix that known keys have, without that prefix."""
     prefixes = {prefix for key in keys for prefix, rest in _cut(key) if known(rest)}
     groups: dict[str, list[str]] = {prefix: [] for prefix in sorted(prefixes)}
     for key in keys:

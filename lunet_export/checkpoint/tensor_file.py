@@ -1,12 +1,12 @@
-"""Files of `torch.save`, read without running code, and without taking more memory than they hold.
+"""Files of `torch.save`, read without running code and without taking more memory than they hold.
 
-`torch.load(weights_only=True)` reads them, after they were looked through.
+`torch.load(weights_only=True)` reads them after they were inspected.
 
-A zip file: `data.pkl`, a pickle of the values, in which a tensor names its numbers by key, and a record of numbers for
-every key. `torch.load(weights_only=True)` runs no code, but it trusts sizes: a pickle may ask for a bytearray or
-a tensor of 2^40 numbers; a storage grows to what a tensor claims, by numbers that are in no file; records may unpack to
-a thousand times their size, and their checksums are not looked at. So every size is checked before anything of it is
-made, that a tensor's numbers are those of its record, and that a record's are those that were written.
+A file is a zip archive: `data.pkl`, a pickle of the values, in which a tensor names its numbers by key, and a record of
+numbers per key. `torch.load(weights_only=True)` runs no code, but it trusts sizes: a pickle may ask for a bytearray or
+a tensor of 2^40 numbers; a storage grows to what a tensor claims, with numbers that are in no file; records may unpack
+to a thousand times their size, and their checksums are not compared. So this module checks, before it makes anything,
+every size, that a tensor's numbers are those of its record, and that a record's numbers are those that were written.
 """
 
 import io
@@ -91,10 +91,10 @@ class Unreadable(Exception):
 
 
 class AsksForCode(Exception):
-    """The pickle names something that is none of tensors and plain values.
+    """The pickle names something other than tensors and plain values.
 
     Attributes:
-        texts: All texts in the pickle, as keys of dictionaries and names of attributes.
+        texts: All texts in the pickle, such as keys of dictionaries and names of attributes.
     """
 
     def __init__(self, name: str, texts: frozenset[str] = frozenset()) -> None:
@@ -103,10 +103,10 @@ class AsksForCode(Exception):
 
 
 def content(data: bytes) -> object:
-    """Return what a file of torch.save holds, on the CPU.
+    """Return the content of a file of torch.save, on the CPU.
 
     Raises:
-        AsksForCode: if it holds more than tensors and plain values.
+        AsksForCode: if the file holds more than tensors and plain values.
         CheckpointError: if a tensor claims more numbers than the file holds.
         Exception: of many kinds, one for each way in which a file can be bad; `Unreadable` says which.
     """
@@ -122,7 +122,11 @@ def content(data: bytes) -> object:
 
 
 def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The records by their names below the archive's own folder; none of them is packed, and all fit into the file."""
+    """Return the records by their names below the archive's own folder.
+
+    Raises:
+        Unreadable: if a record is packed or there twice, or the records do not fit into the file.
+    """
     infos = archive.infolist()
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
         raise Unreadable("its records are packed")
@@ -135,10 +139,11 @@ def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 
 def _validate_opcodes(pickled: bytes) -> None:
-    """Raise where the pickle names anything, or uses any opcode, that torch.save does not write for plain tensors.
+    """Raise an error if the pickle has a name or an opcode that torch.save does not write for plain tensors.
 
     Raises:
-        AsksForCode: It does.
+        AsksForCode: if the pickle has such a name.
+        Unreadable: if the pickle has such an opcode.
     """
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "GLOBAL":
@@ -153,7 +158,7 @@ def _validate_opcodes(pickled: bytes) -> None:
 
 
 def _texts(pickled: bytes) -> frozenset[str]:
-    """Return the texts in a pickle as far as it can be walked."""
+    """Return the texts in a pickle, as far as it can be walked."""
     found = set()
     with suppress(Exception):  # of a damaged one, of many kinds
         for opcode, argument, _ in pickletools.genops(pickled):
@@ -175,7 +180,7 @@ def _dtype_named(name: str) -> torch.dtype | None:
 
 
 class _Storage:
-    """Numbers of one record, flat."""
+    """The numbers of one record, flat."""
 
     __slots__ = ("flat",)
 
@@ -184,7 +189,7 @@ class _Storage:
 
 
 class _Maker:
-    """What a name in the pickle stands for. It has no attributes that a pickle could set."""
+    """A function that a name in the pickle stands for, without attributes that a pickle could set."""
 
     __slots__ = ("_make",)
 
@@ -192,7 +197,7 @@ class _Maker:
         self._make = make
 
     def __call__(self, *arguments: object) -> object:
-        """What the pickle asks for."""
+        """Return what the pickle asks for."""
         return self._make(*arguments)
 
 
@@ -203,7 +208,7 @@ class _Unpickler(pickle.Unpickler):
         self._storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str, /) -> object:
-        """What a name stands for. None is looked up among modules."""
+        """Return what a name stands for, without looking it up among modules."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch.storage", "UntypedStorage"):
@@ -217,7 +222,7 @@ class _Unpickler(pickle.Unpickler):
         return _Maker(_MAKERS[module, name])
 
     def persistent_load(self, pid: tuple[str, object, object, object, int]) -> _Storage:
-        """The numbers of a record: ("storage", dtype, key, where it was, how many)."""
+        """Return the numbers of a record: ("storage", dtype, key, where it was, how many)."""
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
             raise Unreadable
@@ -230,7 +235,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: object) -> Tensor:
-    """A tensor of a storage's numbers; gradients and hooks are left out."""
+    """Return a tensor of a storage's numbers; gradients and hooks are left out."""
     del rest
     places = (offset, *size, *stride)
     if not all(type(place) is int and place >= 0 for place in places) or len(size) != len(stride):
@@ -247,7 +252,7 @@ def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple
 def _tensor_of_bytes(
     storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: torch.dtype
 ) -> Tensor:
-    """The same of dtypes that have no kind of storage of their own: gradient, hooks, dtype, .. are the rest."""
+    """Return a tensor of a dtype without a storage of its own; the rest are gradient, hooks, dtype, .."""
     return _tensor(_Storage(storage.flat.view(rest[2])), offset, size, stride)
 
 
@@ -286,17 +291,18 @@ def _claims(size: tuple[int, ...], held: int) -> CheckpointError:
 
 
 def validate_values(content: object, *, values: int, held: int) -> None:
-    """Raise where the values are no plain ones, or more than the file can have said one by one.
+    """Raise an error if values are not plain, or are more than the file can have stated one by one.
 
-    A pickle may name a value again and again: of ten lists, each with the one before twice, come a thousand values.
+    A pickle may name a value again and again: ten lists, each of which holds the one before twice, make a thousand
+    values.
 
     Args:
-        content: What the file holds.
-        values: Number of bytes that say it, tensors left out.
+        content: Content of the file.
+        values: Number of bytes that state the content, without tensors.
         held: Number of bytes of the file.
 
     Raises:
-        Unreadable: if they are.
+        Unreadable: if the values are not plain, or too many.
     """
     most_values, most_bytes = values + _SLACK, 4 * held + _SLACK_BYTES
     waiting, values, held = [(content, 0)], 0, 0
@@ -324,10 +330,10 @@ def validate_values(content: object, *, values: int, held: int) -> None:
 
 
 def held(tensor: Tensor) -> Tensor:
-    """The tensor, if the file holds its numbers: it may claim more, as meta tensors and views that repeat a few do.
+    """Return the tensor if the file holds its numbers: meta tensors and views that repeat a few claim more.
 
     Raises:
-        CheckpointError: It does not.
+        CheckpointError: if the tensor claims more numbers than the file holds, or has none.
     """
     bytes_held = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
     if tensor.numel() == 0 or bytes_held < tensor.numel() * tensor.element_size():
@@ -346,7 +352,7 @@ def floats(tensors: Mapping[str, Any], key: str) -> NDArray[np.float64]:
         key: Key of the tensor.
 
     Raises:
-        CheckpointError: if it is not dense, not of floats, a single number, or not in the file.
+        CheckpointError: if the tensor is not dense, not of floats, a single number, or not in the file.
     """
     value = tensors[key]
     if not isinstance(value, Tensor) or value.is_sparse or not value.is_floating_point():

@@ -24,19 +24,20 @@ def load(
     label: str | None = None,
     model: Columns | None = None,
 ) -> Dataset:
-    """Load the data set of that name, or the user's rows in that file.
+    """Load a data set by its name, or the user's rows from a file.
 
     Args:
         name: Name of a set, or a path: .npy, .npz, .csv, .parquet, .arrow, .feather, or a folder of Parquet or Arrow.
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of a file of integers.
-        columns: Columns that make a row, in this order, by name or by number counted from one; none takes all.
-        label: Column of the rows' classes, words or whole numbers; it belongs to no row.
-        model: Columns of the model that a file's rows are for. Without `columns` they are taken by their names.
+        columns: Columns that make a row, in this order, by name or by number counted from one; empty takes all.
+        label: Column of the rows' classes, words or whole numbers; it is not part of the rows.
+        model: Columns of the model that the rows are for. Without `columns` they are taken by their names.
 
     Raises:
-        DataError: No such set or file, its content is not what it should be, or `levels` for a set that has a name.
-        MissingPackageError: `digits` without scikit-learn.
+        DataError: if there is no such set or file, its content is not valid, or `levels`, `columns` or `label` is given
+            for a built-in set.
+        MissingPackageError: if `digits` is asked for and scikit-learn is not installed.
     """
     if levels is not None and name in NAMES:
         raise DataError(f"Expected no `levels` for {name}: they are those of a file of integers. Leave it out.")

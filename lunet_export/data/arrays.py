@@ -32,12 +32,13 @@ def read(path: Path, columns: Sequence[str] = ()) -> Rows:
     """Read the array in a file: .npy; .npz with one array, or one called `x`; .csv with or without a header line.
 
     Args:
-        path: The file.
-        columns: Columns to take, in this order, by name or by number counted from one; none takes all.
+        path: Path of the file.
+        columns: Columns to take, in this order, by name or by number counted from one; empty takes all.
 
     Raises:
-        DataError: The file is missing, empty, malformed, of another type, or holds no numbers; a column is not there.
-        UnreadableError: The operating system does not let it be read.
+        DataError: if the file is missing, empty, malformed, of another type, or holds no numbers, or a column is
+            missing.
+        UnreadableError: if the operating system does not let the file be read.
     """
     with _reading(path):
         rows = read_csv(path, columns) if path.suffix == ".csv" else _READERS[path.suffix](path)
@@ -50,10 +51,10 @@ def read(path: Path, columns: Sequence[str] = ()) -> Rows:
 
 
 def names_in(path: Path) -> tuple[str, ...] | None:
-    """Return what a .csv calls its columns; None where nothing tells, as in every other file.
+    """Return the names of the columns of a .csv; None if it has no header, and for every other file.
 
     Raises:
-        DataError, UnreadableError: as `read` raises.
+        DataError, UnreadableError: as `read` does.
     """
     with _reading(path):
         return read_names(path) if path.suffix == ".csv" else None
@@ -61,10 +62,10 @@ def names_in(path: Path) -> tuple[str, ...] | None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What is wrong with a file that is read in this block becomes a sentence.
+    """Turn errors about a file that is read in this block into a sentence.
 
     Raises:
-        DataError, UnreadableError: as `read` raises.
+        DataError, UnreadableError: as `read` does.
     """
     with UnreadableError.instead(path):
         if not path.is_file():
@@ -82,10 +83,10 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def validate_numbers(rows: object, where: object) -> None:
-    """Raise where rows are no array of numbers; `where` is the file, or what they are called.
+    """Raise an error if rows are not an array of numbers; `where` is the file, or the name of the rows.
 
     Raises:
-        DataError: They are not.
+        DataError: if the rows are not an array, not numbers, or empty.
     """
     if not isinstance(rows, np.ndarray) or rows.ndim == 0:
         raise DataError(f"Expected an array of rows in {where}; got {type(rows).__name__}. Save it with numpy.save.")
@@ -108,7 +109,7 @@ def _read_npz(path: Path) -> Rows:
 
 
 def _read_npy(file: IO[bytes], size: int) -> Rows:
-    """The array of a file of `size` bytes. Nothing is reserved that the file does not hold."""
+    """Return the array of a file of `size` bytes. No memory is reserved for numbers that the file does not hold."""
     header = npy.read_header(file)
     if header.dtype.hasobject:
         raise ValueError("it holds objects of Python, not numbers")
@@ -129,10 +130,10 @@ def _read_npy_file(path: Path) -> Rows:
 
 
 def validate_expansion(unpacked: int, packed: int) -> None:
-    """Raise where a file unpacks to far more than its size; numbers hardly shrink to a hundredth.
+    """Raise an error if a file unpacks to far more than its size; numbers hardly shrink to a hundredth.
 
     Raises:
-        ValueError: It does.
+        ValueError: if the file unpacks to more than a hundred times its size.
     """
     if unpacked > max(_UNPACKED, _MOST_TIMES * packed):
         raise ValueError(f"it would unpack to {unpacked / 1e6:.0f} MB from {packed / 1e6:.3f} MB")
@@ -145,10 +146,10 @@ _READERS = {
 
 
 def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: str | None = None) -> Dataset:
-    """Read rows of a user's file and split them, see `dataset`.
+    """Read the rows of a user's file and split them, see `dataset`.
 
     Raises:
-        DataError: What `read` and `dataset` raise.
+        DataError: as `read` and `dataset` do.
     """
     names = names_in(path)
     if label is not None:
@@ -162,7 +163,7 @@ def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: 
 def _labelled(
     path: Path, names: tuple[str, ...] | None, label: str, *, levels: int | None, columns: Sequence[str]
 ) -> Dataset:
-    """Read rows and the column of their classes, which belongs to no row."""
+    """Read rows and the column of their classes, which is not part of the rows."""
     if path.suffix == ".csv":
         with _reading(path):
             values: Sequence[object] = read_words(path, label)
@@ -177,21 +178,21 @@ def _labelled(
 
 
 def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: int | None, grey: bool) -> Dataset:
-    """80 % training, 10 % validation, 10 % test rows of a user's array.
+    """Split a user's array into 80 % training, 10 % validation and 10 % test rows.
 
-    Integers are images: (N, height, width), (N, height, width, channels) or flat, with grey levels 0 .. levels - 1
-    (256 when not given). Floats are vectors (N, D) and get no pre-processing; so are the numbers of tables without
-    `levels`.
+    Integers are images: (N, height, width), (N, height, width, channels) or flat, with grey levels 0 .. levels - 1 (256
+    if not given). Floats are vectors (N, D) and get no pre-processing; so do the numbers of tables without `levels`.
 
     Args:
-        path: File that the rows are of.
-        array: The rows as they are in the file.
-        names: Names of the columns; None where nothing tells them.
-        levels: Number of grey levels; None takes 256 where the rows are images.
-        grey: Whether the numbers are grey levels without `levels` too.
+        path: Path of the file that holds the rows.
+        array: Rows as they are in the file.
+        names: Names of the columns; None if the file has none.
+        levels: Number of grey levels; None takes 256 for images.
+        grey: Whether the numbers are grey levels even without `levels`.
 
     Raises:
-        DataError: Wrong number of axes; NaN; grey levels out of range; too few rows.
+        DataError: if the array has the wrong number of axes, NaN or infinity, grey levels out of range, or too few
+            rows.
     """
     discrete = levels is not None or grey
     if array.ndim < 2 or (not discrete and array.ndim != 2) or array.ndim > 4:

@@ -1,4 +1,4 @@
-"""A file of Parquet or Arrow, by pyarrow: opened, its schema looked at, its batches as rows of numbers."""
+"""A file of Parquet or Arrow, read by pyarrow: how to open it, its schema, and its batches as rows of numbers."""
 
 import errno
 import os
@@ -23,10 +23,10 @@ _FETCHED = 65536  # bytes
 
 
 def arrow(name: str) -> Any:  # noqa: ANN401
-    """A module of pyarrow.
+    """Return a module of pyarrow.
 
     Raises:
-        MissingPackageError: It is not installed.
+        MissingPackageError: if pyarrow is not installed.
     """
     try:
         return import_module(name)
@@ -37,7 +37,7 @@ def arrow(name: str) -> Any:  # noqa: ANN401
 
 
 def native_file(path: Path, mode: str = "rb") -> Any:  # noqa: ANN401
-    """A file of pyarrow's own. By its bytes: pyarrow itself takes only names that are UTF-8, and those of text."""
+    """Return a file of pyarrow's own, opened by the bytes of its name: by text, pyarrow takes only UTF-8 names."""
     return arrow("pyarrow").OSFile(os.fsencode(path), mode)
 
 
@@ -47,10 +47,10 @@ class Opened(Protocol):
     schema: Any
 
     def sizes(self) -> list[int]:
-        """Rows of each of its pieces."""
+        """Return the number of rows of each piece."""
 
     def rows(self, piece: int, columns: Sequence[str]) -> Iterator[Any]:
-        """A piece as record batches, one after the other."""
+        """Return a piece as record batches, one after the other."""
 
 
 class _Parquet:
@@ -67,7 +67,7 @@ class _Parquet:
 
 
 class _Ipc:
-    """Read, not mapped: of a mapped file that is cut short meanwhile the system ends this process without a word.
+    """An Arrow file that is read, not mapped: the system kills a process whose mapped file is cut short.
 
     A record batch is held whole.
     """
@@ -96,7 +96,7 @@ OPENERS: dict[str, Opener] = {".parquet": _Parquet, ".arrow": _Ipc, ".feather": 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """What pyarrow says of a file, as a sentence."""
+    """Turn what pyarrow says of a file into a sentence."""
     try:
         yield
     except (OSError, ValueError, KeyError, arrow("pyarrow").ArrowException) as error:
@@ -106,10 +106,10 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def validate_not_scores(columns: Sequence[str], path: Path) -> None:
-    """Raise where a table would be taken for rows as a whole that is what a density made of rows.
+    """Raise an error if a table whose columns are all taken for rows holds the scores of rows.
 
     Raises:
-        DataError: It is.
+        DataError: if the table has the columns of scores.
     """
     if set(SCORES) <= set(columns):
         raise DataError(
@@ -119,10 +119,10 @@ def validate_not_scores(columns: Sequence[str], path: Path) -> None:
 
 
 def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN401
-    """Numbers a row.
+    """Return how many numbers a row has.
 
     Raises:
-        DataError: The columns are neither numbers nor one list of numbers.
+        DataError: if the columns are neither numbers nor one list of numbers.
     """
     types = arrow("pyarrow.types")
     kinds = [schema.field(name).type for name in columns]
@@ -138,7 +138,7 @@ def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN4
 
 
 def lists(schema: Any) -> list[str]:  # noqa: ANN401
-    """The only column of lists, if there is one."""
+    """Return the name of the only column of lists, in a list; empty if there is none, or several."""
     types = arrow("pyarrow.types")
     found = [name for name in schema.names if types.is_fixed_size_list(schema.field(name).type)]
     return found if len(found) == 1 else []
@@ -150,7 +150,11 @@ def _is_number(kind: Any) -> bool:  # noqa: ANN401
 
 
 def numbers(table: Any, columns: Sequence[str], width: int) -> Rows:  # noqa: ANN401
-    """(N, D) of a table or record batch; a missing float is NaN. Raises ValueError where anything else is missing."""
+    """Return the numbers (N, D) of a table or record batch; a missing float is NaN.
+
+    Raises:
+        ValueError: if anything else is missing.
+    """
     types, found = arrow("pyarrow.types"), []
     for name in columns:
         column = table.column(name)

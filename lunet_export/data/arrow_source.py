@@ -24,16 +24,16 @@ from lunet_export.errors import DataError
 
 
 class ArrowSource(Source):
-    """Tables in pieces: row groups of Parquet, record batches of Arrow. One file is open, and some rows of it are held.
+    """Tables in pieces: row groups of Parquet, record batches of Arrow. One file is open; some of its rows are held.
 
-    Rows are read on from where the last read ended, so memory does not grow with the pieces; going back reads a piece
-    from its beginning.
+    A read goes on from where the last one ended, so memory does not grow with the pieces; going back reads a piece from
+    its beginning.
 
     Args:
-        files: In the order of their rows.
-        columns: Of a row, by name or by number counted from one; as in `open_source`.
-        opener: Of files of their kind.
-        parts: Of a finished run, what it says of each file; they are held against it when they are first read.
+        files: Paths in the order of their rows.
+        columns: Columns that make a row, by name or by number counted from one, as in `open_source`.
+        opener: Function that opens files of their kind.
+        parts: Records of a finished run by file name; each file is compared with its record when it is first read.
     """
 
     held = False
@@ -87,11 +87,11 @@ class ArrowSource(Source):
         return {"files": known, "rows": self.rows, "width": self.width, "columns": self._columns}
 
     def _known(self, path: Path) -> dict[str, Any]:
-        """By what a file is known again: of a run, by what it holds, for a part may be made again."""
+        """Return values by which a file is recognised: for a part of a run its hash, since it may be made again."""
         return stamp(path) if self._parts is None else {"file": path.name, "sha256": self._parts[path.name].sha256}
 
     def _list(self, path: Path, schema: Any) -> Any:  # noqa: ANN401
-        """Take note of a file's pieces; its schema, which must be that of the files before."""
+        """Note a file's pieces and return its schema, which must be that of the files before."""
         with readable(path):
             file = self._opener(path)
             sizes = file.sizes()
@@ -110,7 +110,7 @@ class ArrowSource(Source):
         return file.schema
 
     def _hold(self, row: int) -> None:
-        """Hold the rows among which this one is."""
+        """Hold the record batch with this row."""
         number = bisect_right(self._ends, row)
         if self._piece != number or row < self._first:
             path, within = self._pieces[number]
@@ -129,7 +129,7 @@ class ArrowSource(Source):
             self._held = batch
 
     def _validate_part(self, path: Path) -> None:
-        """Of a run's part, once, just before its rows are taken: all parts before work are too much to read twice."""
+        """Check a part of a run once, just before its rows are taken: all parts are too much to read twice."""
         if self._parts is not None and path not in self._whole:
             validate_part(path, self._parts[path.name])
             self._whole.add(path)
@@ -139,7 +139,7 @@ def table_names(path: Path) -> tuple[str, ...]:
     """Return the names of the columns of a table, or of a folder of tables of one schema.
 
     Raises:
-        DataError: It cannot be read, see `open_source`.
+        DataError: if the table cannot be read, see `open_source`.
     """
     return tuple(_schema(path).names)
 
@@ -148,7 +148,7 @@ def is_of_lists(path: Path) -> bool:
     """Return whether a table, or a folder of them, has one column of lists, which is then taken for its rows.
 
     Raises:
-        DataError: It cannot be read, see `open_source`.
+        DataError: if the table cannot be read, see `open_source`.
     """
     return bool(lists(_schema(path)))
 
@@ -162,10 +162,10 @@ def _schema(path: Path) -> Any:  # noqa: ANN401
 
 
 def read_words(path: Path, column: str) -> list[object]:
-    """Read one column of a table, or of a folder of them, whole: what it holds of every row.
+    """Read one whole column of a table, or of a folder of them: one value per row.
 
     Raises:
-        DataError: It cannot be read, see `open_source`.
+        DataError: if the table cannot be read, see `open_source`.
     """
     files, opener, _ = tables_in(path)
     found: list[object] = []
@@ -179,7 +179,11 @@ def read_words(path: Path, column: str) -> list[object]:
 
 
 def tables_in(path: Path) -> tuple[list[Path], Opener, Mapping[str, Recorded] | None]:
-    """Return the files of a table or of a folder of tables, what opens them, and what a finished run says of them."""
+    """Return the files of a table or of a folder of tables, their opener, and the records of a finished run.
+
+    Raises:
+        DataError: if the files are not of one kind, or are not those of their run.
+    """
     if not path.is_dir():
         if path.suffix not in OPENERS:
             raise DataError(f"Expected a file of {', '.join((*SUFFIXES, *HELD))}; got {path}. Convert it.")

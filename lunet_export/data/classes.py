@@ -13,7 +13,7 @@ def labels_of(values: Sequence[object], where: object, column: str) -> Labels:
 
     Args:
         values: Value of the column in each row, (N,). Classes are sorted: whole numbers by size, words by letters.
-        where: Their file, or what they are called, for the sentence.
+        where: File or name of the rows, for the sentence.
         column: Name or number of the column, for the sentence.
 
     Raises:
@@ -36,7 +36,7 @@ def labels_of(values: Sequence[object], where: object, column: str) -> Labels:
 
 
 def _word(value: object) -> str | int | None:
-    """Return a label as a word or a whole number; None where it is neither."""
+    """Return a label as a word or a whole number; None if it is neither."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Rows of a .csv file, with or without a header line; what is wrong is told by line and column."""
+"""Rows of a .csv file, with or without a header line; errors name the line and the column."""
 
 import csv
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ _SCORES = ["row", "log_prob_nats", "bits_per_dim"]  # of what the command score 
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> NDArray[np.generic]:
-    """Read the numbers of a file (N, D): int64 where all are whole and below 2^53, else float64.
+    """Read the numbers of a file (N, D): int64 if all are whole and below 2^53, else float64.
 
     Args:
-        path: The file.
-        columns: Columns to take, in this order, by name or by number counted from one; none takes all.
+        path: Path of the file.
+        columns: Columns to take, in this order, by name or by number counted from one; empty takes all.
 
     Raises:
-        DataError: A column is not there.
-        ValueError: It holds no rows, or scores of some; lines of several lengths, or something else than numbers.
+        DataError: if a column is missing.
+        ValueError: if the file holds no rows, scores of rows, lines of several lengths, or something else than numbers.
     """
     text = path.read_text(encoding="utf-8-sig")
     first, _, rest = text.partition("\n")
@@ -46,18 +46,18 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> NDArray[np.generic]:
 
 
 def read_names(path: Path) -> tuple[str, ...] | None:
-    """What the first line of a file calls its columns; None where that line is numbers."""
+    """Return the names of the columns in the first line of a file; None if that line is numbers."""
     with path.open(encoding="utf-8-sig") as file:
         names = _fields(file.readline())
     return tuple(names) if _are_names(names) else None
 
 
 def read_words(path: Path, column: str) -> list[str]:
-    """Read what one column holds, by name or by number counted from one, of every row that is not empty.
+    """Read one column, by name or by number counted from one, of every row that is not empty.
 
     Raises:
-        DataError: The column is not there.
-        ValueError: A line is too short.
+        DataError: if the column is missing.
+        ValueError: if a line is too short.
     """
     lines = [row for row in csv.reader(StringIO(path.read_text(encoding="utf-8-sig"))) if row]
     if not lines:
@@ -76,7 +76,7 @@ def _are_names(fields: list[str]) -> bool:
 
 
 def _fault(text: str, names: list[str] | None, taken: list[int] | None) -> str:
-    """What is wrong with the first line that is; NumPy counts rows from elsewhere, and speaks of its own arguments."""
+    """Return what is wrong with the first bad line; NumPy counts rows differently, and speaks of its own arguments."""
     width = 0
     for number, line in enumerate(text.splitlines(), start=1 if names is None else 2):
         if not line.strip():

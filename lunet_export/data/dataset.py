@@ -1,4 +1,4 @@
-"""`Dataset`: three splits of rows, what is needed to read them, and their classes where these are known."""
+"""`Dataset`: three splits of rows, what is needed to read them, and their classes if these are known."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Labels:
-    """The class of each row, as a number from 0, and what the classes are called.
+    """The class of each row, as a number from 0, and the names of the classes.
 
     Shapes: train, valid and test (N,), of the splits' lengths.
 
     Raises:
-        DataError: A number has no name.
+        DataError: if a number has no name.
     """
 
     names: tuple[str, ...]
@@ -41,9 +41,9 @@ class Labels:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of integers (grey levels, when `preprocessing` is set) or of floats (vectors), split for good.
+    """Rows of integers (grey levels, if `preprocessing` is set) or of floats (vectors), in fixed splits.
 
-    `train` is learnt from, `valid` chooses the epoch, `test` is looked at once. Shapes: (N, D).
+    `train` is learnt from, `valid` chooses the epoch, `test` is used once. Shapes: (N, D).
     """
 
     name: str
@@ -68,41 +68,41 @@ class Dataset:
         return int(self.train.shape[1])
 
     def column(self, number: int) -> str:
-        """What a column is called in a sentence: its number counted from one, and its name where it has one."""
+        """Return what a sentence calls a column: its number counted from one, and its name if it has one."""
         return called(number, self.columns)
 
     @property
     def names(self) -> Names | None:
-        """The names by which a model of these rows can know its columns; None where there are none."""
+        """Names by which a model of these rows can know its columns; None if there are none."""
         return usable(self.columns)
 
     def of_columns(self, model: Columns) -> Self:
-        """Return the rows with the names of a model's columns, where they have none themselves."""
+        """Return the rows with the names of a model's columns if they have no names themselves."""
         unnamed = self.columns is None and self.preprocessing is None and self.dim == model.dim
         return replace(self, columns=model.names) if unnamed else self
 
     def digest(self) -> str:
-        """SHA-256 of what training sees, so that a resumed run is one of the same data."""
+        """Return the SHA-256 of what training sees, by which a resumed run recognises its data."""
         state = hashlib.sha256(f"{self.preprocessing} {self.image_shape} {self.train.dtype}".encode())
         for rows in (self.train, self.valid, self.test):
             state.update(np.ascontiguousarray(rows).tobytes())
         return state.hexdigest()
 
     def classes(self) -> Labels:
-        """The labels.
+        """Return the labels.
 
         Raises:
-            DataError: There are none, or their files were missing or damaged.
+            DataError: if there are none, or their files were missing or damaged.
         """
         if self.labels is None:
             raise DataError(self.why_unlabelled)
         return self.labels
 
     def of_class(self, number: int) -> Self:
-        """The rows of one class of each split, in their order, read as the whole set is.
+        """Return the rows of one class in each split, in their order, read as the whole set is.
 
         Raises:
-            DataError: There are no labels, or a split has no row of this class.
+            DataError: if there are no labels, or a split has no row of this class.
         """
         labels = self.classes()
         splits = {}
@@ -117,15 +117,15 @@ class Dataset:
         return replace(self, name=f"{self.name}, class {labels.names[number]}", labels=None, **splits)
 
     def continuous(self, rows: Rows, noise: Floats) -> Floats:
-        """The rows as the density takes them, in the dtype of `noise`: grey levels plus noise, vectors unchanged."""
+        """Return the rows that the density takes, in the dtype of `noise`: grey levels plus noise; vectors unchanged."""
         return dequantize(rows, noise) if self.preprocessing else rows.astype(noise.dtype)
 
 
 def split(rows: NDArray[Kind], *, valid: int, test: int) -> tuple[NDArray[Kind], NDArray[Kind], NDArray[Kind]]:
-    """Train, validation and test rows by one fixed shuffle that depends on the number of rows only.
+    """Return training, validation and test rows by one fixed shuffle that depends on the number of rows only.
 
     Raises:
-        DataError: Fewer than 10 rows, or too few for the split.
+        DataError: if there are fewer than 10 rows, or too few for the split.
     """
     if len(rows) < 10 or len(rows) <= valid + test:
         raise DataError(f"Expected at least 10 rows to train and test on; got {len(rows)}. Give more data.")

@@ -12,10 +12,10 @@ _NAMES = tuple(str(digit) for digit in range(10))
 
 
 def load() -> Dataset:
-    """1297 training, 200 validation and 300 test images.
+    """Load 1297 training, 200 validation and 300 test images.
 
     Raises:
-        MissingPackageError: scikit-learn is not installed.
+        MissingPackageError: if scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""What a finished run says of its parts, so that one that was lost, added or rewritten since is noticed."""
+"""The records of a finished run's parts, by which a part that was lost, added or rewritten since is noticed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ LARGEST_DOCUMENT = 2**28  # bytes of what is said of a run
 
 @dataclass(frozen=True)
 class Recorded:
-    """A part, as it was written."""
+    """The rows and the hash of a part, as it was written."""
 
     rows: int
     sha256: str
 
 
 def recorded_parts(folder: Path) -> dict[str, Recorded] | None:
-    """The parts of a finished run by their files' names; None of a folder that is no run.
+    """Return the parts of a finished run by the names of their files; None if the folder is not a run.
 
     Raises:
-        DataError: The run is not complete, or what is said of it is malformed.
+        DataError: if the run is not complete, or its record is malformed.
     """
     path = folder / RUN
     if not path.exists() and not path.is_symlink():
@@ -54,10 +54,10 @@ def _recorded(part: Mapping[str, Any]) -> tuple[str, Recorded]:
 
 
 def validate_files(folder: Path, files: Sequence[Path], parts: Mapping[str, Recorded]) -> None:
-    """Raise unless the files are those of the run.
+    """Raise an error unless the files are those of the run.
 
     Raises:
-        DataError: One is missing, a link, or no part of it.
+        DataError: if a file is missing, a link, or not a part of the run.
     """
     names = {file.name for file in files if is_plain(file)}
     for name in sorted(names ^ parts.keys()):
@@ -69,10 +69,10 @@ def validate_files(folder: Path, files: Sequence[Path], parts: Mapping[str, Reco
 
 
 def validate_part(path: Path, part: Recorded) -> None:
-    """Raise unless the file of a part is the one that the run wrote.
+    """Raise an error unless the file of a part is the one that the run wrote.
 
     Raises:
-        DataError: It is another.
+        DataError: if the file was altered.
     """
     if not is_plain(path) or digest_and_size(path)[0] != part.sha256:
         raise DataError(f"Expected {path} as its run wrote it; it is altered. Make it again by `resume=True`.")

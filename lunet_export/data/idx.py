@@ -43,15 +43,15 @@ _WORD = 4  # bytes of each number of a header
 
 
 def load(name: str, data_dir: Path) -> Dataset:
-    """55000 training, 5000 validation (both from the official training set) and the official test images.
+    """Load 55000 training, 5000 validation (both from the official training set) and the official test images.
 
     Args:
         name: `mnist` or `fashion-mnist`.
-        data_dir: Holds the IDX files, gzipped or not, itself or in a folder called `name`. Label files that are
-            missing or damaged are an error only where labels are asked for.
+        data_dir: Folder that holds the IDX files, gzipped or not, itself or in a folder called `name`. Label files that
+            are missing or damaged are an error only if labels are asked for.
 
     Raises:
-        DataError: A file of images is missing, truncated or not an IDX file of images.
+        DataError: if a file of images is missing, truncated or not an IDX file of images.
     """
     official = read_images(_find(name, data_dir, "train-images-idx3-ubyte"))
     test = read_images(_find(name, data_dir, "t10k-images-idx3-ubyte"))
@@ -81,21 +81,21 @@ def _labels(name: str, data_dir: Path, official: int, test: int) -> Labels:
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
-    """Images (N, height, width) of an IDX file, gzipped or not.
+    """Read the images (N, height, width) of an IDX file, gzipped or not.
 
     Raises:
-        DataError: The file is truncated or not an IDX file of images.
-        UnreadableError: The operating system does not let it be read.
+        DataError: if the file is truncated or not an IDX file of images.
+        UnreadableError: if the operating system does not let the file be read.
     """
     return _read(path, "images", _IMAGE_MAGIC, axes=3)
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Labels (N,) of an IDX file, gzipped or not.
+    """Read the labels (N,) of an IDX file, gzipped or not.
 
     Raises:
-        DataError: The file is truncated or not an IDX file of labels.
-        UnreadableError: The operating system does not let it be read.
+        DataError: if the file is truncated or not an IDX file of labels.
+        UnreadableError: if the operating system does not let the file be read.
     """
     return _read(path, "labels", _LABEL_MAGIC, axes=1)
 
@@ -122,10 +122,10 @@ def _read(path: Path, what: str, expected_magic: int, *, axes: int) -> NDArray[n
 
 
 def _unpacked(data: bytes, length: int) -> bytes:
-    """A gzip file's content, up to a byte more than its own header of `length` bytes claims.
+    """Return a gzip file's content, up to one byte more than its own header of `length` bytes claims.
 
     Raises:
-        EOFError, OSError, ValueError, zlib.error: It is damaged, or claims a hundred times its size.
+        EOFError, OSError, ValueError, zlib.error: if the file is damaged, or claims a hundred times its size.
     """
     with gzip.GzipFile(fileobj=BytesIO(data)) as file:
         header = file.read(length)

@@ -1,4 +1,4 @@
-"""The header of a .npy file: what its numbers are and how many, checked before any of them is read."""
+"""The header of a .npy file: type and number of its numbers, checked before any of them is read."""
 
 from dataclasses import dataclass
 from math import prod
@@ -36,15 +36,15 @@ class Header:
 
     @property
     def bytes(self) -> int:
-        """What the numbers take."""
+        """Number of bytes of the numbers."""
         return prod(self.shape) * self.dtype.itemsize
 
 
 def read_header(file: IO[bytes]) -> Header:
-    """The header of an open file.
+    """Return the header of an open file.
 
     Raises:
-        ValueError and what else is in MALFORMED: It is none, of another version, or longer than any.
+        ValueError and the others in MALFORMED: if the header is malformed, of another version, or longer than any.
     """
     version = np.lib.format.read_magic(file)
     if version not in _VERSIONS:
@@ -61,5 +61,5 @@ def read_header(file: IO[bytes]) -> Header:
 
 
 def said(error: Exception) -> str:
-    """What such an error says, in a few words."""
+    """Return what such an error says, in a few words."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,4 +1,4 @@
-"""A column that only numbers the rows, and a line that leaves a column out of a file."""
+"""Columns that only number the rows, and a command that leaves a column out of a file."""
 
 import shlex
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ _INDEX = (*UNNAMED, "index")  # what `reset_index` calls it
 
 
 def numbering(rows: NDArray[np.generic], names: Sequence[str] | None) -> tuple[int, ...]:
-    """The columns that number the rows: 0, 1, 2 .. or 1, 2, 3 .. in the order of the file.
+    """Return the columns that number the rows: 0, 1, 2 .. or 1, 2, 3 .. in the order of the file.
 
-    A first column that is called as an index of pandas numbers the rows in any order, since rows may have been
-    shuffled or left out before they were written: there it is enough that no whole number comes twice.
+    A first column named like an index of pandas may number the rows in any order, since rows may have been shuffled or
+    left out before they were written: it only has to hold different whole numbers.
 
     Args:
-        rows: The rows (N, D) as they are in the file.
-        names: What the columns are called; None where nothing says so.
+        rows: Rows (N, D) as they are in the file.
+        names: Names of the columns; None if the file has none.
     """
     first = rows[0].astype(np.float64)
     begins = np.flatnonzero((first == 0) | (first == 1))
@@ -42,9 +42,9 @@ def _are_different_integers(column: NDArray[np.generic]) -> bool:
 
 
 def line_without(data: Dataset, column: int) -> str:
-    """A command that writes the rows' file anew without a column, the first of which is 0.
+    """Return a command that writes the rows' file again without a column, counted from 0.
 
-    It is empty where no short one does that: the rows are of another kind of file, or a name holds a comma.
+    It is empty if no short command does that: the rows are of another kind of file, or a name holds a comma.
     """
     file, commas = data.file, any("," in name for name in data.columns or ())
     if file is None or data.dim < 2:
@@ -62,7 +62,7 @@ def line_without(data: Dataset, column: int) -> str:
 
 
 def line_without_copies(data: Dataset) -> str:
-    """A command that writes the rows' file anew without rows that repeat one before them; empty as `line_without`."""
+    """Return a command that writes the rows' file again without repeated rows; empty as for `line_without`."""
     file = data.file
     if file is None or file.suffix not in (".csv", ".npy"):
         return ""
@@ -74,5 +74,5 @@ def line_without_copies(data: Dataset) -> str:
 
 
 def _python(code: str) -> str:
-    """A command that runs code which holds single quotes: in double ones where a shell leaves it alone in them."""
+    """Return a command that runs code with single quotes: in double quotes if a shell leaves the code alone in them."""
     return f"python -c {shlex.quote(code)}" if set(code) & set('"$`\\!') else f'python -c "{code}"'

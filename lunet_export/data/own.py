@@ -11,12 +11,12 @@ _CURE = "Name the columns to take by `columns`."
 
 
 def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the columns that a model takes from a file, in its order; none takes all by their position.
+    """Return the columns that a model takes from a file, in its order; empty takes all by their position.
 
     Args:
         model: Columns of the model.
-        path: The file, or a folder of tables.
-        columns: Columns that are chosen, by name or by number counted from one; none are.
+        path: Path of the file, or of a folder of tables.
+        columns: Columns that the user chose, by name or by number counted from one; may be empty.
 
     Raises:
         DataError: if the file has names and lacks one of the model's, the chosen columns are the model's own in another
@@ -31,7 +31,7 @@ def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tupl
 
 
 def _names_in(path: Path, model: Columns) -> tuple[str, ...] | None:
-    """Return the names of columns in a file; None where it has none, or cannot be read as a file of rows."""
+    """Return the names of columns in a file; None if it has none, or cannot be read as a file of rows."""
     if path.suffix == ".csv":
         return arrays.names_in(path)
     if not (path.is_dir() or (path.suffix in tables.SUFFIXES and path.is_file())):

@@ -1,7 +1,7 @@
-"""How many rows each record batch of an Arrow file has, read without the numbers themselves.
+"""The number of rows of each record batch of an Arrow file, read without the numbers themselves.
 
 The file ends with a footer and its length; the footer lists where the record batches lie; each begins with a header
-that says its rows (https://arrow.apache.org/docs/format/Columnar.html, "IPC File Format"). Both are FlatBuffers:
+that states its rows (https://arrow.apache.org/docs/format/Columnar.html, "IPC File Format"). Both are FlatBuffers:
 
     table   at its place, how far before it its list of fields lies (int32)
     fields  bytes of the list, bytes of the table, then where in the table each field is (uint16), 0 if it is left out
@@ -22,10 +22,10 @@ _CONTINUES = 0xFFFFFFFF  # before the length of a header; files before Arrow 0.1
 
 
 def batch_rows(path: Path) -> list[int]:
-    """Rows of each record batch, in order.
+    """Return the number of rows of each record batch, in order.
 
     Raises:
-        ValueError: It is no Arrow file, or a record batch does not lie inside it.
+        ValueError: if it is not an Arrow file, or a record batch does not lie inside the file.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -36,7 +36,7 @@ def batch_rows(path: Path) -> list[int]:
 
 
 def _blocks(file: BinaryIO, size: int) -> list[tuple[int, int, int]]:
-    """Of each record batch where it begins, and the bytes of its header and of its numbers."""
+    """Return for each record batch where it begins, and the bytes of its header and of its numbers."""
     length, magic = unpack_from(_END, _read(file, size - _END_BYTES, _END_BYTES, size))
     if magic != _MAGIC:
         raise ValueError("it does not end as an Arrow file does")
@@ -74,12 +74,12 @@ def _read(file: BinaryIO, offset: int, length: int, size: int) -> bytes:
 
 
 def _pointer(data: bytes, at: int) -> int:
-    """The place that the offset stored at a place leads to."""
+    """Return the place that the offset stored at a place leads to."""
     return at + int(unpack_from("<I", data, at)[0])
 
 
 def _field(data: bytes, table: int, number: int) -> int | None:
-    """Where a field of a table is; None where it is left out."""
+    """Return where a field of a table is; None if it is left out."""
     fields = table - int(unpack_from("<i", data, table)[0])
     (length,) = unpack_from("<H", data, fields)
     entry = 4 + 2 * number

@@ -1,4 +1,4 @@
-"""What every source of rows is: rows on disk that are read a piece at a time, and known again while they are."""
+"""The protocol of a source of rows on disk that are read a piece at a time, and the check that a file stays the same."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,18 +24,18 @@ class Source(Protocol):
     names: tuple[str, ...] | None  # of the columns, where the file tells them
 
     def read(self, first: int, count: int) -> Rows:
-        """Some consecutive rows, (count, D): integers or floats as they are stored.
+        """Return consecutive rows, (count, D): integers or floats as they are stored.
 
         Raises:
-            DataError: The file is no longer the one that was opened: no answers come from two of them.
+            DataError: if the file is no longer the one that was opened, so that no answers come from two files.
         """
 
     def identity(self) -> dict[str, Any]:
-        """Plain values by which the same data is known again: files, sizes, times of change, columns."""
+        """Return plain values by which the same data is recognised: files, sizes, times of change, columns."""
 
 
 def stamp(path: Path) -> dict[str, Any]:
-    """Return plain values by which a file is known again, in another process too."""
+    """Return plain values by which a file is recognised, in another process too."""
     status = path.stat()
     return {"file": path.name, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
 
@@ -45,17 +45,17 @@ Seen = tuple[int, int, int]
 
 
 def seen(path: Path) -> Seen:
-    """Return what a file is now."""
+    """Return the state of a file now."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
 def unchanged(path: Path, known: Seen) -> Iterator[None]:
-    """What is read of a file in this block is of the one that was seen.
+    """Check that a file read in this block is still the one that was seen.
 
     Raises:
-        DataError: It is another now. That is also said of one that is malformed since.
+        DataError: if the file changed, even if it became malformed by that.
     """
     malformed = None
     try:

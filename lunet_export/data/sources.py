@@ -1,4 +1,4 @@
-"""Rows in files that are read a piece at a time: .npy, Parquet, Arrow; and in small ones that are held whole."""
+"""Rows in files that are read a piece at a time (.npy, Parquet, Arrow), and in small files that are held whole."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,20 +15,20 @@ __all__ = ["SUFFIXES", "ArraySource", "NpySource", "Source", "open_source"]
 
 
 def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) -> Source:
-    """The rows of a .npy, .parquet, .arrow or .feather file, or of a folder of files of one kind, by their names.
+    """Open the rows of a .npy, .parquet, .arrow or .feather file, or of a folder of files of one kind, sorted by name.
 
     A .csv or .npz file is held whole.
 
     Args:
-        path: The file or folder.
-        hold: Read the whole file into memory: .npy in any layout, .npz, .csv or IDX images.
-        columns: Those that make a row, in this order, by name or by number counted from one: numbers, or in Parquet and
-            Arrow one list of D numbers. Without them, the only list that there is, else all columns.
+        path: Path of the file or folder.
+        hold: Whether to read the whole file into memory: .npy in any layout, .npz, .csv or IDX images.
+        columns: Columns that make a row, in this order, by name or by number counted from one: numbers, or in Parquet
+            and Arrow one list of D numbers. Without them, the only column of lists, else all columns.
 
     Raises:
-        DataError: It is missing, malformed, smaller than it claims, an unfinished run or one with other parts than it
-            wrote, or holds no rows of numbers but, say, the scores of some.
-        MissingPackageError: Parquet or Arrow, and no pyarrow.
+        DataError: if the source is missing, malformed, smaller than it claims, an unfinished run or one with other
+            parts than it wrote, or holds no rows of numbers but, for example, scores.
+        MissingPackageError: if the source is Parquet or Arrow, and pyarrow is not installed.
     """
     if hold or (path.suffix in HELD and path.is_file()):
         return ArraySource(path, columns)
@@ -45,7 +45,7 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
 
 
 class ArraySource(Source):
-    """A file that is held whole, rows of D numbers or images of as many; of one axis, rows of a number each."""
+    """A file that is held whole: rows of D numbers, images of D numbers, or one axis, as rows of one number each."""
 
     held = True
     names = None
@@ -70,7 +70,7 @@ class ArraySource(Source):
 
 
 class NpySource(Source):
-    """A .npy file, (N, D) or images (N, ...), read by position: pages of it are not kept in this process."""
+    """A .npy file, (N, D) or images (N, ...), read by position: its pages are not kept in this process."""
 
     held = False
     names = None

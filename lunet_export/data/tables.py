@@ -1,4 +1,4 @@
-"""Tables of Parquet and Arrow as a data set: columns have names, and whole numbers in them are no grey levels."""
+"""Tables of Parquet and Arrow as a data set: columns have names, and whole numbers in them are not grey levels."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,12 +20,12 @@ def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: 
     Args:
         path: File of .parquet, .arrow or .feather, or a folder of them.
         levels: Number of grey levels of a table of integers; None for vectors.
-        columns: Columns that make a row, by name or by number counted from one: numbers, or one list of D numbers; none
-            takes the only list, or all.
-        label: Column of the rows' classes, by name or by number counted from one; it belongs to no row.
+        columns: Columns that make a row, by name or by number counted from one: numbers, or one list of D numbers;
+            empty takes the only column of lists, or all.
+        label: Column of the rows' classes, by name or by number counted from one; it is not part of the rows.
 
     Raises:
-        DataError: if it cannot be read, or the rows are none to train on.
+        DataError: if the table cannot be read, or its rows cannot be trained on.
         MissingPackageError: if pyarrow is not installed.
     """
     if label is not None:

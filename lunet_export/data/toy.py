@@ -1,4 +1,4 @@
-"""Two-dimensional sets drawn from a seed: no files."""
+"""Two-dimensional data sets drawn from a seed, without files."""
 
 from collections.abc import Callable
 from functools import cache
@@ -37,7 +37,7 @@ def _eight_gaussians(rng: Generator, n: int) -> Array:
 
 
 def _moons(angle: Array, second: NDArray[np.integer]) -> Array:
-    """Points on the upper arc, or the lower one where `second`, at the angles in [0, pi]: (n,) -> (n, 2)."""
+    """Return points on the upper arc, or the lower one where `second`, at the angles in [0, pi]: (n,) -> (n, 2)."""
     x = np.where(second, 1 - np.cos(angle), np.cos(angle))
     y = np.where(second, 0.5 - np.sin(angle), np.sin(angle))
     return np.stack([x, y], axis=1)
@@ -55,7 +55,7 @@ def _rings(rng: Generator, n: int) -> Array:
 
 
 def _petals(angle: Array) -> Array:
-    """r = 2 cos 4 theta: eight petals, (n,) -> (n, 2)."""
+    """Return points of r = 2 cos 4 theta, eight petals: (n,) -> (n, 2)."""
     return 2 * np.cos(4 * angle)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
@@ -65,7 +65,7 @@ def _rose(rng: Generator, n: int) -> Array:
 
 @cache
 def _branches() -> tuple[Array, Array, Array]:
-    """Start, end and length of a binary tree's segments: each of seven levels is 0.7 as long and turns 25 degrees."""
+    """Return start, end and length of the segments of a binary tree: each level is 0.7 as long and turns 25 degrees."""
     turn, found, level = np.deg2rad(25.0), [], [(np.array([0.0, -1.5]), np.pi / 2, 1.0)]
     for _ in range(_TREE_LEVELS):
         following = []
@@ -113,7 +113,7 @@ def _ring_nodes() -> tuple[Array, Array]:
 
 
 def _tree_nodes() -> tuple[Array, Array]:
-    """Gauss-Legendre along each segment, with nodes about half the noise's width apart."""
+    """Return Gauss-Legendre nodes along each segment, about half the noise's width apart, and their weights."""
     centres, weights = [], []
     starts, ends, lengths = _branches()
     for start, end, length in zip(starts, ends, lengths, strict=True):
@@ -140,7 +140,7 @@ _NORMAL: dict[str, tuple[Callable[[], tuple[Array, Array]], float]] = {
 
 
 def log_density(name: str, x: Array) -> Array:
-    """The log of the density that the named set is drawn from, in nats, (N, 2) -> (N,).
+    """Return the log of the density that the named set is drawn from, in nats, (N, 2) -> (N,).
 
     Most are sum_i w_i N(x; c_i, std^2 I); along a curve the sum is quadrature over its parameter, exact to rounding.
     The checkerboard is uniform on its eight squares, and -inf outside.
@@ -163,7 +163,7 @@ def log_density(name: str, x: Array) -> Array:
 
 
 def load(name: str) -> Dataset:
-    """The named set: 8000 training, 1000 validation and 10000 test points, always the same."""
+    """Load the named set: 8000 training, 1000 validation and 10000 test points, always the same."""
     rng = np.random.default_rng(0)
     train, valid, test = (DENSITIES[name](rng, n) for n in (_TRAIN, _VALID, _TEST))
     return Dataset(name, train, valid, test)
