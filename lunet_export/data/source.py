@@ -1,4 +1,4 @@
-"""The protocol of a source of rows on disk that are read a piece at a time, and the check that a file stays the same."""
+"""The protocol of a source of rows on disk that are read a piece at a time, and the check that files stay the same."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Running an exported folder: NumPy and ONNX Runtime, nothing else."""
+"""Running an exported folder with NumPy and ONNX Runtime only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ def open_export(
     threads: int | None = None,
     cuda: CudaOptions | Mapping[str, Any] | None = None,
 ) -> ExportedFlow | ExportedClasses:
-    """The flow or the mixture of a folder, whichever it holds. Arguments and errors are those of `ExportedFlow`."""
+    """Open the flow or the mixture of a folder, whichever it holds. Arguments and errors are as for `ExportedFlow`."""
     artifact = source if isinstance(source, Artifact) else open_folder(source)
     kind = ExportedClasses if artifact.manifest.names else ExportedFlow
     return kind(artifact, provider=provider, threads=threads, cuda=cuda)

@@ -1,4 +1,4 @@
-"""`ExportedClasses`: an exported mixture, one flow per class, to run with NumPy and ONNX Runtime only."""
+"""`ExportedClasses`: an exported mixture with one flow per class, run with NumPy and ONNX Runtime only."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ _DENSITY = ["class_log_prob", "log_prob", "posterior"]
 
 
 class ExportedClasses(Exported[MixtureVectors]):
-    """The mixture of an exported folder with one network a class: densities, posterior, classes and samples.
+    """The mixture of an exported folder with one network per class: densities, posterior, classes and samples.
 
     p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
     numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64. x may be a data
-    frame of pandas, Polars or pyarrow, of which the model's `columns` are taken by name, in any order. Threads and
-    processes may use it as they may an `ExportedFlow`, and rows that it was not made for are a `RowsWarning` too.
+    frame of pandas, Polars or pyarrow; the model's `columns` are taken from it by name, in any order. Threads and
+    processes may share it as they may share an `ExportedFlow`, and rows that it was not made for give the same
+    `RowsWarning`.
 
     Args:
         source: The folder, or an opened `Artifact`.
-        provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
-        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or as many as there are
-            processors that this process may use, where these are not all.
+        provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA if it runs, else the CPU).
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or the number of processors that
+            this process may use, if these are not all.
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
 
     Raises:
-        ArtifactError: The folder is missing, altered, malformed, or of one network.
-        UnreadableError: The operating system does not let it be read.
-        ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
-        BadInputError: An unknown provider, or threads below 1 or far above the processors.
-        OutOfMemoryError: There is no memory for the sessions.
+        ArtifactError: if the folder is missing, altered, malformed, or of one network.
+        UnreadableError: if the operating system does not let the folder be read.
+        ProviderError: if the provider that was asked for cannot run; the sentence names the cause and the cure.
+        BadInputError: if the provider is unknown, or `threads` is below 1 or far above the processors.
+        OutOfMemoryError: if there is no memory for the sessions.
     """
 
     _has_classes = True
@@ -64,10 +65,10 @@ class ExportedClasses(Exported[MixtureVectors]):
         self.names, self.priors = self.manifest.names, self.manifest.priors
 
     def number(self, label: int | str) -> int:
-        """The number of a class, given by its name or its number, Python's or NumPy's, as `classify` gives it.
+        """Return the number of a class, given by its name or its number, Python's or NumPy's, as `classify` gives it.
 
         Raises:
-            BadInputError: There is no such class; True and 1.0 are none.
+            BadInputError: if there is no such class, as for True and 1.0.
         """
         wanted = f"a class of 0 .. {len(self.names) - 1} or one of {', '.join(self.names)}"
         if not isinstance(label, str):
@@ -80,15 +81,16 @@ class ExportedClasses(Exported[MixtureVectors]):
         return number
 
     def density(self, x: ArrayLike) -> tuple[Floats, Floats, Floats]:
-        """log p_c(x) (N, C), log p(x) (N,) and the posterior (N, C) in one run.
+        """Return log p_c(x) (N, C), log p(x) (N,) in nats and the posterior (N, C) in one run.
 
-        log p_c(x) is -infinity of a class from which a row is too far for `dtype`, if there is a nearer one.
+        log p_c(x) is -infinity if a row is too far from class c for `dtype` and nearer to another class.
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, masked, or a number outside [0, levels) for images.
-            OverflowingRowsError: A row that is too far from all classes.
-            OutOfMemoryError: There is no memory for it.
-            ProviderError: The provider gave up.
+            BadInputError: if x has the wrong shape, NaN or infinity, masked entries, or for images numbers outside
+                [0, levels).
+            OverflowingRowsError: if a row is too far from all classes.
+            OutOfMemoryError: if there is no memory for the run.
+            ProviderError: if the provider gave up.
         """
         rows = self._rows.data(x)
         answers = self._density(rows)
@@ -98,7 +100,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         return answers
 
     def _density(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
-        """As `density`, of rows that are not looked at."""
+        """Return what `density` returns, without a look at whether the model was made for the rows."""
         class_log_prob, log_prob, posterior = self._raw("density", _DENSITY, rows)
         overflown = np.isnan(class_log_prob).any(axis=1) | ~np.isfinite(class_log_prob).any(axis=1)
         overflown |= ~(finite_rows(log_prob) & finite_rows(posterior))
@@ -106,10 +108,10 @@ class ExportedClasses(Exported[MixtureVectors]):
         return class_log_prob, log_prob, posterior
 
     def _squares(self, class_log_prob: Floats) -> NDArray[np.float64]:
-        """|z|^2 / D of the sample of rows that is looked at, (N,): at least so much, by any class's network.
+        """Return a lower bound of |z|^2 / D of the sampled rows by any class's network, (N,).
 
-        log p(x) = -|z|^2 / 2 - D / 2 log 2 pi + log|det|, and the certificates know how small the last can be. Of a
-        class without one nothing is known, so its |z|^2 may be 0.
+        log p(x) = -|z|^2 / 2 - D / 2 log 2 pi + log|det|, and the certificates bound log|det| from below. A class
+        without a certificate bounds nothing, so its |z|^2 may be 0.
         """
         certificates = [component.certificate for component in self.manifest.components]
         least = np.array([one.data.log_det_min if one else -np.inf for one in certificates])
@@ -120,39 +122,41 @@ class ExportedClasses(Exported[MixtureVectors]):
         return found
 
     def class_log_prob(self, x: ArrayLike) -> Floats:
-        """log p_c(x) of every class in nats, (N, D) -> (N, C). Raises as `density` does."""
+        """Return log p_c(x) of every class in nats, (N, D) -> (N, C). Raises as `density` does."""
         return self.density(x)[0]
 
     def log_prob(self, x: ArrayLike) -> Floats:
-        """log p(x) of the mixture in nats, (N, D) -> (N,). Raises as `density` does."""
+        """Return log p(x) of the mixture in nats, (N, D) -> (N,). Raises as `density` does."""
         return self.density(x)[1]
 
     def posterior(self, x: ArrayLike) -> Floats:
-        """p(c | x) = pi_c p_c(x) / p(x), (N, D) -> (N, C). Raises as `density` does."""
+        """Return p(c | x) = pi_c p_c(x) / p(x), (N, D) -> (N, C). Raises as `density` does."""
         return self.density(x)[2]
 
     def classify(self, x: ArrayLike) -> Integers:
-        """The number of the class with the largest posterior, (N, D) -> (N,). Raises as `density` does."""
+        """Return the number of the class with the largest posterior, (N, D) -> (N,). Raises as `density` does."""
         return self.posterior(x).argmax(axis=1)
 
     def decode(self, z: ArrayLike, label: int | str) -> Floats:
-        """z -> x by the network of one class, (N, D) -> (N, D); images are clamped to [0, largest float below levels].
+        """Return x of z by the network of one class, (N, D) -> (N, D).
+
+        Images are clamped to [0, largest float below levels].
 
         Raises:
-            BadInputError: No such class, wrong shape, NaN or infinity, or masked.
-            OverflowingRowsError, OutOfMemoryError, ProviderError: As `density` does.
+            BadInputError: if there is no such class, or z has the wrong shape, NaN or infinity, or masked entries.
+            OverflowingRowsError, OutOfMemoryError, ProviderError: as `density` does.
         """
         number = self.number(label)
         return finite((self._decoded(self._rows.latents(z), number),))[0]
 
     def decode_with_log_prob(self, z: ArrayLike, label: int | str) -> tuple[Floats, Floats]:
-        """x (N, D) and its log p_c (N,) in nats by the network of one class, for exports made with `--with-log-prob`.
+        """Return x (N, D) and its log p_c (N,) in nats by the network of one class.
 
-        log p_c is of x before an image is clamped into its domain; column c of `class_log_prob` is that of the clamped
-        one.
+        For exports made with `--with-log-prob`. log p_c belongs to x before an image is clamped into its domain; column
+        c of `class_log_prob` belongs to the clamped x.
 
         Raises:
-            BadInputError: The folder has no such graph, or as `decode` does.
+            BadInputError: if the folder has no such graph, or as `decode` does.
         """
         graph = f"sampling_with_log_prob_{self.number(label)}"
         rows = self._rows.latents(z)
@@ -161,10 +165,10 @@ class ExportedClasses(Exported[MixtureVectors]):
         return x, log_prob
 
     def labels(self, n: int, *, seed: int, first: int = 0) -> Integers:
-        """The classes of the n rows that `sample` draws from the mixture, by the priors, (n,).
+        """Return the classes of the n rows that `sample` draws from the mixture, by the priors, (n,).
 
         Raises:
-            BadInputError, OutOfMemoryError: As `sample` does.
+            BadInputError, OutOfMemoryError: as `sample` does.
         """
         rows = noise.rows_of(n, first)
         with computing(f"{len(rows)} rows"):
@@ -173,15 +177,15 @@ class ExportedClasses(Exported[MixtureVectors]):
     def sample(
         self, n: int, *, seed: int, label: int | str | None = None, temperature: float = 1.0, first: int = 0
     ) -> Floats:
-        """n rows of one class, or of the mixture with the classes of `labels`, (n, D), those from number `first` on.
+        """Return n rows of one class, or of the mixture with the classes of `labels`, (n, D), from row `first` on.
 
         Row i depends on seed, i and its class only, on every provider and in every language.
 
         Raises:
-            BadInputError: No such class; `n` or `first` is no whole number of 0 or more, the temperature no number of 0
-                or more, or the seed no whole number in [0, 2^64).
-            OverflowingRowsError: As `decode` does.
-            OutOfMemoryError: There is no memory for so many rows.
+            BadInputError: if there is no such class, `n` or `first` is not a whole number of 0 or more, `temperature`
+                is not a number of 0 or more, or `seed` is not a whole number in [0, 2^64).
+            OverflowingRowsError: as `decode` does.
+            OutOfMemoryError: if there is no memory for so many rows.
         """
         z = self.latent(n, seed=seed, temperature=temperature, first=first)
         if label is not None:
@@ -192,7 +196,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         return finite((x,))[0]
 
     def _decoded(self, z: Floats, number: int) -> Floats:
-        """x of one class as its graph gives it, finite or not."""
+        """Return x of one class as its graph gives it, finite or not."""
         return self._raw(f"sampling_{number}", ["x"], z)[0]
 
     def _drawn(self, n: int) -> Floats:

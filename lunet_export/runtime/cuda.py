@@ -1,4 +1,4 @@
-"""Typed options of ONNX Runtime's CUDA provider: a misspelt one would make it drop CUDA and run on the CPU."""
+"""Typed options of ONNX Runtime's CUDA provider: for a misspelt one it would drop CUDA and run on the CPU."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,10 +15,10 @@ _ARENA = {"next-power-of-two": "kNextPowerOfTwo", "same-as-requested": "kSameAsR
 
 @dataclass(frozen=True)
 class CudaOptions:
-    """How CUDA runs a flow.
+    """Options of a flow on CUDA.
 
     Raises:
-        ProviderError: A value is not of its type or range.
+        ProviderError: if a value is not of its type or range.
     """
 
     device_id: int = 0  # as the driver counts, after CUDA_VISIBLE_DEVICES
@@ -40,10 +40,10 @@ class CudaOptions:
 
     @classmethod
     def of(cls, options: "CudaOptions | Mapping[str, Any] | None") -> Self:
-        """Options as they are, or from names and values, such as a configuration file's; None takes the defaults.
+        """Return options as they are, or from names and values, as in a configuration file; None takes the defaults.
 
         Raises:
-            ProviderError: A name is unknown, or a value is not of its type or range.
+            ProviderError: if a name is unknown, or a value is not of its type or range.
         """
         if options is None:
             return cls()
@@ -59,7 +59,7 @@ class CudaOptions:
         return cls(**given)
 
     def for_session(self, *, cuda_graph: bool) -> dict[str, str]:
-        """The same in ONNX Runtime's names. TF32 is its default, so it is always said."""
+        """Return the options in ONNX Runtime's names; TF32 always, since ONNX Runtime turns it on by default."""
         options = {
             "device_id": str(self.device_id),
             "arena_extend_strategy": _ARENA[self.arena],

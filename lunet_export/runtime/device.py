@@ -23,10 +23,10 @@ Given = Any
 
 
 class DeviceFlow:
-    """An exported flow whose rows and results stay on the device; `ExportedFlow.on_device` gives it.
+    """An exported flow whose rows and results stay on the device, as `ExportedFlow.on_device`.
 
-    Neither rows nor results on the device are looked at: NaN goes in and comes out, a row that is too far out for the
-    dtype gives NaN or infinity, and x must lie in the domain, for images in [0, levels). 1 to 4096 rows a call.
+    Neither rows nor results on the device are checked: NaN goes in and comes out, a row that is too far out for the
+    dtype gives NaN or infinity, and x must lie in the domain, for images in [0, levels). A call takes 1 to 4096 rows.
     """
 
     def __init__(
@@ -43,64 +43,66 @@ class DeviceFlow:
         self._graphs = {name: DeviceGraph(sessions[name], device, captured) for name in GRAPHS}
 
     def density(self, x: Given) -> tuple[DeviceArray, DeviceArray]:
-        """x (N, D) -> z (N, D), log_prob (N,) in nats.
+        """Return z (N, D) and log_prob (N,) in nats of x (N, D).
 
         Raises:
-            BadInputError: Wrong shape, dtype or device; NumPy rows as `ExportedFlow.log_prob` refuses them; with
-                `cuda_graph`, a tensor of the device that is not this flow's `input`.
-            ProviderError: The device gave up.
+            BadInputError: if x has the wrong shape, dtype or device, NumPy rows are not ones that
+                `ExportedFlow.log_prob` takes, or, with `cuda_graph`, x is a tensor of the device other than this flow's
+                `input`.
+            ProviderError: if the device gave up.
         """
         results = self._run("density", x)
         return results["z"], results["log_prob"]
 
     def log_prob(self, x: Given) -> DeviceArray:
-        """log p(x) in nats, (N, D) -> (N,). Raises as `density` does."""
+        """Return log p(x) in nats, (N, D) -> (N,). Raises as `density` does."""
         return self.density(x)[1]
 
     def encode(self, x: Given) -> DeviceArray:
-        """x -> z, (N, D) -> (N, D). Raises as `density` does."""
+        """Return z of x, (N, D) -> (N, D). Raises as `density` does."""
         return self.density(x)[0]
 
     def decode(self, z: Given) -> DeviceArray:
-        """z -> x, (N, D) -> (N, D). Raises as `density` does."""
+        """Return x of z, (N, D) -> (N, D). Raises as `density` does."""
         return self._run("sampling", z)["x"]
 
     def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> DeviceArray:
-        """The rows that `ExportedFlow.sample` draws, on the device: the same noise, made on the host.
+        """Return the rows that `ExportedFlow.sample` draws, on the device: the same noise, made on the host.
 
         Raises:
-            BadInputError: What `ExportedFlow.sample` refuses, or not 1 to 4096 rows.
-            ProviderError: The device gave up.
+            BadInputError: as `ExportedFlow.sample` does, or if `n` is not from 1 to 4096.
+            ProviderError: if the device gave up.
         """
         return self.decode(self._latent(n, seed=seed, temperature=temperature))
 
     def input(self, graph: str, n: int) -> DeviceArray:
-        """With `cuda_graph`, where the captured graph of n rows reads: write there, then give it to `decode` or
-        `density`.
+        """Return where the captured graph of n rows reads, with `cuda_graph`.
+
+        Write the rows there, then give the array to `decode` or `density`.
 
         Args:
             graph: `density` or `sampling`.
-            n: 1 to 4096 rows.
+            n: Number of rows, 1 to 4096.
 
         Raises:
-            BadInputError: There is no such graph, `n` is no such number, or as many batch sizes as can be are captured.
-            ProviderError: The device gave up.
+            BadInputError: if there is no such graph, `n` is out of range, or no further batch size can be captured.
+            ProviderError: if the device gave up.
         """
         return self.graph(graph).input(_batch(n))
 
     def to_numpy(self, graph: str, rows: Floats) -> dict[str, Floats]:
-        """All outputs of a graph for good NumPy rows, on the host."""
+        """Return all outputs of a graph for valid NumPy rows, on the host."""
         return self.graph(graph).to_numpy(rows)
 
     def _release(self) -> None:
-        """Let go of the graphs, whose sessions are closed."""
+        """Release the graphs, whose sessions are closed."""
         self._graphs.clear()
 
     def graph(self, name: str) -> DeviceGraph:
-        """`density` or `sampling` alone, for rows known to be good.
+        """Return `density` or `sampling` alone, for rows that are known to be valid.
 
         Raises:
-            BadInputError: There is no such graph.
+            BadInputError: if there is no such graph.
         """
         if name not in GRAPHS:
             raise BadInputError(f"Expected a graph of {', '.join(GRAPHS)}; got {name!r}.")
@@ -121,7 +123,7 @@ class DeviceFlow:
         return self.graph(graph).run(rows)
 
     def _tensor(self, given: Given) -> "onnxruntime.OrtValue":
-        """A tensor of this device as ONNX Runtime takes it, without a copy."""
+        """Return a tensor of this device as ONNX Runtime takes it, without a copy."""
         from onnxruntime import OrtValue
 
         where = f"{self.device.kind}:{self.device.number}"

@@ -1,9 +1,9 @@
 """Runs whose rows and results stay on the device: IO binding, DLPack, and on CUDA a captured graph that is replayed.
 
 A CUDA graph belongs to one batch size, one set of addresses and, in ONNX Runtime, one thread. ONNX Runtime replays the
-graph of a number whatever it is given next: with other rows, another batch size or another address it answers with
-stale numbers and no error. Here every batch size has its own number and its own tensors, rows are copied to where the
-graph reads, one thread captures and replays for all callers, and what a later run has overwritten refuses to be read.
+graph of a number whatever it is given next: for other rows, another batch size or another address it returns stale
+numbers and no error. Here every batch size has its own number and its own tensors, rows are copied to where the graph
+reads, one thread captures and replays for all callers, and reading what a later run has overwritten is an error.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,19 +39,19 @@ _CAPTURER = ThreadPoolExecutor(1, thread_name_prefix="lunet-cuda-graphs")
 
 @dataclass(frozen=True)
 class Device:
-    """Where tensors lie."""
+    """A place for tensors: a kind of device and its number."""
 
     kind: Name
     number: int = 0
 
     @property
     def dlpack(self) -> tuple[int, int]:
-        """The same in DLPack's numbers."""
+        """The device in DLPack's numbers."""
         return _DLPACK_DEVICES[self.kind], self.number
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Everything that anyone gave the device to do is done; inside it is the current one, after it the old one."""
+        """Wait for all work on the device; in the block it is the current device, afterwards the old one is."""
         if self.kind == "cpu":
             yield
             return
@@ -63,8 +63,8 @@ class Device:
 class DeviceArray:
     """Rows on the device: `torch.from_dlpack(array)`, `cupy.from_dlpack(array)`, `array.numpy()`.
 
-    A result of a replayed CUDA graph lies where the next replay of that batch size writes; after it, reading this
-    array raises instead of giving the other run's numbers. A tensor that was already taken from it by DLPack shares
+    A result of a replayed CUDA graph lies where the next replay of that batch size writes; after it, reading this array
+    raises an error instead of giving the other run's numbers. A tensor that was already taken from it by DLPack shares
     the memory and cannot know: copy what must last. Keep an array until the work that reads it is done; its memory is
     used again as soon as it is dropped.
     """
@@ -86,7 +86,7 @@ class DeviceArray:
         """The tensor as ONNX Runtime holds it.
 
         Raises:
-            BadInputError: A later run of this batch size has overwritten it.
+            BadInputError: if a later run of this batch size has overwritten it.
         """
         reason = self._stale()
         if reason:
@@ -99,7 +99,7 @@ class DeviceArray:
         return tuple(self._value.shape())
 
     def numpy(self) -> Floats:
-        """A copy on the host. Raises as `ortvalue` does."""
+        """Return a copy on the host. Raises as `ortvalue` does."""
         with self._lock, self.device.quiet():
             return np.array(self.ortvalue.numpy())
 
@@ -111,11 +111,11 @@ class DeviceArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:  # noqa: ANN401
-        """The DLPack capsule, without a copy. Runs have ended before their results are given out, on any stream.
+        """Return the DLPack capsule, without a copy. Runs have ended before their results are given out, on any stream.
 
         Raises:
-            BadInputError: As `ortvalue` does.
-            BufferError: A copy or another device is asked for.
+            BadInputError: as `ortvalue` does.
+            BufferError: if a copy or another device is asked for.
         """
         if copy:
             raise BufferError("Expected to share the memory; got copy=True. Copy the tensor that from_dlpack gives.")
@@ -124,7 +124,7 @@ class DeviceArray:
         return self.ortvalue._get_c_value().__dlpack__(stream)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(DLDeviceType, device number)."""
+        """Return (DLDeviceType, device number)."""
         return self.device.dlpack
 
 
@@ -151,12 +151,12 @@ _FILLED = (
 
 @dataclass
 class DeviceGraph:
-    """One graph x -> ... or z -> ... with its tensors on the device; one run at a time, whoever calls.
+    """One graph of x or of z with its tensors on the device; it runs one call at a time, whoever calls.
 
     Args:
-        session: Of `open_sessions`, with `cuda_graph=True` if `captured`.
-        device: Where its tensors lie. `cpu` proves the bookkeeping without a GPU.
-        captured: Replay a captured CUDA graph; else launch every kernel.
+        session: Session from `open_sessions`, with `cuda_graph=True` if `captured`.
+        device: Device of its tensors. `cpu` tests the bookkeeping without a GPU.
+        captured: Whether to replay a captured CUDA graph; else every kernel is launched.
     """
 
     session: "onnxruntime.InferenceSession"
@@ -166,16 +166,16 @@ class DeviceGraph:
     _lock: Any = field(default_factory=RLock)
 
     def run(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
-        """All outputs by name. NumPy rows are copied to the device; tensors of the device are read where they are.
+        """Return all outputs by name. NumPy rows are copied to the device; tensors of the device are read in place.
 
         Raises:
-            BadInputError: A tensor of the device for a captured graph, which can read only its own `input`.
-            ProviderError: The device gave up.
+            BadInputError: if a captured graph is given a tensor of the device, since it can read only its own `input`.
+            ProviderError: if the device gave up.
         """
         return self._in_turn(lambda: self._replay(rows) if self.captured else self._launch(rows))
 
     def to_numpy(self, rows: Floats) -> dict[str, Floats]:
-        """`run` for NumPy rows, its results copied to the host before anyone else may run. Raises as `run` does."""
+        """Return what `run` returns for NumPy rows, copied to the host before anyone else may run. Raises as it does."""
 
         def copied() -> dict[str, Floats]:
             results = self._replay(rows) if self.captured else self._launch(rows)
@@ -184,11 +184,11 @@ class DeviceGraph:
         return self._in_turn(copied)
 
     def input(self, n: int) -> DeviceArray:
-        """Where the captured graph of n rows reads. Write there, then give this array to `run`.
+        """Return where the captured graph of n rows reads. Write there, then give this array to `run`.
 
         Raises:
-            BadInputError: As many batch sizes as can be are captured already.
-            ProviderError: The device gave up.
+            BadInputError: if no further batch size can be captured.
+            ProviderError: if the device gave up.
         """
 
         def found() -> DeviceArray:
@@ -210,11 +210,11 @@ class DeviceGraph:
         return self._in_turn(found)
 
     def resident(self, rows: Floats, *, wait: bool = True) -> Callable[[], None]:
-        """Copy rows to the device; the call that is returned runs the graph there. For timing, in one thread.
+        """Copy rows to the device and return a call that runs the graph there. For timing, in one thread.
 
         Args:
-            rows: (N, D).
-            wait: The call ends when the device has; else when the launches are handed over.
+            rows: Rows (N, D).
+            wait: Whether the call ends when the device is done; else when the launches are handed over.
         """
         n = len(rows)
         slot = self._slots.get(n) or self._bind(n)
@@ -230,12 +230,12 @@ class DeviceGraph:
         return call
 
     def synchronize(self) -> None:
-        """Wait for everything that the device has to do."""
+        """Wait for all work on the device."""
         with self.device.quiet():
             pass
 
     def _in_turn(self, work: Callable[[], T]) -> T:
-        """Do it alone: in the thread of all captured graphs, or in the caller's own."""
+        """Do the work alone: in the thread of all captured graphs, or in the caller's own."""
 
         def alone() -> T:
             with self._lock, self.device.quiet(), translated(self.session):
@@ -266,7 +266,7 @@ class DeviceGraph:
         }
 
     def _own(self, rows: "onnxruntime.OrtValue", n: int) -> _Slot:
-        """The slot of n rows, if these are its own."""
+        """Return the slot of n rows, if these rows are its own."""
         slot = self._slots.get(n)
         if slot is None or rows.data_ptr() != slot.rows.data_ptr():
             raise BadInputError(
@@ -300,7 +300,7 @@ class DeviceGraph:
         return options
 
     def _slot(self, n: int) -> _Slot | None:
-        """The tensors of a batch size; None for one more than are captured."""
+        """Return the tensors of a batch size; None if no further batch size is captured."""
         if n not in self._slots:
             if len(self._slots) >= MOST_GRAPHS:
                 return None

@@ -1,4 +1,4 @@
-"""Why CUDA does not run here, and what to do: one sentence for each cause, the first that applies."""
+"""Why CUDA does not run here, and what to do: one sentence per cause, the first that applies."""
 
 import os
 from collections import Counter
@@ -17,14 +17,14 @@ _GPU_EXTRA, _CUDA_12_EXTRA = "gpu", "gpu-cuda12"
 
 
 def without_cuda(version: str) -> str:
-    """For an ONNX Runtime that was built without CUDA."""
+    """Return the sentence about an ONNX Runtime that was built without CUDA."""
     return clash() or (
         f"Expected an ONNX Runtime with CUDA; {_package()} {version} has none. Run: {_instead(_package())}"
     )
 
 
 def too_old(version: str, oldest: tuple[int, int]) -> str:
-    """For an ONNX Runtime that cannot prove where its nodes run."""
+    """Return the sentence about an ONNX Runtime that cannot tell where its nodes run."""
     return (
         f"Expected ONNX Runtime {'.'.join(map(str, oldest))} or newer for CUDA, the first that tells where each node "
         f"runs; this is {version}. Run: {install_extra(_GPU_EXTRA)}"
@@ -32,18 +32,18 @@ def too_old(version: str, oldest: tuple[int, int]) -> str:
 
 
 def misplaced(elsewhere: Mapping[str, Sequence[str]]) -> str:
-    """For a graph of which some nodes are not on CUDA."""
+    """Return the sentence about a graph with nodes that are not on CUDA."""
     (name, nodes), *_ = elsewhere.items()
     counted = ", ".join(f"{count} {operator}" for operator, count in sorted(Counter(nodes).items()))
     return f"Expected every node on CUDA; ONNX Runtime puts {counted} on {name}. Export again, or report this graph."
 
 
 def of_failure(said: str, options: CudaOptions) -> str:
-    """For a CUDA session that could not be opened or run.
+    """Return the sentence about a CUDA session that could not be opened or run.
 
     Args:
-        said: What ONNX Runtime said, one line.
-        options: What was asked for.
+        said: Message of ONNX Runtime, one line.
+        options: Options that were asked for.
     """
     return (
         _option(said)
@@ -60,7 +60,7 @@ def of_failure(said: str, options: CudaOptions) -> str:
 
 
 def _instead(*packages: str, by: str = _GPU_EXTRA) -> str:
-    """Return the commands that put an extra in the place of packages."""
+    """Return the commands that replace packages by an extra."""
     return f"{pip('uninstall', '-y', *packages)} && {install_extra(by)}"
 
 
@@ -70,7 +70,7 @@ def _package() -> str:
 
 
 def clash() -> str | None:
-    """For two packages in one folder; None where there is one."""
+    """Return the sentence about two packages in one folder; None if there are no two."""
     found = environment.packages()
     if len(found) < 2:
         return None
@@ -79,7 +79,7 @@ def clash() -> str | None:
 
 
 def _option(said: str) -> str | None:
-    """Options are typed here, so that this is an ONNX Runtime that knows others."""
+    """Return the sentence about an ONNX Runtime that knows other options: those given are typed, so not misspelt."""
     if "Unknown provider option" not in said:
         return None
     name = said.partition('Unknown provider option: "')[2].partition('"')[0]
@@ -90,7 +90,7 @@ def _option(said: str) -> str | None:
 
 
 def _cudnn(said: str) -> str | None:
-    """Of a graph with convolutions; the others run without it."""
+    """Return the sentence about a graph with convolutions and no cuDNN; other graphs run without it."""
     if "cudnn" not in said.lower():
         return None
     return (
@@ -119,7 +119,7 @@ def _libraries() -> str | None:
 
 
 def _cuda() -> int:
-    """Return the generation of CUDA that the package was built for; the newest where it does not tell."""
+    """Return the generation of CUDA that the package was built for; the newest if it does not tell."""
     built_for = environment.cuda_version(environment.libraries())
     return built_for // 1000 if built_for else 13
 
@@ -168,7 +168,7 @@ def _generation(said: str, number: int) -> str | None:
 
 
 def _on_the_cpu(said: str) -> str | None:
-    """Strict sessions say this of nodes without a CUDA kernel, and of all nodes when CUDA itself never came up."""
+    """Return the sentence about nodes on the CPU: those without a CUDA kernel, or all if CUDA itself did not start."""
     if "default CPU EP" not in said:
         return None
     looked = environment.libraries()  # none on Windows, where we cannot tell
@@ -177,7 +177,7 @@ def _on_the_cpu(said: str) -> str | None:
 
 
 def is_of_memory(said: str) -> bool:
-    """Whether it is about memory that is not there."""
+    """Return whether a message is about missing memory."""
     return any(
         word in said
         for word in ("allocate memory", "out of memory", "ALLOC_FAILED", "BFCArena", "bad_alloc", "Available memory")
@@ -185,7 +185,7 @@ def is_of_memory(said: str) -> bool:
 
 
 def of_memory(said: str) -> str | None:
-    """What to do about memory, if that is what a run on CUDA lacked."""
+    """Return what to do about memory if a run on CUDA lacked it; None otherwise."""
     if not is_of_memory(said):
         return None
     return "Use smaller batches, raise `memory_limit` if there is one, or free the device."

@@ -1,4 +1,4 @@
-"""What this machine can run, by trying it: the facts of `environment`, and one matrix product on each provider."""
+"""What this machine can run, found by trying: the facts of `environment`, and one matrix product on each provider."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ _SIZE = 64
 
 @dataclass(frozen=True)
 class Attempt:
-    """What happened when a provider was asked to multiply two matrices."""
+    """The result of asking a provider to multiply two matrices."""
 
     provider: Name
     runs: bool  # a session was created, every node there, and gave an answer
@@ -63,12 +63,12 @@ class Report:
     room: Room
 
     def as_json(self) -> dict[str, Any]:
-        """The report as `--json` prints it."""
+        """Return the report as `--json` prints it."""
         return asdict(self)
 
 
 def examine(cuda: CudaOptions | None = None) -> Report:
-    """Look, and try every provider. Whatever is wrong is in the report; nothing is raised."""
+    """Examine the machine and try every provider. Whatever is wrong is in the report; nothing is raised."""
     options = cuda or CudaOptions()
     runtimes, processors = environment.packages(), environment.processors()
     others = {name: version for name in _PACKAGES if (version := _installed(name))}
@@ -103,7 +103,7 @@ def attempt(provider: Name, options: CudaOptions) -> Attempt:
 
 
 def _operands() -> Sequence[np.ndarray[Any, np.dtype[np.float32]]]:
-    """1 + k 2^-20 times a permutation: exact in float32, off by up to 2^-10 where inputs are rounded to TF32."""
+    """Return (1 + k 2^-20) times a permutation: exact in float32, off by up to 2^-10 if inputs are rounded to TF32."""
     left = (1 + 2.0**-20 * np.arange(1, _SIZE * _SIZE + 1).reshape(_SIZE, _SIZE)).astype(np.float32)
     right = np.eye(_SIZE, dtype=np.float32)[::-1].copy()
     return left, right, left[:, ::-1]

@@ -1,4 +1,4 @@
-"""What this machine has: processors, memory, ONNX Runtime, CUDA's libraries, driver, devices. No session is opened."""
+"""The processors, memory, ONNX Runtime, CUDA libraries, driver and devices of this machine. No session is opened."""
 
 import ctypes
 import importlib.util
@@ -36,13 +36,13 @@ class Processors:
 
     @property
     def fewer(self) -> int | None:
-        """What ONNX Runtime has to be told: it looks at the machine alone. None where that is right."""
+        """Number of threads for ONNX Runtime, which looks at the machine alone; None if that is right."""
         return self.usable if self.usable < self.machine else None
 
 
 @dataclass(frozen=True)
 class Room:
-    """Memory and disk, in bytes; None where the system does not tell."""
+    """Memory and disk, in bytes; None if the system does not tell."""
 
     memory: int | None  # of the machine, or of the container where that has less
     memory_available: int | None  # without swapping, on the machine
@@ -77,7 +77,7 @@ class Driver:
 
 
 def processors() -> Processors:
-    """Those of the machine, and those that this process may use."""
+    """Return the processors of the machine, and those that this process may use."""
     machine = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
     quota, _, period = _line(_CGROUP / "cpu.max").partition(" ")  # microseconds of each period
@@ -87,7 +87,7 @@ def processors() -> Processors:
 
 
 def room() -> Room:
-    """Memory and disk of this machine."""
+    """Return memory and disk of this machine."""
     memory, available, disk = None, None, None
     with suppress(AttributeError, ValueError, OSError):  # not on Windows
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -103,7 +103,7 @@ def room() -> Room:
 
 
 def onnxruntime_library() -> Path | None:
-    """Return ONNX Runtime's library in its Python package, which is not loaded; None where there is none."""
+    """Return the path of ONNX Runtime's library in its Python package, without loading it; None if there is none."""
     found = find_spec("onnxruntime")
     folders = (Path(folder) / "capi" for folder in (found.submodule_search_locations or ()) if folder) if found else ()
     files = (path for folder in folders for pattern in _RUNTIME_LIBRARIES for path in sorted(folder.glob(pattern)))
@@ -111,7 +111,7 @@ def onnxruntime_library() -> Path | None:
 
 
 def shows_gpu() -> bool:
-    """Whether Linux shows an NVIDIA GPU, and CUDA_VISIBLE_DEVICES does not hide it.
+    """Return whether Linux shows an NVIDIA GPU, and CUDA_VISIBLE_DEVICES does not hide it.
 
     The driver is not asked: a process that has started it cannot be forked and use CUDA.
     """
@@ -127,7 +127,7 @@ def _line(path: Path) -> str:
 
 
 def packages() -> dict[str, str]:
-    """Installed packages that bring an ONNX Runtime, and their versions."""
+    """Return the installed packages that bring an ONNX Runtime, with their versions."""
     found: dict[str, str] = {}
     folders = (path for entry in sys.path for path in Path(entry or ".").glob(f"{CPU_PACKAGE}*.*-info"))
     for distribution in map(metadata.Distribution.at, folders):  # the metadata of all packages takes long to read
@@ -138,7 +138,7 @@ def packages() -> dict[str, str]:
 
 
 def libraries() -> list[Library]:
-    """The CUDA libraries that the installed provider needs, tried one by one; empty without a provider library."""
+    """Return the CUDA libraries that the installed provider needs, tried one by one; empty without a provider."""
     provider = _provider_library()
     if provider is None:
         return []
@@ -148,7 +148,7 @@ def libraries() -> list[Library]:
 
 
 def driver() -> Driver:
-    """The driver and its devices, asked through its own library."""
+    """Return the driver and its devices, asked through the driver's own library."""
     try:
         cuda = ctypes.CDLL(DRIVER_LIBRARY)
     except OSError:
@@ -169,10 +169,10 @@ def driver() -> Driver:
 
 @contextmanager
 def current_device(number: int) -> Iterator[Callable[[], None]]:
-    """Make a device the thread's current one, for as long as the block lasts; gives a call that waits for all its work.
+    """Make a device the thread's current one within the block, and yield a call that waits for all its work.
 
-    Through the driver's own library, whose name is the same for every CUDA. PyTorch and ONNX Runtime share the
-    device's primary context, so this waits for the work of both.
+    It uses the driver's own library, whose name is the same for every CUDA. PyTorch and ONNX Runtime share the
+    device's primary context, so the call waits for the work of both.
     """
     cuda = ctypes.CDLL(DRIVER_LIBRARY)
     device, context = ctypes.c_int(0), ctypes.c_void_p()
@@ -198,7 +198,7 @@ def _validate_status(status: int) -> None:
 
 
 def cuda_version(found: list[Library]) -> int | None:
-    """The CUDA that the provider was built for, 13000 for 13.0, by the name of its runtime library."""
+    """Return the CUDA that the provider was built for, 13000 for 13.0, by the name of its runtime library."""
     for library in found:
         stem, _, major = library.name.partition(".so.")
         if stem == "libcudart" and major.partition(".")[0].isdecimal():
@@ -207,7 +207,7 @@ def cuda_version(found: list[Library]) -> int | None:
 
 
 def spelled(version: int) -> str:
-    """13020 -> 13.2."""
+    """Return a version as text: 13.2 for 13020."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
@@ -242,7 +242,7 @@ def _tried(name: str) -> Library:
 
 
 def _needed(file: BinaryIO) -> list[str]:
-    """DT_NEEDED of a 64-bit little-endian ELF file; empty for any other (Windows says what it misses itself)."""
+    """Return DT_NEEDED of a 64-bit little-endian ELF file; empty for any other (Windows names what it lacks itself)."""
     header = file.read(64)
     if header[:6] != b"\x7fELF\x02\x01":
         return []

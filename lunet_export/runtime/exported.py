@@ -1,4 +1,4 @@
-"""`Exported`: what running an exported folder takes, whether it holds a flow or a mixture."""
+"""`Exported`: the part of running an exported folder that flows and mixtures share."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Exported(ABC, Generic[V]):
     Args:
         source: The folder, or an opened `Artifact`.
         first: Names of the graphs that are opened at once.
-        chosen: The keyword arguments of the subclass: provider, threads, cuda, and what else `Sessions` takes.
+        chosen: Keyword arguments of the subclass: provider, threads, cuda, and what else `Sessions` takes.
 
     Raises:
-        ArtifactError: The folder is missing, altered or malformed, or holds another kind of distribution.
-        UnreadableError: The operating system does not let it be read.
-        ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
-        BadInputError: An unknown provider, or threads below 1 or far above the processors.
-        OutOfMemoryError: There is no memory for the sessions.
+        ArtifactError: if the folder is missing, altered or malformed, or holds another kind of distribution.
+        UnreadableError: if the operating system does not let the folder be read.
+        ProviderError: if the provider that was asked for cannot run; the sentence names the cause and the cure.
+        BadInputError: if the provider is unknown, or `threads` is below 1 or far above the processors.
+        OutOfMemoryError: if there is no memory for the sessions.
     """
 
     _has_classes: ClassVar[bool]
@@ -94,7 +94,7 @@ class Exported(ABC, Generic[V]):
         return html.page(f"{type(self).__name__}: {self.manifest.name}", self._facts(), shown)
 
     def _facts(self) -> dict[str, str]:
-        """Return what a table says of the folder, by name."""
+        """Return the table of facts of the folder, by name."""
         manifest, shape = self.manifest, self.manifest.image_shape
         model, training = manifest.document["model"], manifest.document.get("training")
         figure = training.get("test") if isinstance(training, dict) else None
@@ -112,7 +112,7 @@ class Exported(ABC, Generic[V]):
         }
 
     def _sizes(self) -> Counter[str]:
-        """Return the bytes of the graphs by what they compute; those of the classes are added up."""
+        """Return the bytes of the graphs by what they compute, summed over the classes."""
         sizes: Counter[str] = Counter()
         for name, graph in self.artifact.graphs.items():
             sizes[graph_of(name)[0]] += len(graph)
@@ -126,34 +126,34 @@ class Exported(ABC, Generic[V]):
         self.close()
 
     def close(self) -> None:
-        """Release the sessions, and the memory of the device with them; methods raise BadInputError from now on."""
+        """Release the sessions and their memory on the device; methods raise BadInputError from now on."""
         self._sessions.close()
 
     def __reduce__(self) -> Any:  # noqa: ANN401
-        """Pickled and copied are the folder's content and the choices; what comes out opens sessions of its own."""
+        """Pickle and copy the folder's content and the options; the copy opens sessions of its own."""
         return partial(type(self), **self._again), (self.artifact,)
 
     @property
     def columns(self) -> tuple[str, ...] | None:
-        """The names of the D columns in their order; None of a model without names.
+        """Names of the D columns in their order; None for a model without names.
 
-        Data frames are taken by them: pandas, Polars and pyarrow ones, with their columns in any order.
+        Data frames of pandas, Polars and pyarrow are read by these names, with their columns in any order.
         """
         return self.manifest.columns
 
     @property
     def _parts(self) -> tuple[Exported[V], ...]:
-        """What is scored with it: itself. Of several folders that are scored together, all of them."""
+        """The folders that are scored together: this one alone."""
         return (self,)
 
     @property
     def tf32(self) -> bool:
-        """Matrix products round their inputs to TF32."""
+        """Whether matrix products round their inputs to TF32."""
         return self.provider == "cuda" and self.cuda.tf32
 
     @property
     def effective_tf32(self) -> str:
-        """`on` or `off` on CUDA, as the density session was asked; `not used` on the CPU."""
+        """`on` or `off` on CUDA, as the density session reports it; `not used` on the CPU."""
         if self.provider == "cpu":
             return "not used"
         options = self._sessions["density"].get_provider_options()["CUDAExecutionProvider"]
@@ -161,7 +161,7 @@ class Exported(ABC, Generic[V]):
 
     @property
     def placement(self) -> dict[str, dict[str, int]]:
-        """On CUDA, by ONNX Runtime's own account: nodes of each opened graph on each execution provider."""
+        """Number of nodes of each opened graph per execution provider on CUDA, by ONNX Runtime's own account."""
         if self.provider != "cuda":
             return {}
         return {
@@ -171,21 +171,21 @@ class Exported(ABC, Generic[V]):
 
     @property
     def vectors(self) -> V:
-        """The test vectors of the folder, with the tolerances of what runs: TF32 has its own.
+        """Test vectors of the folder, with the tolerances of what runs: TF32 has its own.
 
         Raises:
-            ArtifactError: They are malformed, or there are none for TF32.
+            ArtifactError: if they are malformed, or there are none for TF32.
         """
         vectors = cast(V, self.artifact.vectors)
         return vectors.under_tf32(self.manifest.products) if self.tf32 else vectors
 
     def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
-        """For every row (N, D), whether `log_prob` takes it: finite and inside the domain, (N,).
+        """Return for every row (N, D) whether `log_prob` takes it, that is, finite and inside the domain: (N,).
 
-        Rows far out may overflow all the same, which `log_prob` tells.
+        Rows far out may still overflow, which `log_prob` reports.
 
         Raises:
-            BadInputError: Wrong shape, no numbers, or masked ones.
+            BadInputError: if x has the wrong shape, is not numbers, or has masked entries.
         """
         return self._rows.acceptable(x)
 
@@ -202,7 +202,7 @@ class Exported(ABC, Generic[V]):
             first: Number of the first row, by which its noise is drawn.
 
         Raises:
-            BadInputError: if the model takes vectors, or the images are of another size, no whole numbers, or outside
+            BadInputError: if the model takes vectors, or the images are of another size, not whole numbers, or outside
                 their levels.
             OutOfMemoryError: if there is no memory for a copy.
         """
@@ -214,48 +214,48 @@ class Exported(ABC, Generic[V]):
 
     @abstractmethod
     def log_prob(self, x: ArrayLike) -> Floats:
-        """log p(x) in nats, (N, D) -> (N,)."""
+        """Return log p(x) in nats, (N, D) -> (N,)."""
 
     def latent(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
-        """The z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D).
+        """Return the z that `sample` decodes: temperature times the normal numbers of `lunet_export.noise`, (n, D).
 
-        Of a mixture, that of row i is the same whatever its class.
+        In a mixture, row i is the same whatever its class.
 
         Raises:
-            BadInputError, OutOfMemoryError: As `sample` does.
+            BadInputError, OutOfMemoryError: as `sample` does.
         """
         return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
     @abstractmethod
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
-        """What scoring tells of rows x (N, D), `log_prob` (N,) first, and |z|^2 / D of the sample that is looked at."""
+        """Return the scores of rows x (N, D), `log_prob` (N,) first, and |z|^2 / D of a sample of them."""
 
     @abstractmethod
     def _table(
         self, n: int, *, seed: int, temperature: float, first: int, label: int | str | None
     ) -> dict[str, NDArray[Any]]:
-        """The columns of n samples: `x` (n, D), and what else tells of each; `label` is the class, of a mixture."""
+        """Return the columns of n samples: `x` (n, D), and what else describes each; `label` is a mixture's class."""
 
     def _session(self, graph: str, option: str = "") -> Any:  # noqa: ANN401
-        """The session of a graph, opened when first asked for; `option` is that of the command which exports it.
+        """Return the session of a graph, opened on first use; `option` is that of the export which adds the graph.
 
         Raises:
-            BadInputError: The folder has no such graph.
+            BadInputError: if the folder has no such graph.
         """
         if graph not in self.artifact.graphs:
             raise BadInputError(f"Expected {graph}.onnx in the export; it has none. Export again with {option}.")
         return self._sessions[graph]
 
     def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
-        """Outputs of a graph for rows, which all must be finite."""
+        """Return outputs of a graph for rows, all of which must be finite."""
         return finite(self._raw(graph, outputs, rows))
 
     def _raw(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
-        """As `_in_batches`, finite or not."""
+        """Return what `_in_batches` returns, finite or not."""
         return in_batches(lambda part: self._run(graph, outputs, part), rows, lambda: self._nothing(outputs))
 
     def _nothing(self, outputs: list[str]) -> list[Floats]:
-        """Those outputs of no rows."""
+        """Return these outputs for no rows."""
         table = np.empty((0, len(self.manifest.components)), self.dtype)
         empty = {"log_prob": np.empty(0, self.dtype), "class_log_prob": table, "posterior": table}
         return [empty.get(name, self._rows.empty()) for name in outputs]

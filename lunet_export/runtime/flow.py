@@ -1,4 +1,4 @@
-"""`ExportedFlow`: an exported flow to run, with NumPy and ONNX Runtime only."""
+"""`ExportedFlow`: an exported flow, run with NumPy and ONNX Runtime only."""
 
 from __future__ import annotations
 
@@ -29,34 +29,35 @@ class ExportedFlow(Exported[Vectors]):
     """The model of an exported folder: log p(x), z = encode(x), x = decode(z) and samples, as NumPy arrays.
 
     Results have the graph's dtype (`dtype`). x is data, (N, D): for images grey level plus noise in [0, levels). It may
-    be a data frame of pandas, Polars or pyarrow, of which the model's `columns` are taken by name, in any order.
-    log_prob is in nats, in data space. `provider` and `provider_reason` say what runs and why.
+    be a data frame of pandas, Polars or pyarrow; the model's `columns` are taken from it by name, in any order.
+    log_prob is in nats, in data space. `provider` and `provider_reason` tell what runs and why.
 
     Threads: any number of them may call any method of one flow at once, and each gets what it would get alone, bit by
-    bit. Processes: a flow may be given to one that is spawned, since it can be pickled, graphs and all; and one that is
-    forked may use it, but on CUDA, where it gets a `ProviderError`. Both open sessions of their own. With `draw`, flows
-    and forks of one process may give the same rows, for ONNX Runtime is seeded once a process; `sample` takes its seed
+    bit. Processes: a flow can be pickled, graphs included, so a spawned process may be given it; a forked process may
+    use it except on CUDA, where it gets a `ProviderError`. Both open sessions of their own. With `draw`, flows and
+    forks of one process may give the same rows, since ONNX Runtime is seeded once per process; `sample` takes its seed
     from you.
 
-    Rows that the model was not made for (grey levels without noise, images scaled to [0, 1], other units) are a
-    `RowsWarning` where you call; `warnings.simplefilter("error", RowsWarning)` makes them an error.
+    Rows that the model was not made for (grey levels without noise, images scaled to [0, 1], other units) give a
+    `RowsWarning` at your call; `warnings.simplefilter("error", RowsWarning)` makes them an error.
 
     Args:
         source: The folder, or an opened `Artifact`.
-        provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA when it runs, else the CPU).
-        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or as many as there are
-            processors that this process may use, where these are not all.
+        provider: `cpu`, `cuda` (every node there, or an error) or `auto` (CUDA if it runs, else the CPU).
+        threads: CPU threads of each session; None takes ONNX Runtime's own choice, or the number of processors that
+            this process may use, if these are not all.
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
-        cuda_graph: On CUDA, density and sampling are captured once for each batch size and replayed: the host then
-            hands over one graph a run instead of a launch a node. The first 32 batch sizes; the optional graphs are
-            never captured, since a graph that draws its own noise would replay the same draw.
+        cuda_graph: Whether density and sampling on CUDA are captured once per batch size and replayed: the host then
+            hands over one graph per run instead of one launch per node. It covers the first 32 batch sizes; the
+            optional graphs are never captured, since a graph that draws its own noise would replay the same draw.
 
     Raises:
-        ArtifactError: The folder is missing, altered or malformed.
-        UnreadableError: The operating system does not let it be read.
-        ProviderError: The provider that was asked for cannot run; the sentence names the cause and the cure.
-        BadInputError: `cuda_graph` on the CPU, an unknown provider, or threads below 1 or far above the processors.
-        OutOfMemoryError: There is no memory for the sessions.
+        ArtifactError: if the folder is missing, altered or malformed.
+        UnreadableError: if the operating system does not let the folder be read.
+        ProviderError: if the provider that was asked for cannot run; the sentence names the cause and the cure.
+        BadInputError: if `cuda_graph` is given on the CPU, the provider is unknown, or `threads` is below 1 or far
+            above the processors.
+        OutOfMemoryError: if there is no memory for the sessions.
     """
 
     _has_classes = False
@@ -79,54 +80,55 @@ class ExportedFlow(Exported[Vectors]):
         self.on_device = DeviceFlow(self._sessions, device, self._rows, self._rows.normal, captured=captured)
 
     def close(self) -> None:
-        """Release the sessions, and the memory of the device with them; methods raise BadInputError from now on."""
+        """Release the sessions and their memory on the device; methods raise BadInputError from now on."""
         super().close()
         self.on_device._release()
 
     def log_prob(self, x: ArrayLike) -> Floats:
-        """log p(x) in nats, (N, D) -> (N,).
+        """Return log p(x) in nats, (N, D) -> (N,).
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, masked, or a number outside the domain: [0, levels) for images.
-            OverflowingRowsError: A row so far out that an answer leaves the range of `dtype`.
-            OutOfMemoryError: There is no memory for it.
-            ProviderError: The provider gave up.
+            BadInputError: if x has the wrong shape, NaN or infinity, masked entries, or numbers outside the domain, [0,
+                levels) for images.
+            OverflowingRowsError: if a row is so far out that an answer leaves the range of `dtype`.
+            OutOfMemoryError: if there is no memory for the run.
+            ProviderError: if the provider gave up.
         """
         return self.density(x)[1]
 
     def encode(self, x: ArrayLike) -> Floats:
-        """x -> z, (N, D) -> (N, D). Raises as `log_prob` does."""
+        """Return z of x, (N, D) -> (N, D). Raises as `log_prob` does."""
         return self.density(x)[0]
 
     def density(self, x: ArrayLike) -> tuple[Floats, Floats]:
-        """z (N, D) and log p(x) (N,) in one run. Raises as `log_prob` does."""
+        """Return z (N, D) and log p(x) (N,) in nats in one run. Raises as `log_prob` does."""
         rows = self._rows.data(x)
         z, log_prob = self._density(rows)
         misfit.warn(self._rows.made_for.of_rows(typed(x, rows)) or self._rows.made_for.of_latents(rows, z))
         return z, log_prob
 
     def _density(self, rows: Floats) -> tuple[Floats, Floats]:
-        """As `density`, of rows that are not looked at."""
+        """Return what `density` returns, without a look at whether the model was made for the rows."""
         z, log_prob = self._in_batches("density", ["z", "log_prob"], rows)
         return z, log_prob
 
     def decode(self, z: ArrayLike) -> Floats:
-        """z -> x, (N, D) -> (N, D); images are clamped to [0, largest float below levels].
+        """Return x of z, (N, D) -> (N, D); images are clamped to [0, largest float below levels].
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or masked.
-            OverflowingRowsError: A row so far out that x leaves the range of `dtype`.
-            OutOfMemoryError, ProviderError: As `log_prob` does.
+            BadInputError: if z has the wrong shape, NaN or infinity, or masked entries.
+            OverflowingRowsError: if a row is so far out that x leaves the range of `dtype`.
+            OutOfMemoryError, ProviderError: as `log_prob` does.
         """
         return self._in_batches("sampling", ["x"], self._rows.latents(z))[0]
 
     def decode_with_log_prob(self, z: ArrayLike) -> tuple[Floats, Floats]:
-        """x (N, D) and its log_prob (N,) in nats in one run, for exports made with `--with-log-prob`.
+        """Return x (N, D) and its log_prob (N,) in nats in one run, for exports made with `--with-log-prob`.
 
-        log_prob is of x before an image is clamped into its domain; `log_prob` gives that of the clamped one.
+        log_prob belongs to x before an image is clamped into its domain; `log_prob` gives that of the clamped x.
 
         Raises:
-            BadInputError: The folder has no such graph, or as `decode` does.
+            BadInputError: if the folder has no such graph, or as `decode` does.
         """
         rows = self._rows.latents(z)
         self._session("sampling_with_log_prob", "`with_log_prob=True`")
@@ -134,13 +136,13 @@ class ExportedFlow(Exported[Vectors]):
         return x, log_prob
 
     def log_prob_estimate(self, x: ArrayLike, *, probe: ArrayLike | None = None, seed: int = 0) -> Floats:
-        """log p(x) in nats by Hutchinson's estimate of the divergences along `probe`, for exports with `--hutchinson`.
+        """Return Hutchinson's estimate of log p(x) in nats along `probe`, for exports with `--hutchinson`.
 
-        (N, D) -> (N,). Unbiased where E[e e^T] = I. Without `probe`, the signs of the normal numbers of `seed`: row i
-        then depends on seed and i only.
+        (N, D) -> (N,). It is unbiased if E[e e^T] = I. Without `probe` it takes the signs of the normal numbers of
+        `seed`: row i then depends on seed and i only.
 
         Raises:
-            BadInputError: The folder has no such graph, or as `log_prob` does.
+            BadInputError: if the folder has no such graph, or as `log_prob` does.
         """
         rows = self._rows.data(x)
         misfit.warn(self._rows.made_for.of_rows(typed(x, rows)))
@@ -156,13 +158,13 @@ class ExportedFlow(Exported[Vectors]):
         return finite(in_batches(estimate, both, lambda: [np.empty(0, self.dtype)]))[0]
 
     def draw(self, n: int) -> tuple[Floats, Floats]:
-        """x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.
+        """Return x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.
 
-        Not reproducible, see the warnings in the manifest; `sample` is.
+        It is not reproducible, see the warnings in the manifest; `sample` is.
 
         Raises:
-            BadInputError: The folder has no such graph, or n is no whole number from 1 to 4096.
-            OverflowingRowsError, OutOfMemoryError, ProviderError: As `decode` does.
+            BadInputError: if the folder has no such graph, or n is not a whole number from 1 to 4096.
+            OverflowingRowsError, OutOfMemoryError, ProviderError: as `decode` does.
         """
         n = whole(n, f"from 1 to {LARGEST_BATCH} samples a call", least=1, most=LARGEST_BATCH)
         session = self._session("random_sampling", "`rng=True`")
@@ -170,20 +172,23 @@ class ExportedFlow(Exported[Vectors]):
         return x, z
 
     def sample(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
-        """n rows of the model, (n, D), those from number `first` on.
+        """Return n rows of the model, (n, D), from row `first` on.
 
         Row i depends on seed and i only, on every provider and in every language.
 
         Raises:
-            BadInputError: `n` or `first` is no whole number of 0 or more, the temperature no number of 0 or more, or so
-                large that z overflows, or the seed no whole number in [0, 2^64).
-            OverflowingRowsError, ProviderError: As `decode` does.
-            OutOfMemoryError: There is no memory for so many rows.
+            BadInputError: if `n` or `first` is not a whole number of 0 or more, `temperature` is not a number of 0 or
+                more or is so large that z overflows, or `seed` is not a whole number in [0, 2^64).
+            OverflowingRowsError, ProviderError: as `decode` does.
+            OutOfMemoryError: if there is no memory for so many rows.
         """
         return self.decode(self.latent(n, seed=seed, temperature=temperature, first=first))
 
     def sample_and_log_prob(self, n: int, *, seed: int, temperature: float = 1.0) -> tuple[Floats, Floats]:
-        """Rows as `sample` draws them and the model's log p of exactly these rows: (n, D), (n,). Raises as both do."""
+        """Return rows as `sample` draws them, (n, D), and the model's log p of exactly these rows in nats, (n,).
+
+        Raises as `sample` and `log_prob` do.
+        """
         x = self.sample(n, seed=seed, temperature=temperature)
         return x, self._density(self._rows.data(x))[1]
 

@@ -1,4 +1,4 @@
-"""What running a graph of any folder needs: proof that it is the graph that the manifest describes, and batches."""
+"""What every graph run needs: the check that it is the graph that the manifest describes, and batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -27,18 +27,18 @@ def validate_graph(
     widths: Mapping[str, int],
     said: Mapping[str, str],
 ) -> None:
-    """Raise unless the graph's own metadata and tensors are what the manifest says.
+    """Raise an error unless the graph's own metadata and tensors are what the manifest says.
 
     Args:
-        session: Of the graph.
-        name: Of the graph.
-        manifest: Of the folder.
-        ends: Its inputs and outputs.
-        widths: Columns of tensors that are not dim wide; 0 for one number a row.
-        said: Entries of its metadata that the manifest knows, beside those of every graph.
+        session: Session of the graph.
+        name: Name of the graph.
+        manifest: Manifest of the folder.
+        ends: Names of its inputs and outputs.
+        widths: Number of columns of tensors that are not dim wide; 0 for one number per row.
+        said: Entries of the graph's metadata that the manifest knows, beside those of every graph.
 
     Raises:
-        ArtifactError: They are not.
+        ArtifactError: if the graph is another one.
     """
     p = manifest.preprocessing
     wanted = {
@@ -70,10 +70,10 @@ def validate_graph(
 def in_batches(
     run: Callable[[Floats], Sequence[Floats]], rows: Floats, empty: Callable[[], Sequence[Floats]]
 ) -> tuple[Floats, ...]:
-    """What `run` makes of the rows, given to it in batches that the graphs take; what `empty` makes of no rows.
+    """Return what `run` makes of the rows, in batches that the graphs take; what `empty` makes of no rows.
 
     Raises:
-        OutOfMemoryError: There is no memory for the answers.
+        OutOfMemoryError: if there is no memory for the answers.
     """
     if not len(rows):
         return tuple(empty())
@@ -83,10 +83,10 @@ def in_batches(
 
 
 def finite(answers: tuple[Floats, ...]) -> tuple[Floats, ...]:
-    """The answers of a graph, (N,) or (N, K) each: rows that are finite can overflow inside it.
+    """Return the answers of a graph, (N,) or (N, K) each, if they are finite: finite rows can overflow inside a graph.
 
     Raises:
-        OverflowingRowsError: One is NaN or infinite.
+        OverflowingRowsError: if an answer is NaN or infinite.
     """
     if not all(np.isfinite(answer).all() for answer in answers):
         validate_no_overflow(~np.logical_and.reduce([finite_rows(answer) for answer in answers]), answers)
@@ -94,16 +94,16 @@ def finite(answers: tuple[Floats, ...]) -> tuple[Floats, ...]:
 
 
 def finite_rows(answer: Floats) -> NDArray[np.bool_]:
-    """For every row of (N,) or (N, K), whether all its numbers are finite, (N,)."""
+    """Return for every row of (N,) or (N, K) whether all its numbers are finite, (N,)."""
     good = np.isfinite(answer)
     return good if answer.ndim == 1 else np.logical_and.reduce(good, axis=1)
 
 
 def validate_no_overflow(bad: NDArray[np.bool_], answers: tuple[Floats, ...]) -> None:
-    """Raise where a row is bad, (N,), of a graph that gave these answers.
+    """Raise an error if a row is bad, (N,), in the answers of a graph.
 
     Raises:
-        OverflowingRowsError: One is.
+        OverflowingRowsError: if a row is bad.
     """
     if bad.any():
         raise OverflowingRowsError(bad, answers)

@@ -1,13 +1,13 @@
-"""Rows that a model was not made for: a number computed of them is no mistake of the graph, and says nothing.
+"""Rows that a model was not made for: the graph computes a correct number of them that means nothing.
 
 What a model was made for is known without its data. Behind a pre-processing, x is a grey level plus noise in
 [0, levels), so rows without noise and rows that were scaled to [0, 1] show by their numbers alone. The latents of any
-model's own rows have |z|^2 / D of mean 1 where it was fitted by likelihood; by Markov's inequality more than half of N
-rows can hardly exceed a few times as much, whatever their distribution is (`most_by_chance`). Odd rows among good ones
-change no median, so they are not told.
+model's own rows have a mean |z|^2 / D of 1 if the model was fitted by likelihood; by Markov's inequality more than half
+of N rows can hardly exceed a few times as much, whatever their distribution is (`most_by_chance`). A few odd rows among
+good ones do not change the median, so they are not reported.
 
-Rows and latents are looked at by a sample of 4096 rows of a call. Good rows cost a maximum of one row and a scalar
-product. In Python a misfit is a `RowsWarning` where the caller stands; commands tell it in their own way.
+Rows and latents are looked at by a sample of 4096 rows per call. For good rows that costs one row's maximum and one
+scalar product. In Python a misfit is a `RowsWarning` at the caller's line; commands report it in their own way.
 """
 
 import sys
@@ -52,10 +52,10 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Misfit:
-    """Why rows are not those that a model was made for, in one sentence, and of which kind they are.
+    """Why rows are not those that a model was made for, in one sentence, and the kind of the misfit.
 
     noise: Grey levels without noise. scale: Images scaled to [0, 1]. levels: Images of fewer grey levels. grey: Grey
-    levels, and the model has no pre-processing. far, near: Latents that are far too large or too small.
+    levels for a model without pre-processing. far, near: Latents that are far too large or too small.
     """
 
     kind: str
@@ -63,21 +63,21 @@ class Misfit:
 
 
 class MadeFor:
-    """What a model was made for, and whether rows are that.
+    """What a model was made for, and the test whether rows are that.
 
     Args:
-        dim: D.
-        preprocessing: Of the model; None for vectors.
-        source: Kind of the file that it came from, as the manifest tells it. A network of `authors` or
-            `authors-realnvp` without pre-processing takes logits, and never whole numbers.
-        assumed: Whether latent statistics were folded in that no file shows to be of this network.
+        dim: Number of dimensions D.
+        preprocessing: Pre-processing of the model; None for vectors.
+        source: Kind of the file that the model came from, by the manifest. A network of `authors` or `authors-realnvp`
+            without pre-processing takes logits, and never whole numbers.
+        assumed: Whether latent statistics were folded in without a file that shows that they belong to this network.
     """
 
     def __init__(self, dim: int, preprocessing: Logit | None, source: str = "", *, assumed: bool = False) -> None:
         self._dim, self._preprocessing, self._source, self._assumed = dim, preprocessing, source, assumed
 
     def of_rows(self, rows: NDArray[Any]) -> Misfit | None:
-        """What their numbers alone tell of rows (N, D) in the domain."""
+        """Return the misfit that the numbers of rows (N, D) in the domain show by themselves."""
         p = self._preprocessing
         if p is None or not len(rows):
             return None
@@ -97,7 +97,7 @@ class MadeFor:
         return _dark(above, p) if dark and len(seen) * log(_MOST_DARK) <= log(BY_CHANCE) else None
 
     def of_latents(self, rows: NDArray[Any], z: NDArray[np.floating]) -> Misfit | None:
-        """What latents z (N, D) tell of rows (N, D)."""
+        """Return the misfit that latents z (N, D) show for rows (N, D)."""
         if not len(z):
             return None
         mean = float(np.vdot(z, z)) / z.size
@@ -106,7 +106,7 @@ class MadeFor:
         return self.of_squares(sample(rows), squares(z))
 
     def of_squares(self, rows: NDArray[Any], found: Array, *, exact: bool = True) -> Misfit | None:
-        """What |z|^2 / D of rows (N, D) tells, (N,); not `exact`, it may be larger than what was found."""
+        """Return the misfit that |z|^2 / D, (N,), shows for rows (N, D); without `exact` it is a lower bound."""
         n = len(found)
         if not n:
             return None
@@ -128,7 +128,7 @@ class MadeFor:
         return _grey(rows, middle, self._source) if grey else self._explained(_farther(middle, images=images))
 
     def _explained(self, misfit: Misfit) -> Misfit:
-        """What latents tell, with the other reason that they may have."""
+        """Return the misfit of latents with the other cause that it may have."""
         return replace(misfit, sentence=f"{misfit.sentence} {_ASSUMED}") if self._assumed else misfit
 
     @staticmethod
@@ -142,7 +142,7 @@ class MadeFor:
 
 
 def squares(z: NDArray[np.floating]) -> Array:
-    """|z|^2 / D of the sample of latents (N, D) that is looked at, float64."""
+    """Return |z|^2 / D of a sample of latents (N, D), in float64."""
     seen = sample(z).astype(np.float64)
     with np.errstate(over="ignore"):
         found: Array = np.einsum("nd,nd->n", seen, seen) / max(1, seen.shape[1])
@@ -151,11 +151,11 @@ def squares(z: NDArray[np.floating]) -> Array:
 
 @lru_cache(maxsize=512)
 def most_by_chance(n: int) -> float:
-    """What more than half of n independent rows exceed with probability `BY_CHANCE` at most, of numbers of mean 1.
+    """Return what more than half of n independent numbers of mean 1 exceed with a probability of at most `BY_CHANCE`.
 
-    By Markov a row exceeds t with probability p <= 1 / t. That a share a > p of n rows does has a probability of at
-    most exp(-n KL(a || p)) (Chernoff); 1 / t is the p where that is `BY_CHANCE`. Of one row that is 1 / `BY_CHANCE`, of
-    very many 2.
+    By Markov a number exceeds t with probability p <= 1 / t. The probability that a share a > p of n numbers does is at
+    most exp(-n KL(a || p)) (Chernoff); 1 / t is the p at which that is `BY_CHANCE`. For one number the result is
+    1 / `BY_CHANCE`, for very many 2.
     """
     share = (n - (n - 1) // 2) / n
 
@@ -171,9 +171,9 @@ def most_by_chance(n: int) -> float:
 
 
 def warn(misfit: Misfit | None) -> None:
-    """Warn whoever called the runtime, where that is; of the rest of this package, which looks at rows itself, nobody.
+    """Warn the caller of the runtime of a misfit, but not the rest of this package, which looks at rows itself.
 
-    By the usual filters of Python that is once for each place and sentence.
+    By Python's usual filters that happens once per place and sentence.
     """
     if misfit is None:
         return
@@ -186,19 +186,19 @@ def warn(misfit: Misfit | None) -> None:
 
 
 def sample(rows: NDArray[Any]) -> NDArray[Any]:
-    """The rows of a call that are looked at: the same of as many, in step with no period of theirs."""
+    """Return the rows of a call that are looked at: the same rows for the same N, spread without a period."""
     return rows[_chosen(len(rows))] if len(rows) > _LOOKED_AT else rows
 
 
 @lru_cache(maxsize=8)
 def _chosen(n: int) -> NDArray[np.int64]:
-    """Numbers of rows, ascending: multiples of the golden ratio modulo 1 spread more evenly than chance."""
+    """Return row numbers, ascending: multiples of the golden ratio modulo 1 spread more evenly than chance."""
     golden = (sqrt(5) - 1) / 2
     return np.unique((np.arange(_LOOKED_AT) * golden % 1 * n).astype(np.int64))
 
 
 def _is_no_noise(above: NDArray[np.floating], p: Logit) -> bool:
-    """Numbers in (0, 1] that cannot be the noise of black pixels, uniform in [0, 1): scaled images, then.
+    """Return whether numbers in (0, 1] cannot be the noise of black pixels, uniform in [0, 1), so are scaled images.
 
     Their mean is too far from 1/2 (Hoeffding), or all are multiples of 1 / (levels - 1).
     """
@@ -211,7 +211,7 @@ def _is_no_noise(above: NDArray[np.floating], p: Logit) -> bool:
 
 
 def _is_grey(rows: NDArray[Any]) -> bool:
-    """Whole numbers of 8 bits, and not 0 and 1 alone."""
+    """Return whether rows are whole numbers of 8 bits, and not only 0 and 1."""
     return bool(rows.size and rows.min() >= 0 and 1 < rows.max() <= _GREY and (rows == np.floor(rows)).all())
 
 

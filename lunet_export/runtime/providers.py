@@ -1,4 +1,4 @@
-"""CUDA or CPU: picks one, or says what is missing. Never falls back in silence."""
+"""The choice between CUDA and the CPU; an error tells what is missing, and no fallback is silent."""
 
 import os
 import re
@@ -64,24 +64,24 @@ def open_sessions(
     cuda: CudaOptions | None = None,
     cuda_graph: bool = False,
 ) -> "tuple[list[onnxruntime.InferenceSession], Choice]":
-    """Sessions of ONNX Runtime, all on the provider that was asked for.
+    """Open sessions of ONNX Runtime, all on the provider that was asked for.
 
     A session on CUDA has every node there, by ONNX Runtime's own account, and has run once.
 
     Args:
         models: Serialized ONNX graphs.
-        provider: `cuda` runs every node there or raises; `auto` tries CUDA, then the CPU, and says which. It warns,
-            once a process, where the machine shows a GPU and the CPU it is.
-        threads: CPU threads; None for ONNX Runtime's own choice, or what this process may use where that is less.
+        provider: `cuda` runs every node there or raises an error; `auto` tries CUDA, then the CPU, and tells which. It
+            warns once per process if it takes the CPU of a machine that shows a GPU.
+        threads: CPU threads; None for ONNX Runtime's own choice, or what this process may use if that is less.
         cuda: Device, memory and TF32, for CUDA.
-        cuda_graph: On CUDA, capture the launches of a run and replay them. Such sessions must be run through
+        cuda_graph: Whether to capture the launches of a run on CUDA and replay them. Such sessions must be run through
             `lunet_export.runtime.device_graph`: a plain run would be captured, and replayed with stale rows.
 
     Raises:
-        BadInputError: An unknown provider, or a number of threads that is none, or would only wait for each other.
-        OutOfMemoryError: There is no memory for a session on the CPU.
-        ProviderError: `cuda` was asked for and cannot run; the sentence names the cause and the cure.
-        MissingPackageError: ONNX Runtime is not installed.
+        BadInputError: if the provider is unknown, or the number of threads is not valid or far above the processors.
+        OutOfMemoryError: if there is no memory for a session on the CPU.
+        ProviderError: if `cuda` was asked for and cannot run; the sentence names the cause and the cure.
+        MissingPackageError: if ONNX Runtime is not installed.
     """
     if provider not in NAMES:
         raise BadInputError(f"Expected a provider of {', '.join(NAMES)}; got {provider!r}.")
@@ -103,11 +103,11 @@ def open_sessions(
 def run(
     session: "onnxruntime.InferenceSession", outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
 ) -> list[NDArray[Any]]:
-    """The named outputs of one run, as NumPy arrays.
+    """Return the named outputs of one run, as NumPy arrays.
 
     Raises:
-        OutOfMemoryError: There is no memory for the run on the CPU.
-        ProviderError: The provider gave up; on CUDA most likely out of memory.
+        OutOfMemoryError: if there is no memory for the run on the CPU.
+        ProviderError: if the provider gave up; on CUDA most likely out of memory.
     """
     with translated(session):
         return session.run(list(outputs), dict(feeds))
@@ -115,7 +115,11 @@ def run(
 
 @contextmanager
 def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
-    """What ONNX Runtime raises in a run becomes one sentence."""
+    """Turn what ONNX Runtime raises in a run into one sentence.
+
+    Raises:
+        OutOfMemoryError, ProviderError: as `run` does.
+    """
     try:
         yield
     except LunetExportError:
@@ -130,7 +134,7 @@ def translated(session: "onnxruntime.InferenceSession") -> Iterator[None]:
 
 
 def _threads(given: int) -> int:
-    """A number of threads that can be of use. Many more than there are processors look like a run that hangs."""
+    """Return a useful number of threads. Many more than there are processors look like a run that hangs."""
     processors = environment.processors().usable
     most = max(_MOST_PER_PROCESSOR * processors, _ALWAYS_ALLOWED)
     wanted = f"from 1 to {most} threads on {processors} processor{'s' if processors > 1 else ''}"
@@ -139,7 +143,7 @@ def _threads(given: int) -> int:
 
 @cache
 def _warn(reason: str) -> None:
-    """Once a process, for each reason."""
+    """Warn once per process and reason."""
     warnings.warn(
         f"This machine shows an NVIDIA GPU, and provider auto runs on the CPU: {reason}. See lunet-export doctor, or "
         "ask for provider cpu.",
@@ -201,7 +205,7 @@ def _open_cuda(
 
 
 def placement(session: "onnxruntime.InferenceSession") -> dict[str, list[str]]:
-    """The operators that each execution provider runs, by ONNX Runtime's own account; of a session on CUDA."""
+    """Return the operators that each execution provider runs in a CUDA session, by ONNX Runtime's own account."""
     found: dict[str, list[str]] = {}
     for part in session.get_provider_graph_assignment_info():
         found.setdefault(part.ep_name, []).extend(node.op_type for node in part.get_nodes())
@@ -213,7 +217,7 @@ def _misplaced(session: "onnxruntime.InferenceSession") -> dict[str, list[str]]:
 
 
 def _try(session: "onnxruntime.InferenceSession", ort: ModuleType) -> None:
-    """Run one row of zeros: a GPU without kernels in this wheel, or without memory, is found here and not by a user.
+    """Run one row of zeros: it finds a GPU without kernels in this wheel, or without memory, before a user does.
 
     A graph that draws its noise takes a shape, not rows; its first run comes right after its opening anyway.
     """
@@ -242,7 +246,7 @@ def _session_options(ort: ModuleType, threads: int | None) -> Any:  # noqa: ANN4
 
 @contextmanager
 def _quiet(ort: ModuleType) -> Iterator[None]:
-    """ONNX Runtime logs what it misses; here it is raised. One at a time: the logger is the process's."""
+    """Silence ONNX Runtime's log, since errors are raised; one thread at a time, since the process has one logger."""
     with _OPENING:
         _preload(ort)
         ort.set_default_logger_severity(4)
@@ -254,7 +258,7 @@ def _quiet(ort: ModuleType) -> Iterator[None]:
 
 @cache
 def _preload(ort: ModuleType) -> None:
-    """Load NVIDIA's libraries from their Python packages, once. It prints what is missing; `diagnosis` says it."""
+    """Load NVIDIA's libraries from their Python packages, once. `diagnosis` reports what is missing, not its print."""
     if hasattr(ort, "preload_dlls"):
         with redirect_stdout(StringIO()):
             ort.preload_dlls(directory="")
@@ -291,7 +295,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, without the C++ place that ONNX Runtime puts before it."""
+    """Return what went wrong, without the C++ source line that ONNX Runtime puts before it."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     begin = next((line.index(mark) for mark in ("CUDA failure", "[ONNXRuntimeError]") if mark in line), 0)
     said = line[begin:]

@@ -1,4 +1,4 @@
-"""What a graph may be fed: rows of the right shape, finite, and inside the domain of the data."""
+"""The rows that a graph may be fed: of the right shape, finite, and inside the domain of the data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,12 +26,12 @@ _LARGEST_NORMAL = 7.0  # no number of `lunet_export.noise` is larger: sqrt(-2 lo
 
 @contextmanager
 def computing(what: str) -> Iterator[None]:
-    """NumPy at work on what a caller gave: its lack of memory becomes a sentence, and `np.seterr` of the host nothing.
+    """Turn NumPy's lack of memory into a sentence, and leave the caller's `np.seterr` alone.
 
-    Numbers that overflow, or are too small, are looked for where that matters; no warning or error is needed for them.
+    Numbers that overflow, or are too small, are looked for where they matter; no warning or error is needed for them.
 
     Raises:
-        OutOfMemoryError: There is no memory for it.
+        OutOfMemoryError: if there is no memory for the computation.
     """
     with np.errstate(all="ignore"):
         try:
@@ -43,10 +43,10 @@ def computing(what: str) -> Iterator[None]:
 
 
 def as_array(given: ArrayLike, name: str) -> NDArray[Any]:
-    """What a caller gave, as an array, each entry of it a value.
+    """Return what a caller gave as an array without masked entries.
 
     Raises:
-        BadInputError: Entries of it are masked, or it cannot be made an array: rows of several lengths, say.
+        BadInputError: if entries are masked, or NumPy cannot make an array, as of rows of several lengths.
     """
     rows = given if isinstance(given, (list, tuple)) else [given]
     masked = sum(int(np.ma.getmaskarray(row).sum()) for row in rows if isinstance(row, np.ma.MaskedArray))
@@ -64,27 +64,27 @@ def as_array(given: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def typed(given: ArrayLike, rows: Floats) -> NDArray[Any]:
-    """What a caller gave in its own dtype, where it has one; else the rows (N, D) that were made of it."""
+    """Return what a caller gave in its own dtype if it has one, else the rows (N, D) that were made of it."""
     return given if isinstance(given, np.ndarray) and given.dtype.kind in "ui" else rows
 
 
 def with_noise(grey: NDArray[Any], dtype: "np.dtype[Any]", *, seed: int, draw: int, first: int) -> Floats:
-    """Grey levels (N, D) plus the uniform noise of a draw, in the dtype; rows are counted from `first`."""
+    """Return grey levels (N, D) plus the uniform noise of a draw, in the dtype; rows are counted from `first`."""
     numbers = noise.rows_of(len(grey), first)
     return dequantize(grey, noise.uniform(seed, numbers, grey.shape[1], draw=draw).astype(dtype))
 
 
 class Rows:
-    """Turns what users give into arrays (N, D) of the graph's dtype, or says what is wrong with it.
+    """The way from what users give to arrays (N, D) of the graph's dtype, or to an error that tells what is wrong.
 
     Args:
-        dim: D.
-        dtype: Of the graphs.
-        preprocessing: Of the model; its images have the domain [0, levels).
-        domain: Of a model that is not defined everywhere.
-        source: Kind of the file that the model came from, as the manifest tells it.
-        names: Names of the columns, where they have any.
-        assumed: Whether it was assumed that latent statistics are of this model.
+        dim: Number of dimensions D.
+        dtype: Dtype of the graphs.
+        preprocessing: Pre-processing of the model, whose images have the domain [0, levels); None for vectors.
+        domain: Domain of a model that is not defined everywhere.
+        source: Kind of the file that the model came from, by the manifest.
+        names: Names of the columns, if they have any.
+        assumed: Whether it was assumed that latent statistics belong to this model.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class Rows:
         self.made_for = MadeFor(dim, preprocessing, source, assumed=assumed)
 
     def given(self, x: ArrayLike, name: str = "x") -> NDArray[Any]:
-        """What a caller gave as an array: of a data frame, the model's columns by their names.
+        """Return what a caller gave as an array; from a data frame it takes the model's columns by their names.
 
         Raises:
-            BadInputError: As `as_array` does; or a frame lacks a column, or holds something else than numbers.
+            BadInputError: as `as_array` does, or if a frame lacks a column, or holds something else than numbers.
         """
         if not is_frame(x):
             return as_array(x, name)
@@ -115,20 +115,21 @@ class Rows:
         return frame.rows(frame.places(self._columns))
 
     def latents(self, array: ArrayLike) -> Floats:
-        """z, (N, D).
+        """Return z, (N, D), from what a caller gave.
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, or masked.
-            OutOfMemoryError: There is no memory for a copy.
+            BadInputError: if z has the wrong shape, NaN or infinity, or masked entries.
+            OutOfMemoryError: if there is no memory for a copy.
         """
         with computing("z"):
             return self._cast(as_array(array, "z"), "z")
 
     def probes(self, array: ArrayLike, n: int) -> Floats:
-        """Directions of Hutchinson's estimate, (N, D), one for each of n rows.
+        """Return directions of Hutchinson's estimate, (N, D), one per row.
 
         Raises:
-            BadInputError, OutOfMemoryError: Wrong number of rows, or as `latents` does.
+            BadInputError: if there are not n rows, or as `latents` does.
+            OutOfMemoryError: as `latents` does.
         """
         with computing("probe"):
             rows = self._cast(as_array(array, "probe"), "probe")
@@ -137,11 +138,12 @@ class Rows:
         return rows
 
     def data(self, array: ArrayLike) -> Floats:
-        """x, (N, D).
+        """Return x, (N, D), from what a caller gave.
 
         Raises:
-            BadInputError: Wrong shape, NaN or infinity, masked, or a number outside the domain, [0, levels) for images.
-            OutOfMemoryError: There is no memory for a copy.
+            BadInputError: if x has the wrong shape, NaN or infinity, masked entries, or numbers outside the domain, [0,
+                levels) for images.
+            OutOfMemoryError: if there is no memory for a copy.
         """
         with computing("x"):
             rows = self.given(array)
@@ -156,12 +158,12 @@ class Rows:
             return np.minimum(cast, largest_below(p.levels, self.dtype))
 
     def dequantized(self, array: ArrayLike, *, seed: int, draw: int, first: int) -> Floats:
-        """Grey levels plus noise, (N, D).
+        """Return grey levels plus noise, (N, D).
 
         Raises:
-            BadInputError: The model takes vectors; another size, no whole numbers, or outside [0, levels); or the seed
-                or a number is none.
-            OutOfMemoryError: There is no memory for a copy.
+            BadInputError: if the model takes vectors, the images are of another size, not whole numbers, or outside [0,
+                levels), or the seed or a number is not valid.
+            OutOfMemoryError: if there is no memory for a copy.
         """
         p = self._preprocessing
         if p is None:
@@ -181,27 +183,27 @@ class Rows:
             return with_noise(grey, self.dtype, seed=seed, draw=draw, first=first)
 
     def acceptable(self, array: ArrayLike) -> NDArray[np.bool_]:
-        """For every row (N, D), whether `data` takes it: finite in the graph's dtype, and inside the domain.
+        """Return for every row (N, D) whether `data` takes it: finite in the graph's dtype, and inside the domain.
 
         Raises:
-            BadInputError: Wrong shape, no numbers, or masked ones.
-            OutOfMemoryError: There is no memory for a copy.
+            BadInputError: if x has the wrong shape, is not numbers, or has masked entries.
+            OutOfMemoryError: if there is no memory for a copy.
         """
         with computing("x"):
             return np.logical_and.reduce(self._within(self.given(array)), axis=1)
 
     def told(self, row: NDArray[Any]) -> str:
-        """What is wrong with a row (D,) that is not acceptable, for a sentence: its first such column, and the number.
+        """Return what is wrong with a row (D,) that is not acceptable: its first bad column, and the number there.
 
         Raises:
-            BadInputError: It has the wrong shape, or is no numbers.
+            BadInputError: if the row has the wrong shape, or is not numbers.
         """
         with computing("a row"):
             column = int(np.argmin(self._within(row[None])[0]))
             return f"{self._columns.called(column)} is {row[column]}"
 
     def _within(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
-        """Of every number of rows (N, D), whether it is acceptable."""
+        """Return for every number of rows (N, D) whether it is acceptable."""
         self._validate_shape(rows, "x")
         good: NDArray[np.bool_] = np.isfinite(rows.astype(self.dtype))
         p = self._preprocessing
@@ -210,14 +212,14 @@ class Rows:
         return good if p is None else good & (rows >= 0) & (rows < p.levels)
 
     def normal(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
-        """temperature times the normal numbers of `lunet_export.noise`, (n, D): what samples are decoded from.
+        """Return temperature times the normal numbers of `lunet_export.noise`, (n, D), from which samples are decoded.
 
         Rows are counted from `first`.
 
         Raises:
-            BadInputError: `n`, `first` or `seed` is no whole number of 0 or more, or too large; or a temperature that
-                is negative, no number, or so large that z would overflow.
-            OutOfMemoryError: There is no memory for so many rows.
+            BadInputError: if `n`, `first` or `seed` is not a whole number of 0 or more or is too large, or
+                `temperature` is negative, not a number, or so large that z would overflow.
+            OutOfMemoryError: if there is no memory for so many rows.
         """
         rows = noise.rows_of(n, first)
         temperature = real(temperature, "a temperature of 0 or more", least=0, advice="1 is the model itself.")
@@ -229,7 +231,7 @@ class Rows:
             return (temperature * noise.normal(seed, rows, self.dim)).astype(self.dtype)
 
     def empty(self) -> Floats:
-        """No rows, (0, D)."""
+        """Return no rows, (0, D)."""
         return np.empty((0, self.dim), self.dtype)
 
     def _validate_shape(self, rows: NDArray[Any], name: str) -> None:
@@ -252,7 +254,7 @@ class Rows:
 
 
 def _place(row: int, column: int, names: Names | None) -> str:
-    """Where a number is: rows are counted from 0, as arrays and tables of scores count them; columns from one."""
+    """Return the place of a number: rows are counted from 0, as in arrays and tables of scores, columns from one."""
     return f"row {row} (from 0), {called(column, names)}"
 
 
@@ -278,7 +280,7 @@ def _validate_levels(rows: NDArray[Any], levels: int) -> None:
 
 
 def looks_like(rows: NDArray[Any], levels: int) -> str:
-    """What rows outside [0, levels) may be, as a sentence; empty where nothing tells."""
+    """Return what rows outside [0, levels) may be, as a sentence; empty if nothing tells."""
     low, high = rows.min(), rows.max()
     if low >= -1 and high <= 1:
         return f" Rows in [-1, 1] look scaled: the model takes grey levels 0 .. {levels - 1}, plus noise."

@@ -26,12 +26,12 @@ Floats = NDArray[np.floating]
 class Together:
     """Exported folders scored as one mixture: p(x) = sum_k w_k p_k(x).
 
-    Unlike a `Mixture`, which is drawn from too, they may have different domains: a row is scored where all of them are
-    defined.
+    Unlike a `Mixture`, which can be sampled too, they may have different domains: a row is scored if all of them are
+    defined there.
 
     Args:
-        flows: Of one width and one pre-processing.
-        weights: w_k, positive, summing to 1.
+        flows: Exported folders of one width and one pre-processing.
+        weights: Weights w_k, positive, summing to 1.
     """
 
     flows: tuple[Exported[Any], ...]
@@ -43,15 +43,15 @@ class Together:
 
     @property
     def manifest(self) -> Manifest:
-        """Of the first: what all share is there."""
+        """Manifest of the first folder, with what all of them share."""
         return self.flows[0].manifest
 
     def accepts(self, x: ArrayLike) -> NDArray[np.bool_]:
-        """For every row (N, D), whether every folder takes it, (N,). Raises as `ExportedFlow.accepts` does."""
+        """Return for every row (N, D) whether every folder takes it, (N,). Raises as `ExportedFlow.accepts` does."""
         return np.logical_and.reduce([flow.accepts(x) for flow in self.flows])
 
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], Array]:
-        """`log_prob` (N,) and `each` (N, K) of rows x; |z|^2 / D of a sample of them, the least of all flows."""
+        """Return `log_prob` (N,) and `each` (N, K) of rows x, and the least |z|^2 / D of any flow for a sample of them."""
         found = [flow._scored(x) for flow in self.flows]
         each = np.stack([answers["log_prob"].astype(np.float64) for answers, _ in found], axis=1)
         squared = np.minimum.reduce([of_flow for _, of_flow in found])
@@ -68,7 +68,7 @@ def score(
     on_draw: Callable[[], None] = lambda: None,
     on_misfit: Callable[[Misfit], None] = warn,
 ) -> Array:
-    """Mean over noise draws of log p of each row, in nats, float64 (N,): `log_prob` of `scores`, as all else here."""
+    """Return the mean over noise draws of log p of each row, in nats, float64 (N,): `log_prob` of `scores`."""
     found = scores(model, rows, draws=draws, seed=seed, first=first, on_draw=on_draw, on_misfit=on_misfit)
     return found["log_prob"]
 
@@ -84,29 +84,30 @@ def scores(
     on_draw: Callable[[], None] = lambda: None,
     on_misfit: Callable[[Misfit], None] = warn,
 ) -> dict[str, Array]:
-    """What a model tells of each row, float64, the mean over noise draws: `log_prob` (N,) in nats.
+    """Return the figures of each row by name, float64, as means over noise draws: `log_prob` (N,) in nats.
 
-    Of a mixture also `posterior` (N, C); of several folders together also `each` (N, K), the log p of every one; where
-    asked for also `paper_convention` (N,), bits/dim as `lunet_export.likelihood` defines it.
+    A mixture adds `posterior` (N, C); several folders together add `each` (N, K), the log p of every one; `paper` adds
+    `paper_convention` (N,), bits/dim as `lunet_export.likelihood` defines it.
 
     Integers given to an image model are grey levels and get the uniform noise of `lunet_export.noise`, draw by draw;
     with them the mean of -log2 p / D is an upper bound of the discrete bits/dim. Floats are taken as they are. Folders
-    are mixed draw by draw, each given the same noise; a row is called another one where it is for all of them.
+    are mixed draw by draw, all with the same noise; rows are reported as a misfit only if they are one for every
+    folder.
 
     Args:
         model: The exported flow or mixture, or several folders.
-        rows: (N, D), or images of any shape with D numbers each.
-        draws: Noise draws to average over; floats have none and are scored once.
-        seed: Of the noise.
-        first: The number of the first row, by which its noise is drawn.
-        paper: Whether `paper_convention` is wanted.
+        rows: Rows (N, D), or images of any shape with D numbers each.
+        draws: Number of noise draws to average over; floats take no noise and are scored once.
+        seed: Seed of the noise.
+        first: Number of the first row, by which its noise is drawn.
+        paper: Whether to add `paper_convention`.
         on_draw: Called after each draw.
-        on_misfit: Called where the rows are not those that the model was made for; without it that is a `RowsWarning`.
+        on_misfit: Called if the model was not made for the rows; by default it gives a `RowsWarning`.
 
     Raises:
-        BadInputError: No rows, what `ExportedFlow.log_prob` refuses, or no whole number where one is expected: 1 or
-            more draws, a first row of 0 or more, a seed in [0, 2^64).
-        OverflowingRowsError, OutOfMemoryError, ProviderError: As `ExportedFlow.log_prob` does.
+        BadInputError: if there are no rows, as `ExportedFlow.log_prob` does, or if `draws` is not a whole number of 1
+            or more, `first` of 0 or more, or `seed` in [0, 2^64).
+        OverflowingRowsError, OutOfMemoryError, ProviderError: as `ExportedFlow.log_prob` does.
     """
     flows = model._parts
     draws = whole(draws, "a number of noise draws of 1 or more", least=1)
@@ -136,7 +137,7 @@ def scores(
 
 
 def _misfit(flows: Sequence[Exported[Any]], x: NDArray[np.generic], squared: Array) -> Misfit | None:
-    """What rows and |z|^2 / D of the first draw tell; networks of classes tell less of it than there is."""
+    """Return the misfit that rows and |z|^2 / D of the first draw show; for networks of classes |z|^2 is a lower bound."""
     exact = not any(flow.manifest.names for flow in flows)
     made_for = flows[0]._rows.made_for
     return made_for.of_rows(x) or made_for.of_squares(sample(x), squared, exact=exact)

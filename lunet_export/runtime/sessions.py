@@ -1,4 +1,4 @@
-"""The sessions of an opened folder: of every graph one, opened once in each process, whatever the number of threads.
+"""The sessions of an opened folder: one per graph and process, whatever the number of threads.
 
 ONNX Runtime's sessions may be run by many threads at once, but none survives a fork: its own threads are gone in the
 child, which waits for them for ever, at the latest when it releases the session. So a child opens sessions of its own
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 
 class Sessions:
-    """Sessions by the names of their graphs; one that is not open yet is opened when it is asked for.
+    """Sessions by the names of their graphs, each opened when it is first asked for.
 
     Args:
         graphs: Serialized ONNX graphs by name.
-        first: Names of those that are opened at once; they decide what `auto` takes.
-        provider: As `open_sessions` takes it, as are `threads`, `cuda` and `cuda_graph`; of the first alone the last.
-        prove: Given the name and the new session; raises where it is another graph than the manifest describes.
+        first: Names of the graphs that are opened at once; they decide what `auto` takes.
+        provider: Provider as `open_sessions` takes it, like `threads`, `cuda` and `cuda_graph`, which applies to
+            `first` alone.
+        prove: Function of the name and the new session; it raises an error if the manifest describes another graph.
 
     Raises:
-        ArtifactError, BadInputError, MissingPackageError, OutOfMemoryError, ProviderError: As `open_sessions` and
+        ArtifactError, BadInputError, MissingPackageError, OutOfMemoryError, ProviderError: as `open_sessions` and
             `prove` do.
     """
 
@@ -55,7 +56,7 @@ class Sessions:
         _LIVE.add(self)
 
     def close(self) -> None:
-        """Release all sessions; what asks for one from now on gets a BadInputError."""
+        """Release all sessions; whoever asks for one from now on gets a BadInputError."""
         with self._lock:
             self._closed, self._open = True, {}
 
@@ -64,7 +65,7 @@ class Sessions:
         return self._added(name) if session is None else session
 
     def opened(self) -> "dict[str, onnxruntime.InferenceSession]":
-        """Those that are open, by name."""
+        """Return the sessions that are open, by name."""
         return dict(self._open)
 
     def _added(self, name: str) -> "onnxruntime.InferenceSession":
@@ -84,7 +85,7 @@ class Sessions:
             return self._open[name]
 
     def _abandon(self) -> None:
-        """In a child, right after the fork: forget the parent's sessions without releasing them."""
+        """Forget the parent's sessions without releasing them, in a child right after the fork."""
         for session in self._open.values():
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))  # released, it would wait for threads that are gone
         self._open, self._lock, self._forked = {}, RLock(), True
