@@ -175,7 +175,7 @@ class DeviceGraph:
         return self._in_turn(lambda: self._replay(rows) if self.captured else self._launch(rows))
 
     def to_numpy(self, rows: Floats) -> dict[str, Floats]:
-        """Return what `run` returns for NumPy rows, copied to the host before anyone else may run. Raises as it does."""
+        """Return what `run` returns for NumPy rows, copied to the host before another run. Raises as `run` does."""
 
         def copied() -> dict[str, Floats]:
             results = self._replay(rows) if self.captured else self._launch(rows)

@@ -51,7 +51,7 @@ class Together:
         return np.logical_and.reduce([flow.accepts(x) for flow in self.flows])
 
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], Array]:
-        """Return `log_prob` (N,) and `each` (N, K) of rows x, and the least |z|^2 / D of any flow for a sample of them."""
+        """Return `log_prob` (N,) and `each` (N, K) of rows x, and the least |z|^2 / D of any flow for a sample."""
         found = [flow._scored(x) for flow in self.flows]
         each = np.stack([answers["log_prob"].astype(np.float64) for answers, _ in found], axis=1)
         squared = np.minimum.reduce([of_flow for _, of_flow in found])
@@ -137,7 +137,7 @@ def scores(
 
 
 def _misfit(flows: Sequence[Exported[Any]], x: NDArray[np.generic], squared: Array) -> Misfit | None:
-    """Return the misfit that rows and |z|^2 / D of the first draw show; for networks of classes |z|^2 is a lower bound."""
+    """Return the misfit that rows and |z|^2 / D of the first draw show; for classes |z|^2 is a lower bound."""
     exact = not any(flow.manifest.names for flow in flows)
     made_for = flows[0]._rows.made_for
     return made_for.of_rows(x) or made_for.of_squares(sample(x), squared, exact=exact)

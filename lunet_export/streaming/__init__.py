@@ -1,4 +1,4 @@
-"""Scoring and sampling of more rows than memory holds: read, computed and written in parts, by one process or many."""
+"""Scoring and sampling of more rows than memory holds: read, computed and written in parts, by one process or more."""
 
 from lunet_export.streaming.engines import local, on_ray
 from lunet_export.streaming.jobs import SampleJob, ScoreJob

@@ -1,4 +1,4 @@
-"""Who computes the parts of a run: this process, or actors of Ray on any number of machines."""
+"""The engines that compute the parts of a run: this process, or actors of Ray on any number of machines."""
 
 import logging
 import os
@@ -38,13 +38,13 @@ def local(
     """Compute these parts one after another in this process.
 
     Args:
-        run: What is computed.
-        numbers: The parts to compute.
-        progress: Told of the rows of every part.
-        on_misfit: Told of every part with rows that the model was not made for: of which kind, and a sentence.
+        run: The run that the parts belong to.
+        numbers: Numbers of the parts.
+        progress: Called with the number of rows of every part.
+        on_misfit: Called for every part with rows that the model was not made for, with the kind and a sentence.
 
     Raises:
-        BadInputError: The source or a model changed since the run began, or what the job raises.
+        BadInputError: if the source or a model changed since the run began, or as the job does.
     """
     if not numbers:
         return
@@ -69,22 +69,23 @@ def on_ray(
 ) -> None:
     """Compute these parts with Ray Data: `workers` actors, each with sessions of its own.
 
-    A part is a file that appears whole under its own name: what a worker leaves when it dies is a part or nothing, and
+    A part is a file that appears whole under its own name: a worker that dies leaves a whole part or nothing, and
     whoever computes it again writes the same.
 
     Args:
-        run: What is computed. The files of the job and of the run must be where every machine sees them.
-        numbers: The parts to compute.
-        progress: Told of the rows of every part.
-        workers: Actors; without them, as many as the cluster has processors.
-        address: Of a Ray cluster, or `auto`; without it, this machine alone.
-        on_part: Told the process that computed a part.
-        on_wait: Told, once, that a cluster is full and waited for.
+        run: The run that the parts belong to. Every machine must see the files of the job and of the run.
+        numbers: Numbers of the parts.
+        progress: Called with the number of rows of every part.
+        workers: Number of actors; None takes as many as the cluster has processors.
+        address: Address of a Ray cluster, or `auto`; None takes this machine alone.
+        on_part: Called with the process that computed a part.
+        on_wait: Called once with a sentence if the cluster is full.
 
     Raises:
-        MissingPackageError: Ray is not installed.
-        BadInputError: The cluster is not there, or has no room for ten minutes; or what the job raises.
-        ProviderError: `cuda`, and the cluster has no GPU; with one, every worker has a GPU to itself.
+        MissingPackageError: if Ray is not installed.
+        BadInputError: if the cluster is missing, or has no room for ten minutes; or as the job does.
+        ProviderError: if the provider is `cuda` and the cluster has no GPU; if it has, every worker has a GPU to
+            itself.
     """
     if not numbers:
         return
@@ -132,7 +133,7 @@ def on_ray(
 
 
 def _for_workers(run: Run) -> Run:
-    """The run with what holds in any process: absolute paths, a thread for the processor that an actor is given.
+    """Return the run with what holds in any process: absolute paths, and one thread for an actor's one processor.
 
     `auto` is the CPU: all workers must give the same bits, and Ray shows a GPU only to those that ask for one.
     """
@@ -143,10 +144,10 @@ def _for_workers(run: Run) -> Run:
 
 
 def _most(resources: Mapping[str, float], gpus: int) -> int:
-    """Workers that a cluster has room for.
+    """Return how many workers a cluster has room for.
 
     Raises:
-        ProviderError: They need GPUs, and it has none: Ray would wait for one.
+        ProviderError: if they need GPUs and the cluster has none: Ray would wait for one.
     """
     if gpus and not resources.get("GPU"):
         raise ProviderError(
@@ -157,10 +158,10 @@ def _most(resources: Mapping[str, float], gpus: int) -> int:
 
 
 def _wait_for_room(ray: Any, needed: Mapping[str, int], told: Callable[[str], None]) -> None:  # noqa: ANN401
-    """Return when a cluster has room for one worker; more of them begin as others' work ends.
+    """Wait until a cluster has room for one worker; more of them begin as others' work ends.
 
     Raises:
-        BadInputError: It had none for as long as anybody waits.
+        BadInputError: if the cluster has no room for as long as the patience lasts.
     """
     begun, said = monotonic(), False
     while True:
@@ -182,10 +183,10 @@ def _wait_for_room(ray: Any, needed: Mapping[str, int], told: Callable[[str], No
 
 
 def _validate_listening(address: str) -> None:
-    """Raise where nothing listens at a host and port: Ray itself would ask for minutes.
+    """Raise an error if nothing listens at a host and port: Ray itself would try for minutes.
 
     Raises:
-        BadInputError: Nothing does.
+        BadInputError: if nothing listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
@@ -216,7 +217,7 @@ def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
 
 
 def _of_worker(kind: str, sentence: str, number: int) -> Exception:
-    """The error that a worker met."""
+    """Return the error that a worker met."""
     if kind == "OSError":
         return OSError(number, sentence)
     found = getattr(errors, kind, BadInputError)
@@ -226,7 +227,7 @@ def _of_worker(kind: str, sentence: str, number: int) -> Exception:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Nothing on stderr: Ray's libraries write there past Python when they start. What goes wrong is an exception."""
+    """Silence stderr: Ray's libraries write there past Python when they start. What goes wrong is an exception."""
     sys.stderr.flush()
     try:
         kept = os.dup(2)
@@ -244,7 +245,7 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """What this process does at a signal stays: Ray's handler of SIGTERM ends it amid its own threads, by an abort."""
+    """Keep this process's signal handlers: Ray's handler of SIGTERM ends it amid its own threads, by an abort."""
     if threading.current_thread() is not threading.main_thread():  # nor can Ray set any
         yield
         return
@@ -258,14 +259,14 @@ def _own_signals() -> Iterator[None]:
 
 
 class _Actor:
-    """One process of Ray: its sessions are opened with its first part."""
+    """A process of Ray that opens its sessions with its first part."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._work: Work | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Compute the part of a number."""
+        """Compute the part with the number in the row."""
         nothing = {"rows": 0, "process": os.getpid(), "kind": "", "number": 0, "error": ""}
         try:
             if self._work is None:

@@ -1,4 +1,4 @@
-"""What is computed of a range of rows: log p of given rows, or samples. Picklable: any process can do a part."""
+"""The work on a range of rows: log p of given rows, or samples. Jobs are picklable: any process can do a part."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +34,10 @@ _NUMBERS = 2**20  # read and computed at once
 
 @dataclass(frozen=True)
 class Work:
-    """What computes, with its sessions open: first, count -> the table of these rows.
+    """A computation with its sessions open, from (first, count) to the table of these rows.
 
-    A row that cannot be scored is NaN there. Rows that a model was not made for are scored all the same, and noted.
+    A row that cannot be scored is NaN in the table. Rows that a model was not made for are scored all the same, and
+    noted.
     """
 
     compute: Callable[[int, int], Table]
@@ -45,7 +46,7 @@ class Work:
     misfits: dict[str, str] = field(default_factory=dict)  # by kind, the first sentence about such rows
 
     def __call__(self, first: int, count: int) -> Table:
-        """The table of rows number first .. first + count - 1."""
+        """Return the table of rows number first .. first + count - 1."""
         return self.compute(first, count)
 
 
@@ -53,7 +54,7 @@ class Job(ABC):
     """Work on rows 0 .. rows - 1, each by its number alone: however it is split, the answers are the same.
 
     Attributes:
-        place: Where the graphs run.
+        place: Provider and options of the graphs.
     """
 
     place: "Place"
@@ -61,39 +62,39 @@ class Job(ABC):
     @property
     @abstractmethod
     def rows(self) -> int:
-        """How many there are in all."""
+        """Number of rows in all."""
 
     @property
     def x_names(self) -> Names | None:
-        """What the columns of x are called in tables, where these are samples of a model with names."""
+        """Names of the columns of x in tables, for samples of a model with names; else None."""
         return None
 
     @property
     @abstractmethod
     def chunk(self) -> int:
-        """Rows to compute at once, a multiple of the batch that graphs are given."""
+        """Number of rows to compute at once, a multiple of the batch that graphs are given."""
 
     @property
     @abstractmethod
     def bytes_per_row(self) -> int:
-        """What a row of results takes on the disk, before any compression."""
+        """Bytes of one row of results on the disk, before any compression."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Plain values that make the job: another job has others."""
+        """Return plain values that identify the job: another job has others."""
 
     @abstractmethod
     def elsewhere(self, place: "Place") -> "Job":
-        """The same job for processes with another working directory, their graphs at `place`."""
+        """Return the same job for processes with another working directory, with its graphs at `place`."""
 
     @abstractmethod
     def work(self) -> Work:
-        """Open sessions, once a process, and return what computes."""
+        """Open sessions, once per process, and return the computation."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the graphs run."""
+    """The provider that runs the graphs, and its options."""
 
     provider: Provider = "auto"
     threads: int | None = None
@@ -101,15 +102,15 @@ class Place:
     cuda_graph: bool = False  # for a flow in this process alone
 
     def facts(self) -> dict[str, Any]:
-        """Of this, what may change bits of the answers: threads and how memory is taken do not."""
+        """Return what may change bits of the answers: threads and how memory is taken do not."""
         return {"provider": self.provider, "cuda": {"tf32": bool(self.cuda.get("tf32", False))}}
 
     def open(self, folder: str) -> Flow:
-        """The flow or the mixture of a folder, verified.
+        """Open the flow or the mixture of a folder, verified.
 
         Raises:
-            ArtifactError, ProviderError: As `ExportedFlow` does.
-            BadInputError: `cuda_graph`, and the folder holds a mixture or runs on another provider than CUDA.
+            ArtifactError, ProviderError: as `ExportedFlow` does.
+            BadInputError: if `cuda_graph` is set and the folder holds a mixture, or runs on another provider than CUDA.
         """
         artifact = open_folder(folder)
         if not self.cuda_graph:
@@ -127,28 +128,28 @@ class Place:
 
 @dataclass(frozen=True)
 class ScoreJob(Job):
-    """log p of the rows of a file, in nats, by one model or by several together.
+    """The job that computes log p of the rows of a file, in nats, by one model or by several together.
 
-    Of several, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; where wanted paper_convention; log_prob_0,
-    log_prob_1, .. of several models; of one folder with a network per class the most probable class, its probability
-    as confidence, and the posterior of all, C numbers a row.
+    For several models, p(x) = sum_k w_k p_k(x). Columns: log_prob, bits_per_dim; with `paper` paper_convention;
+    log_prob_0, log_prob_1, .. for several models; for one folder with a network per class the most probable class, its
+    probability as confidence, and the posterior of all, C numbers per row.
 
     Args:
         folders: Exported folders, of one width.
-        source: The file or folder of rows.
-        columns: Of the source, as in `open_source`. Without them, those of the models, by their names.
-        weights: Of the models, positive, summing to 1; equal without them.
-        draws: Draws of noise for grey levels, as in `runtime.scoring.score`.
+        source: File or folder of rows.
+        columns: Columns of the source, as in `open_source`; empty takes those of the models, by their names.
+        weights: Weights of the models, positive, summing to 1; None takes equal ones.
+        draws: Number of noise draws for grey levels, as in `runtime.scoring.score`.
         seed: Seed of that noise.
-        invalid: Of rows that are not finite, outside the domain or so far out that they overflow: `stop` at the first,
-            or give them `nan`.
-        place: Where the graphs run.
-        hold: Read the whole file into memory, as `open_source` does, and compute all rows at once.
-        paper: Also the figure of `lunet_export.likelihood.paper_convention`.
+        invalid: What to do with rows that are not finite, outside the domain or so far out that they overflow: `stop`
+            at the first, or give them `nan`.
+        place: Provider and options of the graphs.
+        hold: Whether to read the whole file into memory, as `open_source` does, and compute all rows at once.
+        paper: Whether to add the figure of `lunet_export.likelihood.paper_convention`.
 
     Raises:
-        BadInputError: A setting is out of range or does not fit, or the widths differ.
-        DataError: As `open_source` does.
+        BadInputError: if a setting is out of range or does not fit, or the widths differ.
+        DataError: as `open_source` does.
     """
 
     folders: tuple[str, ...]
@@ -224,7 +225,7 @@ class ScoreJob(Job):
         }
 
     def work(self, on_draw: Callable[[], None] = lambda: None) -> Work:
-        """As `Job.work`; `on_draw` is called after each draw of the noise."""
+        """Open sessions and return the computation; `on_draw` is called after each draw of the noise."""
         flows = [self.place.open(folder) for folder in self.folders]
         model = flows[0] if len(flows) == 1 else Together(tuple(flows), self.weights or (1 / len(flows),) * len(flows))
         misfits: dict[str, str] = {}
@@ -268,7 +269,7 @@ class ScoreJob(Job):
     def _good(
         self, table_of: Callable[[NDArray[Any], int], Table], rows: NDArray[Any], good: NDArray[np.bool_], first: int
     ) -> dict[str, NDArray[Any]]:
-        """The table of all rows, in which those that are not good have the answers of one that is."""
+        """Return the table of all rows, with the answers of a good row in the place of bad rows."""
         if not good.any():
             count, several = len(self.folders), len(self.folders) > 1
             nothing = {"log_prob": np.full(len(rows), np.nan)}
@@ -297,11 +298,11 @@ class ScoreJob(Job):
 
     @property
     def _names_of_columns(self) -> Names | None:
-        """Those of the first model that has any."""
+        """Names of the columns of the first model that has any."""
         return next((manifest.columns for manifest in self._manifests if manifest.columns), None)
 
     def _validate_models(self) -> None:
-        """Raise unless the models are of one width, and of the same columns where these have names."""
+        """Raise an error unless the models are of one width, and of the same columns if these have names."""
         for folder, manifest in zip(self.folders, self._manifests, strict=True):
             if manifest.dim != self._manifests[0].dim:
                 raise BadInputError(
@@ -316,12 +317,12 @@ class ScoreJob(Job):
 
     @property
     def _names(self) -> tuple[str, ...]:
-        """Of the classes, where one mixture scores."""
+        """Names of the classes if one mixture scores; else empty."""
         return self._manifests[0].names if len(self.folders) == 1 else ()
 
     @property
     def _alone(self) -> bool:
-        """One model scores rows that are held: what is wrong with them it says itself, of the whole array."""
+        """Whether one model scores rows that are held, so that it reports itself what is wrong with the whole array."""
         return self._source.held and len(self.folders) == 1
 
     def __getstate__(self) -> dict[str, Any]:
@@ -330,23 +331,23 @@ class ScoreJob(Job):
 
 @dataclass(frozen=True)
 class SampleJob(Job):
-    """Samples of a folder: column x, and where asked for log_prob in nats; the class of a mixture's row as label.
+    """The job that samples a folder: column x, with `with_log_prob` log_prob in nats, for a mixture the class as label.
 
-    Of a model with names, tables other than .npy have a column of each name in the place of x.
+    For a model with names, tables other than .npy have one column per name in the place of x.
 
     Row i is the one that `sample` of the runtime gives for the same seed.
 
     Args:
         folder: The exported folder.
-        count: How many samples.
-        seed: Of the noise.
+        count: Number of samples.
+        seed: Seed of the noise.
         temperature: Scale of the noise.
-        label: Of a folder with a network a class: one class alone.
-        with_log_prob: Also log p of every sample, by the density graph.
-        place: Where the graphs run.
+        label: Class to sample alone, for a folder with a network per class; None samples the mixture.
+        with_log_prob: Whether to add log p of every sample, by the density graph.
+        place: Provider and options of the graphs.
 
     Raises:
-        BadInputError: A setting is out of range, or `label` of a folder with one network.
+        BadInputError: if a setting is out of range, or `label` is given for a folder with one network.
     """
 
     folder: str
@@ -429,19 +430,20 @@ def draw(
     z: NDArray[Any] | None = None,
     each: bool = False,
 ) -> dict[str, NDArray[Any]]:
-    """Samples as columns: `x` (n, D), and `label` (n,) of a mixture.
+    """Return samples as columns: `x` (n, D), and for a mixture `label` (n,).
 
     Args:
-        flow: A flow or a mixture.
-        n: How many samples.
-        seed: Of the noise.
+        flow: The flow or mixture.
+        n: Number of samples.
+        seed: Seed of the noise.
         temperature: Scale of the noise.
-        label: Of a mixture: one class alone.
-        z: Latents to decode in the place of drawn ones, (n, D); of a mixture by the network of `label`.
-        each: Of a mixture without a `label`: of every class as many, in their order, n at least in all.
+        label: Class of a mixture to sample alone.
+        z: Latents to decode in the place of drawn ones, (n, D); for a mixture by the network of `label`.
+        each: Whether to draw from every class of a mixture alike, in their order, at least n in all; without `label`.
 
     Raises:
-        BadInputError: Latents of a mixture without `label`, a `label` of a flow, or what `sample` and `decode` raise.
+        BadInputError: if latents of a mixture come without `label`, `label` is given for a flow, or as `sample` and
+            `decode` do.
     """
     settings: dict[str, Any] = {"seed": seed, "temperature": temperature}
     _validate_label(label, flow.manifest, flow.manifest.name)
@@ -481,7 +483,7 @@ def _identity(folder: str) -> dict[str, str]:
 
 
 def _columns(answers: Mapping[str, Array], width: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """What `scores` gave as columns of a table; of a mixture's rows without an answer, the class is an empty text."""
+    """Return what `scores` gave as columns of a table; rows of a mixture without an answer have an empty class."""
     nats = answers["log_prob"]
     table: dict[str, NDArray[Any]] = {"log_prob": nats, "bits_per_dim": bits_per_dim(nats, width)}
     if "paper_convention" in answers:
@@ -499,10 +501,10 @@ def _missing(values: NDArray[Any]) -> Any:  # noqa: ANN401
 
 
 def validate_draws(manifest: Manifest, rows: NDArray[Any]) -> None:
-    """Raise where there is no noise to average over; `rows` are some of those that would be scored.
+    """Raise an error if there is no noise to average over; `rows` are some of those that would be scored.
 
     Raises:
-        BadInputError: The rows are floats, or the model's rows are no grey levels.
+        BadInputError: if the rows are floats, or the model does not take grey levels.
     """
     if manifest.preprocessing is None or rows.dtype.kind == "f":
         raise BadInputError(

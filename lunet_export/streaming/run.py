@@ -1,8 +1,8 @@
-"""A run: a folder of parts, each whole or not there, and what is known of them.
+"""A run: a folder of parts, each whole or absent, and their records.
 
 part-00000.parquet ...   the rows of each part, in order
-_part-00000.json ...     of each part that is whole: its rows, its SHA-256, its sums
-_run.json                what makes the run; at its end, the parts' records and their summary
+_part-00000.json ...     the record of each whole part: its rows, its SHA-256, its sums
+_run.json                the settings of the run; at its end, the parts' records and their summary
 """
 
 import json
@@ -42,7 +42,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a part that is whole; its file has a hash of all of it, by which a change is noticed."""
+    """The record of a whole part; the hash of its file shows every change."""
 
     number: int
     first: int
@@ -59,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of all rows. Sums are exact and rounded once: the same bit by bit however the rows were split, and by whom."""
+    """The summary of all rows. Sums are exact and rounded once: the same bits however the rows were split."""
 
     rows: int
     invalid: int
@@ -72,7 +72,7 @@ class Summary:
     def of(
         cls, rows: int, invalid: int, sums: Sums, providers: Iterable[str], misfits: Iterable[Mapping[str, str]] = ()
     ) -> "Summary":
-        """Of the sums of all pieces, side by side, and of what was noted of their rows."""
+        """Return the summary of the sums of all pieces, side by side, and of what was noted of their rows."""
         totals, good = {name: fsum(values) for name, values in sums.items()}, rows - invalid
         means = {name: total / good if good else None for name, total in totals.items()}
         noted: dict[str, str] = {}
@@ -85,7 +85,7 @@ class Tally:
     """Counts and sums of tables, one after another.
 
     Attributes:
-        invalid: Rows without a finite log p.
+        invalid: Number of rows without a finite log p.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Tally:
         self._bits = (0, 0.0, 0.0)  # finite rows, and the mean and standard deviation of their bits/dim
 
     def add(self, table: Table) -> None:
-        """Take note of a table's rows."""
+        """Add a table's rows."""
         for name in _SUMMED:
             if name in table:
                 finite = np.isfinite(table[name])
@@ -106,7 +106,7 @@ class Tally:
     def _spread(self, bits: NDArray[np.float64]) -> None:
         """Join the spread of these rows to that of the ones before (Chan, Golub & LeVeque 1979).
 
-        By the hypotenuse, not by squares: those of rows far out are no doubles.
+        It takes the hypotenuse, not squares: those of rows far out overflow.
         """
         if not len(bits):
             return
@@ -119,13 +119,13 @@ class Tally:
 
     @property
     def standard_error(self) -> float | None:
-        """That of the mean of bits/dim; None of fewer than two rows, which have no spread."""
+        """Standard error of the mean of bits/dim; None for fewer than two rows, which have no spread."""
         n, _, deviation = self._bits
         return deviation / sqrt(n) if n > 1 else None
 
     @property
     def sums(self) -> Sums:
-        """Of each figure over the rows where it is finite."""
+        """Sums of each figure over the rows where it is finite."""
         return {name: exact_sum(np.array(values)) for name, values in self._sums.items()}
 
 
@@ -134,13 +134,14 @@ class Run:
     """A folder of parts.
 
     Args:
-        folder: Where they lie.
-        job: What is computed.
-        rows_per_part: Of every part but the last, a multiple of 4096: batches then begin at the same rows in any run.
+        folder: Folder of the parts.
+        job: The job that is computed.
+        rows_per_part: Number of rows of every part but the last, a multiple of 4096: batches then begin at the same
+            rows in any run.
         format: `parquet`, `arrow` or `npy`.
 
     Raises:
-        BadInputError: A setting is out of range.
+        BadInputError: if a setting is out of range.
     """
 
     folder: Path
@@ -156,16 +157,18 @@ class Run:
 
     @property
     def parts(self) -> int:
-        """How many there are."""
+        """Number of parts."""
         return -(-self.job.rows // self.rows_per_part)
 
     def begin(self, *, resume: bool) -> list[int]:
-        """Claim the folder; the numbers of the parts that are missing.
+        """Claim the folder and return the numbers of the parts that are missing.
 
-        A claim of which no part came, of a run that was refused or stopped before its first, binds nobody.
+        A claim without any part, left by a run that was refused or stopped before its first, can be taken by another
+        run.
 
         Raises:
-            BadInputError: The folder holds something else, another run, or a run and no `resume`; or the disk is full.
+            BadInputError: if the folder holds something else, another run, or this run and `resume` is not set; or if
+                the disk is full.
         """
         facts = json.loads(json.dumps(self._facts()))
         path = self.folder / RUN
@@ -188,7 +191,7 @@ class Run:
         return missing
 
     def _is_bare(self) -> bool:
-        """Whether the folder holds the claim of a run, and nothing of its parts or of anybody else."""
+        """Return whether the folder holds the claim of a run, and nothing of its parts or of anybody else."""
         known = _document(self.folder / RUN)
         if known is None or known.get("format") != FORMAT or known.get("complete") is not False:
             return False
@@ -199,7 +202,7 @@ class Run:
         validate_space(self.folder, rows * self.job.bytes_per_row, compressed=self.format == "parquet")
 
     def record(self, number: int) -> Part | None:
-        """What is known of a part; None unless it is there as it was written."""
+        """Return the record of a part; None unless the part is there as it was written."""
         known = _document(self._beside(number))
         if known is None or known.pop("sha256_record", None) != _digest(known):
             return None
@@ -220,7 +223,7 @@ class Run:
             return part if file_digest(file, "sha256").hexdigest() == part.sha256 else None
 
     def write(self, number: int, work: Work) -> Part:
-        """Compute a part and write it, then what is known of it. Written twice, it is the same part."""
+        """Compute a part and write it, then its record. Written twice, it is the same part."""
         first, rows = number * self.rows_per_part, self._rows_of(number)
         path = self.folder / f"{self._name(number)}.{self.format}"
         if path.is_symlink():
@@ -236,10 +239,10 @@ class Run:
         return part
 
     def validate_unchanged(self) -> None:
-        """Raise unless this process sees the run, and the models and rows that it was begun with.
+        """Raise an error unless this process sees the run, and the models and rows that it was begun with.
 
         Raises:
-            BadInputError: They changed on the way; or this is another machine, which sees other files.
+            BadInputError: if they changed since, or this is another machine, which sees other files.
         """
         known_run = _document(self.folder / RUN)
         begun = (known_run or {}).get("job")
@@ -258,10 +261,10 @@ class Run:
                 )
 
     def note_attempt(self, number: int, most: int) -> None:
-        """Note that a process begins a part; raise where so many have begun it, and died.
+        """Note that a process begins a part; raise an error if too many have begun it and died.
 
         Raises:
-            BadInputError: They have.
+            BadInputError: if more than `most` processes have begun it.
         """
         with (self.folder / f".{self._name(number)}.attempts").open("ab") as file:
             file.write(b".")
@@ -273,10 +276,10 @@ class Run:
             )
 
     def finish(self) -> Summary:
-        """Write the summary into the file of the run.
+        """Write the summary into the file of the run and return it.
 
         Raises:
-            BadInputError: A part is missing or altered, or the source or a model changed on the way.
+            BadInputError: if a part is missing or altered, or the source or a model changed since the run began.
         """
         self.validate_unchanged()
         self._sweep()
@@ -298,7 +301,7 @@ class Run:
         return summary
 
     def _sweep(self) -> None:
-        """Remove what killed processes have left half-written."""
+        """Remove the half-written files of killed processes."""
         for path in self.folder.iterdir():
             if path.name.startswith(_UNFINISHED):
                 path.unlink(missing_ok=True)
@@ -307,7 +310,7 @@ class Run:
         return min(self.rows_per_part, self.job.rows - number * self.rows_per_part)
 
     def _name(self, number: int) -> str:
-        """Of a part: sorted by their names, parts are in order."""
+        """Return the name of a part; sorted by name, parts are in order."""
         return f"part-{number:0{max(5, len(str(self.parts - 1)))}d}"
 
     def _beside(self, number: int) -> Path:
@@ -335,10 +338,10 @@ class Run:
 
 
 def validate_space(target: Path, needed: int, *, compressed: bool = False) -> None:
-    """Raise where results of so many bytes cannot fit beside `target`: before work, not after hours.
+    """Raise an error if results of so many bytes cannot fit beside `target`: before the work, not after hours.
 
     Raises:
-        BadInputError: The disk has less room. Compression is trusted to halve numbers at most.
+        BadInputError: if the disk has less room, with compression trusted to halve numbers at most.
     """
     place = target.absolute()
     while not place.exists():
@@ -352,7 +355,7 @@ def validate_space(target: Path, needed: int, *, compressed: bool = False) -> No
 
 
 class Done(NamedTuple):
-    """All rows of a job, computed in this process."""
+    """The result of a job whose rows were all computed in this process."""
 
     summary: Summary
     work: Work  # that computed them
@@ -360,13 +363,13 @@ class Done(NamedTuple):
 
 
 def compute(job: Job, work: Work, take: Callable[[int, Table], None], progress: Progress = lambda rows: None) -> Done:
-    """All rows of a job, a chunk at a time.
+    """Compute all rows of a job, a chunk at a time.
 
     Args:
-        job: What is computed.
-        work: Its sessions, open.
-        take: Given the number of the first row and the table of each chunk: the way into memory, a file or a terminal.
-        progress: Told of the rows of each chunk.
+        job: The job that is computed.
+        work: Its computation, with sessions open.
+        take: Called with the number of the first row and the table of each chunk, to keep, write or print it.
+        progress: Called with the number of rows of each chunk.
     """
     tally = _taken(work, 0, job.rows, job.chunk, take, progress)
     summary = Summary.of(job.rows, tally.invalid, tally.sums, [work.provider], [work.misfits])
@@ -374,10 +377,10 @@ def compute(job: Job, work: Work, take: Callable[[int, Table], None], progress: 
 
 
 def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> Done:
-    """All rows of a job into one file, which appears whole or not at all.
+    """Compute all rows of a job and write them into one file, which appears whole or not at all.
 
     Raises:
-        BadInputError: The disk has too little room, or the source or a model changed on the way.
+        BadInputError: if the disk has too little room, or the source or a model changed during the work.
     """
     validate_space(path, job.rows * job.bytes_per_row, compressed=path.suffix == ".parquet")
     facts = job.facts()
@@ -411,7 +414,7 @@ def _taken(
 
 
 def _difference(known: object, wanted: object, name: str) -> str | None:
-    """Where two plain values first differ, and how; what is known beyond what is wanted does not count."""
+    """Return where two plain values first differ, and how; known values beyond the wanted ones do not count."""
     pairs: Iterable[tuple[str, Any, Any]] = ()
     if isinstance(known, dict) and isinstance(wanted, dict):
         pairs = ((f"{name}.{key}", known.get(key), value) for key, value in wanted.items())
@@ -424,7 +427,7 @@ def _difference(known: object, wanted: object, name: str) -> str | None:
 
 
 def _document(path: Path) -> dict[str, Any] | None:
-    """The dictionary in a file of JSON; None where there is no such file, or something else in it."""
+    """Return the dictionary in a file of JSON; None if there is no such file, or something else in it."""
     if not is_plain(path) or path.stat().st_size > LARGEST_DOCUMENT:
         return None
     try:
@@ -439,7 +442,7 @@ def _are_sentences(misfits: object) -> bool:
 
 
 def _digest(document: Mapping[str, Any]) -> str:
-    """SHA-256 of a document as sorted, compact JSON; none that is read has it where that is too deep."""
+    """Return the SHA-256 of a document as sorted, compact JSON; empty if it is too deep, which matches no record."""
     try:
         return sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
     except RecursionError:

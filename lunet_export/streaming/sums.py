@@ -1,4 +1,4 @@
-"""Sums without rounding: the same however the numbers are split, whoever adds which of them."""
+"""Sums without rounding: the same however the numbers are split, and whoever adds them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,13 @@ _BITS = 26  # of a number that are added at once: 2^27 such integers have an exa
 
 
 def exact_sum(values: NDArray[np.float64]) -> list[float]:
-    """A few doubles whose exact sum is that of the values, (N,) finite with N up to 2^27.
+    """Return a few doubles whose exact sum is that of the values, (N,) finite with N up to 2^27.
 
-    `math.fsum` of them is the sum of all values, rounded once; so is `fsum` of those of several pieces, which are kept
-    side by side. Bits of the same weight are added as integers, those of the largest first.
+    `math.fsum` of them is the sum of all values, rounded once; so is `fsum` of the doubles of several pieces together.
+    Bits of the same weight are added as integers, those of the largest first.
 
     Raises:
-        OverflowError: The sum is no double.
+        OverflowError: if the sum does not fit into a double.
     """
     found: list[float] = []
     rest = np.asarray(values, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Tables of results as files: Parquet, Arrow, .npy or .csv, written piece after piece."""
+"""Tables of results as files: Parquet, Arrow, .npy or .csv, written piece by piece."""
 
 import csv
 import errno
@@ -28,7 +28,7 @@ class Writer(ABC):
 
     @abstractmethod
     def append(self, table: Table) -> None:
-        """More rows, of the same columns."""
+        """Append rows of the same columns."""
 
     @abstractmethod
     def close(self) -> None:
@@ -37,12 +37,12 @@ class Writer(ABC):
 
 @contextmanager
 def writer(path: Path, rows: int, x_names: Names | None = None) -> Iterator[Writer]:
-    """A file of `rows` rows in all, by the suffix of `path`; it appears whole at the end, or not at all.
+    """Yield a writer of a file of `rows` rows, by the suffix of `path`; the file appears whole at the end, or never.
 
     Args:
-        path: The file.
-        rows: How many rows there will be.
-        x_names: Names of the columns of x, which then are columns of their own, but in .npy.
+        path: Path of the file.
+        rows: Number of rows that there will be.
+        x_names: Names of the columns of x, which then are columns of their own, except in .npy.
     """
     with whole_file(path) as temporary:
         if path.suffix == ".npy":
@@ -60,10 +60,10 @@ def writer(path: Path, rows: int, x_names: Names | None = None) -> Iterator[Writ
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """What the system refuses in this block it refuses of `path`: an error of a write does not say which file.
+    """Give an error of the system in this block the name of `path`, since an error of a write does not say which file.
 
     Raises:
-        OSError: With the file's name, and the system's reason where a library had put it into words of its own.
+        OSError: with the file's name, and the system's reason if a library had put it into its own words.
     """
     try:
         yield
@@ -75,7 +75,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class _Naming(Writer):
-    """A file whose errors have its name."""
+    """A writer whose errors have the name of its file."""
 
     def __init__(self, inner: Writer, path: Path) -> None:
         self._inner, self._path = inner, path
@@ -129,7 +129,7 @@ class _ArrowWriter(_ArrowTables):
 
 
 class _NpyWriter(Writer):
-    """One column as a plain array, several as records."""
+    """A writer of one column as a plain array, or of several as records."""
 
     def __init__(self, path: Path, rows: int) -> None:
         self._file, self._rows, self._begun = path.open("wb"), rows, False
@@ -171,9 +171,9 @@ class _CsvWriter(Writer):
 
 
 def csv_text(table: Table, first: int, x_names: Names | None = None) -> str:
-    """Return rows as comma-separated lines, under a header where `first` is 0.
+    """Return rows as comma-separated lines, under a header if `first` is 0.
 
-    Results have their numbers from `first` on in front. Samples have none, so that what reads rows reads them.
+    Results begin with the row's number, counted from `first`. Samples do not, so that what reads rows can read them.
     """
     if "x" in table:
         return _samples_text(with_names(table, x_names or numbered(table["x"].shape[1])), with_header=first == 0)
@@ -200,9 +200,9 @@ def _samples_text(table: Table, *, with_header: bool) -> str:
 
 
 def with_names(table: Table, x_names: Names) -> Table:
-    """Return samples with a column of each name in the place of x, before what else there is.
+    """Return samples with one column per name in the place of x, before the other columns.
 
-    What is called as one of the names gets an underscore behind its own.
+    Another column with one of these names gets an underscore behind its own.
     """
     found = dict(zip(x_names, table["x"].T, strict=True))
     for name, values in table.items():
@@ -215,7 +215,7 @@ def with_names(table: Table, x_names: Names) -> Table:
 
 
 def _plain_columns(table: Table) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Columns of one value a row: of a list of D numbers x those are x_0, x_1, .."""
+    """Yield columns of one value per row: a list of D numbers x becomes x_0, x_1, .."""
     for name, values in table.items():
         if values.ndim == 1:
             yield name, values
