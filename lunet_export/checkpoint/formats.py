@@ -7,9 +7,9 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
-#: What files of safetensors are called.
+#: Suffix of files of safetensors.
 SUFFIX = ".safetensors"
-#: Where training loops keep the state of a network, in the order in which one is looked for.
+#: Keys under which training loops keep the state of a network, in the order of the search.
 _STATES = ("state_dict", "model_state_dict", "model", "flow", "net", "network", "module", "weights")
 
 _TO_IMPORT = (
@@ -18,13 +18,13 @@ _TO_IMPORT = (
 )
 _OF_PYTORCH = "Save model.state_dict() by torch.save in PyTorch, and give that file."
 _UNPACK = "Unpack it, and give the file inside."
-#: How files begin, what they are, and what to do with one.
+#: Beginnings of files, what such a file is, and what to do with it.
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _TO_IMPORT),
     (b"\x93NUMPY", "a NumPy array", _OF_PYTORCH),
     (b"GGUF", "a GGUF file", _OF_PYTORCH),
     (b"MATLAB", "a MATLAB file", _OF_PYTORCH),
-    (b"version https://git-lfs", "a pointer of Git LFS, which stands for the file", "Run: git lfs pull"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "Run: git lfs pull"),
     (b"<!DOCTYPE", "a web page", "Download the file itself."),
     (b"<!doctype", "a web page", "Download the file itself."),
     (b"<html", "a web page", "Download the file itself."),
@@ -33,11 +33,11 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "compressed by bzip2", _UNPACK),
     (b"\xfd7zXZ", "compressed by xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "compressed by Zstandard", _UNPACK),
-    (b"7z\xbc\xaf", "an archive of 7-Zip", _UNPACK),
+    (b"7z\xbc\xaf", "a 7-Zip archive", _UNPACK),
 )
-_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a number of its own, pickled
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, pickled
 _ON_CPU = 'map_location="cpu"'
-_ONNX_VERSIONS, _ONNX_FIELDS = range(3, 32), b"\x12\x1a\x22\x2a\x32\x3a\x42"  # of the field behind the version
+_ONNX_VERSIONS, _ONNX_FIELDS = range(3, 32), b"\x12\x1a\x22\x2a\x32\x3a\x42"  # tags of the field behind the version
 
 
 def other(data: bytes, path: Path) -> str | None:
@@ -53,13 +53,13 @@ def other(data: bytes, path: Path) -> str | None:
 
 def _of_bytes(data: bytes, path: Path) -> tuple[str, str] | None:
     if data.startswith(_OLD_TORCH):
-        return "of torch 1.5 and older", f"Run: {state_saved(path, opened(path))}"
+        return "a file of torch 1.5 or older", f"Run: {state_saved(path, opened(path))}"
     if data.startswith(b"\x80"):
-        return "a pickle of Python", f"Load it in Python, if you trust it. {_OF_PYTORCH}"
+        return "a Python pickle", f"Load it in Python, if you trust it. {_OF_PYTORCH}"
     if data[257:262] == b"ustar":
         return "a tar archive", _UNPACK
     if data[4:8] == b"TFL3":
-        return "a network of TensorFlow Lite", _TO_IMPORT
+        return "a TensorFlow Lite network", _TO_IMPORT
     if data[:1] == b"\x08" and len(data) > 2 and data[1] in _ONNX_VERSIONS and data[2] in _ONNX_FIELDS:
         return "an ONNX file", _of_onnx(path)
     return next(((what, way) for begin, what, way in _BEGINNINGS if data.startswith(begin)), None)
@@ -77,7 +77,7 @@ def _of_zip(data: bytes, path: Path) -> tuple[str, str] | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = {info.filename for info in archive.infolist()}
-    except Exception:  # of many kinds; whoever reads the file says that it is damaged
+    except Exception:  # zipfile raises many kinds; the reader of the file reports the damage
         return None
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside:
@@ -86,7 +86,7 @@ def _of_zip(data: bytes, path: Path) -> tuple[str, str] | None:
             f"Run: {state_saved(path, f'torch.jit.load({_file(path)}, {_ON_CPU}).state_dict()')}",
         )
     if "serialized_exported_program.json" in names | inside or "models/model.json" in inside:
-        return "a program of torch.export", f"Run: {state_saved(path, f'torch.export.load({_file(path)}).state_dict')}"
+        return "a torch.export program", f"Run: {state_saved(path, f'torch.export.load({_file(path)}).state_dict')}"
     if "data.pkl" in inside:
         return None
     if any(name.endswith(".h5") for name in names):
@@ -105,14 +105,14 @@ def of_code(texts: Collection[str], path: Path) -> str:
     """
     if {"_modules", "_parameters"} <= set(texts):
         return (
-            "It is a whole module. Save model.state_dict() instead of the model; where its classes can be imported, "
-            f"and if you trust the file: {state_saved(path, f'{opened(path, trusted=True)}.state_dict()')}"
+            "It is a whole module. Save model.state_dict() instead of the model; if its classes can be imported "
+            f"and you trust the file: {state_saved(path, f'{opened(path, trusted=True)}.state_dict()')}"
         )
     name = next((name for name in _STATES if name in texts), None)
     if name is None:
         return "Save model.state_dict() instead of the model."
     return (
-        "It holds other objects beside the network, as a run or Lightning writes them. If you trust the file: "
+        "It holds other objects beside the network, as Lightning writes them. If you trust the file: "
         f"{state_saved(path, f'{opened(path, trusted=True)}[{in_code(name)}]')}"
     )
 

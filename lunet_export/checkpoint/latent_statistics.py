@@ -19,7 +19,7 @@ from lunet_export.layers import LU
 
 Array = NDArray[np.float64]
 _INVERSE = "best_inverse.pth"
-#: Numbers that are equal to what float32 keeps of them are the same: a copy may be stored in it.
+#: Numbers that are equal in float32 are the same: a copy may be stored in it.
 _KEPT = float(np.finfo(np.float32).eps)
 
 
@@ -56,7 +56,7 @@ def proven(stats: Path, model: Path, blocks: Sequence[LU]) -> bool:
     Raises:
         CheckpointError: if the statistics belong to another network.
     """
-    for beside in dict.fromkeys((stats, stats.resolve())):  # a link, and what it leads to
+    for beside in dict.fromkeys((stats, stats.resolve())):  # if the path is a symlink, also its target
         last = beside.with_name(f"last{beside.suffix}")
         for witness in (inverse_beside(beside), last):
             found = _blocks(witness)
@@ -83,8 +83,8 @@ def _refusal(
     other = f" ({sizes[0]}, not {sizes[1]})" if sizes[0] != sizes[1] else ""
     cure = f"Give {last} with them" if last else "Give the last.pth of their own training with them"
     return (
-        f"Expected latent statistics of {model}; {stats} is of another network{other}, that of {witness.name} beside "
-        "it: the released code computes them with the last epoch's network, not the best one's. "
+        f"Expected latent statistics of {model}; {stats} belongs to another network{other}, that of "
+        f"{witness.name} beside it: the released code computes them with the last epoch's network, not the best one's. "
         f"{cure}, or leave them out and fold in the latents of this model itself: lunet-export recalibrate {model} "
         "DATA -o NEW.pt"
     )

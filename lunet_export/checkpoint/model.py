@@ -28,12 +28,12 @@ from lunet_export.torch_layers import Flow
 __all__ = ["Checkpoint", "load", "read", "save", "write", "write_checkpoint", "write_classes", "write_weights"]
 
 FORMAT = "lunet_export.model"
-CLASSES_FORMAT = "lunet_export.classes"  # of files with one network per class
+CLASSES_FORMAT = "lunet_export.classes"  # format of files with one network per class
 FORMAT_VERSION = 1
-_SINCE_ACTIVATIONS = 2  # of files that name an activation, which readers of version 1 would take for leaky softplus
-_FIRST_FAMILY = "lunet"  # of files that name none
-_DEEPEST = 64  # blocks of a network inside each other: deeper files are made to exhaust the stack
-_NO_WEIGHTS = ("training", "examples", "columns")  # keys of a file
+_SINCE_ACTIVATIONS = 2  # version of files that name an activation: readers of version 1 would assume leaky softplus
+_FIRST_FAMILY = "lunet"  # family of files that name none
+_DEEPEST = 64  # nested blocks of a network: deeper files are made to exhaust the stack
+_NO_WEIGHTS = ("training", "examples", "columns")  # keys of a file that hold no weights
 
 Array = NDArray[np.float64]
 
@@ -45,14 +45,14 @@ class Checkpoint:
     model: Distribution
     kind: str  # `lunet_export`, `authors` or `authors-realnvp`
     image_shape: tuple[int, ...] | None = None
-    training: Mapping[str, Any] | None = None  # what `train` recorded; of a mixture, of all classes together
-    examples: Array | None = None  # rows of public data, (N, D); of a mixture they are its members'
-    assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
-    notes: tuple[str, ...] = ()  # sentences: what was left out of a file, and what else is to be known of it
-    members: tuple["Checkpoint", ...] = ()  # of a mixture, what was recorded of each class
+    training: Mapping[str, Any] | None = None  # what `train` recorded; for a mixture, of all classes together
+    examples: Array | None = None  # rows of public data, (N, D); a mixture's lie in its members
+    assumed: tuple[str, ...] = ()  # sentences: what was assumed without a file that proves it
+    notes: tuple[str, ...] = ()  # sentences: what was left out of a file, and what else a user should know
+    members: tuple["Checkpoint", ...] = ()  # for a mixture, the record of each class
     path: Path | None = None
-    dtype: str = "float64"  # of the tensors in the file
-    columns: Names | None = None  # names of the columns of vectors, where they have any
+    dtype: str = "float64"  # dtype of the tensors in the file
+    columns: Names | None = None  # names of the columns of vectors, if they have any
 
     @property
     def weights(self) -> Chain:
@@ -63,7 +63,7 @@ class Checkpoint:
         """
         if isinstance(self.model, Mixture):
             raise CheckpointError(
-                f"Expected a model of one network; {self.path} holds one a class. "
+                f"Expected a model of one network; {self.path} holds one per class. "
                 "Only export, check, inspect and classify take it; its classes' files are models of one network."
             )
         return self.model
@@ -77,8 +77,8 @@ class Checkpoint:
         """
         if not isinstance(self.model, Mixture):
             raise CheckpointError(
-                f"Expected a model with a network a class; {self.path} holds one network. Make one with: lunet-export "
-                "train digits --per-class"
+                f"Expected a model with one network per class; {self.path} holds one network. Make one with: "
+                "lunet-export train digits --per-class"
             )
         return self.model
 
@@ -212,7 +212,7 @@ def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
         CheckpointError: if a tensor claims more numbers than there are, or has a dtype other than floats, int64 and
             bool; or if values are nested so deeply that the file was made to exhaust the stack.
     """
-    if depth > 2 * _DEEPEST + 4:  # a block is a dictionary in a list, and what holds the first lies 4 deep
+    if depth > 2 * _DEEPEST + 4:  # a block is a dictionary in a list; the first list is 4 deep
         raise CheckpointError(f"Expected networks of at most {_DEEPEST} blocks inside each other; got more.")
     if isinstance(value, dict):
         return {key: _arrays(entry, name, depth + 1) for key, entry in value.items()}
@@ -289,10 +289,12 @@ def _classes(content: Mapping[str, Any], path: Path) -> Checkpoint:
     shapes = {member.image_shape for member in members}
     if len(shapes) > 1:
         raise CheckpointError(
-            f"Expected images of one shape in {path}; got {len(shapes)}. Train the classes on one set."
+            f"Expected images of one shape in {path}; got {len(shapes)}. Train the classes on one data set."
         )
     if len({member.columns for member in members}) > 1:
-        raise CheckpointError(f"Expected classes of the same columns in {path}; got others. Train them on one set.")
+        raise CheckpointError(
+            f"Expected classes of the same columns in {path}; got several sets. Train them on one data set."
+        )
     try:
         mixture = Mixture(tuple(member.weights for member in members), tuple(names), tuple(priors))
     except (CheckpointError, BadInputError) as error:
@@ -320,8 +322,8 @@ def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoin
     if not latent_statistics.proven(latent_stats, path, weights.of(LU)):
         assumed = (
             f"Assumed that {latent_stats.name} holds the latents of {path.name}: no readable "
-            f"{latent_statistics.inverse_beside(latent_stats).name} beside it shows of which network they are. The "
-            "released code computes them with the last epoch's, last.pth.",
+            f"{latent_statistics.inverse_beside(latent_stats).name} beside it shows which network they belong to. "
+            "The released code computes them with the last epoch's, last.pth.",
         )
     folded = weights.fold_latent(mean, covariance)
     return replace(checkpoint, model=folded, training=None, assumed=assumed)
@@ -376,7 +378,7 @@ def _dtype(content: object) -> str:
     return max(map(_dtype, content), default="float32") if isinstance(content, list) else "float32"
 
 
-#: What reading a dictionary raises that is not what it should be.
+#: Errors of reading a dictionary that is not a valid model.
 _MALFORMED = (LookupError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError)
 
 

@@ -23,7 +23,7 @@ def load(path: Path, *, what: str = _MODEL, cure: str = "Fetch or train it again
         MissingPackageError: if the file is of safetensors, which is not installed.
         UnreadableError: if the operating system does not let the file be read.
     """
-    with UnreadableError.instead(path):  # which is no error of the file's
+    with UnreadableError.instead(path):  # the file itself may be fine
         if path.is_dir():
             raise CheckpointError(f"Expected {what}; {path} is a folder. Give the file{_exported(path)}.")
         if not path.is_file():
@@ -58,7 +58,7 @@ def _of_torch(data: bytes, path: Path, cure: str) -> object:
         ) from None
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except Exception as error:  # zipfile and pickle raise many kinds, one for each way in which a file can be bad
+    except Exception as error:  # zipfile and pickle raise many kinds, one per way in which a file can be bad
         reason = f" ({error})" if isinstance(error, tensor_file.Unreadable) and str(error) else ""
         raise CheckpointError(
             f"Expected a file of torch.save; {path} is truncated, damaged or another format{reason}. {cure}"

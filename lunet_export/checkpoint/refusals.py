@@ -9,7 +9,7 @@ from lunet_export.checkpoint import states
 from lunet_export.checkpoint.states import Layout
 from lunet_export.errors import CheckpointError, brief
 
-#: Of other libraries, how their keys are known.
+#: Patterns of the keys of other libraries.
 _OTHERS = {
     "nflows": re.compile(r"(^|\.)_transform\._transforms\.\d"),
     "normflows": re.compile(r"(^|\.)flows\.\d+\.|(^|\.)q0\."),
@@ -40,7 +40,7 @@ def validate_not_companion(content: Mapping[Any, Any], path: Path) -> None:
     if {"model", "settings"} <= keys:
         model = path.with_name(path.name.replace(".resume.pt", ".pt"))
         raise CheckpointError(
-            f"Expected a model; {path} is a resume file, which training goes on from. "
+            f"Expected a model; {path} is a resume file, from which training resumes. "
             f"Give {model if model != path else 'the model'} beside it."
         )
 
@@ -68,7 +68,7 @@ def no_model(content: Mapping[Any, Any], path: Path, layouts: Sequence[Layout]) 
     if any(map(_OF_A_FLOW.search, keys)):
         return CheckpointError(
             f"{_WANTED}; {path} is the state of a Flow of lunet-export, which tells neither its activations nor "
-            "its pre-processing. Load it into that Flow, and write that one: lunet_export.save(flow, 'model.pt')"
+            "its pre-processing. Load it into that Flow, and save the Flow: lunet_export.save(flow, 'model.pt')"
         )
     first = brief(", ".join(keys[:3]))
     library = next((name for name, pattern in _OTHERS.items() if any(map(pattern.search, keys))), None)
@@ -79,5 +79,5 @@ def no_model(content: Mapping[Any, Any], path: Path, layouts: Sequence[Layout]) 
         )
     return CheckpointError(
         f"{_WANTED}; the keys of {path} are neither (first: {first}). "
-        "Flows of nflows, normflows, sbi and zuko come by: lunet-export import"
+        "Import flows of nflows, normflows, sbi and zuko with: lunet-export import"
     )

@@ -18,11 +18,11 @@ from lunet_export.flows import lunet
 from lunet_export.layers import LU, Chain
 from lunet_export.preprocessing import Logit
 
-#: Of each block of a network, the names of U and of L with its bias.
+#: Names of U and of L with its bias, per block of a network.
 Names = list[tuple[str, str]]
 
-_ALPHA = 0.1  # written into the released code, not into its checkpoints
-_SORTED_AS_TEXT = 10  # blocks before the last from which its mnist/ code leaves out another one than the last
+_ALPHA = 0.1  # a constant of the released code, absent from its checkpoints
+_SORTED_AS_TEXT = 10  # from so many blocks before the last on, the mnist/ code leaves out a block other than the last
 _KNOWN = re.compile(r"(intermediate_lu_blocks|final_lu_block)\.\d{1,6}\.(weight|bias)")
 
 
@@ -109,8 +109,8 @@ def _about_likelihood(blocks: int) -> tuple[str, ...]:
     if blocks - 1 < _SORTED_AS_TEXT:
         return ()
     return (
-        f"The likelihood that the released mnist/ code prints of {blocks - 1} + 1 blocks is another figure than this "
-        f"network's: from {_SORTED_AS_TEXT} + 1 on it sorts them as text and leaves out a wrong one.",
+        f"The released mnist/ code prints another likelihood than this network's for {blocks - 1} + 1 blocks: from "
+        f"{_SORTED_AS_TEXT} + 1 on it sorts them as text and leaves out a wrong one.",
     )
 
 

@@ -80,7 +80,7 @@ def _validate_shapes(shapes: list[tuple[int, ...]]) -> None:
             return
     raise CheckpointError(
         "Expected a RealNVP of num_coupling 6 and num_final_coupling 1 or more, on grey images of even sides; got "
-        f"s_scale of the shapes {brief(', '.join(map(str, shapes)))}. Train it so."
+        f"s_scale of the shapes {brief(', '.join(map(str, shapes)))}. Train it with these settings."
     )
 
 

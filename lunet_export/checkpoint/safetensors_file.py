@@ -18,7 +18,7 @@ from lunet_export.errors import CheckpointError, MissingPackageError, brief
 from lunet_export.installation import install
 
 _OURS, _STANDS = "lunet_export.model", "tensor"
-_LENGTH = 8  # bytes that tell the length of the header, which is JSON
+_LENGTH = 8  # bytes of the header's length; the header is JSON
 
 
 def is_one(data: bytes) -> bool:
@@ -51,7 +51,7 @@ def content(data: bytes, path: Path, *, cure: str) -> object:
         found = _put_back(json.loads(texts[_OURS]), tensors)
         validate_values(found, values=_header(data).stop, held=len(data))
         return found
-    except Exception as error:  # the library's own, and what PyTorch and JSON raise
+    except Exception as error:  # errors of the library, PyTorch and JSON
         raise CheckpointError(
             f"Expected a file of safetensors; {path} is truncated or damaged ({brief(error)}). {cure}"
         ) from None

@@ -18,9 +18,9 @@ from torch import Tensor
 from lunet_export.checkpoint import formats
 from lunet_export.errors import CheckpointError, brief
 
-#: Parts of keys that PyTorch's own wrappers leave anywhere in them.
+#: Parts that PyTorch's own wrappers put anywhere into keys.
 _WRAPPERS = frozenset(["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
-_DEEPEST = 4  # dictionaries inside each other
+_DEEPEST = 4  # nested dictionaries
 _LONGEST = 16  # parts of a prefix
 
 
@@ -120,7 +120,7 @@ def candidates(content: Mapping[Any, Any], known: Callable[[str], bool]) -> Iter
     for place, entries, around in _dictionaries(content):
         tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
         plain = {_plain(key): key for key in tensors}
-        if len(plain) != len(tensors):  # two keys would be one
+        if len(plain) != len(tensors):  # two keys would become one
             plain = {key: key for key in tensors}
         for prefix, names in _groups(plain, known).items():
             taken = {rest: plain[prefix + rest] for rest in names}
@@ -213,7 +213,7 @@ def _ambiguous(found: list[State], path: Path) -> SeveralError:
     chosen = next(state for state in found if state.place or state.prefix)  # one alone can have neither
     return SeveralError(
         f"Expected one network in {path}; it holds {len(found)} that differ, as copies averaged over the training do: "
-        f"{'; '.join(state.where for state in found[:4])}. Write the one that is meant to a file of its own, as: "
+        f"{'; '.join(state.where for state in found[:4])}. Write the one you mean to a file of its own, for example: "
         f"{_alone(chosen, path)}"
     )
 

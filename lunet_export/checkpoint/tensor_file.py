@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lunet_export.errors import CheckpointError
 
-#: What torch.save writes (protocol 2). Other opcodes reserve memory by numbers alone, or name things in other ways.
+#: Opcodes that torch.save writes (protocol 2). Others reserve memory by numbers alone, or name things in other ways.
 _OPCODES = frozenset(
     [
         "PROTO",
@@ -79,10 +79,10 @@ _DTYPES = {
     "ComplexFloat": torch.complex64,
 }
 _MOST_AXES = 16
-_DEEPEST = 256  # values inside values
+_DEEPEST = 256  # nested values
 _LONGEST = 4096  # characters of a text
 _WIDEST = 256  # bits of an integer; the state of a random generator has 128
-#: What may be there several times in a file of any size: values, and bytes of tensors.
+#: Values, and bytes of tensors, that a file of any size may repeat.
 _SLACK, _SLACK_BYTES = 10_000, 2**26
 
 
@@ -112,7 +112,7 @@ def content(data: bytes) -> object:
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = _records(archive, len(data))
-        pickled = archive.read(records["data.pkl"])  # refuses a wrong checksum, as every read
+        pickled = archive.read(records["data.pkl"])  # every read checks the checksum
         if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
             raise Unreadable("its numbers are big-endian")
         _validate_opcodes(pickled)
@@ -153,14 +153,14 @@ def _validate_opcodes(pickled: bytes) -> None:
         elif opcode.name not in _OPCODES:
             named = opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
             raise AsksForCode("pickle", _texts(pickled)) if named else Unreadable(f"its pickle has {opcode.name}")
-        elif opcode.name == "LONG_BINPUT" and int(argument or 0) > len(pickled):  # the place would be reserved
+        elif opcode.name == "LONG_BINPUT" and int(argument or 0) > len(pickled):  # it would reserve memory
             raise Unreadable
 
 
 def _texts(pickled: bytes) -> frozenset[str]:
     """Return the texts in a pickle, as far as it can be walked."""
     found = set()
-    with suppress(Exception):  # of a damaged one, of many kinds
+    with suppress(Exception):  # a damaged pickle raises many kinds
         for opcode, argument, _ in pickletools.genops(pickled):
             if opcode.name in ("BINUNICODE", "SHORT_BINUNICODE"):
                 found.add(str(argument))
@@ -229,7 +229,7 @@ class _Unpickler(pickle.Unpickler):
         if key not in self._storages:
             record = bytearray(self._archive.read(self._records[f"data/{key}"]))
             if len(record) != count * dtype.itemsize:
-                raise Unreadable(f"it claims {str(count)[:20]} numbers where {len(record)} bytes are")
+                raise Unreadable(f"it claims {str(count)[:20]} numbers in {len(record)} bytes")
             self._storages[key] = _Storage(_numbers(record, dtype))
         return self._storages[key]
 
@@ -266,7 +266,7 @@ def _without_numbers(dtype: torch.dtype, size: tuple[int, ...], *rest: object) -
     raise _claims(size, 0)
 
 
-#: What the functions that torch.save names do here.
+#: Functions that stand here for those that torch.save names.
 _MAKERS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_bytes,
@@ -279,7 +279,7 @@ def _numbers(record: bytearray, dtype: torch.dtype) -> Tensor:
     if not record:
         return torch.empty(0, dtype=dtype)
     if dtype is torch.bool and max(record) > 1:
-        raise Unreadable("a truth value is neither true nor false")
+        raise Unreadable("a boolean is neither true nor false")
     return torch.frombuffer(record, dtype=dtype)
 
 
@@ -320,7 +320,7 @@ def validate_values(content: object, *, values: int, held: int) -> None:
         elif isinstance(value, str):
             if len(value) > _LONGEST:
                 raise Unreadable(f"a text has {len(value)} characters")
-            value.encode()  # half a character is an error here, not where it is printed
+            value.encode()  # a lone surrogate is an error here, not where it is printed
         elif not (value is None or isinstance(value, bool | float | torch.dtype)) and not (
             isinstance(value, int) and value.bit_length() <= _WIDEST
         ):

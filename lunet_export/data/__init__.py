@@ -40,9 +40,9 @@ def load(
         MissingPackageError: if `digits` is asked for and scikit-learn is not installed.
     """
     if levels is not None and name in NAMES:
-        raise DataError(f"Expected no `levels` for {name}: they are those of a file of integers. Leave it out.")
+        raise DataError(f"Expected no `levels` for {name}: only a file of integers has them. Leave it out.")
     if (columns or label) and name in NAMES:
-        raise DataError(f"Expected neither `columns` nor `label` for {name}: they are those of a file. Leave them out.")
+        raise DataError(f"Expected neither `columns` nor `label` for {name}: only a file has them. Leave them out.")
     if name in toy.DENSITIES:
         return toy.load(name)
     if name == "digits":

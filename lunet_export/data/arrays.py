@@ -23,8 +23,8 @@ from lunet_export.preprocessing import Logit
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _IMAGE_MARGIN = 1e-5
-_UNPACKED, _MOST_TIMES = 2**28, 100  # bytes that any packed file may become, and times its size that it may become
-#: What NumPy and zipfile raise over bytes that are no such file.
+_UNPACKED, _MOST_TIMES = 2**28, 100  # a packed file may become so many bytes, or so many times its size
+#: Errors of NumPy and zipfile for bytes that are not such a file.
 _MALFORMED = (*npy.MALFORMED, UserWarning, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -69,12 +69,12 @@ def _reading(path: Path) -> Iterator[None]:
     """
     with UnreadableError.instead(path):
         if not path.is_file():
-            raise DataError(f"Expected a file of rows; {path} does not exist. Look at its name.")
+            raise DataError(f"Expected a file of rows; {path} does not exist. Check its name.")
     if path.suffix not in SUFFIXES:
         raise DataError(f"Expected a .npy, .npz or .csv file; got {path}. Convert it with NumPy.")
     try:
         with UnreadableError.instead(path), warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # an empty .csv
+            warnings.simplefilter("error", UserWarning)  # NumPy warns of an empty .csv
             yield
     except _MALFORMED as error:
         raise DataError(
@@ -112,13 +112,13 @@ def _read_npy(file: IO[bytes], size: int) -> Rows:
     """Return the array of a file of `size` bytes. No memory is reserved for numbers that the file does not hold."""
     header = npy.read_header(file)
     if header.dtype.hasobject:
-        raise ValueError("it holds objects of Python, not numbers")
+        raise ValueError("it holds Python objects, not numbers")
     if header.begin + header.bytes > size:
         raise ValueError(f"its header claims {header.bytes} bytes of numbers; there are {size - header.begin}")
     data = bytearray(header.bytes)
     if file.readinto(data) != len(data):  # type: ignore[attr-defined]
         raise ValueError("it is cut short")
-    while file.read(2**16):  # to its end, where a zip file's checksum is compared
+    while file.read(2**16):  # read to the end, where a zip file's checksum is compared
         pass
     found = np.frombuffer(data, dtype=header.dtype)
     return found.reshape(header.shape, order="F" if header.fortran else "C")

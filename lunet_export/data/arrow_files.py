@@ -16,10 +16,10 @@ from lunet_export.data.source import Rows
 from lunet_export.errors import DataError, MissingPackageError, brief
 from lunet_export.installation import install_extra
 
-#: The columns of scores, which are numbers as rows are, and none.
+#: The columns of scores, which are numbers like rows, but not rows.
 SCORES = ("log_prob", "bits_per_dim")
-_HELD = 4096  # rows of Parquet that are decoded at once
-_FETCHED = 65536  # bytes
+_HELD = 4096  # rows of Parquet decoded at once
+_FETCHED = 65536  # bytes of each column read at once
 
 
 def arrow(name: str) -> Any:  # noqa: ANN401
@@ -55,7 +55,7 @@ class Opened(Protocol):
 
 class _Parquet:
     def __init__(self, path: Path) -> None:
-        # Whole row groups are not fetched beforehand: of each column, so much at a time.
+        # Whole row groups would be read ahead otherwise.
         self._file = arrow("pyarrow.parquet").ParquetFile(native_file(path), pre_buffer=False, buffer_size=_FETCHED)
         self.schema = self._file.schema_arrow
 
@@ -77,7 +77,7 @@ class _Ipc:
         self._file = arrow("pyarrow.ipc").open_file(native_file(path))
         self.schema = self._file.schema
         for number, rows in enumerate(self._sizes):
-            if rows == 0:  # nobody would read it, and see that it is damaged
+            if rows == 0:  # it would never be read, so damage would go unnoticed
                 self._file.get_batch(number)
 
     def sizes(self) -> list[int]:
@@ -90,7 +90,7 @@ class _Ipc:
 
 Opener = Callable[[Path], Opened]
 
-#: By suffix. Feather is Arrow's file format by another name.
+#: Openers by suffix. Feather is Arrow's file format by another name.
 OPENERS: dict[str, Opener] = {".parquet": _Parquet, ".arrow": _Ipc, ".feather": _Ipc}
 
 
@@ -131,7 +131,7 @@ def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN4
     for name, kind in zip(columns, kinds, strict=True):
         if not _is_number(kind):
             raise DataError(
-                f"Expected numbers, or one list of as many in every row, in {path}; "
+                f"Expected numbers, or one list of the same length in every row, in {path}; "
                 f"{called(schema.names.index(name), schema.names)} is {kind}. Choose with `columns`."
             )
     return len(columns)

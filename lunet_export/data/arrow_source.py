@@ -47,9 +47,9 @@ class ArrowSource(Source):
     ) -> None:
         self._files, self._opener, self._parts = files, opener, parts
         self._seen = {path: seen(path) for path in files}
-        self._whole: set[Path] = set()  # files that are as the run wrote them
+        self._whole: set[Path] = set()  # files that were found to be as the run wrote them
         self._pieces: list[tuple[Path, int]] = []
-        self._ends: list[int] = []  # of the rows of each piece
+        self._ends: list[int] = []  # number behind the last row of each piece
         schema = None
         for path in files:
             schema = self._list(path, schema)
@@ -57,7 +57,7 @@ class ArrowSource(Source):
         if schema is None or not self.rows:
             raise DataError(f"Expected rows in {files[0]}; it has none.")
         self._columns: list[str] = []
-        with readable(files[0]):  # names may be no text
+        with readable(files[0]):  # names may be malformed text
             names = schema.names
             taken = [names[place] for place in chosen(columns, names, len(names), files[0])]
             self._columns += taken or lists(schema) or names
@@ -66,8 +66,8 @@ class ArrowSource(Source):
         self.width = width(schema, self._columns, files[0])
         self.names = tuple(self._columns) if self.width == len(self._columns) else None
         self._file: tuple[Path, Opened] | None = None
-        self._piece = -1  # that is being read
-        self._ahead: Iterator[Any] = iter(())  # what is left of that piece
+        self._piece = -1  # number of the piece that is read
+        self._ahead: Iterator[Any] = iter(())  # the rest of that piece
         self._held: Any = None  # a record batch, and the number of its first row
         self._first = 0
 
@@ -100,10 +100,10 @@ class ArrowSource(Source):
         if self._parts is not None and sum(sizes) != self._parts[path.name].rows:
             raise DataError(
                 f"Expected {self._parts[path.name].rows} rows in {path}, as its run wrote it; got {sum(sizes)}. "
-                "Make it again by `resume=True`."
+                "Make it again with `resume=True`."
             )
         if schema is not None and not schema.equals(file.schema):
-            raise DataError(f"Expected files of one schema; {path} has another than {self._files[0]}.")
+            raise DataError(f"Expected files of one schema; that of {path} differs from that of {self._files[0]}.")
         for number, rows in enumerate(sizes):
             self._pieces.append((path, number))
             self._ends.append(rows + (self._ends[-1] if self._ends else 0))
@@ -124,7 +124,7 @@ class ArrowSource(Source):
             if batch is None:
                 self._piece = -1
                 raise ValueError(f"row {row} is missing")
-            batch.validate()  # or a slice of columns that are shorter than it says would end the process
+            batch.validate()  # a slice of columns shorter than claimed would crash the process
             self._first += 0 if self._held is None else self._held.num_rows
             self._held = batch
 
@@ -157,7 +157,7 @@ def _schema(path: Path) -> Any:  # noqa: ANN401
     files, opener, _ = tables_in(path)
     with readable(files[0]):
         schema = opener(files[0]).schema
-        _ = schema.names  # which may be no text
+        _ = schema.names  # raises an error if they are malformed text
         return schema
 
 
@@ -189,13 +189,13 @@ def tables_in(path: Path) -> tuple[list[Path], Opener, Mapping[str, Recorded] | 
             raise DataError(f"Expected a file of {', '.join((*SUFFIXES, *HELD))}; got {path}. Convert it.")
         return [path], OPENERS[path.suffix], None
     parts = recorded_parts(path)
-    # Names that begin so are no data to other readers of such folders either: what is half-written, what is beside.
+    # Other readers of such folders skip these names too: half-written files and records.
     files = sorted(file for file in path.iterdir() if not file.name.startswith((".", "_")))
     files = [file for file in files if file.is_file()]
     kinds = {file.suffix for file in files} & set(OPENERS)
     if len(kinds) != 1:
-        found = f"those of {' and '.join(sorted(kinds))}" if kinds else "none"
-        raise DataError(f"Expected files of Parquet, or of Arrow, in the folder {path}; there are {found}.")
+        found = " and ".join(sorted(kinds)) if kinds else "none"
+        raise DataError(f"Expected files of one kind, Parquet or Arrow, in the folder {path}; got {found}.")
     (suffix,) = kinds
     files = [file for file in files if file.suffix == suffix]
     if parts is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lunet_export.columns import called, chosen
 
-_SCORES = ["row", "log_prob_nats", "bits_per_dim"]  # of what the command score writes
+_SCORES = ["row", "log_prob_nats", "bits_per_dim"]  # header of what the command score writes
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> NDArray[np.generic]:
@@ -36,11 +36,11 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> NDArray[np.generic]:
         raise ValueError("it holds no rows")
     taken = chosen(columns, names if header else None, len(names), path) or None
     try:
-        # Without comments, or rows would go with them.
+        # NumPy would drop rows as comments.
         rows = np.loadtxt(StringIO(text), delimiter=",", ndmin=2, comments=None, quotechar='"', usecols=taken)
     except ValueError as error:
         raise ValueError(_fault(text, names if header else None, taken) or error) from None
-    # Beyond 2^53 float64 has rounded integers already.
+    # float64 has already rounded integers beyond 2^53.
     whole = not any(mark in text for mark in ".eEnN") and (np.abs(rows) < 2.0**53).all()
     return rows.astype(np.int64) if whole else rows
 
@@ -85,7 +85,7 @@ def _fault(text: str, names: list[str] | None, taken: list[int] | None) -> str:
         for column, field in enumerate(fields):
             if (taken is None or column in taken) and not _is_number(field):
                 told = called(column, names if names and column < len(names) else None)
-                return f"line {number}, {told} is {field[:40]!r}, no number{_cure(field)}"
+                return f"line {number}, {told} is {field[:40]!r}, not a number{_cure(field)}"
         width = width or len(fields)
         if len(fields) != width:
             return f"line {number} has {len(fields)} columns where those before have {width}"

@@ -58,9 +58,9 @@ class Dataset:
         "Expected class labels; this data set has none. Name their column by `label`, or give digits, mnist or "
         "fashion-mnist."
     )
-    columns: tuple[str, ...] | None = None  # what they are called, where something tells
+    columns: tuple[str, ...] | None = None  # names of the columns, if they are known
     numbering: tuple[int, ...] = ()  # columns of the file, from 0, that only number its rows
-    file: Path | None = None  # of a user's rows
+    file: Path | None = None  # the file of a user's rows
 
     @property
     def dim(self) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 from lunet_export.errors import DataError
 from lunet_export.files.reading import digest_and_size, is_plain
 
-#: Of a folder of parts: what makes them, and whether they are complete.
+#: The record of a folder of parts: what makes them, and whether they are complete.
 RUN = "_run.json"
-LARGEST_DOCUMENT = 2**28  # bytes of what is said of a run
+LARGEST_DOCUMENT = 2**28  # bytes of the record of a run
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,14 @@ def recorded_parts(folder: Path) -> dict[str, Recorded] | None:
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         complete = whole = False
     if not complete or not whole:
-        raise DataError(
-            f"Expected all parts in {folder}; its run is not complete. Go on with it by `resume=True` first."
-        )
+        raise DataError(f"Expected all parts in {folder}; its run is not complete. Finish it with `resume=True` first.")
     return parts
 
 
 def _recorded(part: Mapping[str, Any]) -> tuple[str, Recorded]:
     file, rows, digest = part["file"], part["rows"], part["sha256"]
     if not (isinstance(file, str) and type(rows) is int and rows >= 0 and isinstance(digest, str)):
-        raise ValueError("no part")
+        raise ValueError("not a part")
     return file, Recorded(rows, digest)
 
 
@@ -62,9 +60,10 @@ def validate_files(folder: Path, files: Sequence[Path], parts: Mapping[str, Reco
     names = {file.name for file in files if is_plain(file)}
     for name in sorted(names ^ parts.keys()):
         if name in names:
-            raise DataError(f"Expected only the parts of the run in {folder}; {name} is none of them. Take it away.")
+            raise DataError(f"Expected only parts of the run in {folder}; {name} is another file. Move it elsewhere.")
         raise DataError(
-            f"Expected {name} in {folder}, a part of its run; it is missing, or a link. Make it again by `resume=True`."
+            f"Expected {name} in {folder}, a part of its run; it is missing or a link. "
+            "Make it again with `resume=True`."
         )
 
 
@@ -75,4 +74,4 @@ def validate_part(path: Path, part: Recorded) -> None:
         DataError: if the file was altered.
     """
     if not is_plain(path) or digest_and_size(path)[0] != part.sha256:
-        raise DataError(f"Expected {path} as its run wrote it; it is altered. Make it again by `resume=True`.")
+        raise DataError(f"Expected {path} as its run wrote it; it was altered. Make it again with `resume=True`.")

@@ -15,12 +15,12 @@ from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import DataError, UnreadableError
 from lunet_export.preprocessing import NAMED
 
-#: By name: the addresses of such files change, and MNIST's own no longer serves them.
+#: Names, not addresses: addresses of such files change, and MNIST's own no longer serves them.
 _FULL_NAMES = {
     "mnist": "the MNIST database of handwritten digits (LeCun, Cortes, Burges)",
     "fashion-mnist": "Fashion-MNIST (Zalando Research)",
 }
-#: What the numbers in the label files stand for.
+#: Names of the classes by their numbers in the label files.
 _CLASSES = {
     "mnist": tuple(str(digit) for digit in range(10)),
     "fashion-mnist": (
@@ -58,7 +58,7 @@ def load(name: str, data_dir: Path) -> Dataset:
     train, valid, _ = split(official.reshape(len(official), -1), valid=_VALIDATION_IMAGES, test=0)
     shape = official.shape[1:]
     if test.shape[1:] != shape:
-        raise DataError(f"Expected test images of {shape}; got {test.shape[1:]}. The files are of different sets.")
+        raise DataError(f"Expected test images of {shape}; got {test.shape[1:]}. They are of different sets.")
     data = Dataset(name, train, valid, test.reshape(len(test), -1), NAMED["images"], image_shape=shape)
     try:
         return replace(data, labels=_labels(name, data_dir, len(official), len(test)))
@@ -73,7 +73,7 @@ def _labels(name: str, data_dir: Path, official: int, test: int) -> Labels:
         labels = read_labels(path)
         if len(labels) != images:
             raise DataError(
-                f"Expected {images} labels in {path}, one an image; got {len(labels)}. The files are of different sets."
+                f"Expected {images} labels in {path}, one per image; got {len(labels)}. They are of different sets."
             )
         found.append(labels.astype(np.int64))
     train, valid, _ = split(found[0], valid=_VALIDATION_IMAGES, test=0)
@@ -131,7 +131,7 @@ def _unpacked(data: bytes, length: int) -> bytes:
         header = file.read(length)
         claimed = prod(int(number) for number in np.frombuffer(header.ljust(length, b"\0"), dtype=">u4")[1:])
         validate_expansion(claimed, len(data))
-        return header + file.read(claimed + 1)  # at its end the checksum is compared
+        return header + file.read(claimed + 1)  # reading to the end compares the checksum
 
 
 def _find(name: str, data_dir: Path, stem: str) -> Path:

@@ -11,7 +11,7 @@ _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.
 _LONGEST = 2**16  # bytes of a header; NumPy's own are shorter than 200
 _MOST_AXES = 32
 
-#: What reading a header of anything else raises.
+#: Errors of reading a malformed header.
 MALFORMED = (
     ValueError,
     TypeError,
@@ -49,10 +49,10 @@ def read_header(file: IO[bytes]) -> Header:
     version = np.lib.format.read_magic(file)
     if version not in _VERSIONS:
         raise ValueError(f"its version is {version}")
-    if version == (2, 0):  # whose length is a number of 4 bytes, and is reserved before it is read
+    if version == (2, 0):  # NumPy reserves the length that its 4 bytes claim before reading
         here = file.tell()
         if int.from_bytes(file.read(4), "little") > _LONGEST:
-            raise ValueError("its header is longer than any")
+            raise ValueError(f"its header is longer than {_LONGEST} bytes")
         file.seek(here)
     shape, fortran, dtype = _VERSIONS[version](file)
     if len(shape) > _MOST_AXES or not all(type(length) is int and length >= 0 for length in shape):

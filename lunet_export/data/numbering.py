@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lunet_export.data.dataset import Dataset
 
-#: What pandas calls an index without a name: in the file that it writes, and in the table that it reads from it.
+#: Names of an index without a name in pandas: in the file that it writes, and in the table that it reads from it.
 UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
 _INDEX = (*UNNAMED, "index")  # what `reset_index` calls it
 

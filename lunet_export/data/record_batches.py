@@ -17,8 +17,8 @@ _MAGIC, _END = b"ARROW1", "<i6s"  # the length of the footer, then the magic byt
 _END_BYTES, _BLOCK_BYTES = 10, 24
 _BLOCKS, _HEADER_KIND, _HEADER, _LENGTH = 3, 1, 2, 0  # fields of Footer, Message, Message and RecordBatch
 _IS_BATCH = 3
-_LONGEST = 2**28  # bytes of a footer, or of a header: more than of ten million record batches
-_CONTINUES = 0xFFFFFFFF  # before the length of a header; files before Arrow 0.15 have the length alone
+_LONGEST = 2**28  # bytes of a footer or a header: enough for ten million record batches
+_CONTINUES = 0xFFFFFFFF  # stands before the length of a header; files before Arrow 0.15 have the length alone
 
 
 def batch_rows(path: Path) -> list[int]:
@@ -61,14 +61,14 @@ def _rows(message: bytes) -> int:
     root = _pointer(message, 0)
     kind, header = _field(message, root, _HEADER_KIND), _field(message, root, _HEADER)
     if kind is None or header is None or message[kind] != _IS_BATCH:
-        raise ValueError("a record batch is none")
+        raise ValueError("a record batch is something else")
     length = _field(message, _pointer(message, header), _LENGTH)
     return 0 if length is None else int(unpack_from("<q", message, length)[0])
 
 
 def _read(file: BinaryIO, offset: int, length: int, size: int) -> bytes:
     if offset < 0 or not 0 <= length <= min(_LONGEST, size - offset):
-        raise ValueError("it is cut short, or its headers are longer than any")
+        raise ValueError("it is cut short, or a header is too long")
     file.seek(offset)
     return file.read(length)
 

@@ -11,7 +11,7 @@ from lunet_export.errors import DataError
 
 Rows = NDArray[Any]
 
-#: Of files that are read a piece at a time, and of those that are held whole.
+#: Suffixes of files that are read a piece at a time, and of those that are held whole.
 SUFFIXES, HELD = (".npy", ".parquet", ".arrow", ".feather"), (".csv", ".npz")
 
 
@@ -20,8 +20,8 @@ class Source(Protocol):
 
     rows: int  # N
     width: int  # D
-    held: bool  # all rows are in memory
-    names: tuple[str, ...] | None  # of the columns, where the file tells them
+    held: bool  # whether all rows are in memory
+    names: tuple[str, ...] | None  # names of the columns, if the file has them
 
     def read(self, first: int, count: int) -> Rows:
         """Return consecutive rows, (count, D): integers or floats as they are stored.
@@ -40,7 +40,7 @@ def stamp(path: Path) -> dict[str, Any]:
     return {"file": path.name, "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
 
 
-#: By which a file is known again while it is read.
+#: Inode, size and time of change, by which a file is recognised while it is read.
 Seen = tuple[int, int, int]
 
 
@@ -67,6 +67,6 @@ def unchanged(path: Path, known: Seen) -> Iterator[None]:
     except FileNotFoundError:
         same = False
     if not same:
-        raise DataError(f"Expected {path} to stay as it is while it is read; it changed meanwhile. Run it anew.")
+        raise DataError(f"Expected {path} to stay as it is while it is read; it changed meanwhile. Run it again.")
     if malformed:
         raise malformed

@@ -34,8 +34,8 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
         return ArraySource(path, columns)
     if not path.exists():
         raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join((*SUFFIXES, *HELD))}.")
-    if not path.is_file() and not path.is_dir():  # a pipe or a device may have no end, and no place to go back to
-        raise DataError(f"Expected rows in a file; {path} is none. Save them first.")
+    if not path.is_file() and not path.is_dir():  # a pipe may have no end, and cannot be read twice
+        raise DataError(f"Expected rows in a file; {path} is a pipe or a device. Save them first.")
     if path.suffix == ".npy":
         if columns:
             raise DataError(f"Expected no `columns` for {path}: .npy has none. Leave it out.")

@@ -20,7 +20,7 @@ _MIXTURE_CENTRES = np.array(
 
 _EIGHT_CENTRES = 2.0 * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], axis=1)
 _BLOB_STD, _MOON_STD = 0.2, 0.1
-_NODES = 200  # of the quadrature along a moon: 0.016 apart, where the noise is 0.1 wide; and around a ring
+_NODES = 200  # nodes of the quadrature along a moon, 0.016 apart for noise 0.1 wide, and around a ring
 _RING_CENTRES = np.array([[-2.2, 0.5], [0.0, 0.5], [2.2, 0.5], [-1.1, -0.6], [1.1, -0.6]])  # of radius 1
 _RING_STD, _ROSE_STD, _TREE_STD = 0.08, 0.05, 0.03
 _ROSE_NODES = 2000  # at most 0.025 apart
@@ -128,7 +128,7 @@ def _uniform(centres: Array) -> tuple[Array, Array]:
     return centres, np.full(len(centres), 1 / len(centres))
 
 
-#: Of each set that is a sum of normal laws: their centres (C, 2) and weights (C,), and their standard deviation.
+#: For each set that is a sum of normal distributions: centres (C, 2), weights (C,) and standard deviation.
 _NORMAL: dict[str, tuple[Callable[[], tuple[Array, Array]], float]] = {
     "mixture": (lambda: _uniform(_MIXTURE_CENTRES), _BLOB_STD),
     "eight-gaussians": (lambda: _uniform(_EIGHT_CENTRES), _BLOB_STD),

@@ -19,11 +19,11 @@ from lunet_export.installation import install_extra
 from lunet_export.streaming.jobs import Work
 from lunet_export.streaming.run import Progress, Run
 
-#: Workers that may die over a part; Ray itself would begin it again without end.
+#: Number of workers that may die over a part; Ray itself would begin it again without end.
 _MOST_ATTEMPTS = 5
-#: Seconds that a cluster may have no room for a single worker; Ray itself would wait without end or word.
+#: Seconds that a cluster may have no room for a single worker; Ray itself would wait without end or message.
 _PATIENCE = 600.0
-_SAID_AFTER = 5.0  # seconds of waiting: a cluster that has just begun does not know its processors yet
+_SAID_AFTER = 5.0  # seconds before the wait is reported: a new cluster does not know its processors yet
 #: No usage statistics, no log lines between ours.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
@@ -49,7 +49,7 @@ def local(
     if not numbers:
         return
     work = run.job.work()
-    run.validate_unchanged()  # now that what computes is open, no other model can come between
+    run.validate_unchanged()  # after the sessions are open, no other model can come between
     for number in numbers:
         part = run.write(number, work)
         progress(part.rows)
@@ -125,7 +125,7 @@ def on_ray(
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         raise BadInputError(
-            f"Expected Ray's workers to compute every part; {reason}. What is whole is kept: give `resume=True`."
+            f"Expected Ray's workers to compute every part; {reason}. Whole parts are kept: give `resume=True`."
         ) from None
     finally:
         if started:
@@ -173,8 +173,8 @@ def _wait_for_room(ray: Any, needed: Mapping[str, int], told: Callable[[str], No
         room = f"{needed[name]} {name} of the Ray cluster; {free.get(name, 0):g} of its {there.get(name, 0):g} are free"
         if waited >= _PATIENCE:
             raise BadInputError(
-                f"Expected {room}, since {waited:.0f} s. End other work there, or give another `address`. What is "
-                "whole is kept: give `resume=True`."
+                f"Expected {room} after {waited:.0f} s. End other work there, or give another `address`. Whole "
+                "parts are kept: give `resume=True`."
             )
         if waited >= _SAID_AFTER and not said:
             told(f"waiting for {room}")
@@ -194,7 +194,7 @@ def _validate_listening(address: str) -> None:
     try:
         create_connection((host, int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise BadInputError(f"Expected a Ray cluster at {address}; {error}. Start it by: ray start --head") from None
+        raise BadInputError(f"Expected a Ray cluster at {address}; {error}. Start it with: ray start --head") from None
 
 
 def _begin(ray: Any, address: str | None) -> None:  # noqa: ANN401
@@ -231,7 +231,7 @@ def _silent() -> Iterator[None]:
     sys.stderr.flush()
     try:
         kept = os.dup(2)
-    except OSError:  # it is closed
+    except OSError:  # stderr is closed
         yield
         return
     try:
@@ -246,7 +246,7 @@ def _silent() -> Iterator[None]:
 @contextmanager
 def _own_signals() -> Iterator[None]:
     """Keep this process's signal handlers: Ray's handler of SIGTERM ends it amid its own threads, by an abort."""
-    if threading.current_thread() is not threading.main_thread():  # nor can Ray set any
+    if threading.current_thread() is not threading.main_thread():  # there Ray cannot set handlers
         yield
         return
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -254,7 +254,7 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in kept.items():
-            if callable(handler):  # what is the system's own leaves Ray's processes behind
+            if callable(handler):  # the system's own would leave Ray's processes behind
                 signal.signal(number, handler)
 
 
@@ -274,7 +274,7 @@ class _Actor:
             self._run.note_attempt(int(row["number"]), _MOST_ATTEMPTS)
             self._work = self._work or self._run.job.work()
             part = self._run.write(int(row["number"]), self._work)
-        except LunetExportError as error:  # Ray would run it again, and wrap it in its own
+        except LunetExportError as error:  # Ray would run the part again, and wrap the error
             return {**nothing, "kind": type(error).__name__, "error": str(error)}
         except OSError as error:
             return {**nothing, "kind": "OSError", "number": error.errno or 0, "error": error.strerror or str(error)}

@@ -29,7 +29,7 @@ from lunet_export.streaming.tables import Table
 Array = NDArray[np.float64]
 Flow = ExportedFlow | ExportedClasses
 INVALID = ("stop", "nan")
-_NUMBERS = 2**20  # read and computed at once
+_NUMBERS = 2**20  # numbers read and computed at once
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Work:
     """
 
     compute: Callable[[int, int], Table]
-    provider: str  # that the graphs run on
+    provider: str  # the provider that runs the graphs
     provider_reason: str
-    misfits: dict[str, str] = field(default_factory=dict)  # by kind, the first sentence about such rows
+    misfits: dict[str, str] = field(default_factory=dict)  # the first sentence about such rows, by kind
 
     def __call__(self, first: int, count: int) -> Table:
         """Return the table of rows number first .. first + count - 1."""
@@ -99,7 +99,7 @@ class Place:
     provider: Provider = "auto"
     threads: int | None = None
     cuda: Mapping[str, Any] = field(default_factory=dict)
-    cuda_graph: bool = False  # for a flow in this process alone
+    cuda_graph: bool = False  # only for a flow in this process
 
     def facts(self) -> dict[str, Any]:
         """Return what may change bits of the answers: threads and how memory is taken do not."""
@@ -116,7 +116,9 @@ class Place:
         if not self.cuda_graph:
             return open_export(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda)
         if artifact.manifest.names:
-            raise BadInputError(f"Expected no `cuda_graph`; {folder} holds a network a class, which is not captured.")
+            raise BadInputError(
+                f"Expected no `cuda_graph`; {folder} holds one network per class, which is not captured."
+            )
         flow = ExportedFlow(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda, cuda_graph=True)
         if flow.provider != "cuda":
             raise BadInputError(
@@ -172,7 +174,7 @@ class ScoreJob(Job):
             good = all(isfinite(weight) and weight > 0 for weight in self.weights)
             if len(self.weights) != len(self.folders) or not good or abs(fsum(self.weights) - 1) > 1e-9:
                 raise BadInputError(
-                    f"Expected {len(self.folders)} positive weights that sum to 1, one a model; got "
+                    f"Expected {len(self.folders)} positive weights that sum to 1, one per model; got "
                     f"{', '.join(map(repr, self.weights))}."
                 )
         self._validate_models()
@@ -181,7 +183,7 @@ class ScoreJob(Job):
         if len(shape) == 1 and manifests[0].dim != 1:
             dim = manifests[0].dim
             raise DataError(
-                f"Expected rows of {dim} numbers in {self.source}; it has shape {shape}. Save a row a line."
+                f"Expected rows of {dim} numbers in {self.source}; it has shape {shape}. Save one row per line."
             )
         if source.width != manifests[0].dim:
             raise DataError(
@@ -189,7 +191,9 @@ class ScoreJob(Job):
                 f"{self.source} have {source.width}. Choose columns by `columns`, or give the model's data."
             )
         if len({manifest.preprocessing for manifest in manifests}) != 1:
-            raise BadInputError("Expected models of one pre-processing; got several: they are densities of other data.")
+            raise BadInputError(
+                "Expected models of one pre-processing; got several: they are densities of different data."
+            )
         if self.draws > 1:
             validate_draws(manifests[0], source.read(0, 1))
 
@@ -219,7 +223,7 @@ class ScoreJob(Job):
             "seed": int(self.seed),
             "invalid": self.invalid,
             "place": self.place.facts(),
-            # Of a mixture, whose tables had other columns once: parts of both are no run.
+            # Tables of a mixture had other columns once: one run must not hold parts of both.
             **({"columns": ["class", "confidence", "posterior"]} if self._names else {}),
             **({"paper_convention": True} if self.paper else {}),
         }
@@ -254,7 +258,7 @@ class ScoreJob(Job):
                 try:
                     table = self._good(table_of, rows, good, first)
                     break
-                except OverflowingRowsError as error:  # not all of them at once: those of one model, or of one draw
+                except OverflowingRowsError as error:  # it tells rows of one model or one draw, so more may follow
                     if self.invalid == "stop":
                         raise error.counted_from(first) from None
                     good = good & ~error.rows
@@ -278,7 +282,7 @@ class ScoreJob(Job):
             nothing |= {"posterior": np.full((len(rows), len(self._names)), np.nan)} if self._names else {}
             return _columns(nothing, rows.shape[1], self._names)
         safe = rows
-        if not good.all():  # a row's answer must not depend on its neighbours' places, so bad rows stay where they are
+        if not good.all():  # a row's answer must not depend on its neighbours' places, so bad rows keep theirs
             safe = rows.copy()
             safe[~good] = rows[int(np.argmax(good))]
         return dict(table_of(safe, first))
@@ -326,7 +330,9 @@ class ScoreJob(Job):
         return self._source.held and len(self.folders) == 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # open files stay in their process
+        return {
+            field.name: getattr(self, field.name) for field in fields(self)
+        }  # open files cannot leave their process
 
 
 @dataclass(frozen=True)
@@ -361,7 +367,7 @@ class SampleJob(Job):
     def __post_init__(self) -> None:
         _validate_label(self.label, open_folder(self.folder).manifest, self.folder)
         whole(self.count, "`n` of 1 or more", least=1)
-        # What these would refuse is refused here, before a folder is claimed.
+        # Bad values raise their errors here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
         rows.normal(0, seed=self.seed, temperature=self.temperature)
 
@@ -451,7 +457,9 @@ def draw(
         return {"x": flow.sample(n, **settings) if z is None else flow.decode(z)}
     if z is not None:
         if label is None:
-            raise BadInputError("Expected `label` beside `latent`: each class decodes by its own network.")
+            raise BadInputError(
+                "Expected `label` beside `latent`, since each class decodes by its own network; got none."
+            )
         x = flow.decode(z, label)
     elif label is None and each:
         count, classes = -(-n // len(flow.names)), range(len(flow.names))

@@ -29,12 +29,12 @@ from lunet_export.streaming.sums import exact_sum
 from lunet_export.streaming.tables import FORMATS, Table, naming, writer
 
 FORMAT, VERSION = "lunet_export.run", 1
-_MOST_TIMES = 16  # that a part may be larger than its numbers: names of classes, and what formats add
-_BEGUN = f".{Path(RUN).stem}."  # what a process leaves that dies while it writes RUN
+_MOST_TIMES = 16  # a part may be so many times its numbers: names of classes, and what formats add
+_BEGUN = f".{Path(RUN).stem}."  # name of what a process leaves if it dies while it writes RUN
 _UNFINISHED = (".part-", "._part-", _BEGUN)  # names of what such processes leave
 _SUMMED = ("log_prob", "bits_per_dim", "paper_convention")
 
-#: Of each figure, doubles that add up to it exactly, as `exact_sum` gives them.
+#: Doubles that add up exactly to the sum of each figure, as `exact_sum` gives them.
 Sums = Mapping[str, Sequence[float]]
 #: Called with the number of rows when a part, or a chunk of one, is done.
 Progress = Callable[[int], None]
@@ -50,11 +50,11 @@ class Part:
     file: str
     sha256: str
     invalid: int  # rows without a finite log p
-    sums: Sums  # over the rows where they are finite
-    provider: str  # of the process that computed it
+    sums: Sums  # sums over the rows where they are finite
+    provider: str  # provider of the process that computed it
     misfits: Mapping[str, str] = field(
         default_factory=dict
-    )  # by kind, a sentence about rows that the model was not made for
+    )  # a sentence about rows that the model was not made for, by kind
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Summary:
     rows: int
     invalid: int
     sums: Mapping[str, float]
-    means: Mapping[str, float | None]  # over rows that are not invalid; None where there are none
+    means: Mapping[str, float | None]  # means over valid rows; None if there are none
     providers: tuple[str, ...]
-    misfits: Mapping[str, str] = field(default_factory=dict)  # by kind, the first of all parts
+    misfits: Mapping[str, str] = field(default_factory=dict)  # the first sentence of all parts, by kind
 
     @classmethod
     def of(
@@ -91,7 +91,7 @@ class Tally:
     def __init__(self) -> None:
         self.invalid = 0
         self._sums: dict[str, list[float]] = {}
-        self._bits = (0, 0.0, 0.0)  # finite rows, and the mean and standard deviation of their bits/dim
+        self._bits = (0, 0.0, 0.0)  # number of finite rows, mean and standard deviation of their bits/dim
 
     def add(self, table: Table) -> None:
         """Add a table's rows."""
@@ -217,7 +217,7 @@ class Run:
         if (part.number, part.first, part.rows, part.file) != wanted or not is_plain(path):
             return None
         most = _MOST_TIMES * (part.rows * self.job.bytes_per_row + 2**16)
-        if path.stat().st_size > most:  # no part, and to hash it may take for ever
+        if path.stat().st_size > most:  # it is not the part, and to hash it may take for ever
             return None
         with path.open("rb") as file:
             return part if file_digest(file, "sha256").hexdigest() == part.sha256 else None
@@ -227,7 +227,7 @@ class Run:
         first, rows = number * self.rows_per_part, self._rows_of(number)
         path = self.folder / f"{self._name(number)}.{self.format}"
         if path.is_symlink():
-            path.unlink()  # a part lies in its folder, wherever a link there leads
+            path.unlink()  # a part lies in its folder itself, not behind a link
         work.misfits.clear()
         tally = write_rows(path, work, first, rows, self.job.chunk, self.job.x_names)
         with path.open("rb") as file:
@@ -257,7 +257,7 @@ class Run:
             if changed is not None:
                 raise BadInputError(
                     f"Expected the {key} that {self.folder} was begun with; it changed, or {gethostname()} has "
-                    f"another: {changed}. Run it anew, on storage that all machines share."
+                    f"another: {changed}. Run it again, on storage that all machines share."
                 )
 
     def note_attempt(self, number: int, most: int) -> None:
@@ -271,8 +271,8 @@ class Run:
             begun = file.tell()
         if begun > most:
             raise BadInputError(
-                f"Expected part {number} of {self.folder} to be computed; {most} workers died over it. Is there memory "
-                "enough for its rows? Give a smaller `rows_per_part`, or fewer `workers`."
+                f"Expected part {number} of {self.folder} to be computed; {most} workers died over it. There may be too "
+                "little memory for its rows. Give a smaller `rows_per_part`, or fewer `workers`."
             )
 
     def finish(self) -> Summary:
@@ -323,7 +323,7 @@ class Run:
     def _validate_same_run(self, path: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
         known = _document(path)
         if known is None or known.get("format") != FORMAT:
-            raise BadInputError(f"Expected a run in {path}; it is none. Give another path.")
+            raise BadInputError(f"Expected a run in {path}; it holds something else. Give another path.")
         for key, value in facts.items():
             different = _difference(known.get(key), value, key)
             if different is not None:
@@ -349,7 +349,7 @@ def validate_space(target: Path, needed: int, *, compressed: bool = False) -> No
     needed, free = needed // (2 if compressed else 1), disk_usage(place).free
     if needed > free:
         raise BadInputError(
-            f"Expected {needed / 1e9:.3g} GB of room on the disk for the rows of {target}; there are "
+            f"Expected {needed / 1e9:.3g} GB of room on the disk for the rows of {target}; got "
             f"{free / 1e9:.3g} GB. Make room, ask for fewer, or give another path."
         )
 
@@ -358,8 +358,8 @@ class Done(NamedTuple):
     """The result of a job whose rows were all computed in this process."""
 
     summary: Summary
-    work: Work  # that computed them
-    standard_error: float | None  # of the mean of bits/dim; None where there is none
+    work: Work  # the computation
+    standard_error: float | None  # standard error of the mean of bits/dim; None for fewer than two rows
 
 
 def compute(job: Job, work: Work, take: Callable[[int, Table], None], progress: Progress = lambda rows: None) -> Done:
@@ -389,7 +389,7 @@ def write_file(path: Path, job: Job, progress: Progress = lambda rows: None) -> 
         done = compute(job, work, lambda first, table: file.append(table), progress)
         changed = _difference(facts, job.facts(), "job")
         if changed is not None:
-            raise BadInputError(f"Expected models and rows to stay as they are; they changed: {changed}. Run it anew.")
+            raise BadInputError(f"Expected models and rows to stay as they are; they changed: {changed}. Run it again.")
     return done
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_BITS = 26  # of a number that are added at once: 2^27 such integers have an exact sum in float64
+_BITS = 26  # bits of a number that are added at once: 2^27 such integers have an exact sum in float64
 
 
 def exact_sum(values: NDArray[np.float64]) -> list[float]:
@@ -24,6 +24,6 @@ def exact_sum(values: NDArray[np.float64]) -> list[float]:
             whole = np.trunc(rest / unit)
             found.append(float(whole.sum() * unit))
             if not np.isfinite(found[-1]):
-                raise OverflowError(f"the sum of {len(values)} numbers is no double")
+                raise OverflowError(f"the sum of {len(values)} numbers does not fit into a double")
             rest = rest - whole * unit
     return found

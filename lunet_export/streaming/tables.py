@@ -17,10 +17,10 @@ from lunet_export.columns import Names, numbered
 from lunet_export.data.arrow_files import arrow, native_file
 from lunet_export.files import whole_file
 
-#: Columns by name: (N,), or (N, D) for a list of D numbers a row; text of one width in all tables of a file.
+#: Columns by name: (N,), or (N, D) for a list of D numbers per row; text of one width in all tables of a file.
 Table = Mapping[str, NDArray[Any]]
 FORMATS = ("parquet", "arrow", "npy")
-_HEADINGS = {"log_prob": "log_prob_nats"}  # of a .csv, where they are not the columns' names
+_HEADINGS = {"log_prob": "log_prob_nats"}  # headings of a .csv that differ from the columns' names
 
 
 class Writer(ABC):
@@ -91,7 +91,7 @@ class _Naming(Writer):
 
 class _ArrowTables(Writer):
     def __init__(self, path: Path, x_names: Names | None) -> None:
-        arrow("pyarrow")  # a missing package is said before work
+        arrow("pyarrow")  # a missing package is reported before the work
         self._path, self._x_names = path, x_names
         self._file: Any = None
         self._inner: Any = None
@@ -120,7 +120,7 @@ class _ArrowTables(Writer):
 class _ParquetWriter(_ArrowTables):
     def _open(self, file: Any, schema: Any) -> Any:  # noqa: ANN401
         text = [name for name in schema.names if not _is_numeric(schema.field(name).type)]
-        return arrow("pyarrow.parquet").ParquetWriter(file, schema, use_dictionary=text)  # numbers hardly repeat
+        return arrow("pyarrow.parquet").ParquetWriter(file, schema, use_dictionary=text)  # numbers seldom repeat
 
 
 class _ArrowWriter(_ArrowTables):
@@ -148,7 +148,7 @@ class _NpyWriter(Writer):
             header = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(self._file, header)
             self._begun = True
-        # `tofile` says how many numbers were written, and not why no more: no errno, no word of a full disk.
+        # `tofile` reports how many numbers it wrote, without an errno that would tell of a full disk.
         self._file.write(block.reshape(-1).view(np.uint8).data)
 
     def close(self) -> None:
