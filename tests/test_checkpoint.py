@@ -129,7 +129,7 @@ def test_authors_many_blocks_keep_their_numeric_order(tmp_path):
 def test_from_ten_blocks_before_the_last_the_released_codes_own_figure_is_told_to_be_another(before, tmp_path):
     path = saved(authors_state(network(3, before + 1)), tmp_path / "best.pth")
     told = (
-        "The likelihood that the released mnist/ code prints of 10 + 1 blocks is another figure than this network's: "
+        "The released mnist/ code prints another likelihood than this network's for 10 + 1 blocks: "
         "from 10 + 1 on it sorts them as text and leaves out a wrong one.",
     )
     assert checkpoint.read(path).notes == (told if before == 10 else ())
@@ -315,5 +315,5 @@ def test_a_resume_file_names_its_model(tmp_path):
 
 
 def test_another_file_is_sent_to_no_page_that_is_not_there(tmp_path):
-    with pytest.raises(CheckpointError, match=r"keys of .* are neither .*come by: lunet-export import"):
+    with pytest.raises(CheckpointError, match=r"keys of .* are neither .*Import .* with: lunet-export import"):
         checkpoint.read(saved({"x": torch.ones(2)}, tmp_path / "m.pt"))

@@ -57,8 +57,8 @@ def with_numpy(path):
 #: Formats whose weights can be had: what is told, and how a file of it is made.
 ANOTHER_WAY = {
     "a TorchScript program": scripted,
-    "a program of torch.export": exported,
-    "of torch 1.5 and older": old,
+    "a torch.export program": exported,
+    "a file of torch 1.5 or older": old,
     "It is a whole module": whole,
     "other objects beside the network, as a run or Lightning": of_lightning,
     "other objects beside the network": with_numpy,
@@ -117,11 +117,11 @@ NAMED = {
     "a NumPy array": lambda path: path.write_bytes(npy()),
     "a tar archive": tarred,
     "compressed by gzip": bytes_of(gzip.compress(b"x")),
-    "a pickle of Python": bytes_of(pickle.dumps({"a": 1})),
-    "a pointer of Git LFS, .* Run: git lfs pull": bytes_of(b"version https://git-lfs.github.com/spec/v1\noid sha256:1"),
+    "a Python pickle": bytes_of(pickle.dumps({"a": 1})),
+    "a Git LFS pointer, .* Run: git lfs pull": bytes_of(b"version https://git-lfs.github.com/spec/v1\noid sha256:1"),
     "a web page. Download the file itself": bytes_of(b"<!DOCTYPE html><html>"),
     "a JSON file. Give the file of the weights": bytes_of(b'{"weight_map": {}}'),
-    "a network of TensorFlow Lite": bytes_of(b"\x1c\0\0\0TFL3" + bytes(20)),
+    "a TensorFlow Lite network": bytes_of(b"\x1c\0\0\0TFL3" + bytes(20)),
     "a GGUF file": bytes_of(b"GGUF" + bytes(20)),
 }
 

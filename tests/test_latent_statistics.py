@@ -91,7 +91,7 @@ def test_the_pair_that_is_refused_would_have_scored_far_worse_than_either_networ
     alone = [nats(weights, trained.test) for weights in (trained.best, trained.last)]
     assert right < min(alone) < max(alone) < wrong
     assert wrong - right > 100 * DIM  # nats
-    with pytest.raises(CheckpointError, match="is of another network"):
+    with pytest.raises(CheckpointError, match="belongs to another network"):
         checkpoint.read(trained["best"], latent_stats=trained["best_stats"])
 
 
@@ -99,7 +99,7 @@ def test_what_is_refused_is_told_with_the_file_that_fits_and_the_other_way(train
     with pytest.raises(CheckpointError) as error:
         checkpoint.read(trained["best"], latent_stats=trained["best_stats"])
     assert str(error.value) == (
-        f"Expected latent statistics of {trained['best']}; {trained['best_stats']} is of another network, that of "
+        f"Expected latent statistics of {trained['best']}; {trained['best_stats']} belongs to another network, that of "
         "best_inverse.pth beside it: the released code computes them with the last epoch's network, not the best "
         f"one's. Give {trained['last']} with them, or leave them out and fold in the latents of this model itself: "
         f"lunet-export recalibrate {trained['best']} DATA -o NEW.pt"
@@ -122,7 +122,7 @@ def test_a_last_epoch_that_was_the_best_is_fine(trained, dtype):
 
 def test_a_change_that_float32_would_keep_is_another_network(trained):
     saved(inverse_state(moved(trained.best, 1e-5)), trained["best_inverse"])
-    with pytest.raises(CheckpointError, match="is of another network"):
+    with pytest.raises(CheckpointError, match="belongs to another network"):
         checkpoint.read(trained["best"], latent_stats=trained["best_stats"])
 
 
@@ -140,7 +140,7 @@ def test_a_model_of_ours_is_compared_too(trained, tmp_path):
     for name, weights in (("best", trained.best), ("last", trained.last)):
         checkpoint.write_weights(tmp_path / f"{name}.pt", weights, image_shape=None, training={}, examples=None)
     assert checkpoint.read(tmp_path / "last.pt", latent_stats=trained["best_stats"]).assumed == ()
-    with pytest.raises(CheckpointError, match="is of another network"):
+    with pytest.raises(CheckpointError, match="belongs to another network"):
         checkpoint.read(tmp_path / "best.pt", latent_stats=trained["best_stats"])
 
 
@@ -155,7 +155,7 @@ def test_of_a_link_the_folder_that_it_leads_to_is_looked_into(trained, tmp_path)
     link = tmp_path / "stats.pth"
     link.symlink_to(trained["best_stats"])
     assert checkpoint.read(trained["last"], latent_stats=link).assumed == ()
-    with pytest.raises(CheckpointError, match=r"stats\.pth is of another network"):
+    with pytest.raises(CheckpointError, match=r"stats\.pth belongs to another network"):
         checkpoint.read(trained["best"], latent_stats=link)
 
 
@@ -167,8 +167,8 @@ def test_without_the_inverse_last_pth_tells_as_much(trained):
 
 
 ASSUMED = (
-    "Assumed that best_stats.pth holds the latents of best.pth: no readable best_inverse.pth beside it shows of which "
-    "network they are. The released code computes them with the last epoch's, last.pth."
+    "Assumed that best_stats.pth holds the latents of best.pth: no readable best_inverse.pth beside it shows which "
+    "network they belong to. The released code computes them with the last epoch's, last.pth."
 )
 
 
@@ -216,7 +216,7 @@ def test_every_command_refuses_the_pair(trained, tmp_path, command):
     arguments = commands(trained, tmp_path)[command]
     code, _, err = run(*arguments, "--latent-stats", trained["best_stats"])
     assert code == 2
-    assert "is of another network, that of best_inverse.pth beside it" in " ".join(err.split())
+    assert "belongs to another network, that of best_inverse.pth beside it" in " ".join(err.split())
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "new.pt").exists()
 
@@ -247,7 +247,7 @@ def test_preprocessing_is_no_difference(trained):
     assert (read.weights.preprocessing, read.assumed) == (NAMED["paper"], ())
 
 
-EXPLAINED = "Or else the latent statistics that were folded into the model are of another network, which no file shows"
+EXPLAINED = "Or the latent statistics that were folded into the model belong to another network: leave"
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_values_that_are_named_again_and_again_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: saved({"x": torch.zeros(2)}, path, _use_new_zipfile_serialization=False), "torch 1.5 and older"),
+        (lambda path: saved({"x": torch.zeros(2)}, path, _use_new_zipfile_serialization=False), "torch 1.5 or older"),
         (lambda path: saved({"x": "long" * 2000}, path), "a text has 8000 characters"),
         (lambda path: saved({"x": 1 << 300}, path), "there is a int"),
         (lambda path: saved({"x": "\ud800"}, path), "damaged or another format"),
@@ -163,7 +163,7 @@ def test_other_files_get_a_sentence(make, sentence, tmp_path):
 def test_truth_values_are_true_or_false(tmp_path):
     path = saved({"x": torch.tensor([True, False, True])}, tmp_path / "m.pt")
     files = {name: b"\x02\x00\x01" if name.endswith("data/0") else data for name, data in entries(path).items()}
-    with pytest.raises(CheckpointError, match="a truth value is neither true nor false"):
+    with pytest.raises(CheckpointError, match="a boolean is neither true nor false"):
         checkpoint.load(zipped(files, path))
 
 

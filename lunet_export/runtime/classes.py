@@ -117,7 +117,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         least = np.array([one.data.log_det_min if one else -np.inf for one in certificates])
         with np.errstate(invalid="ignore"):
             gaps = least - misfit.sample(class_log_prob).astype(np.float64)
-        gaps[np.isnan(gaps)] = -np.inf  # of bounds that float64 cannot give
+        gaps[np.isnan(gaps)] = -np.inf  # bounds that float64 cannot hold
         found: NDArray[np.float64] = (2 * gaps / self.dim - np.log(2 * np.pi)).min(axis=1)
         return found
 

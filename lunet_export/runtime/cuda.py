@@ -21,8 +21,8 @@ class CudaOptions:
         ProviderError: if a value is not of its type or range.
     """
 
-    device_id: int = 0  # as the driver counts, after CUDA_VISIBLE_DEVICES
-    memory_limit: int | None = None  # bytes that a session's arena may take; None: all of the device
+    device_id: int = 0  # as the driver counts under CUDA_VISIBLE_DEVICES
+    memory_limit: int | None = None  # bytes that a session's arena may take; None for all of the device
     arena: Arena = "next-power-of-two"  # how the arena grows; "same-as-requested" leaves memory to others
     tf32: bool = False  # round the inputs of matrix products to 10 bits of mantissa, for speed
 

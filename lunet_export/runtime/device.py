@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Floats = NDArray[np.floating]
-#: What a device run takes: NumPy rows, a `DeviceArray`, an `OrtValue`, or anything with `__dlpack__` on its device.
+#: Input of a device run: NumPy rows, a `DeviceArray`, an `OrtValue`, or anything with `__dlpack__` on its device.
 Given = Any
 
 
@@ -107,7 +107,7 @@ class DeviceFlow:
         if name not in GRAPHS:
             raise BadInputError(f"Expected a graph of {', '.join(GRAPHS)}; got {name!r}.")
         session, graph = self._sessions[name], self._graphs.get(name)
-        if graph is None or graph.session is not session:  # in a fork, which has sessions of its own
+        if graph is None or graph.session is not session:  # a fork has sessions of its own
             graph = self._graphs[name] = DeviceGraph(session, self.device, self.captured)
         return graph
 
@@ -149,7 +149,7 @@ class DeviceFlow:
 
 
 def _batch(n: int) -> int:
-    return whole(n, f"from 1 to {LARGEST_BATCH} rows a call on the device", least=1, most=LARGEST_BATCH)
+    return whole(n, f"from 1 to {LARGEST_BATCH} rows per call on the device", least=1, most=LARGEST_BATCH)
 
 
 def _from_dlpack(given: Given) -> "onnxruntime.OrtValue":

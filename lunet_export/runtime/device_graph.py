@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating]
 T = TypeVar("T")
 
-#: Batch sizes that one graph captures, each with a CUDA graph and tensors of its own; further sizes are launched.
+#: Number of batch sizes that one graph captures, each with a CUDA graph and tensors; other sizes are launched.
 MOST_GRAPHS = 32
 
 _DLPACK_DEVICES = {"cpu": 1, "cuda": 2}  # DLDeviceType
-#: Of the tensors that a graph takes and gives, by ONNX Runtime's names.
+#: Dtypes of the tensors that a graph takes and gives, by ONNX Runtime's names.
 DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _WITHOUT_SYNC = "disable_synchronize_execution_providers"
-#: One for the process: while a stream is captured, CUDA forbids other threads much of what a run does.
+#: One thread for the process: during a capture, CUDA forbids other threads much of what a run does.
 _CAPTURER = ThreadPoolExecutor(1, thread_name_prefix="lunet-cuda-graphs")
 
 
@@ -78,7 +78,7 @@ class DeviceArray:
         lock: Any = None,  # noqa: ANN401
     ) -> None:
         self._value, self.device = value, device
-        self._session = session  # what ONNX Runtime allocated belongs to its allocator
+        self._session = session  # kept, since its allocator owns the memory
         self._stale, self._lock = stale, lock or RLock()
 
     @property
@@ -133,19 +133,19 @@ class _Slot:
     """The tensors of one batch size, at addresses that never change."""
 
     rows: "onnxruntime.OrtValue"
-    results: "dict[str, onnxruntime.OrtValue]"  # by the names of the outputs
+    results: "dict[str, onnxruntime.OrtValue]"  # tensors by the names of the outputs
     binding: "onnxruntime.IOBinding"
-    runs: int = 0  # a result of an earlier one is stale
-    fills: int = 0  # of the rows, by runs with NumPy rows: what was written there before is gone
+    runs: int = 0  # results of earlier runs are stale
+    fills: int = 0  # runs with NumPy rows, each of which overwrote the rows
 
 
 _OVERWRITTEN = (
-    "Expected a result that still stands; a later run of this batch size replayed the CUDA graph and wrote over it. "
+    "Expected a result that is still valid; a later run of this batch size replayed the CUDA graph and overwrote it. "
     "Copy a result before the next run, or open the flow without cuda_graph."
 )
 _FILLED = (
-    "Expected rows that still stand; a run with NumPy rows of this batch size wrote over them. Call input() again, and "
-    "write the rows before the run that is to read them."
+    "Expected rows that are still valid; a run with NumPy rows of this batch size overwrote them. Call input() again, "
+    "and write the rows before the run that reads them."
 )
 
 
@@ -195,8 +195,8 @@ class DeviceGraph:
             slot = self._slot(n)
             if slot is None:
                 raise BadInputError(
-                    f"Expected at most {MOST_GRAPHS} batch sizes with cuda_graph; {n} is one more. Use one of the "
-                    "others, NumPy rows, or a flow without cuda_graph."
+                    f"Expected at most {MOST_GRAPHS} batch sizes with cuda_graph; {n} is one more. Use one of those, "
+                    "NumPy rows, or a flow without cuda_graph."
                 )
             fills = slot.fills
             return DeviceArray(

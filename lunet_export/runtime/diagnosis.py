@@ -11,7 +11,7 @@ from lunet_export.runtime.environment import CPU_PACKAGE, GPU_PACKAGE, Device, s
 
 #: The oldest driver for each CUDA generation, on Linux.
 _DRIVERS = {12: "525", 13: "580"}
-#: Compute capability; the V100 and older have kernels in packages for CUDA 12 alone.
+#: Compute capability; packages for CUDA 12 alone have kernels for the V100 and older.
 _OLDEST_IN_CUDA_13 = 7.5
 _GPU_EXTRA, _CUDA_12_EXTRA = "gpu", "gpu-cuda12"
 
@@ -171,7 +171,7 @@ def _on_the_cpu(said: str) -> str | None:
     """Return the sentence about nodes on the CPU: those without a CUDA kernel, or all if CUDA itself did not start."""
     if "default CPU EP" not in said:
         return None
-    looked = environment.libraries()  # none on Windows, where we cannot tell
+    looked = environment.libraries()  # empty on Windows, where the libraries cannot be listed
     or_missing = "" if looked else ", or one of CUDA's libraries did not load"
     return f"Expected every node on CUDA; ONNX Runtime would run some on the CPU{or_missing}. See lunet-export doctor."
 

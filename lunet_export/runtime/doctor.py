@@ -18,7 +18,7 @@ from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.environment import Driver, Library, Processors, Room
 from lunet_export.runtime.providers import Name, open_sessions, run
 
-_OURS = "lunet-export"  # asked itself: what runs need not be what is installed
+_OURS = "lunet-export"  # its version is asked of the module: what runs may not be what is installed
 _PACKAGES = ("numpy", "onnx", "torch", "pyarrow", "ray")
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
@@ -29,7 +29,7 @@ _VARIABLES = (
     "OMP_NUM_THREADS",
     "ORT_DISABLE_TELEMETRY",
 )
-#: y = a @ b, (N, 64) and (64, 64); `tests/runtime/test_doctor.py` builds it anew.
+#: y = a @ b, (N, 64) and (64, 64); `tests/runtime/test_doctor.py` builds it again.
 _PRODUCT = Path(__file__).with_name("product.onnx")
 _SIZE = 64
 
@@ -39,11 +39,13 @@ class Attempt:
     """The result of asking a provider to multiply two matrices."""
 
     provider: Name
-    runs: bool  # a session was created, every node there, and gave an answer
+    runs: bool  # whether a session was created with every node on the provider, and gave an answer
     problem: str | None  # why not, or what is wrong with the answer
-    exact: bool | None = None  # a product that float32 has exactly came out exactly: no TF32; None without an answer
-    seconds: float | None = None  # to create the session and to run it for the first time
-    missing: bool = False  # there is no ONNX Runtime to ask
+    exact: bool | None = (
+        None  # whether a product that float32 can hold came out exactly, without TF32; None without an answer
+    )
+    seconds: float | None = None  # seconds to create the session and to run it once
+    missing: bool = False  # whether ONNX Runtime is missing
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class Report:
 
     system: str
     python: str
-    packages: dict[str, str]  # by name: this one, then those that bring an ONNX Runtime
-    clash: str | None  # two of them in one folder
-    libraries: list[Library]  # that the installed CUDA provider is linked to
+    packages: dict[str, str]  # versions by name: this package, then those that bring an ONNX Runtime
+    clash: str | None  # sentence about two of them in one folder
+    libraries: list[Library]  # those that the installed CUDA provider is linked to
     driver: Driver
-    variables: dict[str, str]  # of the environment, those that matter
+    variables: dict[str, str]  # environment variables that matter
     attempts: list[Attempt]
     processors: Processors
-    threads: int | None  # that a session on the CPU gets when none are asked for; None: ONNX Runtime's own choice
+    threads: int | None  # threads of a session on the CPU by default; None for ONNX Runtime's own choice
     room: Room
 
     def as_json(self) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def examine(cuda: CudaOptions | None = None) -> Report:
     options = cuda or CudaOptions()
     runtimes, processors = environment.packages(), environment.processors()
     others = {name: version for name in _PACKAGES if (version := _installed(name))}
-    attempts = [attempt("cpu", options), attempt("cuda", options)]  # first: it loads the libraries that follow
+    attempts = [attempt("cpu", options), attempt("cuda", options)]  # before `libraries`, since it loads them
     return Report(
         system=f"{platform.system()} {platform.release()}, {platform.machine()}",
         python=f"{platform.python_version()} ({sys.executable})",

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from lunet_export.errors import ProviderError
 
-#: Both install the same folder `onnxruntime`: together they overwrite each other.
+#: Both install the folder `onnxruntime`, so together they overwrite each other.
 CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
 DRIVER_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -31,8 +31,8 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 class Processors:
     """Logical processors."""
 
-    machine: int  # that there are
-    usable: int  # by this process, as its affinity and its container's limit leave them
+    machine: int  # processors that there are
+    usable: int  # processors that its affinity and its container's limit leave to this process
 
     @property
     def fewer(self) -> int | None:
@@ -44,17 +44,17 @@ class Processors:
 class Room:
     """Memory and disk, in bytes; None if the system does not tell."""
 
-    memory: int | None  # of the machine, or of the container where that has less
-    memory_available: int | None  # without swapping, on the machine
-    disk: int | None  # free where this process stands
+    memory: int | None  # memory of the machine, or of the container if it has less
+    memory_available: int | None  # memory available without swapping, on the machine
+    disk: int | None  # free bytes in the working directory
 
 
 @dataclass(frozen=True)
 class Library:
     """A library that the CUDA provider is linked to."""
 
-    name: str  # as the loader looks for it, libcublas.so.13
-    problem: str | None  # why it does not load; None when it does
+    name: str  # name by which the loader looks for it, such as libcublas.so.13
+    problem: str | None  # why it does not load; None if it does
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Device:
 
     number: int
     name: str
-    capability: str  # compute capability, 8.6
+    capability: str  # compute capability, such as 8.6
     memory: int  # bytes
 
 
@@ -71,7 +71,7 @@ class Device:
 class Driver:
     """NVIDIA's driver."""
 
-    version: int | None  # the newest CUDA that it runs, 13000 for 13.0; None when it is not there
+    version: int | None  # the newest CUDA that it runs, 13000 for 13.0; None without a driver
     problem: str | None  # why it cannot be used
     devices: tuple[Device, ...] = ()
 
@@ -80,7 +80,7 @@ def processors() -> Processors:
     """Return the processors of the machine, and those that this process may use."""
     machine = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
-    quota, _, period = _line(_CGROUP / "cpu.max").partition(" ")  # microseconds of each period
+    quota, _, period = _line(_CGROUP / "cpu.max").partition(" ")  # microseconds per period
     if quota.isdecimal() and period.isdecimal() and int(period):
         usable = min(usable, max(1, -(-int(quota) // int(period))))
     return Processors(machine, usable)
@@ -97,7 +97,7 @@ def room() -> Room:
     with suppress(OSError, ValueError, IndexError):
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
         available = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-    with suppress(OSError):  # the folder may be gone
+    with suppress(OSError):  # the folder may have been removed
         disk = shutil.disk_usage(".").free
     return Room(memory, available, disk)
 
@@ -130,7 +130,7 @@ def packages() -> dict[str, str]:
     """Return the installed packages that bring an ONNX Runtime, with their versions."""
     found: dict[str, str] = {}
     folders = (path for entry in sys.path for path in Path(entry or ".").glob(f"{CPU_PACKAGE}*.*-info"))
-    for distribution in map(metadata.Distribution.at, folders):  # the metadata of all packages takes long to read
+    for distribution in map(metadata.Distribution.at, folders):  # reading the metadata of all packages takes long
         name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
         if name == CPU_PACKAGE or name.startswith((CPU_PACKAGE + "-gpu", CPU_PACKAGE + "-directml")):
             found.setdefault(name, distribution.version)

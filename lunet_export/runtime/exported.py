@@ -25,7 +25,7 @@ from lunet_export.runtime.sessions import Sessions
 Floats = NDArray[np.floating]
 V = TypeVar("V", Vectors, MixtureVectors)
 
-#: Inputs and outputs of each graph; of a mixture, those of its density.
+#: Inputs and outputs of each graph; a mixture's density has those of `_DENSITY_OF_CLASSES`.
 _ENDS: dict[str, Ends] = {
     "density": (["x"], ["log_prob", "z"]),
     "sampling": (["z"], ["x"]),
@@ -89,7 +89,7 @@ class Exported(ABC, Generic[V]):
         """
         try:
             shown = html.samples(self._drawn(html.wanted(self.manifest)), self.manifest, self.columns)
-        except Exception:  # of Pillow, ONNX Runtime or the device: a picture is worth no traceback
+        except Exception:  # Pillow, ONNX Runtime or the device may fail: a picture is not worth a traceback
             shown = ""
         return html.page(f"{type(self).__name__}: {self.manifest.name}", self._facts(), shown)
 

@@ -166,7 +166,7 @@ class ExportedFlow(Exported[Vectors]):
             BadInputError: if the folder has no such graph, or n is not a whole number from 1 to 4096.
             OverflowingRowsError, OutOfMemoryError, ProviderError: as `decode` does.
         """
-        n = whole(n, f"from 1 to {LARGEST_BATCH} samples a call", least=1, most=LARGEST_BATCH)
+        n = whole(n, f"from 1 to {LARGEST_BATCH} samples per call", least=1, most=LARGEST_BATCH)
         session = self._session("random_sampling", "`rng=True`")
         x, z = finite(tuple(run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})))
         return x, z
@@ -193,7 +193,9 @@ class ExportedFlow(Exported[Vectors]):
         return x, self._density(self._rows.data(x))[1]
 
     def _drawn(self, n: int) -> Floats:
-        return finite(tuple(super()._run("sampling", ["x"], self.latent(n, seed=0))))[0]  # no size of batch is captured
+        return finite(tuple(super()._run("sampling", ["x"], self.latent(n, seed=0))))[
+            0
+        ]  # so that no batch size is captured
 
     def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         z, log_prob = self._density(self._rows.data(x))

@@ -61,7 +61,7 @@ def validate_graph(
         found = (session.get_inputs(), session.get_outputs())
         fits = tuple([tensor.name for tensor in end] for end in found) == ends
         fits = fits and all(tensor.shape == shape(tensor.name) for end in found for tensor in end)
-    except UnicodeDecodeError:  # of words that are no text
+    except UnicodeDecodeError:  # malformed text in the metadata
         metadata, fits = {}, False
     if not fits or any(metadata.get(key) != value for key, value in wanted.items()):
         raise ArtifactError(f"Expected {name}.onnx as the manifest describes it; it is another graph.")

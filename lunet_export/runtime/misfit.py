@@ -28,25 +28,24 @@ from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
 
-#: The probability that rows of a model's own data are called others, for each call.
+#: The probability per call that rows of a model's own data are reported as a misfit.
 BY_CHANCE = 1e-6
-#: The mean of |z|^2 / D that rows have which the model has not seen, at most: it is 1 of those that it was fitted to.
+#: The largest mean |z|^2 / D of good rows that the model has not seen; rows that it was fitted to have 1.
 _UNSEEN = 2.0
-#: (1/4)^2: rows are told that lie nearer to the latents' origin than at a quarter of the scale, as no samples at
-#: temperature 1/2 do.
+#: (1/4)^2: rows whose latents lie within a quarter of the scale are reported; samples at temperature 1/2 do not.
 _NEAR = 1 / 16
-#: Images none of whose numbers reach an eighth of the levels look like those of fewer levels, of which the model's own
-#: images are a quarter at most.
+#: Images that do not reach an eighth of the levels look like images of fewer levels; at most a quarter of the model's
+#: own images are so dark.
 _DARK, _MOST_DARK = 1 / 8, 1 / 4
-_LOOKED_AT = 4096  # rows of a call
+_LOOKED_AT = 4096  # rows per call
 _GREY = 255  # the largest of 8 bits
 
 _RUNTIME, _PACKAGE = (f"{folder}{sep}" for folder in Path(__file__).parents[:2])
 
 
 _ASSUMED = (
-    "Or else the latent statistics that were folded into the model are of another network, which no file shows: leave "
-    "`latent_stats` out, and fold in the latents of this one by lunet-export recalibrate."
+    "Or the latent statistics that were folded into the model belong to another network: leave "
+    "`latent_stats` out, and fold in the latents of this one with lunet-export recalibrate."
 )
 
 
@@ -87,10 +86,12 @@ class MadeFor:
         if top != floor(top) and top > max(1, _DARK * p.levels):
             return None
         seen = sample(rows)
-        above = seen[seen > 0]  # what is clamped is 0
+        above = seen[seen > 0]  # clamped numbers are 0
         if p.levels > 2 and above.size and above.max() <= 1:
             return _scaled(p) if _is_no_noise(above, p) else None
-        spacing = float(np.finfo(above.dtype).eps) * p.levels  # the chance that a number with noise is whole, at most
+        spacing = (
+            float(np.finfo(above.dtype).eps) * p.levels
+        )  # upper bound of the chance that a number with noise is whole
         if spacing < 1 and above.size * log(spacing) <= log(BY_CHANCE) and (above == np.floor(above)).all():
             return self._without_noise(p)
         dark = above.size and 1 < above.max() < _DARK * p.levels
@@ -101,7 +102,7 @@ class MadeFor:
         if not len(z):
             return None
         mean = float(np.vdot(z, z)) / z.size
-        if _NEAR <= mean <= _UNSEEN:  # then neither the median nor the largest can be what is told
+        if _NEAR <= mean <= _UNSEEN:  # neither the median nor the largest can be reported then
             return None
         return self.of_squares(sample(rows), squares(z))
 
@@ -135,9 +136,9 @@ class MadeFor:
     def _without_noise(p: Logit) -> Misfit:
         return Misfit(
             "noise",
-            f"Expected grey levels plus noise, in [0, {p.levels}), which the model was made for; got whole numbers, of "
-            "which log p is another figure. Give them as integers to score, which adds the noise: `lunet-export score` "
-            "or lunet_export.runtime.scoring.score.",
+            f"Expected grey levels plus noise, in [0, {p.levels}), which the model was made for; got whole "
+            "numbers, whose log p means something else. Give them as integers to score, which adds the noise: "
+            "`lunet-export score` or lunet_export.runtime.scoring.score.",
         )
 
 
@@ -228,8 +229,8 @@ def _dark(above: NDArray[np.floating], p: Logit) -> Misfit:
     return Misfit(
         "levels",
         f"Expected images of {p.levels} grey levels, which the model was made for; none of these reaches "
-        f"{floor(above.max()) + 1}: they look like images of fewer levels. Scale them to 0 .. {p.levels - 1}, or give "
-        "a model of theirs.",
+        f"{floor(above.max()) + 1}: they look like images of fewer levels. Scale them to 0 .. {p.levels - 1}, or use "
+        "a model that was made for them.",
     )
 
 
@@ -251,10 +252,14 @@ def _grey(rows: NDArray[Any], middle: float, source: str) -> Misfit:
 
 
 def _farther(middle: float, *, images: bool) -> Misfit:
-    why = "scaled, inverted or cut otherwise" if images else "in other units, standardised otherwise or out of order"
+    why = (
+        "scaled, inverted or cropped differently"
+        if images
+        else "in other units, standardised differently or out of order"
+    )
     return Misfit(
         "far",
-        "Expected rows like those that the model was trained on, |z|^2 / D of whose latents is near 1; half of these "
+        "Expected rows like those that the model was trained on, whose latents have |z|^2 / D near 1; half of these "
         f"have more than {middle:.1g}: they are {why}, or other data. Give rows as they were given in training.",
     )
 
@@ -262,7 +267,7 @@ def _farther(middle: float, *, images: bool) -> Misfit:
 def _nearer(largest: float) -> Misfit:
     return Misfit(
         "near",
-        "Expected rows like those that the model was trained on, |z|^2 / D of whose latents is near 1; all of these "
+        "Expected rows like those that the model was trained on, whose latents have |z|^2 / D near 1; all of these "
         f"have less than {largest:.1g}: they are scaled down, or samples of a low temperature. Give rows as they were "
         "given in training.",
     )

@@ -37,14 +37,14 @@ Provider = Literal["cpu", "cuda", "auto"]
 NAMES: tuple[Provider, ...] = ("auto", "cpu", "cuda")
 #: The first ONNX Runtime that tells on which provider each node was placed.
 OLDEST_FOR_CUDA = (1, 24)
-#: ONNX Runtime's key for a run's captured CUDA graph, and its value for a run that is neither captured nor replayed.
+#: ONNX Runtime's key of a run's captured CUDA graph, and its value for a run that is neither captured nor replayed.
 GRAPH_NUMBER, NO_GRAPH = "gpu_graph_id", -1
 
 _EXECUTION_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_LONGEST, _END = 300, 120  # characters of what ONNX Runtime says; of these, what is kept of its end
+_LONGEST, _END = 300, 120  # characters kept of a message of ONNX Runtime, and how many of them from its end
 _OPENING = RLock()
 _MOST_PER_PROCESSOR = 4  # threads
-_ALWAYS_ALLOWED = 16  # threads, so that settings may move between machines
+_ALWAYS_ALLOWED = 16  # threads, so that settings can move between machines
 _TRIAL_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
@@ -148,7 +148,7 @@ def _warn(reason: str) -> None:
         f"This machine shows an NVIDIA GPU, and provider auto runs on the CPU: {reason}. See lunet-export doctor, or "
         "ask for provider cpu.",
         ProviderWarning,
-        stacklevel=6,  # of who makes a flow
+        stacklevel=6,  # the line that makes a flow
     )
 
 
@@ -183,7 +183,7 @@ def _open_cuda(
     if _version(ort.__version__) < OLDEST_FOR_CUDA:
         raise ProviderError(diagnosis.too_old(ort.__version__, OLDEST_FOR_CUDA))
     settings = _session_options(ort, threads)
-    # Without the first, nodes that CUDA refuses run on the CPU without a word; the second lets `_misplaced` look.
+    # Without the first, nodes that CUDA refuses run silently on the CPU; the second is for `_misplaced`.
     settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers = [(_EXECUTION_PROVIDER["cuda"], options.for_session(cuda_graph=cuda_graph))]
@@ -253,7 +253,7 @@ def _quiet(ort: ModuleType) -> Iterator[None]:
         try:
             yield
         finally:
-            ort.set_default_logger_severity(2)  # its own default: warnings
+            ort.set_default_logger_severity(2)  # ONNX Runtime's default: warnings
 
 
 @cache
@@ -265,7 +265,7 @@ def _preload(ort: ModuleType) -> None:
 
 
 def _onnxruntime() -> ModuleType:
-    # Its own builds collect usage data for Microsoft, unless this is there before they are loaded.
+    # ONNX Runtime's own builds send telemetry unless this is set before they are loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
@@ -277,7 +277,7 @@ def _onnxruntime() -> ModuleType:
         raise MissingPackageError(
             f"Expected ONNX Runtime; it is not installed. Run: {install_extra(_extra())}"
         ) from None
-    if not hasattr(onnxruntime, "InferenceSession"):  # what is left when one of two packages was uninstalled
+    if not hasattr(onnxruntime, "InferenceSession"):  # the rest after one of two packages was uninstalled
         raise MissingPackageError(
             "Expected ONNX Runtime; its folder is there but empty. "
             f"Run: {pip('uninstall', '-y', CPU_PACKAGE, GPU_PACKAGE)} && {install_extra(_extra())}"
@@ -299,7 +299,7 @@ def _first_line(error: Exception) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     begin = next((line.index(mark) for mark in ("CUDA failure", "[ONNXRuntimeError]") if mark in line), 0)
     said = line[begin:]
-    if len(said) > _LONGEST:  # whole words of its beginning, and of its end, where it names the numbers
+    if len(said) > _LONGEST:  # whole words of its beginning and of its end, which names the numbers
         said = f"{said[: _LONGEST - _END].rpartition(' ')[0]} … {said[-_END:].partition(' ')[2]}"
     return said.rstrip(". ")
 

@@ -18,10 +18,10 @@ from lunet_export.scalars import real
 
 Floats = NDArray[np.floating]
 
-#: Rows given to ONNX Runtime at once; the graphs are made for batches of 1 to 4096.
+#: Rows given to ONNX Runtime at once: the graphs are made for batches of 1 to 4096.
 LARGEST_BATCH = 4096
 _OF_8_BITS = 255  # the largest grey level of most images
-_LARGEST_NORMAL = 7.0  # no number of `lunet_export.noise` is larger: sqrt(-2 log 2^-33) is 6.8
+_LARGEST_NORMAL = 7.0  # the numbers of `lunet_export.noise` stay below: sqrt(-2 log 2^-33) is 6.8
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def as_array(given: ArrayLike, name: str) -> NDArray[Any]:
     except (ValueError, TypeError, RuntimeError) as error:
         said = (str(error).splitlines() or [""])[0].rstrip(".")
         raise BadInputError(
-            f"Expected an array of numbers for {name}, its rows of one length; NumPy cannot make one: {said}."
+            f"Expected an array of numbers for {name}, with rows of one length; NumPy says: {said}."
         ) from None
 
 
@@ -100,7 +100,7 @@ class Rows:
     ) -> None:
         self.dim, self.dtype, self._preprocessing, self._domain = dim, dtype, preprocessing, domain
         self._columns = Columns(dim, names)
-        #: Tells rows that are acceptable, and not what the model was made for.
+        #: Recognises acceptable rows that the model was not made for.
         self.made_for = MadeFor(dim, preprocessing, source, assumed=assumed)
 
     def given(self, x: ArrayLike, name: str = "x") -> NDArray[Any]:
@@ -176,8 +176,8 @@ class Rows:
             self._validate_shape(grey, "the images")
             if grey.dtype.kind == "f" and (grey != np.floor(grey)).any():
                 raise BadInputError(
-                    f"Expected grey levels 0 .. {p.levels - 1}, which are whole numbers; got others. Rows that have "
-                    "noise already go into log_prob as they are."
+                    f"Expected grey levels 0 .. {p.levels - 1}, which are whole numbers; got other numbers. Give rows "
+                    "that have noise already to log_prob as they are."
                 )
             _validate_levels(grey, p.levels)
             return with_noise(grey, self.dtype, seed=seed, draw=draw, first=first)

@@ -76,7 +76,7 @@ class Sessions:
                 if self._forked and self.choice.name == "cuda":
                     raise ProviderError(
                         "Expected the process that opened the flow on CUDA; got a fork of it, where CUDA does not run. "
-                        "Start the process by spawn, or open the flow in it."
+                        "Start the process with spawn, or open the flow in it."
                     )
                 model = self._graphs[name]
                 (session,), _ = open_sessions([model], self.choice.name, threads=self._threads, cuda=self._cuda)
@@ -87,7 +87,7 @@ class Sessions:
     def _abandon(self) -> None:
         """Forget the parent's sessions without releasing them, in a child right after the fork."""
         for session in self._open.values():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))  # released, it would wait for threads that are gone
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))  # its release would wait for threads that are gone
         self._open, self._lock, self._forked = {}, RLock(), True
 
 

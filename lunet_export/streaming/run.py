@@ -271,8 +271,8 @@ class Run:
             begun = file.tell()
         if begun > most:
             raise BadInputError(
-                f"Expected part {number} of {self.folder} to be computed; {most} workers died over it. There may be too "
-                "little memory for its rows. Give a smaller `rows_per_part`, or fewer `workers`."
+                f"Expected part {number} of {self.folder} to be computed; {most} workers died over it. There may be "
+                "too little memory for its rows. Give a smaller `rows_per_part`, or fewer `workers`."
             )
 
     def finish(self) -> Summary:

@@ -427,7 +427,10 @@ def test_a_full_disk_is_exit_code_4_and_leaves_nothing(arguments, model, ready, 
     ("raised", "words"),
     [
         (MemoryError(), "Expected a size that fits this machine's memory"),
-        (OverflowError("the sum of 3 numbers is no double"), "got larger ones: the sum of 3 numbers is no double."),
+        (
+            OverflowError("the sum of 3 numbers does not fit into a double"),
+            "got larger ones: the sum of 3 numbers does not fit into a double.",
+        ),
         (OutOfMemoryError.of("9 rows"), "Expected memory for 9 rows; there is less."),
     ],
     ids=["memory", "range", "ours"],

@@ -58,9 +58,9 @@ def test_the_warning_is_on_stderr_beside_the_table(authors):
 
 ROWS = {
     "as they are": (lambda grey: grey, None),
-    "floats": (lambda grey: grey.astype(float), "got whole numbers, of which log p is another figure"),
+    "floats": (lambda grey: grey.astype(float), "got whole numbers, whose log p means something else"),
     "scaled": (lambda grey: grey / 16, "all of these rows lie in [0, 1]: they look scaled"),
-    "uniform": (lambda grey: 16.5 * np.random.default_rng(0).random(grey.shape), "|z|^2 / D of whose latents"),
+    "uniform": (lambda grey: 16.5 * np.random.default_rng(0).random(grey.shape), "whose latents have |z|^2 / D near 1"),
 }
 
 

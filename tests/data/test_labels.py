@@ -61,7 +61,7 @@ MISSING = {
     "missing": (lambda folder: (folder / "t10k-labels-idx1-ubyte").unlink(), "Expected t10k-labels-idx1-ubyte or"),
     "of another set": (
         lambda folder: write_labels(folder / "t10k-labels-idx1-ubyte", LABELS[:9]),
-        "Expected 10 labels in .*one an image; got 9",
+        "Expected 10 labels in .*one per image; got 9",
     ),
     "images": (
         lambda folder: write_idx(folder / "t10k-labels-idx1-ubyte", IMAGES[:10]),

@@ -75,8 +75,8 @@ def test_a_count_is_a_whole_number(plane, classes, n):
     refused(lambda: classes.labels(n, seed=0), "a number of samples of 0 or more")
     refused(lambda: plane.sample(1, seed=0, first=n), "a first row of 0 or more")
     refused(lambda: classes.labels(1, seed=0, first=n), "a first row of 0 or more")
-    refused(lambda: plane.draw(n), "from 1 to 4096 samples a call")
-    refused(lambda: plane.on_device.input("density", n), "from 1 to 4096 rows a call on the device")
+    refused(lambda: plane.draw(n), "from 1 to 4096 samples per call")
+    refused(lambda: plane.on_device.input("density", n), "from 1 to 4096 rows per call on the device")
 
 
 @pytest.mark.parametrize("temperature", NO_TEMPERATURE, ids=lambda given: repr(given)[:20])

@@ -26,8 +26,8 @@ SETS = {"toy2d": "two-moons"}
 NUMBERS = [1, 2, 3, 10, 100, 1000]
 
 NOISE = (
-    "Expected grey levels plus noise, in [0, 17), which the model was made for; got whole numbers, of which log p is "
-    "another figure. Give them as integers to score, which adds the noise: `lunet-export score` or "
+    "Expected grey levels plus noise, in [0, 17), which the model was made for; got whole numbers, whose log p "
+    "means something else. Give them as integers to score, which adds the noise: `lunet-export score` or "
     "lunet_export.runtime.scoring.score."
 )
 SCALE = (
@@ -36,7 +36,7 @@ SCALE = (
 )
 LEVELS = (
     "Expected images of 256 grey levels, which the model was made for; none of these reaches 17: they look like images "
-    "of fewer levels. Scale them to 0 .. 255, or give a model of theirs."
+    "of fewer levels. Scale them to 0 .. 255, or use a model that was made for them."
 )
 GREY = (
     "Expected the input of a network without pre-processing; got whole numbers up to 255, half of them with |z|^2 / D "
@@ -44,12 +44,12 @@ GREY = (
     "`preprocess='paper'`, or give rows like those that the model was trained on."
 )
 FAR = (
-    "Expected rows like those that the model was trained on, |z|^2 / D of whose latents is near 1; half of these have "
+    "Expected rows like those that the model was trained on, whose latents have |z|^2 / D near 1; half of these have "
     "more than {}: they are {}, or other data. Give rows as they were given in training."
 )
-VECTORS, IMAGES = "in other units, standardised otherwise or out of order", "scaled, inverted or cut otherwise"
+VECTORS, IMAGES = "in other units, standardised differently or out of order", "scaled, inverted or cropped differently"
 NEAR = (
-    "Expected rows like those that the model was trained on, |z|^2 / D of whose latents is near 1; all of these have "
+    "Expected rows like those that the model was trained on, whose latents have |z|^2 / D near 1; all of these have "
     "less than {}: they are scaled down, or samples of a low temperature. Give rows as they were given in training."
 )
 

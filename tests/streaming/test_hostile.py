@@ -125,7 +125,7 @@ def test_a_damaged_part_is_no_rows(models, tmp_path):
     path.write_bytes(bytes(data))
     source = open_source(run.folder)
     np.testing.assert_array_equal(source.read(0, 10), rows[:10])
-    with pytest.raises(DataError, match=r"part-00001\.parquet as its run wrote it; it is altered"):
+    with pytest.raises(DataError, match=r"part-00001\.parquet as its run wrote it; it was altered"):
         source.read(LARGEST_BATCH, 5)
     path.rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"part-00001\.parquet in .*; it is missing, or a link"):

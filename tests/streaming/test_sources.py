@@ -171,7 +171,7 @@ BAD = {
     "text.parquet": (lambda path: pq.write_table(pa.table({"a": ["b"]}), path), r"column 1 \(a\) is string"),
     "none.parquet": (lambda path: pq.write_table(pa.table({"a": pa.array([], pa.float32())}), path), "it has none"),
     "other.txt": (lambda path: path.write_text("1"), "a file of .npy, .parquet"),
-    "folder": (lambda path: path.mkdir(), "there are none"),
+    "folder": (lambda path: path.mkdir(), "got none"),
     "two kinds": (lambda path: two_kinds(path), r"those of \.arrow and \.parquet"),
     "two schemas": (lambda path: two_schemas(path), r"one schema; .*b\.parquet has another"),
 }
