@@ -60,7 +60,7 @@ ANOTHER_WAY = {
     "a torch.export program": exported,
     "a file of torch 1.5 or older": old,
     "It is a whole module": whole,
-    "other objects beside the network, as a run or Lightning": of_lightning,
+    "other objects beside the network, as training loops and Lightning": of_lightning,
     "other objects beside the network": with_numpy,
 }
 

@@ -112,7 +112,7 @@ def of_code(texts: Collection[str], path: Path) -> str:
     if name is None:
         return "Save model.state_dict() instead of the model."
     return (
-        "It holds other objects beside the network, as Lightning writes them. If you trust the file: "
+        "It holds other objects beside the network, as training loops and Lightning save them. If you trust the file: "
         f"{state_saved(path, f'{opened(path, trusted=True)}[{in_code(name)}]')}"
     )
 

@@ -86,7 +86,7 @@ WRONG = {
     "a number beyond": ("stars.npy", ("4",), r"Expected `columns` of 1 \.\. 3 in stars\.npy; got '4'"),
     "zero": ("stars.npy", ("0",), "got '0'"),
     "twice": ("stars.csv", ("mass", "2"), "each column once"),
-    "words": ("stars.csv", ("mass", "kind"), r"column 3 \(kind\) is 'giant', no number"),
+    "words": ("stars.csv", ("mass", "kind"), r"column 3 \(kind\) is 'giant', not a number"),
     "words of Parquet": ("stars.parquet", ("mass", "kind"), r"column 3 \(kind\) is"),
     "words, nothing chosen": ("stars.csv", (), "leave its column out by `columns`"),
     "a named set": ("digits", ("1",), "Expected neither `columns` nor `label` for digits"),

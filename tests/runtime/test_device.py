@@ -209,7 +209,7 @@ def test_rows_that_numpy_rows_wrote_over_refuse_to_be_run(captured):
     own = captured.input("sampling", 4)
     own.ortvalue.update_inplace(rows(4, 1))
     captured.decode(rows(4, 2))
-    with pytest.raises(BadInputError, match="a run with NumPy rows of this batch size wrote over them"):
+    with pytest.raises(BadInputError, match="a run with NumPy rows of this batch size overwrote them"):
         captured.decode(own)
     again = captured.input("sampling", 4)
     again.ortvalue.update_inplace(rows(4, 1))

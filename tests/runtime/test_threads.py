@@ -152,5 +152,5 @@ def test_a_fork_of_a_flow_on_cuda_gets_a_sentence(exported, cuda_on_host):
     flow._sessions._abandon()  # as in the child
     with pytest.raises(ProviderError, match=r"^Expected the process that opened the flow on CUDA; got a fork of it"):
         flow.sample(1, seed=0)
-    with pytest.raises(ProviderError, match="Start the process by spawn, or open the flow in it"):
+    with pytest.raises(ProviderError, match="Start the process with spawn, or open the flow in it"):
         flow.on_device.sample(1, seed=0)

@@ -58,11 +58,11 @@ def forget(folder):
 
 
 CHANGES = {
-    lose: r"Expected part-00001\.parquet in .*; it is missing, or a link",
+    lose: r"Expected part-00001\.parquet in .*; it is missing or a link",
     add: r"part-00003\.parquet is another file",
     shorten: rf"Expected {LARGEST_BATCH} rows in .*part-00001\.parquet.* got 5",
     exchange: r"Expected .*part-00001\.parquet as its run wrote it; it was altered",
-    link: r"Expected part-00001\.parquet in .*; it is missing, or a link",
+    link: r"Expected part-00001\.parquet in .*; it is missing or a link",
     forget: "its run is not complete",
 }
 

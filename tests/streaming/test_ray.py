@@ -193,5 +193,5 @@ def test_a_full_cluster_is_waited_for_with_a_word_and_not_for_ever(monkeypatch):
     _wait_for_room(Cluster(0.0, 0.5, 1.0), {"CPU": 1, "GPU": 0}, said.append)
     assert said == ["waiting for 1 CPU of the Ray cluster; 0 of its 4 are free"]
     monkeypatch.setattr(engines, "_PATIENCE", 0.0)
-    with pytest.raises(BadInputError, match=r"Expected 1 CPU of the Ray cluster; 0\.5 of its 4 are free, since 0 s"):
+    with pytest.raises(BadInputError, match=r"Expected 1 CPU of the Ray cluster; 0\.5 of its 4 are free after 0 s"):
         _wait_for_room(Cluster(0.5), {"CPU": 1, "GPU": 0}, said.append)

@@ -172,8 +172,8 @@ BAD = {
     "none.parquet": (lambda path: pq.write_table(pa.table({"a": pa.array([], pa.float32())}), path), "it has none"),
     "other.txt": (lambda path: path.write_text("1"), "a file of .npy, .parquet"),
     "folder": (lambda path: path.mkdir(), "got none"),
-    "two kinds": (lambda path: two_kinds(path), r"those of \.arrow and \.parquet"),
-    "two schemas": (lambda path: two_schemas(path), r"one schema; .*b\.parquet has another"),
+    "two kinds": (lambda path: two_kinds(path), r"got \.arrow and \.parquet"),
+    "two schemas": (lambda path: two_schemas(path), r"one schema; that of .*b\.parquet differs"),
 }
 
 
