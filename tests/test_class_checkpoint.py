@@ -50,9 +50,9 @@ def test_the_file_holds_each_number_once(model, members):
 
 
 def test_either_kind_is_read_and_says_that_it_is_not_the_other(model, members):
-    with pytest.raises(CheckpointError, match=r"a model of one network; .* holds one a class"):
+    with pytest.raises(CheckpointError, match=r"a model of one network; .* holds one per class"):
         _ = checkpoint.read(model).weights
-    with pytest.raises(CheckpointError, match=r"a network a class; .* holds one network.*--per-class"):
+    with pytest.raises(CheckpointError, match=r"with one network per class; .* holds one network.*--per-class"):
         _ = checkpoint.read(members[0]).mixture
     with pytest.raises(CheckpointError, match="neither `latent_stats` nor `preprocess`"):
         checkpoint.read(model, preprocessing=NAMED["paper"])

@@ -135,7 +135,7 @@ def test_copies_are_named_with_a_command_that_keeps_one(content, told, tmp_path)
         checkpoint.read(path)
     sentence = str(error.value)
     assert told in sentence
-    command = shlex.split(sentence.partition("as: ")[2])
+    command = shlex.split(sentence.partition("for example: ")[2])
     assert command[:2] == ["python", "-c"]
     subprocess.run([sys.executable, *command[1:]], check=True)
     (alone,) = set(tmp_path.iterdir()) - {path}

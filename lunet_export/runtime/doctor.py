@@ -91,7 +91,7 @@ def examine(cuda: CudaOptions | None = None) -> Report:
 
 
 def attempt(provider: Name, options: CudaOptions) -> Attempt:
-    """Create a session and multiply two matrices, in a product that float32 has exactly."""
+    """Create a session and multiply two matrices whose product float32 can hold exactly."""
     begin = time.perf_counter()
     try:
         (session,), _ = open_sessions([_PRODUCT.read_bytes()], provider, threads=None, cuda=options)

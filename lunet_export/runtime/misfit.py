@@ -1,4 +1,4 @@
-"""Rows that a model was not made for: the graph computes a correct number of them that means nothing.
+"""Rows that a model was not made for: the graph computes a correct number for them, but it means nothing.
 
 What a model was made for is known without its data. Behind a pre-processing, x is a grey level plus noise in
 [0, levels), so rows without noise and rows that were scaled to [0, 1] show by their numbers alone. The latents of any

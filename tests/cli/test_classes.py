@@ -223,7 +223,7 @@ FAILURES = {
     ),
     "classify a model of one network": (
         ["classify", "{member}", "digits"],
-        "Expected a model with a network a class;",
+        "Expected a model with one network per class;",
     ),
     "classify without labels": (["classify", "{folder}", "two-moons"], "Expected class labels; this data set has none"),
     "classify missing data": (["classify", "{folder}", "mnist", "--data-dir", "{out}"], "Expected train-images-idx3"),
