@@ -15,6 +15,14 @@ def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
 
 
+def _cells(written: str, meaning: str) -> str:
+    """The row of a parameter; the words that it may be stand before its meaning, since they make a name too long."""
+    name, _, words = written.rstrip(">").partition(" <")
+    if " | " not in words:
+        return f"`{written}` | {_cell(meaning)}"
+    return f"`{name}` | {', '.join(f'`{word}`' for word in words.split(' | '))}. {_cell(meaning)}"
+
+
 def _summary(text: str) -> str:
     return text.partition("\n")[0]
 
@@ -25,10 +33,11 @@ def _page(name: str, group: TyperGroup) -> Iterator[str]:
         command = group.commands[name]
         context = command.make_context(name, [], parent=parent, resilient_parsing=True)
     usage = re.sub(r"\s+", " ", " ".join(command.collect_usage_pieces(context)))
-    text, _, example = (command.help or "").partition("Example: ")
+    text, *examples = (command.help or "").split("Example: ")
     yield f"# {PROGRAM} {name}\n\n{text.strip()}\n"
-    if example:
-        yield f"```sh\n{example.strip()}\n```\n"
+    if examples:
+        lines = "\n".join(example.strip() for example in examples)
+        yield f"```sh\n{lines}\n```\n"
     yield f"Usage: `{PROGRAM} {name} {usage}`\n"
     panels: dict[str, list[TyperOption | TyperArgument]] = {"Arguments": [], "Options": []}
     for parameter in command.params:
@@ -38,7 +47,7 @@ def _page(name: str, group: TyperGroup) -> Iterator[str]:
             yield f"## {title}\n\n| | |\n|---|---|"
         for parameter in parameters:
             written, meaning = parameter.get_help_record(context)
-            yield f"| `{written}` | {_cell(meaning)} |"
+            yield f"| {_cells(written, meaning)} |"
         yield ""
 
 

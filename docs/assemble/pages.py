@@ -71,7 +71,7 @@ def _with_links_of_the_site(text: str, uri: str, origins: dict[str, str], folder
             raise FileNotFoundError(f"{here}: the link to {target} leads nowhere")
         if (leads_to := pages.get(place)) is None:
             if Path(place).suffix not in _FILES:
-                return f"{label} (`{place}`)"
+                return f"`{place}`" if label.strip("`") == place else f"{label} (`{place}`)"
             leads_to = f"files/{place}"
             _write(folder / leads_to, (ROOT / place).read_bytes())
         mark = found["mark"]

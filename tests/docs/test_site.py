@@ -64,7 +64,7 @@ def test_every_public_name_is_shown_with_what_it_says(module, site):
     said = words(shown)
     for name in surface.names_of(importlib.import_module(module)):
         value = getattr(importlib.import_module(module), name)
-        assert f'id="{module}.{name}"' in shown, name
+        assert f'id="{reference.anchor_of(module, name)}"' in shown, name
         if inspect.isfunction(value) or inspect.isclass(value):
             first = inspect.getdoc(value).partition("\n\n")[0]
             assert words(first) in said, (name, first)
