@@ -1,4 +1,4 @@
-"""Samples as a picture: a grid of images, or points in the plane."""
+"""Samples as a picture: a grid of images, points in the plane, or the pairs of a table's columns."""
 
 from pathlib import Path
 from typing import Protocol
@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.columns import Names, numbered
 from lunet_export.errors import BadInputError
 from lunet_export.preprocessing import Logit
 
@@ -18,7 +19,9 @@ _SMALLEST_SIDE = 600  # pixels of the picture, to which small images are enlarge
 _PLANE_SIDE = 600
 _BACKGROUND = 40
 _MANY_POINTS, _DOT = 2000, 3  # number of points from which they are counted, not drawn; radius in pixels
-_BORDERS = (64, 32, 20, 32)  # pixels beside a plane: left, top, right, bottom
+_BORDERS = (64, 32, 20, 36)  # pixels beside a plane: left, top, right, bottom
+_MOST_COLUMNS, _PANEL_SIDE = 8, 150  # of a matrix of pairs; pixels
+_LONGEST_LABEL = 20  # letters of a column's name that fit beside a panel
 
 
 class Shown(Protocol):
@@ -40,16 +43,20 @@ class Shown(Protocol):
     def preprocessing(self) -> Logit | None:
         """Return the pre-processing, which has the number of grey levels."""
 
+    @property
+    def columns(self) -> Names | None:
+        """Return the names of the columns of vectors, if they have any."""
+
 
 def validate_drawable(model: Shown) -> None:
     """Raise unless rows of this model can be drawn.
 
     Raises:
-        BadInputError: if they are neither images nor points in the plane.
+        BadInputError: if they are images of 2 channels, or of more than 4.
     """
-    if not showable(model.image_shape, model.dim):
+    if model.image_shape is not None and not showable(model.image_shape, model.dim):
         raise BadInputError(
-            f"Expected images or 2-D points to draw; {model.name} has {model.dim} dimensions and no image shape. "
+            f"Expected images of 1, 3 or 4 channels to draw; those of {model.name} have {model.image_shape[2]}. "
             "Write numbers instead: lunet-export sample FOLDER -o samples.npy"
         )
 
@@ -63,7 +70,7 @@ def draw(x: Floats, model: Shown, path: Path, *, columns: int | None = None) -> 
     """Write rows x (N, D) as a PNG.
 
     Images are floor(x), clipped to their grey levels and stretched to 0 .. 255, in a grid of `columns`, near-square by
-    default. Points in the plane have axes and a title.
+    default. Points in the plane have axes and a title. Other vectors are shown by `pairs`.
 
     Raises:
         BadInputError: if `validate_drawable` raises it.
@@ -72,9 +79,12 @@ def draw(x: Floats, model: Shown, path: Path, *, columns: int | None = None) -> 
 
     validate_drawable(model)
     shape = model.image_shape
-    if shape is None:
+    title = f"{model.name}: {len(x)} samples"
+    if shape is None and model.dim == 2:
         window = window_of(x)
-        picture = with_axes(plane(x, window), window, f"{model.name}: {len(x)} samples")
+        picture = with_axes(plane(x, window), window, title)
+    elif shape is None:
+        picture = pairs(x, model.columns or numbered(model.dim), title)
     else:
         picture = grid(to_grey(x, model), shape, columns=columns)
     Image.fromarray(picture).save(path, format="PNG")
@@ -104,15 +114,62 @@ def grid(grey: Pixels, image_shape: tuple[int, ...], *, columns: int | None = No
     return canvas.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def plane(points: Floats, window: Window) -> Pixels:
+def pairs(x: Floats, names: Names, title: str) -> Pixels:
+    """Draw rows (N, D): a plane per pair of columns and a histogram per column, of the first 8 columns.
+
+    Args:
+        x: Rows.
+        names: Names of the columns.
+        title: Text above.
+    """
+    from PIL import Image, ImageDraw
+
+    count, (left, top, right, bottom) = min(x.shape[1], _MOST_COLUMNS), _BORDERS
+    step, window = _PANEL_SIDE + _GAP, window_of(x[:, :count])
+    labels = [_ascii(name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 3]}...") for name in names]
+    left += 6 * _LONGEST_LABEL - left // 2
+    canvas = Image.new("L", (left + count * step + right, top + count * step + bottom), 255)
+    pen = ImageDraw.Draw(canvas)
+    of_all = "" if count == x.shape[1] else f"; columns 1 to {count} of {x.shape[1]}"
+    pen.text((left, top // 3), _ascii(title + of_all), fill=0)
+    for row in range(count):
+        for column in range(row + 1):
+            here = (left + column * step, top + row * step)
+            if row == column:
+                panel = _bars(x[:, row], window[row])
+            else:
+                panel = plane(x[:, [column, row]], window[[column, row]], side=_PANEL_SIDE)
+            canvas.paste(Image.fromarray(panel), here)
+            pen.rectangle((here[0] - 1, here[1] - 1, here[0] + _PANEL_SIDE, here[1] + _PANEL_SIDE), outline=160)
+        middle, label = _PANEL_SIDE / 2, labels[row]
+        pen.text((left - 8 - pen.textlength(label), top + row * step + middle - 6), label, fill=0)
+        pen.text((left + row * step + middle - pen.textlength(label) / 2, top + count * step + 18), label, fill=0)
+        low, high = window[row]
+        for value in (found := ticks(low, high))[:: len(found) - 1]:
+            at, number = left + row * step + (value - low) / (high - low) * _PANEL_SIDE, f"{round(value, 9):.6g}"
+            pen.line((at, top + count * step, at, top + count * step + 3), fill=0)
+            pen.text((at - pen.textlength(number) / 2, top + count * step + 4), number, fill=0)
+    return np.asarray(canvas)
+
+
+def _bars(values: Floats, window: Window) -> Pixels:
+    """Draw a histogram of numbers (N,) as high as a panel."""
+    counts, _ = np.histogram(values, bins=_PANEL_SIDE // 5, range=(float(window[0]), float(window[1])))
+    heights = np.repeat(0.9 * _PANEL_SIDE * counts / max(1, counts.max()), 5)
+    filled = np.arange(_PANEL_SIDE)[:, None] >= _PANEL_SIDE - heights
+    return np.where(filled, 120, 255).astype(np.uint8)
+
+
+def plane(points: Floats, window: Window, *, side: int = _PLANE_SIDE) -> Pixels:
     """Draw points (N, 2) in their window: few as dots, many as a histogram, darker where there are more."""
     if len(points) < _MANY_POINTS:
-        return _dots(points, window)
-    bins = int(np.clip(np.sqrt(len(points)) * 2, 60, _PLANE_SIDE // 2))
+        return _dots(points, window, side)
+    divisors = [bins for bins in range(1, side // 2 + 1) if side % bins == 0]
+    bins = min(divisors, key=lambda bins: abs(bins - np.clip(np.sqrt(len(points)) * 2, 60, side // 2)))
     counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins, range=window)
     shade = np.sqrt(counts / max(1.0, np.percentile(counts[counts > 0], 99) if counts.any() else 1.0))
     picture = (255 * (1 - np.clip(shade, 0, 1))).astype(np.uint8).T[::-1]
-    factor = max(1, _PLANE_SIDE // bins)
+    factor = side // bins
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
@@ -131,15 +188,15 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(number * step) for number in np.arange(np.ceil(low / step), np.floor(high / step) + 1)]
 
 
-def _dots(points: Floats, window: Window) -> Pixels:
-    """Draw one disc per point, on a side of _PLANE_SIDE pixels."""
-    picture = np.full((_PLANE_SIDE, _PLANE_SIDE), 255, dtype=np.uint8)
-    place = ((points - window[:, 0]) / (window[:, 1] - window[:, 0]) * _PLANE_SIDE).astype(np.int64)
-    for across in range(-_DOT, _DOT + 1):
-        for down in range(-_DOT, _DOT + 1):
-            if across**2 + down**2 <= _DOT**2:
-                column, row = place[:, 0] + across, _PLANE_SIDE - 1 - place[:, 1] + down
-                inside = (np.minimum(column, row) >= 0) & (np.maximum(column, row) < _PLANE_SIDE)
+def _dots(points: Floats, window: Window, side: int) -> Pixels:
+    """Draw one disc per point."""
+    picture, dot = np.full((side, side), 255, dtype=np.uint8), max(1, _DOT * side // _PLANE_SIDE)
+    place = ((points - window[:, 0]) / (window[:, 1] - window[:, 0]) * side).astype(np.int64)
+    for across in range(-dot, dot + 1):
+        for down in range(-dot, dot + 1):
+            if across**2 + down**2 <= dot**2:
+                column, row = place[:, 0] + across, side - 1 - place[:, 1] + down
+                inside = (np.minimum(column, row) >= 0) & (np.maximum(column, row) < side)
                 picture[row[inside], column[inside]] = _BACKGROUND
     return picture
 
@@ -154,7 +211,7 @@ def with_axes(picture: Pixels, window: Window, title: str) -> Pixels:
     canvas.paste(Image.fromarray(picture), (left, top))
     pen = ImageDraw.Draw(canvas)
     pen.rectangle((left - 1, top - 1, left + width, top + height), outline=0)
-    pen.text((left, top // 3), title.encode("ascii", "replace").decode(), fill=0)  # the font has only these letters
+    pen.text((left, top // 3), _ascii(title), fill=0)
     for (low, high), across in zip(window, (True, False), strict=True):
         for value in ticks(low, high):
             share, label = (value - low) / (high - low), f"{round(value, 9):.6g}"
@@ -167,3 +224,8 @@ def with_axes(picture: Pixels, window: Window, title: str) -> Pixels:
                 pen.line((x - 4, y, x, y), fill=0)
                 pen.text((x - 8 - pen.textlength(label), y - 6), label, fill=0)
     return np.asarray(canvas)
+
+
+def _ascii(text: str) -> str:
+    """Return a text in the letters that the font has."""
+    return text.encode("ascii", "replace").decode()

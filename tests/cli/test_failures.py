@@ -233,7 +233,6 @@ FAILURES = {
         "Expected a data set behind the model",
     ),
     "plot samples of data": (["plot", "samples", "{small}", "digits", "-o", "{out}/x.png"], 2, "Expected no data set"),
-    "plot vectors": (["plot", "samples", "{wide.pt}", "-o", "{out}/x.png"], 2, "Expected images or 2-D points to draw"),
     "plot paths of vectors": (
         ["plot", "interpolation", "{wide.pt}", "{grey.npy}", "-o", "{out}/x.png"],
         2,

@@ -1,9 +1,13 @@
 """Points in the plane as pixels, with axes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from lunet_export import noise
+from lunet_export.errors import BadInputError
 from lunet_export.pictures import samples as pictures
 
 
@@ -36,3 +40,36 @@ def test_the_plane_has_axes_and_a_title(tmp_path):
     assert (framed[640:] < 255).any()  # numbers below
     assert (framed[40:600, :55] < 255).any()  # numbers on the left
     assert (framed[33:631, 65:663] == 255).all()  # the plane itself
+
+
+def model(dim, image_shape=None):
+    return SimpleNamespace(name="m", dim=dim, image_shape=image_shape, preprocessing=None, columns=None)
+
+
+@pytest.mark.parametrize("rows", [50, 3000])
+def test_vectors_are_drawn_as_pairs_of_columns(rows):
+    """Columns 1 and 2 are one line from corner to corner; column 3 is apart from them."""
+    first, third = noise.normal(0, range(rows), 2).T
+    picture = pictures.pairs(np.stack([first, first, third], axis=1), ("a", "b", "a name of many letters"), "m")
+    left, top, step = 152, 32, 152
+    panels = [[picture[top + i * step :, left + j * step :][:150, :150] for j in range(3)] for i in range(3)]
+    of_line, of_cloud = panels[1][0] < 255, panels[2][0] < 255
+    upwards = np.abs(np.subtract.outer(149 - np.arange(150), np.arange(150))) <= 4
+    assert of_line.any()
+    assert not (of_line & ~upwards).any()
+    assert (of_cloud & ~upwards).any()
+    assert all((panels[i][j] == 255).all() for i in range(3) for j in range(i + 1, 3))
+    assert all((panels[i][i] == 120).any() for i in range(3))
+
+
+def test_one_column_is_a_histogram_and_of_many_some_are_drawn(tmp_path):
+    for dim, count in ((1, 1), (5, 5), (30, 8)):
+        pictures.draw(noise.normal(0, range(40), dim), model(dim), tmp_path / "x.png")
+        with Image.open(tmp_path / "x.png") as picture:
+            assert picture.size == (152 + count * 152 + 20, 32 + count * 152 + 36)
+
+
+def test_images_of_two_channels_cannot_be_drawn(tmp_path):
+    with pytest.raises(BadInputError, match="1, 3 or 4 channels to draw; those of m have 2"):
+        pictures.draw(np.zeros((1, 8)), model(8, image_shape=(2, 2, 2)), tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
