@@ -1,9 +1,13 @@
-"""What stands before the numbers of .npy and IDX files."""
+"""What stands before the numbers of .npy, IDX and safetensors files."""
 
+import json
 import struct
 from random import Random
+from typing import Any
 
 import numpy as np
+
+from tests.fuzz.mutations import trees
 
 _DESCRIPTIONS = (
     *("'<f4'", "'<f8'", "'<f2'", "'>f8'", "'<i8'", "'|u1'", "'|i1'", "'>u2'", "'<u8'", "'|b1'", "'<c16'", "'<f16'"),
@@ -45,3 +49,27 @@ def idx(data: bytes, axes: int, rng: Random) -> bytes:
         place = rng.randrange(len(words))
         words[place] = rng.choice((0, 1, 2, 2**16, 2**30, 2**31, 2**32 - 1, words[place] + 1, words[place] * 2)) % 2**32
     return struct.pack(f">{1 + axes}I", *words) + data[4 * (1 + axes) :]
+
+
+def safetensors(data: bytes, rng: Random) -> bytes:
+    """The numbers of a safetensors file behind another header, or a length of the header that is not its own."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header, numbers = json.loads(data[8 : 8 + length]), data[8 + length :]
+    if rng.random() < 0.4:  # of one tensor alone: what it claims of its type, its lengths and its place
+        entry = header[rng.choice([name for name in header if name != "__metadata__"])]
+        _claim(entry, rng)
+    else:
+        header = trees.mutate(header, rng)
+    text = trees.text(header, rng)
+    said = len(text) if rng.random() < 0.9 else rng.choice((0, 1, len(text) - 1, len(data), *_COUNTS)) % 2**64
+    return struct.pack("<Q", said) + text + numbers
+
+
+def _claim(entry: dict[str, Any], rng: Random) -> None:
+    key = rng.choice(("dtype", "shape", "data_offsets"))
+    if key == "dtype":
+        entry[key] = rng.choice(("F64", "F32", "F16", "BF16", "F8_E4M3", "I64", "U8", "BOOL", "C64", "F128", "", None))
+    else:
+        lengths = entry[key] or [0]
+        lengths[rng.randrange(len(lengths))] = rng.choice((0, 1, 2, -1, 0.5, "1", None, *_COUNTS))
+        entry[key] = rng.choice((lengths, lengths[::-1], lengths * 2, lengths[:1], []))

@@ -1,4 +1,4 @@
-"""Model files: ours of every family and of classes, the authors', their statistics, resume files, peers' states."""
+"""Model files: ours of every family, of classes and in safetensors, the authors', resume files, peers' states."""
 
 import json
 from collections import OrderedDict
@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from lunet_export import checkpoint, importers
@@ -21,7 +22,7 @@ from lunet_export.training import FitSettings, train
 from lunet_export.training.lunet.architecture import LUNetArchitecture
 from lunet_export.training.train import _restore
 from tests.families import composed, jko, realnvp
-from tests.fuzz.mutations import archives, pickles, raw, tensors
+from tests.fuzz.mutations import archives, headers, pickles, raw, tensors
 from tests.fuzz.readers.base import Case, Reader
 from tests.networks import mixture, network
 from tests.test_checkpoint import authors_state
@@ -145,6 +146,45 @@ class ClassModel(TensorFile):
         return [found.mixture.digest(), [told(member) for member in found.members]]
 
 
+class _Safetensors(TensorFile):
+    """No sum guards its numbers, so that another number is another model."""
+
+    file = "model.safetensors"
+
+    def prepare(self) -> None:
+        self.write(self.home / self.file)
+        self.bytes = (self.home / self.file).read_bytes()
+
+    def made(self, draw: float, marker: str, rng: Random) -> tuple[Case, bytes]:
+        if draw < 0.4:
+            return Case("raw"), raw.mutate(self.bytes, rng)
+        return Case("header"), headers.safetensors(self.bytes, rng)
+
+    def read(self, folder: Path) -> Any:
+        return told(checkpoint.read(folder / self.file))
+
+
+class SafetensorsModel(_Safetensors):
+    """Our own dictionaries in safetensors."""
+
+    name = "checkpoint in safetensors"
+
+    def write(self, path: Path) -> None:
+        weights = network(4, 3, preprocessing=NAMED["digits"])
+        examples = np.full((2, weights.dim), 0.5)
+        checkpoint.write_weights(path, weights, image_shape=(2, 2), training=TRAINING, examples=examples)
+
+
+class SafetensorsState(_Safetensors):
+    """The state of the authors' network."""
+
+    name = "state in safetensors"
+
+    def write(self, path: Path) -> None:
+        state = {key: value.contiguous() for key, value in authors_state(network(4, 3)).items()}
+        path.write_bytes(safetensors.torch.save(state))
+
+
 class AuthorsModel(TensorFile):
     """best.pth."""
 
@@ -263,6 +303,6 @@ class ZukoState(_State):
 
 
 READERS = (
-    *(LUNetModel, RealNVPModel, JKOModel, ComposedModel, MaskedModel, ClassModel, AuthorsModel, AuthorsStatistics),
-    *(ResumeFile, NflowsState, NormflowsState, ZukoState),
+    *(LUNetModel, RealNVPModel, JKOModel, ComposedModel, MaskedModel, ClassModel, SafetensorsModel, SafetensorsState),
+    *(AuthorsModel, AuthorsStatistics, ResumeFile, NflowsState, NormflowsState, ZukoState),
 )
