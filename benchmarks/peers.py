@@ -362,7 +362,7 @@ def floor_rows(document: Mapping[str, Any]) -> report.Rows:
 
 def rival_rows(document: Mapping[str, Any]) -> report.Rows:
     """Return how many times as long as `unrolled` every other runner takes to sample, each with its target."""
-    found = [("sampling takes how many times as long as `unrolled`", "batch 1", "batch 256")]
+    found = [("sampling time, relative to `unrolled`", "batch 1", "batch 256")]
     for name, words in {
         EAGER: "eager PyTorch: `solve_triangular`, Newton",
         COMPILED: "`torch.compile` of the same",
@@ -379,7 +379,7 @@ def rival_rows(document: Mapping[str, Any]) -> report.Rows:
 def short_rows(document: Mapping[str, Any]) -> report.Rows:
     """Return the same for PyTorch only, without targets."""
     measured = {goal["name"]: goal["measured"] for goal in document["targets"]}
-    found = [("sampling from the paper's MNIST network takes how many times as long as ours", "batch 1", "batch 256")]
+    found = [("time to sample from the paper's MNIST network, relative to this export", "batch 1", "batch 256")]
     for name, words in {EAGER: "eager PyTorch", COMPILED: "`torch.compile`"}.items():
         figures = (measured[f"{name}: batch {batch}, times as long as {OURS}"] for batch in (1, 256))
         found.append((words, *(f"{figure:.2f}" for figure in figures)))
