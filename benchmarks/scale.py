@@ -239,13 +239,14 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
         "loop": "plain loop, nothing written",
         "local": "`score -o FOLDER`",
         "ray": "`--engine ray --workers 2`",
-        "killed": "the same, a worker killed on the way",
+        "killed": "the same, with one worker killed",
     }
-    found = [[f"{document['rows']:,} rows of {document['dim']} numbers", "rows per second", "share of the loop's"]]
+    found = [[f"{document['rows']:,} rows of {document['dim']} numbers", "rows per second", "relative to the loop"]]
     found[0] += ["seconds", "workers"]
     for name, words in names.items():
         run = document["runs"][name]
-        workers = f"{run['workers']}, and {run['killed']} anew" if run.get("killed") else str(run.get("workers", 1))
+        restarted = f", and {run['killed']} restarted" if run.get("killed") else ""
+        workers = f"{run.get('workers', 1)}{restarted}"
         found.append(
             [words, f"{run['rows_per_second']:,.0f}", f"{run['of_loop']:.2f}", f"{run['seconds']:.0f}", workers]
         )
@@ -253,10 +254,10 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
 
 
 def memory_rows(document: Mapping[str, Any]) -> report.Rows:
-    """Return a row per kind of source: the largest memory of the process's own."""
+    """Return a row per kind of source: the peak memory of the process, without mapped files."""
     sizes = dict.fromkeys(entry["rows"] for entry in document["memory"])
     return [
-        ["largest memory of its own, MB", *(f"{size:,} rows" for size in sizes)],
+        ["peak memory of the process, MB", *(f"{size:,} rows" for size in sizes)],
         *(
             [words, *(f"{entry['anonymous_mb']:.0f}" for entry in document["memory"] if entry["source"] == kind)]
             for kind, words in {"npy": "from .npy", "parquet": "from one Parquet file"}.items()

@@ -1,7 +1,7 @@
 """Signatures of an exported folder, made and checked by OpenSSH's ssh-keygen: no cryptography is implemented here.
 
-The signed bytes are manifest.json (verifier.json for a folder for verifiers). It holds the SHA-256 of every other file
-that is read, so its signature is a signature of the folder. By hand, with keys as ssh and git use them:
+What is signed is manifest.json, or verifier.json in a folder for verifiers. It holds the SHA-256 of every other file
+that is read, so its signature covers the whole folder. The same by hand, with the keys of ssh and git:
 
     ssh-keygen -Y sign -n lunet-export -f KEY manifest.json                                         # manifest.json.sig
     ssh-keygen -Y verify -n lunet-export -f SIGNERS -I WHO -s manifest.json.sig < manifest.json
@@ -25,21 +25,30 @@ _TOOL = "ssh-keygen"
 
 @dataclass(frozen=True)
 class Signature:
-    """This signature fits its bytes. If `signer` is a name, it was also checked who signed."""
+    """This signature is valid for the bytes that it was checked with.
 
-    key: str  # kind and fingerprint as ssh-keygen prints them: `ED25519 SHA256:...`
+    Attributes:
+        key: Kind and fingerprint of the key, as ssh-keygen prints them: `ED25519 SHA256:...`.
+        signer: Name of the signer; None if it was not checked who signed.
+    """
+
+    key: str
     signer: str | None = None
 
 
 def sign(data: bytes, key: Path) -> bytes:
-    """Sign the bytes with a private key, or with a public one whose private half an agent or a token holds.
+    """Sign bytes.
+
+    Args:
+        data: Bytes to sign.
+        key: File of a private key, or of a public key if an SSH agent or a hardware token holds the private one.
 
     Returns:
         The content of the .sig file.
 
     Raises:
-        BadInputError: if ssh-keygen refuses the key: it is missing, not a key, readable by others, or the passphrase is
-            wrong.
+        BadInputError: if ssh-keygen refuses the key, because it is missing, not a key or readable by others, or because
+            the passphrase is wrong.
         MissingPackageError: if there is no ssh-keygen.
     """
     if not key.is_file():
@@ -53,22 +62,23 @@ def sign(data: bytes, key: Path) -> bytes:
 
 
 def verify(data: bytes, signature: bytes, signers: Path | None = None, *, who: str | None = None) -> Signature:
-    """Check that the signature is one of these bytes, by one of the signers.
+    """Check that a signature is valid for these bytes and, if `signers` is given, made by one of them.
 
     Args:
         data: Bytes that were signed.
         signature: Content of the .sig file.
-        signers: File in the format of ssh-keygen's ALLOWED SIGNERS and git's gpg.ssh.allowedSignersFile, one signer per
-            line: `name@example.org ssh-ed25519 AAAA...`. None checks only the bytes, which says nothing about who
-            signed.
-        who: Name of the signer it must be; None takes anyone in the file.
+        signers: File of allowed signers, one per line: `name@example.org ssh-ed25519 AAAA...`. This is the format of
+            git's gpg.ssh.allowedSignersFile and of ssh-keygen, see "ALLOWED SIGNERS" in its manual. None checks the
+            bytes only, and leaves open who signed.
+        who: Name of the signer that is required; None allows every signer in the file.
 
     Returns:
-        The signature's key, and its signer if `signers` is given.
+        The key of the signature, and the name of the signer if `signers` is given.
 
     Raises:
-        ArtifactError: if it is of other bytes, for another purpose, malformed, or by another key or person.
-        BadInputError: if the file of signers is missing, or has a pattern in place of a name.
+        ArtifactError: if the signature is malformed, or made for other bytes, for another purpose, or with the key of
+            somebody else.
+        BadInputError: if the file of signers is missing, or holds a pattern instead of a name.
         MissingPackageError: if there is no ssh-keygen.
     """
     if signers is not None and not signers.is_file():
