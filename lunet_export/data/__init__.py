@@ -27,12 +27,14 @@ def load(
     """Load a data set by its name, or the user's rows from a file.
 
     Args:
-        name: Name of a set, or a path: .npy, .npz, .csv, .parquet, .arrow, .feather, or a folder of Parquet or Arrow.
+        name: Name of a built-in set, or path of a .npy, .npz, .csv, .parquet, .arrow or .feather file, or of a folder of
+            Parquet or Arrow files.
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of a file of integers.
-        columns: Columns that make a row, in this order, by name or by number counted from one; empty takes all.
-        label: Column of the rows' classes, words or whole numbers; it is not part of the rows.
-        model: Columns of the model that the rows are for. Without `columns` they are taken by their names.
+        columns: Columns to train on, in this order, by name or by number counted from one; empty takes all.
+        label: Column that holds the classes, as words or whole numbers; it is not part of the rows.
+        model: Columns of the model that will use the rows. Without `columns`, the file's columns are found by these
+            names.
 
     Raises:
         DataError: if there is no such set or file, its content is not valid, or `levels`, `columns` or `label` is given

@@ -1,4 +1,4 @@
-"""A user's own rows: .npy, .npz or .csv."""
+"""Rows from a user's .npy, .npz or .csv file."""
 
 import warnings
 import zipfile
@@ -130,7 +130,9 @@ def _read_npy_file(path: Path) -> Rows:
 
 
 def validate_expansion(unpacked: int, packed: int) -> None:
-    """Raise an error if a file unpacks to far more than its size; numbers hardly shrink to a hundredth.
+    """Raise an error if a file unpacks to more than a hundred times its size.
+
+    Compression of numbers never saves that much.
 
     Raises:
         ValueError: if the file unpacks to more than a hundred times its size.
@@ -180,15 +182,16 @@ def _labelled(
 def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: int | None, grey: bool) -> Dataset:
     """Split a user's array into 80 % training, 10 % validation and 10 % test rows.
 
-    Integers are images: (N, height, width), (N, height, width, channels) or flat, with grey levels 0 .. levels - 1 (256
-    if not given). Floats are vectors (N, D) and get no pre-processing; so do the numbers of tables without `levels`.
+    Integers are images: (N, height, width), (N, height, width, channels) or flat, with grey levels 0 .. levels - 1
+    (`levels` is 256 by default). Floats are vectors (N, D) and get no pre-processing. Numbers of tables are vectors too,
+    unless `levels` is given.
 
     Args:
         path: Path of the file that holds the rows.
         array: Rows as they are in the file.
         names: Names of the columns; None if the file has none.
         levels: Number of grey levels; None takes 256 for images.
-        grey: Whether the numbers are grey levels even without `levels`.
+        grey: Whether integers are grey levels if `levels` is None.
 
     Raises:
         DataError: if the array has the wrong number of axes, NaN or infinity, grey levels out of range, or too few

@@ -37,7 +37,7 @@ def arrow(name: str) -> Any:  # noqa: ANN401
 
 
 def native_file(path: Path, mode: str = "rb") -> Any:  # noqa: ANN401
-    """Return a file of pyarrow's own, opened by the bytes of its name: by text, pyarrow takes only UTF-8 names."""
+    """Open a file for pyarrow by the bytes of its name, because pyarrow takes names as text only if they are UTF-8."""
     return arrow("pyarrow").OSFile(os.fsencode(path), mode)
 
 
@@ -96,7 +96,7 @@ OPENERS: dict[str, Opener] = {".parquet": _Parquet, ".arrow": _Ipc, ".feather": 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what pyarrow says of a file into a sentence."""
+    """Turn pyarrow's errors about a file into errors of one sentence."""
     try:
         yield
     except (OSError, ValueError, KeyError, arrow("pyarrow").ArrowException) as error:
@@ -106,7 +106,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def validate_not_scores(columns: Sequence[str], path: Path) -> None:
-    """Raise an error if a table whose columns are all taken for rows holds the scores of rows.
+    """Raise an error if a table, read without a choice of columns, holds scores instead of rows.
 
     Raises:
         DataError: if the table has the columns of scores.
@@ -119,7 +119,7 @@ def validate_not_scores(columns: Sequence[str], path: Path) -> None:
 
 
 def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN401
-    """Return how many numbers a row has.
+    """Return the number of numbers per row, D.
 
     Raises:
         DataError: if the columns are neither numbers nor one list of numbers.
@@ -138,7 +138,7 @@ def width(schema: Any, columns: Sequence[str], path: Path) -> int:  # noqa: ANN4
 
 
 def lists(schema: Any) -> list[str]:  # noqa: ANN401
-    """Return the name of the only column of lists, in a list; empty if there is none, or several."""
+    """Return a list with the name of the column of lists; an empty list if there is none, or more than one."""
     types = arrow("pyarrow.types")
     found = [name for name in schema.names if types.is_fixed_size_list(schema.field(name).type)]
     return found if len(found) == 1 else []

@@ -24,10 +24,10 @@ from lunet_export.errors import DataError
 
 
 class ArrowSource(Source):
-    """Tables in pieces: row groups of Parquet, record batches of Arrow. One file is open; some of its rows are held.
+    """Tables read in pieces: row groups of Parquet, record batches of Arrow. Only one file is open and one batch in memory.
 
-    A read goes on from where the last one ended, so memory does not grow with the pieces; going back reads a piece from
-    its beginning.
+    A read continues where the last one ended, so a large piece needs no more memory. A read of earlier rows starts again
+    at the beginning of their piece.
 
     Args:
         files: Paths in the order of their rows.

@@ -1,4 +1,4 @@
-"""`Dataset`: three splits of rows, what is needed to read them, and their classes if these are known."""
+"""`Dataset`: training, validation and test rows, how to read them, and their classes if these are known."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ Floats = NDArray[np.floating]
 class Labels:
     """The class of each row, as a number from 0, and the names of the classes.
 
-    Shapes: train, valid and test (N,), of the splits' lengths.
+    Shapes: train, valid and test are (N,), with N the number of rows of each split.
 
     Raises:
         DataError: if a number has no name.
@@ -43,7 +43,7 @@ class Labels:
 class Dataset:
     """Rows of integers (grey levels, if `preprocessing` is set) or of floats (vectors), in fixed splits.
 
-    `train` is learnt from, `valid` chooses the epoch, `test` is used once. Shapes: (N, D).
+    The flow is trained on `train`, `valid` chooses the epoch, and `test` is used once, at the end. Shapes: (N, D).
     """
 
     name: str
@@ -68,16 +68,16 @@ class Dataset:
         return int(self.train.shape[1])
 
     def column(self, number: int) -> str:
-        """Return what a sentence calls a column: its number counted from one, and its name if it has one."""
+        """Return how messages call a column: its number counted from one, and its name if it has one."""
         return called(number, self.columns)
 
     @property
     def names(self) -> Names | None:
-        """Names by which a model of these rows can know its columns; None if there are none."""
+        """Names of the columns that a model of these rows keeps; None if the columns have none."""
         return usable(self.columns)
 
     def of_columns(self, model: Columns) -> Self:
-        """Return the rows with the names of a model's columns if they have no names themselves."""
+        """Return these rows; if their columns have no names, they get those of a model's columns."""
         unnamed = self.columns is None and self.preprocessing is None and self.dim == model.dim
         return replace(self, columns=model.names) if unnamed else self
 
@@ -99,7 +99,7 @@ class Dataset:
         return self.labels
 
     def of_class(self, number: int) -> Self:
-        """Return the rows of one class in each split, in their order, read as the whole set is.
+        """Return the data set of one class: its rows of each split, in their order, with the same pre-processing.
 
         Raises:
             DataError: if there are no labels, or a split has no row of this class.
@@ -117,7 +117,7 @@ class Dataset:
         return replace(self, name=f"{self.name}, class {labels.names[number]}", labels=None, **splits)
 
     def continuous(self, rows: Rows, noise: Floats) -> Floats:
-        """Return rows as the density takes them, in the dtype of `noise`: grey levels plus noise; vectors as given."""
+        """Return the x that the density takes, in the dtype of `noise`: grey levels plus noise, or vectors unchanged."""
         return dequantize(rows, noise) if self.preprocessing else rows.astype(noise.dtype)
 
 

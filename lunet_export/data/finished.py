@@ -1,4 +1,4 @@
-"""The records of a finished run's parts, by which a part that was lost, added or rewritten since is noticed."""
+"""The records of the parts of a finished run. They show whether a part was lost, added or rewritten since."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ def _recorded(part: Mapping[str, Any]) -> tuple[str, Recorded]:
 
 
 def validate_files(folder: Path, files: Sequence[Path], parts: Mapping[str, Recorded]) -> None:
-    """Raise an error unless the files are those of the run.
+    """Raise an error unless the folder holds exactly the files that the run wrote.
 
     Raises:
         DataError: if a file is missing, a link, or not a part of the run.

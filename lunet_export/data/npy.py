@@ -61,5 +61,5 @@ def read_header(file: IO[bytes]) -> Header:
 
 
 def said(error: Exception) -> str:
-    """Return what such an error says, in a few words."""
+    """Return the text of an error in MALFORMED, in a few words."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

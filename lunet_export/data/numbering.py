@@ -16,8 +16,8 @@ _INDEX = (*UNNAMED, "index")  # what `reset_index` calls it
 def numbering(rows: NDArray[np.generic], names: Sequence[str] | None) -> tuple[int, ...]:
     """Return the columns that number the rows: 0, 1, 2 .. or 1, 2, 3 .. in the order of the file.
 
-    A first column named like an index of pandas may number the rows in any order, since rows may have been shuffled or
-    left out before they were written: it only has to hold different whole numbers.
+    A first column that is named like an index of pandas may number the rows in any order, because rows may have been
+    shuffled or left out before they were written. It counts if it holds different whole numbers.
 
     Args:
         rows: Rows (N, D) as they are in the file.
@@ -44,7 +44,7 @@ def _are_different_integers(column: NDArray[np.generic]) -> bool:
 def line_without(data: Dataset, column: int) -> str:
     """Return a command that writes the rows' file again without a column, counted from 0.
 
-    It is empty if no short command does that: the rows are of another kind of file, or a name holds a comma.
+    The command is empty if no short one does that: for other kinds of files, or if a name holds a comma.
     """
     file, commas = data.file, any("," in name for name in data.columns or ())
     if file is None or data.dim < 2:

@@ -1,4 +1,4 @@
-"""The columns of a user's file that a model takes: its own by their names, unless others are chosen."""
+"""The columns that a model reads from a user's file: by default those with the names of its own columns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tupl
         columns: Columns that the user chose, by name or by number counted from one; may be empty.
 
     Raises:
-        DataError: if the file has names and lacks one of the model's, the chosen columns are the model's own in another
-            order, or the names cannot be read.
+        DataError: if the file has names and lacks one of the model's columns, if the chosen columns are the model's own in
+            another order, or if the names cannot be read.
     """
     if columns:
         model.validate_order(columns)

@@ -142,8 +142,8 @@ _NORMAL: dict[str, tuple[Callable[[], tuple[Array, Array]], float]] = {
 def log_density(name: str, x: Array) -> Array:
     """Return the log of the density that the named set is drawn from, in nats, (N, 2) -> (N,).
 
-    Most are sum_i w_i N(x; c_i, std^2 I); along a curve the sum is quadrature over its parameter, exact to rounding.
-    The checkerboard is uniform on its eight squares, and -inf outside.
+    Most densities are sum_i w_i N(x; c_i, std^2 I). For a set along a curve, the sum is a quadrature over the curve's
+    parameter, exact to rounding. The checkerboard is uniform on its eight squares; its log is -inf outside.
     """
     if name == "checkerboard":
         square, shifted = np.floor(x[:, 0]), x[:, 1] - np.floor(x[:, 0]) % 2
