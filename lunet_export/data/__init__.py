@@ -27,8 +27,8 @@ def load(
     """Load a data set by its name, or the user's rows from a file.
 
     Args:
-        name: Name of a built-in set, or path of a .npy, .npz, .csv, .parquet, .arrow or .feather file, or of a folder of
-            Parquet or Arrow files.
+        name: Name of a built-in set, or path of a .npy, .npz, .csv, .parquet, .arrow or .feather file, or of a folder
+            of Parquet or Arrow files.
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of a file of integers.
         columns: Columns to train on, in this order, by name or by number counted from one; empty takes all.

@@ -183,8 +183,8 @@ def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: i
     """Split a user's array into 80 % training, 10 % validation and 10 % test rows.
 
     Integers are images: (N, height, width), (N, height, width, channels) or flat, with grey levels 0 .. levels - 1
-    (`levels` is 256 by default). Floats are vectors (N, D) and get no pre-processing. Numbers of tables are vectors too,
-    unless `levels` is given.
+    (`levels` is 256 by default). Floats are vectors (N, D) and get no pre-processing. Numbers of tables are vectors
+    too, unless `levels` is given.
 
     Args:
         path: Path of the file that holds the rows.

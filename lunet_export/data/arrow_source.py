@@ -24,10 +24,12 @@ from lunet_export.errors import DataError
 
 
 class ArrowSource(Source):
-    """Tables read in pieces: row groups of Parquet, record batches of Arrow. Only one file is open and one batch in memory.
+    """Tables read in pieces: row groups of Parquet, record batches of Arrow.
 
-    A read continues where the last one ended, so a large piece needs no more memory. A read of earlier rows starts again
-    at the beginning of their piece.
+    Only one file is open and one batch in memory.
+
+    A read continues where the last one ended, so a large piece needs no more memory. A read of earlier rows starts
+    again at the beginning of their piece.
 
     Args:
         files: Paths in the order of their rows.

@@ -117,7 +117,7 @@ class Dataset:
         return replace(self, name=f"{self.name}, class {labels.names[number]}", labels=None, **splits)
 
     def continuous(self, rows: Rows, noise: Floats) -> Floats:
-        """Return the x that the density takes, in the dtype of `noise`: grey levels plus noise, or vectors unchanged."""
+        """Return the x that the density takes in the dtype of `noise`: grey levels plus noise, or vectors unchanged."""
         return dequantize(rows, noise) if self.preprocessing else rows.astype(noise.dtype)
 
 

@@ -47,8 +47,8 @@ def load(name: str, data_dir: Path) -> Dataset:
 
     Args:
         name: `mnist` or `fashion-mnist`.
-        data_dir: Folder with the IDX files, gzipped or not, or with a folder called `name` that holds them. Missing or damaged
-            label files raise an error only when labels are used.
+        data_dir: Folder with the IDX files, gzipped or not, or with a folder called `name` that holds them. Missing or
+            damaged label files raise an error only when labels are used.
 
     Raises:
         DataError: if a file of images is missing, truncated or not an IDX file of images.

@@ -19,8 +19,8 @@ def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tupl
         columns: Columns that the user chose, by name or by number counted from one; may be empty.
 
     Raises:
-        DataError: if the file has names and lacks one of the model's columns, if the chosen columns are the model's own in
-            another order, or if the names cannot be read.
+        DataError: if the file has names and lacks one of the model's columns, if the chosen columns are the model's own
+            in another order, or if the names cannot be read.
     """
     if columns:
         model.validate_order(columns)

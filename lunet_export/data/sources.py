@@ -22,12 +22,13 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
     Args:
         path: Path of the file or folder.
         hold: Whether to read the whole file into memory: .npy in any layout, .npz, .csv or IDX images.
-        columns: Columns to read, in this order, by name or by number counted from one: columns of numbers, or, in Parquet
-            and Arrow, one column of lists of D numbers. Empty takes the only column of lists, or else all columns.
+        columns: Columns to read, in this order, by name or by number counted from one: columns of numbers, or, in
+            Parquet and Arrow, one column of lists of D numbers. Empty takes the only column of lists, or else all
+            columns.
 
     Raises:
-        DataError: if the source is missing, malformed or smaller than it claims; if it is an unfinished run, or its parts are
-            not those that the run wrote; or if it holds no rows of numbers but, for example, scores.
+        DataError: if the source is missing, malformed or smaller than it claims; if it is an unfinished run, or its
+            parts are not those that the run wrote; or if it holds no rows of numbers but, for example, scores.
         MissingPackageError: if the source is Parquet or Arrow, and pyarrow is not installed.
     """
     if hold or (path.suffix in HELD and path.is_file()):

@@ -1,4 +1,7 @@
-"""Tables of Parquet and Arrow as a data set. Their columns have names, and whole numbers are not taken for grey levels."""
+"""Tables of Parquet and Arrow as a data set.
+
+Their columns have names, and whole numbers are not taken for grey levels.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
