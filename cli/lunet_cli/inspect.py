@@ -9,6 +9,7 @@ from lunet_cli import hints, models, output
 from lunet_cli.options import ONE_ROW_ON_CPU, Dtype, Json, LoadOptions
 from lunet_export.artifact import open_folder
 from lunet_export.errors import BadInputError
+from lunet_export.files.reading import meant
 
 if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
@@ -51,7 +52,7 @@ def inspect(
     elif path.exists():
         document = _model(path)
     else:
-        raise BadInputError(f"Expected a folder or a file; {path} does not exist.")
+        raise BadInputError(f"Expected a folder or a file; {path} does not exist.{meant(path)}")
     if as_json:
         output.dump(document)
         return

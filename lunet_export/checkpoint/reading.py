@@ -5,6 +5,7 @@ from typing import Any
 
 from lunet_export.checkpoint import formats, safetensors_file, tensor_file
 from lunet_export.errors import CheckpointError, UnreadableError
+from lunet_export.files.reading import meant
 
 _MODEL = "a model file"
 
@@ -27,8 +28,8 @@ def load(path: Path, *, what: str = _MODEL, cure: str = "Fetch or train it again
         if path.is_dir():
             raise CheckpointError(f"Expected {what}; {path} is a folder. Give the file{_exported(path)}.")
         if not path.is_file():
-            make = "Make one with: lunet-export train digits" if what == _MODEL else cure
-            raise CheckpointError(f"Expected {what}; {path} does not exist. {make}")
+            make = "Make one with: lunet-export train DATA" if what == _MODEL else cure
+            raise CheckpointError(f"Expected {what}; {path} does not exist.{meant(path) or f' {make}'}")
         data = path.read_bytes()
     if not data:
         raise CheckpointError(f"Expected {what}; {path} is empty. {cure}")

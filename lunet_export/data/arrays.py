@@ -19,6 +19,7 @@ from lunet_export.data.csv_file import read_csv, read_names, read_words
 from lunet_export.data.dataset import Dataset, Rows, split
 from lunet_export.data.numbering import numbering
 from lunet_export.errors import DataError, UnreadableError
+from lunet_export.files.reading import meant
 from lunet_export.preprocessing import Logit
 
 SUFFIXES = (".npy", ".npz", ".csv")
@@ -69,7 +70,7 @@ def _reading(path: Path) -> Iterator[None]:
     """
     with UnreadableError.instead(path):
         if not path.is_file():
-            raise DataError(f"Expected a file of rows; {path} does not exist. Check its name.")
+            raise DataError(f"Expected a file of rows; {path} does not exist.{meant(path) or ' Check its name.'}")
     if path.suffix not in SUFFIXES:
         raise DataError(f"Expected a .npy, .npz or .csv file; got {path}. Convert it with NumPy.")
     try:

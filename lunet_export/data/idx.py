@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lunet_export.data.arrays import validate_expansion
 from lunet_export.data.dataset import Dataset, Labels, split
 from lunet_export.errors import DataError, UnreadableError
+from lunet_export.files.reading import meant
 from lunet_export.preprocessing import NAMED
 
 #: Names, not addresses: addresses of such files change, and MNIST's own no longer serves them.
@@ -103,7 +104,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 def _read(path: Path, what: str, expected_magic: int, *, axes: int) -> NDArray[np.uint8]:
     with UnreadableError.instead(path):
         if not path.is_file():
-            raise DataError(f"Expected an IDX file of {what}; {path} does not exist.")
+            raise DataError(f"Expected an IDX file of {what}; {path} does not exist.{meant(path)}")
         data, length = path.read_bytes(), _WORD * (1 + axes)
     if data[:2] == b"\x1f\x8b":
         try:

@@ -10,6 +10,7 @@ from lunet_export.data import arrays, idx, npy
 from lunet_export.data.arrow_source import ArrowSource, tables_in
 from lunet_export.data.source import HELD, SUFFIXES, Rows, Source, seen, stamp, unchanged
 from lunet_export.errors import DataError
+from lunet_export.files.reading import meant
 
 __all__ = ["SUFFIXES", "ArraySource", "NpySource", "Source", "open_source"]
 
@@ -34,7 +35,8 @@ def open_source(path: Path, columns: Sequence[str] = (), *, hold: bool = False) 
     if hold or (path.suffix in HELD and path.is_file()):
         return ArraySource(path, columns)
     if not path.exists():
-        raise DataError(f"Expected rows in {path}; it does not exist. Give a file of {', '.join((*SUFFIXES, *HELD))}.")
+        cure = meant(path) or f" Give a file of {', '.join((*SUFFIXES, *HELD))}."
+        raise DataError(f"Expected rows in {path}; it does not exist.{cure}")
     if not path.is_file() and not path.is_dir():  # a pipe may have no end, and cannot be read twice
         raise DataError(f"Expected rows in a file; {path} is a pipe or a device. Save them first.")
     if path.suffix == ".npy":

@@ -6,10 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-from lunet_export.errors import ArtifactError, UnreadableError
+from lunet_export.errors import ArtifactError, UnreadableError, near
 
 #: Largest size of one file of an exported folder in bytes, which is ONNX's limit.
 LARGEST_FILE = 2**31
+_TOLD = 3  # folders, in a sentence
 
 
 def sha256(data: bytes) -> str:
@@ -89,8 +90,19 @@ def is_size(value: object) -> bool:
     return type(value) is int and 0 <= value <= LARGEST_FILE
 
 
+def meant(path: Path) -> str:
+    """Return a sentence that suggests what lies beside a missing path under the nearest name; empty if nothing does."""
+    try:
+        found = near(path.name, [entry.name for entry in path.parent.iterdir()], most=1)
+    except OSError:
+        return ""
+    return f" Did you mean {path.with_name(found[0])}?" if found else ""
+
+
 def _missing(folder: Path, name: str) -> ArtifactError:
-    return ArtifactError(f"Expected {name} in {folder}; it is missing. Export again.")
+    inside = sorted(entry.parent for entry in folder.glob(f"*/{name}"))[:_TOLD]
+    cure = f"Give one of its folders: {', '.join(map(str, inside))}." if inside else "Export again."
+    return ArtifactError(f"Expected {name} in {folder}; it is missing. {cure}")
 
 
 def _without_waiting(path: str, flags: int) -> int:

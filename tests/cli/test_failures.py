@@ -475,3 +475,21 @@ def test_closed_streams_are_no_traceback(ready):
     command = f"{sys.executable} -c 'from lunet_cli.main import main; main()' inspect {ready} >&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
+def test_a_path_that_is_nearly_one_is_suggested(tmp_path):
+    """What lies beside it, by its own name: two long paths always share most of their letters."""
+    (tmp_path / "rows.npy").write_bytes(b"")
+    (tmp_path / "model.pt").write_bytes(b"")
+    (tmp_path / "exports" / "digits").mkdir(parents=True)
+    (tmp_path / "exports" / "digits" / "manifest.json").write_text("{}")
+    for arguments, said in (
+        (["train", tmp_path / "row.npy", "-o", tmp_path / "x.pt"], f"Did you mean {tmp_path / 'rows.npy'}?"),
+        (["export", tmp_path / "modle.pt"], f"Did you mean {tmp_path / 'model.pt'}?"),
+        (["inspect", tmp_path / "exprts"], f"Did you mean {tmp_path / 'exports'}?"),
+        (["sample", tmp_path / "exprts"], f"Did you mean {tmp_path / 'exports'}?"),
+        (["sample", tmp_path / "exports"], f"Give one of its folders: {tmp_path / 'exports' / 'digits'}."),
+        (["export", tmp_path / "another.pt"], "does not exist. Make one with: lunet-export train DATA"),
+    ):
+        code, _, err = run(*arguments)
+        assert (code, said in err) == (2, True), err

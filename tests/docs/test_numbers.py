@@ -98,12 +98,6 @@ def test_the_committed_mnist_is_the_recorded_one():
     assert checkpoint.read(ROOT / "exported" / "mnist.pt").weights.digest() == found["model"]["sha256_weights"]
 
 
-def test_the_errors_of_the_committed_exports_are_a_small_share_of_their_tolerances():
-    """The README names a bound, rounded up."""
-    shares = [check["ratio"] for name in ("toy2d", "digits", "mnist") for check in manifest(name)["checks"][:3]]
-    assert says(f"{np.ceil(100 * max(shares)) / 100:.2f}", "tolerances", "conditioning")
-
-
 def test_likelihoods_keep_to_their_targets():
     """Below what was set beforehand and below the Gaussian; in two dimensions far below it, and above the entropy."""
     for name, target in {"mnist": 1.66, "fashion-mnist": 3.80}.items():

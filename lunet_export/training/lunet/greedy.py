@@ -54,10 +54,10 @@ def grow(
     in two dimensions, an LU-Net misses clouds that no single activation can move together; in pairs of layers they are
     found one after another.
 
-    A longer network takes the place of the one that is kept if `comparison` prefers it: in few rows a search finds gaps that
-    are not real, and lets the density fall to nothing there. Growth ends after two pairs in a row that are not kept.
-    `on_growth(done, all)` is called after every step of a search or refinement, with the number of steps done and the
-    largest number there can be.
+    A longer network takes the place of the one that is kept if `comparison` prefers it: in few rows a search finds gaps
+    that are not real, and lets the density fall to nothing there. Growth ends after two pairs in a row that are not
+    kept. `on_growth(done, all)` is called after every step of a search or refinement, with the number of steps done and
+    the largest number there can be.
 
     Raises:
         BadInputError: if there are more than 16 dimensions.
