@@ -12,13 +12,13 @@ from lunet_export.figures import ActivationInputs, UnitInputs
 from lunet_export.layers import Activation
 
 _MOST_COLUMNS = 4
-_FEW = 10  # units: fewer are drawn apart and numbered
+_FEW = 10  # units: up to here they are drawn with gaps and numbered
 _ACTIVE, _LINEAR = ("#9ecae1", "#3182bd"), ("#fcae91", "#de2d26")  # outer quantiles, inner quantiles
 _BEND, _SLOPE = "#fff0c2", "0.15"
 
 
 def draw(found: ActivationInputs, path: Path, *, title: str) -> None:
-    """One panel per activation: the slope of f over what enters, above every unit's quantiles, as PNG.
+    """Draw one panel per activation, as PNG: the slope of f over its input, above the quantiles of every unit.
 
     Units that never leave their branch are red; a network of red units is an affine map.
     """
@@ -52,19 +52,19 @@ def _slope(axes: Axes, inputs: UnitInputs) -> None:
     found = inputs.activation
     verdict = "affine" if inputs.collapsed else f"{found.active:.0%} of inputs active"
     axes.set_title(
-        f"activation {found.number}: {verdict}\n{inputs.active_units:.0%} of units bend",
+        f"activation {found.number}: {verdict}\n{inputs.active_units:.0%} of units nonlinear",
         fontsize=10,
         color=_LINEAR[1] if inputs.collapsed else "black",
     )
 
 
 def _slope_of(f: Activation, a: np.ndarray) -> np.ndarray:
-    """f'(a), (N,); of units with slopes of their own their mean."""
+    """Return f'(a), (N,); the mean over units if each has its own slope."""
     return f.slope(a[:, None]).mean(axis=1)
 
 
 def _bends(axes: Axes, f: Activation) -> None:
-    """Shade where f is no straight line; a kink is a thin line."""
+    """Shade the inputs where f is not straight; a kink is a thin line."""
     for (_, left), (right, _) in pairwise(f.branches):
         axes.axvspan(left, right, color=_BEND, linewidth=0 if left < right else 1, zorder=0)
 
@@ -77,7 +77,7 @@ def _units(axes: Axes, inputs: UnitInputs) -> None:
         colors = np.where(inputs.active >= COLLAPSED, _ACTIVE[depth], _LINEAR[depth])
         axes.barh(place, right - left, left=left, height=height, color=colors, linewidth=0)
     axes.scatter(middle, place, s=2 if dim > _FEW else 30, color="black", linewidth=0, zorder=3)
-    axes.set(ylim=(0.5, dim + 0.5), xlabel="a, what enters")
+    axes.set(ylim=(0.5, dim + 0.5), xlabel="a, the input")
     if dim <= _FEW:
         axes.set_yticks(place)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""`--against` of `diagnose` and `classify`: other rows, and whether log p tells them apart."""
+"""The option `--against` of `diagnose` and `classify`: other data, and whether log p tells it apart."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from lunet_export.diagnostics import Detection, Source
     from lunet_export.diagnostics.classify import ClassSource
 
-Against = Annotated[str | None, Option(help="Other data of the same kind: can log p tell them apart? AUROC.")]
+Against = Annotated[
+    str | None, Option(help="Other data of the same kind, to print the AUROC with which log p tells it apart.")
+]
 
 
 def other_rows(name: str | None, judged: "Source | ClassSource", options: DataOptions) -> "Dataset | None":
-    """The data set of that name or file; a warning where its rows are not what the model was made for."""
+    """Return the data set with this name or in this file; warn if the model was not made for its rows."""
     if name is None:
         return None
     from lunet_export import diagnostics
@@ -29,9 +31,9 @@ def other_rows(name: str | None, judged: "Source | ClassSource", options: DataOp
 
 
 def line(found: "Detection") -> tuple[str, str]:
-    """Name and figures of what was found."""
+    """Return the name and the figures of the detection."""
     return (
         f"log p against {found.against}",
         f"AUROC {found.auroc:.4f}, by distance from the mean {found.typicality:.4f}; "
-        f"mean log p {found.nats:.1f} nats, of the other {found.nats_against:.1f}",
+        f"mean log p {found.nats:.1f} nats, of the other data {found.nats_against:.1f}",
     )

@@ -1,4 +1,4 @@
-"""The package's sentences name Python's arguments, as `dtype='float64'`; a command names its options instead."""
+"""Python arguments in sentences of the package, such as `dtype='float64'`, replaced by options of a command."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typer._click import Command, Parameter
 
-#: An argument alone, or with a value as Python writes it.
+#: Pattern of an argument, alone or with a value in Python's notation.
 ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_]*)(?:=(?P<value>[^`]+))?`")
 
 _options: ContextVar[Mapping[str, "Parameter"]] = ContextVar("options", default={})  # noqa: B039 (never changed)
@@ -19,7 +19,7 @@ _options: ContextVar[Mapping[str, "Parameter"]] = ContextVar("options", default=
 
 @contextmanager
 def spoken_of(commands: Mapping[str, "Command"]) -> Iterator[None]:
-    """While this lasts, `in_options` knows the options of these commands."""
+    """Within this context, `in_options` knows the options of these commands."""
     options = [each for command in commands.values() for each in command.params if each.param_type_name == "option"]
     words = {name.lstrip("-").replace("-", "_"): each for each in options for name in each.opts}
     before = _options.set(words | {each.name: each for each in options if each.name})
@@ -30,9 +30,9 @@ def spoken_of(commands: Mapping[str, "Command"]) -> Iterator[None]:
 
 
 def in_options(sentence: str) -> str:
-    """Return a sentence with options in the place of arguments: `--dtype float64` for `dtype='float64'`.
+    """Return a sentence with options in place of arguments: `--dtype float64` for `dtype='float64'`.
 
-    What is no argument that an option stands for, and what no Python value is given to, stays as it is.
+    Arguments without an option, and values that are not Python literals, are not replaced.
     """
     return ARGUMENT.sub(_option, sentence)
 

@@ -34,33 +34,35 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 @dataclass(frozen=True, kw_only=True)
 class TimingOptions:
-    """What is timed, and for how long."""
+    """Options of what is timed, and for how long."""
 
-    batch: str = option("1,8,64,256", "Rows a call, comma-separated.")
-    seconds: float = option(1.0, "For each runner, graph and batch.", least=0.05)
-    warmup: int = option(5, "Calls of each that do not count.", least=0)
+    batch: str = option("1,8,64,256", "Rows per call, separated by commas.")
+    seconds: float = option(1.0, "Seconds of timing per runner, graph and batch.", least=0.05)
+    warmup: int = option(5, "Number of calls per runner, graph and batch that are not counted.", least=0)
     solver: str = option(
-        "", "Times other solvers' sampling graphs too, comma-separated.", shown=False, words=SOLVER_WORDS
+        "", "Solvers whose sampling graphs are timed too, separated by commas.", shown=False, words=SOLVER_WORDS
     )
-    compiled: bool = option(True, "torch.compile, which compiles for about a minute.", "--compile/--no-compile")
+    compiled: bool = option(
+        True, "Also time torch.compile, which compiles for about a minute.", "--compile/--no-compile"
+    )
 
     @property
     def solvers(self) -> list[str]:
-        """Their names."""
+        """Return the names of the solvers."""
         return [name.strip() for name in self.solver.split(",") if name.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrintOptions:
-    """What is printed and written of it."""
+    """Options of what is printed and written."""
 
-    csv: Path | None = option(None, "Also write the rows as CSV; - prints them in place of the table.")
-    plot: Path | None = option(None, "Also draw latency against batch: .png, .svg or .pdf.")
-    markdown: bool = option(False, "Print the table as GitHub markdown.")
+    csv: Path | None = option(None, "Also write the table as CSV; - prints CSV in place of the table.")
+    plot: Path | None = option(None, "Also draw latency against batch, as .png, .svg or .pdf.")
+    markdown: bool = option(False, "Print the table as GitHub Markdown.")
     as_json: Json = False
 
     def validate(self) -> None:
-        """Find out before minutes of timing, not after, what cannot be printed or written."""
+        """Raise before minutes of timing, and not after them, if results cannot be printed or written."""
         if self.markdown and self.as_json:
             raise BadParameter("Expected one of --markdown and --json; got both.")
         if self.plot is not None:
@@ -77,15 +79,17 @@ class PrintOptions:
 def bench(
     folder: Folder,
     *,
-    model: Annotated[Path | None, Option(help="The source checkpoint: adds eager PyTorch and torch.compile.")] = None,
+    model: Annotated[
+        Path | None, Option(help="Model file that the folder was exported from; adds eager PyTorch and torch.compile.")
+    ] = None,
     timing: TimingOptions,
     run: RunOptions,
     authors: AuthorsOptions,
     printing: PrintOptions,
 ) -> None:
-    """Time both graphs, answers checked first.
+    """Time both graphs, after checking their answers.
 
-    Percentiles and rows a second, beside PyTorch and the bare matrix products.
+    The table has percentiles and rows per second, beside PyTorch and the bare matrix products.
 
     Example: lunet-export bench runs/digits --model digits.pt
     """
@@ -99,7 +103,7 @@ def bench(
 
     flow, opening = open_timed(folder, **run.settings)
     weights = None if model is None else _weights(folder, flow, model, authors)
-    on_host = flow.provider == "cpu"  # what a GPU holds does not show in the memory of the process
+    on_host = flow.provider == "cpu"  # memory on a GPU is not memory of the process
     memory = peak_memory(folder, batch=max(batches), threads=run.threads) if on_host else None
     rows, others = _timed(flow, weights, timing, batches, run.threads)
     facts = {
@@ -118,7 +122,7 @@ def bench(
 def _timed(
     flow: "ExportedFlow", weights: "Chain | None", timing: TimingOptions, batches: list[int], threads: int | None
 ) -> "tuple[Sequence[Row], dict[str, Runner]]":
-    """The rows, and what ran beside the export: what is made of the model."""
+    """Return the rows of the table, and the runners that were made of the model."""
     from lunet_export.bench import latency
 
     rivals = 0 if weights is None else 1 + 2 * timing.compiled
@@ -143,7 +147,7 @@ def _timed(
 
 
 def parse_batches(text: str) -> list[int]:
-    """Numbers of rows per call, each once."""
+    """Return numbers of rows per call, each once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise BadParameter(f"Expected --batch of positive numbers such as 1,64; got {text}.")
@@ -152,7 +156,7 @@ def parse_batches(text: str) -> list[int]:
 
 @contextmanager
 def _progress(steps: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr that names the stage which begins."""
+    """Show a bar on stderr that names the current stage."""
     done = count()
     with progress.bar(steps, "opening") as bar:
         yield lambda stage: bar.update(bar.task_ids[0], completed=next(done), description=stage)
@@ -172,7 +176,7 @@ def _weights(folder: Path, flow: "ExportedFlow", model: Path, authors: AuthorsOp
 def _torch_runners(
     flow: "ExportedFlow", weights: "Chain", threads: int | None, stage: Callable[[str], None], *, compiled: bool
 ) -> "dict[str, Runner]":
-    """Eager PyTorch and `torch.compile`, the second only where it runs. Both on the CPU."""
+    """Return eager PyTorch and, if it runs here, `torch.compile`, both on the CPU."""
     import torch
 
     from lunet_export.torch_layers.compiled import CompiledFlow
@@ -188,7 +192,7 @@ def _torch_runners(
             runner.decode(np.zeros((1, flow.dim)))
             runners[f"torch.compile{where}"] = runner
         except MissingPackageError as error:
-            output.complain(f"Without torch.compile. {error}")
+            output.complain(f"torch.compile is not timed. {error}")
     return runners
 
 
@@ -200,13 +204,13 @@ def _samplers(
     threads: int | None,
     stage: Callable[[str], None],
 ) -> "dict[str, Runner]":
-    """Other sampling graphs of the same model, on the provider of the export."""
+    """Return sampling graphs of the same model with other solvers, on the provider of the export."""
     from lunet_export.export import ExportSettings, Load, Provenance, build_artifact
     from lunet_export.runtime import ExportedFlow
 
     dtype = flow.manifest.document.get("products", flow.manifest.dtype)
     artifacts, load = {}, Load(flow.provider, batch)
-    for name in solvers:  # all names are tried before the first is timed
+    for name in solvers:  # all graphs are built before the first is timed
         stage(f"building {name}")
         artifacts[name] = build_artifact(weights, Provenance(name), ExportSettings(name, dtype=dtype, load=load))
     return {
@@ -216,7 +220,7 @@ def _samplers(
 
 
 def _floor(flow: "ExportedFlow") -> bytes | None:
-    """LU-Net's matrix products alone as a graph; None of other flows, and where ONNX is not installed."""
+    """Return a graph of LU-Net's matrix products alone; None for other flows, and if onnx is not installed."""
     try:
         from lunet_export.graphs import builder, floor
     except ModuleNotFoundError as error:
@@ -239,7 +243,7 @@ def _compile_seconds(runners: "Mapping[str, Runner]") -> dict[str, float]:
 
 
 def _facts(flow: "ExportedFlow", others: "Mapping[str, Runner]", threads: int | None) -> dict[str, Any]:
-    """What was timed, and on which machine."""
+    """Return what was timed, and on which machine."""
     import onnxruntime
 
     from lunet_export.bench import report
@@ -293,7 +297,7 @@ def _print(rows: "Sequence[Row]", facts: Mapping[str, Any], printing: PrintOptio
         return
     if is_piped(printing.csv):
         return
-    below = [*report.notes(facts), "answers checked first, noise not included"]
+    below = [*report.notes(facts), "answers were checked first; drawing the noise is not included"]
     if printing.markdown:
         output.say_lines(report.markdown(rows, below))
         return

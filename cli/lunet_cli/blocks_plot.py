@@ -12,7 +12,7 @@ _REACH = 3.2  # standard deviations shown
 
 
 def draw(found: BlockStrip, path: Path, *, title: str) -> None:
-    """Two rows of panels, h_0 to h_K: test rows above, samples below, each point in one colour throughout, as PNG."""
+    """Draw two rows of panels, h_0 to h_K, as PNG: test rows above, samples below. A point keeps its colour."""
     count = len(found.data)
     figure = Figure(figsize=(1.75 * count + 0.4, 4.3), layout="constrained")
     rows = figure.subplots(2, count, sharex=True, sharey=True, squeeze=False)
@@ -42,7 +42,7 @@ def _title(found: BlockStrip, number: int) -> str:
 
 
 def _hues(points: np.ndarray) -> np.ndarray:
-    """A colour by direction, paler towards the centre."""
+    """Return a colour for each direction, paler towards the centre."""
     angle = np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi) % 1
     distance = np.sqrt((points**2).sum(axis=1))
     saturation = np.clip(distance / 1.2, 0.25, 0.9)

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 def certify(
     source: ModelOrFolder,
-    dataset: Annotated[str | None, Argument(metavar="[DATA]", help="As `diagnose` takes it. Default: samples.")] = None,
+    dataset: Annotated[
+        str | None, Argument(metavar="[DATA]", help="A data set, as for `diagnose`. Default: samples.")
+    ] = None,
     *,
-    rows: Annotated[int, Option(min=1, help="Rows to look at: the first test rows, or samples.")] = 32,
+    rows: Annotated[int, Option(min=1, help="Number of rows to evaluate: the first test rows, or samples.")] = 32,
     data: DataOptions,
     authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
-    """Bound how far a model stretches; predict what float32 loses.
+    """Bound how much a model stretches; predict the float32 error.
 
-    Bounds are certified: they hold for any two rows, and one that rows break is exit 1. Local figures are those of the
-    rows. Of a folder, the certificate that export wrote is compared with what its graphs do.
+    The bounds are certified: they hold for any two rows, and the exit code is 1 if rows violate one. Local figures are
+    those at the given rows. For a folder, the certificate that export wrote is compared with the answers of its graphs.
 
     Example: lunet-export certify runs/digits digits
     """
@@ -71,7 +73,7 @@ def _say(found: "Certified") -> None:
 
 
 def _bounds(found: "Certified") -> list[tuple[str, ...]]:
-    """What is certified, and beneath it what rows did."""
+    """Return the certified bounds, each above the values seen on rows."""
     maps = [("data", found.data, found.observed_data), ("network", found.network, found.observed_network)]
     if found.data == found.network:
         maps = maps[:1]
@@ -86,7 +88,7 @@ def _bounds(found: "Certified") -> list[tuple[str, ...]]:
 
 
 def _spreads(found: "Certified", local: "Local") -> list[tuple[str, ...]]:
-    """What the map does near each of the rows."""
+    """Return the spread of the local figures over the rows."""
     shown = {
         "stretch s_max(J), data": local.stretch,
         "squeeze s_min(J), data": local.squeeze,
@@ -108,7 +110,7 @@ def _facts(found: "Certified") -> list[tuple[str, str]]:
     if local and local.share is not None:
         facts.append(("measured / predicted", f"at most {local.share:.2g}"))
     if local and not local.converged:
-        facts.append(("Lanczos", "not at rest on every row: stretch is too small and squeeze too large there"))
+        facts.append(("Lanczos", "not converged on every row: stretch is too small and squeeze too large there"))
     if spread:
         text = f"median {spread.median:.4g}, largest {spread.largest:.4g}, measured"
         facts.append((f"{found.dtype} round trip", text))

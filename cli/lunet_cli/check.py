@@ -33,25 +33,29 @@ if TYPE_CHECKING:
 def check(
     folder: Folder,
     *,
-    model: Annotated[Path | None, Option(help="The source checkpoint: adds fresh inputs and eager PyTorch.")] = None,
+    model: Annotated[
+        Path | None, Option(help="Model file that the folder was exported from; adds fresh inputs and eager PyTorch.")
+    ] = None,
     run: RunOptions,
-    seed: Annotated[int, Option(help="Of the fresh inputs.")] = 1,
+    seed: Annotated[int, Option(help="Random seed of the fresh inputs.")] = 1,
     authors: AuthorsOptions,
     expect: Annotated[
         str | None,
-        Option(help="Fail unless this is a SHA-256 of the weights or of the manifest, as --json and verify print it."),
+        Option(
+            help="Fail unless this is the SHA-256 of the weights or of the manifest, as --json and verify print it."
+        ),
     ] = None,
     report: Annotated[
-        Path | None, Option(help="Also write what was found, machine and all, as JSON for a bug report; - prints it.")
+        Path | None, Option(help="Also write the results and the machine as JSON, for a bug report; - prints it.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a folder against its float64 test vectors.
 
-    Exit code 1 when an answer is wrong.
+    The exit code is 1 if an answer is wrong.
 
-    On CUDA also against the CPU, replays of CUDA graphs against plain runs, rows that stay on the device, placement,
-    TF32 and latency: the self-test of your GPU. Folders with a network a class have the test vectors alone.
+    On CUDA the self-test of the GPU runs too: answers of the CPU, replays of CUDA graphs, rows that stay on the device,
+    placement, TF32 and latency. Folders with one network per class are checked against the test vectors alone.
 
     Example: lunet-export check runs/digits --model digits.pt
     Example: lunet-export check runs/digits --provider cuda --report gpu.json
@@ -80,7 +84,7 @@ def check(
 def _checked(
     folder: Path, run: RunOptions, source: Model | None, document: dict[str, Any], *, seed: int
 ) -> "tuple[ExportedFlow | ExportedClasses, list[parity.Check]]":
-    """What was opened and its checks; the self-test of the GPU among them, which a mixture has not."""
+    """Return the opened folder and its checks, with the self-test of the GPU, which mixtures do not have."""
     flow, opening = _opened(folder, run)
     document |= where(flow)
     checks = checks_of(flow, source, folder=folder, seed=seed, threads=run.threads)
@@ -92,7 +96,7 @@ def _checked(
 
 
 def _opened(folder: Path, run: RunOptions) -> "tuple[Any, Opening | None]":
-    """The flow of a folder and how long it took to open; of a mixture no time."""
+    """Return the flow of a folder and how long it took to open; no time for a mixture."""
     from lunet_export.bench import open_timed
     from lunet_export.runtime import ExportedClasses
 
@@ -114,7 +118,7 @@ def _say(
 
 
 def _identity(manifest: Manifest) -> dict[str, Any]:
-    """Which export it is, of which model, and with what it was made."""
+    """Return what identifies an export: name, hashes, versions."""
     document = manifest.document
     return {
         "name": manifest.name,
@@ -126,19 +130,21 @@ def _identity(manifest: Manifest) -> dict[str, Any]:
 
 def _validate_hash(folder: Path, expect: str, identity: dict[str, Any]) -> None:
     if re.fullmatch("[0-9a-fA-F]{64}", expect) is None:
-        raise BadInputError(f"Expected --expect SHA256 of 64 hexadecimal digits; got {expect}.")
+        raise BadInputError(
+            f"Expected --expect SHA256 of 64 hexadecimal digits; got {expect}. Copy it from the output of verify."
+        )
     weights, manifest = identity["sha256_weights"], identity["sha256_manifest"]
-    printed, _ = digest_and_size(folder / MANIFEST)  # what `verify` and `sign` print, of the file's bytes
+    printed, _ = digest_and_size(folder / MANIFEST)  # the hash that `verify` and `sign` print, of the bytes of the file
     if expect.lower() not in (weights, manifest, printed):
         raise ArtifactError(
-            f"Expected an export with SHA-256 {expect} in {folder}; it holds {identity['name']} with {weights} of its "
-            f"weights, {manifest} of its manifest and {printed} of {MANIFEST}. Give the folder that was meant."
+            f"Expected an export with SHA-256 {expect} in {folder}; it holds {identity['name']} with {weights} for its "
+            f"weights, {manifest} for its manifest and {printed} for {MANIFEST}. Give another folder."
         )
 
 
 @contextlib.contextmanager
 def _reported(document: dict[str, Any], path: Path | None, cuda: CudaOptions) -> Iterator[None]:
-    """Write everything that a maintainer would ask for into one file, also where the check cannot go on."""
+    """Write everything that a maintainer would ask for into one file, even if the check cannot finish."""
     try:
         yield
     except LunetExportError as error:
@@ -154,7 +160,7 @@ def _write_report(document: dict[str, Any], path: Path | None, cuda: CudaOptions
 
     machine = in_words(doctor.examine(cuda)).as_json()
     whole = {"lunet_export": lunet_export.__version__, **document, "machine": machine}
-    with contextlib.suppress(LunetExportError):  # what is wrong with the folder is said by the error
+    with contextlib.suppress(LunetExportError):  # the error says what is wrong with the folder
         manifest = read_manifest(Path(document["folder"])).document
         whole["manifest"] = {key: value for key, value in manifest.items() if key != "checks"}
     if is_piped(path):
@@ -170,11 +176,11 @@ def _say_gpu(gpu: dict[str, Any]) -> None:
     opening = gpu["opening"]
     output.say(
         f"TF32 {gpu['tf32']}, products {gpu['products']}; sessions opened and run once in {opening['sessions']:.2f} s, "
-        f"the next row sampled in {opening['first_run'] * 1e3:.2f} ms"
+        f"then one row sampled in {opening['first_run'] * 1e3:.2f} ms"
     )
     ways = list(gpu["latency"][0]["ways"])
     rows = [
         (f"{row['direction']}, batch {row['batch']}", *(f"{row['ways'][way]:.3f}" for way in ways))
         for row in gpu["latency"]
     ]
-    output.table(("milliseconds a call, median", *ways), rows)
+    output.table(("milliseconds per call, median", *ways), rows)

@@ -1,4 +1,4 @@
-"""The table of checks, for `export` and `check`."""
+"""The table of checks that `export` and `check` print."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from lunet_export.errors import CheckFailedError
 from lunet_export.parity import Check
 
 _LEGEND = "Each line is the row nearest to failing: its error, what is allowed there, and the share of that."
-_LISTED = 8  # rows of a sentence
+_LISTED = 8  # most rows that a sentence lists
 _CURES = {
     "tf32": "run it without --tf32",
     "float16": "export with --dtype float32",
@@ -21,14 +21,14 @@ _NO_CURE = "the network is too ill-conditioned"
 
 
 def print_checks(checks: Sequence[Check], dtype: str, cure: str | None = None) -> None:
-    """Print a line per check under the name of its group: the row that comes nearest to its tolerance, and its share.
+    """Print one line per check under the name of its group: the row nearest to its tolerance, and its share of that.
 
-    A row whose tolerance is larger than its own numbers would pass with any of them: a sentence says so.
+    A row whose tolerance is larger than its own numbers would pass with any numbers: a sentence says so.
 
     Args:
-        checks: The checks in their order.
+        checks: Checks in the order in which they are printed.
         dtype: Dtype of the graphs' matrix products.
-        cure: What helps a row without digits; by default another dtype, where there is one.
+        cure: What to do about rows without digits; None advises another dtype, if there is one.
     """
     knows_eager = any(check.eager_ratio is not None for check in checks)
     notes = list(dict.fromkeys(check.note for check in checks if check.note))
@@ -46,7 +46,7 @@ def print_checks(checks: Sequence[Check], dtype: str, cure: str | None = None) -
     output.table([*columns, *(["PyTorch"] if knows_eager else []), *([""] if notes else [])], rows)
     output.say(_LEGEND)
     if knows_eager:
-        output.say("PyTorch: the largest share that eager PyTorch takes of its own tolerances, which is not judged.")
+        output.say("PyTorch: the largest share of its own tolerances that eager PyTorch takes, for comparison only.")
     for number, note in enumerate(notes, 1):
         output.say(f"[{number}] {note}")
     for sentence in _without_digits(checks, f"{dtype} keeps no digit", cure or _CURES.get(dtype, _NO_CURE)):
@@ -59,7 +59,7 @@ def _group_and_name(check: Check) -> tuple[str, str]:
 
 
 def _cells(check: Check) -> tuple[str, ...]:
-    """Whether a check passed, and its worst row; no row where all are equal, or nothing could be compared."""
+    """Return whether a check passed, and its worst row; no row if all are equal or none could be compared."""
     gap = check.difference
     row = str(gap.row) if gap.row >= 0 and gap.ratio > 0 else "-"
     return "ok" if check.passed else "FAILED", row, f"{gap.worst:.1e}", f"{gap.tolerance:.1e}", _share(gap.ratio)
@@ -70,7 +70,7 @@ def _eager(check: Check) -> str:
 
 
 def _share(ratio: float) -> str:
-    """A part of a tolerance; one that fails is never rounded down to 1."""
+    """Return a share of a tolerance as text; one that fails is never rounded down to 1."""
     if ratio == 0:
         return "0"
     if ratio < 0.005:
@@ -81,7 +81,7 @@ def _share(ratio: float) -> str:
 
 
 def _without_digits(checks: Sequence[Check], said: str, cure: str) -> Iterator[str]:
-    """Sentences about rows whose tolerance is larger than they are; one where several checks compare the same rows."""
+    """Yield sentences about rows whose tolerance is larger than their numbers, one for the same rows in many checks."""
     told: set[tuple[str, str, tuple[int, ...]]] = set()
     for check in checks:
         gap = check.difference
@@ -96,7 +96,7 @@ def _without_digits(checks: Sequence[Check], said: str, cure: str) -> Iterator[s
 
 @contextmanager
 def told_where_failed(dtype: str, cure: str | None = None, *, as_json: bool) -> Iterator[None]:
-    """While an export is written: the checks that it failed are told before its error goes on."""
+    """While an export is written, print the checks that it failed before its error is raised again."""
     from lunet_export.export import ExportCheckError
 
     try:

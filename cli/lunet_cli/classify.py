@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def classify(
-    source: Annotated[Path, Argument(help="A model file or an exported folder with a network a class.")],
+    source: Annotated[Path, Argument(help="A model file or an exported folder with one network per class.")],
     dataset: Annotated[str, Argument(help="digits, mnist, fashion-mnist, or a file or stdin (-) with --label.")],
     *,
     data: DataOptions,
@@ -28,10 +28,10 @@ def classify(
     run: RunOptions,
     as_json: Json = False,
 ) -> None:
-    """Classify test rows by Bayes' rule; say how often it is right.
+    """Classify test rows by Bayes' rule; print the accuracy.
 
-    The class with the largest posterior pi_c p_c(x) / p(x) is taken. A model file is judged by the float64 reference,
-    where the options of providers do not apply; a folder by its density graph.
+    A row gets the class with the largest posterior pi_c p_c(x) / p(x). A model file is evaluated by the float64
+    reference, for which the options of providers have no effect; a folder by its density graph.
 
     Example: lunet-export classify runs/digits-classes digits --plot confusion.png
     """
@@ -55,7 +55,7 @@ def classify(
 
 
 def _open(source: Path, run: RunOptions) -> "tuple[ClassSource, dict[str, str]]":
-    """What is judged, and where it runs."""
+    """Return the opened model, and where it runs."""
     from lunet_export import diagnostics
 
     if source.is_dir():
@@ -82,7 +82,7 @@ def _say(found: "Classification", *, paper_convention: bool) -> None:
     )
     names = [entry.name for entry in found.classes]
     counts = [(name, *map(str, line)) for name, line in zip(names, found.confusion.tolist(), strict=True)]
-    output.table(["true class; found to be", *names], counts)
+    output.table(["true class; predicted as", *names], counts)
     output.say(
         f"accuracy {found.accuracy:.2%} of {found.rows} test rows, log loss {found.log_loss:.4f} nats, "
         f"mixture {found.bits_per_dim:.4f} bits/dim"

@@ -9,7 +9,7 @@ from lunet_export.diagnostics import Classification
 
 
 def draw(found: Classification, path: Path, *, title: str) -> None:
-    """The confusion matrix as PNG: shares of each true class's rows as colour, rows as numbers."""
+    """Draw the confusion matrix as PNG: numbers of rows, coloured by their share of the true class."""
     names = [entry.name for entry in found.classes]
     counts, total = found.confusion, found.confusion.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(total, 1)
@@ -24,5 +24,5 @@ def draw(found: Classification, path: Path, *, title: str) -> None:
     ticks = range(len(names))
     axes.set_xticks(ticks, names, rotation=45, ha="right")
     axes.set_yticks(ticks, names)
-    axes.set(xlabel="class found", ylabel="true class", title=title)
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.savefig(path, dpi=130)

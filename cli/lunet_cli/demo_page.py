@@ -13,14 +13,14 @@ from lunet_export import embedding
 
 def demo_page(
     folder: Folder,
-    target: Annotated[Path, Option("--output", "-o", help="The folder of the page.")] = Path("site"),
+    target: Annotated[Path, Option("--output", "-o", help="Folder of the page.")] = Path("site"),
     runtime: Runtime = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a page that samples and scores an image model.
 
-    In the browser, from any static host.
+    The page runs in the browser, from any static host.
 
     Example: lunet-export demo-page runs/digits-classes -o site
     """
@@ -35,8 +35,8 @@ def demo_page(
 
 
 def serve(
-    site: Annotated[Path, Argument(help="The folder of a page.")] = Path("site"),
-    port: Annotated[int, Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    site: Annotated[Path, Argument(help="Folder of a page.")] = Path("site"),
+    port: Annotated[int, Option(min=0, max=65535, help="Port of the server; 0 takes a free one.")] = 8000,
 ) -> None:
     """Show a page on localhost until Ctrl-C.
 

@@ -11,9 +11,9 @@ from lunet_export.figures import DensityMap
 
 
 def draw(found: DensityMap, path: Path, *, title: str, columns: Names | None = None) -> None:
-    """Samples of the model, its density, and the true one where it is known, all on one window, as PNG.
+    """Draw samples of the model, its density, and the true density if it is known, all in one window, as PNG.
 
-    The axes are called as the columns, where these have names.
+    The axes are labelled by the names of the columns, if they have names.
     """
     across, up = columns or ("x₁", "x₂")
     maps = [("p(x) of the model", found.model)]

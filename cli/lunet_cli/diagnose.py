@@ -29,16 +29,16 @@ def diagnose(
     *,
     data: DataOptions,
     against: others.Against = None,
-    plot: Annotated[Path | None, Option(help="Also draw NLL over the number of directions, as PNG.")] = None,
+    plot: Annotated[Path | None, Option(help="Also draw NLL over the number of PPCA directions, as PNG.")] = None,
     paper_convention: PaperConvention = False,
     authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
-    """Compare a model with the Gaussian and PPCA; say what is wrong.
+    """Compare a model with the Gaussian and PPCA; name its faults.
 
-    The entropy of the data and N(0, I) of the latents are compared too.
+    The test NLL is also compared with the entropy of the data, and the latents with N(0, I).
 
-    A model file is judged whole, by the float64 reference; a folder by what its density graph returns.
+    A model file is evaluated by the float64 reference; a folder by its density graph.
 
     Example: lunet-export diagnose runs/digits digits
     """
@@ -85,7 +85,7 @@ def _say(report: "Report", *, paper_convention: bool) -> None:
 
 
 def _likelihoods(report: "Report") -> list[tuple[str, ...]]:
-    """A line of the table for the model and for each Gaussian that it is compared with."""
+    """Return a line of the table for the model and for each Gaussian that it is compared with."""
     from lunet_export.diagnostics import Figure
 
     def line(name: str, nats: tuple[float, float]) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def _likelihoods(report: "Report") -> list[tuple[str, ...]]:
 
 
 def _facts_of_data(report: "Report") -> list[tuple[str, str]]:
-    """The data's covariance and entropy, and how the map changes volumes there."""
+    """Return facts of the data: covariance, entropy, and how the map changes volumes there."""
     least, log_det = report.entropy, report.log_det
     facts = [("covariance", f"condition {report.condition:.3g}, {report.raised_eigenvalues} eigenvalues raised")]
     if least:
@@ -124,7 +124,7 @@ def _facts_of_data(report: "Report") -> list[tuple[str, str]]:
 
 
 def _facts_of_latents(report: "Report") -> list[tuple[str, str]]:
-    """How far the latents are from N(0, I), and what each activation does on the way."""
+    """Return facts of the latents: how far they are from N(0, I), and what each activation contributes."""
     latents = report.latents_train
     text = (
         f"Gaussian gap G = {latents.gap_nats:.4g} nats (up to {latents.gap_by_chance:.2g} by chance), largest mean "
@@ -134,7 +134,7 @@ def _facts_of_latents(report: "Report") -> list[tuple[str, str]]:
     activations = [
         (
             f"activation {entry.number}",
-            f"{entry.active:.1%} active, {entry.in_bend:.1%} in the bend, log f' {entry.log_slope:.3f} nats/dim "
+            f"{entry.active:.1%} active, {entry.in_bend:.1%} in the curved part, log f' {entry.log_slope:.3f} nats/dim "
             f"of {entry.log_slope_floor:.3f} to 0",
         )
         for entry in report.activations or ()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def doctor(provider: Provider = ProviderName.AUTO, device_id: DeviceId = 0, as_json: Json = False) -> None:
     """Find out what this machine can run, and what is missing.
 
-    Each provider is really tried: a session is created and multiplies two matrices. Exit code 3 when the one that was
-    asked for cannot run, or two ONNX Runtimes overwrite each other; 2 when there is none.
+    Each provider is tried: a session is created and multiplies two matrices. The exit code is 3 if the requested
+    provider cannot run or two ONNX Runtimes overwrite each other, and 2 if ONNX Runtime is not installed.
 
     Example: lunet-export doctor --provider cuda
     """
@@ -59,7 +59,7 @@ def _print(report: "Report", taken: str | None) -> None:
     processors, room = report.processors, report.room
     rows = [("system", report.system), ("Python", report.python)]
     rows.append(("processors", f"{processors.usable} of {processors.machine} may be used"))
-    rows.append(("threads", f"{report.threads or 'as ONNX Runtime chooses'}, a session on the CPU"))
+    rows.append(("threads", f"{report.threads or 'as ONNX Runtime chooses'}, per session on the CPU"))
     rows.append(("memory", f"{_size(room.memory)}, {_size(room.memory_available)} available"))
     rows.append(("disk", f"{_size(room.disk)} free here"))
     rows += list(report.packages.items())

@@ -16,22 +16,22 @@ from lunet_export.embedding import project, write_project
 
 Language = StrEnum("Language", ["c", "cpp", "rust", "node", "browser"])
 
-#: Debian's packages of the compilers; a shell that has none of them cannot build.
+#: Debian packages of the compilers.
 _DEBIAN = {"cc": "gcc libc6-dev", "c++": "g++", "cargo": "cargo"}
 
 
 def embed(
     folder: Folder,
-    language: Annotated[Language, Option(help="Of the project.")],
-    target: Annotated[Path, Option("--output", "-o", help="The new project.")],
+    language: Annotated[Language, Option(help="Language of the project.")],
+    target: Annotated[Path, Option("--output", "-o", help="Folder of the new project.")],
     runtime: Runtime = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a project in C, C++, Rust, Node or for the browser.
 
-    It is ready to build, with your model in it. Its program replays the test vectors, samples, scores and times; its
-    README has the commands. --force renews the model of a project and leaves all else as it is.
+    The project is ready to build, with your model in it. Its program replays the test vectors, samples, scores and
+    measures latency; its README has the commands. --force replaces the model of a project and nothing else.
 
     Example: lunet-export embed runs/digits --language c -o flow-in-c
     """

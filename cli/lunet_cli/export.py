@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphOptions:
-    """What is chosen of the graphs."""
+    """Options of the graphs."""
 
     solver: str | None = option(
         None,
-        "How the LU layers of an LU-Net are solved. Default: unrolled; auto takes the fastest.",
+        "Solver of the LU layers of an LU-Net. Default: unrolled; auto takes the fastest.",
         words=(*SOLVER_WORDS, "auto"),
     )
-    tile: str = option("auto", "Rows of the solver's tile; auto takes its default.", words=("N", "auto"))
+    tile: str = option(
+        "auto", "Number of rows of the solver's tile; auto takes the solver's default.", words=("N", "auto")
+    )
     dtype: Dtype = "float32"
-    with_log_prob: bool = option(False, "Also z -> x, log_prob.")
-    rng: bool = option(False, "Also a graph that draws z itself; see its warnings.")
-    steps: int | None = option(None, "Of JKO-iFlow: steps a block. Default: as trained.", least=1)
-    hutchinson: bool = option(False, "Of JKO-iFlow: also log_prob estimated along probes.")
+    with_log_prob: bool = option(False, "Also write a graph z -> x, log_prob.")
+    rng: bool = option(False, "Also write a graph that draws z itself; its warnings are in the manifest.")
+    steps: int | None = option(None, "For JKO-iFlow: Runge-Kutta steps per block. Default: as trained.", least=1)
+    hutchinson: bool = option(False, "For JKO-iFlow: also write a graph that estimates log_prob along probes.")
 
     def settings(self, made_for: LoadOptions) -> "ExportSettings":
-        """The same for an export."""
+        """Return the same as settings of an export."""
         from lunet_export.export import ExportSettings
 
         return ExportSettings(
@@ -53,12 +55,12 @@ class GraphOptions:
 
 
 def export(
-    model: Annotated[Path, Argument(help="model.pt of `train`, or the authors' best.pth.")],
+    model: Annotated[Path, Argument(help="A model file of `train` or `import`, or the authors' best.pth.")],
     *,
-    folder: Annotated[Path | None, Option("--output", "-o", help="Default: runs/NAME.")] = None,
+    folder: Annotated[Path | None, Option("--output", "-o", help="Folder to write. Default: runs/NAME.")] = None,
     graphs: GraphOptions,
     for_verifier: Annotated[
-        bool, Option(help="Of leaky ReLU: a generator and latent boxes for verifiers instead.")
+        bool, Option(help="For models with leaky ReLU: write a generator and latent boxes for verifiers instead.")
     ] = False,
     wanted: VerifierOptions,
     made_for: LoadOptions,
@@ -68,11 +70,11 @@ def export(
 ) -> None:
     """Write density.onnx and sampling.onnx, checked.
 
-    Both are held against the float64 reference before the folder appears.
+    Both are compared with the float64 reference before the folder appears.
 
-    Of a model with a network a class: density.onnx of the mixture, and sampling_0.onnx, sampling_1.onnx, ...
+    A model with one network per class gives density.onnx of the mixture, and sampling_0.onnx, sampling_1.onnx, ...
 
-    With --for-verifier: generator.onnx in Gemm and LeakyRelu alone, boxes of exact model mass, queries in VNN-LIB.
+    With --for-verifier: generator.onnx made of Gemm and LeakyRelu alone, boxes of exact model mass, queries in VNN-LIB.
 
     Example: lunet-export model.pt -o runs/mine
     """
@@ -106,7 +108,7 @@ def export(
 
 
 def parse_tile(text: str) -> int | None:
-    """Rows of a tile, None for auto."""
+    """Return the number of rows of a tile; None for auto."""
     if text == "auto":
         return None
     if not (text.isdecimal() and len(text) < 10):

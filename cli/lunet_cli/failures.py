@@ -1,4 +1,4 @@
-"""What ends a command, in one sentence, and the exit code of each kind."""
+"""Errors as one sentence and an exit code."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from lunet_export.installation import install_extra
 
 OPERATING_SYSTEM, UNEXPECTED, INTERRUPTED = 4, 70, 130  # 70 is EX_SOFTWARE of sysexits.h
 
-#: Set, and a defect prints its traceback too.
+#: Environment variable that makes defects print a traceback.
 TRACEBACK = "LUNET_TRACEBACK"
 
 _EXTRA = {"torch": "train", "onnx": "train", "scipy": "train", "sklearn": "train", "matplotlib": "train"}
@@ -23,10 +23,10 @@ _EXTRA |= {"PIL": "cpu", "onnxruntime": "cpu"}
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
-    """The sentence and the exit code of an error; None of what is none: a command that ends, a reader that left.
+    """Return the sentence and the exit code of an error; None for a normal end of the command and a closed pipe.
 
-    Whatever nobody foresaw is a defect of this package. It says so, with an exit code of its own: no script takes it
-    for a check that failed.
+    An unforeseen error is a defect of this package. Its sentence says so, and its exit code is not that of a failed
+    check.
     """
     match error:
         case LunetExportError():
@@ -65,7 +65,7 @@ def _refused(error: OSError) -> tuple[str, int]:
 
 
 def _of_arguments(error: BaseException) -> bool:
-    """Whether it is of the command line's own parser, whose classes Typer took over from Click under its own name."""
+    """Return whether the command line's parser raised it. Typer copies Click's classes, so names are compared."""
     return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
 
 
@@ -85,7 +85,7 @@ def _usage(error: BaseException) -> tuple[str, int] | None:
 
 
 def _unreadable(error: BaseException) -> PermissionError | None:
-    """What reading the path would raise that the parser found by itself, and calls a wrong argument."""
+    """Return the PermissionError of a path that the parser reports as a wrong argument."""
     path = Path(_quoted(error))
     if path.exists() and not os.access(path, os.R_OK):
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -103,8 +103,8 @@ def _defect(error: BaseException) -> tuple[str, int]:
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     said = brief(f"{type(error).__name__}: {error}", 300).rstrip(".:")
     return (
-        f"A defect of lunet-export, not of what was given: {said}{place}. "
-        f"Please report it with the command; {TRACEBACK}=1 prints where it came from.",
+        f"This is a defect of lunet-export, not of your input: {said}{place}. "
+        f"Please report it with the command; {TRACEBACK}=1 prints the traceback.",
         UNEXPECTED,
     )
 

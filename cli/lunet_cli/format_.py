@@ -8,8 +8,8 @@ from lunet_export.artifact import specification
 def format_(as_json: Json = False) -> None:
     """Print the format of an exported folder.
 
-    It is for programs in any language, in Markdown: files, tensors, manifest, test vectors, noise, signatures, and what
-    later versions may change.
+    The text is Markdown, for authors of programs in any language: files, tensors, manifest, test vectors, noise,
+    signatures, and what later versions may change.
 
     Example: lunet-export format
     """

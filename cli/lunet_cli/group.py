@@ -1,4 +1,4 @@
-"""What every command shares: the short form `lunet-export MODEL`, and one sentence with an exit code for each error."""
+"""The group of all commands: the short form `lunet-export MODEL`, and one sentence with an exit code for each error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +15,7 @@ from lunet_export.errors import did_you_mean
 if TYPE_CHECKING:
     from typer._click import Context
 
-#: Where a command finds, in the `meta` of its context, what was typed behind `lunet-export`.
+#: Key of the context's `meta` under which a command finds the arguments that were typed after `lunet-export`.
 ARGUMENTS = "lunet_cli.arguments"
 
 
@@ -25,7 +25,7 @@ class Group(TyperGroup):
     _as_json = False
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
-        """`lunet-export MODEL ...` means `lunet-export export MODEL ...`."""
+        """Read `lunet-export MODEL ...` as `lunet-export export MODEL ...`."""
         own = {option for parameter in self.params for option in parameter.opts} | {*ctx.help_option_names}
         if args and args[0] not in own and args[0] not in self.commands:
             first = Path(args[0])
@@ -40,19 +40,19 @@ class Group(TyperGroup):
     def make_context(
         self, info_name: str | None, args: list[str], parent: "Context | None" = None, **extra: object
     ) -> "Context":
-        """Read the arguments, which prints where they ask for help or the version; as `invoke`."""
+        """Read the arguments; print the help or the version if they ask for it. Errors are handled as in `invoke`."""
         self._as_json = "--json" in args
         with self._sentences():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: "Context") -> object:
-        """Run a command; turn what a user can cause into a sentence and an exit code."""
+        """Run a command; turn every error that a user can cause into a sentence and an exit code."""
         with self._sentences():
             return super().invoke(ctx)
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
-        """What the command dumps is written when it ends, so that one document tells both its result and its end."""
+        """Hold back the JSON until the command ends, so that one document has both its result and its error."""
         with arguments.spoken_of(self.commands), output.held() as documents:
             try:
                 yield
@@ -66,10 +66,10 @@ class Group(TyperGroup):
     def _fail(self, sentence: str, code: int, document: dict[str, Any]) -> NoReturn:
         signals.ignore_signals()
         stopped = signals.received()
-        if stopped is not None:  # then this is what came of it
+        if stopped is not None:  # the error is a consequence of the signal
             sentence, code = stopped.sentence, stopped.exit_code
         output.complain(sentence)
         if self._as_json:
-            with suppress(OSError):  # stdout may be what failed
+            with suppress(OSError):  # stdout itself may have failed
                 output.write({**document, "passed": False, "error": arguments.in_options(sentence), "exit_code": code})
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""The command to try next, on stderr so that results stay clean. Every line can be pasted into a shell, and works."""
+"""Hints of the command to run next, printed on stderr. Every line can be pasted into a shell, and works."""
 
 from itertools import count
 from pathlib import Path
@@ -14,17 +14,17 @@ def say(*arguments: str) -> None:
 
 
 def say_line(line: str) -> None:
-    """Print a line of shell. It has no comment, which not every shell takes."""
+    """Print a line of shell. It must not hold a comment, which some shells reject."""
     output.note(f"next: {line}")
 
 
 def say_to_export(model: Path) -> None:
-    """Print how a model file is exported, to a folder that is not there yet."""
+    """Print the command that exports a model file, to a folder that does not exist yet."""
     folder = DEFAULT_PARENT / model.stem
     say(str(model), *(["-o", str(unused(folder))] if folder.exists() else []))
 
 
 def unused(path: Path) -> Path:
-    """Return the path, or where it exists the first of `path-2`, `path-3`, ... that does not."""
+    """Return the path, or if it exists the first of `path-2`, `path-3`, ... that does not."""
     others = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
     return path if not path.exists() else next(other for other in others if not other.exists())

@@ -26,32 +26,32 @@ Library = StrEnum("Library", ["nflows", "normflows", "sbi", "zuko"])
 
 @dataclass(frozen=True, kw_only=True)
 class OriginOptions:
-    """What a flow is made from, besides its source."""
+    """Options of the flow, besides its source."""
 
-    state: Path | None = option(None, "A state_dict to load into what the factory gives.")
-    context: Path | None = option(None, "A .npy file of one row: the context that a conditional flow is fixed to.")
+    state: Path | None = option(None, "File of a state_dict to load into the flow that the factory returns.")
+    context: Path | None = option(None, "A .npy file of one row: the context at which a conditional flow is fixed.")
 
 
 def import_(
-    library: Annotated[Library, Argument(help="The library that the flow is of.")],
+    library: Annotated[Library, Argument(help="Library of the flow.")],
     source: Annotated[
         str,
         Argument(
-            help="module:factory, your own function that builds the flow: it is imported from here and run, and no "
-            "other code of a file is. Or a bare state_dict, where its keys alone determine the flow."
+            help="module:factory, your own function that builds the flow; it is imported from the current folder and "
+            "run. Or the file of a bare state_dict, if its keys alone determine the flow; no code in it is run."
         ),
     ],
     *,
     target: Annotated[Path, Option("--output", "-o", help="The model file to write.")] = Path("model.pt"),
     origin: OriginOptions,
-    report: Annotated[bool, Option(help="List what is carried and what is not; write nothing.")] = False,
+    report: Annotated[bool, Option(help="List which layers can be converted and which cannot; write nothing.")] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Make a model file of another library's flow.
+    """Convert a flow of another library to a model file.
 
-    Every layer is read, and the flow itself is asked about 32 rows in float64, before anything is written. What cannot
-    be carried over is named, layer by layer.
+    Every layer is read, and the result is compared with the flow itself on 32 rows in float64 before anything is
+    written. Layers that cannot be converted are listed one by one.
 
     Example: lunet-export import nflows flows:build --state weights.pt -o model.pt
     """
@@ -83,7 +83,7 @@ def import_(
 def _read(flow: object, context: "Tensor | None", *, as_json: bool) -> "Imported":
     try:
         with output.stages() as stage:
-            stage("reading the layers, and asking the flow itself about some rows")
+            stage("reading the layers and comparing with the flow itself")
             return imported(flow, context)
     except UnsupportedLayersError as error:
         if as_json:
@@ -118,9 +118,9 @@ def _context(path: Path) -> "Tensor":
     from lunet_export.data import arrays
 
     if not path.is_file():
-        raise BadInputError(f"Expected a .npy file for --context; {path} does not exist.")
+        raise BadInputError(f"Expected a .npy file for --context; {path} does not exist. Give another path.")
     if path.suffix != ".npy":
-        raise BadInputError(f"Expected a .npy file of numbers for --context; {path} is another.")
+        raise BadInputError(f"Expected a .npy file for --context; got {path}. Save the row with numpy.save.")
     return torch.from_numpy(np.array(arrays.read(path), dtype=np.float64))
 
 
@@ -128,14 +128,14 @@ def _report(parts: "tuple[Part, ...]", *, as_json: bool) -> None:
     if as_json:
         output.dump({"layers": [part.as_json() for part in parts]})
         return
-    output.pairs([("layer", "class", "carried")] + [(p.path, p.kind, p.refusal or "yes") for p in parts])
+    output.pairs([("layer", "class", "converted")] + [(p.path, p.kind, p.refusal or "yes") for p in parts])
 
 
 def _tell(found: "Imported", target: Path) -> None:
     proof = found.proof
     inverse = "its own inverse does not run here" if proof.inverse is None else f"z -> x {proof.inverse:.1e}"
     output.say(
-        f"{found.library}'s own flow and this one differ by at most, relative, on {proof.rows} rows in float64: "
+        f"largest relative differences from the flow of {found.library}, on {proof.rows} rows in float64: "
         f"log p {proof.log_prob:.1e}, x -> z {proof.latent:.1e}, {inverse}; wrote {target}"
     )
     hints.say_to_export(target)

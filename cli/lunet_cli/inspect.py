@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.graphs.estimate import Estimate
 
-_SCREEN = 23  # lines, beside the hint
+_SCREEN = 23  # lines, without the hint
 _LONGEST = 140  # characters of a value
 _FEW_GRAPHS = 3
-#: What of a document only --all shows.
+#: Keys of a document that only --all shows.
 _DETAILS = (
     "format", "format_version", "certificate", "noise", "onnx", "versions", "provenance", "sha256", "bytes", "readme",
     "sha256_manifest", "batch", "constants", "ir_version",
@@ -28,15 +28,15 @@ _TRAINING = ("dataset", "test", "gaussian_test", "accuracy", "recalibrated")
 
 def inspect(
     path: Annotated[Path, Argument(help="A folder, an .onnx file or a model file.")],
-    solvers: Annotated[bool, Option(help="Of a model file: what each solver would cost.")] = False,
+    solvers: Annotated[bool, Option(help="For a model file: show what each solver would cost.")] = False,
     dtype: Dtype = "float32",
     load: LoadOptions = ONE_ROW_ON_CPU,
-    show_all: Annotated[bool, Option("--all", help="Show all that is recorded, not a screen of it.")] = False,
+    show_all: Annotated[bool, Option("--all", help="Show everything that is recorded, not only one screen.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what is in a folder or file: nodes, sizes, settings.
 
-    What matters most fits a screen; --all shows the rest, and --json shows everything too.
+    The most important lines fit one screen; --all and --json show everything.
 
     Example: lunet-export inspect runs/digits
     """
@@ -63,12 +63,12 @@ def inspect(
     shown = [(key, _shortened(value)) for key, value in _flat(_digest(document))][:_SCREEN]
     output.pairs(shown)
     if left := len(rows) - len(shown):
-        output.note(f"{left} more lines are shown by --all")
+        output.note(f"--all shows {left} more lines")
         hints.say("inspect", str(path), "--all")
 
 
 def _digest(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a document is looked for most often."""
+    """Return the part of a document that readers look for most often."""
     short = {key: value for key, value in document.items() if key not in _DETAILS}
     if short.get("products") == short.get("dtype"):
         short.pop("products", None)
@@ -113,13 +113,15 @@ def _solvers(path: Path, dtype: str, made_for: LoadOptions, *, as_json: bool) ->
     from lunet_export.graphs.estimate import estimates, fastest, solving_ways
 
     if path.is_dir() or path.suffix == ".onnx":
-        raise BadInputError(f"Expected a model file for --solvers; got {path}. Give the checkpoint it came from.")
+        raise BadInputError(
+            f"Expected a model file for --solvers; got {path}. Give the model file from which it was exported."
+        )
     settings, load = ExportSettings(dtype=dtype), made_for.load
     weights = models.read_model(path).weights
     if not weights.solves:
         raise BadInputError(
-            f"Expected a model with LU layers for a comparison of solvers; got {weights.kind.title}, which solves "
-            "nothing. Give an LU-Net."
+            f"Expected a model with LU layers for a comparison of solvers; got {weights.kind.title}, which has "
+            "none. Give an LU-Net."
         )
     found = estimates(weights, dtype=settings.tensors, products=settings.products, load=load)
     best = fastest(found)
@@ -132,7 +134,7 @@ def _solvers(path: Path, dtype: str, made_for: LoadOptions, *, as_json: bool) ->
     columns += [f"ms, {load.provider}, batch {load.batch}", ""]
     output.table(columns, [_estimated(estimate, is_best=estimate is best) for estimate in found])
     output.say(
-        "errors: the products computed in that dtype on 8 rows; milliseconds: a cost model, see bench for measured ones"
+        "errors: products computed in that dtype on 8 rows; milliseconds: estimates of a cost model; bench measures"
     )
 
 
@@ -163,7 +165,7 @@ def _model(path: Path) -> dict[str, Any]:
         return _network(checkpoint)
     mixture = checkpoint.mixture
     return {
-        "kind": "lunet_export, a network a class",
+        "kind": "lunet_export, one network per class",
         "dim": mixture.dim,
         "preprocessing": str(mixture.preprocessing),
         "image_shape": checkpoint.image_shape,

@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 12, 12, 60, 12  # pixels around the grid
 
 
 def draw(x: NDArray[np.float64], model: pictures.Shown, path: Path, *, title: str) -> None:
-    """The images x (pairs, steps, D) as a grid, one pair per row, each pixel a whole number of pixels, as PNG."""
+    """Draw the images x (pairs, steps, D) as a grid, one pair per row, each pixel scaled by a whole number, as PNG."""
     _, steps, dim = x.shape
     shape = model.image_shape or (1, dim)
     canvas = pictures.grid(pictures.to_grey(x.reshape(-1, dim), model), shape, columns=steps)

@@ -1,4 +1,4 @@
-"""What `lunet-export train` has kept when it is stopped, and the command that goes on from there."""
+"""The sentence of a stopped `lunet-export train`: what is kept, and the command that continues."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """What a run has kept, from before it writes its first file on.
+    """Tells what a run has kept. It is made before the run writes its first file.
 
     Args:
-        model: Its file, for sentences.
-        files: Its resume file and its history; of one network per class, the first class's resume file alone.
-        arguments: What was typed behind `lunet-export`.
-        resumes: It goes on from files that are there.
-        bar: Which knows how far it has come.
+        model: Path of the model file, for sentences.
+        files: Resume file and history; with one network per class, only the resume file of the first class.
+        arguments: Arguments that were typed after `lunet-export`.
+        resumes: Whether the run continues from existing files.
+        bar: Progress bar of the run, which knows whether the network still grows.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Kept:
         self._before = [_identity(path) for path in files]
 
     def sentence(self) -> str:
-        """What is told behind "Stopped by Ctrl-C"."""
+        """Return the rest of the sentence that begins with "Stopped by Ctrl-C"."""
         begun = self._resumes or _identity(self._files[0]) != self._before[0]
         return one_line(f"{self._when()}; {self._what() if begun else self._nothing()}")
 
@@ -39,12 +39,12 @@ class Kept:
         return " while the network grew" if self._bar.growing else ""
 
     def _what(self) -> str:
-        go_on = f"no file is half-written. Go on with: {self._command()}"
+        go_on = f"no file is half-written. Continue with: {self._command()}"
         if len(self._files) == 1:
             return f"the epochs that are done are kept, and {go_on}"
         history = self._files[1]
         if _identity(history) == self._before[1] and not self._resumes:
-            return go_on  # it came between the two files of the first epoch
+            return go_on  # the signal came between the two files of the first epoch
         content = json.loads(history.read_text(encoding="utf-8"))
         done, unit = len(content["epochs"]), content["counted"]
         return f"{self._model} is the best of {done} {unit}{'s' if done > 1 else ''}, and {go_on}"
@@ -55,13 +55,13 @@ class Kept:
 
     def _command(self) -> str:
         command = [argument for argument in self._arguments if argument not in ("--force", "--resume")]
-        place = command.index("--") if "--" in command else len(command)  # behind which there are no options
+        place = command.index("--") if "--" in command else len(command)  # after it there are no options
         line = installation.command(*command[:place], "--resume", *command[place:])
         return f"{line} (with the same rows on stdin)" if "-" in command else line
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Another one for each file that was ever written there; None where there is none."""
+    """Return a value that is different for every file that was ever written at this path; None without a file."""
     try:
         found = path.stat()
     except OSError:

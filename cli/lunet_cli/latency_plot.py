@@ -9,7 +9,7 @@ from lunet_export.bench import Row
 
 
 def draw(rows: Sequence[Row], path: Path, *, title: str) -> None:
-    """Median latency against the batch, both logarithmic: one panel per direction, one line per runner."""
+    """Draw median latency against the batch, both logarithmic: one panel per direction, one line per runner."""
     directions = list(dict.fromkeys(row.direction for row in rows))
     runners = list(dict.fromkeys(row.runner for row in rows))
     batches = sorted({row.batch for row in rows})
@@ -21,11 +21,11 @@ def draw(rows: Sequence[Row], path: Path, *, title: str) -> None:
             style = "--" if runner.startswith("floor") else "-"
             if line:
                 axes.plot(*zip(*line, strict=True), style, marker="o", color=f"C{number}", label=runner)
-        axes.set(xscale="log", yscale="log", xlabel="rows a call", title=direction)
+        axes.set(xscale="log", yscale="log", xlabel="rows per call", title=direction)
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize="small")
-    panels[0].set_ylabel("milliseconds a call, median")
+    panels[0].set_ylabel("milliseconds per call, median")
     figure.suptitle(title)
     figure.savefig(path, dpi=130)

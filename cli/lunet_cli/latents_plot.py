@@ -15,7 +15,7 @@ _LAW: dict[str, Any] = {"color": "0.15", "linewidth": 1.4}
 
 
 def draw(law: LatentDistribution, path: Path, *, title: str) -> None:
-    """Four panels: all entries, projections, |z|^2 / D, and each dimension's mean and standard deviation, as PNG."""
+    """Draw four panels: all entries, projections, |z|^2 / D, and mean and standard deviation per dimension, as PNG."""
     figure = Figure(figsize=(10, 7.4), layout=ConstrainedLayoutEngine(h_pad=0.1))  # inches
     (top_left, top_right), (bottom_left, bottom_right) = figure.subplots(2, 2)
     _entries(top_left, law)
@@ -64,14 +64,14 @@ def _mean_square(axes: Axes, law: LatentDistribution) -> None:
     low, high = histogram.edges[[0, -1]]
     r = np.linspace(low, high, 1001)[1:]
     density = mean_square_density(r, law.dim)
-    axes.plot(r, density, label=f"χ² law of N(0, I), D = {law.dim}", **_LAW)
+    axes.plot(r, density, label=f"χ² distribution for N(0, I), D = {law.dim}", **_LAW)
     law_std = np.sqrt(2 / law.dim)
     top = 1.25 * max(histogram.density.max(), density.max() if law.dim > 2 else 1.0)
     axes.set(
         ylim=(0, top),
         xlabel="|z|²/D" + _outside(histogram),
         ylabel="density",
-        title=f"|z|²/D; mean {law.mean_of_square:.3f} (law: 1), std {law.std_of_square:.3f} (law: {law_std:.3f})",
+        title=f"|z|²/D; mean {law.mean_of_square:.3f} (exact: 1), std {law.std_of_square:.3f} (exact: {law_std:.3f})",
     )
 
 

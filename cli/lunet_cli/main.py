@@ -1,4 +1,4 @@
-"""The application; registers the commands."""
+"""The command line, with all commands registered."""
 
 import re
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def _version(wanted: bool) -> None:
 
 
 def _paragraphs(command: Callable[..., None]) -> str:
-    """The help of a command: its docstring, whose lines are those of no terminal."""
+    """Return the help of a command: its docstring, each paragraph on one line so that the terminal breaks it."""
     return re.sub(r"(?<!\n)\n(?!\n|Example:)", " ", getdoc(command) or "")
 
 
@@ -83,6 +83,6 @@ for panel, commands in PANELS.items():
 
 
 def main() -> None:
-    """Run the command line, in a process that may be in order already."""
+    """Run the command line. The process may have been prepared already."""
     signals.prepare()
     signals.run(lambda: app(prog_name="lunet-export"))

@@ -1,4 +1,4 @@
-"""Opening model files and exported folders for the commands that look at them."""
+"""Model files and exported folders, opened for commands."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_model(path: Path, authors: AuthorsOptions = NO_AUTHORS_OPTIONS) -> "Checkpoint":
-    """The checkpoint in a file."""
+    """Return the checkpoint in a file, and print what was assumed and noted."""
     from lunet_export import checkpoint
 
     preprocessing = NAMED[authors.preprocess.value]
@@ -32,7 +32,7 @@ def read_model(path: Path, authors: AuthorsOptions = NO_AUTHORS_OPTIONS) -> "Che
 
 
 def _told(read: "Checkpoint") -> "Checkpoint":
-    """The checkpoint; what was assumed of it and how it was read is said."""
+    """Return the checkpoint; print what was assumed about it and how it was read."""
     for sentence in read.assumed:
         output.warn(sentence)
     for sentence in read.notes:
@@ -42,27 +42,27 @@ def _told(read: "Checkpoint") -> "Checkpoint":
 
 @contextmanager
 def new_model(target: Path, *, force: bool) -> Iterator[None]:
-    """Be the one process that writes a model file; what was refused before the work is looked at once more."""
+    """Lock a model file for this process, and validate its path again, as another process may have written it."""
     with exclusive(target):
         validate_model_path(target, force=force)
         yield
 
 
 def where(opened: "ExportedFlow | ExportedClasses | Work") -> dict[str, str]:
-    """Where graphs run, for a document."""
+    """Return where graphs run, for a document."""
     return {"provider": opened.provider, "provider_reason": in_options(opened.provider_reason)}
 
 
 def where_in_words(opened: "ExportedFlow | ExportedClasses | Work") -> str:
-    """Where graphs run, for a sentence."""
+    """Return where graphs run, for a sentence."""
     return f"provider {opened.provider} ({in_options(opened.provider_reason)})"
 
 
 def open_source(path: Path, authors: AuthorsOptions) -> "Source":
-    """A model file under the float64 reference, or an exported folder by its graphs on the CPU.
+    """Return a model file evaluated by the float64 reference, or an exported folder by its graphs on the CPU.
 
     Raises:
-        BadInputError: Neither can be read, or a folder with the options of the authors' files.
+        BadInputError: if it cannot be read, or options of the authors' files are given with a folder.
     """
     from lunet_export.diagnostics import FolderSource
 
@@ -75,10 +75,10 @@ def open_source(path: Path, authors: AuthorsOptions) -> "Source":
 
 
 def source_of(read: "Checkpoint", *, name: str = "model") -> "Source":
-    """A model that was read, under the float64 reference.
+    """Return a model evaluated by the float64 reference.
 
     Raises:
-        CheckpointError: It holds a network per class.
+        CheckpointError: if it holds one network per class.
     """
     from lunet_export.diagnostics import WeightsSource
 
@@ -95,10 +95,10 @@ def source_of(read: "Checkpoint", *, name: str = "model") -> "Source":
 def load_rows(
     source: "Source | ClassSource", name: str, options: DataOptions, *, label: str | None = None
 ) -> "Dataset":
-    """The data set of that name or file, or on stdin, as the model takes it: its columns by name, if both have names.
+    """Return the data set with this name, in this file or from stdin. Columns are matched by name if both have names.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: if it cannot be read.
     """
     from lunet_export import diagnostics
 
@@ -117,10 +117,10 @@ def load_rows(
 
 
 def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
-    """The data set of that name or file; a warning where its rows are not what the model was made for.
+    """Return the data set with this name or in this file; warn if the model was not made for its rows.
 
     Raises:
-        DataError: It cannot be read, or as of `tell_misfit`.
+        DataError: if it cannot be read, or as `tell_misfit` raises.
     """
     rows = load_rows(source, name, options)
     tell_misfit(source, rows, seed=options.seed)
@@ -128,10 +128,10 @@ def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
 
 
 def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
-    """Warn where rows are not what a model was made for.
+    """Warn if a model was not made for rows like these.
 
     Raises:
-        DataError: They are of another width, have another number of grey levels, or lie outside the domain.
+        DataError: if the rows have another width or number of grey levels, or lie outside the domain.
     """
     from lunet_export.diagnostics import misfit
 

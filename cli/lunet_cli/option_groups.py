@@ -1,7 +1,7 @@
-"""Options that travel together: a command takes them as one dataclass, the command line takes each by itself.
+"""Groups of options: a command takes a group as one dataclass, the command line takes each option by itself.
 
-The fields of such a dataclass are each an `option`, or annotated as the parameters of a command, or such dataclasses
-themselves. Its `PANEL`, if there is one, is the part of the help that lists them.
+Each field of such a dataclass is an `option`, or is annotated as a parameter of a command, or is such a dataclass
+itself. `PANEL`, if the class has one, is the panel of the help that lists them.
 """
 
 import os
@@ -31,22 +31,22 @@ def option(
     shown: bool | str = True,
     words: Sequence[str] = (),
 ) -> T:
-    """A field that is an option.
+    """Return a field that is an option.
 
     Args:
-        default: Its value where it is not given.
-        text: Its line of the help.
-        names: As they are typed; without any, the field's name, with an opposite if it is True by default.
-        least: The smallest number that it takes.
-        shown: Whether the help shows the default, or in which words.
-        words: The words that a text may be, for the help and for completion; what it is told by, refuses others.
+        default: Value if the option is not given.
+        text: Line of the help.
+        names: Names as they are typed; without any, the field's name, with an opposite if the default is True.
+        least: Smallest number that is valid.
+        shown: Whether the help shows the default, or the words that it shows instead.
+        words: Valid words, for the help and for completion; the command itself validates the value.
     """
     more: dict[str, Any] = {**one_of(*words)} if words else {}
     return field(default=default, metadata={_OPTION: Option(*names, help=text, min=least, show_default=shown, **more)})
 
 
 class Words(TypedDict):
-    """The settings of an option that takes a few words."""
+    """Settings of an option that takes one of a few words."""
 
     metavar: str
     autocompletion: Callable[[str], list[str]]
@@ -58,7 +58,7 @@ def one_of(*words: str) -> Words:
 
 
 def listed(words: Iterable[str]) -> str:
-    """Return words as the help lists them, with places where a narrow column may break them."""
+    """Return words as the help lists them, with spaces at which a narrow column may break the line."""
     return f"<{' | '.join(words)}>"
 
 
@@ -70,7 +70,7 @@ _OPTION = "option"
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer is to read it: in the place of each dataclass, its fields."""
+    """Return the command as Typer reads it, each dataclass replaced by its fields."""
     own = signature(command)
     hints = get_type_hints(command, include_extras=True)
 
@@ -88,7 +88,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _gathered(name: str, hint: object, given: dict[str, object]) -> object:
-    """The value of a parameter, or of a field, of what was given for each option."""
+    """Return the value of a parameter or a field, made of the values of the options."""
     if not (isinstance(hint, type) and is_dataclass(hint)):
         return given[name]
     return hint(**{inner: _gathered(inner, kind, given) for inner, kind, _ in _inside(hint)})
@@ -115,13 +115,13 @@ def _options(name: str, hint: object, default: object, panel: str | None) -> Ite
 
 
 def _words(kind: object) -> list[str]:
-    """Return the values of an enumeration, which may be optional; none of another type."""
+    """Return the values of an enumeration, which may be optional; an empty list for other types."""
     kinds = [kind, *get_args(kind)]
     return [str(each.value) for one in kinds if isinstance(one, type) and issubclass(one, Enum) for each in one]
 
 
 def _inside(group: "type[DataclassInstance]") -> Iterator[tuple[str, object, object]]:
-    """Name, annotation and default of each field."""
+    """Yield the name, annotation and default of each field."""
     hints = get_type_hints(group, include_extras=True)
     for each in fields(group):
         hint = Annotated[hints[each.name], each.metadata[_OPTION]] if _OPTION in each.metadata else hints[each.name]
@@ -129,19 +129,19 @@ def _inside(group: "type[DataclassInstance]") -> Iterator[tuple[str, object, obj
 
 
 def chosen(group: "DataclassInstance") -> dict[str, Any]:
-    """What was chosen, by the fields' names: values other than None, those of an enumeration as plain text."""
+    """Return the values other than None by the names of the fields, those of an enumeration as plain text."""
     values = {each.name: getattr(group, each.name) for each in fields(group)}
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     return {name: value for name, value in plain.items() if value is not None}
 
 
 def changed(group: "DataclassInstance") -> list[str]:
-    """The options whose values are not their defaults, where options are named as the fields are."""
+    """Return the names of the options whose values are not their defaults, if options are named as their fields."""
     return [_typed(each.name) for each in fields(group) if getattr(group, each.name) != each.default]
 
 
 def typed(group: "DataclassInstance") -> list[str]:
-    """The same options with their values, as they are typed; each takes one. What is of the environment stays there."""
+    """Return the changed options with their values, as they are typed, without values from the environment."""
     words = []
     for name, hint, usual in _inside(type(group)):
         value = getattr(group, name)
@@ -155,6 +155,6 @@ def _typed(name: str) -> str:
 
 
 def _variable(hint: object) -> str:
-    """Return the variable of the environment that an option is read from; without one, a name that none has."""
+    """Return the environment variable that an option is read from; if there is none, a name that no variable has."""
     found = (getattr(declared, "envvar", None) for declared in get_args(hint)[1:])
     return next((name for name in found if isinstance(name, str)), "=")

@@ -1,4 +1,4 @@
-"""`-`: stdin, where rows are read, and stdout, where a text is written."""
+"""The path `-`: stdin for rows that are read, stdout for what is written."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lunet_export.data import Dataset
 
 STDIN = "stdin"
-#: How files begin that are read by their name alone.
+#: First bytes of formats that stdin does not take.
 _NAMED = {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"PK\x03\x04": ".npz", b"\x1f\x8b": "gzip"}
 _NUMPY = b"\x93NUMPY"
 
@@ -27,16 +27,16 @@ def is_piped(path: Path | str | None) -> bool:
 
 
 def is_stream(path: Path | str) -> bool:
-    """Return whether rows are read once and in order: from stdin, or of another program, as a shell's <(...)."""
+    """Return whether rows can be read only once: from stdin, or from another program through a shell's <(...)."""
     return is_piped(path) or str(path) == "/dev/stdin" or Path(path).is_fifo() or Path(path).is_char_device()
 
 
 @contextmanager
 def source_file(data: Path) -> Iterator[Path]:
-    """Yield the file of rows; a stream is read to its end, .npy by how it begins, else CSV.
+    """Yield the file of rows. A stream is read to its end; it is .npy if it begins like one, else CSV.
 
     Raises:
-        DataError: stdin is closed, or a stream holds another format.
+        DataError: if stdin is closed, or a stream holds another format.
     """
     if not is_stream(data):
         yield data
@@ -71,10 +71,10 @@ def _opened(data: Path) -> Iterator[BinaryIO]:
 
 
 def data_set(name: str, load: "Callable[[str], Dataset]") -> "Dataset":
-    """Return the data set that `load` makes of a name or file; of a stream, of its rows.
+    """Return the data set that `load` makes of a name, a file or a stream.
 
     Raises:
-        DataError: What `load` or `source_file` raises.
+        DataError: as `load` and `source_file` raise.
     """
     if not is_stream(name):
         return load(name)
@@ -83,6 +83,6 @@ def data_set(name: str, load: "Callable[[str], Dataset]") -> "Dataset":
 
 
 def validate_not_stdout(option: str, folder: Path | None) -> None:
-    """Raise BadInputError where a folder is to be written to stdout."""
+    """Raise BadInputError if a folder would be written to stdout."""
     if is_piped(folder):
         raise BadInputError(f"Expected a folder for {option}; got -, which is stdout. Give its name.")

@@ -22,7 +22,7 @@ Draw = Callable[[Path], None]
 
 
 class Kind(StrEnum):
-    """What to draw."""
+    """Kinds of pictures."""
 
     SAMPLES = "samples"
     INTERPOLATION = "interpolation"
@@ -48,27 +48,27 @@ _WITHOUT_NUMBER = (Kind.ACTIVATIONS, Kind.CURVE)
 
 
 def plot(
-    kind: Annotated[Kind, Argument(help="What to draw.")],
+    kind: Annotated[Kind, Argument(help="Kind of picture.")],
     model: Annotated[Path, Argument(help="A model file, or an exported folder.")],
-    data: Annotated[
-        list[str] | None, Argument(help="The data set, as `train` takes it; for curve, more models.")
-    ] = None,
+    data: Annotated[list[str] | None, Argument(help="A data set, as for `train`; for curve, more models.")] = None,
     *,
-    target: Annotated[Path, Option("--output", "-o", help="The picture, a .png.")],
-    n: Annotated[int | None, Option("-n", min=1, help="Samples, pairs or projections. Default: by kind.")] = None,
+    target: Annotated[Path, Option("--output", "-o", help="The picture to write, a .png.")],
+    n: Annotated[
+        int | None, Option("-n", min=1, help="Number of samples, pairs or projections. Default: by kind.")
+    ] = None,
     options: DataOptions,
-    way: Annotated[Way, Option("--path", help="Of an interpolation; linear leaves the latents' shell.")] = (
-        Way.SPHERICAL
-    ),
+    way: Annotated[
+        Way, Option("--path", help="Path of an interpolation; a linear one leaves the shell where latents lie.")
+    ] = (Way.SPHERICAL),
     authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
     """Draw a model: samples, latents, density, activations, training.
 
     samples: a grid of images, or points. interpolation: paths between test images through the latent space.
-    latents: test rows' z beside N(0, I). density: p(x) of a 2-D model beside the true one. activations: which units
-    bend, of a model file. blocks: a 2-D JKO-iFlow's data and samples behind every block, of a model file. curve:
-    bits/dim over the epochs, of the history beside each model.
+    latents: the z of test rows beside N(0, I). density: p(x) of a 2-D model beside the true density. activations: which
+    units are nonlinear on the test rows, for a model file. blocks: data and samples after every block of a 2-D
+    JKO-iFlow, for a model file. curve: bits/dim over the epochs, from the history beside each model file.
 
     Example: lunet-export plot density runs/two-moons two-moons -o density.png
     """
@@ -110,7 +110,7 @@ def _validate_arguments(kind: Kind, rest: list[str], n: int | None, target: Path
 
 
 def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, options: DataOptions) -> Draw:
-    """What shows a model on rows of data. A model that cannot be shown so is refused before they are read."""
+    """Return the function that draws a model on rows of data. Models that do not fit raise before rows are read."""
     from lunet_export import figures
 
     refusals = {
@@ -180,14 +180,16 @@ def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
         found = activation_inputs(source, rows, seed=seed, on_rows=on_rows)
     title = (
         f"{source.name} on {found.rows:,} test rows of {rows.name}: what enters each unit, 5 to 95 % and 25 to 75 %\n"
-        f"yellow: where f bends; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
+        f"yellow: where f is curved; red: a unit with less than {COLLAPSED:.0%} of its rows off its branch"
     )
     return lambda path: draw(found, path, title=title)
 
 
 def _blocks(model: Path, name: str, points: int, options: DataOptions) -> Draw:
     if model.is_dir():
-        raise BadInputError(f"Expected a model file for blocks; {model} is a folder, whose graphs show none of them.")
+        raise BadInputError(
+            f"Expected a model file for blocks; {model} is a folder, whose graphs show none. Give the model file."
+        )
     from lunet_cli.blocks_plot import draw
     from lunet_export.figures import block_strip, validate_blocks
     from lunet_export.layers import Velocity
@@ -209,7 +211,7 @@ def _curve(models: list[Path]) -> Draw:
         if path.is_dir():
             raise BadInputError(
                 f"Expected a model file with its history beside it; {path} is a folder, which records no epochs. "
-                "Give the file that it was exported from."
+                "Give the file from which it was exported."
             )
     from lunet_export.training import History, Paths
     from lunet_export.training.curve import draw
@@ -219,7 +221,9 @@ def _curve(models: list[Path]) -> Draw:
     known: dict[Path, Path] = {}
     for path, file in zip(models, files, strict=True):
         if (same := known.setdefault(file.resolve(), path)) is not path:
-            raise BadInputError(f"Expected every run once; {same} and {path} have one history. Leave one of them out.")
+            raise BadInputError(
+                f"Expected each run once; {same} and {path} have the same history. Leave one of them out."
+            )
     names = [file.name.removesuffix(".json").removesuffix(".history") for file in files]
     if len(set(names)) < len(names):  # the same name in several folders
         names = [str(file.with_name(name)) for file, name in zip(files, names, strict=True)]
@@ -227,8 +231,6 @@ def _curve(models: list[Path]) -> Draw:
     sets = sorted({run.dataset for run in runs.values()} - {""})
     title = names[0] if len(runs) == 1 else f"training on {' and '.join(sets)}" if sets else "training"
     if not of_one_set(runs.values()):
-        of = ", ".join(
-            f"{name} of {run.dataset or 'a set that its history does not name'}" for name, run in runs.items()
-        )
-        output.complain(f"These runs are of different data, whose bits/dim do not compare: {of}.")
+        of = ", ".join(f"{name} of {run.dataset or 'a data set without a name'}" for name, run in runs.items())
+        output.complain(f"These runs are of different data, so their bits/dim cannot be compared: {of}.")
     return lambda path: draw(runs, path, title=title)

@@ -10,7 +10,7 @@ from lunet_export.likelihood import bits_per_dim
 
 
 def draw(report: Report, path: Path, *, title: str) -> None:
-    """Bits/dim of PPCA over the number of directions, train and test, with the model's lines, as PNG."""
+    """Draw bits/dim of PPCA over the number of directions, train and test, with lines for the model, as PNG."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     curves = {"train": (report.ppca_train, report.model.train), "test": (report.ppca_test, report.model.test)}

@@ -19,7 +19,7 @@ def recalibrate(
     model: Annotated[Path, Argument(help="A model file.")],
     dataset: DataSet,
     *,
-    target: Annotated[Path, Option("--output", "-o", help="The new model file.")],
+    target: Annotated[Path, Option("--output", "-o", help="The model file to write.")],
     data: DataOptions,
     authors: AuthorsOptions,
     force: Force = False,
@@ -37,7 +37,7 @@ def recalibrate(
 
     validate_model_path(target, force=force)
     if model.is_dir():
-        raise BadInputError(f"Expected a model file; {model} is a folder. Give the file that it was exported from.")
+        raise BadInputError(f"Expected a model file; {model} is a folder. Give the file from which it was exported.")
     read = read_model(model, authors)
     network = read.weights
     rows = rows_for(source_of(read), dataset, data)
@@ -59,7 +59,7 @@ def recalibrate(
         f"the mean negative log-likelihood of {done.rows} training rows of {done.dataset} falls by G = "
         f"{done.gain_nats:.6g} nats ({done.gain_bits_per_dim:.4g} bits/dim); wrote {target}"
     )
-    if is_stream(dataset):  # which is read once
+    if is_stream(dataset):  # it cannot be read again
         hints.say_to_export(target)
     else:
         hints.say("diagnose", str(target), dataset, *typed(data))

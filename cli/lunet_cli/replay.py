@@ -13,19 +13,21 @@ _SHOWN = 16  # dimensions
 
 
 def replay(
-    folder: Annotated[Path, Argument(help="A folder of export --for-verifier.")],
+    folder: Annotated[Path, Argument(help="A folder that export --for-verifier wrote.")],
     witness: Annotated[
-        Path, Argument(help="What the verifier printed: ((X_0 v) ...) or Marabou's lines; or .json, .npy.")
+        Path, Argument(help="A file of the verifier's output: ((X_0 v) ...) or lines of Marabou; or .json, .npy.")
     ],
-    query: Annotated[str | None, Option(help="The file that it answers. Default: the only one.")] = None,
+    query: Annotated[
+        str | None, Option(help="File of the query that the witness answers. Default: the only one.")
+    ] = None,
     tolerance: Annotated[
-        float, Option(min=0, help="By how much bounds and comparisons may be missed; 0 for strictly.")
+        float, Option(min=0, help="Amount by which bounds and comparisons may be missed; 0 is strict.")
     ] = 1e-5,
     as_json: Json = False,
 ) -> None:
-    """Run a verifier's witness in ONNX Runtime: is it one?
+    """Run a verifier's witness in ONNX Runtime and confirm it.
 
-    It must lie in the latent box and violate the claim. Exit code 0 where both are so, 1 where not.
+    The witness must lie in the latent box and violate the claim. The exit code is 0 if it does both, else 1.
 
     Example: lunet-export replay runs/mine-verifier witness.txt
     """
@@ -42,22 +44,22 @@ def replay(
     if as_json:
         output.dump({"folder": str(folder), **found_as_json(found)})
     else:
-        output.say(f"{asked}: {'in' if found.in_box else 'outside of'} the box (off by {found.outside:.1e})")
+        output.say(f"{asked}: {'in' if found.in_box else 'outside'} the box (off by {found.outside:.1e})")
         if found.outside:
             output.say(f"the witness's own z = {_numbers(found.given.tolist())}")
-            output.say("what follows is of the nearest point in the box, not of the witness")
+            output.say("the lines below are for the nearest point in the box, not for the witness")
         if found.margin is None:
-            output.say("nothing is claimed in this file, so the box is all there is to confirm")
+            output.say("this file has no claim, so only the box is confirmed")
         else:
             held = "holds" if found.margin >= 0 else "fails"
-            output.say(f"{found.case} {held} by {abs(found.margin):.3e}; {found.allowed:.1e} would be allowed to fail")
+            output.say(f"{found.case} {held} by {abs(found.margin):.3e}; it may fail by {found.allowed:.1e}")
         output.say(f"log p(x) = {found.log_prob:.6f} nats")
         for name, values in {"z": found.z, "x": found.x, "y": found.y}.items():
             output.say(f"{name} = {_numbers(values.tolist())}")
         if found.output_gap is not None:
             output.say(f"the verifier's own outputs differ by up to {found.output_gap:.1e}")
     if not found.confirmed:
-        what = f"it is outside of the box by {found.outside:.3e}" if not found.in_box else f"{found.case} does not hold"
+        what = f"it is outside the box by {found.outside:.3e}" if not found.in_box else f"{found.case} does not hold"
         raise CheckFailedError(f"Expected a counterexample in {witness}; in ONNX Runtime {what}. Not confirmed.")
     if not as_json:
         output.say("confirmed" if found.strict else f"confirmed, within the tolerance of {tolerance:g}")

@@ -21,35 +21,37 @@ if TYPE_CHECKING:
 
     from lunet_export.runtime import ExportedClasses, ExportedFlow
 
-_MANY = 100_000  # .npy and .csv files of more samples are written a piece at a time
+_MANY = 100_000  # .npy and .csv files with more samples are written a piece at a time
 _SAMPLES = (*FILES, ".csv")  # besides pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions:
-    """What is drawn, and what becomes of it."""
+    """Options of what is drawn, and where it goes."""
 
     n: int = option(64, "Number of samples.", "-n", least=1)
     target: Path = option(
         Path("grid.png"),
-        ".png for a picture; .npy, .csv, .parquet, .arrow, or a folder of parts for any number; - for stdout.",
+        "File to write: .png for a picture; .npy, .csv, .parquet, .arrow; or a folder of parts; - for stdout.",
         "--output",
         "-o",
     )
     seed: Seed = 0
-    temperature: float = option(1.0, "Scale of the noise; below 1 is tamer.")
-    label: str | None = option(None, "Class to draw, by name or number, where the folder has classes.")
-    latent: Path | None = option(None, "Decode the z of this file, or - for stdin; no -n, --seed, --temperature.")
-    with_log_prob: bool = option(False, "Also log p of each, in all but pictures.")
+    temperature: float = option(1.0, "Scale of the noise; below 1 gives more typical samples.")
+    label: str | None = option(None, "Class to draw, by name or number, if the folder has classes.")
+    latent: Path | None = option(
+        None, "File of z to decode, or - for stdin; -n, --seed and --temperature then have no effect."
+    )
+    with_log_prob: bool = option(False, "Also write log p of each sample; not in pictures.")
 
     @property
     def is_picture(self) -> bool:
-        """Whether samples become a picture."""
+        """Return whether samples become a picture."""
         return self.target.suffix == ".png"
 
     @property
     def is_streamed(self) -> bool:
-        """Whether samples are written a piece at a time."""
+        """Return whether samples are written a piece at a time."""
         many = self.target.suffix in (".npy", ".csv") and (self.n > _MANY or self.with_log_prob) and self.latent is None
         return many or self.target.suffix in ("", ".parquet", ".arrow")
 
@@ -66,8 +68,8 @@ def sample(
 ) -> None:
     """Draw samples with the sampling graph: a picture, or numbers.
 
-    With a network a class and no --label, numbers are those of the mixture, and a picture of images has a row a class.
-    With -o - the samples go to stdout, as --format csv or --format npy.
+    With one network per class and no --label, numbers come from the mixture, and a picture of images has one row per
+    class. With -o - the samples go to stdout, as --format csv or --format npy.
 
     Example: lunet-export sample runs/digits -n 100 -o grid.png
     """
@@ -101,7 +103,7 @@ def _sample(
         return
     parts.validate_folder_options(f"the file {target}")
     if draw.with_log_prob and draw.latent is not None:
-        raise BadInputError("Expected no --latent with --with-log-prob, whose z is drawn. Leave it out.")
+        raise BadInputError("Expected no --latent with --with-log-prob, which draws z itself. Leave it out.")
     if draw.with_log_prob:
         raise BadInputError(f"Expected -o of {', '.join(_SAMPLES)} or a folder for --with-log-prob; got {target}.")
     _sample_whole(place(run, cuda_graph=cuda_graph).open(str(folder)), draw, into, as_json=as_json)
@@ -110,7 +112,7 @@ def _sample(
 def _sample_whole(
     flow: "ExportedFlow | ExportedClasses", draw: DrawOptions, into: Destination, *, as_json: bool
 ) -> None:
-    """Draw all samples at once, write them and say so."""
+    """Draw all samples at once, write them and report it."""
     from lunet_export.pictures import samples as pictures
     from lunet_export.streaming import jobs, tables
 
@@ -135,7 +137,7 @@ def _sample_whole(
         of_class = {} if labels is None else {"labels": labels.tolist()}
         output.dump({"output": str(draw.target), "samples": len(x), "seed": draw.seed, **where(flow), **of_class})
     else:
-        more = f" ({draw.n} made whole rows, one a class)" if columns and len(x) > draw.n else ""
+        more = f" ({draw.n} rounded up to whole rows, one per class)" if columns and len(x) > draw.n else ""
         into.say(f"{len(x)} samples{more}, {where_in_words(flow)}")
 
 

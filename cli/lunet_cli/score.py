@@ -46,7 +46,7 @@ _UNITS = {"log_prob": "nats", "bits_per_dim": "bits/dim", "paper_convention": f"
 
 
 class InvalidName(StrEnum):
-    """What becomes of rows that are not finite or outside the domain."""
+    """Treatments of rows that are not finite or outside the domain."""
 
     STOP = "stop"
     NAN = "nan"
@@ -54,33 +54,40 @@ class InvalidName(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions:
-    """Which models score which numbers of a row."""
+    """Options of the models, and of the columns that they score."""
 
-    beside: list[Path] | None = option(None, "Another model: p is their mean. Repeatable.", "--with")
-    weights: str | None = option(None, "Of FOLDER and each --with, as 0.5,0.3,0.2.", shown="equal")
-    columns: str | None = option(None, "Of a file, by name or by number from one: a,b,c.", shown="all")
+    beside: list[Path] | None = option(
+        None, "Another model; p is the mean over models. Repeat it for more models.", "--with"
+    )
+    weights: str | None = option(None, "Weights of FOLDER and each --with, such as 0.5,0.3,0.2.", shown="equal")
+    columns: str | None = option(None, "Columns of a file, by name or by number from one: a,b,c.", shown="all")
     invalid: InvalidName = option(
-        InvalidName.STOP, "Rows not finite, outside or too far out: stop there, or give them nan."
+        InvalidName.STOP, "At rows that are not finite, outside the domain or too far out: stop, or write nan."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseOptions:
-    """The noise that integer images get."""
+    """Options of the noise that integer images get."""
 
-    draws: int = option(1, "Noise draws for integer images.", least=1)
+    draws: int = option(1, "Number of noise draws per integer image.", least=1)
     seed: Seed = 0
 
 
 def score(
     folder: Folder,
     data: Annotated[
-        Path, Argument(help=".npy, .npz, .csv, IDX images, .parquet, .arrow, a folder of .parquet; - for stdin.")
+        Path,
+        Argument(help="Rows as .npy, .npz, .csv, IDX images, .parquet, .arrow or a folder of .parquet; - for stdin."),
     ],
     *,
     target: Annotated[
         Path | None,
-        Option("--output", "-o", help=".csv, .parquet, .arrow, .npy, a folder of parts for any number; - for stdout."),
+        Option(
+            "--output",
+            "-o",
+            help="File to write: .csv, .parquet, .arrow, .npy, or a folder of parts; - for stdout.",
+        ),
     ] = None,
     pooling: PoolOptions,
     parts: PartOptions,
@@ -91,15 +98,15 @@ def score(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Score rows: nats and bits/dim a row, and their mean.
+    """Score rows: nats and bits/dim per row, and their mean.
 
-    Integer images get seeded uniform noise; floats are taken as they are. Rows that the model was not made for, as
-    images scaled to [0, 1] or vectors in other units, are scored with a warning. With a network a class, the mixture's,
-    with the most probable class, its probability and the posterior.
+    Integer images get seeded uniform noise; floats are taken as they are. Rows that the model was not made for, such as
+    images scaled to [0, 1] or vectors in other units, are scored with a warning. With one network per class the scores
+    are those of the mixture, with the most probable class, its probability and the posterior.
 
-    A folder of parts is read, computed and written a piece at a time, goes on after a stop with --resume, and may be
-    shared out by --engine ray. From stdin .npy and CSV are read; with -o - the scores go to stdout, as --format csv or
-    --format npy.
+    A folder of parts is read, computed and written a piece at a time, can be continued with --resume, and can be
+    computed on many machines with --engine ray. Stdin takes .npy and CSV; with -o - the scores go to stdout, as
+    --format csv or --format npy.
 
     Example: lunet-export score runs/digits digits.npy
     """
@@ -147,9 +154,11 @@ def _score(
 
 
 def _validate_pooling(pooling: PoolOptions) -> None:
-    """Raise where something is chosen that only several models have."""
+    """Raise BadInputError if an option is given that needs several models."""
     if pooling.weights:
-        raise BadInputError("Expected --with FOLDER beside --weights, for each model after the first; got none.")
+        raise BadInputError(
+            "Expected --with FOLDER beside --weights, for each model after the first; got none. Add it."
+        )
 
 
 def _job(
@@ -179,7 +188,7 @@ def _job(
 
 
 def _show(job: "ScoreJob", *, as_json: bool) -> None:
-    """Rows as a table, a piece at a time; as JSON, rows that are few."""
+    """Print the scores: as a table, a piece at a time, or all of them as JSON."""
     from lunet_export.streaming import compute
     from lunet_export.streaming.tables import csv_text
 
@@ -210,18 +219,20 @@ def _show(job: "ScoreJob", *, as_json: bool) -> None:
 
 
 def _is_long(data: Path) -> bool:
-    """A .npy file of more rows than are read as a whole."""
+    """Return whether a .npy file has more rows than are read as a whole."""
     from lunet_export.data.sources import NpySource
 
     try:
         return data.suffix == ".npy" and NpySource(data).rows > MANY
     except (DataError, OSError):
-        return False  # whoever reads it says why
+        return False  # the error is raised when the file is read
 
 
 def numbers_of(text: str | None) -> tuple[float, ...] | None:
-    """Numbers between commas."""
+    """Return numbers that are separated by commas."""
     try:
         return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise BadInputError(f"Expected numbers between commas for --weights; got {text}.") from None
+        raise BadInputError(
+            f"Expected numbers separated by commas for --weights; got {text}. Example: 0.5,0.3,0.2."
+        ) from None

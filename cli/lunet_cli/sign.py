@@ -14,14 +14,16 @@ from lunet_export.files import whole_file
 
 def sign(
     folder: Folder,
-    key: Annotated[Path, Option(help="Of ssh-keygen: a private key, or a public one that an agent holds.")],
+    key: Annotated[
+        Path, Option(help="SSH key that signs: a private key, or a public one whose private key an agent holds.")
+    ],
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Sign a folder with an SSH key, once all its files are verified.
+    """Sign a folder with an SSH key, after verifying all files.
 
     ssh-keygen of OpenSSH signs the manifest, which holds the SHA-256 of every other file. The signature is a file
-    beside it; exporting anew removes it.
+    beside it; exporting again removes it.
 
     Example: lunet-export sign runs/mine --key ~/.ssh/id_ed25519
     """
@@ -38,6 +40,6 @@ def sign(
     if as_json:
         output.dump({"folder": str(folder), "signature": str(target), "key": by.key, "sha256": found.digest})
         return
-    output.say(f"{target}: {found.manifest} with SHA-256 {found.digest}, signed by the key {by.key}")
-    output.note("whoever gets it tells your key by: --signers FILE, with a line of your name and your public key")
+    output.say(f"{target}: {found.manifest} with SHA-256 {found.digest}, signed with the key {by.key}")
+    output.note("the receiver checks your key with: --signers FILE, which has a line of your name and your public key")
     hints.say("verify", str(folder))

@@ -1,4 +1,4 @@
-"""What ends a command from outside gets a sentence, at any time. This module imports the standard library alone."""
+"""Signals end a command with a sentence at any time. This module imports only the standard library."""
 
 import _thread
 import logging
@@ -20,7 +20,7 @@ if hasattr(signal, "SIGHUP"):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the command to end; `exit_code` is 128 and its number, as of any tool."""
+    """A signal that asks the command to end. `exit_code` is 128 plus its number, as usual."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -34,9 +34,9 @@ _tellers: list[Callable[[], str]] = []
 
 @contextmanager
 def telling(what_is_left: Callable[[], str]) -> Iterator[None]:
-    """While this lasts, a signal's sentence ends by what the function returns, from behind the signal's name on.
+    """Within this context, the sentence of a signal continues, after the name of the signal, with the function's text.
 
-    It is called when the signal comes, whatever the command is doing: it must be quick, and change nothing.
+    The function is called when the signal comes, whatever the command is doing: it must be quick and change nothing.
     """
     _tellers.append(what_is_left)
     try:
@@ -48,33 +48,33 @@ def telling(what_is_left: Callable[[], str]) -> Iterator[None]:
 def _what_is_left() -> str:
     try:
         return _tellers[-1]()
-    except Exception:  # of a command that tells nothing, or of files that cannot be looked at: this holds always
+    except Exception:  # the command has no function, or files cannot be read: the sentence below is always true
         return "; no file is half-written."
 
 
 def received() -> Stopped | None:
-    """The signal that came, whatever became of its exception: modules in C answer it with an ImportError of theirs."""
+    """Return the signal that came, even if its exception was lost: C modules turn it into an ImportError."""
     return _received[0] if _received else None
 
 
 def prepare() -> None:
-    """Put the process in order before anything else is imported: its streams, its warnings, its signals."""
+    """Prepare the process before anything else is imported: its streams, warnings and signals."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command as it ends any other tool
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot spell is no failure
+            stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot encode is not an error
     if os.environ.get("COLUMNS") == "0":
-        del os.environ["COLUMNS"]  # it means unknown, and not that there is no room for a word
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home without a place for its cache is no news
-    warnings.simplefilter("ignore")  # what matters is said in one sentence
+        del os.environ["COLUMNS"]  # 0 means unknown, and not a width of zero
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if the home folder has no place for its cache
+    warnings.simplefilter("ignore")  # our own warnings go through lunet_cli.output
     _handle(_leave)
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run the command line, which ends by SystemExit; a signal or a disk that is full ends it by a sentence."""
+    """Run the command line, which ends with SystemExit. A signal or a full disk ends it with a sentence."""
     sys.unraisablehook = _unraisable
     _handle(_stop)
     try:
@@ -91,7 +91,7 @@ def run(command: Callable[[], object]) -> None:
 
 
 def ignore_signals() -> None:
-    """The command is ending, well or not: a signal would only tear what is said last."""
+    """Ignore signals while the command ends, so that none interrupts its last output."""
     for number in _NAMES:
         if signal.getsignal(number) is _stop:
             signal.signal(number, signal.SIG_IGN)
@@ -110,24 +110,24 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """While modules are imported nothing is written yet, and an exception may come out as any other."""
+    """Leave at once. While modules are imported nothing is written yet, and an exception could become another one."""
     del frame
     stopped = Stopped(number)
     say_and_leave(stopped.sentence, stopped.exit_code)
 
 
 def _flush(code: object) -> None:
-    """Write out what stdout still holds; Python itself would answer a full disk with a traceback at its end."""
+    """Flush stdout; on a full disk Python itself would end with a traceback."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        if code:  # the command met it too, and said so
+        if code:  # the command already reported an error
             os._exit(code if isinstance(code, int) else 1)
         say_and_leave(f"The operating system refused: {error.strerror} (stdout).", 4)
 
 
 def say_and_leave(sentence: str, code: int) -> NoReturn:
-    """End the process at once, by a sentence and an exit code."""
+    """Print a sentence and end the process at once with an exit code."""
     try:
         os.write(2, f"lunet-export: {sentence}\n".encode())
     finally:
@@ -135,10 +135,10 @@ def say_and_leave(sentence: str, code: int) -> NoReturn:
 
 
 def _unraisable(event: "sys.UnraisableHookArgs") -> None:
-    """A signal that comes in a callback, where Python cannot raise: it comes again in a moment."""
+    """Send a signal again in a moment if it came in a callback, where Python cannot raise."""
     if isinstance(event.exc_value, Stopped):
         main_thread = threading.main_thread().ident or 0
-        # It waits for no thread to begin: on a busy machine the signal would be there first, amid this hook.
+        # Thread.start would wait for the thread: on a busy machine the signal could come while this hook still runs.
         _thread.start_new_thread(_again, (main_thread, event.exc_value.exit_code - 128))
     else:
         sys.__unraisablehook__(event)

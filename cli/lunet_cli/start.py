@@ -1,4 +1,4 @@
-"""The entry point `lunet-export`: the commands, which take a second to import, come when signals are in order."""
+"""The entry point `lunet-export`. It installs signal handlers first: importing the commands takes a second."""
 
 from lunet_cli import signals
 
@@ -8,7 +8,7 @@ def main() -> None:
     signals.prepare()
     try:
         from lunet_cli.main import main as run
-    except ImportError as error:  # of a package that every command needs
+    except ImportError as error:  # a package that every command needs is broken
         said = " ".join(str(error).split())
         signals.say_and_leave(
             f"Expected {error.name or 'a package'} to be imported; {said}. Install lunet-export again.", 2

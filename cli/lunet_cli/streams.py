@@ -1,4 +1,4 @@
-"""What `score` and `sample` share when rows are streamed: a folder of parts, or one file."""
+"""Streamed rows of `score` and `sample`, as a folder of parts or as one file."""
 
 import os
 import shutil
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from lunet_export.streaming.jobs import Place
 
 FILES = (".parquet", ".arrow", ".npy")
-MANY = 1_000_000  # rows of .npy that are no longer read, or shown, as a whole
+MANY = 1_000_000  # a .npy file with more rows is not read or shown as a whole
 
 
 class EngineName(StrEnum):
-    """What computes the parts."""
+    """Engines that compute the parts."""
 
     LOCAL = "local"
     RAY = "ray"
 
 
 class FormatName(StrEnum):
-    """The format of the parts."""
+    """Formats of the parts."""
 
     PARQUET = "parquet"
     ARROW = "arrow"
@@ -58,7 +58,7 @@ class Destination:
     """Where rows are written.
 
     Attributes:
-        path: The file or folder to write; for stdout one whose bytes go there at the end.
+        path: File or folder to write; for stdout a temporary file, whose bytes go there at the end.
         piped: Whether it is stdout.
     """
 
@@ -66,7 +66,7 @@ class Destination:
     piped: bool = False
 
     def say(self, text: str) -> None:
-        """Say what was written; on stderr where stdout holds the rows."""
+        """Print what was written, on stderr if stdout holds the rows."""
         if self.piped:
             output.note(f"wrote to stdout: {text}")
         else:
@@ -75,10 +75,10 @@ class Destination:
 
 @contextmanager
 def destination(target: Path, parts: "PartOptions", *, force: bool, as_json: bool) -> Iterator[Destination]:
-    """Yield where the rows of -o are written, which one process at a time does.
+    """Yield where the rows of -o are written. Only one process at a time may write there.
 
     Raises:
-        BadInputError: The file exists and is not to be replaced, or options do not go with what -o names.
+        BadInputError: if the file exists and `force` is not set, or options do not fit what -o names.
     """
     if is_piped(target):
         form = parts.piped_form(as_json=as_json, force=force)
@@ -90,7 +90,7 @@ def destination(target: Path, parts: "PartOptions", *, force: bool, as_json: boo
             sys.stdout.buffer.flush()
     elif is_folder(target):
         if force:
-            raise BadInputError("Expected no --force with a folder of parts, of which none is replaced. Leave it out.")
+            raise BadInputError("Expected no --force with a folder of parts, which is never replaced. Leave it out.")
         yield Destination(target)
     else:
         _validate_target(target, force=force)
@@ -105,7 +105,7 @@ def _validate_target(target: Path, *, force: bool) -> None:
 
 
 def place(run: RunOptions, *, cuda_graph: bool = False) -> "Place":
-    """Where graphs run, for any process."""
+    """Return where graphs run, as plain values that any process can read."""
     from lunet_export.streaming.jobs import Place
 
     return Place(run.provider.value, run.threads, asdict(run.cuda), cuda_graph)
@@ -113,21 +113,28 @@ def place(run: RunOptions, *, cuda_graph: bool = False) -> "Place":
 
 @dataclass(frozen=True, kw_only=True)
 class PartOptions:
-    """What is chosen of a folder of parts."""
+    """Options of a folder of parts."""
 
     PANEL: ClassVar[str] = "A folder of parts, and a Ray cluster"
 
-    engine: EngineName = option(EngineName.LOCAL, "Of a folder of parts: this process, or Ray's workers.")
-    workers: int | None = option(None, "Ray's. Default: a processor each.", least=1, shown="all processors")
-    address: str | None = option(None, "Of a Ray cluster, or auto.", shown="this machine")
-    form: FormatName | None = option(
-        None, "Of the parts: not csv. Of -o -: csv or npy, and without a default.", "--format", shown="parquet"
+    engine: EngineName = option(
+        EngineName.LOCAL, "Engine that computes a folder of parts: this process, or the workers of Ray."
     )
-    rows_per_part: int = option(262144, "A multiple of 4096.", least=1)
-    resume: bool = option(False, "Go on with the folder of parts that -o names.")
+    workers: int | None = option(
+        None, "Number of Ray workers. Default: one per processor.", least=1, shown="all processors"
+    )
+    address: str | None = option(None, "Address of a Ray cluster, or auto.", shown="this machine")
+    form: FormatName | None = option(
+        None,
+        "Format of the parts: parquet, arrow or npy. With -o -, csv or npy is required.",
+        "--format",
+        shown="parquet",
+    )
+    rows_per_part: int = option(262144, "Rows per part, a multiple of 4096.", least=1)
+    resume: bool = option(False, "Continue the folder of parts that -o names.")
 
     def validate_ray_options(self) -> None:
-        """Raise BadInputError where options of Ray were given to another engine."""
+        """Raise BadInputError if options of Ray are given to another engine."""
         for name, value in (("--workers", self.workers), ("--address", self.address)):
             if value is not None and self.engine is not EngineName.RAY:
                 raise BadInputError(f"Expected --engine ray beside {name}; got {self.engine.value}. Leave {name} out.")
@@ -136,7 +143,7 @@ class PartOptions:
         """Return the format of what goes to stdout.
 
         Raises:
-            BadInputError: It is not given, or another option does not go with stdout.
+            BadInputError: if it is not given, or another option does not fit stdout.
         """
         if self.form not in _PIPED:
             got = "none" if self.form is None else self.form.value
@@ -147,13 +154,13 @@ class PartOptions:
         return self.form.value
 
     def validate_folder_options(self, got: object, *, engine: str = "--engine") -> None:
-        """Raise BadInputError where what only a folder of parts takes was given without one, but with `got`."""
+        """Raise BadInputError if an option of folders of parts is given, but -o is `got`."""
         if wrong := given({engine: self.engine is not EngineName.LOCAL, "--resume": self.resume}):
             raise BadInputError(f"Expected a folder for -o with {wrong}; got {got}.")
 
 
 def stream(job: "ScoreJob | SampleJob", into: Destination, parts: PartOptions, *, as_json: bool) -> None:
-    """Compute all rows of the job into a file or a folder, and say what came out."""
+    """Compute all rows of the job into a file or a folder, and print a summary."""
     verb, target = str(job.facts()["kind"]), into.path
     if is_folder(target):
         document = _folder(job, target, parts, verb)
@@ -204,30 +211,30 @@ def _compute(run: "Run", parts: PartOptions, verb: str) -> dict[str, Any]:
 
 
 class Misfits:
-    """Warns that rows are not those that a model was made for: once per run for each kind of them."""
+    """Warns about rows that a model was not made for, once per run and kind."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
 
     def tell(self, kind: str, sentence: str) -> None:
-        """Say it unless rows of the kind were told."""
+        """Print the warning unless this kind was warned about before."""
         if kind not in self._told:
             self._told.add(kind)
             output.warn(sentence)
 
     def tell_all(self, misfits: Mapping[str, str]) -> None:
-        """Say it of every kind."""
+        """Print the warnings of all kinds."""
         for kind, sentence in misfits.items():
             self.tell(kind, sentence)
 
 
 @contextmanager
 def _quiet_stdout() -> Iterator[None]:
-    """stdout is the result's alone: what Ray prints there, its libraries past Python too, goes to stderr."""
+    """Send to stderr what Ray and its native libraries print on stdout, which holds the result alone."""
     sys.stdout.flush()
     try:
         kept = os.dup(_STDOUT)
-    except OSError:  # it is closed
+    except OSError:  # stdout is closed
         yield
         return
     try:
@@ -237,7 +244,7 @@ def _quiet_stdout() -> Iterator[None]:
             yield
     finally:
         if sys.platform != "win32":
-            CDLL(None).fflush(None)  # what those libraries hold in buffers of their own
+            CDLL(None).fflush(None)  # the libraries have buffers of their own
         os.dup2(kept, _STDOUT)
         os.close(kept)
 

@@ -39,10 +39,11 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train a flow by exact maximum likelihood; JKO-iFlow by blocks.
+    """Train a flow by exact maximum likelihood.
 
-    Writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With --per-class
-    these lie in MODEL.classes, named by the number of the class, and MODEL.pt holds all classes when they are done.
+    The command writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With
+    --per-class these files are in MODEL.classes, one set per class, and MODEL.pt holds all classes once all are
+    trained. JKO-iFlow is trained one block after another.
 
     Example: lunet-export train mnist --data-dir data -o mnist.pt
     Example: lunet-export train digits --per-class -o digits10.pt
@@ -57,7 +58,7 @@ def train(
     paths = training.Paths(model)
     files = [training.ClassPaths(model).of_class(0).resume] if options.per_class else [paths.resume, paths.history]
     with exclusive(model), TrainingBar() as bar:
-        plan.validate_target(model, resume=options.resume, force=force)  # someone else may have been faster
+        plan.validate_target(model, resume=options.resume, force=force)  # another process may have written it
         kept = Kept(model, files, context.meta[ARGUMENTS], resumes=options.resume, bar=bar)
         result = _trained(rows, options, plan, begin, bar, kept)
     if not as_json:
@@ -74,7 +75,7 @@ def train(
 
 
 def _rows(dataset: str, options: TrainingOptions, plan: "Plan", begin: "Checkpoint | None") -> "Dataset":
-    """The rows to train on; a warning of what in them will spoil a density."""
+    """Return the rows to train on; warn of values that spoil a density."""
     from lunet_export import data as datasets
     from lunet_export.training.degenerate import warnings_of
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FlowName(StrEnum):
-    """What is trained."""
+    """Kinds of flows that can be trained."""
 
     LUNET = "lunet"
     REALNVP = "realnvp"
@@ -32,99 +32,112 @@ RegulariserName = StrEnum("RegulariserName", ["log-diagonal", "balance"])
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """What kind of network is trained; each kind has its own usual values."""
+    """Options of the network; the defaults depend on the kind of flow."""
 
-    blocks: int | None = option(None, "Default: 4; 13 up to 4-D; at most 8 of JKO-iFlow.", least=1)
+    blocks: int | None = option(None, "Number of blocks. Default: 4; 13 up to 4-D; at most 8 for JKO-iFlow.", least=1)
     alpha: float | None = option(None, "Smallest slope of the activation. Default: 0.1.")
     activation: ActivationName | None = option(
         None,
-        "Of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
-        "Default: leaky-softplus, the paper's.",
+        "Activation of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
+        "Default: leaky-softplus, as in the paper.",
     )
     width: int | None = option(
-        None, "Planes of a RealNVP on images, hidden numbers of a JKO-iFlow (both: 64) or of a dense RealNVP.", least=1
+        None,
+        "Number of planes of a RealNVP on images, of hidden units of a JKO-iFlow (both: 64) or of a dense RealNVP.",
+        least=1,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JKOOptions:
-    """What kind of JKO-iFlow is trained."""
+    """Options of a JKO-iFlow."""
 
-    PANEL: ClassVar[str] = "Of JKO-iFlow"
+    PANEL: ClassVar[str] = "For JKO-iFlow"
 
-    hidden_layers: int | None = option(None, "Of a velocity field. Default: 2, whose divergence is cheap.", least=1)
-    steps: int | None = option(None, "Runge-Kutta steps a block. Default: 3.", least=1)
-    step_size: float | None = option(None, "h of the first block. Default: 0.07; 0.1 beyond 4-D.")
-    step_growth: float | None = option(None, "Factor from block to block. Default: 1.4.")
-    largest_step: float | None = option(None, "Of all h. Default: 5.")
-    stop: float | None = option(None, "No block after one that moves rows by less, in squares. Default: 0.003.")
-    rounds: int | None = option(None, "In which all blocks are trained again, evened. Default: 1.", least=0)
-    refine: bool | None = option(None, "At last cut each block in two and train again.", "--refine/--no-refine")
+    hidden_layers: int | None = option(
+        None, "Number of hidden layers of a velocity field. Default: 2, for which the divergence is cheap.", least=1
+    )
+    steps: int | None = option(None, "Number of Runge-Kutta steps per block. Default: 3.", least=1)
+    step_size: float | None = option(None, "Step size h of the first block. Default: 0.07; 0.1 above 4-D.")
+    step_growth: float | None = option(None, "Factor by which h grows from block to block. Default: 1.4.")
+    largest_step: float | None = option(None, "Largest h of any block. Default: 5.")
+    stop: float | None = option(
+        None, "Add no block after one that moves rows by less, as a relative mean square. Default: 0.003."
+    )
+    rounds: int | None = option(None, "Rounds of training all blocks again with evened-out steps. Default: 1.", least=0)
+    refine: bool | None = option(None, "At the end, cut each block in two and train again.", "--refine/--no-refine")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a network is trained; what is None is usual for the kind of flow and the data."""
+    """Options of the fit; None takes the default for the kind of flow and the data."""
 
-    batch_size: int | None = option(None, "Default: 256; 64 for small sets.")
-    learning_rate: float | None = option(None, "Peak rate. Default: by width.")
-    patience: int | None = option(None, "Stop after so many idle epochs. Default: 30.")
+    batch_size: int | None = option(None, "Rows per step. Default: 256; 64 for small sets.")
+    learning_rate: float | None = option(
+        None, "Peak learning rate. Default: by the number of dimensions and the kind of flow."
+    )
+    patience: int | None = option(None, "Number of epochs without improvement after which to stop. Default: 30.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinerOptions:
-    """How a network is trained in particular; what is None is usual for the kind of flow and the data."""
+    """Finer options of the fit; None takes the default for the kind of flow and the data."""
 
     PANEL: ClassVar[str] = "Finer choices"
 
-    optimizer: OptimizerName | None = option(None, "Default: l-bfgs for data of up to 4-D, else adam.")
+    optimizer: OptimizerName | None = option(None, "Optimizer. Default: l-bfgs for data of up to 4-D, else adam.")
     init: InitName | None = option(
         None,
-        "bend: whitened, activations in reach; whiten: the Gaussian itself; greedy: grown, to 16-D. "
+        "Start of the training. bend: whitened rows that reach the curved part of every activation; whiten: exactly "
+        "the Gaussian; identity: scaled columns; greedy: pairs of blocks added one after another, up to 16-D. "
         "Default: bend; greedy up to 4-D.",
     )
     signs: SignsName | None = option(
-        None, "Of the diagonals of U, for good. Default: alternating, which bends to both sides."
+        None, "Signs of the diagonals of U, which training keeps. Default: alternating, which curves the map both ways."
     )
     whitened: bool | None = option(
-        None, "Train in coordinates where layers' inputs are white. Default for LU-Net.", "--whitened/--plain"
+        None, "Train in coordinates in which the inputs of layers are white. Default: for LU-Net.", "--whitened/--plain"
     )
     schedule: ScheduleName | None = option(
-        None, "How Adam's rate falls. Default: schedule-free of LU-Net, else linear."
+        None, "Schedule of Adam's learning rate. Default: schedule-free for LU-Net, else linear."
     )
-    average: float = option(0.0, "Share a step that a moving average of the weights keeps, as 0.999.")
+    average: float = option(0.0, "Share that the moving average of the weights keeps per step, such as 0.999.")
     weight_decay: float | None = option(
-        None, "Of the entries off the diagonals; of kernels and matrices. Default: 0; 1 of JKO-iFlow beyond 4-D."
+        None, "Weight decay of off-diagonal entries, kernels and matrices. Default: 0; 1 for JKO-iFlow above 4-D."
     )
-    regulariser: RegulariserName | None = option(None, "A penalty that conditions the map.", "--reg")
-    regulariser_weight: float = option(0.0, "Its weight, in nats a row.", "--reg-weight")
-    bound: float | None = option(None, "Largest |log u_ii| that training may reach.")
+    regulariser: RegulariserName | None = option(None, "Penalty that improves the conditioning of the map.", "--reg")
+    regulariser_weight: float = option(0.0, "Weight of the penalty, in nats per row.", "--reg-weight")
+    bound: float | None = option(None, "Largest |log u_ii| that training allows.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions:
-    """Which rows a network is trained on, and the seed of all that is drawn."""
+    """Options of the training rows, and the seed of all random numbers."""
 
-    seed: int = option(0, "Same seed, same model.")
+    seed: int = option(0, "Random seed; the same seed gives the same model.")
     data_dir: DataDir = Path("data")
-    levels: int | None = option(None, "Grey levels of a file of integers. Default: 256.")
+    levels: int | None = option(None, "Number of grey levels of a file of integers. Default: 256.")
     columns: str | None = COLUMNS
-    label: str | None = option(None, "Column of a file that holds the classes: for --per-class.")
+    label: str | None = option(None, "Column of a file that holds the classes, for --per-class.")
     dequantize: bool = option(False, "Add noise to columns of vectors that hold counts or rounded numbers.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """All that is chosen of a training."""
+    """All options of a training."""
 
-    model: Path = option(Path("model.pt"), "The model file: the best epoch, or the Gaussian.", "--output", "-o")
+    model: Path = option(
+        Path("model.pt"), "The model file to write: the best epoch, or the Gaussian.", "--output", "-o"
+    )
     flow: FlowName = option(
         FlowName.LUNET,
-        "realnvp: convolutions on images, as in the paper; realnvp-dense: of LU-Net's size; jko: continuous, "
-        "block by block.",
+        "Kind of flow. lunet: LU-Net; realnvp: convolutions on images, as in the paper; realnvp-dense: RealNVP of "
+        "LU-Net's size; jko: JKO-iFlow, continuous and trained block by block.",
     )
-    epochs: int | None = option(None, "Default: about 9000 steps; 1000 a block of JKO-iFlow.")
-    per_class: bool = option(False, "One network a class, all in one file; digits, mnist, fashion-mnist.")
+    epochs: int | None = option(None, "Number of epochs. Default: about 9000 steps; 1000 per block of JKO-iFlow.")
+    per_class: bool = option(
+        False, "One network per class, all in one file; for digits, mnist, fashion-mnist, or a file with --label."
+    )
     network: NetworkOptions
     begin: Path | None = option(None, "Start from this model instead of the Gaussian.", "--from")
     fit: FitOptions
@@ -136,12 +149,12 @@ class TrainingOptions:
         "Keep the Gaussian, or the start, unless an epoch is better by more than chance on validation rows.",
         "--fallback/--no-fallback",
     )
-    device: str = option("cpu", "PyTorch device: cpu, cuda, mps.")
-    resume: bool = option(False, "Go on from MODEL.resume.pt.")
+    device: str = option("cpu", "PyTorch device: cpu, cuda or mps.")
+    resume: bool = option(False, "Continue from MODEL.resume.pt.")
 
     @property
     def plan(self) -> "Plan":
-        """What is chosen of the network, of the fit and of the rows."""
+        """Return the choices of the network, of the fit and of the rows."""
         from lunet_export.api.plan import Plan
 
         return Plan(

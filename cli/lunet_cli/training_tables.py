@@ -1,4 +1,4 @@
-"""What `lunet-export train` prints of a trained model."""
+"""Tables and sentences that `lunet-export train` prints of a trained model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
-    """Print one line per class, each with its own network, then all of them as a mixture."""
+    """Print one line per class with its own network, then all classes as a mixture."""
     columns = ["class", "prior", "LU-Net, test", "Gaussian, test", "kept", "epochs"]
     rows = []
     for name, prior, entry in zip(result.names, result.priors, result.classes, strict=True):
@@ -33,7 +33,7 @@ def print_classes(result: "ClassesResult", model: Path, *, paper_convention: boo
 
 
 def print_result(result: "Result", model: Path, title: str, *, paper_convention: bool) -> None:
-    """Print one network, which `title` names, beside the Gaussian."""
+    """Print the figures of one network beside those of the Gaussian. `title` names the network."""
     figures = [
         (f"{title}, test", _number(result.test)),
         ("full-covariance Gaussian, test", _number(result.gaussian_test)),
@@ -48,7 +48,7 @@ def print_result(result: "Result", model: Path, title: str, *, paper_convention:
 
 
 def warn_of_choice(result: "Result") -> None:
-    """Warn where the Gaussian was kept, or where the test rows would have had it kept."""
+    """Warn if the Gaussian was kept, or if the model is worse than it on the test rows."""
     if result.kept == "gaussian":
         output.warn(
             f"the model of {result.dataset} is the full-covariance Gaussian: on {_rows(result)} no {result.unit} was "
@@ -62,13 +62,13 @@ def warn_of_choice(result: "Result") -> None:
 
 
 def _kept(result: "Result") -> str:
-    """Which of the candidates the model file holds."""
+    """Return which of the candidates the model file holds."""
     names = {"gaussian": "the Gaussian", "start": "the start", "epoch": f"{result.unit} {result.best_epoch}"}
     return names[result.kept]
 
 
 def _evidence(result: "Result") -> str:
-    """How much better than the Gaussian the network is, and how sure that is."""
+    """Return how much better than the Gaussian the network is, with the standard error."""
     found, who = result.over_gaussian, "the best" if result.kept == "gaussian" else "it"
     if _is_gaussian(found):
         return f"no network was found that is better than the Gaussian on {_rows(result)}"
@@ -77,14 +77,14 @@ def _evidence(result: "Result") -> str:
 
 
 def _cure(result: "Result") -> str:
-    """What helps where the Gaussian was kept; where growth ended with it, there is no other network to keep."""
+    """Return what to do if the Gaussian was kept. If growth ended with it, there is no other network to keep."""
     if _is_gaussian(result.over_gaussian):
         return "More rows help."
-    return f"More rows help; --no-fallback keeps the best {result.unit} all the same."
+    return f"More rows help; --no-fallback keeps the best {result.unit} anyway."
 
 
 def _is_gaussian(found: "Evidence") -> bool:
-    """Whether a network is the Gaussian, as far as four decimals tell."""
+    """Return whether a network is the Gaussian, to four decimals."""
     return abs(found.gain) < 5e-5 and (found.error or 0.0) < 5e-5
 
 
@@ -94,10 +94,10 @@ def _rows(result: "Result") -> str:
 
 
 def _least(found: "Evidence") -> str:
-    """What so few rows can tell at all; nothing where the errors say nothing."""
+    """Return the smallest gain that so few rows can show; an empty text if it is below 0.01."""
     if found.error is None:
-        return ", which a single row cannot tell"
-    return f"; these rows cannot tell a gain below {found.least:.2g} nats per row" if found.least >= 0.01 else ""
+        return ", which a single row cannot show"
+    return f"; these rows cannot show a gain below {found.least:.2g} nats per row" if found.least >= 0.01 else ""
 
 
 def _number(value: float) -> str:

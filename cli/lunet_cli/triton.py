@@ -15,22 +15,26 @@ from lunet_export.embedding import triton as server
 def triton(
     folder: Folder,
     repository: Annotated[
-        Path, Option("--output", "-o", help="The model repository; made where there is none.")
+        Path, Option("--output", "-o", help="The model repository; it is made if it does not exist.")
     ] = Path("model_repository"),
-    name: Annotated[str | None, Option(help="Of the models, before -density; default: the export's.")] = None,
-    version: Annotated[int, Option(help="Of the models; a new one goes beside the old ones.")] = 1,
-    max_batch: Annotated[int | None, Option(help="Rows a run at most; default: the export's largest.")] = None,
-    queue_delay_us: Annotated[int, Option(help="Microseconds that a request waits for others.")] = 100,
-    instances: Annotated[int, Option(help="Of each model; with cuda, on each GPU.")] = 1,
-    versions_served: Annotated[int, Option(help="How many versions, the highest ones.")] = 1,
-    target: Annotated[TargetName, Option(help="Where the server runs the models.")] = TargetName.CPU,
+    name: Annotated[
+        str | None, Option(help="Name of the models, before -density. Default: the name of the export.")
+    ] = None,
+    version: Annotated[int, Option(help="Version of the models; a new one is added beside the old ones.")] = 1,
+    max_batch: Annotated[
+        int | None, Option(help="Largest number of rows per run. Default: the largest batch of the export.")
+    ] = None,
+    queue_delay_us: Annotated[int, Option(help="Time that a request waits for others, in microseconds.")] = 100,
+    instances: Annotated[int, Option(help="Number of instances of each model; with cuda, per GPU.")] = 1,
+    versions_served: Annotated[int, Option(help="Number of versions that are served, the highest ones.")] = 1,
+    target: Annotated[TargetName, Option(help="Device on which the server runs the models.")] = TargetName.CPU,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a model repository for Triton Inference Server.
 
-    ONNX Runtime backend, dynamic batching, versions. A further --version adds its graphs and leaves the configurations
-    as they are.
+    It uses the ONNX Runtime backend with dynamic batching and versions. A further --version adds its graphs and does
+    not change the configurations.
 
     Example: lunet-export triton runs/digits -o model_repository
     """
@@ -49,10 +53,10 @@ def triton(
             "TF32 is off: use_tf32 0 in config.pbtxt, which Triton's ONNX Runtime backend passes on from 24.06 on"
         )
     if kept := [model.name for model in models if model.config_kept]:
-        output.complain(f"{server.CONFIG} of {', '.join(kept)} stays as it is; --force writes it from these options.")
+        output.complain(f"{server.CONFIG} of {', '.join(kept)} is not changed; --force writes it from these options.")
     for graph in left_out:
         output.complain(
-            f"{graph} is left out: it takes a shape, no rows, so Triton cannot bound or combine its batches."
+            f"{graph} is left out: it takes a shape instead of rows, so Triton cannot limit or combine its batches."
         )
     prefix = models[0].name.removesuffix(f"-{models[0].graph}")
     for line in server.commands(prefix, repository, folder, gpu=target == TargetName.CUDA):

@@ -21,42 +21,40 @@ if TYPE_CHECKING:
     from lunet_export.verification import LatentBox
 
 USUAL_MASS = 0.9
-#: Dtype of a generator, and what helps where it leaves no digit: there is no other.
+#: Dtype of a generator, and what to do if it leaves no digit: there is no other dtype.
 _NUMBERS = ("float32", "train the network again, with --bound or --reg")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifierOptions:
-    """The options of `export` that only --for-verifier takes."""
+    """Options of `export` that need --for-verifier."""
 
     PANEL: ClassVar[str] = "With --for-verifier"
 
-    mass: list[float] | None = option(None, "Mass of a box; repeat it for more boxes. Default: 0.9.")
-    classifier: Path | None = option(None, "An ONNX file of a classifier to put behind the generator.")
-    claim: str | None = option(None, 'What is asked of a verifier: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')
-    data: str | None = option(None, "A data set: what share of its test rows lies in the boxes?")
+    mass: list[float] | None = option(None, "Probability mass of a box; repeat it for more boxes. Default: 0.9.")
+    classifier: Path | None = option(None, "ONNX file of a classifier to append to the generator.")
+    claim: str | None = option(None, 'Claim to verify: "class 3", or "Y_0 <= 3.5 and Y_1 >= Y_0".')
+    data: str | None = option(None, "Data set whose share of test rows in each box is measured.")
     data_dir: DataDir = Path("data")
 
     def validate_given(self) -> None:
-        """Raise BadInputError where one is given without --for-verifier."""
+        """Raise BadInputError if one is given without --for-verifier."""
         given = {"--mass": self.mass, "--classifier": self.classifier, "--claim": self.claim, "--data": self.data}
         alone = next((name for name, value in given.items() if value), None)
         if alone:
-            raise BadInputError(f"Expected {alone} with --for-verifier alone. Add it, or leave {alone} out.")
+            raise BadInputError(f"Expected --for-verifier with {alone}; it is not given. Add it, or leave {alone} out.")
 
 
 def validate_no_graph_options(given: Sequence[str]) -> None:
-    """Raise BadInputError where options of the other graphs are given with --for-verifier."""
+    """Raise BadInputError if options of the other graphs are given with --for-verifier."""
     if given:
-        raise BadInputError(
-            f"Expected no {given[0]} with --for-verifier, whose graph has nothing to choose. Leave it out."
-        )
+        raise BadInputError(f"Expected no {given[0]} with --for-verifier, whose graph has no options. Leave it out.")
 
 
 def export_for_verifier(
     model: Path, folder: Path | None, wanted: VerifierOptions, authors: AuthorsOptions, *, force: bool, as_json: bool
 ) -> None:
-    """Write the folder and say what is in it."""
+    """Write the folder and print what is in it."""
     from lunet_export.export import Question, export_for_verifier
     from lunet_export.flows.lunet import lunet_of
     from lunet_export.graphs.merge import read_classifier
@@ -83,11 +81,11 @@ def export_for_verifier(
     print_checks(written.checks, *_NUMBERS)
     _say(destination, written.document)
     witness = installation.command("replay", str(destination), "WITNESS")
-    output.note(f"what a verifier finds is run by: {witness}")
+    output.note(f"replay what a verifier finds: {witness}")
 
 
 def _held_out(read: "Checkpoint", wanted: VerifierOptions) -> "Callable[[Sequence[LatentBox]], HeldOut]":
-    """Reads the data now, so that what is wrong with it is said before anything is built."""
+    """Read the data now, so that its errors come before anything is built."""
     from lunet_export.export import HeldOut
 
     rows = rows_for(source_of(read), wanted.data or "", DataOptions(data_dir=wanted.data_dir))

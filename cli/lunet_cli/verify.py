@@ -17,15 +17,17 @@ from lunet_export.signature import Signature
 def verify(
     folder: Folder,
     signers: Annotated[
-        Path | None, Option(help="Who may have signed: lines of NAME KEY, as ssh-keygen and git read.")
+        Path | None, Option(help="File of the allowed signers, with lines of NAME KEY as ssh-keygen and git read them.")
     ] = None,
-    signer: Annotated[str | None, Option(help="The one of them it must be. Default: anyone of them.")] = None,
+    signer: Annotated[
+        str | None, Option(help="Name of the signer that is required. Default: any of --signers.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify each file against the manifest, and who signed it.
+    """Verify the hash of each file, and who signed the folder.
 
-    Sizes and SHA-256 of all files are held against the manifest, and its signature against the keys in --signers.
-    Without --signers nothing is known of who wrote the folder: an attacker mends hashes.
+    Sizes and SHA-256 of all files are compared with the manifest, and its signature with the keys in --signers. Without
+    --signers nobody knows who wrote the folder: an attacker can change the hashes too.
 
     Example: lunet-export verify runs/mine --signers allowed_signers --signer lena@example.org
     """
@@ -52,16 +54,16 @@ def verify(
     for role, file in made_from(found.document).items():
         output.say(f"made from {file.get('name')} ({role}), SHA-256 {file.get('sha256')}")
     if found.others:
-        output.say(f"not described by the manifest, and read by nothing: {', '.join(found.others)}")
+        output.say(f"not in the manifest, and never read: {', '.join(found.others)}")
     output.say(_words(signed))
 
 
 def _words(signed: Signature | None) -> str:
     if signed is None:
-        return "every file is the one that the manifest describes; the folder is not signed"
+        return "all files match the manifest; the folder is not signed"
     if signed.signer is None:
-        return f"every file is the one that the key {signed.key} signed; whose it is, --signers FILE tells"
-    return f"every file is the one that {signed.signer} signed by the key {signed.key}"
+        return f"all files match what the key {signed.key} signed; --signers FILE tells whose key it is"
+    return f"all files match what {signed.signer} signed with the key {signed.key}"
 
 
 def _document(folder: Path, found: Inventory, signed: Signature | None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_the_whole_way(tmp_path):
     model, folder = tmp_path / "toy.pt", tmp_path / "toy"
     code, out, err = run("train", "two-moons", "-o", model, "--epochs", 2, "--blocks", 3, "--paper-convention")
     assert (code, "LU-Net, test" in out, "full-covariance Gaussian" in out) == (0, True, True)
-    assert "as the released code would print it" in out
+    assert "as the released code prints it" in out
     assert err.strip() == f"next: lunet-export {model}"  # quiet where no terminal is
     code, out, err = run(model, "-o", folder)
     assert (code, "density.onnx: density" in out) == (0, True)

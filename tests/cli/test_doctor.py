@@ -90,7 +90,7 @@ def test_the_table_names_what_is_there_and_what_is_not(machine):
     flat = " ".join(out.split())
     for words in (
         "processors 6 of 8 may be used",
-        "threads 6, a session on the CPU",
+        "threads 6, per session on the CPU",
         "memory 16.0 GB, unknown available",
         "disk 2.0 GB free here",
         "onnxruntime-gpu 1.31.1",

@@ -30,7 +30,7 @@ def test_what_nobody_foresaw_is_70_and_no_failed_check(defect, monkeypatch):
     done = CliRunner().invoke(app, ["doctor", "--json"])
     (sentence,) = done.stderr.splitlines()
     assert (done.exit_code, "Traceback" in done.stderr) == (70, False)
-    assert "A defect of lunet-export" in sentence
+    assert "This is a defect of lunet-export" in sentence
     assert "ValueError: of some library. its second line at test_ends.py:" in sentence
     assert json.loads(done.stdout)["exit_code"] == 70
     monkeypatch.setenv("LUNET_TRACEBACK", "1")

@@ -73,7 +73,7 @@ def test_score_prints_the_figure_of_the_released_code(authors):
     tolerances.assert_within(document["mean"]["paper_convention"], theirs.mean(), allowed.mean())
     assert abs(document["mean"]["bits_per_dim"] - theirs.mean()) > 1  # another figure
     code, out, _ = run("score", folder / "out", folder / "images.npy", *options[:-1])
-    assert f"{theirs.mean():.4f} bits/dim as the released code would print it" in out.splitlines()[-1]
+    assert f"{theirs.mean():.4f} bits/dim as the released code prints it" in out.splitlines()[-1]
 
 
 def test_without_it_nothing_changes(authors):
@@ -184,6 +184,6 @@ def test_classify_prints_it_of_each_class(tmp_path):
     expected = (-(mixed - log_det) / 64 / log(2) - 0.5).mean()
     tolerances.assert_within(document["paper_convention"], expected, to_bits * of_nats["log_prob"].mean())
     out = run("classify", source, "digits", "--paper-convention")[1]
-    assert f"as the released code would print it {document['paper_convention']:.4f}" in out
+    assert f"as the released code prints it {document['paper_convention']:.4f}" in out
     assert f"{document['classes'][0]['paper_convention']:.4f}" in out
     assert "released code" not in run("classify", source, "digits")[1]

@@ -80,8 +80,12 @@ def test_a_curve_is_drawn_once(tmp_path, monkeypatch):
     for number in range(2):
         History(1.5, 3.0, (EpochRecord(1, 3.0, 3.1, 0.01),)).write(tmp_path / f"m{number}.history.json")
     refused = {
-        ("m0.pt", "m0.pt"): "Expected every run once; m0.pt and m0.pt have one history.",
-        ("m0.pt", "m1.pt", "./m1.history.json"): "Expected every run once; m1.pt and m1.history.json have one history.",
+        ("m0.pt", "m0.pt"): "Expected each run once; m0.pt and m0.pt have the same history.",
+        (
+            "m0.pt",
+            "m1.pt",
+            "./m1.history.json",
+        ): "Expected each run once; m1.pt and m1.history.json have the same history.",
         ("m0.pt", "digits"): "Expected model files for curve; got the data set digits. Leave it out.",
     }
     for arguments, sentence in refused.items():
@@ -103,8 +107,8 @@ def test_curves_of_several_data_sets_say_so(tmp_path):
         return err
 
     assert complaint("a", "b") == ""
-    assert "bits/dim do not compare: a of digits, c of two-moons." in complaint("a", "c")
-    assert "old of a set that its history does not name" in complaint("a", "old")
+    assert "bits/dim cannot be compared: a of digits, c of two-moons." in complaint("a", "c")
+    assert "old of a data set without a name" in complaint("a", "old")
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path):

@@ -60,7 +60,7 @@ def told(result, code: int = 130, by: str = "Ctrl-C") -> str:
 
 def go_on(sentence: str) -> list[str]:
     """The command that it prints, as a shell takes it apart."""
-    program, *arguments = shlex.split(sentence.partition("Go on with: ")[2])
+    program, *arguments = shlex.split(sentence.partition("Continue with: ")[2])
     assert program == "lunet-export"
     return arguments
 
@@ -90,8 +90,8 @@ def test_what_was_there_before_is_told(stop):
 def test_the_command_that_is_printed_goes_on_to_the_end(stop, tmp_path):
     found = told(stop(TrainingBar, "on_epoch", 2, *BEND))
     assert found == (
-        "; my model.pt is the best of 2 epochs, and no file is half-written. Go on with: lunet-export train plane.npy "
-        "-o 'my model.pt' --blocks 3 --epochs 4 --init bend --optimizer adam --resume"
+        "; my model.pt is the best of 2 epochs, and no file is half-written. Continue with: lunet-export train "
+        "plane.npy -o 'my model.pt' --blocks 3 --epochs 4 --init bend --optimizer adam --resume"
     )
     found = told(stop(TrainingBar, "on_start", 1, *go_on(found)))  # and once more, before it has done anything
     assert found.startswith("; my model.pt is the best of 2 epochs, and ")
@@ -104,7 +104,7 @@ def test_the_command_that_is_printed_goes_on_to_the_end(stop, tmp_path):
 
 def test_between_two_files_of_the_first_epoch_it_can_go_on(stop, tmp_path):
     found = told(stop(History, "write", 1, *BEND, after=False))
-    assert found.startswith("; no file is half-written. Go on with: ")
+    assert found.startswith("; no file is half-written. Continue with: ")
     assert not (tmp_path / "my model.history.json").exists()
     assert run(*go_on(found))[0] == 0
 
@@ -120,7 +120,7 @@ def test_of_classes_the_epochs_that_are_done_are_kept(stop):
     assert told(stop(TrainingBar, "on_step", 1, *classes)) == f"; {FIRST} epoch."
     found = told(stop(TrainingBar, "on_epoch", 2, *classes))
     assert found == (
-        "; the epochs that are done are kept, and no file is half-written. Go on with: lunet-export train digits "
+        "; the epochs that are done are kept, and no file is half-written. Continue with: lunet-export train digits "
         "--per-class --blocks 1 --epochs 1 -o ten.pt --resume"
     )
     assert run(*go_on(found))[0] == 0

@@ -192,7 +192,7 @@ REFUSED = {
     "a column that is not there": (["{parquet}", "--columns", "a"], "Expected --columns of c0, c1"),
     "too few columns": (["{parquet}", "--columns", "c0,c1"], "Expected rows of 16 numbers, as the model"),
     "weights of one model": (["{npy}", "-o", "{out}", "--weights", "0.5,0.5"], "Expected 1 positive weights"),
-    "no weights": (["{npy}", "-o", "{out}", "--weights", "half"], "Expected numbers between commas"),
+    "no weights": (["{npy}", "-o", "{out}", "--weights", "half"], "Expected numbers separated by commas"),
     "an odd part": (["{npy}", "-o", "{out}", "--rows-per-part", "1000"], "a multiple of 4096"),
 }
 

@@ -54,11 +54,11 @@ def test_a_gaussian_that_is_kept_is_told_with_what_the_rows_can_tell(capsys):
     assert "validation: the best gains +0.1000 ± 0.1000 nats" in out
     assert err == (
         "lunet-export: warning: the model of mine is the full-covariance Gaussian: on 30 validation rows no epoch was "
-        "better by more than chance; these rows cannot tell a gain below 0.17 nats per row. More rows help; "
-        "--no-fallback keeps the best epoch all the same.\n"
+        "better by more than chance; these rows cannot show a gain below 0.17 nats per row. More rows help; "
+        "--no-fallback keeps the best epoch anyway.\n"
     )
     single = replace(found, over_gaussian=Evidence(0.1, None, 1))
-    assert "on 1 validation row no epoch was better by more than chance, which a single row cannot tell." in printed(
+    assert "on 1 validation row no epoch was better by more than chance, which a single row cannot show." in printed(
         capsys, single
     )[1]  # fmt: skip
 

@@ -58,7 +58,7 @@ def test_cuda_says_that_tf32_is_off(ready, tmp_path):
     assert (code, "TF32 is off: use_tf32 0" in out, "--gpus all" in err) == (0, True, True)
     assert 'key: "use_tf32" value: "0"' in (tmp_path / "repo" / "small-density" / "config.pbtxt").read_text()
     code, out, err = run("triton", ready, "-o", tmp_path / "repo", "--version", 2)
-    assert (code, "small-density, small-sampling stays as it is; --force" in err) == (0, True)
+    assert (code, "small-density, small-sampling is not changed; --force" in err) == (0, True)
     code, out, _ = run("triton", ready, "-o", tmp_path / "cpu")
     _, kept, _ = run("triton", ready, "-o", tmp_path / "cpu", "--version", 2, "--target", "cuda")
     assert "TF32" not in out + kept  # the configuration that stays does not ask for CUDA

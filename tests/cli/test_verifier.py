@@ -109,8 +109,8 @@ def test_behind_a_logit_the_output_is_named(tmp_path):
     [
         (("--for-verifier", "--solver", "fused"), "Expected no --solver with --for-verifier"),
         (("--for-verifier", "--dtype", "float64"), "Expected no --dtype"),
-        (("--mass", 0.9), "Expected --mass with --for-verifier alone"),
-        (("--claim", "class 1"), "Expected --claim with --for-verifier alone"),
+        (("--mass", 0.9), "Expected --for-verifier with --mass"),
+        (("--claim", "class 1"), "Expected --for-verifier with --claim"),
         (("--for-verifier", "--mass", 1.5), "mass between 0 and 1; got 1.5"),
         (("--for-verifier", "--mass", 0.9, "--mass", 0.9), "masses that differ"),
         (("--for-verifier", "--claim", "all is well"), "Expected a claim like"),
@@ -168,7 +168,7 @@ def test_a_witness_is_confirmed_or_not(asked, tmp_path):
     assert code == 0
     assert out.rstrip().endswith("confirmed")
     assert "log p(x) = " in out
-    assert "not of the witness" not in out
+    assert "not for the witness" not in out
     np.save(path, false)
     code, out, err = run("replay", asked, path)
     assert (code, err.count("\n")) == (1, 1)
@@ -176,9 +176,9 @@ def test_a_witness_is_confirmed_or_not(asked, tmp_path):
     np.save(path, 9 * true)
     code, out, err = run("replay", asked, path)
     assert code == 1
-    assert "outside of the box by" in err
+    assert "outside the box by" in err
     assert f"the witness's own z = [{', '.join(f'{value:.7g}' for value in 9 * true)}]\n" in out
-    assert out.index("nearest point in the box, not of the witness") < out.index("log p(x) = ")
+    assert out.index("nearest point in the box, not for the witness") < out.index("log p(x) = ")
     found = json.loads(run("replay", asked, path, "--json")[1])
     assert found["given"] == pytest.approx((9 * true).tolist())
     assert found["z"] != found["given"]
