@@ -130,9 +130,9 @@ def test_a_folder_of_either_kind_is_replaced_by_one_of_the_other(tmp_path):
 
 
 def test_each_kind_says_that_it_is_not_the_other(exported, exported_classes):
-    with pytest.raises(ArtifactError, match=r"folder with one network; this one holds a network a class.*classify"):
+    with pytest.raises(ArtifactError, match=r"folder with one network; this one holds one network per class.*classify"):
         ExportedFlow(exported_classes.folder, provider="cpu")
-    with pytest.raises(ArtifactError, match="folder with a network a class; this one holds one network"):
+    with pytest.raises(ArtifactError, match="folder with one network per class; this one holds one network"):
         ExportedClasses(exported.folder, provider="cpu")
     assert (read_manifest(exported.folder).names, read_manifest(exported_classes.folder).names) == ((), CLASS_NAMES)
 

@@ -1,4 +1,4 @@
-"""The checks of an opened folder, for the command and for Python. Neither torch nor onnx is loaded without a model."""
+"""The checks of an opened folder, for the command and for Python. Without a model no torch or onnx is loaded."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,17 +17,17 @@ _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE 
 
 
 class FailedChecksError(CheckFailedError):
-    """Some answers of an export are not within their tolerances.
+    """Error of an export with answers outside their tolerances.
 
     Attributes:
-        checks: All checks; `passed` of each says whether it failed.
+        checks: All checks; `passed` is False for those that failed.
     """
 
     def __init__(self, checks: Sequence[Check], *, on_gpu: bool = False) -> None:
         failed = [entry.name for entry in checks if not entry.passed]
         super().__init__(
             f"Expected all differences within tolerance; {len(failed)} of {len(checks)} are not: {', '.join(failed)}. "
-            + (_ON_GPU if on_gpu else "Do not use this export; export again, or `dtype='float64'`.")
+            + (_ON_GPU if on_gpu else "Do not use this export; export again, or with `dtype='float64'`.")
         )
         self.checks = list(checks)
 
@@ -35,19 +35,19 @@ class FailedChecksError(CheckFailedError):
 def checks_of(
     flow: ExportedFlow | ExportedClasses, model: Model | None, *, folder: Path, seed: int, threads: int | None
 ) -> list[Check]:
-    """Return the checks on the test vectors; with the model also on fresh ones, and of chains without pre-processing.
+    """Return the checks on the test vectors; with a model also on fresh ones, and of chains without pre-processing.
 
     Args:
         flow: The opened folder.
-        model: The model that the folder is said to be of.
-        folder: The folder, for a sentence.
+        model: Model that the folder was exported from; None checks the test vectors alone.
+        folder: Path of the folder, for error messages.
         seed: Seed of the fresh vectors.
         threads: CPU threads of each session.
 
     Raises:
         BadInputError: if the folder was exported from another model.
     """
-    known, predicted = flow.vectors, None if flow.tf32 else flow.artifact.round_trip  # which does not speak of TF32
+    known, predicted = flow.vectors, None if flow.tf32 else flow.artifact.round_trip  # the prediction is not for TF32
     if model is None:
         checks = parity.run(flow, known, predicted=predicted) + parity.run_optional(flow, known)
         return parity.with_recorded_eager(checks, flow.manifest.document.get("checks", []))
@@ -75,7 +75,7 @@ def self_test(
     threads: int | None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> "SelfTest | None":
-    """Return the self-test of a flow's GPU; None on the CPU, and of mixtures, which have none."""
+    """Return the self-test of a flow's GPU; None on the CPU and for mixtures, which have no self-test."""
     if isinstance(flow, ExportedClasses) or flow.provider != "cuda":
         return None
     from lunet_export.bench import selftest

@@ -1,4 +1,4 @@
-"""The finer choices of a training, by name: those of the network, and those of how it is fitted."""
+"""The finer choices of a training by name: those of the network and those of the fit."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ FlowName = Literal["lunet", "realnvp", "realnvp-dense", "jko"]
 
 
 class NetworkChoices(TypedDict, total=False):
-    """Choices of the network; each kind of flow has its own defaults, and not all of these."""
+    """Choices of the network. Each kind of flow has its own defaults and takes only some of these."""
 
     blocks: int | None
     alpha: float | None
@@ -31,7 +31,7 @@ class NetworkChoices(TypedDict, total=False):
 
 
 class FitChoices(TypedDict, total=False):
-    """Choices of how a network is fitted; the defaults depend on the kind of flow and on the data."""
+    """Choices of the fit; the defaults depend on the kind of flow and on the data."""
 
     batch_size: int | None
     learning_rate: float | None
@@ -51,9 +51,9 @@ class FitChoices(TypedDict, total=False):
 class TrainingChoices(NetworkChoices, FitChoices, total=False):
     """The finer choices of `lunet_export.train`, which `lunet-export train --help` describes one by one.
 
-    Numbers have the units of the options of the same names: `learning_rate` is the peak rate of Adam, `patience` and
-    `rounds` count epochs and rounds, `regulariser_weight` is in nats per row, `bound` is the largest |log u_ii|. None
-    takes the default.
+    Numbers have the units of the options with the same names: `learning_rate` is the peak rate of Adam, `patience` is a
+    number of epochs, `rounds` a number of rounds, `regulariser_weight` is in nats per row, and `bound` is the largest
+    |log u_ii|. None takes the default.
     """
 
 
@@ -61,7 +61,7 @@ def divided(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     """Return the choices of the network and those of the fit, without those that are None.
 
     Raises:
-        BadInputError: if a name is no choice, or a value of another type than its choice has.
+        BadInputError: if a name is unknown, or a value has the wrong type.
     """
     known = TrainingChoices.__annotations__
     for name in choices:
@@ -74,10 +74,10 @@ def divided(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def typed(name: str, value: Any, hint: object) -> Any:  # noqa: ANN401
-    """Return a value, if it is of the type that is annotated, as `int | None`; NumPy's numbers become Python's.
+    """Return a value if it has the annotated type, such as `int | None`; NumPy's numbers become Python's.
 
     Raises:
-        BadInputError: if it is of another type, or a count is below 1 (0 of `rounds`, `epochs` and `seed`).
+        BadInputError: if it has another type, or a count is below 1 (below 0 for `rounds`, `epochs` and `seed`).
     """
     kinds, called = get_args(hint) or (hint,), name.replace("_", " ")
     if int in kinds:
@@ -95,10 +95,10 @@ _FROM_NOTHING = ("rounds", "epochs", "seed")
 
 
 def path_of(given: object, what: str) -> Path:
-    """Return a path that was given as str or Path.
+    """Return a str or a Path as Path.
 
     Raises:
-        BadInputError: if it is none.
+        BadInputError: if it is neither.
     """
     if not isinstance(given, str | os.PathLike):
         raise BadInputError(f"Expected a str or a Path for {what}; got a {type(given).__name__}.")

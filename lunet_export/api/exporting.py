@@ -16,7 +16,7 @@ def write(
     compare: bool,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Write the folder of a model beside eager PyTorch; arguments and errors are those of `lunet_export.export`."""
+    """Write the folder of a model, compared with eager PyTorch; arguments and errors are those of `export`."""
     read = model.checkpoint
     return export(
         read.model,

@@ -1,4 +1,4 @@
-"""`train`, `load`, `save`, `export` and `check`: what `lunet_export` offers beside `ExportedFlow`.
+"""The functions `train`, `load`, `save`, `export` and `check` of `lunet_export`.
 
 PyTorch and onnx are loaded when a function that needs them is called.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lunet_export.training import EpochRecord
 
     PathLike = str | os.PathLike[str]
-    #: Rows (N, D), images (N, height, width), a data frame, a data set, or what names one.
+    #: Rows (N, D), images (N, height, width), a data frame, a `Dataset`, or the path or name of one.
     DataLike = ArrayLike | Dataset | PathLike
 
 
@@ -54,39 +54,39 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **choices: Unpack[TrainingChoices],
 ) -> Model:
-    """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return what it keeps.
+    """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return the model that is kept.
 
-    The loss is the mean of -log p(x) in nats per row. The best epoch by validation is kept, or the start or the
-    Gaussian of full covariance where no epoch is better by more than chance. The command writes the same file.
+    The loss is the mean of -log p(x) in nats per row. The best epoch on the validation rows is kept, or the start or
+    the full-covariance Gaussian if no epoch is better by more than chance. The command writes the same file.
 
     Args:
         data: Rows (N, D); integers, also as images (N, height, width) or (N, height, width, channels), are grey levels.
-            Or a data frame of pandas, Polars or pyarrow, whose names the model keeps, a `Dataset`, the path of a file
-            as .npy, .csv or .parquet, or a name as `digits` or `two-moons`. 10 % of the rows are for validation and
-            10 % for the test.
-        output: Path of the model file, ending in .pt, with a resume file, the history and the curve beside it. None
-            writes nothing that stays.
+            Or a data frame of pandas, Polars or pyarrow, whose column names the model keeps; a `Dataset`; the path of
+            a file such as .npy, .csv or .parquet; or a name such as `digits` or `two-moons`. 10 % of the rows are for
+            validation and 10 % for the test.
+        output: Path of the model file, ending in .pt; the resume file, the history and the curve go beside it. None
+            keeps no files.
         flow: Kind of the flow: `lunet`, `realnvp`, `realnvp-dense` or `jko`.
-        epochs: Number of epochs; None takes what is usual for the kind and the number of rows.
-        per_class: Whether to train one network per class, of a data set with labels.
-        begin: Model to start from instead of the Gaussian; its shape then counts.
-        seed: Seed of all that is drawn, in [0, 2^64).
+        epochs: Number of epochs; None takes the default for the kind and the number of rows.
+        per_class: Whether to train one network per class; the data set must have labels.
+        begin: Model to start from instead of the Gaussian; it determines the architecture.
+        seed: Random seed, in [0, 2^64).
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
-        columns: Columns of a file or a frame that make a row, in this order, by name or by number from one; none takes
-            those of `begin`, else all.
+        columns: Columns of a file or a frame that make a row, in this order, by name or by number from one; an empty
+            sequence takes those of `begin`, else all.
         label: Column of a file or a frame that holds the classes, for `per_class`.
         dequantize: Whether to add noise to columns of vectors that hold counts or rounded numbers.
-        fallback: Whether the Gaussian, or the start, is kept where no epoch is better by more than chance.
-        device: PyTorch device, as `cpu` or `cuda`.
-        resume: Whether to go on from the resume file beside `output`.
+        fallback: Whether the Gaussian, or the start, is kept if no epoch is better by more than chance.
+        device: PyTorch device, such as `cpu` or `cuda`.
+        resume: Whether to continue from the resume file beside `output`.
         force: Whether files of an earlier run may be replaced.
         progress: Whether to show a bar on a terminal or in a notebook, elsewhere a line on stderr every 30 seconds.
         on_epoch: Function that is called after every epoch with its record, in bits per dimension.
         **choices: Finer choices of the network and of the fit, as `TrainingChoices` lists them.
 
     Returns:
-        The model, as `load(output)` returns it; `training` of it holds the figures, `test` in bits per dimension.
+        The model, as `load(output)` returns it; its `training` holds the figures, `test` in bits per dimension.
 
     Raises:
         BadInputError: if a choice is unknown or out of its range, choices contradict each other, or a file exists.
@@ -121,7 +121,9 @@ def train(
         seed=typed("seed", seed, int),
     )
     if output is None and resume:
-        raise BadInputError("Expected an output with resume, which goes on from the file beside it; got none.")
+        raise BadInputError(
+            "Expected an output with resume, which names the file to continue from; got none. Give one."
+        )
     with TemporaryDirectory() as temporary:
         model = Path(temporary) / "model.pt" if output is None else path_of(output, "the model file")
         plan.validate_target(model, resume=resume, force=force)
@@ -137,7 +139,7 @@ def train(
         with exclusive(model), TrainingBar() as bar:
             watch = bar.watch if progress else Watch()
             watch = watch if on_epoch is None else watch.also(on_epoch)
-            plan.validate_target(model, resume=resume, force=force)  # someone else may have been faster
+            plan.validate_target(model, resume=resume, force=force)  # another process may have written it
             plan.run(rows, model, begin=weights, device=device, resume=resume, watch=watch)
         trained = models.read(model)
     return trained if output is not None else models.of_no_file(trained)
@@ -146,25 +148,25 @@ def train(
 def load(
     path: PathLike, *, latent_stats: PathLike | None = None, preprocess: Literal["none", "paper"] = "none"
 ) -> Model:
-    """Return the model in a file: of `train`, of `save`, of `lunet-export import`, or the authors' best.pth.
+    """Return the model in a file of `train`, `save` or `lunet-export import`, or in the authors' best.pth.
 
-    Of a training loop's file, as {"model_state_dict": state, "optimizer": ...}, the state is taken, without prefixes as
-    `module.`; `notes` of the model says so.
+    From the file of a training loop, such as {"model_state_dict": state, "optimizer": ...}, the state is taken, without
+    prefixes such as `module.`; `notes` of the model says so.
 
     Args:
         path: Path of the model file, of torch.save or of safetensors.
         latent_stats: Path of the authors' best_stats.pth, folded exactly into the last block.
-        preprocess: Pre-processing of the authors' files, which do not record it: `paper` is 256 levels and 1e-5.
+        preprocess: Pre-processing of the authors' files, which do not record it: `paper` is 256 levels, margin 1e-5.
 
     Raises:
         CheckpointError: if the file is missing, unreadable or of another kind, or holds several networks, or the
-            statistics are of another one.
+            statistics belong to another network.
         BadInputError: if the pre-processing is unknown.
-        MissingPackageError: if the file is of safetensors, which is not installed.
+        MissingPackageError: if the file is a .safetensors file and safetensors is not installed.
         UnreadableError: if the operating system does not let a file be read.
 
     Warns:
-        UserWarning: if it had to be assumed that the statistics are of this network.
+        UserWarning: if it had to be assumed that the statistics belong to this network.
 
     Examples:
         >>> model = lunet_export.load("model.pt")
@@ -181,10 +183,10 @@ def load(
 
 
 def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
-    """Write a model file, which every command takes, whole or not at all; return the model as `load` returns it.
+    """Write a model file, which every command takes, and return the model as `load` returns it.
 
-    Weights are written in the dtype of the model, so that they come back as they are. Of an LU-Net in float64 the file
-    holds log|u_ii|, and an entry comes back a rounding away.
+    The file is written whole or not at all. Weights are written in the dtype of the model, so that they are read back
+    unchanged. For an LU-Net in float64 the file holds log|u_ii|, and u_ii is read back to within rounding.
 
     Args:
         model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of nflows, normflows, sbi or zuko, or the path of a
@@ -193,7 +195,7 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
         force: Whether an existing file is replaced.
 
     Raises:
-        BadInputError: if the file exists or is not named so, or `model` is no model.
+        BadInputError: if the file exists or has another ending, or `model` is not a model.
         UnsupportedLayersError, CheckpointError, CheckFailedError: as `convert` and `load` raise.
 
     Examples:
@@ -209,7 +211,7 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
     models.validate_model_path(target, force=force)
     given = models.model_of(model)
     with exclusive(target):
-        models.validate_model_path(target, force=force)  # someone else may have been faster
+        models.validate_model_path(target, force=force)  # another process may have written it
         checkpoint.write_checkpoint(target, given.checkpoint)
     return models.read(target)
 
@@ -236,35 +238,35 @@ def export(
     """Write density.onnx and sampling.onnx of a model, checked, as `lunet-export export` does, and open the folder.
 
     density maps x (N, D) to log p(x) (N,) in nats and z (N, D); sampling maps z to x. Both are compared with the
-    float64 reference before the folder appears, whole or not at all. The bytes of the graphs are those of the command.
+    float64 reference before the folder appears, whole or not at all. The command writes the same bytes.
 
     Args:
         model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of nflows, normflows, sbi or zuko, or the path of a
-            model file. A conditional flow goes through `convert(flow, context=c)`, a module of your own through
+            model file. Convert a conditional flow by `convert(flow, context=c)` first, and a module of your own by
             `convert(layers, reference=module)`.
         folder: Folder to write; its last part becomes the name of the model.
         solver: Solver of triangular systems: `unrolled`, the default, `rows`, `meeting`, `inverse`, `fused` or `auto`.
         tile: Number of rows of the solver's tile; None takes its default.
-        dtype: Dtype of the graphs; float16 is for the matrix products alone.
-        with_log_prob: Whether to write a graph z -> x, log_prob too.
-        rng: Whether to write a graph that draws z itself too.
+        dtype: Dtype of the graphs; with float16 only the matrix products are float16.
+        with_log_prob: Whether to also write a graph z -> x, log_prob.
+        rng: Whether to also write a graph that draws z itself.
         steps: Runge-Kutta steps per block of a JKO-iFlow; None takes those of the training.
-        hutchinson: Whether to write a graph of a JKO-iFlow that estimates log_prob along probes too.
-        target: Where `auto` assumes that the export runs.
+        hutchinson: Whether to also write a graph of a JKO-iFlow that estimates log_prob along probes.
+        target: Device that `auto` assumes.
         batch: Rows per call that `auto` assumes.
         force: Whether an existing exported folder is replaced.
         on_stage: Function that is called with a few words before each stage.
-        provider: Provider that the folder is opened with: `cpu`, `cuda` or `auto`.
+        provider: Execution provider that the folder is opened with: `cpu`, `cuda` or `auto`.
         threads: CPU threads of each session; None takes ONNX Runtime's own choice.
         cuda: Options of CUDA.
 
     Returns:
-        The opened folder: `ExportedClasses` of a model with one network per class, else `ExportedFlow`.
+        The opened folder: `ExportedClasses` for a model with one network per class, else `ExportedFlow`.
 
     Raises:
-        BadInputError: if the folder exists, a setting does not fit, or `model` is no model.
+        BadInputError: if the folder exists, a setting does not fit, or `model` is not a model.
         UnsupportedLayersError, CheckpointError: as `convert` and `load` raise.
-        CheckFailedError: if a check failed; nothing is left behind.
+        CheckFailedError: if a check failed; then nothing is written.
         ProviderError: if the provider that was asked for cannot run.
 
     Examples:
@@ -297,14 +299,14 @@ def check(
 ) -> list[Check]:
     """Check a folder against its float64 test vectors, as `lunet-export check` does.
 
-    On CUDA the self-test of the GPU is run too: replays, rows that stay on the device, placement, TF32 and latency.
+    On CUDA the self-test of the GPU runs too: replays, rows that stay on the device, placement, TF32 and latency.
 
     Args:
         folder: Folder of an export.
-        model: Model that the folder is said to be of, as `export` takes it; with it, fresh inputs, eager PyTorch and
+        model: Model that the folder was exported from, as `export` takes it; with it, fresh inputs, eager PyTorch and
             the chains without pre-processing are compared too.
         seed: Seed of the fresh inputs.
-        provider: Provider that is checked: `cpu`, `cuda` or `auto`.
+        provider: Execution provider that is checked: `cpu`, `cuda` or `auto`.
         threads: CPU threads of each session; None takes ONNX Runtime's own choice.
         cuda: Options of CUDA.
 
@@ -337,7 +339,7 @@ def check(
 
 
 def _one_of(value: FlowName, names: Any, what: str) -> FlowName:  # noqa: ANN401
-    """Return the value, if it is one of a literal type's."""
+    """Return the value if it is one of a literal type's values."""
     if value not in names.__args__:
-        raise BadInputError(f"Expected a {what} of {', '.join(names.__args__)}; got {value}.")
+        raise BadInputError(f"Expected a {what} of {', '.join(names.__args__)}; got {value}. Give one of these.")
     return value

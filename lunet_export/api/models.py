@@ -1,4 +1,4 @@
-"""`Model`: a model with all that is known of it, made of whatever a user has."""
+"""`Model`: weights, the training record and the source files of a model, made of whatever a user has."""
 
 import os
 import shlex
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from lunet_export.importers import Imported
     from lunet_export.torch_layers import Flow
 
-#: What is taken for a model: a `Model`, a `Flow`, a `Chain`, a `Mixture`, another library's flow, or a model file.
+#: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of another library, or the path of a model file.
 ModelLike = Union["Model", Distribution, str, Path, object]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Model:
-    """A model that was trained, loaded or given, with what is known of it beside its weights.
+    """A model with its training record and source files.
 
     Attributes:
         checkpoint: Weights in float64, the record of the training, and a few example rows.
-        files: Files that the model was read from, by what they gave; an export names them in its manifest.
+        files: Files that the model was read from, by role; an export names them in its manifest.
     """
 
     checkpoint: "Checkpoint"
@@ -52,22 +52,22 @@ class Model:
 
     @property
     def columns(self) -> tuple[str, ...] | None:
-        """Return the names of the D columns in their order; None of a model without names."""
+        """Return the names of the D columns in order; None for a model without names."""
         return self.checkpoint.columns
 
     @property
     def path(self) -> Path | None:
-        """Return the path of the model file; None where there is none."""
+        """Return the path of the model file; None if there is no file."""
         return self.checkpoint.path
 
     @property
     def training(self) -> Mapping[str, Any]:
-        """Return what the training recorded, as `test` in bits/dim and `test_nats` in nats per row."""
+        """Return the record of the training, such as `test` in bits/dim and `test_nats` in nats per row."""
         return self.checkpoint.training or {}
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return sentences about how the file was read, as what was left out of it; none of a plain case."""
+        """Return sentences about how the file was read, such as what was left out; usually none."""
         return self.checkpoint.notes
 
     def flow(self, dtype: Literal["float32", "float64"] = "float32") -> "Flow":
@@ -91,14 +91,14 @@ class Model:
         return f"Model({kind}, dim={self.dim}, dtype={self.checkpoint.dtype}{f', {self.path}' if self.path else ''})"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: facts of the model, and the curve of its training where the history is there.
+        """Return the HTML that a notebook shows: facts of the model, and its training curve if the history exists.
 
-        Nothing is raised.
+        It never raises.
         """
         return html.page("Model", self._facts(), self._curve())
 
     def _facts(self) -> dict[str, str]:
-        """Return what a table says of the model, by name."""
+        """Return the facts of the model by name, for a table."""
         model, training = self.distribution, self.training
         parts = {} if isinstance(model, Mixture) else model.kind.facts(model)
         figures = {name: training.get(key) for name, key in (("test", "test"), ("Gaussian, test", "gaussian_test"))}
@@ -121,7 +121,7 @@ class Model:
             return ""
         try:
             run = History.read(Paths(self.path).history)
-        except (LunetExportError, OSError):  # there is none, or it cannot be read
+        except (LunetExportError, OSError):  # there is no history, or it cannot be read
             return ""
         lines = {"training": [record.train for record in run.epochs]}
         lines["validation"] = [record.valid for record in run.epochs]
@@ -129,10 +129,10 @@ class Model:
 
 
 def model_of(given: ModelLike) -> Model:
-    """Return the model of whatever a user has: the one place that tells what it is.
+    """Return the model of whatever a user has. Kinds of models are told apart in this one place.
 
     Raises:
-        BadInputError: if it is none.
+        BadInputError: if it is not a model.
         CheckpointError, CheckFailedError, UnsupportedLayersError: as `load` and `convert` raise.
     """
     from lunet_export.checkpoint import Checkpoint
@@ -169,12 +169,12 @@ def read(path: Path, *, latent_stats: Path | None = None, preprocess: str = "non
 
 
 def of_no_file(model: Model) -> Model:
-    """Return the model without the file that it was read from, which is gone."""
+    """Return the model without the path of its file, which no longer exists."""
     return Model(replace(model.checkpoint, path=None))
 
 
 def imported(flow: object, context: "Tensor | None" = None) -> "Imported":
-    """Return another library's flow as arrays, with the proof that it is the same; errors are those of `convert`."""
+    """Return another library's flow as arrays, with the measured differences; errors are those of `convert`."""
     from lunet_export import importers
     from lunet_export.graphs.sizes import validate_size
 
@@ -184,12 +184,12 @@ def imported(flow: object, context: "Tensor | None" = None) -> "Imported":
 
 
 def facts_of(found: "Imported") -> dict[str, Any]:
-    """Return what is recorded of an imported flow."""
+    """Return the record of an imported flow."""
     return {"imported_from": found.library, "proof": found.proof.as_json()}
 
 
 def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | None = None) -> "dict[str, SourceFile]":
-    """Return what an export is made from, for its manifest."""
+    """Return the files that an export is made from, by role, for its manifest."""
     from lunet_export.export import SourceFile
 
     given = {"model": model, "latent_stats": latent_stats, "classifier": classifier}
@@ -197,7 +197,7 @@ def files_of(model: Path, latent_stats: Path | None = None, classifier: Path | N
 
 
 def provenance_of(read: "Checkpoint", folder: Path, files: "Mapping[str, SourceFile]") -> "Provenance":
-    """Return the name and the history of a model, for the manifest of its export."""
+    """Return the name, source and training record of a model, for the manifest of its export."""
     from lunet_export.export import Provenance
 
     name = folder.resolve().name
@@ -207,19 +207,19 @@ def provenance_of(read: "Checkpoint", folder: Path, files: "Mapping[str, SourceF
 
 
 def eager_of(dtype: str) -> Callable[[Distribution], Any]:
-    """Return what makes eager PyTorch of a flow or a mixture, in the dtype of the graphs."""
+    """Return a function that makes eager PyTorch of a flow or a mixture, in the dtype of the graphs."""
     from lunet_export.torch_layers import eager
 
     return lambda model: eager(model, dtype)
 
 
 def another_model(manifest: "Manifest", model: Model, command: Sequence[str]) -> BadInputError:
-    """Return the error of an export that was made of another model than the one that is given.
+    """Return the error for an export that was made of another model than the given one.
 
     Args:
         manifest: Manifest of the export.
         model: The model that is given.
-        command: Command that was run, as far as its options for the files of the model.
+        command: Command that was run, up to its options for the files of the model.
     """
     from lunet_export.export import SourceFile
 
@@ -227,7 +227,7 @@ def another_model(manifest: "Manifest", model: Model, command: Sequence[str]) ->
     given = "the one that was given" if path is None else path
     begin = f"Expected the model that {manifest.name} was exported from; {given} is"
     if path is None or not path.is_file() or SourceFile.of(path).sha256 != made.get("model", {}).get("sha256"):
-        return BadInputError(f"{begin} another one.")
+        return BadInputError(f"{begin} another one. Give the file from which it was exported.")
     stats, mine = made.get("latent_stats"), model.files.get("latent_stats")
     if stats and mine and mine.sha256 != stats.get("sha256"):
         return BadInputError(
@@ -236,7 +236,7 @@ def another_model(manifest: "Manifest", model: Model, command: Sequence[str]) ->
         )
     of_authors = model.checkpoint.kind == "authors"
     if manifest.preprocessing == model.distribution.preprocessing and bool(stats) == bool(mine):
-        return BadInputError(f"{begin} another one.")
+        return BadInputError(f"{begin} another one. Give the file from which it was exported.")
     options, arguments = [], []
     if of_authors and manifest.preprocessing:
         options += ["--preprocess", "paper"]
@@ -251,7 +251,7 @@ def another_model(manifest: "Manifest", model: Model, command: Sequence[str]) ->
 
 
 def validate_model_path(target: Path, *, force: bool) -> None:
-    """Raise where a model file is not named as one, or exists and is not to be replaced."""
+    """Raise BadInputError if the path has another ending, or exists and `force` is not set."""
     if target.suffix not in (".pt", ".safetensors"):
         raise BadInputError(f"Expected a model file that ends in .pt or .safetensors; got {target}. Give another path.")
     if target.exists() and not force:

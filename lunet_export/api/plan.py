@@ -1,4 +1,4 @@
-"""What is trained and how, as a command or a call chose it, and the run."""
+"""`Plan`: the choices of a training, made by a command or a call, and the run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from lunet_export.training.train import device_named
 
 @dataclass(frozen=True)
 class Watch:
-    """Functions that are called while a run goes on."""
+    """Functions that are called during a run."""
 
     on_begin: Callable[[str, int], None] = lambda name, epochs: None
     on_class: Callable[[int, Dataset, FitSettings], None] = lambda number, rows, settings: None
@@ -37,7 +37,7 @@ class Watch:
     on_epoch: Callable[[EpochRecord], None] = lambda record: None
 
     def also(self, on_epoch: Callable[[EpochRecord], None]) -> "Watch":
-        """Return these functions with another one that is called after every epoch."""
+        """Return these functions and another one that is called after every epoch."""
 
         def both(record: EpochRecord) -> None:
             self.on_epoch(record)
@@ -52,12 +52,12 @@ class Plan:
 
     Attributes:
         flow: Kind of the flow.
-        network: Choices of the network, by name; none is None.
-        fit: Choices of the fit, by name; what is missing or None is usual for the kind and the data.
+        network: Choices of the network by name, without None.
+        fit: Choices of the fit by name; a missing or None value takes the default for the kind and the data.
         per_class: Whether one network is trained per class.
         begins: Whether the run starts from the weights of a model.
         dequantize: Whether columns that hold counts or rounded numbers get noise.
-        seed: Seed of all that is drawn.
+        seed: Random seed.
     """
 
     flow: FlowName = "lunet"
@@ -74,10 +74,10 @@ class Plan:
         return "realnvp" if self.flow == "realnvp-dense" else self.flow
 
     def validate_choices(self) -> None:
-        """Raise where one choice rules out another.
+        """Raise if choices contradict each other.
 
         Raises:
-            BadInputError: if one does.
+            BadInputError: if they do.
         """
         if self.begins and self.network.keys() & {"blocks", "alpha", "activation", "width"}:
             raise BadInputError(
@@ -89,13 +89,13 @@ class Plan:
             )
 
     def validate_target(self, output: Path, *, resume: bool, force: bool) -> None:
-        """Raise where a file that the run would write exists, unless it goes on from them or may replace them.
+        """Raise if a file that the run would write exists, unless the run continues from it or may replace it.
 
         Raises:
-            BadInputError: if one exists.
+            BadInputError: if such a file exists.
         """
         paths, folder = Paths(output), ClassPaths(output).folder
-        of_classes = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]  # else unfinished
+        of_classes = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]  # unfinished
         of_one = (paths.resume, paths.history, paths.curve)
         for path in (output, *(of_classes if self.per_class else of_one)):
             if path.exists() and not (resume or force):

@@ -1,4 +1,4 @@
-"""Progress of what takes a while: a bar on a terminal or in a notebook, plain lines now and then elsewhere."""
+"""Progress of long work: a bar on a terminal or in a notebook, elsewhere a line at intervals."""
 
 import math
 import os
@@ -23,11 +23,11 @@ from rich.progress import (
 
 from lunet_export.errors import BadInputError, one_line
 
-#: Seconds between two lines, and before the first one.
+#: Environment variable with the seconds between two lines, and before the first one.
 VARIABLE = "LUNET_LOG"
 
-#: Without it: soon enough to show that something happens, then seldom enough for a log of hours; what is done earlier
-#: says nothing.
+#: Seconds without the variable: the first line comes early, the later ones are rare enough for a log of hours. Work
+#: that ends before the first line prints nothing.
 _FIRST, _BETWEEN = 10.0, 30.0
 _REFRESH = 0.2  # seconds between two pictures of a bar in a notebook
 
@@ -35,7 +35,7 @@ _REFRESH = 0.2  # seconds between two pictures of a bar in a notebook
 def note(text: str) -> None:
     """Write a line to stderr.
 
-    No library that measures a terminal writes it: where it takes `COLUMNS=0` at its word, nothing would be said.
+    It does not go through Rich, which would write nothing where `COLUMNS=0` is set.
     """
     sys.stderr.write(f"{one_line(text)}\n")
     sys.stderr.flush()
@@ -43,10 +43,10 @@ def note(text: str) -> None:
 
 @contextmanager
 def bar(total: float, text: str) -> Iterator[Progress]:
-    """Yield a bar with one task: live on a terminal and in a notebook, else a line on stderr now and then.
+    """Yield a bar with one task: live on a terminal and in a notebook, else a line on stderr at intervals.
 
     Raises:
-        BadInputError: if LUNET_LOG is no number of seconds.
+        BadInputError: if LUNET_LOG is not a number of seconds.
     """
     with _bar() as found:
         found.add_task(text, total=total)
@@ -66,10 +66,10 @@ def _columns() -> list[ProgressColumn]:
 
 
 def interval() -> float | None:
-    """Return the seconds between two lines, as the variable has them; None where it is not set.
+    """Return the seconds between two lines, from the variable; None if it is not set.
 
     Raises:
-        BadInputError: if the variable is no number of seconds.
+        BadInputError: if the variable is not a number of seconds.
     """
     text = os.environ.get(VARIABLE)
     if not text:
@@ -79,27 +79,27 @@ def interval() -> float | None:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise BadInputError(f"Expected {VARIABLE} of seconds between two lines, as 30; got {text}.")
+        raise BadInputError(f"Expected seconds between two lines in {VARIABLE}, such as 30; got {text}.")
     return seconds
 
 
 def log(say: Callable[[str], None], clock: Callable[[], float] = monotonic) -> "ProgressLog":
-    """Return lines at the intervals of the variable, or at the usual ones; arguments as of `ProgressLog`.
+    """Return a `ProgressLog` with the intervals of the variable, or the default ones; it takes the same arguments.
 
     Raises:
-        BadInputError: if the variable is no number of seconds.
+        BadInputError: if the variable is not a number of seconds.
     """
     seconds = interval()
     return ProgressLog(_BETWEEN, say, clock, first=_FIRST) if seconds is None else ProgressLog(seconds, say, clock)
 
 
 class _Seldom(Progress):
-    """A bar that is not drawn, but shown by a subclass at most every so many seconds.
+    """A bar that a subclass shows in its own way, at most once per interval.
 
     Args:
-        seconds: Seconds between two times.
-        first: Seconds before the first time.
-        clock: Seconds from any start on.
+        seconds: Seconds between two updates of what is shown.
+        first: Seconds before the first one.
+        clock: Function that returns seconds since some fixed time.
     """
 
     def __init__(self, seconds: float, *, first: float, clock: Callable[[], float] = monotonic) -> None:
@@ -108,7 +108,7 @@ class _Seldom(Progress):
 
     @abstractmethod
     def _show(self, task: Task) -> None:
-        """Show how far a task has come."""
+        """Show the progress of a task."""
 
     def update(self, task_id: TaskID, **fields: object) -> None:
         """Change a task, as any bar does."""
@@ -129,13 +129,13 @@ class _Seldom(Progress):
 
 
 class ProgressLog(_Seldom):
-    """A bar that writes no bar, but a line of its task at most every so many seconds.
+    """A bar that writes lines instead, at most one per interval.
 
     Args:
         seconds: Seconds between two lines.
         say: Function that writes a line.
-        first: Seconds before the first line; None takes those between two.
-        clock: Seconds from any start on.
+        first: Seconds before the first line; None takes the seconds between two lines.
+        clock: Function that returns seconds since some fixed time.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class ProgressLog(_Seldom):
         self._write = say
 
     def _show(self, task: Task) -> None:
-        counted = task.fields.get("counted", True)  # else its description says how much is done
+        counted = task.fields.get("counted", True)  # else the description says how much is done
         parts = [task.description, *([f"{task.completed:.0f} of {task.total or 0:.0f}"] if counted else [])]
         parts += [f"{task.elapsed or 0:.0f} s"]
         parts += [] if task.time_remaining is None else [f"{task.time_remaining:.0f} s to go"]
@@ -158,13 +158,13 @@ class ProgressLog(_Seldom):
 
 
 class NotebookBar(_Seldom):
-    """A bar in the output of a notebook's cell, which stays there as it was last.
+    """A bar in the output of a notebook's cell, where its last state stays.
 
-    IPython replaces the bar as Rich renders it; Rich's own live display would need ipywidgets.
+    IPython updates the bar that Rich renders; Rich's own live display would need ipywidgets.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        from IPython.display import display  # where there is a notebook, there is IPython
+        from IPython.display import display  # a notebook always has IPython
 
         super().__init__(_REFRESH, first=0.0, clock=clock)
         self._cell = display(self, display_id=True)

@@ -1,4 +1,4 @@
-"""The data set of whatever a user has: the one place that tells what it is."""
+"""Data sets made of arrays, data frames, paths and names, told apart in this one place."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lunet_export.errors import DataError, brief
 from lunet_export.frames import WHERE, Frame, is_frame
 from lunet_export.runtime.rows import as_array
 
-_NAME = "rows"  # of rows that came without one
+_NAME = "rows"  # name of rows that have none
 
 
 def dataset_of(
@@ -33,13 +33,13 @@ def dataset_of(
         data: Rows (N, D) or images, a data frame, a `Dataset`, or what `lunet_export.data.load` takes.
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
-        columns: Columns of a file or a frame that make a row, by name or by number counted from one; none takes all.
+        columns: Columns of a file or a frame that make a row, by name or by number from one; empty for all.
         label: Column of a file or a frame that holds the classes.
-        model: Columns of the model that the rows are for, which are taken by their names.
+        model: Columns of the model that the rows are for, which are matched by name.
 
     Raises:
-        DataError: if rows are malformed, or a choice is given that the data do not have.
-        BadInputError: if no array can be made of the rows.
+        DataError: if rows are malformed, or a choice does not apply to this kind of data.
+        BadInputError: if the rows cannot be made an array.
     """
     match data:
         case str() | os.PathLike():
@@ -55,7 +55,7 @@ def dataset_of(
             return _of_frame(Frame(data), levels, [*map(str, columns)], None if label is None else str(label), model)
         case _ if columns or label is not None:
             raise DataError(
-                "Expected neither columns nor label with an array: they are those of a file or a data frame."
+                "Expected neither columns nor label with an array; they are for files and data frames. Leave them out."
             )
         case Dataset():
             if levels is not None:
@@ -74,7 +74,7 @@ def dataset_of(
 def _of_frame(
     frame: Frame, levels: int | None, columns: Sequence[str], label: str | None, model: Columns | None
 ) -> Dataset:
-    """Return a data frame as a data set; as in other tables, whole numbers are no grey levels without `levels`."""
+    """Return a data frame as a data set. As in other tables, integers are grey levels only if `levels` is given."""
     places = chosen(columns, frame.names, frame.width, WHERE)
     if places and model:
         model.validate_order(columns)

@@ -1,4 +1,4 @@
-"""The progress of a training, for the command and for Python."""
+"""The progress bar of a training, for the command and for Python."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class TrainingBar:
-    """A bar of epochs, a new one for every network; on a terminal with one line per epoch above it."""
+    """A bar of epochs, a new one per network; on a terminal, lines of finished epochs are above it."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._name, self._done, self._steps = "", 0, 1
-        self.growing, self.unit = False, "epoch"  # what is going on, and what a network is trained by
+        self.growing, self.unit = False, "epoch"  # whether a greedy start still grows; what a network is trained by
 
     def __enter__(self) -> Self:
         return self
@@ -34,7 +34,7 @@ class TrainingBar:
         return Watch(self.begin, self.on_class, self.on_growth, self.on_start, self.on_step, self.on_epoch)
 
     def begin(self, name: str, epochs: int) -> None:
-        """Show the bar of a network; that of the one before is taken away."""
+        """Show the bar of a network in place of the previous one."""
         self._stack.close()
         self._bar = self._stack.enter_context(progress.bar(epochs, f"training on {name}"))
         self._name = name
@@ -45,20 +45,20 @@ class TrainingBar:
         self._bar.console.print(f"{rows.name} ({number}): {len(rows.train)} training rows", markup=False)
 
     def on_growth(self, done: int, of: int) -> None:
-        """Show that a greedy start has done so much of its work, in any unit."""
+        """Show the progress of a greedy start: `done` of `of`, in any unit."""
         self.growing = True
         text = f"{self._name}: {100 * done // of} % grown"
         self._bar.update(self._bar.task_ids[0], description=text, completed=done, total=of, counted=False)
 
     def on_start(self, gaussian: float, trainer: "Training") -> None:
-        """Show that training is about to begin or to go on."""
+        """Show that training begins or continues."""
         self._trainer, self._done, self._steps = trainer, len(trainer.history), trainer.steps_per_epoch
         self.unit = trainer.unit
-        if self.growing:  # which went at another speed
+        if self.growing:  # growth has another speed, which would spoil the estimate
             self._bar.reset(self._bar.task_ids[0], description=f"training on {self._name}", counted=True)
             self.growing = False
         self._bar.update(self._bar.task_ids[0], total=trainer.length)
-        self._bar.console.print(f"Gaussian, the line to beat: {gaussian:.4f} bits/dim on the test rows")
+        self._bar.console.print(f"Gaussian baseline: {gaussian:.4f} bits/dim on the test rows")
         self._bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
 
     def on_step(self, step: int, bits: float) -> None:

@@ -1,4 +1,4 @@
-"""The exported folder: its manifest, its graphs and its test vectors, read and verified."""
+"""The exported folder: manifest, graphs and test vectors, read and verified."""
 
 from lunet_export.artifact.folder import (
     FORMAT,

@@ -1,7 +1,7 @@
 """An exported folder, opened and verified. NumPy and the standard library only.
 
-A folder holds a flow, or a mixture: one flow per class, told apart by `model.kind` in the manifest. Both are an
-`Artifact` with a `Manifest`; a mixture's has `names` and `priors`, and a sampling graph per class.
+A folder holds a flow, or a mixture of one flow per class; `model.kind` in the manifest says which. Both are an
+`Artifact` with a `Manifest`; that of a mixture has `names` and `priors`, and one sampling graph per class.
 `FORMAT.md` beside this file is the specification.
 """
 
@@ -32,24 +32,24 @@ from lunet_export.preprocessing import Logit
 
 FORMAT = "lunet_export"
 FORMAT_VERSION = 1
-#: Of mixtures that programs written for version 1 would not run: of other flows than LU-Nets, or with more graphs.
+#: Version of mixtures that programs written for version 1 cannot run: of other flows than LU-Nets, or with more graphs.
 MIXTURE_VERSION = 2
 DTYPES = ("float32", "float64")
-_SHORTER = {"float32": ("float16",)}  # dtypes that the matrix products alone may have
+_SHORTER = {"float32": ("float16",)}  # further dtypes of the matrix products
 GRAPHS = ("density", "sampling")
 OPTIONAL_GRAPHS = ("sampling_with_log_prob", "random_sampling", "density_estimate")
 DRAWING_GRAPHS = ("random_sampling",)
-_OF_CLASSES = ("sampling", "sampling_with_log_prob")  # graphs that a mixture has one of per class
+_OF_CLASSES = ("sampling", "sampling_with_log_prob")  # graphs of which a mixture has one per class
 MANIFEST, VECTORS = "manifest.json", "vectors.json"
-SIGNATURE = f"{MANIFEST}.sig"  # of `lunet_export.signature`, where the folder was signed
+SIGNATURE = f"{MANIFEST}.sig"  # written by `lunet_export.signature` if the folder is signed
 README = "README.md"  # for people; no program needs it
-#: The first line of a README.md that an export wrote, by which the next one may replace it.
+#: The first line of a README.md that an export wrote, which the next export may replace.
 README_MARK = "<!-- Written by lunet-export; exporting again replaces this file. -->"
-_LARGEST_MANIFEST = 2**24  # bytes; that of ten classes has 2^17
-_FIRST_KIND = "lunet"  # of manifests that name none
+_LARGEST_MANIFEST = 2**24  # bytes; a manifest of ten classes has 2^17
+_FIRST_KIND = "lunet"  # kind of manifests that name none
 _MIXTURES = (LUNET_CLASSES, MIXTURE)
-_CONTENT = {False: "one network", True: "a network a class"}
-#: What takes a folder of each content, for one that was given to the wrong command.
+_CONTENT = {False: "one network", True: "one network per class"}
+#: Commands and classes that take each content, for the error of a wrong one.
 _TAKEN_BY = {
     False: "the commands for one network, or ExportedFlow",
     True: "the commands check, sample, score, inspect and classify, or ExportedClasses",
@@ -57,27 +57,27 @@ _TAKEN_BY = {
 
 
 def graph_names(wanted: Sequence[str], classes: int) -> tuple[str, ...]:
-    """The graphs of a folder with so many classes, 0 of a flow: of a mixture all but the density once per class."""
+    """Return the names of graphs; with classes, all but the density once per class. A flow has 0 classes."""
     if not classes:
         return tuple(wanted)
     return ("density", *(f"{name}_{number}" for name in wanted if name != "density" for number in range(classes)))
 
 
 def graph_of(name: str) -> tuple[str, int | None]:
-    """What a graph computes, and the number of its class: `sampling`, 3 of sampling_3, `density`, None of density."""
+    """Return what a graph computes and its class: (`sampling`, 3) for sampling_3, (`density`, None) for density."""
     kind, _, number = name.rpartition("_")
     return (kind, int(number)) if kind in _OF_CLASSES and number.isdecimal() else (name, None)
 
 
 def is_ours(file: Path) -> bool:
-    """Whether an export may have written a file: by its name, and a README.md by its first line."""
+    """Return whether an export may have written a file, by its name, or a README.md by its first line."""
     graphs = "|".join((*GRAPHS, *OPTIONAL_GRAPHS, *(rf"{name}_\d+" for name in _OF_CLASSES)))
     known = file.name in (MANIFEST, VECTORS, SIGNATURE) or fullmatch(rf"({graphs})\.onnx", file.name) is not None
     return known or is_our_readme(file)
 
 
 def is_our_readme(file: Path) -> bool:
-    """Whether a file is the README.md of an export. One that its owner wrote, into an older folder say, is not."""
+    """Return whether a file is the README.md of an export, and not one that the owner of the folder wrote."""
     if file.name != README or not is_plain(file):
         return False
     try:
@@ -89,68 +89,68 @@ def is_our_readme(file: Path) -> bool:
 
 @dataclass(frozen=True)
 class Component:
-    """A flow of a folder: the only one, or that of a class."""
+    """The flow of a folder, or one flow of a mixture."""
 
     kind: type[Kind]
-    digest: str  # of its weights
-    certificate: Certificate | None = None  # None of kinds that have none, and in folders that are older than it
-    name: str = ""  # of its class
+    digest: str  # hash of its weights
+    certificate: Certificate | None = None  # None for kinds without one, and in older folders
+    name: str = ""  # name of its class
     prior: float = 1.0
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The fields of manifest.json that running needs; `document` is the whole of it."""
+    """The fields of manifest.json that running needs, and the whole file as `document`."""
 
     name: str
     dim: int
     dtype: str
     preprocessing: Logit | None
     image_shape: tuple[int, ...] | None
-    domain: Domain | None  # where the density is defined; None: everywhere, or as the pre-processing says
+    domain: Domain | None  # where the density is defined; None: everywhere, or on [0, levels) with pre-processing
     graphs: tuple[str, ...]  # names of the graphs in the folder
     sha256: Mapping[str, str]  # by file name
-    sizes: Mapping[str, int]  # bytes, by file name; empty in folders that are older than these
-    components: tuple[Component, ...]  # the flow; of a mixture one per class
+    sizes: Mapping[str, int]  # bytes, by file name; empty in older folders
+    components: tuple[Component, ...]  # the flow; in a mixture one per class
     document: Mapping[str, Any]
-    columns: Names | None = None  # names of the columns of vectors; None where there are none
+    columns: Names | None = None  # names of the columns of vectors; None without names
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the classes; none of a flow."""
+        """Return the names of the classes; an empty tuple for a flow."""
         return tuple(component.name for component in self.components if component.name)
 
     @property
     def priors(self) -> tuple[float, ...]:
-        """How frequent the components are."""
+        """Return the prior probabilities of the components."""
         return tuple(component.prior for component in self.components)
 
     @property
     def kind(self) -> type[Kind]:
-        """How the flow is written down."""
+        """Return the kind of the flow, or of the first component."""
         return self.components[0].kind
 
     @property
     def certificate(self) -> Certificate | None:
-        """Of a flow, its certificate; a mixture has one per class, in `components`."""
+        """Return the certificate of a flow; None for a mixture, whose `components` have theirs."""
         return None if self.names else self.components[0].certificate
 
     @property
     def products(self) -> str:
-        """The dtype of the matrix products."""
+        """Return the dtype of the matrix products."""
         return str(self.document["products"])
 
     @property
     def assumed(self) -> bool:
-        """Whether something was taken for granted of the model that no file proves."""
+        """Return whether something about the model was assumed without proof."""
         provenance = self.document.get("provenance")
         return isinstance(provenance, dict) and bool(provenance.get("assumed"))
 
     def validate_kind(self, *, classes: bool) -> None:
-        """Raise unless the folder holds a network per class, or else one network.
+        """Raise unless the folder holds one network per class (`classes`) or one network.
 
         Raises:
-            ArtifactError: It holds the other.
+            ArtifactError: if it holds the other.
         """
         found = bool(self.names)
         if found != classes:
@@ -160,7 +160,7 @@ class Manifest:
             )
 
     def repeated(self, graph: str) -> dict[str, str]:
-        """What the metadata of a graph must repeat of the model, beside what every graph's does."""
+        """Return the metadata of the model that a graph must repeat, besides that of every graph."""
         _, number = graph_of(graph)
         if not self.names:
             return self.kind.repeated(self.document["model"])
@@ -172,10 +172,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, document: object) -> Self:
-        """The manifest of a parsed file.
+        """Return the manifest of a parsed file.
 
         Raises:
-            ArtifactError: It is of another format, version or kind, or a field is missing or of the wrong type.
+            ArtifactError: if it has another format, version or kind, or a field is missing or has the wrong type.
         """
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArtifactError(f"Expected a manifest of format {FORMAT!r}; this is another file. Export again.")
@@ -202,7 +202,7 @@ class Manifest:
 
     @classmethod
     def _of(cls, document: Mapping[str, Any], kind: str) -> Self:
-        """Raises LookupError, TypeError, ValueError or BadInputError, whose text names the place."""
+        """Return the manifest; raise LookupError, TypeError, ValueError or BadInputError that names the place."""
         model, digests, sizes = document["model"], document["sha256"], document.get("bytes", {})
         name, dim, dtype = model["name"], model["dim"], document["dtype"]
         settings, shape = model["preprocessing"], model["image_shape"]
@@ -254,7 +254,7 @@ def _kind(document: Mapping[str, Any]) -> str:
 
 
 def _only(document: Mapping[str, Any], kind: str) -> Component:
-    """The flow of a folder with one. Raises KeyError, TypeError or ValueError, whose text names the place."""
+    """Return the flow of a folder with one network; raise KeyError, TypeError or ValueError that names the place."""
     model, written = document["model"], KINDS[kind]
     written.validate_entry(model, document["graphs"]["sampling"])
     certificate = Certificate.from_json(document["certificate"]) if "certificate" in document else None
@@ -262,7 +262,7 @@ def _only(document: Mapping[str, Any], kind: str) -> Component:
 
 
 def _classes(document: Mapping[str, Any], kind: str) -> tuple[Component, ...]:
-    """The flows of a mixture. Raises KeyError, TypeError, ValueError or CheckpointError, whose text names the place."""
+    """Return the flows of a mixture; raise KeyError, TypeError, ValueError or CheckpointError that names the place."""
     classes = document["classes"]
     if not (isinstance(classes, list) and all(isinstance(entry, dict) for entry in classes)):
         raise ValueError("classes")
@@ -284,17 +284,17 @@ def _classes(document: Mapping[str, Any], kind: str) -> tuple[Component, ...]:
 
 
 def is_sealed(document: Mapping[str, Any]) -> bool:
-    """Whether a document has the hash that `sealed` gives it."""
+    """Return whether a document has the hash that `sealed` gives it."""
     try:
         return bool(document.get("sha256_manifest") == sealed(document)["sha256_manifest"])
-    except RecursionError:  # deeper than any that was written
+    except RecursionError:  # nested deeper than any manifest that was written
         return False
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with `sha256_manifest`, the SHA-256 of all its other keys as sorted, compact JSON.
+    """Return the document with `sha256_manifest`, the SHA-256 of all its other keys as sorted, compact JSON.
 
-    It tells damage and edits by hand from the manifest that was exported. It is no signature.
+    The hash detects damage and edits by hand. It is not a signature.
     """
     rest = {key: value for key, value in document.items() if key != "sha256_manifest"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
@@ -303,7 +303,7 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Artifact:
-    """The graphs, their manifest and their test vectors, read into memory and verified against the hashes."""
+    """Graphs, manifest and test vectors, read into memory and verified by their hashes."""
 
     manifest: Manifest
     graphs: Mapping[str, bytes]  # by name
@@ -311,20 +311,20 @@ class Artifact:
 
     @cached_property
     def vectors(self) -> Vectors | MixtureVectors:
-        """The test vectors, parsed when first asked for: running does not need them.
+        """Return the test vectors, parsed on first use, as running does not need them.
 
         Raises:
-            ArtifactError: They are malformed.
+            ArtifactError: if they are malformed.
         """
         document, dim, names = _json(VECTORS, self.vectors_json), self.manifest.dim, self.manifest.names
         return MixtureVectors.from_json(document, dim, names) if names else Vectors.from_json(document, dim)
 
     @cached_property
     def round_trip(self) -> NDArray[np.float64] | None:
-        """The predicted error of x -> z -> x of each density vector, a row's norm; None in a folder without it.
+        """Return the predicted error of x -> z -> x per density vector, a norm (N,); None in a folder without it.
 
         Raises:
-            ArtifactError: It is of another number of rows.
+            ArtifactError: if it has another number of rows than the vectors.
         """
         certificate, rows = self.manifest.certificate, len(self.vectors.density.x)
         if certificate is None:
@@ -338,14 +338,14 @@ class Artifact:
 
 
 def open_folder(folder: Path | str) -> Artifact:
-    """Read a folder.
+    """Read and verify a folder.
 
-    The bytes that are verified are the bytes that are used. Where an export replaces the folder meanwhile, all of
-    them are read anew.
+    The verified bytes are the bytes that are used. If an export replaces the folder meanwhile, all of them are read
+    again.
 
     Raises:
-        ArtifactError: A file is missing, altered or malformed.
-        UnreadableError: The operating system does not let one be read.
+        ArtifactError: if a file is missing, altered or malformed.
+        UnreadableError: if the operating system does not let one be read.
     """
     return settled(Path(folder), MANIFEST, lambda: _read(Path(folder)))
 
@@ -360,22 +360,20 @@ def _read(folder: Path) -> Artifact:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder, hashes of the other files not yet verified.
+    """Return the manifest of a folder, without verifying the hashes of the other files.
 
     Raises:
-        ArtifactError: The folder or its manifest is missing or malformed.
-        UnreadableError: The operating system does not let it be read.
+        ArtifactError: if the folder or its manifest is missing or malformed.
+        UnreadableError: if the operating system does not let it be read.
     """
     return settled(folder, MANIFEST, lambda: Manifest.from_json(_document(folder)))
 
 
 def made_from(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what a manifest says of the files that its folder was made from, by what they gave.
-
-    A malformed entry, which no hash depends on, says nothing.
+    """Return the entries of the files that a folder was made from, by role. Malformed entries are left out.
 
     Args:
-        document: The manifest.
+        document: Content of the manifest.
     """
     provenance = document.get("provenance")
     files = provenance.get("files") if isinstance(provenance, dict) else None
@@ -386,21 +384,21 @@ def _document(folder: Path) -> object:
     with UnreadableError.instead(folder):
         there = folder.is_dir()
     if not there:
-        what = "is none" if folder.exists() else "does not exist"
+        what = "is a file" if folder.exists() else "does not exist"
         raise ArtifactError(f"Expected an exported folder; {folder} {what}. Write one with: lunet-export MODEL.pt")
     return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))
 
 
 def read_readme(folder: Path, document: Mapping[str, Any]) -> bytes | None:
-    """README.md of a folder of any kind, held against its manifest; None of folders that are older than it.
+    """Return README.md of a folder of any kind, verified by its manifest; None for older folders without one.
 
     Args:
-        folder: The folder.
-        document: Its manifest.json, or its verifier.json.
+        folder: Exported folder.
+        document: Content of its manifest.json or verifier.json.
 
     Raises:
-        ArtifactError: It is missing or altered, or its entry in the manifest is malformed.
-        UnreadableError: The operating system does not let it be read.
+        ArtifactError: if it is missing or altered, or its entry in the manifest is malformed.
+        UnreadableError: if the operating system does not let it be read.
     """
     if (entry := document.get("readme")) is None:
         return None
@@ -417,8 +415,8 @@ def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
     return read_verified(folder, name, digest=manifest.sha256[name], size=manifest.sizes.get(name))
 
 
-def _json(path: str, data: bytes) -> Any:  # noqa: ANN401 (of a file: anything)
+def _json(path: str, data: bytes) -> Any:  # noqa: ANN401 (a file can hold anything)
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"Expected JSON in {path}; got {brief(error)}. Export again.") from None
+    except (ValueError, RecursionError):
+        raise ArtifactError(f"{path} is not valid JSON. Export again.") from None

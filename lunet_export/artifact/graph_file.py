@@ -1,16 +1,15 @@
-"""What a graph of an exported folder may hold, read from its bytes before any runtime opens it.
+"""Validation of the graphs of an exported folder, from their bytes, before any runtime opens them.
 
-A runtime runs whatever a file says: it would fetch a constant's numbers from any path that is named as its place, loop
-without end, or make 2^40 numbers of two. No export does. An ONNX file is a tree of protocol buffers, in which a field
-is a number and a value, and a value that is not looked at is stepped over by its length; the numbers of the fields are
-those of onnx.proto.
+A runtime runs whatever a file says: it would read the numbers of a constant from any path that the file names, loop
+without end, or make 2^40 numbers from two. No export does this. An ONNX file is a tree of protocol buffers: a field is
+a number and a value, and a value that is not needed is skipped by its length. Field numbers are those of onnx.proto.
 """
 
 from collections.abc import Iterator
 
 from lunet_export.errors import ArtifactError, brief
 
-#: Operators of all graphs that are exported. They make of rows no more numbers than they are given constants for.
+#: Operators of all exported graphs. Their outputs are no larger than their rows and constants allow.
 OPERATORS = frozenset(
     [
         "Abs",
@@ -47,25 +46,25 @@ OPERATORS = frozenset(
         "Where",
     ]
 )
-#: Of graphs that draw their noise, whose callers say how much.
+#: Operators of graphs that draw noise themselves, as much as the caller asks for.
 DRAWING = OPERATORS | {"ConstantOfShape", "RandomNormalLike"}
 
 _ONNX = ("", "ai.onnx")  # two names of one domain
 _MOST_FIELDS, _DEEPEST = 2_000_000, 32
-_EXTERNAL = 1  # of TensorProto.data_location
+_EXTERNAL = 1  # value of TensorProto.data_location
 Message = memoryview
 
 
 def validate_operators(data: bytes, where: str, operators: frozenset[str] | None = OPERATORS) -> None:
-    """Raise unless all of a graph is in the file, and it is made of these operators alone.
+    """Raise unless a graph is complete in its file and has only these operators.
 
     Args:
-        data: The file's bytes.
-        where: It, for a sentence.
-        operators: Those that it may have; with None any, and branches, loops and functions too.
+        data: Bytes of the file.
+        where: Name of the file, for error messages.
+        operators: Operators that are valid; None allows all, and branches, loops and functions too.
 
     Raises:
-        ArtifactError: It is no ONNX file, or holds something else.
+        ArtifactError: if it is not an ONNX file, or holds something else.
     """
     try:
         _Reader(where, operators).model(memoryview(data))
@@ -80,7 +79,7 @@ class _Reader:
         self._where, self._operators, self._fields = where, operators, 0
 
     def model(self, message: Message) -> None:
-        """ModelProto."""
+        """Validate a ModelProto."""
         for number, value in self._parts(message):
             if number == 7:
                 self._graph(value, 0)
@@ -91,7 +90,7 @@ class _Reader:
                 for field, node in self._parts(value):
                     if field == 7:
                         self._node(node, 0)
-                    elif field == 11:  # what its attributes are where a caller says nothing
+                    elif field == 11:  # defaults of its attributes
                         self._attribute(node, 0)
 
     def _graph(self, message: Message, depth: int) -> None:
@@ -149,11 +148,11 @@ class _Reader:
         )
 
     def _parts(self, message: Message) -> Iterator[tuple[int, Message]]:
-        """The fields that have a length: texts and messages."""
+        """Return the fields that have a length: texts and messages."""
         return ((number, value) for number, value in self._fields_of(message) if isinstance(value, memoryview))
 
     def _fields_of(self, message: Message) -> Iterator[tuple[int, Message | int]]:
-        """Numbers and values of a message's fields. Raises ValueError or IndexError where it is none."""
+        """Yield numbers and values of a message's fields; raise ValueError or IndexError if it is malformed."""
         place, size = 0, len(message)
         while place < size:
             self._fields += 1
@@ -174,7 +173,7 @@ class _Reader:
 
 
 def _varint(message: Message, place: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, least first, and the place behind it."""
+    """Return a number of 7 bits per byte, least significant first, and the place after it."""
     found = shift = 0
     while True:
         byte = message[place]

@@ -1,4 +1,4 @@
-"""The specification of an exported folder: FORMAT.md, which lies in the package."""
+"""The specification of an exported folder: FORMAT.md in the package."""
 
 import re
 from pathlib import Path
@@ -12,10 +12,10 @@ def specification() -> str:
 
 
 def section(title: str) -> str:
-    """Return a part of the specification: from its heading up to the next one of any level.
+    """Return a section of the specification: from its heading up to the next heading of any level.
 
     Args:
-        title: The words of the heading.
+        title: Text of the heading.
 
     Raises:
         LookupError: if there is no such heading.

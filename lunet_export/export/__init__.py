@@ -1,6 +1,6 @@
-"""From weights to a folder of graphs that were checked before it appeared.
+"""Export of weights as a folder of graphs, which are checked before the folder appears.
 
-Its names are loaded when they are asked for: `lunet_export` knows this package from the start, and loads no onnx.
+Names are loaded on first use, so that importing `lunet_export`, which imports this package, does not load onnx.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What is written about an export: manifest.json, and the metadata inside each graph."""
+"""The description of an export: manifest.json, and the metadata inside each graph."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _RNG_WARNINGS = [
 
 
 def metadata_of(blueprint: Blueprint | MixtureBlueprint, provenance: Provenance, name: str) -> dict[str, str]:
-    """What a reader of one ONNX file alone must know; all known before the file exists."""
+    """Return the metadata of a graph: what a reader of this ONNX file alone must know."""
     _, number = graph_of(name)
     own = blueprint if number is None else flows_of(blueprint)[number]
     model, settings, p = own.weights, own.settings, own.weights.preprocessing
@@ -53,13 +53,13 @@ def document_of(
     models: Mapping[str, onnx.ModelProto],
     certificates: Sequence[Certificate | None],
 ) -> dict[str, Any]:
-    """manifest.json, without hashes and checks.
+    """Return manifest.json, without hashes and checks.
 
     Args:
-        blueprint: Of the flow or the mixture.
-        provenance: Its name and what training recorded.
-        models: The graphs, by their names.
-        certificates: Of the flow; of a mixture those of each class.
+        blueprint: Blueprint of the flow or the mixture.
+        provenance: Name of the model, and the record of its training.
+        models: Graphs by name.
+        certificates: Certificate of the flow; for a mixture, those of all classes.
     """
     model, settings, flows = blueprint.weights, blueprint.settings, flows_of(blueprint)
     tensors, classes = _Tensors.of(model, settings), len(classes_of(model))
@@ -107,7 +107,7 @@ def document_of(
 def _classes(
     blueprint: MixtureBlueprint, provenance: Provenance, certificates: Sequence[Certificate | None]
 ) -> list[dict[str, Any]]:
-    """What the manifest says of each class. Where all are LU-Nets, that is said once, in `model.kind`."""
+    """Return the entries of the classes. If all are LU-Nets, only `model.kind` says so."""
     mixture = blueprint.weights
     records = provenance.classes or ({},) * len(mixture.names)
     told = zip(mixture.names, mixture.priors, blueprint.components, records, certificates, strict=True)
@@ -130,7 +130,7 @@ def _certified(certificate: Certificate | None) -> dict[str, Any]:
 
 
 def _version(blueprint: Blueprint | MixtureBlueprint) -> int:
-    """The format version: another one of mixtures that programs written for the first would not run."""
+    """Return the format version, a higher one for mixtures that programs written for version 1 cannot run."""
     if not isinstance(blueprint, MixtureBlueprint):
         return FORMAT_VERSION
     plain = blueprint.weights.kind == LUNET_CLASSES and blueprint.settings.graphs == GRAPHS
@@ -139,7 +139,7 @@ def _version(blueprint: Blueprint | MixtureBlueprint) -> int:
 
 @dataclass(frozen=True)
 class _Tensors:
-    """Inputs and outputs as the manifest describes them."""
+    """Inputs and outputs of graphs as the manifest describes them."""
 
     x: dict[str, Any]
     z: dict[str, Any]

@@ -1,7 +1,7 @@
-"""The limits of float16 products: measured at export as a GPU computes them, and kept.
+"""The errors of float16 products, measured at export as a GPU computes them, and their limits.
 
-ONNX Runtime's CPU provider has no float16 products: it drops the casts and computes in float32, which proves nothing
-about a GPU. So the graphs are judged by their emulation.
+ONNX Runtime's CPU provider has no float16 products: it drops the casts and computes in float32, which says nothing
+about a GPU. So the graphs are emulated.
 """
 
 import numpy as np
@@ -12,22 +12,25 @@ from lunet_export.graphs.emulation import EmulatedFlow
 
 LARGEST_LOG_PROB = 0.01  # nats/dim
 LARGEST_GREY = 0.5  # grey levels
-LARGEST_SHARE = 0.01  # of the samples' standard deviation, for data that has no grey levels
-_NO_TAIL = 6.0  # standard deviations: all numbers of a row from N(0, I) are nearer
+LARGEST_SHARE = 0.01  # of the standard deviation of the samples, for data without grey levels
+_NO_TAIL = 6.0  # standard deviations: rows drawn from N(0, I) stay below
 
 
 def measure(flow: EmulatedFlow, vectors: Vectors | MixtureVectors, *, images: bool) -> dict[str, float]:
-    """Largest errors on the test vectors: nats/dim in log_prob, grey levels (or standard deviations) in x.
+    """Return the largest errors on the test vectors: nats/dim in log_prob, grey levels (or standard deviations) in x.
 
-    log_prob is that of the flow or the mixture; x is judged on z from N(0, I), not on its far tails, of every class.
+    log_prob is that of the flow or the mixture. x is compared for every class at z from N(0, I) without the far tails.
 
     Args:
-        flow: The graphs, emulated.
-        vectors: Of the export.
-        images: x has grey levels.
+        flow: Emulated graphs.
+        vectors: Test vectors of the export.
+        images: Whether x has grey levels.
+
+    Returns:
+        The errors by name, in the units that the names have.
 
     Raises:
-        CheckFailedError: An error is above its limit.
+        CheckFailedError: if an error is above its limit.
     """
     unit, limit = ("grey_levels", LARGEST_GREY) if images else ("standard_deviations", LARGEST_SHARE)
     density = vectors.density
@@ -41,7 +44,7 @@ def measure(flow: EmulatedFlow, vectors: Vectors | MixtureVectors, *, images: bo
             _, drawn = flow.decode_with_log_prob(known.z[whole], *part.label)
             gaps.append(np.abs(drawn - known.log_prob[whole]))
         errors.append(np.abs(flow.decode(known.z[plain], *part.label) - known.x[plain]) / scale)
-    # Not Python's max, which forgets a NaN.
+    # Python's max can drop a NaN; NumPy's keeps it.
     log_prob = float(np.max([gap.max(initial=0.0) for gap in gaps])) / density.x.shape[1]
     error = float(np.max([gap.max() for gap in errors]))
     if not (log_prob <= LARGEST_LOG_PROB and error <= limit):

@@ -1,4 +1,4 @@
-"""What becomes a folder, of either kind: written, checked, and only then let appear."""
+"""The content of an exported folder of any kind: written, checked, and only then visible."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,11 @@ _WANTED = frozenset({MANIFEST, "density.onnx"})
 
 
 class ExportCheckError(CheckFailedError):
-    """The graphs were built but are not right; `checks` says where. Nothing was written."""
+    """Error of graphs that were built but failed a check. Nothing was written.
+
+    Attributes:
+        checks: All checks, of which at least one failed.
+    """
 
     def __init__(self, checks: list[Check], cure: str = _CURE) -> None:
         worst = max(checks, key=lambda check: check.difference.ratio)
@@ -36,7 +40,7 @@ class Parts:
 
     document: dict[str, Any]  # manifest.json, without its seal
     content: dict[str, bytes]  # the other files that a program reads, by name
-    readme: str  # README.md, which says what the document says to people
+    readme: str  # README.md, which says for people what the document says
     name: str = MANIFEST  # the file of the document
 
     def __post_init__(self) -> None:
@@ -67,18 +71,18 @@ def publish(
     refuse: Callable[[], None],
     cure: str = _CURE,
 ) -> list[Check]:
-    """Write the folder, let `check` judge it where it lies, note the checks, and let it appear.
+    """Write a folder under a temporary name, check it, record the checks, and rename it.
 
     Args:
-        folder: Where.
-        parts: What.
-        check: Reads the folder under another name.
-        refuse: Raises where a folder exists that is not to be replaced.
-        cure: What a user may try where a check fails.
+        folder: Folder to write.
+        parts: Content of the folder.
+        check: Function that checks the folder under its temporary name.
+        refuse: Function that raises if a folder exists that must not be replaced.
+        cure: Advice for the error of a failed check.
 
     Raises:
-        BadInputError: The folder exists.
-        ExportCheckError: A check failed; nothing is left behind.
+        BadInputError: if the folder exists.
+        ExportCheckError: if a check failed; then nothing is written.
     """
     with files.whole_folder(folder) as fresh:
         parts.write(fresh)
@@ -87,23 +91,23 @@ def publish(
             raise ExportCheckError(checks, cure)
         parts.document["checks"] = [parity.as_json(entry) for entry in checks]
         parts.write_manifest(fresh)
-        refuse()  # someone else may have been faster
+        refuse()  # another process may have written it
     return checks
 
 
 def validate_target(
     folder: Path, *, force: bool, is_ours: Callable[[Path], bool] = is_ours, wanted: frozenset[str] = _WANTED
 ) -> None:
-    """Raise unless `folder` is free or empty, or is an export and nothing else, and `force` is set.
+    """Raise unless `folder` is missing or empty, or holds only an export and `force` is set.
 
     Args:
-        folder: Where something is to be written.
-        force: Whether an export may be replaced.
-        is_ours: Tells whether a file is of such an export.
-        wanted: The files that make a folder such an export.
+        folder: Folder to write.
+        force: Whether an existing export may be replaced.
+        is_ours: Function that returns whether a file belongs to such an export.
+        wanted: Names of the files that every such export has.
 
     Raises:
-        BadInputError: It is not.
+        BadInputError: if the folder must not be written.
     """
     if not folder.exists():
         return

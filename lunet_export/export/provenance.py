@@ -1,4 +1,4 @@
-"""What is known about a model beside its weights, and with what an export of it was made."""
+"""The provenance of a model and of its export."""
 
 import platform
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from lunet_export.columns import Names
 from lunet_export.files import reading
 from lunet_export.runtime import environment
 
-#: Whose versions a manifest tells, beside ours, Python's and the ONNX Runtime's: they made the bytes or the figures.
+#: Packages whose versions are in a manifest, besides our own, Python and ONNX Runtime: they affect bytes or figures.
 _MADE_WITH = ("numpy", "onnx", "torch")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that a model was read from. Its folder is nobody's business."""
+    """A file that a model was read from. Its folder is not recorded, as it is private."""
 
     name: str
     sha256: str
@@ -26,35 +26,35 @@ class SourceFile:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """What a file is now."""
+        """Return the name, hash and size of a file."""
         digest, size = reading.digest_and_size(path)
         return cls(path.name, digest, size)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known about the model beside its weights."""
+    """Name, source and training record of a model."""
 
     name: str
     source: str = "arrays"  # kind of checkpoint: `lunet_export`, `authors`, `authors-realnvp`
     image_shape: tuple[int, ...] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, SourceFile] = field(default_factory=dict)  # by what they gave: `model`, `latent_stats`
-    assumed: tuple[str, ...] = ()  # sentences: what no file proves, and was taken for granted
-    classes: tuple[Mapping[str, Any], ...] = ()  # of a mixture, what training recorded of each class
-    columns: Names | None = None  # names of the columns of vectors, where they have any
+    files: Mapping[str, SourceFile] = field(default_factory=dict)  # by role: `model`, `latent_stats`
+    assumed: tuple[str, ...] = ()  # sentences about what was assumed without proof
+    classes: tuple[Mapping[str, Any], ...] = ()  # of a mixture: the training record of each class
+    columns: Names | None = None  # names of the columns of vectors, if they have names
 
     @property
     def shown(self) -> dict[str, Any]:
-        """What `model` of a manifest says of rows: the shape of an image, and names of columns where there are any."""
+        """Return the entries of `model` in a manifest that describe rows: shape of an image, names of columns."""
         named = {"columns": list(self.columns)} if self.columns else {}
         return {"image_shape": list(self.image_shape) if self.image_shape else None, **named}
 
     def document(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The entry of a manifest: the files, what was asked for, and the machine. No time: the same gives the same.
+        """Return the entry of a manifest: files, settings, machine. It has no time, so that exports are reproducible.
 
         Args:
-            settings: What was chosen of the export, plain values.
+            settings: Settings of the export as plain values.
         """
         return {
             "files": {role: asdict(file) for role, file in self.files.items()},
@@ -65,7 +65,7 @@ class Provenance:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what an export is made with, as installed; nothing is imported for it."""
+    """Return the installed versions of the packages that make an export, without importing them."""
     found = {"lunet_export": lunet_export.__version__, "python": platform.python_version()}
     for name in _MADE_WITH:
         try:

@@ -1,6 +1,6 @@
-"""README.md of an exported folder, for people: made of the manifest alone, so that the same manifest gives the same.
+"""README.md of an exported folder, for people. It is made of the manifest alone: the same manifest gives the same text.
 
-Its words are in `readmes/`, one file per kind of folder; what fills them is worked out here.
+The templates are in `readmes/`, one per kind of folder; this module computes the values that fill them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +16,8 @@ from lunet_export.verification import folder as verifiers
 Document = Mapping[str, Any]
 
 _WORDS = Path(__file__).with_name("readmes")
-_MOST_NAMES = 32  # of columns and classes, written out
-#: What an entry of a network holds beside the settings of its kind.
+_MOST_NAMES = 32  # more names of columns are not listed
+#: Keys of a network's entry that are not settings of its kind.
 _GENERAL = frozenset(
     {
         "kind", "name", "dim", "preprocessing", "image_shape", "columns", "sha256_weights", "source", "domain", "prior",
@@ -41,7 +41,7 @@ def of_folder(document: Document) -> str:
     """Return the README.md of a folder with one network, or with one per class.
 
     Args:
-        document: Its manifest.json, of which hashes and checks are not looked at.
+        document: Content of manifest.json; hashes and checks are not used.
     """
     model, classes = document["model"], document.get("classes", [])
     kind = "classes" if classes else "flow"
@@ -66,7 +66,7 @@ def of_verifier_folder(document: Document) -> str:
     """Return the README.md of a folder for verifiers.
 
     Args:
-        document: Its verifier.json, of which hashes and checks are not looked at.
+        document: Content of verifier.json; hashes and checks are not used.
     """
     queries = document["queries"]
     whole = [entry["file"] for entry in queries if entry["case"] is None] or [
@@ -90,7 +90,7 @@ def of_verifier_folder(document: Document) -> str:
 
 
 def _filled(words: str, /, **values: object) -> str:
-    """Return a file of words with the values in their places."""
+    """Return a template filled with the values."""
     return Template((_WORDS / f"{words}.md").read_text(encoding="utf-8").rstrip()).substitute(values)
 
 
@@ -112,17 +112,17 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
     if p := model["preprocessing"]:
         yield "Pre-processing, in the graphs", f"h = {p['formula']}, levels {p['levels']}, margin {p['margin']!r}"
     if model.get("domain"):
-        yield "Domain", "the density is defined where `model.domain` of manifest.json says; refuse other rows"
+        yield "Domain", "the density is defined only where `model.domain` of manifest.json says; refuse other rows"
     yield "Training", _training(document["training"])
     for sentence in document["provenance"].get("assumed", []):
-        yield "Taken for granted", brief(sentence, 400)
+        yield "Assumed", brief(sentence, 400)
     (least, most), products = document["batch"], document["products"]
     inner = "" if products == document["dtype"] else f", matrix products in {products}"
     yield "Numbers", f"{document['dtype']}{inner}; {least} to {most} rows per run"
 
 
 def _networks(model: Document, classes: Sequence[Document]) -> str:
-    """What the networks are, with the settings that the manifest names."""
+    """Return the kinds of the networks, with the settings in the manifest."""
     own = "; ".join(dict.fromkeys(_network(entry) for entry in classes or [model]))
     return f"{f'{len(classes)} networks, one per class: ' if classes else ''}{own}; {model['dim']} dimensions"
 
@@ -147,7 +147,7 @@ def _value(value: object) -> str:
 
 
 def _row(model: Document) -> str:
-    """What a row is: an image, columns by their names, or so many numbers."""
+    """Return what a row is: an image, named columns, or a number of numbers."""
     if model["image_shape"]:
         return f"an image of {' x '.join(map(str, model['image_shape']))}, row by row"
     if not (columns := model.get("columns")):
@@ -157,7 +157,7 @@ def _row(model: Document) -> str:
 
 
 def _training(record: Document) -> str:
-    """On what, and what was reached on rows that it had not seen."""
+    """Return the training data and the figures on test rows."""
     if not record.get("dataset"):
         origin = record.get("imported_from")
         return f"not recorded; the model was imported from {_code(origin)}" if origin else "not recorded"
@@ -179,12 +179,12 @@ def _about_x(preprocessing: Document | None) -> str:
     levels = preprocessing["levels"]
     return (
         f"a grey level, 0 to {levels - 1}, plus noise in [0, 1), and not the grey level itself: the density is defined "
-        f"on [0, {levels}) alone, and the graphs do not look. A picture is floor(x)"
+        f"on [0, {levels}) only, and the graphs do not check. A picture is floor(x)"
     )
 
 
 def _graphs(graphs: Document) -> Iterator[tuple[str, str]]:
-    """Every graph with its tensors; of graphs that there are one per class of, the first stands for all."""
+    """Yield every graph with its tensors; of graphs with one per class, the first stands for all."""
     last = {graph_of(name)[0]: graph["file"] for name, graph in graphs.items()}
     for name, graph in graphs.items():
         kind, number = graph_of(name)
@@ -228,6 +228,6 @@ def _facts_for_verifiers(document: Document) -> Iterator[tuple[str, str]]:
 
 
 def _code(name: object) -> str:
-    """A name from a stranger's file as Markdown shows it: one line of code, in which nothing is markup."""
+    """Return a name from an untrusted file as one line of code in Markdown, so that nothing in it is markup."""
     line = "".join(letter if letter.isprintable() else "?" for letter in brief(name))
     return f"`{line.replace('`', chr(39))}`"

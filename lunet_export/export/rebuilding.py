@@ -1,4 +1,4 @@
-"""The blueprint that a folder was exported by, made again of its model."""
+"""The blueprint of an exported folder, made again from its model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from lunet_export.graphs.settings import ExportSettings
 
 
 def rebuilt(model: Distribution, manifest: Manifest) -> Blueprint | MixtureBlueprint | None:
-    """The blueprint of a folder; None if the folder was made of another model.
+    """Return the blueprint of a folder; None if the folder was made of another model.
 
-    What the export chose of a model, as the steps of an integration, is chosen again by the manifest.
+    Choices that the export made, such as the steps of an integration, are taken from the manifest.
     """
     document, flows = manifest.document, components_of(model)
     told = document["classes"] if manifest.names else [document["model"]]
@@ -33,9 +33,9 @@ def rebuilt(model: Distribution, manifest: Manifest) -> Blueprint | MixtureBluep
 
 
 def _settings(manifest: Manifest, sampling: Mapping[str, Any], entry: Mapping[str, Any]) -> ExportSettings:
-    """What a sampling graph was exported with, of a model as the manifest tells it.
+    """Return the settings of a sampling graph, from the manifest.
 
-    The tile of `rows` was not a choice.
+    The tile of the solver `rows` is not a setting.
     """
     graphs = {graph_of(name)[0] for name in manifest.graphs}
     optional: dict[str, Any] = {

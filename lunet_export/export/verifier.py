@@ -1,4 +1,4 @@
-"""`export_for_verifier`: generator, latent boxes, merged graph and queries, checked before their folder appears."""
+"""`export_for_verifier`: a generator, latent boxes, a merged graph and queries, checked before the folder appears."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from lunet_export.verification.vnnlib import Query
 
 Array = NDArray[np.float64]
 
-_ROWS = 64  # of each kind that the generator is checked at
+_ROWS = 64  # rows of each kind at which the generator is checked
 _STANDARD_ERRORS = 3.0
 _CURE = "Report this model."
 _WANTED = frozenset({folder.DOCUMENT, folder.GENERATOR})
@@ -38,24 +38,31 @@ _WANTED = frozenset({folder.DOCUMENT, folder.GENERATOR})
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be verified.
+    """The question to a verifier.
+
+    Attributes:
+        masses: Probability masses of the boxes.
+        classifier: Classifier to append to the generator; None asks about the generator itself.
+        claim: Claim in the language of `lunet_export.verification.claim`; None writes boxes alone.
 
     Raises:
-        BadInputError: No mass, or one twice.
+        BadInputError: if there is no mass, or one twice.
     """
 
     masses: tuple[float, ...] = (0.9,)
     classifier: onnx.ModelProto | None = None
-    claim: str | None = None  # in the words of `lunet_export.verification.claim`
+    claim: str | None = None
 
     def __post_init__(self) -> None:
         if not self.masses or len(set(self.masses)) != len(self.masses):
-            raise BadInputError(f"Expected masses that differ; got {', '.join(map(str, self.masses)) or 'none'}.")
+            raise BadInputError(
+                f"Expected one or more masses that differ; got {', '.join(map(str, self.masses)) or 'none'}."
+            )
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How much of held-out data lies in each box, in the order of the masses."""
+    """Shares of held-out data in each box, in the order of the masses."""
 
     data: str
     shares: tuple[Share, ...]
@@ -63,7 +70,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class ExportedForVerifier:
-    """A folder that was written, and the checks that it passed."""
+    """A written folder, and the checks that it passed."""
 
     folder: Path
     document: Mapping[str, Any]
@@ -72,11 +79,11 @@ class ExportedForVerifier:
 
 @dataclass(frozen=True)
 class _Content:
-    """What goes into the folder, before it is one."""
+    """The content of the folder before it is written."""
 
-    graphs: dict[str, onnx.ModelProto]  # by file
-    queries: dict[str, Query]  # by file
-    texts: dict[str, str]  # of the queries
+    graphs: dict[str, onnx.ModelProto]  # by file name
+    queries: dict[str, Query]  # by file name
+    texts: dict[str, str]  # texts of the queries by file name
     boxes: tuple[LatentBox, ...]
     claim: Claim | None
 
@@ -94,25 +101,28 @@ def export_for_verifier(
     """Write the folder that `lunet_export.verification.folder` describes. It appears checked and whole, or not at all.
 
     Args:
-        weights: The model, of leaky ReLU.
-        target: Where to write; an existing folder for verifiers is replaced only with `force`.
-        provenance: Name and history of the model.
+        weights: Model with leaky ReLU.
+        target: Folder to write.
+        provenance: Name, source and training record of the model.
         question: Masses of the boxes, classifier and claim.
-        held_out: Tells how much of held-out data lies in the boxes.
-        force: Replace an existing folder for verifiers.
-        on_stage: Called with a few words before each stage.
+        held_out: Function that returns the shares of held-out data in the boxes; None leaves them out.
+        force: Whether an existing folder for verifiers is replaced.
+        on_stage: Function that is called with a few words before each stage.
+
+    Returns:
+        The folder with its document and its checks.
 
     Raises:
-        BadInputError: The folder exists, the activation is not piecewise linear, a mass is not between 0 and 1, the
+        BadInputError: if the folder exists, the activation is not piecewise linear, a mass is not between 0 and 1, the
             classifier does not fit, or the claim is malformed.
-        CheckFailedError: A check failed; nothing is left behind.
+        CheckFailedError: if a check failed; then nothing is written.
     """
     generator.validate_piecewise_linear(weights)
     _validate_target(target, force=force)
     if question.classifier is not None and weights.preprocessing:
         raise BadInputError(
-            "Expected a model without pre-processing beside `classifier`; this one's generator ends at h = logit(x), "
-            "and the way from there to grey levels is not piecewise linear. Train it on the same numbers as floats."
+            "Expected a model without pre-processing for `classifier`; the generator of this one ends at h = logit(x), "
+            "and the map from there to grey levels is not piecewise linear. Train it on the same numbers as floats."
         )
     on_stage("building the graphs")
     content = _content(weights, provenance, question)
@@ -129,7 +139,7 @@ def export_for_verifier(
         _validate_operators(fresh / folder.GENERATOR, weights.dim)
         written = VerifierFolder.open(fresh)
         if dict(written.queries) != content.queries:
-            raise CheckFailedError("Expected queries that read back as they were meant; they do not. " + _CURE)
+            raise CheckFailedError("Expected queries that read back as they were written; they do not. " + _CURE)
         return [*_of_boxes(content.boxes, drawn), *_of_graphs(written, weights, question, content.boxes)]
 
     checks = publish(target, parts, check, refuse=lambda: _validate_target(target, force=force), cure=_CURE)
@@ -140,7 +150,7 @@ def _validate_target(target: Path, *, force: bool) -> None:
     validate_target(target, force=force, is_ours=folder.is_ours, wanted=_WANTED)
 
 
-# What is built
+# Graphs, queries and document
 
 
 def _content(weights: Chain, provenance: Provenance, question: Question) -> _Content:
@@ -169,7 +179,7 @@ def _content(weights: Chain, provenance: Provenance, question: Question) -> _Con
 
 
 def _asked(entry: LatentBox, claim: Claim | None) -> list[tuple[str, str | None, tuple[vnnlib.Case, ...]]]:
-    """File, name of the case and cases of every query of a box: the whole, then one case at a time."""
+    """Return file name, case name and cases of every query of a box: the whole query, then one case at a time."""
     if claim is None:
         return []
     stem = entry.name.replace("box", "query")
@@ -217,7 +227,7 @@ def _output(weights: Chain) -> str:
 def _document(
     weights: Chain, provenance: Provenance, content: _Content, drawn: Sequence[Share], held_out: HeldOut | None
 ) -> dict[str, Any]:
-    """verifier.json, without hashes and checks."""
+    """Return verifier.json, without hashes and checks."""
     graphs = {name.removesuffix(".onnx"): _graph(name, model) for name, model in content.graphs.items()}
     asked = folder.MERGED if folder.MERGED in content.graphs else folder.GENERATOR
     boxes = []
@@ -275,14 +285,14 @@ def _share(share: Share, mass: float) -> dict[str, Any]:
     return {"rows": share.rows, "share": share.share, "standard_error": share.standard_error(mass)}
 
 
-# What is checked
+# Checks
 
 
 def _validate_operators(path: Path, dim: int) -> None:
-    """Raise unless the generator is what verifiers read.
+    """Raise unless verifiers can read the generator.
 
     Raises:
-        CheckFailedError: It has other operators, slopes outside (0, 1], or another opset, IR version or shape.
+        CheckFailedError: if it has other operators, slopes outside (0, 1], or another opset, IR version or shape.
     """
     model = onnx.load_model_from_string(path.read_bytes())
     slopes = [helper.f for node in model.graph.node if node.op_type == "LeakyRelu" for helper in node.attribute]
@@ -310,7 +320,7 @@ def _validate_operators(path: Path, dim: int) -> None:
 
 
 def _drawn(entry: LatentBox) -> Share:
-    """Draws of N(0, I). A right box fails one set of draws in 370, so a second one decides then."""
+    """Return the share of draws of N(0, I) in a box. A correct box fails one set in 370; then a second set decides."""
     first = box.monte_carlo(entry, seed=0)
     return first if first.off(entry.mass) <= _STANDARD_ERRORS else box.monte_carlo(entry, seed=1)
 
@@ -355,7 +365,7 @@ def _of_graphs(written: VerifierFolder, weights: Chain, question: Question, boxe
 
 
 def _latents(dim: int, boxes: Sequence[LatentBox]) -> Array:
-    """Rows of N(0, I), of each box, and two corners of each; numbers of float32."""
+    """Return rows of N(0, I), rows of each box and two corners of each, rounded to float32."""
     rng = np.random.default_rng(0)
     rows = [rng.standard_normal((_ROWS, dim))]
     for entry in boxes:
@@ -365,7 +375,7 @@ def _latents(dim: int, boxes: Sequence[LatentBox]) -> Array:
 
 
 def _run(model: bytes, z: Array, outputs: int) -> list[NDArray[np.floating]]:
-    """The first outputs of a graph of batch 1 at every row, each (N, K)."""
+    """Return the first outputs of a graph of batch 1 at every row, each (N, K)."""
     (session,), _ = providers.open_sessions([model], "cpu", threads=1)
     names = [entry.name for entry in session.get_outputs()][:outputs]
     (fed,) = session.get_inputs()

@@ -1,4 +1,4 @@
-"""`export`: builds the graphs, writes the folder, checks what was written, and only then lets it appear."""
+"""`export`: builds the graphs, writes the folder, checks it, and only then makes it visible."""
 
 import json
 from collections.abc import Callable
@@ -28,13 +28,13 @@ from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
 
 _VECTOR_SEED = 0
 _WIDENING = ("float16", "float32", "float64")
-#: Makes another implementation of a flow or a mixture, a `parity.Runner` or `parity.ClassRunner`.
+#: Function that makes another implementation of a flow or a mixture: a `parity.Runner` or `parity.ClassRunner`.
 MakeRunner = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder that was written, the checks that it passed, and the choices that its graphs were built by."""
+    """A written folder, the checks that it passed, and the blueprint of its graphs."""
 
     folder: Path
     manifest: Manifest
@@ -54,25 +54,28 @@ def export(
     compare: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Write the folder of a model: its graphs, manifest, test vectors. It appears checked and whole, or not at all.
+    """Write the folder of a model: graphs, manifest, test vectors. It appears checked and whole, or not at all.
 
     Args:
         model: A flow or a mixture.
-        folder: Where to write; an existing exported folder is replaced only with `force`.
-        provenance: Name and history of the model, for the manifest.
-        settings: Solver and dtype.
-        examples: Rows of data for the test vectors, (N, D), of a mixture those of each class; rows of the model itself
-            when there are none.
-        eager: Makes another implementation to compare with, usually eager PyTorch; its own error is recorded.
-        force: Replace an existing exported folder.
-        compare: Also estimate what every other solver would cost and lose.
-        on_stage: Called with a few words before each stage.
+        folder: Folder to write.
+        provenance: Name, source and training record of the model, for the manifest.
+        settings: Settings of the graphs, such as solver and dtype; None takes the defaults.
+        examples: Rows of data for the test vectors, (N, D); for a mixture, those of each class. None takes samples of
+            the model.
+        eager: Function that makes another implementation to compare with, usually eager PyTorch; its error is recorded.
+        force: Whether an existing exported folder is replaced.
+        compare: Whether to estimate the time and the error of every other solver too.
+        on_stage: Function that is called with a few words before each stage.
+
+    Returns:
+        The folder with its manifest, its checks and its blueprint.
 
     Raises:
-        BadInputError: The folder exists, a setting does not fit, there are more than 32 classes, or a graph would pass
-            2 GB.
-        NarrowDtypeError: The dtype cannot hold numbers of the model. A wider one is advised only if it can.
-        ExportCheckError: A check failed; nothing is left behind.
+        BadInputError: if the folder exists, a setting does not fit, there are more than 32 classes, or a graph would
+            exceed 2 GB.
+        NarrowDtypeError: if the dtype cannot hold numbers of the model. A wider one is advised only if it can.
+        ExportCheckError: if a check failed; then nothing is written.
     """
     settings = settings or ExportSettings()
     validate_target(folder, force=force)
@@ -84,7 +87,7 @@ def export(
         models, parts = _build(blueprint, provenance, examples)
     except NarrowDtypeError as error:
         raise _advising(error, model, provenance, settings, examples, on_stage) from None
-    model = blueprint.weights  # with what was chosen of it, as the steps of an integration
+    model = blueprint.weights  # with the choices of the settings, such as the steps of an integration
 
     def check(fresh: Path) -> list[Check]:
         on_stage("checking the graphs")
@@ -110,7 +113,7 @@ def _advising(
     examples: Examples | None,
     on_stage: Callable[[str], None],
 ) -> NarrowDtypeError:
-    """The error, with the next wider dtype that holds the model as what to do, or that none does."""
+    """Return the error with its advice: the next wider dtype that holds the model, or that there is none."""
     refused: BadInputError | None = None
     for dtype in _WIDENING[_WIDENING.index(settings.dtype) + 1 :]:
         on_stage(f"trying {dtype}")
@@ -130,10 +133,15 @@ def check_chains(
     on_stage: Callable[[str], None] = lambda stage: None,
     **run: Any,  # noqa: ANN401
 ) -> list[Check]:
-    """Checks of every network without its pre-processing, whose clamps hide what happens in the tails.
+    """Return checks of every network that has pre-processing, without it: its clamps would hide errors in the tails.
 
-    The graphs are built as for export and run from memory; none of networks without pre-processing, which hide nothing.
-    `run` is the provider, threads and cuda of `ExportedFlow`.
+    The graphs are built as for export and run from memory.
+
+    Args:
+        blueprint: Blueprint of the flow or the mixture.
+        eager: Function that makes another implementation to compare with.
+        on_stage: Function that is called with a few words before each stage.
+        **run: Provider, threads and cuda of `ExportedFlow`.
     """
     checks: list[Check] = []
     names = classes_of(blueprint.weights)
@@ -150,10 +158,10 @@ def check_chains(
 
 
 def build_artifact(model: Distribution, provenance: Provenance, settings: ExportSettings) -> Artifact:
-    """The artifact of an export, in memory, its graphs not yet checked.
+    """Return the artifact of an export in memory, its graphs not yet checked.
 
     Raises:
-        BadInputError: As `export` does for its settings.
+        BadInputError: as `export` raises for settings.
     """
     return _in_memory(_build(blueprint_of(model, settings), provenance, None)[1])
 
@@ -174,7 +182,7 @@ def _check(
 def _build(
     blueprint: Blueprint | MixtureBlueprint, provenance: Provenance, examples: Examples | None
 ) -> tuple[dict[str, onnx.ModelProto], Parts]:
-    """The graphs by name, and what they become."""
+    """Return the graphs by name, and the content of their folder."""
     model, settings = blueprint.weights, blueprint.settings
     names = graph_names(settings.graphs, len(classes_of(model)))
     models = {name: blueprint.build(name, metadata_of(blueprint, provenance, name)) for name in names}

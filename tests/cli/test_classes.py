@@ -191,7 +191,7 @@ def test_inspect_shows_both(ten):
     assert "classes.9.training.best_epoch" in run("inspect", model, "--all")[1]
 
 
-FOLDER_OF_CLASSES = "Expected a folder with one network; this one holds a network a class"
+FOLDER_OF_CLASSES = "Expected a folder with one network; this one holds one network per class"
 MODEL_OF_CLASSES = "Expected a model of one network;"
 FAILURES = {
     "bench": (["bench", "{folder}"], FOLDER_OF_CLASSES),
@@ -219,7 +219,7 @@ FAILURES = {
     "CUDA graphs": (["sample", "{folder}", "--cuda-graph", "-o", "{out}/x.png"], "Expected no --cuda-graph"),
     "classify one network": (
         ["classify", "{single}", "digits"],
-        "Expected a folder with a network a class; this one holds one network",
+        "Expected a folder with one network per class; this one holds one network",
     ),
     "classify a model of one network": (
         ["classify", "{member}", "digits"],

@@ -345,7 +345,7 @@ FAILURES = {
     ),
     "export onto a file": (["{small.pt}", "-o", "{one.npy}"], 2, "Expected a new folder; {one.npy} is a file"),
     "sample nothing": (["sample", "{out}/none", "-o", "{out}/x.npy"], 2, "none does not exist. Write one"),
-    "sample a file": (["sample", "{one.npy}", "-o", "{out}/x.npy"], 2, "one.npy is none. Write one"),
+    "sample a file": (["sample", "{one.npy}", "-o", "{out}/x.npy"], 2, "one.npy is a file. Write one"),
     "score numbers in no rows": (
         ["score", "{small}", "{flat.npy}"],
         2,

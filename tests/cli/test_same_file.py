@@ -77,5 +77,6 @@ def test_another_file_is_another_model(folder, tmp_path, name):
     code, _, err = run("check", folder / name, "--model", other)
     assert (code, err) == (
         2,
-        f"lunet-export: Expected the model that {name} was exported from; {other} is another one.\n",
+        f"lunet-export: Expected the model that {name} was exported from; {other} is another one. "
+        "Give the file from which it was exported.\n",
     )
