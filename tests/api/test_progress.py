@@ -128,7 +128,7 @@ def test_python_writes_lines_where_there_is_neither(monkeypatch, capfd):
     lunet_export.train(rows(), progress=False, **OPTIONS)
     assert capfd.readouterr() == ("", "")
     monkeypatch.setenv("LUNET_LOG", "often")
-    with pytest.raises(BadInputError, match="Expected LUNET_LOG of seconds"):
+    with pytest.raises(BadInputError, match="Expected seconds between two lines in LUNET_LOG"):
         lunet_export.train(rows(), **OPTIONS)
 
 

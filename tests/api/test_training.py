@@ -108,7 +108,7 @@ def test_rows_that_spoil_a_density_are_warned_of():
         (rows(), {"whitened": "no"}, BadInputError, "Expected True or False for whitened; got no"),
         (rows(), {"init": 3}, BadInputError, "Expected a name for init; got 3"),
         (rows(), {"output": 3}, BadInputError, "a str or a Path for the model file; got a int"),
-        (rows(), {"columns": [1]}, DataError, "those of a file"),
+        (rows(), {"columns": [1]}, DataError, "they are for files and data frames"),
         (rows(), {"blokcs": 3}, BadInputError, "Did you mean blocks"),
         (rows(), {"flow": "glow"}, BadInputError, "Expected a flow of lunet"),
         (rows(), {"init": "zeros"}, BadInputError, "Expected an init of"),
