@@ -1,6 +1,6 @@
-"""Exported folders in programs of other languages: ready projects, and a page for the browser. No torch, no onnx.
+"""Exported folders in programs of other languages: ready projects, and a page for the browser, without torch or onnx.
 
-`projects/` holds the programs themselves, a folder a language; they are what users start from and what CI builds.
+`projects/` holds the programs, one folder per language. Users start from them, and CI builds them.
 """
 
 from lunet_export.embedding.page import write_page

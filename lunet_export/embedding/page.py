@@ -7,7 +7,7 @@ from lunet_export.embedding.project import MODEL, model_files, sources, write_al
 from lunet_export.embedding.web_runtime import runtime_files
 from lunet_export.errors import BadInputError
 
-#: By this a page of ours is known, before --force replaces it.
+#: Marks a page that this module wrote, and that --force may replace.
 MARK = '<meta name="generator" content="lunet-export">'
 _PAGE = "index.html"
 
@@ -16,24 +16,24 @@ def write_page(folder: Path, target: Path, *, runtime: Path | None = None, force
     """Write the page, the model and the runtime as a folder of static files.
 
     Args:
-        folder: The export of an image model, with one network or with one a class.
-        target: The folder of the page.
-        runtime: An unpacked onnxruntime-web; None asks npm for the version that was tested.
-        force: Replace a page that this function wrote.
+        folder: Export of an image model, with one network or one network per class.
+        target: Folder of the page.
+        runtime: Folder of an unpacked onnxruntime-web; None fetches the tested version from npm.
+        force: Whether to replace a page that this function wrote.
 
     Returns:
         The files, relative to `target`.
 
     Raises:
-        ArtifactError: The export is not whole.
-        BadInputError: Its rows are no images, or `target` exists.
-        MissingPackageError: The runtime is neither given nor to be had from npm.
+        ArtifactError: if the export is not whole.
+        BadInputError: if its rows are not images, or `target` exists.
+        MissingPackageError: if the runtime is not given and npm cannot fetch it.
     """
     artifact = open_folder(folder)
     if artifact.manifest.image_shape is None or artifact.manifest.preprocessing is None:
         raise BadInputError(
-            f"Expected an image model for the page; the rows of {folder} are no images. "
-            "Take: lunet-export embed FOLDER --language browser"
+            f"Expected an image model for the page; the rows of {folder} are not images. "
+            "Run: lunet-export embed FOLDER --language browser"
         )
     if target.exists() and not (force and is_page(target)) and (not target.is_dir() or any(target.iterdir())):
         raise BadInputError(
@@ -47,6 +47,6 @@ def write_page(folder: Path, target: Path, *, runtime: Path | None = None, force
 
 
 def is_page(folder: Path) -> bool:
-    """Whether `write_page` may have written the folder."""
+    """Return whether `write_page` may have written the folder."""
     page = folder / _PAGE
     return (folder / MODEL).is_dir() and page.is_file() and MARK in page.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""A ready project in another language, with the user's own model in it."""
+"""Projects in other languages that are ready to build, with the user's model in them."""
 
 import json
 import shlex
@@ -15,20 +15,22 @@ from lunet_export.files.reading import read_inside
 from lunet_export.runtime import environment
 
 PROJECTS = Path(__file__).parent / "projects"
-#: Where the model lies in a project and in a page.
+#: Folder of the model in a project and in a page.
 MODEL = "model"
 
 _BORROWED = {"cpp": ("c/lunet.h",), "rust": ("c/lunet.h",), "browser": ("node/lunet.mjs", "node/steps.mjs")}
 #: The languages that a project can be written in.
 LANGUAGES = ("c", "cpp", "rust", "node", "browser")
 _TOOLS = {"c": ("cc",), "cpp": ("cc", "c++"), "rust": ("cargo", "cc"), "node": ("node", "npm")}
-_ONE_NETWORK = ("c", "cpp", "rust")  # Node and the browser read folders with a network a class too
+_ONE_NETWORK = ("c", "cpp", "rust")  # Node and the browser also read folders with one network per class
 
 
 def sources(language: str) -> dict[str, Path]:
-    """The files of a project: their places in it, and where they are now."""
+    """Return the files of a project by their place in it, with their paths in the package."""
     own = PROJECTS / language
-    built = {own / name for name in ("build", "target", "node_modules")}  # by someone who works on a project in place
+    built = {
+        own / name for name in ("build", "target", "node_modules")
+    }  # made when a project is built inside the package
     kept = (path for path in sorted(own.rglob("*")) if path.is_file() and not built & {*path.parents})
     found = {path.relative_to(own).as_posix(): path for path in kept}
     return found | {Path(file).name: PROJECTS / file for file in _BORROWED.get(language, ())}
@@ -41,35 +43,36 @@ def write_project(
 
     Args:
         language: One of LANGUAGES.
-        folder: The export; it is verified, and copied whole.
-        target: The new project. Where it exists, `force` renews its model and leaves all else, which is its owner's.
-        runtime: For the browser, an unpacked onnxruntime-web; None asks npm for it.
-        force: Renew the model of an existing project.
+        folder: Exported folder, which is verified and copied whole.
+        target: Folder of the new project.
+        runtime: For the browser, the folder of an unpacked onnxruntime-web; None fetches it from npm.
+        force: Whether to replace the model of an existing project, and none of its other files.
 
     Returns:
         The files that were written, relative to `target`.
 
     Raises:
-        BadInputError: An unknown language, a runtime for another one than the browser, or `target` exists.
-        ArtifactError: The export is not whole, or of a kind that this language's program does not read.
-        MissingPackageError: The browser's runtime is neither given nor to be had from npm.
+        BadInputError: if the language is unknown, a runtime is given for another one than the browser, or `target`
+            exists.
+        ArtifactError: if the export is not whole, or of a kind that the program in this language does not read.
+        MissingPackageError: if the runtime of the browser is not given and npm cannot fetch it.
     """
     if language not in LANGUAGES:
-        raise BadInputError(f"Expected a language of {', '.join(LANGUAGES)}; got {language!r}.")
+        raise BadInputError(f"Expected a language of {', '.join(LANGUAGES)}; got {language!r}. Give one of these.")
     if runtime is not None and language != "browser":
         raise BadInputError(f"Expected `runtime` for the browser alone; got it for {language}. Leave it out.")
     artifact = open_folder(folder)
     if language in _ONE_NETWORK and artifact.manifest.names:
         raise ArtifactError(
-            f"Expected a folder with one network for {language}; {folder} holds a network a class. "
-            "Export one class's own file, or take node or browser."
+            f"Expected a folder with one network for {language}; {folder} holds one network per class. "
+            "Export the model file of one class, or use node or browser."
         )
     files = model_files(folder, artifact)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         if not force or not (target / MODEL / MANIFEST).is_file():
             raise BadInputError(
-                f"Expected a new folder for the project; {target} exists. Give another path, or `force=True` to renew "
-                "the model of a project that embed wrote."
+                f"Expected a new folder for the project; {target} exists. Give another path, or `force=True` to "
+                "replace the model of a project that embed wrote."
             )
         with exclusive(target):
             _renew(target / MODEL, {Path(name).name: data for name, data in files.items()})
@@ -86,7 +89,7 @@ def next_steps(language: str, target: Path) -> list[str]:
     if language == "browser":
         return [installation.command("serve", str(target))]
     runtime = environment.onnxruntime_library()
-    library = ["cpu", str(runtime)] if runtime else []  # else by its usual name, where the system looks
+    library = ["cpu", str(runtime)] if runtime else []  # else the program looks for its usual name
     lines = {
         "c": ["cc -std=c11 -O2 replay.c -o replay -lm -ldl", shlex.join(["./replay", MODEL, *library])],
         "cpp": [
@@ -101,18 +104,18 @@ def next_steps(language: str, target: Path) -> list[str]:
 
 
 def missing_tools(language: str) -> list[str]:
-    """Return what builds or runs the project and is not on this machine's PATH."""
+    """Return the tools that build or run the project and are not on the PATH."""
     return [tool for tool in _TOOLS.get(language, ()) if shutil.which(tool) is None]
 
 
 def _renew(model: Path, files: Mapping[str, bytes]) -> None:
-    """Replace the model of a project as a whole: half of each of two models is none. What else lies there stays."""
+    """Replace the model of a project as a whole, so that two models never mix. Other files in its folder stay."""
     with whole_folder(model) as fresh:
         for path in model.iterdir():
             if not is_ours(path):
                 if path.name in files:
                     raise BadInputError(
-                        f"Expected {path} to be of lunet-export, or not there; it is somebody's own. Rename it."
+                        f"Expected {path} to be a file of lunet-export, or missing; it is another file. Rename it."
                     )
                 if path.is_dir() and not path.is_symlink():
                     shutil.copytree(path, fresh / path.name, symlinks=True)
@@ -123,14 +126,14 @@ def _renew(model: Path, files: Mapping[str, bytes]) -> None:
 
 
 def model_files(folder: Path, artifact: Artifact) -> dict[str, bytes]:
-    """The files of an exported folder by their place in a project, as they were verified.
+    """Return the verified files of an exported folder by their place in a project.
 
     Raises:
-        ArtifactError: The manifest changed while it was read.
+        ArtifactError: if the manifest changed while it was read.
     """
     manifest = read_inside(folder, MANIFEST)
     if json.loads(manifest) != artifact.manifest.document:
-        raise ArtifactError(f"Expected {folder / MANIFEST} to stay as it is; it changed just now. Try again.")
+        raise ArtifactError(f"Expected {folder / MANIFEST} not to change while it is read; it changed. Try again.")
     graphs = {f"{name}.onnx": data for name, data in artifact.graphs.items()}
     files = {MANIFEST: manifest, VECTORS: artifact.vectors_json, **graphs}
     if (readme := read_readme(folder, artifact.manifest.document)) is not None:

@@ -1,4 +1,4 @@
-"""A page on localhost, for a look at it. For anything else take a web server."""
+"""A server of a page on localhost, for previews only."""
 
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +11,7 @@ _HOST = "127.0.0.1"
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    # What the system's own table says of these differs, and browsers refuse modules of another type.
+    # The table of the system may differ, and browsers refuse modules with another type.
     extensions_map = {  # noqa: RUF012
         **SimpleHTTPRequestHandler.extensions_map,
         ".mjs": "text/javascript",
@@ -21,7 +21,7 @@ class _Handler(SimpleHTTPRequestHandler):
     }
 
     def end_headers(self) -> None:
-        self.send_header("Cache-Control", "no-cache")  # a page that is written anew is seen at once
+        self.send_header("Cache-Control", "no-cache")  # a rewritten page is seen at once
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
@@ -29,11 +29,11 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 def site_server(site: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the folder on 127.0.0.1; port 0 takes a free one. Call `serve_forever`.
+    """Return a server of the folder on 127.0.0.1, started by `serve_forever`. Port 0 takes a free one.
 
     Raises:
-        BadInputError: There is no page in the folder.
-        OSError: The port is taken.
+        BadInputError: if there is no page in the folder.
+        OSError: if the port is taken.
     """
     if not (site / "index.html").is_file():
         raise BadInputError(

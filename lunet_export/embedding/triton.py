@@ -1,11 +1,11 @@
-"""A model repository for Triton Inference Server, from an exported folder. The standard library only.
+"""A model repository for Triton Inference Server, made of an exported folder with the standard library only.
 
     REPOSITORY/NAME-density/config.pbtxt      Triton's ModelConfig in protobuf's text format
     REPOSITORY/NAME-density/1/model.onnx      x -> log_prob, z
     REPOSITORY/NAME-sampling/...              z -> x
 
-The configuration belongs to a model, the graphs to its versions: a further version adds its graph and leaves the
-configuration, which its owner may have tuned.
+A model has one configuration and one graph per version: a further version adds its graph and does not change the
+configuration, which the owner may have tuned.
 """
 
 import os
@@ -22,10 +22,10 @@ from lunet_export import files, installation
 from lunet_export.artifact import Artifact, Manifest
 from lunet_export.errors import ArtifactError, BadInputError
 
-#: Its input is a shape, not rows: there is no batch that Triton could bound or combine.
+#: Its input is a shape instead of rows, so Triton cannot limit or combine its batches.
 NOT_SERVED = "random_sampling"
 CONFIG, GRAPH = "config.pbtxt", "model.onnx"
-#: NVIDIA's server, of the release that was run; the first that passes on `use_tf32` is 24.06.
+#: NVIDIA's server, in the release that was tested; `use_tf32` works from 24.06 on.
 IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"
 CLIENT_PACKAGE = "tritonclient[grpc]"
 
@@ -35,23 +35,32 @@ _TYPES = {"float32": "TYPE_FP32", "float64": "TYPE_FP64"}
 _KINDS = {"cpu": "KIND_CPU", "cuda": "KIND_GPU"}
 _LARGEST_VERSION = 2**63 - 1
 _HTTP, _GRPC = 8000, 8001  # ports
-_WARM_BATCH = 256  # rows; a batch of this size takes other kernels than one row does
+_WARM_BATCH = 256  # rows; a batch of this size uses other kernels than one row
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How Triton serves the models.
+    """Settings with which Triton serves the models.
+
+    Attributes:
+        name: Name of the models, before "-density"; None takes the name of the export.
+        version: Version of the models.
+        max_batch: Largest number of rows per run; None takes the largest batch of the export.
+        queue_delay_us: Time that a request waits for others to share its run, in microseconds.
+        instances: Number of instances of each model; with "cuda", per GPU.
+        versions_served: Number of versions that are served, the highest ones.
+        target: Device on which the server runs the models.
 
     Raises:
-        BadInputError: A number is out of its range.
+        BadInputError: if a number is out of its range, or the target is unknown.
     """
 
-    name: str | None = None  # of the models, before "-density"; None: the export's own
+    name: str | None = None
     version: int = 1
-    max_batch: int | None = None  # rows a run at most; None: the largest batch of the export
-    queue_delay_us: int = 100  # how long a request waits for others to share its run
-    instances: int = 1  # of each model, on each GPU with "cuda"
-    versions_served: int = 1  # the highest ones
+    max_batch: int | None = None
+    queue_delay_us: int = 100
+    instances: int = 1
+    versions_served: int = 1
     target: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
@@ -69,22 +78,22 @@ class Tensor:
 
     name: str
     dtype: str
-    dims: tuple[int, ...]  # of a row; () for one number a row, which Triton serves as [batch, 1]
+    dims: tuple[int, ...]  # dimensions of a row; () for one number per row, which Triton serves as [batch, 1]
     unit: str
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
-        """The tensor of an entry of the manifest, whose shape begins with the batch."""
+        """Return the tensor of an entry of the manifest, whose shape begins with the batch."""
         name, (batch, *dims), dtype, unit = entry["name"], entry["shape"], entry["dtype"], entry["unit"]
         whole = all(type(length) is int and length > 0 for length in dims)
-        # Both texts go into the configuration as they are.
+        # Both texts go into the configuration without escapes.
         if not (_NAME.fullmatch(name) and unit.isprintable() and batch == "batch" and whole and dtype in _TYPES):
             raise ValueError(name)
         return cls(name, dtype, tuple(dims), unit)
 
     @property
     def served(self) -> tuple[int, ...]:
-        """Dimensions of a row in requests and responses: Triton has no empty ones."""
+        """Return the dimensions of a row in requests and responses, of which Triton needs at least one."""
         return self.dims or (1,)
 
 
@@ -98,28 +107,31 @@ class Model:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     folder: Path
-    config_kept: bool  # an older configuration differs from the settings, and stays
+    config_kept: bool  # whether an existing configuration differs from the settings and was not changed
 
     @property
     def file(self) -> Path:
-        """The graph of this version."""
+        """Return the path of the graph of this version."""
         return self.folder / str(self.version) / GRAPH
 
 
 def write(
     artifact: Artifact, repository: Path, settings: Settings | None = None, *, force: bool = False
 ) -> list[Model]:
-    """Write a model for each graph of the artifact but `random_sampling`. All of them appear, or none.
+    """Write a model for each graph of the artifact except `random_sampling`. All of them appear, or none.
 
     Args:
-        artifact: The export, verified when it was opened.
-        repository: Where the models go, beside those of others; made where there is none.
-        settings: Names, version, batching.
-        force: Replace this version and the configuration of models that are ours.
+        artifact: Opened export.
+        repository: Folder of the models, which may hold other models; it is made if it does not exist.
+        settings: Names, version and batching; None takes the defaults.
+        force: Whether to replace this version and the configuration of models that lunet-export wrote.
+
+    Returns:
+        The models that were written.
 
     Raises:
-        BadInputError: A setting does not fit, the version exists, or the place belongs to something else.
-        ArtifactError: The manifest does not describe the graphs.
+        BadInputError: if a setting does not fit, the version exists, or a folder of that name holds something else.
+        ArtifactError: if the manifest does not describe the graphs.
     """
     settings = settings or Settings()
     artifact.manifest.validate_kind(classes=False)
@@ -145,8 +157,8 @@ def _name(manifest: Manifest, settings: Settings) -> str:
     name = manifest.name if settings.name is None else settings.name
     if not _NAME.fullmatch(name):
         raise BadInputError(
-            f"Expected a model name of up to 100 letters, digits, '.', '_' and '-', a letter or digit first; got "
-            f"{name!r}. Give another `name`."
+            f"Expected a model name of up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit; "
+            f"got {name!r}. Give another `name`."
         )
     return name
 
@@ -177,10 +189,10 @@ def _tensors(manifest: Manifest, graph: str) -> tuple[tuple[Tensor, ...], tuple[
 
 
 def _existing(folder: Path, version: int, interface: str, *, force: bool) -> str | None:
-    """The configuration of a model of ours that may take the version; None where there is no such folder.
+    """Return the configuration of an existing model that may take the version; None if there is no folder.
 
     Raises:
-        BadInputError: It is not ours, has the version, or other inputs and outputs.
+        BadInputError: if lunet-export did not write it, or it has the version, or other inputs and outputs.
     """
     if not folder.exists():
         return None
@@ -188,8 +200,8 @@ def _existing(folder: Path, version: int, interface: str, *, force: bool) -> str
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     if not text.startswith(_MARK):
         raise BadInputError(
-            f"Expected a model that lunet-export wrote, or none; {folder} is something else. Give another `name` or "
-            "path."
+            f"Expected a model that lunet-export wrote, or no folder; {folder} is something else. Give another `name` "
+            "or path."
         )
     if interface not in text:
         raise BadInputError(
@@ -206,13 +218,13 @@ def _existing(folder: Path, version: int, interface: str, *, force: bool) -> str
 
 
 def commands(name: str, repository: Path, folder: Path, *, gpu: bool) -> list[str]:
-    """Return lines of shell that serve a repository, wait for the server, replay an export there and end it.
+    """Return lines of shell that serve a repository, wait for the server, replay an export there and stop the server.
 
     Args:
         name: Name of the models, before "-density".
         repository: Folder of the models.
-        folder: Folder that they were made from.
-        gpu: Whether the server has the GPUs.
+        folder: Exported folder that they were made from.
+        gpu: Whether the server gets the GPUs.
     """
     container = f"{name}-triton"
     served = f"type=bind,{_field(f'source={repository.resolve()}')},target=/models,readonly"
@@ -228,7 +240,7 @@ def commands(name: str, repository: Path, folder: Path, *, gpu: bool) -> list[st
 
 
 def _field(text: str) -> str:
-    """Return a field of --mount, which is a line of CSV."""
+    """Return a field of Docker's --mount, whose value is a line of CSV."""
     return '"' + text.replace('"', '""') + '"' if {*text} & {*',"\n'} else text
 
 
@@ -237,9 +249,9 @@ def _field(text: str) -> str:
 
 def _config(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], max_batch: int, settings: Settings) -> str:
     parts = [
-        f"{_MARK}. Adding a version leaves it as it is; --force writes it anew.",
+        f"{_MARK}. Adding a version does not change this file; --force rewrites it.",
         f'name: "{name}"\nbackend: "onnxruntime"',
-        f"# Rows of a run at most; Triton refuses larger requests, and puts the batch before all dims below.\n"
+        f"# Largest number of rows per run; Triton refuses larger requests. The batch comes before all dims below.\n"
         f"max_batch_size: {max_batch}",
         f"# {'; '.join(f'{tensor.name}: {tensor.unit}' for tensor in (*inputs, *outputs))}\n"
         f"{_interface(inputs, outputs)}",
@@ -254,17 +266,17 @@ def _config(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], max_
 
 
 _CPU = """\
-# ONNX Runtime takes a thread a core for each instance. Fewer:
+# ONNX Runtime uses one thread per core for each instance. For fewer threads:
 # parameters {{ key: "intra_op_thread_count" value {{ string_value: "2" }} }}
 instance_group [ {{ kind: KIND_CPU count: {} }} ]"""
 
 _CUDA = """\
-# On each GPU. The server refuses the model where it has none.
+# Instances per GPU. A server without a GPU refuses the model.
 instance_group [ {{ kind: KIND_GPU count: {} }} ]
 
-# TF32 off: it rounds the inputs of float32 matrix products to 10 bits, and log_prob would be off by tenths of a nat.
-# Servers before 24.06 know no accelerator "cuda" and refuse the model: delete this block there, and start the server
-# with NVIDIA_TF32_OVERRIDE=0 in its environment.
+# TF32 is off: it rounds the inputs of float32 matrix products to 10 bits, and log_prob would be off by tenths of a nat.
+# Servers before 24.06 do not know the accelerator "cuda" and refuse the model: delete this block for them, and start
+# the server with NVIDIA_TF32_OVERRIDE=0 in its environment.
 optimization {{
   execution_accelerators {{
     gpu_execution_accelerator [ {{ name: "cuda" parameters {{ key: "use_tf32" value: "0" }} }} ]
@@ -273,7 +285,7 @@ optimization {{
 
 
 def _interface(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
-    """What all versions of a model share."""
+    """Return the inputs and outputs, which all versions of a model share."""
     return f"input [\n{_entries(inputs)}\n]\noutput [\n{_entries(outputs)}\n]"
 
 
@@ -297,8 +309,8 @@ def _warmup(inputs: Sequence[Tensor], max_batch: int) -> str:
         samples.append(f'  {{ name: "batch {rows}" batch_size: {rows} {data} }}')
     listed = ",\n".join(samples)
     return (
-        "# Runs before the model counts as ready, so that no request pays for a first run. Zeros lie in every domain;\n"
-        f"# Triton's random data are random bytes, NaN among them.\nmodel_warmup [\n{listed}\n]"
+        "# These runs come before the model is ready, so that no request waits for a first run. Zeros lie in every\n"
+        f"# domain; the random data of Triton are random bytes, which include NaN.\nmodel_warmup [\n{listed}\n]"
     )
 
 
@@ -309,15 +321,15 @@ def _shape(dims: Sequence[int]) -> str:
 # Files
 
 
-_SCRATCH = "lunet-export"  # in the name of the folder that is renamed from
+_SCRATCH = "lunet-export"  # part of the name of the temporary folder
 
 
 def _write_all(models: Sequence[Model], texts: Sequence[str | None], graphs: Sequence[bytes], repository: Path) -> None:
-    """Write beside the models, then rename everything into its place; what was renamed goes back on any error."""
+    """Write beside the models, then rename everything into place; any error undoes the renames."""
     made = not repository.exists()
     repository.mkdir(parents=True, exist_ok=True)
     try:
-        # Inside the repository, which may be a file system of its own. A server that polls it would log the folder.
+        # Inside the repository, which may be its own file system. A server that polls it logs this folder.
         with files.exclusive(repository), files.scratch_folder(repository, _SCRATCH) as scratch:
             files.sweep(repository, _SCRATCH, "")
             moves = []
@@ -356,13 +368,13 @@ def _rename_all(moves: Sequence[tuple[Path, Path]], scratch: Path) -> None:
 
 
 def _exchange_back(fresh: Path, place: Path, before: os.stat_result) -> None:
-    """Undo an exchange, unless Ctrl-C came before it."""
+    """Undo an exchange if it took place: Ctrl-C may have come before it."""
     if fresh.exists() and os.path.samestat(fresh.stat(), before):
         files.exchange(fresh, place)
 
 
 def _back(moved: Path, origin: Path) -> None:
-    """Undo a rename, unless Ctrl-C came before it."""
+    """Undo a rename if it took place: Ctrl-C may have come before it."""
     if moved.exists() and not origin.exists():
         moved.rename(origin)
 

@@ -1,11 +1,11 @@
-"""Scores rows, draws samples and replays the test vectors of an export on a Triton server, over gRPC.
+"""Score rows, draw samples and replay the test vectors of an export on a Triton server, over gRPC.
 
     python -m lunet_export.embedding.triton_client digits --replay exported/digits
     python -m lunet_export.embedding.triton_client digits --sample 100 --seed 7 -o samples.npy
     python -m lunet_export.embedding.triton_client digits --score rows.npy
 
-Needs tritonclient[grpc] beside lunet-export, and is what a client of one's own starts from. Exits with 1 where a
-replayed answer is out of its tolerance, with 2 where the server refuses.
+The program needs tritonclient[grpc] beside lunet-export, and can be the start of your own client. Its exit code is 1 if
+a replayed answer is outside its tolerance, and 2 if the server refuses.
 """
 # ruff: noqa: T201
 
@@ -32,7 +32,7 @@ Rows = NDArray[np.floating]
 
 
 class ServedModel:
-    """A model of the server: rows (N, D) -> its outputs by name."""
+    """A model of the server. A call maps rows (N, D) to the outputs by name."""
 
     def __init__(self, client: triton.InferenceServerClient, name: str, version: str) -> None:
         self.client, self.name, self.version = client, name, version
@@ -51,28 +51,28 @@ class ServedModel:
 
 
 class ServedFlow:
-    """Both directions of a flow."""
+    """A flow on the server, in both directions."""
 
     def __init__(self, client: triton.InferenceServerClient, name: str, version: str = "") -> None:
         self._density = ServedModel(client, f"{name}-density", version)
         self._sampling = ServedModel(client, f"{name}-sampling", version)
 
     def density(self, x: Rows) -> tuple[Rows, Rows]:
-        """x (N, D) -> z (N, D), log_prob (N,) in nats."""
+        """Return z (N, D) and log_prob (N,), in nats, of rows x (N, D)."""
         outputs = self._density(x)
-        return outputs["z"], outputs["log_prob"][:, 0]  # Triton has no [N]: it comes as [N, 1]
+        return outputs["z"], outputs["log_prob"][:, 0]  # Triton returns [N] as [N, 1]
 
     def decode(self, z: Rows) -> Rows:
-        """z (N, D) -> x (N, D)."""
+        """Return the rows x (N, D) of latents z (N, D)."""
         return self._sampling(z)["x"]
 
     def sample(self, n: int, seed: int) -> Rows:
-        """The first n rows of a seed (n, D), the same in every language."""
+        """Return the first n rows (n, D) of a seed, the same in every language."""
         return self.decode(noise.normal(seed, range(n), self._sampling.input.shape[-1]))
 
 
 def replay(flow: ServedFlow, folder: Path) -> bool:
-    """Compare the server's answers with the float64 reference's, which lie in vectors.json; True when all are right."""
+    """Compare the answers of the server with the float64 reference in vectors.json; return whether all are right."""
     checks = parity.run(flow, open_folder(folder).vectors)
     for check in checks:
         gap, verdict = check.difference, "ok" if check.passed else "FAILED"
@@ -81,18 +81,20 @@ def replay(flow: ServedFlow, folder: Path) -> bool:
 
 
 def main() -> int:
-    """Do what was asked for; return the exit code."""
+    """Run the program and return the exit code."""
     parser = argparse.ArgumentParser(
         "triton_client", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", help="of the models, before -density and -sampling")
+    parser.add_argument("name", help="name of the models, before -density and -sampling")
     parser.add_argument("--url", default="localhost:8001", help="gRPC address of the server")
-    parser.add_argument("--version", default="", help="of the models; default: the highest that is served")
+    parser.add_argument("--version", default="", help="version of the models; default: the highest that is served")
     parser.add_argument("--replay", type=Path, metavar="FOLDER", help="exported folder whose test vectors to replay")
     parser.add_argument("--score", type=Path, metavar="ROWS.npy", help="print log_prob of rows (N, D) in nats")
     parser.add_argument("--sample", type=int, metavar="N", help="draw N samples")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples, as in `lunet-export sample --seed`")
-    parser.add_argument("-o", "--output", type=Path, default=Path("samples.npy"), help="where the samples go")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the samples, as in `lunet-export sample --seed`"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("samples.npy"), help="file of the samples")
     options = parser.parse_args()
     with triton.InferenceServerClient(options.url) as client:
         try:

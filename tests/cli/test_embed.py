@@ -164,7 +164,7 @@ def test_refusals_get_one_sentence_and_leave_nothing(arguments, words, tmp_path)
 def test_without_npm_the_sentence_says_what_else_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     code, _, err = run("demo-page", DIGITS, "-o", tmp_path / "site")
-    assert (code, "Expected npm" in err, "give a --runtime" in err) == (2, True, True)
+    assert (code, "Expected npm" in err, "unpacked one as --runtime" in err) == (2, True, True)
     assert list(tmp_path.iterdir()) == []
 
 

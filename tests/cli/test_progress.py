@@ -47,7 +47,7 @@ def test_commands_are_quiet_where_they_take_no_time(tmp_path, monkeypatch):
 def test_no_number_of_seconds_is_refused(text, model, tmp_path, monkeypatch):
     monkeypatch.setenv("LUNET_LOG", text)
     code, _, err = run(model, "-o", tmp_path / "f")
-    assert (code, f"Expected seconds between two lines in LUNET_LOG between two lines, as 30; got {text}." in err) == (2, True)
+    assert (code, f"Expected seconds between two lines in LUNET_LOG, such as 30; got {text}." in err) == (2, True)
 
 
 def test_tables_are_not_filled_with_spaces(capsys):

@@ -195,7 +195,7 @@ def test_a_graphics_card_is_taken_by_itself_and_a_software_adapter_is_not(site):
 def test_a_webgpu_that_fails_is_said_and_wasm_goes_on(site):
     report = drive(site=str(site), page="index", query="?runtime=webgpu", gpu=True, broken=True)
     assert (report["state"], "WASM" in report["status"]) == ("ready", True)
-    assert report["note"].startswith("WebGPU failed, so WASM goes on. Expected")
+    assert report["note"].startswith("WebGPU failed, so the page uses WASM. Expected")
 
 
 def test_plain_http_works_without_hashes_and_without_webgpu(site):

@@ -2,7 +2,7 @@
 
 const PARALLEL = 1e-6; // sine of an angle below which the arc is its chord
 
-/** The point at t of 0 .. 1 on the arc between two rows; the norm changes linearly (Shoemake, SIGGRAPH 1985). */
+/** The point at t, from 0 to 1, on the arc between two rows; the norm changes linearly (Shoemake, SIGGRAPH 1985). */
 export function spherical(start, end, t) {
   const [first, last] = [norm(start), norm(end)];
   const cosine = dot(start, end) / (first * last || 1);

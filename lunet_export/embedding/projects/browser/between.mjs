@@ -4,7 +4,7 @@ import { newest, Times } from "./calls.mjs";
 import { announce, bits, element, made, nats, percent } from "./elements.mjs";
 import { paint } from "./pictures.mjs";
 
-const MOST = 7; // pictures in a row of the strip
+const MOST = 7; // most pictures in a row of the strip
 
 /** @param app as of the panel "Samples" */
 export function betweenPanel(app) {
@@ -57,7 +57,7 @@ export function betweenPanel(app) {
       const name = ({ label }) => app.flow.classes[label].name;
       const differ = app.flow?.classes && a.label !== b.label;
       element("between-note").textContent =
-        differ ? `The big picture is by A's network, class ${name(a)}; B is of class ${name(b)}.` : "";
+        differ ? `The big picture uses A's network, class ${name(a)}; B has class ${name(b)}.` : "";
       redraw();
     },
   };

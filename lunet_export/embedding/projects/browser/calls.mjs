@@ -1,8 +1,8 @@
-// When the model is called, and how long it took.
+// Calls of the model, in turn and with their times.
 
 /**
- * A function that does the newest of its requests only: while one runs, the last one that comes waits and the others
- * are dropped, so that a picture follows a slider instead of lagging behind it.
+ * A function that handles only the newest request: while one runs, the last request waits and the others are dropped,
+ * so that a picture follows a slider instead of lagging behind it.
  */
 export function newest(task, failed) {
   let running = false, waiting = false;
@@ -25,15 +25,15 @@ export function newest(task, failed) {
 
 let last = Promise.resolve();
 
-/** Run a call when the ones before it have ended: its time is then its own. */
+/** Run a call after the previous ones have ended, so that its time is its own. */
 export function inTurn(call) {
   last = last.then(call, call);
   return last;
 }
 
-const KEPT = 200; // times of a kind of call
+const KEPT = 200; // times that are kept per kind of call
 
-/** The times of a panel's calls, written in a line: of each kind the last and the median. */
+/** The times of a panel's calls in one line: the last and the median of each kind. */
 export class Times {
   #line; #kinds = new Map();
 
@@ -69,7 +69,7 @@ export class Times {
   }
 }
 
-/** A browser's clock may go by whole milliseconds. */
+/** A time as text; the clock of a browser may have whole milliseconds only. */
 function said(time) {
   return time < 0.05 ? "under 1 ms" : `${time.toFixed(1)} ms`;
 }

@@ -1,13 +1,13 @@
-// The panel "Draw one": what the model makes of a drawing.
+// The panel "Draw one": the likelihood and the class of a drawing.
 import * as lunet from "./lunet.mjs";
 import { inTurn, newest, Times } from "./calls.mjs";
 import { announce, bits, element, made, nats, percent } from "./elements.mjs";
 import { Ink, levelsOf, wayFor } from "./ink.mjs";
 import { greyLevels, paint } from "./pictures.mjs";
 
-const DRAWS = 16; // of the noise
-const OWN = 64; // samples of the model, for the typical value
-const STEPS = 32; // of the cursor across the canvas
+const DRAWS = 16; // draws of the noise
+const OWN = 64; // number of samples of the model, for the typical value
+const STEPS = 32; // steps of the cursor across the canvas
 
 /**
  * @param app as of the panel "Samples"
@@ -40,7 +40,7 @@ export function drawingPanel(app, sample) {
     announce(said.filter(Boolean).join(". "));
   }, app.failed);
 
-  /** The model's own samples: what it finds typical. */
+  /** Measure the likelihood of the model's own samples, which is typical. */
   const measure = newest(async () => {
     const { flow } = app;
     if (!flow || own) return;

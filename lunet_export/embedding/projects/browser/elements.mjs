@@ -14,7 +14,7 @@ export function made(tag, className, ...children) {
 
 let pending;
 
-/** Say a result to screen readers, once it has come to rest. */
+/** Announce a result to screen readers once it stops changing. */
 export function announce(text) {
   clearTimeout(pending);
   pending = setTimeout(() => (element("live").textContent = text), 500);

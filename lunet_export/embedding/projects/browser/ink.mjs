@@ -1,14 +1,14 @@
-// A drawing, and the grey levels that it becomes: as the pictures of the model's data set were made.
+// A drawing, and its grey levels, made as the pictures of the model's data set were made.
 
 const FINE = 280; // pixels of ink on the longer side, about
 const MNIST = { box: 20, centre: 14.5 }; // of 28: the digits' longer side, and where their centre of mass lies
 const SAID = {
   blocks: "A 32 × 32 bitmap; a level counts those set in a 4 × 4 block, as in scikit-learn's digits. Fill the frame.",
   centred: "Scaled to a box of 20 × 20, its centre of mass put at the centre, as in MNIST.",
-  averaged: "Each pixel is the average of what was drawn on it.",
+  averaged: "Each pixel is the average of the ink on it.",
 };
 
-/** How drawings are read for a model: the ink's pixels for one of the picture's, and a sentence for the user. */
+/** How drawings are read for a model: the number of ink pixels per pixel, and a sentence for the user. */
 export function wayFor({ shape: [height, width, channels = 1], levels, name }) {
   if (height === 8 && width === 8 && channels === 1 && levels === 17)
     return { kind: "blocks", scale: 4, said: SAID.blocks };
@@ -45,7 +45,7 @@ export class Ink {
       }
   }
 
-  /** Take a picture of the model's size, its levels divided by the largest. */
+  /** Replace the drawing by a picture of the model's size. */
   take(levels, most) {
     this.blank = false;
     for (let row = 0; row < this.height; row++)
@@ -64,7 +64,7 @@ export function levelsOf(ink, kind, levels) {
   return averages(ink, left, top, step, height, width).map((average) => Math.round(average * (levels - 1)));
 }
 
-/** The window, in pixels of ink, in which the drawing has the size and the place of MNIST's digits. */
+/** The window, in pixels of ink, in which the drawing has the size and position of an MNIST digit. */
 function centred(ink) {
   let [left, right, top, bottom, mass, x, y] = [Infinity, 0, Infinity, 0, 0, 0, 0];
   for (let row = 0; row < ink.height; row++)
@@ -80,7 +80,7 @@ function centred(ink) {
   return { left: shift(left, x), top: shift(top, y), step };
 }
 
-/** The picture whose pixel (i, j) is the average over step x step of ink; outside it there is none. */
+/** The picture whose pixel (i, j) is the average over step x step of ink; there is no ink outside the canvas. */
 function averages(ink, left, top, step, height, width) {
   const [rows, columns] = [shares(top, step, height, ink.height), shares(left, step, width, ink.width)];
   const result = [];

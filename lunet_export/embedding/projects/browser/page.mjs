@@ -30,18 +30,18 @@ async function start() {
   element("webgpu-name").textContent = missing ? "WebGPU" : `WebGPU (${found.name})`;
   if (missing) note(`WASM only. ${missing}`);
   else if (found.software) note("This WebGPU adapter is software, so WASM is the default.");
-  if (wanted === "webgpu" && missing) note(`The address asks for WebGPU. ${missing} WASM goes on.`);
+  if (wanted === "webgpu" && missing) note(`The address asks for WebGPU. ${missing} The page uses WASM.`);
   await open(missing ? "wasm" : (wanted ?? (found.software ? "wasm" : "webgpu")));
 }
 
-/** Open the model on a runtime; where WebGPU fails, say so and go on with WASM. */
+/** Open the model on a runtime; if WebGPU fails, say so and continue with WASM. */
 async function open(name) {
   const begin = performance.now(), before = app.flow;
   app.flow = null;
   lock(true);
   choices[name].checked = true;
   busy(`Starting ONNX Runtime on ${label(name)} …`);
-  await before?.close().catch(() => {}); // a broken one need not close
+  await before?.close().catch(() => {}); // a broken session need not close
   try {
     const ort = await load(name);
     let opening = true; // the vectors are fetched later, when someone asks for them
@@ -62,11 +62,11 @@ async function open(name) {
 
 async function withoutGpu(error) {
   choices.webgpu.disabled = true;
-  note(`WebGPU failed, so WASM goes on. ${sentence(error)}`);
+  note(`WebGPU failed, so the page uses WASM. ${sentence(error)}`);
   await open("wasm");
 }
 
-/** What the panels do when a call fails. */
+/** Handle an error of a panel's call. */
 function failed(error) {
   if (app.flow && choices.webgpu.checked && error.code === 3) withoutGpu(error).catch(fail);
   else if (app.flow) fail(error);
@@ -82,7 +82,7 @@ function ready(name, time) {
   samples.redraw();
 }
 
-/** What was fetched from a folder, unpacked. */
+/** The size of what was fetched from a folder, unpacked. */
 function megabytes(folder) {
   const start = new URL(folder, import.meta.url).href;
   const entries = performance.getEntriesByType("resource").filter(({ name }) => name.startsWith(start));
@@ -104,7 +104,7 @@ function describe({ model: { name, kind, image_shape: shape, preprocessing }, dt
   element("kind").textContent = `${FAMILIES[kind.split("-")[0]] ?? kind}, a normalizing flow`;
   element("name").textContent = name;
   element("shape").textContent = shape.join(" × ") + (preprocessing ? `, ${preprocessing.levels} levels` : "");
-  element("networks").textContent = classes ? `${classes.length}, one a class` : "1";
+  element("networks").textContent = classes ? `${classes.length}, one per class` : "1";
   element("dtype").textContent = dtype;
 }
 
@@ -121,7 +121,7 @@ function note(text) {
   element("runtime-note").textContent = text;
 }
 
-/** While a runtime starts, the panels rest. */
+/** Disable the panels while a runtime starts. */
 function lock(locked) {
   element("panels").inert = locked;
   element("panels").hidden = false;

@@ -1,12 +1,12 @@
 // Rows as pictures on canvases, and drawings as rows.
 
-/** The grey levels of a row: floor, clipped. Models without their own levels have 256. */
+/** The grey levels of a row: floor, clipped. Models without levels have 256. */
 export function greyLevels(row, levels) {
   const most = (levels ?? 256) - 1;
   return Array.from(row, (number) => Math.min(Math.max(Math.floor(number), 0), most));
 }
 
-/** Paint a row on a canvas, a pixel a pixel, stretched to 0 .. 255 as `lunet-export sample` does. */
+/** Paint a row on a canvas pixel by pixel, scaled to 0 .. 255 as `lunet-export sample` does. */
 export function paint(canvas, row, { shape: [height, width, channels = 1], levels }) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const grey = greyLevels(row, levels), most = (levels ?? 256) - 1;
@@ -20,7 +20,7 @@ export function paint(canvas, row, { shape: [height, width, channels = 1], level
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** Rounded, halves to the even number as NumPy does. */
+/** Round a number, halves to the even one as NumPy does. */
 function halfEven(number) {
   const up = Math.round(number);
   return up - number === 0.5 && up % 2 ? up - 1 : up;

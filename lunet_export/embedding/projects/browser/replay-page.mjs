@@ -1,4 +1,4 @@
-// replay.html?runtime=wasm|webgpu: the steps of every language, line by line; the exit code goes to <html data-code>.
+// replay.html?runtime=wasm|webgpu: the steps of the programs in every language; the exit code goes to <html data-code>.
 import { LunetError } from "./lunet.mjs";
 import { adapter, asked, load, read, sentence } from "./runtime.mjs";
 import { steps } from "./steps.mjs";

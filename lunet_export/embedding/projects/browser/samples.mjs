@@ -9,7 +9,7 @@ const WRONG_SEED = "Expected a whole number from 0 to 18446744073709551615 as th
 
 /**
  * @param app holds the open `flow`, the kind of `picture` and what to do when a call `failed`
- * @param changed is called with A and B, each { z, x, label }, whenever one of them is another
+ * @param changed function that is called with A and B, each { z, x, label }, whenever one of them changes
  */
 export function samplesPanel(app, changed) {
   const [seed, temperature, choice, grid] = ["seed", "temperature", "class", "grid"].map(element);
@@ -40,14 +40,14 @@ export function samplesPanel(app, changed) {
     return rows.slice(row * app.flow.dim, (row + 1) * app.flow.dim);
   }
 
-  /** The classes of the grid: all of them, a row each, or one. */
+  /** The classes of the grid: all of them, one row each, or a single one. */
   function shown() {
     const { classes } = app.flow;
     if (!classes) return [0];
     return choice.value === "all" ? classes.map((_, label) => label) : [Number(choice.value)];
   }
 
-  /** The seed in the field, or null where there is none; then the page says so beside it. */
+  /** The seed in the field, or null if it is not valid; then the page says so beside the field. */
   function readSeed() {
     const good = /^\d+$/.test(seed.value) && BigInt(seed.value) < 1n << 64n;
     seed.setAttribute("aria-invalid", String(!good));
@@ -130,7 +130,7 @@ export function samplesPanel(app, changed) {
   let taken = -1;
   return {
     redraw,
-    /** Another model or runtime is open: offer its classes, forget its times. */
+    /** Offer the classes of a newly opened model, and clear the times. */
     opened() {
       times.clear();
       const { classes } = app.flow;
@@ -139,7 +139,7 @@ export function samplesPanel(app, changed) {
         choice.append(...classes.map(({ name }, label) => new Option(name, String(label))));
       return redraw();
     },
-    /** One sample after another of the grid. */
+    /** The next sample of the grid. */
     take() {
       taken = (taken + 1) % samples.length;
       return samples[taken];

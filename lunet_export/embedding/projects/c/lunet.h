@@ -1,11 +1,11 @@
-/* lunet.h: log-probabilities and samples of an exported folder of lunet_export, by ONNX Runtime. MIT licence.
+/* lunet.h: log-probabilities and samples of an exported folder of lunet_export, with ONNX Runtime. MIT licence.
  *
- * One header. In one C file of a program:   #define LUNET_IMPLEMENTATION   before   #include "lunet.h".
- * C11, or C++ for all but that one file. Links with nothing but libm, and libdl where the C library has one: ONNX
- * Runtime is loaded when a flow is opened, any version from 1.16 on. Its headers are not needed.
+ * The whole library. One C file of a program needs   #define LUNET_IMPLEMENTATION   before   #include "lunet.h".
+ * That file is C11; the others are C or C++. Only libm is linked, and libdl if the C library has one: ONNX Runtime, in
+ * any version from 1.16 on, is loaded when a flow is opened. Its headers are not needed.
  *
- * Functions return LUNET_OK or what went wrong; lunet_error() then says it in a sentence. An open flow may be used by
- * any number of threads at once. Numbers are double here and of the graphs' own type inside.
+ * Functions return LUNET_OK or an error code; lunet_error() then returns a sentence. Any number of threads may use an
+ * open flow at once. Numbers are double here, and have the dtype of the graphs inside.
  */
 #ifndef LUNET_H
 #define LUNET_H
@@ -22,30 +22,30 @@ enum { LUNET_OK = 0, LUNET_BAD_INPUT = 2, LUNET_RUNTIME = 3, LUNET_SYSTEM = 4 };
 typedef struct lunet lunet;
 
 typedef struct lunet_options {
-    const char* runtime;  /* path of ONNX Runtime's library; NULL: by its usual name, where the system looks */
-    const char* provider; /* "cpu" or "cuda"; NULL: "cpu". CUDA runs every node or opening fails: no silent fallback */
-    int threads;          /* of the CPU; 0: ONNX Runtime's own choice */
-    int device;           /* of CUDA */
+    const char* runtime;  /* path of ONNX Runtime's library; NULL: the system finds it by its usual name */
+    const char* provider; /* "cpu" or "cuda"; NULL: "cpu". CUDA runs every node, or opening fails: no silent fallback */
+    int threads;          /* number of CPU threads; 0: ONNX Runtime's choice */
+    int device;           /* number of the CUDA device */
     int tf32;             /* 1 lets CUDA round the inputs of matrix products to 10 bits of mantissa */
 } lunet_options;
 
-/* Open a folder: manifest.json, density.onnx and sampling.onnx, each held against its SHA-256. NULL options: defaults.
- */
+/* Open a folder: manifest.json, density.onnx and sampling.onnx; the graphs are verified by their SHA-256. NULL options
+ * are the defaults. */
 int lunet_open(lunet** flow, const char* folder, const lunet_options* options);
 void lunet_close(lunet* flow);
 
-/* The sentence of the last failure in this thread. */
+/* The sentence of the last error in this thread. */
 const char* lunet_error(void);
 
-const char* lunet_name(const lunet* flow);    /* of the model */
+const char* lunet_name(const lunet* flow);    /* name of the model */
 const char* lunet_kind(const lunet* flow);    /* "lunet", "realnvp", "jko" or "composed" */
-const char* lunet_dtype(const lunet* flow);   /* "float32" or "float64", of the graphs */
-const char* lunet_version(const lunet* flow); /* of ONNX Runtime */
-size_t lunet_dim(const lunet* flow);          /* D, numbers a row */
+const char* lunet_dtype(const lunet* flow);   /* dtype of the graphs: "float32" or "float64" */
+const char* lunet_version(const lunet* flow); /* version of ONNX Runtime */
+size_t lunet_dim(const lunet* flow);          /* D, numbers per row */
 double lunet_levels(const lunet* flow);       /* images lie in [0, levels); 0 for other data */
 
-/* Rows that are not finite, x outside the model's domain, and rows so far out that an answer overflows are
- * LUNET_BAD_INPUT: lunet_error() then has the row's number, and what was written so far is no answer. */
+/* Rows that are not finite, x outside the domain of the model, and rows so far out that an answer overflows return
+ * LUNET_BAD_INPUT: lunet_error() then names the row, and the numbers written so far are not valid. */
 
 /* log p of rows x, (rows, D), in nats: log_prob (rows,). z (rows, D) may be NULL. */
 int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_prob, double* z);
@@ -62,7 +62,7 @@ void lunet_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t wor
 void lunet_normal(uint64_t seed, uint64_t row, size_t dim, double* numbers);
 
 /* The numbers at a place of "manifest.json" or "vectors.json", such as "density/tolerance/z", in the order of the text;
- * true is 1, null (no bound) infinity. count becomes 0 where there is no such place. Free them with lunet_free. */
+ * true is 1, null (no bound) is infinity. count is 0 if there is no such place. Free them with lunet_free. */
 int lunet_read(const lunet* flow, const char* file, const char* place, double** numbers, size_t* count);
 void lunet_free(double* numbers);
 
@@ -145,7 +145,7 @@ static int lunet__unreadable(const char* folder, const char* name, int reason) {
     return lunet__fail(LUNET_SYSTEM, "Expected to read %s in %s; the system says: %s.", name, folder, strerror(reason));
 }
 
-/* The whole file, and a zero behind it. */
+/* Read a whole file, and add a zero at its end. */
 static int lunet__read_file(const char* folder, const char* name, lunet__bytes* bytes) {
     size_t room = strlen(folder) + strlen(name) + 2, capacity = 1 << 16, got;
     char *path = malloc(room), *grown;
@@ -229,11 +229,11 @@ static void lunet__sha256(const lunet__bytes* bytes, char hex[65]) {
 
 typedef struct {
     const char *begin, *end;
-} lunet__json; /* a value's text; begin is NULL where there is none */
+} lunet__json; /* text of a value; begin is NULL if there is none */
 
 static const char* lunet__space(const char* at) { return at + strspn(at, " \t\r\n"); }
 
-/* Behind the value that begins at `at`, or NULL if it is none. The text ends with a zero. */
+/* Return the place after the value that begins at `at`, or NULL if it is malformed. The text ends with a zero. */
 static const char* lunet__skip(const char* at, int depth) {
     if (*at == '"') {
         for (at++; *at && *at != '"'; at++)
@@ -262,7 +262,7 @@ static const char* lunet__skip(const char* at, int depth) {
     }
 }
 
-/* The value at a place such as "sha256/density.onnx" of a whole text. */
+/* Return the value at a place such as "sha256/density.onnx" of a validated text. */
 static lunet__json lunet__at(const char* text, const char* place) {
     const char* at = lunet__space(text);
     while (at && *place) {
@@ -284,7 +284,7 @@ static lunet__json lunet__at(const char* text, const char* place) {
     return (lunet__json){at, lunet__skip(at, 64)};
 }
 
-/* A number, whatever the program's locale takes for a decimal point: of several bytes in some. */
+/* Read a number whatever the decimal point of the program's locale is; in some it has several bytes. */
 static double lunet__number(lunet__json value) {
     char digits[64], local[80], *end, *point;
     size_t length = value.begin ? (size_t)(value.end - value.begin) : 0;
@@ -306,13 +306,13 @@ static int lunet__is(lunet__json value, const char* word) {
            !memcmp(value.begin + 1, word, strlen(word));
 }
 
-/* Four hexadecimal digits of an escape, or 0. */
+/* Read the four hexadecimal digits of an escape; 0 if there are none. */
 static unsigned lunet__hex(const char* at, const char* end) {
     unsigned code = 0;
     return end - at >= 4 && sscanf(at, "%4x", &code) == 1 ? code : 0;
 }
 
-/* A string in UTF-8, cut where there is no room. */
+/* Read a string as UTF-8, cut to the room. */
 static void lunet__string(lunet__json value, char* target, size_t room) {
     const char* end = value.begin && *value.begin == '"' ? value.end - 1 : value.begin;
     size_t length = 0;
@@ -343,7 +343,7 @@ static void lunet__string(lunet__json value, char* target, size_t room) {
     target[length] = 0;
 }
 
-/* A whole JSON file; with `sha256`, the manifest's text, held against it. */
+/* Read a whole file; if the text of the manifest is given, compare the file with its SHA-256 there. */
 static int lunet__file(const char* folder, const char* name, const char* manifest, lunet__bytes* bytes) {
     char expected[80] = "", got[65], place[80];
     int code = lunet__read_file(folder, name, bytes);
@@ -362,7 +362,7 @@ static int lunet__file(const char* folder, const char* name, const char* manifes
 static int lunet__refuse_text(const lunet__bytes* bytes, const char* name) {
     const char* end = lunet__skip(lunet__space(bytes->data), 64);
     if (end && lunet__space(end) == bytes->data + bytes->size) return LUNET_OK;
-    return lunet__fail(LUNET_BAD_INPUT, "Expected JSON in %s; got something else. Export again.", name);
+    return lunet__fail(LUNET_BAD_INPUT, "%s is not valid JSON. Export again.", name);
 }
 
 /* ---- noise ---- */
@@ -396,13 +396,13 @@ void lunet_normal(uint64_t seed, uint64_t row, size_t dim, double* numbers) {
     }
 }
 
-/* ---- ONNX Runtime: its table of functions, of which it only ever appends ---- */
+/* ---- ONNX Runtime: its table of functions, to which new versions only append ---- */
 
 enum { LUNET__API = 16, LUNET__FLOAT32 = 1, LUNET__FLOAT64 = 11, LUNET__FATAL = 4 };
 
 typedef struct OrtStatus OrtStatus;
 
-/* The functions that are used, in their places; between them others, which are not. */
+/* The functions that are used, in their places; the gaps are functions that are not. */
 typedef struct {
     void (*gap_0[2])(void);
     const char*(LUNET__CALL* GetErrorMessage)(const OrtStatus*);
@@ -464,8 +464,8 @@ struct lunet {
     lunet__bytes manifest;
     size_t dim, batch;
     double levels;
-    double *low, *high; /* borders of the domain, (D,) each, infinite where there is none; NULL: x may lie anywhere */
-    int closed;         /* the borders are part of it */
+    double *low, *high; /* borders of the domain, (D,) each, infinite for no border; NULL: x may lie anywhere */
+    int closed;         /* whether the borders belong to the domain */
     int type;
     const lunet__api* api;
     void *env, *memory, *density, *sampling;
@@ -478,13 +478,13 @@ const char* lunet_version(const lunet* flow) { return flow->version; }
 size_t lunet_dim(const lunet* flow) { return flow->dim; }
 double lunet_levels(const lunet* flow) { return flow->levels; }
 
-/* Whether a call went wrong; says so, and frees the status. */
+/* Check the status of a call; on an error set the sentence and free the status. */
 static int lunet__wrong(const lunet__api* api, OrtStatus* status, const char* what) {
     const char *message, *mark;
     size_t length;
     if (!status) return LUNET_OK;
     message = api->GetErrorMessage(status);
-    mark = strstr(message, "[ONNXRuntimeError]"); /* before it may stand a place in its sources */
+    mark = strstr(message, "[ONNXRuntimeError]"); /* the text before it may be a place in its sources */
     if (mark) message = mark;
     length = strcspn(message, "\r\n");
     while (length && strchr(" .", message[length - 1])) length--;
@@ -519,7 +519,7 @@ static int lunet__load(lunet* flow, const char* given) {
         library = dlopen(given ? given : names[i], RTLD_NOW | RTLD_LOCAL);
     }
     if (library) *(void**)&entry = dlsym(library, "OrtGetApiBase");
-    said = dlerror(); /* names the library, and why it is none */
+    said = dlerror(); /* names the library and the reason */
 #endif
     if (!entry)
         return lunet__fail(LUNET_RUNTIME, "Expected ONNX Runtime's library; got %s. Install it, or give its path.",
@@ -544,7 +544,7 @@ static int lunet__use_cuda(const lunet* flow, void* settings, const lunet_option
     if (!code) code = lunet__wrong(api, api->UpdateCUDAProviderOptions(cuda, keys, values, 2), "run on CUDA");
     if (!code)
         code = lunet__wrong(api, api->SessionOptionsAppendExecutionProvider_CUDA_V2(settings, cuda), "run on CUDA");
-    /* What CUDA cannot run would go to the CPU without a word. */
+    /* Nodes that CUDA cannot run would silently go to the CPU. */
     if (!code)
         code = lunet__wrong(api, api->AddSessionConfigEntry(settings, "session.disable_cpu_ep_fallback", "1"),
                             "run on CUDA");
@@ -552,7 +552,7 @@ static int lunet__use_cuda(const lunet* flow, void* settings, const lunet_option
     return code;
 }
 
-/* Whether a session takes rows (batch, D) of the manifest's type. */
+/* Check that a session takes rows (batch, D) of the manifest's dtype. */
 static int lunet__refuse_input(const lunet* flow, void* session, const char* name) {
     const lunet__api* api = flow->api;
     void* info = NULL;
@@ -576,8 +576,8 @@ static int lunet__refuse_input(const lunet* flow, void* session, const char* nam
         flow->dim, flow->dtype, (long long)shape[1], type);
 }
 
-/* Weights in another file are refused: ONNX Runtime would read whatever file the graph names. Where a tensor names one,
-   there is the string "location" behind its length, 8 or padded; no string of ours is. */
+/* Refuse weights in another file: ONNX Runtime would read whatever file the graph names. A tensor that names one has
+   the string "location" after its length, 8 or padded; no string of our graphs looks like that. */
 static int lunet__refuse_outside(const lunet__bytes* graph, const char* name) {
     const char *at = graph->data, *end = graph->data + graph->size;
     while (end - at >= 9 && (at = memchr(at + 1, 'l', (size_t)(end - at) - 8))) {
@@ -612,7 +612,7 @@ static int lunet__session(const lunet* flow, const char* name, const lunet_optio
     return code ? code : lunet__refuse_input(flow, *session, name);
 }
 
-/* The numbers of a value, in the order of the text; none where there is no value. */
+/* Read the numbers of a value in the order of the text; none if there is no value. */
 static int lunet__numbers(lunet__json value, double** numbers, size_t* count) {
     size_t most = 1;
     *numbers = NULL;
@@ -628,7 +628,7 @@ static int lunet__numbers(lunet__json value, double** numbers, size_t* count) {
     return LUNET_OK;
 }
 
-/* The borders of the domain, where there are some. */
+/* Read the borders of the domain, if there are any. */
 static int lunet__borders(lunet* flow, const char* text) {
     lunet__json domain = lunet__at(text, "model/domain"), closed = lunet__at(text, "model/domain/closed");
     size_t lows = 0, highs = 0;
@@ -665,7 +665,7 @@ static int lunet__describe(lunet* flow) {
     if (lunet__at(text, "classes").begin)
         return lunet__fail(
             LUNET_BAD_INPUT,
-            "Expected a folder with one network; this one holds a network a class. Export one class's own file.");
+            "Expected a folder with one network; this one holds one network per class. Export the model file of one class.");
     lunet__string(lunet__at(text, "model/name"), flow->name, sizeof flow->name);
     lunet__string(kind, flow->kind, sizeof flow->kind);
     lunet__string(lunet__at(text, "dtype"), flow->dtype, sizeof flow->dtype);
@@ -739,7 +739,7 @@ void lunet_close(lunet* flow) {
 
 /* ---- rows through a graph ---- */
 
-/* The number of the graphs' type that lies inside a border and next to it; the inside is towards an infinity. */
+/* Return the number of the graphs' dtype next to a border and inside it; the inside is towards an infinity. */
 static double lunet__inside(const lunet* flow, double border, double towards) {
     int single = flow->type == LUNET__FLOAT32, up = towards > 0;
     double end = border, tiny = single ? FLT_MIN : DBL_MIN;
@@ -752,7 +752,7 @@ static double lunet__inside(const lunet* flow, double border, double towards) {
     return end != 0 && fabs(end) < tiny ? copysign(tiny, end) : end; /* open domains end before denormal numbers */
 }
 
-/* Whether numbers of rows are none that the graphs take; all are looked at before the first run. */
+/* Refuse rows that the graphs do not take; all rows are checked before the first run. */
 static int lunet__refuse_rows(const lunet* flow, const char* name, const double* rows, size_t count) {
     double levels = *name == 'x' ? flow->levels : 0, most = flow->type == LUNET__FLOAT32 ? FLT_MAX : DBL_MAX;
     for (size_t i = 0; i < count; i++) {
@@ -777,7 +777,7 @@ static int lunet__refuse_rows(const lunet* flow, const char* name, const double*
     return LUNET_OK;
 }
 
-/* Rows in the graphs' type. What rounds to a border of the domain, or beyond it, steps back. */
+/* Convert rows to the graphs' dtype. A number that rounds to a border of the domain, or beyond it, is moved inside. */
 static void lunet__cast(const lunet* flow, const char* name, const double* rows, size_t count, void* target) {
     float levels = *name == 'x' ? (float)flow->levels : 0;
     const double* low = *name == 'x' ? flow->low : NULL;
@@ -797,7 +797,7 @@ static void lunet__cast(const lunet* flow, const char* name, const double* rows,
     }
 }
 
-/* The numbers of an output, which must be as many as expected, and finite: `width` a row, of rows from `first` on. */
+/* Take the numbers of an output, `width` per row from row `first` on; they must be as many as expected, and finite. */
 static int lunet__take(const lunet* flow, void* value, const char* name, size_t first, size_t rows, size_t width,
                        double* target) {
     size_t count = rows * width;
@@ -826,7 +826,7 @@ static int lunet__take(const lunet* flow, void* value, const char* name, size_t 
     return LUNET_OK;
 }
 
-/* One run: rows (batch, D) from number `first` on -> up to two outputs, the first of `widths[0]` numbers a row. */
+/* Run rows (batch, D) from number `first` on -> up to two outputs; output i has `widths[i]` numbers per row. */
 static int lunet__run(const lunet* flow, void* session, const char* input, const double* rows, size_t first,
                       size_t batch, void* room, const char* const* outputs, double* const* targets, const size_t* widths, size_t many) {
     const lunet__api* api = flow->api;
@@ -849,7 +849,7 @@ static int lunet__run(const lunet* flow, void* session, const char* input, const
     return code;
 }
 
-/* A buffer for one batch of so many rows. */
+/* Allocate a buffer for one batch of at most `rows` rows. */
 static void* lunet__room(const lunet* flow, size_t rows) {
     return malloc((rows < flow->batch ? rows : flow->batch) * flow->dim * sizeof(double) + 1);
 }

@@ -22,7 +22,7 @@ static void* room(size_t numbers) {
     return memory;
 }
 
-/* Numbers of vectors.json: `wide` of them in each of `*rows` rows, which are counted where *rows is 0. */
+/* Numbers of vectors.json: `wide` in each of `*rows` rows, which are counted if *rows is 0. */
 static double* vectors(const char* place, size_t wide, size_t* rows) {
     double* numbers;
     size_t count;
@@ -108,10 +108,10 @@ static void sample(void) {
 
 static int ascending(const void* a, const void* b) { return (*(double*)a > *(double*)b) - (*(double*)a < *(double*)b); }
 
-/* Milliseconds a call: the median of turns of several calls, as a browser's clock is coarse; two turns warm up. */
+/* Milliseconds per call: the median over turns of several calls, as a browser's clock is coarse; two turns warm up. */
 static double median(int density, double* x, double* z) {
     double times[TURNS], log_prob;
-    struct timespec begin, end; /* C11's clock: POSIX's steady one is not on Windows */
+    struct timespec begin, end; /* the clock of C11: Windows lacks the steady one of POSIX */
     for (int turn = -2; turn < TURNS; turn++) {
         timespec_get(&begin, TIME_UTC);
         for (int call = 0; call < CALLS; call++)

@@ -1,4 +1,4 @@
-// An exported folder of lunet_export: a class around lunet.h, whose code lunet.c compiles.
+// An exported folder of lunet_export: a class around lunet.h, which lunet.c compiles.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -38,8 +38,8 @@ inline void normal(std::uint64_t seed, std::uint64_t row, std::span<double> numb
 // Rows lie one after another, dim() numbers each. Any number of threads may use an open flow at once.
 class Flow {
 public:
-    // provider: "cpu" or "cuda". runtime: path of ONNX Runtime's library; empty: by its usual name, where the system
-    // looks. threads: of the CPU; 0: ONNX Runtime's own choice.
+    // provider: "cpu" or "cuda". runtime: path of ONNX Runtime's library; empty: the system finds it by its usual name.
+    // threads: number of CPU threads; 0: ONNX Runtime's choice.
     explicit Flow(const std::string& folder, const std::string& provider = "cpu", const std::string& runtime = "",
                   int threads = 0) {
         const lunet_options options{runtime.empty() ? nullptr : runtime.c_str(), provider.c_str(), threads, 0, 0};
@@ -51,10 +51,10 @@ public:
     std::string name() const { return lunet_name(flow_.get()); }
     std::string kind() const { return lunet_kind(flow_.get()); }
     std::string dtype() const { return lunet_dtype(flow_.get()); }
-    std::string version() const { return lunet_version(flow_.get()); }  // of ONNX Runtime
+    std::string version() const { return lunet_version(flow_.get()); }  // version of ONNX Runtime
     std::size_t dim() const { return lunet_dim(flow_.get()); }
 
-    // log p of rows x, nats, and their z. Rows outside the domain are refused, and such that overflow.
+    // log p of rows x, in nats, and their z. Rows outside the domain and rows that overflow throw a Failure.
     std::pair<std::vector<double>, std::vector<double>> density(std::span<const double> x) const {
         const std::size_t count = rows(x, "x");
         std::vector<double> log_prob(count), z(x.size());
@@ -79,7 +79,7 @@ public:
         return x;
     }
 
-    // The numbers at a place of manifest.json or vectors.json, as lunet_read gives them; none where there is no such.
+    // The numbers at a place of manifest.json or vectors.json, as lunet_read gives them; empty if there is none.
     std::vector<double> read(const std::string& file, const std::string& place) const {
         double* numbers = nullptr;
         std::size_t count = 0;

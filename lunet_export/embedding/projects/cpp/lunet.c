@@ -1,3 +1,3 @@
-/* The code of lunet.h, which is C. */
+/* The implementation of lunet.h, which is C. */
 #define LUNET_IMPLEMENTATION
 #include "lunet.h"

@@ -33,7 +33,7 @@ void compare(const char* name, const std::vector<double>& expected, const std::v
     const std::size_t wide = expected.size() / tolerance.size();
     double ratio = 0, difference = 0;
     std::size_t worst = 0;
-    for (std::size_t i = 0; i < expected.size() && !std::isnan(ratio); ++i) {  // no number is a failure
+    for (std::size_t i = 0; i < expected.size() && !std::isnan(ratio); ++i) {  // NaN is a failure
         const double gap = std::abs(expected[i] - got.at(i)), share = gap / tolerance[i / wide];
         if ((!skipped.empty() && skipped[i / wide] != 0) || share <= ratio) continue;
         ratio = share;
@@ -94,7 +94,7 @@ void sample(const Flow& flow) {
     std::printf("sample seed 7, %d rows: mean log_prob %#.6g nats\n", samples, sum / samples);
 }
 
-// Milliseconds a call: the median of turns of several calls, as a browser's clock is coarse; two turns warm up.
+// Milliseconds per call: the median over turns of several calls, as a browser's clock is coarse; two turns warm up.
 template <class Call>
 double median(Call call) {
     std::vector<double> times;

@@ -1,5 +1,5 @@
-// An exported folder of lunet_export in JavaScript: Node or the browser, any of ONNX Runtime's packages.
-// The format, the noise and the test vectors are specified in README.md of the folder, and in full by `lunet-export format`.
+// An exported folder of lunet_export in JavaScript, for Node or the browser, with any package of ONNX Runtime.
+// README.md of the folder specifies the noise and the replay of the test vectors; `lunet-export format` prints the whole format.
 
 const OLDEST = 16; // minor version of ONNX Runtime 1
 const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57];
@@ -18,9 +18,9 @@ export class LunetError extends Error {
 
 /**
  * Open a folder.
- * @param ort what `import * as ort from "onnxruntime-node"` (or "onnxruntime-web/wasm", "/webgpu") gives
- * @param read async (file name) => Uint8Array, or null where there is no such file
- * @param options providers: names of execution providers; what they cannot run goes to the CPU; threads: of the CPU
+ * @param ort the module of `import * as ort from "onnxruntime-node"` (or "onnxruntime-web/wasm", "/webgpu")
+ * @param read async (file name) => Uint8Array, or null if there is no such file
+ * @param options providers: names of execution providers; nodes that they cannot run go to the CPU. threads: CPU threads
  */
 export async function open(ort, read, { providers = ["cpu"], threads = 0 } = {}) {
   refuseOld(ort);
@@ -46,14 +46,14 @@ export async function open(ort, read, { providers = ["cpu"], threads = 0 } = {})
   return new Flow(ort, manifest, sessions, async () => parsed(await bytes("vectors.json"), "vectors.json"));
 }
 
-/** manifest.json of a folder, refused unless it is whole and of this version. */
+/** Read manifest.json of a folder; throws unless it is whole and of a known version. */
 export async function readManifest(read) {
   const manifest = parsed(await needed(read, "manifest.json"), "manifest.json");
   refuseManifest(manifest);
   return manifest;
 }
 
-/** A flow that was opened. Rows lie one after another in flat arrays. Calls may overlap: they run in turn. */
+/** An opened flow. Rows lie one after another in flat arrays. Calls may overlap: they run one after another. */
 export class Flow {
   #ort; #sessions; #vectors; #last = Promise.resolve();
 
@@ -63,19 +63,19 @@ export class Flow {
     this.#vectors = vectors;
     this.manifest = manifest;
     this.dim = manifest.model.dim;
-    this.levels = manifest.model.preprocessing?.levels ?? null; // of images: x lies in [0, levels)
-    this.domain = manifest.model.domain ?? null; // { low, high, closed } of a column each, null for no border
+    this.levels = manifest.model.preprocessing?.levels ?? null; // for images: x lies in [0, levels)
+    this.domain = manifest.model.domain ?? null; // { low, high, closed }; low and high have an entry per column, null for no border
     this.imageShape = manifest.model.image_shape;
     this.classes = manifest.classes?.map(({ name, prior }) => ({ name, prior })) ?? null;
     this.Array = ARRAYS[manifest.dtype];
   }
 
-  /** x -> { log_prob, z }, or with a network a class { class_log_prob, log_prob, posterior }; nats. */
+  /** x -> { log_prob, z }, or with one network per class { class_log_prob, log_prob, posterior }; in nats. */
   async density(x) {
     return this.#run("density", "x", this.#data(x));
   }
 
-  /** z -> x; with a network a class, by the one of that number. */
+  /** z -> x; with one network per class, by the network with that number. */
   async decode(z, label = 0) {
     const name = this.classes ? `sampling_${label}` : "sampling";
     if (!this.#sessions[name]) throw new LunetError(`Expected a class from 0 to ${this.classes.length - 1}; got ${label}.`);
@@ -89,7 +89,7 @@ export class Flow {
     return this.Array.from(normal(seed, first, rows, this.dim), (number) => temperature * number);
   }
 
-  /** `rows` rows of the model, the same for a seed in every language. */
+  /** `rows` rows of the model; the same seed gives the same rows in every language. */
   async sample(rows, { label = 0, ...options } = {}) {
     return this.decode(this.latent(rows, options), label);
   }
@@ -99,7 +99,7 @@ export class Flow {
     return this.#vectors();
   }
 
-  /** Give the sessions' memory back. */
+  /** Free the memory of the sessions. */
   async close() {
     await this.#last.catch(() => {});
     for (const session of Object.values(this.#sessions)) await session.release();
@@ -122,7 +122,7 @@ export class Flow {
     return this.#last;
   }
 
-  /** Rows that are finite can overflow in a graph. A class may be too far away, unless all are. */
+  /** Finite rows can overflow in a graph. Some classes of a row may be too far away, but not all. */
   #finite(found, rows) {
     const refuse = (row) => {
       if (row >= 0) throw new LunetError(`Expected rows whose answers ${this.manifest.dtype} can hold; row ${row} overflows: it is too far out. Leave it out.`);
@@ -165,7 +165,7 @@ export class Flow {
     if (wrong >= 0)
       throw new LunetError(`Expected x in [0, ${this.levels}): grey level plus noise; ${this.#place(wrong)} is ${numbers[wrong]}.`);
     const largest = previous(this.levels, this.Array);
-    return rows.map((number) => Math.min(number, largest)); // what rounds up to the border steps back
+    return rows.map((number) => Math.min(number, largest)); // a number that rounds up to the border is moved inside
   }
 
   #inside(numbers, rows) {
@@ -179,7 +179,7 @@ export class Flow {
       const column = wrong % this.dim, [left, right] = closed ? "[]" : "()";
       throw new LunetError(`Expected x in ${left}${borders[column].join(", ")}${right} in column ${column + 1}; row ${Math.floor(wrong / this.dim)} (from 0) is ${numbers[wrong]}. The density is not defined there.`);
     }
-    // What rounds to a border or beyond it steps back.
+    // A number that rounds to a border or beyond it is moved inside.
     const ends = borders.map(([least, most]) => [-innermost(-least, closed, this.Array), innermost(most, closed, this.Array)]);
     return rows.map((number, index) => Math.min(Math.max(number, ends[index % this.dim][0]), ends[index % this.dim][1]));
   }
@@ -236,7 +236,7 @@ export function philox([c0, c1, c2, c3], [k0, k1]) {
   return [c0, c1, c2, c3];
 }
 
-/** The words of columns 4 group .. 4 group + 3 of a row; `seed` a number or a BigInt below 2^64. */
+/** The words of columns 4 group .. 4 group + 3 of a row; `seed` is a number or a BigInt below 2^64. */
 export function words(seed, row, group, stream = NORMAL) {
   const whole = typeof seed === "bigint" || Number.isSafeInteger(seed) ? BigInt(seed) : -1n;
   if (whole < 0n || whole >= 1n << 64n)
@@ -245,7 +245,7 @@ export function words(seed, row, group, stream = NORMAL) {
   return philox([group, row % 2 ** 32, Math.floor(row / 2 ** 32), stream], key);
 }
 
-/** Standard normal numbers of rows first .. first + rows - 1, by Box and Muller. */
+/** Standard normal numbers of rows first .. first + rows - 1, by the Box-Muller transform. */
 export function normal(seed, first, rows, dim) {
   return numbers(seed, first, rows, dim, NORMAL, ([w0, w1, w2, w3]) => [w0, w2].flatMap((word, pair) => {
     const radius = Math.sqrt(-2 * Math.log((word + 0.5) / 2 ** 32));
@@ -254,12 +254,12 @@ export function normal(seed, first, rows, dim) {
   }));
 }
 
-/** Uniform numbers in [0, 1): added to integer grey levels they make x. */
+/** Uniform numbers in [0, 1), which are added to integer grey levels to make x. */
 export function uniform(seed, first, rows, dim, draw = 0) {
   return numbers(seed, first, rows, dim, UNIFORM + draw, (four) => four.map((word) => word / 2 ** 32));
 }
 
-/** A class for each row, drawn by the priors. */
+/** A class for each row, drawn from the priors. */
 export function classes(seed, first, rows, priors) {
   return Array.from({ length: rows }, (_, index) => {
     const u = words(seed, first + index, 0, CLASS)[0] / 2 ** 32;
@@ -277,7 +277,7 @@ function numbers(seed, first, rows, dim, stream, transform) {
   return result;
 }
 
-/** High and low word of a product of 32-bit words, by halves: doubles hold 53 bits. */
+/** High and low word of a product of 32-bit words, computed by halves, as doubles hold 53 bits only. */
 function product(a, b) {
   const [a0, a1, b0, b1] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
   const middle = a1 * b0 + ((a0 * b0) >>> 16);
@@ -285,7 +285,7 @@ function product(a, b) {
   return [high >>> 0, Math.imul(a, b) >>> 0];
 }
 
-/** The numbers of an output. Before 1.17 they are on the CPU, and tensors have no getData. */
+/** The numbers of an output. Tensors before 1.17 are on the CPU and have no getData. */
 function dataOf(tensor) {
   return tensor.getData ? tensor.getData() : tensor.data;
 }
@@ -303,7 +303,7 @@ function compare(name, expected, got, tolerance, skipped = null) {
       if (skipped?.[row] || difference / most <= worst.ratio) continue;
       const ratio = difference / most;
       Object.assign(worst, { ratio, row, difference, tolerance: most, passed: ratio <= 1 });
-      if (Number.isNaN(ratio)) return worst; // no number: a failure too
+      if (Number.isNaN(ratio)) return worst; // NaN is a failure
     }
   return worst;
 }
@@ -318,7 +318,7 @@ function refuseOld(ort) {
 function refuseManifest(manifest) {
   if (manifest?.format !== "lunet_export")
     throw new LunetError('Expected manifest.json of format "lunet_export"; this is another file. Export again.');
-  const versions = manifest.classes ? [1, 2] : [1]; // a mixture may have more graphs than are run here, or other flows
+  const versions = manifest.classes ? [1, 2] : [1]; // mixtures of version 2 may have other flows, or more graphs than are run here
   if (!versions.includes(manifest.format_version))
     throw new LunetError(`Expected format version ${versions.join(" or ")}; got ${manifest.format_version}. Take the lunet.mjs of the lunet-export that wrote it.`);
   if (!(Number.isInteger(manifest.model?.dim) && manifest.model.dim > 0 && Object.hasOwn(ARRAYS, manifest.dtype) && manifest.batch?.[1] >= 1))
@@ -341,8 +341,8 @@ function refuseShape(session, name, dim) {
 }
 
 /**
- * Weights in another file are refused: ONNX Runtime would read whatever file the graph names. Where a tensor names one, there
- * is the string "location" behind its length, 8 or padded; no string of ours is.
+ * Refuse weights in another file: ONNX Runtime would read whatever file the graph names. A tensor that names one has the
+ * string "location" after its length, 8 or padded; no string of our graphs looks like that.
  */
 function refuseOutside(graph, file) {
   const word = new TextEncoder().encode("location");
@@ -358,7 +358,7 @@ async function needed(read, file) {
 }
 
 async function verified(file, bytes, expected) {
-  if (!globalThis.crypto?.subtle) return bytes; // a page from plain http, not from localhost
+  if (!globalThis.crypto?.subtle) return bytes; // a page over plain http, and not from localhost
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const got = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (got !== expected)
@@ -369,8 +369,8 @@ async function verified(file, bytes, expected) {
 function parsed(bytes, file) {
   try {
     return JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    throw new LunetError(`Expected JSON in ${file}; got ${line(error)}. Export again.`);
+  } catch {
+    throw new LunetError(`${file} is not valid JSON. Export again.`);
   }
 }
 
@@ -380,7 +380,7 @@ function joined(parts, Kind) {
   return whole;
 }
 
-/** The largest number of a kind below that one, which is of it. */
+/** The largest number of an array type below a number of that type. */
 function previous(number, Kind) {
   if (number === 0) return -Number.MIN_VALUE;
   const one = new Kind([number]);
@@ -389,7 +389,7 @@ function previous(number, Kind) {
   return one[0];
 }
 
-/** The largest number of a kind that an upper border leaves inside. Open domains end before denormal numbers. */
+/** The largest number of an array type inside an upper border. Open domains end before denormal numbers. */
 function innermost(border, closed, Kind) {
   if (!Number.isFinite(border)) return border;
   const [rounded] = new Kind([border]), tiny = Kind === Float32Array ? 2 ** -126 : 2 ** -1022;
@@ -398,7 +398,7 @@ function innermost(border, closed, Kind) {
 }
 
 function line(error) {
-  if (typeof error === "number") return "no more than that it failed"; // an exception of WebAssembly: an address
+  if (typeof error === "number") return "it failed"; // a WebAssembly exception, which is only an address
   const said = String(error?.message ?? error);
   return said.slice(Math.max(0, said.indexOf("[ONNXRuntimeError]"))).split("\n")[0].replace(/\.$/, "");
 }

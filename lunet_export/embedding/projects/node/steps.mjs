@@ -1,13 +1,13 @@
-// The steps that the programs of every language take, line by line.
+// The steps of the programs in every language, line by line.
 import * as lunet from "./lunet.mjs";
 
 const NOISE = [[7n, 0], [7n, 2 ** 32 + 5], [2n ** 64n - 1n, 1]]; // seed, row
 const SAMPLES = 100, TURNS = 20, CALLS = 10;
-const PATIENCE = 5000; // ms of turns: a software GPU takes a second for one
+const PATIENCE = 5000; // most ms for all turns: a software GPU needs a second for one
 
 /**
  * Open, replay, draw, score, time.
- * @param say takes each line
+ * @param say function that takes each line
  * @returns 0 if every vector is within its tolerance, else 1
  */
 export async function steps(ort, read, options, say) {
@@ -45,7 +45,7 @@ export async function steps(ort, read, options, say) {
   return wrong ? 1 : 0;
 }
 
-/** Milliseconds a call, and turns: the median of turns of calls, as a browser's clock is coarse; two turns warm up. */
+/** Milliseconds per call, and turns: the median over turns of calls, as a browser's clock is coarse; two turns warm up. */
 async function median(call) {
   const times = [], start = performance.now();
   while (times.length < TURNS + 2 && (times.length < 3 || performance.now() - start < PATIENCE)) {

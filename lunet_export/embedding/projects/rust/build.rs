@@ -1,4 +1,4 @@
-//! Compiles lunet.h, which lies beside Cargo.toml, into a static library. Needs a C compiler (CC, or cc) and ar.
+//! Compiles lunet.h, beside Cargo.toml, into a static library. This needs a C compiler (CC, or cc) and ar.
 use std::env;
 use std::path::Path;
 use std::process::Command;

@@ -58,7 +58,7 @@ impl Error {
 }
 
 fn text(pointer: *const c_char) -> String {
-    // lunet.h's texts end with a zero and outlive the call.
+    // The texts of lunet.h end with a zero and outlive the call.
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
 }
 
@@ -76,7 +76,7 @@ fn c_string(argument: &str) -> Result<CString, Error> {
 /// An open folder. Rows lie one after another in slices of `dim()` numbers each; any number of threads may use it.
 pub struct Flow(*mut Handle);
 
-// lunet.h keeps what changes in a call on the stack, and ONNX Runtime's sessions may run in several threads.
+// lunet.h keeps the state of a call on the stack, and sessions of ONNX Runtime may run in several threads.
 unsafe impl Send for Flow {}
 unsafe impl Sync for Flow {}
 
@@ -87,7 +87,7 @@ impl Drop for Flow {
 }
 
 impl Flow {
-    /// Open a folder on "cpu" or "cuda"; `runtime` is the path of ONNX Runtime's library, None where the system finds it.
+    /// Open a folder on "cpu" or "cuda"; `runtime` is the path of ONNX Runtime's library; None lets the system find it.
     pub fn open(folder: &str, provider: &str, runtime: Option<&str>, threads: i32) -> Result<Flow, Error> {
         let (folder, provider) = (c_string(folder)?, c_string(provider)?);
         let runtime = runtime.map(c_string).transpose()?;
@@ -110,7 +110,7 @@ impl Flow {
         text(unsafe { lunet_dtype(self.0) })
     }
 
-    /// Of ONNX Runtime.
+    /// The version of ONNX Runtime.
     pub fn version(&self) -> String {
         text(unsafe { lunet_version(self.0) })
     }
@@ -119,7 +119,7 @@ impl Flow {
         unsafe { lunet_dim(self.0) }
     }
 
-    /// log p of rows x, nats, and their z.
+    /// log p of rows x, in nats, and their z.
     pub fn density(&self, x: &[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> {
         let rows = self.rows(x, "x")?;
         let (mut log_prob, mut z) = (vec![0.0; rows], vec![0.0; x.len()]);
@@ -137,14 +137,14 @@ impl Flow {
 
     /// Rows first .. first + rows - 1 of a seed, the same in every language. Temperature 1 is the model itself.
     pub fn sample(&self, seed: u64, first: u64, rows: usize, temperature: f64) -> Result<Vec<f64>, Error> {
-        // A product that wraps would leave less room than lunet.h writes.
+        // A product that overflows would allocate less room than lunet.h writes.
         let too_many = || Error::bad_input(format!("Expected rows that fit into memory; got {rows}. Ask for fewer."));
         let mut x = vec![0.0; rows.checked_mul(self.dim()).ok_or_else(too_many)?];
         done(unsafe { lunet_sample(self.0, seed, first, rows, temperature, x.as_mut_ptr()) })?;
         Ok(x)
     }
 
-    /// The numbers at a place of manifest.json or vectors.json; empty where there is no such place.
+    /// The numbers at a place of manifest.json or vectors.json; empty if there is no such place.
     pub fn read(&self, file: &str, place: &str) -> Result<Vec<f64>, Error> {
         let (file, place) = (c_string(file)?, c_string(place)?);
         let (mut numbers, mut count) = (null_mut(), 0);

@@ -11,7 +11,7 @@ const SAMPLES: usize = 100;
 const TURNS: usize = 20;
 const CALLS: usize = 10;
 
-/// A line of the answer; println! would panic where nobody reads it.
+/// Print a line; println! would panic on a closed pipe.
 fn say(line: String) -> Result<(), Error> {
     let system = |error| Error { code: 4, message: format!("Expected to print; the system says: {error}.") };
     writeln!(std::io::stdout(), "{line}").map_err(system)
@@ -19,7 +19,7 @@ fn say(line: String) -> Result<(), Error> {
 
 /// Six significant digits, as the other languages print them.
 fn digits(number: f64) -> String {
-    let text = format!("{number:.5e}"); // rounding may raise the exponent, as of 9.9999996
+    let text = format!("{number:.5e}"); // rounding may raise the exponent, as for 9.9999996
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, ""));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..6).contains(&exponent) {
@@ -41,7 +41,7 @@ fn vectors(flow: &Flow, place: &str, rows: usize, wide: usize) -> Result<Vec<f64
     Err(Error::bad_input(format!("Expected {rows} rows of {wide} numbers in {place} of vectors.json; got {got} in all. Export again.")))
 }
 
-/// Whether all rows are within their tolerance; prints the worst one.
+/// Compare rows with their tolerances and print the worst one; true if all are within.
 fn compare(name: &str, expected: &[f64], got: &[f64], tolerance: &[f64], skipped: &[f64]) -> Result<bool, Error> {
     let wide = expected.len() / tolerance.len();
     let (mut ratio, mut difference, mut worst) = (0.0, 0.0, 0);
@@ -102,7 +102,7 @@ fn sample(flow: &Flow) -> Result<(), Error> {
     say(format!("sample seed 7, {SAMPLES} rows: mean log_prob {} nats", digits(mean)))
 }
 
-/// Milliseconds a call: the median of turns of several calls, as a browser's clock is coarse; two turns warm up.
+/// Milliseconds per call: the median over turns of several calls, as a browser's clock is coarse; two turns warm up.
 fn median(mut call: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
     let mut times = Vec::with_capacity(TURNS + 2);
     for _ in 0..TURNS + 2 {
