@@ -14,7 +14,7 @@ from lunet_export.layers import Activation
 _MOST_COLUMNS = 4
 _FEW = 10  # units: up to here they are drawn with gaps and numbered
 _ACTIVE, _LINEAR = ("#9ecae1", "#3182bd"), ("#fcae91", "#de2d26")  # outer quantiles, inner quantiles
-_BEND, _SLOPE = "#fff0c2", "0.15"
+_CURVED, _SLOPE = "#fff0c2", "0.15"
 
 
 def draw(found: ActivationInputs, path: Path, *, title: str) -> None:
@@ -66,7 +66,7 @@ def _slope_of(f: Activation, a: np.ndarray) -> np.ndarray:
 def _bends(axes: Axes, f: Activation) -> None:
     """Shade the inputs where f is not straight; a kink is a thin line."""
     for (_, left), (right, _) in pairwise(f.branches):
-        axes.axvspan(left, right, color=_BEND, linewidth=0 if left < right else 1, zorder=0)
+        axes.axvspan(left, right, color=_CURVED, linewidth=0 if left < right else 1, zorder=0)
 
 
 def _units(axes: Axes, inputs: UnitInputs) -> None:

@@ -18,14 +18,14 @@ Against = Annotated[
 ]
 
 
-def other_rows(name: str | None, judged: "Source | ClassSource", options: DataOptions) -> "Dataset | None":
+def other_rows(name: str | None, opened: "Source | ClassSource", options: DataOptions) -> "Dataset | None":
     """Return the data set with this name or in this file; warn if the model was not made for its rows."""
     if name is None:
         return None
     from lunet_export import diagnostics
 
-    rows = load_rows(judged, name, options)
-    if found := diagnostics.misfit_of(rows, judged.preprocessing, judged.dim):
+    rows = load_rows(opened, name, options)
+    if found := diagnostics.misfit_of(rows, opened.preprocessing, opened.dim):
         output.warn(found.sentence)
     return rows
 

@@ -38,11 +38,11 @@ def classify(
     from lunet_export import diagnostics
 
     output.validate_picture_path("--plot", plot)
-    judged, found_where = _open(source, run)
-    rows = load_rows(judged, dataset, data, label=label)
-    other = others.other_rows(against, judged, data)
+    opened, found_where = _open(source, run)
+    rows = load_rows(opened, dataset, data, label=label)
+    other = others.other_rows(against, opened, data)
     with output.counting(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as on_rows:
-        found = diagnostics.classify(judged, rows, seed=data.seed, against=other, on_rows=on_rows)
+        found = diagnostics.classify(opened, rows, seed=data.seed, against=other, on_rows=on_rows)
     if plot is not None:
         from lunet_cli.confusion_plot import draw
 
@@ -66,8 +66,8 @@ def _open(source: Path, run: RunOptions) -> "tuple[ClassSource, dict[str, str]]"
     from lunet_export import checkpoint
 
     read = checkpoint.read(source)
-    judged = diagnostics.MixtureSource(read.mixture, columns=read.columns)
-    return judged, {"provider": "reference", "provider_reason": "a model file"}
+    opened = diagnostics.MixtureSource(read.mixture, columns=read.columns)
+    return opened, {"provider": "reference", "provider_reason": "a model file"}
 
 
 def _say(found: "Classification", *, paper_convention: bool) -> None:

@@ -45,13 +45,13 @@ def diagnose(
     from lunet_export import diagnostics
 
     output.validate_picture_path("--plot", plot)
-    judged = open_source(source, authors)
-    rows = load_rows(judged, dataset, data)
-    other = others.other_rows(against, judged, data)
-    tell_misfit(judged, rows, seed=data.seed)
+    opened = open_source(source, authors)
+    rows = load_rows(opened, dataset, data)
+    other = others.other_rows(against, opened, data)
+    tell_misfit(opened, rows, seed=data.seed)
     total = len(rows.train) + len(rows.test) + (len(other.test) if other else 0)
     with output.counting(total, f"diagnosing on {rows.name}") as on_rows:
-        report = diagnostics.diagnose(judged, rows, seed=data.seed, against=other, on_rows=on_rows)
+        report = diagnostics.diagnose(opened, rows, seed=data.seed, against=other, on_rows=on_rows)
     if plot is not None:
         from lunet_cli.ppca_plot import draw
 

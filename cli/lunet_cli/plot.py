@@ -151,10 +151,10 @@ def _latents(source: "Source", rows: "Dataset", projections: int, seed: int) -> 
     from lunet_export.figures import latent_distribution
 
     with output.counting(len(rows.test), f"encoding {rows.name}") as on_rows:
-        law = latent_distribution(source, rows, projections=projections, seed=seed, on_rows=on_rows)
-    of, gap = f"{law.rows:,} test rows of {rows.name}", law.summary.gap_nats
-    title = f"{source.name}: latents of {of}, D = {law.dim}, Gaussian gap {gap:.3g} nats"
-    return lambda path: draw(law, path, title=title)
+        found = latent_distribution(source, rows, projections=projections, seed=seed, on_rows=on_rows)
+    of, gap = f"{found.rows:,} test rows of {rows.name}", found.summary.gap_nats
+    title = f"{source.name}: latents of {of}, D = {found.dim}, Gaussian gap {gap:.3g} nats"
+    return lambda path: draw(found, path, title=title)
 
 
 def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw:
