@@ -65,13 +65,13 @@ def _mean_square(axes: Axes, latents: LatentDistribution) -> None:
     r = np.linspace(low, high, 1001)[1:]
     density = mean_square_density(r, latents.dim)
     axes.plot(r, density, label=f"χ² distribution for N(0, I), D = {latents.dim}", **_EXACT)
-    exact_std = np.sqrt(2 / latents.dim)
+    mean, std, exact = latents.mean_of_square, latents.std_of_square, np.sqrt(2 / latents.dim)
     top = 1.25 * max(histogram.density.max(), density.max() if latents.dim > 2 else 1.0)
     axes.set(
         ylim=(0, top),
         xlabel="|z|²/D" + _outside(histogram),
         ylabel="density",
-        title=f"|z|²/D; mean {latents.mean_of_square:.3f} (exact: 1), std {latents.std_of_square:.3f} (exact: {exact_std:.3f})",
+        title=f"|z|²/D; mean {mean:.3f} (exact: 1), std {std:.3f} (exact: {exact:.3f})",
     )
 
 
