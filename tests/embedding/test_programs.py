@@ -156,8 +156,8 @@ FOLDERS = {
     "altered graph": (_flip("density.onnx"), "SHA-256"),
     "cut graph": (_cut("sampling.onnx"), "SHA-256"),
     "altered vectors": (_append("vectors.json"), "SHA-256"),
-    "cut manifest": (_cut("manifest.json"), "JSON in manifest.json"),
-    "empty manifest": (lambda folder: (folder / "manifest.json").write_bytes(b""), "JSON in manifest.json"),
+    "cut manifest": (_cut("manifest.json"), "manifest.json is not valid JSON"),
+    "empty manifest": (lambda folder: (folder / "manifest.json").write_bytes(b""), "manifest.json is not valid JSON"),
 }
 
 
