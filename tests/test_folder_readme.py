@@ -287,7 +287,7 @@ def test_a_project_takes_the_readme_along_and_renews_it(exported, tmp_path):
     write_project("c", exported.folder, tmp_path / "project", force=True)
     assert (model / README).read_bytes() == (exported.folder / README).read_bytes()
     (model / README).write_text("# Mine\n")
-    with pytest.raises(BadInputError, match=r"Expected .*README\.md to be of lunet-export.*Rename it"):
+    with pytest.raises(BadInputError, match=r"Expected .*README\.md to be a file of lunet-export.*Rename it"):
         write_project("c", tmp_path / "m", tmp_path / "project", force=True)
     assert (model / README).read_text() == "# Mine\n"
 
