@@ -23,7 +23,7 @@ from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.columns import Names, read_names
 from lunet_export.distribution import LUNET_CLASSES, MIXTURE, validate_classes
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
-from lunet_export.files.reading import is_plain, is_size, read_inside, read_verified, sha256
+from lunet_export.files.reading import is_plain, is_size, meant, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
 from lunet_export.flows import KINDS
 from lunet_export.layers import Kind
@@ -385,7 +385,10 @@ def _document(folder: Path) -> object:
         there = folder.is_dir()
     if not there:
         what = "is a file" if folder.exists() else "does not exist"
-        raise ArtifactError(f"Expected an exported folder; {folder} {what}. Write one with: lunet-export MODEL.pt")
+        cure = meant(folder) if what == "does not exist" else ""
+        raise ArtifactError(
+            f"Expected an exported folder; {folder} {what}.{cure or ' Write one with: lunet-export MODEL.pt'}"
+        )
     return _json(str(folder / MANIFEST), read_inside(folder, MANIFEST, most=_LARGEST_MANIFEST))
 
 
