@@ -23,8 +23,8 @@ Force = Annotated[bool, Option(help="Replace what exists.")]
 DataSet = Annotated[
     str,
     Argument(
-        help="digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, checkerboard, rings, rose, tree, or a "
-        ".npy, .npz, .csv, .parquet or .arrow file; - for .npy or CSV on stdin."
+        help="A built-in set (digits, mnist, fashion-mnist, mixture, eight-gaussians, two-moons, checkerboard, rings, "
+        "rose, tree), or a .npy, .npz, .csv, .parquet or .arrow file; - reads .npy or CSV from stdin."
     ),
 ]
 DataDir = Annotated[Path, Option(envvar="LUNET_DATA_DIR", help="Folder of the MNIST files.")]

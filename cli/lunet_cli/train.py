@@ -42,8 +42,8 @@ def train(
     """Train a flow by exact maximum likelihood.
 
     The command writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With
-    --per-class these files are in MODEL.classes, one set per class, and MODEL.pt holds all classes once all are
-    trained. JKO-iFlow is trained one block after another.
+    --per-class, MODEL.classes holds these files for every class; MODEL.pt is written when all classes are trained.
+    JKO-iFlow is trained one block after another.
 
     Example: lunet-export train mnist --data-dir data -o mnist.pt
     Example: lunet-export train digits --per-class -o digits10.pt

@@ -34,17 +34,17 @@ RegulariserName = StrEnum("RegulariserName", ["log-diagonal", "balance"])
 class NetworkOptions:
     """Options of the network; the defaults depend on the kind of flow."""
 
-    blocks: int | None = option(None, "Number of blocks. Default: 4; 13 up to 4-D; at most 8 for JKO-iFlow.", least=1)
+    blocks: int | None = option(
+        None, "Number of blocks. Default: 4; 13 for data of up to 4 columns; for JKO-iFlow, at most 8.", least=1
+    )
     alpha: float | None = option(None, "Smallest slope of the activation. Default: 0.1.")
     activation: ActivationName | None = option(
         None,
         "Activation of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
         "Default: leaky-softplus, as in the paper.",
     )
-    width: int | None = option(
-        None,
-        "Number of planes of a RealNVP on images, of hidden units of a JKO-iFlow (both: 64) or of a dense RealNVP.",
-        least=1,
+    width: int | None = option( None, "Width of the networks: channels of a RealNVP on images and hidden units of a
+        JKO-iFlow (default 64), or hidden units of a dense RealNVP.", least=1,
     )
 
 
@@ -62,10 +62,16 @@ class JKOOptions:
     step_growth: float | None = option(None, "Factor by which h grows from block to block. Default: 1.4.")
     largest_step: float | None = option(None, "Largest h of any block. Default: 5.")
     stop: float | None = option(
-        None, "Add no block after one that moves rows by less, as a relative mean square. Default: 0.003."
+        None, "Stop adding blocks when a block moves the rows by less than this (relative mean square). Default: 0.003."
     )
-    rounds: int | None = option(None, "Rounds of training all blocks again with evened-out steps. Default: 1.", least=0)
-    refine: bool | None = option(None, "At the end, cut each block in two and train again.", "--refine/--no-refine")
+    rounds: int | None = option(
+        None,
+        "Number of times that all blocks are trained again, with step sizes that are made more equal. Default: 1.",
+        least=0,
+    )
+    refine: bool | None = option(
+        None, "At the end, split each block into two blocks and train again.", "--refine/--no-refine"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +80,7 @@ class FitOptions:
 
     batch_size: int | None = option(None, "Rows per step. Default: 256; 64 for small sets.")
     learning_rate: float | None = option(
-        None, "Peak learning rate. Default: by the number of dimensions and the kind of flow."
+        None, "Peak learning rate. The default depends on the number of columns and on the kind of flow."
     )
     patience: int | None = option(None, "Number of epochs without improvement after which to stop. Default: 30.")
 
@@ -92,22 +98,26 @@ class FinerOptions:
         "the Gaussian; identity: scaled columns; greedy: pairs of blocks added one after another, up to 16-D. "
         "Default: bend; greedy up to 4-D.",
     )
-    signs: SignsName | None = option(
-        None, "Signs of the diagonals of U, which training keeps. Default: alternating, which curves the map both ways."
+    signs: SignsName | None = option( None, "Signs of the diagonals of U; training does not change them. Default:
+        alternating, so that units can compress both tails.",
     )
     whitened: bool | None = option(
-        None, "Train in coordinates in which the inputs of layers are white. Default: for LU-Net.", "--whitened/--plain"
+        None,
+        "Train in coordinates that whiten the inputs of every layer. Default: --whitened for LU-Net.",
+        "--whitened/--plain",
     )
     schedule: ScheduleName | None = option(
         None, "Schedule of Adam's learning rate. Default: schedule-free for LU-Net, else linear."
     )
-    average: float = option(0.0, "Share that the moving average of the weights keeps per step, such as 0.999.")
+    average: float = option(
+        0.0, "Decay per step of a moving average of the weights, such as 0.999; 0 takes the weights themselves."
+    )
     weight_decay: float | None = option(
         None, "Weight decay of off-diagonal entries, kernels and matrices. Default: 0; 1 for JKO-iFlow above 4-D."
     )
     regulariser: RegulariserName | None = option(None, "Penalty that improves the conditioning of the map.", "--reg")
     regulariser_weight: float = option(0.0, "Weight of the penalty, in nats per row.", "--reg-weight")
-    bound: float | None = option(None, "Largest |log u_ii| that training allows.")
+    bound: float | None = option(None, "Upper bound on every |log u_ii| (u_ii: the diagonal of U) during training.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,27 +137,30 @@ class TrainingOptions:
     """All options of a training."""
 
     model: Path = option(
-        Path("model.pt"), "The model file to write: the best epoch, or the Gaussian.", "--output", "-o"
+        Path("model.pt"),
+        "Model file to write. It holds the best epoch, or a Gaussian if no epoch is better.",
+        "--output",
+        "-o",
     )
     flow: FlowName = option(
         FlowName.LUNET,
         "Kind of flow. lunet: LU-Net; realnvp: convolutions on images, as in the paper; realnvp-dense: RealNVP of "
         "LU-Net's size; jko: JKO-iFlow, continuous and trained block by block.",
     )
-    epochs: int | None = option(None, "Number of epochs. Default: about 9000 steps; 1000 per block of JKO-iFlow.")
+    epochs: int | None = option(
+        None, "Number of epochs. Default: as many as make about 9000 steps; for JKO-iFlow, 1000 steps per block."
+    )
     per_class: bool = option(
         False, "One network per class, all in one file; for digits, mnist, fashion-mnist, or a file with --label."
     )
     network: NetworkOptions
-    begin: Path | None = option(None, "Start from this model instead of the Gaussian.", "--from")
+    begin: Path | None = option(None, "Start from this model file instead of a new network.", "--from")
     fit: FitOptions
     finer: FinerOptions
     jko: JKOOptions
     rows: RowOptions
-    fallback: bool = option(
-        True,
-        "Keep the Gaussian, or the start, unless an epoch is better by more than chance on validation rows.",
-        "--fallback/--no-fallback",
+    fallback: bool = option( True, "Keep the Gaussian, or the network at its start, unless an epoch is better by more
+        than chance on the validation rows.", "--fallback/--no-fallback",
     )
     device: str = option("cpu", "PyTorch device: cpu, cuda or mps.")
     resume: bool = option(False, "Continue from MODEL.resume.pt.")

@@ -17,7 +17,7 @@ from lunet_export.signature import Signature
 def verify(
     folder: Folder,
     signers: Annotated[
-        Path | None, Option(help="File of the allowed signers, with lines of NAME KEY as ssh-keygen and git read them.")
+        Path | None, Option(help="File of allowed signers: one NAME KEY per line, in the format of ssh-keygen and git.")
     ] = None,
     signer: Annotated[
         str | None, Option(help="Name of the signer that is required. Default: any of --signers.")
@@ -26,8 +26,8 @@ def verify(
 ) -> None:
     """Verify the hash of each file, and who signed the folder.
 
-    Sizes and SHA-256 of all files are compared with the manifest, and its signature with the keys in --signers. Without
-    --signers nobody knows who wrote the folder: an attacker can change the hashes too.
+    Compares the size and the SHA-256 of every file with the manifest, and the signature of the manifest with the keys
+    in --signers. Without --signers it stays open who wrote the folder: an attacker can change the hashes too.
 
     Example: lunet-export verify runs/mine --signers allowed_signers --signer lena@example.org
     """
