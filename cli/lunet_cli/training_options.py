@@ -43,8 +43,11 @@ class NetworkOptions:
         "Activation of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
         "Default: leaky-softplus, as in the paper.",
     )
-    width: int | None = option( None, "Width of the networks: channels of a RealNVP on images and hidden units of a
-        JKO-iFlow (default 64), or hidden units of a dense RealNVP.", least=1,
+    width: int | None = option(
+        None,
+        "Width of the networks: channels of a RealNVP on images and hidden units of a "
+        "JKO-iFlow (default 64), or hidden units of a dense RealNVP.",
+        least=1,
     )
 
 
@@ -98,8 +101,10 @@ class FinerOptions:
         "the Gaussian; identity: scaled columns; greedy: pairs of blocks added one after another, up to 16-D. "
         "Default: bend; greedy up to 4-D.",
     )
-    signs: SignsName | None = option( None, "Signs of the diagonals of U; training does not change them. Default:
-        alternating, so that units can compress both tails.",
+    signs: SignsName | None = option(
+        None,
+        "Signs of the diagonals of U; training does not change them. Default: alternating, "
+        "so that units can compress both tails.",
     )
     whitened: bool | None = option(
         None,
@@ -159,8 +164,11 @@ class TrainingOptions:
     finer: FinerOptions
     jko: JKOOptions
     rows: RowOptions
-    fallback: bool = option( True, "Keep the Gaussian, or the network at its start, unless an epoch is better by more
-        than chance on the validation rows.", "--fallback/--no-fallback",
+    fallback: bool = option(
+        True,
+        "Keep the Gaussian, or the network at its start, unless an epoch is better by more "
+        "than chance on the validation rows.",
+        "--fallback/--no-fallback",
     )
     device: str = option("cpu", "PyTorch device: cpu, cuda or mps.")
     resume: bool = option(False, "Continue from MODEL.resume.pt.")
