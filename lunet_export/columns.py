@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lunet_export.errors import DataError, brief, did_you_mean, near
+from lunet_export.errors import BadInputError, DataError, brief, did_you_mean, near
 
 #: Names of columns by position.
 Names = tuple[str, ...]
@@ -33,6 +33,19 @@ def usable(names: Sequence[str] | None) -> Names | None:
     found = stripped(names or ())
     good = found and all(name and name.isprintable() for name in found) and len(set(found)) == len(found)
     return found if good else None
+
+
+def given_names(names: Sequence[str], dim: int) -> Names:
+    """Return the names that a user gives to the D columns of a model.
+
+    Raises:
+        BadInputError: if these are not D different printable names.
+    """
+    found = None if isinstance(names, str) else usable(names)
+    if found is None or len(found) != dim:
+        told = repr(names) if isinstance(names, str) else listed(names)
+        raise BadInputError(f"Expected {dim} different names in `columns`, one per dimension; got {told}.")
+    return found
 
 
 def read_names(value: object, dim: int, place: str) -> Names | None:

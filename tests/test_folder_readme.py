@@ -185,8 +185,8 @@ def test_a_verifiers_readme_without_a_claim_asks_about_the_box(tmp_path):
 
 @pytest.mark.parametrize("name", ["sampling.onnx", "vectors.json", README])
 def test_the_line_of_the_shell_names_an_altered_file(folder, name):
-    (block,) = blocks(folder, "sh")
-    _, by_hand, signature = block.splitlines()
+    _, block = blocks(folder, "sh")
+    by_hand, signature = block.splitlines()
     assert signature == "ssh-keygen -Y verify -n lunet-export -f FILE -I NAME -s manifest.json.sig < manifest.json"
 
     def said() -> tuple[int, str]:

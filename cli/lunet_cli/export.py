@@ -103,7 +103,8 @@ def export(
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
     output.say(in_options(remark))
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
-    samples = hints.unused(Path("grid.png" if showable else "samples.npy"))
+    table = "samples.csv" if checkpoint.image_shape is None else "samples.npy"
+    samples = hints.unused(Path("grid.png" if showable else table))
     hints.say("sample", str(destination), "-n", "64", "-o", str(samples))
 
 

@@ -10,9 +10,10 @@ from typer import Argument, Option
 from lunet_cli import hints, output
 from lunet_cli.models import new_model
 from lunet_cli.option_groups import option
-from lunet_cli.options import Force, Json
+from lunet_cli.options import Force, Json, column_list
 from lunet_export import installation
 from lunet_export.api.models import facts_of, imported, validate_model_path
+from lunet_export.columns import given_names
 from lunet_export.errors import BadInputError, UnsupportedLayersError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class OriginOptions:
 
     state: Path | None = option(None, "File of a state_dict to load into the flow that the factory returns.")
     context: Path | None = option(None, "A .npy file of one row: the context at which a conditional flow is fixed.")
+    columns: str | None = option(None, "Names of the columns of the flow's rows, in their order: a,b,c.")
 
 
 def import_(
@@ -65,6 +67,7 @@ def import_(
         _report(importers.survey(flow, context=context), as_json=as_json)
         return
     found = _read(flow, context, as_json=as_json)
+    columns = given_names(column_list(origin.columns), found.weights.dim) if origin.columns else None
     facts = {
         **facts_of(found),
         "source": source,
@@ -72,7 +75,9 @@ def import_(
         "context": None if context is None else context.reshape(-1).tolist(),
     }
     with new_model(target, force=force):
-        checkpoint.write_weights(target, found.weights, image_shape=None, training=facts, examples=None)
+        checkpoint.write_weights(
+            target, found.weights, image_shape=None, training=facts, examples=None, columns=columns
+        )
     if as_json:
         layers = [part.as_json() for part in found.parts]
         output.dump({"model": str(target), "dim": found.weights.dim, "layers": layers, **facts})

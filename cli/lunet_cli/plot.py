@@ -65,7 +65,8 @@ def plot(
 ) -> None:
     """Draw a model: samples, latents, density, activations, training.
 
-    samples: a grid of images, or points. interpolation: paths between test images through the latent space.
+    samples: a grid of images, points, or pairs of columns. interpolation: paths between test images through the latent
+        space.
     latents: the z of test rows beside N(0, I). density: p(x) of a 2-D model beside the true density. activations: which
     units are nonlinear on the test rows, for a model file. blocks: data and samples after every block of a 2-D
     JKO-iFlow, for a model file. curve: bits/dim over the epochs, from the history beside each model file.

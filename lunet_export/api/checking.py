@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 _ON_GPU = "Do not use this export on this GPU; lunet-export check --report FILE writes what to attach to a bug report."
 
 
+class Checks(list[Check]):
+    """Checks of a folder; shown as a table of their shares of the tolerance, where 1 is the limit."""
+
+    def __repr__(self) -> str:
+        failed = sum(not entry.passed for entry in self)
+        outcome = f"{failed} failed" if failed else "all within tolerance"
+        head = f"{len(self)} checks, {outcome}; shares of the tolerance:"
+        return "\n".join([head, *(f"{entry.difference.ratio:8.2g}  {entry.name}" for entry in self)])
+
+
 class FailedChecksError(CheckFailedError):
     """Error of an export with answers outside their tolerances.
 

@@ -21,8 +21,8 @@ from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from lunet_export.api.checking import Checks
     from lunet_export.data import Dataset
-    from lunet_export.parity import Check
     from lunet_export.runtime.cuda import CudaOptions
     from lunet_export.runtime.providers import Provider
     from lunet_export.training import EpochRecord
@@ -182,7 +182,7 @@ def load(
     return model
 
 
-def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
+def save(model: ModelLike, path: PathLike, *, columns: Sequence[str] | None = None, force: bool = False) -> Model:
     """Write a model file, which every command takes, and return the model as `load` returns it.
 
     The file is written whole or not at all. Weights are written in the dtype of the model, so that they are read back
@@ -192,10 +192,12 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
         model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of nflows, normflows, sbi or zuko, or the path of a
             model file.
         path: Path of the file to write, ending in .pt or, for safetensors, in .safetensors.
+        columns: Names of the D columns, which samples then have; None keeps those of the model.
         force: Whether an existing file is replaced.
 
     Raises:
-        BadInputError: if the file exists or has another ending, or `model` is not a model.
+        BadInputError: if the file exists or has another ending, `model` is not a model, or `columns` are not D
+            different names.
         UnsupportedLayersError, CheckpointError, CheckFailedError: as `convert` and `load` raise.
 
     Examples:
@@ -209,7 +211,7 @@ def save(model: ModelLike, path: PathLike, *, force: bool = False) -> Model:
 
     target = path_of(path, "the model file")
     models.validate_model_path(target, force=force)
-    given = models.model_of(model)
+    given = models.model_of(model, columns)
     with exclusive(target):
         models.validate_model_path(target, force=force)  # another process may have written it
         checkpoint.write_checkpoint(target, given.checkpoint)
@@ -229,6 +231,7 @@ def export(
     hutchinson: bool = False,
     target: Literal["cpu", "cuda"] = "cpu",
     batch: int = 1,
+    columns: Sequence[str] | None = None,
     force: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
     provider: Provider = "auto",
@@ -254,6 +257,7 @@ def export(
         hutchinson: Whether to also write a graph of a JKO-iFlow that estimates log_prob along probes.
         target: Device that `auto` assumes.
         batch: Rows per call that `auto` assumes.
+        columns: Names of the D columns, which samples then have; None keeps those of the model.
         force: Whether an existing exported folder is replaced.
         on_stage: Function that is called with a few words before each stage.
         provider: Execution provider that the folder is opened with: `cpu`, `cuda` or `auto`.
@@ -284,7 +288,9 @@ def export(
     )
     settings = ExportSettings(solver, tile, dtype, with_log_prob, rng, made_for, steps=steps, hutchinson=hutchinson)
     destination = path_of(folder, "the folder")
-    exporting.write(models.model_of(model), destination, settings, force=force, compare=False, on_stage=on_stage)
+    exporting.write(
+        models.model_of(model, columns), destination, settings, force=force, compare=False, on_stage=on_stage
+    )
     return open_export(destination, provider=provider, threads=threads, cuda=cuda)
 
 
@@ -296,7 +302,7 @@ def check(
     provider: Provider = "auto",
     threads: int | None = None,
     cuda: CudaOptions | Mapping[str, Any] | None = None,
-) -> list[Check]:
+) -> Checks:
     """Check a folder against its float64 test vectors, as `lunet-export check` does.
 
     On CUDA the self-test of the GPU runs too: replays, rows that stay on the device, placement, TF32 and latency.
@@ -311,7 +317,7 @@ def check(
         cuda: Options of CUDA.
 
     Returns:
-        All checks, each with its largest difference and what was allowed there.
+        List of all checks, each with its largest difference and what was allowed there; it is shown as a table.
 
     Raises:
         CheckFailedError: if an answer is not within its tolerance; `checks` of the error holds all checks.
@@ -332,7 +338,7 @@ def check(
     with open_export(path, provider=provider, threads=threads, cuda=cuda) as flow:
         checks = checking.checks_of(flow, source, folder=path, seed=seed, threads=threads)
         of_gpu = checking.self_test(flow, threads=threads)
-    checks += of_gpu.checks if of_gpu else []
+    checks = checking.Checks([*checks, *(of_gpu.checks if of_gpu else [])])
     if not all_passed(checks):
         raise checking.FailedChecksError(checks, on_gpu=of_gpu is not None)
     return checks

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from lunet_export.artifact import made_from
-from lunet_export.columns import listed
+from lunet_export.columns import given_names, listed
 from lunet_export.distribution import Distribution, Mixture, classes_of, kind_of
 from lunet_export.errors import BadInputError, LunetExportError, brief
 from lunet_export.layers import Chain
@@ -85,10 +85,29 @@ class Model:
 
         return Flow.of(self.checkpoint.weights, dtype=getattr(torch, dtype))
 
+    def with_columns(self, columns: Sequence[str]) -> "Model":
+        """Return the model with these names of its columns: samples and tables of scores then have them.
+
+        Args:
+            columns: D different names, in the order of the columns.
+
+        Raises:
+            BadInputError: if these are not D different names, or the rows of the model are images.
+        """
+        if self.checkpoint.image_shape is not None:
+            raise BadInputError("Expected no `columns` for a model of images, whose columns are pixels. Leave it out.")
+        names = given_names(columns, self.dim)
+        members = tuple(replace(member, columns=names) for member in self.checkpoint.members)
+        return replace(self, checkpoint=replace(self.checkpoint, columns=names, members=members))
+
     def __repr__(self) -> str:
-        model = self.distribution
+        model, test, gaussian = self.distribution, self.training.get("test"), self.training.get("gaussian_test")
         kind = f"{len(model.names)} classes" if isinstance(model, Mixture) else model.kind.name
-        return f"Model({kind}, dim={self.dim}, dtype={self.checkpoint.dtype}{f', {self.path}' if self.path else ''})"
+        parts = [kind, f"dim={self.dim}", f"dtype={self.checkpoint.dtype}"]
+        if isinstance(test, float):
+            parts.append(f"{test:.4g} bits/dim on test rows")
+            parts += [f"of a Gaussian {gaussian:.4g}"] if isinstance(gaussian, float) else []
+        return f"Model({', '.join([*parts, *([str(self.path)] if self.path else [])])})"
 
     def _repr_html_(self) -> str:
         """Return the HTML that a notebook shows: facts of the model, and its training curve if the history exists.
@@ -128,13 +147,19 @@ class Model:
         return html.curves(lines, run.unit, "bits/dim")
 
 
-def model_of(given: ModelLike) -> Model:
-    """Return the model of whatever a user has. Kinds of models are told apart in this one place.
+def model_of(given: ModelLike, columns: Sequence[str] | None = None) -> Model:
+    """Return the model of whatever a user has, with names of its columns if they are given.
 
     Raises:
-        BadInputError: if it is not a model.
+        BadInputError: if it is not a model, or `columns` are not D different names.
         CheckpointError, CheckFailedError, UnsupportedLayersError: as `load` and `convert` raise.
     """
+    model = _model_of(given)
+    return model if columns is None else model.with_columns(columns)
+
+
+def _model_of(given: ModelLike) -> Model:
+    """Return the model of whatever a user has. Kinds of models are told apart in this one place."""
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.importers.classes import library_of, names
     from lunet_export.torch_layers import Flow

@@ -47,7 +47,7 @@ class TrainingBar:
     def on_growth(self, done: int, of: int) -> None:
         """Show the progress of a greedy start: `done` of `of`, in any unit."""
         self.growing = True
-        text = f"{self._name}: {100 * done // of} % grown"
+        text = f"{self._name}: {100 * done // of} % of the search for a start"
         self._bar.update(self._bar.task_ids[0], description=text, completed=done, total=of, counted=False)
 
     def on_start(self, gaussian: float, trainer: "Training") -> None:

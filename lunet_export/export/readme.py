@@ -175,11 +175,12 @@ def _training(record: Document) -> str:
 
 def _about_x(preprocessing: Document | None) -> str:
     if not preprocessing:
-        return "in the data's own units, as the rows of training were"
+        return "in the units of the rows of training; what was done to data before that is not in the graphs"
     levels = preprocessing["levels"]
     return (
         f"a grey level, 0 to {levels - 1}, plus noise in [0, 1), and not the grey level itself: the density is defined "
-        f"on [0, {levels}) only, and the graphs do not check. A picture is floor(x)"
+        f"on [0, {levels}) only, and the graphs do not check. A picture is floor(x). Samples are clamped to that "
+        "range; at its ends log_prob is often low"
     )
 
 

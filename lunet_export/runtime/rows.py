@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
 from lunet_export.columns import Columns, Names, called
-from lunet_export.errors import BadInputError, OutOfMemoryError
+from lunet_export.errors import BadInputError, OutOfMemoryError, brief
 from lunet_export.frames import Frame, is_frame
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit, dequantize, largest_below
@@ -235,6 +235,10 @@ class Rows:
         return np.empty((0, self.dim), self.dtype)
 
     def _validate_shape(self, rows: NDArray[Any], name: str) -> None:
+        if rows.dtype.kind == "U" and not rows.ndim:
+            raise BadInputError(
+                f"Expected numbers in {name}; got the text {brief(repr(rows[()]))}. Read the file first."
+            )
         if rows.dtype.kind not in "uif":
             raise BadInputError(f"Expected numbers in {name}; got an array of {rows.dtype}.")
         if rows.ndim != 2 or rows.shape[1] != self.dim:

@@ -1,6 +1,9 @@
 """`lunet_export.export` and `check`, beside the commands."""
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +11,12 @@ import torch
 
 import lunet_export
 from lunet_export import ExportedClasses, ExportedFlow, parity
+from lunet_export.api.checking import Checks
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError
 from lunet_export.torch_layers import Flow
 from tests import tolerances
 from tests.api.conftest import command
+from tests.conftest import ROOT
 from tests.importers.peers import package
 from tests.networks import mixture, network
 
@@ -121,3 +126,40 @@ def test_other_bad_input_is_said_in_a_sentence(both, tmp_path):
         lunet_export.check(folder, model=network(2, 2), provider="cpu")
     with pytest.raises(ArtifactError):
         lunet_export.check(tmp_path / "nowhere")
+
+
+@pytest.mark.filterwarnings("ignore")  # of one part of the peers about another
+def test_names_of_columns_are_given_to_a_flow_that_has_none(tmp_path, monkeypatch):
+    package("zuko")
+    names = ("mass", "radius", "age")
+    monkeypatch.chdir(tmp_path)
+    torch.save(of_zuko().state_dict(), "state.pt")
+    with lunet_export.export(of_zuko(), "named", columns=list(names), provider="cpu") as flow:
+        assert flow.columns == names
+    assert lunet_export.save(of_zuko(), "named.pt", columns=names).columns == names
+    given = ("zuko", f"{__name__}:of_zuko", "--state", "state.pt", "-o", "shell.pt")
+    command("import", *given, "--columns", ", ".join(names))
+    assert lunet_export.load("shell.pt").columns == names
+    for wrong, told in ((names[:2], "mass, radius"), (("a", "a", "b"), "a, a, b"), ("abc", "'abc'")):
+        said = f"Expected 3 different names in `columns`, one per dimension; got {told}."
+        with pytest.raises(BadInputError, match=re.escape(said)):
+            lunet_export.export(of_zuko(), "wrong", columns=wrong)
+    with pytest.raises(BadInputError, match="Expected no `columns` for a model of images"):
+        lunet_export.save(ROOT / "exported" / "digits.pt", "images.pt", columns=[f"p{n}" for n in range(64)])
+    assert not any(Path(name).exists() for name in ("wrong", "images.pt"))
+
+
+def test_checks_are_shown_as_a_table(both):
+    found = lunet_export.check(both.folder / "python" / "lobes", provider="cpu")
+    first, *lines = repr(found).splitlines()
+    assert first == f"{len(found)} checks, all within tolerance; shares of the tolerance:"
+    assert lines == [f"{entry.difference.ratio:8.2g}  {entry.name}" for entry in found]
+    failed = Checks([replace(found[0], difference=replace(found[0].difference, ratio=2.5)), found[1]])
+    assert repr(failed).splitlines()[0] == "2 checks, 1 failed; shares of the tolerance:"
+
+
+def test_a_model_says_how_good_it_is(both):
+    model = lunet_export.load(both.model)
+    test, gaussian = (model.training[key] for key in ("test", "gaussian_test"))
+    assert f"{test:.4g} bits/dim on test rows, of a Gaussian {gaussian:.4g}" in repr(model)
+    assert "bits/dim" not in repr(lunet_export.api.models.model_of(network(2, 2)))

@@ -19,14 +19,15 @@ def test_growth_tells_how_far_it_has_come(tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "_BETWEEN", 3600.0)
     code, out, err = run(*arguments)
     (line,) = [line for line in err.splitlines() if line.startswith("plane: ")]
-    assert (code, re.fullmatch(r"plane: 0 % grown, \d+ s(, \d+ s to go)?", line) is not None) == (0, True)
-    assert "grown" not in out
+    begin = r"plane: 0 % of the search for a start, \d+ s(, \d+ s to go)?"
+    assert (code, re.fullmatch(begin, line) is not None) == (0, True)
+    assert "search" not in out
     monkeypatch.setenv("LUNET_LOG", "0")
     lines = [line for line in run(*arguments)[2].splitlines() if line.startswith("plane: ")]
-    grown = [int(line.split()[1]) for line in lines if "% grown" in line]
+    grown = [int(line.split()[1]) for line in lines if "% of the search" in line]
     assert grown == sorted(grown)
     assert ({0, 25, 50, 75, 100} <= {*grown}, len(grown) > 200) == (True, True)
-    assert [line.split(", ")[1] for line in lines if "% grown" not in line][-1] == "1 of 1"  # and then epochs
+    assert [line.split(", ")[1] for line in lines if "% of the search" not in line][-1] == "1 of 1"  # and then epochs
 
 
 def test_commands_are_quiet_where_they_take_no_time(tmp_path, monkeypatch):
