@@ -31,7 +31,7 @@ def stated(text: str):
     """Philox as the text of the format says it: its block of three lines, as often as it says, read as Python."""
     (block,), (rounds,) = (
         re.findall(r"```text\n(.*?)```", text, re.DOTALL),
-        re.findall(r"repeats this (\d+) times", text),
+        re.findall(r"repeats these steps (\d+) times", text),
     )
     for word, operator in {"2^32": "2**32", " div ": " // ", " mod ": " % ", " xor ": " ^ "}.items():
         block = block.replace(word, operator)

@@ -87,7 +87,7 @@ def test_initializers_among_the_inputs_are_no_inputs(tmp_path):
 
 def test_a_model_with_a_logit_takes_no_classifier(tmp_path):
     weights = piecewise_linear(16, 2, preprocessing=NAMED["digits"])
-    with pytest.raises(BadInputError, match="without pre-processing beside `classifier`"):
+    with pytest.raises(BadInputError, match="without pre-processing for `classifier`"):
         export_for_verifier(weights, tmp_path / "m", Provenance("m"), Question((0.9,), dense(16)))
 
 
