@@ -37,7 +37,12 @@ class NetworkOptions:
     blocks: int | None = option(
         None, "Number of blocks. Default: 4; 13 for data of up to 4 columns; for JKO-iFlow, at most 8.", least=1
     )
-    alpha: float | None = option(None, "Smallest slope of the activation. Default: 0.1.")
+    alpha: str | None = option(
+        None,
+        "Smallest slope of the activation; learned: one per unit, for leaky-squareplus and leaky-relu; layer: learned, "
+        "one per activation. Default: 0.1.",
+        words=("NUMBER", "learned", "layer"),
+    )
     activation: ActivationName | None = option(
         None,
         "Activation of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
@@ -180,10 +185,20 @@ class TrainingOptions:
 
         return Plan(
             flow=self.flow.value,
-            network=chosen(self.network) | chosen(self.jko),
+            network={**chosen(self.network), **parse_alpha(self.network.alpha), **chosen(self.jko)},
             fit={"epochs": self.epochs, "fallback": self.fallback, **chosen(self.fit), **chosen(self.finer)},
             per_class=self.per_class,
             begins=self.begin is not None,
             dequantize=self.rows.dequantize,
             seed=self.rows.seed,
         )
+
+
+def parse_alpha(text: str | None) -> dict[str, float | str]:
+    """Return the choice of alpha: a number, or the word for one that is learned; nothing if it is not given."""
+    if text is None:
+        return {}
+    try:
+        return {"alpha": float(text)}
+    except ValueError:
+        return {"alpha": text}

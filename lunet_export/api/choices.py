@@ -17,7 +17,7 @@ class NetworkChoices(TypedDict, total=False):
     """Choices of the network. Each kind of flow has its own defaults and takes only some of these."""
 
     blocks: int | None
-    alpha: float | None
+    alpha: float | str | None
     activation: str | None
     width: int | None
     hidden_layers: int | None
@@ -82,6 +82,8 @@ def typed(name: str, value: Any, hint: object) -> Any:  # noqa: ANN401
     kinds, called = get_args(hint) or (hint,), name.replace("_", " ")
     if int in kinds:
         return whole(value, f"a whole number for {called}", least=0 if name in _FROM_NOTHING else 1)
+    if str in kinds and isinstance(value, str):
+        return str(value)
     if float in kinds:
         return real(value, f"a number for {called}", least=-sys.float_info.max)
     if bool in kinds and isinstance(value, bool):

@@ -16,22 +16,40 @@ from lunet_export.preprocessing import Logit
 Array = NDArray[np.float64]
 
 PAPERS = next(iter(ACTIVATIONS))
+PAPERS_ALPHA = 0.1
 _DIGITS = Context(prec=40, traps=[])  # more than twice float64's digits; what overflows is infinite
 
 
-def lunet(blocks: Sequence[LU], alpha: float, preprocessing: Logit | None = None, activation: str = PAPERS) -> Chain:
-    """Return the LU-Net of these blocks, with the activation of that name and alpha between them.
+def lunet(
+    blocks: Sequence[LU],
+    alpha: float | Sequence[float | Array],
+    preprocessing: Logit | None = None,
+    activation: str = PAPERS,
+) -> Chain:
+    """Return the LU-Net of these blocks, with the activation of that name between them.
+
+    Args:
+        blocks: M LU layers.
+        alpha: Smallest slope of all activations; or a list of M - 1, one per activation, each one number or, for
+            activations that take it, one number per unit, (D,).
+        preprocessing: Logit before the first block, for images.
+        activation: Name of the activation.
 
     Raises:
         CheckpointError: if a shape does not fit, a number is not finite, L or U is not triangular, a diagonal entry of
-            U is 0, L has another diagonal than ones, alpha is outside (0, 1), or the activation is unknown.
+            U is 0, L has another diagonal than ones, an alpha is outside (0, 1), or the activation is unknown.
     """
-    kind = LUNet(float(alpha), activation)
     if not blocks:
         raise CheckpointError("Expected at least one LU block; got none. The file holds no network.")
+    if isinstance(alpha, Sequence):
+        alphas, kind = list(alpha), LUNet(None if alpha else PAPERS_ALPHA, activation)
+    else:
+        alphas, kind = [float(alpha)] * (len(blocks) - 1), LUNet(float(alpha), activation)
+    if len(alphas) != len(blocks) - 1:
+        raise CheckpointError(f"Expected {len(blocks) - 1} alphas, one between each two blocks; got {len(alphas)}.")
     layers: list[Layer] = [blocks[0]]
-    for block in blocks[1:]:
-        layers += [kind.activation_layer(), block]
+    for slope, block in zip(alphas, blocks[1:], strict=True):
+        layers += [activation_of(activation, slope), block]
     return Chain(int(blocks[0].bias.size), tuple(layers), preprocessing, kind)
 
 
@@ -44,21 +62,17 @@ class LUNet(Kind):
     folds: ClassVar[bool] = True
     names_solver: ClassVar[bool] = True
 
-    alpha: float  # smallest slope of the activation; the largest is 1
+    alpha: float | None  # smallest slope of all activations, the largest is 1; None if each activation has its own
     activation: str = PAPERS
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.alpha < 1.0:
+        if self.alpha is not None and not 0.0 < self.alpha < 1.0:
             raise CheckpointError(f"Expected alpha in (0, 1); got {self.alpha}. The paper uses 0.1.")
         if self.activation not in ACTIVATIONS:
             raise CheckpointError(
                 f"Expected an activation of {', '.join(ACTIVATIONS)}; got {self.activation!r}. "
                 "The paper uses the first."
             )
-
-    def activation_layer(self) -> Activation:
-        """Return a layer of the activation."""
-        return activation_of(self.activation, self.alpha)
 
     def label(self, chain: Chain, number: int) -> str:
         return f"{'activation' if number % 2 else 'block'}{number // 2 + 1}"
@@ -69,13 +83,15 @@ class LUNet(Kind):
         return f"block {number // 2 + 1} of {(len(chain.layers) + 1) // 2}"
 
     def validate(self, chain: Chain) -> None:
-        activation = repr(self.activation_layer())
+        one = self.alpha is not None and repr(activation_of(self.activation, self.alpha))
         for number, layer in enumerate(chain.layers):
             where = self.place(chain, number)
             if number % 2 == 0:
                 self._validate_block(layer, chain.dim, where)
-            elif repr(layer) != activation:
-                raise CheckpointError(f"Expected {activation} as {where}; got {layer}. Every activation is the same.")
+            elif type(layer) is not ACTIVATIONS[self.activation]:
+                raise CheckpointError(f"Expected {self.activation} as {where}; got {layer.label}.")
+            elif one and repr(layer) != one:
+                raise CheckpointError(f"Expected {one} as {where}; got {layer}. Every activation is the same.")
         if len(chain.layers) % 2 == 0:
             raise CheckpointError("Expected an LU layer at the end of an LU-Net; got an activation. Leave it out.")
 
@@ -89,7 +105,15 @@ class LUNet(Kind):
             )
 
     def facts(self, chain: Chain) -> dict[str, Any]:
-        return {"blocks": len(chain.of(LU)), "alpha": self.alpha, "activation": self.activation}
+        return {"blocks": len(chain.of(LU)), "alpha": self._alpha(chain), "activation": self.activation}
+
+    def _alpha(self, chain: Chain) -> float | dict[str, Any]:
+        """Return the alpha of all activations; if each has its own, their number per layer or unit and their ends."""
+        if self.alpha is not None:
+            return self.alpha
+        alphas = [activation.alpha for activation in chain.of(Activation)]
+        ends = {name: float(end(list(map(end, alphas)))) for name, end in (("least", np.min), ("most", np.max))}
+        return {"per": "unit" if any(isinstance(alpha, np.ndarray) for alpha in alphas) else "layer", **ends}
 
     def identity(self, chain: Chain) -> Iterator[str | NDArray[Any]]:
         settings = f"lunet alpha={self.alpha!r} preprocessing={chain.preprocessing!r} dim={chain.dim}"
@@ -98,10 +122,13 @@ class LUNet(Kind):
         yield settings
         for block in chain.of(LU):
             yield from block.arrays()
+        if self.alpha is None:
+            for activation in chain.of(Activation):
+                yield np.asarray(activation.alpha)
 
     def entry(self, chain: Chain) -> dict[str, Any]:
         named = {} if self.activation == PAPERS else {"activation": self.activation}
-        return {"blocks": len(chain.of(LU)), "alpha": self.alpha, **named}
+        return {"blocks": len(chain.of(LU)), "alpha": self._alpha(chain), **named}
 
     @classmethod
     def validate_entry(cls, model: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
@@ -121,10 +148,15 @@ class LUNet(Kind):
 
     def metadata(self, chain: Chain) -> dict[str, str]:
         blocks, *named = self.repeated(self.entry(chain)).items()
-        return dict([blocks, ("lunet.alpha", repr(self.alpha)), *named])
+        alpha = self._alpha(chain)
+        told = repr(alpha) if isinstance(alpha, float) else f"one per {alpha['per']}"
+        return dict([blocks, ("lunet.alpha", told), *named])
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return settings, and packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D)."""
+        """Return settings, and packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D).
+
+        If each activation has its own alpha, alpha is None in the settings, and `alphas` is (M - 1,) or (M - 1, D).
+        """
         blocks = chain.of(LU)
         settings: dict[str, Any] = {"blocks": len(blocks), "alpha": self.alpha}
         if self.activation != PAPERS:
@@ -133,7 +165,9 @@ class LUNet(Kind):
             np.tril(block.lower, -1) + np.triu(block.upper, 1) + np.diag(_logarithms(np.diag(block.upper)))
             for block in blocks
         ]
+        alphas = [np.asarray(activation.alpha) for activation in chain.of(Activation)]
         return settings, {
+            **({"alphas": np.stack(alphas)} if self.alpha is None else {}),
             "packed": np.stack(packed),
             "sign": np.stack([np.sign(np.diag(block.upper)) for block in blocks]),
             "bias": np.stack([block.bias for block in blocks]),
@@ -153,15 +187,22 @@ class LUNet(Kind):
             if array.dtype != np.float64:
                 raise CheckpointError(f"Expected {name} tensors of floats; got {array.dtype}. Train it again.")
         shapes, expected = (packed.shape, sign.shape, bias.shape), ((blocks, dim, dim), (blocks, dim), (blocks, dim))
-        if shapes != expected or not isinstance(alpha, float):
+        if shapes != expected or not isinstance(alpha, float | None):
             raise CheckpointError(f"Expected tensors of shapes {expected}; got {shapes}. Train it again.")
-        return lunet(
-            [_block(*parts) for parts in zip(packed, sign, bias, strict=True)], alpha, preprocessing, activation
-        )
+        layers = [_block(*parts) for parts in zip(packed, sign, bias, strict=True)]
+        if alpha is not None:
+            return lunet(layers, alpha, preprocessing, activation)
+        alphas = content["alphas"]
+        if alphas.dtype != np.float64 or alphas.shape not in ((blocks - 1,), (blocks - 1, dim)):
+            raise CheckpointError(
+                f"Expected one alpha, or {dim}, per activation; got a tensor of shape {alphas.shape}. Train it again."
+            )
+        own = list(alphas) if alphas.ndim > 1 else alphas.tolist()
+        return lunet(layers, own, preprocessing, activation)
 
 
-def activation_of(name: str, alpha: float) -> Activation:
-    """Return the activation of that name, one of ACTIVATIONS."""
+def activation_of(name: str, alpha: float | Array) -> Activation:
+    """Return the activation of that name, one of ACTIVATIONS, with one alpha or one per unit."""
     return ACTIVATIONS[name](alpha)  # type: ignore[call-arg]
 
 
@@ -187,17 +228,19 @@ def lunet_of(chain: Chain, what: str) -> Chain:
         len(linear) < len(blocks)
         or len(known) < len(activations)
         or len(blocks) == len(activations)
-        or len({*map(repr, known)}) > 1
+        or len({*map(type, known)}) > 1
     ):
         raise BadInputError(
             f"Expected an LU-Net, or LU layers with one activation between each two, for {what}; got "
             f"{chain.kind.title} with other layers. Give an LU-Net."
         )
-    first = known[0] if known else activation_of(PAPERS, 0.1)
-    alpha = first.least
-    if not 0 < alpha < 1 or repr(activation_of(first.option, alpha)) != repr(first):
-        raise BadInputError(f"Expected an activation with one alpha in (0, 1) for {what}; got {first}. Give an LU-Net.")
-    return lunet([unit_lower(block) for block in linear], alpha, chain.preprocessing, first.option)
+    first = known[0] if known else activation_of(PAPERS, PAPERS_ALPHA)
+    alphas = [activation.alpha for activation in known]
+    if not all(np.max(alpha) < 1 for alpha in alphas):
+        raise BadInputError(f"Expected activations with alpha in (0, 1) for {what}; got {first}. Give an LU-Net.")
+    one = not alphas or (isinstance(first.alpha, float) and all(repr(alpha) == repr(first.alpha) for alpha in alphas))
+    own = float(first.alpha) if one else alphas
+    return lunet([unit_lower(block) for block in linear], own, chain.preprocessing, first.option)
 
 
 def _merged(layers: Sequence[Layer]) -> list[Layer]:

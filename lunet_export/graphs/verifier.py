@@ -37,7 +37,7 @@ def validate_piecewise_linear(weights: Chain) -> None:
     """Raise unless the network is piecewise linear.
 
     Raises:
-        BadInputError: if its activation is not leaky ReLU.
+        BadInputError: if its activation is not leaky ReLU with one slope.
     """
     assert isinstance(weights.kind, LUNet)
     if weights.kind.activation != LeakyReLU.option:
@@ -45,6 +45,11 @@ def validate_piecewise_linear(weights: Chain) -> None:
         raise BadInputError(
             f"Expected an LU-Net with leaky ReLU for a verifier; this one has {activation}, "
             "which is not piecewise linear. Train one with `activation='leaky-relu'`."
+        )
+    if weights.kind.alpha is None:
+        raise BadInputError(
+            "Expected an LU-Net with one slope for a verifier, whose LeakyRelu has one; this one has its own slope per "
+            "unit or layer. Train one with `alpha=0.1`."
         )
 
 
@@ -104,4 +109,5 @@ def _log_prob(g: GraphBuilder, weights: Chain, z: Value, activation_inputs: list
 
 def _alpha(weights: Chain) -> float:
     assert isinstance(weights.kind, LUNet)
+    assert weights.kind.alpha is not None
     return weights.kind.alpha

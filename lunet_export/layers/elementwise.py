@@ -98,11 +98,19 @@ class Activation(Elementwise):
     branches: ClassVar[tuple[tuple[float, float], ...]]
     #: Name for `--activation`.
     option: ClassVar[str]
+    #: Whether alpha may be an array with one number per unit.
+    per_unit: ClassVar[bool] = False
+
+    alpha: float | Array
 
     @property
-    @abstractmethod
     def least(self) -> float:
         """Return the smallest slope."""
+        return float(np.min(self.alpha))
+
+    @property
+    def width(self) -> int | None:
+        return self.alpha.size if isinstance(self.alpha, np.ndarray) else None
 
     @property
     def most(self) -> float:
@@ -116,8 +124,16 @@ class Activation(Elementwise):
     def log_slope(self, x: Array) -> Array:
         return np.log(self.slope(x))
 
+    def validate(self, dim: int, where: str) -> None:
+        if isinstance(self.alpha, np.ndarray) and not (self.per_unit and self.alpha.shape == (dim,)):
+            several = f", or {dim}," if self.per_unit else ""
+            raise CheckpointError(f"Expected one alpha{several} in {where}; got an array of shape {self.alpha.shape}.")
+        alpha = np.asarray(self.alpha)
+        if alpha.dtype != np.float64 or not np.isfinite(alpha).all() or not self.within_limits():
+            raise CheckpointError(f"Expected {self.name} with floats within its limits in {where}; got {self}.")
+
     def within_limits(self) -> bool:
-        return 0.0 < self.least < 1.0
+        return bool(((np.asarray(self.alpha) > 0) & (np.asarray(self.alpha) < 1)).all())
 
     def forward(self, x: Array, errors: Errors = EXACT) -> Step:
         return step(self.rounded(self.value(x), errors), self.log_slope(self.looked_at(x, errors)))
@@ -158,3 +174,8 @@ def scaled(track: Track, value: Value, scale: float) -> None:
     """Continue with values in units of `scale`."""
     track.replace(value)
     track.stretch(scale, 0.0)
+
+
+def number(g: Graph, value: float | Array, name: str) -> Value | float:
+    """Return one number, or a constant with one for each unit."""
+    return g.constant(value, name) if isinstance(value, np.ndarray) else float(value)

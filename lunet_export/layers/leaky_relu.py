@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError
-from lunet_export.layers.elementwise import Activation
+from lunet_export.layers.elementwise import Activation, number
 from lunet_export.layers.errors import Errors
 from lunet_export.layers.graph import Graph, Track, Value
 
@@ -29,20 +29,22 @@ class LeakyReLU(Activation):
     """
 
     option = "leaky-relu"
+    per_unit = True
     branches = ((-inf, 0.0), (0.0, inf))
 
-    alpha: float
+    alpha: float | Array
 
     @property
     def least(self) -> float:
-        return min(self.alpha, 1.0)
+        return min(float(np.min(self.alpha)), 1.0)
 
     @property
     def most(self) -> float:
-        return max(self.alpha, 1.0)
+        return max(float(np.max(self.alpha)), 1.0)
 
     def within_limits(self) -> bool:
-        return self.alpha > 0
+        """Return whether all slopes are above 0; one for all units may be above 1, several are below."""
+        return bool(np.min(self.alpha) > 0) and (isinstance(self.alpha, float) or bool(np.max(self.alpha) < 1))
 
     def value(self, x: Array) -> Array:
         return np.where(x >= 0, x, self.alpha * x)
@@ -61,7 +63,7 @@ class LeakyReLU(Activation):
         return 2 * np.abs(y)
 
     def settings(self) -> dict[str, Any]:
-        return {"slope": float(self.alpha)}
+        return {"slope": float(self.alpha)} if isinstance(self.alpha, float) else {}
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.name, "slope": self.alpha}
@@ -72,17 +74,17 @@ class LeakyReLU(Activation):
 
     def nodes(self, track: Track) -> None:
         g, x = track.g, track.rows()
-        track.replace(g.node("Max" if self.alpha <= 1 else "Min", x, g.node("Mul", x, self.alpha)))
+        track.replace(g.node("Max" if self.most <= 1 else "Min", x, g.node("Mul", x, number(g, self.alpha, "alpha"))))
         track.slope(self._slope(g, x), self.least, self.most)
 
     def inverse_nodes(self, track: Track) -> None:
-        if self.alpha < _FLATTEST:
+        if self.least < _FLATTEST:
             raise BadInputError(f"Expected an alpha of at least {_FLATTEST} to export a leaky ReLU; got {self.alpha}.")
         g, y = track.g, track.rows()
-        x = g.node("Min" if self.alpha <= 1 else "Max", y, g.node("Div", y, self.alpha))
+        x = g.node("Min" if self.most <= 1 else "Max", y, g.node("Div", y, number(g, self.alpha, "alpha")))
         track.replace(x)
         if track.wants_density:
             track.slope(self._slope(g, x), self.least, self.most)
 
     def _slope(self, g: Graph, x: Value) -> Value:
-        return g.node("Where", g.node("Less", x, 0.0), self.alpha, 1.0)
+        return g.node("Where", g.node("Less", x, 0.0), number(g, self.alpha, "alpha"), 1.0)

@@ -28,10 +28,6 @@ class LeakySoftplus(Activation):
 
     alpha: float
 
-    @property
-    def least(self) -> float:
-        return self.alpha
-
     def value(self, x: Array) -> Array:
         return leaky_softplus(x, self.alpha)
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import CheckpointError
-from lunet_export.layers.elementwise import Activation
+from lunet_export.layers.elementwise import Activation, number
 from lunet_export.layers.graph import Graph, Track, Value
 
 Array = NDArray[np.float64]
@@ -27,17 +26,10 @@ class LeakySquareplus(Activation):
     """
 
     option = "leaky-squareplus"
+    per_unit = True
     branches = ((-inf, -4.13), (4.13, inf))  # q (1 -+ x / sqrt(x^2 + 4)) is 0.05 (1 - alpha) there
 
     alpha: float | Array
-
-    @property
-    def least(self) -> float:
-        return float(np.min(self.alpha))
-
-    @property
-    def width(self) -> int | None:
-        return self.alpha.size if isinstance(self.alpha, np.ndarray) else None
 
     def value(self, x: Array) -> Array:
         """Return max(x, alpha x) + 4 q / (s + |x|), s = sqrt(x^2 + 4): f(x) without a difference."""
@@ -67,7 +59,7 @@ class LeakySquareplus(Activation):
 
     def nodes(self, track: Track) -> None:
         g, x = track.g, track.rows()
-        line = g.node("Max", x, g.node("Mul", x, _number(g, self.alpha, "alpha")))
+        line = g.node("Max", x, g.node("Mul", x, number(g, self.alpha, "alpha")))
         s, curvature = self._curvature(g, x)
         track.replace(g.node("Add", line, curvature))
         track.slope(self._slope(g, x, s, curvature), self.least, self.most)
@@ -83,41 +75,27 @@ class LeakySquareplus(Activation):
     def _root(self, g: Graph, y: Value) -> Value:
         p, q = self._halves
         r = _root_of_squares(g, g.node("Abs", y), 4 * self.alpha)
-        s = g.node("Mul", r, _number(g, q, "half"))
-        grown = g.node("Mul", y, _number(g, p, "mean"))
-        left = g.node("Div", g.node("Sub", grown, s), _number(g, self.alpha, "alpha"))
-        ratio = g.node("Div", g.node("Add", y, _number(g, 2 * q, "twice")), g.node("Add", grown, s))
-        right = g.node("Mul", g.node("Sub", y, _number(g, 2 * q, "twice")), ratio)
+        s = g.node("Mul", r, number(g, q, "half"))
+        grown = g.node("Mul", y, number(g, p, "mean"))
+        left = g.node("Div", g.node("Sub", grown, s), number(g, self.alpha, "alpha"))
+        ratio = g.node("Div", g.node("Add", y, number(g, 2 * q, "twice")), g.node("Add", grown, s))
+        right = g.node("Mul", g.node("Sub", y, number(g, 2 * q, "twice")), ratio)
         return g.node("Where", g.node("Less", y, 0.0), left, right)
 
     def _curvature(self, g: Graph, x: Value) -> tuple[Value, Value]:
         """Return s = sqrt(x^2 + 4) and 4 q / (s + |x|), the distance between f and its asymptotes."""
         size = g.node("Abs", x)
         s = _root_of_squares(g, size, 4.0)
-        return s, g.node("Div", _number(g, 4 * self._halves[1], "four"), g.node("Add", s, size))
+        return s, g.node("Div", number(g, 4 * self._halves[1], "four"), g.node("Add", s, size))
 
     def _slope(self, g: Graph, x: Value, s: Value, curvature: Value) -> Value:
         share = g.node("Div", curvature, s)
-        left, right = g.node("Add", share, _number(g, self.alpha, "alpha")), g.node("Sub", 1.0, share)
+        left, right = g.node("Add", share, number(g, self.alpha, "alpha")), g.node("Sub", 1.0, share)
         return g.node("Where", g.node("Less", x, 0.0), left, right)
-
-    def validate(self, dim: int, where: str) -> None:
-        if isinstance(self.alpha, np.ndarray) and self.alpha.shape != (dim,):
-            raise CheckpointError(
-                f"Expected one alpha, or {dim}, in {where}; got an array of shape {self.alpha.shape}."
-            )
-        alpha = np.asarray(self.alpha)
-        if alpha.dtype != np.float64 or not ((alpha > 0) & (alpha < 1)).all():
-            raise CheckpointError(f"Expected an alpha in (0, 1) in {where}; got {self.alpha}.")
-
-
-def _number(g: Graph, value: float | Array, name: str) -> Value | float:
-    """Return one number, or a constant with one for each unit."""
-    return g.constant(value, name) if isinstance(value, np.ndarray) else float(value)
 
 
 def _root_of_squares(g: Graph, size: Value, addend: float | Array) -> Value:
     """Write sqrt(size^2 + addend) of sizes >= 0, which overflows nowhere: beyond 1e18 it is the size itself."""
     held = g.node("Min", size, 1e18)  # its square is a float32
-    near = g.node("Sqrt", g.node("Add", g.node("Mul", held, held), _number(g, addend, "addend")))
+    near = g.node("Sqrt", g.node("Add", g.node("Mul", held, held), number(g, addend, "addend")))
     return g.node("Max", near, size)

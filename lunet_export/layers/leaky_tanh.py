@@ -33,10 +33,6 @@ class LeakyTanh(Activation):
 
     alpha: float
 
-    @property
-    def least(self) -> float:
-        return self.alpha
-
     def value(self, x: Array) -> Array:
         return self.alpha * x + (1 - self.alpha) * np.tanh(x)
 

@@ -1,7 +1,5 @@
 """The activation of LU-Net (arXiv 2302.10524, section 3)."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,19 +14,16 @@ class LeakySoftplusBijection(NewtonBijection):
     Its slope alpha + (1 - alpha) sigmoid(x) lies in (alpha, 1). Shapes: (N, D) -> (N, D), (N,).
     """
 
-    @classmethod
-    def of(cls, layer: LeakySoftplus) -> Self:
-        return cls(layer.alpha)
-
-    def layer(self) -> LeakySoftplus:
-        return LeakySoftplus(self.alpha)
+    LAYER = LeakySoftplus
 
     def value(self, x: Tensor) -> Tensor:
         # -logsigmoid(-x), because functional.softplus returns x itself above 20: an error of 2e-9 in float64.
-        return self.alpha * x - (1 - self.alpha) * functional.logsigmoid(-x)
+        alpha = self.alpha
+        return alpha * x - (1 - alpha) * functional.logsigmoid(-x)
 
     def slope(self, x: Tensor) -> Tensor:
-        return self.alpha + (1 - self.alpha) * torch.sigmoid(x)
+        alpha = self.alpha
+        return alpha + (1 - alpha) * torch.sigmoid(x)
 
     def start(self, z: Tensor) -> Tensor:
         return torch.minimum(z, z / self.alpha)  # right of the root, and f is convex: Newton only descends

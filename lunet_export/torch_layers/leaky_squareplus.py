@@ -1,41 +1,25 @@
 """An activation whose inverse is closed."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
 from lunet_export.layers import LeakySquareplus
-from lunet_export.torch_layers.bijection import Bijection, numbers
+from lunet_export.torch_layers.activation import ActivationBijection
 
 
-class LeakySquareplusBijection(Bijection):
+class LeakySquareplusBijection(ActivationBijection):
     r"""This module is f(x) = p x + q sqrt(x^2 + 4), p = (1 + alpha) / 2, q = (1 - alpha) / 2, elementwise.
 
     alpha, 0 < alpha < 1, is one number or one for each unit, (D,). The slope p + q x / sqrt(x^2 + 4) lies in (alpha,
     1); both directions are closed, see `lunet_export.layers.LeakySquareplus`. Shapes: (N, D) -> (N, D), (N,).
     """
 
-    alpha: Tensor | float
-
-    def __init__(self, alpha: Tensor | float) -> None:
-        super().__init__()
-        if isinstance(alpha, Tensor):
-            self.register_buffer("alpha", alpha)
-        else:
-            self.alpha = alpha
-
-    @classmethod
-    def of(cls, layer: LeakySquareplus) -> Self:
-        return cls(layer.alpha if isinstance(layer.alpha, float) else torch.from_numpy(layer.alpha.copy()))
-
-    def layer(self) -> LeakySquareplus:
-        return LeakySquareplus(numbers(self.alpha) if isinstance(self.alpha, Tensor) else self.alpha)
+    LAYER = LeakySquareplus
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        _, q = self._halves
+        alpha, q = self.alpha, self._halves[1]
         curvature = 4 * q / ((x * x + 4).sqrt() + x.abs())
-        return torch.maximum(x, self.alpha * x) + curvature, self._log_slope(x).sum(-1)
+        return torch.maximum(x, alpha * x) + curvature, self._log_slope(x).sum(-1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         p, q = self._halves
@@ -45,12 +29,10 @@ class LeakySquareplusBijection(Bijection):
         x = torch.where(z < 0, left, right)
         return x, -self._log_slope(x).sum(-1)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
-
     @property
     def _halves(self) -> tuple[Tensor | float, Tensor | float]:
-        return (1 + self.alpha) / 2, (1 - self.alpha) / 2
+        alpha = self.alpha
+        return (1 + alpha) / 2, (1 - alpha) / 2
 
     def _log_slope(self, x: Tensor) -> Tensor:
         """Return log f'(x); left of 0, f' is alpha + 4 q / (s (s - x)), where nothing cancels.

@@ -1,7 +1,5 @@
 """An activation that compresses both tails."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
@@ -15,19 +13,16 @@ class LeakyTanhBijection(NewtonBijection):
     Its slope alpha + (1 - alpha) (1 - tanh^2 x) lies in (alpha, 1]. Shapes: (N, D) -> (N, D), (N,).
     """
 
-    @classmethod
-    def of(cls, layer: LeakyTanh) -> Self:
-        return cls(layer.alpha)
-
-    def layer(self) -> LeakyTanh:
-        return LeakyTanh(self.alpha)
+    LAYER = LeakyTanh
 
     def value(self, x: Tensor) -> Tensor:
-        return self.alpha * x + (1 - self.alpha) * torch.tanh(x)
+        alpha = self.alpha
+        return alpha * x + (1 - alpha) * torch.tanh(x)
 
     def slope(self, x: Tensor) -> Tensor:
         curvature = 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)  # 1 - tanh^2 x, without what the difference loses
-        return self.alpha + (1 - self.alpha) * curvature
+        alpha = self.alpha
+        return alpha + (1 - alpha) * curvature
 
     def start(self, z: Tensor) -> Tensor:
         # |f| is at most |x| and alpha |x| + 1 - alpha: this is between 0 and the root, f is concave in |x| there, and

@@ -6,25 +6,21 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from lunet_export.errors import BadInputError
-from lunet_export.torch_layers.bijection import Bijection
+from lunet_export.torch_layers.activation import ActivationBijection
 
 _MOST_STEPS = 200  # Newton needs 4 to 12; a NaN ends the loop at once
 _MOST_FIXED_STEPS = 64  # alpha 0.001 in float64 needs 13
 
 
-class NewtonBijection(Bijection):
+class NewtonBijection(ActivationBijection):
     """This module is an elementwise f with slopes in (alpha, 1], inverted by Newton's iteration to the last digits.
 
     The derivative 1 / f' of the inverse comes from the implicit function theorem. Shapes: (N, D) -> (N, D), (N,).
-
-    Raises:
-        BadInputError: if alpha is outside (0, 1).
     """
 
-    def __init__(self, alpha: float) -> None:
-        super().__init__()
-        self.alpha, self._steps = checked(alpha), 0
+    def __init__(self, alpha: Tensor | float, *, learned: bool = False) -> None:
+        super().__init__(alpha, learned=learned)
+        self._steps = 0
 
     @abstractmethod
     def value(self, x: Tensor) -> Tensor:
@@ -51,20 +47,6 @@ class NewtonBijection(Bijection):
     def compilable_decode(self, z: Tensor) -> Tensor:
         """Return `decode` by as many of Newton's steps as this activation and dtype need, whatever the data."""
         return newton(self, z, self._steps)
-
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
-
-
-def checked(alpha: float) -> float:
-    """Return alpha, if it is a slope that an activation may have.
-
-    Raises:
-        BadInputError: if alpha is outside (0, 1).
-    """
-    if not 0.0 < alpha < 1.0:
-        raise BadInputError(f"Expected alpha in (0, 1); got {alpha}. The paper uses 0.1.")
-    return alpha
 
 
 class _Inverse(torch.autograd.Function):

@@ -5,15 +5,16 @@ from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.flows import LUNet, lunet
-from lunet_export.flows.lunet import PAPERS, activation_of, lunet_of
+from lunet_export.flows.lunet import PAPERS, PAPERS_ALPHA, activation_of, lunet_of
 from lunet_export.graphs.sizes import validate_size
-from lunet_export.layers import LU, Activation, Chain
+from lunet_export.layers import ACTIVATIONS, LU, Activation, Chain
 from lunet_export.torch_layers import Flow
 from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices
 from lunet_export.training.choice import Comparison
@@ -27,7 +28,8 @@ from lunet_export.training.settings import FitSettings
 _FEW = 4  # most dimensions for growing networks and for L-BFGS on many rows at once
 _MANY_ROWS = 50_000
 _ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings that L-BFGS does not have
-_PAPERS_ALPHA = 0.1
+#: What --alpha may be beside a number: learned per unit, or per activation.
+LEARNED = ("learned", "layer")
 _WHAT = "training as lunet"
 
 
@@ -42,6 +44,12 @@ class LUNetTrainer(Trainer):
     def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
         coordinates.whiten(flows, batches)
 
+    def _plain(self, weights: Chain) -> Flow:
+        """Return what is kept of an epoch. Learned alphas stay parameters, so that the state of the run holds them."""
+        if isinstance(weights.kind, LUNet) and weights.kind.alpha is None:
+            return coordinates.flow_of(weights, dtype=self.dtype, whitened=False)
+        return super()._plain(weights)
+
     def penalty(self) -> Tensor | None:
         if self.settings.regulariser is None:
             return None
@@ -55,7 +63,7 @@ class LUNetArchitecture(Architecture):
     family = "lunet"
 
     blocks: int
-    alpha: float = _PAPERS_ALPHA
+    alpha: float | str = PAPERS_ALPHA  # a number, or one of LEARNED
     activation: str = PAPERS
 
     @classmethod
@@ -67,13 +75,18 @@ class LUNetArchitecture(Architecture):
         validate_choices(given, ("blocks", "alpha", "activation"), "lunet")
         blocks = given.get("blocks", 13 if dim <= _FEW else 4)
         validate_size(blocks * dim**2, "float16", "Take fewer `blocks`.", "a network whose graphs are")
-        return cls(blocks, given.get("alpha", _PAPERS_ALPHA), given.get("activation", PAPERS))
+        alpha, activation = given.get("alpha", PAPERS_ALPHA), given.get("activation", PAPERS)
+        _validate_alpha(alpha, activation)
+        return cls(blocks, alpha, activation)
 
     @classmethod
     def of(cls, weights: Chain) -> Self:
         network = lunet_of(weights, _WHAT)
         assert isinstance(network.kind, LUNet)
-        return cls(len(network.of(LU)), network.kind.alpha, network.kind.activation)
+        alpha: float | str | None = network.kind.alpha
+        if alpha is None:
+            alpha = "learned" if any(isinstance(each.alpha, np.ndarray) for each in network.of(Activation)) else "layer"
+        return cls(len(network.of(LU)), alpha, network.kind.activation)
 
     @classmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +126,11 @@ class LUNetArchitecture(Architecture):
     def first(
         self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
     ) -> Chain:
+        return self._with_alphas(self._start(gaussian, settings, rows, comparison, on_growth))
+
+    def _start(
+        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+    ) -> Chain:
         if settings.init == "greedy":
             return grow(
                 rows,
@@ -128,11 +146,42 @@ class LUNetArchitecture(Architecture):
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
         """Return the Gaussian as one LU layer."""
-        return lunet((whitening(gaussian),), self.alpha, gaussian.preprocessing, self.activation)
+        return lunet((whitening(gaussian),), self._first_alpha, gaussian.preprocessing, self.activation)
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> LUNetTrainer:
         return LUNetTrainer(first, data, settings, device=device)
 
     @property
     def _f(self) -> Activation:
-        return activation_of(self.activation, self.alpha)
+        return activation_of(self.activation, self._first_alpha)
+
+    @property
+    def _first_alpha(self) -> float:
+        """Return the alpha of all activations at the start."""
+        return PAPERS_ALPHA if isinstance(self.alpha, str) else self.alpha
+
+    def _with_alphas(self, network: Chain) -> Chain:
+        """Return the network with alphas of its own for every activation, if they are learned."""
+        if not isinstance(self.alpha, str):
+            return network
+        alpha = self._first_alpha
+        own: list[float | Array] = [
+            np.full(network.dim, alpha) if self.alpha == "learned" else alpha for _ in network.of(Activation)
+        ]
+        return lunet(network.of(LU), own, network.preprocessing, self.activation)
+
+
+def _validate_alpha(alpha: float | str, activation: str) -> None:
+    """Raise unless the activation takes this alpha.
+
+    Raises:
+        BadInputError: if a text is none of LEARNED, or the inverse of the activation takes one alpha for all units.
+    """
+    if isinstance(alpha, str) and alpha not in LEARNED:
+        raise BadInputError(f"Expected an alpha in (0, 1), `learned` or `layer`; got {alpha}. The paper uses 0.1.")
+    if alpha == "learned" and not ACTIVATIONS[activation].per_unit:
+        able = " or ".join(f"`activation={name!r}`" for name, each in ACTIVATIONS.items() if each.per_unit)
+        raise BadInputError(
+            f"Expected an activation whose inverse takes an alpha per unit for `alpha='learned'`; got {activation}. "
+            f"Take {able}, or `alpha='layer'`."
+        )

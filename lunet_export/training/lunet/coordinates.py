@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from lunet_export.diagnostics.moments import Moments
+from lunet_export.flows import LUNet
 from lunet_export.layers import LU, Chain, Layer
 from lunet_export.torch_layers import Bijection, Flow, bijection_of
+from lunet_export.torch_layers.activation import ActivationBijection
 from lunet_export.torch_layers.lu_linear import LULinear
 from lunet_export.training.gaussian import whitening_root
 
@@ -17,6 +19,8 @@ def flow_of(
     chain: Chain, *, dtype: torch.dtype = torch.float32, whitened: bool = True, bound: float | None = None
 ) -> Flow:
     """Return the flow of a chain, its LU layers held as training holds them.
+
+    The alphas of an LU-Net are parameters if each activation has its own.
 
     Args:
         chain: The model.
@@ -28,8 +32,13 @@ def flow_of(
         BadInputError: if an entry of a diagonal is beyond the bound.
     """
 
+    learned = isinstance(chain.kind, LUNet) and chain.kind.alpha is None
+
     def module(layer: Layer) -> Bijection:
-        return LULinear.of(layer, whitened=whitened, bound=bound) if isinstance(layer, LU) else bijection_of(layer)
+        if isinstance(layer, LU):
+            return LULinear.of(layer, whitened=whitened, bound=bound)
+        found = bijection_of(layer)
+        return found.learning() if learned and isinstance(found, ActivationBijection) else found
 
     modules = map(module, chain.layers)
     return Flow(chain.dim, modules, chain.kind, preprocessing=chain.preprocessing, domain=chain.domain).to(dtype)
