@@ -170,7 +170,7 @@ class Activation(Elementwise):
         return RoundTrip(at_x=[self.size_of_value(y) / self.slope(x), self.size_of_root(x, y)])
 
 
-def scaled(track: Track, value: Value, scale: float) -> None:
+def scaled(track: Track, value: Value, scale: float | Array) -> None:
     """Continue with values in units of `scale`."""
     track.replace(value)
     track.stretch(scale, 0.0)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.layers.elementwise import Activation, number
+from lunet_export.layers.elementwise import Activation, number, scaled
+from lunet_export.layers.errors import of_elementwise
 from lunet_export.layers.graph import Graph, Track, Value
 
 Array = NDArray[np.float64]
@@ -53,49 +54,52 @@ class LeakySquareplus(Activation):
                 (p * y - q * root) / self.alpha,
             )
 
+    def size_of_value(self, y: Array) -> Array:
+        """Return the roundings of p x + q s: of two products and a root, and of their sum, which may cancel."""
+        p, q = self._halves
+        x = self.root(y)
+        return 2 * p * np.abs(x) + 2 * q * np.hypot(x, 2.0) + np.abs(y)
+
+    def size_of_root(self, x: Array, y: Array) -> Array:
+        return of_elementwise(x) + np.abs(y) / self.slope(x)
+
     @property
     def _halves(self) -> tuple[Any, Any]:
         return (1 + self.alpha) / 2, (1 - self.alpha) / 2
 
     def nodes(self, track: Track) -> None:
-        g, x = track.g, track.rows()
-        line = g.node("Max", x, g.node("Mul", x, number(g, self.alpha, "alpha")))
-        s, curvature = self._curvature(g, x)
-        track.replace(g.node("Add", line, curvature))
-        track.slope(self._slope(g, x, s, curvature), self.least, self.most)
+        """Write s = sqrt(x^2 + 4), f / q = (p / q) x + s and f' / q = p / q + x / s.
+
+        The factor q goes into the linear maps around. Beyond 1.8e19 s is infinite in float32, as log p is.
+        """
+        g, x, (p, q) = track.g, track.rows(), self._halves
+        ratio = number(g, p / q, "ratio")
+        s = g.node("Sqrt", g.node("Add", g.node("Mul", x, x), 4.0))
+        scaled(track, g.node("Add", g.node("Mul", x, ratio), s), q)
+        self._add_slope(track, g.node("Add", g.node("Div", x, s), ratio), q)
 
     def inverse_nodes(self, track: Track) -> None:
-        """Write both forms of the root, of which each side of 0 takes its own."""
-        g, y = track.g, track.rows()
-        x = self._root(g, y)
-        track.replace(x)
+        """Write min(y, y / alpha) - 4 q / (|y| + r), r = sqrt(y^2 + 4 alpha), where nothing cancels.
+
+        Where y^2 overflows, r is infinite and the root is the first term, as it should be. The slope there follows from
+        f'(x) = (alpha / q) / (p / q - y / r).
+        """
+        g, y, (p, q) = track.g, track.rows(), self._halves
+        r = g.node("Sqrt", g.node("Add", g.node("Mul", y, y), number(g, 4 * self.alpha, "addend")))
+        gap = g.node("Div", number(g, 4 * q, "four"), g.node("Add", g.node("Abs", y), r))
+        track.replace(g.node("Sub", self._line(g, y), gap))
         if track.wants_density:
-            track.slope(self._slope(g, x, *self._curvature(g, x)), self.least, self.most)
+            with track.negated():
+                self._add_slope(track, g.node("Sub", number(g, p / q, "ratio"), g.node("Div", y, r)), q / self.alpha)
 
-    def _root(self, g: Graph, y: Value) -> Value:
-        p, q = self._halves
-        r = _root_of_squares(g, g.node("Abs", y), 4 * self.alpha)
-        s = g.node("Mul", r, number(g, q, "half"))
-        grown = g.node("Mul", y, number(g, p, "mean"))
-        left = g.node("Div", g.node("Sub", grown, s), number(g, self.alpha, "alpha"))
-        ratio = g.node("Div", g.node("Add", y, number(g, 2 * q, "twice")), g.node("Add", grown, s))
-        right = g.node("Mul", g.node("Sub", y, number(g, 2 * q, "twice")), ratio)
-        return g.node("Where", g.node("Less", y, 0.0), left, right)
+    def _line(self, g: Graph, y: Value) -> Value:
+        """Write min(y, y / alpha)."""
+        if isinstance(self.alpha, float) and g.dtype == np.float32:  # ONNX Runtime has no other kernel on the CPU
+            return g.node("LeakyRelu", y, alpha=1 / self.alpha)
+        return g.node("Min", y, g.node("Mul", y, number(g, 1 / self.alpha, "steepest")))
 
-    def _curvature(self, g: Graph, x: Value) -> tuple[Value, Value]:
-        """Return s = sqrt(x^2 + 4) and 4 q / (s + |x|), the distance between f and its asymptotes."""
-        size = g.node("Abs", x)
-        s = _root_of_squares(g, size, 4.0)
-        return s, g.node("Div", number(g, 4 * self._halves[1], "four"), g.node("Add", s, size))
-
-    def _slope(self, g: Graph, x: Value, s: Value, curvature: Value) -> Value:
-        share = g.node("Div", curvature, s)
-        left, right = g.node("Add", share, number(g, self.alpha, "alpha")), g.node("Sub", 1.0, share)
-        return g.node("Where", g.node("Less", x, 0.0), left, right)
-
-
-def _root_of_squares(g: Graph, size: Value, addend: float | Array) -> Value:
-    """Write sqrt(size^2 + addend) of sizes >= 0, which overflows nowhere: beyond 1e18 it is the size itself."""
-    held = g.node("Min", size, 1e18)  # its square is a float32
-    near = g.node("Sqrt", g.node("Add", g.node("Mul", held, held), number(g, addend, "addend")))
-    return g.node("Max", near, size)
+    def _add_slope(self, track: Track, value: Value, unit: float | Array) -> None:
+        """Add log(unit * value) of every unit, for values within [alpha / q, 1 / q]."""
+        q = self._halves[1]
+        track.constant(float(np.log(np.broadcast_to(unit, track.g.dim)).sum()))
+        track.slope(value, float(np.min(self.alpha / q)), float(np.max(1 / q)))
