@@ -79,18 +79,35 @@ class LeakySquareplus(Activation):
         self._add_slope(track, g.node("Add", g.node("Div", x, s), ratio), q)
 
     def inverse_nodes(self, track: Track) -> None:
-        """Write min(y, y / alpha) - 4 q / (|y| + r), r = sqrt(y^2 + 4 alpha), where nothing cancels.
+        """Write x = min(y, y / alpha) - h / (|y| + r), r = sqrt(y^2 + a), where nothing cancels.
 
-        Where y^2 overflows, r is infinite and the root is the first term, as it should be. The slope there follows from
+        Here x and y are in units of 2 sqrt(alpha / a), which go into the linear maps around, and h = a q / alpha. Where
+        y^2 overflows, r is infinite and the root is the first term, as it should be. The slope is
         f'(x) = (alpha / q) / (p / q - y / r).
         """
-        g, y, (p, q) = track.g, track.rows(), self._halves
-        r = g.node("Sqrt", g.node("Add", g.node("Mul", y, y), number(g, 4 * self.alpha, "addend")))
-        gap = g.node("Div", number(g, 4 * q, "four"), g.node("Add", g.node("Abs", y), r))
-        track.replace(g.node("Sub", self._line(g, y), gap))
+        g, (p, q) = track.g, self._halves
+        addend = self._addend(g)
+        unit = 2 * np.sqrt(self.alpha / addend)
+        track.stretch(1 / unit, 0.0)
+        y = track.rows()
+        r = g.node("Sqrt", g.node("Add", g.node("Mul", y, y), number(g, addend, "addend")))
+        height = number(g, addend * q / self.alpha, "height")
+        gap = g.node("Div", height, g.node("Add", g.node("Abs", y), r))
+        scaled(track, g.node("Sub", self._line(g, y), gap), unit)
         if track.wants_density:
             with track.negated():
                 self._add_slope(track, g.node("Sub", number(g, p / q, "ratio"), g.node("Div", y, r)), q / self.alpha)
+
+    def _addend(self, g: Graph) -> Any:  # noqa: ANN401
+        """Return the a of a few bits in [3.5, 4) whose a q / alpha is nearest to a number of the graph's dtype.
+
+        Both constants are then as good as exact. Just below 4 a sum or a root has its smallest rounding error.
+        """
+        addends = 3.5 + np.arange(128) / 256
+        heights = np.multiply.outer(np.asarray(self._halves[1] / self.alpha), addends)
+        gaps = np.abs(heights.astype(g.dtype).astype(np.float64) - heights) / heights
+        found = addends[gaps.argmin(axis=-1)]
+        return found if isinstance(self.alpha, np.ndarray) else float(found)
 
     def _line(self, g: Graph, y: Value) -> Value:
         """Write min(y, y / alpha)."""
