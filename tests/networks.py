@@ -1,5 +1,6 @@
 """Random networks with a known condition number, shared by all tests."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ def network(
     dim: int,
     blocks: int,
     *,
-    alpha: float = 0.1,
+    alpha: float | Sequence[float | np.ndarray] = 0.1,
     activation: str = "leaky-softplus",
     preprocessing: Logit | None = None,
     seed: int = 0,
@@ -34,6 +35,11 @@ def network(
         )
 
     return lunet(tuple(block() for _ in range(blocks)), alpha, preprocessing, activation)
+
+
+def several_alphas(dim: int, activations: int) -> list[np.ndarray]:
+    """One alpha per unit, for each activation."""
+    return list(np.random.default_rng(0).uniform(0.05, 0.95, (activations, dim)))
 
 
 #: Names that no file could have, and priors that are no round binary fractions.
@@ -86,6 +92,14 @@ NETWORKS = {
     "leaky squareplus on images, alpha 0.05": lambda: network(
         36, 4, alpha=0.05, activation="leaky-squareplus", preprocessing=NAMED["images"]
     ),
+    "leaky squareplus, an alpha per unit": lambda: network(
+        6,
+        4,
+        alpha=[np.random.default_rng(seed).uniform(0.05, 0.95, 6) for seed in range(3)],
+        activation="leaky-squareplus",
+    ),
+    "leaky relu, an alpha per unit": lambda: network(6, 4, alpha=several_alphas(6, 3), activation="leaky-relu"),
+    "leaky softplus, an alpha per layer": lambda: network(6, 4, alpha=[0.05, 0.3, 0.7]),
     "leaky tanh": lambda: network(6, 4, activation="leaky-tanh"),
     "leaky tanh on images, alpha 0.05": lambda: network(
         36, 4, alpha=0.05, activation="leaky-tanh", preprocessing=NAMED["images"]

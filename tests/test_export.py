@@ -16,7 +16,7 @@ from lunet_export.checks.rounding import RoundingModel, of_elementwise
 from lunet_export.errors import ArtifactError, BadInputError, CheckFailedError
 from lunet_export.export import ExportCheckError, ExportSettings, Load, Provenance, build_artifact, export
 from lunet_export.files import whole as files
-from lunet_export.layers import LU, LeakyReLU, LeakyTanh, leaky_softplus, leaky_tanh, triangular
+from lunet_export.layers import LU, Activation, LeakyReLU, LeakyTanh, leaky_softplus, leaky_tanh, triangular
 from lunet_export.layers.softplus import softplus
 from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import EagerFlow
@@ -242,8 +242,9 @@ def test_log_prob_comes_with_the_samples(tmp_path):
         h = block.inverse(h)
         log_det += np.log(np.abs(np.diag(block.upper))).sum()
         if number:
-            h = weights.kind.activation_layer().root(h)
-            log_det += np.log(weights.kind.activation_layer().slope(h)).sum(axis=1)
+            activation = weights.of(Activation)[number - 1]
+            h = activation.root(h)
+            log_det += np.log(activation.slope(h)).sum(axis=1)
     p = weights.preprocessing
     log_det -= (np.log(p.levels / (1 - p.margin)) - softplus(h) - softplus(-h)).sum(axis=1)
     # Of x before the clamp: in the network's own coordinates, plus the logit's slopes, one term per number.

@@ -90,6 +90,8 @@ class LUNet(Kind):
                 self._validate_block(layer, chain.dim, where)
             elif type(layer) is not ACTIVATIONS[self.activation]:
                 raise CheckpointError(f"Expected {self.activation} as {where}; got {layer.label}.")
+            elif np.max(layer.alpha) >= 1:
+                raise CheckpointError(f"Expected alpha in (0, 1) as {where}; got {layer}.")
             elif one and repr(layer) != one:
                 raise CheckpointError(f"Expected {one} as {where}; got {layer}. Every activation is the same.")
         if len(chain.layers) % 2 == 0:

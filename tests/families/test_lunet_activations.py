@@ -5,11 +5,13 @@ import pytest
 
 from lunet_export import checkpoint
 from lunet_export.checks.rounding import of_elementwise
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.flows import lunet
 from lunet_export.flows.lunet import activation_of
-from lunet_export.layers import ACTIVATIONS
+from lunet_export.graphs.verifier import validate_piecewise_linear
+from lunet_export.layers import ACTIVATIONS, LU, Activation
 from tests import tolerances
-from tests.networks import network
+from tests.networks import NETWORKS, network
 
 ALPHAS = (1e-4, 0.001, 0.1, 0.5, 0.999)
 
@@ -80,3 +82,54 @@ def test_a_model_file_with_an_unknown_one_is_refused(tmp_path):
     checkpoint.save(content, path)
     with pytest.raises(CheckpointError, match=r"model\.pt: Expected an activation of .*; got 'elu'"):
         checkpoint.read(path)
+
+
+def per_unit(name="leaky-squareplus"):
+    return NETWORKS[f"{name.replace('-', ' ')}, an alpha per unit"]()
+
+
+@pytest.mark.parametrize("name", ["leaky squareplus, an alpha per unit", "leaky softplus, an alpha per layer"])
+def test_a_model_file_keeps_alphas_of_its_own(name, tmp_path):
+    weights, path = NETWORKS[name](), tmp_path / "model.pt"
+    checkpoint.write_weights(path, weights, image_shape=None, training={}, examples=None)
+    assert checkpoint.load(path)["format_version"] == 3
+    back = checkpoint.read(path).weights
+    assert (back.kind.alpha, back.digest()) == (None, weights.digest())
+    assert list(map(repr, back.of(Activation))) == list(map(repr, weights.of(Activation)))
+
+
+def test_the_digest_tells_alphas_apart():
+    alphas = [activation.alpha for activation in per_unit().of(Activation)]
+    moved = [alphas[0], alphas[1] * (1 + 1e-12), alphas[2]]
+    blocks = per_unit().of(LU)
+    assert lunet(blocks, moved, activation="leaky-squareplus").digest() != per_unit().digest()
+
+
+def test_the_manifest_says_what_the_alphas_are(tmp_path):
+    weights = per_unit()
+    alphas = np.concatenate([activation.alpha for activation in weights.of(Activation)])
+    found = {"per": "unit", "least": alphas.min(), "most": alphas.max()}
+    assert weights.kind.entry(weights) == {"blocks": 4, "alpha": found, "activation": "leaky-squareplus"}
+    per_layer = NETWORKS["leaky softplus, an alpha per layer"]()
+    assert per_layer.kind.entry(per_layer)["alpha"] == {"per": "layer", "least": 0.05, "most": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("alphas", "activation", "says"),
+    [
+        ([0.1, 0.2], "leaky-relu", "Expected 3 alphas, one between each two blocks; got 2"),
+        ([0.1, 1.2, 0.3], "leaky-relu", r"Expected alpha in \(0, 1\) as activation 2"),
+        ([np.full(6, 0.1)] * 3, "leaky-softplus", r"Expected one alpha in activation 1; got an array of shape \(6,\)"),
+        ([np.full(5, 0.1)] * 3, "leaky-squareplus", r"Expected one alpha, or 6, in activation 1; got an array of"),
+        ([np.full(6, 1.0)] * 3, "leaky-squareplus", r"Expected alpha in \(0, 1\) as activation 1"),
+        ([np.full(6, np.nan)] * 3, "leaky-squareplus", "within its limits in activation 1"),
+    ],
+)
+def test_other_alphas_are_refused(alphas, activation, says):
+    with pytest.raises(CheckpointError, match=says):
+        lunet(network(6, 4).of(LU), alphas, activation=activation)
+
+
+def test_a_verifier_needs_one_slope(tmp_path):
+    with pytest.raises(BadInputError, match="Expected an LU-Net with one slope for a verifier"):
+        validate_piecewise_linear(per_unit("leaky-relu"))

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from lunet_export.flows.lunet import activation_of
-from lunet_export.layers import ACTIVATIONS, LU, LeakySquareplus
+from lunet_export.layers import ACTIVATIONS, LU, LeakyReLU, LeakySquareplus
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Bijection, Chain, Flow, LogitPreprocessing, bijection_of
 from lunet_export.torch_layers.leaky_relu import LeakyReLUBijection
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
+from lunet_export.torch_layers.leaky_squareplus import LeakySquareplusBijection
 from lunet_export.torch_layers.leaky_tanh import LeakyTanhBijection
 from lunet_export.torch_layers.lu_linear import LULinear
 from tests.networks import network
@@ -80,6 +81,12 @@ CASES: dict[str, tuple[Bijection, Tensor]] = {
     "leaky squareplus, alpha 0.999": (squareplus(0.999), normal(3, 5.0)),
     "leaky squareplus, extremes, alpha 0.01": (squareplus(0.01), EXTREMES),
     "leaky squareplus, an alpha per unit": (squareplus(np.array([0.05, 0.3, 0.9])), normal(3, 5.0)),
+    "leaky squareplus, learned per unit": (
+        LeakySquareplusBijection(torch.tensor([0.05, 0.3, 0.9], dtype=DTYPE), learned=True).requires_grad_(False),
+        normal(3, 5.0),
+    ),
+    "leaky relu, an alpha per unit": (bijection_of(LeakyReLU(np.array([0.05, 0.3, 0.9]))), normal(3, 5.0)),
+    "leaky softplus, learned": (LeakySoftplusBijection(0.3, learned=True).requires_grad_(False), normal(3, 5.0)),
     "linear, D = 1": (linear(1), normal(1)),
     "linear, D = 2": (linear(2), normal(2)),
     "linear, D = 7": (linear(7), normal(7)),
@@ -98,7 +105,7 @@ CASES: dict[str, tuple[Bijection, Tensor]] = {
     "chain, digits": (chain(16, 3, 0.5, Logit(17, 0.1)), grey(16, 17)),
 }
 
-#: Makes each bend of an LU-Net from alpha.
+#: Makes each activation of an LU-Net from alpha.
 KINDS = [lambda alpha, name=name: bijection_of(activation_of(name, alpha)) for name in ACTIVATIONS]
 
 every_case = pytest.mark.parametrize(("f", "x"), CASES.values(), ids=CASES)
