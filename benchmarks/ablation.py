@@ -23,7 +23,7 @@ from lunet_export import data, noise
 from lunet_export.certificate import certify
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, LunetExportError
-from lunet_export.layers import LeakySoftplus
+from lunet_export.flows.lunet import PAPERS
 from lunet_export.training import Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.architecture import LUNetArchitecture, LUNetTrainer
@@ -41,7 +41,8 @@ class Variant:
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     blocks: int = 4
-    alpha: float = 0.1
+    alpha: float | str = 0.1  # as `--alpha` takes it
+    activation: str = PAPERS
     learned: str | None = None  # slopes: one per `layer` or one per `dimension`
 
 
@@ -70,6 +71,10 @@ VARIANTS = (
     Variant("alpha 0.3", alpha=0.3),
     Variant("learnt alpha, one a layer", learned="layer"),
     Variant("learnt alpha, one a dimension", learned="dimension"),
+    Variant("leaky squareplus", activation="leaky-squareplus"),
+    Variant("leaky squareplus, --alpha layer", alpha="layer", activation="leaky-squareplus"),
+    Variant("leaky squareplus, --alpha learned", alpha="learned", activation="leaky-squareplus"),
+    Variant("leaky softplus, --alpha layer", alpha="layer"),
     Variant("1 + 1 blocks", blocks=2),
     Variant("7 + 1 blocks", blocks=8),
     Variant("15 + 1 blocks", blocks=16),
@@ -116,15 +121,13 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
     """Train once; return the validation figure of the last epoch, CPU seconds, and how the map is conditioned."""
     given = {"epochs": epochs, "seed": seed, **variant.settings}
     settings = LUNetArchitecture.settings(len(rows.train), rows.dim, **given)
-    begin = start(
-        gaussian,
-        init=settings.init,
-        signs=settings.signs,
-        blocks=variant.blocks,
-        f=LeakySoftplus(variant.alpha),
-        seed=seed,
+    architecture = LUNetArchitecture(variant.blocks, variant.alpha, variant.activation)
+    first = start(
+        gaussian, init=settings.init, signs=settings.signs, blocks=variant.blocks, f=architecture.f, seed=seed
     )
+    begin = architecture.with_alphas(first)
     entry = {"variant": variant.name, "seed": seed, "blocks": variant.blocks, "alpha": variant.alpha}
+    entry |= {"activation": variant.activation}
     entry |= {"learned": variant.learned, "settings": asdict(settings)}
     report.progress(f"{variant.name}, seed {seed}")
     try:

@@ -126,7 +126,7 @@ class LUNetArchitecture(Architecture):
     def first(
         self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
     ) -> Chain:
-        return self._with_alphas(self._start(gaussian, settings, rows, comparison, on_growth))
+        return self.with_alphas(self._start(gaussian, settings, rows, comparison, on_growth))
 
     def _start(
         self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
@@ -136,13 +136,13 @@ class LUNetArchitecture(Architecture):
                 rows,
                 comparison,
                 blocks=min(self.blocks, 1 + PAIR * settings.epochs),
-                f=self._f,
+                f=self.f,
                 preprocessing=gaussian.preprocessing,
                 seed=settings.seed,
                 on_growth=on_growth,
             )
         init, signs, seed = settings.init, settings.signs, settings.seed
-        return start(gaussian, init=init, signs=signs, blocks=self.blocks, f=self._f, seed=seed)
+        return start(gaussian, init=init, signs=signs, blocks=self.blocks, f=self.f, seed=seed)
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
         """Return the Gaussian as one LU layer."""
@@ -152,7 +152,8 @@ class LUNetArchitecture(Architecture):
         return LUNetTrainer(first, data, settings, device=device)
 
     @property
-    def _f(self) -> Activation:
+    def f(self) -> Activation:
+        """Return the activation at the start, with one alpha."""
         return activation_of(self.activation, self._first_alpha)
 
     @property
@@ -160,7 +161,7 @@ class LUNetArchitecture(Architecture):
         """Return the alpha of all activations at the start."""
         return PAPERS_ALPHA if isinstance(self.alpha, str) else self.alpha
 
-    def _with_alphas(self, network: Chain) -> Chain:
+    def with_alphas(self, network: Chain) -> Chain:
         """Return the network with alphas of its own for every activation, if they are learned."""
         if not isinstance(self.alpha, str):
             return network
