@@ -349,7 +349,7 @@ def test_layers_that_no_file_holds_are_refused():
 OTHERS = {
     "another activation": (
         lambda: replace_layer(lunet_network(), 1, LeakyTanh(0.5)),
-        "LeakySoftplus.* as activation 1",
+        "Expected leaky-softplus as activation 1; got LeakyTanh",
     ),
     "a permutation": (lambda: replace_layer(lunet_network(), 1, permutation(2)), "as activation 1"),
     "no LU layer": (lambda: replace_layer(lunet_network(), 2, affine(2)), "an LU layer as block 2 of 3"),

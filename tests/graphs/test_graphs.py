@@ -22,7 +22,7 @@ every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 #: Standard, with kernels for float32 and float64 on the CPU and on CUDA, and none that needs cuDNN.
 ALLOWED = {"Abs", "Add", "Clip", "Concat", "Div", "Exp", "Gemm", "Log", "Max", "Min", "Mul", "ReduceSum"}
-ALLOWED |= {"Less", "Sigmoid", "Split", "Sqrt", "Sub", "Tanh", "Where"}
+ALLOWED |= {"LeakyRelu", "Less", "Sigmoid", "Split", "Sqrt", "Sub", "Tanh", "Where"}
 
 
 def fitting(dim: int) -> dict[str, solvers.Solver]:
