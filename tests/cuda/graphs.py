@@ -13,12 +13,13 @@ import onnx
 from benchmarks.networks import standard
 from lunet_export import checkpoint
 from lunet_export.export import ExportSettings
+from lunet_export.flows import lunet
 from lunet_export.graphs import builder, solvers
 from lunet_export.graphs.blueprint import Blueprint
 from lunet_export.graphs.census import work_items
 from lunet_export.graphs.frame import Frame
 from lunet_export.graphs.settings import DTYPES
-from lunet_export.layers import ACTIVATIONS, Chain, Velocity, triangular
+from lunet_export.layers import ACTIVATIONS, LU, Chain, Velocity, triangular
 from tests.families import composed, jko, realnvp
 from tests.networks import network
 
@@ -53,6 +54,7 @@ class Case:
 def write_all(folder: Path) -> list[Case]:
     """Write the files of every network, solver, dtype and graph into `folder`, and the committed ones as they are."""
     jobs = [(name, make(), dtype) for name, make in NETWORKS.items() for dtype in DTYPES]
+    jobs.append(("wide-leaky-squareplus", _with_closed_inverses(standard()), "float32"))
     with _inverses_once(), ThreadPoolExecutor(2) as pool:  # NumPy releases the interpreter
         built = pool.map(lambda job: list(_write(folder, *job)), jobs)
         cases = [case for group in built for case in group]
@@ -77,6 +79,10 @@ def write_all(folder: Path) -> list[Case]:
 def write_convolutional(folder: Path) -> list[Case]:
     """Write the graphs that need cuDNN, which the stand-in has not: they are placed, and do not run."""
     return _write_all_graphs(folder, "convolutional", realnvp.convolutional(8, 4), "float32")
+
+
+def _with_closed_inverses(weights: Chain) -> Chain:
+    return lunet(weights.of(LU), 0.1, weights.preprocessing, "leaky-squareplus")
 
 
 def _write_all_graphs(folder: Path, name: str, weights: Chain, dtype: str) -> list[Case]:
