@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks import (
     ablation,
     accuracy,
+    activation_speed,
     activations,
     authors_inverse,
     commands,
@@ -107,6 +108,7 @@ TABLES = {
     "activation graphs": _of(activations.graph_rows, "activations"),
     "few rows": _of(small_data.rows, "small_data"),
     "floor": _of(peers.floor_rows, "peers"),
+    "activation speed": _of(activation_speed.rows, "activation_speed"),
     "peers in short": _of(peers.short_rows, "peers"),
     "peers": _of(peers.rival_rows, "peers"),
     "other targets": _of(peers.other_rows, "peers"),
@@ -141,6 +143,7 @@ TABLES = {
 _MACHINES = (
     "ablation",
     "accuracy",
+    "activation_speed",
     "activations",
     "authors_inverse",
     "embeddings",
