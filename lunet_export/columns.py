@@ -132,6 +132,7 @@ class Columns:
         more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
         close = dict.fromkeys(found for number in missing[:_TOLD] for found in near(wanted[number], there))
         meant = f" Did you mean {brief(' or '.join(close), 200)}?" if close else ""
+        cure = cure if len(names) >= self.dim else f"Give a table with {self.dim} columns."
         raise DataError(
             f"Expected the model's columns in {where}; it lacks {told}{more}.{meant} It has {listed(names)}. {cure}"
         )

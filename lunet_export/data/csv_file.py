@@ -96,7 +96,7 @@ def _cure(field: str) -> str:
     for mark, name in ((";", "semicolons"), ("\t", "tabs"), (" ", "spaces")):
         if mark in field and all(_is_number(part.replace(",", ".")) for part in field.split(mark) if part):
             return f"; separate columns by commas, not {name}"
-    return "; leave its column out by `columns`" if field else ""
+    return "; leave its column out by `columns`" if field else "; fill it, or leave its row out"
 
 
 def _fields(line: str) -> list[str]:

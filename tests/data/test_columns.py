@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from lunet_export import checkpoint, data
-from lunet_export.columns import chosen
+from lunet_export.columns import Columns, chosen
 from lunet_export.errors import DataError
 from tests.cli.conftest import run
 
@@ -153,3 +153,13 @@ def test_a_network_per_class_of_own_data(name, tmp_path, monkeypatch):
     code, out, _ = run("classify", "k", name, *chosen, "--json")
     assert (code, json.loads(out)["accuracy"]) == (0, 1.0)
     assert run("sample", "k", "-n", "3", "--label", "giant", "-o", "x.npy")[0] == 0
+
+
+def test_a_table_of_fewer_columns_is_not_cured_by_choosing_some():
+    model = Columns(3, ("mass", "radius", "height"))
+    with pytest.raises(
+        DataError, match=r"it lacks column 3 \(height\)\. It has mass, radius\. Give a table with 3 columns\."
+    ):
+        model.places(["mass", "radius"], "two.csv", "Choose.")
+    with pytest.raises(DataError, match=r"It has mass, radius, age\. Choose\."):
+        model.places(["mass", "radius", "age"], "three.csv", "Choose.")

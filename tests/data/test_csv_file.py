@@ -13,7 +13,7 @@ from lunet_export.errors import DataError
         ("", "it holds no rows"),
         ("a,b\n\n", "it holds no rows"),
         ("a,b\n1,2\n3,abc\n", "line 3, column 2 (b) is 'abc', not a number; leave its column out by `columns`"),
-        ("1,2\n3,\n", "line 2, column 2 is '', not a number"),
+        ("1,2\n3,\n", "line 2, column 2 is '', not a number; fill it, or leave its row out"),
         ("1,2\n\n3\n", "line 3 has 1 columns where those before have 2"),
         ("x;y\n1;2\n", "line 2, column 1 (x;y) is '1;2', not a number; separate columns by commas, not semicolons"),
         ("x;y\n1,5;2,5\n", "line 2, column 2 is '5;2', not a number; separate columns by commas, not semicolons"),
