@@ -13,6 +13,8 @@ from benchmarks import graphs, networks, report
 from benchmarks.networks import Questions
 from lunet_export.bench import interleaved
 from lunet_export.flows import lunet
+from lunet_export.graphs.estimate import estimates
+from lunet_export.graphs.settings import Load
 from lunet_export.layers import LU, Chain
 
 FLOOR, AGAIN = "floor", "the floor again"
@@ -44,6 +46,7 @@ def main() -> None:
     }
     report.write(options.output / "activation_speed.json", document)
     report.table(rows(document))
+    report.table(prediction_rows(document))
 
 
 def measure(weights: Chain, seconds: float, threads: int) -> list[dict[str, Any]]:
@@ -60,6 +63,7 @@ def measure(weights: Chain, seconds: float, threads: int) -> list[dict[str, Any]
         }
         for batch in BATCHES:
             report.progress(f"{direction}, batch {batch}")
+            expected = predictions(networks_of, batch) if direction == "sampling" else {}
             feeds = {activation: asked.batch(direction, batch) for activation, asked in questions.items()}
             for (activation, name), graph in opened.items():
                 answers = dict(zip(graph.outputs, graph.run(feeds[activation]), strict=True))
@@ -73,9 +77,18 @@ def measure(weights: Chain, seconds: float, threads: int) -> list[dict[str, Any]
             for key, graph in every.items():
                 measured = times[", ".join(key)]
                 facts = {"activation": key[0], "graph": key[1], "direction": direction, "batch": batch}
-                over = {"nodes": graph.nodes, "over_floor": measured.p50 / base}
+                over = {"nodes": graph.nodes, "over_floor": measured.p50 / base, "predicted": expected.get(key)}
                 found.append({**facts, **over, **report.times(measured)})
     return found
+
+
+def predictions(networks_of: Mapping[str, Chain], batch: int) -> dict[tuple[str, str], float]:
+    """Return the milliseconds that the model of `--solver auto` expects, by activation and solver."""
+    return {
+        (activation, estimate.solver.name): estimate.milliseconds
+        for activation, network in networks_of.items()
+        for estimate in estimates(network, dtype="float32", load=Load("cpu", batch))
+    }
 
 
 def with_activation(weights: Chain, activation: str) -> Chain:
@@ -102,6 +115,17 @@ def rows(document: Mapping[str, Any]) -> report.Rows:
         for batch in BATCHES
     ]
     return [*found, ("the floor again, at most off by", "", *(f"{gap:.0%}" for gap in again))]
+
+
+def prediction_rows(document: Mapping[str, Any]) -> report.Rows:
+    """Return the predicted time over the measured one, a row per sampling graph."""
+    found: report.Rows = [("sampling", "batch 1, predicted over measured", "batch 256, predicted over measured")]
+    for activation, name in TARGETS:
+        if name in SOLVERS:
+            mine = [row for row in document["rows"] if (row["activation"], row["graph"]) == (activation, name)]
+            shares = [row["predicted"] / row["p50"] for batch in BATCHES for row in mine if row["batch"] == batch]
+            found = [*found, (f"{activation}, `{name}`", *(f"{share:.2f}" for share in shares))]
+    return found
 
 
 def _aimed(measured: float, target: float | None) -> str:

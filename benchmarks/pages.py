@@ -109,6 +109,7 @@ TABLES = {
     "few rows": _of(small_data.rows, "small_data"),
     "floor": _of(peers.floor_rows, "peers"),
     "activation speed": _of(activation_speed.rows, "activation_speed"),
+    "predictions": _of(activation_speed.prediction_rows, "activation_speed"),
     "peers in short": _of(peers.short_rows, "peers"),
     "peers": _of(peers.rival_rows, "peers"),
     "other targets": _of(peers.other_rows, "peers"),

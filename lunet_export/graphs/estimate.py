@@ -41,8 +41,8 @@ class _Machine:
     speed: float  # floating-point operations per second
 
 
-#: Two desktop cores; a data-centre GPU, one launch at a time.
-_MACHINES = {"cpu": _Machine(1e-6, 8e9, 50e9, 160e9), "cuda": _Machine(3e-6, 2.5e11, 2e12, 4e13)}
+#: Two server cores, fitted to `benchmarks.activation_speed`; a data-centre GPU, one launch at a time.
+_MACHINES = {"cpu": _Machine(0.7e-6, 5e9, 90e9, 190e9), "cuda": _Machine(3e-6, 2.5e11, 2e12, 4e13)}
 
 
 @dataclass(frozen=True)

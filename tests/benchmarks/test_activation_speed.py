@@ -1,9 +1,11 @@
 """The speed of both activations beside the floor: answers are checked, and misses are bold."""
 
+import json
+
 import numpy as np
 import pytest
 
-from benchmarks import activation_speed, networks
+from benchmarks import activation_speed, networks, report
 from lunet_export.errors import CheckFailedError
 
 
@@ -20,6 +22,17 @@ def test_every_graph_has_a_row_and_a_target(small, monkeypatch):
     lines = activation_speed.rows({"rows": found})
     assert len(lines) == 1 + len(activation_speed.TARGETS) + 1
     assert all(len(line) == 4 for line in lines)
+    assert len(activation_speed.prediction_rows({"rows": found})) == 1 + 2 * 3
+
+
+def test_the_solvers_are_predicted_in_the_order_that_was_measured():
+    rows = json.loads((report.RESULTS / "activation_speed.json").read_text())["rows"]
+    for activation in activation_speed.ACTIVATIONS:
+        for batch in activation_speed.BATCHES:
+            mine = [row for row in rows if (row["activation"], row["batch"]) == (activation, batch)]
+            mine = [row for row in mine if row["predicted"] is not None]
+            assert len(mine) == len(activation_speed.SOLVERS)
+            assert sorted(mine, key=lambda row: row["p50"]) == sorted(mine, key=lambda row: row["predicted"])
 
 
 def test_a_wrong_answer_is_not_timed(small, monkeypatch):
