@@ -12,7 +12,7 @@ from lunet_export.checks.rounding import TF32, Probe, RoundingModel, unit_roundo
 from lunet_export.flows import lunet
 from lunet_export.graphs import emulation, solvers
 from lunet_export.graphs.frame import Frame
-from lunet_export.layers import LU, Chain, LeakySoftplus
+from lunet_export.layers import LU, Activation, Chain, LeakySoftplus
 from lunet_export.parity import run
 from lunet_export.torch_layers import EagerFlow
 from tests.conftest import ROOT
@@ -32,8 +32,10 @@ def test_eager_pytorch_stays_within_the_prediction(make, dtype):
     assert max(worst.values()) <= 1.0, worst
 
 
-def of_slope(weights: Chain, alpha: float) -> Chain:
-    return lunet(weights.of(LU), alpha, weights.preprocessing, weights.kind.activation)
+def of_slopes(weights: Chain, factor: float) -> Chain:
+    """The network with every alpha times a factor."""
+    alphas = [factor * activation.alpha for activation in weights.of(Activation)]
+    return lunet(weights.of(LU), alphas, weights.preprocessing, weights.kind.activation)
 
 
 @every_network
@@ -45,7 +47,7 @@ def test_a_small_fault_exceeds_the_prediction(make, fault):
         return  # nothing to get wrong
     last = weights.of(LU)[-1]
     wrong = {
-        "alpha": lambda: of_slope(weights, weights.kind.alpha * (1 - 3e-4)),
+        "alpha": lambda: of_slopes(weights, 1 - 3e-4),
         "bias": lambda: weights.with_layers([*weights.of(LU)[:-1], replace(last, bias=last.bias * (1 + 3e-4))]),
         "levels": lambda: replace(
             weights, preprocessing=replace(weights.preprocessing, levels=weights.preprocessing.levels + 1)

@@ -342,7 +342,8 @@ def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     version = content.get("format_version")
     if type(version) is not int or not FORMAT_VERSION <= version <= _SINCE_ALPHAS:
         raise CheckpointError(
-            f"Expected a format version of {FORMAT_VERSION} to {_SINCE_ALPHAS} in {path}; got {brief(repr(version))}. "
+            f"Expected format version {FORMAT_VERSION}, {_SINCE_ACTIVATIONS} or {_SINCE_ALPHAS} in {path}; "
+            f"got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
         )
     name = content.get("family", _FIRST_FAMILY)

@@ -105,7 +105,7 @@ def test_rows_that_spoil_a_density_are_warned_of():
         (rows(), {"blocks": 0}, BadInputError, "a whole number for blocks"),
         (rows(), {"epochs": "2"}, BadInputError, "a whole number for epochs"),
         (rows(), {"seed": -1}, BadInputError, "seed"),
-        (rows(), {"alpha": "steep"}, BadInputError, "`learned` or `layer`; got steep"),
+        (rows(), {"alpha": "steep"}, BadInputError, "'learned' or 'layer'; got steep"),
         (rows(), {"whitened": "no"}, BadInputError, "Expected True or False for whitened; got no"),
         (rows(), {"init": 3}, BadInputError, "Expected a name for init; got 3"),
         (rows(), {"output": 3}, BadInputError, "a str or a Path for the model file; got a int"),

@@ -103,5 +103,5 @@ def test_a_run_that_starts_from_it_learns_them_on(alpha, activation, tmp_path):
 def test_what_cannot_be_learned_is_refused():
     with pytest.raises(BadInputError, match="an alpha per unit for `alpha='learned'`; got leaky-tanh"):
         LUNetArchitecture.choose(3, None, {"alpha": "learned", "activation": "leaky-tanh"})
-    with pytest.raises(BadInputError, match=r"Expected an alpha in \(0, 1\), `learned` or `layer`; got some"):
+    with pytest.raises(BadInputError, match=r"Expected an alpha in \(0, 1\), 'learned' or 'layer'; got some"):
         LUNetArchitecture.choose(3, None, {"alpha": "some"})

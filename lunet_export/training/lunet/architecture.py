@@ -179,7 +179,7 @@ def _validate_alpha(alpha: float | str, activation: str) -> None:
         BadInputError: if a text is none of LEARNED, or the inverse of the activation takes one alpha for all units.
     """
     if isinstance(alpha, str) and alpha not in LEARNED:
-        raise BadInputError(f"Expected an alpha in (0, 1), `learned` or `layer`; got {alpha}. The paper uses 0.1.")
+        raise BadInputError(f"Expected an alpha in (0, 1), 'learned' or 'layer'; got {alpha}. The paper uses 0.1.")
     if alpha == "learned" and not ACTIVATIONS[activation].per_unit:
         able = " or ".join(f"`activation={name!r}`" for name, each in ACTIVATIONS.items() if each.per_unit)
         raise BadInputError(
