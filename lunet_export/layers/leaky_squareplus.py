@@ -79,7 +79,7 @@ class LeakySquareplus(Activation):
         self._add_slope(track, g.node("Add", g.node("Div", x, s), ratio), q)
 
     def inverse_nodes(self, track: Track) -> None:
-        """Write x = min(y, y / alpha) - h / (|y| + r), r = sqrt(y^2 + a), where nothing cancels.
+        """Write x = min(y, y / alpha) - h / (|y| + r), r = sqrt(y^2 + a): the difference is at most a few units off.
 
         Here x and y are in units of 2 sqrt(alpha / a), which go into the linear maps around, and h = a q / alpha. Where
         y^2 overflows, r is infinite and the root is the first term, as it should be. The slope is
@@ -98,7 +98,7 @@ class LeakySquareplus(Activation):
             with track.negated():
                 self._add_slope(track, g.node("Sub", number(g, p / q, "ratio"), g.node("Div", y, r)), q / self.alpha)
 
-    def _addend(self, g: Graph) -> Any:  # noqa: ANN401
+    def _addend(self, g: Graph) -> float | Array:
         """Return the a of a few bits in [3.5, 4) whose a q / alpha is nearest to a number of the graph's dtype.
 
         Both constants are then as good as exact. Just below 4 a sum or a root has its smallest rounding error.

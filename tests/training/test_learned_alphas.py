@@ -1,7 +1,5 @@
 """Alphas that are learned, per unit or per activation."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,12 +7,12 @@ from lunet_export import checkpoint
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError
 from lunet_export.layers import Activation
-from lunet_export.training import train
 from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.architecture import LUNetArchitecture
 from tests import tolerances
-from tests.training.test_training import CPU, IMAGES, SETTINGS, VECTORS, Interrupted
+from tests.training.test_training import IMAGES, VECTORS, Interrupted
+from tests.training.test_training import run as train
 
 CHOICES = [
     ("learned", "leaky-squareplus"),
@@ -26,25 +24,9 @@ PER = {"learned": "unit", "layer": "layer"}
 every_choice = pytest.mark.parametrize(("alpha", "activation"), CHOICES)
 
 
-def run(path, alpha, activation, *, data=VECTORS, resume=False, stop_in_epoch=None, begin=None, **given):
-    seen = []
-
-    def on_step(step, bits):
-        if stop_in_epoch is not None and len(seen) == stop_in_epoch - 1 and step == 3:
-            raise Interrupted
-
-    return train(
-        data,
-        replace(SETTINGS, **given),
-        path,
-        architecture=LUNetArchitecture.choose(3, None, {"blocks": 3, "alpha": alpha, "activation": activation}),
-        device=CPU,
-        resume=resume,
-        on_start=lambda line, trainer: seen.extend(trainer.history),
-        on_step=on_step,
-        on_epoch=seen.append,
-        begin=begin,
-    )
+def run(path, alpha, activation, **more):
+    choices = {"blocks": 3, "alpha": alpha, "activation": activation}
+    return train(path, architecture=LUNetArchitecture.choose(3, None, choices), **more)
 
 
 def alphas_of(path):

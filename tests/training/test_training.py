@@ -38,6 +38,7 @@ IMAGES = Dataset(
     (2, 3),
     public=False,
 )
+THREE_BLOCKS = LUNetArchitecture(3)
 SETTINGS = FitSettings(epochs=6, batch_size=50, learning_rate=2e-3, fallback=False)
 
 
@@ -45,7 +46,16 @@ class Interrupted(Exception):
     """Stands for a kill between two epochs or inside one."""
 
 
-def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=None, blocks=3, begin=None):
+def run(
+    path,
+    data=VECTORS,
+    settings=SETTINGS,
+    *,
+    resume=False,
+    stop_in_epoch=None,
+    architecture=THREE_BLOCKS,
+    begin=None,
+):
     seen = []
 
     def on_step(step, bits):
@@ -56,7 +66,7 @@ def run(path, data=VECTORS, settings=SETTINGS, *, resume=False, stop_in_epoch=No
         data,
         settings,
         path,
-        architecture=LUNetArchitecture(blocks),
+        architecture=architecture,
         device=CPU,
         resume=resume,
         on_start=lambda line, trainer: seen.extend(trainer.history),
@@ -252,7 +262,7 @@ def test_noise_seeds_of_evaluation_are_apart():
 
 
 def test_a_run_starts_from_another_model_and_keeps_its_shape(tmp_path):
-    first = run(tmp_path / "first.pt", blocks=2)
+    first = run(tmp_path / "first.pt", architecture=LUNetArchitecture(2))
     weights = checkpoint.read(tmp_path / "first.pt").weights
     second = run(tmp_path / "second.pt", begin=weights)
     allowed = tolerances.TWO * tolerances.of_bits(weights, VECTORS.valid)
@@ -260,7 +270,7 @@ def test_a_run_starts_from_another_model_and_keeps_its_shape(tmp_path):
     assert abs(second.start - first.start) > allowed
     assert (second.network["blocks"], second.valid < first.valid) == (2, True)
     with pytest.raises(CheckpointError, match="differs: begin"):
-        run(tmp_path / "second.pt", resume=True, blocks=2)
+        run(tmp_path / "second.pt", resume=True, architecture=LUNetArchitecture(2))
 
 
 def test_a_start_from_a_model_of_other_data_is_refused(tmp_path):
