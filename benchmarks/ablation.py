@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from benchmarks import report
-from benchmarks.learned_slope import learn_slopes
 from lunet_export import data, noise
 from lunet_export.certificate import certify
 from lunet_export.data import Dataset
@@ -43,7 +42,6 @@ class Variant:
     blocks: int = 4
     alpha: float | str = 0.1  # as `--alpha` takes it
     activation: str = PAPERS
-    learned: str | None = None  # slopes: one per `layer` or one per `dimension`
 
 
 VARIANTS = (
@@ -69,8 +67,6 @@ VARIANTS = (
     Variant("weight decay 1", {"weight_decay": 1.0}),
     Variant("alpha 0.03", alpha=0.03),
     Variant("alpha 0.3", alpha=0.3),
-    Variant("learnt alpha, one a layer", learned="layer"),
-    Variant("learnt alpha, one a dimension", learned="dimension"),
     Variant("leaky squareplus", activation="leaky-squareplus"),
     Variant("leaky squareplus, --alpha layer", alpha="layer", activation="leaky-squareplus"),
     Variant("leaky squareplus, --alpha learned", alpha="learned", activation="leaky-squareplus"),
@@ -128,12 +124,10 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
     begin = architecture.with_alphas(first)
     entry = {"variant": variant.name, "seed": seed, "blocks": variant.blocks, "alpha": variant.alpha}
     entry |= {"activation": variant.activation}
-    entry |= {"learned": variant.learned, "settings": asdict(settings)}
+    entry |= {"settings": asdict(settings)}
     report.progress(f"{variant.name}, seed {seed}")
     try:
         trainer = LUNetTrainer(begin, rows, settings, device=torch.device("cpu"))
-        if variant.learned:
-            learn_slopes(trainer, each_dimension=variant.learned == "dimension")
         before = time.process_time()
         for _ in range(epochs):
             trainer.run_epoch(lambda step, bits: None)
@@ -141,7 +135,7 @@ def run(variant: Variant, rows: Dataset, gaussian: Gaussian, *, epochs: int, see
         return {**entry, "failed": str(error)}
     seconds, last = time.process_time() - before, trainer.history[-1]
     entry |= {"start": trainer.start, "valid": last.valid, "train": last.train, "cpu_seconds": seconds}
-    return entry if variant.learned else {**entry, **conditioning(trainer)}
+    return {**entry, **conditioning(trainer)}
 
 
 def conditioning(trainer: Trainer) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import interpolate
-from torch import Tensor
+from torch import Tensor, nn
 
 from lunet_export.errors import BadInputError
 from lunet_export.layers import LU, Chain
@@ -43,12 +43,12 @@ class ChainRunner:
 
 def nflows(weights: Chain, *, cached: bool) -> ChainRunner:
     """Return a stack of nflows' `LULinear`; `cached` keeps (L U)^-1 from the first call on."""
-    return ChainRunner(_swapped(weights, lambda block: NflowsLULinear(block, cached=cached)))
+    return ChainRunner(with_layers(weights, lambda block: NflowsLULinear(block, cached=cached)))
 
 
 def zuko(weights: Chain) -> ChainRunner:
     """Return a stack of zuko's `LULinearTransform`, with its triangular factors made once."""
-    return ChainRunner(_swapped(weights, ZukoLULinear))
+    return ChainRunner(with_layers(weights, ZukoLULinear))
 
 
 def authors(weights: Chain, *, points: int = SPLINE_POINTS) -> ChainRunner:
@@ -59,14 +59,15 @@ def authors(weights: Chain, *, points: int = SPLINE_POINTS) -> ChainRunner:
     its evaluation walks from the knot of one number to that of the next. On seeded weights, whose numbers lie close to
     each other, that is little; with trained weights it grows with the batch (`benchmarks.authors_inverse`).
     """
-    return ChainRunner(_swapped(weights, GeneralLinear, lambda alpha: SplineActivation(alpha, points)))
+    return ChainRunner(with_layers(weights, GeneralLinear, lambda alpha: SplineActivation(alpha, points)))
 
 
-def _swapped(
+def with_layers(
     weights: Chain,
     linear: Callable[[LU], Bijection],
     activation: Callable[[float], Bijection] = LeakySoftplusBijection,
 ) -> Flow:
+    """Return the flow of an LU-Net with leaky softplus, in float32, whose layers are replaced by these."""
     flow, blocks = Flow.of(weights), iter(weights.of(LU))
     for number, layer in enumerate(flow.chain.bijections):
         if isinstance(layer, LULinear):
@@ -138,6 +139,26 @@ class ZukoLULinear(Bijection):
         y = z - self.bias
         x = self.transform.inv(y)
         return x, -self.transform.log_abs_det_jacobian(x, y)
+
+
+class TrainedZukoLULinear(Bijection):
+    """zuko's LU layer as it is trained: its triangular factors are made of a parameter in every pass."""
+
+    def __init__(self, block: LU) -> None:
+        super().__init__()
+        diagonal = np.diag(block.upper)
+        packed = block.lower * diagonal + np.triu(block.upper, 1) / diagonal[:, None]
+        self.packed, self.bias = (nn.Parameter(torch.from_numpy(each).float()) for each in (packed, block.bias))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        from zuko.transforms import LULinearTransform
+
+        transform = LULinearTransform(self.packed)
+        y = transform(x)
+        return y + self.bias, transform.log_abs_det_jacobian(x, y)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
 
 
 class GeneralLinear(Bijection):

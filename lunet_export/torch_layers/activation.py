@@ -17,12 +17,13 @@ _LEAST, _MOST = 0.01, 0.99
 class ActivationBijection(Bijection):
     """This module is an activation f with slopes in (alpha, 1], elementwise.
 
-    A learned alpha is 0.01 + 0.98 sigmoid(theta) with a parameter theta, so that it stays within (0, 1) whatever an
-    optimizer does. `inverse` has no gradient with respect to it. Shapes: (N, D) -> (N, D), (N,).
+    A learned alpha is 0.01 + 0.98 sigmoid(pace theta) with a parameter theta, so that it stays within (0, 1)
+    whatever an optimizer does. `inverse` has no gradient with respect to it. Shapes: (N, D) -> (N, D), (N,).
 
     Args:
         alpha: One number, or one per unit, (D,).
         learned: Whether it is a parameter.
+        pace: How many times as far as without it a step along theta moves a learned alpha.
 
     Raises:
         BadInputError: if alpha is outside the limits of the activation.
@@ -33,13 +34,13 @@ class ActivationBijection(Bijection):
     fixed: Tensor | float
     theta: nn.Parameter
 
-    def __init__(self, alpha: Tensor | float, *, learned: bool = False) -> None:
+    def __init__(self, alpha: Tensor | float, *, learned: bool = False, pace: float = 1.0) -> None:
         super().__init__()
-        self._learned = learned
+        self._learned, self._pace = learned, pace
         self.validate(alpha)
         if learned:
             share = (torch.as_tensor(alpha, dtype=torch.float64).clamp(1.01 * _LEAST, 0.99) - _LEAST) / (_MOST - _LEAST)
-            self.theta = nn.Parameter(share.logit())
+            self.theta = nn.Parameter(share.logit() / pace)
         elif isinstance(alpha, Tensor):
             self.register_buffer("fixed", alpha)
         else:
@@ -55,12 +56,12 @@ class ActivationBijection(Bijection):
     @property
     def alpha(self) -> Any:  # noqa: ANN401  (arithmetic takes a number or a tensor)
         """Return alpha as it is now."""
-        return _LEAST + (_MOST - _LEAST) * self.theta.sigmoid() if self._learned else self.fixed
+        return _LEAST + (_MOST - _LEAST) * (self._pace * self.theta).sigmoid() if self._learned else self.fixed
 
-    def learning(self) -> Self:
-        """Return the module with an alpha that training changes, from where it is."""
+    def learning(self, *, pace: float = 1.0) -> Self:
+        """Return the module with an alpha that training changes at this pace, from where it is."""
         alpha = self.alpha
-        return type(self)(alpha.detach().clone() if isinstance(alpha, Tensor) else alpha, learned=True)
+        return type(self)(alpha.detach().clone() if isinstance(alpha, Tensor) else alpha, learned=True, pace=pace)
 
     @classmethod
     def of(cls, layer: Any) -> Self:  # noqa: ANN401

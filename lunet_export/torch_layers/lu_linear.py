@@ -14,6 +14,7 @@ from lunet_export.flows.lunet import exactly_rounded_exp
 from lunet_export.layers import LU
 from lunet_export.layers.lu import unit_lower
 from lunet_export.torch_layers.bijection import Bijection
+from lunet_export.torch_layers.packed_product import packed_product, upper_product
 
 Array = NDArray[np.float64]
 
@@ -61,10 +62,11 @@ class LULinear(Bijection):
         return module
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        log_det = self.log_diagonal().sum().expand(len(x))
+        log_diagonal = self.log_diagonal()
+        diagonal = self.sign * log_diagonal.exp()
         if self.whitened:
-            x = (x - self.centre) @ self.root.T
-        return x @ self._above().T @ self.lower().T + self.bias, log_det
+            x, diagonal = upper_product(x - self.centre, self.root), diagonal / self.root.diagonal()
+        return packed_product(x, self.packed, diagonal) + self.bias, log_diagonal.sum().expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         # Each solve reads its own triangle only, so L needs no masked copy.

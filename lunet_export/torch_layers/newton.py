@@ -18,8 +18,8 @@ class NewtonBijection(ActivationBijection):
     The derivative 1 / f' of the inverse comes from the implicit function theorem. Shapes: (N, D) -> (N, D), (N,).
     """
 
-    def __init__(self, alpha: Tensor | float, *, learned: bool = False) -> None:
-        super().__init__(alpha, learned=learned)
+    def __init__(self, alpha: Tensor | float, *, learned: bool = False, pace: float = 1.0) -> None:
+        super().__init__(alpha, learned=learned, pace=pace)
         self._steps = 0
 
     @abstractmethod

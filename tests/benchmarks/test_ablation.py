@@ -3,17 +3,11 @@
 import json
 
 import pytest
-import torch
 
 from benchmarks import ablation
-from benchmarks.learned_slope import LearnedSlope, learn_slopes
 from lunet_export.errors import BadInputError
-from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
-from lunet_export.training import FitSettings
-from lunet_export.training.lunet.architecture import LUNetTrainer
 from lunet_export.training.rows import gaussian_of
-from tests.networks import network
-from tests.training.test_training import CPU, IMAGES
+from tests.training.test_training import IMAGES
 
 
 def test_names_are_unique_and_the_first_is_the_defaults():
@@ -27,7 +21,7 @@ def test_every_variant_trains(variant):
     entry = ablation.run(variant, IMAGES, gaussian_of(IMAGES), epochs=1, seed=0)
     assert "failed" not in entry
     assert 0 < entry["valid"] < 100
-    assert variant.learned or entry["lip_forward"] > 0
+    assert entry["lip_forward"] > 0
     json.dumps(entry)
 
 
@@ -65,19 +59,3 @@ def test_a_script_goes_on_with_its_own_runs_only(tmp_path):
     assert len(ablation._known(path, header)) == 5
     with pytest.raises(BadInputError, match="Expected runs of mnist and 3 epochs"):
         ablation._known(path, {**header, "epochs": 3})
-
-
-@pytest.mark.parametrize("each", [False, True])
-def test_learnt_slopes_begin_as_the_plain_activation_and_move(each):
-    trainer = LUNetTrainer(
-        network(6, 3, preprocessing=IMAGES.preprocessing), IMAGES, FitSettings(1, 50, 1e-2), device=CPU
-    )
-    x = torch.randn(4, 6)
-    plain = LeakySoftplusBijection(0.1)(x)
-    learn_slopes(trainer, each_dimension=each)
-    slopes = [layer for layer in trainer.flow.chain.bijections if isinstance(layer, LearnedSlope)]
-    assert [len(slope.theta) for slope in slopes] == [6 if each else 1] * 2
-    for ours, expected in zip(slopes[0](x), plain, strict=True):
-        torch.testing.assert_close(ours, expected)
-    trainer.run_epoch(lambda step, bits: None)
-    assert (slopes[0].theta - slopes[1].theta).abs().max() > 0

@@ -31,6 +31,9 @@ _ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings th
 #: What --alpha may be beside a number: learned per unit, or per activation.
 LEARNED = ("learned", "layer")
 _WHAT = "training as lunet"
+#: Pace of learned alphas under Adam, whose steps are as long as its rate whatever is learned: the rate that suits a
+#: matrix moves its few alphas too slowly.
+_PACE = 30.0
 
 
 class LUNetTrainer(Trainer):
@@ -39,7 +42,8 @@ class LUNetTrainer(Trainer):
     @classmethod
     def trainable(cls, weights: Chain, settings: FitSettings, dtype: torch.dtype) -> Flow:
         chain = lunet_of(weights, _WHAT)
-        return coordinates.flow_of(chain, dtype=dtype, whitened=settings.whitened, bound=settings.bound)
+        pace = _PACE if settings.optimizer == "adam" else 1.0
+        return coordinates.flow_of(chain, dtype=dtype, whitened=settings.whitened, bound=settings.bound, pace=pace)
 
     def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
         coordinates.whiten(flows, batches)

@@ -16,7 +16,12 @@ from lunet_export.training.gaussian import whitening_root
 
 
 def flow_of(
-    chain: Chain, *, dtype: torch.dtype = torch.float32, whitened: bool = True, bound: float | None = None
+    chain: Chain,
+    *,
+    dtype: torch.dtype = torch.float32,
+    whitened: bool = True,
+    bound: float | None = None,
+    pace: float = 1.0,
 ) -> Flow:
     """Return the flow of a chain, its LU layers held as training holds them.
 
@@ -27,6 +32,7 @@ def flow_of(
         dtype: Dtype of the flow.
         whitened: Whether every layer's U is held in whitened coordinates, at first those of the identity.
         bound: Bound on |log diag U|, as in `LULinear`.
+        pace: Pace of learned alphas, as in `ActivationBijection`.
 
     Raises:
         BadInputError: if an entry of a diagonal is beyond the bound.
@@ -38,7 +44,7 @@ def flow_of(
         if isinstance(layer, LU):
             return LULinear.of(layer, whitened=whitened, bound=bound)
         found = bijection_of(layer)
-        return found.learning() if learned and isinstance(found, ActivationBijection) else found
+        return found.learning(pace=pace) if learned and isinstance(found, ActivationBijection) else found
 
     modules = map(module, chain.layers)
     return Flow(chain.dim, modules, chain.kind, preprocessing=chain.preprocessing, domain=chain.domain).to(dtype)
