@@ -104,6 +104,7 @@ TABLES = {
     "JKO latency": _of(commands.latencies, "jko-latency"),
     "robustness": _of(commands.robustness, "fuzz", "faults", "extremes", "soak"),
     "ablation": _of(ablation.rows, "ablation"),
+    "ablation on Fashion-MNIST": _of(ablation.rows, "ablation-fashion-mnist"),
     "activations": _of(activations.rows, "activations"),
     "activation graphs": _of(activations.graph_rows, "activations"),
     "few rows": _of(small_data.rows, "small_data"),
@@ -143,6 +144,7 @@ TABLES = {
 
 _MACHINES = (
     "ablation",
+    "ablation-fashion-mnist",
     "accuracy",
     "activation_speed",
     "activations",
