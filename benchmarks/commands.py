@@ -25,6 +25,7 @@ _ROWS = {
     "digits": "digits, 8 x 8 grey levels of 0 to 16",
     "mnist": "MNIST, 28 x 28 grey levels of 0 to 255",
 }
+_PAPERS = "leaky softplus"
 _DIRECT = ("golden: density, log_prob", "golden: sampling, x")
 #: For each committed model, the allowed error of `x -> z -> x` over the predicted error of the same row, and the number
 #: of test rows: the limits that tests/certificate/test_round_trip.py checks.
@@ -41,10 +42,12 @@ def likelihoods(*trainings: Document) -> report.Rows:
 
 def trainings(*documents: Document) -> report.Rows:
     """Return all recorded figures of every training."""
-    found = [("LU-Net", "blocks", "epochs", "validation", "test", "± over the noise", "Gaussian", "paper's convention")]
+    names = ("LU-Net", "activation", "blocks", "epochs")
+    found = [(*names, "validation", "test", "± over the noise", "Gaussian", "paper's convention")]
     for run in map(_training, documents):
         spread = f"{run['test_spread']:.4f}" if run["test_draws"] > 1 else ""
-        cells = (f"{run['blocks'] - 1} + 1", str(run["epochs"]), f"{run['valid']:.3f}", f"**{run['test']:.3f}**")
+        counts = (_activation(run), f"{_blocks(run) - 1} + 1", str(run["epochs"]))
+        cells = (*counts, f"{run['valid']:.3f}", f"**{run['test']:.3f}**")
         last = (spread, f"{run['gaussian_test']:.3f}", f"{run['paper_convention']:.3f}")
         found.append((_NAMES[run["dataset"]], *cells, *last))
     return found
@@ -201,4 +204,17 @@ def _training(document: Document) -> Document:
 
 
 def _name(run: Document) -> str:
-    return f"{_NAMES[run['dataset']]}, {run['blocks'] - 1} + 1 blocks, {run['epochs']} epochs"
+    chosen = "" if _activation(run) == _PAPERS else f", {_activation(run)}"
+    return f"{_NAMES[run['dataset']]}, {_blocks(run) - 1} + 1 blocks, {run['epochs']} epochs{chosen}"
+
+
+def _blocks(run: Document) -> int:
+    """Return the number of blocks; records of the first versions hold it beside the figures."""
+    return int(run.get("network", run)["blocks"])
+
+
+def _activation(run: Document) -> str:
+    """Return the activation in words; records of the first versions have the paper's."""
+    network = run.get("network", {})
+    name = network.get("activation", "leaky-softplus").replace("-", " ")
+    return f"{name}, learned α" if isinstance(network.get("alpha"), dict) else name

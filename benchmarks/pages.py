@@ -78,6 +78,9 @@ def _of(write: Callable[..., Any], *records: str) -> Part:
     return Part(write, records)
 
 
+_IMAGES = tuple(
+    f"{name}{activation}-training" for name in ("mnist", "fashion-mnist") for activation in ("-squareplus", "")
+)
 _COMMITTED = tuple(f"exported/{name}/manifest.json" for name in ("digits", "toy2d"))
 _CLASSES = tuple(
     f"{name}-classes-{kind}" for name in ("mnist", "fashion-mnist") for kind in ("training", "classification")
@@ -89,10 +92,8 @@ _TOLD = tuple(
 #: What a table's marker may name. A record is a file of results/, or a path from the root.
 TABLES = {
     "errors of exports": _of(commands.errors, *_COMMITTED[::-1], "exported/mnist/manifest.json"),
-    "likelihoods": _of(commands.likelihoods, "mnist-training", "fashion-mnist-training", *_COMMITTED),
-    "trainings": _of(
-        commands.trainings, "mnist-training", "mnist-8-blocks-training", "fashion-mnist-training", *_COMMITTED
-    ),
+    "likelihoods": _of(commands.likelihoods, *_IMAGES, *_COMMITTED),
+    "trainings": _of(commands.trainings, *_IMAGES, "mnist-8-blocks-training", *_COMMITTED),
     "two dimensions": _of(commands.plane, "mixture-diagnosis", "eight-gaussians-diagnosis", "two-moons-diagnosis"),
     "diagnoses": _of(commands.diagnosed, "mnist-diagnosis", "fashion-mnist-diagnosis"),
     "classes": _of(commands.classes, *_CLASSES),
