@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lunet_export.layers.networks import Activation, Dense, Network, Operation, Residual, Scaling
+from lunet_export.layers.networks import Activation, Dense, Gate, Network, Operation, Residual, Scaling
 from lunet_export.torch_layers.bijection import numbers
 
 
@@ -18,8 +18,8 @@ class OperationModule(nn.Module, ABC):
     """This module is one step of a network: a (N, in) -> (N, out)."""
 
     @abstractmethod
-    def forward(self, a: Tensor) -> Tensor:
-        """Return the values of the step."""
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        """Return the values of the step; what depends on no context ignores it."""
 
     @abstractmethod
     def arrays(self) -> Operation:
@@ -33,9 +33,9 @@ class NetworkModule(nn.Module):
         super().__init__()
         self.operations = nn.ModuleList(_MODULES[type(operation)](operation) for operation in network)
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, context: Tensor | None = None) -> Tensor:
         for operation in self.operations:
-            a = operation(a)
+            a = operation(a, context)
         return a
 
     def arrays(self) -> Network:
@@ -50,12 +50,17 @@ class _Dense(OperationModule):
         super().__init__()
         self.weight, self.bias = _parameter(operation.weight), _parameter(operation.bias)
         self.register_buffer("mask", torch.from_numpy(operation.weight != 0))
+        self.conditional = NetworkModule(operation.conditional)
 
-    def forward(self, a: Tensor) -> Tensor:
-        return functional.linear(a, self.weight * self.mask, self.bias)
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        found = functional.linear(a, self.weight * self.mask, self.bias)
+        if not len(self.conditional.operations):
+            return found
+        assert context is not None
+        return found + self.conditional(context)
 
     def arrays(self) -> Operation:
-        return Dense(numbers(self.weight * self.mask), numbers(self.bias))
+        return Dense(numbers(self.weight * self.mask), numbers(self.bias), self.conditional.arrays())
 
 
 class _Scaling(OperationModule):
@@ -63,11 +68,24 @@ class _Scaling(OperationModule):
         super().__init__()
         self.scale, self.shift = _parameter(operation.scale), _parameter(operation.shift)
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
         return a * self.scale + self.shift
 
     def arrays(self) -> Operation:
         return Scaling(numbers(self.scale), numbers(self.shift))
+
+
+class _Gate(OperationModule):
+    def __init__(self, operation: Gate) -> None:
+        super().__init__()
+        self.conditional = NetworkModule(operation.conditional)
+
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        assert context is not None
+        return a * self.conditional(context)
+
+    def arrays(self) -> Operation:
+        return Gate(self.conditional.arrays())
 
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -84,7 +102,7 @@ class _Activation(OperationModule):
         super().__init__()
         self._operation = operation
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
         if self._operation.name == "leaky-relu":
             return functional.leaky_relu(a, self._operation.slope)
         return _FUNCTIONS[self._operation.name](a)
@@ -98,8 +116,8 @@ class _Residual(OperationModule):
         super().__init__()
         self.inner = NetworkModule(operation.inner)
 
-    def forward(self, a: Tensor) -> Tensor:
-        return a + self.inner(a)
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        return a + self.inner(a, context)
 
     def arrays(self) -> Operation:
         return Residual(self.inner.arrays())
@@ -114,4 +132,5 @@ _MODULES: dict[type[Operation], Callable[[Any], OperationModule]] = {
     Scaling: _Scaling,
     Activation: _Activation,
     Residual: _Residual,
+    Gate: _Gate,
 }
