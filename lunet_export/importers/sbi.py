@@ -8,7 +8,7 @@ from torch import Tensor
 from lunet_export.errors import BadInputError
 from lunet_export.importers import nflows, zuko
 from lunet_export.importers.classes import first_known, library_of
-from lunet_export.importers.parts import NO_CONTEXT, Foreign, Given, Part, Reading
+from lunet_export.importers.parts import Foreign, Given, Part, Reading
 
 _ESTIMATORS = ("sbi.NFlowsFlow", "sbi.ZukoFlow", "sbi.ZukoUnconditionalFlow")
 
@@ -31,8 +31,8 @@ def read(estimator: Foreign, context: Tensor | None) -> Reading:
         )
     shape = () if kind == "sbi.ZukoUnconditionalFlow" else tuple(estimator.condition_shape)
     found = _of_net(estimator, kind, context, prod(shape) if shape else None)
-    if context is None and len(shape) > 1 and found.given != Given():
-        why = f"a context has the shape {shape}, not a row's: {NO_CONTEXT}"
+    if len(shape) > 1 and any((found.given.context, found.given.embedding)):
+        why = f"a context has the shape {shape}, not a row's; give `context` to fix the flow to one"
         return replace(found, given=Given(None, Part("condition_shape", type(estimator).__name__, refusal=why)))
     return found
 

@@ -81,6 +81,7 @@ CASES = {
     "NLE maf": ("NLE", "maf", dict),
     "NPE zuko_maf": ("NPE", "zuko_maf", dict),
     "NLE zuko_maf": ("NLE", "zuko_maf", dict),
+    "NPE zuko_nice": ("NPE", "zuko_nice", dict),
     "NPE maf, embedding": ("NPE", "maf", lambda: {"embedding_net": embedded(torch.nn.ReLU())}),
     "NPE zuko_maf, sbi's embedding": (
         "NPE",
@@ -121,6 +122,18 @@ def test_a_standardisation_that_is_read_wrongly_is_caught(monkeypatch):
     monkeypatch.setitem(networks._READERS, "sbi.Standardize", unscaled)
     with pytest.raises(CheckFailedError, match="Expected the library's own"):
         importers.read(conditional("NPE", "maf")[0])
+
+
+def test_conditions_that_are_no_rows_are_named():
+    from sbi.neural_nets import posterior_nn
+
+    embedding = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    theta, x = torch.randn(50, 3), torch.randn(50, 2, 2)
+    estimator = posterior_nn("maf", embedding_net=embedding)(theta, x)
+    with pytest.raises(
+        UnsupportedLayersError, match=r"condition_shape \(NFlowsFlow\): a context has the shape \(2, 2\)"
+    ):
+        importers.read(estimator)
 
 
 def test_an_embedding_that_cannot_be_read_is_named():
