@@ -143,9 +143,9 @@ def exact_softplus() -> Iterator[None]:
     """Replace PyTorch's softplus, a straight line above 20 that is off by 2e-9, by one that is exact there too."""
     before = functional.softplus
 
-    def softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:  # noqa: A002 (PyTorch's own name)
         usual = (beta, threshold) == (1, 20)
-        return torch.logaddexp(x, torch.zeros_like(x)) if usual else before(x, beta, threshold)
+        return torch.logaddexp(input, torch.zeros_like(input)) if usual else before(input, beta, threshold)
 
     functional.softplus = softplus
     try:

@@ -12,9 +12,13 @@ from lunet_export import importers
 from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError, UnsupportedLayersError
 from lunet_export.flows.layered import Layered
+from lunet_export.graphs import solvers
+from lunet_export.graphs.frame import Frame
 from lunet_export.importers import networks
+from lunet_export.importers.twin import exact_softplus
 from lunet_export.layers import Inverse
 from lunet_export.layers.networks import Dense, Gate
+from tests.flows.test_conditional import run as graph_run
 from tests.importers.peers import nflows_flow, normflows_flow, package, rows, zuko_flow, zuko_maf
 from tests.importers.test_interop import LIMIT, gap
 
@@ -164,6 +168,18 @@ def test_a_fixed_context_is_the_conditional_flow_at_it(name):
     assert gap(reference.log_prob(fixed, x), reference.log_prob(importers.read(flow).weights, x, c[3])) < LIMIT
 
 
+@pytest.mark.parametrize("name", FLOWS)
+@torch.no_grad()
+def test_its_graphs_take_the_context_too(name):
+    flow, theirs = made(name), FLOWS[name][1]
+    weights, (x, c) = importers.read(flow).weights, drawn(20)
+    frame = Frame(weights, solvers.choose("fused", None, DIM), "float64")
+    wanted = theirs(flow, torch.from_numpy(x), torch.from_numpy(c)).numpy()
+    got = graph_run(frame.density({}), {"x": x, "context": c})
+    assert gap(got["log_prob"], wanted) < LIMIT
+    assert gap(graph_run(frame.sampling({}), {"z": got["z"], "context": c})["x"], x) < LIMIT
+
+
 def test_a_transform_alone_is_conditional_too():
     for transform in (nflows_masked(), zuko_maf_given().transform, normflows_conditional().flows[0]):
         assert importers.read(transform).weights.context.dim == WIDTH
@@ -174,6 +190,15 @@ def test_flows_without_a_context_stay_so():
         imported = importers.read(flow)
         assert (imported.weights.context, imported.proof.contexts) == (None, None)
         assert "contexts" not in imported.proof.as_json()
+
+
+def test_softplus_is_exact_during_the_comparison_alone():
+    before, x = nn.functional.softplus, torch.tensor(25.0)
+    assert before(x) == x
+    with exact_softplus():
+        assert nn.functional.softplus(x) > x
+        assert nn.functional.softplus(x, threshold=10) == x  # a setting of the user's own stays
+    assert nn.functional.softplus is before
 
 
 # Planted faults
