@@ -1,18 +1,23 @@
 """What the context of a conditional flow is, and what its layers see of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export import noise
+from lunet_export.columns import Names, read_names
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.layers import networks
 from lunet_export.layers.errors import EXACT, Errors
-from lunet_export.layers.networks import Network
+from lunet_export.layers.networks import Network, Scaling
 
 Array = NDArray[np.float64]
+
+_SPREAD = 2.0  # standard deviations of what is drawn where the range of training is not known
+_AT_ENDS = 4  # one drawn context of so many has every column at an end of its range
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,14 @@ class Context:
         network: The network n.
         low: Least number of each column in training, (C,); None where it is not known.
         high: Largest number of each column in training, (C,).
+        names: Names of the columns; None where they have none.
     """
 
     dim: int
     network: Network = ()
     low: Array | None = None
     high: Array | None = None
+    names: Names | None = None
 
     def seen(self, context: Array, errors: Errors = EXACT) -> Array:
         """Return what layers see of contexts, (N, C) -> (N, K)."""
@@ -58,6 +65,27 @@ class Context:
         found: NDArray[np.bool_] = np.any((context < self.low) | (context > self.high), axis=1)
         return found
 
+    def drawn(self, seed: int, rows: range) -> Array:
+        """Return contexts for the given rows, (len(rows), C): uniform in the range of training, and some at its ends.
+
+        Where the range is not known, it is 2 standard deviations around the mean by which the network standardises, or
+        [-2, 2]. A context depends on the seed and the row's number alone.
+        """
+        low, high = self._range()
+        u = noise.uniform(seed, rows, self.dim)
+        at_ends = np.arange(rows.start, rows.stop)[:, None] % _AT_ENDS == 1
+        u = np.where(at_ends, np.rint(u), u)
+        return (1 - u) * low + u * high
+
+    def _range(self) -> tuple[Array, Array]:
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        mean, deviation = np.zeros(self.dim), np.ones(self.dim)
+        if self.network and isinstance(self.network[0], Scaling) and self.network[0].scale.all():
+            deviation = 1 / np.abs(self.network[0].scale)
+            mean = -self.network[0].shift / self.network[0].scale
+        return mean - _SPREAD * deviation, mean + _SPREAD * deviation
+
     def validate(self, widths: Sequence[int]) -> None:
         """Raise unless layers that take contexts of these widths see numbers of this context.
 
@@ -74,6 +102,8 @@ class Context:
         ends = [end for end in (self.low, self.high) if end is not None]
         if len(ends) == 1 or not all(end.shape == (self.dim,) and np.isfinite(end).all() for end in ends):
             raise CheckpointError(f"Expected two ends of {self.dim} finite numbers each for the context.")
+        if ends and not (ends[0] <= ends[1]).all():
+            raise CheckpointError("Expected low ends of the context below its high ends; one is above.")
 
     def arrays(self) -> list[Array]:
         """Return all arrays, in a fixed order."""
@@ -85,9 +115,8 @@ class Context:
         return f"context dim={self.dim} network={networks.shape(self.network)} range={self.low is not None}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values and arrays by name, for a model file."""
-        ends = {} if self.low is None else {"low": self.low, "high": self.high}
-        return {"dim": self.dim, "network": [operation.to_dict() for operation in self.network], **ends}
+        """Return plain values and arrays by name, for a model file. The ends of the range are not rounded there."""
+        return {**self.to_json(), "network": [operation.to_dict() for operation in self.network]}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
@@ -96,4 +125,40 @@ class Context:
         Raises:
             LookupError, TypeError, ValueError: if a field is missing or of another type.
         """
-        return cls(entry["dim"], networks.from_list(entry["network"]), entry.get("low"), entry.get("high"))
+        return replace(cls.from_json(entry, "context"), network=networks.from_list(entry["network"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a program must know that gives contexts: `dim`, and `names` and `range` where they are known."""
+        names = {} if self.names is None else {"names": list(self.names)}
+        if self.low is None or self.high is None:
+            return {"dim": self.dim, **names}
+        return {"dim": self.dim, **names, "range": {"low": self.low.tolist(), "high": self.high.tolist()}}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any], place: str) -> Self:
+        """Return the context that `to_json` described, without its network.
+
+        Raises:
+            LookupError, TypeError, ValueError: whose text names the place, if a field is missing or of another type.
+        """
+        if not isinstance(entry, Mapping) or type(entry.get("dim")) is not int or entry["dim"] < 1:
+            raise ValueError(f"{place}, dim")
+        names = read_names(entry.get("names"), entry["dim"], f"{place}, names")
+        ends = entry.get("range")
+        if ends is None:
+            return cls(entry["dim"], names=names)
+        low, high = (_end(ends, end, entry["dim"], f"{place}, range") for end in ("low", "high"))
+        if not (low <= high).all():
+            raise ValueError(f"{place}, range")
+        return cls(entry["dim"], (), low, high, names)
+
+
+def _end(ends: object, name: str, dim: int, place: str) -> Array:
+    """Return one end of the range; raise ValueError that names the place where it is none."""
+    found = ends.get(name) if isinstance(ends, Mapping) else None
+    if not isinstance(found, list) or len(found) != dim or not all(type(number) in (int, float) for number in found):
+        raise ValueError(place)
+    end = np.array(found, dtype=np.float64)
+    if not np.isfinite(end).all():
+        raise ValueError(place)
+    return end
