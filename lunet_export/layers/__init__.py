@@ -8,7 +8,7 @@ from lunet_export.layers.affine import Affine
 from lunet_export.layers.autoregressive import AffineAutoregressive, ScaleMap
 from lunet_export.layers.chain import Chain, Kind
 from lunet_export.layers.conditional_affine import ConditionalAffine
-from lunet_export.layers.context import Context
+from lunet_export.layers.context import Context, validate_unconditional
 from lunet_export.layers.convolution import ConvNet, ConvolutionalCoupling
 from lunet_export.layers.coupling import Coupling, DenseCoupling, DenseNet
 from lunet_export.layers.elementwise import Activation, Elementwise
@@ -60,6 +60,7 @@ __all__ = [
     "VelocityField",
     "Whitening",
     "inverted",
+    "validate_unconditional",
 ]
 
 #: The activations of an LU-Net by the names of `--activation`.

@@ -1,5 +1,6 @@
 """What the context of a conditional flow is, and what its layers see of it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -7,12 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export import noise
 from lunet_export.columns import Names, read_names
 from lunet_export.errors import BadInputError, CheckpointError
 from lunet_export.layers import networks
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.networks import Network, Scaling
+from lunet_export.noise import uniform
 
 Array = NDArray[np.float64]
 
@@ -50,19 +51,27 @@ class Context:
         Raises:
             BadInputError: if there is none, or it has another shape.
         """
-        expected = f"Expected a context of shape ({self.dim},) or ({rows}, {self.dim}) for {rows} rows"
-        if context is None:
-            raise BadInputError(f"{expected}; got none.")
-        found = np.atleast_2d(np.asarray(context, dtype=np.float64))
-        if found.ndim != 2 or found.shape[1] != self.dim or len(found) not in (1, rows):
-            raise BadInputError(f"{expected}; got shape {np.shape(context)}.")
-        return np.broadcast_to(found, (rows, self.dim))
+        self.validate_shape(None if context is None else np.shape(context), rows)
+        return np.broadcast_to(np.asarray(context, dtype=np.float64), (rows, self.dim))
 
-    def beyond(self, context: Array) -> NDArray[np.bool_]:
-        """Return for every row (N, C) whether a number lies outside what training saw, (N,)."""
+    def validate_shape(self, shape: tuple[int, ...] | None, rows: int) -> None:
+        """Raise unless something of this shape, None for nothing, is one context for each of so many rows or for all.
+
+        Raises:
+            BadInputError: if it is not.
+        """
+        if shape not in ((self.dim,), (1, self.dim), (rows, self.dim)):
+            raise BadInputError(
+                f"Expected a context of shape ({self.dim},) or ({rows}, {self.dim}) for {rows} rows; got "
+                f"{'none' if shape is None else f'shape {shape}'}. Give `context`, one per row or one for all rows."
+            )
+
+    def beyond(self, context: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return for every number (N, C) whether it lies outside what training saw; ends are rounded to its dtype."""
         if self.low is None or self.high is None:
-            return np.zeros(len(context), dtype=np.bool_)
-        found: NDArray[np.bool_] = np.any((context < self.low) | (context > self.high), axis=1)
+            return np.zeros(context.shape, dtype=np.bool_)
+        low, high = (end.astype(context.dtype) for end in (self.low, self.high))
+        found: NDArray[np.bool_] = (context < low) | (context > high)
         return found
 
     def drawn(self, seed: int, rows: range) -> Array:
@@ -72,7 +81,7 @@ class Context:
         [-2, 2]. A context depends on the seed and the row's number alone.
         """
         low, high = self._range()
-        u = noise.uniform(seed, rows, self.dim)
+        u = uniform(seed, rows, self.dim)
         at_ends = np.arange(rows.start, rows.stop)[:, None] % _AT_ENDS == 1
         u = np.where(at_ends, np.rint(u), u)
         return (1 - u) * low + u * high
@@ -127,6 +136,11 @@ class Context:
         """
         return replace(cls.from_json(entry, "context"), network=networks.from_list(entry["network"]))
 
+    @property
+    def text(self) -> str:
+        """Return what `to_json` returns as one line, for the metadata of graphs."""
+        return json.dumps(self.to_json(), sort_keys=True)
+
     def to_json(self) -> dict[str, Any]:
         """Return what a program must know that gives contexts: `dim`, and `names` and `range` where they are known."""
         names = {} if self.names is None else {"names": list(self.names)}
@@ -151,6 +165,23 @@ class Context:
         if not (low <= high).all():
             raise ValueError(f"{place}, range")
         return cls(entry["dim"], (), low, high, names)
+
+
+def validate_unconditional(context: Context | None, task: str) -> None:
+    """Raise where a flow takes a context, for a task that takes none.
+
+    Args:
+        context: Context of the flow; None where it takes none.
+        task: What would need it, a noun.
+
+    Raises:
+        BadInputError: if the flow takes one.
+    """
+    if context is not None:
+        raise BadInputError(
+            f"Expected a flow without a context for {task}; this one is conditional, on {context.dim} numbers per row, "
+            "which are not taken there. Give them to the methods of ExportedFlow in Python, as `context`."
+        )
 
 
 def _end(ends: object, name: str, dim: int, place: str) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import Manifest, open_folder, read_manifest
@@ -308,6 +308,7 @@ class ScoreJob(Job):
     def _validate_models(self) -> None:
         """Raise an error unless the models are of one width, and of the same columns if these have names."""
         for folder, manifest in zip(self.folders, self._manifests, strict=True):
+            manifest.validate_unconditional("streaming")
             if manifest.dim != self._manifests[0].dim:
                 raise BadInputError(
                     f"Expected models of one width; {self.folders[0]} takes rows of {self._manifests[0].dim} numbers, "
@@ -365,7 +366,9 @@ class SampleJob(Job):
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
-        _validate_label(self.label, open_folder(self.folder).manifest, self.folder)
+        manifest = open_folder(self.folder).manifest
+        _validate_label(self.label, manifest, self.folder)
+        manifest.validate_unconditional("streaming")
         whole(self.count, "`n` of 1 or more", least=1)
         # Bad values raise their errors here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
@@ -435,6 +438,7 @@ def draw(
     label: str | None = None,
     z: NDArray[Any] | None = None,
     each: bool = False,
+    context: ArrayLike | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return samples as columns: `x` (n, D), and for a mixture `label` (n,).
 
@@ -446,6 +450,7 @@ def draw(
         label: Class of a mixture to sample alone.
         z: Latents to decode in the place of drawn ones, (n, D); for a mixture by the network of `label`.
         each: Whether to draw from every class of a mixture alike, in their order, at least n in all; without `label`.
+        context: Context of a conditional flow, (n, C), or one for all samples, (C,) or (1, C).
 
     Raises:
         BadInputError: if latents of a mixture come without `label`, `label` is given for a flow, or as `sample` and
@@ -454,7 +459,8 @@ def draw(
     settings: dict[str, Any] = {"seed": seed, "temperature": temperature}
     _validate_label(label, flow.manifest, flow.manifest.name)
     if not isinstance(flow, ExportedClasses):
-        return {"x": flow.sample(n, **settings) if z is None else flow.decode(z)}
+        x = flow.sample(n, context=context, **settings) if z is None else flow.decode(z, context=context)
+        return {"x": x}
     if z is not None:
         if label is None:
             raise BadInputError(
