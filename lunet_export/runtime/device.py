@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from lunet_export.artifact import GRAPHS
 from lunet_export.errors import BadInputError
-from lunet_export.frames import is_frame
 from lunet_export.runtime import misfit
 from lunet_export.runtime.device_graph import DTYPES, Device, DeviceArray, DeviceGraph
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows, typed
@@ -131,7 +130,7 @@ class DeviceFlow:
     def _contexts(self, given: Given, n: int) -> Any:  # noqa: ANN401
         """Return the contexts of n rows: an array, a tensor of the device, or None for a flow that takes none."""
         expected = self._rows.context
-        if expected is None or given is None or isinstance(given, (np.ndarray, Sequence)) or is_frame(given):
+        if expected is None or not _is_tensor(given):
             found = self._rows.contexts(given, n)
             misfit.warn(self._rows.beyond(found))
             return found
@@ -163,6 +162,11 @@ class DeviceFlow:
                 f"{value.data_type()[7:-1]}."
             )
         return value
+
+
+def _is_tensor(given: Given) -> bool:
+    """Return whether something is a tensor that may lie on the device, and not rows on the host."""
+    return not isinstance(given, np.ndarray) and any(hasattr(given, mark) for mark in ("__dlpack__", "data_ptr"))
 
 
 def _batch(n: int) -> int:
