@@ -21,7 +21,7 @@ class ConditionalAffineBijection(Bijection):
 
     @classmethod
     def of(cls, layer: ConditionalAffine) -> Self:
-        return cls(NetworkModule(layer.network), layer.scale)
+        return cls(NetworkModule(layer.network, masked=False), layer.scale)
 
     def given(self, context: Tensor | None) -> Self:
         found = copy(self)

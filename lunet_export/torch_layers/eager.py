@@ -33,7 +33,7 @@ class EagerFlow:
         return self._given(context).decode(self._tensor(z)).numpy()
 
     def _given(self, context: Floats | None) -> Flow:
-        return self._flow if context is None else self._flow.given(self._tensor(context))
+        return self._flow.given(None if context is None else self._tensor(context))
 
     def _tensor(self, rows: Floats) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(rows, dtype=self._dtype))

@@ -81,16 +81,21 @@ class Flow(nn.Module):
             context = replace(context, network=self.of_context.arrays())
         return layers.Chain(self.dim, tuple(found), self.preprocessing, self.kind, context)
 
-    def given(self, context: Tensor) -> Self:
+    def given(self, context: Tensor | None) -> Self:
         """Return the flow of rows that belong to contexts (N, C), or of all rows with one context, (1, C).
 
-        What depends on the context alone is computed here, once. The flow shares its parameters with this one.
+        What depends on the context alone is computed here, once. The flow shares its parameters with this one. A flow
+        that takes no context is itself, given None.
 
         Raises:
-            BadInputError: if this flow takes no context, or one of another width.
+            BadInputError: if this flow takes no context and there is one, or another way round, or widths differ.
         """
         if self._context is None or self.of_context is None:
-            raise BadInputError("Expected no context for a flow that takes none. Leave it out.")
+            if context is not None:
+                raise BadInputError("Expected no context for a flow that takes none. Leave it out.")
+            return self
+        if context is None:
+            raise BadInputError(f"Expected contexts of shape (N, {self._context.dim}); got none.")
         if context.ndim != 2 or context.shape[1] != self._context.dim:
             raise BadInputError(
                 f"Expected contexts of shape (N, {self._context.dim}); got shape {tuple(context.shape)}."

@@ -27,11 +27,21 @@ class OperationModule(nn.Module, ABC):
 
 
 class NetworkModule(nn.Module):
-    """This module is a `networks.Network`; weights that are 0 stay 0 in training, since they may be masked."""
+    """This module is a `networks.Network`.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: The network.
+        masked: Whether weights that are 0 stay 0 in training. Those of a network of columns may be masked; those of a
+            network of the context are not.
+    """
+
+    def __init__(self, network: Network, *, masked: bool = True) -> None:
         super().__init__()
         self.operations = nn.ModuleList(_MODULES[type(operation)](operation) for operation in network)
+        if not masked:
+            for module in self.modules():
+                if isinstance(module, _Dense):
+                    module.mask = torch.ones_like(module.mask)
 
     def forward(self, a: Tensor, context: Tensor | None = None) -> Tensor:
         for operation in self.operations:
@@ -50,7 +60,7 @@ class _Dense(OperationModule):
         super().__init__()
         self.weight, self.bias = _parameter(operation.weight), _parameter(operation.bias)
         self.register_buffer("mask", torch.from_numpy(operation.weight != 0))
-        self.conditional = NetworkModule(operation.conditional)
+        self.conditional = NetworkModule(operation.conditional, masked=False)
 
     def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
         found = functional.linear(a, self.weight * self.mask, self.bias)
@@ -78,7 +88,7 @@ class _Scaling(OperationModule):
 class _Gate(OperationModule):
     def __init__(self, operation: Gate) -> None:
         super().__init__()
-        self.conditional = NetworkModule(operation.conditional)
+        self.conditional = NetworkModule(operation.conditional, masked=False)
 
     def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
         assert context is not None
