@@ -227,10 +227,17 @@ class ExportedFlow(Exported[Vectors]):
         return {"log_prob": log_prob}, misfit.squares(z)
 
     def _table(
-        self, n: int, *, seed: int, temperature: float, first: int, label: int | str | None
+        self,
+        n: int,
+        *,
+        seed: int,
+        temperature: float,
+        first: int,
+        label: int | str | None,
+        context: ArrayLike | None = None,
     ) -> dict[str, NDArray[Any]]:
         del label  # there are no classes
-        return {"x": self.sample(n, seed=seed, temperature=temperature, first=first)}
+        return {"x": self.sample(n, seed=seed, temperature=temperature, first=first, context=context)}
 
     def _run(self, graph: str, outputs: list[str], fed: Mapping[str, Floats]) -> list[Floats]:
         if self.on_device.captured and graph in GRAPHS:
