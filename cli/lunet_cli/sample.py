@@ -130,6 +130,8 @@ def _sample_whole(
     if (given := given_context(flow.context, draw.context)) is not None:
         given.validate_rows(count)
         context = given.read(0, count)
+        if (misfit := jobs.beyond(flow, context, count)) is not None:
+            output.warn(misfit.sentence)
     table = jobs.draw(
         flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows, context=context
     )

@@ -86,6 +86,12 @@ class Context:
         u = np.where(at_ends, np.rint(u), u)
         return (1 - u) * low + u * high
 
+    @property
+    def middle(self) -> Array:
+        """Return the middle of the range from which contexts are drawn, (C,)."""
+        low, high = self._range()
+        return (low + high) / 2
+
     def _range(self) -> tuple[Array, Array]:
         if self.low is not None and self.high is not None:
             return self.low, self.high
@@ -180,7 +186,7 @@ def validate_unconditional(context: Context | None, task: str) -> None:
     if context is not None:
         raise BadInputError(
             f"Expected a flow without a context for {task}; this one is conditional, on {context.dim} numbers per row, "
-            "which are not taken there. Give them to the methods of ExportedFlow in Python, as `context`."
+            "which are not taken there. The methods of ExportedFlow in Python take them."
         )
 
 

@@ -441,6 +441,7 @@ class SampleJob(Job):
     def work(self) -> Work:
         flow = self.place.open(self.folder)
         settings: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
+        misfits: dict[str, str] = {}
 
         def compute(first: int, count: int) -> Table:
             try:
@@ -450,12 +451,19 @@ class SampleJob(Job):
 
         def drawn(first: int, count: int) -> Table:
             given = {"context": self._context.read(first, count)} if self._context else {}
+            if given and (misfit := beyond(flow, given["context"], count)):
+                misfits.setdefault(misfit.kind, misfit.sentence)
             table = flow._table(count, label=self.label, first=first, **settings, **given)
             if self.with_log_prob:
                 table["log_prob"] = flow.log_prob(table["x"], **given).astype(np.float64)
             return table
 
-        return Work(compute, flow.provider, flow.provider_reason)
+        return Work(compute, flow.provider, flow.provider_reason, misfits)
+
+
+def beyond(flow: Flow, context: NDArray[Any], rows: int) -> Misfit | None:
+    """Return the misfit of contexts outside those of training; None where there is none."""
+    return flow._rows.beyond(flow._rows.contexts(context, rows))
 
 
 def draw(
