@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lunet_export.flows import layered
+from lunet_export.flows import layered, lunet
 from lunet_export.layers import (
     LU,
     AffineAutoregressive,
@@ -13,6 +13,7 @@ from lunet_export.layers import (
     ScaleMap,
 )
 from lunet_export.layers.networks import Activation, Dense, Gate, Residual, Scaling
+from tests.networks import network as unconditional
 
 DIM, WIDTH, HIDDEN, SEEN = 4, 3, 8, 5  # of rows, of contexts, of networks, of what layers see of a context
 
@@ -31,6 +32,14 @@ def network(*, seed=0):
     lower, upper = np.tril(0.5 * rng.standard_normal((DIM, DIM)), -1) + np.eye(DIM), np.diag([1.0, -0.5, 2.0, 1.0])
     lu = LU(lower, upper + np.triu(0.3 * rng.standard_normal((DIM, DIM)), 1), rng.standard_normal(DIM))
     return layered(DIM, [masked(rng), order, coupling(rng), affine, lu, Inverse(masked(rng))], None, context)
+
+
+def lu_net(*, seed=0):
+    """An LU-Net of three blocks, each followed by an affine map of the context."""
+    rng = np.random.default_rng(seed)
+    context = Context(WIDTH, (_dense(rng, SEEN, WIDTH), Activation("tanh")), np.full(WIDTH, -1.0), np.full(WIDTH, 2.0))
+    moved = [ConditionalAffine((_dense(rng, 2 * DIM, SEEN),), ScaleMap("soft-exp", 3.0)) for _ in range(3)]
+    return lunet(unconditional(DIM, 3).of(LU), 0.2, conditional=moved, context=context)
 
 
 def masked(rng):

@@ -19,7 +19,7 @@ from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, rebuilt
 from lunet_export.streaming import SampleJob
 from lunet_export.torch_layers.eager import eager
-from tests.conditional import DIM, WIDTH, network
+from tests.conditional import DIM, WIDTH, lu_net, network
 from tests.networks import network as unconditional
 
 NAMES = ("mass", "age", "Größe, m")
@@ -181,6 +181,17 @@ def test_an_export_in_float64_of_an_unknown_range_is_checked_too(tmp_path):
     assert parity.all_passed(written.checks)
     assert written.manifest.document["model"]["context"] == {"dim": WIDTH}
     assert ExportedFlow(tmp_path / "f", provider="cpu").context.low is None
+
+
+@pytest.mark.parametrize("settings", [{"solver": "auto"}, {"dtype": "float64", "solver": "rows"}, {"dtype": "float16"}])
+def test_a_conditional_lu_net_is_exported_with_every_solver(settings, tmp_path):
+    written = export(lu_net(), tmp_path / "f", Provenance("c"), ExportSettings(**settings), compare=True)
+    assert parity.all_passed(written.checks)
+    document = written.manifest.document
+    assert (document["model"]["kind"], document["format_version"], "certificate" in document) == ("lunet", 2, False)
+    assert (len(written.blueprint.estimates) > 1, "solver" in document["graphs"]["sampling"]) == (True, True)
+    with pytest.raises(BadInputError, match="an export for verifiers"):
+        export_for_verifier(lu_net(), tmp_path / "v", Provenance("c"), Question())
 
 
 def test_data_rows_are_left_out_of_the_vectors_since_their_contexts_are_not_known(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.checks import reference
+from lunet_export.columns import usable
 from lunet_export.data import Contexts, Dataset
 from lunet_export.layers import Context
 from lunet_export.layers.networks import Scaling
@@ -85,7 +86,8 @@ def standardised(contexts: Contexts) -> Context:
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     varies = deviation > CONSTANT * np.abs(train).max(axis=0)
     scale = np.where(varies, 1 / np.where(varies, deviation, 1.0), 1.0)
-    return Context(contexts.dim, (Scaling(scale, -mean * scale),), train.min(axis=0), train.max(axis=0))
+    network, names = (Scaling(scale, -mean * scale),), usable(contexts.names)
+    return Context(contexts.dim, network, train.min(axis=0), train.max(axis=0), names)
 
 
 def whitening_root(covariance: Array) -> Array:

@@ -16,7 +16,7 @@ from lunet_export.layers import LU, ConditionalAffine
 from lunet_export.training import KINDS, FitSettings, optimizer, train
 from lunet_export.training.choice import Comparison
 from lunet_export.training.degenerate import validate_full_rank, warnings_of
-from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.gaussian import Gaussian, standardised
 from lunet_export.training.lunet import greedy
 from lunet_export.training.lunet.architecture import LUNetArchitecture
 from tests.training.test_training import Interrupted
@@ -110,6 +110,12 @@ def test_the_model_file_holds_the_context(trained):
     seen = chain.context.network[0].apply(DATA.contexts.train)
     np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(seen.std(axis=0), 1, rtol=1e-5)
+
+
+def test_the_context_keeps_the_names_by_which_its_columns_can_be_known():
+    for names, kept in ((("age", "mass"), ("age", "mass")), (("age", "age"), None), (None, None)):
+        assert standardised(replace(DATA.contexts, names=names)).names == kept
+
 
 
 @pytest.mark.parametrize("init", ["bend", "whiten", "identity", "greedy"])
