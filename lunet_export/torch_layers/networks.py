@@ -52,6 +52,12 @@ class NetworkModule(nn.Module):
         """Return the network as float64 arrays."""
         return tuple(operation.arrays() for operation in cast(Iterable[OperationModule], self.operations))
 
+    def hold_scalings(self) -> None:
+        """Keep scalings as they are in training."""
+        for operation in self.operations:
+            if isinstance(operation, _Scaling):
+                operation.requires_grad_(requires_grad=False)
+
 
 class _Dense(OperationModule):
     mask: Tensor

@@ -107,7 +107,8 @@ class _Choice:
     ) -> None:
         self._comparison, self._trainer = comparison, trainer
         self._gaussian = Flow.of(architecture.gaussian(gaussian), dtype=torch.float64)
-        self._known, self._start = self._log_prob(self._gaussian), self._log_prob(trainer.start_flow)
+        self._known = gaussian.log_prob(comparison.rows, comparison.contexts)
+        self._start = self._log_prob(trainer.start_flow)
 
     def kept(self) -> Kept:
         """Return what is kept of the run so far."""

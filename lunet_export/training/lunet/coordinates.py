@@ -56,7 +56,7 @@ def flow_of(
         context=chain.context,
     )
     if flow.of_context is not None:
-        flow.of_context.operations[0].requires_grad_(requires_grad=False)  # the standardisation
+        flow.of_context.hold_scalings()  # the standardisation
     return flow.to(dtype)
 
 

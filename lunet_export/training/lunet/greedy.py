@@ -80,10 +80,9 @@ def grow(
         network = _longer(network, x, min(PAIR, blocks - len(network.of(LU))), f, random, on_step)
         longer = complete(replace(network, preprocessing=preprocessing))
         found = _log_prob(longer, comparison.rows, comparison.contexts)
-        added = (
-            _size(network) - size
-        )  # free numbers gain so much by chance on the rows they are fitted to (Akaike 1974)
-        if comparison.prefers(found, known, optimism=added / len(x)):
+        # Free numbers gain so much by chance on the rows they are fitted to (Akaike 1974).
+        optimism = (_size(network) - size) / len(x)
+        if comparison.prefers(found, known, optimism=optimism):
             size, kept, known, idle = _size(network), longer, found, 0
         elif (idle := idle + 1) == _IDLE:
             break
