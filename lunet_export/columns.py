@@ -68,7 +68,9 @@ def numbered(dim: int) -> Names:
     return tuple(f"x_{number}" for number in range(1, dim + 1))
 
 
-def chosen(columns: Sequence[str], names: Sequence[str] | None, width: int, where: object) -> list[int]:
+def chosen(
+    columns: Sequence[str], names: Sequence[str] | None, width: int, where: object, option: str = "columns"
+) -> list[int]:
     """Return where columns are, from 0, that are given by name or by number counted from one.
 
     Args:
@@ -76,6 +78,7 @@ def chosen(columns: Sequence[str], names: Sequence[str] | None, width: int, wher
         names: Names of the columns of a table; None where it has none.
         width: Number of columns of the table.
         where: Its file, or what it is called, for the sentence.
+        option: Name of the argument that gives them, for the sentence.
 
     Raises:
         DataError: if one is not there, or is given twice.
@@ -89,11 +92,11 @@ def chosen(columns: Sequence[str], names: Sequence[str] | None, width: int, wher
         else:
             known = listed(names) if names else f"1 .. {width}"
             raise DataError(
-                f"Expected `columns` of {known} in {where}; got {brief(repr(column), _LONGEST)}."
+                f"Expected `{option}` of {known} in {where}; got {brief(repr(column), _LONGEST)}."
                 f"{did_you_mean(column, names or ())}"
             )
     if len(set(found)) < len(found):
-        raise DataError(f"Expected each column once in `columns`; got {listed(columns)}.")
+        raise DataError(f"Expected each column once in `{option}`; got {listed(columns)}.")
     return found
 
 

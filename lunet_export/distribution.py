@@ -12,7 +12,7 @@ from math import fsum, isfinite
 from typing import Generic, TypeVar
 
 from lunet_export.errors import CheckpointError
-from lunet_export.layers import Chain
+from lunet_export.layers import Chain, validate_unconditional
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
 
@@ -29,6 +29,7 @@ class Mixture(Generic[W]):
     Raises:
         CheckpointError: if there are fewer than 2 classes, flows of different widths, pre-processing or domains, names
             that are empty or repeat, or priors that are not positive or do not sum to 1.
+        BadInputError: if a flow takes a context.
     """
 
     components: tuple[W, ...]
@@ -41,6 +42,8 @@ class Mixture(Generic[W]):
             raise CheckpointError(
                 f"Expected one network per class; got {len(self.components)} for {len(self.names)} names. Train again."
             )
+        for component in self.components:
+            validate_unconditional(component.context, "one network per class")
         kinds = {(component.dim, component.preprocessing) for component in self.components}
         if len(kinds) != 1:
             raise CheckpointError(

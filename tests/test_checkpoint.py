@@ -255,7 +255,7 @@ BAD = {
         r"claims \(0,\)",
     ),
     "ours, integers": (damaged_ours(lambda c: c.update(packed=c["packed"].long())), "packed tensors of floats"),
-    "ours, newer": (damaged_ours(lambda c: c.update(format_version=4)), "Expected format version 1, 2 or 3"),
+    "ours, newer": (damaged_ours(lambda c: c.update(format_version=5)), "Expected format version 1, 2, 3 or 4"),
     "ours, without settings": (damaged_ours(lambda c: c.pop("settings")), "'settings' is missing or wrong"),
     "ours, wrong shape": (damaged_ours(lambda c: c.update(sign=torch.ones(2, 5))), "Expected tensors of shapes"),
     "ours, infinite": (damaged_ours(lambda c: c["bias"].fill_(float("inf"))), "finite numbers in bias of block 1"),

@@ -19,6 +19,7 @@ from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, readme
 from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
+from tests import conditional
 from tests.cli.conftest import run
 from tests.conftest import ROOT, copied
 from tests.families import composed, jko, realnvp
@@ -40,6 +41,7 @@ KINDS = {
         {},
         {"training": {"imported_from": "nflows"}, "assumed": ("The statistics are of this network.",)},
     ),
+    "a conditional flow": (conditional.network, {"with_log_prob": True}, {}),
     "classes": (lambda: mixture(4, 2), {"with_log_prob": True}, {"training": {"dataset": "c", "accuracy": 0.5}}),
     "a mixture": (
         lambda: Mixture((network(4, 2), composed.NETWORKS["couplings, turned round"]()), CLASS_NAMES[:2], (0.6, 0.4)),

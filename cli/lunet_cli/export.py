@@ -105,7 +105,9 @@ def export(
     showable = pictures.showable(checkpoint.image_shape, exported.manifest.dim)
     table = "samples.csv" if checkpoint.image_shape is None else "samples.npy"
     samples = hints.unused(Path("grid.png" if showable else table))
-    hints.say("sample", str(destination), "-n", "64", "-o", str(samples))
+    context = exported.manifest.context
+    given = [] if context is None else [f"--context={','.join(f'{number:.4g}' for number in context.middle)}"]
+    hints.say("sample", str(destination), *given, "-n", "64", "-o", str(samples))
 
 
 def parse_tile(text: str) -> int | None:

@@ -43,6 +43,9 @@ class DrawOptions:
         None, "File of z to decode, or - for stdin; -n, --seed and --temperature then have no effect."
     )
     with_log_prob: bool = option(False, "Also write log p of each sample; not in pictures.")
+    context: str | None = option(
+        None, "Context of a conditional flow: numbers such as 1.0,2.0, or a file with one row, or one per sample."
+    )
 
     @property
     def is_picture(self) -> bool:
@@ -72,6 +75,7 @@ def sample(
     class. With -o - the samples go to stdout, as --format csv or --format npy.
 
     Example: lunet-export sample runs/digits -n 100 -o grid.png
+    Example: lunet-export sample runs/given-age --context 40 -n 1000 -o samples.csv
     """
     target = draw.target
     if target.suffix not in ("", ".png", *_SAMPLES):
@@ -99,7 +103,7 @@ def _sample(
         if wrong := given({"--latent": draw.latent is not None, "--cuda-graph": cuda_graph}):
             raise BadInputError(f"Expected no {wrong} with rows that are streamed to {target}. Leave it out.")
         chosen = (draw.n, draw.seed, draw.temperature, draw.label, draw.with_log_prob)
-        stream(SampleJob(str(folder), *chosen, place(run)), into, parts, as_json=as_json)
+        stream(SampleJob(str(folder), *chosen, place(run), draw.context), into, parts, as_json=as_json)
         return
     parts.validate_folder_options(f"the file {target}")
     if draw.with_log_prob and draw.latent is not None:
@@ -115,13 +119,22 @@ def _sample_whole(
     """Draw all samples at once, write them and report it."""
     from lunet_export.pictures import samples as pictures
     from lunet_export.streaming import jobs, tables
+    from lunet_export.streaming.contexts import given_context
 
     if draw.is_picture:
         pictures.validate_drawable(flow.manifest)
     z, names = _latents(draw.latent), flow.manifest.names
     in_rows = draw.is_picture and flow.manifest.image_shape is not None and bool(names)
     seed, temperature = draw.seed, draw.temperature
-    table = jobs.draw(flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows)
+    count, context = draw.n if z is None else len(z), None
+    if (given := given_context(flow.context, draw.context)) is not None:
+        given.validate_rows(count)
+        context = given.read(0, count)
+        if (misfit := jobs.beyond(flow, context, count)) is not None:
+            output.warn(misfit.sentence)
+    table = jobs.draw(
+        flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows, context=context
+    )
     x, labels = table["x"], table.get("label")
     columns = len(x) // len(names) if in_rows and draw.label is None else None
     if draw.target.suffix == ".csv":

@@ -43,10 +43,12 @@ def train(
 
     The command writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With
     --per-class, MODEL.classes holds these files for every class; MODEL.pt is written when all classes are trained.
-    JKO-iFlow is trained one block after another.
+    JKO-iFlow is trained one block after another. With --context-columns, the flow is the density of the other columns
+    given these.
 
     Example: lunet-export train mnist --data-dir data -o mnist.pt
     Example: lunet-export train digits --per-class -o digits10.pt
+    Example: lunet-export train rows.csv --context-columns age -o given-age.pt
     """
     from lunet_export import checkpoint, training
 
@@ -87,6 +89,7 @@ def _rows(dataset: str, options: TrainingOptions, plan: "Plan", begin: "Checkpoi
             levels=options.rows.levels,
             columns=column_list(options.rows.columns),
             label=options.rows.label,
+            context=column_list(options.rows.context_columns),
             model=None if begin is None else Columns(begin.model.dim, begin.columns),
         ),
     )

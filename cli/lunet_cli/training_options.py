@@ -99,12 +99,14 @@ class FinerOptions:
 
     PANEL: ClassVar[str] = "Finer choices"
 
-    optimizer: OptimizerName | None = option(None, "Optimizer. Default: l-bfgs for data of up to 4-D, else adam.")
+    optimizer: OptimizerName | None = option(
+        None, "Optimizer. Default: l-bfgs for data of up to 4-D without contexts, else adam."
+    )
     init: InitName | None = option(
         None,
         "Start of the training. bend: whitened rows that reach the curved part of every activation; whiten: exactly "
         "the Gaussian; identity: scaled columns; greedy: pairs of blocks added one after another, up to 16-D. "
-        "Default: bend; greedy up to 4-D.",
+        "Default: bend; greedy up to 4-D without contexts.",
     )
     signs: SignsName | None = option(
         None,
@@ -138,6 +140,9 @@ class RowOptions:
     data_dir: DataDir = Path("data")
     levels: int | None = option(None, "Number of grey levels of a file of integers. Default: 256.")
     columns: str | None = COLUMNS
+    context_columns: str | None = option(
+        None, "Columns of a file that are the context c of p(x | c), for lunet: a,b. The others are the rows."
+    )
     label: str | None = option(None, "Column of a file that holds the classes, for --per-class.")
     dequantize: bool = option(False, "Add noise to columns of vectors that hold counts or rounded numbers.")
 

@@ -36,7 +36,7 @@ def print_result(result: "Result", model: Path, title: str, *, paper_convention:
     """Print the figures of one network beside those of the Gaussian. `title` names the network."""
     figures = [
         (f"{title}, test", _number(result.test)),
-        ("full-covariance Gaussian, test", _number(result.gaussian_test)),
+        (f"{result.baseline}, test", _number(result.gaussian_test)),
         (f"{title}, validation", _number(result.valid)),
     ]
     if paper_convention:
@@ -51,7 +51,7 @@ def warn_of_choice(result: "Result") -> None:
     """Warn if the Gaussian was kept, or if the model is worse than it on the test rows."""
     if result.kept == "gaussian":
         output.warn(
-            f"the model of {result.dataset} is the full-covariance Gaussian: on {_rows(result)} no {result.unit} was "
+            f"the model of {result.dataset} is the {result.baseline}: on {_rows(result)} no {result.unit} was "
             f"better by more than chance{_least(result.over_gaussian)}. {_cure(result)}"
         )
     if result.below_gaussian:

@@ -44,6 +44,8 @@ def train(
     data_dir: PathLike = "data",
     levels: int | None = None,
     columns: Sequence[str | int] = (),
+    context: ArrayLike | None = None,
+    context_columns: Sequence[str | int] = (),
     label: str | int | None = None,
     dequantize: bool = False,
     fallback: bool = True,
@@ -57,7 +59,9 @@ def train(
     """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return the model that is kept.
 
     The loss is the mean of -log p(x) in nats per row. The best epoch on the validation rows is kept, or the start or
-    the full-covariance Gaussian if no epoch is better by more than chance. The command writes the same file.
+    the full-covariance Gaussian if no epoch is better by more than chance. With contexts the loss is the mean of
+    -log p(x | c), and the Gaussian is linear: its mean is an affine map of the context. The command writes the same
+    file.
 
     Args:
         data: Rows (N, D); integers, also as images (N, height, width) or (N, height, width, channels), are grey levels.
@@ -75,6 +79,8 @@ def train(
         levels: Number of grey levels of integers; None takes 256.
         columns: Columns of a file or a frame that make a row, in this order, by name or by number from one; an empty
             sequence takes those of `begin`, else all.
+        context: Contexts (N, C) of the rows, an array or a data frame; the flow is then p(x | c), of the kind `lunet`.
+        context_columns: Columns of a file or a frame that are the contexts, which are then not part of the rows.
         label: Column of a file or a frame that holds the classes, for `per_class`.
         dequantize: Whether to add noise to columns of vectors that hold counts or rounded numbers.
         fallback: Whether the Gaussian, or the start, is kept if no epoch is better by more than chance.
@@ -131,7 +137,16 @@ def train(
         folder = path_of(data_dir, "data_dir")
         start = None if begin is None else models.model_of(begin)
         own = None if start is None else Columns(start.dim, start.columns)
-        given = dataset_of(data, data_dir=folder, levels=levels, columns=columns, label=label, model=own)
+        given = dataset_of(
+            data,
+            data_dir=folder,
+            levels=levels,
+            columns=columns,
+            label=label,
+            model=own,
+            context=context,
+            context_columns=context_columns,
+        )
         rows, _ = plan.prepared(given)
         for sentence in warnings_of(rows):
             warnings.warn(sentence, DataWarning, stacklevel=2)

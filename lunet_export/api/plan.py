@@ -118,7 +118,9 @@ class Plan:
 
     def settings_of(self, part: Dataset) -> FitSettings:
         """Return how to train on these rows."""
-        return KINDS[self.family].settings(len(part.train), part.dim, seed=self.seed, **self.fit)
+        contexts = part.contexts.dim if part.contexts else 0
+        kind = KINDS[self.family]
+        return kind.settings(len(part.train), part.dim, contexts=contexts, seed=self.seed, **self.fit)
 
     def run(
         self, rows: Dataset, output: Path, *, begin: Chain | None, device: str, resume: bool, watch: Watch

@@ -58,7 +58,8 @@ class TrainingBar:
             self._bar.reset(self._bar.task_ids[0], description=f"training on {self._name}", counted=True)
             self.growing = False
         self._bar.update(self._bar.task_ids[0], total=trainer.length)
-        self._bar.console.print(f"Gaussian baseline: {gaussian:.4f} bits/dim on the test rows")
+        kind = "Linear Gaussian" if trainer.data.contexts else "Gaussian"
+        self._bar.console.print(f"{kind} baseline: {gaussian:.4f} bits/dim on the test rows")
         self._bar.console.print(f"start: {trainer.start:.4f} bits/dim on the validation rows")
 
     def on_step(self, step: int, bits: float) -> None:

@@ -1,6 +1,7 @@
 """The exported folder: manifest, graphs and test vectors, read and verified."""
 
 from lunet_export.artifact.folder import (
+    CONTEXT_VERSION,
     FORMAT,
     FORMAT_VERSION,
     GRAPHS,
@@ -28,6 +29,7 @@ from lunet_export.artifact.folder import (
 from lunet_export.artifact.specification import section, specification
 
 __all__ = [
+    "CONTEXT_VERSION",
     "FORMAT",
     "FORMAT_VERSION",
     "GRAPHS",

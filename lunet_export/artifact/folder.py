@@ -26,7 +26,7 @@ from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, b
 from lunet_export.files.reading import is_plain, is_size, meant, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
 from lunet_export.flows import KINDS
-from lunet_export.layers import Kind
+from lunet_export.layers import Context, Kind, validate_unconditional
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
 
@@ -34,6 +34,8 @@ FORMAT = "lunet_export"
 FORMAT_VERSION = 1
 #: Version of mixtures that programs written for version 1 cannot run: of other flows than LU-Nets, or with more graphs.
 MIXTURE_VERSION = 2
+#: Version of conditional flows, whose graphs have a tensor that programs written for version 1 do not feed.
+CONTEXT_VERSION = 2
 DTYPES = ("float32", "float64")
 _SHORTER = {"float32": ("float16",)}  # further dtypes of the matrix products
 GRAPHS = ("density", "sampling")
@@ -114,6 +116,7 @@ class Manifest:
     components: tuple[Component, ...]  # the flow; in a mixture one per class
     document: Mapping[str, Any]
     columns: Names | None = None  # names of the columns of vectors; None without names
+    context: Context | None = None  # what each row's context is, without its network; None where there is none
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -159,11 +162,20 @@ class Manifest:
                 f"Give another folder, or use {_TAKEN_BY[found]}."
             )
 
+    def validate_unconditional(self, task: str) -> None:
+        """Raise where the flow takes a context, for a task that takes none, a noun.
+
+        Raises:
+            BadInputError: if it takes one.
+        """
+        validate_unconditional(self.context, task)
+
     def repeated(self, graph: str) -> dict[str, str]:
         """Return the metadata of the model that a graph must repeat, besides that of every graph."""
         _, number = graph_of(graph)
         if not self.names:
-            return self.kind.repeated(self.document["model"])
+            context = {} if self.context is None else {"lunet.context": self.context.text}
+            return {**self.kind.repeated(self.document["model"]), **context}
         if number is not None:
             return {"lunet.sha256_weights": self.components[number].digest}
         digest = str(self.document["model"].get("sha256_weights"))
@@ -180,7 +192,7 @@ class Manifest:
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ArtifactError(f"Expected a manifest of format {FORMAT!r}; this is another file. Export again.")
         version, kind = document.get("format_version"), _kind(document)
-        versions = (FORMAT_VERSION, MIXTURE_VERSION) if kind in _MIXTURES else (FORMAT_VERSION,)
+        versions = _versions(document, kind)
         if type(version) is not int or version not in versions:
             raise ArtifactError(
                 f"Expected format version {' or '.join(map(str, versions))}; got {brief(repr(version))}. "
@@ -240,8 +252,23 @@ class Manifest:
         borders = model.get("domain")
         domain = None if borders is None else Domain.from_json(borders, dim)
         columns = read_names(model.get("columns"), dim, "model.columns")
+        context = Context.from_json(model["context"], "model.context") if _is_conditional(document) else None
+        if context is not None and mixture:
+            raise ValueError("model.context")
         return cls(
-            name, dim, dtype, preprocessing, image_shape, domain, graphs, digests, sizes, components, document, columns
+            name,
+            dim,
+            dtype,
+            preprocessing,
+            image_shape,
+            domain,
+            graphs,
+            digests,
+            sizes,
+            components,
+            document,
+            columns,
+            context,
         )
 
 
@@ -251,6 +278,18 @@ _ALL = (*GRAPHS, *OPTIONAL_GRAPHS)
 def _kind(document: Mapping[str, Any]) -> str:
     model = document.get("model")
     return str(model.get("kind", _FIRST_KIND)) if isinstance(model, dict) else _FIRST_KIND
+
+
+def _is_conditional(document: Mapping[str, Any]) -> bool:
+    model = document.get("model")
+    return isinstance(model, dict) and model.get("context") is not None
+
+
+def _versions(document: Mapping[str, Any], kind: str) -> tuple[int, ...]:
+    """Return the format versions that a folder of that kind can have."""
+    if kind in _MIXTURES:
+        return (FORMAT_VERSION, MIXTURE_VERSION)
+    return (CONTEXT_VERSION,) if _is_conditional(document) else (FORMAT_VERSION,)
 
 
 def _only(document: Mapping[str, Any], kind: str) -> Component:
@@ -317,7 +356,10 @@ class Artifact:
             ArtifactError: if they are malformed.
         """
         document, dim, names = _json(VECTORS, self.vectors_json), self.manifest.dim, self.manifest.names
-        return MixtureVectors.from_json(document, dim, names) if names else Vectors.from_json(document, dim)
+        if names:
+            return MixtureVectors.from_json(document, dim, names)
+        context = self.manifest.context
+        return Vectors.from_json(document, dim, context=0 if context is None else context.dim)
 
     @cached_property
     def round_trip(self) -> NDArray[np.float64] | None:

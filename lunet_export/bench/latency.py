@@ -64,10 +64,11 @@ def open_timed(
 ) -> tuple[ExportedFlow, Opening]:
     """Return the flow of a folder, and how long it took to open it and to draw the first row.
 
-    Raises what `ExportedFlow` raises.
+    Raises what `ExportedFlow` raises, and BadInputError if the flow takes a context.
     """
     begin = time.perf_counter()
     artifact = open_folder(folder)
+    artifact.manifest.validate_unconditional("bench")
     read = time.perf_counter()
     flow = ExportedFlow(artifact, provider=provider, threads=threads, cuda=cuda)
     opened = time.perf_counter()

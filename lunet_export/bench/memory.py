@@ -57,6 +57,7 @@ def peak_memory(folder: Path, *, batch: int, threads: int | None = None) -> Peak
 def measure(folder: Path, *, batch: int, threads: int | None) -> PeakMemory | None:
     """Measure in this process, which should be fresh. At most 4096 rows: larger batches are cut into these."""
     artifact, batch = open_folder(folder), min(batch, LARGEST_BATCH)
+    artifact.manifest.validate_unconditional("bench")
     graph, dim, dtype = artifact.graphs["sampling"], artifact.manifest.dim, np.dtype(artifact.manifest.dtype)
     import onnxruntime  # noqa: F401  (its own 30 MB are not the session's)
 

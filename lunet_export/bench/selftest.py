@@ -9,6 +9,7 @@ import numpy as np
 from lunet_export import noise, parity
 from lunet_export.bench.contender import DIRECTIONS
 from lunet_export.bench.measure import interleaved
+from lunet_export.checks.vector_file import given
 from lunet_export.errors import ProviderError
 from lunet_export.parity import Check
 from lunet_export.runtime import ExportedFlow, doctor
@@ -67,23 +68,26 @@ def _captured(flow: ExportedFlow) -> tuple[ExportedFlow | None, str]:
     """Return the flow with CUDA graphs, one captured per direction; or the reason why not."""
     try:
         captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
-        captured.density(flow.artifact.vectors.density.x[:1])
-        captured.decode(np.zeros((1, flow.dim)))
+        density = flow.vectors.density
+        captured.density(density.x[:1], **given(density, slice(1)))
+        captured.decode(np.zeros((1, flow.dim)), **given(density, slice(1)))
     except ProviderError as error:
         return None, str(error)
     return captured, ""
 
 
 def _timed(flow: ExportedFlow, captured: ExportedFlow | None, direction: str, batch: int) -> dict[str, Any]:
-    rows = noise.normal(0, range(batch), flow.dim).astype(flow.dtype)
-    if direction == "density":
-        rows = np.resize(flow.artifact.vectors.density.x.astype(flow.dtype), (batch, flow.dim))
+    density, numbers, context = flow.vectors.density, np.arange(batch) % len(flow.vectors.density.x), None
+    found = density.x[numbers] if direction == "density" else noise.normal(0, range(batch), flow.dim)
+    rows = found.astype(flow.dtype)
+    if density.context is not None:
+        context = density.context[numbers].astype(flow.dtype)
     plain = flow.density if direction == "density" else flow.decode
     cases: dict[str, Callable[[], object]] = {
-        "arrays": lambda: plain(rows),
-        "IO binding": flow.on_device.graph(direction).resident(rows),
+        "arrays": lambda: plain(rows, context=context),
+        "IO binding": flow.on_device.graph(direction).resident(rows, context=context),
     }
     if captured is not None:
-        cases["CUDA graph"] = captured.on_device.graph(direction).resident(rows)
+        cases["CUDA graph"] = captured.on_device.graph(direction).resident(rows, context=context)
     times = interleaved(cases, seconds=_SECONDS)
     return {"direction": direction, "batch": batch, "ways": {name: time.p50 for name, time in times.items()}}

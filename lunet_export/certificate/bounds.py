@@ -38,8 +38,8 @@ class Bounds:
 
 
 def chain_bounds(chain: Chain) -> Bounds | None:
-    """Return bounds of the network on its own input, on all of R^D; None where a layer has no bounds."""
-    if any(layer.linearised(np.zeros((1, chain.dim))) is None for layer in chain.layers):
+    """Return bounds of the network on its own input, on all of R^D; None where a layer has none, or takes a context."""
+    if chain.context is not None or any(layer.linearised(np.zeros((1, chain.dim))) is None for layer in chain.layers):
         return None
     forward = inverse = 1.0
     low = high = size = 0.0

@@ -32,6 +32,7 @@ CLASSES_FORMAT = "lunet_export.classes"  # format of files with one network per 
 FORMAT_VERSION = 1
 _SINCE_ACTIVATIONS = 2  # version of files that name an activation: readers of version 1 would assume leaky softplus
 _SINCE_ALPHAS = 3  # version of files with an alpha per activation, which older readers do not look for
+_SINCE_CONTEXTS = 4  # version of files of conditional flows: older readers would not know that they are conditional
 _FIRST_FAMILY = "lunet"  # family of files that name none
 _DEEPEST = 64  # nested blocks of a network: deeper files are made to exhaust the stack
 _NO_WEIGHTS = ("training", "examples", "columns")  # keys of a file that hold no weights
@@ -95,8 +96,8 @@ def write(
 ) -> None:
     """Write `model.pt`, a plain dictionary that `torch.load(weights_only=True)` accepts. The file appears whole.
 
-    Keys: format, format_version (3 with an alpha per activation, 2 if the settings name one, else 1), family, settings
-        (dim, image_shape, and
+    Keys: format, format_version (4 with a context, 3 with an alpha per activation, 2 if the settings name one, else 1),
+        family, settings (dim, image_shape, and
     the settings of the kind), preprocessing (levels, margin) or None, training, examples, the entries that the kind
     packs; columns, a list of names, if there are any.
     """
@@ -184,7 +185,7 @@ def _of_flow(chain: Chain, dtype: torch.dtype, known: _Known) -> dict[str, Any]:
     p, shape, examples = chain.preprocessing, known.image_shape, known.examples
     return {
         "format": FORMAT,
-        "format_version": _version(own),
+        "format_version": _version(chain, own),
         "family": chain.kind.name,
         "settings": {"dim": chain.dim, **own, "image_shape": list(shape) if shape else None},
         "preprocessing": {"levels": p.levels, "margin": p.margin} if p else None,
@@ -195,8 +196,10 @@ def _of_flow(chain: Chain, dtype: torch.dtype, known: _Known) -> dict[str, Any]:
     }
 
 
-def _version(settings: Mapping[str, Any]) -> int:
-    """Return the lowest version that a file of these settings can have."""
+def _version(chain: Chain, settings: Mapping[str, Any]) -> int:
+    """Return the lowest version that a file of the chain with these settings can have."""
+    if chain.context is not None:
+        return _SINCE_CONTEXTS
     if settings.get("alpha", 0.0) is None:
         return _SINCE_ALPHAS
     return _SINCE_ACTIVATIONS if "activation" in settings else FORMAT_VERSION
@@ -340,10 +343,10 @@ def _folded(checkpoint: Checkpoint, path: Path, latent_stats: Path) -> Checkpoin
 
 def _ours(content: Mapping[str, Any], path: Path) -> Checkpoint:
     version = content.get("format_version")
-    if type(version) is not int or not FORMAT_VERSION <= version <= _SINCE_ALPHAS:
+    if type(version) is not int or not FORMAT_VERSION <= version <= _SINCE_CONTEXTS:
         raise CheckpointError(
-            f"Expected format version {FORMAT_VERSION}, {_SINCE_ACTIVATIONS} or {_SINCE_ALPHAS} in {path}; "
-            f"got {brief(repr(version))}. "
+            f"Expected format version {FORMAT_VERSION}, {_SINCE_ACTIVATIONS}, {_SINCE_ALPHAS} or {_SINCE_CONTEXTS} in "
+            f"{path}; got {brief(repr(version))}. "
             "Install the lunet-export that wrote it."
         )
     name = content.get("family", _FIRST_FAMILY)

@@ -5,7 +5,8 @@
 One network per class, with C classes and priors pi_c:
     log p(x) = log sum_c pi_c p_c(x)   [nats],    p(c | x) = pi_c p_c(x) / p(x)
 
-x (N, D) data, z (N, D) latent, log_det (N,) of the map from data to latent. Nothing here is fast.
+x (N, D) data, z (N, D) latent, log_det (N,) of the map from data to latent. A conditional flow takes a context too,
+(N, C), or (1, C) for all rows. Nothing here is fast.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,26 +37,26 @@ def before_logit(chain: Chain, h: Array) -> Array:
     return inverse_logit(h, chain.preprocessing) if chain.preprocessing else h
 
 
-def passages(chain: Chain, x: Array) -> Iterator[Passage]:
+def passages(chain: Chain, x: Array, context: Array | None = None) -> Iterator[Passage]:
     """Yield every layer with what enters and leaves it, for rows x (N, D) in data space."""
-    return chain.passages(behind_logit(chain, x)[0])
+    return chain.passages(behind_logit(chain, x)[0], context=context)
 
 
-def encode(chain: Chain, x: Array) -> tuple[Array, Array]:
+def encode(chain: Chain, x: Array, context: Array | None = None) -> tuple[Array, Array]:
     """Return z (N, D) and log|det dz/dx| (N,) in nats for x (N, D), pre-processing included."""
     h, log_det = behind_logit(chain, x)
-    found = chain.encode(h)
+    found = chain.encode(h, context=context)
     return found.rows, log_det + found.log_det
 
 
-def decode(chain: Chain, z: Array) -> Array:
+def decode(chain: Chain, z: Array, context: Array | None = None) -> Array:
     """Return x (N, D) for z (N, D), not clamped."""
-    return before_logit(chain, chain.decode(z))
+    return before_logit(chain, chain.decode(z, context=context))
 
 
-def log_prob(chain: Chain, x: Array) -> Array:
-    """Return log p(x) in nats, (N, D) -> (N,)."""
-    z, log_det = encode(chain, x)
+def log_prob(chain: Chain, x: Array, context: Array | None = None) -> Array:
+    """Return log p(x) in nats, or log p(x | c), (N, D) -> (N,)."""
+    z, log_det = encode(chain, x, context)
     return standard_normal_log_prob(z) + log_det
 
 

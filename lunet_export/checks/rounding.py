@@ -163,34 +163,36 @@ class RoundingModel:
         other._products = products
         return other
 
-    def density(self, x: Array) -> dict[str, Array]:
-        """Return tolerances of z, log_prob and of x -> z -> x, for rows x (N, D)."""
-        return self.of_density(x, *self.encode(x))
+    def density(self, x: Array, context: Array | None = None) -> dict[str, Array]:
+        """Return tolerances of z, log_prob and of x -> z -> x, for rows x (N, D) and their contexts (N, C)."""
+        return self.of_density(x, *self.encode(x, context), context)
 
-    def sampling(self, z: Array) -> dict[str, Array]:
-        """Return tolerances of x, of log_prob at that x, and of z -> x -> z, for rows z (N, D)."""
-        x = self.clamp(reference.decode(self._weights, z))
-        return self.of_sampling(z, x, self.encode(x)[1])
+    def sampling(self, z: Array, context: Array | None = None) -> dict[str, Array]:
+        """Return tolerances of x, of log_prob at that x, and of z -> x -> z, for rows z (N, D) and their contexts."""
+        x = self.clamp(reference.decode(self._weights, z, context))
+        return self.of_sampling(z, x, self.encode(x, context)[1], context)
 
-    def encode(self, x: Array) -> tuple[Array, Array]:
+    def encode(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         """Return the reference's z and log_prob of rows x (N, D)."""
-        z, log_det = reference.encode(self._weights, x)
+        z, log_det = reference.encode(self._weights, x, context)
         return z, reference.standard_normal_log_prob(z) + log_det
 
-    def of_density(self, x: Array, z: Array, log_prob: Array) -> dict[str, Array]:
+    def of_density(self, x: Array, z: Array, log_prob: Array, context: Array | None = None) -> dict[str, Array]:
         """Return what `density` does, for rows whose z and log_prob are known."""
-        probes, values = self._encode(_repeated(x))
-        back = self._decode(probes)
+        contexts = self._contexts(context, len(x))
+        probes, values = self._encode(_repeated(x), contexts)
+        back = self._decode(probes, contexts)
         return {
             "z": self._tolerance(z, probes),
             "log_prob": self._tolerance(log_prob[:, None], values[:, None]),
             "x": self._tolerance(x, back),
         }
 
-    def of_sampling(self, z: Array, x: Array, log_prob: Array) -> dict[str, Array]:
+    def of_sampling(self, z: Array, x: Array, log_prob: Array, context: Array | None = None) -> dict[str, Array]:
         """Return what `sampling` does, for rows whose x and log_prob are known."""
-        probes = self._decode(_repeated(z))
-        back, values = self._encode(probes)
+        contexts = self._contexts(context, len(z))
+        probes = self._decode(_repeated(z), contexts)
+        back, values = self._encode(probes, contexts)
         return {
             "x": self._tolerance(x, probes),
             "log_prob": self._tolerance(log_prob[:, None], values[:, None]),
@@ -219,21 +221,26 @@ class RoundingModel:
         deviation = np.sqrt(np.mean(apart**2, axis=0))
         return SAFETY * deviation.max(axis=1) + 4 * self._unit * np.abs(exact).max(axis=1)
 
-    def _encode(self, x: Array) -> tuple[Array, Array]:
+    def _contexts(self, context: Array | None, rows: int) -> Array | None:
+        """Return the contexts of repeated rows; None where the model takes none."""
+        of_chain = self._weights.context
+        return context if of_chain is None else _repeated(of_chain.matched(context, rows))
+
+    def _encode(self, x: Array, context: Array | None) -> tuple[Array, Array]:
         p, h, log_det, size, errors = self._weights.preprocessing, x, np.zeros(len(x)), np.zeros(len(x)), self._probe(0)
         if p:
             h, log_det = logit(x, p)
             size = np.abs(log_det)
             h = errors.value(h)
-        found = self._weights.encode(h, errors)
+        found = self._weights.encode(h, errors, context=context)
         base = reference.standard_normal_log_prob(found.rows)
         in_sequence = max(1.0, sqrt(self._weights.dim) / 4)
         lost = errors.random(in_sequence * (size + found.size + np.abs(base)))
         return found.rows, base + log_det + found.log_det + lost
 
-    def _decode(self, z: Array) -> Array:
+    def _decode(self, z: Array, context: Array | None) -> Array:
         errors = self._probe(1)
-        p, h = self._weights.preprocessing, self._weights.decode(z, errors)
+        p, h = self._weights.preprocessing, self._weights.decode(z, errors, context=context)
         if p is None:
             return self.clamp(h)
         x = inverse_logit(h, p)

@@ -26,7 +26,8 @@ class DensityVectors:
     """These vectors are x (N, D) as data gives it -> z (N, D), log_prob (N,) in nats.
 
     `tolerance` holds (N,) allowed absolute differences for z, log_prob, and for x after x -> z -> x;
-    `tf32_tolerance` those for float32 products that run in TF32.
+    `tf32_tolerance` those for float32 products that run in TF32. `context` (N, C) is that of each row of a conditional
+    flow, None for others.
     """
 
     x: Array
@@ -34,6 +35,7 @@ class DensityVectors:
     log_prob: Array
     tolerance: dict[str, Array]
     tf32_tolerance: dict[str, Array] | None = None
+    context: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class SamplingVectors:
 
     `clamped` marks rows of which a number was clamped into the domain: their z cannot be recovered.
     `tolerance` holds (N,) allowed absolute differences for x, log_prob, and for z after z -> x -> z;
-    `tf32_tolerance` those for float32 products that run in TF32.
+    `tf32_tolerance` those for float32 products that run in TF32. `context` is as in `DensityVectors`.
     """
 
     z: Array
@@ -51,6 +53,7 @@ class SamplingVectors:
     clamped: NDArray[np.bool_]
     tolerance: dict[str, Array]
     tf32_tolerance: dict[str, Array] | None = None
+    context: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class MixtureDensityVectors:
     posterior: Array
     tolerance: dict[str, Array]
     tf32_tolerance: dict[str, Array] | None = None
+
+
+def given(vectors: "DensityVectors | SamplingVectors", rows: Any = slice(None)) -> dict[str, Array]:  # noqa: ANN401
+    """Return the keyword arguments with which a runner is called for some rows of these vectors: their contexts."""
+    return {} if vectors.context is None else {"context": vectors.context[rows]}
 
 
 @dataclass(frozen=True)
@@ -115,15 +123,18 @@ class Vectors:
         return replace(self, density=_in_tf32(self.density), sampling=_in_tf32(self.sampling))
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any], dim: int) -> Self:
-        """Return the vectors of a parsed file.
+    def from_json(cls, document: Mapping[str, Any], dim: int, *, context: int = 0) -> Self:
+        """Return the vectors of a parsed file, with contexts of so many numbers, 0 for none.
 
         Raises:
             ArtifactError: if a key is missing or an array has the wrong shape.
         """
-        with _refused(f"rows of {dim} numbers"):
-            density = _read(DensityVectors, document["density"], dim)
-            return cls(density, _read(SamplingVectors, document["sampling"], dim))
+        with _refused(f"rows of {dim} numbers{f' and contexts of {context}' if context else ''}"):
+            density = _read(DensityVectors, document["density"], dim, context=context)
+            sampling = _read(SamplingVectors, document["sampling"], dim, context=context)
+            if any((part.context is None) != (context == 0) for part in (density, sampling)):
+                raise _OtherShapesError
+            return cls(density, sampling)
 
 
 @dataclass(frozen=True)
@@ -219,8 +230,8 @@ def _refused(wanted: str) -> Iterator[None]:
         raise ArtifactError(f"Expected test vectors in vectors.json; got {brief(repr(error))}. Export again.") from None
 
 
-def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0) -> T:
-    """Return the vectors of one graph, with `dim` numbers or `classes` per row and tolerances per row.
+def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0, context: int = 0) -> T:
+    """Return the vectors of one graph, with `dim` numbers, `classes` or `context` per row and tolerances per row.
 
     Raises:
         _OtherShapesError: if the arrays have other shapes.
@@ -233,7 +244,7 @@ def _read(kind: type[T], document: dict[str, Any], dim: int, classes: int = 0) -
     allowed: dict[str, tuple[int, ...]] = dict.fromkeys(of_flow, (n,))
     if classes:
         allowed = {"class_log_prob": (n, classes), "log_prob": (n,), "posterior": (n,)}
-    widths = {"x": dim, "z": dim, "class_log_prob": classes, "posterior": classes}
+    widths = {"x": dim, "z": dim, "class_log_prob": classes, "posterior": classes, "context": context}
     shapes = {name: (n, widths[name]) if name in widths else (n,) for name in arrays}
     given = [part.tolerance, *([] if part.tf32_tolerance is None else [part.tf32_tolerance])]
     if any(value.shape != shapes[name] for name, value in arrays.items()) or not all(_allow(t, allowed) for t in given):

@@ -50,7 +50,8 @@ def build(
         dtype: Dtype that inputs are rounded to, so that every runtime can be fed exactly these numbers.
         seed: Random seed of the normal numbers; every class of a mixture gets the same ones.
         products: Shorter dtype of the runtime's matrix products, if it has one.
-        examples: Rows of data for the density; rows of the model itself are used when there are none.
+        examples: Rows of data for the density; rows of the model itself are used when there are none, and for a
+            conditional flow, whose contexts are drawn.
 
     Raises:
         BadInputError: if the outputs of a network overflow, or usual ones have no correct digit left.
@@ -68,25 +69,32 @@ def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array
     count, scales = (_FEW_ROWS, _TAIL_SCALES[::2]) if model.expensive else (_PLAIN_ROWS, _TAIL_SCALES)
     plain = noise.normal(seed, range(count), weights.dim)
     tails = np.array(scales)[:, None] * noise.normal(seed, range(count, count + len(scales)), weights.dim)
-    if examples is None:
-        examples = interior(weights, reference.decode(weights, plain))
+    context = _contexts(weights, dtype, seed, range(count))
+    if examples is None or context is not None:
+        examples = interior(weights, reference.decode(weights, plain, context))
     data = model.clamp(rounded(examples[:count], dtype))
-    encoded, log_prob = model.encode(data)
+    encoded, log_prob = model.encode(data, context)
     # TF32 changes float32 products only, so no other export has tolerances for it.
     tf32 = model.with_products(TF32) if products == "float32" else None
     density = DensityVectors(
         data,
         encoded,
         log_prob,
-        model.of_density(data, encoded, log_prob),
-        finite(tf32.of_density(data, encoded, log_prob)) if tf32 else None,
+        model.of_density(data, encoded, log_prob, context),
+        finite(tf32.of_density(data, encoded, log_prob, context)) if tf32 else None,
+        context,
     )
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
     tails = rounded(tails, dtype)
-    tails = tails[_fitting(sampled(weights, tails, model, None), dtype)]
-    z = np.concatenate([rounded(plain, dtype), tails, rounded(encoded[: count // 2], dtype)])
-    sampling = sampled(weights, z, model, tf32)
+    # Contexts other than those of the density, so that its rows do not simply come back.
+    others = _contexts(weights, dtype, seed, range(count, 2 * count + len(scales)))
+    fitting = _fitting(sampled(weights, tails, model, None, _part(others, slice(count, None))), dtype)
+    latents = encoded[: count // 2]
+    z = np.concatenate([rounded(plain, dtype), tails[fitting], rounded(latents, dtype)])
+    if context is not None and others is not None:
+        others = np.concatenate([others[:count], others[count:][fitting], context[: len(latents)]])
+    sampling = sampled(weights, z, model, tf32, others)
     validate_finite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
     validate_finite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
     if products == dtype:  # shorter ones are measured
@@ -96,14 +104,28 @@ def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array
     return Vectors(density, sampling)
 
 
-def sampled(weights: Chain, z: Array, model: RoundingModel, tf32: RoundingModel | None) -> SamplingVectors:
-    """Return vectors of a sampling graph for z (N, D); `model` gives the tolerances, `tf32` those of TF32."""
-    decoded = reference.decode(weights, z)
+def _contexts(weights: Chain, dtype: str, seed: int, rows: range) -> Array | None:
+    """Return contexts as a runtime of that dtype can be fed them, (N, C); None where the flow takes none."""
+    return None if weights.context is None else rounded(weights.context.drawn(seed, rows), dtype)
+
+
+def _part(context: Array | None, rows: slice) -> Array | None:
+    return None if context is None else context[rows]
+
+
+def sampled(
+    weights: Chain, z: Array, model: RoundingModel, tf32: RoundingModel | None, context: Array | None = None
+) -> SamplingVectors:
+    """Return vectors of a sampling graph for z (N, D) and contexts (N, C).
+
+    `model` gives the tolerances, `tf32` those of TF32.
+    """
+    decoded = reference.decode(weights, z, context)
     x = model.clamp(decoded)
-    clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x)
-    allowed = model.of_sampling(z, x, log_prob)
-    in_tf32 = finite(tf32.of_sampling(z, x, log_prob)) if tf32 else None
-    return SamplingVectors(z, x, log_prob, clamped, allowed, in_tf32)
+    clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x, context)
+    allowed = model.of_sampling(z, x, log_prob, context)
+    in_tf32 = finite(tf32.of_sampling(z, x, log_prob, context)) if tf32 else None
+    return SamplingVectors(z, x, log_prob, clamped, allowed, in_tf32, context)
 
 
 def _fitting(vectors: SamplingVectors, dtype: str) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ import numpy as np
 from lunet_export.columns import called, chosen
 from lunet_export.data import npy
 from lunet_export.data.classes import labels_of
+from lunet_export.data.contexts import apart, contexts_of
 from lunet_export.data.csv_file import read_csv, read_names, read_words
 from lunet_export.data.dataset import Dataset, Rows, split
 from lunet_export.data.numbering import numbering
@@ -148,13 +149,22 @@ _READERS = {
 }
 
 
-def load(path: Path, *, levels: int | None, columns: Sequence[str] = (), label: str | None = None) -> Dataset:
+def load(
+    path: Path,
+    *,
+    levels: int | None,
+    columns: Sequence[str] = (),
+    label: str | None = None,
+    context: Sequence[str] = (),
+) -> Dataset:
     """Read the rows of a user's file and split them, see `dataset`.
 
     Raises:
         DataError: as `read` and `dataset` do.
     """
     names = names_in(path)
+    if context:
+        return _conditional(path, names, context, levels=levels, columns=columns, label=label)
     if label is not None:
         return _labelled(path, names, label, levels=levels, columns=columns)
     array = read(path, columns)
@@ -178,6 +188,24 @@ def _labelled(
     places = chosen(columns, names, width, path) or [place for place in range(width) if place != left_out]
     taken = [names[place] if names else str(place + 1) for place in places]
     return replace(load(path, levels=levels, columns=taken), labels=labels_of(values, path, label))
+
+
+def _conditional(
+    path: Path,
+    names: tuple[str, ...] | None,
+    context: Sequence[str],
+    *,
+    levels: int | None,
+    columns: Sequence[str],
+    label: str | None,
+) -> Dataset:
+    """Read rows and the columns of their contexts, which are not part of the rows."""
+    width = len(names) if names else read(path).shape[-1]
+    taken = apart(context, columns, label, names, width, path)
+    values = read(path, context)
+    found = load(path, levels=levels, columns=taken, label=label)
+    of_context = tuple(names[place] for place in chosen(context, names, width, path)) if names else None
+    return replace(found, contexts=contexts_of(values, of_context, path, len(values)), file=None)
 
 
 def dataset(path: Path, array: Rows, names: tuple[str, ...] | None, *, levels: int | None, grey: bool) -> Dataset:

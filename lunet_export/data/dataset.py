@@ -1,9 +1,9 @@
-"""`Dataset`: training, validation and test rows, how to read them, and their classes if these are known."""
+"""`Dataset`: training, validation and test rows, how to read them, and their classes and contexts if there are any."""
 
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from lunet_export.preprocessing import Logit, dequantize
 Rows = NDArray[np.generic]
 Kind = TypeVar("Kind", bound=np.generic)
 Floats = NDArray[np.floating]
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,28 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Contexts:
+    """The context of each row, which a conditional flow depends on, and the names of its columns if they are known.
+
+    Shapes: train, valid and test are (N, C) float64, with N the number of rows of each split.
+    """
+
+    names: tuple[str, ...] | None
+    train: NDArray[np.float64]
+    valid: NDArray[np.float64]
+    test: NDArray[np.float64]
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions C."""
+        return int(self.train.shape[1])
+
+    def column(self, number: int) -> str:
+        """Return how messages call a column: its number counted from one, and its name if it has one."""
+        return called(number, self.names)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Rows of integers (grey levels, if `preprocessing` is set) or of floats (vectors), in fixed splits.
 
@@ -54,6 +79,7 @@ class Dataset:
     image_shape: tuple[int, ...] | None = None  # (height, width) or (height, width, channels)
     public: bool = True  # rows of public sets may travel inside a checkpoint as examples
     labels: Labels | None = None
+    contexts: Contexts | None = None
     why_unlabelled: str = (
         "Expected class labels; this data set has none. Name their column by `label`, or give digits, mnist or "
         "fashion-mnist."
@@ -61,6 +87,17 @@ class Dataset:
     columns: tuple[str, ...] | None = None  # names of the columns, if they are known
     numbering: tuple[int, ...] = ()  # columns of the file, from 0, that only number its rows
     file: Path | None = None  # the file of a user's rows
+
+    def __post_init__(self) -> None:
+        for name in SPLITS:
+            rows, contexts = len(getattr(self, name)), self.context(name)
+            if contexts is None:
+                continue
+            if contexts.ndim != 2 or len(contexts) != rows or not np.isfinite(contexts).all():
+                raise DataError(
+                    f"Expected finite contexts ({rows}, C) for the {name} rows of {self.name}; got shape "
+                    f"{contexts.shape}."
+                )
 
     @property
     def dim(self) -> int:
@@ -81,11 +118,21 @@ class Dataset:
         unnamed = self.columns is None and self.preprocessing is None and self.dim == model.dim
         return replace(self, columns=model.names) if unnamed else self
 
+    def context(self, split_name: Split) -> NDArray[np.float64] | None:
+        """Return the contexts of the rows of a split, (N, C); None if they have none."""
+        if self.contexts is None:
+            return None
+        return {"train": self.contexts.train, "valid": self.contexts.valid, "test": self.contexts.test}[split_name]
+
     def digest(self) -> str:
         """Return the SHA-256 of what training sees, by which a resumed run recognises its data."""
         state = hashlib.sha256(f"{self.preprocessing} {self.image_shape} {self.train.dtype}".encode())
         for rows in (self.train, self.valid, self.test):
             state.update(np.ascontiguousarray(rows).tobytes())
+        for contexts in map(self.context, SPLITS):
+            if contexts is None:
+                continue
+            state.update(f"context {contexts.shape}".encode() + np.ascontiguousarray(contexts).tobytes())
         return state.hexdigest()
 
     def classes(self) -> Labels:
@@ -105,8 +152,10 @@ class Dataset:
             DataError: if there are no labels, or a split has no row of this class.
         """
         labels = self.classes()
+        if self.contexts:
+            raise DataError(f"Expected no contexts with one network per class; {self.name} has some. Leave one out.")
         splits = {}
-        for split_name in ("train", "valid", "test"):
+        for split_name in SPLITS:
             rows = getattr(self, split_name)[getattr(labels, split_name) == number]
             if not len(rows):
                 raise DataError(

@@ -16,7 +16,7 @@ from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.observed import Observed, Seen, observe
 from lunet_export.errors import BadInputError
 from lunet_export.flows import LUNet
-from lunet_export.layers import Chain
+from lunet_export.layers import Chain, validate_unconditional
 from lunet_export.preprocessing import Logit, logit
 from lunet_export.runtime import ExportedFlow
 
@@ -108,6 +108,7 @@ def certify_model(
         BadInputError: if the stretch of some layer is not bounded.
         DataError: if the rows are of another kind than the model's.
     """
+    validate_unconditional(weights.context, "certify")
     p = weights.preprocessing
     if dataset is None:
         z = noise.normal(seed, range(rows), weights.dim)
@@ -155,6 +156,7 @@ def certify_folder(flow: ExportedFlow, dataset: Dataset | None, *, rows: int, se
         ArtifactError: if the certificate does not fit the test vectors.
         DataError: if the rows are of another kind than the model's.
     """
+    validate_unconditional(flow.context, "certify")
     p, certificate = flow.manifest.preprocessing, flow.manifest.certificate
     if dataset is None:
         x, rows_of = flow.sample(rows, seed=seed).astype(np.float64), "samples of the folder"

@@ -11,7 +11,7 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics.moments import Moments, gaussian_gap, is_singular
 from lunet_export.diagnostics.rows import TRAIN, over_batches, validate_rows
 from lunet_export.errors import DataError
-from lunet_export.layers import Chain
+from lunet_export.layers import Chain, validate_unconditional
 from lunet_export.likelihood import bits_per_dim
 
 
@@ -45,6 +45,7 @@ def recalibrate(
     Raises:
         DataError: if the rows are of another kind, or the covariance has no inverse: too few rows, or constant latents.
     """
+    validate_unconditional(weights.context, "recalibrate")
     validate_rows(dataset, weights.preprocessing, weights.dim)
     if len(dataset.train) <= weights.dim:
         raise DataError(

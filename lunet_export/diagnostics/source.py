@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lunet_export.checks import reference
 from lunet_export.columns import Names
 from lunet_export.flows import LUNet
-from lunet_export.layers import Activation, Chain
+from lunet_export.layers import Activation, Chain, validate_unconditional
 from lunet_export.preprocessing import Logit, largest_below
 from lunet_export.runtime import ExportedFlow
 from lunet_export.runtime.misfit import MadeFor
@@ -77,6 +77,7 @@ class WeightsSource(Source):
         kind: str = "",
         assumed: bool = False,
     ) -> None:
+        validate_unconditional(weights.context, "diagnostics")
         self._weights = weights
         self.made_for = MadeFor(weights.dim, weights.preprocessing, kind, assumed=assumed)
         self.name, self.image_shape, self.columns = name, image_shape, columns
@@ -105,6 +106,7 @@ class FolderSource(Source):
     """This source is an exported folder, whose graph gives z and log_prob; log_det follows from both."""
 
     def __init__(self, flow: ExportedFlow) -> None:
+        validate_unconditional(flow.context, "diagnostics")
         self._flow, self.made_for = flow, flow._rows.made_for
         self.name, self.image_shape, self.columns = flow.manifest.name, flow.manifest.image_shape, flow.columns
         self.dim, self.preprocessing = flow.dim, flow.manifest.preprocessing

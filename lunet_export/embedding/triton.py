@@ -135,6 +135,7 @@ def write(
     """
     settings = settings or Settings()
     artifact.manifest.validate_kind(classes=False)
+    artifact.manifest.validate_unconditional("Triton")
     name = _name(artifact.manifest, settings)
     largest = _max_batch(artifact.manifest, settings)
     if repository.exists() and not repository.is_dir():

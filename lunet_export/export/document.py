@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import onnx
 
-from lunet_export.artifact import FORMAT, FORMAT_VERSION, GRAPHS, MIXTURE_VERSION, README, graph_of
+from lunet_export.artifact import CONTEXT_VERSION, FORMAT, FORMAT_VERSION, GRAPHS, MIXTURE_VERSION, README, graph_of
 from lunet_export.certificate import Certificate
-from lunet_export.distribution import LUNET_CLASSES, Distribution, classes_of, kind_of
+from lunet_export.distribution import LUNET_CLASSES, Distribution, Mixture, classes_of, kind_of
 from lunet_export.export.provenance import Provenance, versions
 from lunet_export.graphs import builder
 from lunet_export.graphs.blueprint import Blueprint
@@ -130,9 +130,9 @@ def _certified(certificate: Certificate | None) -> dict[str, Any]:
 
 
 def _version(blueprint: Blueprint | MixtureBlueprint) -> int:
-    """Return the format version, a higher one for mixtures that programs written for version 1 cannot run."""
+    """Return the format version, a higher one for what programs written for version 1 cannot run."""
     if not isinstance(blueprint, MixtureBlueprint):
-        return FORMAT_VERSION
+        return FORMAT_VERSION if blueprint.weights.context is None else CONTEXT_VERSION
     plain = blueprint.weights.kind == LUNET_CLASSES and blueprint.settings.graphs == GRAPHS
     return FORMAT_VERSION if plain else MIXTURE_VERSION
 
@@ -145,6 +145,7 @@ class _Tensors:
     z: dict[str, Any]
     log_prob: dict[str, Any]
     dtype: str
+    context: dict[str, Any] | None = None  # of a conditional flow
 
     @classmethod
     def of(cls, model: Distribution, settings: ExportSettings) -> Self:
@@ -156,7 +157,17 @@ class _Tensors:
             {"name": "z", "shape": ["batch", dim], "dtype": dtype, "unit": "standard normal", "domain": None},
             {"name": "log_prob", "shape": ["batch"], "dtype": dtype, "unit": "nats, of x", "domain": None},
             dtype,
+            _context(model, dtype),
         )
+
+
+def _context(model: Distribution, dtype: str) -> dict[str, Any] | None:
+    """Return the tensor `context` of a conditional flow; a mixture has none."""
+    of_chain = None if isinstance(model, Mixture) else model.context
+    if of_chain is None:
+        return None
+    unit = "the context of each row, in its own units"
+    return {"name": "context", "shape": ["batch", of_chain.dim], "dtype": dtype, "unit": unit, "domain": None}
 
 
 def _class_density(tensors: _Tensors, classes: int, counted: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +197,9 @@ def _graph(name: str, tensors: _Tensors, own: Mapping[str, Any], counted: Mappin
         "random_sampling": ("shape -> x, z", [shape], [x, z]),
         "density_estimate": ("x, probe -> log_prob_estimate, z", [x, probe], [estimate, z]),
     }[name]
+    if tensors.context is not None:
+        direction = direction.replace(inputs[0]["name"], f"{inputs[0]['name']}, context", 1)
+        inputs = [inputs[0], tensors.context, *inputs[1:]]
     return {
         "file": f"{name}.onnx",
         "direction": direction,

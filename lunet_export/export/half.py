@@ -6,7 +6,7 @@ about a GPU. So the graphs are emulated.
 
 import numpy as np
 
-from lunet_export.checks.vector_file import MixtureVectors, Vectors
+from lunet_export.checks.vector_file import DensityVectors, MixtureVectors, Vectors, given
 from lunet_export.errors import CheckFailedError
 from lunet_export.graphs.emulation import EmulatedFlow
 
@@ -34,16 +34,17 @@ def measure(flow: EmulatedFlow, vectors: Vectors | MixtureVectors, *, images: bo
     """
     unit, limit = ("grey_levels", LARGEST_GREY) if images else ("standard_deviations", LARGEST_SHARE)
     density = vectors.density
-    gaps, errors = [np.abs(flow.density(density.x)[1] - density.log_prob)], []
+    context = given(density) if isinstance(density, DensityVectors) else {}
+    gaps, errors = [np.abs(flow.density(density.x, **context)[1] - density.log_prob)], []
     for part in vectors.sampled:
         known = part.vectors
         plain = np.abs(known.z).max(axis=1) < _NO_TAIL
         scale = np.ones(known.x.shape[1]) if images else known.x[plain].std(axis=0)
         if flow.has_log_prob:
             whole = plain & ~known.clamped
-            _, drawn = flow.decode_with_log_prob(known.z[whole], *part.label)
+            _, drawn = flow.decode_with_log_prob(known.z[whole], *part.label, **given(known, whole))
             gaps.append(np.abs(drawn - known.log_prob[whole]))
-        errors.append(np.abs(flow.decode(known.z[plain], *part.label) - known.x[plain]) / scale)
+        errors.append(np.abs(flow.decode(known.z[plain], *part.label, **given(known, plain)) - known.x[plain]) / scale)
     # Python's max can drop a NaN; NumPy's keeps it.
     log_prob = float(np.max([gap.max(initial=0.0) for gap in gaps])) / density.x.shape[1]
     error = float(np.max([gap.max() for gap in errors]))

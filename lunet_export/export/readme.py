@@ -20,8 +20,8 @@ _MOST_NAMES = 32  # more names of columns are not listed
 #: Keys of a network's entry that are not settings of its kind.
 _GENERAL = frozenset(
     {
-        "kind", "name", "dim", "preprocessing", "image_shape", "columns", "sha256_weights", "source", "domain", "prior",
-        "training", "certificate",
+        "kind", "name", "dim", "preprocessing", "image_shape", "columns", "context", "sha256_weights", "source",
+        "domain", "prior", "training", "certificate",
     }
 )  # fmt: skip
 _MORE = "`lunet-export format` prints the whole format of this folder, `lunet-export inspect .` what its manifest says."
@@ -38,15 +38,19 @@ parts += [(f"sampling_{number}", "z", part, ["x"]) for number, part in enumerate
 
 
 def of_folder(document: Document) -> str:
-    """Return the README.md of a folder with one network, or with one per class.
+    """Return the README.md of a folder with one network, conditional or not, or with one per class.
 
     Args:
         document: Content of manifest.json; hashes and checks are not used.
     """
-    model, classes = document["model"], document.get("classes", [])
+    model, classes, context = document["model"], document.get("classes", []), document["model"].get("context")
     kind = "classes" if classes else "flow"
+    dtype = document["dtype"]
+    fed = f'{{fed: np.array(known[fed], "{dtype}")}}'
+    if context:
+        fed = f'{{name: np.array(known[name], "{dtype}") for name in (fed, "context")}}'
     text = _filled(
-        kind,
+        "conditional" if context else kind,
         mark=README_MARK,
         name=_code(model["name"]),
         version=document["versions"]["lunet_export"],
@@ -55,7 +59,8 @@ def of_folder(document: Document) -> str:
         dtype=document["dtype"],
         classes=len(classes),
         facts=_list([*_facts(document), *_graphs(document["graphs"])]),
-        replay=_filled("replay", dtype=document["dtype"], parts=_REPLAYS[kind]),
+        replay=_filled("replay", parts=_REPLAYS[kind], fed=fed),
+        **({"width": context["dim"], "context": _usual(context)} if context else {}),
         noise=section("Noise").rstrip(),
         verify=_filled("verify", manifest=MANIFEST, more=_MORE),
     )
@@ -108,6 +113,8 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
         named = [f"{number} {_code(entry['name'])} ({entry['prior']:.4g})" for number, entry in enumerate(classes)]
         yield "Classes and their priors", ", ".join(named)
     yield "Row", _row(model)
+    if context := model.get("context"):
+        yield "Context of a row", _context(context)
     yield "x", _about_x(model["preprocessing"])
     if p := model["preprocessing"]:
         yield "Pre-processing, in the graphs", f"h = {p['formula']}, levels {p['levels']}, margin {p['margin']!r}"
@@ -150,10 +157,36 @@ def _row(model: Document) -> str:
     """Return what a row is: an image, named columns, or a number of numbers."""
     if model["image_shape"]:
         return f"an image of {' x '.join(map(str, model['image_shape']))}, row by row"
-    if not (columns := model.get("columns")):
-        return f"{model['dim']} numbers"
+    columns = model.get("columns")
+    return f"the columns {_named(columns)}" if columns else f"{model['dim']} numbers"
+
+
+def _named(columns: Sequence[str]) -> str:
     left = f" and {len(columns) - _MOST_NAMES} more" if len(columns) > _MOST_NAMES else ""
-    return f"the columns {', '.join(_code(name) for name in columns[:_MOST_NAMES])}{left}"
+    return f"{', '.join(_code(name) for name in columns[:_MOST_NAMES])}{left}"
+
+
+def _context(context: Document) -> str:
+    """Return what a context is: its columns, and their ranges in training."""
+    named = f"the columns {_named(context['names'])}" if context.get("names") else f"{context['dim']} numbers"
+    return f"{named}, in the units of training{_spans(context)}"
+
+
+def _spans(context: Document) -> str:
+    if not (ends := context.get("range")):
+        return ""
+    pairs = list(zip(ends["low"], ends["high"], strict=True))
+    left = f" and {len(pairs) - _MOST_NAMES} more" if len(pairs) > _MOST_NAMES else ""
+    spans = ", ".join(f"{low:.4g} to {high:.4g}" for low, high in pairs[:_MOST_NAMES])
+    return f", which saw {spans}{left}: beyond, nothing was fitted"
+
+
+def _usual(context: Document) -> str:
+    """Return a context as Python writes it: the middle of the range of training, or zeros."""
+    ends = context.get("range")
+    if not ends or context["dim"] > _MOST_NAMES:
+        return f"[0.0] * {context['dim']}"
+    return str([float(f"{(low + high) / 2:.4g}") for low, high in zip(ends["low"], ends["high"], strict=True)])
 
 
 def _training(record: Document) -> str:

@@ -19,7 +19,7 @@ from lunet_export.export.provenance import Provenance, versions
 from lunet_export.flows import LUNet
 from lunet_export.graphs import builder, merge
 from lunet_export.graphs import verifier as generator
-from lunet_export.layers import LU, Chain
+from lunet_export.layers import LU, Chain, validate_unconditional
 from lunet_export.parity import Check, compare
 from lunet_export.runtime import providers
 from lunet_export.verification import box, folder, vnnlib
@@ -113,10 +113,11 @@ def export_for_verifier(
         The folder with its document and its checks.
 
     Raises:
-        BadInputError: if the folder exists, the activation is not piecewise linear, a mass is not between 0 and 1, the
-            classifier does not fit, or the claim is malformed.
+        BadInputError: if the folder exists, the flow takes a context, the activation is not piecewise linear, a mass
+            is not between 0 and 1, the classifier does not fit, or the claim is malformed.
         CheckFailedError: if a check failed; then nothing is written.
     """
+    validate_unconditional(weights.context, "an export for verifiers")
     generator.validate_piecewise_linear(weights)
     _validate_target(target, force=force)
     if question.classifier is not None and weights.preprocessing:

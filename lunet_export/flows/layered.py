@@ -8,13 +8,15 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError, brief
-from lunet_export.layers import LAYERS, Chain, Inverse, Kind, Layer, Permutation
+from lunet_export.layers import LAYERS, Chain, Context, Inverse, Kind, Layer, Permutation
 from lunet_export.preprocessing import Logit
 
 
-def layered(dim: int, layers: Sequence[Layer], preprocessing: Logit | None = None) -> Chain:
+def layered(
+    dim: int, layers: Sequence[Layer], preprocessing: Logit | None = None, context: Context | None = None
+) -> Chain:
     """Return the chain of these layers, from data to latent; errors are those of `Chain`."""
-    return Chain(dim, tuple(layers), preprocessing, Layered())
+    return Chain(dim, tuple(layers), preprocessing, Layered(), context)
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,19 @@ class Layered(Kind):
         return {"lunet.layers": str(model["layers"])}
 
     def pack(self, chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return settings, and `layers`: for each {"kind": name, "inverse": true or false} and its fields by name."""
+        """Return settings, and `layers`: for each {"kind": name, "inverse": true or false} and its fields by name.
+
+        A conditional chain has `context` too.
+        """
         packed = [{"inverse": False, **layer.to_dict()} for layer in chain.layers]
-        return {"layers": len(packed)}, {"layers": packed}
+        of_context = {} if chain.context is None else {"context": chain.context.to_dict()}
+        return {"layers": len(packed)}, {"layers": packed, **of_context}
 
     @classmethod
     def unpack(cls, content: Mapping[str, Any], preprocessing: Logit | None) -> Chain:
         layers = [_layer(entry) for entry in content["layers"]]
-        return layered(content["settings"]["dim"], layers, preprocessing)
+        context = Context.from_dict(content["context"]) if "context" in content else None
+        return layered(content["settings"]["dim"], layers, preprocessing, context)
 
 
 def _plain(chain: Chain) -> Iterator[Layer]:

@@ -1,15 +1,20 @@
-"""LU-Net (arXiv 2302.10524): LU layers with an activation between them, after an optional logit."""
+"""LU-Net (arXiv 2302.10524): LU layers with an activation between them, after an optional logit.
+
+A conditional LU-Net has an affine map of the context behind every LU layer.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Context as DecimalContext
+from decimal import Decimal
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError, CheckpointError
-from lunet_export.layers import ACTIVATIONS, LU, Activation, Affine, Chain, Kind, Layer
+from lunet_export.layers import ACTIVATIONS, LU, Activation, Affine, Chain, ConditionalAffine, Context, Kind, Layer
 from lunet_export.layers.lu import unit_lower
 from lunet_export.preprocessing import Logit
 
@@ -17,7 +22,7 @@ Array = NDArray[np.float64]
 
 PAPERS = next(iter(ACTIVATIONS))
 PAPERS_ALPHA = 0.1
-_DIGITS = Context(prec=40, traps=[])  # more than twice float64's digits; what overflows is infinite
+_DIGITS = DecimalContext(prec=40, traps=[])  # more than twice float64's digits; what overflows is infinite
 
 
 def lunet(
@@ -25,6 +30,9 @@ def lunet(
     alpha: float | Sequence[float | Array],
     preprocessing: Logit | None = None,
     activation: str = PAPERS,
+    *,
+    conditional: Sequence[ConditionalAffine] = (),
+    context: Context | None = None,
 ) -> Chain:
     """Return the LU-Net of these blocks, with the activation of that name between them.
 
@@ -34,6 +42,8 @@ def lunet(
             activations that take it, one number per unit, (D,).
         preprocessing: Logit before the first block, for images.
         activation: Name of the activation.
+        conditional: Affine maps of the context, one behind each block; empty if the LU-Net is not conditional.
+        context: Context of a conditional LU-Net.
 
     Raises:
         CheckpointError: if a shape does not fit, a number is not finite, L or U is not triangular, a diagonal entry of
@@ -47,10 +57,12 @@ def lunet(
         alphas, kind = [float(alpha)] * (len(blocks) - 1), LUNet(float(alpha), activation)
     if len(alphas) != len(blocks) - 1:
         raise CheckpointError(f"Expected {len(blocks) - 1} alphas, one between each two blocks; got {len(alphas)}.")
-    layers: list[Layer] = [blocks[0]]
-    for slope, block in zip(alphas, blocks[1:], strict=True):
-        layers += [activation_of(activation, slope), block]
-    return Chain(int(blocks[0].bias.size), tuple(layers), preprocessing, kind)
+    if conditional and len(conditional) != len(blocks):
+        raise CheckpointError(f"Expected {len(blocks)} maps of the context, one per block; got {len(conditional)}.")
+    activations = [activation_of(activation, slope) for slope in alphas]
+    parts = zip_longest(blocks, conditional, activations)
+    layers = tuple(layer for block in parts for layer in block if layer is not None)
+    return Chain(int(blocks[0].bias.size), layers, preprocessing, kind, context)
 
 
 @dataclass(frozen=True)
@@ -75,27 +87,36 @@ class LUNet(Kind):
             )
 
     def label(self, chain: Chain, number: int) -> str:
-        return f"{'activation' if number % 2 else 'block'}{number // 2 + 1}"
+        block, part = divmod(number, len(_parts(chain)))
+        return f"{_parts(chain)[part]}{block + 1}"
 
     def place(self, chain: Chain, number: int) -> str:
-        if number % 2:
-            return f"activation {number // 2 + 1}"
-        return f"block {number // 2 + 1} of {(len(chain.layers) + 1) // 2}"
+        parts = _parts(chain)
+        block, part = divmod(number, len(parts))
+        of = f" of {-(-len(chain.layers) // len(parts))}" if part == 0 else ""
+        return f"{parts[part]} {block + 1}{of}"
 
     def validate(self, chain: Chain) -> None:
         one = self.alpha is not None and repr(activation_of(self.activation, self.alpha))
+        parts = _parts(chain)
         for number, layer in enumerate(chain.layers):
-            where = self.place(chain, number)
-            if number % 2 == 0:
+            where, part = self.place(chain, number), parts[number % len(parts)]
+            if part == "block":
                 self._validate_block(layer, chain.dim, where)
+            elif part == "context":
+                if not isinstance(layer, ConditionalAffine):
+                    raise CheckpointError(f"Expected an affine map of the context as {where}; got {layer.label}.")
             elif type(layer) is not ACTIVATIONS[self.activation]:
                 raise CheckpointError(f"Expected {self.activation} as {where}; got {layer.label}.")
             elif np.max(layer.alpha) >= 1:
                 raise CheckpointError(f"Expected alpha in (0, 1) as {where}; got {layer}.")
             elif one and repr(layer) != one:
                 raise CheckpointError(f"Expected {one} as {where}; got {layer}. Every activation is the same.")
-        if len(chain.layers) % 2 == 0:
-            raise CheckpointError("Expected an LU layer at the end of an LU-Net; got an activation. Leave it out.")
+        if (len(chain.layers) + 1) % len(parts):
+            end = "an LU layer" if chain.context is None else "an affine map of the context"
+            raise CheckpointError(
+                f"Expected {end} at the end of an LU-Net; got {chain.layers[-1].label}. Leave it out."
+            )
 
     def _validate_block(self, block: Layer, dim: int, where: str) -> None:
         if not isinstance(block, LU):
@@ -124,6 +145,9 @@ class LUNet(Kind):
         yield settings
         for block in chain.of(LU):
             yield from block.arrays()
+        for moved in chain.of(ConditionalAffine):
+            yield f"conditional {moved.settings()!r}"
+            yield from moved.arrays()
         if self.alpha is None:
             for activation in chain.of(Activation):
                 yield np.asarray(activation.alpha)
@@ -158,6 +182,8 @@ class LUNet(Kind):
         """Return settings, and packed (M, D, D) with log|diag U| on the diagonal, sign (M, D), bias (M, D).
 
         If each activation has its own alpha, alpha is None in the settings, and `alphas` is (M - 1,) or (M - 1, D).
+        A conditional LU-Net has `context`, and `conditional`: for each block {"kind": name} and the fields of its
+        affine map by name.
         """
         blocks = chain.of(LU)
         settings: dict[str, Any] = {"blocks": len(blocks), "alpha": self.alpha}
@@ -168,11 +194,16 @@ class LUNet(Kind):
             for block in blocks
         ]
         alphas = [np.asarray(activation.alpha) for activation in chain.of(Activation)]
+        conditional: dict[str, Any] = {}
+        if chain.context is not None:
+            moved = [layer.to_dict() for layer in chain.of(ConditionalAffine)]
+            conditional = {"conditional": moved, "context": chain.context.to_dict()}
         return settings, {
             **({"alphas": np.stack(alphas)} if self.alpha is None else {}),
             "packed": np.stack(packed),
             "sign": np.stack([np.sign(np.diag(block.upper)) for block in blocks]),
             "bias": np.stack([block.bias for block in blocks]),
+            **conditional,
         }
 
     @classmethod
@@ -192,15 +223,24 @@ class LUNet(Kind):
         if shapes != expected or not isinstance(alpha, float | None):
             raise CheckpointError(f"Expected tensors of shapes {expected}; got {shapes}. Train it again.")
         layers = [_block(*parts) for parts in zip(packed, sign, bias, strict=True)]
+        given: dict[str, Any] = {}
+        if "context" in content:
+            moved = [ConditionalAffine.from_dict(entry) for entry in content["conditional"]]
+            given = {"conditional": moved, "context": Context.from_dict(content["context"])}
         if alpha is not None:
-            return lunet(layers, alpha, preprocessing, activation)
+            return lunet(layers, alpha, preprocessing, activation, **given)
         alphas = content["alphas"]
         if alphas.dtype != np.float64 or alphas.shape not in ((blocks - 1,), (blocks - 1, dim)):
             raise CheckpointError(
                 f"Expected one alpha, or {dim}, per activation; got a tensor of shape {alphas.shape}. Train it again."
             )
         own = list(alphas) if alphas.ndim > 1 else alphas.tolist()
-        return lunet(layers, own, preprocessing, activation)
+        return lunet(layers, own, preprocessing, activation, **given)
+
+
+def _parts(chain: Chain) -> tuple[str, ...]:
+    """Return what each block consists of, in order; the last block has no activation."""
+    return ("block", "activation") if chain.context is None else ("block", "context", "activation")
 
 
 def activation_of(name: str, alpha: float | Array) -> Activation:

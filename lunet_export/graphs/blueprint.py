@@ -117,12 +117,14 @@ class Blueprint:
         bounds = None if self._bounds is None else data_bounds(self.weights, self._bounds)
         certified = {} if bounds is None else _certified(bounds)
         solver = {} if self.solver is None else {"lunet.solver": str(self.solver)}
-        return {**self.weights.kind.metadata(self.weights), **solver, **certified}
+        context = {} if self.weights.context is None else {"lunet.context": self.weights.context.text}
+        return {**self.weights.kind.metadata(self.weights), **context, **solver, **certified}
 
     def model(self) -> dict[str, Any]:
         """Return what the manifest says of the model, beside what all manifests say."""
         measured = {} if self.round_trip_error is None else {"round_trip": self.round_trip_error}
-        return {**self.weights.kind.entry(self.weights), **measured}
+        context = {} if self.weights.context is None else {"context": self.weights.context.to_json()}
+        return {**self.weights.kind.entry(self.weights), **context, **measured}
 
     def graph(self, name: str) -> dict[str, Any]:
         """Return what the manifest says of a graph, beside what it says of every graph."""
@@ -192,8 +194,9 @@ class Blueprint:
 
 def round_trip_error(chain: Chain) -> float:
     """Return the largest |x - decode(encode(x))| of the reference over samples of the model, behind its logit."""
-    h = chain.decode(noise.normal(_SEED, range(_ROWS), chain.dim))
-    return float(np.abs(chain.decode(chain.encode(h).rows) - h).max())
+    context = None if chain.context is None else chain.context.drawn(_SEED, range(_ROWS))
+    h = chain.decode(noise.normal(_SEED, range(_ROWS), chain.dim), context=context)
+    return float(np.abs(chain.decode(chain.encode(h, context=context).rows, context=context) - h).max())
 
 
 def _percent(best: Estimate, chosen: Estimate) -> int:

@@ -99,9 +99,10 @@ class GraphBuilder:
         finally:
             self._scope = before
 
-    def input(self, name: str, *, rows: int | None = None) -> Value:
-        """Add an input: rows [batch, dim] that the caller feeds, or a fixed number of rows."""
-        self._inputs.append(helper.make_tensor_value_info(name, self._element, [rows or self._rows, self.dim]))
+    def input(self, name: str, *, rows: int | None = None, width: int | None = None) -> Value:
+        """Add an input: rows [batch, dim] that the caller feeds, or others of a fixed number or width."""
+        shape = [rows or self._rows, width or self.dim]
+        self._inputs.append(helper.make_tensor_value_info(name, self._element, shape))
         return name
 
     def random_normal(self, shape: str) -> Value:

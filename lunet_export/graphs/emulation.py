@@ -72,24 +72,30 @@ class EmulatedFlow:
         """Return whether there is a graph that samples with the density; a mixture has one per class."""
         return not {"sampling_with_log_prob", "sampling_with_log_prob_0"}.isdisjoint(self._graphs)
 
-    def density(self, x: Floats) -> tuple[Any, ...]:
-        """Return z (N, D) and log_prob (N,) in nats for x (N, D).
+    def density(self, x: Floats, context: Floats | None = None) -> tuple[Any, ...]:
+        """Return z (N, D) and log_prob (N,) in nats for x (N, D) and, of a conditional flow, contexts (N, C).
 
         A mixture gives class_log_prob, log_prob and posterior.
         """
-        return self._run("density", self._answers, {"x": x})
+        return self._run("density", self._answers, {"x": x}, context)
 
-    def decode(self, z: Floats, label: int | None = None) -> Floats:
+    def decode(self, z: Floats, label: int | None = None, /, *, context: Floats | None = None) -> Floats:
         """Return x (N, D) for z (N, D); a mixture uses the flow of the class `label`."""
-        found: Floats = self._run(_of_class("sampling", label), ["x"], {"z": z})[0]
+        found: Floats = self._run(_of_class("sampling", label), ["x"], {"z": z}, context)[0]
         return found
 
-    def decode_with_log_prob(self, z: Floats, label: int | None = None) -> tuple[Floats, Floats]:
+    def decode_with_log_prob(
+        self, z: Floats, label: int | None = None, /, *, context: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """Return x (N, D) and log_prob (N,) in nats for z (N, D); a mixture uses the flow of the class `label`."""
-        x, log_prob = self._run(_of_class("sampling_with_log_prob", label), ["x", "log_prob"], {"z": z})
+        graph = _of_class("sampling_with_log_prob", label)
+        x, log_prob = self._run(graph, ["x", "log_prob"], {"z": z}, context)
         return x, log_prob
 
-    def _run(self, name: str, outputs: list[str], rows: Mapping[str, Floats]) -> tuple[Any, ...]:
+    def _run(
+        self, name: str, outputs: list[str], rows: Mapping[str, Floats], context: Floats | None
+    ) -> tuple[Any, ...]:
+        rows = rows if context is None else {**rows, "context": context}
         with np.errstate(all="ignore"):  # NumPy warns of the infinities that the graph counts on
             found = self._graphs[name].run(outputs, {key: array.astype(self._dtype) for key, array in rows.items()})
         return tuple(np.asarray(array) for array in found)

@@ -174,20 +174,25 @@ class _Pass:
     exact: Array
     allowed: Array
     allowed_back: Array
+    context: Array | None  # of a conditional flow
 
     @classmethod
     def of(cls, network: Chain, z: Array, dtype: str, products: str | None, *, forward: bool) -> Self:
-        model, x = RoundingModel(network, dtype, products), reference.decode(network, z)
+        context = None if network.context is None else network.context.drawn(0, range(len(z)))
+        model, x = RoundingModel(network, dtype, products), reference.decode(network, z, context)
         if not forward:
-            allowed = model.sampling(z)
-            return cls(forward, z, x, allowed["x"], allowed["z"])
+            allowed = model.sampling(z, context)
+            return cls(forward, z, x, allowed["x"], allowed["z"], context)
         x = x.astype(dtype).astype(np.float64)
-        allowed = model.density(x)
-        return cls(forward, x, reference.encode(network, x)[0], allowed["z"], allowed["x"])
+        allowed = model.density(x, context)
+        return cls(forward, x, reference.encode(network, x, context)[0], allowed["z"], allowed["x"], context)
 
     def loss(self, network: Chain, solver: Solver, dtype: str, products: str | None) -> _Loss:
         got, macs = self._solved(network, solver, dtype, products)
-        returned = reference.decode(network, got) if self.forward else reference.encode(network, got)[0]
+        context = self.context
+        returned = (
+            reference.decode(network, got, context) if self.forward else reference.encode(network, got, context)[0]
+        )
         gap, back = np.abs(got - self.exact).max(axis=1), np.abs(returned - self.rows).max(axis=1)
         shares = np.nan_to_num(np.maximum(gap / self.allowed, back / self.allowed_back), nan=np.inf, posinf=np.inf)
         return _Loss(float(gap.max() / np.abs(self.exact).max()), float(np.sqrt(np.mean(shares**2))), macs)
@@ -196,7 +201,8 @@ class _Pass:
         """Return the rows by the solver's products in `dtype`, other layers being exact, and the multiply-adds."""
         arithmetic = solvers.Eager(dtype, products)
         h = self.rows.astype(dtype)
-        for layer in chain.layers if self.forward else reversed(chain.layers):
+        layers = chain.given(self.context, len(h))
+        for layer in layers if self.forward else reversed(layers):
             if (system := _system(layer, forward=self.forward)) is not None:
                 h = solvers.solve(arithmetic, solver, h, system)
             else:

@@ -14,7 +14,7 @@ from lunet_export.graphs.builder import GraphBuilder, Value
 from lunet_export.graphs.elementwise import Preprocessed, preprocessed
 from lunet_export.graphs.solvers import Solver
 from lunet_export.graphs.track import Terms, Track, added
-from lunet_export.layers import Chain
+from lunet_export.layers import Chain, networks
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Frame:
     def density(self, metadata: dict[str, str], *, with_probe: bool = False) -> onnx.ModelProto:
         """Return the density graph: x [batch, dim] -> z [batch, dim] and log_prob [batch] in nats, data space.
 
+        That of a conditional flow takes `context` [batch, C] too, as its sampling graph does.
+
         Args:
             metadata: Metadata of the file.
             with_probe: Whether the graph takes `probe` [batch, dim] too and gives `log_prob_estimate`, Hutchinson's
@@ -47,18 +49,25 @@ class Frame:
         """
         g = self.builder("density")
         rows = preprocessed(g, g.input("x"), self.chain.preprocessing)
+        context = self._context(g)
         probe = g.input("probe") if with_probe else None
-        z, log_prob = self.encoded(g, rows, probe=probe)
+        z, log_prob = self.encoded(g, rows, probe=probe, context=context)
         g.output("log_prob_estimate" if with_probe else "log_prob", log_prob, rows=False)
         g.output("z", z)
         return g.finish(metadata)
 
     def encoded(
-        self, g: GraphBuilder, rows: Preprocessed, *, probe: Value | None = None, keep: bool = False
+        self,
+        g: GraphBuilder,
+        rows: Preprocessed,
+        *,
+        probe: Value | None = None,
+        context: Value | None = None,
+        keep: bool = False,
     ) -> tuple[Value, Value]:
         """Write z [batch, dim] and log_prob [batch], or [batch, 1] where the axis is kept, of rows behind the logit."""
         constant = -0.5 * self.chain.dim * log(2 * pi) + rows.constant
-        track = Track(g, rows.h, self.solver, constant=constant, probe=probe)
+        track = Track(g, rows.h, self.solver, constant=constant, probe=probe, context=context)
         self._forward(track, 0)
         z = track.rows()
         with g.scope("log_prob"):
@@ -78,7 +87,8 @@ class Frame:
         g = self.builder("sampling")
         z = g.random_normal("shape") if draws_noise else g.input("z")
         constant = -0.5 * self.chain.dim * log(2 * pi)
-        track = Track(g, z, self.solver, constant=constant, wants_density=with_log_prob)
+        context = self._context(g)
+        track = Track(g, z, self.solver, constant=constant, wants_density=with_log_prob, context=context)
         latent = self._back(track, z)
         if self.chain.preprocessing:
             track.stretch(-1.0, 0.0)
@@ -90,6 +100,15 @@ class Frame:
         if draws_noise:
             g.output("z", z)
         return g.finish(metadata)
+
+    def _context(self, g: GraphBuilder) -> Value | None:
+        """Add the input `context` [batch, C] of a conditional flow; write what layers see of it."""
+        of_chain = self.chain.context
+        if of_chain is None:
+            return None
+        given = g.input("context", width=of_chain.dim)
+        with g.scope("context"):
+            return networks.nodes(of_chain.network, networks.Writer(g), given)
 
     def _forward(self, track: Track, first: int) -> None:
         chain = self.chain
@@ -115,7 +134,8 @@ class Frame:
         rows, shift = track.apart()
         track.stretch(1.0, shift)
         with track.g.scope("density"):
-            forward = Track(track.g, rows, self.solver, constant=-0.5 * self.chain.dim * log(2 * pi))
+            constant = -0.5 * self.chain.dim * log(2 * pi)
+            forward = Track(track.g, rows, self.solver, constant=constant, context=track.context)
             forward.stretch(1.0, shift)
             self._forward(forward, first)
             track.terms = forward.terms

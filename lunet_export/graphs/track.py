@@ -64,6 +64,7 @@ class Track:
         constant: Start of log|det dz/dx|, in nats.
         wants_density: Whether the graph sums log|det dz/dx| along this track.
         probe: Directions of estimated divergences.
+        context: Context of every row as layers take it, for a conditional flow.
     """
 
     def __init__(
@@ -75,8 +76,9 @@ class Track:
         constant: float = 0.0,
         wants_density: bool = True,
         probe: Value | None = None,
+        context: Value | None = None,
     ) -> None:
-        self.g, self.wants_density, self.probe = g, wants_density, probe
+        self.g, self.wants_density, self.probe, self.context = g, wants_density, probe, context
         self.terms = Terms(constant)
         self._solver, self._sign = solver, 1
         self._parts = [(h, g.dim)]

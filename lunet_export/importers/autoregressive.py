@@ -1,11 +1,11 @@
-"""The networks of other libraries' coupling and autoregressive layers, in the order in which ours give t and u."""
+"""The networks of other libraries' conditional parts, in the order in which ours give t and u."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.importers import networks
-from lunet_export.importers.parts import Refused
-from lunet_export.layers import AffineAutoregressive, Layer, ScaleMap
+from lunet_export.importers.parts import Foreign, Refused
+from lunet_export.layers import AffineAutoregressive, ConditionalAffine, Inverse, Layer, ScaleMap
 from lunet_export.layers.networks import Network
 
 
@@ -35,3 +35,18 @@ def coupling(
     if networks.leaving(network) != wanted:
         raise Refused(f"its network gives {networks.leaving(network)} numbers, not {wanted}")
     return (AffineAutoregressive(len(inputs) + len(changed), inputs, changed, network, scale),)
+
+
+def conditional(network: Network, scale: ScaleMap) -> ConditionalAffine:
+    """Return the layer whose network gives all t, then all u, of the context.
+
+    Raises:
+        Refused: if the network does not begin with a matrix, which says how many numbers a context has.
+    """
+    networks.entering(network)
+    return ConditionalAffine(network, scale)
+
+
+def conditional_base(encoder: Foreign) -> tuple[Layer, ...]:
+    """Return the layer that standardises a normal whose mean, then log of the standard deviation, an encoder gives."""
+    return (Inverse(conditional(networks.read(encoder), ScaleMap("exp"))),)

@@ -46,12 +46,15 @@ def convert(flow: object, *, context: Tensor | None = None, reference: Reference
     that z is standard normal; a transform alone gets the base N(0, I). The result has been compared with the object
     itself in float64 (`read`), and has the object's own dtype.
 
+    A conditional flow stays conditional: `Flow.given` takes contexts (N, C), those that the object itself takes, before
+    any embedding. With `context` it is fixed to one context, and becomes a flow without any.
+
     A module of your own goes with `reference`: state its layers, and they are compared with the module on rows of four
     scales, in float64, as the flows of libraries are.
 
     Args:
         flow: The object; with `reference`, layers of `lunet_export.layers` from data to latent, a `Chain` or a `Flow`.
-        context: Context that a conditional flow is fixed to, (C,) or (1, C).
+        context: Context that a conditional flow is fixed to, (C,) or (1, C); None leaves it an input.
         reference: Your module or a method of it, x (N, D) -> z (N, D) and log|det dz/dx| (N,), or log p(x) (N,) in
             nats, which says nothing of z.
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lunet_export.importers.classes import first_known, library_of
-from lunet_export.importers.parts import NO_CONTEXT, Foreign, Refused
+from lunet_export.importers.parts import Foreign, Refused
 from lunet_export.importers.twin import array, row
-from lunet_export.layers.networks import Activation, Dense, Network, Operation, Residual, Scaling
+from lunet_export.layers.networks import Activation, Dense, Gate, Network, Operation, Residual, Scaling
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,8 @@ def read(module: Foreign, context: Tensor | None = None) -> Network:
 
     Args:
         module: The module, in float64.
-        context: Context that the module's context input is fixed to, (1, C), for networks of nflows and normflows.
+        context: Context that the module's context input is fixed to, (1, C), for networks of nflows and normflows. None
+            leaves it an input: what depends on it becomes conditional.
 
     Raises:
         Refused: if it holds something that is not supported.
@@ -49,7 +50,8 @@ def after(network: Network, matrix: Array) -> Network:
     """Return the network followed by a matrix."""
     last = network[-1] if network else None
     if isinstance(last, Dense):
-        return (*network[:-1], Dense(matrix @ last.weight, matrix @ last.bias))
+        conditional = after(last.conditional, matrix) if last.conditional else ()
+        return (*network[:-1], Dense(matrix @ last.weight, matrix @ last.bias, conditional))
     return (*network, Dense(matrix, np.zeros(len(matrix))))
 
 
@@ -57,7 +59,8 @@ def before(network: Network, matrix: Array, bias: Array) -> Network:
     """Return the network preceded by a matrix and a bias."""
     first = network[0] if network else None
     if isinstance(first, Dense) and first.weight.shape[1] == len(matrix):
-        return (Dense(first.weight @ matrix, first.weight @ bias + first.bias), *network[1:])
+        moved = Dense(first.weight @ matrix, first.weight @ bias + first.bias, first.conditional)
+        return (moved, *network[1:])
     return (Dense(matrix, bias), *network)
 
 
@@ -85,6 +88,16 @@ def entering(network: Network) -> int:
     if not isinstance(first, Dense):
         raise Refused("its network does not begin with a matrix")
     return first.weight.shape[1]
+
+
+def taking(network: Network) -> int | None:
+    """Return how many numbers the network takes; None if it takes any count, as activations do."""
+    for operation in network:
+        if isinstance(operation, Dense):
+            return operation.weight.shape[1]
+        if isinstance(operation, Scaling) and len(operation.scale) > 1:
+            return len(operation.scale)
+    return None
 
 
 def _called(thing: Foreign) -> str:
@@ -176,11 +189,10 @@ def _mlp_of_nflows(module: Foreign, context: Tensor | None) -> list[Operation]:
 
 
 def _residual_net(module: Foreign, context: Tensor | None) -> list[Operation]:
-    """Read a `ResidualNet` of nflows or normflows; a fixed context enters the first bias and the blocks' gates."""
-    _agree(module.context_features or 0, context)
-    first = tuple(_linear(module.initial_layer, None))
-    if context is not None:
-        first = fixed(first, context, module.initial_layer.in_features - module.context_features)
+    """Read a `ResidualNet` of nflows or normflows; a context enters the first matrix and the blocks' gates."""
+    takes = module.context_features or 0
+    _agree(takes, context)
+    first = fixed(tuple(_linear(module.initial_layer, None)), context, module.initial_layer.in_features - takes)
     return [*first, *_blocks(module, context), *_linear(module.final_layer, None)]
 
 
@@ -189,9 +201,8 @@ def _made(module: Foreign, context: Tensor | None) -> list[Operation]:
     _agree(module.context_layer.in_features if hasattr(module, "context_layer") else 0, context)
     ours = library_of(module) == "nflows"
     found = _masked_linear(module.initial_layer, None)
-    if context is not None:
-        shift = module.context_layer(context)
-        found = [_shifted(found[0], module.activation(shift) if ours else shift)]
+    if hasattr(module, "context_layer"):
+        found = [_shifted(found[0], module.context_layer, module.activation if ours else None, context)]
     if ours and not module.use_residual_blocks:
         found += activation(module.activation)
     if not ours:
@@ -215,11 +226,10 @@ def _residual_block(module: Foreign, context: Tensor | None) -> list[Operation]:
         if module.use_batch_norm:
             inner += _batch_norm(module.batch_norm_layers[number], None)
         inner += [*activation(module.activation), *read(layer)]
-        if context is not None and number == 0 and _shifts(module):
-            inner[-1] = _shifted(inner[-1], module.context_layer(context))
-    if context is not None and not _shifts(module):
-        gate = row(torch.sigmoid(module.context_layer(context)))
-        inner.append(Scaling(gate, np.zeros(len(gate))))
+        if hasattr(module, "context_layer") and number == 0 and _shifts(module):
+            inner[-1] = _shifted(inner[-1], module.context_layer, None, context)
+    if hasattr(module, "context_layer") and not _shifts(module):
+        inner.append(_gate(module.context_layer, context))
     return [Residual(tuple(inner))]
 
 
@@ -227,33 +237,64 @@ def _shifts(module: Foreign) -> bool:
     return library_of(module) == "nflows" and type(module).__name__ == "MaskedResidualBlock"
 
 
-def _shifted(operation: Operation, by: Tensor) -> Dense:
+def _shifted(operation: Operation, layer: Foreign, function: Foreign | None, context: Tensor | None) -> Dense:
+    """Return W a + b with what a layer, and a function behind it, make of the context added."""
     assert isinstance(operation, Dense)
-    return replace(operation, bias=operation.bias + row(by))
+    if context is None:
+        behind = [] if function is None else activation(function)
+        return replace(operation, conditional=(*_linear(layer, None), *behind))
+    shift = layer(context) if function is None else function(layer(context))
+    return replace(operation, bias=operation.bias + row(shift))
+
+
+def _gate(layer: Foreign, context: Tensor | None) -> Operation:
+    """Return the product with the sigmoid of what a layer makes of the context."""
+    if context is None:
+        return Gate((*_linear(layer, None), Activation("sigmoid")))
+    gate = row(torch.sigmoid(layer(context)))
+    return Scaling(gate, np.zeros(len(gate)))
 
 
 def fixed(network: Network, context: Tensor | None, count: int) -> Network:
     """Turn a network of `count` numbers and a context side by side into a network of these numbers alone.
 
-    The context's part of the first matrix joins its bias.
+    The context's part of the first matrix joins its bias; without a context it stays a part that depends on one.
 
     Raises:
         Refused: if the network takes another count of numbers.
     """
     takes, first = entering(network) - count, network[0]
     assert isinstance(first, Dense)
-    values = np.zeros(0) if context is None else row(context)
+    if takes < 0:
+        raise Refused(f"its network takes {entering(network)} numbers, not {count}")
     _agree(takes, context)
-    return (Dense(first.weight[:, :count], first.bias + first.weight[:, count:] @ values), *network[1:])
+    if not takes:
+        return network
+    if context is None:
+        of_context = Dense(first.weight[:, count:], np.zeros(len(first.bias)))
+        return (Dense(first.weight[:, :count], first.bias, (of_context,)), *network[1:])
+    return (Dense(first.weight[:, :count], first.bias + first.weight[:, count:] @ row(context)), *network[1:])
 
 
 def _agree(takes: int, context: Tensor | None) -> None:
-    if takes and context is None:
-        raise Refused(NO_CONTEXT)
+    """Raise Refused if a fixed context does not fit what a network takes."""
     if context is not None and not takes:
         raise Refused("it takes no context, and one was given")
     if context is not None and takes != context.numel():
         raise Refused(f"it takes a context of {takes} numbers, and {context.numel()} were given")
+
+
+def _standardize(module: Foreign, context: Tensor | None) -> list[Operation]:
+    """Read sbi's z-scoring; it may hold one number for all columns."""
+    mean, std = array(module._mean), array(module._std)
+    if max(mean.ndim, std.ndim) > 1:
+        raise Refused(f"its network standardises numbers of the shape {mean.shape}, not a row's")
+    scale, shift = np.broadcast_arrays(1 / np.atleast_1d(std), np.atleast_1d(-mean / std))
+    return [Scaling(scale.copy(), shift.copy())]
+
+
+def _fully_connected(module: Foreign, context: Tensor | None) -> list[Operation]:
+    return _sequence(module.net, context)
 
 
 _READERS: dict[str, Callable[[Foreign, Tensor | None], list[Operation]]] = {
@@ -275,6 +316,8 @@ _READERS: dict[str, Callable[[Foreign, Tensor | None], list[Operation]]] = {
     "zuko.Residual": _residual,
     "nflows.MLP": _mlp_of_nflows,
     "normflows.MLP": _mlp_of_normflows,
+    "sbi.Standardize": _standardize,
+    "sbi.FCEmbedding": _fully_connected,
 }
 for _library in ("nflows", "normflows"):
     _READERS |= {

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lunet_export.errors import BadInputError
-from lunet_export.importers import matrices, networks
-from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers import contexts, matrices, networks
+from lunet_export.importers.autoregressive import conditional_base, coupling, interleaved
 from lunet_export.importers.classes import first_known
-from lunet_export.importers.parts import NO_CONTEXT, Foreign, Layers, Part, Reading, Refused, inverted_parts
+from lunet_export.importers.contexts import repeated
+from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.twin import array, row
 from lunet_export.importers.walk import Reader, Table, leaf
 from lunet_export.layers import (
@@ -27,33 +28,43 @@ from lunet_export.layers import (
 )
 
 
-def read(flow: Foreign, context: Tensor | None) -> Reading:
+def read(flow: Foreign, context: Tensor | None, *, width: int | None = None) -> Reading:
     """Read a `Flow` or a `Transform`.
 
     Args:
         flow: Twin of the object in float64.
-        context: Context that the flow is fixed to, (1, ...), before any embedding.
+        context: Context that the flow is fixed to, (1, ...), before any embedding; None leaves it an input.
+        width: Number of dimensions of a context, if something besides the flow tells it.
     """
     _settle(flow)
     if first_known(flow, ("nflows.Flow",)) is None:
+        transform = _walk(flow, "", context)
         return Reading(
-            transform=_walk(flow, "", context),
+            transform=transform,
             base=None,
             dim=None,
-            forward=lambda x: flow.forward(x, _repeated(context, x)),
-            inverse=lambda z: flow.inverse(z, _repeated(context, z))[0],
+            given=contexts.given(transform, None, width),
+            forward=lambda x, c: flow.forward(x, repeated(context if c is None else c, x)),
+            inverse=lambda z, c: flow.inverse(z, repeated(context if c is None else c, z))[0],
             log_prob=None,
         )
     inner, base = flow._transform, flow._distribution
     embedded = None if context is None else embedding(flow._embedding_net, context)
     shape = tuple(getattr(base, "_shape", ()))
+    transform = _walk(inner, "_transform", embedded)
+    as_part = leaf(base, "_distribution", _BASES, embedded)
+
+    def seen(rows: Tensor, given: Tensor | None) -> Tensor | None:
+        return repeated(embedded if given is None else flow._embedding_net(given), rows)
+
     return Reading(
-        transform=_walk(inner, "_transform", embedded),
-        base=leaf(base, "_distribution", _BASES, embedded),
+        transform=transform,
+        base=as_part,
         dim=shape[0] if len(shape) == 1 else None,
-        forward=lambda x: inner.forward(x, _repeated(embedded, x)),
-        inverse=lambda z: inner.inverse(z, _repeated(embedded, z))[0],
-        log_prob=lambda x: flow.log_prob(x, _repeated(context, x)),
+        given=contexts.given([*transform, as_part], ("_embedding_net", flow._embedding_net), width),
+        forward=lambda x, c: inner.forward(x, seen(x, c)),
+        inverse=lambda z, c: inner.inverse(z, seen(z, c))[0],
+        log_prob=lambda x, c: flow.log_prob(x, repeated(context if c is None else c, x)),
     )
 
 
@@ -70,10 +81,6 @@ def embedding(network: Foreign, context: Tensor) -> Tensor:
         raise BadInputError(
             f"Expected a context that the flow's embedding takes; got one of shape {tuple(context.shape)}: {said}."
         ) from None
-
-
-def _repeated(context: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if context is None else context.expand(len(rows), *context.shape[1:])
 
 
 def _settle(flow: Foreign) -> None:
@@ -177,7 +184,7 @@ def _diagonal(base: Foreign, context: Tensor | None) -> Layers:
 
 def _conditional(base: Foreign, context: Tensor | None) -> Layers:
     if context is None:
-        raise Refused(NO_CONTEXT)
+        return _standard(base, context) + conditional_base(base._context_encoder)
     return _standard(base, context) + _standardised(*base._compute_params(context))
 
 

@@ -5,9 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export.importers import matrices, networks
-from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers import contexts, matrices, networks
+from lunet_export.importers.autoregressive import conditional_base, coupling, interleaved
 from lunet_export.importers.classes import first_known
+from lunet_export.importers.contexts import repeated
 from lunet_export.importers.nflows import lu_linear
 from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.twin import array, row
@@ -30,31 +31,38 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
 
     Args:
         flow: Twin of the object in float64.
-        context: Context that the flow is fixed to, (1, C).
+        context: Context that the flow is fixed to, (1, C); None leaves it an input.
     """
-    given = {} if context is None else {"context": context}
-    if first_known(flow, _FLOWS) is None:
+
+    def given(rows: Tensor, of_rows: Tensor | None) -> dict[str, Tensor]:
+        found = repeated(context if of_rows is None else of_rows, rows)
+        return {} if found is None else {"context": found}
+
+    kind = first_known(flow, _FLOWS)
+    if kind is None:
+        transform = inverted_parts(_walk(flow, "", context))
         return Reading(
-            transform=inverted_parts(_walk(flow, "", context)),
+            transform=transform,
             base=None,
             dim=None,
-            forward=lambda x: _sums(flow.inverse(x.clone(), **_repeated(given, x)), x),
-            inverse=lambda z: flow.forward(z.clone(), **_repeated(given, z))[0],
+            given=contexts.given(transform),
+            forward=lambda x, c: _sums(flow.inverse(x.clone(), **given(x, c)), x),
+            inverse=lambda z, c: flow.forward(z.clone(), **given(z, c))[0],
             log_prob=None,
         )
     inside = [_walk(layer, f"flows.{i}", context) for i, layer in enumerate(flow.flows)]
+    parts = [*inverted_parts([part for parts in inside for part in parts]), leaf(flow.q0, "q0", _BASES, context)]
+    if kind == "normflows.NormalizingFlow":  # it has no context for its layers
+        parts = [*contexts.needed(parts)]
     return Reading(
-        transform=inverted_parts([part for parts in inside for part in parts]),
-        base=leaf(flow.q0, "q0", _BASES, context),
+        transform=tuple(parts[:-1]),
+        base=parts[-1],
         dim=_dim(flow.q0),
-        forward=lambda x: flow.inverse_and_log_det(x.clone(), **_repeated(given, x)),
-        inverse=lambda z: flow.forward(z.clone(), **_repeated(given, z)),
-        log_prob=lambda x: flow.log_prob(x.clone(), **_repeated(given, x)),
+        given=contexts.given(parts),
+        forward=lambda x, c: flow.inverse_and_log_det(x.clone(), **given(x, c)),
+        inverse=lambda z, c: flow.forward(z.clone(), **given(z, c)),
+        log_prob=lambda x, c: flow.log_prob(x.clone(), **given(x, c)),
     )
-
-
-def _repeated(given: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    return {name: value.expand(len(rows), *value.shape[1:]) for name, value in given.items()}
 
 
 def _sums(answer: tuple[Tensor, Foreign], x: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,7 +205,16 @@ def _diagonal(base: Foreign, context: Tensor | None) -> Layers:
     return (Affine(np.exp(-log_scale), -loc * np.exp(-log_scale)),)
 
 
-_FLOWS = ("normflows.NormalizingFlow", "normflows.ConditionalNormalizingFlow")
+def _conditional_diagonal(base: Foreign, context: Tensor | None) -> Layers:
+    if len(base.shape) != 1:
+        raise Refused(f"its shape is {tuple(base.shape)}, not a row's")
+    if context is None:
+        return conditional_base(base.context_encoder)
+    loc, log_scale = np.split(row(base.context_encoder(context)), 2)
+    return (Affine(np.exp(-log_scale), -loc * np.exp(-log_scale)),)
+
+
+_FLOWS = ("normflows.ConditionalNormalizingFlow", "normflows.NormalizingFlow")
 _LAYERS: Table = {
     "normflows.LULinearPermute": _lu_permute,
     "normflows.Permute": _permute,
@@ -210,4 +227,7 @@ _LAYERS: Table = {
     "normflows.Logit": _logit,
     "normflows.Shift": _shift,
 }
-_BASES: Table = {"normflows.DiagGaussian": _diagonal}
+_BASES: Table = {
+    "normflows.DiagGaussian": _diagonal,
+    "normflows.ConditionalDiagGaussian": _conditional_diagonal,
+}

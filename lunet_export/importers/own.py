@@ -33,12 +33,15 @@ def read(layers: OwnLayers, reference: Reference) -> Chain:
         reference: Module or method that is asked, in float64 and evaluation mode; the object is not changed.
 
     Raises:
-        BadInputError: if these are no layers, or the reference gives neither log p nor z and log|det|.
+        BadInputError: if these are no layers or take a context, or the reference gives neither log p nor z and
+            log|det|.
         CheckpointError: if the layers make no flow.
         CheckFailedError: if the reference does not run, or computes something else.
     """
     weights = _chain(layers)
-    _, x = rows_of(weights)
+    if weights.context is not None:
+        raise BadInputError("Expected layers that take no context beside a reference; got a conditional flow.")
+    x = rows_of(weights).x
     gaps = Gaps(
         weights, LIMIT, whose="the reference's", cause="Compare the layers one by one, their order and signs first"
     )

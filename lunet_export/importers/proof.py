@@ -1,6 +1,7 @@
 """Comparison of an imported flow with the library's own, on the same rows in float64, before anything is returned."""
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -12,8 +13,9 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
 from lunet_export.importers.parts import Reading
-from lunet_export.importers.twin import in_float64
-from lunet_export.layers import Chain
+from lunet_export.importers.twin import exact_softplus, in_float64
+from lunet_export.layers import Chain, Context
+from lunet_export.layers.networks import Scaling
 
 Array = NDArray[np.float64]
 
@@ -25,6 +27,7 @@ LIMIT_OF_FLOAT32 = 1e-5
 
 _SCALES = (0.25, 0.5, 1.0, 2.0)  # for normal numbers z; some flows leave no digit of rows that are a little far out
 _ROWS = 32
+_CONTEXTS = 128  # random contexts of a conditional flow, each with a row on every scale
 _LOST = 1e-6  # rows with a larger error of z -> x -> z are left out
 
 
@@ -38,85 +41,117 @@ class Proof:
         latent: Gap of x -> z.
         inverse: Gap of z -> x; None if the library's own inverse does not run, as in some layers of nflows with recent
             versions of PyTorch.
+        contexts: Number of contexts at which rows were compared; None for a flow without a context.
     """
 
     rows: int
     log_prob: float
     latent: float
     inverse: float | None
+    contexts: int | None = None
 
     def as_json(self) -> dict[str, float | None]:
-        """Return the gaps for `--json` and the model file."""
-        return asdict(self)
+        """Return the gaps for `--json` and the model file; `contexts` for a flow with a context alone."""
+        return {name: value for name, value in asdict(self).items() if name != "contexts" or value is not None}
 
 
 def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
     """Compare the library's own flow with ours.
 
     Rows x are what our inverse makes of normal numbers z, on four scales; the library computes its forward direction
-    from these x, and its inverse from these z. A gap may exceed the limit where the flow's conditioning makes rounding
-    as large.
+    from these x, and its inverse from these z. A conditional flow is compared at many contexts. A gap may exceed the
+    limit where the flow's conditioning makes rounding as large.
 
     Raises:
         CheckFailedError: if a gap is larger.
     """
-    z, x = rows_of(weights)
-    with in_float64(), warnings.catch_warnings(action="ignore"):  # these libraries warn about themselves
+    rows = rows_of(weights)
+    # Of many contexts some make scales above 20, and gaps beyond the limit of what softplus loses there.
+    exact = nullcontext() if rows.context is None else exact_softplus()
+    with in_float64(), exact, warnings.catch_warnings(action="ignore"):  # these libraries warn about themselves
         try:
-            theirs_z, theirs_log_prob = _density(reading, x)
+            theirs_z, theirs_log_prob = _density(reading, rows)
         except Exception as error:  # the library's own code may raise anything
             said = (str(error).splitlines() or [""])[0][:200]
             raise CheckFailedError(
                 f"Expected the library's own flow to run; it raised {type(error).__name__}: {said}."
             ) from error
-        theirs_x = _inverse(reading, z)
-    ours_z, _ = reference.encode(weights, x)
-    gaps = Gaps(weights, limit)
+        theirs_x = _inverse(reading, rows)
+    ours_z, _ = reference.encode(weights, rows.x, rows.context)
+    gaps = Gaps(weights, limit, context=rows.context)
     return Proof(
-        rows=len(x),
-        log_prob=gaps.gap("log_prob", reference.log_prob(weights, x), theirs_log_prob, x),
-        latent=gaps.gap("z", ours_z, theirs_z, x),
-        inverse=None if theirs_x is None else gaps.gap("x", x, theirs_x, z),
+        rows=len(rows.x),
+        log_prob=gaps.gap("log_prob", reference.log_prob(weights, rows.x, rows.context), theirs_log_prob, rows.x),
+        latent=gaps.gap("z", ours_z, theirs_z, rows.x),
+        inverse=None if theirs_x is None else gaps.gap("x", rows.x, theirs_x, rows.z),
+        contexts=None if rows.context is None else len(np.unique(rows.context, axis=0)),
     )
 
 
-def rows_of(weights: Chain) -> tuple[Array, Array]:
-    """Return normal numbers z on four scales and the x that the flow makes of them, (N, D) each.
+@dataclass(frozen=True)
+class Rows:
+    """These are latent rows z (N, D), the rows x (N, D) that a flow makes of them, and their contexts (N, C)."""
+
+    z: Array
+    x: Array
+    context: Array | None
+
+    @property
+    def given(self) -> torch.Tensor | None:
+        """Return the contexts for the library."""
+        return None if self.context is None else torch.from_numpy(self.context.copy())
+
+
+def rows_of(weights: Chain) -> Rows:
+    """Return normal numbers z on four scales and the x that the flow makes of them, at random contexts if it takes any.
 
     Rows that do not come back from x are left out.
 
     Raises:
         CheckFailedError: if none comes back.
     """
-    z = np.repeat(_SCALES, _ROWS // len(_SCALES))[:, None] * noise.normal(0, range(_ROWS), weights.dim)
+    each = len(_SCALES)
+    count = _ROWS if weights.context is None else _CONTEXTS * each
+    scales = np.repeat(_SCALES, _ROWS // each) if weights.context is None else np.tile(_SCALES, _CONTEXTS)
+    z = scales[:, None] * noise.normal(0, range(count), weights.dim)
+    context = None if weights.context is None else np.repeat(_contexts(weights.context), each, axis=0)
     with np.errstate(all="ignore"):  # rows that overflow are left out
-        x = reference.decode(weights, z)
-        back, log_det = reference.encode(weights, x)
+        x = reference.decode(weights, z, context)
+        back, log_det = reference.encode(weights, x, context)
         fine = (np.abs(back - z).max(axis=1) < _LOST) & np.isfinite(log_det) & np.isfinite(x).all(axis=1)
     if not fine.any():
         raise CheckFailedError(
-            f"Expected a flow that maps normal numbers to rows and back; none of {_ROWS} comes back in float64."
+            f"Expected a flow that maps normal numbers to rows and back; none of {count} comes back in float64."
         )
-    return z[fine], x[fine]
+    return Rows(z[fine], x[fine], None if context is None else context[fine])
 
 
-def _density(reading: Reading, x: Array) -> tuple[Array, Array]:
+def _contexts(context: Context) -> Array:
+    """Return random contexts that are normal numbers, behind the standardisation if the context begins with one."""
+    found = noise.normal(1, range(_CONTEXTS), context.dim)
+    first = context.network[0] if context.network else None
+    if not isinstance(first, Scaling):
+        return found
+    return np.divide(found - first.shift, first.scale, out=np.zeros_like(found), where=first.scale != 0)
+
+
+def _density(reading: Reading, rows: Rows) -> tuple[Array, Array]:
     """Return the library's z, behind its base's own scale and mean, and its log p(x)."""
-    rows = torch.from_numpy(x)
-    latent, log_det = (value.numpy() for value in reading.forward(rows.clone()))
-    for layer in reading.base.layers if reading.base else ():
+    x = torch.from_numpy(rows.x)
+    latent, log_det = (value.numpy() for value in reading.forward(x.clone(), rows.given))
+    for layer in reading.base_given(rows.context):
         latent = layer.forward(latent).rows
     if reading.log_prob is not None:
-        return latent, reading.log_prob(rows.clone()).numpy()
+        return latent, reading.log_prob(x.clone(), rows.given).numpy()
     return latent, reference.standard_normal_log_prob(latent) + log_det
 
 
-def _inverse(reading: Reading, z: Array) -> Array | None:
-    latent = z
-    for layer in reversed(reading.base.layers if reading.base else ()):
+def _inverse(reading: Reading, rows: Rows) -> Array | None:
+    latent = rows.z
+    for layer in reversed(reading.base_given(rows.context)):
         latent = layer.inverse(latent)
     try:
-        return np.asarray(reading.inverse(torch.from_numpy(latent.copy())).numpy())
+        return np.asarray(reading.inverse(torch.from_numpy(latent.copy()), rows.given).numpy())
     except Exception:  # the library's own code may use functions that PyTorch has removed, or check domains
         return None
 
@@ -127,6 +162,7 @@ class Gaps:
     Args:
         weights: Flow that is compared.
         limit: Largest gap for which rounding is not computed.
+        context: Contexts of the rows, (N, C); None for a flow without one.
         whose: Words for what the flow is compared with.
         cause: Words for the usual cause of a gap.
     """
@@ -136,11 +172,13 @@ class Gaps:
         weights: Chain,
         limit: float,
         *,
+        context: Array | None = None,
         whose: str = "the library's own",
         cause: str = "A layer of your own class, or of another version of the library, computes something other "
         "than its name says",
     ) -> None:
         self._weights, self._limit, self._whose, self._cause = weights, limit, whose, cause
+        self._context = context
 
     def gap(self, name: str, ours: Array, theirs: Array, given: Array) -> float:
         """Return the largest relative gap.
@@ -168,7 +206,8 @@ class Gaps:
     def _rounding(self, name: str, ours: Array, theirs: Array, given: Array) -> NDArray[np.bool_]:
         """Return which rows differ by no more than rounding."""
         model = RoundingModel(self._weights, "float64")
-        allowed = (model.sampling(given) if name == "x" else model.density(given))[name]
+        tolerances = model.sampling if name == "x" else model.density
+        allowed = tolerances(given, self._context)[name]
         with np.errstate(all="ignore"):
             size = np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1)
         return size <= allowed

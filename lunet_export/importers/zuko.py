@@ -1,16 +1,14 @@
 """zuko (probabilists/zuko), and PyTorch's transforms: data to latent is the direction of a call."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import ComposeTransform
 
-from lunet_export.importers import matrices, networks, torch_transforms
-from lunet_export.importers.autoregressive import coupling, interleaved
+from lunet_export.importers import contexts, matrices, networks, torch_transforms
+from lunet_export.importers.autoregressive import conditional, coupling, interleaved
 from lunet_export.importers.classes import first_known, names
-from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, inverted_parts
+from lunet_export.importers.parts import Foreign, Given, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.torch_transforms import affine
 from lunet_export.importers.twin import array
 from lunet_export.importers.walk import Table, leaf
@@ -20,23 +18,36 @@ from lunet_export.layers.networks import Network
 _FLOWS = ("zuko.Flow", "zuko.NormalizingFlow", "torch.TransformedDistribution")
 
 
-def read(flow: Foreign, context: Tensor | None) -> Reading:
+def read(
+    flow: Foreign,
+    context: Tensor | None,
+    *,
+    embedding: tuple[str, Foreign] | None = None,
+    width: int | None = None,
+) -> Reading:
     """Read a `Flow`, a `NormalizingFlow`, or a transform, lazy or not, of zuko or of PyTorch.
 
     Args:
         flow: Twin of the object in float64.
-        context: Context that the flow is fixed to, (1, C).
+        context: Context that the flow is fixed to, (1, C), behind any embedding; None leaves it an input.
+        embedding: Place and module of a network that embeds contexts before the flow gets them.
+        width: Number of dimensions of a context, if something besides the flow tells it.
     """
     vector = None if context is None else context.reshape(-1)
+
+    def seen(given: Tensor | None) -> Tensor | None:
+        return vector if given is None else given if embedding is None else embedding[1](given)
+
     kind = first_known(flow, _FLOWS)
     if kind is None:
-        transform = _built(flow, vector)
+        transform = _of_lazy(flow, _walk(flow, "", vector))
         return Reading(
-            transform=_walk(flow, "", vector),
+            transform=transform,
             base=None,
             dim=None,
-            forward=lambda x: _call(transform(), x),
-            inverse=lambda z: transform().inv(z),
+            given=contexts.given(transform, embedding, width),
+            forward=lambda x, c: _call(_built(flow, seen(c)), x),
+            inverse=lambda z, c: _built(flow, seen(c)).inv(z),
             log_prob=None,
         )
     if kind == "torch.TransformedDistribution":
@@ -44,14 +55,15 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
     lazy = kind == "zuko.Flow"
     base = _base(flow.base, vector) if lazy else flow.base
     shape = () if isinstance(base, Part) else tuple(base.batch_shape) + tuple(base.event_shape)
-    transform = _built(flow.transform, vector)
+    transform = _of_lazy(flow.transform, _walk(flow.transform, "transform", vector))
     return Reading(
-        transform=_walk(flow.transform, "transform", vector),
+        transform=transform,
         base=base if isinstance(base, Part) else leaf(base, "base", torch_transforms.BASES, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
-        forward=lambda x: _call(transform(), x),
-        inverse=lambda z: transform().inv(z),
-        log_prob=lambda x: (flow(vector) if lazy else flow).log_prob(x),
+        given=contexts.given(transform, embedding, width),
+        forward=lambda x, c: _call(_built(flow.transform, seen(c)), x),
+        inverse=lambda z, c: _built(flow.transform, seen(c)).inv(z),
+        log_prob=lambda x, c: (flow(seen(c)) if lazy else flow).log_prob(x),
     )
 
 
@@ -63,15 +75,21 @@ def _transformed(flow: Foreign) -> Reading:
         transform=inverted_parts([part for parts in inside for part in parts]),
         base=leaf(flow.base_dist, "base_dist", torch_transforms.BASES, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
-        forward=lambda x: _call(whole.inv, x),
-        inverse=lambda z: whole(z),
-        log_prob=flow.log_prob,
+        given=Given(),
+        forward=lambda x, c: _call(whole.inv, x),
+        inverse=lambda z, c: whole(z),
+        log_prob=lambda x, c: flow.log_prob(x),
     )
 
 
-def _built(transform: Foreign, context: Tensor | None) -> Callable[[], Foreign]:
-    """Return a function that gives the transform, building it if it is lazy."""
-    return lambda: transform(context) if _is_lazy(transform) else transform
+def _built(transform: Foreign, context: Tensor | None) -> Foreign:
+    """Return the transform, built if it is lazy."""
+    return transform(context) if _is_lazy(transform) else transform
+
+
+def _of_lazy(transform: Foreign, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the parts of a transform; one that is built gets no other context, so none of them may take one."""
+    return parts if _is_lazy(transform) else contexts.needed(parts)
 
 
 def _is_lazy(transform: Foreign) -> bool:
@@ -103,6 +121,8 @@ def _lazy(transform: Foreign, path: str, context: Tensor | None) -> tuple[Part, 
     where, kind = path or "the transform itself", type(transform).__name__
     if first_known(transform, _LAZY_KINDS) is None:
         return (leaf(transform, path, {}, None),)
+    if context is None and first_known(transform, _OF_CONTEXT) and hasattr(transform, "hyper"):
+        return (leaf(transform, path, _OF_CONTEXT, None),)
     try:
         built = transform(context)
     except _UNBUILT as error:
@@ -178,6 +198,11 @@ def _coupling(transform: Foreign, context: Tensor | None) -> Layers:
     return coupling(inputs, changed, *_ordered(network, owner))
 
 
+def _elementwise(owner: Foreign, context: Tensor | None) -> Layers:
+    """Read an `ElementWiseTransform` whose numbers are those of a network of the context."""
+    return (conditional(*_ordered(networks.read(owner.hyper), owner)),)
+
+
 def _owner(transform: Foreign) -> tuple[Foreign, Tensor | None]:
     """Return the module whose network gives the numbers of a coupling or autoregressive transform, and its context."""
     method = getattr(transform.meta, "func", None)
@@ -227,6 +252,8 @@ _LAZY_KINDS = (
     "zuko.MaskedAutoregressiveTransform",
     "zuko.GeneralCouplingTransform",
 )
+#: Lazy transforms whose numbers depend on the context alone.
+_OF_CONTEXT: Table = {"zuko.ElementWiseTransform": _elementwise}
 _OF_NETWORKS = ("AutoregressiveTransform", "CouplingTransform")
 #: Transforms that consist of others, and the attribute that holds those.
 _INSIDE = {

@@ -7,6 +7,8 @@ model. It writes its nodes into a graph that is handed to it. Nothing here impor
 from lunet_export.layers.affine import Affine
 from lunet_export.layers.autoregressive import AffineAutoregressive, ScaleMap
 from lunet_export.layers.chain import Chain, Kind
+from lunet_export.layers.conditional_affine import ConditionalAffine
+from lunet_export.layers.context import Context, validate_unconditional
 from lunet_export.layers.convolution import ConvNet, ConvolutionalCoupling
 from lunet_export.layers.coupling import Coupling, DenseCoupling, DenseNet
 from lunet_export.layers.elementwise import Activation, Elementwise
@@ -33,6 +35,8 @@ __all__ = [
     "Affine",
     "AffineAutoregressive",
     "Chain",
+    "ConditionalAffine",
+    "Context",
     "ConvNet",
     "ConvolutionalCoupling",
     "Coupling",
@@ -56,6 +60,7 @@ __all__ = [
     "VelocityField",
     "Whitening",
     "inverted",
+    "validate_unconditional",
 ]
 
 #: The activations of an LU-Net by the names of `--activation`.
@@ -65,4 +70,5 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }
 #: The layers that a file may hold by name.
 _STORED: tuple[type[Layer], ...] = (LU, Permutation, Affine, Sigmoid, Tanh, LogTanh, Softclip, AffineAutoregressive)
+_STORED += (ConditionalAffine,)
 LAYERS: dict[str, type[Layer]] = {kind.name: kind for kind in (*_STORED, *ACTIVATIONS.values())}

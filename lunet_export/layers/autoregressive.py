@@ -4,7 +4,7 @@ The density takes one pass of the network, the inverse one pass per level.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any, Self
@@ -180,6 +180,15 @@ class AffineAutoregressive(Layer):
         return self.dim
 
     @property
+    def takes_context(self) -> int:
+        return networks.takes_context(self.network)
+
+    def given(self, context: Array, errors: Errors = EXACT) -> "AffineAutoregressive":
+        found = replace(self, network=networks.given(self.network, context, errors))
+        found.__dict__["levels"] = self.levels  # the same weights, so the same order
+        return found
+
+    @property
     def levels_back(self) -> int:
         return len(self.levels)
 
@@ -229,7 +238,7 @@ class AffineAutoregressive(Layer):
     def nodes(self, track: Track) -> None:
         g, h = track.g, track.rows()
         inputs = self._columns(g, h, self.inputs)
-        found = networks.nodes(self.network, Writer(g), inputs)
+        found = networks.nodes(self.network, Writer(g, track.context), inputs)
         log_scale, shift = self._split(g, found, len(self.changed))
         kept = np.setdiff1d(np.arange(self.dim), self.changed)
         changed = self._columns(g, h, self.changed)
@@ -249,7 +258,7 @@ class AffineAutoregressive(Layer):
         network's other layers, and of the last layer only the rows that the level needs.
         """
         g = track.g
-        net = _Unrolled(g, self)
+        net = _Unrolled(track, self)
         kept = np.setdiff1d(np.arange(self.dim), self.changed)
         groups = [kept, *(self.changed[level] for level in self.levels)]
         order = np.concatenate(groups)
@@ -320,13 +329,19 @@ class _LevelScale:
 class _Unrolled:
     """This writes a layer's network of the columns that are known; constants are written once."""
 
-    def __init__(self, g: Graph, layer: AffineAutoregressive) -> None:
+    def __init__(self, track: Track, layer: AffineAutoregressive) -> None:
         first, *rest = layer.network
         if not isinstance(first, Dense):
             first, rest = Dense(np.eye(len(layer.inputs)), np.zeros(len(layer.inputs))), list(layer.network)
-        self._g, self._layer, self._first, self._rest = g, layer, first, tuple(rest)
-        self._sum: Value | None = None  # what enters the second operation, of the columns known so far
-        self._writer = Writer(g)
+        if layer.takes_context and not first.conditional:  # so that the first sum has a row per context
+            nothing = Dense(np.zeros((len(first.bias), layer.takes_context)), np.zeros(len(first.bias)))
+            first = Dense(first.weight, first.bias, (nothing,))
+        self._g, self._layer, self._first, self._rest = track.g, layer, first, tuple(rest)
+        self._writer = Writer(track.g, track.context)
+        #: What enters the second operation, of the columns known so far.
+        self._sum: Value | None = None
+        if layer.takes_context:
+            self._sum = first.addend(self._writer)
 
     def enter(self, x: Value, columns: Indices) -> None:
         """Add columns of x that have been found."""

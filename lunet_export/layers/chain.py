@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.layers.context import Context
 from lunet_export.layers.domain import Domain
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.layer import Interval, Layer, Step
@@ -127,33 +128,55 @@ class Chain:
     layers: tuple[Layer, ...]
     preprocessing: Logit | None  # None: x is the network's own input
     kind: Kind
+    context: Context | None = None  # of a conditional flow
 
     def __post_init__(self) -> None:
         self.kind.validate(self)
+        self._validate_context()
         for number, layer in enumerate(self.layers):
             layer.validate(self.dim, self.kind.place(self, number))
         domain = self.domain  # raises where there is none
         if domain and self.preprocessing:
             raise CheckpointError("Expected layers that take any number behind a logit; the first take some only.")
 
-    def passages(self, h: Array, errors: Errors = EXACT) -> Iterator[Passage]:
+    def _validate_context(self) -> None:
+        widths = [layer.takes_context for layer in self.layers if layer.takes_context]
+        if self.context is not None:
+            self.context.validate(widths)
+        elif widths:
+            raise CheckpointError("Expected a context for layers that take one; the chain has none.")
+
+    def given(self, context: Array | None, rows: int, errors: Errors = EXACT) -> tuple[Layer, ...]:
+        """Return the layers for rows (N, D) with this context, (N, C), (1, C) or (C,); all layers where there is none.
+
+        Raises:
+            BadInputError: if the chain takes a context and there is none, or another way round, or shapes differ.
+        """
+        if self.context is None:
+            if context is not None:
+                raise BadInputError("Expected no context for a flow that takes none. Leave it out.")
+            return self.layers
+        seen = self.context.seen(self.context.matched(context, rows), errors)
+        return tuple(layer.given(seen, errors) for layer in self.layers)
+
+    def passages(self, h: Array, errors: Errors = EXACT, *, context: Array | None = None) -> Iterator[Passage]:
         """Yield every layer with what enters and leaves it, for rows h (N, D) behind the pre-processing."""
-        for layer in self.layers:
+        for layer in self.given(context, len(h), errors):
             found = layer.forward(h, errors)
             yield Passage(layer, h, found)
             h = found.rows
 
-    def encode(self, h: Array, errors: Errors = EXACT) -> Step:
+    def encode(self, h: Array, errors: Errors = EXACT, *, context: Array | None = None) -> Step:
         """Return z, log|det dz/dh| and the sum of its terms' absolute values for rows h behind the pre-processing."""
         log_det, size = np.zeros(len(h)), np.zeros(len(h))
-        for passage in self.passages(h, errors):
+        for passage in self.passages(h, errors, context=context):
             h = passage.step.rows
             log_det, size = log_det + passage.step.log_det, size + passage.step.size
         return Step(h, log_det, size)
 
-    def decode(self, z: Array, errors: Errors = EXACT) -> Array:
+    def decode(self, z: Array, errors: Errors = EXACT, *, context: Array | None = None) -> Array:
         """Return the rows behind the pre-processing that belong to z."""
-        for layer in reversed(self.layers):
+        for layer in reversed(self.given(context, len(z), errors)):
             z = layer.inverse(z, errors)
         return z
 
@@ -202,7 +225,8 @@ class Chain:
     @property
     def stored(self) -> int:
         """Return how many numbers the arrays hold."""
-        return sum(layer.stored for layer in self.layers)
+        of_context = [] if self.context is None else self.context.arrays()
+        return sum(layer.stored for layer in self.layers) + sum(array.size for array in of_context)
 
     @property
     def solves(self) -> bool:
@@ -216,7 +240,10 @@ class Chain:
     def digest(self) -> str:
         """Return the SHA-256 over every number and setting, the identity of the model in manifests."""
         state = hashlib.sha256()
-        for part in self.kind.identity(self):
+        of_context: list[str | NDArray[Any]] = []
+        if self.context is not None:
+            of_context = [self.context.word, *self.context.arrays()]
+        for part in (*self.kind.identity(self), *of_context):
             if isinstance(part, str):
                 state.update(part.encode())
             elif part.dtype == np.bool_:

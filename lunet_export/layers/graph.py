@@ -83,6 +83,10 @@ class Track(Protocol):
         """Return the graph that nodes are added to."""
 
     @property
+    def context(self) -> Value | None:
+        """Return the context of every row, [batch, width], as layers take it; None where the flow takes none."""
+
+    @property
     def probe(self) -> Value | None:
         """Return directions [batch, dim] along which divergences are estimated, or None where they are exact."""
 

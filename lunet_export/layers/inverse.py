@@ -59,6 +59,13 @@ class Inverse(Layer):
         return self.layer.work
 
     @property
+    def takes_context(self) -> int:
+        return self.layer.takes_context
+
+    def given(self, context: Array, errors: Errors = EXACT) -> "Inverse":
+        return Inverse(self.layer.given(context, errors))
+
+    @property
     def levels_back(self) -> int:
         return self.layer.levels_back
 

@@ -152,6 +152,19 @@ class Layer(ABC):
         return 0.0
 
     @property
+    def takes_context(self) -> int:
+        """Return how many numbers of a context the layer depends on; 0 if on none."""
+        return 0
+
+    def given(self, context: Array, errors: Errors = EXACT) -> "Layer":
+        """Return the layer for a context (N, C), for rows (N, D) that belong to it.
+
+        What depends on the context alone is computed here, with its errors.
+        """
+        del context, errors
+        return self
+
+    @property
     def levels_back(self) -> int:
         """Return how many passes of a network one direction takes in a graph, one after another."""
         return 0

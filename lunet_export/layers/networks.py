@@ -2,11 +2,14 @@
 
 Rounding errors in units: |W| |a| + |b| of W a + b, the componentwise bound of a dot product; 4 max(1, |v|) of an
 activation's value v; |scale a| + |shift| of a scaling.
+
+A network may depend on a context c (N, C) beside its own input. `given` settles what depends on c alone, once: what
+stays is a network with numbers of its own for every row.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,17 +26,32 @@ Truths = NDArray[np.bool_]
 
 
 class Writer:
-    """A writer writes a network's nodes; the constants of an operation are written once, however often it runs."""
+    """A writer writes a network's nodes; what does not depend on its input is written once, however often it runs.
 
-    def __init__(self, g: Graph) -> None:
-        self.g = g
-        self._written: dict[int, tuple[Value, Value]] = {}
+    Args:
+        g: Graph that nodes are added to.
+        context: The context [batch, width], for networks that depend on one.
+    """
+
+    def __init__(self, g: Graph, context: Value | None = None) -> None:
+        self.g, self._context = g, context
+        self._written: dict[int, tuple[Value, ...]] = {}
 
     def once(self, operation: "Operation", make: Callable[[], tuple[Value, Value]]) -> tuple[Value, Value]:
         """Return the two constants of an operation."""
-        if id(operation) not in self._written:
-            self._written[id(operation)] = make()
-        return self._written[id(operation)]
+        first, second = self._kept(operation, make)
+        return first, second
+
+    def of_context(self, network: "Network") -> Value:
+        """Write what a network makes of the context."""
+        assert self._context is not None
+        (found,) = self._kept(network, lambda: (nodes(network, self, self._context or ""),))
+        return found
+
+    def _kept(self, key: object, make: "Callable[[], tuple[Value, ...]]") -> "tuple[Value, ...]":
+        if id(key) not in self._written:
+            self._written[id(key)] = make()
+        return self._written[id(key)]
 
     def vector(self, values: Array) -> Value:
         """Write a constant vector."""
@@ -54,6 +72,15 @@ class Operation(ABC):
     def some_nodes(self, writer: Writer, a: Value, rows: Indices) -> Value:
         """Write the nodes of some of the outputs alone."""
         return gathered(writer.g, self.nodes(writer, a), rows, "rows")
+
+    def given(self, context: Array, errors: Errors = EXACT) -> "Operation":
+        """Return the operation for a context (N, C), for rows (N, in) that belong to it."""
+        del context, errors
+        return self
+
+    def of_context(self) -> "Iterator[Network]":
+        """Yield the networks of the context."""
+        return iter(())
 
     def arrays(self) -> list[Array]:
         """Return all arrays, in the order in which they are applied."""
@@ -80,8 +107,9 @@ class Operation(ABC):
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values and arrays by name, for a model file."""
-        return {"kind": type(self).__name__, **{name: plain(value) for name, value in self._fields().items()}}
+        """Return plain values and arrays by name, for a model file; empty networks are left out."""
+        kept = {name: plain(value) for name, value in self._fields().items() if not isinstance(value, tuple) or value}
+        return {"kind": type(self).__name__, **kept}
 
     def _fields(self) -> dict[str, Any]:
         """Return the fields of the dataclass by name."""
@@ -93,21 +121,51 @@ Network = tuple[Operation, ...]
 
 @dataclass(frozen=True)
 class Dense(Operation):
-    """This operation computes W a + b. Shapes: weight (out, in), bias (out,)."""
+    """This operation computes W a + b, or W a + b + n(c) with a network n of the context.
+
+    Shapes: weight (out, in); bias (out,), and (N, out) once the context is given.
+    """
 
     weight: Array
     bias: Array
+    conditional: Network = ()
 
     def apply(self, a: Array, errors: Errors = EXACT) -> Array:
         y = a @ self.weight.T + self.bias
         return errors.product(y, lambda: np.abs(a) @ np.abs(self.weight).T + np.abs(self.bias), constant=self.bias)
 
+    def given(self, context: Array, errors: Errors = EXACT) -> "Operation":
+        if not self.conditional:
+            return self
+        return Dense(self.weight, self.bias + apply(self.conditional, context, errors))
+
+    def of_context(self) -> Iterator[Network]:
+        if self.conditional:
+            yield self.conditional
+
     def nodes(self, writer: Writer, a: Value) -> Value:
-        weight, bias = writer.once(self, lambda: (writer.g.matrix(self.weight), writer.vector(self.bias)))
+        weight, bias = writer.once(self, lambda: (writer.g.matrix(self.weight), self.addend(writer)))
         return writer.g.gemm(a, weight, bias)
 
+    def addend(self, writer: Writer) -> Value:
+        """Write b, or b + n(c)."""
+        if not self.conditional:
+            return writer.vector(self.bias)
+        moved = writer.of_context(self.conditional)
+        return writer.g.node("Add", moved, writer.vector(self.bias)) if self.bias.any() else moved
+
     def some_nodes(self, writer: Writer, a: Value, rows: Indices) -> Value:
-        return writer.g.gemm(a, self.weight[rows], self.bias[rows])
+        if not self.conditional:
+            return writer.g.gemm(a, self.weight[rows], self.bias[rows])
+        _, bias = writer.once(self, lambda: ("", self.addend(writer)))
+        return writer.g.gemm(a, self.weight[rows], gathered(writer.g, bias, rows, "rows"))
+
+    def arrays(self) -> list[Array]:
+        return [self.weight, self.bias, *arrays(self.conditional)]
+
+    @property
+    def word(self) -> str:
+        return f"Dense given {shape(self.conditional)}" if self.conditional else super().word
 
     def dependencies(self, reached: Truths) -> Truths:
         return ((self.weight != 0).astype(np.float64) @ reached.astype(np.float64)) > 0
@@ -140,6 +198,37 @@ class Scaling(Operation):
     def width(self, entering: int, where: str) -> int:
         if self.scale.shape != (entering,) or self.shift.shape != (entering,):
             raise CheckpointError(f"Expected a scaling of {entering} numbers in the network of {where}.")
+        return entering
+
+
+@dataclass(frozen=True)
+class Gate(Operation):
+    """This operation computes n(c) a, elementwise, with a network n of the context."""
+
+    conditional: Network
+
+    def apply(self, a: Array, errors: Errors = EXACT) -> Array:
+        raise ValueError("a gate has no value before its context is given")
+
+    def given(self, context: Array, errors: Errors = EXACT) -> "Operation":
+        factor = apply(self.conditional, context, errors)
+        return Scaling(factor, np.zeros(factor.shape[1]))
+
+    def of_context(self) -> Iterator[Network]:
+        yield self.conditional
+
+    def nodes(self, writer: Writer, a: Value) -> Value:
+        return writer.g.node("Mul", a, writer.of_context(self.conditional))
+
+    def arrays(self) -> list[Array]:
+        return arrays(self.conditional)
+
+    @property
+    def word(self) -> str:
+        return f"Gate({shape(self.conditional)})"
+
+    def width(self, entering: int, where: str) -> int:
+        del where
         return entering
 
 
@@ -215,6 +304,13 @@ class Residual(Operation):
     def apply(self, a: Array, errors: Errors = EXACT) -> Array:
         return a + apply(self.inner, a, errors)
 
+    def given(self, context: Array, errors: Errors = EXACT) -> "Operation":
+        return Residual(given(self.inner, context, errors))
+
+    def of_context(self) -> Iterator[Network]:
+        for operation in self.inner:
+            yield from operation.of_context()
+
     def nodes(self, writer: Writer, a: Value) -> Value:
         return writer.g.node("Add", a, nodes(self.inner, writer, a))
 
@@ -243,6 +339,24 @@ def apply(network: Network, a: Array, errors: Errors = EXACT) -> Array:
     for operation in network:
         a = operation.apply(a, errors)
     return a
+
+
+def given(network: Network, context: Array, errors: Errors = EXACT) -> Network:
+    """Return the network for a context (N, C), for rows that belong to it."""
+    return tuple(operation.given(context, errors) for operation in network)
+
+
+def takes_context(network: Network) -> int:
+    """Return how many numbers of a context the network depends on; 0 if on none.
+
+    Raises:
+        CheckpointError: if its parts take different counts, or one does not begin with a matrix.
+    """
+    parts = [part for operation in network for part in operation.of_context()]
+    counts = {part[0].weight.shape[1] if part and isinstance(part[0], Dense) else 0 for part in parts}
+    if len(counts) > 1 or (parts and counts == {0}):
+        raise CheckpointError(f"Expected parts that take one context; got contexts of {sorted(counts)} numbers.")
+    return counts.pop() if counts else 0
 
 
 def nodes(network: Network, writer: Writer, a: Value) -> Value:
@@ -281,8 +395,11 @@ def dependencies(network: Network, reached: Truths) -> Truths:
 
 def width(network: Network, entering: int, where: str) -> int:
     """Return how many numbers leave when `entering` numbers enter; errors are those of `validate`."""
+    context = takes_context(network)
     for operation in network:
         entering = operation.width(entering, where)
+        for part in () if isinstance(operation, Residual) else operation.of_context():
+            validate(part, context, entering, where)
     if not all(np.isfinite(array).all() for array in arrays(network)):
         raise CheckpointError(f"Expected finite numbers in the network of {where}; got NaN or infinity.")
     return entering
@@ -299,7 +416,8 @@ def validate(network: Network, entering: int, leaving: int, where: str) -> None:
         raise CheckpointError(f"Expected a network that gives {leaving} numbers in {where}; got {found}.")
 
 
-_OPERATIONS: dict[str, type[Operation]] = {kind.__name__: kind for kind in (Dense, Activation, Scaling, Residual)}
+_NETWORKS = ("inner", "conditional")  # fields that hold networks
+_OPERATIONS: dict[str, type[Operation]] = {kind.__name__: kind for kind in (Dense, Activation, Scaling, Residual, Gate)}
 
 
 def from_list(entries: Iterable[Mapping[str, Any]]) -> Network:
@@ -313,5 +431,9 @@ def from_list(entries: Iterable[Mapping[str, Any]]) -> Network:
 
 def _operation(entry: Mapping[str, Any]) -> Operation:
     kind = _OPERATIONS[entry["kind"]]
-    given = {field.name: entry[field.name] for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: from_list(value) if name == "inner" else value for name, value in given.items()})
+    found = {
+        field.name: entry[field.name]
+        for field in fields(kind)  # type: ignore[arg-type]
+        if field.default is MISSING or field.name in entry
+    }
+    return kind(**{name: from_list(value) if name in _NETWORKS else value for name, value in found.items()})

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.certificate import SAFETY
-from lunet_export.checks.vector_file import MixtureVectors, Vectors
+from lunet_export.checks.vector_file import MixtureVectors, Vectors, given
 from lunet_export.errors import BadInputError, OverflowingRowsError
 from lunet_export.parity.difference import Difference, compare
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.floating]
 
 
 class Runner(Protocol):
-    """Computes both directions of a flow on NumPy rows."""
+    """Computes both directions of a flow on NumPy rows, of a conditional one with `context` (N, C) as a keyword."""
 
     def density(self, x: Floats) -> tuple[Floats, Floats]:
         """x (N, D) -> z (N, D), log_prob (N,)."""
@@ -135,15 +135,18 @@ def _differences(runner: Runner | ClassRunner, vectors: Vectors | MixtureVectors
 
 def _of_flow(runner: Runner, vectors: Vectors) -> dict[str, Difference]:
     density, sampling = vectors.density, vectors.sampling
-    z, log_prob = answered(runner.density, density.x)
-    (x,) = answered(runner.decode, sampling.z)
-    single = [answered(runner.density, row[None]) for row in density.x]
+    z, log_prob = answered(runner.density, density.x, **given(density))
+    (x,) = answered(runner.decode, sampling.z, **given(sampling))
+    alone = [slice(row, row + 1) for row in range(max(len(density.x), len(sampling.z)))]
+    single = [answered(runner.density, density.x[row], **given(density, row)) for row in alone[: len(density.x)]]
     z_single, log_prob_single = (np.concatenate(column) for column in zip(*single, strict=True))
-    x_single = np.concatenate([answered(runner.decode, row[None])[0] for row in sampling.z])
-    (back,) = answered(runner.decode, np.nan_to_num(z))  # a NaN in z has failed its own check already
+    x_single = np.concatenate(
+        [answered(runner.decode, sampling.z[row], **given(sampling, row))[0] for row in alone[: len(sampling.z)]]
+    )
+    (back,) = answered(runner.decode, np.nan_to_num(z), **given(density))  # a NaN in z has failed its own check already
     whole = ~sampling.clamped
     numbers = np.flatnonzero(whole)
-    z_again, log_prob_again = density_of_sampled(runner, x[whole])
+    z_again, log_prob_again = density_of_sampled(runner, x[whole], **given(sampling, whole))
     loose, tight = sampling.tolerance, density.tolerance
     return {
         "density, z": compare("z", expected=density.z, got=z, tolerance=tight["z"]),
@@ -221,10 +224,10 @@ def _classes_of_sampled(runner: ClassRunner, x: Floats, classes: int) -> Floats:
         return np.full((len(x), classes), np.nan)
 
 
-def density_of_sampled(runner: Runner, x: Floats) -> tuple[Floats, Floats]:
+def density_of_sampled(runner: Runner, x: Floats, **context: Floats) -> tuple[Floats, Floats]:
     """z and log_prob of sampled rows; NaN where a faulty sampler left the domain, so that the check fails."""
     try:
-        return runner.density(x)
+        return runner.density(x, **context)
     except BadInputError:
         return np.full_like(x, np.nan), np.full(len(x), np.nan)
 

@@ -1,10 +1,12 @@
 """Checks that only a GPU can pass or fail: CUDA against the CPU, replays against launches, rows that stay there."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.checks.vector_file import given
 from lunet_export.parity.checks import Check, density_of_sampled
 from lunet_export.parity.difference import Difference, compare
 from lunet_export.runtime import ExportedFlow
@@ -49,8 +51,7 @@ def _named(checks: Sequence[Check]) -> list[Check]:
 
 def _against_host(flow: ExportedFlow, host: ExportedFlow) -> list[Check]:
     """Each is within its tolerance of the reference, so they are within the sum of both of each other."""
-    density, sampling = flow.vectors.density, flow.vectors.sampling
-    ours, theirs = _all(flow, density.x, sampling.z), _all(host, density.x, sampling.z)
+    ours, theirs = _all(flow, slice(None), slice(None)), _all(host, slice(None), slice(None))
     allowed = _tolerances(flow, host)
     return [
         Check(f"CUDA = CPU, {name}", compare(name, expected=theirs[name], got=ours[name], tolerance=allowed[name]))
@@ -70,19 +71,28 @@ def _tolerances(flow: ExportedFlow, host: ExportedFlow) -> dict[str, Floats]:
 def _resident(flow: ExportedFlow) -> list[Check]:
     """Rows bound on the device give what NumPy rows give."""
     density, sampling = flow.vectors.density, flow.vectors.sampling
-    z, log_prob = flow.on_device.density(density.x)
-    again, _ = flow.on_device.density(flow.on_device.decode(sampling.z))  # x never leaves the device
-    x = flow.decode(sampling.z)
+    z, log_prob = flow.on_device.density(density.x, **given(density))
+    x_there = flow.on_device.decode(sampling.z, **given(sampling))
+    again, _ = flow.on_device.density(x_there, **given(sampling))  # x never leaves the device
+    x = flow.decode(sampling.z, **given(sampling))
     gaps = {
         "log_prob": compare(
             "log_prob",
-            expected=flow.log_prob(density.x),
+            expected=flow.log_prob(density.x, **given(density)),
             got=log_prob.numpy(),
             tolerance=density.tolerance["log_prob"],
         ),
-        "z": compare("z", expected=flow.encode(density.x), got=z.numpy(), tolerance=density.tolerance["z"]),
+        "z": compare(
+            "z",
+            expected=flow.encode(density.x, **given(density)),
+            got=z.numpy(),
+            tolerance=density.tolerance["z"],
+        ),
         "x, then z": compare(
-            "z", expected=density_of_sampled(flow, x)[0], got=again.numpy(), tolerance=sampling.tolerance["z"]
+            "z",
+            expected=density_of_sampled(flow, x, **given(sampling))[0],
+            got=again.numpy(),
+            tolerance=sampling.tolerance["z"],
         ),
     }
     return [Check(f"on the device = through the host, {name}", gap) for name, gap in gaps.items()]
@@ -90,11 +100,13 @@ def _resident(flow: ExportedFlow) -> list[Check]:
 
 def _written(flow: ExportedFlow, captured: ExportedFlow) -> list[Check]:
     """Rows that are written where the graph reads."""
-    z = flow.vectors.sampling.z
-    rows = captured.on_device.input("sampling", len(z))
-    rows.ortvalue.update_inplace(z.astype(flow.dtype))
-    got = captured.on_device.decode(rows).numpy()
-    gap = compare("x", expected=flow.decode(z), got=got, tolerance=flow.vectors.sampling.tolerance["x"])
+    sampling = flow.vectors.sampling
+    fed = {"z": sampling.z, **given(sampling)}
+    there = {name: captured.on_device.input("sampling", len(sampling.z), tensor=name) for name in fed}
+    for name, array in there.items():
+        array.ortvalue.update_inplace(fed[name].astype(flow.dtype))
+    got = captured.on_device.decode(**there).numpy()
+    gap = compare("x", expected=flow.decode(**fed), got=got, tolerance=sampling.tolerance["x"])
     return [Check("replayed from rows written in place = launched, x", gap)]
 
 
@@ -104,8 +116,8 @@ def _replayed(flow: ExportedFlow, captured: ExportedFlow, batch: int) -> list[Ch
     for turn in (0, 1):  # the second finds a graph that was captured with other rows
         rows = _cycled(np.arange(len(density.x)), batch, turn)
         latents = _cycled(np.arange(len(sampling.z)), batch, turn)
-        launched = _all(flow, density.x[rows], sampling.z[latents])
-        replayed = _all(captured, density.x[rows], sampling.z[latents])
+        launched = _all(flow, rows, latents)
+        replayed = _all(captured, rows, latents)
         allowed = {
             "z": density.tolerance["z"][rows],
             "log_prob": density.tolerance["log_prob"][rows],
@@ -122,6 +134,9 @@ def _cycled(rows: NDArray[np.intp], batch: int, turn: int) -> NDArray[np.intp]:
     return np.resize(np.roll(rows, -turn), batch)
 
 
-def _all(flow: ExportedFlow, x: Floats, z: Floats) -> dict[str, Floats]:
-    encoded, log_prob = flow.density(x)
-    return {"z": encoded, "log_prob": log_prob, "x": flow.decode(z)}
+def _all(flow: ExportedFlow, rows: Any, latents: Any) -> dict[str, Floats]:  # noqa: ANN401
+    """The answers for these rows of the density's vectors and of the sampling's."""
+    density, sampling = flow.vectors.density, flow.vectors.sampling
+    encoded, log_prob = flow.density(density.x[rows], **given(density, rows))
+    x = flow.decode(sampling.z[latents], **given(sampling, latents))
+    return {"z": encoded, "log_prob": log_prob, "x": x}

@@ -1,12 +1,16 @@
 """Checks of the optional graphs of an export: sampling with its density or with its own noise, estimated density."""
 
-import numpy as np
+from collections.abc import Mapping
 
-from lunet_export.checks.vector_file import MixtureVectors, Sampled, Vectors
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.checks.vector_file import MixtureVectors, Sampled, Vectors, given
 from lunet_export.parity.checks import Check, answered
 from lunet_export.parity.difference import compare
 from lunet_export.runtime import ExportedClasses, ExportedFlow
 
+Floats = NDArray[np.floating]
 AnyVectors = Vectors | MixtureVectors
 
 _DRAWN = 256
@@ -31,7 +35,7 @@ def run_optional(flow: ExportedFlow | ExportedClasses, vectors: AnyVectors, *, g
 
 def _with_log_prob(flow: ExportedFlow | ExportedClasses, part: Sampled) -> list[Check]:
     sampling = part.vectors
-    x, log_prob = answered(flow.decode_with_log_prob, sampling.z, *part.label)
+    x, log_prob = answered(flow.decode_with_log_prob, sampling.z, *part.label, **given(sampling))
     whole, name = ~sampling.clamped, f"{part.prefix}sampling with log_prob"
     note = "" if whole.all() else f"{1 - whole.mean():.0%} of rows left out: clamped"
     expected, tolerance = sampling.log_prob[whole], sampling.tolerance["log_prob"][whole]
@@ -46,7 +50,8 @@ def _with_log_prob(flow: ExportedFlow | ExportedClasses, part: Sampled) -> list[
 
 def _drawn(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
     """x belongs to the z that was drawn, z has the moments of N(0, I) in all and by column, and no draw repeats."""
-    (x, z), (_, again) = (answered(flow.draw, _DRAWN) for _ in range(2))
+    context = _repeated(given(vectors.sampling), _DRAWN)
+    (x, z), (_, again) = (answered(flow.draw, _DRAWN, **context) for _ in range(2))
     numbers = z.astype(np.float64)
     columns = np.concatenate([numbers.mean(axis=0), numbers.var(axis=0) - 1])
     moments = np.array([numbers.mean(), numbers.var() - 1, (numbers == again).mean(), np.abs(columns).max()])
@@ -54,7 +59,7 @@ def _drawn(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
     bounds[3] = _COLUMN
     plain = np.abs(vectors.sampling.z).max(axis=1) < np.abs(numbers).max() + 1
     tolerance = np.full(_DRAWN, vectors.sampling.tolerance["x"][plain].max())
-    (expected,) = answered(flow.decode, z)
+    (expected,) = answered(flow.decode, z, **context)
     return [
         Check("random sampling, x", compare("x", expected=expected, got=x, tolerance=tolerance)),
         Check(
@@ -64,12 +69,18 @@ def _drawn(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
     ]
 
 
+def _repeated(context: Mapping[str, Floats], rows: int) -> dict[str, Floats]:
+    """The contexts of the vectors again and again, for so many rows."""
+    return {name: found[np.arange(rows) % len(found)] for name, found in context.items()}
+
+
 def _estimated(flow: ExportedFlow, vectors: Vectors) -> list[Check]:
     """The mean over the probes sqrt(D) e_1 .. sqrt(D) e_D is exact: e_i^T J e_i sums to the trace of J."""
     density, dim = vectors.density, flow.dim
     x = np.repeat(density.x, dim, axis=0)
     probes = np.tile(np.sqrt(dim) * np.eye(dim), (len(density.x), 1))
-    (estimates,) = answered(flow.log_prob_estimate, x, probe=probes)
+    context = {name: np.repeat(rows, dim, axis=0) for name, rows in given(density).items()}
+    (estimates,) = answered(flow.log_prob_estimate, x, probe=probes, **context)
     mean = estimates.astype(np.float64).reshape(-1, dim).mean(axis=1)
     gap = compare("log_prob", expected=density.log_prob, got=mean, tolerance=density.tolerance["log_prob"])
     return [Check("density estimate, mean over all axes", gap)]

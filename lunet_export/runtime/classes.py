@@ -202,7 +202,8 @@ class ExportedClasses(Exported[MixtureVectors]):
     def _drawn(self, n: int) -> Floats:
         return self.sample(n, seed=0)
 
-    def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
+    def _scored(self, x: Floats, context: ArrayLike | None = None) -> tuple[dict[str, Floats], NDArray[np.float64]]:
+        self._rows.contexts(context, len(x))  # which raises where there is one
         class_log_prob, log_prob, posterior = self._density(self._rows.data(x))
         return {"log_prob": log_prob, "posterior": posterior}, self._squares(class_log_prob)
 

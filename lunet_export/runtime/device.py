@@ -42,40 +42,42 @@ class DeviceFlow:
         self._sessions, self._rows, self._latent = sessions, rows, latent
         self._graphs = {name: DeviceGraph(sessions[name], device, captured) for name in GRAPHS}
 
-    def density(self, x: Given) -> tuple[DeviceArray, DeviceArray]:
+    def density(self, x: Given, *, context: Given = None) -> tuple[DeviceArray, DeviceArray]:
         """Return z (N, D) and log_prob (N,) in nats of x (N, D).
 
+        The context of a conditional flow is what `ExportedFlow.log_prob` takes, or a tensor of the device, (N, C).
+
         Raises:
-            BadInputError: if x has the wrong shape, dtype or device, NumPy rows are not ones that
-                `ExportedFlow.log_prob` takes, or, with `cuda_graph`, x is a tensor of the device other than this flow's
-                `input`.
+            BadInputError: if x or the context has the wrong shape, dtype or device, NumPy rows are not ones that
+                `ExportedFlow.log_prob` takes, or, with `cuda_graph`, one is a tensor of the device other than this
+                flow's `input`.
             ProviderError: if the device gave up.
         """
-        results = self._run("density", x)
+        results = self._run("density", x, context)
         return results["z"], results["log_prob"]
 
-    def log_prob(self, x: Given) -> DeviceArray:
+    def log_prob(self, x: Given, *, context: Given = None) -> DeviceArray:
         """Return log p(x) in nats, (N, D) -> (N,). Raises as `density` does."""
-        return self.density(x)[1]
+        return self.density(x, context=context)[1]
 
-    def encode(self, x: Given) -> DeviceArray:
+    def encode(self, x: Given, *, context: Given = None) -> DeviceArray:
         """Return z of x, (N, D) -> (N, D). Raises as `density` does."""
-        return self.density(x)[0]
+        return self.density(x, context=context)[0]
 
-    def decode(self, z: Given) -> DeviceArray:
+    def decode(self, z: Given, *, context: Given = None) -> DeviceArray:
         """Return x of z, (N, D) -> (N, D). Raises as `density` does."""
-        return self._run("sampling", z)["x"]
+        return self._run("sampling", z, context)["x"]
 
-    def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> DeviceArray:
+    def sample(self, n: int, *, seed: int, temperature: float = 1.0, context: Given = None) -> DeviceArray:
         """Return the rows that `ExportedFlow.sample` draws, on the device: the same noise, made on the host.
 
         Raises:
             BadInputError: as `ExportedFlow.sample` does, or if `n` is not from 1 to 4096.
             ProviderError: if the device gave up.
         """
-        return self.decode(self._latent(n, seed=seed, temperature=temperature))
+        return self.decode(self._latent(n, seed=seed, temperature=temperature), context=context)
 
-    def input(self, graph: str, n: int) -> DeviceArray:
+    def input(self, graph: str, n: int, *, tensor: str | None = None) -> DeviceArray:
         """Return where the captured graph of n rows reads, with `cuda_graph`.
 
         Write the rows there, then give the array to `decode` or `density`.
@@ -83,16 +85,18 @@ class DeviceFlow:
         Args:
             graph: `density` or `sampling`.
             n: Number of rows, 1 to 4096.
+            tensor: `context` for the contexts of a conditional flow; by default the rows, `x` or `z`.
 
         Raises:
-            BadInputError: if there is no such graph, `n` is out of range, or no further batch size can be captured.
+            BadInputError: if there is no such graph or tensor, `n` is out of range, or no further batch size can be
+                captured.
             ProviderError: if the device gave up.
         """
-        return self.graph(graph).input(_batch(n))
+        return self.graph(graph).input(_batch(n), tensor)
 
-    def to_numpy(self, graph: str, rows: Floats) -> dict[str, Floats]:
-        """Return all outputs of a graph for valid NumPy rows, on the host."""
-        return self.graph(graph).to_numpy(rows)
+    def to_numpy(self, graph: str, rows: Floats, context: Floats | None = None) -> dict[str, Floats]:
+        """Return all outputs of a graph for valid NumPy rows and their contexts, on the host."""
+        return self.graph(graph).to_numpy(rows, context)
 
     def _release(self) -> None:
         """Release the graphs, whose sessions are closed."""
@@ -111,19 +115,32 @@ class DeviceFlow:
             graph = self._graphs[name] = DeviceGraph(session, self.device, self.captured)
         return graph
 
-    def _run(self, graph: str, given: Given) -> dict[str, DeviceArray]:
+    def _run(self, graph: str, given: Given, context: Given) -> dict[str, DeviceArray]:
         rows: Any
         if isinstance(given, (np.ndarray, Sequence)):
             rows = self._rows.latents(given) if graph == "sampling" else self._rows.data(given)
             if graph == "density":
                 misfit.warn(self._rows.made_for.of_rows(typed(given, rows)))
-            _batch(len(rows))
+            n = _batch(len(rows))
         else:
-            rows = self._tensor(given)
-        return self.graph(graph).run(rows)
+            rows = self._tensor(given, self._rows.dim)
+            n = _batch(rows.shape()[0])
+        return self.graph(graph).run(rows, self._contexts(context, n))
 
-    def _tensor(self, given: Given) -> "onnxruntime.OrtValue":
-        """Return a tensor of this device as ONNX Runtime takes it, without a copy."""
+    def _contexts(self, given: Given, n: int) -> Any:  # noqa: ANN401
+        """Return the contexts of n rows: an array, a tensor of the device, or None for a flow that takes none."""
+        expected = self._rows.context
+        if expected is None or not _is_tensor(given):
+            found = self._rows.contexts(given, n)
+            misfit.warn(self._rows.beyond(found))
+            return found
+        value = self._tensor(given, expected.dim)
+        if value.shape()[0] != n:
+            raise BadInputError(f"Expected a context for each of {n} rows on the device; got {value.shape()[0]}.")
+        return value
+
+    def _tensor(self, given: Given, width: int) -> "onnxruntime.OrtValue":
+        """Return a tensor (N, width) of this device as ONNX Runtime takes it, without a copy."""
         from onnxruntime import OrtValue
 
         where = f"{self.device.kind}:{self.device.number}"
@@ -139,13 +156,17 @@ class DeviceFlow:
         if not here:
             raise BadInputError(f"Expected a tensor on {where}, where the flow runs; got one elsewhere. Move it there.")
         shape, dtype = tuple(value.shape()), DTYPES.get(value.data_type())
-        if len(shape) != 2 or shape[1] != self._rows.dim or dtype != self._rows.dtype:
+        if len(shape) != 2 or shape[1] != width or dtype != self._rows.dtype:
             raise BadInputError(
-                f"Expected a tensor of shape (N, {self._rows.dim}) and {self._rows.dtype}; got {shape} and "
+                f"Expected a tensor of shape (N, {width}) and {self._rows.dtype}; got {shape} and "
                 f"{value.data_type()[7:-1]}."
             )
-        _batch(shape[0])
         return value
+
+
+def _is_tensor(given: Given) -> bool:
+    """Return whether something is a tensor that may lie on the device, and not rows on the host."""
+    return not isinstance(given, np.ndarray) and any(hasattr(given, mark) for mark in ("__dlpack__", "data_ptr"))
 
 
 def _batch(n: int) -> int:

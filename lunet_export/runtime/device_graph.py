@@ -6,7 +6,8 @@ numbers and no error. Here every batch size has its own number and its own tenso
 reads, one thread captures and replays for all callers, and reading what a later run has overwritten is an error.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.floating]
 T = TypeVar("T")
+#: An input of a run: rows on the host, or a tensor of the device.
+Fed = Any
 
 #: Number of batch sizes that one graph captures, each with a CUDA graph and tensors; other sizes are launched.
 MOST_GRAPHS = 32
@@ -132,11 +135,16 @@ class DeviceArray:
 class _Slot:
     """The tensors of one batch size, at addresses that never change."""
 
-    rows: "onnxruntime.OrtValue"
+    inputs: "dict[str, onnxruntime.OrtValue]"  # tensors by the names of the inputs, the rows first
     results: "dict[str, onnxruntime.OrtValue]"  # tensors by the names of the outputs
     binding: "onnxruntime.IOBinding"
     runs: int = 0  # results of earlier runs are stale
-    fills: int = 0  # runs with NumPy rows, each of which overwrote the rows
+    fills: Counter[str] = field(default_factory=Counter)  # how often NumPy rows overwrote an input
+
+    def fill(self, name: str, rows: Floats) -> None:
+        """Copy rows to where the graph reads an input."""
+        self.inputs[name].update_inplace(np.ascontiguousarray(rows))
+        self.fills[name] += 1
 
 
 _OVERWRITTEN = (
@@ -165,31 +173,49 @@ class DeviceGraph:
     _slots: dict[int, _Slot] = field(default_factory=dict)
     _lock: Any = field(default_factory=RLock)
 
-    def run(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+    def run(self, rows: Fed, context: Fed | None = None) -> dict[str, DeviceArray]:
         """Return all outputs by name. NumPy rows are copied to the device; tensors of the device are read in place.
+
+        A conditional flow takes contexts (N, C) beside the rows.
 
         Raises:
             BadInputError: if a captured graph is given a tensor of the device, since it can read only its own `input`.
             ProviderError: if the device gave up.
         """
-        return self._in_turn(lambda: self._replay(rows) if self.captured else self._launch(rows))
+        return self._in_turn(lambda: self._answers(rows, context))
 
-    def to_numpy(self, rows: Floats) -> dict[str, Floats]:
+    def _answers(self, rows: Fed, context: Fed | None) -> dict[str, DeviceArray]:
+        fed = self._named(rows, context)
+        return self._replay(fed) if self.captured else self._launch(fed)
+
+    def _named(self, rows: Fed, context: Fed | None) -> dict[str, Fed]:
+        """Return the inputs by name."""
+        return {self._entry: rows, **({} if context is None else {"context": context})}
+
+    @property
+    def _entry(self) -> str:
+        """The name of the input that takes the rows."""
+        return str(self.session.get_inputs()[0].name)
+
+    def to_numpy(self, rows: Floats, context: Floats | None = None) -> dict[str, Floats]:
         """Return what `run` returns for NumPy rows, copied to the host before another run. Raises as `run` does."""
 
         def copied() -> dict[str, Floats]:
-            results = self._replay(rows) if self.captured else self._launch(rows)
+            results = self._answers(rows, context)
             return {name: np.array(result.ortvalue.numpy()) for name, result in results.items()}
 
         return self._in_turn(copied)
 
-    def input(self, n: int) -> DeviceArray:
-        """Return where the captured graph of n rows reads. Write there, then give this array to `run`.
+    def input(self, n: int, tensor: str | None = None) -> DeviceArray:
+        """Return where the captured graph of n rows reads them, or another input. Write there, then give it to `run`.
 
         Raises:
-            BadInputError: if no further batch size can be captured.
+            BadInputError: if there is no such input, or no further batch size can be captured.
             ProviderError: if the device gave up.
         """
+        name, known = tensor or self._entry, [entry.name for entry in self.session.get_inputs()]
+        if name not in known:
+            raise BadInputError(f"Expected a tensor of {', '.join(known)}; got {name!r}.")
 
         def found() -> DeviceArray:
             slot = self._slot(n)
@@ -198,29 +224,30 @@ class DeviceGraph:
                     f"Expected at most {MOST_GRAPHS} batch sizes with cuda_graph; {n} is one more. Use one of those, "
                     "NumPy rows, or a flow without cuda_graph."
                 )
-            fills = slot.fills
+            fills = slot.fills[name]
             return DeviceArray(
-                slot.rows,
+                slot.inputs[name],
                 self.device,
                 self.session,
-                lambda: None if slot.fills == fills else _FILLED,
+                lambda: None if slot.fills[name] == fills else _FILLED,
                 self._lock,
             )
 
         return self._in_turn(found)
 
-    def resident(self, rows: Floats, *, wait: bool = True) -> Callable[[], None]:
+    def resident(self, rows: Floats, *, context: Floats | None = None, wait: bool = True) -> Callable[[], None]:
         """Copy rows to the device and return a call that runs the graph there. For timing, in one thread.
 
         Args:
             rows: Rows (N, D).
+            context: Contexts (N, C) of a conditional flow.
             wait: Whether the call ends when the device is done; else when the launches are handed over.
         """
         n = len(rows)
         slot = self._slots.get(n) or self._bind(n)
         self._slots[n] = slot
-        slot.rows.update_inplace(np.ascontiguousarray(rows))
-        slot.fills += 1
+        for name, part in self._named(rows, context).items():
+            slot.fill(name, part)
         options = self._options(n, wait=wait)
 
         def call() -> None:
@@ -243,18 +270,16 @@ class DeviceGraph:
 
         return _CAPTURER.submit(alone).result() if self.captured else alone()
 
-    def _replay(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
-        if isinstance(rows, np.ndarray):
-            n = len(rows)
-            found = self._slot(n)
-            if found is None:
-                return self._launch(rows)
-            slot = found
-            slot.rows.update_inplace(np.ascontiguousarray(rows))
-            slot.fills += 1
-        else:
-            n = rows.shape()[0]
-            slot = self._own(rows, n)
+    def _replay(self, fed: Mapping[str, Fed]) -> dict[str, DeviceArray]:
+        rows = fed[self._entry]
+        n = len(rows) if isinstance(rows, np.ndarray) else int(rows.shape()[0])
+        arrays = {name: part for name, part in fed.items() if isinstance(part, np.ndarray)}
+        slot = self._slot(n) if len(arrays) == len(fed) else self._slots.get(n)
+        if slot is None and len(arrays) == len(fed):
+            return self._launch(fed)
+        slot = self._own(slot, {name: part for name, part in fed.items() if not isinstance(part, np.ndarray)}, n)
+        for name, array in arrays.items():
+            slot.fill(name, array)
         slot.runs += 1
         self.session.run_with_iobinding(slot.binding, self._options(n))
         ours = slot.runs
@@ -265,25 +290,24 @@ class DeviceGraph:
             for name, result in slot.results.items()
         }
 
-    def _own(self, rows: "onnxruntime.OrtValue", n: int) -> _Slot:
-        """Return the slot of n rows, if these rows are its own."""
-        slot = self._slots.get(n)
-        if slot is None or rows.data_ptr() != slot.rows.data_ptr():
+    def _own(self, slot: _Slot | None, tensors: "Mapping[str, onnxruntime.OrtValue]", n: int) -> _Slot:
+        """Return the slot of n rows, if these tensors are its own."""
+        if slot is None or any(part.data_ptr() != slot.inputs[name].data_ptr() for name, part in tensors.items()):
             raise BadInputError(
                 "Expected rows where the captured graph reads; got a tensor elsewhere, which a replay would ignore. "
                 f"Write into input(..., {n}) and give that, give NumPy rows, or open the flow without cuda_graph."
             )
         return slot
 
-    def _launch(self, rows: "Floats | onnxruntime.OrtValue") -> dict[str, DeviceArray]:
+    def _launch(self, given: Mapping[str, Fed]) -> dict[str, DeviceArray]:
         import onnxruntime
 
         binding, kind, number = self.session.io_binding(), self.device.kind, self.device.number
-        (entry,) = self.session.get_inputs()
-        fed = rows
-        if isinstance(rows, np.ndarray):
-            fed = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(rows), kind, number)
-        binding.bind_ortvalue_input(entry.name, fed)
+        for name, part in given.items():
+            fed = part
+            if isinstance(part, np.ndarray):
+                fed = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(part), kind, number)
+            binding.bind_ortvalue_input(name, fed)
         for output in self.session.get_outputs():
             binding.bind_output(output.name, kind, number)
         self.session.run_with_iobinding(binding, self._options(NO_GRAPH))
@@ -317,11 +341,11 @@ class DeviceGraph:
             zeros = np.zeros([n, *entry.shape[1:]], DTYPES[entry.type])
             return onnxruntime.OrtValue.ortvalue_from_numpy(zeros, kind, number)
 
-        (entry,) = self.session.get_inputs()
-        rows = tensor(entry)
-        binding.bind_ortvalue_input(entry.name, rows)
-        results = {}
+        inputs, results = {}, {}
+        for entry in self.session.get_inputs():
+            inputs[entry.name] = tensor(entry)
+            binding.bind_ortvalue_input(entry.name, inputs[entry.name])
         for output in self.session.get_outputs():
             results[output.name] = tensor(output)
             binding.bind_ortvalue_output(output.name, results[output.name])
-        return _Slot(rows, results, binding)
+        return _Slot(inputs, results, binding)

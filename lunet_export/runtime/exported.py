@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -15,6 +16,7 @@ from lunet_export.artifact import Artifact, Manifest, graph_of, open_folder
 from lunet_export.checks.vector_file import MixtureVectors, Vectors
 from lunet_export.columns import listed
 from lunet_export.errors import BadInputError
+from lunet_export.layers import Context
 from lunet_export.pictures import html
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.graph_runs import Ends, finite, in_batches, validate_graph
@@ -72,6 +74,7 @@ class Exported(ABC, Generic[V]):
             manifest.domain,
             origin,
             manifest.columns,
+            context=manifest.context,
             assumed=manifest.assumed,
         )
 
@@ -105,6 +108,7 @@ class Exported(ABC, Generic[V]):
             "dimensions": str(self.dim),
             **({"images": " x ".join(map(str, shape))} if shape else {}),
             **({"columns": listed(self.columns)} if self.columns else {}),
+            **({"context": _told(self.context)} if self.context else {}),
             "dtype": f"{self.dtype}{products}",
             "provider": f"{self.provider} ({self.provider_reason})",
             **({"test": f"{figure:.4f} bits/dim"} if isinstance(figure, float) else {}),
@@ -140,6 +144,15 @@ class Exported(ABC, Generic[V]):
         Data frames of pandas, Polars and pyarrow are read by these names, with their columns in any order.
         """
         return self.manifest.columns
+
+    @property
+    def context(self) -> Context | None:
+        """What a conditional flow takes beside its rows; None for one that takes no context.
+
+        Its `dim` is the number C of columns, `names` are their names or None, and `low` and `high` (C,) the range that
+        training saw, or None where it is not known.
+        """
+        return self.manifest.context
 
     @property
     def _parts(self) -> tuple[Exported[V], ...]:
@@ -227,7 +240,7 @@ class Exported(ABC, Generic[V]):
         return self._rows.normal(n, seed=seed, temperature=temperature, first=first)
 
     @abstractmethod
-    def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
+    def _scored(self, x: Floats, context: ArrayLike | None = None) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         """Return the scores of rows x (N, D), `log_prob` (N,) first, and |z|^2 / D of a sample of them."""
 
     @abstractmethod
@@ -246,28 +259,42 @@ class Exported(ABC, Generic[V]):
             raise BadInputError(f"Expected {graph}.onnx in the export; it has none. Export again with {option}.")
         return self._sessions[graph]
 
-    def _in_batches(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
-        """Return outputs of a graph for rows, all of which must be finite."""
-        return finite(self._raw(graph, outputs, rows))
+    def _in_batches(
+        self, graph: str, outputs: list[str], rows: Floats, context: Floats | None = None, **more: Floats
+    ) -> tuple[Floats, ...]:
+        """Return outputs of a graph for rows, their contexts and more inputs by name; all of them must be finite."""
+        return finite(self._raw(graph, outputs, rows, context, **more))
 
-    def _raw(self, graph: str, outputs: list[str], rows: Floats) -> tuple[Floats, ...]:
+    def _raw(
+        self, graph: str, outputs: list[str], rows: Floats, context: Floats | None = None, **more: Floats
+    ) -> tuple[Floats, ...]:
         """Return what `_in_batches` returns, finite or not."""
-        return in_batches(lambda part: self._run(graph, outputs, part), rows, lambda: self._nothing(outputs))
+        fed = {self._entries[graph]: rows, **({} if context is None else {"context": context}), **more}
+        return in_batches(lambda part: self._run(graph, outputs, part), fed, lambda: self._nothing(outputs))
 
     def _nothing(self, outputs: list[str]) -> list[Floats]:
         """Return these outputs for no rows."""
         table = np.empty((0, len(self.manifest.components)), self.dtype)
-        empty = {"log_prob": np.empty(0, self.dtype), "class_log_prob": table, "posterior": table}
+        numbers = dict.fromkeys(("log_prob", "log_prob_estimate"), np.empty(0, self.dtype))
+        empty = {**numbers, "class_log_prob": table, "posterior": table}
         return [empty.get(name, self._rows.empty()) for name in outputs]
 
-    def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
-        return run(self._sessions[graph], outputs, {self._entries[graph]: rows})
+    def _run(self, graph: str, outputs: list[str], fed: Mapping[str, Floats]) -> list[Floats]:
+        return run(self._sessions[graph], outputs, fed)
+
+
+def _told(context: Context) -> str:
+    """Return what a context is, for a table of facts."""
+    return f"{context.dim} numbers per row" + (f": {listed(context.names)}" if context.names else "")
 
 
 def _validate_graph(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401
     kind, number = graph_of(name)
     ends = _DENSITY_OF_CLASSES if manifest.names and number is None else _ENDS[kind]
     widths = {**dict.fromkeys(("class_log_prob", "posterior"), len(manifest.names)), "log_prob": 0}
+    if manifest.context is not None:
+        (first, *others), outputs = ends
+        ends, widths["context"] = ([first, "context", *others], outputs), manifest.context.dim
     validate_graph(
         session, name, manifest, ends=ends, widths={**widths, "log_prob_estimate": 0}, said=manifest.repeated(name)
     )

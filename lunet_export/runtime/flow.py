@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export.artifact import GRAPHS, Artifact
 from lunet_export.checks.vector_file import Vectors
 from lunet_export.errors import BadInputError
+from lunet_export.layers import validate_unconditional
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
 from lunet_export.runtime.exported import Exported
-from lunet_export.runtime.graph_runs import finite, in_batches
+from lunet_export.runtime.graph_runs import finite
 from lunet_export.runtime.providers import Provider, run
 from lunet_export.runtime.rows import LARGEST_BATCH, typed
 from lunet_export.scalars import whole
@@ -31,6 +32,10 @@ class ExportedFlow(Exported[Vectors]):
     Results have the graph's dtype (`dtype`). x is data, (N, D): for images grey level plus noise in [0, levels). It may
     be a data frame of pandas, Polars or pyarrow; the model's `columns` are taken from it by name, in any order.
     log_prob is in nats, in data space. `provider` and `provider_reason` tell what runs and why.
+
+    A conditional flow, log p(x | c), takes c as `context`: (N, C), one per row, or (C,) or (1, C), one for all rows. It
+    may be a data frame whose columns have the names in `context.names`. Contexts outside those of training give a
+    `RowsWarning`.
 
     Threads: any number of them may call any method of one flow at once, and each gets what it would get alone, bit by
     bit. Processes: a flow can be pickled, graphs included, so a spawned process may be given it; a forked process may
@@ -84,45 +89,53 @@ class ExportedFlow(Exported[Vectors]):
         super().close()
         self.on_device._release()
 
-    def log_prob(self, x: ArrayLike) -> Floats:
-        """Return log p(x) in nats, (N, D) -> (N,).
+    def log_prob(self, x: ArrayLike, *, context: ArrayLike | None = None) -> Floats:
+        """Return log p(x), or log p(x | c) for the context c of each row, in nats, (N, D) -> (N,).
 
         Raises:
             BadInputError: if x has the wrong shape, NaN or infinity, masked entries, or numbers outside the domain, [0,
-                levels) for images.
+                levels) for images; or if a conditional flow is given no context, another one a context, or one of the
+                wrong shape or with NaN or infinity.
             OverflowingRowsError: if a row is so far out that an answer leaves the range of `dtype`.
             OutOfMemoryError: if there is no memory for the run.
             ProviderError: if the provider gave up.
         """
-        return self.density(x)[1]
+        return self.density(x, context=context)[1]
 
-    def encode(self, x: ArrayLike) -> Floats:
+    def encode(self, x: ArrayLike, *, context: ArrayLike | None = None) -> Floats:
         """Return z of x, (N, D) -> (N, D). Raises as `log_prob` does."""
-        return self.density(x)[0]
+        return self.density(x, context=context)[0]
 
-    def density(self, x: ArrayLike) -> tuple[Floats, Floats]:
+    def density(self, x: ArrayLike, *, context: ArrayLike | None = None) -> tuple[Floats, Floats]:
         """Return z (N, D) and log p(x) (N,) in nats in one run. Raises as `log_prob` does."""
         rows = self._rows.data(x)
-        z, log_prob = self._density(rows)
+        z, log_prob = self._density(rows, self._given(context, len(rows)))
         misfit.warn(self._rows.made_for.of_rows(typed(x, rows)) or self._rows.made_for.of_latents(rows, z))
         return z, log_prob
 
-    def _density(self, rows: Floats) -> tuple[Floats, Floats]:
+    def _density(self, rows: Floats, context: Floats | None) -> tuple[Floats, Floats]:
         """Return what `density` returns, without a look at whether the model was made for the rows."""
-        z, log_prob = self._in_batches("density", ["z", "log_prob"], rows)
+        z, log_prob = self._in_batches("density", ["z", "log_prob"], rows, context)
         return z, log_prob
 
-    def decode(self, z: ArrayLike) -> Floats:
+    def _given(self, context: ArrayLike | None, n: int) -> Floats | None:
+        """Return the contexts of n rows as the graphs take them; warn of those that lie outside those of training."""
+        found = self._rows.contexts(context, n)
+        misfit.warn(self._rows.beyond(found))
+        return found
+
+    def decode(self, z: ArrayLike, *, context: ArrayLike | None = None) -> Floats:
         """Return x of z, (N, D) -> (N, D); images are clamped to [0, largest float below levels].
 
         Raises:
-            BadInputError: if z has the wrong shape, NaN or infinity, or masked entries.
+            BadInputError: if z has the wrong shape, NaN or infinity, or masked entries, or a context as in `log_prob`.
             OverflowingRowsError: if a row is so far out that x leaves the range of `dtype`.
             OutOfMemoryError, ProviderError: as `log_prob` does.
         """
-        return self._in_batches("sampling", ["x"], self._rows.latents(z))[0]
+        rows = self._rows.latents(z)
+        return self._in_batches("sampling", ["x"], rows, self._given(context, len(rows)))[0]
 
-    def decode_with_log_prob(self, z: ArrayLike) -> tuple[Floats, Floats]:
+    def decode_with_log_prob(self, z: ArrayLike, *, context: ArrayLike | None = None) -> tuple[Floats, Floats]:
         """Return x (N, D) and its log_prob (N,) in nats in one run, for exports made with `--with-log-prob`.
 
         log_prob belongs to x before an image is clamped into its domain; `log_prob` gives that of the clamped x.
@@ -132,10 +145,13 @@ class ExportedFlow(Exported[Vectors]):
         """
         rows = self._rows.latents(z)
         self._session("sampling_with_log_prob", "`with_log_prob=True`")
-        x, log_prob = self._in_batches("sampling_with_log_prob", ["x", "log_prob"], rows)
+        contexts = self._given(context, len(rows))
+        x, log_prob = self._in_batches("sampling_with_log_prob", ["x", "log_prob"], rows, contexts)
         return x, log_prob
 
-    def log_prob_estimate(self, x: ArrayLike, *, probe: ArrayLike | None = None, seed: int = 0) -> Floats:
+    def log_prob_estimate(
+        self, x: ArrayLike, *, context: ArrayLike | None = None, probe: ArrayLike | None = None, seed: int = 0
+    ) -> Floats:
         """Return Hutchinson's estimate of log p(x) in nats along `probe`, for exports with `--hutchinson`.
 
         (N, D) -> (N,). It is unbiased if E[e e^T] = I. Without `probe` it takes the signs of the normal numbers of
@@ -148,16 +164,11 @@ class ExportedFlow(Exported[Vectors]):
         misfit.warn(self._rows.made_for.of_rows(typed(x, rows)))
         signs = np.where(self.latent(len(rows), seed=seed) < 0, -1, 1) if probe is None else np.asarray(probe)
         probes = self._rows.probes(signs, len(rows))
-        session = self._session("density_estimate", "`hutchinson=True`")
+        self._session("density_estimate", "`hutchinson=True`")
+        contexts = self._given(context, len(rows))
+        return self._in_batches("density_estimate", ["log_prob_estimate"], rows, contexts, probe=probes)[0]
 
-        def estimate(both: Floats) -> list[Floats]:
-            x, probe = (np.ascontiguousarray(part) for part in np.split(both, 2, axis=1))
-            return run(session, ["log_prob_estimate"], {"x": x, "probe": probe})
-
-        both = np.concatenate([rows, probes], axis=1)
-        return finite(in_batches(estimate, both, lambda: [np.empty(0, self.dtype)]))[0]
-
-    def draw(self, n: int) -> tuple[Floats, Floats]:
+    def draw(self, n: int, *, context: ArrayLike | None = None) -> tuple[Floats, Floats]:
         """Return x (n, D) and the z (n, D) that ONNX Runtime itself drew, for exports made with `--rng`.
 
         It is not reproducible, see the warnings in the manifest; `sample` is.
@@ -168,47 +179,68 @@ class ExportedFlow(Exported[Vectors]):
         """
         n = whole(n, f"from 1 to {LARGEST_BATCH} samples per call", least=1, most=LARGEST_BATCH)
         session = self._session("random_sampling", "`rng=True`")
-        x, z = finite(tuple(run(session, ["x", "z"], {"shape": np.array([n, self.dim], dtype=np.int64)})))
+        fed: dict[str, NDArray[Any]] = {"shape": np.array([n, self.dim], dtype=np.int64)}
+        if (contexts := self._given(context, n)) is not None:
+            fed["context"] = np.ascontiguousarray(contexts)
+        x, z = finite(tuple(run(session, ["x", "z"], fed)))
         return x, z
 
-    def sample(self, n: int, *, seed: int, temperature: float = 1.0, first: int = 0) -> Floats:
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int,
+        temperature: float = 1.0,
+        first: int = 0,
+        context: ArrayLike | None = None,
+    ) -> Floats:
         """Return n rows of the model, (n, D), from row `first` on.
 
-        Row i depends on seed and i only, on every provider and in every language.
+        Row i depends on seed, i and its context only, on every provider and in every language.
 
         Raises:
             BadInputError: if `n` or `first` is not a whole number of 0 or more, `temperature` is not a number of 0 or
-                more or is so large that z overflows, or `seed` is not a whole number in [0, 2^64).
+                more or is so large that z overflows, or `seed` is not a whole number in [0, 2^64); or a context as in
+                `log_prob`.
             OverflowingRowsError, ProviderError: as `decode` does.
             OutOfMemoryError: if there is no memory for so many rows.
         """
-        return self.decode(self.latent(n, seed=seed, temperature=temperature, first=first))
+        return self.decode(self.latent(n, seed=seed, temperature=temperature, first=first), context=context)
 
-    def sample_and_log_prob(self, n: int, *, seed: int, temperature: float = 1.0) -> tuple[Floats, Floats]:
+    def sample_and_log_prob(
+        self, n: int, *, seed: int, temperature: float = 1.0, context: ArrayLike | None = None
+    ) -> tuple[Floats, Floats]:
         """Return rows as `sample` draws them, (n, D), and the model's log p of exactly these rows in nats, (n,).
 
         Raises as `sample` and `log_prob` do.
         """
-        x = self.sample(n, seed=seed, temperature=temperature)
-        return x, self._density(self._rows.data(x))[1]
+        x = self.sample(n, seed=seed, temperature=temperature, context=context)
+        return x, self._density(self._rows.data(x), self._rows.contexts(context, len(x)))[1]
 
     def _drawn(self, n: int) -> Floats:
-        return finite(tuple(super()._run("sampling", ["x"], self.latent(n, seed=0))))[
-            0
-        ]  # so that no batch size is captured
+        validate_unconditional(self.context, "a picture of samples")
+        found = super()._run("sampling", ["x"], {"z": self.latent(n, seed=0)})  # so that no batch size is captured
+        return finite(tuple(found))[0]
 
-    def _scored(self, x: Floats) -> tuple[dict[str, Floats], NDArray[np.float64]]:
-        z, log_prob = self._density(self._rows.data(x))
+    def _scored(self, x: Floats, context: ArrayLike | None = None) -> tuple[dict[str, Floats], NDArray[np.float64]]:
+        z, log_prob = self._density(self._rows.data(x), self._rows.contexts(context, len(x)))
         return {"log_prob": log_prob}, misfit.squares(z)
 
     def _table(
-        self, n: int, *, seed: int, temperature: float, first: int, label: int | str | None
+        self,
+        n: int,
+        *,
+        seed: int,
+        temperature: float,
+        first: int,
+        label: int | str | None,
+        context: ArrayLike | None = None,
     ) -> dict[str, NDArray[Any]]:
         del label  # there are no classes
-        return {"x": self.sample(n, seed=seed, temperature=temperature, first=first)}
+        return {"x": self.sample(n, seed=seed, temperature=temperature, first=first, context=context)}
 
-    def _run(self, graph: str, outputs: list[str], rows: Floats) -> list[Floats]:
+    def _run(self, graph: str, outputs: list[str], fed: Mapping[str, Floats]) -> list[Floats]:
         if self.on_device.captured and graph in GRAPHS:
-            results = self.on_device.to_numpy(graph, rows)
+            results = self.on_device.to_numpy(graph, fed[self._entries[graph]], fed.get("context"))
             return [results[name] for name in outputs]
-        return super()._run(graph, outputs, rows)
+        return super()._run(graph, outputs, fed)

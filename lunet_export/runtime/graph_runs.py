@@ -68,17 +68,26 @@ def validate_graph(
 
 
 def in_batches(
-    run: Callable[[Floats], Sequence[Floats]], rows: Floats, empty: Callable[[], Sequence[Floats]]
+    run: Callable[[Mapping[str, Floats]], Sequence[Floats]],
+    fed: Mapping[str, Floats],
+    empty: Callable[[], Sequence[Floats]],
 ) -> tuple[Floats, ...]:
-    """Return what `run` makes of the rows, in batches that the graphs take; what `empty` makes of no rows.
+    """Return what `run` makes of rows, in batches that the graphs take; what `empty` makes of no rows.
+
+    Args:
+        run: Function of the inputs of one batch, by name.
+        fed: Inputs by name, of as many rows each.
+        empty: Function that returns the answers of no rows.
 
     Raises:
         OutOfMemoryError: if there is no memory for the answers.
     """
-    if not len(rows):
+    n = len(next(iter(fed.values())))
+    if not n:
         return tuple(empty())
-    with computing(f"the answers of {len(rows)} rows"):
-        parts = [run(rows[start : start + LARGEST_BATCH]) for start in range(0, len(rows), LARGEST_BATCH)]
+    with computing(f"the answers of {n} rows"):
+        batches = (slice(start, start + LARGEST_BATCH) for start in range(0, n, LARGEST_BATCH))
+        parts = [run({name: np.ascontiguousarray(rows[batch]) for name, rows in fed.items()}) for batch in batches]
         return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 

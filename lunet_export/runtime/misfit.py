@@ -54,7 +54,8 @@ class Misfit:
     """Why rows are not those that a model was made for, in one sentence, and the kind of the misfit.
 
     noise: Grey levels without noise. scale: Images scaled to [0, 1]. levels: Images of fewer grey levels. grey: Grey
-    levels for a model without pre-processing. far, near: Latents that are far too large or too small.
+    levels for a model without pre-processing. far, near: Latents that are far too large or too small. context:
+    Contexts beyond those of training.
     """
 
     kind: str

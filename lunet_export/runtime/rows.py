@@ -11,9 +11,10 @@ from lunet_export import noise
 from lunet_export.columns import Columns, Names, called
 from lunet_export.errors import BadInputError, OutOfMemoryError, brief
 from lunet_export.frames import Frame, is_frame
+from lunet_export.layers import Context
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit, dequantize, largest_below
-from lunet_export.runtime.misfit import MadeFor
+from lunet_export.runtime.misfit import MadeFor, Misfit
 from lunet_export.scalars import real
 
 Floats = NDArray[np.floating]
@@ -84,6 +85,7 @@ class Rows:
         domain: Domain of a model that is not defined everywhere.
         source: Kind of the file that the model came from, by the manifest.
         names: Names of the columns, if they have any.
+        context: Context that every row of a conditional flow has, without its network.
         assumed: Whether it was assumed that latent statistics belong to this model.
     """
 
@@ -96,8 +98,10 @@ class Rows:
         source: str = "",
         names: Names | None = None,
         *,
+        context: Context | None = None,
         assumed: bool = False,
     ) -> None:
+        self.context = context
         self.dim, self.dtype, self._preprocessing, self._domain = dim, dtype, preprocessing, domain
         self._columns = Columns(dim, names)
         #: Recognises acceptable rows that the model was not made for.
@@ -123,6 +127,47 @@ class Rows:
         """
         with computing("z"):
             return self._cast(as_array(array, "z"), "z")
+
+    def contexts(self, given: ArrayLike | None, n: int) -> Floats | None:
+        """Return the contexts of n rows, (n, C), from one per row or one for all; None for a flow that takes none.
+
+        One for all is not copied: all rows of the result are the same memory.
+
+        Raises:
+            BadInputError: if there is none for a flow that takes one, or the other way round, if it has another shape,
+                NaN or infinity, or masked entries; or as `Frame` does.
+            OutOfMemoryError: if there is no memory for a copy.
+        """
+        if self.context is None:
+            if given is not None:
+                raise BadInputError("Expected no context for a flow that takes none; got one. Leave it out.")
+            return None
+        with computing("context"):
+            if given is None:
+                self.context.validate_shape(None, n)  # which raises
+                raise AssertionError
+            columns = Columns(self.context.dim, self.context.names)
+            found = Frame(given).rows(Frame(given).places(columns)) if is_frame(given) else as_array(given, "context")
+            _validate_numbers(found, "context")
+            self.context.validate_shape(found.shape, n)
+            cast = _finite(np.atleast_2d(found), self.dtype, "context", columns.names)
+            return np.broadcast_to(cast, (n, columns.dim))
+
+    def beyond(self, context: Floats | None) -> Misfit | None:
+        """Return the misfit of contexts (N, C) that lie outside those of training; None without contexts."""
+        if context is None or self.context is None or self.context.low is None or self.context.high is None:
+            return None
+        outside = self.context.beyond(context[:1] if context.strides[0] == 0 else context).any(axis=0)
+        if not outside.any():
+            return None
+        column, more = int(outside.argmax()), int(outside.sum()) - 1
+        others = f", like {more} more," if more else ""
+        return Misfit(
+            "context",
+            f"Expected contexts within those of training; {called(column, self.context.names)}{others} is not: it has "
+            f"{context[:, column].min():g} .. {context[:, column].max():g}, and training had "
+            f"{self.context.low[column]:g} .. {self.context.high[column]:g}. Nothing was fitted there.",
+        )
 
     def probes(self, array: ArrayLike, n: int) -> Floats:
         """Return directions of Hutchinson's estimate, (N, D), one per row.
@@ -235,26 +280,33 @@ class Rows:
         return np.empty((0, self.dim), self.dtype)
 
     def _validate_shape(self, rows: NDArray[Any], name: str) -> None:
-        if rows.dtype.kind == "U" and not rows.ndim:
-            raise BadInputError(
-                f"Expected numbers in {name}; got the text {brief(repr(rows[()]))}. Read the file first."
-            )
-        if rows.dtype.kind not in "uif":
-            raise BadInputError(f"Expected numbers in {name}; got an array of {rows.dtype}.")
+        _validate_numbers(rows, name)
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             hint = f" Add a batch axis: {name}[None]." if rows.shape == (self.dim,) else ""
             raise BadInputError(f"Expected {name} of shape (N, {self.dim}); got {rows.shape}.{hint}")
 
     def _cast(self, rows: NDArray[Any], name: str, names: Names | None = None) -> Floats:
         self._validate_shape(rows, name)
-        cast = np.ascontiguousarray(rows, dtype=self.dtype)
-        if not np.isfinite(cast).all():
-            row, column = np.argwhere(~np.isfinite(cast))[0]
-            raise BadInputError(
-                f"Expected finite {self.dtype} numbers in {name}; {_place(row, column, names)} is "
-                f"{rows[row, column]}. Remove or repair that row."
-            )
-        return cast
+        return _finite(rows, self.dtype, name, names)
+
+
+def _validate_numbers(array: NDArray[Any], name: str) -> None:
+    if array.dtype.kind == "U" and not array.ndim:
+        raise BadInputError(f"Expected numbers in {name}; got the text {brief(repr(array[()]))}. Read the file first.")
+    if array.dtype.kind not in "uif":
+        raise BadInputError(f"Expected numbers in {name}; got an array of {array.dtype}.")
+
+
+def _finite(rows: NDArray[Any], dtype: "np.dtype[Any]", name: str, names: Names | None) -> Floats:
+    """Return rows (N, K) in the dtype, in which all of their numbers are finite."""
+    cast = np.ascontiguousarray(rows, dtype=dtype)
+    if not np.isfinite(cast).all():
+        row, column = np.argwhere(~np.isfinite(cast))[0]
+        raise BadInputError(
+            f"Expected finite {dtype} numbers in {name}; {_place(row, column, names)} is {rows[row, column]}. "
+            "Remove or repair that row."
+        )
+    return cast
 
 
 def _place(row: int, column: int, names: Names | None) -> str:

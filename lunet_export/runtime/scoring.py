@@ -50,9 +50,9 @@ class Together:
         """Return for every row (N, D) whether every folder takes it, (N,). Raises as `ExportedFlow.accepts` does."""
         return np.logical_and.reduce([flow.accepts(x) for flow in self.flows])
 
-    def _scored(self, x: Floats) -> tuple[dict[str, Floats], Array]:
+    def _scored(self, x: Floats, context: ArrayLike | None = None) -> tuple[dict[str, Floats], Array]:
         """Return `log_prob` (N,) and `each` (N, K) of rows x, and the least |z|^2 / D of any flow for a sample."""
-        found = [flow._scored(x) for flow in self.flows]
+        found = [flow._scored(x, context) for flow in self.flows]
         each = np.stack([answers["log_prob"].astype(np.float64) for answers, _ in found], axis=1)
         squared = np.minimum.reduce([of_flow for _, of_flow in found])
         return {"log_prob": reference.mixture_log_prob(each, self.weights), "each": each}, squared
@@ -62,6 +62,7 @@ def score(
     model: Exported[Any] | Together,
     rows: NDArray[np.generic],
     *,
+    context: ArrayLike | None = None,
     draws: int = 1,
     seed: int = 0,
     first: int = 0,
@@ -69,7 +70,9 @@ def score(
     on_misfit: Callable[[Misfit], None] = warn,
 ) -> Array:
     """Return the mean over noise draws of log p of each row, in nats, float64 (N,): `log_prob` of `scores`."""
-    found = scores(model, rows, draws=draws, seed=seed, first=first, on_draw=on_draw, on_misfit=on_misfit)
+    found = scores(
+        model, rows, context=context, draws=draws, seed=seed, first=first, on_draw=on_draw, on_misfit=on_misfit
+    )
     return found["log_prob"]
 
 
@@ -77,6 +80,7 @@ def scores(
     model: Exported[Any] | Together,
     rows: NDArray[np.generic],
     *,
+    context: ArrayLike | None = None,
     draws: int = 1,
     seed: int = 0,
     first: int = 0,
@@ -97,6 +101,7 @@ def scores(
     Args:
         model: The exported flow or mixture, or several folders.
         rows: Rows (N, D), or images of any shape with D numbers each.
+        context: Contexts of conditional flows, as `ExportedFlow.log_prob` takes them.
         draws: Number of noise draws to average over; floats take no noise and are scored once.
         seed: Seed of the noise.
         first: Number of the first row, by which its noise is drawn.
@@ -123,9 +128,11 @@ def scores(
             x = flat
             if not plain:
                 x = with_noise(flat, flows[0].dtype, seed=seed, draw=draw, first=first)
-            answers, squared = model._scored(x)
-            if not totals and (misfit := _misfit(flows, x, squared)):
-                on_misfit(misfit)
+            answers, squared = model._scored(x, context)
+            if not totals:
+                for misfit in (_beyond(flows, context, len(x)), _misfit(flows, x, squared)):
+                    if misfit:
+                        on_misfit(misfit)
             found = {name: values.astype(np.float64) for name, values in answers.items()}
             if paper:
                 before = log_det_of(x, model.manifest.preprocessing)
@@ -134,6 +141,12 @@ def scores(
             if not plain:
                 on_draw()
         return totals if plain else {name: total / draws for name, total in totals.items()}
+
+
+def _beyond(flows: Sequence[Exported[Any]], context: ArrayLike | None, n: int) -> Misfit | None:
+    """Return the misfit of contexts that lie outside those of some flow's training."""
+    found = (flow._rows.beyond(flow._rows.contexts(context, n)) for flow in flows)
+    return next((misfit for misfit in found if misfit), None)
 
 
 def _misfit(flows: Sequence[Exported[Any]], x: NDArray[np.generic], squared: Array) -> Misfit | None:

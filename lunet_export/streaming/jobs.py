@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import Manifest, open_folder, read_manifest
@@ -24,6 +24,7 @@ from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows, looks_like
 from lunet_export.runtime.scoring import Together, scores
 from lunet_export.scalars import whole
+from lunet_export.streaming.contexts import GivenContext, given_context
 from lunet_export.streaming.tables import Table
 
 Array = NDArray[np.float64]
@@ -148,6 +149,8 @@ class ScoreJob(Job):
         place: Provider and options of the graphs.
         hold: Whether to read the whole file into memory, as `open_source` does, and compute all rows at once.
         paper: Whether to add the figure of `lunet_export.likelihood.paper_convention`.
+        context: Context of conditional flows, as `GivenContext` takes it; without one, the columns of the source that
+            have the names of the context.
 
     Raises:
         BadInputError: if a setting is out of range or does not fit, or the widths differ.
@@ -164,6 +167,7 @@ class ScoreJob(Job):
     place: Place = field(default_factory=Place)
     hold: bool = False
     paper: bool = False
+    context: str | None = None
 
     def __post_init__(self) -> None:
         if self.invalid not in INVALID:
@@ -196,6 +200,8 @@ class ScoreJob(Job):
             )
         if self.draws > 1:
             validate_draws(manifests[0], source.read(0, 1))
+        if self._context:
+            self._context.validate_rows(source.rows)
 
     @property
     def rows(self) -> int:
@@ -226,6 +232,7 @@ class ScoreJob(Job):
             # Tables of a mixture had other columns once: one run must not hold parts of both.
             **({"columns": ["class", "confidence", "posterior"]} if self._names else {}),
             **({"paper_convention": True} if self.paper else {}),
+            **({"context": self._context.identity()} if self._context else {}),
         }
 
     def work(self, on_draw: Callable[[], None] = lambda: None) -> Work:
@@ -239,6 +246,8 @@ class ScoreJob(Job):
 
         def table_of(rows: NDArray[Any], first: int) -> Table:
             drawn: dict[str, Any] = {"draws": self.draws, "seed": self.seed, "first": first, "paper": self.paper}
+            if self._context:
+                drawn["context"] = self._context.read(first, len(rows))
             return _columns(scores(model, rows, **drawn, on_draw=on_draw, on_misfit=note), rows.shape[1], self._names)
 
         def compute(first: int, count: int) -> Table:
@@ -288,13 +297,19 @@ class ScoreJob(Job):
         return dict(table_of(safe, first))
 
     def elsewhere(self, place: Place) -> "ScoreJob":
-        return replace(self, folders=tuple(map(_absolute, self.folders)), source=_absolute(self.source), place=place)
+        context = None if self.context is None or self._context is None else self._context.elsewhere
+        folders, source = tuple(map(_absolute, self.folders)), _absolute(self.source)
+        return replace(self, folders=folders, source=source, place=place, context=context)
 
     @cached_property
     def _source(self) -> Source:
         path, manifest = Path(self.source), self._manifests[0]
         columns = columns_for(Columns(manifest.dim, self._names_of_columns), path, self.columns)
         return open_source(path, columns, hold=self.hold)
+
+    @cached_property
+    def _context(self) -> GivenContext | None:
+        return given_context(self._manifests[0].context, self.context, self.source)
 
     @cached_property
     def _manifests(self) -> list[Manifest]:
@@ -312,6 +327,11 @@ class ScoreJob(Job):
                 raise BadInputError(
                     f"Expected models of one width; {self.folders[0]} takes rows of {self._manifests[0].dim} numbers, "
                     f"{folder} of {manifest.dim}."
+                )
+            if (one := manifest.context) != self._manifests[0].context and len(self.folders) > 1:
+                raise BadInputError(
+                    f"Expected models of one context; {folder} takes {one.dim if one else 'no'} numbers of one, "
+                    f"{self.folders[0]} another."
                 )
             if manifest.columns and manifest.columns != self._names_of_columns:
                 raise BadInputError(
@@ -351,6 +371,7 @@ class SampleJob(Job):
         label: Class to sample alone, for a folder with a network per class; None samples the mixture.
         with_log_prob: Whether to add log p of every sample, by the density graph.
         place: Provider and options of the graphs.
+        context: Context of a conditional flow, as `GivenContext` takes it.
 
     Raises:
         BadInputError: if a setting is out of range, or `label` is given for a folder with one network.
@@ -363,20 +384,29 @@ class SampleJob(Job):
     label: str | None = None
     with_log_prob: bool = False
     place: Place = field(default_factory=Place)
+    context: str | None = None
 
     def __post_init__(self) -> None:
-        _validate_label(self.label, open_folder(self.folder).manifest, self.folder)
+        manifest = open_folder(self.folder).manifest
+        _validate_label(self.label, manifest, self.folder)
         whole(self.count, "`n` of 1 or more", least=1)
         # Bad values raise their errors here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
         rows.normal(0, seed=self.seed, temperature=self.temperature)
+        if self._context:
+            self._context.validate_rows(self.count)
+
+    @cached_property
+    def _context(self) -> GivenContext | None:
+        return given_context(self._manifest.context, self.context)
 
     @property
     def rows(self) -> int:
         return self.count
 
     def elsewhere(self, place: Place) -> "SampleJob":
-        return replace(self, folder=_absolute(self.folder), place=place)
+        context = None if self._context is None else self._context.elsewhere
+        return replace(self, folder=_absolute(self.folder), place=place, context=context)
 
     @cached_property
     def _manifest(self) -> Manifest:
@@ -405,11 +435,13 @@ class SampleJob(Job):
             "label": self.label,
             "with_log_prob": self.with_log_prob,
             "place": self.place.facts(),
+            **({"context": self._context.identity()} if self._context else {}),
         }
 
     def work(self) -> Work:
         flow = self.place.open(self.folder)
         settings: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
+        misfits: dict[str, str] = {}
 
         def compute(first: int, count: int) -> Table:
             try:
@@ -418,12 +450,20 @@ class SampleJob(Job):
                 raise error.counted_from(first) from None
 
         def drawn(first: int, count: int) -> Table:
-            table = flow._table(count, label=self.label, first=first, **settings)
+            given = {"context": self._context.read(first, count)} if self._context else {}
+            if given and (misfit := beyond(flow, given["context"], count)):
+                misfits.setdefault(misfit.kind, misfit.sentence)
+            table = flow._table(count, label=self.label, first=first, **settings, **given)
             if self.with_log_prob:
-                table["log_prob"] = flow.log_prob(table["x"]).astype(np.float64)
+                table["log_prob"] = flow.log_prob(table["x"], **given).astype(np.float64)
             return table
 
-        return Work(compute, flow.provider, flow.provider_reason)
+        return Work(compute, flow.provider, flow.provider_reason, misfits)
+
+
+def beyond(flow: Flow, context: NDArray[Any], rows: int) -> Misfit | None:
+    """Return the misfit of contexts outside those of training; None where there is none."""
+    return flow._rows.beyond(flow._rows.contexts(context, rows))
 
 
 def draw(
@@ -435,6 +475,7 @@ def draw(
     label: str | None = None,
     z: NDArray[Any] | None = None,
     each: bool = False,
+    context: ArrayLike | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return samples as columns: `x` (n, D), and for a mixture `label` (n,).
 
@@ -446,6 +487,7 @@ def draw(
         label: Class of a mixture to sample alone.
         z: Latents to decode in the place of drawn ones, (n, D); for a mixture by the network of `label`.
         each: Whether to draw from every class of a mixture alike, in their order, at least n in all; without `label`.
+        context: Context of a conditional flow, (n, C), or one for all samples, (C,) or (1, C).
 
     Raises:
         BadInputError: if latents of a mixture come without `label`, `label` is given for a flow, or as `sample` and
@@ -454,7 +496,8 @@ def draw(
     settings: dict[str, Any] = {"seed": seed, "temperature": temperature}
     _validate_label(label, flow.manifest, flow.manifest.name)
     if not isinstance(flow, ExportedClasses):
-        return {"x": flow.sample(n, **settings) if z is None else flow.decode(z)}
+        x = flow.sample(n, context=context, **settings) if z is None else flow.decode(z, context=context)
+        return {"x": x}
     if z is not None:
         if label is None:
             raise BadInputError(

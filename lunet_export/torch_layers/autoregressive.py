@@ -1,6 +1,7 @@
 """Affine autoregressive layers, couplings among them."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Self
 
 import torch
@@ -27,11 +28,17 @@ class Autoregressive(Bijection):
         self.register_buffer("inputs", torch.from_numpy(layer.inputs.copy()))
         self.register_buffer("changed", torch.from_numpy(layer.changed.copy()))
         self.network = NetworkModule(layer.network)
+        self._context: Tensor | None = None
         self._levels = [torch.from_numpy(level.copy()) for level in layer.levels]
 
     @classmethod
     def of(cls, layer: AffineAutoregressive) -> Self:
         return cls(layer)
+
+    def given(self, context: Tensor | None) -> Self:
+        found = copy(self)
+        found._context = context
+        return found
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._scale_and_shift(x)
@@ -53,11 +60,15 @@ class Autoregressive(Bijection):
         return AffineAutoregressive(self.dim, inputs, changed, self.network.arrays(), self.scale)
 
     def _scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.network(x[:, self.inputs])
-        if self.scale.counts == 1:
-            return torch.zeros_like(found), found
-        shift, u = found.chunk(2, dim=1)
-        return _LOG_SCALES[self.scale.kind](u, self.scale), shift
+        return scale_and_shift(self.network(x[:, self.inputs], self._context), self.scale)
+
+
+def scale_and_shift(found: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
+    """Return log s and t from what a network gives, (N, C) or (N, 2 C)."""
+    if scale.counts == 1:
+        return torch.zeros_like(found), found
+    shift, u = found.chunk(2, dim=1)
+    return _LOG_SCALES[scale.kind](u, scale), shift
 
 
 _LOG_SCALES: dict[str, Callable[[Tensor, ScaleMap], Tensor]] = {

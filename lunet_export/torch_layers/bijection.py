@@ -17,6 +17,11 @@ class Bijection(nn.Module, ABC):
     was applied, in nats. Shapes: (N, D) -> (N, D), (N,).
     """
 
+    def given(self, context: Tensor | None) -> "Bijection":
+        """Return the bijection for a context (N, K) as layers see it; one that takes none is itself."""
+        del context
+        return self
+
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and log|det dz/dx| for x."""

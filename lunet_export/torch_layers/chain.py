@@ -22,6 +22,9 @@ class Chain(Bijection):
         """Return the bijections, starting from the last."""
         return cast(Iterator[Bijection], reversed(self.bijections))
 
+    def given(self, context: Tensor | None) -> "Chain":
+        return Chain(bijection.given(context) for bijection in self)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_det = x.new_zeros(len(x))
         for bijection in self:

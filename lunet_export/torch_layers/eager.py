@@ -22,15 +22,18 @@ class EagerFlow:
         self._dtype = np.dtype(dtype)
 
     @torch.no_grad()
-    def density(self, x: Floats) -> tuple[Floats, Floats]:
-        """Return z (N, D) and log_prob (N,) in nats for x (N, D)."""
-        z, log_det = self._flow.chain(self._tensor(x))
+    def density(self, x: Floats, context: Floats | None = None) -> tuple[Floats, Floats]:
+        """Return z (N, D) and log_prob (N,) in nats for x (N, D), and contexts (N, C) where the flow takes them."""
+        z, log_det = self._given(context).chain(self._tensor(x))
         return z.numpy(), (standard_normal_log_prob(z) + log_det).numpy()
 
     @torch.no_grad()
-    def decode(self, z: Floats) -> Floats:
+    def decode(self, z: Floats, context: Floats | None = None) -> Floats:
         """Return x (N, D) for z (N, D), with images clamped."""
-        return self._flow.decode(self._tensor(z)).numpy()
+        return self._given(context).decode(self._tensor(z)).numpy()
+
+    def _given(self, context: Floats | None) -> Flow:
+        return self._flow.given(None if context is None else self._tensor(context))
 
     def _tensor(self, rows: Floats) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(rows, dtype=self._dtype))

@@ -1,6 +1,8 @@
 """A flow: a chain of bijections and a standard normal."""
 
 from collections.abc import Iterable
+from copy import copy
+from dataclasses import replace
 from math import log, pi
 from typing import Self, TypeVar
 
@@ -8,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lunet_export import layers, noise
-from lunet_export.layers import Kind, Layer
+from lunet_export.errors import BadInputError
+from lunet_export.layers import Context, Kind, Layer
 from lunet_export.layers.domain import Domain
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.torch_layers.chain import Chain
 from lunet_export.torch_layers.logit import LogitPreprocessing
 from lunet_export.torch_layers.modules import bijection_of
+from lunet_export.torch_layers.networks import NetworkModule
 
 B = TypeVar("B", bound=Bijection)
 
@@ -30,6 +34,7 @@ class Flow(nn.Module):
         kind: Kind of the chain, which says how it is stored.
         preprocessing: Settings of the logit for grey levels, None for vectors.
         domain: Domain of the density, without pre-processing; None where it is all of R^D.
+        context: Context of a conditional flow, which has a density and samples once `given` one.
     """
 
     like: Tensor
@@ -42,8 +47,11 @@ class Flow(nn.Module):
         *,
         preprocessing: Logit | None = None,
         domain: Domain | None = None,
+        context: Context | None = None,
     ) -> None:
         super().__init__()
+        self._context = context
+        self.of_context = NetworkModule(context.network) if context else None
         self.dim, self.kind, self.preprocessing, self._domain = dim, kind, preprocessing, domain
         self.chain = Chain([*([LogitPreprocessing(preprocessing)] if preprocessing else []), *bijections])
         #: Empty: it tells the dtype and device of flows whose layers have no parameters.
@@ -53,7 +61,14 @@ class Flow(nn.Module):
     def of(cls, chain: layers.Chain, *, dtype: torch.dtype = torch.float32) -> Self:
         """Return the flow of a chain, rounded to `dtype`."""
         bijections = map(bijection_of, chain.layers)
-        flow = cls(chain.dim, bijections, chain.kind, preprocessing=chain.preprocessing, domain=chain.domain)
+        flow = cls(
+            chain.dim,
+            bijections,
+            chain.kind,
+            preprocessing=chain.preprocessing,
+            domain=chain.domain,
+            context=chain.context,
+        )
         return flow.to(dtype)
 
     def to_chain(self) -> layers.Chain:
@@ -61,7 +76,34 @@ class Flow(nn.Module):
         found: list[Layer] = []
         for bijection in self.chain:
             found = found if isinstance(bijection, LogitPreprocessing) else bijection.onto(found)
-        return layers.Chain(self.dim, tuple(found), self.preprocessing, self.kind)
+        context = self._context
+        if context is not None and self.of_context is not None:
+            context = replace(context, network=self.of_context.arrays())
+        return layers.Chain(self.dim, tuple(found), self.preprocessing, self.kind, context)
+
+    def given(self, context: Tensor | None) -> Self:
+        """Return the flow of rows that belong to contexts (N, C), or of all rows with one context, (1, C).
+
+        What depends on the context alone is computed here, once. The flow shares its parameters with this one. A flow
+        that takes no context is itself, given None.
+
+        Raises:
+            BadInputError: if this flow takes no context and there is one, or another way round, or widths differ.
+        """
+        if self._context is None or self.of_context is None:
+            if context is not None:
+                raise BadInputError("Expected no context for a flow that takes none. Leave it out.")
+            return self
+        if context is None:
+            raise BadInputError(f"Expected contexts of shape (N, {self._context.dim}); got none.")
+        if context.ndim != 2 or context.shape[1] != self._context.dim:
+            raise BadInputError(
+                f"Expected contexts of shape (N, {self._context.dim}); got shape {tuple(context.shape)}."
+            )
+        found = copy(self)
+        found._modules = dict(self._modules)  # so that the chain below is the copy's alone
+        found.chain = self.chain.given(self.of_context(context))
+        return found
 
     def modules_of(self, kind: type[B]) -> list[B]:
         """Return the bijections of one class, in the order of `forward`."""

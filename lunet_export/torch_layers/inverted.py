@@ -16,6 +16,9 @@ class Inverted(Bijection):
         super().__init__()
         self.inner = inner
 
+    def given(self, context: Tensor | None) -> "Inverted":
+        return Inverted(self.inner.given(context))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.inner.inverse(x)
 

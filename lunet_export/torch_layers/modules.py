@@ -4,6 +4,7 @@ from lunet_export.layers import (
     LU,
     Affine,
     AffineAutoregressive,
+    ConditionalAffine,
     ConvolutionalCoupling,
     DenseCoupling,
     Inverse,
@@ -23,6 +24,7 @@ from lunet_export.layers import (
 from lunet_export.torch_layers.affine import ElementwiseAffine
 from lunet_export.torch_layers.autoregressive import Autoregressive
 from lunet_export.torch_layers.bijection import Bijection
+from lunet_export.torch_layers.conditional_affine import ConditionalAffineBijection
 from lunet_export.torch_layers.coupling import AffineCoupling
 from lunet_export.torch_layers.inverted import Inverted
 from lunet_export.torch_layers.leaky_relu import LeakyReLUBijection
@@ -51,6 +53,7 @@ MODULES: dict[type[Layer], type[Bijection]] = {
     LogTanh: LogTanhBijection,
     Softclip: SoftclipBijection,
     AffineAutoregressive: Autoregressive,
+    ConditionalAffine: ConditionalAffineBijection,
     DenseCoupling: AffineCoupling,
     ConvolutionalCoupling: AffineCoupling,
     Velocity: FlowBlock,

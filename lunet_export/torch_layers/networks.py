@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lunet_export.layers.networks import Activation, Dense, Network, Operation, Residual, Scaling
+from lunet_export.layers.networks import Activation, Dense, Gate, Network, Operation, Residual, Scaling
 from lunet_export.torch_layers.bijection import numbers
 
 
@@ -18,8 +18,8 @@ class OperationModule(nn.Module, ABC):
     """This module is one step of a network: a (N, in) -> (N, out)."""
 
     @abstractmethod
-    def forward(self, a: Tensor) -> Tensor:
-        """Return the values of the step."""
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        """Return the values of the step; what depends on no context ignores it."""
 
     @abstractmethod
     def arrays(self) -> Operation:
@@ -27,20 +27,36 @@ class OperationModule(nn.Module, ABC):
 
 
 class NetworkModule(nn.Module):
-    """This module is a `networks.Network`; weights that are 0 stay 0 in training, since they may be masked."""
+    """This module is a `networks.Network`.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: The network.
+        masked: Whether weights that are 0 stay 0 in training. Those of a network of columns may be masked; those of a
+            network of the context are not.
+    """
+
+    def __init__(self, network: Network, *, masked: bool = True) -> None:
         super().__init__()
         self.operations = nn.ModuleList(_MODULES[type(operation)](operation) for operation in network)
+        if not masked:
+            for module in self.modules():
+                if isinstance(module, _Dense):
+                    module.mask = torch.ones_like(module.mask)
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, context: Tensor | None = None) -> Tensor:
         for operation in self.operations:
-            a = operation(a)
+            a = operation(a, context)
         return a
 
     def arrays(self) -> Network:
         """Return the network as float64 arrays."""
         return tuple(operation.arrays() for operation in cast(Iterable[OperationModule], self.operations))
+
+    def hold_scalings(self) -> None:
+        """Keep scalings as they are in training."""
+        for operation in self.operations:
+            if isinstance(operation, _Scaling):
+                operation.requires_grad_(requires_grad=False)
 
 
 class _Dense(OperationModule):
@@ -50,12 +66,17 @@ class _Dense(OperationModule):
         super().__init__()
         self.weight, self.bias = _parameter(operation.weight), _parameter(operation.bias)
         self.register_buffer("mask", torch.from_numpy(operation.weight != 0))
+        self.conditional = NetworkModule(operation.conditional, masked=False)
 
-    def forward(self, a: Tensor) -> Tensor:
-        return functional.linear(a, self.weight * self.mask, self.bias)
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        found = functional.linear(a, self.weight * self.mask, self.bias)
+        if not len(self.conditional.operations):
+            return found
+        assert context is not None
+        return found + self.conditional(context)
 
     def arrays(self) -> Operation:
-        return Dense(numbers(self.weight * self.mask), numbers(self.bias))
+        return Dense(numbers(self.weight * self.mask), numbers(self.bias), self.conditional.arrays())
 
 
 class _Scaling(OperationModule):
@@ -63,11 +84,24 @@ class _Scaling(OperationModule):
         super().__init__()
         self.scale, self.shift = _parameter(operation.scale), _parameter(operation.shift)
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
         return a * self.scale + self.shift
 
     def arrays(self) -> Operation:
         return Scaling(numbers(self.scale), numbers(self.shift))
+
+
+class _Gate(OperationModule):
+    def __init__(self, operation: Gate) -> None:
+        super().__init__()
+        self.conditional = NetworkModule(operation.conditional, masked=False)
+
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        assert context is not None
+        return a * self.conditional(context)
+
+    def arrays(self) -> Operation:
+        return Gate(self.conditional.arrays())
 
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -84,7 +118,7 @@ class _Activation(OperationModule):
         super().__init__()
         self._operation = operation
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
         if self._operation.name == "leaky-relu":
             return functional.leaky_relu(a, self._operation.slope)
         return _FUNCTIONS[self._operation.name](a)
@@ -98,8 +132,8 @@ class _Residual(OperationModule):
         super().__init__()
         self.inner = NetworkModule(operation.inner)
 
-    def forward(self, a: Tensor) -> Tensor:
-        return a + self.inner(a)
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        return a + self.inner(a, context)
 
     def arrays(self) -> Operation:
         return Residual(self.inner.arrays())
@@ -114,4 +148,5 @@ _MODULES: dict[type[Operation], Callable[[Any], OperationModule]] = {
     Scaling: _Scaling,
     Activation: _Activation,
     Residual: _Residual,
+    Gate: _Gate,
 }

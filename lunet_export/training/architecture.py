@@ -82,6 +82,7 @@ class Architecture(ABC):
     """This architecture says which network is trained, before there is one, and how: one class per kind of network."""
 
     family: ClassVar[str]  # name of the kind
+    conditional: ClassVar[bool] = False  # whether rows may have contexts
 
     @classmethod
     @abstractmethod
@@ -108,8 +109,11 @@ class Architecture(ABC):
 
     @classmethod
     @abstractmethod
-    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings that suit `rows` training rows of `dim` dimensions, beside those given."""
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any], contexts: int = 0) -> dict[str, Any]:
+        """Return settings that suit `rows` training rows of `dim` dimensions, beside those given.
+
+        `contexts` is the number of dimensions of their contexts, 0 if they have none.
+        """
 
     @classmethod
     @abstractmethod
@@ -121,14 +125,14 @@ class Architecture(ABC):
         """
 
     @classmethod
-    def settings(cls, rows: int, dim: int, **given: object) -> FitSettings:
-        """Return settings for `rows` training rows of `dim` dimensions by `usual`; `given` values other than None win.
+    def settings(cls, rows: int, dim: int, *, contexts: int = 0, **given: object) -> FitSettings:
+        """Return settings for such rows by `usual`; `given` values other than None win.
 
         Raises:
             BadInputError: if a setting is out of its range, or not for this kind of network.
         """
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        settings = FitSettings(**{"family": cls.family} | cls.usual(rows, dim, chosen) | chosen)
+        settings = FitSettings(**{"family": cls.family} | cls.usual(rows, dim, chosen, contexts) | chosen)
         settings.validate_ranges()
         cls.validate(settings)
         return settings
@@ -139,7 +143,13 @@ class Architecture(ABC):
 
     @abstractmethod
     def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+        self,
+        gaussian: Gaussian,
+        settings: FitSettings,
+        rows: Array,
+        comparison: Comparison,
+        on_growth: OnGrowth,
+        contexts: Array | None = None,
     ) -> Chain:
         """Return the network before its first step.
 
@@ -149,6 +159,7 @@ class Architecture(ABC):
             rows: Training rows (N, D) in data space.
             comparison: Comparison that decides whether a longer network is kept.
             on_growth: Function called while a network is grown.
+            contexts: Contexts (N, C) of the rows, for a kind that is `conditional`.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import stdtrit
 
+from lunet_export.data import Contexts
 from lunet_export.training.gaussian import RIDGE, Gaussian
 
 Array = NDArray[np.float64]
@@ -73,12 +74,18 @@ class Comparison:
         gaussian: Gaussian of the training rows.
         train: Training rows (N, D) in data space.
         valid: Validation rows (M, D) in data space.
+        contexts: Contexts of the rows. They count as columns where the nearest neighbour is looked for; a reflected row
+            keeps the context of x_i, and the Gaussian's mean moves with it.
     """
 
-    def __init__(self, gaussian: Gaussian, train: Array, valid: Array) -> None:
+    def __init__(self, gaussian: Gaussian, train: Array, valid: Array, contexts: Contexts | None = None) -> None:
         self._valid, self._ridge = len(valid), RIDGE * train.shape[1]
-        reflect = gaussian.preprocessing is None and train.shape[1] <= _NEAR
-        self.rows: Array = np.concatenate([valid, _reflected(gaussian, train)]) if reflect else valid
+        columns = train.shape[1] + (contexts.dim if contexts else 0)
+        reflect = gaussian.preprocessing is None and columns <= _NEAR
+        self.rows: Array = np.concatenate([valid, _reflected(gaussian, train, contexts)]) if reflect else valid
+        self.contexts: Array | None = None
+        if contexts:
+            self.contexts = np.concatenate([contexts.valid, contexts.train]) if reflect else contexts.valid
 
     def evidence(self, model: Array, simpler: Array) -> Evidence:
         """Return the evidence of the validation rows alone, from log-densities of `rows` in nats, (M + N,) or (M,)."""
@@ -104,8 +111,11 @@ class Comparison:
         return convinces and together.gain > self._ridge
 
 
-def _reflected(gaussian: Gaussian, train: Array) -> Array:
+def _reflected(gaussian: Gaussian, train: Array, contexts: Contexts | None) -> Array:
     """Return 2 x_i - x_j for every row x_i and its nearest other row x_j, (N, D)."""
-    white = (train - gaussian.mean) @ gaussian.whiten.T
+    left = gaussian.without_context(train, None if contexts is None else contexts.train)
+    white = (left - gaussian.mean) @ gaussian.whiten.T
+    if contexts and gaussian.context:
+        white = np.concatenate([white, gaussian.context.seen(contexts.train)], axis=1)
     nearest = cKDTree(white).query(white, k=2)[1][:, 1]
-    return 2 * train - train[nearest]
+    return train + left - left[nearest]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lunet_export.training.gaussian import BASELINE
 from lunet_export.training.history import History, of_one_set
 
 
-def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
+def draw(runs: Mapping[str, History], path: Path, *, title: str, baseline: str = BASELINE) -> None:
     """Draw bits/dim of training and validation over the epochs, with the Gaussian's line, as a PNG.
 
     Several runs share the axes: each has a colour, a thin line for training and, unless it is the same for all, a line
@@ -18,6 +19,7 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
         runs: Histories by name.
         path: Path of the PNG.
         title: Title of the picture.
+        baseline: What the Gaussian is called.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -38,7 +40,7 @@ def draw(runs: Mapping[str, History], path: Path, *, title: str) -> None:
     lines = {run.gaussian_test: f"C{number}" for number, run in enumerate(runs.values())}
     for line, color in lines.items():
         axes.axhline(line, color="0.4" if len(lines) == 1 else color, linestyle="--", linewidth=1)
-    axes.plot([], [], "--", color="0.4", linewidth=1, label="full-covariance Gaussian (test)")
+    axes.plot([], [], "--", color="0.4", linewidth=1, label=f"{baseline} (test)")
     axes.set_ylim(*_limits(runs.values()))
     units = {"epoch": "epoch", "block": "block trained"}
     axes.set(

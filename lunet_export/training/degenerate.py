@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data import Dataset
+from lunet_export.data import Contexts, Dataset
 from lunet_export.data.numbering import UNNAMED, line_without, line_without_copies
 from lunet_export.errors import DataError
 from lunet_export.training.discrete import Repeats, repeated_rows, repeats_of
+from lunet_export.training.gaussian import CONSTANT, standardised
 
 #: Ratio of a direction's variance to its columns' below which it counts as 0. Rounding leaves about 1e-15.
 _NO_VARIANCE = 1e-10
@@ -30,17 +31,21 @@ def validate_full_rank(data: Dataset) -> None:
     _validate_no_index(data)
     rows = np.asarray(data.train, dtype=np.float64)
     spread = rows.std(axis=0)
-    if len(constant := np.flatnonzero(spread <= 1e-12 * np.abs(rows).max(axis=0))):
+    if len(constant := np.flatnonzero(spread <= CONSTANT * np.abs(rows).max(axis=0))):
         raise DataError(
             f"Expected columns that vary; {data.column(constant[0])} of {data.name} is constant, so that its density "
             f"has no bound.{_or_levels(data)} {_leave_out(data, constant[0])}"
         )
-    if len(rows) <= data.dim:
+    width = data.dim + (data.contexts.dim if data.contexts else 0)
+    if len(rows) <= width:
         raise DataError(
-            f"Expected more training rows than columns; {data.name} has {len(rows)} for {data.dim}, so that a "
+            f"Expected more training rows than columns; {data.name} has {len(rows)} for {width}, so that a "
             "plane passes through all of them, whose density has no bound. Give more rows."
         )
-    _validate_independent((rows - rows.mean(axis=0)) / spread, data)
+    standard = (rows - rows.mean(axis=0)) / spread
+    _validate_independent(standard, data)
+    if data.contexts:
+        _validate_free(standard, data, data.contexts)
 
 
 def _validate_no_index(data: Dataset) -> None:
@@ -75,6 +80,20 @@ def _validate_independent(standard: NDArray[np.float64], data: Dataset) -> None:
         )
 
 
+def _validate_free(standard: NDArray[np.float64], data: Dataset, contexts: Contexts) -> None:
+    """Raise if a direction of the rows follows from the contexts."""
+    seen = standardised(contexts).seen(contexts.train)
+    left = standard - seen @ np.linalg.lstsq(seen, standard, rcond=None)[0]
+    variances, directions = np.linalg.eigh(left.T @ left / len(left))
+    if variances[0] < _NO_VARIANCE:
+        column = int(np.abs(directions[:, 0]).argmax())
+        raise DataError(
+            f"Expected columns that do not follow from their context; {data.column(column)} of {data.name} is a linear "
+            f"function of the context and the other columns, so that its density given them has no bound. "
+            f"{_leave_out(data, column)}"
+        )
+
+
 def _leave_out(data: Dataset, column: int) -> str:
     line = line_without(data, column)
     return f"Leave it out{_colon(line)}"
@@ -96,8 +115,9 @@ def warnings_of(data: Dataset) -> tuple[str, ...]:
     a network rises there depends on its size and on how it is trained. Only vectors are checked, as in
     `validate_full_rank`.
     """
+    of_context = _of_constant_contexts(data)
     if data.preprocessing is not None:
-        return ()
+        return tuple(of_context)
     rows = np.asarray(data.train, dtype=np.float64)
     repeats = repeats_of(rows)
     found = [
@@ -109,7 +129,19 @@ def warnings_of(data: Dataset) -> tuple[str, ...]:
     found += _of_steps([entry for entry in repeats if entry.step is not None], data)
     found += _of_values([entry for entry in repeats if entry.step is None], data)
     found += _of_copies(repeated_rows(rows), data)
-    return tuple(found)
+    return (*found, *of_context)
+
+
+def _of_constant_contexts(data: Dataset) -> list[str]:
+    if data.contexts is None:
+        return []
+    train = data.contexts.train
+    constant = np.flatnonzero(train.std(axis=0) <= CONSTANT * np.abs(train).max(axis=0))
+    return [
+        f"{data.contexts.column(int(column))} of the context of {data.name} is constant in the training rows: a model "
+        "cannot learn what it does. Leave it out of the context."
+        for column in constant
+    ]
 
 
 def _of_steps(repeats: Sequence[Repeats], data: Dataset) -> list[str]:

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,13 @@ from lunet_export.training.settings import FitSettings
 
 _EVALUATION_BATCH = 1000
 _WHITENING_ROWS = 8_000  # rows whose moments set the coordinates of an epoch
+
+
+class Batch(NamedTuple):
+    """This is a batch of rows (N, D) and their contexts (N, C), which are None if they have none."""
+
+    x: Tensor
+    context: Tensor | None = None
 
 
 class Trainer(Training):
@@ -64,7 +71,7 @@ class Trainer(Training):
             BadInputError: if the weights are of another kind.
         """
 
-    def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
+    def whiten(self, flows: Sequence[Flow], batches: Iterable[Batch]) -> None:
         """Move flows into coordinates in which the inputs of the first one's layers are white over `batches`.
 
         A kind without such coordinates stays where it is.
@@ -97,7 +104,8 @@ class Trainer(Training):
 
     def validate(self) -> float:
         """Return the mean bits/dim of the validation rows under the model, with the same noise at every call."""
-        return mean_bits_per_dim(self.optimizer.model(), self.data, self.data.valid, seed=VALIDATION_SEED)
+        model, contexts = self.optimizer.model(), self.data.context("valid")
+        return mean_bits_per_dim(model, self.data, self.data.valid, seed=VALIDATION_SEED, contexts=contexts)
 
     def run_epoch(self, on_step: Callable[[int, float], None]) -> EpochRecord:
         scale, losses = float(bits_per_dim(np.array(-1.0), self.data.dim)), []
@@ -105,9 +113,9 @@ class Trainer(Training):
         if self.settings.whitened:
             self.optimizer.whiten(self._some_rows(), self.whiten)
         self.flow.train()
-        for step, x in enumerate(self._batches()):
+        for step, batch in enumerate(self._batches()):
             values: list[float] = []
-            self.optimizer.step(self._objective(x, values, f"epoch {len(self.history) + 1}, step {step + 1}"))
+            self.optimizer.step(self._objective(batch, values, f"epoch {len(self.history) + 1}, step {step + 1}"))
             losses.append(scale * values[-1])
             on_step(step + 1, losses[-1])
         epoch = len(self.history) + 1
@@ -122,11 +130,11 @@ class Trainer(Training):
         """Return what is kept of an epoch: the flow as its file holds it, in the dtype of training."""
         return Flow.of(weights, dtype=self.dtype)
 
-    def _objective(self, x: Tensor, values: list[float], where: str) -> Callable[[], Tensor]:
+    def _objective(self, batch: Batch, values: list[float], where: str) -> Callable[[], Tensor]:
         """Return the loss of a batch; each evaluation adds the mean -log p(x) to `values`; the first must be finite."""
 
         def evaluate() -> Tensor:
-            loss = -self.flow.log_prob(x).mean()
+            loss = -self.flow.given(batch.context).log_prob(batch.x).mean()
             values.append(loss.item())
             if len(values) == 1:
                 validate_finite(values[0], where)
@@ -135,19 +143,24 @@ class Trainer(Training):
 
         return evaluate
 
-    def _some_rows(self) -> Iterator[Tensor]:
-        rows = self.data.train[self.rng.permutation(len(self.data.train))[:_WHITENING_ROWS]]
-        return map(self._continuous, np.array_split(rows, -(-len(rows) // _EVALUATION_BATCH)))
+    def _some_rows(self) -> Iterator[Batch]:
+        some = self.rng.permutation(len(self.data.train))[:_WHITENING_ROWS]
+        return map(self._batch, np.array_split(some, -(-len(some) // _EVALUATION_BATCH)))
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _batches(self) -> Iterator[Batch]:
         order = self.rng.permutation(len(self.data.train))
         size = min(self.settings.batch_size, len(order))
         for start in range(0, self.steps_per_epoch * size, size):
-            yield self._continuous(self.data.train[order[start : start + size]])
+            yield self._batch(order[start : start + size])
 
-    def _continuous(self, rows: NDArray[np.generic]) -> Tensor:
+    def _batch(self, numbers: NDArray[np.int64]) -> Batch:
+        """Return the training rows of these numbers."""
+        rows = self.data.train[numbers]
         uniform = self.rng.random(rows.shape, dtype=np.float32)
-        return torch.from_numpy(self.data.continuous(rows, uniform)).to(self.device, self.dtype)
+        x = torch.from_numpy(self.data.continuous(rows, uniform)).to(self.device, self.dtype)
+        if self.data.contexts is None:
+            return Batch(x)
+        return Batch(x, torch.from_numpy(self.data.contexts.train[numbers]).to(self.device, self.dtype))
 
     def state(self) -> dict[str, Any]:
         flows = {"flow": self.flow.state_dict(), "best_flow": self.best_flow.state_dict()}
@@ -162,18 +175,27 @@ class Trainer(Training):
 
 
 @torch.no_grad()
-def log_probs(flow: Flow, x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return log p of rows in data space, computed in batches on the flow's device: (N, D) -> (N,) nats."""
+def log_probs(flow: Flow, x: NDArray[np.floating], contexts: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
+    """Return log p of rows in data space, computed in batches on the flow's device: (N, D), (N, C) -> (N,) nats."""
     flow.eval()
-    batches = np.array_split(x, max(1, -(-len(x) // _EVALUATION_BATCH)))
-    results = [flow.log_prob(torch.from_numpy(batch).to(flow.like)).cpu().double().numpy() for batch in batches]
+    results = []
+    for some in np.array_split(np.arange(len(x)), max(1, -(-len(x) // _EVALUATION_BATCH))):
+        given = flow.given(None if contexts is None else torch.from_numpy(contexts[some]).to(flow.like))
+        results.append(given.log_prob(torch.from_numpy(x[some]).to(flow.like)).cpu().double().numpy())
     return np.concatenate(results)
 
 
-def mean_bits_per_dim(flow: Flow, data: Dataset, rows: NDArray[np.generic], *, seed: int) -> float:
-    """Return the mean bits/dim of rows of `data`, dequantized once with the noise of `seed`."""
+def mean_bits_per_dim(
+    flow: Flow,
+    data: Dataset,
+    rows: NDArray[np.generic],
+    *,
+    seed: int,
+    contexts: NDArray[np.floating] | None = None,
+) -> float:
+    """Return the mean bits/dim of rows of `data`, dequantized once with the noise of `seed`, given their contexts."""
     x = data.continuous(rows, noise.uniform(seed, range(len(rows)), data.dim).astype(np.float32))
-    return float(bits_per_dim(log_probs(flow, x), data.dim).mean())
+    return float(bits_per_dim(log_probs(flow, x, contexts), data.dim).mean())
 
 
 def validate_finite(value: float, where: str) -> None:

@@ -37,7 +37,7 @@ class Trainable(Protocol):
 M = TypeVar("M", bound=Trainable)
 
 #: Function that moves several copies of a flow in the same way.
-Whiten = Callable[[Sequence[M], Iterable[Tensor]], None]
+Whiten = Callable[[Sequence[M], Iterable[Any]], None]
 
 
 class Optimizer(ABC, Generic[M]):
@@ -60,7 +60,7 @@ class Optimizer(ABC, Generic[M]):
         """Return the flow to validate and to keep."""
 
     @abstractmethod
-    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
+    def whiten(self, batches: Iterable[Any], how: Whiten[M]) -> None:
         """Move all copies of the flow into coordinates that are white over `batches`, by `how`."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,6 +110,11 @@ class Adam(Optimizer[M]):
         if self._weight_decay:
             for parameter, part in self.flow.decaying():
                 yield parameter, part * (-self._weight_decay * self.rate)
+
+
+def _learnt(flow: Trainable) -> list[nn.Parameter]:
+    """Return the parameters that are learnt, without those that are held fixed."""
+    return [parameter for parameter in flow.parameters() if parameter.requires_grad]
 
 
 def validate_state(state: dict[str, Any], torch_optimizer: torch.optim.Optimizer) -> None:
@@ -169,7 +174,7 @@ class Annealed(Adam[M]):
         weight_decay: float,
         clip_norm: float,
     ) -> None:
-        adam = torch.optim.Adam(flow.parameters(), lr=learning_rate)
+        adam = torch.optim.Adam(_learnt(flow), lr=learning_rate)
         super().__init__(flow, adam, weight_decay=weight_decay, clip_norm=clip_norm)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self.torch_optimizer, rate(schedule, steps))
         self._averaged: AveragedModel | None = None
@@ -193,7 +198,7 @@ class Annealed(Adam[M]):
     def model(self) -> M:
         return self._averaged.module if self._averaged else self.flow  # type: ignore[return-value]
 
-    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
+    def whiten(self, batches: Iterable[Any], how: Whiten[M]) -> None:
         how([self.model(), *([self.flow] if self._averaged else [])], batches)
 
     def state_dict(self) -> dict[str, Any]:
@@ -218,7 +223,7 @@ class ScheduleFree(Adam[M]):
 
     def __init__(self, flow: M, *, learning_rate: float, steps: int, weight_decay: float, clip_norm: float) -> None:
         self._warm_up = max(1, min(_WARM_UP, steps // 20))
-        self._adam = AdamWScheduleFree(flow.parameters(), lr=learning_rate, warmup_steps=self._warm_up, r=_FORGETTING)
+        self._adam = AdamWScheduleFree(_learnt(flow), lr=learning_rate, warmup_steps=self._warm_up, r=_FORGETTING)
         super().__init__(flow, self._adam, weight_decay=weight_decay, clip_norm=clip_norm)
         self._adam.train()
 
@@ -241,10 +246,10 @@ class ScheduleFree(Adam[M]):
         self._adam.train()
         return model
 
-    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
+    def whiten(self, batches: Iterable[Any], how: Whiten[M]) -> None:
         self._adam.eval()
         steps, held = deepcopy(self.flow), self._adam.state
-        pairs = list(zip(self.flow.parameters(), steps.parameters(), strict=True))
+        pairs = list(zip(_learnt(self.flow), _learnt(steps), strict=True))
         with torch.no_grad():
             for parameter, step in pairs:
                 if "z" in held[parameter]:  # not before the first step
@@ -277,7 +282,7 @@ class QuasiNewton(Optimizer[M]):
         return 1.0  # where the line search begins
 
     def step(self, objective: Callable[[], Tensor]) -> None:
-        parameters = list(self.flow.parameters())
+        parameters = _learnt(self.flow)
         before = [parameter.detach().clone() for parameter in parameters]
         lbfgs = torch.optim.LBFGS(
             parameters,
@@ -304,7 +309,7 @@ class QuasiNewton(Optimizer[M]):
     def model(self) -> M:
         return self.flow
 
-    def whiten(self, batches: Iterable[Tensor], how: Whiten[M]) -> None:
+    def whiten(self, batches: Iterable[Any], how: Whiten[M]) -> None:
         how([self.flow], batches)
 
 

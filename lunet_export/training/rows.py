@@ -22,8 +22,8 @@ def training_rows(data: Dataset) -> Array:
 
 
 def gaussian_of(data: Dataset) -> Gaussian:
-    """Return the full-covariance Gaussian of the training rows, dequantized once."""
-    return Gaussian.fit(training_rows(data), data.preprocessing)
+    """Return the Gaussian of the training rows, dequantized once, with their contexts if they have any."""
+    return Gaussian.fit(training_rows(data), data.preprocessing, data.contexts)
 
 
 def validation_rows(data: Dataset) -> Array:
@@ -42,8 +42,11 @@ def rows_to_test(data: Dataset, number: int) -> Array:
 
 
 def examples_of(data: Dataset) -> Array | None:
-    """Return a few test rows for the model file; None for a user's own rows, which must not leave their machine."""
-    return _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED) if data.public else None
+    """Return a few test rows for the model file.
+
+    None for a user's own rows, which must not leave their machine, and for rows with contexts, which say nothing alone.
+    """
+    return _continuous(data, data.test[:_EXAMPLES], _EXAMPLE_SEED) if data.public and not data.contexts else None
 
 
 def _continuous(data: Dataset, rows: NDArray[np.generic], seed: int) -> Array:

@@ -23,7 +23,7 @@ from lunet_export.training.choice import Comparison, Evidence
 from lunet_export.training.curve import draw
 from lunet_export.training.degenerate import validate_full_rank
 from lunet_export.training.fit import log_probs
-from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.gaussian import BASELINE, Gaussian, baseline_of
 from lunet_export.training.history import EpochRecord, History
 from lunet_export.training.rows import draws_of, examples_of, rows_to_test, training_rows, validation_rows
 from lunet_export.training.settings import FitSettings
@@ -71,10 +71,11 @@ class Result:
     test_draws: int
     test_nats: float  # mean -log p(x) in nats
     start: float  # on the validation rows, before the first step
-    gaussian_test: float  # the full-covariance Gaussian, which is the baseline
+    gaussian_test: float  # the baseline: the full-covariance Gaussian; with contexts, the linear Gaussian
     test_over_gaussian: Evidence  # what the model file gains over the Gaussian, on the test rows of the first draw
     paper_convention: float  # what the released code would print for this model; not comparable with the others
     unit: str = "epoch"  # what `epochs` counts
+    baseline: str = BASELINE  # what the Gaussian is called
 
     @property
     def below_gaussian(self) -> bool:
@@ -106,12 +107,13 @@ class _Choice:
     ) -> None:
         self._comparison, self._trainer = comparison, trainer
         self._gaussian = Flow.of(architecture.gaussian(gaussian), dtype=torch.float64)
-        self._known, self._start = gaussian.log_prob(comparison.rows), log_probs(trainer.start_flow, comparison.rows)
+        self._known = gaussian.log_prob(comparison.rows, comparison.contexts)
+        self._start = self._log_prob(trainer.start_flow)
 
     def kept(self) -> Kept:
         """Return what is kept of the run so far."""
         trainer = self._trainer
-        best = log_probs(trainer.best_flow, self._comparison.rows)
+        best = self._log_prob(trainer.best_flow)
         kept: tuple[Flow, Candidate, Array] = (self._gaussian, "gaussian", self._known)
         if self._comparison.prefers(self._start, kept[2]):
             kept = (trainer.start_flow, "start", self._start)
@@ -119,6 +121,9 @@ class _Choice:
             kept = (trainer.best_flow, "epoch" if trainer.best.epoch else "start", best)
         flow, by, found = kept
         return Kept(flow, by, self._comparison.evidence(best if by == "gaussian" else found, self._known))
+
+    def _log_prob(self, flow: Flow) -> Array:
+        return log_probs(flow, self._comparison.rows, self._comparison.contexts)
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class _Run:
         self._write_model(kept, asdict(result))
         with whole_file(self.paths.curve) as temporary:
             title = f"{self.trainer.settings.family} on {self.data.name}"
-            draw({self.data.name: self._history()}, temporary, title=title)
+            draw({self.data.name: self._history()}, temporary, title=title, baseline=baseline_of(self.data))
         return result
 
     def _write_what_it_tells(self) -> None:
@@ -195,7 +200,7 @@ class _Run:
         found, paper = [], []
         for number in range(draws_of(data)):  # one by one: together they may not fit into memory
             x = rows_to_test(data, number)
-            found.append(log_probs(kept.flow, x))
+            found.append(log_probs(kept.flow, x, data.context("test")))
             before = log_det_of(x, data.preprocessing)
             paper.append(float(paper_convention(found[-1], before, data.dim).mean()))
         bits = np.array([_bits(log_prob, data) for log_prob in found])
@@ -206,6 +211,7 @@ class _Run:
             dim=data.dim,
             network=kept.flow.to_chain().facts(),
             unit=trainer.unit,
+            baseline=baseline_of(data),
             epochs=len(trainer.history),
             best_epoch=trainer.best.epoch,
             kept=kept.by,
@@ -267,9 +273,14 @@ def train(
         CheckFailedError: if the loss stops being a finite number.
     """
     validate_output(output)
+    if data.contexts and not architecture.conditional:
+        raise BadInputError(
+            f"Expected rows without contexts for {architecture.family}; {data.name} has contexts. Leave them out, or "
+            "take `flow='lunet'`."
+        )
     validate_full_rank(data)
     rows = training_rows(data)
-    gaussian = Gaussian.fit(rows, data.preprocessing)
+    gaussian = Gaussian.fit(rows, data.preprocessing, data.contexts)
     if begin is not None:
         _validate_begin(begin, data)
         architecture = architecture.of(begin)
@@ -278,13 +289,16 @@ def train(
             f"Expected settings for {architecture.family}; got settings for {settings.family}. "
             f"Take those of {type(architecture).__name__}.settings."
         )
-    comparison = Comparison(gaussian, rows, validation_rows(data))
-    first = begin or architecture.first(gaussian, settings, rows, comparison, on_growth)
+    comparison = Comparison(gaussian, rows, validation_rows(data), data.contexts)
+    first = begin or architecture.first(gaussian, settings, rows, comparison, on_growth, data.context("train"))
     del rows
     trainer = architecture.trainer(first, data, settings, device)
     model = {"dataset": data.name, "dim": data.dim, **architecture.record(), "data": data.digest()}
     model["begin"] = begin.digest() if begin else None
-    known = [gaussian.log_prob(rows_to_test(data, number)) for number in range(draws_of(data))]
+    if data.contexts:
+        names = data.contexts.names
+        model["context"] = {"dim": data.contexts.dim, "columns": None if names is None else list(names)}
+    known = [gaussian.log_prob(rows_to_test(data, number), data.context("test")) for number in range(draws_of(data))]
     run = _Run(trainer, _Choice(comparison, gaussian, architecture, trainer), data, Paths(output), model, known)
     if resume:
         run.resume()
@@ -310,6 +324,16 @@ def _validate_begin(begin: Chain, data: Dataset) -> None:
         raise BadInputError(
             f"Expected a model to start from with the data's {ours[0]} dimensions and pre-processing ({ours[1]}); got "
             f"{theirs[0]} and {theirs[1]}. Start from a model of data like {data.name}."
+        )
+
+    given, taken = (each.dim if each else 0 for each in (data.contexts, begin.context))
+    if given != taken:
+        raise BadInputError(
+            f"Expected a model to start from that takes contexts of {given} columns, as {data.name} has; got one that "
+            f"takes {taken or 'none'}. Start from a model of such contexts, or from none."
+            if given
+            else f"Expected rows with contexts of {taken} columns for the model to start from; {data.name} has none. "
+            "Name them by `context_columns`."
         )
 
 

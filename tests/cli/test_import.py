@@ -83,6 +83,17 @@ def test_a_context_is_fixed(here):
     np.testing.assert_allclose(reference.log_prob(checkpoint.read(here / "model.pt").weights, x), theirs, rtol=1e-10)
 
 
+def test_a_context_stays_an_input_without_one(here):
+    code, out, _ = run("import", "zuko", "my_zuko_flows:conditional")
+    assert (code, out.splitlines()[0]) == (0, "the flow takes a context of 2 numbers")
+    assert "on 512 rows at 128 contexts in float64: log p" in out
+    code, out, _ = run("import", "zuko", "my_zuko_flows:conditional", "-o", "other.pt", "--json")
+    document = json.loads(out)
+    assert (code, document["dim"], document["context_dim"], document["context"]) == (0, 3, 2, None)
+    assert document["proof"]["contexts"] == 128
+    assert checkpoint.read(here / "other.pt").weights.context.dim == 2
+
+
 def test_what_is_not_carried_is_named_and_nothing_written(here):
     code, out, err = run("import", "zuko", "my_zuko_flows:splines", "--json")
     assert (code, (here / "model.pt").exists()) == (2, False)
@@ -113,7 +124,6 @@ WRONG = {
         "Expected a state_dict; gone.pt does not exist. Write it with: torch.save(flow.state_dict(), FILE)",
     ),
     "a bare state of zuko": (["zuko", "state.pt"], "Expected module:factory and --state state.pt"),
-    "no context": (["zuko", "my_zuko_flows:conditional"], "it needs a context, and none was given"),
     "no such context": (["zuko", "my_zuko_flows:conditional", "--context", "gone.npy"], "gone.npy does not exist"),
     "a context of words": (["zuko", "my_zuko_flows:conditional", "--context", "words.npy"], "or floats in words.npy"),
     "another name": (["zuko", "my_zuko_flows:build", "-o", "model.onnx"], "a model file that ends in .pt"),

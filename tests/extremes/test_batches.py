@@ -26,8 +26,8 @@ def test_a_batch_of_any_size_is_answered_row_by_row(family, rows):
 def test_a_row_that_depends_on_its_neighbours_would_be_seen():
     flow = flow_of("lunet")
     run = flow._run
-    flow._run = lambda graph, outputs, rows: [
-        part + np.float32(1e-3 * (len(rows) > 1)) for part in run(graph, outputs, rows)
+    flow._run = lambda graph, outputs, fed: [
+        part + np.float32(1e-3 * (len(part) > 1)) for part in run(graph, outputs, fed)
     ]
     assert judge_batch(flow, 100) > UNITS
 

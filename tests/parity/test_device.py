@@ -28,7 +28,7 @@ def test_a_right_device_passes(flows):
 def test_products_in_tf32_are_caught_against_the_cpu(flows, monkeypatch):
     flow, host, _ = flows
 
-    def rounded(x):
+    def rounded(x, context=None):
         z, log_prob = ExportedFlow.density(host, x)
         return z * np.float32(1 + 2**-10), log_prob
 
@@ -51,7 +51,9 @@ def test_a_stale_replay_is_caught(flows, monkeypatch):
 def test_rows_that_are_lost_on_the_device_are_caught(flows, monkeypatch):
     flow, host, _ = flows
     real = flow.on_device.density
-    monkeypatch.setattr(flow.on_device, "density", lambda x: real(np.zeros((len(x), 16)) if hasattr(x, "dtype") else x))
+    monkeypatch.setattr(
+        flow.on_device, "density", lambda x, **context: real(np.zeros((len(x), 16)) if hasattr(x, "dtype") else x)
+    )
     lost = failed(parity.run_device(flow, host))
     assert lost == {f"device: on the device = through the host, {name}" for name in ("z", "log_prob")}
 

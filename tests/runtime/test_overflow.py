@@ -58,8 +58,10 @@ def test_a_class_far_away_is_no_reason_to_refuse_but_all_are(exported_classes):
 def test_a_check_fails_on_what_is_no_number_and_does_not_stop(exported):
     """The runtime refuses such answers; whoever checks a graph sees them."""
     flow = ExportedFlow(exported.folder, provider="cpu")
-    flow._run = lambda graph, outputs, rows: [
-        np.full(len(rows) if name == "log_prob" else rows.shape, np.nan, np.float32) for name in outputs
+    flow._run = lambda graph, outputs, fed: [
+        np.full(len(rows) if name == "log_prob" else rows.shape, np.nan, np.float32)
+        for rows in fed.values()
+        for name in outputs
     ]
     failed = {check.name for check in parity.run(flow, flow.vectors) if not check.passed}
     assert {"golden: density, z", "golden: density, log_prob", "golden: sampling, x"} <= failed

@@ -82,8 +82,9 @@ class JKOArchitecture(Architecture):
         )
 
     @classmethod
-    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any], contexts: int = 0) -> dict[str, Any]:
         """Return about 1000 steps of Adam per block at a falling rate; beyond 4-D, where rows are few, weight decay."""
+        del contexts
         batch_size = given.get("batch_size") or (500 if rows >= 5000 else 250)
         return {
             "epochs": max(1, round(_STEPS_PER_BLOCK / max(1, rows // batch_size))),
@@ -110,10 +111,16 @@ class JKOArchitecture(Architecture):
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}
 
     def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+        self,
+        gaussian: Gaussian,
+        settings: FitSettings,
+        rows: Array,
+        comparison: Comparison,
+        on_growth: OnGrowth,
+        contexts: Array | None = None,
     ) -> Chain:
         """Return the whitening of the data's Gaussian, or the identity, and a first block that does not move."""
-        del rows, comparison, on_growth
+        del rows, comparison, on_growth, contexts
         dim = len(gaussian.mean)
         centre, root = (gaussian.mean, gaussian.whiten) if settings.init == "whiten" else (np.zeros(dim), np.eye(dim))
         with torch.random.fork_rng(devices=[]):

@@ -1,7 +1,7 @@
 """LU-Net's architecture, the settings that suit it, and its run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import Any, Self
 
@@ -14,13 +14,14 @@ from lunet_export.errors import BadInputError
 from lunet_export.flows import LUNet, lunet
 from lunet_export.flows.lunet import PAPERS, PAPERS_ALPHA, activation_of, lunet_of
 from lunet_export.graphs.sizes import validate_size
-from lunet_export.layers import ACTIVATIONS, LU, Activation, Chain
+from lunet_export.layers import ACTIVATIONS, LU, Activation, Chain, ConditionalAffine
 from lunet_export.torch_layers import Flow
 from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices
 from lunet_export.training.choice import Comparison
-from lunet_export.training.fit import Trainer
+from lunet_export.training.fit import Batch, Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import coordinates, regularisers
+from lunet_export.training.lunet.conditional import conditional, shifted
 from lunet_export.training.lunet.greedy import PAIR, grow, whitening
 from lunet_export.training.lunet.initial import INITS, SIGNS, start
 from lunet_export.training.settings import FitSettings
@@ -45,7 +46,7 @@ class LUNetTrainer(Trainer):
         pace = _PACE if settings.optimizer == "adam" else 1.0
         return coordinates.flow_of(chain, dtype=dtype, whitened=settings.whitened, bound=settings.bound, pace=pace)
 
-    def whiten(self, flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
+    def whiten(self, flows: Sequence[Flow], batches: Iterable[Batch]) -> None:
         coordinates.whiten(flows, batches)
 
     def _plain(self, weights: Chain) -> Flow:
@@ -65,6 +66,7 @@ class LUNetArchitecture(Architecture):
     """This architecture is LU layers with an activation between them."""
 
     family = "lunet"
+    conditional = True
 
     blocks: int
     alpha: float | str = PAPERS_ALPHA  # a number, or one of LEARNED
@@ -93,15 +95,16 @@ class LUNetArchitecture(Architecture):
         return cls(len(network.of(LU)), alpha, network.kind.activation)
 
     @classmethod
-    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings, which differ between few dimensions and many.
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any], contexts: int = 0) -> dict[str, Any]:
+        """Return settings, which differ between few dimensions without contexts, and all others.
 
         Up to 4-D: a greedy start and 40 epochs of L-BFGS on all rows at once, unless something is given that only Adam
         has, such as a schedule. Beyond: about 9000 steps of Adam in 40 to 200 epochs, at a rate that falls with
-        sqrt(D).
+        sqrt(D). Contexts too are learnt by Adam: L-BFGS fits their hidden units to single rows.
         """
-        few: dict[str, Any] = {"init": "greedy"} if dim <= _FEW else {}
-        if dim <= _FEW and not any(given.get(name) for name in _ADAMS):
+        alone = dim <= _FEW and not contexts
+        few: dict[str, Any] = {"init": "greedy"} if alone else {}
+        if alone and not any(given.get(name) for name in _ADAMS):
             few |= {"optimizer": "l-bfgs"}
         if {**few, **given}.get("optimizer") == "l-bfgs":
             few |= {"epochs": 40, "batch_size": min(rows, _MANY_ROWS)}
@@ -128,29 +131,40 @@ class LUNetArchitecture(Architecture):
         return asdict(self)
 
     def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+        self,
+        gaussian: Gaussian,
+        settings: FitSettings,
+        rows: Array,
+        comparison: Comparison,
+        on_growth: OnGrowth,
+        contexts: Array | None = None,
     ) -> Chain:
-        return self.with_alphas(self._start(gaussian, settings, rows, comparison, on_growth))
+        """Return the start in closed form or grown; with contexts, that of rows whose mean given them is taken off."""
 
-    def _start(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
-    ) -> Chain:
+        def complete(network: Chain) -> Chain:
+            return conditional(replace(network, preprocessing=gaussian.preprocessing), gaussian, settings.seed)
+
         if settings.init == "greedy":
-            return grow(
-                rows,
+            of_context = gaussian.context is not None
+            grown = grow(
+                gaussian.without_context(rows, contexts) if of_context else rows,
                 comparison,
                 blocks=min(self.blocks, 1 + PAIR * settings.epochs),
                 f=self.f,
-                preprocessing=gaussian.preprocessing,
+                preprocessing=None if of_context else gaussian.preprocessing,
                 seed=settings.seed,
                 on_growth=on_growth,
+                complete=complete,
             )
+            return self.with_alphas(grown)
         init, signs, seed = settings.init, settings.signs, settings.seed
-        return start(gaussian, init=init, signs=signs, blocks=self.blocks, f=self.f, seed=seed)
+        found = start(gaussian, init=init, signs=signs, blocks=self.blocks, f=self.f, seed=seed)
+        return self.with_alphas(complete(found))
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
-        """Return the Gaussian as one LU layer."""
-        return lunet((whitening(gaussian),), self._first_alpha, gaussian.preprocessing, self.activation)
+        """Return the Gaussian as one LU layer, which the context moves if there is one."""
+        network = lunet((whitening(gaussian),), self._first_alpha, gaussian.preprocessing, self.activation)
+        return shifted(network, gaussian)
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> LUNetTrainer:
         return LUNetTrainer(first, data, settings, device=device)
@@ -173,7 +187,14 @@ class LUNetArchitecture(Architecture):
         own: list[float | Array] = [
             np.full(network.dim, alpha) if self.alpha == "learned" else alpha for _ in network.of(Activation)
         ]
-        return lunet(network.of(LU), own, network.preprocessing, self.activation)
+        return lunet(
+            network.of(LU),
+            own,
+            network.preprocessing,
+            self.activation,
+            conditional=network.of(ConditionalAffine),
+            context=network.context,
+        )
 
 
 def _validate_alpha(alpha: float | str, activation: str) -> None:

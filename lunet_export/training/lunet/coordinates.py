@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lunet_export.diagnostics.moments import Moments
 from lunet_export.flows import LUNet
@@ -12,6 +11,7 @@ from lunet_export.layers import LU, Chain, Layer
 from lunet_export.torch_layers import Bijection, Flow, bijection_of
 from lunet_export.torch_layers.activation import ActivationBijection
 from lunet_export.torch_layers.lu_linear import LULinear
+from lunet_export.training.fit import Batch
 from lunet_export.training.gaussian import whitening_root
 
 
@@ -47,11 +47,21 @@ def flow_of(
         return found.learning(pace=pace) if learned and isinstance(found, ActivationBijection) else found
 
     modules = map(module, chain.layers)
-    return Flow(chain.dim, modules, chain.kind, preprocessing=chain.preprocessing, domain=chain.domain).to(dtype)
+    flow = Flow(
+        chain.dim,
+        modules,
+        chain.kind,
+        preprocessing=chain.preprocessing,
+        domain=chain.domain,
+        context=chain.context,
+    )
+    if flow.of_context is not None:
+        flow.of_context.hold_scalings()  # the standardisation
+    return flow.to(dtype)
 
 
 @torch.no_grad()
-def whiten(flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
+def whiten(flows: Sequence[Flow], batches: Iterable[Batch]) -> None:
     """Whiten what enters each LU layer of the first flow, over the rows of `batches`, in the same way in all flows.
 
     Each layer holds U = V R with R upper triangular, R C R^T = I and C the covariance of its input: in these
@@ -60,9 +70,9 @@ def whiten(flows: Sequence[Flow], batches: Iterable[Tensor]) -> None:
     """
     flow = flows[0]
     seen = [Moments(flow.dim) for _ in flow.modules_of(LULinear)]
-    for x in batches:
+    for x, context in batches:
         number = 0
-        for bijection in flow.chain:
+        for bijection in flow.given(context).chain:
             if isinstance(bijection, LULinear):
                 seen[number].add(x.cpu().double().numpy())
                 number += 1

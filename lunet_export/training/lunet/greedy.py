@@ -17,6 +17,7 @@ from lunet_export.layers import LU, Activation, Chain
 from lunet_export.preprocessing import Logit, logit
 from lunet_export.torch_layers import Bijection, bijection_of
 from lunet_export.training.choice import Comparison
+from lunet_export.training.fit import Batch
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet.coordinates import flow_of, whiten
 from lunet_export.training.optimizer import QuasiNewton
@@ -46,6 +47,7 @@ def grow(
     preprocessing: Logit | None,
     seed: int,
     on_growth: Callable[[int, int], None],
+    complete: Callable[[Chain], Chain] = lambda network: network,
 ) -> Chain:
     """Return a network of at most `blocks` LU layers with f between them, grown on rows (N, D) in data space.
 
@@ -57,7 +59,7 @@ def grow(
     A longer network takes the place of the one that is kept if `comparison` prefers it: in few rows a search finds gaps
     that are not real, and lets the density fall to nothing there. Growth ends after two pairs in a row that are not
     kept. `on_growth(done, all)` is called after every step of a search or refinement, with the number of steps done and
-    the largest number there can be.
+    the largest number there can be. What is compared and returned is `complete(network)`.
 
     Raises:
         BadInputError: if there are more than 16 dimensions.
@@ -70,16 +72,18 @@ def grow(
     x = logit(rows, preprocessing)[0] if preprocessing else rows
     random = torch.Generator().manual_seed(seed)
     network = lunet((whitening(Gaussian.fit(x, None)),), f.least, activation=f.option)
-    kept = replace(network, preprocessing=preprocessing)
-    known, idle = _log_prob(kept, comparison.rows), 0
+    kept = complete(replace(network, preprocessing=preprocessing))
+    size, known, idle = _size(network), _log_prob(kept, comparison.rows, comparison.contexts), 0
     pairs, of_pair = -(-(blocks - 1) // PAIR), _STEPS + _REFINEMENT
     for pair in range(pairs):
         on_step = _counted(on_growth, pair * of_pair, pairs * of_pair)
         network = _longer(network, x, min(PAIR, blocks - len(network.of(LU))), f, random, on_step)
-        longer = replace(network, preprocessing=preprocessing)
-        found = _log_prob(longer, comparison.rows)
-        if comparison.prefers(found, known, optimism=_optimism(longer, kept, len(x))):
-            kept, known, idle = longer, found, 0
+        longer = complete(replace(network, preprocessing=preprocessing))
+        found = _log_prob(longer, comparison.rows, comparison.contexts)
+        # Free numbers gain so much by chance on the rows they are fitted to (Akaike 1974).
+        optimism = (_size(network) - size) / len(x)
+        if comparison.prefers(found, known, optimism=optimism):
+            size, kept, known, idle = _size(network), longer, found, 0
         elif (idle := idle + 1) == _IDLE:
             break
     return kept
@@ -90,9 +94,9 @@ def _counted(on_growth: Callable[[int, int], None], begin: int, of: int) -> Call
     return lambda step: on_growth(begin + step, of)
 
 
-def _optimism(longer: Chain, kept: Chain, rows: int) -> float:
-    """Return the nats per row that added free numbers gain by chance on the rows they are fitted to (Akaike 1974)."""
-    return float(longer.facts()["free_parameters"] - kept.facts()["free_parameters"]) / rows
+def _size(network: Chain) -> int:
+    """Return the number of free numbers."""
+    return int(network.facts()["free_parameters"])
 
 
 def whitening(gaussian: Gaussian) -> LU:
@@ -120,10 +124,10 @@ def _longer(
     )
 
 
-def _log_prob(network: Chain, x: Array) -> Array:
+def _log_prob(network: Chain, x: Array, contexts: Array | None) -> Array:
     """Return log p(x) in nats, (N, D) -> (N,); minus infinity where it overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.nan_to_num(reference.log_prob(network, x), nan=-np.inf)
+        return np.nan_to_num(reference.log_prob(network, x, contexts), nan=-np.inf)
 
 
 def _search(
@@ -220,7 +224,7 @@ def _refined(weights: Chain, rows: Array, on_step: Callable[[int], None]) -> Cha
 
     flow, x = flow_of(weights, dtype=torch.float64), torch.from_numpy(rows)
     optimizer = QuasiNewton(flow, iterations=_REFINEMENT)
-    whiten([flow], [x])
+    whiten([flow], [Batch(x)])
     optimizer.step(objective)
     on_step(_STEPS + _REFINEMENT)
     return flow.to_chain()

@@ -78,9 +78,9 @@ class RealNVPArchitecture(Architecture):
         return cls(network.dim, image, len(first.network_arrays()[0][0]))
 
     @classmethod
-    def usual(cls, rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    def usual(cls, rows: int, dim: int, given: Mapping[str, Any], contexts: int = 0) -> dict[str, Any]:
         """Return about 9000 steps of Adam at a rate of 1e-3 that falls, in 40 to 200 epochs, as for LU-Net."""
-        del dim
+        del dim, contexts
         batch_size = given.get("batch_size") or (128 if rows >= 5000 else 64)
         epochs = min(max(round(9000 / max(1, rows // batch_size)), 40), 200)
         usual = {"epochs": epochs, "batch_size": batch_size, "learning_rate": 1e-3}
@@ -100,10 +100,16 @@ class RealNVPArchitecture(Architecture):
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
 
     def first(
-        self, gaussian: Gaussian, settings: FitSettings, rows: Array, comparison: Comparison, on_growth: OnGrowth
+        self,
+        gaussian: Gaussian,
+        settings: FitSettings,
+        rows: Array,
+        comparison: Comparison,
+        on_growth: OnGrowth,
+        contexts: Array | None = None,
     ) -> Chain:
         """Return the identity behind the pre-processing; the networks begin as PyTorch makes them."""
-        del rows, comparison, on_growth
+        del rows, comparison, on_growth, contexts
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return self._flow(gaussian.preprocessing).to_chain()

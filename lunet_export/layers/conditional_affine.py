@@ -1,0 +1,94 @@
+"""An elementwise affine map whose numbers depend on the context alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.errors import CheckpointError
+from lunet_export.layers import networks
+from lunet_export.layers.affine import Affine
+from lunet_export.layers.autoregressive import ScaleMap
+from lunet_export.layers.errors import EXACT, Errors
+from lunet_export.layers.graph import Track, Value
+from lunet_export.layers.layer import Layer, Step
+from lunet_export.layers.networks import Dense, Network, Writer
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ConditionalAffine(Layer):
+    """This layer computes y = s(c) x + t(c), elementwise, with s and t from a network of the context c.
+
+    Shapes: the network takes C numbers and gives t (D) and, except for the scale map `none`, u (D) side by side.
+    Given a context it is an `Affine` with numbers of its own for every row.
+    """
+
+    network: Network
+    scale: ScaleMap
+
+    @property
+    def width(self) -> int | None:
+        last = self.network[-1] if self.network else None
+        return len(last.bias) // self.scale.counts if isinstance(last, Dense) else None
+
+    @property
+    def takes_context(self) -> int:
+        first = self.network[0] if self.network else None
+        return first.weight.shape[1] if isinstance(first, Dense) else 0
+
+    def given(self, context: Array, errors: Errors = EXACT) -> Affine:
+        found = networks.apply(self.network, context, errors)
+        if self.scale.counts == 1:
+            return Affine(np.ones_like(found), found)
+        shift, u = np.split(found, 2, axis=1)
+        return Affine(np.exp(self.scale.log(u, errors)), shift)
+
+    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
+        raise ValueError("a conditional layer has no value before its context is given")
+
+    def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
+        raise ValueError("a conditional layer has no value before its context is given")
+
+    def nodes(self, track: Track) -> None:
+        log_scale, shift = self._written(track)
+        rows = track.rows()
+        if log_scale is not None:
+            rows = track.g.node("Mul", rows, track.g.node("Exp", log_scale))
+            track.log_slope(log_scale, track.g.dim)
+        track.replace(track.g.node("Add", rows, shift))
+
+    def inverse_nodes(self, track: Track) -> None:
+        log_scale, shift = self._written(track)
+        rows = track.g.node("Sub", track.rows(), shift)
+        if log_scale is not None:
+            rows = track.g.node("Mul", rows, track.g.node("Exp", track.g.node("Neg", log_scale)))
+            track.log_slope(log_scale, track.g.dim)
+        track.replace(rows)
+
+    def _written(self, track: Track) -> tuple[Value | None, Value]:
+        """Write log s, or None where s is 1, and t."""
+        found = Writer(track.g, track.context).of_context(self.network)
+        if self.scale.counts == 1:
+            return None, found
+        shift, u = track.g.split(found, [track.g.dim, track.g.dim])
+        return self.scale.nodes(track.g, u), shift
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return list(networks.arrays(self.network))
+
+    def settings(self) -> dict[str, Any]:
+        return {"scale": self.scale, "network": networks.shape(self.network)}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Self:
+        return cls(networks.from_list(entry["network"]), ScaleMap(**entry["scale"]))
+
+    def validate(self, dim: int, where: str) -> None:
+        self.scale.validate(where)
+        if not self.takes_context:
+            raise CheckpointError(f"Expected a network that begins with a matrix in {where}; got another.")
+        networks.validate(self.network, self.takes_context, dim * self.scale.counts, where)

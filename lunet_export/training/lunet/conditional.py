@@ -1,0 +1,79 @@
+"""Conditional LU-Nets at their start: behind every LU layer, the context scales and shifts.
+
+With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, and each has a
+matrix of its own that makes of it the logarithms of D scales and D shifts. In the first layer the shift takes off what
+the mean of a row depends on linearly; all other entries of these matrices are 0.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lunet_export.flows import LUNet, lunet
+from lunet_export.layers import LU, Activation, Chain, ConditionalAffine, Context, ScaleMap
+from lunet_export.layers.networks import Activation as NetworkActivation
+from lunet_export.layers.networks import Dense, Residual
+from lunet_export.training.gaussian import Gaussian
+
+Array = NDArray[np.float64]
+
+HIDDEN = 64  # hidden units
+_BOUND = 3.0  # bound on every |log s| of a layer: contexts beyond those of training must not scale without limit
+
+
+def conditional(network: Chain, gaussian: Gaussian, seed: int) -> Chain:
+    """Return the conditional LU-Net that learns, at its start: the distribution of x given c is that of x - A n(c).
+
+    Args:
+        network: LU-Net of the rows x - A n(c), behind the pre-processing; A is the slope of the Gaussian.
+        gaussian: Gaussian of the rows given their contexts; without contexts the network is returned unchanged.
+        seed: Random seed of W and b.
+    """
+    if gaussian.context is None or gaussian.slope is None:
+        return network
+    count, context = gaussian.context.dim, gaussian.context
+    weight = np.zeros((2 * network.dim, count + HIDDEN))
+    first = weight.copy()
+    first[: network.dim, :count] = _shift(network, gaussian.slope)
+    context = replace(context, network=(*context.network, *_beside_hidden(count, seed)))
+    return _with(network, context, [first, *[weight] * (len(network.of(LU)) - 1)], ScaleMap("soft-exp", _BOUND))
+
+
+def shifted(network: Chain, gaussian: Gaussian) -> Chain:
+    """Return the smallest conditional LU-Net with the same distribution as `conditional`, which only shifts."""
+    if gaussian.context is None or gaussian.slope is None:
+        return network
+    still = [np.zeros_like(gaussian.slope)] * (len(network.of(LU)) - 1)
+    return _with(network, gaussian.context, [_shift(network, gaussian.slope), *still], ScaleMap("none"))
+
+
+def _shift(network: Chain, slope: Array) -> Array:
+    """Return -L U A of the first block, (D, C): L U (x - A n(c)) + b is that block's own map, shifted."""
+    first = network.of(LU)[0]
+    found: Array = -first.lower @ (first.upper @ slope)
+    return found
+
+
+def _beside_hidden(count: int, seed: int) -> tuple[Dense, Residual]:
+    """Return the network that makes (a, tanh(W a + b)) of a (N, C); entries that are 0 stay 0 in training."""
+    rng, width = np.random.default_rng([seed, 2]), count + HIDDEN
+    widen = np.eye(width, count)
+    weight = np.pad(rng.standard_normal((HIDDEN, count)) / np.sqrt(count), ((0, 0), (0, HIDDEN)))
+    bias, back = rng.standard_normal(HIDDEN), np.eye(width, HIDDEN, -count)
+    inner = (Dense(weight, bias), NetworkActivation("tanh"), Dense(back, np.zeros(width)))
+    return Dense(widen, np.zeros(width)), Residual(inner)
+
+
+def _with(network: Chain, context: Context, weights: list[Array], scale: ScaleMap) -> Chain:
+    """Return the LU-Net with an affine map of the context behind every block, by one matrix each."""
+    assert isinstance(network.kind, LUNet)
+    alpha = network.kind.alpha
+    return lunet(
+        network.of(LU),
+        [each.alpha for each in network.of(Activation)] if alpha is None else alpha,
+        network.preprocessing,
+        network.kind.activation,
+        conditional=[ConditionalAffine((Dense(weight, np.zeros(len(weight))),), scale) for weight in weights],
+        context=context,
+    )

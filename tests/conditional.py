@@ -1,0 +1,79 @@
+"""Conditional flows of every kind of part that depends on a context, and rows with their contexts."""
+
+import numpy as np
+
+from lunet_export.flows import layered, lunet
+from lunet_export.layers import (
+    LU,
+    AffineAutoregressive,
+    ConditionalAffine,
+    Context,
+    Inverse,
+    Permutation,
+    ScaleMap,
+)
+from lunet_export.layers.networks import Activation, Dense, Gate, Residual, Scaling
+from tests.networks import network as unconditional
+
+DIM, WIDTH, HIDDEN, SEEN = 4, 3, 8, 5  # of rows, of contexts, of networks, of what layers see of a context
+
+
+def network(*, seed=0):
+    """A masked layer forwards and inverted, a coupling, an affine map and an LU layer, behind an embedding."""
+    rng = np.random.default_rng(seed)
+    context = Context(
+        WIDTH,
+        (Scaling(np.array([1.0, 2.0, 0.5]), np.full(3, 0.1)), _dense(rng, SEEN, WIDTH), Activation("relu")),
+        low=np.full(WIDTH, -3.0),
+        high=np.full(WIDTH, 3.0),
+    )
+    order = Permutation(np.array([2, 0, 3, 1]))
+    affine = ConditionalAffine((_dense(rng, 2 * DIM, SEEN),), ScaleMap("exp"))
+    lower, upper = np.tril(0.5 * rng.standard_normal((DIM, DIM)), -1) + np.eye(DIM), np.diag([1.0, -0.5, 2.0, 1.0])
+    lu = LU(lower, upper + np.triu(0.3 * rng.standard_normal((DIM, DIM)), 1), rng.standard_normal(DIM))
+    return layered(DIM, [masked(rng), order, coupling(rng), affine, lu, Inverse(masked(rng))], None, context)
+
+
+def lu_net(*, seed=0):
+    """An LU-Net of three blocks, each followed by an affine map of the context."""
+    rng = np.random.default_rng(seed)
+    context = Context(WIDTH, (_dense(rng, SEEN, WIDTH), Activation("tanh")), np.full(WIDTH, -1.0), np.full(WIDTH, 2.0))
+    moved = [ConditionalAffine((_dense(rng, 2 * DIM, SEEN),), ScaleMap("soft-exp", 3.0)) for _ in range(3)]
+    return lunet(unconditional(DIM, 3).of(LU), 0.2, conditional=moved, context=context)
+
+
+def masked(rng):
+    """A masked autoregressive layer whose context enters by a shift and by a gate, as in nflows."""
+    degrees = np.arange(HIDDEN) % (DIM - 1)
+    first = degrees[:, None] >= np.arange(DIM)
+    last = np.arange(DIM)[:, None] > degrees
+    gate = Gate((_dense(rng, HIDDEN, SEEN), Activation("sigmoid")))
+    inside = Dense(np.diag(rng.standard_normal(HIDDEN)), rng.standard_normal(HIDDEN))
+    entering = Dense(
+        _weight(rng, HIDDEN, DIM) * first, np.zeros(HIDDEN), (_dense(rng, HIDDEN, SEEN), Activation("tanh"))
+    )
+    leaving = Dense(_weight(rng, 2 * DIM, HIDDEN) * np.vstack([last, last]), rng.standard_normal(2 * DIM))
+    layers = (entering, Activation("tanh"), Residual((Activation("relu"), inside, gate)), leaving)
+    columns = np.arange(DIM)
+    return AffineAutoregressive(DIM, columns, columns, layers, ScaleMap("softplus", 0.0, 1e-3))
+
+
+def coupling(rng):
+    """A coupling whose network takes its columns and the context side by side, as in zuko."""
+    entering = Dense(_weight(rng, HIDDEN, 2), rng.standard_normal(HIDDEN), (_dense(rng, HIDDEN, SEEN),))
+    layers = (entering, Activation("relu"), _dense(rng, 4, HIDDEN))
+    return AffineAutoregressive(DIM, np.array([0, 2]), np.array([1, 3]), layers, ScaleMap("soft-exp", 7.0))
+
+
+def rows(count, *, seed=1):
+    """Rows (N, D) and their contexts (N, C)."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, DIM)), rng.standard_normal((count, WIDTH))
+
+
+def _dense(rng, leaving, entering):
+    return Dense(_weight(rng, leaving, entering), rng.standard_normal(leaving))
+
+
+def _weight(rng, leaving, entering):
+    return 0.5 * rng.standard_normal((leaving, entering))
