@@ -59,9 +59,14 @@ class ActivationBijection(Bijection):
         return _LEAST + (_MOST - _LEAST) * (self._pace * self.theta).sigmoid() if self._learned else self.fixed
 
     def learning(self, *, pace: float = 1.0) -> Self:
-        """Return the module with an alpha that training changes at this pace, from where it is."""
+        """Return the module with an alpha that training changes, from where it is; alphas per unit at this pace.
+
+        One alpha of all units has the gradients of all, which would drown those of the weights if they were larger.
+        """
         alpha = self.alpha
-        return type(self)(alpha.detach().clone() if isinstance(alpha, Tensor) else alpha, learned=True, pace=pace)
+        if not isinstance(alpha, Tensor):
+            return type(self)(alpha, learned=True)
+        return type(self)(alpha.detach().clone(), learned=True, pace=pace)
 
     @classmethod
     def of(cls, layer: Any) -> Self:  # noqa: ANN401

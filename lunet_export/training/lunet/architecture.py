@@ -32,8 +32,8 @@ _ADAMS = ("learning_rate", "schedule", "average", "weight_decay")  # settings th
 #: What --alpha may be beside a number: learned per unit, or per activation.
 LEARNED = ("learned", "layer")
 _WHAT = "training as lunet"
-#: Pace of learned alphas under Adam, whose steps are as long as its rate whatever is learned: the rate that suits a
-#: matrix moves its few alphas too slowly.
+#: Pace of alphas learned per unit under Adam, whose steps are as long as its rate whatever is learned: the rate that
+#: suits a matrix moves its few alphas too slowly.
 _PACE = 30.0
 
 

@@ -32,7 +32,7 @@ def flow_of(
         dtype: Dtype of the flow.
         whitened: Whether every layer's U is held in whitened coordinates, at first those of the identity.
         bound: Bound on |log diag U|, as in `LULinear`.
-        pace: Pace of learned alphas, as in `ActivationBijection`.
+        pace: Pace of alphas learned per unit, as in `ActivationBijection`.
 
     Raises:
         BadInputError: if an entry of a diagonal is beyond the bound.
