@@ -217,4 +217,4 @@ def _activation(run: Document) -> str:
     """Return the activation in words; records of the first versions have the paper's."""
     network = run.get("network", {})
     name = network.get("activation", "leaky-softplus").replace("-", " ")
-    return f"{name}, learned α" if isinstance(network.get("alpha"), dict) else name
+    return f"{name}, learned alpha" if isinstance(network.get("alpha"), dict) else name
