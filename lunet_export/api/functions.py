@@ -59,17 +59,13 @@ def train(
     """Train a flow by exact maximum likelihood, as `lunet-export train` does, and return the model that is kept.
 
     The loss is the mean of -log p(x) in nats per row. The best epoch on the validation rows is kept, or the start or
-    the full-covariance Gaussian if no epoch is better by more than chance. With contexts the loss is the mean of
-    -log p(x | c), and the Gaussian is linear: its mean is an affine map of the context. The command writes the same
-    file.
+    the Gaussian if no epoch is better by more than chance. The command writes the same file.
 
     Args:
         data: Rows (N, D); integers, also as images (N, height, width) or (N, height, width, channels), are grey levels.
-            Or a data frame of pandas, Polars or pyarrow, whose column names the model keeps; a `Dataset`; the path of
-            a file such as .npy, .csv or .parquet; or a name such as `digits` or `two-moons`. 10 % of the rows are for
-            validation and 10 % for the test.
-        output: Path of the model file, ending in .pt; the resume file, the history and the curve go beside it. None
-            keeps no files.
+            Or a data frame, whose column names the model keeps; a `Dataset`; the path of a file such as .csv; or a name
+            such as `digits` or `two-moons`. 10 % of the rows are for validation and 10 % for the test.
+        output: Path of the model file (.pt), with its history and curve beside it; None keeps no files.
         flow: Kind of the flow: `lunet`, `realnvp`, `realnvp-dense` or `jko`.
         epochs: Number of epochs; None takes the default for the kind and the number of rows.
         per_class: Whether to train one network per class; the data set must have labels.
@@ -77,8 +73,7 @@ def train(
         seed: Random seed, in [0, 2^64).
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
-        columns: Columns of a file or a frame that make a row, in this order, by name or by number from one; an empty
-            sequence takes those of `begin`, else all.
+        columns: Columns that make a row, by name or by number from one; empty takes those of `begin`, else all.
         context: Contexts (N, C) of the rows, an array or a data frame; the flow is then p(x | c), of the kind `lunet`.
         context_columns: Columns of a file or a frame that are the contexts, which are then not part of the rows.
         label: Column of a file or a frame that holds the classes, for `per_class`.

@@ -138,7 +138,9 @@ def test_a_report_is_written_when_the_answers_are_wrong(ready, tmp_path, cuda_on
     from lunet_export.runtime import ExportedFlow
 
     real = ExportedFlow.decode
-    monkeypatch.setattr(ExportedFlow, "decode", lambda flow, z: real(flow, z) + (flow.provider == "cuda"))
+    monkeypatch.setattr(
+        ExportedFlow, "decode", lambda flow, z, **given: real(flow, z, **given) + (flow.provider == "cuda")
+    )
     report = tmp_path / "gpu.json"
     code, _, err = run("check", ready, "--provider", "cuda", "--report", report)
     assert code == 1

@@ -83,7 +83,7 @@ def test_the_digest_tells_every_number_of_the_context():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (lambda layers: layers[:-1], "Expected an affine map of the context at the end of an LU-Net; got lu"),
+        (lambda layers: layers[:-1], "Expected an affine map of the context at the end of an LU-Net; got LU"),
         (lambda layers: (*layers[:4], *layers[5:]), "Expected an affine map of the context as context 2"),
         (lambda layers: (layers[1], layers[0], *layers[2:]), "Expected an LU layer as block 1 of 3"),
     ],

@@ -14,6 +14,7 @@ from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.lu_linear import LULinear
 from lunet_export.training import FitSettings, Trainer, optimizer
 from lunet_export.training.choice import Comparison
+from lunet_export.training.fit import Batch
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import greedy
 from lunet_export.training.lunet import regularisers as penalties
@@ -100,7 +101,7 @@ def test_whitening_makes_inputs_white_and_leaves_the_map():
     flow = flow_of(weights, dtype=torch.float64)
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((4000, 5)) @ np.diag([5.0, 1, 1, 0.1, 2]) + 3.0)
     before = flow.log_prob(x)
-    whiten([flow], x.split(1000))
+    whiten([flow], map(Batch, x.split(1000)))
     torch.testing.assert_close(flow.log_prob(x), before, rtol=1e-12, atol=1e-12)
     h = x
     for number, bijection in enumerate(flow.chain.bijections):

@@ -11,6 +11,7 @@ from lunet_export.layers import LU
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers.leaky_softplus import LeakySoftplusBijection
 from lunet_export.training.choice import Comparison
+from lunet_export.training.fit import Batch
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.lunet import greedy
 from lunet_export.training.lunet.coordinates import flow_of, whiten
@@ -124,7 +125,7 @@ def an_optimizer() -> tuple[QuasiNewton, torch.Tensor]:
 
 def test_a_quasi_newton_step_goes_down():
     optimizer, x = an_optimizer()
-    optimizer.whiten([x], whiten)
+    optimizer.whiten([Batch(x)], whiten)
     values = []
 
     def objective():

@@ -225,7 +225,7 @@ def test_images_get_fresh_noise_for_training_and_fixed_noise_for_validation(tmp_
     from lunet_export.training.fit import mean_bits_per_dim
 
     trainer = LUNetTrainer(network(6, 4, preprocessing=IMAGES.preprocessing), IMAGES, SETTINGS, device=CPU)
-    first, second = (torch.cat(list(trainer._batches())) for _ in range(2))
+    first, second = (torch.cat([batch.x for batch in trainer._batches()]) for _ in range(2))
     assert set(first.floor().unique().tolist()) == set(range(8))
     assert not np.intersect1d(first.numpy(), second.numpy()).size > 0.01 * first.numel()
     assert mean_bits_per_dim(trainer.flow, IMAGES, IMAGES.valid, seed=1) == mean_bits_per_dim(
