@@ -450,7 +450,7 @@ class SampleJob(Job):
                 raise error.counted_from(first) from None
 
         def drawn(first: int, count: int) -> Table:
-            given = {"context": self._context.read(first, count)} if self._context else {}
+            given: dict[str, Any] = {"context": self._context.read(first, count)} if self._context else {}
             if given and (misfit := beyond(flow, given["context"], count)):
                 misfits.setdefault(misfit.kind, misfit.sentence)
             table = flow._table(count, label=self.label, first=first, **settings, **given)
