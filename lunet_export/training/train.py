@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from lunet_export import checkpoint
+from lunet_export.columns import listed, usable
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
-from lunet_export.layers import Chain
+from lunet_export.layers import Chain, Context
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import log_det_of
 from lunet_export.torch_layers import Flow
@@ -325,15 +326,29 @@ def _validate_begin(begin: Chain, data: Dataset) -> None:
             f"Expected a model to start from with the data's {ours[0]} dimensions and pre-processing ({ours[1]}); got "
             f"{theirs[0]} and {theirs[1]}. Start from a model of data like {data.name}."
         )
+    _validate_contexts(begin.context, data)
 
-    given, taken = (each.dim if each else 0 for each in (data.contexts, begin.context))
-    if given != taken:
+
+def _validate_contexts(taken: Context | None, data: Dataset) -> None:
+    """Raise unless the rows have the contexts that a model to start from takes."""
+    given = data.contexts
+    if taken is None and given is None:
+        return
+    if taken is None:
         raise BadInputError(
-            f"Expected a model to start from that takes contexts of {given} columns, as {data.name} has; got one that "
-            f"takes {taken or 'none'}. Start from a model of such contexts, or from none."
-            if given
-            else f"Expected rows with contexts of {taken} columns for the model to start from; {data.name} has none. "
-            "Name them by `context_columns`."
+            f"Expected a model to start from that takes a context, as {data.name} has; got one that takes none. Start "
+            "from a conditional model, or from none."
+        )
+    if given is None or given.dim != taken.dim:
+        raise BadInputError(
+            f"Expected contexts of {taken.dim} columns for the model to start from; {data.name} has "
+            f"{given.dim if given else 'none'}. Name them by `context_columns`."
+        )
+    names = usable(given.names)
+    if names and taken.names and names != taken.names:
+        raise BadInputError(
+            f"Expected the contexts {listed(taken.names)}, in this order, for the model to start from; got "
+            f"{listed(names)}. Name them by `context_columns`."
         )
 
 

@@ -104,7 +104,7 @@ def test_a_set_of_known_entropy_is_learnt(trained):
 
 def test_the_model_file_holds_the_context(trained):
     _, chain = trained
-    assert chain.context.dim == 2
+    assert (chain.context.dim, chain.context.names) == (2, ("a", "b"))
     np.testing.assert_allclose(chain.context.low, DATA.contexts.train.min(axis=0), rtol=1e-6)
     np.testing.assert_allclose(chain.context.high, DATA.contexts.train.max(axis=0), rtol=1e-6)
     seen = chain.context.network[0].apply(DATA.contexts.train)
@@ -244,10 +244,12 @@ def test_a_model_to_start_from_must_take_such_contexts(tmp_path, trained):
     begun = run(tmp_path / "m.pt", settings=replace(SETTINGS, epochs=1), begin=chain)
     assert begun.start * DIM * np.log(2) == pytest.approx(nats(chain, DATA.valid, DATA.contexts.valid), abs=1e-4)
     plain = replace(DATA, contexts=None)
-    with pytest.raises(BadInputError, match="Expected rows with contexts of 2 columns for the model to start from"):
+    with pytest.raises(BadInputError, match="Expected contexts of 2 columns for the model to start from; given has none"):
         run(tmp_path / "n.pt", plain, begin=chain)
-    with pytest.raises(BadInputError, match="takes contexts of 2 columns, as given has; got one that takes none"):
+    with pytest.raises(BadInputError, match="that takes a context, as given has; got one that takes none"):
         run(tmp_path / "n.pt", begin=lunet_export.flows.lunet(chain.of(LU), 0.1))
+    with pytest.raises(BadInputError, match="Expected the contexts a, b, in this order"):
+        run(tmp_path / "n.pt", replace(DATA, contexts=replace(DATA.contexts, names=("b", "a"))), begin=chain)
 
 
 def test_a_column_that_follows_from_the_context_has_no_density():
