@@ -328,7 +328,8 @@ class ScoreJob(Job):
                     f"Expected models of one width; {self.folders[0]} takes rows of {self._manifests[0].dim} numbers, "
                     f"{folder} of {manifest.dim}."
                 )
-            if (one := manifest.context) != self._manifests[0].context and len(self.folders) > 1:
+            one, first = manifest.context, self._manifests[0].context
+            if (one and one.text) != (first and first.text):
                 raise BadInputError(
                     f"Expected models of one context; {folder} takes {one.dim if one else 'no'} numbers of one, "
                     f"{self.folders[0]} another."

@@ -244,7 +244,9 @@ def test_a_model_to_start_from_must_take_such_contexts(tmp_path, trained):
     begun = run(tmp_path / "m.pt", settings=replace(SETTINGS, epochs=1), begin=chain)
     assert begun.start * DIM * np.log(2) == pytest.approx(nats(chain, DATA.valid, DATA.contexts.valid), abs=1e-4)
     plain = replace(DATA, contexts=None)
-    with pytest.raises(BadInputError, match="Expected contexts of 2 columns for the model to start from; given has none"):
+    with pytest.raises(
+        BadInputError, match="Expected contexts of 2 columns for the model to start from; given has none"
+    ):
         run(tmp_path / "n.pt", plain, begin=chain)
     with pytest.raises(BadInputError, match="that takes a context, as given has; got one that takes none"):
         run(tmp_path / "n.pt", begin=lunet_export.flows.lunet(chain.of(LU), 0.1))
