@@ -38,7 +38,8 @@ def lu_net(*, seed=0):
     """An LU-Net of three blocks, each followed by an affine map of the context."""
     rng = np.random.default_rng(seed)
     context = Context(WIDTH, (_dense(rng, SEEN, WIDTH), Activation("tanh")), np.full(WIDTH, -1.0), np.full(WIDTH, 2.0))
-    moved = [ConditionalAffine((_dense(rng, 2 * DIM, SEEN),), ScaleMap("soft-exp", 3.0)) for _ in range(3)]
+    weights = [0.3 * _weight(rng, 2 * DIM, SEEN) for _ in range(3)]
+    moved = [ConditionalAffine((Dense(w, np.zeros(2 * DIM)),), ScaleMap("soft-exp", 3.0)) for w in weights]
     return lunet(unconditional(DIM, 3).of(LU), 0.2, conditional=moved, context=context)
 
 

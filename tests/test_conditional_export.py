@@ -17,7 +17,6 @@ from lunet_export.distribution import Mixture
 from lunet_export.embedding import triton, write_project
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, rebuilt
-from lunet_export.streaming import SampleJob
 from lunet_export.torch_layers.eager import eager
 from tests.conditional import DIM, WIDTH, lu_net, network
 from tests.networks import network as unconditional
@@ -153,7 +152,6 @@ def test_contexts_in_the_vectors_of_a_flow_that_takes_none_are_refused(tmp_path)
 REFUSALS = {
     "verifiers": lambda folder, tmp: export_for_verifier(network(), tmp / "v", Provenance("c"), Question()),
     "mixture": lambda folder, tmp: Mixture((network(), network(seed=1)), ("a", "b"), (0.5, 0.5)),
-    "streaming": lambda folder, tmp: SampleJob(str(folder), 10),
     "c": lambda folder, tmp: write_project("c", folder, tmp / "p"),
     "node": lambda folder, tmp: write_project("node", folder, tmp / "p"),
     "triton": lambda folder, tmp: triton.write(open_folder(folder), tmp / "r"),

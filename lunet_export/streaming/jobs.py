@@ -328,7 +328,8 @@ class ScoreJob(Job):
                     f"Expected models of one width; {self.folders[0]} takes rows of {self._manifests[0].dim} numbers, "
                     f"{folder} of {manifest.dim}."
                 )
-            if (one := manifest.context) != self._manifests[0].context and len(self.folders) > 1:
+            one, first = manifest.context, self._manifests[0].context
+            if (one and one.text) != (first and first.text):
                 raise BadInputError(
                     f"Expected models of one context; {folder} takes {one.dim if one else 'no'} numbers of one, "
                     f"{self.folders[0]} another."
@@ -450,7 +451,7 @@ class SampleJob(Job):
                 raise error.counted_from(first) from None
 
         def drawn(first: int, count: int) -> Table:
-            given = {"context": self._context.read(first, count)} if self._context else {}
+            given: dict[str, Any] = {"context": self._context.read(first, count)} if self._context else {}
             if given and (misfit := beyond(flow, given["context"], count)):
                 misfits.setdefault(misfit.kind, misfit.sentence)
             table = flow._table(count, label=self.label, first=first, **settings, **given)

@@ -53,6 +53,13 @@ def scored(job):
     return job.work()(0, job.rows)["log_prob"]
 
 
+def test_folders_of_one_context_are_scored_together(folder, flow, rows, contexts):
+    """Their contexts are compared by what they say: == does not compare arrays as a whole."""
+    job = ScoreJob((folder, folder), str(rows / "x.npy"), weights=(0.5, 0.5), context=str(rows / "c.npy"))
+    exact = flow.log_prob(np.load(rows / "x.npy"), context=contexts)
+    np.testing.assert_allclose(scored(job), exact, rtol=1e-6)
+
+
 def test_rows_are_scored_given_their_contexts(folder, flow, rows, contexts):
     x = np.load(rows / "x.npy")
     exact = flow.log_prob(x, context=contexts)

@@ -117,7 +117,6 @@ def test_the_context_keeps_the_names_by_which_its_columns_can_be_known():
         assert standardised(replace(DATA.contexts, names=names)).names == kept
 
 
-
 @pytest.mark.parametrize("init", ["bend", "whiten", "identity", "greedy"])
 def test_the_start_is_that_of_rows_whose_linear_mean_is_taken_off(monkeypatch, init):
     shorten(monkeypatch)
