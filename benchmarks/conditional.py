@@ -1,9 +1,9 @@
 """What should a context move in an LU-Net: shifts, scales or both, and by which network?
 
 Behind every LU layer x becomes s(c) x + t(c). Variants differ in whether s and t are there, and in whether they see the
-context alone, which makes t and log s linear in it, or hidden units too. Each is trained with the usual settings and
-three seeds, and the best epoch on the validation rows is compared. Two moons are turned and stretched by their context,
-so their entropy is known, as is that of the linear Gaussian; of the digits the label is the context.
+context alone, which makes t and log s linear in it, or hidden units too. Each is trained with three seeds, and the best
+epoch on the validation rows is compared. Two moons are turned and stretched by their context, so their entropy is
+known, as is that of the linear Gaussian; of the digits the label is the context.
 `python -m benchmarks.conditional --threads 1` writes results/conditional.json after every run and goes on where it
 stopped.
 """
@@ -37,6 +37,7 @@ Array = NDArray[np.float64]
 
 SEEDS = (0, 1, 2)
 _ROWS = (8000, 1000, 10000)  # of training, validation and test
+_EPOCHS = 60  # of rows that are drawn; digits have the usual number
 _NOISE = ScaleMap("none")
 
 
@@ -115,13 +116,13 @@ def moons() -> tuple[Dataset, float]:
 def linear() -> tuple[Dataset, float]:
     """Return normal rows whose mean is linear in the context, and their entropy on the test rows."""
     rng = np.random.default_rng(8)
-    slope, root = rng.standard_normal((4, 3)), np.tril(rng.standard_normal((4, 4)), -1) + np.eye(4)
+    slope, root = rng.standard_normal((6, 3)), np.tril(rng.standard_normal((6, 6)), -1) + np.eye(6)
     found = []
     for count in _ROWS:
-        c, z = rng.standard_normal((count, 3)), rng.standard_normal((count, 4))
+        c, z = rng.standard_normal((count, 3)), rng.standard_normal((count, 6))
         found.append((c @ slope.T + z @ root.T, c))
     # The determinant of the root is 1.
-    return _conditional("linear Gaussian", found), float((z**2).sum(axis=1).mean() / 2 + 2 * np.log(2 * np.pi))
+    return _conditional("linear Gaussian", found), float((z**2).sum(axis=1).mean() / 2 + 3 * np.log(2 * np.pi))
 
 
 def digits() -> tuple[Dataset, None]:
@@ -188,6 +189,7 @@ def first_of(variant: Variant, rows: Dataset, architecture: LUNetArchitecture, s
 def run(variant: Variant, rows: Dataset, seed: int) -> dict[str, Any]:
     """Train once; return the nats per row of the best epoch, and the numbers that the context's part has."""
     given = {"contexts": _contexts(rows).dim, "seed": seed, "init": "bend"}
+    given |= {} if rows.preprocessing else {"epochs": _EPOCHS}
     settings = LUNetArchitecture.settings(len(rows.train), rows.dim, **given)
     architecture = LUNetArchitecture.choose(rows.dim, rows.image_shape, {})
     kind = LUNetTrainer if variant.shifts else _Held

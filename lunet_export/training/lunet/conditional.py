@@ -1,7 +1,7 @@
 """Conditional LU-Nets at their start: behind every LU layer, the context scales and shifts.
 
-With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, and each has a
-matrix of its own that makes of it the logarithms of D scales and D shifts. In the first layer the shift takes off what
+With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, or n(c) alone where
+contexts name classes. Each has a matrix of its own that makes of it the logarithms of D scales and D shifts. In the first layer the shift takes off what
 the mean of a row depends on linearly; all other entries of these matrices are 0.
 """
 
@@ -24,7 +24,7 @@ SCALE = ScaleMap("soft-exp", 3.0)
 
 
 def conditional(
-    network: Chain, gaussian: Gaussian, seed: int, *, hidden: int = HIDDEN, scale: ScaleMap = SCALE
+    network: Chain, gaussian: Gaussian, seed: int, *, hidden: int | None = None, scale: ScaleMap = SCALE
 ) -> Chain:
     """Return the conditional LU-Net that learns, at its start: the distribution of x given c is that of x - A n(c).
 
@@ -32,12 +32,15 @@ def conditional(
         network: LU-Net of the rows x - A n(c), behind the pre-processing; A is the slope of the Gaussian.
         gaussian: Gaussian of the rows given their contexts; without contexts the network is returned unchanged.
         seed: Random seed of W and b.
-        hidden: Number of hidden units; 0 leaves shifts and logarithms of scales that are linear in n(c).
+        hidden: Number of hidden units; 0 leaves shifts and logarithms of scales that are linear in n(c). None takes
+            HIDDEN, or 0 where contexts name classes: every function of a class is linear in such a context.
         scale: How scales are made; `none` leaves the shifts alone.
     """
     if gaussian.context is None or gaussian.slope is None:
         return network
     count, context = gaussian.context.dim, gaussian.context
+    if hidden is None:
+        hidden = HIDDEN if context.classes is None else 0
     weight = np.zeros((scale.counts * network.dim, count + hidden))
     first = weight.copy()
     first[: network.dim, :count] = _shift(network, gaussian.slope)
