@@ -1,8 +1,9 @@
 """Conditional LU-Nets at their start: behind every LU layer, the context scales and shifts.
 
 With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, or n(c) alone where
-contexts name classes. Each has a matrix of its own that makes of it the logarithms of D scales and D shifts. In the first layer the shift takes off what
-the mean of a row depends on linearly; all other entries of these matrices are 0.
+contexts name classes. Each layer has a matrix of its own that makes of it the logarithms of D scales and D shifts. In
+the first layer the shift takes off what the mean of a row depends on linearly; all other entries of these matrices are
+0.
 """
 
 from dataclasses import replace
