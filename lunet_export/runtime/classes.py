@@ -154,7 +154,7 @@ class ExportedClasses(Exported[MixtureVectors]):
             BadInputError: if the folder has no such graph, or as `decode` does.
         """
         number, rows = self.number(label), self._rows.latents(z)
-        graph, context = self._networks.sampling("sampling_with_log_prob", number, len(rows))
+        graph, context = self._networks.sampling("sampling_with_log_prob", number)
         self._session(graph, "`with_log_prob=True`")
         x, log_prob = self._in_batches(graph, ["x", "log_prob"], rows, context)
         return x, log_prob
@@ -192,7 +192,7 @@ class ExportedClasses(Exported[MixtureVectors]):
 
     def _decoded(self, z: Floats, number: int) -> Floats:
         """Return x of one class as its graph gives it, finite or not."""
-        graph, context = self._networks.sampling("sampling", number, len(z))
+        graph, context = self._networks.sampling("sampling", number)
         return self._raw(graph, ["x"], z, context)[0]
 
     def _drawn(self, n: int) -> Floats:
@@ -220,8 +220,8 @@ class _Networks(ABC):
         """Return the answers for rows (N, D), finite or not, and |z|^2 / D of the sampled ones."""
 
     @abstractmethod
-    def sampling(self, graph: str, number: int, n: int) -> tuple[str, Floats | None]:
-        """Return the graph that samples a class, and the contexts of n rows if it takes any."""
+    def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
+        """Return the graph that samples a class, and the context of all rows if it takes any."""
 
 
 class _OfEach(_Networks):
@@ -234,8 +234,7 @@ class _OfEach(_Networks):
         class_log_prob, log_prob, posterior = self._run("density", _DENSITY, rows)
         return (class_log_prob, log_prob, posterior), self._squares(class_log_prob)
 
-    def sampling(self, graph: str, number: int, n: int) -> tuple[str, Floats | None]:
-        del n
+    def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
         return f"{graph}_{number}", None
 
     def _squares(self, class_log_prob: Floats) -> _Squares:
@@ -263,7 +262,7 @@ class _GivenClass(_Networks):
     def density(self, rows: Floats) -> tuple[_Answers, _Squares]:
         log_probs, squares = [], []
         for number in range(len(self._contexts)):
-            z, log_prob = self._run("density", ["z", "log_prob"], rows, self._context(number, len(rows)))
+            z, log_prob = self._run("density", ["z", "log_prob"], rows, self._context(number))
             log_probs.append(log_prob)
             squares.append(misfit.squares(z))
         found = np.stack(log_probs, axis=1)
@@ -275,8 +274,9 @@ class _GivenClass(_Networks):
             )
         return (found, log_prob.astype(dtype), posterior.astype(dtype)), np.minimum.reduce(squares)
 
-    def sampling(self, graph: str, number: int, n: int) -> tuple[str, Floats | None]:
-        return graph, self._context(number, n)
+    def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
+        return graph, self._context(number)
 
-    def _context(self, number: int, n: int) -> Floats:
-        return np.broadcast_to(self._contexts[number], (n, len(self._contexts)))
+    def _context(self, number: int) -> Floats:
+        """Return the one context of all rows of a class, (1, K)."""
+        return self._contexts[number : number + 1]
