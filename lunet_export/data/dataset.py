@@ -67,7 +67,8 @@ class Contexts:
             classes = Classes.counted(labels.names, labels.train)
         except CheckpointError as error:
             raise DataError(f"Expected two classes or more, each with training rows. {error}") from None
-        return cls(None, *map(classes.contexts, (labels.train, labels.valid, labels.test)), classes)
+        train, valid, test = (classes.contexts(numbers) for numbers in (labels.train, labels.valid, labels.test))
+        return cls(None, train, valid, test, classes)
 
     @property
     def dim(self) -> int:

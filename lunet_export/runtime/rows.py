@@ -151,6 +151,7 @@ class Rows:
             return _finite(np.atleast_2d(found), self.dtype, "context", columns.names)
 
     def beyond(self, context: Floats | None) -> Misfit | None:
+        """Return the misfit of contexts that lie outside those of training; None without contexts."""
         if context is None or self.context is None:
             return None
         beyond = self.context.beyond(context)
@@ -162,7 +163,7 @@ class Rows:
             numbers = ", ".join(f"{number:g}" for number in context[row])
             return Misfit(
                 "context",
-                f"Expected contexts that name one of {len(outside)} classes, by 1 in its place and 0 elsewhere; row "
+                f"Expected contexts that name one of {self.context.dim} classes, by 1 in its place and 0 elsewhere; row "
                 f"{row} (from 0) has {brief(numbers, 100)}. Nothing was fitted there.",
             )
         if self.context.low is None or self.context.high is None:
