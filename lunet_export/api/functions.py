@@ -102,8 +102,7 @@ def train(
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(500, 5))
-        >>> model = lunet_export.train(rows, "model.pt", epochs=2, progress=False)
-        >>> model.dim
+        >>> lunet_export.train(rows, "model.pt", epochs=2, progress=False).dim
         5
     """
     from lunet_export.api import models

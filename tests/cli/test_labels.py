@@ -122,7 +122,7 @@ def test_score_gives_the_mixture_with_its_classes_or_one_class(given, tmp_path):
         (("train", "two-moons", "--context-labels"), "Expected class labels; this data set has none."),
         (("train", "digits", "--context-labels", "--per-class"), "got both. Leave one out."),
         (("train", "digits", "--context-labels", "--flow", "jko"), "Expected rows without contexts for jko"),
-        (("classify", "plain.pt", "digits"), "or with labels as contexts; got one without classes."),
+        (("classify", "plain.pt", "digits"), "got one network, whose contexts name no classes."),
     ],
 )
 def test_wrong_input_is_one_sentence(command, sentence, given, tmp_path, monkeypatch):
