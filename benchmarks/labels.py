@@ -19,7 +19,8 @@ import torch
 
 import lunet_export
 from benchmarks import report
-from lunet_export import Model, data, diagnostics
+from lunet_export import data, diagnostics
+from lunet_export.api.models import Model
 from lunet_export.bench import interleaved
 from lunet_export.data import Dataset
 from lunet_export.distribution import components_of

@@ -46,7 +46,7 @@ class MixtureSource(ClassSource):
         classes = labels_of(model)
         if classes is None:
             raise BadInputError(
-                "Expected a model with one network per class; got one network, whose contexts name no classes.  "
+                "Expected a model with one network per class; got one network, whose contexts name no classes. "
                 "Make one with: lunet-export train digits --per-class"
             )
         self._model, self.columns = model, columns
