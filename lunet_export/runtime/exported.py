@@ -151,7 +151,8 @@ class Exported(ABC, Generic[V]):
         """What a conditional flow takes beside its rows; None for one that takes no context.
 
         Its `dim` is the number C of columns, `names` are their names or None, and `low` and `high` (C,) the range that
-        training saw, or None where it is not known.
+        training saw, or None where it is not known. `classes` has the names and priors of the classes that it names,
+        or is None for any other context.
         """
         return self._rows.context
 
