@@ -4,6 +4,9 @@
     REPOSITORY/NAME-density/1/model.onnx      x -> log_prob, z
     REPOSITORY/NAME-sampling/...              z -> x
 
+Of a conditional flow both take a second input, `context`, with one row for each of x or z: Triton joins the requests of
+several clients along the batch, so one context for all rows is repeated by the client.
+
 A model has one configuration and one graph per version: a further version adds its graph and does not change the
 configuration, which the owner may have tuned.
 """
@@ -135,7 +138,6 @@ def write(
     """
     settings = settings or Settings()
     artifact.manifest.validate_kind(classes=False)
-    artifact.manifest.validate_unconditional("Triton")
     name = _name(artifact.manifest, settings)
     largest = _max_batch(artifact.manifest, settings)
     if repository.exists() and not repository.is_dir():
