@@ -136,8 +136,8 @@ def main() -> int:
     parser.add_argument(
         "--context",
         metavar="C",
-        help="context of a conditional flow: numbers separated by commas, one for all rows of --score and --sample; or a "
-        "file of rows, one for all or as many as they have",
+        help="context of a conditional flow: numbers separated by commas, one for all rows of --score and --sample; or "
+        "a file of rows, one for all or as many as they have",
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("samples.npy"), help="file of the samples")
     options = parser.parse_args()
