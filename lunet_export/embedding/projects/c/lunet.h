@@ -603,8 +603,8 @@ static int lunet__refuse_inputs(const lunet* flow, void* session, const char* na
     int code = lunet__wrong(flow->api, flow->api->SessionGetInputCount(session, &inputs), "tell the graph's inputs");
     if (!code && inputs != expected)
         code = lunet__fail(LUNET_BAD_INPUT,
-                           "Expected %s with %s, as the manifest says; got %zu inputs. Export again.", name,
-                           flow->context_dim ? "rows and contexts" : "rows alone", inputs);
+                           "Expected %s with %s, as the manifest says; got %zu. Export again.", name,
+                           flow->context_dim ? "two inputs, rows and contexts" : "one input, rows", inputs);
     if (!code) code = lunet__refuse_input(flow, session, 0, flow->dim, name);
     return code || !flow->context_dim ? code : lunet__refuse_input(flow, session, 1, flow->context_dim, name);
 }
