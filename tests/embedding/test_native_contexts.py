@@ -6,6 +6,7 @@ rows as latents decoded, the samples of a seed, and the column in which contexts
 
 import json
 import random
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -161,6 +162,7 @@ MODELS = {
     "lu_net, float64": (lu_net(), "float64"),
     "unknown range": (UNKNOWN, "float32"),
 }
+EXAMPLE = ("-o", "example", "-lm", "-ldl")
 NO_LEAKS = {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
@@ -341,6 +343,29 @@ def test_the_first_column_beyond_training_is_told(language, folders, ask, tmp_pa
     assert found == [0, 0, 2, 3, 3, 1, 1]
     (unknown,) = ask(language, folders / "unknown range", (rows, [1e3] * 3))
     assert float(unknown.beyond) == 0
+
+
+@pytest.mark.parametrize("language", ["c", "cpp", "folder"])
+def test_the_example_of_a_conditional_flow_runs(language, folders, runtime, tmp_path):
+    """It is the second of a project's README, and the only one in C of the folder's own."""
+    weights, project = network(), tmp_path / "project"
+    write_project("c" if language == "folder" else language, folders / "network", project)
+    place = folders / "network" if language == "folder" else project
+    *_, example = re.findall(r"```(?:c|cpp)\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
+    if language == "cpp":
+        (project / "example.cpp").write_text(example)
+        builds.build("gcc", "-std=c11", "-c", "lunet.c", cwd=project)
+        builds.build("g++", "-std=c++20", "-Wall", "example.cpp", "lunet.o", *EXAMPLE, cwd=project)
+    else:
+        (project / "example.c").write_text(example)
+        builds.build("gcc", "-std=c11", "-Wall", "-Wextra", "example.c", *EXAMPLE, cwd=project)
+    cwd, context = (place, np.zeros(WIDTH)) if language == "folder" else (project, np.array([0.5, -1.0, 2.0]))
+    done = command(project / "example", cwd=cwd, env={"LD_LIBRARY_PATH": str(runtime.parent)})
+    assert (done.code, done.err) == (0, "")
+    z = noise.normal(7, range(1), DIM)
+    expected = reference.log_prob(weights, reference.decode(weights, z, context[None]), context[None])
+    allowed = tolerances.of_sampling(weights, z, context=context[None])["log_prob"] + 5e-7  # six digits are printed
+    tolerances.assert_within([float(done.out)], expected, allowed)
 
 
 # The programs that replay the test vectors
