@@ -15,6 +15,7 @@ import pytest
 from lunet_export import ExportedFlow, noise
 from lunet_export.checks import reference
 from lunet_export.embedding import write_project
+from lunet_export.embedding.project import PROJECTS
 from lunet_export.errors import BadInputError
 from lunet_export.export import ExportSettings, Provenance, export
 from tests import tolerances
@@ -162,7 +163,6 @@ MODELS = {
     "lu_net, float64": (lu_net(), "float64"),
     "unknown range": (UNKNOWN, "float32"),
 }
-EXAMPLE = ("-o", "example", "-lm", "-ldl")
 NO_LEAKS = {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
@@ -345,26 +345,18 @@ def test_the_first_column_beyond_training_is_told(language, folders, ask, tmp_pa
     assert float(unknown.beyond) == 0
 
 
-@pytest.mark.parametrize("language", ["c", "cpp", "folder"])
-def test_the_example_of_a_conditional_flow_runs(language, folders, runtime, tmp_path):
-    """It is the second of a project's README, and the only one in C of the folder's own."""
-    weights, project = network(), tmp_path / "project"
-    write_project("c" if language == "folder" else language, folders / "network", project)
-    place = folders / "network" if language == "folder" else project
-    *_, example = re.findall(r"```(?:c|cpp)\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
-    if language == "cpp":
-        (project / "example.cpp").write_text(example)
-        builds.build("gcc", "-std=c11", "-c", "lunet.c", cwd=project)
-        builds.build("g++", "-std=c++20", "-Wall", "example.cpp", "lunet.o", *EXAMPLE, cwd=project)
-    else:
-        (project / "example.c").write_text(example)
-        builds.build("gcc", "-std=c11", "-Wall", "-Wextra", "example.c", *EXAMPLE, cwd=project)
-    cwd, context = (place, np.zeros(WIDTH)) if language == "folder" else (project, np.array([0.5, -1.0, 2.0]))
-    done = command(project / "example", cwd=cwd, env={"LD_LIBRARY_PATH": str(runtime.parent)})
+def test_the_c_lines_of_a_folders_readme_run(folders, runtime, tmp_path):
+    weights, folder, context = network(), folders / "network", np.zeros((1, WIDTH))
+    (example,) = re.findall(r"```c\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "flow.c").write_text(example)
+    header = f"-I{PROJECTS / 'c'}"
+    strict = ("gcc", "-std=c11", "-Wall", "-Wextra", header)
+    builds.build(*strict, "flow.c", "-o", "flow", "-lm", "-ldl", cwd=tmp_path)
+    done = command(tmp_path / "flow", cwd=folder, env={"LD_LIBRARY_PATH": str(runtime.parent)})
     assert (done.code, done.err) == (0, "")
     z = noise.normal(7, range(1), DIM)
-    expected = reference.log_prob(weights, reference.decode(weights, z, context[None]), context[None])
-    allowed = tolerances.of_sampling(weights, z, context=context[None])["log_prob"] + 5e-7  # six digits are printed
+    expected = reference.log_prob(weights, reference.decode(weights, z, context), context)
+    allowed = tolerances.of_sampling(weights, z, context=context)["log_prob"] + 5e-7  # six digits are printed
     tolerances.assert_within([float(done.out)], expected, allowed)
 
 
@@ -381,6 +373,12 @@ def test_the_vectors_are_replayed_at_their_contexts(language, model, folders, pr
     assert all(passed and 0 < ratio <= 1 for ratio, passed in found.values())
     assert done.out.splitlines()[0].endswith(", context of 3 numbers")
     assert same_words(done.out) == same_words(programs["c"](folders / model).out)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_oldest_runtime_replays_them_too(language, folders, programs):
+    done = programs[language](folders / "network", builds.library("oldest-node"))
+    assert (done.code, "ONNX Runtime 1.16.3, cpu" in done.out) == (0, True), done.out + done.err
 
 
 def _swap_columns(vectors):

@@ -59,9 +59,9 @@ int lunet_decode(const lunet* flow, const double* z, size_t rows, double* x);
  */
 int lunet_sample(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature, double* x);
 
-/* The same of a conditional flow, log p(x | c). contexts is the number of contexts: `rows`, one per row, (rows, C); or 1,
- * one for all rows, (C,). They are in their own units. Without a context, NULL, these functions are those above. Row i
- * of a seed has the same z whatever its context. */
+/* The same of a conditional flow, log p(x | c). contexts is the number of contexts: `rows`, one per row, (rows, C); or
+ * 1, one for all rows, (C,). They are in their own units. Without a context, NULL, these functions are those above. Row
+ * i of a seed has the same z whatever its context. */
 int lunet_log_prob_given(const lunet* flow, const double* x, size_t rows, const double* context, size_t contexts,
                          double* log_prob, double* z);
 int lunet_decode_given(const lunet* flow, const double* z, size_t rows, const double* context, size_t contexts,
@@ -483,9 +483,9 @@ struct lunet {
     lunet__bytes manifest;
     size_t dim, batch, context_dim;
     double levels;
-    double *low, *high;     /* borders of the domain, (D,) each, infinite for no border; NULL: x may lie anywhere */
-    double *least, *most;   /* ends of the contexts of training, (C,) each; NULL: not known */
-    int closed;             /* whether the borders belong to the domain */
+    double *low, *high; /* borders of the domain, (D,) each, infinite for no border; NULL: x may lie anywhere */
+    int closed;         /* whether the borders belong to the domain */
+    double *least, *most; /* ends of the contexts of training, (C,) each; NULL: not known */
     int type;
     const lunet__api* api;
     void *env, *memory, *density, *sampling;
