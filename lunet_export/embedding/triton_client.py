@@ -54,8 +54,8 @@ class ServedModel:
     def __call__(self, rows: Rows, context: Rows | None = None) -> dict[str, Rows]:
         contexts = Fed(self.dim, self.dtype, None, context=self.context).contexts(context, len(rows))
         fed = {self.input.name: rows} if contexts is None else {self.input.name: rows, "context": contexts}
-        starts = range(0, len(rows), self.largest)
-        parts = [self._request({k: v[start : start + self.largest] for k, v in fed.items()}) for start in starts]
+        shares = [slice(start, start + self.largest) for start in range(0, len(rows), self.largest)]
+        parts = [self._request({tensor: given[share] for tensor, given in fed.items()}) for share in shares]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _request(self, fed: dict[str, Rows]) -> dict[str, Rows]:

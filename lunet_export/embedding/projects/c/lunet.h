@@ -483,8 +483,8 @@ struct lunet {
     lunet__bytes manifest;
     size_t dim, batch, context_dim;
     double levels;
-    double *low, *high; /* borders of the domain, (D,) each, infinite for no border; NULL: x may lie anywhere */
-    int closed;         /* whether the borders belong to the domain */
+    double *low, *high;   /* borders of the domain, (D,) each, infinite for no border; NULL: x may lie anywhere */
+    int closed;           /* whether the borders belong to the domain */
     double *least, *most; /* ends of the contexts of training, (C,) each; NULL: not known */
     int type;
     const lunet__api* api;
