@@ -180,12 +180,6 @@ def _with_priors(classes: Sequence[Document]) -> str:
     return ", ".join(f"{number} {_code(entry['name'])} ({entry['prior']:.4g})" for number, entry in enumerate(classes))
 
 
-def _conditional(context: Document) -> dict[str, object]:
-    """Return the values that only the template of conditional flows takes."""
-    of_classes = _OF_CLASSES if context.get("classes") else ""
-    return {"width": context["dim"], "context": _usual(context), "of_classes": of_classes}
-
-
 def _context(context: Document) -> str:
     """Return what a context is: its columns, and their ranges in training, or the classes that it names."""
     if classes := context.get("classes"):
@@ -203,14 +197,19 @@ def _spans(context: Document) -> str:
     return f", which saw {spans}{left}: beyond, nothing was fitted"
 
 
-def _usual(context: Document) -> str:
-    """Return a context as Python writes it: that of a class, the middle of the range of training, or zeros."""
-    if context.get("classes"):
-        return f"[1.0] + [0.0] * {context['dim'] - 1}"
-    ends = context.get("range")
-    if not ends or context["dim"] > _MOST_NAMES:
-        return f"[0.0] * {context['dim']}"
-    return str([float(f"{(low + high) / 2:.4g}") for low, high in zip(ends["low"], ends["high"], strict=True)])
+def _conditional(context: Document) -> dict[str, object]:
+    """Return what the template of conditional flows takes: a context as Python and C write it, its width, and more.
+
+    The context is that of the first class, the middle of the range of training, or zeros.
+    """
+    classes, ends, width = context.get("classes"), context.get("range"), context["dim"]
+    found: dict[str, object] = {"width": width, "context": f"[0.0] * {width}", "context_in_c": "{0}"}
+    if classes:
+        found |= {"context": f"[1.0] + [0.0] * {width - 1}", "context_in_c": "{1}"}
+    elif ends and width <= _MOST_NAMES:
+        middle = [float(f"{(low + high) / 2:.4g}") for low, high in zip(ends["low"], ends["high"], strict=True)]
+        found |= {"context": str(middle), "context_in_c": f"{{{', '.join(map(str, middle))}}}"}
+    return {**found, "of_classes": _OF_CLASSES if classes else ""}
 
 
 def _training(record: Document) -> str:
