@@ -1,7 +1,7 @@
 """One training run and its files: the model, its resume file, its history and its curve."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from lunet_export.training.rows import draws_of, examples_of, rows_to_test, trai
 from lunet_export.training.settings import FitSettings
 
 Array = NDArray[np.float64]
+_CONTEXTS, _LABELS = "Name them by `context_columns`.", "Train with `context_labels=True`."
 Candidate = Literal["gaussian", "start", "epoch"]
 
 
@@ -319,7 +320,11 @@ def train(
             f"Take those of {type(architecture).__name__}.settings."
         )
     comparison = Comparison(gaussian, rows, validation_rows(data), data.contexts)
-    first = begin or architecture.first(gaussian, settings, rows, comparison, on_growth, data.context("train"))
+    first = (
+        _begun(begin, data)
+        if begin
+        else architecture.first(gaussian, settings, rows, comparison, on_growth, data.context("train"))
+    )
     del rows
     trainer = architecture.trainer(first, data, settings, device)
     model = {"dataset": data.name, "dim": data.dim, **architecture.record(), "data": data.digest()}
@@ -373,9 +378,9 @@ def _validate_contexts(taken: Context | None, data: Dataset) -> None:
     if given is None or given.dim != taken.dim:
         raise BadInputError(
             f"Expected contexts of {taken.dim} columns for the model to start from; {data.name} has "
-            f"{given.dim if given else 'none'}. Name them by `context_columns`."
+            f"{given.dim if given else 'none'}. {_CONTEXTS if taken.classes is None else _LABELS}"
         )
-    if taken.classes != given.classes:
+    if _named(taken) != _named(given):
         raise BadInputError(
             f"Expected contexts that name {_told(taken)}, for the model to start from; those of {data.name} name "
             f"{_told(given)}. Start from a model of such contexts, or from none."
@@ -388,9 +393,21 @@ def _validate_contexts(taken: Context | None, data: Dataset) -> None:
         )
 
 
+def _begun(begin: Chain, data: Dataset) -> Chain:
+    """Return a model to start from, with the shares of the classes in these rows as priors if contexts name any."""
+    if begin.context is None or data.contexts is None or data.contexts.classes is None:
+        return begin
+    return replace(begin, context=replace(begin.context, classes=data.contexts.classes))
+
+
+def _named(context: Context | Contexts) -> tuple[str, ...]:
+    return () if context.classes is None else context.classes.names
+
+
 def _told(context: Context | Contexts) -> str:
     """Return which classes contexts name."""
-    return "no classes" if context.classes is None else f"the classes {listed(context.classes.names)}"
+    names = _named(context)
+    return f"the classes {listed(names)}" if names else "no classes"
 
 
 def by_bayes(class_log_prob: Array, priors: Sequence[float], labels: NDArray[np.integer]) -> tuple[float, float]:

@@ -99,11 +99,23 @@ def test_other_classes_are_refused_to_start_from_or_to_resume(tmp_path):
     sentence = "the classes T-shirt/top, b, c, for the model to start from; those of clouds name the classes x, y, z"
     with pytest.raises(BadInputError, match=sentence):
         run(tmp_path / "n.pt", other, begin=chain)
+    with pytest.raises(BadInputError, match="clouds has none. Train with `context_labels=True`"):
+        train(tmp_path / "n.pt", VECTORS, SETTINGS, LUNetArchitecture(2), begin=chain)
     unnamed = replace(VECTORS, contexts=replace(VECTORS.given_labels().contexts, classes=None))
     with pytest.raises(BadInputError, match="those of clouds name no classes"):
         train(tmp_path / "n.pt", unnamed, SETTINGS, LUNetArchitecture(2), begin=chain)
     with pytest.raises(CheckpointError, match="differs: context"):
         run(tmp_path / "m.pt", other, resume=True)
+
+
+def test_a_run_from_a_model_of_the_same_classes_takes_the_priors_of_its_own_rows(tmp_path):
+    run(tmp_path / "m.pt")
+    chain = checkpoint.read(tmp_path / "m.pt").weights
+    fewer = np.sort(np.argsort(VECTORS.labels.train)[100:])  # half of the rows of the first class are left out
+    labels = replace(VECTORS.labels, train=VECTORS.labels.train[fewer])
+    run(tmp_path / "n.pt", replace(VECTORS, train=VECTORS.train[fewer], labels=labels), begin=chain)
+    again = checkpoint.read(tmp_path / "n.pt").weights
+    assert again.context.classes == Classes(NAMES, (1 / 3, 1 / 3, 1 / 3))
 
 
 def test_rows_without_labels_with_contexts_or_with_a_class_of_no_rows_are_refused():
