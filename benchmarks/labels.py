@@ -8,6 +8,7 @@ of one class take turns, with that of the network of all classes.
 results/labels.json.
 """
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -43,25 +44,34 @@ def main() -> None:
     parser = report.options(__doc__.splitlines()[0], seconds=4.0)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the MNIST files lie")
     parser.add_argument("--models", type=Path, default=Path("runs"), help="folder of the trained models")
+    parser.add_argument("--again", action="store_true", help="time the sampling graphs of the last run again, alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    options.models.mkdir(parents=True, exist_ok=True)
-    models = trained(options.models, options.data_dir)
-    folders = {name: options.models / f"labels-{name.replace(' ', '-')}" for name in models}
-    for name, model in models.items():
-        report.progress(f"exporting the network {name}")
-        lunet_export.export(model, folders[name], force=True, threads=options.threads).close()
-    rows = data.load("mnist", data_dir=options.data_dir)
-    found = {name: examined(models[name], folders[name], rows, options.threads) for name in (GIVEN, EACH)}
-    document = {
-        "command": "OMP_NUM_THREADS=1 python -m benchmarks.labels --threads 1 --data-dir DIR",
-        "machine": report.machine(options.threads),
-        "epochs": EPOCHS,
-        "models": found,
-        "sampling": sampled(folders, options.seconds, options.threads),
-    }
-    report.write(options.output / "labels.json", document)
+    path = options.output / "labels.json"
+    folders = {name: options.models / f"labels-{name.replace(' ', '-')}" for name in (ALL, GIVEN, EACH)}
+    if options.again:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        document = reached(options.models, folders, options.data_dir, options.threads)
+    document["sampling"] = sampled(folders, options.seconds, options.threads)
+    report.write(path, document)
     print(report.markdown(table(document)))
+
+
+def reached(models: Path, folders: Mapping[str, Path], data_dir: Path, threads: int) -> dict[str, Any]:
+    """Train what is missing, export, and return what the models with classes reach."""
+    models.mkdir(parents=True, exist_ok=True)
+    found = trained(models, data_dir)
+    for name, model in found.items():
+        report.progress(f"exporting the network {name}")
+        lunet_export.export(model, folders[name], force=True, threads=threads).close()
+    rows = data.load("mnist", data_dir=data_dir)
+    return {
+        "command": "OMP_NUM_THREADS=1 python -m benchmarks.labels --threads 1 --data-dir DIR",
+        "machine": report.machine(threads),
+        "epochs": EPOCHS,
+        "models": {name: examined(found[name], folders[name], rows, threads) for name in (GIVEN, EACH)},
+    }
 
 
 def trained(folder: Path, data_dir: Path) -> dict[str, Model]:

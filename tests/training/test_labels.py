@@ -99,7 +99,7 @@ def test_other_classes_are_refused_to_start_from_or_to_resume(tmp_path):
     sentence = "the classes T-shirt/top, b, c, for the model to start from; those of clouds name the classes x, y, z"
     with pytest.raises(BadInputError, match=sentence):
         run(tmp_path / "n.pt", other, begin=chain)
-    with pytest.raises(BadInputError, match="clouds has none. Train with `context_labels=True`"):
+    with pytest.raises(BadInputError, match=r"clouds has none\. Train with `context_labels=True`"):
         train(tmp_path / "n.pt", VECTORS, SETTINGS, LUNetArchitecture(2), begin=chain)
     unnamed = replace(VECTORS, contexts=replace(VECTORS.given_labels().contexts, classes=None))
     with pytest.raises(BadInputError, match="those of clouds name no classes"):
