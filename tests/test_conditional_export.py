@@ -11,8 +11,6 @@ from lunet_export import ExportedFlow, parity
 from lunet_export.artifact import Artifact, Manifest, open_folder, sealed
 from lunet_export.bench import memory
 from lunet_export.bench.latency import open_timed
-from lunet_export.diagnostics.certify import certify_folder, certify_model
-from lunet_export.diagnostics.source import FolderSource, WeightsSource
 from lunet_export.distribution import Mixture
 from lunet_export.embedding import triton, write_project
 from lunet_export.errors import ArtifactError, BadInputError
@@ -157,12 +155,6 @@ REFUSALS = {
     "triton": lambda folder, tmp: triton.write(open_folder(folder), tmp / "r"),
     "bench": lambda folder, tmp: open_timed(folder, provider="cpu", threads=1),
     "memory": lambda folder, tmp: memory.measure(folder, batch=1, threads=1),
-    "diagnose a folder": lambda folder, tmp: FolderSource(ExportedFlow(folder, provider="cpu", threads=1)),
-    "diagnose a model": lambda folder, tmp: WeightsSource(network()),
-    "certify": lambda folder, tmp: certify_model(network(), None, rows=4, seed=0),
-    "certify a folder": lambda folder, tmp: certify_folder(
-        ExportedFlow(folder, provider="cpu", threads=1), None, rows=4, seed=0
-    ),
 }
 
 

@@ -20,12 +20,20 @@ Array = NDArray[np.float64]
 TWO = 2.0
 
 
-def of_density(weights: Chain, x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
-    """Tolerances (N,) of z, log_prob and x -> z -> x of rows x (N, D), which a runtime first rounds to its dtype."""
+def of_density(
+    weights: Chain, x: ArrayLike, dtype: str = "float32", *, context: ArrayLike | None = None
+) -> dict[str, Array]:
+    """Tolerances (N,) of z, log_prob and x -> z -> x of rows x (N, D), which a runtime first rounds to its dtype.
+
+    Contexts (N, C) are rounded too.
+    """
     exact, rows = _given_and_held(x, dtype)
-    moved = [reference.encode(weights, exact)[0] - reference.encode(weights, rows)[0]]
-    moved += [(reference.log_prob(weights, exact) - reference.log_prob(weights, rows))[:, None], exact - rows]
-    return _with(RoundingModel(weights, dtype).density(rows), dict(zip(("z", "log_prob", "x"), moved, strict=True)))
+    given, held = (None, None) if context is None else _given_and_held(context, dtype)
+    moved = [reference.encode(weights, exact, given)[0] - reference.encode(weights, rows, held)[0]]
+    of_ends = reference.log_prob(weights, exact, given) - reference.log_prob(weights, rows, held)
+    moved += [of_ends[:, None], exact - rows]
+    found = RoundingModel(weights, dtype).density(rows, held)
+    return _with(found, dict(zip(("z", "log_prob", "x"), moved, strict=True)))
 
 
 def of_sampling(weights: Chain, z: ArrayLike, dtype: str = "float32") -> dict[str, Array]:

@@ -216,9 +216,9 @@ def test_shares_are_those_of_diagnose():
         assert entry.activation.number == diagnosed.number
     seen: list = []
     for _ in over_batches(
-        lambda x: IMAGES.density(x, lambda number, a: seen.append((number, a))),
+        lambda x, _: IMAGES.density(x, lambda number, a: seen.append((number, a))),
         rows,
-        rows.test,
+        rows.part("test"),
         seed=0,
         draw=TEST,
         on_rows=lambda n: None,
