@@ -9,8 +9,6 @@ import pytest
 
 from lunet_export import ExportedFlow, parity
 from lunet_export.artifact import Artifact, Manifest, open_folder, sealed
-from lunet_export.bench import memory
-from lunet_export.bench.latency import open_timed
 from lunet_export.distribution import Mixture
 from lunet_export.embedding import triton, write_project
 from lunet_export.errors import ArtifactError, BadInputError
@@ -49,7 +47,7 @@ def test_the_manifest_says_what_a_context_is(document):
         "random_sampling": ["shape", "context"],
     }
     assert document["graphs"]["density"]["direction"] == "x, context -> log_prob, z"
-    assert document["graphs"]["density"]["inputs"][1]["shape"] == ["batch", WIDTH]
+    assert document["graphs"]["density"]["inputs"][1]["shape"] == ["contexts", WIDTH]
 
 
 def test_every_graph_repeats_it(folder, document):
@@ -153,8 +151,6 @@ REFUSALS = {
     "c": lambda folder, tmp: write_project("c", folder, tmp / "p"),
     "node": lambda folder, tmp: write_project("node", folder, tmp / "p"),
     "triton": lambda folder, tmp: triton.write(open_folder(folder), tmp / "r"),
-    "bench": lambda folder, tmp: open_timed(folder, provider="cpu", threads=1),
-    "memory": lambda folder, tmp: memory.measure(folder, batch=1, threads=1),
 }
 
 

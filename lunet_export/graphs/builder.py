@@ -99,8 +99,8 @@ class GraphBuilder:
         finally:
             self._scope = before
 
-    def input(self, name: str, *, rows: int | None = None, width: int | None = None) -> Value:
-        """Add an input: rows [batch, dim] that the caller feeds, or others of a fixed number or width."""
+    def input(self, name: str, *, rows: str | int | None = None, width: int | None = None) -> Value:
+        """Add an input: rows [batch, dim] that the caller feeds, or others of another number or width."""
         shape = [rows or self._rows, width or self.dim]
         self._inputs.append(helper.make_tensor_value_info(name, self._element, shape))
         return name

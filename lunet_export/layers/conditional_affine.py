@@ -54,28 +54,33 @@ class ConditionalAffine(Layer):
         raise ValueError("a conditional layer has no value before its context is given")
 
     def nodes(self, track: Track) -> None:
-        log_scale, shift = self._written(track)
-        rows = track.rows()
-        if log_scale is not None:
-            rows = track.g.node("Mul", rows, track.g.node("Exp", log_scale))
+        source, last = self._written(track)
+        if self.scale.counts > 1:
+            log_scale = self._log_scale(track, source, last)
+            track.replace(track.g.node("Mul", track.rows(), track.g.node("Exp", log_scale)))
             track.log_slope(log_scale, track.g.dim)
-        track.replace(track.g.node("Add", rows, shift))
+        track.displace(source, last.weight[: track.g.dim])
+        track.stretch(1.0, last.bias[: track.g.dim])
 
     def inverse_nodes(self, track: Track) -> None:
-        log_scale, shift = self._written(track)
-        rows = track.g.node("Sub", track.rows(), shift)
-        if log_scale is not None:
-            rows = track.g.node("Mul", rows, track.g.node("Exp", track.g.node("Neg", log_scale)))
+        source, last = self._written(track)
+        track.stretch(1.0, -last.bias[: track.g.dim])
+        track.displace(source, -last.weight[: track.g.dim])
+        if self.scale.counts > 1:
+            log_scale = self._log_scale(track, source, last)
+            track.replace(track.g.node("Mul", track.rows(), track.g.node("Exp", track.g.node("Neg", log_scale))))
             track.log_slope(log_scale, track.g.dim)
-        track.replace(rows)
 
-    def _written(self, track: Track) -> tuple[Value | None, Value]:
-        """Write log s, or None where s is 1, and t."""
-        found = Writer(track.g, track.context).of_context(self.network)
-        if self.scale.counts == 1:
-            return None, found
-        shift, u = track.g.split(found, [track.g.dim, track.g.dim])
-        return self.scale.nodes(track.g, u), shift
+    def _written(self, track: Track) -> tuple[Value, Dense]:
+        """Write what enters the last matrix of the network, which makes the shifts of it, then the numbers u."""
+        assert track.context is not None
+        last = self.network[-1]
+        assert isinstance(last, Dense)
+        return networks.nodes(self.network[:-1], Writer(track.g), track.context), last
+
+    def _log_scale(self, track: Track, source: Value, last: Dense) -> Value:
+        u = track.g.gemm(source, last.weight[track.g.dim :], last.bias[track.g.dim :])
+        return self.scale.nodes(track.g, u)
 
     def arrays(self) -> list[NDArray[Any]]:
         return list(networks.arrays(self.network))
@@ -89,6 +94,6 @@ class ConditionalAffine(Layer):
 
     def validate(self, dim: int, where: str) -> None:
         self.scale.validate(where)
-        if not self.takes_context:
-            raise CheckpointError(f"Expected a network that begins with a matrix in {where}; got another.")
+        if not self.takes_context or self.width is None:
+            raise CheckpointError(f"Expected a network that begins and ends with a matrix in {where}; got another.")
         networks.validate(self.network, self.takes_context, dim * self.scale.counts, where)
