@@ -9,12 +9,14 @@ import pytest
 
 from lunet_export import ExportedFlow, parity
 from lunet_export.artifact import Artifact, Manifest, open_folder, sealed
+from lunet_export.checks import reference
 from lunet_export.distribution import Mixture
 from lunet_export.embedding import triton, write_project
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, rebuilt
 from lunet_export.torch_layers.eager import eager
-from tests.conditional import DIM, WIDTH, lu_net, network
+from tests import tolerances
+from tests.conditional import DIM, WIDTH, lu_net, network, rows
 from tests.networks import network as unconditional
 
 NAMES = ("mass", "age", "Größe, m")
@@ -180,6 +182,18 @@ def test_a_conditional_lu_net_is_exported_with_every_solver(settings, tmp_path):
     assert (len(written.blueprint.estimates) > 1, "solver" in document["graphs"]["sampling"]) == (True, True)
     with pytest.raises(BadInputError, match="an export for verifiers"):
         export_for_verifier(lu_net(), tmp_path / "v", Provenance("c"), Question())
+
+
+def test_an_lu_net_that_took_latent_statistics_is_exported(tmp_path):
+    """Its last block stands behind its last map of the context."""
+    folded = lu_net().fold_latent(np.ones(DIM), np.eye(DIM) + 0.5)
+    written = export(folded, tmp_path / "f", Provenance("c"), ExportSettings(with_log_prob=True), compare=True)
+    assert parity.all_passed(written.checks)
+    assert written.manifest.document["model"]["blocks"] == 4
+    x, c = rows(8)
+    flow = ExportedFlow(tmp_path / "f", provider="cpu", threads=1)
+    allowed = tolerances.of_density(folded, x, context=c)["log_prob"]
+    tolerances.assert_within(flow.log_prob(x, context=c), reference.log_prob(folded, x, c), allowed)
 
 
 def test_data_rows_are_left_out_of_the_vectors_since_their_contexts_are_not_known(tmp_path):

@@ -145,6 +145,6 @@ def _facts_of_latents(report: "Report") -> list[tuple[str, str]]:
     ]
     facts = [("latents, train", text)]
     if (given := report.dependence) is not None:
-        told = f"an affine map of its {given.context} numbers tells {given.nats:.4g} nats of the latents"
+        told = f"an affine map of it tells {given.nats:.4g} nats of the latents"
         facts.append(("context, train", f"{told} (up to {given.by_chance:.2g} by chance)"))
     return [*facts, *activations]

@@ -174,16 +174,15 @@ def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw
             density_map(source, rows, samples=samples // len(shown), seed=seed, context=context, on_rows=on_rows)
             for context in shown
         ]
-    title = f"{source.name} on {rows.name}: test NLL {maps[0].test_nats:.3f} nats"
+    given = [] if source.context is None or contexts is None else list(map(source.context.told, contexts))
+    of = f", given {given[0]}" if len(given) == 1 else ""
+    title = f"{source.name} on {rows.name}{of}: test NLL {maps[0].test_nats:.3f} nats"
     if maps[0].entropy:
         about = "" if maps[0].entropy.bias is None else " by nearest neighbours"
         title += f", entropy of the data {maps[0].entropy.nats:.3f} nats{about}"
-    if source.context is None:
-        return lambda path: draw(maps[0], path, title=title, columns=source.columns)
-    given = [source.context.told(context) for context in shown if context is not None]
     if len(maps) > 1:
         return lambda path: draw_given(maps, given, path, title=title, columns=source.columns)
-    return lambda path: draw(maps[0], path, title=f"{title}, given {given[0]}", columns=source.columns)
+    return lambda path: draw(maps[0], path, title=title, columns=source.columns)
 
 
 def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:

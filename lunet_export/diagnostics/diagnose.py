@@ -174,7 +174,7 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Batch:
-    """This is the same for one batch, with sums in place of means; h has rows behind the pre-processing, and contexts."""
+    """This is the same for one batch, with sums in place of means; h holds pre-processed rows with their contexts."""
 
     h: Array
     shift: float

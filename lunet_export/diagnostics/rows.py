@@ -125,9 +125,9 @@ def _validate_contexts(dataset: Dataset, context: Context | None) -> None:
         return
     if wanted is None:
         raise DataError(f"Expected rows without contexts for a model that takes none; {dataset.name} has contexts.")
-    have = f"contexts of {found} numbers" if found else "none"
+    have = f"contexts of width {found}" if found else "none"
     raise DataError(
-        f"Expected rows with contexts of {wanted} numbers, as the model takes them; {dataset.name} has {have}. Give "
+        f"Expected rows with contexts of width {wanted}, as the model takes them; {dataset.name} has {have}. Give "
         "them by `context`."
     )
 

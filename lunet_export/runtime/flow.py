@@ -221,7 +221,7 @@ class ExportedFlow(Exported[Vectors]):
         if self.context is not None:
             if self.context.low is None:
                 self.context.validate_shape(None, n)  # which raises
-            fed["context"] = np.repeat(self.context.middle[None], n, axis=0).astype(self.dtype)
+            fed["context"] = self.context.middle[None].astype(self.dtype)
         found = super()._run("sampling", ["x"], fed)  # so that no batch size is captured
         return finite(tuple(found))[0]
 

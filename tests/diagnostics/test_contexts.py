@@ -1,4 +1,4 @@
-"""Diagnostics of conditional flows: every figure given the contexts of the rows, and another one given other contexts."""
+"""Diagnostics of conditional flows: every figure is given the contexts of the rows, others change it."""
 
 from dataclasses import replace
 
@@ -177,7 +177,9 @@ def test_other_data_are_told_apart_by_their_contexts():
     assert report.detection.auroc > 0.7
     same = diagnose(WeightsSource(fitted(DATA)), DATA, seed=0, against=DATA)
     assert same.detection.auroc == pytest.approx(0.5)
-    with pytest.raises(DataError, match=r"Expected rows with contexts of 1 numbers, as the model takes them; given has"):
+    with pytest.raises(
+        DataError, match="Expected rows with contexts of width 1, as the model takes them; given has none"
+    ):
         diagnose(WeightsSource(fitted(DATA)), DATA, seed=0, against=replace(DATA, contexts=None))
 
 
@@ -213,18 +215,21 @@ def test_a_folder_agrees_with_its_model(folder):
 
 
 def test_rows_without_contexts_and_contexts_without_need_are_refused():
-    with pytest.raises(DataError, match="Expected rows with contexts of 1 numbers, .* given has none"):
+    twice = replace(DATA.contexts, **{s: np.repeat(DATA.context(s), 2, axis=1) for s in SPLITS})
+    with pytest.raises(
+        DataError, match="Expected rows with contexts of width 1, as the model takes them; given has none"
+    ):
         diagnose(WeightsSource(fitted(DATA)), replace(DATA, contexts=None), seed=0)
-    with pytest.raises(DataError, match="as the model takes them; given has contexts of 2 numbers"):
-        both = replace(DATA.contexts, **{s: np.repeat(DATA.context(s), 2, axis=1) for s in SPLITS})
-        diagnose(WeightsSource(fitted(DATA)), replace(DATA, contexts=both), seed=0)
+    with pytest.raises(DataError, match="as the model takes them; given has contexts of width 2"):
+        diagnose(WeightsSource(fitted(DATA)), replace(DATA, contexts=twice), seed=0)
     with pytest.raises(DataError, match="Expected rows without contexts for a model that takes none"):
         diagnose(WeightsSource(unconditional(DIM, 2)), DATA, seed=0)
 
 
 def test_contexts_beyond_those_of_training_are_told():
     context = fitted(DATA).context
-    assert contexts_beyond(replace(DATA, contexts=replace(DATA.contexts, test=DATA.contexts.train[:2000])), context) is None
+    within = replace(DATA.contexts, test=DATA.contexts.train[:2000])
+    assert contexts_beyond(replace(DATA, contexts=within), context) is None
     beyond = replace(DATA, contexts=replace(DATA.contexts, test=DATA.contexts.test + 2))
     assert "column 1 (age) is not: it has" in contexts_beyond(beyond, context).sentence
 
