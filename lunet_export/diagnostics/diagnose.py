@@ -7,8 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data import Dataset
-from lunet_export.data.dataset import Part
+from lunet_export.data import Dataset, Part
 from lunet_export.diagnostics import entropy, rows
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
 from lunet_export.diagnostics.detection import Detection, detect

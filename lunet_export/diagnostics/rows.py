@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lunet_export import data, noise
 from lunet_export.columns import Columns, listed
-from lunet_export.data import Dataset, arrays
+from lunet_export.data import Contexts, Dataset, Part, arrays
 from lunet_export.data.contexts import contexts_of
-from lunet_export.data.dataset import SPLITS, Contexts, Part
+from lunet_export.data.dataset import SPLITS
 from lunet_export.data.given_context import GivenContext, given_context
 from lunet_export.data.own import columns_for
 from lunet_export.diagnostics.source import Source

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import layers
-from lunet_export.data import Dataset
-from lunet_export.data.dataset import Part
+from lunet_export.data import Dataset, Part
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
 from lunet_export.diagnostics.rows import TEST, over_batches, validate_rows
 from lunet_export.diagnostics.source import Source
