@@ -78,6 +78,8 @@ def plot(
     """
     rest = data or []
     _validate_arguments(kind, rest, n, target)
+    if kind is Kind.CURVE and options.context is not None:
+        raise BadInputError("Expected no --context for curve, which is of the history alone. Leave it out.")
     output.validate_writable("-o", target)
     if kind is Kind.CURVE:
         draw = _curve([model, *map(Path, rest)])

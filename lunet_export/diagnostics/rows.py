@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import data, noise
-from lunet_export.columns import Columns, listed
+from lunet_export.columns import Columns, listed, usable
 from lunet_export.data import Contexts, Dataset, Part, arrays
 from lunet_export.data.contexts import contexts_of
 from lunet_export.data.dataset import SPLITS
@@ -122,6 +122,12 @@ def validate_rows(dataset: Dataset, preprocessing: Logit | None, dim: int, conte
 def _validate_contexts(dataset: Dataset, context: Context | None) -> None:
     wanted, found = (None if given is None else given.dim for given in (context, dataset.contexts))
     if found == wanted:
+        named = (None if given is None else usable(given.names) for given in (context, dataset.contexts))
+        of_model, of_rows = named
+        if of_model and of_rows and of_model != of_rows:
+            raise DataError(
+                f"Expected the contexts {listed(of_model)}, in this order; {dataset.name} has {listed(of_rows)}."
+            )
         return
     if wanted is None:
         raise DataError(f"Expected rows without contexts for a model that takes none; {dataset.name} has contexts.")

@@ -69,7 +69,8 @@ class Affine(Layer):
         return np.minimum(*ends), np.maximum(*ends)
 
     def stretch(self, dim: int) -> Stretch:
-        size = np.abs(np.broadcast_to(np.atleast_2d(self.scale), (len(np.atleast_2d(self.scale)), dim)))
+        scale = np.atleast_2d(self.scale)
+        size = np.abs(np.broadcast_to(scale, (len(scale), dim)))
         logs = np.log(size)
         totals, sizes = logs.sum(axis=1), np.abs(logs).sum(axis=1)
         ends = float(totals.min()), float(totals.max())

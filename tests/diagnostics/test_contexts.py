@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lunet_export
-from lunet_export.certificate import chain_bounds
+from lunet_export.certificate import SAFETY, Linearization, LocalRows, chain_bounds
 from lunet_export.checks import reference
 from lunet_export.data import Contexts, Dataset
 from lunet_export.diagnostics import (
@@ -22,8 +22,8 @@ from lunet_export.diagnostics import (
 from lunet_export.diagnostics.observed import Seen, observe
 from lunet_export.diagnostics.regression import Regression
 from lunet_export.errors import BadInputError, DataError
-from lunet_export.flows import lunet
-from lunet_export.layers import LU, ConditionalAffine, Context, ScaleMap
+from lunet_export.flows import layered, lunet
+from lunet_export.layers import LU, Affine, ConditionalAffine, Context, ScaleMap
 from lunet_export.layers.networks import Dense
 from lunet_export.runtime import ExportedFlow
 from lunet_export.training.gaussian import Gaussian
@@ -222,6 +222,9 @@ def test_rows_without_contexts_and_contexts_without_need_are_refused():
         diagnose(WeightsSource(fitted(DATA)), replace(DATA, contexts=None), seed=0)
     with pytest.raises(DataError, match="as the model takes them; given has contexts of width 2"):
         diagnose(WeightsSource(fitted(DATA)), replace(DATA, contexts=twice), seed=0)
+    with pytest.raises(DataError, match="Expected the contexts age, in this order; given has size"):
+        other = replace(DATA, contexts=replace(DATA.contexts, names=("size",)))
+        diagnose(WeightsSource(fitted(DATA)), other, seed=0)
     with pytest.raises(DataError, match="Expected rows without contexts for a model that takes none"):
         diagnose(WeightsSource(unconditional(DIM, 2)), DATA, seed=0)
 
@@ -302,6 +305,32 @@ def test_a_folder_has_no_certificate_and_says_why(folder):
     assert (one.contexts, one.observed_data.pairs) == (1, 15)
     with pytest.raises(BadInputError, match="Expected a context of shape"):
         certify_folder(folder, None, rows=6, seed=0)
+
+
+def test_local_figures_are_those_of_the_flow_at_each_context():
+    """Of which each is a flow without contexts, of the same layers with the numbers of one."""
+    weights, (x, c) = conditional.lu_net(), conditional.rows(5)
+    found = LocalRows.of(Linearization(weights), x, dtype="float32", context=c)
+    for number in range(5):
+        row = slice(number, number + 1)
+        fixed = [
+            Affine(layer.scale[0], layer.shift[0]) if isinstance(layer, Affine) else layer
+            for layer in weights.given(c[row], 1)
+        ]
+        alone = LocalRows.of(Linearization(layered(conditional.DIM, fixed)), x[row], dtype="float32")
+        for name in ("stretch", "squeeze", "round_trip"):
+            assert getattr(found, name)[number] == pytest.approx(getattr(alone, name)[0], rel=1e-9)
+
+
+def test_float32_keeps_to_the_predicted_round_trip(folder):
+    data = wide(conditional.lu_net())
+    x, c = data.test.astype(np.float32).astype(np.float64), data.contexts.test.astype(np.float32).astype(np.float64)
+    predicted = LocalRows.of(Linearization(conditional.lu_net()), x, dtype="float32", context=c).round_trip
+    back = folder.decode(folder.encode(x, context=c), context=c)
+    share = np.linalg.norm(back - x, axis=1) / predicted
+    assert 1e-3 < share.max() < SAFETY
+    told = certify_folder(folder, data, rows=40, seed=0)
+    assert told.round_trip.largest < SAFETY * predicted.max()
 
 
 def test_layers_without_bounds_have_none_given_a_context_either():
