@@ -11,7 +11,6 @@ from lunet_export import ExportedFlow, parity
 from lunet_export.artifact import Artifact, Manifest, open_folder, sealed
 from lunet_export.checks import reference
 from lunet_export.distribution import Mixture
-from lunet_export.embedding import triton, write_project
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, rebuilt
 from lunet_export.torch_layers.eager import eager
@@ -150,9 +149,6 @@ def test_contexts_in_the_vectors_of_a_flow_that_takes_none_are_refused(tmp_path)
 REFUSALS = {
     "verifiers": lambda folder, tmp: export_for_verifier(network(), tmp / "v", Provenance("c"), Question()),
     "mixture": lambda folder, tmp: Mixture((network(), network(seed=1)), ("a", "b"), (0.5, 0.5)),
-    "c": lambda folder, tmp: write_project("c", folder, tmp / "p"),
-    "node": lambda folder, tmp: write_project("node", folder, tmp / "p"),
-    "triton": lambda folder, tmp: triton.write(open_folder(folder), tmp / "r"),
 }
 
 

@@ -122,8 +122,7 @@ def validate_rows(dataset: Dataset, preprocessing: Logit | None, dim: int, conte
 def _validate_contexts(dataset: Dataset, context: Context | None) -> None:
     wanted, found = (None if given is None else given.dim for given in (context, dataset.contexts))
     if found == wanted:
-        named = (None if given is None else usable(given.names) for given in (context, dataset.contexts))
-        of_model, of_rows = named
+        of_model, of_rows = (None if given is None else usable(given.names) for given in (context, dataset.contexts))
         if of_model and of_rows and of_model != of_rows:
             raise DataError(
                 f"Expected the contexts {listed(of_model)}, in this order; {dataset.name} has {listed(of_rows)}."

@@ -222,8 +222,8 @@ def test_rows_without_contexts_and_contexts_without_need_are_refused():
         diagnose(WeightsSource(fitted(DATA)), replace(DATA, contexts=None), seed=0)
     with pytest.raises(DataError, match="as the model takes them; given has contexts of width 2"):
         diagnose(WeightsSource(fitted(DATA)), replace(DATA, contexts=twice), seed=0)
+    other = replace(DATA, contexts=replace(DATA.contexts, names=("size",)))
     with pytest.raises(DataError, match="Expected the contexts age, in this order; given has size"):
-        other = replace(DATA, contexts=replace(DATA.contexts, names=("size",)))
         diagnose(WeightsSource(fitted(DATA)), other, seed=0)
     with pytest.raises(DataError, match="Expected rows without contexts for a model that takes none"):
         diagnose(WeightsSource(unconditional(DIM, 2)), DATA, seed=0)
