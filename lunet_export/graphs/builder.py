@@ -178,6 +178,10 @@ class GraphBuilder:
             return product
         return self.node("Add", product, term if beta == 1.0 else self.node("Mul", term, beta))
 
+    def add(self, rows: Value, addend: Value | NDArray[np.float64]) -> Value:
+        """Add rows + addend."""
+        return self.node("Add", rows, addend if isinstance(addend, str) else self.constant(addend, "bias"))
+
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
         """Split the columns of `rows` into consecutive groups.
 

@@ -101,6 +101,9 @@ class Arithmetic(Protocol[V]):
     def gemm(self, rows: V, weight: Array, addend: V | Array | None = None, *, alpha: float = 1.0) -> V:
         """Return alpha rows weight^T + addend."""
 
+    def add(self, rows: V, addend: V | Array) -> V:
+        """Return rows + addend."""
+
     def split(self, rows: V, sizes: Sequence[int]) -> list[V]:
         """Return the columns in consecutive groups."""
 
@@ -113,24 +116,30 @@ class Arithmetic(Protocol[V]):
 
 @dataclass(frozen=True)
 class Displacement(Generic[V]):
-    """This is W n, which is added to rows: n [contexts, K] depends on the context alone, W (D, K) is constant."""
+    """This is W n, which is added to rows: n [contexts, K] depends on the context alone, W (D, K) is constant.
+
+    Without W it is n itself, with K = D.
+    """
 
     source: V
-    weight: Array
+    weight: Array | None
 
     def through(self, weight: Array) -> "Displacement[V]":
         """Return what is added behind a product with a matrix."""
-        return Displacement(self.source, weight @ self.weight)
+        return Displacement(self.source, weight if self.weight is None else weight @ self.weight)
 
 
 Displacements = Sequence[Displacement[V]]
 
 
 def displaced(g: Arithmetic[V], displacements: Displacements[V], bias: Array | None) -> V | Array | None:
-    """Return the sum of the displacements and a bias (D,): one product per displacement, with a row per context."""
+    """Return the sum of the displacements and a bias (D,): one node per displacement, with a row per context."""
     total: V | Array | None = bias
     for each in displacements:
-        total = g.gemm(each.source, each.weight, total)
+        if each.weight is not None:
+            total = g.gemm(each.source, each.weight, total)
+        else:
+            total = each.source if total is None else g.add(each.source, total)
     return total
 
 
@@ -168,7 +177,9 @@ def _product(
     here: slice = slice(None),
 ) -> V:
     """Return inverse (z - b), of the rows of the system that are here, with the displacements added to z."""
-    moved = [Displacement(each.source, inverse @ each.weight[here]) for each in displacements]
+    taken = np.zeros((len(inverse), len(block.bias)))
+    taken[:, here] = inverse
+    moved = [each.through(taken) for each in displacements]
     return g.gemm(z, inverse, displaced(g, moved, _bias(inverse, block.bias[here])))
 
 
@@ -246,6 +257,10 @@ class Eager:
         left, right = (array.astype(self._products).astype(self._dtype) for array in (rows, weight))
         product = (alpha * (left @ right.T)).astype(self._products).astype(self._dtype)
         return product if addend is None else product + np.asarray(addend, dtype=self._dtype)
+
+    def add(self, rows: Array, addend: Array) -> Array:
+        """Return rows + addend, in `dtype`."""
+        return rows + np.asarray(addend, dtype=self._dtype)
 
     def split(self, rows: Array, sizes: Sequence[int]) -> list[Array]:
         """Return the columns in consecutive groups."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from math import log
 
@@ -129,23 +129,24 @@ class Track:
         if (self._scale != 1.0).any():  # L' = L / scale by rows, b' = (b - shift) / scale
             layer = LU(lower / self._scale[:, None], upper, (bias - offset) / self._scale)
             offset = np.zeros_like(offset)
-            ahead = [replace(each, weight=each.weight / self._scale[:, None]) for each in ahead]
+            ahead = [each.through(np.diag(1 / self._scale)) for each in ahead]
         self._held = _Held(self.g.here, layer=layer, offset=offset, displacements=tuple(ahead))
         self._forget()
 
     def permute(self, order: Indices) -> None:
         """Replace the rows a by a[:, order]."""
         self._order, self._scale, self._shift = self._order[order], self._scale[order], self._shift[order]
-        self._displacements = [replace(each, weight=each.weight[order]) for each in self._displacements]
+        self._displacements = [each.through(np.eye(self.g.dim)[order]) for each in self._displacements]
 
     def stretch(self, scale: Array | float, shift: Array | float) -> None:
         """Replace the rows a by scale a + shift."""
         self._scale, self._shift = self._scale * scale, self._shift * scale + shift
-        columns = np.reshape(scale, (-1, 1))
-        self._displacements = [replace(each, weight=columns * each.weight) for each in self._displacements]
+        if np.any(scale != 1.0):
+            diagonal = np.diag(np.broadcast_to(scale, self.g.dim))
+            self._displacements = [each.through(diagonal) for each in self._displacements]
 
-    def displace(self, source: Value, weight: Array) -> None:
-        """Replace the rows a by a + weight n, with n [contexts, K] that depends on the context alone."""
+    def displace(self, source: Value, weight: Array | None) -> None:
+        """Replace the rows a by a + weight n, or a + n, with n [contexts, K] that depends on the context alone."""
         self._displacements.append(Displacement(source, weight))
 
     def rows(self) -> Value:

@@ -55,21 +55,33 @@ class ConditionalAffine(Layer):
 
     def nodes(self, track: Track) -> None:
         source, last = self._written(track)
-        if self.scale.counts > 1:
-            log_scale = self._log_scale(track, source, last)
-            track.replace(track.g.node("Mul", track.rows(), track.g.node("Exp", log_scale)))
-            track.log_slope(log_scale, track.g.dim)
-        track.displace(source, last.weight[: track.g.dim])
-        track.stretch(1.0, last.bias[: track.g.dim])
+        dim = track.g.dim
+        if self.scale.counts == 1:
+            track.displace(source, last.weight)
+            track.stretch(1.0, last.bias)
+            return
+        # s (x + t / s): the product that comes before adds the shift, and only the scale costs something per row.
+        log_scale = self._log_scale(track, source, last)
+        inverse = track.g.node("Exp", track.g.node("Neg", log_scale))
+        shift = track.g.gemm(source, last.weight[:dim], last.bias[:dim])
+        track.displace(track.g.node("Mul", shift, inverse), None)
+        track.replace(track.g.node("Div", track.rows(), inverse))
+        track.log_slope(log_scale, dim)
 
     def inverse_nodes(self, track: Track) -> None:
         source, last = self._written(track)
-        track.stretch(1.0, -last.bias[: track.g.dim])
-        track.displace(source, -last.weight[: track.g.dim])
-        if self.scale.counts > 1:
-            log_scale = self._log_scale(track, source, last)
-            track.replace(track.g.node("Mul", track.rows(), track.g.node("Exp", track.g.node("Neg", log_scale))))
-            track.log_slope(log_scale, track.g.dim)
+        dim = track.g.dim
+        if self.scale.counts == 1:
+            track.stretch(1.0, -last.bias)
+            track.displace(source, -last.weight)
+            return
+        # y / s - t / s: the solve that comes behind adds the shift.
+        log_scale = self._log_scale(track, source, last)
+        inverse = track.g.node("Exp", track.g.node("Neg", log_scale))
+        shift = track.g.gemm(source, -last.weight[:dim], -last.bias[:dim])
+        track.replace(track.g.node("Mul", track.rows(), inverse))
+        track.displace(track.g.node("Mul", shift, inverse), None)
+        track.log_slope(log_scale, dim)
 
     def _written(self, track: Track) -> tuple[Value, Dense]:
         """Write what enters the last matrix of the network, which makes the shifts of it, then the numbers u."""

@@ -109,8 +109,11 @@ class Track(Protocol):
     def stretch(self, scale: Array | float, shift: Array | float) -> None:
         """Replace the rows a by scale a + shift, elementwise."""
 
-    def displace(self, source: Value, weight: Array) -> None:
-        """Replace the rows a by a + weight n, with n [batch, K] or [1, K] that depends on the context alone."""
+    def displace(self, source: Value, weight: Array | None) -> None:
+        """Replace the rows a by a + weight n, or a + n, with n [batch, K] or [1, K] that depends on the context alone.
+
+        It costs nothing per row where a product comes before or behind it: the product adds it.
+        """
 
     def rows(self) -> Value:
         """Return the rows as one tensor [batch, dim]."""
