@@ -141,15 +141,24 @@ def given_rows(source: "Source", name: str, options: RowsOptions) -> "Dataset":
 def contexts_for(context: "Context | None", given: str | None, count: int) -> "NDArray[Any] | None":
     """Return the contexts of so many samples, (count, C), or the one of all, (1, C); None for a flow that takes none.
 
+    Contexts beyond those of training get a warning.
+
     Raises:
         DataError, BadInputError: if contexts are missing or do not fit.
     """
+    import numpy as np
+
     from lunet_export.data.given_context import given_context
+    from lunet_export.runtime.rows import Rows
 
     if (found := given_context(context, given)) is None:
         return None
     found.validate_rows(count)
-    return found.read(0, count)
+    contexts = found.read(0, count)
+    contexts = contexts if contexts.dtype.kind == "f" else contexts.astype(np.float64)
+    if (misfit := Rows(1, contexts.dtype, None, context=context).beyond(contexts)) is not None:
+        output.warn(misfit.sentence)
+    return contexts
 
 
 def rows_for(source: "Source", name: str, options: RowsOptions) -> "Dataset":

@@ -127,8 +127,6 @@ def _sample_whole(
     seed, temperature = draw.seed, draw.temperature
     count = draw.n if z is None else len(z)
     context = contexts_for(flow.context, draw.context, count)
-    if context is not None and (misfit := jobs.beyond(flow, context, count)) is not None:
-        output.warn(misfit.sentence)
     table = jobs.draw(
         flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows, context=context
     )

@@ -123,15 +123,16 @@ def density_map(
 
 
 def shown_contexts(contexts: Array) -> Array:
-    """Return a few of the contexts (N, C) to map a density at, (K, C): one if all are equal, else three.
+    """Return a few of the contexts (N, C) to map a density at, (K, C): one if all are equal, else up to three.
 
-    The three are those of the rows at 10 %, 50 % and 90 % in the order of the first column that varies.
+    They are those of the rows at 10 %, 50 % and 90 % in the order of the first column that varies, none of them twice.
     """
     varies = (contexts != contexts[:1]).any(axis=0)
     if not varies.any():
         return contexts[:1]
     order = np.argsort(contexts[:, int(varies.argmax())], kind="stable")
-    return contexts[order[[int(share * (len(order) - 1)) for share in _SHARES]]]
+    found = contexts[order[[int(share * (len(order) - 1)) for share in _SHARES]]]
+    return found[np.sort(np.unique(found, axis=0, return_index=True)[1])]
 
 
 def _window(x: Array, source: Source) -> Array:

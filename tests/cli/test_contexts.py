@@ -15,7 +15,7 @@ from lunet_export.data.dataset import split
 from tests import tolerances
 from tests.cli.conftest import run
 from tests.conditional import DIM, WIDTH, lu_net
-from tests.diagnostics.test_contexts import DATA, fitted
+from tests.linear import DATA, fitted
 
 NAMES, COLUMNS = ["mass", "age", "size"], ["w", "x", "y", "z"]
 COUNT = 400
@@ -101,10 +101,23 @@ def test_a_model_that_takes_none_refuses_one(model, tmp_path):
     assert (code, "Expected no --context for a flow that takes none. Leave it out." in said) == (2, True)
 
 
-def test_contexts_beyond_training_are_told(made):
-    folder, *_ = made
-    code, _, said = run("diagnose", folder / "m.pt", folder / "x.npy", "--context", "0.5,9,1")
-    assert (code, "column 2 (age) is not: it has 9 .. 9, and training had -1 .. 2" in said) == (0, True)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("diagnose", "m.pt", "x.npy"),
+        ("certify", "m.pt", "--rows", "4"),
+        ("sample", "f", "-n", "4", "-o", "NEW.npy"),
+        ("plot", "samples", "f", "-o", "NEW.png"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_contexts_beyond_training_are_told(made, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(made[0])
+    arguments = [word.replace("NEW", str(tmp_path / "new")) for word in command]
+    code, _, said = run(*arguments, "--context", "0.5,9,1")
+    assert (code, "column 2 (age) is not: it has 9 .. 9, and training had -1 .. 2" in said) == (0, True), said
+    code, _, said = run(*arguments, "--context", "0.5,1,1", *(["--force"] if command[0] == "sample" else []))
+    assert (code, "warning: Expected contexts" in said) == (0, False), said
 
 
 def test_recalibrate_writes_a_conditional_model_that_everything_reads(made, tmp_path):

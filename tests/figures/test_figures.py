@@ -27,8 +27,8 @@ from lunet_export.pictures import samples as pictures
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime import ExportedFlow
 from tests import conditional, tolerances
-from tests.diagnostics.test_contexts import DATA as GIVEN
-from tests.diagnostics.test_contexts import fitted
+from tests.linear import DATA as GIVEN
+from tests.linear import fitted
 from tests.networks import network
 
 DIGITS = network(16, 3, preprocessing=NAMED["digits"])
@@ -290,6 +290,7 @@ def test_contexts_that_are_shown_are_those_of_rows():
     two = np.column_stack([np.full(len(c), 7.0), c])
     assert {tuple(row) for row in shown_contexts(two)} <= {tuple(row) for row in two}
     assert shown_contexts(np.full((9, 2), 3.0)).tolist() == [[3.0, 3.0]]
+    assert shown_contexts(np.array([[1.0], [0.0]] * 5)).tolist() == [[0.0], [1.0]]
 
 
 def test_a_density_is_mapped_given_a_context():
