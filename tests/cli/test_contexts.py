@@ -182,3 +182,8 @@ def test_activations_are_those_of_rows_with_their_contexts(made, tmp_path):
     folder, *_ = made
     code, _, said = run("plot", "activations", folder / "m.pt", folder / "t.csv", "-o", tmp_path / "p.png")
     assert (code, (tmp_path / "p.png").exists()) == (0, True), said
+
+
+def test_a_curve_takes_no_context(made, tmp_path):
+    code, _, said = run("plot", "curve", made[0] / "m.pt", "--context", "1,2,3", "-o", tmp_path / "p.png")
+    assert (code, "Expected no --context for curve, which is of the history alone. Leave it out." in said) == (2, True)

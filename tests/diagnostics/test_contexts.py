@@ -19,6 +19,7 @@ from lunet_export.diagnostics import (
     diagnose,
     recalibrate,
 )
+from lunet_export.diagnostics.entropy import nearest_neighbours
 from lunet_export.diagnostics.observed import Seen, observe
 from lunet_export.diagnostics.regression import Regression
 from lunet_export.errors import BadInputError, DataError
@@ -124,6 +125,22 @@ def test_the_entropy_given_contexts_is_not_claimed():
     assert GOOD.entropy is None
     assert GOOD.log_det.latent_entropy is None
     assert "h(X, C) - h(C)" in GOOD.not_available["entropy"]
+
+
+def test_a_difference_of_two_estimates_is_no_entropy():
+    """Why it is not claimed: it may exceed the exact one by many standard errors, and right models would be flagged."""
+    beyond = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        c = rng.standard_normal((1000, 3))
+        x = np.sin(3 * c[:, :1]) + np.exp(c[:, :1]) * rng.standard_normal((1000, 1))
+        both, alone = nearest_neighbours(np.hstack([x, c])), nearest_neighbours(c)
+        if both is None or alone is None:
+            continue
+        exact, terms = 0.5 * np.log(2 * np.pi * np.e) + c[:, 0].mean(), both.terms - alone.terms
+        beyond.append(((terms.mean() - exact), (terms.mean() - exact) / (terms.std() / np.sqrt(1000))))
+    nats, errors = map(max, zip(*beyond, strict=True))
+    assert (nats > 0.2, errors > 3) == (True, True)
 
 
 class Scaled(WeightsSource):
