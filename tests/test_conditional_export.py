@@ -14,7 +14,7 @@ from lunet_export.bench.latency import open_timed
 from lunet_export.diagnostics.certify import certify_folder, certify_model
 from lunet_export.diagnostics.source import FolderSource, WeightsSource
 from lunet_export.distribution import Mixture
-from lunet_export.embedding import triton, write_project
+from lunet_export.embedding import triton
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, rebuilt
 from lunet_export.torch_layers.eager import eager
@@ -152,8 +152,6 @@ def test_contexts_in_the_vectors_of_a_flow_that_takes_none_are_refused(tmp_path)
 REFUSALS = {
     "verifiers": lambda folder, tmp: export_for_verifier(network(), tmp / "v", Provenance("c"), Question()),
     "mixture": lambda folder, tmp: Mixture((network(), network(seed=1)), ("a", "b"), (0.5, 0.5)),
-    "c": lambda folder, tmp: write_project("c", folder, tmp / "p"),
-    "node": lambda folder, tmp: write_project("node", folder, tmp / "p"),
     "triton": lambda folder, tmp: triton.write(open_folder(folder), tmp / "r"),
     "bench": lambda folder, tmp: open_timed(folder, provider="cpu", threads=1),
     "memory": lambda folder, tmp: memory.measure(folder, batch=1, threads=1),
