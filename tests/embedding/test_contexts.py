@@ -1,4 +1,4 @@
-"""Conditional flows in Node, native and WASM: contexts of every row or of all, what is refused, and what is warned of."""
+"""Conditional flows in Node, native and WASM: contexts of each row or of all, what is refused, what is warned of."""
 
 import json
 import shutil
@@ -45,7 +45,8 @@ const numbers = (key, value) => (value === "NaN" ? NaN : value === "Infinity" ? 
 const listed = (value) => (ArrayBuffer.isView(value) ? [...value]
   : value?.z ? Object.fromEntries(Object.entries(value).map(([name, one]) => [name, [...one]])) : value);
 try {
-  const flow = await open(ort.InferenceSession ? ort : ort.default, read, { providers, warn: (line) => said.push(line) });
+  const warn = (line) => said.push(line);
+  const flow = await open(ort.InferenceSession ? ort : ort.default, read, { providers, warn });
   const answers = [];
   for (const [method, ...given] of JSON.parse(await readFile(questions, "utf8"), numbers)) {
     said.length = 0;
@@ -291,7 +292,7 @@ MALFORMED = {
     "another dim": (_model_of(lambda m: m.update(context={"dim": 2})), "rows of 2 numbers in context"),
     "names twice": (_model_of(lambda m: m["context"].update(names=["a"] * 3)), "model.context is wrong"),
     "half a range": (_model_of(lambda m: m["context"]["range"].pop("low")), "model.context is wrong"),
-    "a range the wrong way": (_model_of(lambda m: m["context"]["range"].update(low=[9.0] * 3)), "model.context is wrong"),
+    "a range upside down": (_model_of(lambda m: m["context"]["range"].update(low=[9.0] * 3)), "model.context is wrong"),
 }  # fmt: skip
 
 
