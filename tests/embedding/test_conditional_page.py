@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lunet_export import ExportedFlow, checkpoint, noise
+from lunet_export import ExportedClasses, ExportedFlow, checkpoint, noise
+from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.embedding import write_page, write_project
 from lunet_export.export import ExportSettings, Provenance, export
@@ -21,14 +22,12 @@ from tests.embedding.builds import PACKAGES, ROOT
 from tests.embedding.conftest import checks_of
 from tests.embedding.test_page import COLUMNS, SEED, levels_of, same_pictures
 from tests.embedding.test_replay_page import drive
+from tests.networks import mixture
 
 NAMES, WIDE = ("ink", "slant"), 12
 COUNT = 1000  # points of a scatter
-OWN, DRAWS, LEVELS = (
-    64,
-    16,
-    17,
-)  # of pictures: samples for what is typical, draws of the noise of a drawing, grey levels
+LEVELS = 17  # of grey
+OWN, DRAWS = 64, 16  # samples for what is typical, draws of the noise of a drawing
 PRINTED = 0.05  # nats, where one decimal is printed
 
 
@@ -197,6 +196,38 @@ def test_points_and_scores_are_pythons_at_every_context(name, used, folders):
     assert len({state["scatter"] for state in states}) == len(states)
 
 
+def _log_prob(name: str, row: list[str], context: np.ndarray) -> tuple[float, float]:
+    """log p of a row as the reference has it, and what float32 may make of it."""
+    weights, x = MODELS[name][0](), np.array([[float(number) for number in row]], dtype=np.float32).astype(np.float64)
+    allowed = RoundingModel(weights, "float32").density(x, context[None])["log_prob"][0]
+    return reference.log_prob(weights, x, context[None])[0], allowed + 5e-4
+
+
+@pytest.mark.parametrize("name", ["network", "one"])
+def test_a_row_is_scored_at_every_context(name, used, folders):
+    report = used[name]
+    states = [{**report["start"], "sliders": report["sliders"]}, *report["at"]]
+    for state in states:
+        expected, allowed = _log_prob(name, state["scored"]["row"], _context(name, state["sliders"], folders[name]))
+        tolerances.assert_within(_number(state["scored"]["logProb"]), expected, allowed)
+        assert state["scored"]["row"] == states[0]["scored"]["row"]
+    assert len({state["scored"]["logProb"] for state in states}) == len(states)
+    middle = _context(name, report["sliders"], folders[name])
+    assert report["rows"]["chosen"]["row"] != states[0]["scored"]["row"]
+    for how in ("chosen", "written", "taken"):
+        scored = report["rows"][how]
+        expected, allowed = _log_prob(name, scored["row"], middle)
+        tolerances.assert_within(_number(scored["logProb"]), expected, allowed)
+        assert (scored["wrong"], scored["share"].startswith("log p, above that of ")) == ("", True)
+    assert report["rows"]["written"]["row"] == ["0.25", *report["rows"]["chosen"]["row"][1:]]
+    column = "mass" if name == "network" else "x1"
+    assert report["rows"]["empty"]["wrong"] == f"Expected a number in {column}."
+    assert report["rows"]["huge"]["wrong"].startswith(
+        "Expected finite numbers in x; row 0 (from 0), column 1 is 1e+300"
+    )
+    assert report["rows"]["huge"]["logProb"] == "…"
+
+
 def test_the_columns_of_a_table_have_their_names(used):
     assert used["network"]["start"]["axes"] == ["mass", "radius"]
     assert used["network"]["facts"]["Row"] == "4 numbers: mass, radius, spin, charge"
@@ -294,3 +325,19 @@ def test_webgpu_follows_the_sliders_too(folders, tmp_path):
     log_prob = flow.sample_and_log_prob(COUNT, seed=SEED, context=context)[1]
     allowed = _rounding("lu_net", context, COUNT, SEED)["log_prob"]
     tolerances.assert_within(_number(report["at"][0]["logProb"]), log_prob.mean(), 2 * allowed.mean() + 5e-4)
+
+
+def test_points_of_a_mixture_are_drawn_by_the_priors(tmp_path):
+    export(mixture(2, 3), tmp_path / "m", Provenance("mixture"))
+    write_page(tmp_path / "m", tmp_path / "site", runtime=PACKAGES / "onnxruntime-web")
+    flow = ExportedClasses(tmp_path / "m", provider="cpu")
+    report = drive(site=str(tmp_path / "site"), page="index", seed=SEED, contexts=[{"#class": "1"}])
+    assert (report["after"], report["errors"]) == ("ready", [])
+    each = [max(1, round(COUNT * prior)) for prior in flow.priors]
+    drawn = [flow.sample(rows, seed=SEED, label=label) for label, rows in enumerate(each)]
+    for state, x in (
+        (report["start"], np.concatenate(drawn)),
+        (report["at"][0], flow.sample(COUNT, seed=SEED, label=1)),
+    ):
+        allowed = tolerances.of_classes(mixture(2, 3), x)["log_prob"]
+        tolerances.assert_within(_number(state["logProb"]), flow.log_prob(x).mean(), 2 * allowed.mean() + 5e-4)

@@ -145,9 +145,33 @@ async function contexts() {
     if (await page.isVisible("#fit")) await page.click("#fit");
     found.back = await shown();
   }
+  if (await page.isVisible("#row-0")) found.rows = await rows();
   await page.click("#verify");
   await page.waitForFunction(() => document.querySelector("#verdict").textContent);
   return { ...found, verdict: await text("#verdict"), after: await page.evaluate(() => document.documentElement.dataset.state) };
+}
+
+/** Rows to score: a point of the scatter, a number that is written, none, and one that is not allowed. */
+async function rows() {
+  const found = {};
+  await page.click("#scatter");
+  await rest();
+  found.chosen = await scored();
+  for (const [name, written] of [["written", "0.25"], ["empty", ""], ["huge", "1e300"]]) {
+    await page.fill("#row-0", written);
+    await rest();
+    found[name] = await scored();
+  }
+  await page.click("#row-take");
+  await rest();
+  return { ...found, taken: await scored() };
+}
+
+async function scored() {
+  return {
+    row: await page.$$eval("#row-fields input", (inputs) => inputs.map((input) => input.value)),
+    logProb: await text("#row-log-prob"), share: await text("#row-share"), wrong: await text("#row-wrong"),
+  };
 }
 
 /** What is drawn and scored at a context: pictures, or a scatter and its figures. */
@@ -161,7 +185,7 @@ async function shown() {
     axes: await page.$$eval("#across, #up", (selects) => selects.map((select) => select.selectedOptions[0].textContent)),
     figures: await page.$$eval("#points-facts tbody tr", (rows) =>
       rows.map((row) => [...row.cells].map((cell) => cell.textContent))),
-    logProb: await text("#points-log-prob"),
+    logProb: await text("#points-log-prob"), scored: await scored(),
     scatter: await page.$eval("#scatter", (canvas) => canvas.toDataURL()),
   };
 }

@@ -6,6 +6,7 @@ import { drawingPanel } from "./drawing.mjs";
 import { element } from "./elements.mjs";
 import { gridView } from "./grid.mjs";
 import { showable } from "./pictures.mjs";
+import { rowPanel } from "./row.mjs";
 import { adapter, asked, load, read, sentence } from "./runtime.mjs";
 import { samplesPanel } from "./samples.mjs";
 import { scatterView } from "./scatter.mjs";
@@ -104,8 +105,9 @@ function layOut({ name, dim, image_shape: shape, preprocessing }) {
     others = [between, drawing, verify];
     context = contextPanel(app, () => (samples.redraw(), drawing.changed()));
   } else {
-    samples = samplesPanel(app, scatterView(app));
-    others = [verify];
+    const row = rowPanel(app, (...given) => scatter.mark(...given)), scatter = scatterView(app, row);
+    samples = samplesPanel(app, scatter);
+    others = [row, verify];
     context = contextPanel(app, samples.redraw);
   }
 }

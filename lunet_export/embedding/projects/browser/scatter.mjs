@@ -6,17 +6,22 @@ const COUNT = 1000;
 const MARGIN = { left: 56, right: 12, top: 12, bottom: 40 }, TICKS = 5, RADIUS = 2; // CSS pixels; about so many ticks
 const ROOM = 0.04; // of the range, on either side of the points
 
-/** @param app as of the panel "Samples" */
-export function scatterView(app) {
+/**
+ * @param app as of the panel "Samples"
+ * @param row the panel "Score a row", which is told of new samples and of a point that is chosen
+ */
+export function scatterView(app, row) {
   const [canvas, across, up, facts] = ["scatter", "across", "up", "points-facts"].map(element);
   const ranges = new Map(); // what each axis has shown since it was fitted: points move on axes that stand still
   let points = null; // { x, logProb }: the rows that are shown, and the log p of each
+  let marked = null; // the same of one row
+  let numberOf = null; // of a point in the picture, the numbers across and up
 
   /** A row's coordinate on an axis: its column, or its density. */
-  function along(axis) {
-    const { dim } = app.flow, density = axis === "density";
-    return Array.from({ length: points.x.length / dim }, (_, row) =>
-      density ? Math.exp(points.logProb[row]) : points.x[row * dim + Number(axis)]);
+  function along(axis, { x, logProb }) {
+    if (axis === "density") return Array.from(logProb, Math.exp);
+    const { dim } = app.flow;
+    return Array.from({ length: x.length / dim }, (_, row) => x[row * dim + Number(axis)]);
   }
 
   function range(axis, numbers) {
@@ -43,10 +48,10 @@ export function scatterView(app) {
   function draw() {
     if (!points || !app.flow) return;
     const axes = [across, up].map((select) => {
-      const numbers = along(select.value);
-      return { axis: select.value, name: select.selectedOptions[0].textContent, numbers, range: range(select.value, numbers) };
+      const axis = select.value, numbers = along(axis, points), [mark] = marked ? along(axis, marked) : [];
+      return { axis, name: select.selectedOptions[0].textContent, numbers, mark, range: range(axis, numbers) };
     });
-    plot(canvas, ...axes);
+    numberOf = plot(canvas, ...axes);
     tell(axes);
   }
 
@@ -70,6 +75,11 @@ export function scatterView(app) {
     ranges.clear();
     draw();
   });
+  canvas.addEventListener("click", ({ clientX, clientY }) => {
+    if (!numberOf) return;
+    const { left, top } = canvas.getBoundingClientRect(), chosen = numberOf(clientX - left, clientY - top);
+    row.choose(new Map([across, up].map((select, index) => [Number(select.value), chosen[index]])));
+  });
   new ResizeObserver(draw).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
@@ -82,11 +92,17 @@ export function scatterView(app) {
       const { log_prob: logProb } = await times.of("density", x.length / flow.dim, () => flow.density(x, { context }));
       points = { x, logProb };
       draw();
+      row.changed(points);
+    },
+    /** Mark a row; without a log p it is not marked. */
+    mark(x, logProb) {
+      marked = logProb === null ? null : { x, logProb: [logProb] };
+      draw();
     },
   };
 }
 
-/** Points in a frame with ticks, in the colours of the page. */
+/** Draw points in a frame with ticks, in the colours of the page; returns which numbers a point of the picture stands for. */
 function plot(canvas, across, up) {
   const { clientWidth: width, clientHeight: height } = canvas, dense = devicePixelRatio || 1;
   Object.assign(canvas, { width: Math.round(width * dense), height: Math.round(height * dense) });
@@ -128,6 +144,16 @@ function plot(canvas, across, up) {
     pen.arc(atX(number), atY(up.numbers[row]), RADIUS, 0, 2 * Math.PI);
     pen.fill();
   }
+  pen.globalAlpha = 1;
+  pen.strokeStyle = colour("--text");
+  pen.lineWidth = 2;
+  if (across.mark !== undefined) {
+    pen.beginPath();
+    pen.arc(atX(across.mark), atY(up.mark), 3 * RADIUS, 0, 2 * Math.PI);
+    pen.stroke();
+  }
+  const back = ({ range: [low, high] }, share) => low + share * (high - low);
+  return (x, y) => [back(across, (x - left) / (right - left)), back(up, (bottom - y) / (bottom - top))];
 }
 
 function mean(numbers) {
