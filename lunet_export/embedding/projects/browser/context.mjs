@@ -34,7 +34,7 @@ export function contextPanel(app, changed) {
       set(column, at[input.value]);
     });
     return {
-      field: made("div", "field wide", label, input, made("p", "ends small", made("span", "", said(low)), made("span", "", said(high)))),
+      field: made("div", "field wide", label, input, made("p", "ends small", made("span", "", said(low, 4)), made("span", "", said(high, 4)))),
       show(number) {
         input.value = at.reduce((best, stop, index) => (Math.abs(stop - number) < Math.abs(at[best] - number) ? index : best), 0);
         tell();
