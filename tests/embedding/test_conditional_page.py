@@ -138,6 +138,10 @@ def test_the_keyboard_moves_a_slider_and_the_result_is_announced(name, used):
     moved = used[name]["keyboard"]
     assert (moved["value"], moved["said"]) == (2, moved["spoken"])
     assert used[name]["live"]
+    reached = {tab["name"] for tab in used[name]["tabs"]}
+    own = {"tile", "along", "draw"} if name == "digits" else {"fit", "row-0", "row-take"}
+    assert {"context-0", "context-middle", "seed", "verify", *own} <= reached
+    assert all(tab["outline"] != "none" for tab in used[name]["tabs"] if tab["name"] != "BODY")
 
 
 @every_page

@@ -1,6 +1,7 @@
 """Conditional flows in Node, native and WASM: contexts of each row or of all, what is refused, what is warned of."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -328,3 +329,17 @@ def test_the_project_has_a_conditional_model(folders, tmp_path):
     (tmp_path / "p" / "node_modules").symlink_to(PACKAGES)
     done = command("node", "replay.mjs", "model", cwd=tmp_path / "p")
     assert (done.code, done.out.splitlines()[-1]) == (0, "all 6 vectors are within their tolerance"), done.err
+
+
+def test_the_example_of_the_readme_runs(folders, tmp_path):
+    project, context = tmp_path / "p", np.array([0.5, -1.0, 2.0])
+    write_project("node", folders["network"], project)
+    (project / "node_modules").symlink_to(PACKAGES)
+    _, example = re.findall(r"```js\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    (project / "example.mjs").write_text(example)
+    done = command("node", "example.mjs", cwd=project)
+    assert (done.code, done.err) == (0, "")
+    z = ExportedFlow(folders["network"], provider="cpu").latent(1, seed=7).astype(np.float64)
+    expected = reference.log_prob(NAMED, reference.decode(NAMED, z, context[None]), context[None])
+    allowed = RoundingModel(NAMED, "float32").sampling(z, context[None])["log_prob"]
+    tolerances.assert_within([float(done.out)], expected, allowed)

@@ -145,6 +145,7 @@ async function contexts() {
     if (await page.isVisible("#fit")) await page.click("#fit");
     found.back = await shown();
   }
+  found.tabs = await tabs();
   if (await page.isVisible("#row-0")) found.rows = await rows();
   await page.click("#verify");
   await page.waitForFunction(() => document.querySelector("#verdict").textContent);
@@ -271,16 +272,7 @@ async function exercise() {
   found.taken = await drawn();
 
   // the same by keyboard alone, from the top of the page: what Tab reaches, and how each shows its focus
-  await page.click("#name");
-  found.tabs = [];
-  for (let count = 0; count < 30; count++) {
-    await page.keyboard.press("Tab");
-    const focus = await page.evaluate(() => {
-      const node = document.activeElement, shown = node.type === "radio" ? node.nextElementSibling : node;
-      return { name: node.id || node.className || node.tagName, outline: getComputedStyle(shown).outlineStyle };
-    });
-    if (found.tabs.some(({ name }) => name === focus.name)) break;
-    found.tabs.push(focus);
+  found.tabs = await tabs(async (focus) => {
     if (focus.name === "tile") await press("Home", "ArrowRight", "ArrowDown", "Enter", "ArrowRight", "Enter");
     if (focus.name === "along") await press("Home", "ArrowRight", "ArrowRight");
     if (focus.name === "draw") {
@@ -290,7 +282,7 @@ async function exercise() {
       await page.keyboard.up(" ");
     }
     if (focus.name === "verify") await press("Enter");
-  }
+  });
   await page.waitForFunction(() => document.querySelector("#verdict").textContent);
   await rest();
   found.keyboard = { marks: await marks(), along: await page.inputValue("#along"), drawn: await drawn() };
@@ -302,6 +294,23 @@ async function exercise() {
   found.live = await text("#live");
   found.after = await page.evaluate(() => document.documentElement.dataset.state);
   found.times = await page.$$eval(".times span", (parts) => parts.map((part) => part.textContent));
+  return found;
+}
+
+/** From the top of the page, what Tab reaches and how each shows its focus; `act` is called at each. */
+async function tabs(act = () => {}) {
+  const found = [];
+  await page.click("#name");
+  for (let count = 0; count < 40; count++) {
+    await page.keyboard.press("Tab");
+    const focus = await page.evaluate(() => {
+      const node = document.activeElement, shown = node.type === "radio" ? node.nextElementSibling : node;
+      return { name: node.id || node.className || node.tagName, outline: getComputedStyle(shown).outlineStyle };
+    });
+    if (found.some(({ name }) => name === focus.name)) break;
+    found.push(focus);
+    await act(focus);
+  }
   return found;
 }
 

@@ -13,7 +13,6 @@ import { scatterView } from "./scatter.mjs";
 import { verifyPanel } from "./verify.mjs";
 
 const FAMILIES = { lunet: "LU-Net", realnvp: "RealNVP" };
-
 const NAMED = 8; // names of columns that are shown
 
 const page = document.documentElement; // data-state: loading, ready or failed

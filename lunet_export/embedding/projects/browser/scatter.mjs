@@ -2,7 +2,7 @@
 import { announce, element, made, nats, said } from "./elements.mjs";
 import { multiples, roundStep } from "./scales.mjs";
 
-const COUNT = 1000;
+const COUNT = 1000, FEWEST = 100, NUMBERS = 2 ** 16; // points, fewer of rows that are so wide that all have more numbers
 const MARGIN = { left: 56, right: 12, top: 12, bottom: 40 }, TICKS = 5, RADIUS = 2; // CSS pixels; about so many ticks
 const ROOM = 0.04; // of the range, on either side of the points
 
@@ -85,7 +85,10 @@ export function scatterView(app, row) {
 
   return {
     all: "All, by their priors",
-    rows: (label, labels) => (labels.length > 1 ? Math.max(1, Math.round(COUNT * app.flow.classes[label].prior)) : COUNT),
+    rows(label, labels) {
+      const count = Math.max(FEWEST, Math.min(COUNT, Math.floor(NUMBERS / app.flow.dim)));
+      return labels.length > 1 ? Math.max(1, Math.round(count * app.flow.classes[label].prior)) : count;
+    },
     async show(parts, { context, times }) {
       const { flow } = app, x = flow.Array.from(parts.flatMap((part) => Array.from(part.x)));
       offer(flow);
