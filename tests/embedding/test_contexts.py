@@ -204,6 +204,21 @@ def test_contexts_beyond_training_are_told_and_warned_of_once_per_column(folders
     assert (far[0]["answer"], far[1]["warned"]) == ([], [])
 
 
+def test_contexts_that_name_no_class_are_beyond_training(folders, ask, tmp_path):
+    def named(document):
+        document["model"]["context"]["classes"] = [{"name": name, "prior": 1 / 3} for name in ("a", "b", "c")]
+
+    folder = changed(folders["network"], tmp_path / "f", manifest=named)
+    row, good, bad = [0.1] * DIM, [0, 1, 0], [0, 0.5, 0.5]
+    asked = [["beyond", good], ["beyond", [*good, *bad]], ["beyond", [0, 0, 0]], ["density", row, {"context": bad}]]
+    inside, outside, none, scored = ask(folder, "node", *asked)["answers"]
+    assert [inside["answer"], outside["answer"], none["answer"]] == [[], [0, 1, 2], [0, 1, 2]]
+    assert scored["warned"] == [
+        "Expected contexts that name one of 3 classes, by 1 in its place and 0 elsewhere; row 0 (from 0) names none. "
+        "Nothing was fitted there."
+    ]
+
+
 def test_the_ends_of_the_range_are_rounded_as_contexts_are(folders, ask, tmp_path):
     """0.1 in float32 lies above 0.1; it is the end of the range, not beyond it."""
     ends = np.full(WIDTH, 0.1)
@@ -293,6 +308,7 @@ MALFORMED = {
     "another dim": (_model_of(lambda m: m.update(context={"dim": 2})), "rows of 2 numbers in context"),
     "names twice": (_model_of(lambda m: m["context"].update(names=["a"] * 3)), "model.context is wrong"),
     "half a range": (_model_of(lambda m: m["context"]["range"].pop("low")), "model.context is wrong"),
+    "too few classes": (_model_of(lambda m: m["context"].update(classes=[])), "model.context is wrong"),
     "a range upside down": (_model_of(lambda m: m["context"]["range"].update(low=[9.0] * 3)), "model.context is wrong"),
 }  # fmt: skip
 

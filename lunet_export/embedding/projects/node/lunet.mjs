@@ -74,7 +74,7 @@ export class Flow {
     this.domain = manifest.model.domain ?? null; // { low, high, closed }; low and high have an entry per column, null for no border
     this.imageShape = manifest.model.image_shape;
     this.classes = manifest.classes?.map(({ name, prior }) => ({ name, prior })) ?? null;
-    const { context } = manifest.model; // of a conditional flow: { dim, names, range: { low, high } }, null where not known
+    const { context } = manifest.model; // { dim, names, range: { low, high } }, null where not known; `classes` if it names one
     this.context = context ? { ...context, names: context.names ?? null, range: context.range ?? null } : null;
     this.Array = ARRAYS[manifest.dtype];
   }
@@ -105,8 +105,8 @@ export class Flow {
   }
 
   /**
-   * The columns, from 0, in which a context leaves the range of training. Nothing was fitted there: answers are correct, but
-   * mean little. Empty where the range is not known.
+   * The columns, from 0, in which a context leaves the range of training; all of them where contexts name classes and this one
+   * names none. Nothing was fitted there: answers are correct, but mean little. Empty where the range is not known.
    */
   beyond(context) {
     if (!this.context) throw new LunetError(UNCONDITIONAL);
@@ -194,26 +194,40 @@ export class Flow {
       numbers.length === dim ? repeated(numbers, end - begin) : numbers.subarray(begin * dim, end * dim);
   }
 
-  /** The columns in which contexts leave the range of training, and how far they go there. */
+  /** The columns in which contexts lie beyond those of training, each with a sentence. */
   #beyond(numbers) {
-    const { dim, range } = this.context, found = new Map();
+    const { dim, names, range, classes } = this.context, found = new Map();
+    if (classes) return this.#nameless(numbers);
     if (!range) return [];
     const [low, high] = [range.low, range.high].map((end) => this.Array.from(end)); // rounded as contexts are
     numbers.forEach((number, index) => {
       const column = index % dim;
       if (number >= low[column] && number <= high[column]) return;
       const { least, most } = found.get(column) ?? { least: number, most: number };
-      found.set(column, { column, least: Math.min(least, number), most: Math.max(most, number) });
+      found.set(column, { least: Math.min(least, number), most: Math.max(most, number) });
     });
-    return [...found.values()].sort((a, b) => a.column - b.column);
+    return [...found].sort(([a], [b]) => a - b).map(([column, { least, most }]) => ({
+      column,
+      said: `Expected contexts within those of training; ${called(column, names)} has ${least} .. ${most}, and training had ${range.low[column]} .. ${range.high[column]}. Nothing was fitted there.`,
+    }));
+  }
+
+  /** All columns, where a context names no class by 1 in its place and 0 elsewhere. */
+  #nameless(numbers) {
+    const { dim, classes } = this.context;
+    for (let begin = 0; begin < numbers.length; begin += dim) {
+      const row = numbers.subarray(begin, begin + dim);
+      if (row.every((number) => number === 0 || number === 1) && row.reduce((sum, number) => sum + number) === 1) continue;
+      const said = `Expected contexts that name one of ${dim} classes, by 1 in its place and 0 elsewhere; row ${begin / dim} (from 0) names none. Nothing was fitted there.`;
+      return classes.map((_, column) => ({ column, said }));
+    }
+    return [];
   }
 
   #tell(beyond) {
-    const { names, range } = this.context;
-    for (const { column, least, most } of beyond.filter(({ column }) => !this.#warned.has(column))) {
-      this.#warned.add(column);
-      this.#warn(`Expected contexts within those of training; ${called(column, names)} has ${least} .. ${most}, and training had ${range.low[column]} .. ${range.high[column]}. Nothing was fitted there.`);
-    }
+    const fresh = beyond.filter(({ column }) => !this.#warned.has(column));
+    for (const { column } of fresh) this.#warned.add(column);
+    for (const sentence of new Set(fresh.map(({ said }) => said))) this.#warn(sentence);
   }
 
   #data(numbers) {
@@ -399,11 +413,12 @@ function refuseManifest(manifest) {
     throw new LunetError("Expected a whole manifest.json; model.context is wrong. Export again.");
 }
 
-function isContext({ dim, names, range }) {
+function isContext({ dim, names, range, classes }) {
   const each = (list, good) => Array.isArray(list) && list.length === dim && list.every(good);
   const named = () => each(names, (name) => typeof name === "string") && new Set(names).size === dim;
   const ends = () => [range.low, range.high].every((end) => each(end, Number.isFinite)) && range.low.every((least, column) => least <= range.high[column]);
-  return Number.isInteger(dim) && dim > 0 && (!names || named()) && (!range || ends());
+  const whole = () => each(classes, (one) => typeof one?.name === "string");
+  return Number.isInteger(dim) && dim > 0 && (!names || named()) && (!range || ends()) && (!classes || whole());
 }
 
 function samplers({ classes }) {
