@@ -4,7 +4,7 @@ import { multiples, roundStep } from "./scales.mjs";
 
 const COUNT = 1000, FEWEST = 100, NUMBERS = 2 ** 16; // points, fewer of rows that are so wide that all have more numbers
 const MARGIN = { left: 56, right: 12, top: 12, bottom: 40 }, TICKS = 5, RADIUS = 2; // CSS pixels; about so many ticks
-const ROOM = 0.04; // of the range, on either side of the points
+const TAIL = 0.005, ROOM = 0.15; // shares: of the points on either side that axes need not reach, and of the rest's range around it
 
 /**
  * @param app as of the panel "Samples"
@@ -25,13 +25,11 @@ export function scatterView(app, row) {
   }
 
   function range(axis, numbers) {
-    const [low, high] = numbers.reduce(([least, most], one) => [Math.min(least, one), Math.max(most, one)], [Infinity, -Infinity]);
-    const shown = ranges.get(axis);
-    if (!shown || low < shown[0] || high > shown[1]) {
-      const [least, most] = shown ? [Math.min(low, shown[0]), Math.max(high, shown[1])] : [low, high];
-      const room = ROOM * (most - least) || Math.abs(most) || 1;
-      ranges.set(axis, [axis === "density" ? 0 : least - room, most + room]);
-    }
+    const sorted = [...numbers].sort((a, b) => a - b), tail = Math.floor(TAIL * sorted.length);
+    const [low, high] = [sorted[tail], sorted.at(-1 - tail)], shown = ranges.get(axis) ?? [Infinity, -Infinity];
+    const room = ROOM * (high - low) || Math.abs(high) || 1;
+    if (low < shown[0] || high > shown[1])
+      ranges.set(axis, [axis === "density" ? 0 : Math.min(low - room, shown[0]), Math.max(high + room, shown[1])]);
     return ranges.get(axis);
   }
 
@@ -63,6 +61,9 @@ export function scatterView(app, row) {
       cells[0].scope = "row";
       return made("tr", "", ...cells);
     }));
+    const inside = ({ range: [low, high], numbers }, row) => numbers[row] >= low && numbers[row] <= high;
+    const outside = axes[0].numbers.filter((_, row) => !axes.every((axis) => inside(axis, row))).length;
+    element("points-outside").textContent = outside ? `${outside} of ${axes[0].numbers.length} samples lie beyond the axes.` : "";
     const middle = nats(mean(points.logProb), 3);
     element("points-log-prob").textContent = middle;
     canvas.ariaLabel = `${axes[0].numbers.length} samples; ${axes[0].name} across, ${axes[1].name} up`;
@@ -140,6 +141,9 @@ function plot(canvas, across, up) {
   pen.rotate(-Math.PI / 2);
   pen.fillText(up.name, 0, 0);
   pen.restore();
+  pen.beginPath();
+  pen.rect(left, top, right - left, bottom - top);
+  pen.clip();
   pen.globalAlpha = 0.55;
   pen.fillStyle = colour("--accent");
   for (const [row, number] of across.numbers.entries()) {
