@@ -9,12 +9,9 @@ import pytest
 
 from lunet_export import ExportedFlow, parity
 from lunet_export.artifact import Artifact, Manifest, open_folder, sealed
-from lunet_export.bench import memory
-from lunet_export.bench.latency import open_timed
 from lunet_export.diagnostics.certify import certify_folder, certify_model
 from lunet_export.diagnostics.source import FolderSource, WeightsSource
 from lunet_export.distribution import Mixture
-from lunet_export.embedding import triton
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, rebuilt
 from lunet_export.torch_layers.eager import eager
@@ -51,7 +48,7 @@ def test_the_manifest_says_what_a_context_is(document):
         "random_sampling": ["shape", "context"],
     }
     assert document["graphs"]["density"]["direction"] == "x, context -> log_prob, z"
-    assert document["graphs"]["density"]["inputs"][1]["shape"] == ["batch", WIDTH]
+    assert document["graphs"]["density"]["inputs"][1]["shape"] == ["contexts", WIDTH]
 
 
 def test_every_graph_repeats_it(folder, document):
@@ -152,9 +149,6 @@ def test_contexts_in_the_vectors_of_a_flow_that_takes_none_are_refused(tmp_path)
 REFUSALS = {
     "verifiers": lambda folder, tmp: export_for_verifier(network(), tmp / "v", Provenance("c"), Question()),
     "mixture": lambda folder, tmp: Mixture((network(), network(seed=1)), ("a", "b"), (0.5, 0.5)),
-    "triton": lambda folder, tmp: triton.write(open_folder(folder), tmp / "r"),
-    "bench": lambda folder, tmp: open_timed(folder, provider="cpu", threads=1),
-    "memory": lambda folder, tmp: memory.measure(folder, batch=1, threads=1),
     "diagnose a folder": lambda folder, tmp: FolderSource(ExportedFlow(folder, provider="cpu", threads=1)),
     "diagnose a model": lambda folder, tmp: WeightsSource(network()),
     "certify": lambda folder, tmp: certify_model(network(), None, rows=4, seed=0),

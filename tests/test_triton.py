@@ -22,12 +22,13 @@ from typer.testing import CliRunner
 from lunet_cli.main import app
 from lunet_export import ExportedFlow, files, noise
 from lunet_export.artifact import open_folder
+from lunet_export.checks import reference
 from lunet_export.embedding import triton
 from lunet_export.embedding.triton import Settings
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.preprocessing import NAMED
-from tests import tolerances
+from tests import conditional, tolerances
 from tests.conftest import ROOT
 from tests.networks import network
 
@@ -45,9 +46,22 @@ def double(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def given(tmp_path_factory) -> Path:
+    """The folder of a conditional flow."""
+    folder = tmp_path_factory.mktemp("exported") / "given"
+    export(conditional.network(), folder, Provenance("given"), ExportSettings(with_log_prob=True, rng=True))
+    return folder
+
+
 @pytest.fixture(params=["small", "double"])
 def source(request, exported, double) -> Path:
     return exported.folder if request.param == "small" else double
+
+
+@pytest.fixture(params=["small", "double", "given"])
+def any_source(request, exported, double, given) -> Path:
+    return {"small": exported.folder, "double": double, "given": given}[request.param]
 
 
 @pytest.fixture(scope="session")
@@ -108,8 +122,8 @@ every_settings = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETT
 
 
 @every_settings
-def test_every_configuration_is_valid_and_describes_its_graph(source, settings, tmp_path, messages):
-    artifact = open_folder(source)
+def test_every_configuration_is_valid_and_describes_its_graph(any_source, settings, tmp_path, messages):
+    artifact = open_folder(any_source)
     models = triton.write(artifact, tmp_path / "repo", settings)
     for model in models:
         config = text_format.Parse((model.folder / "config.pbtxt").read_text(), messages.ModelConfig())
@@ -151,8 +165,11 @@ def test_a_planted_fault_is_found(pattern, replacement, exported, tmp_path, mess
 
 
 @contextmanager
-def serving(repository: Path, messages, fault: float = 0.0):
-    """Address of a gRPC server of KServe's protocol: configurations from the repository, answers from ONNX Runtime."""
+def serving(repository: Path, messages, fault: float = 0.0, fed_as=lambda fed: fed):
+    """Address of a gRPC server of KServe's protocol: configurations from the repository, answers from ONNX Runtime.
+
+    Faults are planted by what is added to the answers, and by what changes the arrays that are fed.
+    """
     import grpc
     from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -168,24 +185,28 @@ def serving(repository: Path, messages, fault: float = 0.0):
 
         def ModelMetadata(self, request, context):
             config = self._config(request.name, context)
-            (tensor,) = config.input
-            datatype = messages.DataType.Name(tensor.data_type).removeprefix("TYPE_")
             response = service_pb2.ModelMetadataResponse(name=config.name, platform="onnxruntime_onnx")
-            response.inputs.add(name=tensor.name, datatype=datatype, shape=[-1, *tensor.dims])
+            for tensor in config.input:
+                datatype = messages.DataType.Name(tensor.data_type).removeprefix("TYPE_")
+                response.inputs.add(name=tensor.name, datatype=datatype, shape=[-1, *tensor.dims])
             return response
 
         def ModelInfer(self, request, context):
             config = self._config(request.model_name, context)
             file = repository / config.name / (request.model_version or "1") / "model.onnx"
-            (tensor,), (raw,) = request.inputs, request.raw_input_contents
-            if tensor.shape[0] > config.max_batch_size or tensor.shape[1:] != config.input[0].dims:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unexpected shape {list(tensor.shape)}")
-            rows = np.frombuffer(raw, {"FP32": np.float32, "FP64": np.float64}[tensor.datatype]).reshape(tensor.shape)
+            entries, fed, rows = {entry.name: entry for entry in config.input}, {}, request.inputs[0].shape[0]
+            if {tensor.name for tensor in request.inputs} != entries.keys():
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"expected {len(entries)} inputs")
+            for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
+                if rows > config.max_batch_size or tensor.shape != [rows, *entries[tensor.name].dims]:
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unexpected shape {list(tensor.shape)}")
+                dtype = {"FP32": np.float32, "FP64": np.float64}[tensor.datatype]
+                fed[tensor.name] = np.frombuffer(raw, dtype).reshape(tensor.shape)
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
             names = [output.name for output in config.output]
             response = service_pb2.ModelInferResponse(model_name=config.name)
-            for output, array in zip(config.output, session.run(names, {tensor.name: rows}), strict=True):
-                served = (array + array.dtype.type(fault)).reshape(len(rows), *output.dims)
+            for output, array in zip(config.output, session.run(names, fed_as(fed)), strict=True):
+                served = (array + array.dtype.type(fault)).reshape(rows, *output.dims)
                 response.outputs.add(name=output.name, datatype=tensor.datatype, shape=served.shape)
                 response.raw_output_contents.append(served.tobytes())
             return response
@@ -243,6 +264,87 @@ def test_the_client_says_what_the_server_refuses(exported, tmp_path, messages):
         narrow = client("small", "--url", url, "--score", tmp_path / "narrow.npy")
     assert (unknown.returncode, "unknown model: 'other-density'" in unknown.stderr) == (2, True)
     assert (narrow.returncode, "unexpected shape [2, 5]" in narrow.stderr) == (2, True)
+
+
+def test_every_row_is_served_with_its_context(given, tmp_path, messages):
+    artifact, count = open_folder(given), 100
+    triton.write(artifact, tmp_path / "repo", Settings(max_batch=7))
+    flow, weights = ExportedFlow(artifact, provider="cpu"), conditional.network()
+    contexts = weights.context.drawn(3, range(count)).astype(np.float32)
+    x = flow.sample(count, seed=5, context=contexts)
+    for name, array in {"rows": x, "contexts": contexts, "one": contexts[:1]}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    one = ",".join(map(repr, contexts[0].tolist()))
+    with serving(tmp_path / "repo", messages) as url:
+        replayed = client("given", "--url", url, "--replay", given)
+        scored = {
+            context: client("given", "--url", url, "--score", tmp_path / "rows.npy", f"--context={context}")
+            for context in (tmp_path / "contexts.npy", tmp_path / "one.npy", one)
+        }
+        drawn = ("--sample", count, "--seed", 5, "-o", tmp_path / "x.npy", "--context", tmp_path / "contexts.npy")
+        sampled = client("given", "--url", url, *drawn)
+    assert (replayed.returncode, replayed.stderr, "FAILED" in replayed.stdout) == (0, "", False)
+    for done, of in zip(scored.values(), (contexts, *2 * (np.repeat(contexts[:1], count, axis=0),)), strict=True):
+        got = np.array([float(line) for line in done.stdout.split()])
+        allowed = tolerances.of_density(weights, x, context=of)["log_prob"]
+        tolerances.assert_within(got, reference.log_prob(weights, x.astype(np.float64), of), allowed)
+        assert tolerances.beyond(got, reference.log_prob(weights, x.astype(np.float64), of[:, ::-1]), allowed) > 1
+    assert (sampled.returncode, sampled.stderr) == (0, "")
+    allowed = tolerances.of_sampling(weights, noise.normal(5, range(count), weights.dim), context=contexts)["x"]
+    tolerances.assert_within(np.load(tmp_path / "x.npy"), x, tolerances.TWO * allowed)
+
+
+CONTEXT_FAULTS = {
+    "columns in another order": lambda context: context[:, ::-1].copy(),
+    "contexts of other rows": lambda context: np.roll(context, 1, axis=0) if len(context) > 1 else context + 1,
+    "no context": np.zeros_like,
+}
+
+
+@pytest.mark.parametrize("fault", CONTEXT_FAULTS.values(), ids=CONTEXT_FAULTS)
+def test_the_client_sees_a_server_that_feeds_wrong_contexts(fault, given, tmp_path, messages):
+    triton.write(open_folder(given), tmp_path)
+    with serving(tmp_path, messages, fed_as=lambda fed: {**fed, "context": fault(fed["context"])}) as url:
+        done = client("given", "--url", url, "--replay", given)
+    assert (done.returncode, "FAILED" in done.stdout) == (1, True)
+
+
+@pytest.fixture(scope="module")
+def served(exported, given, messages, tmp_path_factory):
+    """The address of a server of a conditional flow, `given`, and another one, `small`."""
+    repository = tmp_path_factory.mktemp("repo")
+    for folder in (exported.folder, given):
+        triton.write(open_folder(folder), repository)
+    with serving(repository, messages) as url:
+        yield url
+
+
+WRONG_CONTEXTS = {
+    "missing": ("given", [], "got none. Give 3 numbers separated by commas"),
+    "superfluous": ("small", ["--context=1,2,3"], "Expected no `context` for a flow that takes none"),
+    "too few numbers": ("given", ["--context=1,2"], "Expected 3 finite numbers separated by commas"),
+    "not finite": ("given", ["--context=1,nan,2"], "Expected 3 finite numbers separated by commas"),
+    "not finite in a file": ("given", ["--context={nan}"], "Expected finite float32 numbers in context; row 1 (from"),
+    "another count of rows": ("given", ["--context={two}"], "Expected one context, or one for each of 3 rows"),
+    "wide rows": ("given", ["--context={wide}"], "Expected contexts of 3 numbers"),
+    "a missing file": ("given", ["--context=none.npy"], "none.npy"),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments", "words"), WRONG_CONTEXTS.values(), ids=WRONG_CONTEXTS)
+def test_the_client_refuses_wrong_contexts_in_one_sentence(name, arguments, words, served, tmp_path):
+    files = {"nan": np.full((3, 3), [[0.0], [np.nan], [0.0]]), "two": np.zeros((2, 3)), "wide": np.zeros((3, 4))}
+    for file, array in files.items():
+        np.save(tmp_path / f"{file}.npy", array)
+    paths = {file: tmp_path / f"{file}.npy" for file in files}
+    done = client(name, "--url", served, "--sample", 3, *(one.format(**paths) for one in arguments))
+    assert (done.returncode, words in done.stderr, done.stdout) == (2, True, ""), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_context_of_a_replay_is_that_of_the_vectors(given):
+    done = client("given", "--replay", given, "--context=1,2,3")
+    assert (done.returncode, "the test vectors have their own. Leave it out." in done.stderr) == (2, True)
 
 
 # Versions and files; nothing below needs tritonclient

@@ -20,22 +20,32 @@ Array = NDArray[np.float64]
 TWO = 2.0
 
 
-def of_density(weights: Chain, x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
-    """Tolerances (N,) of z, log_prob and x -> z -> x of rows x (N, D), which a runtime first rounds to its dtype."""
-    exact, rows = _given_and_held(x, dtype)
-    moved = [reference.encode(weights, exact)[0] - reference.encode(weights, rows)[0]]
-    moved += [(reference.log_prob(weights, exact) - reference.log_prob(weights, rows))[:, None], exact - rows]
-    return _with(RoundingModel(weights, dtype).density(rows), dict(zip(("z", "log_prob", "x"), moved, strict=True)))
+def of_density(
+    weights: Chain, x: ArrayLike, dtype: str = "float32", context: ArrayLike | None = None
+) -> dict[str, Array]:
+    """Tolerances (N,) of z, log_prob and x -> z -> x of rows x (N, D) and their contexts (N, C).
+
+    A runtime first rounds both to its dtype.
+    """
+    (exact, rows), (given, held) = _given_and_held(x, dtype), _contexts(context, dtype)
+    moved = [reference.encode(weights, exact, given)[0] - reference.encode(weights, rows, held)[0]]
+    of_moved = reference.log_prob(weights, exact, given) - reference.log_prob(weights, rows, held)
+    moved += [of_moved[:, None], exact - rows]
+    allowed = RoundingModel(weights, dtype).density(rows, held)
+    return _with(allowed, dict(zip(("z", "log_prob", "x"), moved, strict=True)))
 
 
-def of_sampling(weights: Chain, z: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
+def of_sampling(
+    weights: Chain, z: ArrayLike, dtype: str = "float32", context: ArrayLike | None = None
+) -> dict[str, Array]:
     """Tolerances (N,) of x, of log_prob at that x and of z -> x -> z of latents z (N, D), rounded first too."""
-    exact, rows = _given_and_held(z, dtype)
+    both = list(zip(_given_and_held(z, dtype), _contexts(context, dtype), strict=True))
     model = RoundingModel(weights, dtype)
-    ends = [model.clamp(reference.decode(weights, latents)) for latents in (exact, rows)]
-    of_ends = [reference.log_prob(weights, x)[:, None] for x in ends]
+    ends = [model.clamp(reference.decode(weights, latents, contexts)) for latents, contexts in both]
+    of_ends = [reference.log_prob(weights, x, contexts)[:, None] for x, (_, contexts) in zip(ends, both, strict=True)]
+    (exact, _), (rows, held) = both
     moved = {"x": ends[0] - ends[1], "log_prob": of_ends[0] - of_ends[1], "z": exact - rows}
-    return _with(model.sampling(rows), moved)
+    return _with(model.sampling(rows, held), moved)
 
 
 def of_classes(mixture: Mixture[Chain], x: ArrayLike, dtype: str = "float32") -> dict[str, Array]:
@@ -49,6 +59,11 @@ def _given_and_held(rows: ArrayLike, dtype: str) -> tuple[Array, Array]:
     """The rows, and the numbers of `dtype` that stand for them in a runtime, both in float64."""
     exact = np.asarray(rows, dtype=np.float64)
     return exact, exact.astype(dtype).astype(np.float64)
+
+
+def _contexts(context: ArrayLike | None, dtype: str) -> tuple[Array | None, Array | None]:
+    """The same of contexts, None for a flow that takes none."""
+    return (None, None) if context is None else _given_and_held(context, dtype)
 
 
 def _with(tolerance: dict[str, Array], moved: dict[str, Array]) -> dict[str, Array]:

@@ -125,12 +125,16 @@ def _timed(
     """Return the rows of the table, and the runners that were made of the model."""
     from lunet_export.bench import latency
 
-    rivals = 0 if weights is None else 1 + 2 * timing.compiled
+    conditional = flow.context is not None
+    compiled = timing.compiled and not conditional
+    if conditional and timing.compiled and weights is not None:
+        output.complain("torch.compile is not timed: it cannot compile a flow that is given its contexts in each call.")
+    rivals = conditional + (0 if weights is None else 1 + 2 * compiled)
     with _progress(1 + 2 * len(batches) + 2 * len(timing.solvers) + rivals) as stage:
         samplers, others = {}, {}
         if weights is not None:
             samplers = _samplers(flow, weights, timing.solvers, max(batches), threads, stage)
-            others = _torch_runners(flow, weights, threads, stage, compiled=timing.compiled)
+            others = _torch_runners(flow, weights, threads, stage, compiled=compiled)
         rows = latency(
             flow,
             others,

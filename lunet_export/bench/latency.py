@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lunet_export import noise
 from lunet_export.artifact import open_folder
 from lunet_export.bench.contender import (
     DIRECTIONS,
+    ONE_CONTEXT,
     OURS,
     Contender,
+    Fed,
     contender,
     device_runners,
     first_calls,
     floors,
     resident,
     validate_answers,
+    with_one_context,
 )
 from lunet_export.bench.measure import HostAndDevice, Measurement, host_and_device, interleaved
 from lunet_export.parity import Runner
 from lunet_export.runtime import ExportedFlow
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.providers import Provider
-
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,14 @@ def open_timed(
 ) -> tuple[ExportedFlow, Opening]:
     """Return the flow of a folder, and how long it took to open it and to draw the first row.
 
-    Raises what `ExportedFlow` raises, and BadInputError if the flow takes a context.
+    Raises what `ExportedFlow` raises.
     """
     begin = time.perf_counter()
     artifact = open_folder(folder)
-    artifact.manifest.validate_unconditional("bench")
     read = time.perf_counter()
     flow = ExportedFlow(artifact, provider=provider, threads=threads, cuda=cuda)
     opened = time.perf_counter()
-    flow.decode(np.zeros((1, flow.dim), flow.dtype))
+    flow.decode(np.zeros((1, flow.dim), flow.dtype), context=None if flow.context is None else flow.context.middle)
     return flow, Opening(read - begin, opened - read, time.perf_counter() - opened)
 
 
@@ -90,6 +89,8 @@ def latency(
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> list[Row]:
     """Time density and sampling of every runner on the same rows, interleaved.
+
+    A conditional flow is given one context per row, those of its test vectors, and in one more line one for all rows.
 
     Drawing noise is not included. Copies between NumPy and the runner are, except in the lines of IO binding and CUDA
     graphs, whose rows and results stay on the device.
@@ -115,8 +116,11 @@ def latency(
     rows: list[Row] = []
     for batch in batches:
         z = noise.normal(0, range(batch), flow.dim).astype(flow.dtype)
-        x = np.resize(flow.artifact.vectors.density.x.astype(flow.dtype), (batch, flow.dim))
-        for direction, given in zip(DIRECTIONS, (x, z), strict=True):
+        vectors, numbers = flow.artifact.vectors.density, np.arange(batch) % len(flow.artifact.vectors.density.x)
+        x = vectors.x[numbers].astype(flow.dtype)
+        context = None if vectors.context is None else vectors.context[numbers].astype(flow.dtype)
+        for direction, entering in zip(DIRECTIONS, (x, z), strict=True):
+            given = Fed(entering, context)
             on_stage(f"{direction}, batch {batch}")
             here = [entry for entry in entered if direction in entry.directions]
             cases = {entry.name: entry.call(direction, given) for entry in here}
@@ -127,10 +131,10 @@ def latency(
     return rows
 
 
-def _apart(entry: Contender, direction: str, rows: Floats, seconds: float) -> HostAndDevice | None:
+def _apart(entry: Contender, direction: str, given: Fed, seconds: float) -> HostAndDevice | None:
     if entry.hand_over is None:
         return None
-    ways = entry.hand_over(direction, rows)
+    ways = entry.hand_over(direction, given)
     found = host_and_device(ways.launch, ways.wait, seconds=seconds / 2)
     # The device waits for launches that the host hands over one by one: only a replay shows the device's own time.
     return found if entry.way == "captured" else HostAndDevice(found.host, None)
@@ -145,6 +149,8 @@ def _entered(
 ) -> list[Contender]:
     """Return every runner as a line of the table, after its answers are checked."""
     lines: list[tuple[Contender, Runner]] = [(contender(f"{OURS}, {flow.provider}", flow), flow)]
+    if flow.context is not None:
+        lines.append((with_one_context(ONE_CONTEXT, flow), flow))
     lines += [
         (resident(name, one.on_device.graph, way), one) for name, (one, way) in device_runners(flow, warn).items()
     ]

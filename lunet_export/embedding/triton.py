@@ -4,6 +4,9 @@
     REPOSITORY/NAME-density/1/model.onnx      x -> log_prob, z
     REPOSITORY/NAME-sampling/...              z -> x
 
+Of a conditional flow both take a second input, `context`, with one row for each of x or z: Triton joins the requests of
+several clients along the batch, so one context for all rows is repeated by the client.
+
 A model has one configuration and one graph per version: a further version adds its graph and does not change the
 configuration, which the owner may have tuned.
 """
@@ -84,10 +87,11 @@ class Tensor:
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
         """Return the tensor of an entry of the manifest, whose shape begins with the batch."""
-        name, (batch, *dims), dtype, unit = entry["name"], entry["shape"], entry["dtype"], entry["unit"]
-        whole = all(type(length) is int and length > 0 for length in dims)
+        name, (rows, *dims), dtype, unit = entry["name"], entry["shape"], entry["dtype"], entry["unit"]
+        whole = rows == ("contexts" if name == "context" else "batch")
+        whole = whole and all(type(length) is int and length > 0 for length in dims)
         # Both texts go into the configuration without escapes.
-        if not (_NAME.fullmatch(name) and unit.isprintable() and batch == "batch" and whole and dtype in _TYPES):
+        if not (_NAME.fullmatch(name) and unit.isprintable() and whole and dtype in _TYPES):
             raise ValueError(name)
         return cls(name, dtype, tuple(dims), unit)
 
@@ -135,7 +139,6 @@ def write(
     """
     settings = settings or Settings()
     artifact.manifest.validate_kind(classes=False)
-    artifact.manifest.validate_unconditional("Triton")
     name = _name(artifact.manifest, settings)
     largest = _max_batch(artifact.manifest, settings)
     if repository.exists() and not repository.is_dir():

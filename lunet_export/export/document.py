@@ -167,7 +167,7 @@ def _context(model: Distribution, dtype: str) -> dict[str, Any] | None:
     if of_chain is None:
         return None
     unit = "the context of each row, in its own units"
-    return {"name": "context", "shape": ["batch", of_chain.dim], "dtype": dtype, "unit": unit, "domain": None}
+    return {"name": "context", "shape": ["contexts", of_chain.dim], "dtype": dtype, "unit": unit, "domain": None}
 
 
 def _class_density(tensors: _Tensors, classes: int, counted: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def of_folder(document: Document) -> str:
         classes=len(classes),
         facts=_list([*_facts(document), *_graphs(document["graphs"])]),
         replay=_filled("replay", parts=_REPLAYS[kind], fed=fed),
-        **({"width": context["dim"], "context": _usual(context)} if context else {}),
+        **(_usual(context) if context else {}),
         noise=section("Noise").rstrip(),
         verify=_filled("verify", manifest=MANIFEST, more=_MORE),
     )
@@ -181,12 +181,13 @@ def _spans(context: Document) -> str:
     return f", which saw {spans}{left}: beyond, nothing was fitted"
 
 
-def _usual(context: Document) -> str:
-    """Return a context as Python writes it: the middle of the range of training, or zeros."""
-    ends = context.get("range")
-    if not ends or context["dim"] > _MOST_NAMES:
-        return f"[0.0] * {context['dim']}"
-    return str([float(f"{(low + high) / 2:.4g}") for low, high in zip(ends["low"], ends["high"], strict=True)])
+def _usual(context: Document) -> dict[str, object]:
+    """Return a context as Python and C write it, the middle of the range of training or zeros, and its width."""
+    ends, width = context.get("range"), context["dim"]
+    if not ends or width > _MOST_NAMES:
+        return {"width": width, "context": f"[0.0] * {width}", "context_in_c": "{0}"}
+    middle = [float(f"{(low + high) / 2:.4g}") for low, high in zip(ends["low"], ends["high"], strict=True)]
+    return {"width": width, "context": str(middle), "context_in_c": f"{{{', '.join(map(str, middle))}}}"}
 
 
 def _training(record: Document) -> str:

@@ -99,8 +99,8 @@ class GraphBuilder:
         finally:
             self._scope = before
 
-    def input(self, name: str, *, rows: int | None = None, width: int | None = None) -> Value:
-        """Add an input: rows [batch, dim] that the caller feeds, or others of a fixed number or width."""
+    def input(self, name: str, *, rows: str | int | None = None, width: int | None = None) -> Value:
+        """Add an input: rows [batch, dim] that the caller feeds, or others of another number or width."""
         shape = [rows or self._rows, width or self.dim]
         self._inputs.append(helper.make_tensor_value_info(name, self._element, shape))
         return name
@@ -177,6 +177,10 @@ class GraphBuilder:
         if term is None:
             return product
         return self.node("Add", product, term if beta == 1.0 else self.node("Mul", term, beta))
+
+    def add(self, rows: Value, addend: Value | NDArray[np.float64]) -> Value:
+        """Add rows + addend."""
+        return self.node("Add", rows, addend if isinstance(addend, str) else self.constant(addend, "bias"))
 
     def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
         """Split the columns of `rows` into consecutive groups.

@@ -40,7 +40,7 @@ class Frame:
     def density(self, metadata: dict[str, str], *, with_probe: bool = False) -> onnx.ModelProto:
         """Return the density graph: x [batch, dim] -> z [batch, dim] and log_prob [batch] in nats, data space.
 
-        That of a conditional flow takes `context` [batch, C] too, as its sampling graph does.
+        That of a conditional flow takes `context` [contexts, C] too, as its sampling graph does.
 
         Args:
             metadata: Metadata of the file.
@@ -102,11 +102,14 @@ class Frame:
         return g.finish(metadata)
 
     def _context(self, g: GraphBuilder) -> Value | None:
-        """Add the input `context` [batch, C] of a conditional flow; write what layers see of it."""
+        """Add the input `context` of a conditional flow, [batch, C] or [1, C]; write what layers see of it.
+
+        Its first dimension has a name of its own: runtimes plan memory by the names, and one row may serve all.
+        """
         of_chain = self.chain.context
         if of_chain is None:
             return None
-        given = g.input("context", width=of_chain.dim)
+        given = g.input("context", rows="contexts", width=of_chain.dim)
         with g.scope("context"):
             return networks.nodes(of_chain.network, networks.Writer(g), given)
 

@@ -16,7 +16,7 @@ diagonal tiles can lose what substitution keeps: `estimate` measures it for the 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,9 @@ class Arithmetic(Protocol[V]):
     def gemm(self, rows: V, weight: Array, addend: V | Array | None = None, *, alpha: float = 1.0) -> V:
         """Return alpha rows weight^T + addend."""
 
+    def add(self, rows: V, addend: V | Array) -> V:
+        """Return rows + addend."""
+
     def split(self, rows: V, sizes: Sequence[int]) -> list[V]:
         """Return the columns in consecutive groups."""
 
@@ -111,16 +114,46 @@ class Arithmetic(Protocol[V]):
         """Open a scope; names made inside begin with `name.`."""
 
 
-def solve(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
-    """Return h [batch, dim] with L (U h) + b = z."""
+@dataclass(frozen=True)
+class Displacement(Generic[V]):
+    """This is W n, which is added to rows: n [contexts, K] depends on the context alone, W (D, K) is constant.
+
+    Without W it is n itself, with K = D.
+    """
+
+    source: V
+    weight: Array | None
+
+    def through(self, weight: Array) -> "Displacement[V]":
+        """Return what is added behind a product with a matrix."""
+        return Displacement(self.source, weight if self.weight is None else weight @ self.weight)
+
+
+Displacements = Sequence[Displacement[V]]
+
+
+def displaced(g: Arithmetic[V], displacements: Displacements[V], bias: Array | None) -> V | Array | None:
+    """Return the sum of the displacements and a bias (D,): one node per displacement, with a row per context."""
+    total: V | Array | None = bias
+    for each in displacements:
+        if each.weight is not None:
+            total = g.gemm(each.source, each.weight, total)
+        else:
+            total = each.source if total is None else g.add(each.source, total)
+    return total
+
+
+def solve(g: Arithmetic[V], solver: Solver, z: V, block: LU, displacements: Displacements[V] = ()) -> V:
+    """Return h [batch, dim] with L (U h) + b = z, or z plus the displacements."""
     if solver.name == "fused":
-        return g.gemm(z, *fused(block))
+        inverse, _ = fused(block)
+        return _product(g, z, inverse, block, displacements)
     if solver.name == "inverse":
-        y = _product(g, z, triangular.inverse_lower(block.lower), block.bias)
+        y = _product(g, z, triangular.inverse_lower(block.lower), block, displacements)
         return g.gemm(y, triangular.inverse_upper(block.upper))
     if solver.name == "meeting":
-        return _meeting(g, solver, z, block)
-    return _substitution(g, solver, z, block)
+        return _meeting(g, solver, z, block, displacements)
+    return _substitution(g, solver, z, block, displacements)
 
 
 def fused(block: LU) -> tuple[Array, Array]:
@@ -135,22 +168,34 @@ def _bias(inverse: Array, bias: Array) -> Array:
     return -(inverse * bias).sum(axis=1)
 
 
-def _product(g: Arithmetic[V], z: V, inverse: Array, bias: Array) -> V:
-    """Return inverse (z - bias)."""
-    return g.gemm(z, inverse, _bias(inverse, bias))
+def _product(
+    g: Arithmetic[V],
+    z: V,
+    inverse: Array,
+    block: LU,
+    displacements: Displacements[V],
+    here: slice = slice(None),
+) -> V:
+    """Return inverse (z - b), of the rows of the system that are here, with the displacements added to z."""
+    taken = np.zeros((len(inverse), len(block.bias)))
+    taken[:, here] = inverse
+    moved = [each.through(taken) for each in displacements]
+    return g.gemm(z, inverse, displaced(g, moved, _bias(inverse, block.bias[here])))
 
 
-def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
+def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LU, displacements: Displacements[V]) -> V:
     ranges = triangular.tiles(len(block.bias), solver.tile or len(block.bias))
     parts = g.split(z, [here.stop - here.start for here in ranges]) if len(ranges) > 1 else [z]
     with g.scope("lower"):
-        parts = forward(g, parts, block, ranges)
+        parts = _forward(g, parts, block, ranges, displacements)
     with g.scope("upper"):
-        parts = back(g, parts, block.upper, ranges)
+        parts = _back(g, parts, block.upper, ranges)
     return g.concat(parts) if len(parts) > 1 else parts[0]
 
 
-def forward(g: Arithmetic[V], parts: Sequence[V], block: LU, ranges: Sequence[slice]) -> list[V]:
+def _forward(
+    g: Arithmetic[V], parts: Sequence[V], block: LU, ranges: Sequence[slice], displacements: Displacements[V]
+) -> list[V]:
     """Return y with L y = z - b by forward substitution, tile by tile.
 
     y_i = L_ii^-1 (z_i - sum_{j<i} L_ij y_j) - L_ii^-1 b_i: one Gemm for the sum, one for the diagonal tile.
@@ -160,13 +205,14 @@ def forward(g: Arithmetic[V], parts: Sequence[V], block: LU, ranges: Sequence[sl
     for right, here in zip(parts, ranges, strict=True):
         if known is not None:
             right = g.gemm(known, block.lower[here, : here.start], right, alpha=-1.0)
-        solved.append(_product(g, right, triangular.inverse_lower(block.lower[here, here]), block.bias[here]))
+        inverse = triangular.inverse_lower(block.lower[here, here])
+        solved.append(_product(g, right, inverse, block, displacements, here))
         if here is not ranges[-1]:
             known = solved[-1] if known is None else g.concat([known, solved[-1]])
     return solved
 
 
-def back(g: Arithmetic[V], parts: Sequence[V], upper: Array, ranges: Sequence[slice]) -> list[V]:
+def _back(g: Arithmetic[V], parts: Sequence[V], upper: Array, ranges: Sequence[slice]) -> list[V]:
     """Return h with U h = y by back substitution, tile by tile from the last."""
     solved: list[V] = []
     known: V | None = None
@@ -179,16 +225,16 @@ def back(g: Arithmetic[V], parts: Sequence[V], upper: Array, ranges: Sequence[sl
     return solved
 
 
-def _meeting(g: Arithmetic[V], solver: Solver, z: V, block: LU) -> V:
+def _meeting(g: Arithmetic[V], solver: Solver, z: V, block: LU, displacements: Displacements[V]) -> V:
     """Join the last rows of L and the first solved rows of U: h_2 = (L_22 U_22)^-1 (z_2 - b_2 - L_21 y_1)."""
-    lower, upper, bias, dim = block.lower, block.upper, block.bias, len(block.bias)
+    lower, upper, dim = block.lower, block.upper, len(block.bias)
     first, last = slice(0, solver.tile), slice(solver.tile, dim)
     z_1, z_2 = g.split(z, [first.stop, dim - first.stop])
     with g.scope("lower"):
-        y_1 = _product(g, z_1, triangular.inverse_lower(lower[first, first]), bias[first])
+        y_1 = _product(g, z_1, triangular.inverse_lower(lower[first, first]), block, displacements, first)
         right = g.gemm(y_1, lower[last, first], z_2, alpha=-1.0)
     inverses = triangular.inverse_upper(upper[last, last]), triangular.inverse_lower(lower[last, last])
-    h_2 = _product(g, right, triangular.reversed_product(*inverses), bias[last])
+    h_2 = _product(g, right, triangular.reversed_product(*inverses), block, displacements, last)
     with g.scope("upper"):
         right = g.gemm(h_2, upper[first, last], y_1, alpha=-1.0)
         h_1 = g.gemm(right, triangular.inverse_upper(upper[first, first]))
@@ -211,6 +257,10 @@ class Eager:
         left, right = (array.astype(self._products).astype(self._dtype) for array in (rows, weight))
         product = (alpha * (left @ right.T)).astype(self._products).astype(self._dtype)
         return product if addend is None else product + np.asarray(addend, dtype=self._dtype)
+
+    def add(self, rows: Array, addend: Array) -> Array:
+        """Return rows + addend, in `dtype`."""
+        return rows + np.asarray(addend, dtype=self._dtype)
 
     def split(self, rows: Array, sizes: Sequence[int]) -> list[Array]:
         """Return the columns in consecutive groups."""

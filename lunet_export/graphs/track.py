@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lunet_export.graphs import solvers
 from lunet_export.graphs.builder import GraphBuilder, Value
-from lunet_export.graphs.solvers import Solver
+from lunet_export.graphs.solvers import Displacement, Solver, displaced
 from lunet_export.layers import LU
 
 Array = NDArray[np.float64]
@@ -29,6 +29,7 @@ class _Held:
     bias: Array | None = None
     layer: LU | None = None
     offset: Array | None = None  # for a solve: offset that is added to the rows before it
+    displacements: tuple[Displacement[Value], ...] = ()  # for a solve: what else is added to them
 
 
 @dataclass
@@ -53,9 +54,11 @@ class Terms:
 class Track:
     """A track writes the rows into a graph, as `lunet_export.layers.graph.Track` says.
 
-    The rows are scale * op(h)[:, order] + shift, of which only h is in the graph; op is a matrix, a solve or nothing.
-    Permutations and elementwise affine maps are multiplied into the matrix in front of them or behind them in float64,
-    before the cast. Two matrices are never multiplied with each other: each is one product of the graph.
+    The rows are scale * op(h)[:, order] + shift + displacements, of which only h is in the graph; op is a matrix, a
+    solve or nothing. Permutations and elementwise affine maps are multiplied into the matrix in front of them or behind
+    them in float64, before the cast. Two matrices are never multiplied with each other: each is one product of the
+    graph. A displacement is linear in what the context makes, so it too passes every linear map in float64, and
+    becomes the addend of a product.
 
     Args:
         g: Graph that nodes are added to.
@@ -64,7 +67,7 @@ class Track:
         constant: Start of log|det dz/dx|, in nats.
         wants_density: Whether the graph sums log|det dz/dx| along this track.
         probe: Directions of estimated divergences.
-        context: Context of every row as layers take it, for a conditional flow.
+        context: Context as layers take it, one row for each of the rows or one for all, for a conditional flow.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Track:
         self._order: Indices
         self._scale: Array
         self._shift: Array
+        self._displacements: list[Displacement[Value]]
         self._forget()
 
     @contextmanager
@@ -106,7 +110,9 @@ class Track:
         moved = (weight * self._shift).sum(axis=1) if self._shift.any() else None
         both = [part for part in (moved, bias) if part is not None]
         self._held = _Held(self.g.here, weight=folded, bias=sum(both[1:], both[0]) if both else None)
+        behind = [each.through(weight) for each in self._displacements]
         self._forget()
+        self._displacements = behind
 
     def solve(self, lower: Array, upper: Array, bias: Array) -> None:
         """Replace the rows a by the h with L (U h) + b = a."""
@@ -119,19 +125,29 @@ class Track:
                 return
             self.rows()
             offset = self._shift
+        ahead = self._displacements
         if (self._scale != 1.0).any():  # L' = L / scale by rows, b' = (b - shift) / scale
             layer = LU(lower / self._scale[:, None], upper, (bias - offset) / self._scale)
             offset = np.zeros_like(offset)
-        self._held = _Held(self.g.here, layer=layer, offset=offset)
+            ahead = [each.through(np.diag(1 / self._scale)) for each in ahead]
+        self._held = _Held(self.g.here, layer=layer, offset=offset, displacements=tuple(ahead))
         self._forget()
 
     def permute(self, order: Indices) -> None:
         """Replace the rows a by a[:, order]."""
         self._order, self._scale, self._shift = self._order[order], self._scale[order], self._shift[order]
+        self._displacements = [each.through(np.eye(self.g.dim)[order]) for each in self._displacements]
 
     def stretch(self, scale: Array | float, shift: Array | float) -> None:
         """Replace the rows a by scale a + shift."""
         self._scale, self._shift = self._scale * scale, self._shift * scale + shift
+        if np.any(scale != 1.0):
+            diagonal = np.diag(np.broadcast_to(scale, self.g.dim))
+            self._displacements = [each.through(diagonal) for each in self._displacements]
+
+    def displace(self, source: Value, weight: Array | None) -> None:
+        """Replace the rows a by a + weight n, or a + n, with n [contexts, K] that depends on the context alone."""
+        self._displacements.append(Displacement(source, weight))
 
     def rows(self) -> Value:
         """Return the rows as one tensor of the graph."""
@@ -149,7 +165,7 @@ class Track:
 
     def apart(self) -> tuple[Value, Array]:
         """Return the rows as a tensor, and an offset (D,) that is still to be added to it."""
-        if not self._in_order or (self._held is None and (self._scale != 1.0).any()):
+        if self._displacements or not self._in_order or (self._held is None and (self._scale != 1.0).any()):
             return self.rows(), np.zeros(self.g.dim)
         shift, self._shift = self._shift, np.zeros(self.g.dim)
         if self._held is not None and self._held.bias is not None:
@@ -210,7 +226,7 @@ class Track:
         if self._shift.any():
             bias = self._shift if bias is None else bias + self._shift
         with self.g.at(held.scope):
-            return self.g.gemm(h, weight, bias)
+            return self.g.gemm(h, weight, displaced(self.g, self._displacements, bias))
 
     def _solved(self, h: Value, held: _Held) -> Value:
         assert held.layer is not None
@@ -220,10 +236,12 @@ class Track:
         layer = held.layer.rescaled(self._scale[back], self._shift[back], held.offset)
         with self.g.at(held.scope):
             if self._is_one_product:
-                weight, bias = solvers.fused(layer)
-                return self.g.gemm(h, weight[self._order], bias[self._order])
-            h = solvers.solve(self.g, self._solver, h, layer)
-        return h if self._in_order else self._gathered(h)
+                weight, bias = (part[self._order] for part in solvers.fused(layer))
+                ahead = [each.through(weight) for each in held.displacements]
+                return self.g.gemm(h, weight, displaced(self.g, [*ahead, *self._displacements], bias))
+            h = solvers.solve(self.g, self._solver, h, layer, held.displacements)
+            h = h if self._in_order else self._gathered(h)
+            return h if self._displacements == [] else self.g.node("Add", h, self._displaced(None))
 
     def _moved(self, h: Value) -> Value:
         g = self.g
@@ -233,7 +251,15 @@ class Track:
             h = g.node("Neg", h)
         elif (self._scale != 1.0).any():
             h = g.node("Mul", h, g.constant(self._scale, "scale"))
-        return g.node("Add", h, g.constant(self._shift, "shift")) if self._shift.any() else h
+        shift = self._shift if self._shift.any() else None
+        if self._displacements:
+            return g.node("Add", h, self._displaced(shift))
+        return h if shift is None else g.node("Add", h, g.constant(shift, "shift"))
+
+    def _displaced(self, bias: Array | None) -> Value:
+        found = displaced(self.g, self._displacements, bias)
+        assert isinstance(found, str)
+        return found
 
     def _gathered(self, h: Value) -> Value:
         return self.g.node("Gather", h, self.g.constant(self._order, "order"), axis=1)
@@ -252,11 +278,13 @@ class Track:
 
     @property
     def _is_plain(self) -> bool:
-        return self._in_order and not self._shift.any() and bool((self._scale == 1.0).all())
+        unmoved = not self._shift.any() and not self._displacements
+        return self._in_order and unmoved and bool((self._scale == 1.0).all())
 
     def _forget(self) -> None:
         self._order = np.arange(self.g.dim)
         self._scale, self._shift = np.ones(self.g.dim), np.zeros(self.g.dim)
+        self._displacements = []
 
 
 def added(g: GraphBuilder, total: Value, terms: Terms, *, divisor: Value = "", keep: bool = False) -> Value:

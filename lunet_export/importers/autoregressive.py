@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from lunet_export.importers import networks
 from lunet_export.importers.parts import Foreign, Refused
 from lunet_export.layers import AffineAutoregressive, ConditionalAffine, Inverse, Layer, ScaleMap
-from lunet_export.layers.networks import Network
+from lunet_export.layers.networks import Dense, Network
 
 
 def interleaved(network: Network, *, shift: int) -> Network:
@@ -44,6 +44,9 @@ def conditional(network: Network, scale: ScaleMap) -> ConditionalAffine:
         Refused: if the network does not begin with a matrix, which says how many numbers a context has.
     """
     networks.entering(network)
+    if not isinstance(network[-1], Dense):
+        width = networks.leaving(network)
+        network = (*network, Dense(np.eye(width), np.zeros(width)))
     return ConditionalAffine(network, scale)
 
 

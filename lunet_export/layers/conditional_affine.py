@@ -54,28 +54,45 @@ class ConditionalAffine(Layer):
         raise ValueError("a conditional layer has no value before its context is given")
 
     def nodes(self, track: Track) -> None:
-        log_scale, shift = self._written(track)
-        rows = track.rows()
-        if log_scale is not None:
-            rows = track.g.node("Mul", rows, track.g.node("Exp", log_scale))
-            track.log_slope(log_scale, track.g.dim)
-        track.replace(track.g.node("Add", rows, shift))
+        source, last = self._written(track)
+        dim = track.g.dim
+        if self.scale.counts == 1:
+            track.displace(source, last.weight)
+            track.stretch(1.0, last.bias)
+            return
+        # s (x + t / s): the product that comes before adds the shift, and only the scale costs something per row.
+        log_scale = self._log_scale(track, source, last)
+        inverse = track.g.node("Exp", track.g.node("Neg", log_scale))
+        shift = track.g.gemm(source, last.weight[:dim], last.bias[:dim])
+        track.displace(track.g.node("Mul", shift, inverse), None)
+        track.replace(track.g.node("Div", track.rows(), inverse))
+        track.log_slope(log_scale, dim)
 
     def inverse_nodes(self, track: Track) -> None:
-        log_scale, shift = self._written(track)
-        rows = track.g.node("Sub", track.rows(), shift)
-        if log_scale is not None:
-            rows = track.g.node("Mul", rows, track.g.node("Exp", track.g.node("Neg", log_scale)))
-            track.log_slope(log_scale, track.g.dim)
-        track.replace(rows)
-
-    def _written(self, track: Track) -> tuple[Value | None, Value]:
-        """Write log s, or None where s is 1, and t."""
-        found = Writer(track.g, track.context).of_context(self.network)
+        source, last = self._written(track)
+        dim = track.g.dim
         if self.scale.counts == 1:
-            return None, found
-        shift, u = track.g.split(found, [track.g.dim, track.g.dim])
-        return self.scale.nodes(track.g, u), shift
+            track.stretch(1.0, -last.bias)
+            track.displace(source, -last.weight)
+            return
+        # y / s - t / s: the solve that comes behind adds the shift.
+        log_scale = self._log_scale(track, source, last)
+        inverse = track.g.node("Exp", track.g.node("Neg", log_scale))
+        shift = track.g.gemm(source, -last.weight[:dim], -last.bias[:dim])
+        track.replace(track.g.node("Mul", track.rows(), inverse))
+        track.displace(track.g.node("Mul", shift, inverse), None)
+        track.log_slope(log_scale, dim)
+
+    def _written(self, track: Track) -> tuple[Value, Dense]:
+        """Write what enters the last matrix of the network, which makes the shifts of it, then the numbers u."""
+        assert track.context is not None
+        last = self.network[-1]
+        assert isinstance(last, Dense)
+        return networks.nodes(self.network[:-1], Writer(track.g), track.context), last
+
+    def _log_scale(self, track: Track, source: Value, last: Dense) -> Value:
+        u = track.g.gemm(source, last.weight[track.g.dim :], last.bias[track.g.dim :])
+        return self.scale.nodes(track.g, u)
 
     def arrays(self) -> list[NDArray[Any]]:
         return list(networks.arrays(self.network))
@@ -89,6 +106,6 @@ class ConditionalAffine(Layer):
 
     def validate(self, dim: int, where: str) -> None:
         self.scale.validate(where)
-        if not self.takes_context:
-            raise CheckpointError(f"Expected a network that begins with a matrix in {where}; got another.")
+        if not self.takes_context or self.width is None:
+            raise CheckpointError(f"Expected a network that begins and ends with a matrix in {where}; got another.")
         networks.validate(self.network, self.takes_context, dim * self.scale.counts, where)

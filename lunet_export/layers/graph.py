@@ -84,7 +84,7 @@ class Track(Protocol):
 
     @property
     def context(self) -> Value | None:
-        """Return the context of every row, [batch, width], as layers take it; None where the flow takes none."""
+        """Return the context as layers take it, [batch, width] or [1, width]; None where the flow takes none."""
 
     @property
     def probe(self) -> Value | None:
@@ -108,6 +108,12 @@ class Track(Protocol):
 
     def stretch(self, scale: Array | float, shift: Array | float) -> None:
         """Replace the rows a by scale a + shift, elementwise."""
+
+    def displace(self, source: Value, weight: Array | None) -> None:
+        """Replace the rows a by a + weight n, or a + n, with n [batch, K] or [1, K] that depends on the context alone.
+
+        It costs nothing per row where a product comes before or behind it: the product adds it.
+        """
 
     def rows(self) -> Value:
         """Return the rows as one tensor [batch, dim]."""

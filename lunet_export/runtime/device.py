@@ -45,7 +45,8 @@ class DeviceFlow:
     def density(self, x: Given, *, context: Given = None) -> tuple[DeviceArray, DeviceArray]:
         """Return z (N, D) and log_prob (N,) in nats of x (N, D).
 
-        The context of a conditional flow is what `ExportedFlow.log_prob` takes, or a tensor of the device, (N, C).
+        The context of a conditional flow is what `ExportedFlow.log_prob` takes, or a tensor of the device: (N, C), or
+        (1, C) where no graph is captured.
 
         Raises:
             BadInputError: if x or the context has the wrong shape, dtype or device, NumPy rows are not ones that
@@ -135,8 +136,10 @@ class DeviceFlow:
             misfit.warn(self._rows.beyond(found))
             return found
         value = self._tensor(given, expected.dim)
-        if value.shape()[0] != n:
-            raise BadInputError(f"Expected a context for each of {n} rows on the device; got {value.shape()[0]}.")
+        if value.shape()[0] not in (1, n):
+            raise BadInputError(
+                f"Expected a context for each of {n} rows on the device, or one for all; got {value.shape()[0]}."
+            )
         return value
 
     def _tensor(self, given: Given, width: int) -> "onnxruntime.OrtValue":

@@ -142,8 +142,9 @@ class _Slot:
     fills: Counter[str] = field(default_factory=Counter)  # how often NumPy rows overwrote an input
 
     def fill(self, name: str, rows: Floats) -> None:
-        """Copy rows to where the graph reads an input."""
-        self.inputs[name].update_inplace(np.ascontiguousarray(rows))
+        """Copy rows to where the graph reads an input; one row goes to all of its rows."""
+        shape = self.inputs[name].shape()
+        self.inputs[name].update_inplace(np.ascontiguousarray(np.broadcast_to(rows, shape)))
         self.fills[name] += 1
 
 
@@ -176,7 +177,7 @@ class DeviceGraph:
     def run(self, rows: Fed, context: Fed | None = None) -> dict[str, DeviceArray]:
         """Return all outputs by name. NumPy rows are copied to the device; tensors of the device are read in place.
 
-        A conditional flow takes contexts (N, C) beside the rows.
+        A conditional flow takes contexts (N, C) or (1, C) beside the rows.
 
         Raises:
             BadInputError: if a captured graph is given a tensor of the device, since it can read only its own `input`.

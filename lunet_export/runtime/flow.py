@@ -181,7 +181,7 @@ class ExportedFlow(Exported[Vectors]):
         session = self._session("random_sampling", "`rng=True`")
         fed: dict[str, NDArray[Any]] = {"shape": np.array([n, self.dim], dtype=np.int64)}
         if (contexts := self._given(context, n)) is not None:
-            fed["context"] = np.ascontiguousarray(contexts)
+            fed["context"] = contexts
         x, z = finite(tuple(run(session, ["x", "z"], fed)))
         return x, z
 

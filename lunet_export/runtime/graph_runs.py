@@ -54,7 +54,8 @@ def validate_graph(
         if tensor == "shape":
             return [2]
         width = widths.get(tensor, manifest.dim)
-        return ["batch", width] if width else ["batch"]
+        rows = "contexts" if tensor == "context" else "batch"  # one context per row of the batch, or one for all
+        return [rows, width] if width else [rows]
 
     try:
         metadata = session.get_modelmeta().custom_metadata_map
@@ -76,7 +77,7 @@ def in_batches(
 
     Args:
         run: Function of the inputs of one batch, by name.
-        fed: Inputs by name, of as many rows each.
+        fed: Inputs by name: the rows first, then others of as many rows, or of one row that belongs to all.
         empty: Function that returns the answers of no rows.
 
     Raises:
@@ -87,7 +88,10 @@ def in_batches(
         return tuple(empty())
     with computing(f"the answers of {n} rows"):
         batches = (slice(start, start + LARGEST_BATCH) for start in range(0, n, LARGEST_BATCH))
-        parts = [run({name: np.ascontiguousarray(rows[batch]) for name, rows in fed.items()}) for batch in batches]
+        parts = [
+            run({name: rows if len(rows) != n else np.ascontiguousarray(rows[batch]) for name, rows in fed.items()})
+            for batch in batches
+        ]
         return tuple(parts[0]) if len(parts) == 1 else tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 

@@ -129,9 +129,7 @@ class Rows:
             return self._cast(as_array(array, "z"), "z")
 
     def contexts(self, given: ArrayLike | None, n: int) -> Floats | None:
-        """Return the contexts of n rows, (n, C), from one per row or one for all; None for a flow that takes none.
-
-        One for all is not copied: all rows of the result are the same memory.
+        """Return the contexts of n rows, (n, C), or the one of all rows, (1, C); None for a flow that takes none.
 
         Raises:
             BadInputError: if there is none for a flow that takes one, or the other way round, if it has another shape,
@@ -150,14 +148,13 @@ class Rows:
             found = Frame(given).rows(Frame(given).places(columns)) if is_frame(given) else as_array(given, "context")
             _validate_numbers(found, "context")
             self.context.validate_shape(found.shape, n)
-            cast = _finite(np.atleast_2d(found), self.dtype, "context", columns.names)
-            return np.broadcast_to(cast, (n, columns.dim))
+            return _finite(np.atleast_2d(found), self.dtype, "context", columns.names)
 
     def beyond(self, context: Floats | None) -> Misfit | None:
-        """Return the misfit of contexts (N, C) that lie outside those of training; None without contexts."""
+        """Return the misfit of contexts that lie outside those of training; None without contexts."""
         if context is None or self.context is None or self.context.low is None or self.context.high is None:
             return None
-        outside = self.context.beyond(context[:1] if context.strides[0] == 0 else context).any(axis=0)
+        outside = self.context.beyond(context).any(axis=0)
         if not outside.any():
             return None
         column, more = int(outside.argmax()), int(outside.sum()) - 1

@@ -20,6 +20,8 @@ from lunet_export.graphs.census import work_items
 from lunet_export.graphs.frame import Frame
 from lunet_export.graphs.settings import DTYPES
 from lunet_export.layers import ACTIVATIONS, LU, Chain, Velocity, triangular
+from tests import conditional
+from tests.cuda.probe import CAPTURED
 from tests.families import composed, jko, realnvp
 from tests.networks import network
 
@@ -46,7 +48,7 @@ class Case:
     draws: bool  # draws its own noise: must never be captured
     nodes: int
     work_items: int  # launches by the manifest's count
-    two_inputs: bool  # our runtime captures graphs of one
+    captured: bool  # our runtime captures graphs of rows, and of rows with their contexts
     uploads: int  # a run with NumPy arrays; a shape is read on the host
     downloads: int
 
@@ -69,6 +71,8 @@ def write_all(folder: Path) -> list[Case]:
         cases += _write_all_graphs(folder, "composed-masked", composed.NETWORKS["masked autoregressive"](), dtype)
         cases += _write_all_graphs(folder, "composed-interval", composed.NETWORKS["a logit in front"](), dtype)
         cases += _write_all_graphs(folder, "composed-log-tanh", composed.NETWORKS["log tanh"](), dtype)
+        cases += _write_all_graphs(folder, "conditional", conditional.network(), dtype)
+        cases += _write_all_graphs(folder, "conditional-lunet", conditional.lu_net(), dtype)
     for name in COMMITTED:
         for graph in ("density", "sampling"):
             model = onnx.load(ROOT / "exported" / name / f"{graph}.onnx")
@@ -114,7 +118,7 @@ def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Cas
         path=path,
         products=products,
         draws=draws,
-        two_inputs=len(model.graph.input) > 1,
+        captured=not draws and {entry.name for entry in model.graph.input} <= CAPTURED,
         nodes=len(model.graph.node),
         work_items=work_items(model),
         uploads=0 if draws else len(model.graph.input),

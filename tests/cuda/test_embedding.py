@@ -10,7 +10,9 @@ import pytest
 
 from lunet_export.artifact import sealed
 from lunet_export.embedding import write_project
+from lunet_export.export import Provenance, export
 from lunet_export.files.reading import sha256
+from tests import conditional
 from tests.cuda.conftest import WHEEL, machine
 from tests.cuda.graphs import ROOT
 from tests.cuda.journal import TF32, Counts
@@ -24,8 +26,9 @@ int main(int argc, char **argv)
     lunet_options options = {argv[2], "cuda", 1, 0, argc > 3};
     lunet *flow;
     int code = lunet_open(&flow, argv[1], &options);
-    double x[2] = {0, 0}, log_prob;
-    if (!code) code = lunet_log_prob(flow, x, 1, &log_prob, NULL);
+    double x[4] = {0}, context[3] = {0}, log_prob;
+    if (!code && lunet_context_dim(flow)) code = lunet_log_prob_given(flow, x, 1, context, 1, &log_prob, NULL);
+    else if (!code) code = lunet_log_prob(flow, x, 1, &log_prob, NULL);
     puts(code ? lunet_error() : "ran");
     lunet_close(flow);
     return code;
@@ -81,6 +84,14 @@ def test_it_runs_on_the_gpu_and_tf32_is_off_unless_asked_for(tf32, programs, lib
     assert counts.products >= 13  # one product per block
     assert counts.downloads >= 1
     assert (TF32 in counts.math_modes) == tf32
+
+
+def test_contexts_run_on_the_gpu_too(programs, library, standin, tmp_path):
+    export(conditional.lu_net(), tmp_path / "f", Provenance("c"))
+    done = run(programs / "opened", tmp_path / "f", library, standin=standin, log=tmp_path / "log")
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stdout
+    counts = Counts.of((tmp_path / "log").read_text().splitlines())
+    assert counts.products >= 6  # one per LU layer and one per affine map of the context, of which there are 3 each
 
 
 def test_replay_does_not_believe_what_the_pretended_gpu_computes(programs, library, standin):

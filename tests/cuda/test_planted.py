@@ -23,7 +23,7 @@ CAUGHT = {
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_bad_graph_is_caught_on_every_gpu(name, reports):
-    case = Case(name, Path(), "float32", draws=False, two_inputs=False, nodes=1, work_items=1, uploads=1, downloads=1)
+    case = Case(name, Path(), "float32", draws=False, captured=True, nodes=1, work_items=1, uploads=1, downloads=1)
     for capability in CAPABILITIES:
         found = " / ".join(faults(case, reports[capability]["subjects"][name], launches=1, capability=capability))
         assert [words for words in CAUGHT[name] if words not in found] == [], found

@@ -64,7 +64,7 @@ def _capture(case: Case, capture: dict[str, Any], launches: int | None) -> Itera
     if capture["refused"]:
         yield f"no CUDA graph: {capture['refused']}"
         return
-    if case.draws or case.two_inputs:  # only opened
+    if not case.captured:  # only opened
         return
     inside, replay = Counts(**capture["inside"]), Counts(**capture["replay"])
     if capture["captures"] != 1:

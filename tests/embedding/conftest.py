@@ -78,10 +78,10 @@ def program(request, programs) -> Program:
 
 @pytest.fixture
 def altered(tmp_path) -> Callable[..., Path]:
-    """Copies a committed export and changes files of it; the manifest is made to agree unless told otherwise."""
+    """Copies a committed export, or a folder, and changes files of it; the manifest agrees unless told otherwise."""
 
-    def alter(model: str, *, agree: bool = True, **changes: Callable[[Any], None]) -> Path:
-        folder = tmp_path / model
+    def alter(model: str | Path, *, agree: bool = True, **changes: Callable[[Any], None]) -> Path:
+        folder = tmp_path / Path(model).name
         shutil.copytree(ROOT / "exported" / model, folder)
         for file, change in changes.items():
             path = folder / f"{file}.json"

@@ -6,7 +6,6 @@ the refusal. What it refuses and what it answers is held against `ExportedFlow`.
 
 import json
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,7 +138,7 @@ def scorers(tmp_path_factory, runtime, node_project):
     project = tmp_path_factory.mktemp("rust") / "project"
     write_project("rust", ROOT / "exported" / "toy2d", project)
     (project / "src" / "main.rs").write_text(RUST)
-    builds.build("cargo", "build", "--release", "--offline", "--quiet", cwd=_allowing(project))
+    builds.build("cargo", "build", "--release", "--offline", "--quiet", cwd=project)
     binary = project / "target" / "release" / "replay"
     found["rust"] = lambda folder, files: command(binary, folder, runtime, *files)
     program = builds.cpp(tmp_path_factory.mktemp("c++") / "project", source=CPP)
@@ -150,13 +149,6 @@ def scorers(tmp_path_factory, runtime, node_project):
             "node", "score.mjs", folder, which, *files, cwd=node_project
         )
     return found
-
-
-def _allowing(project: Path) -> Path:
-    """The wrapper has more than this program calls."""
-    wrapper = project / "src" / "lunet.rs"
-    wrapper.write_text(f"#![allow(dead_code)]\n{wrapper.read_text()}")
-    return project
 
 
 def _open_box():

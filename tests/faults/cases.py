@@ -14,6 +14,12 @@ _TRAIN = ["train", "{base}/data.npy", "--blocks", "2", "--epochs", "3", "--init"
 _SCORE = ["score", "{base}/small", "{base}/x.npy", "--provider", "cpu", "--threads", "1"]
 _SAMPLE = ["sample", "{base}/small", "-n", "9000", "--provider", "cpu", "--threads", "1"]
 _PARTS = ["--rows-per-part", "4096"]
+#: Of a flow whose context is the third column of its rows.
+_GIVEN = ["--context-columns", "3"]
+_SCORE_GIVEN = ["score", "{base}/given", "{base}/plane.npy", "--context", "0.5", "--provider", "cpu", "--threads", "1"]
+_SAMPLE_GIVEN = [
+    "sample", "{base}/given", "-n", "9000", "--context", "0.5", "--provider", "cpu", "--threads", "1"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,9 @@ CASES: dict[str, Case] = {
         last="m.pt",
         pieces=True,
     ),
+    "train --context-columns": _into([*_TRAIN, *_GIVEN], "m.pt", resumes="m.resume.pt", last="m.png", pieces=True),
     "export": _into(["export", "{base}/small.pt"], "small", last="small/manifest.json"),
+    "export of a conditional flow": _into(["export", "{base}/given.pt"], "given", last="given/manifest.json"),
     "export --force": _into(["export", "{base}/small.pt"], "small", "--force", begins_with={"other": "small"}),
     "export --for-verifier": _into(["export", "{base}/relu.pt", "--for-verifier"], "small", last="small/verifier.json"),
     "import": _into(["import", "nflows", "{base}/nflows.pt"], "m.pt", last="m.pt"),
@@ -106,6 +114,17 @@ CASES: dict[str, Case] = {
         _SCORE, "scores", *_PARTS, resumes="scores/_run.json", last="scores/_run.json", pieces=True
     ),
     "score to a file": _into(_SCORE, "scores.parquet", last="scores.parquet"),
+    "score at a context": _into(_SCORE_GIVEN, "scores.parquet", last="scores.parquet"),
+    "sample at a context": _into(
+        _SAMPLE_GIVEN,
+        "samples",
+        *_PARTS,
+        "--format",
+        "npy",
+        resumes="samples/_run.json",
+        last="samples/_run.json",
+        pieces=True,
+    ),
     "score over a file": _into(_SCORE, "scores.csv", "--force", begins_with={"old.csv": "scores.csv"}),
     "sample to a folder": _into(
         _SAMPLE,
@@ -155,7 +174,8 @@ def make_inputs(base: Path, run: Run) -> None:
     train("old.pt", "--seed", "1")
     train("other.pt", "--seed", "2")
     train("relu.pt", "--activation", "leaky-relu")
-    for model in ("small", "other"):
+    train("given.pt", *_GIVEN)
+    for model in ("small", "other", "given"):
         run(["export", str(base / f"{model}.pt"), "-o", str(base / model)], base)
     run(["embed", str(base / "other"), "--language", "c", "-o", str(base / "project")], base)
     (base / "project" / "mine.txt").write_text("mine")

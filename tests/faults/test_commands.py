@@ -25,6 +25,7 @@ from tests.faults.dying import Killed, death
 TRIED = {
     "train": 6,
     "train --force": 4,
+    "train --context-columns": 2,
     "export": 4,
     "export --force": 5,
     "recalibrate": 6,
@@ -32,6 +33,7 @@ TRIED = {
     "import": 2,
     "score to a folder": 8,
     "sample to a file": 3,
+    "sample at a context": 3,
     "embed --force": 6,
     "triton": 6,
 }

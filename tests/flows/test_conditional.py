@@ -95,7 +95,8 @@ def test_what_depends_on_the_context_alone_is_written_once():
         if set(node.input) <= known:
             products += node.op_type == "Gemm"
             known.update(node.output)
-    embedding, of_masked, of_coupling, of_affine = 1, 2 * 2, 1, 1  # a masked layer has a shift and a gate
+    embedding, of_masked, of_coupling = 1, 2 * 2, 1  # a masked layer has a shift and a gate
+    of_affine = 3  # its scales, its shifts, and the way of these through the solve behind it
     first_level = 2  # nothing of the row is known there yet, so the rest of the network sees the context alone
     assert products == embedding + of_masked + of_coupling + of_affine + first_level
 

@@ -6,6 +6,8 @@ claim to check; else nothing but the untouched answers will do.
 
 import json
 import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from lunet_export.artifact import open_folder, read_readme, sealed
+from lunet_export.errors import RowsWarning
 from lunet_export.export import Provenance, export
 from lunet_export.files.reading import sha256
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime import ExportedClasses, ExportedFlow
+from tests import conditional
 from tests.families import composed, realnvp
 from tests.fuzz.mutations import graphs, places, raw, trees
 from tests.fuzz.readers.base import Case, Reader, same, short
@@ -59,8 +63,10 @@ class _Folder(Reader):
         read_readme(folder, artifact.manifest.document)  # as `verify` and `embed` do
         flow = ExportedFlow(artifact, provider="cpu", threads=1)
         rows = np.linspace(0.2, 0.8, 2 * flow.dim).reshape(2, -1)
-        z, nats = flow.density(rows)
-        return [artifact.manifest.dim, z, nats, flow.decode(rows)]
+        context = None if flow.context is None else np.linspace(-0.5, 0.5, flow.context.dim)
+        with warnings.catch_warnings(action="ignore", category=RowsWarning):  # another range is another advice
+            z, nats = flow.density(rows, context=context)
+            return [artifact.manifest.dim, z, nats, flow.decode(rows, context=context)]
 
 
 class ManifestOfFlow(_Folder):
@@ -94,6 +100,18 @@ class ManifestOfRealNVP(ManifestOfFlow):
 
     def write(self, folder: Path) -> None:
         export(realnvp.dense(2, 4, couplings=2), folder, Provenance("m"))
+
+
+class _Conditional(_Folder):
+    def write(self, folder: Path) -> None:
+        chain = conditional.lu_net()
+        assert chain.context is not None
+        named = replace(chain.context, names=("a", "b", "c"))
+        export(replace(chain, context=named), folder, Provenance("m"))
+
+
+class ManifestOfConditional(_Conditional, ManifestOfFlow):
+    name, share = "manifest of a conditional flow", 8
 
 
 class _Classes(_Folder):
@@ -152,6 +170,10 @@ class VectorsOfClasses(VectorsOfFlow, _Classes):
     read = VectorsOfFlow.read
 
 
+class VectorsOfConditional(_Conditional, VectorsOfFlow):
+    name, share = "vectors with contexts", 8
+
+
 class GraphsOfFolder(_Folder):
     """Graphs with right hashes: what anybody can write who has this package."""
 
@@ -199,5 +221,5 @@ class PlacesOfFolder(_Folder):
 
 READERS = (
     *(ManifestOfFlow, ManifestOfComposed, ManifestOfRealNVP, ManifestOfClasses, VectorsOfFlow, VectorsOfClasses),
-    *(GraphsOfFolder, PlacesOfFolder),
+    *(ManifestOfConditional, VectorsOfConditional, GraphsOfFolder, PlacesOfFolder),
 )

@@ -21,6 +21,7 @@ from lunet_export.preprocessing import NAMED
 from lunet_export.training import FitSettings, train
 from lunet_export.training.lunet.architecture import LUNetArchitecture
 from lunet_export.training.train import _restore
+from tests import conditional
 from tests.families import composed, jko, realnvp
 from tests.fuzz.mutations import archives, headers, pickles, raw, tensors
 from tests.fuzz.readers.base import Case, Reader
@@ -67,9 +68,11 @@ class TensorFile(Reader):
 
 def used(weights: Chain) -> dict[str, Any]:
     """What is done with weights: an answer by which they are told apart."""
-    rows = reference.decode(weights, np.random.default_rng(0).standard_normal((2, weights.dim)))
+    context = None if weights.context is None else np.linspace(-0.5, 0.5, weights.context.dim)
+    rows = reference.decode(weights, np.random.default_rng(0).standard_normal((2, weights.dim)), context)
     with np.errstate(all="ignore"):
-        return {"digest": weights.digest(), "facts": weights.facts(), "log_prob": reference.log_prob(weights, rows)}
+        log_prob = reference.log_prob(weights, rows, context)
+        return {"digest": weights.digest(), "facts": weights.facts(), "log_prob": log_prob}
 
 
 def told(found: Checkpoint) -> dict[str, Any]:
@@ -124,6 +127,16 @@ class ComposedModel(_OneModel):
 class MaskedModel(_OneModel):
     name = "checkpoint of masked layers"
     weights = staticmethod(composed.NETWORKS["masked autoregressive"])
+
+
+class ConditionalModel(_OneModel):
+    name = "checkpoint of a conditional flow"
+    weights = staticmethod(conditional.network)
+
+
+class ConditionalLUNetModel(_OneModel):
+    name = "checkpoint of a conditional LU-Net"
+    weights = staticmethod(conditional.lu_net)
 
 
 class ClassModel(TensorFile):
@@ -303,6 +316,7 @@ class ZukoState(_State):
 
 
 READERS = (
-    *(LUNetModel, RealNVPModel, JKOModel, ComposedModel, MaskedModel, ClassModel, SafetensorsModel, SafetensorsState),
+    *(LUNetModel, RealNVPModel, JKOModel, ComposedModel, MaskedModel, ConditionalModel, ConditionalLUNetModel),
+    *(ClassModel, SafetensorsModel, SafetensorsState),
     *(AuthorsModel, AuthorsStatistics, ResumeFile, NflowsState, NormflowsState, ZukoState),
 )

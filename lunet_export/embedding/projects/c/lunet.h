@@ -43,9 +43,11 @@ const char* lunet_dtype(const lunet* flow);   /* dtype of the graphs: "float32" 
 const char* lunet_version(const lunet* flow); /* version of ONNX Runtime */
 size_t lunet_dim(const lunet* flow);          /* D, numbers per row */
 double lunet_levels(const lunet* flow);       /* images lie in [0, levels); 0 for other data */
+size_t lunet_context_dim(const lunet* flow);  /* C, numbers per context; 0 for a flow that takes none */
 
 /* Rows that are not finite, x outside the domain of the model, and rows so far out that an answer overflows return
- * LUNET_BAD_INPUT: lunet_error() then names the row, and the numbers written so far are not valid. */
+ * LUNET_BAD_INPUT: lunet_error() then names the row, and the numbers written so far are not valid. So does a context
+ * that is missing, not taken, of another size or not finite. */
 
 /* log p of rows x, (rows, D), in nats: log_prob (rows,). z (rows, D) may be NULL. */
 int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_prob, double* z);
@@ -56,6 +58,21 @@ int lunet_decode(const lunet* flow, const double* z, size_t rows, double* x);
 /* Rows first .. first + rows - 1 of a seed, the same in every language: x (rows, D). Temperature 1 is the model itself.
  */
 int lunet_sample(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature, double* x);
+
+/* The same of a conditional flow, log p(x | c). contexts is the number of contexts: `rows`, one per row, (rows, C); or
+ * 1, one for all rows, (C,). They are in their own units. Without a context, NULL, these functions are those above. Row
+ * i of a seed has the same z whatever its context. */
+int lunet_log_prob_given(const lunet* flow, const double* x, size_t rows, const double* context, size_t contexts,
+                         double* log_prob, double* z);
+int lunet_decode_given(const lunet* flow, const double* z, size_t rows, const double* context, size_t contexts,
+                       double* x);
+int lunet_sample_given(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature,
+                       const double* context, size_t contexts, double* x);
+
+/* The number, from 1, of the first column in which one of the contexts lies beyond those of training, where nothing was
+ * fitted; 0 if there is none, or if the folder does not say what training had. The ends of a column are in
+ * "manifest.json" at "model/context/range/low" and "model/context/range/high". */
+size_t lunet_beyond(const lunet* flow, const double* context, size_t contexts);
 
 /* Philox4x32-10, and the standard normal numbers of a row of a seed. */
 void lunet_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
@@ -416,7 +433,9 @@ typedef struct {
     OrtStatus*(LUNET__CALL* SetSessionLogSeverityLevel)(void*, int);
     void (*gap_23[1])(void);
     OrtStatus*(LUNET__CALL* SetIntraOpNumThreads)(void*, int);
-    void (*gap_25[8])(void);
+    void (*gap_25[5])(void);
+    OrtStatus*(LUNET__CALL* SessionGetInputCount)(const void*, size_t*);
+    void (*gap_31[2])(void);
     OrtStatus*(LUNET__CALL* SessionGetInputTypeInfo)(const void*, size_t, void**);
     void (*gap_34[15])(void);
     OrtStatus*(LUNET__CALL* CreateTensorWithDataAsOrtValue)(const void*, void*, size_t, const int64_t*, size_t, int,
@@ -462,10 +481,11 @@ typedef struct {
 struct lunet {
     char name[256], kind[32], dtype[32], version[32], *folder;
     lunet__bytes manifest;
-    size_t dim, batch;
+    size_t dim, batch, context_dim;
     double levels;
-    double *low, *high; /* borders of the domain, (D,) each, infinite for no border; NULL: x may lie anywhere */
-    int closed;         /* whether the borders belong to the domain */
+    double *low, *high;   /* borders of the domain, (D,) each, infinite for no border; NULL: x may lie anywhere */
+    int closed;           /* whether the borders belong to the domain */
+    double *least, *most; /* ends of the contexts of training, (C,) each; NULL: not known */
     int type;
     const lunet__api* api;
     void *env, *memory, *density, *sampling;
@@ -477,6 +497,7 @@ const char* lunet_dtype(const lunet* flow) { return flow->dtype; }
 const char* lunet_version(const lunet* flow) { return flow->version; }
 size_t lunet_dim(const lunet* flow) { return flow->dim; }
 double lunet_levels(const lunet* flow) { return flow->levels; }
+size_t lunet_context_dim(const lunet* flow) { return flow->context_dim; }
 
 /* Check the status of a call; on an error set the sentence and free the status. */
 static int lunet__wrong(const lunet__api* api, OrtStatus* status, const char* what) {
@@ -552,15 +573,15 @@ static int lunet__use_cuda(const lunet* flow, void* settings, const lunet_option
     return code;
 }
 
-/* Check that a session takes rows (batch, D) of the manifest's dtype. */
-static int lunet__refuse_input(const lunet* flow, void* session, const char* name) {
+/* Check that input number `index` of a session is [batch, width], of the manifest's dtype. */
+static int lunet__refuse_input(const lunet* flow, void* session, size_t index, size_t width, const char* name) {
     const lunet__api* api = flow->api;
     void* info = NULL;
     const void* tensor = NULL;
     int64_t shape[2] = {0, 0};
     size_t rank = 0;
     int type = 0;
-    OrtStatus* status = api->SessionGetInputTypeInfo(session, 0, &info);
+    OrtStatus* status = api->SessionGetInputTypeInfo(session, index, &info);
     if (!status) status = api->CastTypeInfoToTensorInfo(info, &tensor);
     if (!status && tensor) {
         status = api->GetTensorElementType(tensor, &type);
@@ -569,11 +590,23 @@ static int lunet__refuse_input(const lunet* flow, void* session, const char* nam
     }
     if (info) api->ReleaseTypeInfo(info);
     if (lunet__wrong(api, status, "tell the graph's input")) return LUNET_RUNTIME;
-    if (type == flow->type && rank == 2 && shape[1] == (int64_t)flow->dim) return LUNET_OK;
+    if (type == flow->type && rank == 2 && shape[1] == (int64_t)width) return LUNET_OK;
     return lunet__fail(
         LUNET_BAD_INPUT,
-        "Expected %s with rows of %zu %s, as the manifest says; got %lld numbers of type %d. Export again.", name,
-        flow->dim, flow->dtype, (long long)shape[1], type);
+        "Expected %s with %s of %zu %s, as the manifest says; got %lld numbers of type %d. Export again.", name,
+        index ? "contexts" : "rows", width, flow->dtype, (long long)shape[1], type);
+}
+
+/* Check that a session takes rows, and contexts if the manifest says so. */
+static int lunet__refuse_inputs(const lunet* flow, void* session, const char* name) {
+    size_t inputs = 0, expected = flow->context_dim ? 2 : 1;
+    int code = lunet__wrong(flow->api, flow->api->SessionGetInputCount(session, &inputs), "tell the graph's inputs");
+    if (!code && inputs != expected)
+        code = lunet__fail(LUNET_BAD_INPUT,
+                           "Expected %s with %s, as the manifest says; got %zu. Export again.", name,
+                           flow->context_dim ? "two inputs, rows and contexts" : "one input, rows", inputs);
+    if (!code) code = lunet__refuse_input(flow, session, 0, flow->dim, name);
+    return code || !flow->context_dim ? code : lunet__refuse_input(flow, session, 1, flow->context_dim, name);
 }
 
 /* Refuse weights in another file: ONNX Runtime would read whatever file the graph names. A tensor that names one has
@@ -609,7 +642,7 @@ static int lunet__session(const lunet* flow, const char* name, const lunet_optio
             lunet__wrong(api, api->CreateSessionFromArray(flow->env, graph.data, graph.size, settings, session), what);
     if (settings) api->ReleaseSessionOptions(settings);
     free(graph.data);
-    return code ? code : lunet__refuse_input(flow, *session, name);
+    return code ? code : lunet__refuse_inputs(flow, *session, name);
 }
 
 /* Read the numbers of a value in the order of the text; none if there is no value. */
@@ -628,16 +661,29 @@ static int lunet__numbers(lunet__json value, double** numbers, size_t* count) {
     return LUNET_OK;
 }
 
+static int lunet__absent(lunet__json value) { return !value.begin || !strncmp(value.begin, "null", 4); }
+
+/* Read `low` and `high` at a place of the manifest; whole tells whether both have so many numbers. */
+static int lunet__ends(const char* text, const char* place, size_t width, double** low, double** high, int* whole) {
+    char end[64];
+    size_t lows = 0, highs = 0;
+    int code;
+    snprintf(end, sizeof end, "%s/low", place);
+    if ((code = lunet__numbers(lunet__at(text, end), low, &lows))) return code;
+    snprintf(end, sizeof end, "%s/high", place);
+    if ((code = lunet__numbers(lunet__at(text, end), high, &highs))) return code;
+    *whole = lows == width && highs == width;
+    return LUNET_OK;
+}
+
 /* Read the borders of the domain, if there are any. */
 static int lunet__borders(lunet* flow, const char* text) {
-    lunet__json domain = lunet__at(text, "model/domain"), closed = lunet__at(text, "model/domain/closed");
-    size_t lows = 0, highs = 0;
+    lunet__json closed = lunet__at(text, "model/domain/closed");
     int code, whole;
-    if (!domain.begin || !strncmp(domain.begin, "null", 4)) return LUNET_OK;
-    if ((code = lunet__numbers(lunet__at(text, "model/domain/low"), &flow->low, &lows))) return code;
-    if ((code = lunet__numbers(lunet__at(text, "model/domain/high"), &flow->high, &highs))) return code;
+    if (lunet__absent(lunet__at(text, "model/domain"))) return LUNET_OK;
+    if ((code = lunet__ends(text, "model/domain", flow->dim, &flow->low, &flow->high, &whole))) return code;
     flow->closed = closed.begin && *closed.begin == 't';
-    whole = lows == flow->dim && highs == flow->dim && closed.begin && (flow->closed || *closed.begin == 'f');
+    whole = whole && closed.begin && (flow->closed || *closed.begin == 'f');
     for (size_t i = 0; whole && i < flow->dim; i++) {
         if (isinf(flow->low[i])) flow->low[i] = -INFINITY; /* null: no border */
         whole = flow->low[i] < flow->high[i];
@@ -647,27 +693,54 @@ static int lunet__borders(lunet* flow, const char* text) {
                                "Expected a whole manifest.json; model.domain is missing or wrong. Export again.");
 }
 
-static int lunet__describe(lunet* flow) {
-    const char* text = flow->manifest.data;
-    lunet__json format, version, kind;
-    double dim, batch;
-    if (lunet__refuse_text(&flow->manifest, "manifest.json")) return LUNET_BAD_INPUT;
-    format = lunet__at(text, "format");
-    version = lunet__at(text, "format_version");
-    kind = lunet__at(text, "model/kind");
-    if (!lunet__is(format, "lunet_export"))
+/* Read what a context is, if the flow takes one. */
+static int lunet__contexts(lunet* flow, const char* text) {
+    double dim = lunet__number(lunet__at(text, "model/context/dim"));
+    int code, whole = dim >= 1 && dim <= 1e6 && dim == floor(dim);
+    if (lunet__absent(lunet__at(text, "model/context"))) return LUNET_OK;
+    flow->context_dim = whole ? (size_t)dim : 0;
+    if (whole && !lunet__absent(lunet__at(text, "model/context/range"))) {
+        code = lunet__ends(text, "model/context/range", flow->context_dim, &flow->least, &flow->most, &whole);
+        if (code) return code;
+        for (size_t i = 0; whole && i < flow->context_dim; i++)
+            whole = isfinite(flow->least[i]) && isfinite(flow->most[i]) && flow->least[i] <= flow->most[i];
+    }
+    return whole ? LUNET_OK
+                 : lunet__fail(LUNET_BAD_INPUT,
+                               "Expected a whole manifest.json; model.context is missing or wrong. Export again.");
+}
+
+/* Refuse a format that is not known; one network is of version 2 if it takes contexts, and of version 1 if not. */
+static int lunet__refuse_format(const char* text) {
+    lunet__json version = lunet__at(text, "format_version");
+    int classes = lunet__at(text, "classes").begin != NULL, context = !lunet__absent(lunet__at(text, "model/context"));
+    double number = lunet__number(version);
+    int known = number == 1 || number == 2;
+    if (!lunet__is(lunet__at(text, "format"), "lunet_export"))
         return lunet__fail(LUNET_BAD_INPUT,
                            "Expected manifest.json of format \"lunet_export\"; this is another file. Export again.");
-    if (lunet__number(version) != 1)
+    if (!known || (!classes && number != (context ? 2 : 1)))
         return lunet__fail(LUNET_BAD_INPUT,
-                           "Expected format version 1; got %.*s. Take the lunet.h of the lunet-export that wrote it.",
+                           "Expected format version %s; got %.*s. Take the lunet.h of the lunet-export that wrote it.",
+                           !known    ? "1 or 2"
+                           : context ? "2 for a flow with contexts"
+                                     : "1 for a flow without contexts",
                            version.begin ? (int)(version.end - version.begin) : 0, version.begin ? version.begin : "");
-    if (lunet__at(text, "classes").begin)
+    if (classes)
         return lunet__fail(
             LUNET_BAD_INPUT,
             "Expected a folder with one network; this one holds one network per class. Export the model file of one class.");
+    return LUNET_OK;
+}
+
+static int lunet__describe(lunet* flow) {
+    const char* text = flow->manifest.data;
+    double dim, batch;
+    int code;
+    if (lunet__refuse_text(&flow->manifest, "manifest.json")) return LUNET_BAD_INPUT;
+    if ((code = lunet__refuse_format(text))) return code;
     lunet__string(lunet__at(text, "model/name"), flow->name, sizeof flow->name);
-    lunet__string(kind, flow->kind, sizeof flow->kind);
+    lunet__string(lunet__at(text, "model/kind"), flow->kind, sizeof flow->kind);
     lunet__string(lunet__at(text, "dtype"), flow->dtype, sizeof flow->dtype);
     dim = lunet__number(lunet__at(text, "model/dim"));
     {
@@ -689,7 +762,8 @@ static int lunet__describe(lunet* flow) {
             "Expected a whole manifest.json; model.dim, dtype, batch or levels is missing or wrong. Export again.");
     flow->dim = (size_t)dim;
     flow->batch = (size_t)batch;
-    return lunet__borders(flow, text);
+    code = lunet__borders(flow, text);
+    return code ? code : lunet__contexts(flow, text);
 }
 
 static int lunet__opened(lunet* flow, const char* folder, const lunet_options* options) {
@@ -734,6 +808,8 @@ void lunet_close(lunet* flow) {
     free(flow->folder);
     free(flow->low);
     free(flow->high);
+    free(flow->least);
+    free(flow->most);
     free(flow);
 }
 
@@ -752,30 +828,32 @@ static double lunet__inside(const lunet* flow, double border, double towards) {
     return end != 0 && fabs(end) < tiny ? copysign(tiny, end) : end; /* open domains end before denormal numbers */
 }
 
-/* Refuse rows that the graphs do not take; all rows are checked before the first run. */
-static int lunet__refuse_rows(const lunet* flow, const char* name, const double* rows, size_t count) {
+/* Refuse numbers of the input `name`, `width` per row, that the graphs do not take. */
+static int lunet__refuse_rows(const lunet* flow, const char* name, const double* rows, size_t count, size_t width) {
     double levels = *name == 'x' ? flow->levels : 0, most = flow->type == LUNET__FLOAT32 ? FLT_MAX : DBL_MAX;
     for (size_t i = 0; i < count; i++) {
         if (!(fabs(rows[i]) <= most))
             return lunet__fail(LUNET_BAD_INPUT,
                                "Expected finite %s numbers in %s; row %zu (from 0), column %zu is %g.", flow->dtype,
-                               name, i / flow->dim, i % flow->dim + 1, rows[i]);
+                               name, i / width, i % width + 1, rows[i]);
         if (levels > 0 && !(rows[i] >= 0 && rows[i] < levels))
             return lunet__fail(LUNET_BAD_INPUT,
                                "Expected x in [0, %g): grey level plus noise; row %zu (from 0), column %zu is %g.",
-                               levels, i / flow->dim, i % flow->dim + 1, rows[i]);
+                               levels, i / width, i % width + 1, rows[i]);
         if (*name == 'x' && flow->low) {
-            size_t column = i % flow->dim;
+            size_t column = i % width;
             double low = flow->low[column], high = flow->high[column];
             if (!(flow->closed ? rows[i] >= low && rows[i] <= high : rows[i] > low && rows[i] < high))
                 return lunet__fail(
                     LUNET_BAD_INPUT,
                     "Expected x in %c%g, %g%c in column %zu; row %zu (from 0) is %g. The density is not defined there.",
-                    flow->closed ? '[' : '(', low, high, flow->closed ? ']' : ')', column + 1, i / flow->dim, rows[i]);
+                    flow->closed ? '[' : '(', low, high, flow->closed ? ']' : ')', column + 1, i / width, rows[i]);
         }
     }
     return LUNET_OK;
 }
+
+static size_t lunet__size(const lunet* flow) { return flow->type == LUNET__FLOAT64 ? sizeof(double) : sizeof(float); }
 
 /* Convert rows to the graphs' dtype. A number that rounds to a border of the domain, or beyond it, is moved inside. */
 static void lunet__cast(const lunet* flow, const char* name, const double* rows, size_t count, void* target) {
@@ -826,72 +904,149 @@ static int lunet__take(const lunet* flow, void* value, const char* name, size_t 
     return LUNET_OK;
 }
 
-/* Run rows (batch, D) from number `first` on -> up to two outputs; output i has `widths[i]` numbers per row. */
-static int lunet__run(const lunet* flow, void* session, const char* input, const double* rows, size_t first,
-                      size_t batch, void* room, const char* const* outputs, double* const* targets, const size_t* widths, size_t many) {
-    const lunet__api* api = flow->api;
-    size_t size = flow->type == LUNET__FLOAT64 ? sizeof(double) : sizeof(float), count = batch * flow->dim;
-    const int64_t shape[2] = {(int64_t)batch, (int64_t)flow->dim};
-    void *value = NULL, *found[2] = {NULL, NULL};
-    int code;
-    lunet__cast(flow, input, rows, count, room);
-    code = lunet__wrong(
-        api, api->CreateTensorWithDataAsOrtValue(flow->memory, room, count * size, shape, 2, flow->type, &value),
-        "take the rows");
-    if (!code)
-        code = lunet__wrong(api, api->Run(session, NULL, &input, (const void* const*)&value, 1, outputs, many, found),
-                            "run the graph");
-    for (size_t i = 0; i < many; i++) {
-        if (!code) code = lunet__take(flow, found[i], outputs[i], first, batch, widths[i], targets[i]);
-        if (found[i]) api->ReleaseValue(found[i]);
-    }
-    if (value) api->ReleaseValue(value);
-    return code;
+/* What a graph is fed: rows x or z, and contexts, of which there are none, one for all rows, or as many. */
+typedef struct {
+    const char* name;
+    const double* numbers; /* (rows, D) */
+    size_t rows;
+    const double* context; /* (contexts, C) */
+    size_t contexts;
+} lunet__fed;
+
+/* What a graph answers: `width` numbers per row. */
+typedef struct {
+    const char* name;
+    size_t width;
+    double* target;
+} lunet__answer;
+
+enum { LUNET__MOST = 2 }; /* inputs, and outputs, of a graph */
+
+/* Refuse what the graphs do not take; all of it is checked before the first run. */
+static int lunet__refuse(const lunet* flow, const lunet__fed* fed) {
+    size_t dim = flow->context_dim;
+    char got[24] = "none";
+    int code = lunet__refuse_rows(flow, fed->name, fed->numbers, fed->rows * flow->dim, flow->dim);
+    if (code) return code;
+    if (!dim && fed->contexts)
+        return lunet__fail(LUNET_BAD_INPUT, "Expected no context for a flow that takes none; got one. Leave it out.");
+    if (fed->contexts) snprintf(got, sizeof got, "%zu", fed->contexts);
+    if (dim && fed->contexts != 1 && fed->contexts != fed->rows)
+        return lunet__fail(LUNET_BAD_INPUT,
+                           "Expected a context of %zu numbers for each of %zu rows, or one for all; got %s. Give one "
+                           "per row or one for all rows.",
+                           dim, fed->rows, got);
+    return lunet__refuse_rows(flow, "context", fed->context, fed->contexts * dim, dim);
 }
 
-/* Allocate a buffer for one batch of at most `rows` rows. */
-static void* lunet__room(const lunet* flow, size_t rows) {
-    return malloc((rows < flow->batch ? rows : flow->batch) * flow->dim * sizeof(double) + 1);
+/* Make a tensor (batch, width) of numbers that stay where they are. */
+static int lunet__tensor(const lunet* flow, void* numbers, size_t batch, size_t width, void** value) {
+    const int64_t shape[2] = {(int64_t)batch, (int64_t)width};
+    return lunet__wrong(flow->api,
+                        flow->api->CreateTensorWithDataAsOrtValue(flow->memory, numbers,
+                                                                  batch * width * lunet__size(flow), shape, 2,
+                                                                  flow->type, value),
+                        "take the rows");
+}
+
+/* Run `batch` rows from number `first` on. */
+static int lunet__run(const lunet* flow, void* session, const lunet__fed* fed, size_t first, size_t batch, char* room,
+                      const lunet__answer* answers, size_t many) {
+    const lunet__api* api = flow->api;
+    const char *inputs[LUNET__MOST] = {fed->name, "context"}, *outputs[LUNET__MOST];
+    void *values[LUNET__MOST] = {NULL, NULL}, *found[LUNET__MOST] = {NULL, NULL};
+    char* behind = room + batch * flow->dim * lunet__size(flow);
+    int code;
+    for (size_t i = 0; i < many; i++) outputs[i] = answers[i].name;
+    lunet__cast(flow, fed->name, fed->numbers + first * flow->dim, batch * flow->dim, room);
+    code = lunet__tensor(flow, room, batch, flow->dim, values);
+    if (!code && flow->context_dim) {
+        size_t shared = fed->contexts == 1; /* the graph takes one context for all rows, and computes its part once */
+        size_t contexts = shared ? 1 : batch, from = shared ? 0 : first;
+        lunet__cast(flow, "context", fed->context + from * flow->context_dim, contexts * flow->context_dim, behind);
+        code = lunet__tensor(flow, behind, contexts, flow->context_dim, values + 1);
+    }
+    if (!code)
+        code = lunet__wrong(api,
+                            api->Run(session, NULL, inputs, (const void* const*)values, flow->context_dim ? 2 : 1,
+                                     outputs, many, found),
+                            "run the graph");
+    for (size_t i = 0; i < many; i++) {
+        double* target = answers[i].target + first * answers[i].width;
+        if (!code) code = lunet__take(flow, found[i], outputs[i], first, batch, answers[i].width, target);
+        if (found[i]) api->ReleaseValue(found[i]);
+    }
+    for (size_t i = 0; i < LUNET__MOST; i++)
+        if (values[i]) api->ReleaseValue(values[i]);
+    return code;
 }
 
 static size_t lunet__least(size_t left, size_t batch) { return left < batch ? left : batch; }
 
-int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_prob, double* z) {
-    const char* outputs[] = {"log_prob", "z"};
-    const size_t widths[] = {1, flow->dim};
-    void* room = lunet__room(flow, rows);
-    int code = room ? lunet__refuse_rows(flow, "x", x, rows * flow->dim) : lunet__no_memory();
-    for (size_t row = 0, batch; !code && row < rows; row += batch) {
-        double* const targets[] = {log_prob + row, z ? z + row * flow->dim : NULL};
-        batch = lunet__least(rows - row, flow->batch);
-        code = lunet__run(flow, flow->density, "x", x + row * flow->dim, row, batch, room, outputs, targets, widths,
-                          z ? 2 : 1);
+/* Run all rows, as many at once as the graphs take, in a buffer that is allocated once. */
+static int lunet__run_all(const lunet* flow, void* session, const lunet__fed* fed, const lunet__answer* answers,
+                          size_t many) {
+    char* room = malloc(lunet__least(fed->rows, flow->batch) * (flow->dim + flow->context_dim) * sizeof(double) + 1);
+    int code = room ? lunet__refuse(flow, fed) : lunet__no_memory();
+    for (size_t row = 0, batch; !code && row < fed->rows; row += batch) {
+        batch = lunet__least(fed->rows - row, flow->batch);
+        code = lunet__run(flow, session, fed, row, batch, room, answers, many);
     }
     free(room);
     return code;
+}
+
+int lunet_log_prob_given(const lunet* flow, const double* x, size_t rows, const double* context, size_t contexts,
+                         double* log_prob, double* z) {
+    const lunet__fed fed = {"x", x, rows, context, context ? contexts : 0};
+    const lunet__answer answers[] = {{"log_prob", 1, log_prob}, {"z", flow->dim, z}};
+    return lunet__run_all(flow, flow->density, &fed, answers, z ? 2 : 1);
+}
+
+int lunet_log_prob(const lunet* flow, const double* x, size_t rows, double* log_prob, double* z) {
+    return lunet_log_prob_given(flow, x, rows, NULL, 0, log_prob, z);
+}
+
+int lunet_decode_given(const lunet* flow, const double* z, size_t rows, const double* context, size_t contexts,
+                       double* x) {
+    const lunet__fed fed = {"z", z, rows, context, context ? contexts : 0};
+    const lunet__answer answer = {"x", flow->dim, x};
+    return lunet__run_all(flow, flow->sampling, &fed, &answer, 1);
 }
 
 int lunet_decode(const lunet* flow, const double* z, size_t rows, double* x) {
-    const char* outputs[] = {"x"};
-    void* room = lunet__room(flow, rows);
-    int code = room ? lunet__refuse_rows(flow, "z", z, rows * flow->dim) : lunet__no_memory();
-    for (size_t row = 0, batch; !code && row < rows; row += batch) {
-        double* const targets[] = {x + row * flow->dim};
-        batch = lunet__least(rows - row, flow->batch);
-        code = lunet__run(flow, flow->sampling, "z", z + row * flow->dim, row, batch, room, outputs, targets, &flow->dim,
-                          1);
-    }
-    free(room);
-    return code;
+    return lunet_decode_given(flow, z, rows, NULL, 0, x);
 }
 
-int lunet_sample(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature, double* x) {
+int lunet_sample_given(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature,
+                       const double* context, size_t contexts, double* x) {
     if (!(temperature >= 0 && isfinite(temperature)))
         return lunet__fail(LUNET_BAD_INPUT, "Expected a temperature of 0 or more; got %g. 1 is the model itself.",
                            temperature);
     for (size_t row = 0; row < rows; row++) lunet_normal(seed, first + row, flow->dim, x + row * flow->dim);
     for (size_t i = 0; i < rows * flow->dim; i++) x[i] *= temperature;
-    return lunet_decode(flow, x, rows, x); /* each batch is read before it is written */
+    return lunet_decode_given(flow, x, rows, context, contexts, x); /* each batch is read before it is written */
+}
+
+int lunet_sample(const lunet* flow, uint64_t seed, uint64_t first, size_t rows, double temperature, double* x) {
+    return lunet_sample_given(flow, seed, first, rows, temperature, NULL, 0, x);
+}
+
+/* Round a number to the graphs' dtype. */
+static double lunet__held(const lunet* flow, double number) {
+    return flow->type == LUNET__FLOAT64 || fabs(number) > FLT_MAX ? number : (float)number;
+}
+
+size_t lunet_beyond(const lunet* flow, const double* context, size_t contexts) {
+    size_t dim = flow->least && context ? flow->context_dim : 0;
+    for (size_t column = 0; column < dim; column++) {
+        double least = lunet__held(flow, flow->least[column]), most = lunet__held(flow, flow->most[column]);
+        for (size_t row = 0; row < contexts; row++) {
+            double number = lunet__held(flow, context[row * dim + column]);
+            if (!(number >= least && number <= most)) return column + 1;
+        }
+    }
+    return 0;
 }
 
 /* ---- test vectors ---- */

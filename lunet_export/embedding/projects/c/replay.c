@@ -8,6 +8,7 @@
 enum { SAMPLES = 100, TURNS = 20, CALLS = 10 };
 
 static lunet* flow;
+static double* context; /* the first of the vectors, for all samples and calls; NULL for a flow that takes none */
 static int checks, wrong;
 
 static void stop(int code) {
@@ -60,18 +61,25 @@ static void compare(const char* name, const double* expected, const double* got,
     printf("\n");
 }
 
+/* Contexts of the vectors; NULL for a flow that takes none. */
+static double* contexts(const char* place, size_t* rows) {
+    return lunet_context_dim(flow) ? vectors(place, lunet_context_dim(flow), rows) : NULL;
+}
+
 static void replay(void) {
     size_t dim = lunet_dim(flow), rows = 0, many = 0, count;
     double *log_prob = vectors("density/log_prob", 1, &rows), *tight_x = vectors("density/tolerance/x", 1, &rows);
     double *x = vectors("density/x", dim, &rows), *z = vectors("density/z", dim, &rows);
     double *drawn_log_prob = vectors("sampling/log_prob", 1, &many), *clamped = vectors("sampling/clamped", 1, &many);
     double *drawn_z = vectors("sampling/z", dim, &many), *drawn_x = vectors("sampling/x", dim, &many);
+    double *c = contexts("density/context", &rows), *drawn_c = contexts("sampling/context", &many);
     double *got_z = room(rows * dim), *got_log_prob = room(rows), *back = room(rows * dim), *predicted;
     double *got_x = room(many * dim), *again = room(many * dim), *again_log_prob = room(many);
-    stop(lunet_log_prob(flow, x, rows, got_log_prob, got_z));
-    stop(lunet_decode(flow, got_z, rows, back));
-    stop(lunet_decode(flow, drawn_z, many, got_x));
-    stop(lunet_log_prob(flow, got_x, many, again_log_prob, again));
+    stop(lunet_log_prob_given(flow, x, rows, c, rows, got_log_prob, got_z));
+    stop(lunet_decode_given(flow, got_z, rows, c, rows, back));
+    stop(lunet_decode_given(flow, drawn_z, many, drawn_c, many, got_x));
+    stop(lunet_log_prob_given(flow, got_x, many, drawn_c, many, again_log_prob, again));
+    context = c;
     stop(lunet_read(flow, "manifest.json", "certificate/rows/round_trip", &predicted, &count));
     for (size_t row = 0; row < rows && row < count; row++) tight_x[row] = fmin(tight_x[row], 2 * predicted[row]);
     compare("density z", z, got_z, vectors("density/tolerance/z", 1, &rows), rows, dim, NULL);
@@ -97,8 +105,8 @@ static void noise(uint64_t seed, uint64_t row) {
 static void sample(void) {
     size_t dim = lunet_dim(flow);
     double *x = room(SAMPLES * dim), *log_prob = room(SAMPLES), sum = 0;
-    stop(lunet_sample(flow, 7, 0, SAMPLES, 1.0, x));
-    stop(lunet_log_prob(flow, x, SAMPLES, log_prob, NULL));
+    stop(lunet_sample_given(flow, 7, 0, SAMPLES, 1.0, context, 1, x));
+    stop(lunet_log_prob_given(flow, x, SAMPLES, context, 1, log_prob, NULL));
     printf("sample seed 7, row 0:");
     for (size_t i = 0; i < dim && i < 4; i++) printf(" %#.6g", x[i]);
     printf("; %#.6g nats, %#.6g bits/dim\n", log_prob[0], -log_prob[0] / ((double)dim * log(2)));
@@ -115,7 +123,8 @@ static double median(int density, double* x, double* z) {
     for (int turn = -2; turn < TURNS; turn++) {
         timespec_get(&begin, TIME_UTC);
         for (int call = 0; call < CALLS; call++)
-            stop(density ? lunet_log_prob(flow, x, 1, &log_prob, z) : lunet_decode(flow, z, 1, x));
+            stop(density ? lunet_log_prob_given(flow, x, 1, context, 1, &log_prob, z)
+                         : lunet_decode_given(flow, z, 1, context, 1, x));
         timespec_get(&end, TIME_UTC);
         if (turn < 0) continue;
         times[turn] =
@@ -130,8 +139,9 @@ int main(int argc, char** argv) {
     double *x, *z;
     if (argc < 2) stop(lunet__fail(LUNET_BAD_INPUT, "Usage: %s FOLDER [cpu|cuda [LIBRARY]]", argv[0]));
     stop(lunet_open(&flow, argv[1], &options));
-    printf("model %s: %s, %zu dimensions, %s\n", lunet_name(flow), lunet_kind(flow), lunet_dim(flow),
-           lunet_dtype(flow));
+    printf("model %s: %s, %zu dimensions, %s", lunet_name(flow), lunet_kind(flow), lunet_dim(flow), lunet_dtype(flow));
+    if (lunet_context_dim(flow)) printf(", context of %zu numbers", lunet_context_dim(flow));
+    printf("\n");
     printf("runtime ONNX Runtime %s, %s\n", lunet_version(flow), options.provider ? options.provider : "cpu");
     replay();
     noise(7, 0);
@@ -140,7 +150,7 @@ int main(int argc, char** argv) {
     sample();
     x = room(lunet_dim(flow));
     z = room(lunet_dim(flow));
-    stop(lunet_sample(flow, 7, 0, 1, 1.0, x));
+    stop(lunet_sample_given(flow, 7, 0, 1, 1.0, context, 1, x));
     lunet_normal(7, 0, lunet_dim(flow), z);
     printf("latency density %.3f ms, ", median(1, x, z));
     printf("sampling %.3f ms: medians of %d turns of %d calls, batch 1\n", median(0, x, z), TURNS, CALLS);

@@ -48,7 +48,8 @@ void compare(const char* name, const std::vector<double>& expected, const std::v
     wrong += !(ratio <= 1);
 }
 
-void replay(const Flow& flow) {
+// Replay the test vectors; return the first context of them, for all samples and calls, empty for a flow that takes none.
+std::vector<double> replay(const Flow& flow) {
     const std::size_t rows = flow.read("vectors.json", "density/log_prob").size(),
                       many = flow.read("vectors.json", "sampling/log_prob").size();
     const auto density = [&](const char* place, std::size_t wide) {
@@ -58,9 +59,12 @@ void replay(const Flow& flow) {
         return vectors(flow, std::string("sampling/") + place, many, wide);
     };
     const auto x = density("x", flow.dim()), drawn_z = sampling("z", flow.dim()), clamped = sampling("clamped", 1);
-    const auto [log_prob, z] = flow.density(x);
-    const auto drawn_x = flow.decode(drawn_z);
-    const auto [again_log_prob, again_z] = flow.density(drawn_x);
+    const std::size_t wide = flow.context_dim();
+    const auto context = wide ? density("context", wide) : std::vector<double>();
+    const auto drawn_context = wide ? sampling("context", wide) : std::vector<double>();
+    const auto [log_prob, z] = flow.density(x, context);
+    const auto drawn_x = flow.decode(drawn_z, drawn_context);
+    const auto [again_log_prob, again_z] = flow.density(drawn_x, drawn_context);
     auto round_trip = density("tolerance/x", 1);
     const auto predicted = flow.read("manifest.json", "certificate/rows/round_trip");
     for (std::size_t row = 0; row < std::min(rows, predicted.size()); ++row)
@@ -68,10 +72,11 @@ void replay(const Flow& flow) {
     compare("density z", density("z", flow.dim()), z, density("tolerance/z", 1));
     compare("density log_prob", density("log_prob", 1), log_prob, density("tolerance/log_prob", 1));
     compare("sampling x", sampling("x", flow.dim()), drawn_x, sampling("tolerance/x", 1));
-    compare("x -> z -> x", x, flow.decode(z), round_trip);
+    compare("x -> z -> x", x, flow.decode(z, context), round_trip);
     compare("z -> x -> z", drawn_z, again_z, sampling("tolerance/z", 1), clamped);
     compare("log_prob of sampled x", sampling("log_prob", 1), again_log_prob, sampling("tolerance/log_prob", 1),
             clamped);
+    return {context.begin(), context.begin() + std::ptrdiff_t(wide)};
 }
 
 void noise(std::uint64_t seed, std::uint64_t row) {
@@ -83,9 +88,9 @@ void noise(std::uint64_t seed, std::uint64_t row) {
                 n[0], n[1], n[2], n[3]);
 }
 
-void sample(const Flow& flow) {
-    const auto x = flow.sample(7, samples);
-    const auto log_prob = flow.density(x).first;
+void sample(const Flow& flow, const std::vector<double>& context) {
+    const auto x = flow.sample(7, samples, 0, 1, context);
+    const auto log_prob = flow.density(x, context).first;
     double sum = 0;
     for (double one : log_prob) sum += one;
     std::printf("sample seed 7, row 0:");
@@ -114,20 +119,22 @@ int main(int argc, char** argv) try {
     if (argc < 2) throw Failure(2, "Usage: replay FOLDER [cpu|cuda [LIBRARY]]");
     const std::string provider = argc > 2 ? argv[2] : "cpu";
     const Flow flow(argv[1], provider, argc > 3 ? argv[3] : "", 1);
-    std::printf("model %s: %s, %zu dimensions, %s\n", flow.name().c_str(), flow.kind().c_str(), flow.dim(),
+    std::printf("model %s: %s, %zu dimensions, %s", flow.name().c_str(), flow.kind().c_str(), flow.dim(),
                 flow.dtype().c_str());
+    if (flow.context_dim()) std::printf(", context of %zu numbers", flow.context_dim());
+    std::printf("\n");
     std::printf("runtime ONNX Runtime %s, %s\n", flow.version().c_str(), provider.c_str());
-    replay(flow);
+    const auto context = replay(flow);
     noise(7, 0);
     noise(7, 4294967301);
     noise(UINT64_MAX, 1);
-    sample(flow);
-    const auto x = flow.sample(7, 1);
+    sample(flow, context);
+    const auto x = flow.sample(7, 1, 0, 1, context);
     std::vector<double> z(flow.dim());
     normal(7, 0, z);
-    std::printf("latency density %.3f ms, ", median([&] { flow.density(x); }));
-    std::printf("sampling %.3f ms: medians of %d turns of %d calls, batch 1\n", median([&] { flow.decode(z); }), turns,
-                calls);
+    std::printf("latency density %.3f ms, ", median([&] { flow.density(x, context); }));
+    std::printf("sampling %.3f ms: medians of %d turns of %d calls, batch 1\n",
+                median([&] { flow.decode(z, context); }), turns, calls);
     if (wrong)
         std::printf("%d of %d vectors are outside their tolerance\n", wrong, checks);
     else

@@ -132,7 +132,7 @@ export class Flow {
       const parts = [];
       for (let begin = 0; begin < count; begin += most) {
         const end = Math.min(begin + most, count), fed = { [input]: rows.subarray(begin * dim, end * dim) };
-        parts.push(await this.#once(name, end - begin, contexts ? { ...fed, context: contexts(begin, end) } : fed));
+        parts.push(await this.#once(name, contexts ? { ...fed, context: contexts(begin, end) } : fed));
       }
       const outputs = this.#sessions[name].outputNames;
       const whole = () => Object.fromEntries(outputs.map((key) => [key, joined(parts.map((part) => part[key]), this.Array)]));
@@ -158,9 +158,10 @@ export class Flow {
     return found;
   }
 
-  async #once(name, count, fed) {
-    const tensor = (numbers) => new this.#ort.Tensor(this.manifest.dtype, numbers, [count, numbers.length / count]);
-    const tensors = Object.fromEntries(Object.entries(fed).map(([input, numbers]) => [input, tensor(numbers)]));
+  async #once(name, fed) {
+    const tensor = (numbers, wide) => new this.#ort.Tensor(this.manifest.dtype, numbers, [numbers.length / wide, wide]);
+    const wide = (input) => (input === "context" ? this.context.dim : this.dim);
+    const tensors = Object.fromEntries(Object.entries(fed).map(([input, numbers]) => [input, tensor(numbers, wide(input))]));
     try {
       const outputs = await this.#sessions[name].run(tensors);
       const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await dataOf(value)]));
@@ -179,7 +180,7 @@ export class Flow {
     return rows;
   }
 
-  /** What gives the contexts of rows begin .. end - 1, flat; null for a flow that takes none. */
+  /** What gives the contexts of rows begin .. end - 1, or the one of all rows, flat; null for a flow that takes none. */
   #contexts(given, count) {
     const { dim } = this.context ?? {}, none = given === undefined || given === null;
     if (!dim && none) return null;
@@ -190,8 +191,7 @@ export class Flow {
     }
     const numbers = this.#rows(given, "context", dim);
     this.#tell(this.#beyond(numbers));
-    return (begin, end) =>
-      numbers.length === dim ? repeated(numbers, end - begin) : numbers.subarray(begin * dim, end * dim);
+    return (begin, end) => (numbers.length === dim ? numbers : numbers.subarray(begin * dim, end * dim));
   }
 
   /** The columns in which contexts lie beyond those of training, each with a sentence. */
@@ -472,13 +472,6 @@ function parsed(bytes, file) {
 /** What a column, from 0, is called in a sentence. */
 function called(column, names) {
   return `column ${column + 1}${names ? ` (${names[column]})` : ""}`;
-}
-
-/** A row so many times, flat. */
-function repeated(row, count) {
-  const rows = new row.constructor(count * row.length);
-  for (let begin = 0; begin < rows.length; begin += row.length) rows.set(row, begin);
-  return rows;
 }
 
 function joined(parts, Kind) {

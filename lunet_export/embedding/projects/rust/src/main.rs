@@ -63,27 +63,38 @@ fn compare(name: &str, expected: &[f64], got: &[f64], tolerance: &[f64], skipped
     say(format!("{line}; FAILED: row {worst} is off by {off}, tolerance {most}")).map(|()| false)
 }
 
-fn replay(flow: &Flow) -> Result<Vec<bool>, Error> {
+/// Contexts of vectors.json, in `rows` rows; None for a flow that takes none.
+fn contexts(flow: &Flow, place: &str, rows: usize) -> Result<Option<Vec<f64>>, Error> {
+    match flow.context_dim() {
+        0 => Ok(None),
+        wide => vectors(flow, place, rows, wide).map(Some),
+    }
+}
+
+/// Replay the test vectors; return whether each is within its tolerance, and their first context, for samples and calls.
+fn replay(flow: &Flow) -> Result<(Vec<bool>, Option<Vec<f64>>), Error> {
     let dim = flow.dim();
     let (rows, many) = (flow.read("vectors.json", "density/log_prob")?.len(), flow.read("vectors.json", "sampling/log_prob")?.len());
     let density = |place: &str, wide| vectors(flow, &format!("density/{place}"), rows, wide);
     let sampling = |place: &str, wide| vectors(flow, &format!("sampling/{place}"), many, wide);
     let (x, drawn_z, clamped) = (density("x", dim)?, sampling("z", dim)?, sampling("clamped", 1)?);
-    let (log_prob, z) = flow.density(&x)?;
-    let drawn_x = flow.decode(&drawn_z)?;
-    let (again_log_prob, again_z) = flow.density(&drawn_x)?;
+    let (context, drawn_context) = (contexts(flow, "density/context", rows)?, contexts(flow, "sampling/context", many)?);
+    let (log_prob, z) = flow.density_given(&x, context.as_deref())?;
+    let drawn_x = flow.decode_given(&drawn_z, drawn_context.as_deref())?;
+    let (again_log_prob, again_z) = flow.density_given(&drawn_x, drawn_context.as_deref())?;
     let mut round_trip = density("tolerance/x", 1)?;
     for (most, predicted) in round_trip.iter_mut().zip(flow.read("manifest.json", "certificate/rows/round_trip")?) {
         *most = most.min(2.0 * predicted);
     }
-    Ok(vec![
+    let checks = vec![
         compare("density z", &density("z", dim)?, &z, &density("tolerance/z", 1)?, &[])?,
         compare("density log_prob", &density("log_prob", 1)?, &log_prob, &density("tolerance/log_prob", 1)?, &[])?,
         compare("sampling x", &sampling("x", dim)?, &drawn_x, &sampling("tolerance/x", 1)?, &[])?,
-        compare("x -> z -> x", &x, &flow.decode(&z)?, &round_trip, &[])?,
+        compare("x -> z -> x", &x, &flow.decode_given(&z, context.as_deref())?, &round_trip, &[])?,
         compare("z -> x -> z", &drawn_z, &again_z, &sampling("tolerance/z", 1)?, &clamped)?,
         compare("log_prob of sampled x", &sampling("log_prob", 1)?, &again_log_prob, &sampling("tolerance/log_prob", 1)?, &clamped)?,
-    ])
+    ];
+    Ok((checks, context.map(|all| all[..flow.context_dim()].to_vec())))
 }
 
 fn noise(seed: u64, row: u64) -> Result<(), Error> {
@@ -92,9 +103,9 @@ fn noise(seed: u64, row: u64) -> Result<(), Error> {
     say(format!("noise seed {seed}, row {row}: {}; {}", hex.join(" "), numbers.join(" ")))
 }
 
-fn sample(flow: &Flow) -> Result<(), Error> {
-    let x = flow.sample(7, 0, SAMPLES, 1.0)?;
-    let (log_prob, _) = flow.density(&x)?;
+fn sample(flow: &Flow, context: Option<&[f64]>) -> Result<(), Error> {
+    let x = flow.sample_given(7, 0, SAMPLES, 1.0, context)?;
+    let (log_prob, _) = flow.density_given(&x, context)?;
     let bits = -log_prob[0] / (flow.dim() as f64 * std::f64::consts::LN_2);
     let first: Vec<String> = x.iter().take(flow.dim().min(4)).map(|number| digits(*number)).collect();
     say(format!("sample seed 7, row 0: {}; {} nats, {} bits/dim", first.join(" "), digits(log_prob[0]), digits(bits)))?;
@@ -125,15 +136,21 @@ fn steps(arguments: &[String]) -> Result<i32, Error> {
         _ => return Err(Error::bad_input("Usage: replay FOLDER [cpu|cuda [LIBRARY]]".into())),
     };
     let flow = Flow::open(folder, provider, runtime, 1)?;
-    say(format!("model {}: {}, {} dimensions, {}", flow.name(), flow.kind(), flow.dim(), flow.dtype()))?;
+    let of_context = match flow.context_dim() {
+        0 => String::new(),
+        wide => format!(", context of {wide} numbers"),
+    };
+    say(format!("model {}: {}, {} dimensions, {}{of_context}", flow.name(), flow.kind(), flow.dim(), flow.dtype()))?;
     say(format!("runtime ONNX Runtime {}, {provider}", flow.version()))?;
-    let checks = replay(&flow)?;
+    let (checks, context) = replay(&flow)?;
+    let context = context.as_deref();
     noise(7, 0)?;
     noise(7, 4294967301)?;
     noise(u64::MAX, 1)?;
-    sample(&flow)?;
-    let (x, z) = (flow.sample(7, 0, 1, 1.0)?, normal(7, 0, flow.dim()));
-    let (density, sampling) = (median(|| flow.density(&x).map(drop))?, median(|| flow.decode(&z).map(drop))?);
+    sample(&flow, context)?;
+    let (x, z) = (flow.sample_given(7, 0, 1, 1.0, context)?, normal(7, 0, flow.dim()));
+    let density = median(|| flow.density_given(&x, context).map(drop))?;
+    let sampling = median(|| flow.decode_given(&z, context).map(drop))?;
     say(format!("latency density {density:.3} ms, sampling {sampling:.3} ms: medians of {TURNS} turns of {CALLS} calls, batch 1"))?;
     match (checks.len(), checks.iter().filter(|passed| !**passed).count()) {
         (all, 0) => say(format!("all {all} vectors are within their tolerance"))?,
