@@ -363,3 +363,9 @@ def test_the_example_of_the_readme_runs(folders, tmp_path):
     expected = reference.log_prob(NAMED, reference.decode(NAMED, z, context[None]), context[None])
     allowed = RoundingModel(NAMED, "float32").sampling(z, context[None])["log_prob"]
     tolerances.assert_within([float(done.out)], expected, allowed)
+
+
+def test_it_prints_the_lines_of_c(folders, node_project, c_program, runtime):
+    said = command(c_program, folders["network"], "cpu", runtime)
+    assert (said.code, said.err) == (0, "")
+    assert same_words(replayed(node_project, folders["network"]).out) == same_words(said.out)
