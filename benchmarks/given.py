@@ -140,8 +140,8 @@ def sbi_maf(method: str, *, simulations: int = 500, epochs: int = 20) -> Peer:
 
     theta, x = map(torch.from_numpy, simulate(simulations, seed=0))
     prior = torch.distributions.MultivariateNormal(torch.ones(DIM), 4 * torch.eye(DIM))
-    inference = {"NPE": NPE, "NLE": NLE}[method](prior, density_estimator="maf", show_progress_bars=False)
     with tempfile.TemporaryDirectory() as folder, chdir(folder), torch.enable_grad():  # sbi leaves its logs there
+        inference = {"NPE": NPE, "NLE": NLE}[method](prior, density_estimator="maf", show_progress_bars=False)
         estimator = inference.append_simulations(theta, x).train(max_num_epochs=epochs)
 
     def log_prob(flow: Any, rows: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401

@@ -9,13 +9,13 @@ import pytest
 
 from lunet_export import ExportedFlow, parity
 from lunet_export.artifact import Artifact, Manifest, open_folder, sealed
-from lunet_export.diagnostics.certify import certify_folder, certify_model
-from lunet_export.diagnostics.source import FolderSource, WeightsSource
+from lunet_export.checks import reference
 from lunet_export.distribution import Mixture
 from lunet_export.errors import ArtifactError, BadInputError
 from lunet_export.export import ExportSettings, Provenance, Question, export, export_for_verifier, rebuilt
 from lunet_export.torch_layers.eager import eager
-from tests.conditional import DIM, WIDTH, lu_net, network
+from tests import tolerances
+from tests.conditional import DIM, WIDTH, lu_net, network, rows
 from tests.networks import network as unconditional
 
 NAMES = ("mass", "age", "Größe, m")
@@ -149,12 +149,6 @@ def test_contexts_in_the_vectors_of_a_flow_that_takes_none_are_refused(tmp_path)
 REFUSALS = {
     "verifiers": lambda folder, tmp: export_for_verifier(network(), tmp / "v", Provenance("c"), Question()),
     "mixture": lambda folder, tmp: Mixture((network(), network(seed=1)), ("a", "b"), (0.5, 0.5)),
-    "diagnose a folder": lambda folder, tmp: FolderSource(ExportedFlow(folder, provider="cpu", threads=1)),
-    "diagnose a model": lambda folder, tmp: WeightsSource(network()),
-    "certify": lambda folder, tmp: certify_model(network(), None, rows=4, seed=0),
-    "certify a folder": lambda folder, tmp: certify_folder(
-        ExportedFlow(folder, provider="cpu", threads=1), None, rows=4, seed=0
-    ),
 }
 
 
@@ -184,6 +178,18 @@ def test_a_conditional_lu_net_is_exported_with_every_solver(settings, tmp_path):
     assert (len(written.blueprint.estimates) > 1, "solver" in document["graphs"]["sampling"]) == (True, True)
     with pytest.raises(BadInputError, match="an export for verifiers"):
         export_for_verifier(lu_net(), tmp_path / "v", Provenance("c"), Question())
+
+
+def test_an_lu_net_that_took_latent_statistics_is_exported(tmp_path):
+    """Its last block stands behind its last map of the context."""
+    folded = lu_net().fold_latent(np.ones(DIM), np.eye(DIM) + 0.5)
+    written = export(folded, tmp_path / "f", Provenance("c"), ExportSettings(with_log_prob=True), compare=True)
+    assert parity.all_passed(written.checks)
+    assert written.manifest.document["model"]["blocks"] == 4
+    x, c = rows(8)
+    flow = ExportedFlow(tmp_path / "f", provider="cpu", threads=1)
+    allowed = tolerances.of_density(folded, x, context=c)["log_prob"]
+    tolerances.assert_within(flow.log_prob(x, context=c), reference.log_prob(folded, x, c), allowed)
 
 
 def test_data_rows_are_left_out_of_the_vectors_since_their_contexts_are_not_known(tmp_path):

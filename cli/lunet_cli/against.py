@@ -5,28 +5,36 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from lunet_cli import output
-from lunet_cli.models import load_rows
-from lunet_cli.options import DataOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lunet_export.data import Dataset
     from lunet_export.diagnostics import Detection, Source
     from lunet_export.diagnostics.classify import ClassSource
+    from lunet_export.layers import Context
 
 Against = Annotated[
     str | None, Option(help="Other data of the same kind, to print the AUROC with which log p tells it apart.")
 ]
 
 
-def other_rows(name: str | None, opened: "Source | ClassSource", options: DataOptions) -> "Dataset | None":
-    """Return the data set with this name or in this file; warn if the model was not made for its rows."""
+def other_rows(
+    name: str | None,
+    opened: "Source | ClassSource",
+    load: "Callable[[str], Dataset]",
+    context: "Context | None" = None,
+) -> "Dataset | None":
+    """Return the other data, as they are loaded by name; warn if the model was not made for these rows or contexts."""
     if name is None:
         return None
     from lunet_export import diagnostics
 
-    rows = load_rows(opened, name, options)
-    if found := diagnostics.misfit_of(rows, opened.preprocessing, opened.dim):
-        output.warn(found.sentence)
+    rows = load(name)
+    of_rows = diagnostics.misfit_of(rows, opened.preprocessing, opened.dim, context)
+    for found in (of_rows, diagnostics.contexts_beyond(rows, context)):
+        if found is not None:
+            output.warn(found.sentence)
     return rows
 
 

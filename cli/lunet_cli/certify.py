@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import read_model, rows_for, source_of
-from lunet_cli.options import AuthorsOptions, DataOptions, Json, ModelOrFolder
+from lunet_cli.models import contexts_for, read_model, rows_for, source_of
+from lunet_cli.options import AuthorsOptions, Json, ModelOrFolder, RowsOptions
 from lunet_export.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def certify(
     ] = None,
     *,
     rows: Annotated[int, Option(min=1, help="Number of rows to evaluate: the first test rows, or samples.")] = 32,
-    data: DataOptions,
+    data: RowsOptions,
     authors: AuthorsOptions,
     as_json: Json = False,
 ) -> None:
@@ -30,6 +30,7 @@ def certify(
 
     The bounds are certified: they hold for any two rows, and the exit code is 1 if rows violate one. Local figures are
     those at the given rows. For a folder, the certificate that export wrote is compared with the answers of its graphs.
+    Bounds of a conditional flow are for rows of one context, any of those that are given; its folder holds none.
 
     Example: lunet-export certify runs/digits digits
     """
@@ -41,13 +42,17 @@ def certify(
 
         flow = ExportedFlow(source, provider="cpu")
         given = rows_for(diagnostics.FolderSource(flow), dataset, data) if dataset else None
-        found = diagnostics.certify_folder(flow, given, rows=rows, seed=data.seed)
+        contexts = None if dataset else contexts_for(flow.context, data.context, rows)
+        found = diagnostics.certify_folder(flow, given, rows=rows, seed=data.seed, context=contexts)
     else:
         read = read_model(source, authors)
         weights = read.weights
         given = rows_for(source_of(read), dataset, data) if dataset else None
+        contexts = None if dataset else contexts_for(weights.context, data.context, rows)
         with output.counting(rows, "certifying") as on_rows:
-            found = diagnostics.certify_model(weights, given, rows=rows, seed=data.seed, on_rows=on_rows)
+            found = diagnostics.certify_model(
+                weights, given, rows=rows, seed=data.seed, context=contexts, on_rows=on_rows
+            )
     if as_json:
         output.dump({"source": str(source), **found.as_json()})
     else:
@@ -107,6 +112,8 @@ def _spreads(found: "Certified", local: "Local") -> list[tuple[str, ...]]:
 def _facts(found: "Certified") -> list[tuple[str, str]]:
     local, spread = found.local, found.round_trip
     facts = [("rows", f"{found.rows} {found.rows_of}, seed {found.seed}")]
+    if found.contexts is not None:
+        facts.append(("contexts", f"{found.contexts}; the bounds are for two rows of one of them"))
     if local and local.share is not None:
         facts.append(("measured / predicted", f"at most {local.share:.2g}"))
     if local and not local.converged:

@@ -43,7 +43,7 @@ def classify(
     output.validate_picture_path("--plot", plot)
     opened, found_where = _open(source, run)
     rows = load_rows(opened, dataset, data, label=label)
-    other = others.other_rows(against, opened, data)
+    other = others.other_rows(against, opened, lambda name: load_rows(opened, name, data))
     with output.counting(len(rows.test) + (len(other.test) if other else 0), f"classifying {rows.name}") as on_rows:
         found = diagnostics.classify(opened, rows, seed=data.seed, against=other, on_rows=on_rows)
     if plot is not None:

@@ -18,9 +18,10 @@ def demo_page(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write a page that samples and scores an image model.
+    """Write a page that samples and scores a model.
 
-    The page runs in the browser, from any static host.
+    The page runs in the browser, from any static host. It shows images, or a scatter of other rows. A conditional
+    flow has a slider for each number of its context.
 
     Example: lunet-export demo-page runs/digits-classes -o site
     """

@@ -1,5 +1,6 @@
 """The picture of `lunet-export plot density`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,5 +43,38 @@ def draw(found: DensityMap, path: Path, *, title: str, columns: Names | None = N
         panel.set_box_aspect(ratio)
     extend = "max" if found.model.max() > top else "neither"
     figure.colorbar(image, ax=others, extend=extend, label="p(x), per unit area", fraction=0.05, pad=0.02, shrink=0.75)
+    figure.suptitle(title, fontsize=11.5)
+    figure.savefig(path, dpi=100)
+
+
+def draw_given(
+    maps: Sequence[DensityMap], given: Sequence[str], path: Path, *, title: str, columns: Names | None = None
+) -> None:
+    """Draw samples given several contexts in one row, and the densities given these below, in one window, as PNG.
+
+    Args:
+        maps: One map per context.
+        given: What the contexts are, as text.
+        path: File to write.
+        title: Title of the picture.
+        columns: Names of the axes.
+    """
+    across, up = columns or ("x₁", "x₂")
+    (left, right), (low, high) = maps[0].window
+    colors = PowerNorm(0.5, vmin=0, vmax=max(float(found.model.max()) for found in maps))
+    figure = Figure(figsize=(3.4 * len(maps) + 0.8, 6.9), layout="constrained")
+    above, below = figure.subplots(2, len(maps), sharex=True, sharey=True, squeeze=False)
+    for found, context, samples, density in zip(maps, given, above, below, strict=True):
+        samples.plot(*found.samples.T, ".", color="C0", markersize=3.5, alpha=0.5, markeredgewidth=0)
+        samples.set(xlim=(left, right), ylim=(low, high))
+        samples.set_title(f"{len(found.samples):,} samples given\n{context}", fontsize=10.5, parse_math=False)
+        image = density.imshow(
+            found.model, origin="lower", extent=(left, right, low, high), norm=colors, cmap="magma", aspect="auto"
+        )
+        density.set_title(f"p(x | c); integral shown {found.integral(found.model):.3f}", fontsize=10.5)
+        density.set_xlabel(across, parse_math=False)
+    for row in (above, below):
+        row[0].set_ylabel(up, parse_math=False)
+    figure.colorbar(image, ax=below, label="p(x | c), per unit area", fraction=0.05, pad=0.02, shrink=0.75)
     figure.suptitle(title, fontsize=11.5)
     figure.savefig(path, dpi=100)

@@ -7,15 +7,15 @@ from typer import Option
 
 from lunet_cli import against as others
 from lunet_cli import output
-from lunet_cli.models import load_rows, open_source, tell_misfit
+from lunet_cli.models import given_rows, open_source, tell_misfit
 from lunet_cli.options import (
     IN_PAPER_CONVENTION,
     AuthorsOptions,
-    DataOptions,
     DataSet,
     Json,
     ModelOrFolder,
     PaperConvention,
+    RowsOptions,
 )
 from lunet_export.files import whole_file
 
@@ -27,7 +27,7 @@ def diagnose(
     source: ModelOrFolder,
     dataset: DataSet,
     *,
-    data: DataOptions,
+    data: RowsOptions,
     against: others.Against = None,
     plot: Annotated[Path | None, Option(help="Also draw NLL over the number of PPCA directions, as PNG.")] = None,
     paper_convention: PaperConvention = False,
@@ -36,7 +36,8 @@ def diagnose(
 ) -> None:
     """Compare a model with the Gaussian and PPCA; name its faults.
 
-    The test NLL is also compared with the entropy of the data, and the latents with N(0, I).
+    The test NLL is also compared with the entropy of the data, and the latents with N(0, I). Of a conditional flow, the
+    Gaussian is the linear one, whose mean is an affine map of the context.
 
     A model file is evaluated by the float64 reference; a folder by its density graph.
 
@@ -46,8 +47,8 @@ def diagnose(
 
     output.validate_picture_path("--plot", plot)
     opened = open_source(source, authors)
-    rows = load_rows(opened, dataset, data)
-    other = others.other_rows(against, opened, data)
+    rows = given_rows(opened, dataset, data)
+    other = others.other_rows(against, opened, lambda name: given_rows(opened, name, data), opened.context)
     tell_misfit(opened, rows, seed=data.seed)
     total = len(rows.train) + len(rows.test) + (len(other.test) if other else 0)
     with output.counting(total, f"diagnosing on {rows.name}") as on_rows:
@@ -93,11 +94,12 @@ def _likelihoods(report: "Report") -> list[tuple[str, ...]]:
         return (name, *(f"{getattr(figure, unit):.4f}" for figure in figures for unit in _UNITS))
 
     model, gaussian = report.model, report.gaussian
+    baseline = "Gaussian" if report.dependence is None else "linear Gaussian"
     gains = gaussian.train.nats - model.train.nats, gaussian.test.nats - model.test.nats
     table = [
         line("model", (model.train.nats, model.test.nats)),
-        line("Gaussian", (gaussian.train.nats, gaussian.test.nats)),
-        line("gain over the Gaussian", gains),
+        line(baseline, (gaussian.train.nats, gaussian.test.nats)),
+        line(f"gain over the {baseline}", gains),
     ]
     for q in report.shown_q()[:-1]:
         best = ", best on the test rows" if q == report.best_q else ""
@@ -108,7 +110,9 @@ def _likelihoods(report: "Report") -> list[tuple[str, ...]]:
 def _facts_of_data(report: "Report") -> list[tuple[str, str]]:
     """Return facts of the data: covariance, entropy, and how the map changes volumes there."""
     least, log_det = report.entropy, report.log_det
-    facts = [("covariance", f"condition {report.condition:.3g}, {report.raised_eigenvalues} eigenvalues raised")]
+    given = "" if report.dependence is None else " given the context"
+    told = f"condition {report.condition:.3g}, {report.raised_eigenvalues} eigenvalues raised"
+    facts = [(f"covariance{given}", told)]
     if least:
         bias = f"; {least.bias}" if least.bias else ""
         facts.append(("entropy", f"{least.nats:.4f} nats by {least.method} of {least.rows} rows{bias}"))
@@ -139,4 +143,8 @@ def _facts_of_latents(report: "Report") -> list[tuple[str, str]]:
         )
         for entry in report.activations or ()
     ]
-    return [("latents, train", text), *activations]
+    facts = [("latents, train", text)]
+    if (given := report.dependence) is not None:
+        told = f"an affine map of it tells {given.nats:.4g} nats of the latents"
+        facts.append(("context, train", f"{told} (up to {given.by_chance:.2g} by chance)"))
+    return [*facts, *activations]

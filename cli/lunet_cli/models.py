@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lunet_cli import output
 from lunet_cli.arguments import in_options
-from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, column_list
+from lunet_cli.options import NO_AUTHORS_OPTIONS, AuthorsOptions, DataOptions, RowsOptions, column_list
 from lunet_cli.pipes import data_set
 from lunet_export.api.models import validate_model_path
 from lunet_export.columns import Columns
@@ -15,10 +15,13 @@ from lunet_export.files import exclusive
 from lunet_export.preprocessing import NAMED
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lunet_export.checkpoint import Checkpoint
     from lunet_export.data import Dataset
     from lunet_export.diagnostics import Source
     from lunet_export.diagnostics.classify import ClassSource
+    from lunet_export.layers import Context
     from lunet_export.runtime import ExportedClasses, ExportedFlow
     from lunet_export.streaming.jobs import Work
 
@@ -93,12 +96,20 @@ def source_of(read: "Checkpoint", *, name: str = "model") -> "Source":
 
 
 def load_rows(
-    source: "Source | ClassSource", name: str, options: DataOptions, *, label: str | None = None
+    source: "Source | ClassSource",
+    name: str,
+    options: DataOptions,
+    *,
+    label: str | None = None,
+    context: "Context | None" = None,
+    given: str | None = None,
 ) -> "Dataset":
     """Return the data set with this name, in this file or from stdin. Columns are matched by name if both have names.
 
+    A conditional model with this `context` gets rows with the contexts that are `given`, or those in their columns.
+
     Raises:
-        DataError: if it cannot be read.
+        DataError, BadInputError: if it cannot be read, or contexts are missing or do not fit.
     """
     from lunet_export import diagnostics
 
@@ -112,28 +123,63 @@ def load_rows(
             columns=column_list(options.columns),
             label=label,
             model=Columns(source.dim, source.columns),
+            context=context,
+            given=given,
         ),
     )
 
 
-def rows_for(source: "Source", name: str, options: DataOptions) -> "Dataset":
+def given_rows(source: "Source", name: str, options: RowsOptions) -> "Dataset":
+    """Return the data set with this name or in this file, with contexts for a conditional model.
+
+    Raises:
+        DataError, BadInputError: as `load_rows` does.
+    """
+    return load_rows(source, name, options, context=source.context, given=options.context)
+
+
+def contexts_for(context: "Context | None", given: str | None, count: int) -> "NDArray[Any] | None":
+    """Return the contexts of so many samples, (count, C), or the one of all, (1, C); None for a flow that takes none.
+
+    Contexts beyond those of training get a warning.
+
+    Raises:
+        DataError, BadInputError: if contexts are missing or do not fit.
+    """
+    import numpy as np
+
+    from lunet_export.data.given_context import given_context
+    from lunet_export.runtime.rows import Rows
+
+    if (found := given_context(context, given)) is None:
+        return None
+    found.validate_rows(count)
+    contexts = found.read(0, count)
+    contexts = contexts if contexts.dtype.kind == "f" else contexts.astype(np.float64)
+    if (misfit := Rows(1, contexts.dtype, None, context=context).beyond(contexts)) is not None:
+        output.warn(misfit.sentence)
+    return contexts
+
+
+def rows_for(source: "Source", name: str, options: RowsOptions) -> "Dataset":
     """Return the data set with this name or in this file; warn if the model was not made for its rows.
 
     Raises:
-        DataError: if it cannot be read, or as `tell_misfit` raises.
+        DataError, BadInputError: if it cannot be read, or as `tell_misfit` raises.
     """
-    rows = load_rows(source, name, options)
+    rows = given_rows(source, name, options)
     tell_misfit(source, rows, seed=options.seed)
     return rows
 
 
 def tell_misfit(source: "Source", rows: "Dataset", *, seed: int) -> None:
-    """Warn if a model was not made for rows like these.
+    """Warn if a model was not made for rows like these, or for such contexts.
 
     Raises:
         DataError: if the rows have another width or number of grey levels, or lie outside the domain.
     """
-    from lunet_export.diagnostics import misfit
+    from lunet_export.diagnostics import contexts_beyond, misfit
 
-    if found := misfit(source, rows, seed=seed):
-        output.warn(found.sentence)
+    for found in (misfit(source, rows, seed=seed), contexts_beyond(rows, source.context)):
+        if found is not None:
+            output.warn(found.sentence)

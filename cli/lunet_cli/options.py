@@ -178,6 +178,20 @@ class DataOptions:
     seed: Seed = 0
 
 
+CONTEXT: str | None = option(
+    None,
+    "Context of a conditional flow: numbers such as 1.0,2.0, or a file with one row, or one per row of DATA.",
+    shown="the columns of DATA with the names of the context",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsOptions(DataOptions):
+    """Options of reading rows for one network, which may take a context."""
+
+    context: str | None = CONTEXT
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
     """The device and the batch size that an export is meant for."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from lunet_cli import output
-from lunet_cli.models import open_source, read_model, rows_for, source_of
-from lunet_cli.options import AuthorsOptions, DataOptions, Json
+from lunet_cli.models import contexts_for, open_source, read_model, rows_for, source_of
+from lunet_cli.options import AuthorsOptions, Json, RowsOptions
 from lunet_export import noise
 from lunet_export.errors import BadInputError
 from lunet_export.files import whole_file
@@ -56,7 +56,7 @@ def plot(
     n: Annotated[
         int | None, Option("-n", min=1, help="Number of samples, pairs or projections. Default: by kind.")
     ] = None,
-    options: DataOptions,
+    options: RowsOptions,
     way: Annotated[
         Way, Option("--path", help="Path of an interpolation; a linear one leaves the shell where latents lie.")
     ] = (Way.SPHERICAL),
@@ -71,17 +71,22 @@ def plot(
     units are nonlinear on the test rows, for a model file. blocks: data and samples after every block of a 2-D
     JKO-iFlow, for a model file. curve: bits/dim over the epochs, from the history beside each model file.
 
+    A conditional model takes contexts. Its density is p(x | c) at the context of the rows, or at three if they have
+    several. An interpolation moves from the context of one image to that of the other.
+
     Example: lunet-export plot density runs/two-moons two-moons -o density.png
     """
     rest = data or []
     _validate_arguments(kind, rest, n, target)
+    if kind is Kind.CURVE and options.context is not None:
+        raise BadInputError("Expected no --context for curve, which is of the history alone. Leave it out.")
     output.validate_writable("-o", target)
     if kind is Kind.CURVE:
         draw = _curve([model, *map(Path, rest)])
     elif kind is Kind.BLOCKS:
         draw = _blocks(model, rest[0], n or _STRIP_POINTS, options)
     elif kind is Kind.SAMPLES:
-        draw = _samples(open_source(model, authors), n, options.seed)
+        draw = _samples(open_source(model, authors), n, options)
     else:
         draw = _of_rows(kind, open_source(model, authors), rest[0], n, way, options)
     with whole_file(target) as temporary:
@@ -110,7 +115,7 @@ def _validate_arguments(kind: Kind, rest: list[str], n: int | None, target: Path
         )
 
 
-def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, options: DataOptions) -> Draw:
+def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, options: RowsOptions) -> Draw:
     """Return the function that draws a model on rows of data. Models that do not fit raise before rows are read."""
     from lunet_export import figures
 
@@ -129,12 +134,13 @@ def _of_rows(kind: Kind, source: "Source", name: str, n: int | None, way: Way, o
     return _density(source, rows, n or _MAP_SAMPLES, seed) if kind is Kind.DENSITY else _activations(source, rows, seed)
 
 
-def _samples(source: "Source", n: int | None, seed: int) -> Draw:
+def _samples(source: "Source", n: int | None, options: RowsOptions) -> Draw:
     from lunet_export.pictures import samples as pictures
 
     pictures.validate_drawable(source)
     number = n or (_POINTS if source.image_shape is None else _IMAGES)
-    x = source.decode(noise.normal(seed, range(number), source.dim))
+    context = contexts_for(source.context, options.context, number)
+    x = source.decode(noise.normal(options.seed, range(number), source.dim), context=context)
     return lambda path: pictures.draw(x, source, path)
 
 
@@ -159,17 +165,26 @@ def _latents(source: "Source", rows: "Dataset", projections: int, seed: int) -> 
 
 
 def _density(source: "Source", rows: "Dataset", samples: int, seed: int) -> Draw:
-    from lunet_cli.density_plot import draw
-    from lunet_export.figures import density_map
+    from lunet_cli.density_plot import draw, draw_given
+    from lunet_export.figures import density_map, shown_contexts
     from lunet_export.figures.density_map import CELLS
 
-    with output.counting(len(rows.test) + CELLS**2, "mapping the density") as on_rows:
-        found = density_map(source, rows, samples=samples, seed=seed, on_rows=on_rows)
-    title = f"{source.name} on {rows.name}: test NLL {found.test_nats:.3f} nats"
-    if found.entropy:
-        about = "" if found.entropy.bias is None else " by nearest neighbours"
-        title += f", entropy of the data {found.entropy.nats:.3f} nats{about}"
-    return lambda path: draw(found, path, title=title, columns=source.columns)
+    contexts = None if rows.contexts is None else shown_contexts(rows.contexts.test)
+    shown = [None] if contexts is None else list(contexts)
+    with output.counting(len(shown) * (len(rows.test) + CELLS**2), "mapping the density") as on_rows:
+        maps = [
+            density_map(source, rows, samples=samples // len(shown), seed=seed, context=context, on_rows=on_rows)
+            for context in shown
+        ]
+    given = [] if source.context is None or contexts is None else list(map(source.context.told, contexts))
+    of = f", given {given[0]}" if len(given) == 1 else ""
+    title = f"{source.name} on {rows.name}{of}: test NLL {maps[0].test_nats:.3f} nats"
+    if maps[0].entropy:
+        about = "" if maps[0].entropy.bias is None else " by nearest neighbours"
+        title += f", entropy of the data {maps[0].entropy.nats:.3f} nats{about}"
+    if len(maps) > 1:
+        return lambda path: draw_given(maps, given, path, title=title, columns=source.columns)
+    return lambda path: draw(maps[0], path, title=title, columns=source.columns)
 
 
 def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
@@ -186,7 +201,7 @@ def _activations(source: "Source", rows: "Dataset", seed: int) -> Draw:
     return lambda path: draw(found, path, title=title)
 
 
-def _blocks(model: Path, name: str, points: int, options: DataOptions) -> Draw:
+def _blocks(model: Path, name: str, points: int, options: RowsOptions) -> Draw:
     if model.is_dir():
         raise BadInputError(
             f"Expected a model file for blocks; {model} is a folder, whose graphs show none. Give the model file."

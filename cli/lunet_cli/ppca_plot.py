@@ -26,7 +26,10 @@ def draw(report: Report, path: Path, *, title: str) -> None:
         )
     best = float(bits_per_dim(-report.ppca_test[report.best_q], report.dim))
     axes.plot([report.best_q], [best], "o", color="C1", label=f"best q = {report.best_q}: {best:.3f}")
-    axes.set(xlabel=f"directions q; q = {report.dim} is the Gaussian", ylabel="bits/dim (lower is better)", title=title)
+    baseline = "Gaussian" if report.dependence is None else "linear Gaussian"
+    axes.set(
+        xlabel=f"directions q; q = {report.dim} is the {baseline}", ylabel="bits/dim (lower is better)", title=title
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)

@@ -9,7 +9,7 @@ from typer import Argument, Option
 from lunet_cli import hints, output
 from lunet_cli.models import new_model, read_model, rows_for, source_of
 from lunet_cli.option_groups import typed
-from lunet_cli.options import AuthorsOptions, DataOptions, DataSet, Force, Json
+from lunet_cli.options import AuthorsOptions, DataSet, Force, Json, RowsOptions
 from lunet_cli.pipes import is_stream
 from lunet_export.api.models import validate_model_path
 from lunet_export.errors import BadInputError
@@ -20,14 +20,14 @@ def recalibrate(
     dataset: DataSet,
     *,
     target: Annotated[Path, Option("--output", "-o", help="The model file to write.")],
-    data: DataOptions,
+    data: RowsOptions,
     authors: AuthorsOptions,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Fold the Gaussian of the latents into the last block.
 
-    The latents of the training rows then have mean 0 and covariance I.
+    The latents of the training rows then have mean 0 and covariance I. A conditional LU-Net gets one more LU layer.
 
     The mean NLL of these rows falls by exactly G = 1/2 (tr C + |m|^2 - D - log det C) nats, with no training.
 

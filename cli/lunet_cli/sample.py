@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lunet_cli import output
-from lunet_cli.models import where, where_in_words
+from lunet_cli.models import contexts_for, where, where_in_words
 from lunet_cli.option_groups import option
 from lunet_cli.options import CudaGraph, Folder, Force, Json, RunOptions, Seed, given
 from lunet_cli.pipes import source_file
@@ -120,7 +120,6 @@ def _sample_whole(
     """Draw all samples at once, write them and report it."""
     from lunet_export.pictures import samples as pictures
     from lunet_export.streaming import jobs, tables
-    from lunet_export.streaming.contexts import given_context
 
     if draw.is_picture:
         pictures.validate_drawable(flow.manifest)
@@ -128,12 +127,8 @@ def _sample_whole(
     classes = flow.manifest.classes if flow.context is None else None
     in_rows = draw.is_picture and flow.manifest.image_shape is not None and classes is not None
     seed, temperature = draw.seed, draw.temperature
-    count, context = draw.n if z is None else len(z), None
-    if (given := given_context(flow.context, draw.context)) is not None:
-        given.validate_rows(count)
-        context = given.read(0, count)
-        if (misfit := jobs.beyond(flow, context, count)) is not None:
-            output.warn(misfit.sentence)
+    count = draw.n if z is None else len(z)
+    context = contexts_for(flow.context, draw.context, count)
     table = jobs.draw(
         flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows, context=context
     )

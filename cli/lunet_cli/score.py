@@ -12,6 +12,7 @@ from lunet_cli import output
 from lunet_cli.models import where, where_in_words
 from lunet_cli.option_groups import option
 from lunet_cli.options import (
+    CONTEXT,
     IN_PAPER_CONVENTION,
     CudaGraph,
     Folder,
@@ -61,11 +62,7 @@ class PoolOptions:
     )
     weights: str | None = option(None, "Weights of FOLDER and each --with, such as 0.5,0.3,0.2.", shown="equal")
     columns: str | None = option(None, "Columns of a file, by name or by number from one: a,b,c.", shown="all")
-    context: str | None = option(
-        None,
-        "Context of a conditional flow: numbers such as 1.0,2.0, or a file with one row, or one per row of DATA.",
-        shown="the columns of DATA with the names of the context",
-    )
+    context: str | None = CONTEXT
     invalid: InvalidName = option(
         InvalidName.STOP, "At rows that are not finite, outside the domain or too far out: stop, or write nan."
     )

@@ -9,7 +9,7 @@ from lunet_cli import output
 from lunet_cli.check_table import print_checks, told_where_failed
 from lunet_cli.models import read_model, rows_for, source_of
 from lunet_cli.option_groups import option
-from lunet_cli.options import DEFAULT_PARENT, AuthorsOptions, DataDir, DataOptions
+from lunet_cli.options import DEFAULT_PARENT, AuthorsOptions, DataDir, RowsOptions
 from lunet_export import installation, verification
 from lunet_export.api.models import files_of, provenance_of
 from lunet_export.errors import BadInputError
@@ -88,7 +88,7 @@ def _held_out(read: "Checkpoint", wanted: VerifierOptions) -> "Callable[[Sequenc
     """Read the data now, so that its errors come before anything is built."""
     from lunet_export.export import HeldOut
 
-    rows = rows_for(source_of(read), wanted.data or "", DataOptions(data_dir=wanted.data_dir))
+    rows = rows_for(source_of(read), wanted.data or "", RowsOptions(data_dir=wanted.data_dir))
     return lambda boxes: HeldOut(rows.name, tuple(verification.coverage(read.weights, boxes, rows, seed=0)))
 
 

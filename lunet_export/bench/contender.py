@@ -114,7 +114,7 @@ def device_runners(flow: ExportedFlow, warn: Callable[[str], None]) -> dict[str,
     found: dict[str, tuple[ExportedFlow, Way]] = {BINDING: (flow, "bound")}
     try:
         captured = ExportedFlow(flow.artifact, provider="cuda", cuda=flow.cuda, cuda_graph=True)
-        density = flow.artifact.vectors.density
+        density = flow.vectors.density
         captured.density(density.x[:1], **given(density, slice(1)))  # a device may open such a session but not capture
         captured.decode(np.zeros((1, flow.dim)), **given(density, slice(1)))
     except ProviderError as error:

@@ -116,7 +116,7 @@ def latency(
     rows: list[Row] = []
     for batch in batches:
         z = noise.normal(0, range(batch), flow.dim).astype(flow.dtype)
-        vectors, numbers = flow.artifact.vectors.density, np.arange(batch) % len(flow.artifact.vectors.density.x)
+        vectors, numbers = flow.vectors.density, np.arange(batch) % len(flow.vectors.density.x)
         x = vectors.x[numbers].astype(flow.dtype)
         context = None if vectors.context is None else vectors.context[numbers].astype(flow.dtype)
         for direction, entering in zip(DIRECTIONS, (x, z), strict=True):

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lunet_export.checks.rounding import unit_roundoff
 from lunet_export.layers import Chain
 from lunet_export.layers.layer import up
 from lunet_export.preprocessing import Logit
+
+Array = NDArray[np.float64]
 
 _UNIT = unit_roundoff("float64")
 
@@ -28,6 +31,7 @@ class Bounds:
     """These bounds hold for all rows of a domain.
 
     |x - y| / lip_inverse <= |f(x) - f(y)| <= lip_forward |x - y|, log_det_min <= log|det df/dx| <= log_det_max [nats].
+    Those of a conditional flow hold for two rows of one context, which is one of those that they were computed for.
     A bound that float64 cannot give, or cannot hold, is infinite.
     """
 
@@ -37,13 +41,22 @@ class Bounds:
     log_det_max: float
 
 
-def chain_bounds(chain: Chain) -> Bounds | None:
-    """Return bounds of the network on its own input, on all of R^D; None where a layer has none, or takes a context."""
-    if chain.context is not None or any(layer.linearised(np.zeros((1, chain.dim))) is None for layer in chain.layers):
+def chain_bounds(chain: Chain, contexts: Array | None = None) -> Bounds | None:
+    """Return bounds of the network on its own input, on all of R^D; None where a layer has none.
+
+    Args:
+        chain: The network.
+        contexts: Contexts (N, C) that the bounds of a conditional flow shall hold for. Without any it has none: the
+            scales of its layers are those of the context.
+    """
+    if chain.context is not None and contexts is None:
+        return None
+    layers = chain.given(contexts, 1 if contexts is None else len(contexts))
+    if any(layer.linearised(np.zeros((1, chain.dim))) is None for layer in layers):
         return None
     forward = inverse = 1.0
     low = high = size = 0.0
-    for layer in chain.layers:
+    for layer in layers:
         found = layer.stretch(chain.dim)
         if found is None:
             return None

@@ -48,6 +48,7 @@ class LocalRows:
         *,
         dtype: str,
         products: str | None = None,
+        context: Array | None = None,
         on_rows: Callable[[int], None] = lambda n: None,
     ) -> Self:
         """Return the figures of rows x (N, D) in data space, for a runtime of `dtype`.
@@ -57,15 +58,17 @@ class LocalRows:
             x: Rows in data space.
             dtype: Dtype of the runtime.
             products: Shorter dtype of its matrix products, if any.
+            context: Contexts of the rows (N, C), for a conditional flow.
             on_rows: Function called with the number of rows after each batch.
         """
         parts: dict[str, list[Array]] = {name: [] for name in _ROWS}
         converged = True
         for start in range(0, len(x), _BATCH):
             part = x[start : start + _BATCH]
-            network = linear.local(part, in_data_space=False)
-            data = linear.local(part, in_data_space=True) if linear.weights.preprocessing else network
-            round_trip = predicted_round_trip(linear, part, dtype=dtype, products=products)
+            given = None if context is None else context[start : start + _BATCH]
+            network = linear.local(part, in_data_space=False, context=given)
+            data = linear.local(part, in_data_space=True, context=given) if linear.weights.preprocessing else network
+            round_trip = predicted_round_trip(linear, part, dtype=dtype, products=products, context=given)
             found = (network.stretch, network.squeeze, data.stretch, data.squeeze, round_trip)
             for name, values in zip(_ROWS, found, strict=True):
                 parts[name].append(values)

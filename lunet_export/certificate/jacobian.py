@@ -40,14 +40,14 @@ class Linearization:
     def __init__(self, weights: Chain) -> None:
         self.weights = weights
 
-    def at(self, x: Array) -> "Jacobians":
-        """Return the Jacobians of the network on its own input at rows x (N, D) of data.
+    def at(self, x: Array, context: Array | None = None) -> "Jacobians":
+        """Return the Jacobians of the network on its own input at rows x (N, D) of data, with contexts (N, C) if any.
 
         Raises:
             BadInputError: if a layer has none.
         """
         maps = []
-        for number, passage in enumerate(reference.passages(self.weights, x)):
+        for number, passage in enumerate(reference.passages(self.weights, x, context)):
             found = passage.layer.linearised(passage.x)
             if found is None:
                 place = self.weights.kind.place(self.weights, number)
@@ -58,15 +58,15 @@ class Linearization:
             maps.append(found)
         return Jacobians(x.shape, maps)
 
-    def local(self, x: Array, *, in_data_space: bool) -> Local:
+    def local(self, x: Array, *, in_data_space: bool, context: Array | None = None) -> Local:
         """Return stretch and squeeze at rows x (N, D) of data, of the network on its own input or of the whole map."""
-        jacobians = self.behind_logit(x) if in_data_space else self.at(x)
+        jacobians = self.behind_logit(x, context) if in_data_space else self.at(x, context)
         (stretch, settled), (squeeze, also) = jacobians.stretch(), jacobians.squeeze()
         return Local(stretch, squeeze, settled and also)
 
-    def behind_logit(self, x: Array) -> "Jacobians":
+    def behind_logit(self, x: Array, context: Array | None = None) -> "Jacobians":
         """Return the Jacobians in data space: those of the network with the pre-processing's diagonal in front."""
-        p, found = self.weights.preprocessing, self.at(x)
+        p, found = self.weights.preprocessing, self.at(x, context)
         return Jacobians(found.shape, [Diagonal(logit_slope(x, p)), *found.maps]) if p else found
 
 

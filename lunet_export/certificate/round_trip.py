@@ -33,7 +33,9 @@ Array = NDArray[np.float64]
 _LEAST = -4096  # below the exponent of every number of float64, and of every quotient of two
 
 
-def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, products: str | None = None) -> Array:
+def predicted_round_trip(
+    linear: Linearization, x: Array, *, dtype: str, products: str | None = None, context: Array | None = None
+) -> Array:
     """Return predicted |f^-1(f(x)) - x| in data space, Euclidean norm of a row, (N, D) -> (N,), infinite on overflow.
 
     Args:
@@ -41,6 +43,7 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
         x: Rows of data.
         dtype: Dtype of the runtime, `float32` or `float64`.
         products: Shorter dtype of its matrix products.
+        context: Contexts of the rows (N, C), for a conditional flow, in which they are exact.
     """
     chain, p = linear.weights, linear.weights.preprocessing
     product = unit_roundoff(products or dtype) / unit_roundoff(dtype)
@@ -49,11 +52,11 @@ def predicted_round_trip(linear: Linearization, x: Array, *, dtype: str, product
         squares.append(_square([of_elementwise(logit(x, p)[0]) / logit_slope(x, p), of_inverse_logit(x, p)]))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         places: list[list[Array]] = [[] for _ in range(len(chain.layers) + 1)]  # errors in front of each layer
-        for number, passage in enumerate(reference.passages(chain, x)):
+        for number, passage in enumerate(reference.passages(chain, x, context)):
             lost = passage.layer.round_trip(passage.x, passage.step.rows)
             places[number] += [*lost.at_x, *(product * size for size in lost.products_at_x)]
             places[number + 1] += [*lost.at_y, *(product * size for size in lost.products_at_y)]
-        jacobians, first = linear.behind_logit(x), 1 if p else 0
+        jacobians, first = linear.behind_logit(x, context), 1 if p else 0
         for number, errors in enumerate(places):
             if any(error.any() for error in errors):
                 squares.append(_square(errors) / jacobians.up_to(first + number).squeeze()[0])

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from lunet_export.columns import Columns
 from lunet_export.data import arrays, digits, idx, tables, toy
-from lunet_export.data.dataset import Contexts, Dataset, Labels
+from lunet_export.data.dataset import Contexts, Dataset, Labels, Part
 from lunet_export.data.own import columns_for
 from lunet_export.errors import DataError, did_you_mean
 
-__all__ = ["NAMES", "Contexts", "Dataset", "Labels", "load"]
+__all__ = ["NAMES", "Contexts", "Dataset", "Labels", "Part", "load"]
 
 #: The built-in data sets.
 NAMES = (*toy.DENSITIES, "digits", "mnist", "fashion-mnist")

@@ -81,6 +81,20 @@ class Contexts:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some rows of a data set, (N, D), with the context of each, (N, C), if they have any."""
+
+    rows: Rows
+    contexts: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: slice | NDArray[np.integer]) -> "Part":
+        return Part(self.rows[chosen], None if self.contexts is None else self.contexts[chosen])
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Rows of integers (grey levels, if `preprocessing` is set) or of floats (vectors), in fixed splits.
 
@@ -139,6 +153,10 @@ class Dataset:
         if self.contexts is None:
             return None
         return {"train": self.contexts.train, "valid": self.contexts.valid, "test": self.contexts.test}[split_name]
+
+    def part(self, split_name: Split) -> Part:
+        """Return the rows of a split with their contexts."""
+        return Part(getattr(self, split_name), self.context(split_name))
 
     def digest(self) -> str:
         """Return the SHA-256 of what training sees, by which a resumed run recognises its data."""

@@ -10,13 +10,14 @@ from lunet_export.data.arrow_source import is_of_lists, table_names
 _CURE = "Name the columns to take by `columns`."
 
 
-def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tuple[str, ...]:
+def columns_for(model: Columns, path: Path, columns: Sequence[str] = (), *, cure: str = _CURE) -> tuple[str, ...]:
     """Return the columns that a model takes from a file, in its order; empty takes all by their position.
 
     Args:
         model: Columns of the model.
         path: Path of the file, or of a folder of tables.
         columns: Columns that the user chose, by name or by number counted from one; may be empty.
+        cure: What to do if a column is missing, a sentence.
 
     Raises:
         DataError: if the file has names and lacks one of the model's columns, if the chosen columns are the model's own
@@ -26,7 +27,7 @@ def columns_for(model: Columns, path: Path, columns: Sequence[str] = ()) -> tupl
         model.validate_order(columns)
         return tuple(columns)
     names = _names_in(path, model)
-    places = None if names is None else model.places(names, path, _CURE)
+    places = None if names is None else model.places(names, path, cure)
     return tuple(names[place] for place in places) if names and places else ()
 
 

@@ -6,7 +6,8 @@ from lunet_export.diagnostics.detection import Detection, auroc
 from lunet_export.diagnostics.diagnose import FLAGS, Figure, Flag, Report, diagnose
 from lunet_export.diagnostics.moments import Moments, gaussian_gap
 from lunet_export.diagnostics.recalibrate import Recalibration, recalibrate, with_note
-from lunet_export.diagnostics.rows import load, misfit, misfit_of, validate_rows
+from lunet_export.diagnostics.regression import Dependence
+from lunet_export.diagnostics.rows import contexts_beyond, load, misfit, misfit_of, validate_rows
 from lunet_export.diagnostics.source import FolderSource, Source, WeightsSource
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Certified",
     "ClassFolderSource",
     "Classification",
+    "Dependence",
     "Detection",
     "Figure",
     "Flag",
@@ -28,6 +30,7 @@ __all__ = [
     "certify_folder",
     "certify_model",
     "classify",
+    "contexts_beyond",
     "diagnose",
     "gaussian_gap",
     "load",

@@ -131,9 +131,9 @@ def classify(
             f"{', '.join(labels.names)}. Give the data that it was trained on."
         )
     batches = data_rows.over_batches(
-        lambda x: (*source.density(x), log_det_of(x, source.preprocessing)),
+        lambda x, _: (*source.density(x), log_det_of(x, source.preprocessing)),
         dataset,
-        dataset.test,
+        dataset.part("test"),
         seed=seed,
         draw=data_rows.TEST,
         on_rows=on_rows,
@@ -148,7 +148,13 @@ def classify(
     told = None
     if against is not None:
         told = detect(
-            lambda x: source.density(x)[1], log_prob, dataset, against, source.preprocessing, seed=seed, on_rows=on_rows
+            lambda x, _: source.density(x)[1],
+            log_prob,
+            dataset,
+            against,
+            source.preprocessing,
+            seed=seed,
+            on_rows=on_rows,
         )
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, precision = right / confusion.sum(axis=1), right / confusion.sum(axis=0)

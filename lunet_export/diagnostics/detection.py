@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows
+from lunet_export.layers import Context
 from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
@@ -49,7 +50,7 @@ def auroc(inside: Array, outside: Array) -> float:
 
 
 def detect(
-    log_prob: Callable[[Array], Array],
+    log_prob: Callable[[Array, Array | None], Array],
     inside: Array,
     dataset: Dataset,
     against: Dataset,
@@ -57,24 +58,26 @@ def detect(
     *,
     seed: int,
     on_rows: Callable[[int], None],
+    context: Context | None = None,
 ) -> Detection:
     """Compare log p of the data's test rows, `inside` (N,), with that of the test rows of `against`.
 
     Args:
-        log_prob: Function from rows in data space (N, D) to log p (N,) in nats.
+        log_prob: Function from rows in data space (N, D), and their contexts if they have any, to log p (N,) in nats.
         inside: Its values on the test rows of `dataset`.
         dataset: The model's data.
         against: Other rows of the same kind.
         preprocessing: Pre-processing of the model.
         seed: Random seed of the dequantization noise.
         on_rows: Function called with the number of rows after each batch.
+        context: Context of a conditional model.
 
     Raises:
         DataError: if the rows are of another kind than the model's.
     """
-    rows.validate_rows(against, preprocessing, dataset.dim)
+    rows.validate_rows(against, preprocessing, dataset.dim, context)
     outside = np.concatenate(
-        list(rows.over_batches(log_prob, against, against.test, seed=seed, draw=rows.TEST, on_rows=on_rows))
+        list(rows.over_batches(log_prob, against, against.part("test"), seed=seed, draw=rows.TEST, on_rows=on_rows))
     )
     mean = inside.mean()
     return Detection(

@@ -7,13 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.data import Dataset
+from lunet_export.data import Dataset, Part
 from lunet_export.diagnostics import entropy, rows
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
 from lunet_export.diagnostics.detection import Detection, detect
 from lunet_export.diagnostics.latents import Latents
 from lunet_export.diagnostics.moments import Moments
 from lunet_export.diagnostics.ppca import Spectrum
+from lunet_export.diagnostics.regression import Dependence, Regression
 from lunet_export.diagnostics.source import Source, unseen
 from lunet_export.errors import DataError
 from lunet_export.likelihood import bits_per_dim, paper_convention
@@ -24,10 +25,12 @@ FlagName = Literal["WORSE_THAN_GAUSSIAN", "BELOW_ENTROPY", "LINEAR_COLLAPSE", "L
 
 #: All flags that `diagnose` can raise, and when.
 FLAGS: dict[FlagName, str] = {
-    "WORSE_THAN_GAUSSIAN": "On the training rows the model is worse than the Gaussian, which is one LU layer.",
+    "WORSE_THAN_GAUSSIAN": "On the training rows the model is worse than the Gaussian, which is one LU layer; given "
+    "contexts, than the linear Gaussian.",
     "BELOW_ENTROPY": "The test figure is below the entropy by more than 3 standard errors, as no density can be.",
     "LINEAR_COLLAPSE": "Less than 1 % of what enters every activation leaves its unit's branch: an affine map.",
-    "LATENT_NOT_NORMAL": "Training latents: G above 0.01 nats/dim and chance, skewness above 0.5, or kurtosis above 1.",
+    "LATENT_NOT_NORMAL": "Training latents: G, or what the context tells of them, above 0.01 nats/dim and chance, "
+    "skewness above 0.5, or kurtosis above 1.",
 }
 _ROUNDING = 1e-5  # nats/dim that float32 may lose where the model is the Gaussian
 _GAP, _SKEWNESS, _KURTOSIS = 0.01, 0.5, 1.0
@@ -90,7 +93,8 @@ class LogDet:
         mean: Mean log|det dz/dx|.
         at_optimum: h(N(0, I)) - h(X), its value if Z is standard normal. None if the entropy is not available.
         latent_entropy: h(Z) by nearest neighbours. None if it is not available.
-        identity: h(Z) - h(X), by nearest neighbours on both sides. None if an entropy is not available.
+        identity: h(Z) - h(X), by nearest neighbours on both sides; of rows with contexts h(Z, C) - h(X, C). None if an
+            entropy is not available.
     """
 
     mean: float
@@ -109,7 +113,11 @@ class Flag:
 
 @dataclass(frozen=True)
 class Report:
-    """This is what `diagnose` found. Curves (D + 1,) are NLLs of q = 0 .. D principal directions in nats per row."""
+    """This is what `diagnose` found. Curves (D + 1,) are NLLs of q = 0 .. D principal directions in nats per row.
+
+    Of rows with contexts, the Gaussian and all q are those of what the affine map of the context leaves that fits the
+    training rows best: q = D is the linear Gaussian.
+    """
 
     dataset: str
     dim: int
@@ -134,10 +142,13 @@ class Report:
     not_available: dict[str, str]  # reasons by what is missing
     flags: tuple[Flag, ...]
     paper_convention: PaperConvention
+    dependence: Dependence | None = None  # of the training latents on their contexts; None without contexts
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
         document = asdict(self)
+        if self.dependence is None:
+            document.pop("dependence")
         return document | {"ppca_train": self.ppca_train.tolist(), "ppca_test": self.ppca_test.tolist()}
 
     def shown_q(self) -> list[int]:
@@ -150,9 +161,10 @@ class Report:
 class _Pass:
     """This is what one pass over a split found."""
 
-    moments: Moments  # behind the pre-processing
+    moments: Moments  # of the rows behind the pre-processing and their contexts, side by side
     shift: float  # mean log-det of the pre-processing: NLL in data space = NLL behind it - shift
     x: Array | None  # (N, D), if D is small enough for nearest neighbours
+    contexts: Array | None  # (N, C)
     z: Array  # (N, D)
     log_det: float  # mean
     log_prob: Array  # (N,)
@@ -161,7 +173,7 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Batch:
-    """This is the same for one batch, with sums in place of means, and h, the rows behind the pre-processing."""
+    """This is the same for one batch, with sums in place of means; h holds pre-processed rows with their contexts."""
 
     h: Array
     shift: float
@@ -192,23 +204,32 @@ def diagnose(
     Raises:
         DataError: if the rows are of another kind than the model's.
     """
-    rows.validate_rows(dataset, source.preprocessing, source.dim)
+    rows.validate_rows(dataset, source.preprocessing, source.dim, source.context)
     dim = source.dim
-    train = _see(source, dataset, dataset.train, seed=seed, draw=rows.TRAIN, on_rows=on_rows)
-    test = _see(source, dataset, dataset.test, seed=seed, draw=rows.TEST, on_rows=on_rows)
-    spectrum = Spectrum.of(train.moments)
-    curves = [spectrum.curve(part.moments) - part.shift for part in (train, test)]
+    train = _see(source, dataset, dataset.part("train"), seed=seed, draw=rows.TRAIN, on_rows=on_rows)
+    test = _see(source, dataset, dataset.part("test"), seed=seed, draw=rows.TEST, on_rows=on_rows)
+    moments = _without_context(train, test, dim)
+    spectrum = Spectrum.of(moments[0])
+    curves = [spectrum.curve(seen) - part.shift for seen, part in zip(moments, (train, test), strict=True)]
     model = Split(*(Figure.of(-float(part.log_prob.mean()), dim) for part in (train, test)))
     gaussian = Split(*(Figure.of(float(curve[-1]), dim) for curve in curves))
-    known = None if test.x is None else entropy.of_data(dataset, test.x)
+    known = None if test.x is None or _varying(test).size else entropy.of_data(dataset, test.x)
     least = _entropy_reference(known, test.log_prob)
     latents = [Latents.of(part.z) for part in (train, test)]
+    dependence = None if train.contexts is None else Dependence.of(train.z, train.contexts)
     activations = train.tally.result() if train.tally else None
     told = None
     if against is not None:
         inside = test.log_prob
         told = detect(
-            lambda x: source.density(x)[2], inside, dataset, against, source.preprocessing, seed=seed, on_rows=on_rows
+            lambda x, c: source.density(x, context=c)[2],
+            inside,
+            dataset,
+            against,
+            source.preprocessing,
+            seed=seed,
+            on_rows=on_rows,
+            context=source.context,
         )
     return Report(
         dataset=dataset.name,
@@ -232,15 +253,18 @@ def diagnose(
         activations=activations,
         detection=told,
         not_available=_not_available(test, known, source.hidden),
-        flags=tuple(_flags(model, gaussian, spectrum, least, activations, latents[0], dim, folds=source.folds)),
+        flags=tuple(
+            _flags(model, gaussian, spectrum, least, activations, latents[0], dependence, dim, folds=source.folds)
+        ),
         paper_convention=PaperConvention(*(_in_paper_convention(part, dim) for part in (train, test))),
+        dependence=dependence,
     )
 
 
 def _see(
     source: Source,
     dataset: Dataset,
-    split: NDArray[np.generic],
+    split: Part,
     *,
     seed: int,
     draw: int,
@@ -248,14 +272,16 @@ def _see(
 ) -> _Pass:
     n, dim, p = len(split), source.dim, source.preprocessing
 
-    def work(x: Array) -> _Batch:
+    def work(x: Array, c: Array | None) -> _Batch:
         h, before = logit(x, p) if p else (x, np.zeros(len(x)))
+        h = h if c is None else np.hstack([h, c])
         tally = None if source.activations is None else Tally(source.activations)
-        z, log_det, log_prob = source.density(x, tally or unseen)
+        z, log_det, log_prob = source.density(x, tally or unseen, context=c)
         kept = x if dim <= entropy.LARGEST_DIM else None
         return _Batch(h, float(before.sum()), kept, z, float(log_det.sum()), log_prob, tally)
 
-    z, log_prob, moments = np.empty((n, dim)), np.empty(n), Moments(dim)
+    z, log_prob = np.empty((n, dim)), np.empty(n)
+    moments = Moments(dim + (source.context.dim if source.context else 0))
     tally = None if source.activations is None else Tally(source.activations)
     shift, log_det, start, kept = 0.0, 0.0, 0, []
     for part in rows.over_batches(work, dataset, split, seed=seed, draw=draw, on_rows=on_rows):
@@ -269,7 +295,23 @@ def _see(
             tally.merge(part.tally)
     if not (np.isfinite(z).all() and np.isfinite(log_prob).all()):
         raise DataError(f"Expected finite densities of {dataset.name}; some are not. Remove its extreme rows.")
-    return _Pass(moments, shift / n, np.concatenate(kept) if kept else None, z, log_det / n, log_prob, tally)
+    x = np.concatenate(kept) if kept else None
+    return _Pass(moments, shift / n, x, split.contexts, z, log_det / n, log_prob, tally)
+
+
+def _without_context(train: _Pass, test: _Pass, dim: int) -> list[Moments]:
+    """Return the moments of the rows of both splits, less the affine map of the context that fits the training rows."""
+    if train.contexts is None:
+        return [train.moments, test.moments]
+    regression = Regression.of(train.moments, dim)
+    return [regression.left(part.moments) for part in (train, test)]
+
+
+def _varying(part: _Pass) -> Array:
+    """Return the columns of the contexts that vary, (N, K)."""
+    if part.contexts is None:
+        return np.empty((len(part.z), 0))
+    return part.contexts[:, (part.contexts != part.contexts[:1]).any(axis=0)]
 
 
 def _in_paper_convention(part: _Pass, dim: int) -> float:
@@ -287,20 +329,22 @@ def _entropy_reference(known: entropy.Entropy | None, log_prob: Array) -> Entrop
 
 
 def _log_det(test: _Pass, known: entropy.Entropy | None) -> LogDet:
-    if known is None or test.x is None:
+    if test.x is None:
         return LogDet(test.log_det, None, None, None)
-    dim = test.z.shape[1]
-    of_x, of_z = entropy.nearest_neighbours(test.x), entropy.nearest_neighbours(test.z)
-    at_optimum = float(0.5 * dim * np.log(2 * np.pi * np.e)) - known.nats
+    dim, contexts = test.z.shape[1], _varying(test)
+    at_optimum = None if known is None else float(0.5 * dim * np.log(2 * np.pi * np.e)) - known.nats
+    # (x, c) -> (z, c) has the log-determinant of x -> z.
+    of_x, of_z = (entropy.nearest_neighbours(np.hstack([part, contexts])) for part in (test.x, test.z))
     if of_x is None or of_z is None:
         return LogDet(test.log_det, at_optimum, None, None)
-    return LogDet(test.log_det, at_optimum, of_z.nats, of_z.nats - of_x.nats)
+    return LogDet(test.log_det, at_optimum, None if contexts.size else of_z.nats, of_z.nats - of_x.nats)
 
 
 def _not_available(test: _Pass, known: entropy.Entropy | None, hidden: str) -> dict[str, str]:
     missing = {}
     if known is None:
-        missing["entropy"] = entropy.why_unknown(test.z if test.x is None else test.x)
+        why = entropy.why_unknown(test.z if test.x is None else test.x)
+        missing["entropy"] = why or entropy.GIVEN_CONTEXTS
     if hidden:
         missing["activations"] = hidden
     return missing
@@ -313,18 +357,22 @@ def _flags(
     least: EntropyReference | None,
     activations: tuple[Activation, ...] | None,
     latents: Latents,
+    dependence: Dependence | None,
     dim: int,
     *,
     folds: bool,
 ) -> list[Flag]:
     flags = []
+    baseline, layers = ("Gaussian", "one LU layer")
+    if dependence is not None:
+        baseline, layers = ("linear Gaussian", "one LU layer with a shift by the context")
     behind = model.train.nats_per_dim - gaussian.train.nats_per_dim
     if behind > _ROUNDING and not spectrum.raised:
         flags.append(
             Flag(
                 "WORSE_THAN_GAUSSIAN",
-                f"The model is {behind:.4g} nats/dim worse than the closed-form Gaussian on the training rows: "
-                "it has learnt less than one LU layer can.",
+                f"The model is {behind:.4g} nats/dim worse than the closed-form {baseline} on the training rows: "
+                f"it has learnt less than {layers} can.",
             )
         )
     if least is not None and least.below_by > 3:
@@ -343,7 +391,10 @@ def _flags(
                 f"At most {most:.2%} of what enters an activation leaves its unit's branch: the flow is an affine map.",
             )
         )
-    if reasons := _not_normal(latents, dim, folds=folds):
+    reasons = _not_normal(latents, dim, folds=folds)
+    if dependence is not None and dependence.nats > max(_GAP * dim, dependence.by_chance):
+        reasons.append(f"a dependence on the context of {dependence.nats / dim:.4g} nats/dim by an affine map alone")
+    if reasons:
         flags.append(Flag("LATENT_NOT_NORMAL", f"The latents of the training rows have {', '.join(reasons)}."))
     return flags
 

@@ -36,6 +36,13 @@ class Moments:
         self.mean = self.mean + step * (len(rows) / total)
         self.count = total
 
+    def mapped(self, matrix: Array, shift: Array) -> Self:
+        """Return the moments of matrix x + shift for all rows x: mean M m + b, covariance M C M^T."""
+        found = type(self)(len(matrix))
+        found.count, found.mean = self.count, matrix @ self.mean + shift
+        found._scatter = matrix @ self._scatter @ matrix.T
+        return found
+
     @property
     def covariance(self) -> Array:
         """Return E (x - mean)(x - mean)^T, (D, D)."""

@@ -18,6 +18,8 @@ _SLACK = 1e-9  # relative rounding of a bound and of what is compared with it
 class Seen:
     """These are rows before and after a map: `start` and `end` (N, D), and log_det (N,) of the map in nats.
 
+    With contexts (N, C), only rows of one context are pairs: the map is another one for another context.
+
     lost is the rounding error of |end - end'| for each pair, and lost_log_det that of each log_det.
     """
 
@@ -26,6 +28,7 @@ class Seen:
     log_det: Array
     lost: float = 0.0
     lost_log_det: float = 0.0
+    contexts: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,13 @@ def observe(seen: Seen, bounds: Bounds | None, name: str) -> Observed:
 
 
 def _distances(seen: Seen) -> Iterator[tuple[Array, Array]]:
-    """Yield |x - y| and |f(x) - f(y)| of rows i and i + k, for k = 1, 2, ...; pairs of equal rows are left out."""
+    """Yield |x - y| and |f(x) - f(y)| of rows i and i + k, k = 1, 2, ...; pairs of equal rows are left out."""
     n, done = len(seen.start), 0
     for shift in range(1, n):
         before, after = (np.linalg.norm(rows[shift:] - rows[:-shift], axis=1) for rows in (seen.start, seen.end))
         apart = before > 0
+        if seen.contexts is not None:
+            apart &= (seen.contexts[shift:] == seen.contexts[:-shift]).all(axis=1)
         if apart.any():
             yield before[apart], after[apart]
         done += n - shift

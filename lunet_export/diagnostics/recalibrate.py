@@ -11,7 +11,7 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics.moments import Moments, gaussian_gap, is_singular
 from lunet_export.diagnostics.rows import TRAIN, over_batches, validate_rows
 from lunet_export.errors import DataError
-from lunet_export.layers import Chain, validate_unconditional
+from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
 
 
@@ -45,17 +45,20 @@ def recalibrate(
     Raises:
         DataError: if the rows are of another kind, or the covariance has no inverse: too few rows, or constant latents.
     """
-    validate_unconditional(weights.context, "recalibrate")
-    validate_rows(dataset, weights.preprocessing, weights.dim)
+    validate_rows(dataset, weights.preprocessing, weights.dim, weights.context)
     if len(dataset.train) <= weights.dim:
         raise DataError(
             f"Expected more than {weights.dim} training rows, or their latent covariance has no inverse; "
             f"{dataset.name} has {len(dataset.train)}. Give more data."
         )
     moments = Moments(weights.dim)
-    rows = dataset.train
     latents = over_batches(
-        lambda x: reference.encode(weights, x)[0], dataset, rows, seed=seed, draw=TRAIN, on_rows=on_rows
+        lambda x, c: reference.encode(weights, x, c)[0],
+        dataset,
+        dataset.part("train"),
+        seed=seed,
+        draw=TRAIN,
+        on_rows=on_rows,
     )
     for z in latents:
         moments.add(z)

@@ -1,4 +1,4 @@
-"""A page that samples and scores an exported image model in the browser, from any static host."""
+"""A page that samples and scores an exported model in the browser, from any static host."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def write_page(folder: Path, target: Path, *, runtime: Path | None = None, force
     """Write the page, the model and the runtime as a folder of static files.
 
     Args:
-        folder: Export of an image model, with one network or one network per class.
+        folder: Export of images or of other rows, with one network or one network per class; it may take a context.
         target: Folder of the page.
         runtime: Folder of an unpacked onnxruntime-web; None fetches the tested version from npm.
         force: Whether to replace a page that this function wrote.
@@ -30,11 +30,6 @@ def write_page(folder: Path, target: Path, *, runtime: Path | None = None, force
         MissingPackageError: if the runtime is not given and npm cannot fetch it.
     """
     artifact = open_folder(folder)
-    if artifact.manifest.image_shape is None or artifact.manifest.preprocessing is None:
-        raise BadInputError(
-            f"Expected an image model for the page; the rows of {folder} are not images. "
-            "Run: lunet-export embed FOLDER --language browser"
-        )
     if target.exists() and not (force and is_page(target)) and (not target.is_dir() or any(target.iterdir())):
         raise BadInputError(
             f"Expected a new folder for the page; {target} exists. Give another path, or `force=True` to replace a "

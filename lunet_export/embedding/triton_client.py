@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from lunet_export import noise, parity
 from lunet_export.artifact import open_folder
+from lunet_export.data.given_context import given_context
 from lunet_export.embedding.triton import CLIENT_PACKAGE
 from lunet_export.errors import LunetExportError
 from lunet_export.installation import install
 from lunet_export.layers import Context
 from lunet_export.runtime.rows import Rows as Fed
-from lunet_export.streaming.contexts import given_context
 
 try:
     import tritonclient.grpc as triton

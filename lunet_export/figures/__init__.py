@@ -2,7 +2,7 @@
 
 from lunet_export.figures.activation_inputs import ActivationInputs, UnitInputs, activation_inputs, validate_activations
 from lunet_export.figures.block_strip import BlockStrip, block_strip, validate_blocks
-from lunet_export.figures.density_map import DensityMap, density_map, validate_two_dimensions
+from lunet_export.figures.density_map import DensityMap, density_map, shown_contexts, validate_two_dimensions
 from lunet_export.figures.histogram import Histogram
 from lunet_export.figures.interpolation import PATHS, PathName, interpolate, validate_images
 from lunet_export.figures.latent_distribution import LatentDistribution, latent_distribution
@@ -21,6 +21,7 @@ __all__ = [
     "density_map",
     "interpolate",
     "latent_distribution",
+    "shown_contexts",
     "validate_activations",
     "validate_blocks",
     "validate_images",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import layers
-from lunet_export.data import Dataset
+from lunet_export.data import Dataset, Part
 from lunet_export.diagnostics.activations import COLLAPSED, Activation, Tally
 from lunet_export.diagnostics.rows import TEST, over_batches, validate_rows
 from lunet_export.diagnostics.source import Source
@@ -77,21 +77,22 @@ def activation_inputs(
         DataError: if the rows are of another kind than the model's.
     """
     validate_activations(source)
-    validate_rows(dataset, source.preprocessing, source.dim)
+    validate_rows(dataset, source.preprocessing, source.dim, source.context)
     activations = source.activations
     assert activations is not None  # else `validate_activations` raises
 
-    def see(rows: NDArray[np.generic]) -> list[list[Array]]:
-        inputs = over_batches(lambda x: _inputs(source, x), dataset, rows, seed=seed, draw=TEST, on_rows=on_rows)
+    def see(part: Part) -> list[list[Array]]:
+        inputs = over_batches(lambda x, c: _inputs(source, x, c), dataset, part, seed=seed, draw=TEST, on_rows=on_rows)
         return list(inputs)
 
-    count = len(see(dataset.test[:1])[0])
+    test = dataset.part("test")
+    count = len(see(test[:1])[0])
     if count == 0:
         raise BadInputError(
             f"Expected a network with activations; {source.name} has one block and none. It is affine by construction."
         )
     most = max(_FEWEST_ROWS, int(_MOST_NUMBERS / (source.dim * count)))
-    rows = dataset.test[:most]
+    rows = test[:most]
     stacked = [np.concatenate(part) for part in zip(*see(rows), strict=True)]
     tally = Tally(activations)
     for number, a in enumerate(stacked, 1):
@@ -110,9 +111,9 @@ def validate_activations(source: Source) -> None:
         raise BadInputError(f"Expected a model with activations to look into; {source.name} has none: {source.hidden}.")
 
 
-def _inputs(source: Source, x: Array) -> list[Array]:
+def _inputs(source: Source, x: Array, context: Array | None) -> list[Array]:
     seen: list[Array] = []
-    source.density(x, lambda number, a: seen.append(a))
+    source.density(x, lambda number, a: seen.append(a), context=context)
     return seen
 
 

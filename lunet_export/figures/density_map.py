@@ -16,12 +16,13 @@ from lunet_export.errors import BadInputError
 Array = NDArray[np.float64]
 
 CELLS = 300  # per side
+_SHARES = (0.1, 0.5, 0.9)  # of the rows, at which a density is mapped
 _MARGIN = 0.12  # share of the data's width, on each side
 
 
 @dataclass(frozen=True)
 class DensityMap:
-    """This is p(x) at the middles of the cells of a window, row i for x2, column j for x1.
+    """This is p(x), or p(x | c), at the middles of the cells of a window, row i for x2, column j for x1.
 
     Attributes:
         window: [[low 1, high 1], [low 2, high 2]].
@@ -30,7 +31,8 @@ class DensityMap:
         samples: Samples of the model, (n, 2).
         rows: Number of test rows.
         test_nats: Mean -log p of the test rows, in nats.
-        entropy: Entropy of the data; None if it is unknown.
+        entropy: Entropy of the data; None if it is unknown, as that of rows given contexts that vary.
+        context: Context (C,) of the map and of the samples; None for a model that takes none.
     """
 
     window: Array
@@ -40,6 +42,7 @@ class DensityMap:
     rows: int
     test_nats: float
     entropy: entropy.Entropy | None
+    context: Array | None = None
 
     def integral(self, density: Array) -> float:
         """Return the integral of a density over the window: 1 minus what lies outside, up to the width of the cells."""
@@ -67,6 +70,7 @@ def density_map(
     seed: int,
     cells: int = CELLS,
     window: Array | None = None,
+    context: Array | None = None,
     on_rows: Callable[[int], None] = lambda n: None,
 ) -> DensityMap:
     """Return the map, samples and figures of a model of two dimensions.
@@ -78,6 +82,7 @@ def density_map(
         seed: Random seed of the samples and of the dequantization noise.
         cells: Number of cells per side of the grid.
         window: Window (2, 2) as in `DensityMap`; by default the test rows with a margin.
+        context: Context (C,) of the map of a conditional model; by default the first of `shown_contexts`.
         on_rows: Function called with the number of rows after each batch, cells included.
 
     Raises:
@@ -85,19 +90,23 @@ def density_map(
         DataError: if the rows are of another kind than the model's.
     """
     validate_two_dimensions(source)
-    validate_rows(dataset, source.preprocessing, source.dim)
+    validate_rows(dataset, source.preprocessing, source.dim, source.context)
+    test = dataset.part("test")
+    if context is None and test.contexts is not None:
+        context = shown_contexts(test.contexts)[0]
     both = over_batches(
-        lambda x: (x, source.density(x)[2]), dataset, dataset.test, seed=seed, draw=TEST, on_rows=on_rows
+        lambda x, c: (x, source.density(x, context=c)[2]), dataset, test, seed=seed, draw=TEST, on_rows=on_rows
     )
     x, log_prob = (np.concatenate(part) for part in zip(*both, strict=True))
     if window is None:
         window = _window(x, source)
-    known = dataset.public and dataset.name in toy.DENSITIES
+    one = test.contexts is None or bool((test.contexts == test.contexts[:1]).all())  # for all rows
+    known = one and dataset.public and dataset.name in toy.DENSITIES
     model, truth = np.empty(cells * cells), np.empty(cells * cells)
     points = _middles(window, cells)
     for start in range(0, len(points), BATCH):
         part = slice(start, start + BATCH)
-        model[part] = np.exp(source.density(points[part])[2])
+        model[part] = np.exp(source.density(points[part], context=context)[2])
         if known:
             truth[part] = np.exp(toy.log_density(dataset.name, points[part]))
         on_rows(len(points[part]))
@@ -105,11 +114,25 @@ def density_map(
         window=window,
         model=model.reshape(cells, cells),
         truth=truth.reshape(cells, cells) if known else None,
-        samples=source.decode(noise.normal(seed, range(samples), 2)),
+        samples=source.decode(noise.normal(seed, range(samples), 2), context=context),
         rows=len(x),
         test_nats=-float(log_prob.mean()),
-        entropy=entropy.of_data(dataset, x),
+        entropy=entropy.of_data(dataset, x) if one else None,
+        context=context,
     )
+
+
+def shown_contexts(contexts: Array) -> Array:
+    """Return a few of the contexts (N, C) to map a density at, (K, C): one if all are equal, else up to three.
+
+    They are those of the rows at 10 %, 50 % and 90 % in the order of the first column that varies, none of them twice.
+    """
+    varies = (contexts != contexts[:1]).any(axis=0)
+    if not varies.any():
+        return contexts[:1]
+    order = np.argsort(contexts[:, int(varies.argmax())], kind="stable")
+    found = contexts[order[[int(share * (len(order) - 1)) for share in _SHARES]]]
+    return found[np.sort(np.unique(found, axis=0, return_index=True)[1])]
 
 
 def _window(x: Array, source: Source) -> Array:

@@ -67,7 +67,8 @@ def interpolate(source: Source, dataset: Dataset, *, pairs: int, steps: int, see
     """Return x (pairs, steps, D): each row leads from one test image to another through the latent space.
 
     The first and last of each row are the images themselves, with their dequantization noise; between them are the
-    points of the path at t = 1 / (steps - 1), 2 / (steps - 1), ..., mapped to images.
+    points of the path at t = 1 / (steps - 1), 2 / (steps - 1), ..., mapped to images. A conditional model maps them
+    given (1 - t) c + t c' for the contexts c and c' of both images.
 
     Args:
         source: A model of images.
@@ -82,18 +83,22 @@ def interpolate(source: Source, dataset: Dataset, *, pairs: int, steps: int, see
         DataError: if the rows are of another kind than the model's.
     """
     validate_images(source)
-    validate_rows(dataset, source.preprocessing, source.dim)
+    validate_rows(dataset, source.preprocessing, source.dim, source.context)
     if 2 * pairs > len(dataset.test):
         raise BadInputError(
             f"Expected {2 * pairs} test images for {pairs} pairs; {dataset.name} has {len(dataset.test)}. "
             "Give a smaller `n`."
         )
     chosen = np.random.default_rng(seed).choice(len(dataset.test), 2 * pairs, replace=False)
+    part = dataset.part("test")[chosen]
     both = over_batches(
-        lambda x: (x, source.density(x)[0]), dataset, dataset.test[chosen], seed=seed, draw=TEST, on_rows=lambda n: None
+        lambda x, c: (x, source.density(x, context=c)[0]), dataset, part, seed=seed, draw=TEST, on_rows=lambda n: None
     )
     x, z = (np.concatenate(part) for part in zip(*both, strict=True))
     t = np.linspace(0, 1, steps)[1:-1]
     between = PATHS[path](z[:pairs], z[pairs:], t).reshape(-1, source.dim)
-    decoded = source.decode(between).reshape(pairs, len(t), source.dim)
+    given = None
+    if part.contexts is not None:
+        given = linear(part.contexts[:pairs], part.contexts[pairs:], t).reshape(-1, part.contexts.shape[1])
+    decoded = source.decode(between, context=given).reshape(pairs, len(t), source.dim)
     return np.concatenate([x[:pairs, None], decoded, x[pairs:, None]], axis=1)

@@ -90,8 +90,15 @@ def latent_distribution(
     Raises:
         DataError: if the rows are of another kind than the model's, or latents are not finite.
     """
-    validate_rows(dataset, source.preprocessing, source.dim)
-    parts = over_batches(lambda x: source.density(x)[0], dataset, dataset.test, seed=seed, draw=TEST, on_rows=on_rows)
+    validate_rows(dataset, source.preprocessing, source.dim, source.context)
+    parts = over_batches(
+        lambda x, c: source.density(x, context=c)[0],
+        dataset,
+        dataset.part("test"),
+        seed=seed,
+        draw=TEST,
+        on_rows=on_rows,
+    )
     z = np.concatenate(list(parts))
     if not np.isfinite(z).all():
         raise DataError(f"Expected finite latents of {dataset.name}; some are not. Remove its extreme rows.")

@@ -26,8 +26,10 @@ class Layered(Kind):
     name: ClassVar[str] = "composed"
     title: ClassVar[str] = "a composed model"
     names_solver: ClassVar[bool] = True
-    open: ClassVar[bool] = True
     folds: ClassVar[bool] = True
+
+    def extends(self, chain: Chain) -> bool:
+        return True
 
     def label(self, chain: Chain, number: int) -> str:
         return f"layer{number + 1}"

@@ -42,7 +42,8 @@ def lunet(
             activations that take it, one number per unit, (D,).
         preprocessing: Logit before the first block, for images.
         activation: Name of the activation.
-        conditional: Affine maps of the context, one behind each block; empty if the LU-Net is not conditional.
+        conditional: Affine maps of the context, one behind each block; empty if the LU-Net is not conditional. With M -
+            1 of them the last block stands behind the last map, without an activation, and there are M - 2 alphas.
         context: Context of a conditional LU-Net.
 
     Raises:
@@ -51,14 +52,17 @@ def lunet(
     """
     if not blocks:
         raise CheckpointError("Expected at least one LU block; got none. The file holds no network.")
+    between = len(blocks) - 1 - (len(conditional) == len(blocks) - 1 > 0)
     if isinstance(alpha, Sequence):
         alphas, kind = list(alpha), LUNet(None if alpha else PAPERS_ALPHA, activation)
     else:
-        alphas, kind = [float(alpha)] * (len(blocks) - 1), LUNet(float(alpha), activation)
-    if len(alphas) != len(blocks) - 1:
-        raise CheckpointError(f"Expected {len(blocks) - 1} alphas, one between each two blocks; got {len(alphas)}.")
-    if conditional and len(conditional) != len(blocks):
-        raise CheckpointError(f"Expected {len(blocks)} maps of the context, one per block; got {len(conditional)}.")
+        alphas, kind = [float(alpha)] * between, LUNet(float(alpha), activation)
+    if len(alphas) != between:
+        raise CheckpointError(f"Expected {between} alphas, one between each two blocks; got {len(alphas)}.")
+    if conditional and len(conditional) not in (len(blocks), len(blocks) - 1):
+        raise CheckpointError(
+            f"Expected {len(blocks)} maps of the context, one per block, or one fewer; got {len(conditional)}."
+        )
     activations = [activation_of(activation, slope) for slope in alphas]
     parts = zip_longest(blocks, conditional, activations)
     layers = tuple(layer for block in parts for layer in block if layer is not None)
@@ -86,21 +90,22 @@ class LUNet(Kind):
                 "The paper uses the first."
             )
 
+    def extends(self, chain: Chain) -> bool:
+        return isinstance(chain.layers[-1], ConditionalAffine)
+
     def label(self, chain: Chain, number: int) -> str:
-        block, part = divmod(number, len(_parts(chain)))
-        return f"{_parts(chain)[part]}{block + 1}"
+        part, block = _part(chain, number)
+        return f"{part}{block}"
 
     def place(self, chain: Chain, number: int) -> str:
-        parts = _parts(chain)
-        block, part = divmod(number, len(parts))
-        of = f" of {-(-len(chain.layers) // len(parts))}" if part == 0 else ""
-        return f"{parts[part]} {block + 1}{of}"
+        part, block = _part(chain, number)
+        of = f" of {_part(chain, len(chain.layers) - 1)[1]}" if part == "block" else ""
+        return f"{part} {block}{of}"
 
     def validate(self, chain: Chain) -> None:
         one = self.alpha is not None and repr(activation_of(self.activation, self.alpha))
-        parts = _parts(chain)
         for number, layer in enumerate(chain.layers):
-            where, part = self.place(chain, number), parts[number % len(parts)]
+            where, (part, _) = self.place(chain, number), _part(chain, number)
             if part == "block":
                 self._validate_block(layer, chain.dim, where)
             elif part == "context":
@@ -112,10 +117,12 @@ class LUNet(Kind):
                 raise CheckpointError(f"Expected alpha in (0, 1) as {where}; got {layer}.")
             elif one and repr(layer) != one:
                 raise CheckpointError(f"Expected {one} as {where}; got {layer}. Every activation is the same.")
-        if (len(chain.layers) + 1) % len(parts):
-            end = "an LU layer" if chain.context is None else "an affine map of the context"
+        if chain.context is None and len(chain.layers) % 2 == 0:
+            raise CheckpointError("Expected an LU layer at the end of an LU-Net; got an activation. Leave it out.")
+        if chain.context is not None and not (len(chain.layers) % 3 == 2 or _ends_behind_its_maps(chain)):
             raise CheckpointError(
-                f"Expected {end} at the end of an LU-Net; got {chain.layers[-1].label}. Leave it out."
+                "Expected an affine map of the context at the end of a conditional LU-Net; got "
+                f"{chain.layers[-1].label}. Give every block one."
             )
 
     def _validate_block(self, block: Layer, dim: int, where: str) -> None:
@@ -183,7 +190,7 @@ class LUNet(Kind):
 
         If each activation has its own alpha, alpha is None in the settings, and `alphas` is (M - 1,) or (M - 1, D).
         A conditional LU-Net has `context`, and `conditional`: for each block {"kind": name} and the fields of its
-        affine map by name.
+        affine map by name. If the last block has none, it stands behind the last map, and there is one alpha fewer.
         """
         blocks = chain.of(LU)
         settings: dict[str, Any] = {"blocks": len(blocks), "alpha": self.alpha}
@@ -230,7 +237,8 @@ class LUNet(Kind):
         if alpha is not None:
             return lunet(layers, alpha, preprocessing, activation, **given)
         alphas = content["alphas"]
-        if alphas.dtype != np.float64 or alphas.shape not in ((blocks - 1,), (blocks - 1, dim)):
+        count = blocks - 1 - ("context" in content and len(content["conditional"]) < blocks)
+        if alphas.dtype != np.float64 or alphas.shape not in ((count,), (count, dim)):
             raise CheckpointError(
                 f"Expected one alpha, or {dim}, per activation; got a tensor of shape {alphas.shape}. Train it again."
             )
@@ -238,9 +246,18 @@ class LUNet(Kind):
         return lunet(layers, own, preprocessing, activation, **given)
 
 
-def _parts(chain: Chain) -> tuple[str, ...]:
-    """Return what each block consists of, in order; the last block has no activation."""
-    return ("block", "activation") if chain.context is None else ("block", "context", "activation")
+def _part(chain: Chain, number: int) -> tuple[str, int]:
+    """Return what layer `number`, from 0, is in its block, and the number of the block, from 1."""
+    parts = ("block", "activation") if chain.context is None else ("block", "context", "activation")
+    if number == len(chain.layers) - 1 and _ends_behind_its_maps(chain):
+        return "block", number // 3 + 2
+    block, part = divmod(number, len(parts))
+    return parts[part], block + 1
+
+
+def _ends_behind_its_maps(chain: Chain) -> bool:
+    """Return whether a conditional LU-Net ends with an LU layer behind its last map, which took latent statistics."""
+    return chain.context is not None and len(chain.layers) % 3 == 0 and isinstance(chain.layers[-1], LU)
 
 
 def activation_of(name: str, alpha: float | Array) -> Activation:

@@ -180,7 +180,8 @@ def _product(
     taken = np.zeros((len(inverse), len(block.bias)))
     taken[:, here] = inverse
     moved = [each.through(taken) for each in displacements]
-    return g.gemm(z, inverse, displaced(g, moved, _bias(inverse, block.bias[here])))
+    addend = displaced(g, moved, _bias(inverse, block.bias[here]))
+    return g.gemm(z, inverse, addend)
 
 
 def _substitution(g: Arithmetic[V], solver: Solver, z: V, block: LU, displacements: Displacements[V]) -> V:

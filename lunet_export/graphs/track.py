@@ -226,7 +226,8 @@ class Track:
         if self._shift.any():
             bias = self._shift if bias is None else bias + self._shift
         with self.g.at(held.scope):
-            return self.g.gemm(h, weight, displaced(self.g, self._displacements, bias))
+            addend = displaced(self.g, self._displacements, bias)
+            return self.g.gemm(h, weight, addend)
 
     def _solved(self, h: Value, held: _Held) -> Value:
         assert held.layer is not None
@@ -237,11 +238,12 @@ class Track:
         with self.g.at(held.scope):
             if self._is_one_product:
                 weight, bias = (part[self._order] for part in solvers.fused(layer))
-                ahead = [each.through(weight) for each in held.displacements]
-                return self.g.gemm(h, weight, displaced(self.g, [*ahead, *self._displacements], bias))
+                moved = [*(each.through(weight) for each in held.displacements), *self._displacements]
+                addend = displaced(self.g, moved, bias)
+                return self.g.gemm(h, weight, addend)
             h = solvers.solve(self.g, self._solver, h, layer, held.displacements)
             h = h if self._in_order else self._gathered(h)
-            return h if self._displacements == [] else self.g.node("Add", h, self._displaced(None))
+            return self.g.node("Add", h, self._displaced(None)) if self._displacements else h
 
     def _moved(self, h: Value) -> Value:
         g = self.g

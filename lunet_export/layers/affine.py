@@ -18,6 +18,9 @@ Array = NDArray[np.float64]
 class Affine(Layer):
     """This layer computes y = scale x + shift, elementwise. Shapes: (D,) each, no scale being 0.
 
+    They are (N, D) where rows have numbers of their own, by their context: bounds then hold for each pair of rows of
+    one context.
+
     Its rounding errors are |scale x| + |y|; those of its inverse are (|y| + |shift|) / |scale| + |x|.
     """
 
@@ -66,10 +69,12 @@ class Affine(Layer):
         return np.minimum(*ends), np.maximum(*ends)
 
     def stretch(self, dim: int) -> Stretch:
-        size = np.abs(np.broadcast_to(self.scale, dim))
+        scale = np.atleast_2d(self.scale)
+        size = np.abs(np.broadcast_to(scale, (len(scale), dim)))
         logs = np.log(size)
-        total = float(logs.sum())
-        return Stretch(float(size.max()), up(float(1 / size.min())), total, total, float(np.abs(logs).sum()))
+        totals, sizes = logs.sum(axis=1), np.abs(logs).sum(axis=1)
+        ends = float(totals.min()), float(totals.max())
+        return Stretch(float(size.max()), up(float(1 / size.min())), *ends, float(sizes.max()))
 
     def linearised(self, x: Array) -> Linearised:
         del x

@@ -40,14 +40,17 @@ class Kind(ABC):
     title: ClassVar[str]
     #: Whether manifests name a solver, even where no layer solves anything.
     names_solver: ClassVar[bool] = False
-    #: Whether any layer may follow any other, so that one can be added.
-    open: ClassVar[bool] = False
     #: Whether every network of the kind can take latent statistics into its last layer, or into one more.
     folds: ClassVar[bool] = False
 
     @abstractmethod
     def label(self, chain: "Chain", number: int) -> str:
         """Return the name of layer `number`, counted from 0, in a graph."""
+
+    def extends(self, chain: "Chain") -> bool:
+        """Return whether an LU layer may be added behind the last layer."""
+        del chain
+        return False
 
     def place(self, chain: "Chain", number: int) -> str:
         """Return where layer `number`, counted from 0, stands, for use in a sentence."""
@@ -198,7 +201,7 @@ class Chain:
     def fold_latent(self, mean: Array, covariance: Array) -> Self:
         """Return the network whose latent distribution N(mean, covariance) has become N(0, I), exactly.
 
-        The last layer absorbs the statistics; where it cannot and the kind is open, an LU layer is added behind it.
+        The last layer absorbs the statistics; where it cannot and the kind allows it, an LU layer is added behind it.
 
         Raises:
             BadInputError: if neither is possible.
@@ -207,7 +210,7 @@ class Chain:
         """
         *others, last = self.layers
         folded = last.folded(mean, covariance)
-        if folded is None and self.kind.open:
+        if folded is None and self.kind.extends(self):
             identity = LU(np.eye(self.dim), np.eye(self.dim), np.zeros(self.dim))
             others, folded = [*others, last], identity.folded(mean, covariance)
         if folded is None:

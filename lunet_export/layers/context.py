@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lunet_export.classes import Classes
 from lunet_export.columns import Names, read_names
-from lunet_export.errors import BadInputError, CheckpointError
+from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.layers import networks
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.networks import Network, Scaling
@@ -19,6 +19,7 @@ from lunet_export.noise import uniform
 Array = NDArray[np.float64]
 
 _SPREAD = 2.0  # standard deviations of what is drawn where the range of training is not known
+_LONGEST = 60  # characters of a context in a title
 _AT_ENDS = 4  # one drawn context of so many has every column at an end of its range
 
 
@@ -97,6 +98,12 @@ class Context:
         at_ends = np.arange(rows.start, rows.stop)[:, None] % _AT_ENDS == 1
         u = np.where(at_ends, np.rint(u), u)
         return (1 - u) * low + u * high
+
+    def told(self, context: Array) -> str:
+        """Return one context (C,) for a title: its numbers by their names, if they have any."""
+        numbers = [f"{number:.4g}" for number in context.tolist()]
+        named = numbers if self.names is None else map(" = ".join, zip(self.names, numbers, strict=True))
+        return brief(", ".join(named), _LONGEST)
 
     @property
     def middle(self) -> Array:

@@ -89,6 +89,9 @@ class Exported(ABC, Generic[V]):
     def _repr_html_(self) -> str:
         """Return what a notebook shows: facts of the folder, and a few samples of seed 0.
 
+        Those of a conditional flow are given the middle of the contexts of training, and are left out if their range is
+        not known.
+
         Nothing is raised: an export that was closed, or whose samples cannot be drawn, shows its facts alone.
         """
         try:
@@ -287,7 +290,9 @@ class Exported(ABC, Generic[V]):
 
 def _told(context: Context) -> str:
     """Return what a context is, for a table of facts."""
-    return f"{context.dim} numbers per row" + (f": {listed(context.names)}" if context.names else "")
+    names = f": {listed(context.names)}" if context.names else ""
+    shown = "" if context.low is None else f"; samples are shown given {context.told(context.middle)}, the middle"
+    return f"{context.dim} numbers per row{names}{shown}"
 
 
 def _validate_graph(manifest: Manifest, name: str, session: Any) -> None:  # noqa: ANN401

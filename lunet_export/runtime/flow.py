@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export.artifact import GRAPHS, Artifact
 from lunet_export.checks.vector_file import Vectors
 from lunet_export.errors import BadInputError
-from lunet_export.layers import validate_unconditional
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.device import DeviceFlow
@@ -218,8 +217,12 @@ class ExportedFlow(Exported[Vectors]):
         return x, self._density(self._rows.data(x), self._rows.contexts(context, len(x)))[1]
 
     def _drawn(self, n: int) -> Floats:
-        validate_unconditional(self.context, "a picture of samples")
-        found = super()._run("sampling", ["x"], {"z": self.latent(n, seed=0)})  # so that no batch size is captured
+        fed = {"z": self.latent(n, seed=0)}
+        if self.context is not None:
+            if self.context.low is None:
+                self.context.validate_shape(None, n)  # which raises
+            fed["context"] = self.context.middle[None].astype(self.dtype)
+        found = super()._run("sampling", ["x"], fed)  # so that no batch size is captured
         return finite(tuple(found))[0]
 
     def _scored(self, x: Floats, context: ArrayLike | None = None) -> tuple[dict[str, Floats], NDArray[np.float64]]:

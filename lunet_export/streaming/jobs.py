@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from lunet_export import noise
 from lunet_export.artifact import Manifest, open_folder, read_manifest
 from lunet_export.columns import Columns, Names, listed
+from lunet_export.data.given_context import GivenContext, given_context
 from lunet_export.data.own import columns_for
 from lunet_export.data.sources import Source, open_source
 from lunet_export.errors import BadInputError, DataError, OverflowingRowsError
@@ -25,7 +26,6 @@ from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import LARGEST_BATCH, Rows, looks_like
 from lunet_export.runtime.scoring import Together, scores
 from lunet_export.scalars import whole
-from lunet_export.streaming.contexts import GivenContext, given_context
 from lunet_export.streaming.tables import Table
 
 Array = NDArray[np.float64]

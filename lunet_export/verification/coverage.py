@@ -28,9 +28,9 @@ def coverage(
     """
     validate_rows(dataset, weights.preprocessing, weights.dim)
 
-    def latents(x: np.ndarray) -> np.ndarray:
+    def latents(x: np.ndarray, _: object) -> np.ndarray:
         return reference.encode(weights, x)[0]
 
-    parts = over_batches(latents, dataset, dataset.test, seed=seed, draw=TEST, on_rows=on_rows)
+    parts = over_batches(latents, dataset, dataset.part("test"), seed=seed, draw=TEST, on_rows=on_rows)
     z = np.concatenate(list(parts))
     return [Share(len(z), int(box.contains(z).sum())) for box in boxes]

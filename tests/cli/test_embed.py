@@ -138,7 +138,6 @@ REFUSED = {
         ["embed", str(TOY), "--language", "c", "-o", "{full}", "--force"],
         "exists. Give another path",
     ),
-    "no image model": (["demo-page", str(TOY)], "Expected an image model"),
     "someone's page": (["demo-page", str(DIGITS), "-o", "{full}", "--force"], "exists. Give another path"),
     "no runtime there": (["demo-page", str(DIGITS), "--runtime", "{full}"], "Expected an unpacked onnxruntime-web"),
     "no page to serve": (["serve", "{full}"], "index.html is missing"),

@@ -68,8 +68,8 @@ def test_mean_log_det_is_the_difference_of_entropies_on_a_gaussian_model():
 class Scaled(WeightsSource):
     """Its z is half of what its log-det is of."""
 
-    def density(self, x, on_activation):
-        z, log_det, _ = super().density(x, on_activation)
+    def density(self, x, on_activation, *, context=None):
+        z, log_det, _ = super().density(x, on_activation, context=context)
         return z / 2, log_det, reference.standard_normal_log_prob(z / 2) + log_det
 
 
@@ -143,11 +143,11 @@ class Oracle(Source):
     def __init__(self, shift: float) -> None:
         self.shift = shift
 
-    def density(self, x, on_activation):
+    def density(self, x, on_activation, *, context=None):
         log_prob = data.toy.log_density("two-moons", x) + self.shift
         return x, log_prob - reference.standard_normal_log_prob(x), log_prob
 
-    def decode(self, z):
+    def decode(self, z, *, context=None):
         return z
 
 

@@ -25,13 +25,14 @@ DRAWINGS = [
     {"shape": [28, 28], "levels": 256, "name": "mnist", "ink": BAR.tolist()},
     {"shape": [28, 28], "levels": 256, "name": "fashion-mnist", "ink": CORNER.tolist()},
 ]
+SLIDERS = [[-1, 2], [0, 1], [0, 9], [-1e-9, 3e-9], [-2.34, 1e6], [0.1, 0.3], [2000, 2024], [5, 5]]
 
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
     path = tmp_path_factory.mktemp("parts") / "models.json"
     arcs = [[start.tolist(), end.tolist(), t] for start, end, t in ARCS]
-    path.write_text(json.dumps({"arcs": arcs, "drawings": DRAWINGS}))
+    path.write_text(json.dumps({"arcs": arcs, "sliders": SLIDERS, "drawings": DRAWINGS}))
     done = command("node", PARTS, PAGE, path)
     assert done.code == 0, done.err
     return json.loads(done.out)
@@ -63,3 +64,18 @@ def test_other_pictures_are_averages(computed):
     expected = np.round(255 * CORNER.reshape(28, 10, 28, 10).mean(axis=(1, 3))).ravel()
     assert found["kind"] == "averaged"
     assert np.abs(np.array(found["levels"]) - expected).max() <= 1
+
+
+def test_a_slider_stops_at_both_ends_and_at_round_numbers(computed):
+    for (low, high), got in zip(SLIDERS, computed["sliders"], strict=True):
+        assert (got[0], got[-1]) == (low, high)
+        if low == high:
+            assert got == [low]
+            continue
+        assert 30 < len(got) <= 103, (low, high, len(got))  # steps of 1, 2 or 5: a third of a hundred at least
+        step = np.median(np.diff(got))
+        assert (np.diff(got) > 0).all()
+        assert (np.diff(got) <= step * (1 + 1e-6)).all()
+        multiples = np.array(got[1:-1]) / step
+        np.testing.assert_allclose(multiples, np.round(multiples), atol=1e-6 * np.abs(multiples).max())
+    assert {1.0, 2.0, 3.0, 8.0} <= set(computed["sliders"][2])

@@ -289,6 +289,8 @@ def plan(kills: int, seed: int, names: list[str]) -> list[tuple[str, str, float,
         turns = [name for name in names for _ in range(WEIGHTS.get(name, 1))]
         if fault in _COLD:
             turns = [name for name in names if name in _COLD_COMMANDS]
+        if not turns:
+            continue
         rng.shuffle(turns)
         for number in range(max(1, round(kills * share))):
             timed = fault in _SIGNALS and number // len(turns) % 3 == 2

@@ -109,7 +109,8 @@ class Zygote:
         for timer in timers:
             timer.cancel()
         counted = files["counted"]
-        known = json.loads(counted.read_text()) if counted.exists() else {"operations": 0, "modules": []}
+        written = counted.read_text() if counted.exists() else ""  # empty where the kill came while it was written
+        known = json.loads(written) if written else {"operations": 0, "modules": []}
         self._modules |= {*known["modules"]}  # what a command loaded late is loaded at once for those that come
         return Ended(code, files["out"].read_text(), files["err"].read_text(), known["operations"])
 

@@ -1,14 +1,24 @@
 """The numbers behind the pictures, each against what is known without the code that makes them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lunet_export import data, noise
-from lunet_export.data import Dataset
+from lunet_export.checks import reference
+from lunet_export.data import Contexts, Dataset
 from lunet_export.diagnostics import FolderSource, WeightsSource, diagnose
 from lunet_export.diagnostics.rows import TEST, over_batches
 from lunet_export.errors import BadInputError
-from lunet_export.figures import Histogram, activation_inputs, density_map, interpolate, latent_distribution
+from lunet_export.figures import (
+    Histogram,
+    activation_inputs,
+    density_map,
+    interpolate,
+    latent_distribution,
+    shown_contexts,
+)
 from lunet_export.figures.interpolation import linear, spherical
 from lunet_export.figures.latent_distribution import mean_square_density, normal_density, unit_vectors
 from lunet_export.flows import lunet
@@ -16,7 +26,9 @@ from lunet_export.layers import LU, Chain
 from lunet_export.pictures import samples as pictures
 from lunet_export.preprocessing import NAMED
 from lunet_export.runtime import ExportedFlow
-from tests import tolerances
+from tests import conditional, tolerances
+from tests.linear import DATA as GIVEN
+from tests.linear import fitted
 from tests.networks import network
 
 DIGITS = network(16, 3, preprocessing=NAMED["digits"])
@@ -216,9 +228,9 @@ def test_shares_are_those_of_diagnose():
         assert entry.activation.number == diagnosed.number
     seen: list = []
     for _ in over_batches(
-        lambda x: IMAGES.density(x, lambda number, a: seen.append((number, a))),
+        lambda x, _: IMAGES.density(x, lambda number, a: seen.append((number, a))),
         rows,
-        rows.test,
+        rows.part("test"),
         seed=0,
         draw=TEST,
         on_rows=lambda n: None,
@@ -262,3 +274,65 @@ def test_what_does_not_fit_is_refused(exported):
         density_map(folder, grey_rows(50), samples=3, seed=0)
     with pytest.raises(BadInputError, match="one block and none"):
         activation_inputs(WeightsSource(identity(3)), normal_rows(50, 3), seed=0)
+
+
+# Contexts
+
+
+LINEAR = WeightsSource(fitted(GIVEN), name="linear")
+
+
+def test_contexts_that_are_shown_are_those_of_rows():
+    c = GIVEN.contexts.test
+    shown = shown_contexts(c)
+    assert shown.shape == (3, 1)
+    np.testing.assert_allclose((c <= shown.T).mean(axis=0), [0.1, 0.5, 0.9], atol=1 / len(c))
+    two = np.column_stack([np.full(len(c), 7.0), c])
+    assert {tuple(row) for row in shown_contexts(two)} <= {tuple(row) for row in two}
+    assert shown_contexts(np.full((9, 2), 3.0)).tolist() == [[3.0, 3.0]]
+    assert shown_contexts(np.array([[1.0], [0.0]] * 5)).tolist() == [[0.0], [1.0]]
+
+
+def test_a_density_is_mapped_given_a_context():
+    """It is that of the linear Gaussian at each point; the figure of the rows is that of their own contexts."""
+    shown = shown_contexts(GIVEN.contexts.test)
+    maps = [density_map(LINEAR, GIVEN, samples=50, seed=0, cells=60, context=context) for context in shown]
+    for context, found in zip(shown, maps, strict=True):
+        low, high = found.window.T
+        point = low + (np.array([10, 40]) + 0.5) / 60 * (high - low)  # column 10, row 40
+        exact = reference.log_prob(fitted(GIVEN), point[None], context)
+        assert np.log(found.model[40, 10]) == pytest.approx(exact[0], abs=1e-10)
+        z = noise.normal(0, range(50), 2)
+        np.testing.assert_allclose(found.samples, reference.decode(fitted(GIVEN), z, context), atol=1e-10)
+        assert found.test_nats == pytest.approx(diagnose(LINEAR, GIVEN, seed=0).model.test.nats, abs=1e-10)
+        assert (found.truth, found.entropy) == (None, None)
+    assert np.abs(maps[0].model - maps[2].model).max() > 0.1
+
+
+def test_latents_and_activations_are_those_of_rows_with_their_contexts():
+    source = WeightsSource(conditional.lu_net())
+    x, c = conditional.rows(300)
+    rows = Dataset("given", x, x, x, public=False, contexts=Contexts(None, c, c, c))
+    z = reference.encode(conditional.lu_net(), x, c)[0]
+    np.testing.assert_allclose(latent_distribution(source, rows, projections=2, seed=0).means, z.mean(axis=0))
+    mixed = np.random.default_rng(0).permutation(c)
+    other = replace(rows, contexts=Contexts(None, mixed, mixed, mixed))
+    assert np.abs(latent_distribution(source, other, projections=2, seed=0).means - z.mean(axis=0)).max() > 1e-3
+    here, there = (activation_inputs(source, each, seed=0).activations[0].quantiles for each in (rows, other))
+    assert np.abs(here - there).max() > 1e-3
+
+
+def test_a_path_leads_from_context_to_context():
+    """Latents and contexts move together."""
+    weights = replace(conditional.lu_net(), preprocessing=NAMED["digits"])
+    source = WeightsSource(weights, image_shape=(2, 2))
+    rng = np.random.default_rng(0)
+    grey, c = rng.integers(0, 17, (40, 4), dtype=np.uint8), rng.uniform(-1, 2, (40, 3))
+    rows = Dataset("grey", grey, grey, grey, NAMED["digits"], (2, 2), contexts=Contexts(None, c, c, c))
+    x = interpolate(source, rows, pairs=3, steps=3, seed=0, path="linear")
+    chosen = np.random.default_rng(0).choice(40, 6, replace=False)
+    ends = [x[:, place] for place in (0, -1)]
+    z = [source.density(part, context=c[of])[0] for part, of in zip(ends, (chosen[:3], chosen[3:]), strict=True)]
+    middle = source.decode((z[0] + z[1]) / 2, context=(c[chosen[:3]] + c[chosen[3:]]) / 2)
+    np.testing.assert_allclose(x[:, 1], middle, atol=1e-9)
+    assert np.abs(source.decode((z[0] + z[1]) / 2, context=c[chosen[:3]]) - middle).max() > 1e-3

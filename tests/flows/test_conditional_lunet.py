@@ -83,7 +83,14 @@ def test_the_digest_tells_every_number_of_the_context():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (lambda layers: layers[:-1], "Expected an affine map of the context at the end of an LU-Net; got LU"),
+        (
+            lambda layers: layers[:-1],
+            "at the end of a conditional LU-Net; got LULinear. Give every block one.",
+        ),
+        (
+            lambda layers: layers[:-2],
+            "Expected an affine map of the context at the end of a conditional LU-Net; got LeakySoftplus. Give every",
+        ),
         (lambda layers: (*layers[:4], *layers[5:]), "Expected an affine map of the context as context 2"),
         (lambda layers: (layers[1], layers[0], *layers[2:]), "Expected an LU layer as block 1 of 3"),
     ],
@@ -94,8 +101,44 @@ def test_every_block_has_an_affine_map_of_the_context(layers, message):
 
 
 def test_as_many_maps_as_blocks():
-    with pytest.raises(CheckpointError, match="Expected 3 maps of the context, one per block; got 2"):
-        lunet(CHAIN.of(LU), 0.1, conditional=CHAIN.of(ConditionalAffine)[:2], context=CHAIN.context)
+    with pytest.raises(CheckpointError, match="Expected 3 maps of the context, one per block, or one fewer; got 1"):
+        lunet(CHAIN.of(LU), 0.1, conditional=CHAIN.of(ConditionalAffine)[:1], context=CHAIN.context)
+
+
+def test_an_lu_net_without_contexts_ends_with_an_lu_layer():
+    chain = network(DIM, 3)
+    with pytest.raises(CheckpointError, match=r"Expected an LU layer at the end of an LU-Net; got an activation\."):
+        replace(chain, layers=chain.layers[:-1])
+
+
+@pytest.fixture(params=[0.1, [0.1, 0.2]], ids=["one alpha", "alphas"])
+def folded(request):
+    """Latent statistics are folded into one more LU layer: a scale that depends on the context cannot take them."""
+    return conditional(alpha=request.param).fold_latent(np.arange(DIM) / 2, np.eye(DIM) + 0.5)
+
+
+def test_latent_statistics_are_folded_into_one_more_block(folded):
+    chain = conditional(alpha=0.1 if folded.kind.alpha else [0.1, 0.2])
+    z, log_det = reference.encode(chain, X, C)
+    white, more = reference.encode(folded, X, C)
+    root = np.linalg.inv(np.linalg.cholesky(np.eye(DIM) + 0.5))
+    np.testing.assert_allclose(white, (z - np.arange(DIM) / 2) @ root.T, atol=1e-10)
+    np.testing.assert_allclose(more - log_det, np.log(np.diag(root)).sum(), atol=1e-10)
+    np.testing.assert_allclose(reference.decode(folded, white, C), X, atol=1e-10)
+    labels = [folded.kind.label(folded, number) for number in range(len(folded.layers))]
+    assert labels[-3:] == ["block3", "context3", "block4"]
+    assert [folded.kind.place(folded, number) for number in (0, 7, 8)] == ["block 1 of 4", "context 3", "block 4 of 4"]
+    assert len(folded.fold_latent(np.ones(DIM), np.eye(DIM)).layers) == len(folded.layers)
+
+
+def test_such_a_network_has_its_file_and_its_flow(folded, tmp_path):
+    checkpoint.write_weights(tmp_path / "m.pt", folded, image_shape=None, training={}, examples=None, columns=None)
+    read = checkpoint.read(tmp_path / "m.pt").weights
+    np.testing.assert_allclose(reference.log_prob(read, X, C), reference.log_prob(folded, X, C), rtol=1e-12)
+    flow = flow_of(folded, dtype=torch.float64)
+    found = flow.given(torch.from_numpy(C)).log_prob(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_allclose(found, reference.log_prob(folded, X, C), rtol=1e-10)
+    assert len(flow.to_chain().of(LU)) == 4
 
 
 def test_weights_of_a_context_that_are_0_may_be_learnt():

@@ -14,6 +14,7 @@ from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import BadInputError, RowsWarning
 from lunet_export.export import ExportSettings, Provenance, build_artifact
+from lunet_export.pictures import html
 from lunet_export.runtime.device import DeviceFlow
 from lunet_export.runtime.device_graph import Device
 from lunet_export.runtime.providers import open_sessions
@@ -55,7 +56,12 @@ def test_a_flow_tells_what_its_context_is(flow):
     context = flow.context
     assert (context.dim, context.names) == (WIDTH, NAMES)
     np.testing.assert_array_equal([context.low, context.high], [[-3.0] * WIDTH, [3.0] * WIDTH])
-    assert "3 numbers per row: mass, age, size" in flow._repr_html_()
+    page = flow._repr_html_()
+    assert "3 numbers per row: mass, age, size; samples are shown given mass = 0, age = 0, size = 0, the middle" in page
+    assert html.samples(flow.sample(html.ROWS, seed=0, context=np.zeros(WIDTH)), flow.manifest) in page
+    unknown = replace(WEIGHTS, context=replace(WEIGHTS.context, low=None, high=None))
+    artifact = build_artifact(unknown, Provenance("c"), ExportSettings())
+    assert "samples" not in ExportedFlow(artifact, provider="cpu", threads=1)._repr_html_()
     plain = ExportedFlow(build_artifact(unconditional(2, 2), Provenance("p"), ExportSettings()), provider="cpu")
     assert plain.context is None
     assert "context" not in plain._facts()

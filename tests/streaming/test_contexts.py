@@ -100,6 +100,19 @@ def test_a_wrong_context_is_one_sentence(context, error, said, folder, rows, con
         SampleJob(folder, COUNT, context=given)
 
 
+@pytest.mark.parametrize(
+    ("file", "error", "said"),
+    [
+        ("x.npy", BadInputError, "Expected a `context` for a conditional flow; got none"),
+        ("part.parquet", DataError, r"it lacks column 3 \(size\)\. .* Give the contexts by `context`"),
+    ],
+)
+def test_rows_whose_file_has_not_their_contexts_need_some(file, error, said, folder, rows):
+    pd.read_parquet(rows / "both.parquet").drop(columns="size").to_parquet(rows / "part.parquet")
+    with pytest.raises(error, match=said):
+        ScoreJob((folder,), str(rows / file))
+
+
 def test_a_flow_that_takes_none_refuses_one(tmp_path, rows):
     lunet_export.export(unconditional(DIM, 2), tmp_path / "plain")
     with pytest.raises(BadInputError, match="Expected no `context` for a flow that takes none"):

@@ -6,19 +6,24 @@ import re
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from lunet_export.data.given_context import GivenContext
 from lunet_export.errors import BadInputError, MissingPackageError, ProviderError
+from lunet_export.export import Provenance, export
 from lunet_export.installation import install_extra
 from lunet_export.runtime.rows import LARGEST_BATCH
-from lunet_export.streaming import Run, ScoreJob, engines, local, on_ray
+from lunet_export.streaming import Run, SampleJob, ScoreJob, engines, local, on_ray
 from lunet_export.streaming.engines import _Actor, _begin, _validate_listening, _wait_for_room
 from lunet_export.streaming.jobs import Place
-from tests.streaming.cases import CPU, DIM, ROWS, finished, job_of
+from tests import conditional
+from tests.streaming.cases import CPU, DIM, ROWS, column, finished, job_of
 
 
 class Deadly(ScoreJob):
@@ -59,6 +64,56 @@ def test_ray_gives_the_same_even_when_a_worker_dies(models, data, tmp_path, ray,
     assert len(seen) == 4
     for path in whole.folder.glob("part-*"):
         assert (shared.folder / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def conditional_folder(tmp_path_factory):
+    """A conditional flow of named contexts, with rows in one table with them, and both in files of their own."""
+    folder = tmp_path_factory.mktemp("conditional")
+    weights = replace(conditional.lu_net(), context=replace(conditional.lu_net().context, names=("a", "b", "c")))
+    export(weights, folder / "flow", Provenance("flow", columns=("w", "x", "y", "z")))
+    x, c = conditional.rows(ROWS)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "c.npy", c)
+    pd.DataFrame(np.hstack([x, c]), columns=["w", "x", "y", "z", "a", "b", "c"]).to_parquet(folder / "both.parquet")
+    return folder
+
+
+CONDITIONAL = {
+    "columns": lambda f: ScoreJob((str(f / "flow"),), str(f / "both.parquet"), place=CPU),
+    "a context per row": lambda f: ScoreJob((str(f / "flow"),), str(f / "x.npy"), place=CPU, context=str(f / "c.npy")),
+    "samples": lambda f: SampleJob(str(f / "flow"), ROWS, with_log_prob=True, place=CPU, context="0.5,-1,2"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", CONDITIONAL)
+def test_ray_gives_the_same_given_contexts(conditional_folder, tmp_path, ray, monkeypatch, case):
+    """Contexts belong to rows by their number, whoever computes a part; the paths are relative to this process."""
+    monkeypatch.chdir(conditional_folder)
+    job = CONDITIONAL[case](Path())
+    whole, shared = (Run(tmp_path / name, job, LARGEST_BATCH) for name in ("whole", "shared"))
+    finished(whole)
+    on_ray(shared, shared.begin(resume=False), workers=2)
+    assert shared.finish() == whole.finish()
+    for path in whole.folder.glob("part-*"):
+        assert (shared.folder / path.name).read_bytes() == path.read_bytes()
+    if case == "columns":
+        np.testing.assert_array_equal(*(column(run, "log_prob") for run in (whole, shared)))
+
+
+def test_parts_that_begin_their_contexts_anew_are_found(conditional_folder, tmp_path, monkeypatch):
+    """The planted fault: every part takes the contexts of the first rows."""
+    job = CONDITIONAL["a context per row"](conditional_folder)
+    whole = Run(tmp_path / "whole", job, LARGEST_BATCH)
+    finished(whole)
+    right = GivenContext.read
+    monkeypatch.setattr(GivenContext, "read", lambda self, first, count: right(self, 0, count))
+    wrong = Run(tmp_path / "wrong", job, LARGEST_BATCH)
+    finished(wrong)
+    same = column(whole, "log_prob") == column(wrong, "log_prob")
+    assert same[:LARGEST_BATCH].all()
+    assert not same[LARGEST_BATCH:].any()
 
 
 @pytest.mark.filterwarnings("ignore")

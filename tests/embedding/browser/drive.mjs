@@ -105,7 +105,97 @@ async function index() {
       parts.map((part) => [part.children[0].textContent, part.children[1].textContent]))),
     webgpu: { label: await text("#webgpu-name"), disabled: await page.$eval("#webgpu", (input) => input.disabled) },
   };
-  return state === "ready" && job.exercise ? { ...found, ...(await exercise()) } : found;
+  if (state !== "ready") return found;
+  return { ...found, ...(job.exercise ? await exercise() : {}), ...(job.contexts ? await contexts() : {}) };
+}
+
+/** Move the sliders of the context; what follows them is named in `shown`. */
+async function contexts() {
+  await page.fill("#seed", String(job.seed ?? 7));
+  await rest();
+  if (await page.isVisible("#take")) await page.click("#take"); // a drawing, which stays the same
+  if (await page.isVisible("#fit")) await page.click("#fit");
+  await rest();
+  const found = { sliders: await sliders(), note: await text("#context-note"), start: await shown(), at: [] };
+  for (const steps of job.contexts) {
+    for (const [selector, value] of Object.entries(steps)) {
+      if (selector.includes("class")) await page.selectOption(selector, value);
+      else await slide(selector, value);
+    }
+    await rest();
+    found.at.push({ sliders: await sliders(), ...(await shown()) });
+  }
+  if (await page.isVisible("#context-0")) {
+    const before = await calls("#samples-times");
+    found.drag = await page.$eval("#context-0", (slider) => {
+      for (let value = 0; value <= Number(slider.max); value++) {
+        slider.value = value;
+        slider.dispatchEvent(new Event("input"));
+      }
+      return { steps: Number(slider.max) + 1 };
+    });
+    await rest();
+    found.drag.calls = (await calls("#samples-times")) - before;
+    await page.focus("#context-0");
+    await press("Home", "ArrowRight", "ArrowRight");
+    found.keyboard = (await sliders())[0];
+    found.live = await text("#live");
+    await page.click("#context-middle");
+    await rest();
+    if (await page.isVisible("#fit")) await page.click("#fit");
+    found.back = await shown();
+  }
+  found.tabs = await tabs();
+  if (await page.isVisible("#row-0")) found.rows = await rows();
+  await page.click("#verify");
+  await page.waitForFunction(() => document.querySelector("#verdict").textContent);
+  return { ...found, verdict: await text("#verdict"), after: await page.evaluate(() => document.documentElement.dataset.state) };
+}
+
+/** Rows to score: a point of the scatter, a number that is written, none, and one that is not allowed. */
+async function rows() {
+  const found = {};
+  await page.click("#scatter");
+  await rest();
+  found.chosen = await scored();
+  for (const [name, written] of [["written", "0.25"], ["empty", ""], ["huge", "1e300"]]) {
+    await page.fill("#row-0", written);
+    await rest();
+    found[name] = await scored();
+  }
+  await page.click("#row-take");
+  await rest();
+  return { ...found, taken: await scored() };
+}
+
+async function scored() {
+  return {
+    row: await page.$$eval("#row-fields input", (inputs) => inputs.map((input) => input.value)),
+    logProb: await text("#row-log-prob"), share: await text("#row-share"), wrong: await text("#row-wrong"),
+  };
+}
+
+/** What is drawn and scored at a context: pictures, or a scatter and its figures. */
+async function shown() {
+  if (await page.isVisible("#grid"))
+    return {
+      grid: await tiles(), typical: await text("#typical"), between: await text("#between-nats"),
+      taken: await text("#draw-nats"), seen: (await pictures("#seen"))[0],
+    };
+  return {
+    axes: await page.$$eval("#across, #up", (selects) => selects.map((select) => select.selectedOptions[0].textContent)),
+    figures: await page.$$eval("#points-facts tbody tr", (rows) =>
+      rows.map((row) => [...row.cells].map((cell) => cell.textContent))),
+    logProb: await text("#points-log-prob"), scored: await scored(),
+    scatter: await page.$eval("#scatter", (canvas) => canvas.toDataURL()),
+  };
+}
+
+function sliders() {
+  return page.$$eval("#context-sliders input", (inputs) => inputs.map((input) => ({
+    label: input.labels[0].firstChild.textContent.trim(), said: input.labels[0].querySelector("output").textContent,
+    spoken: input.ariaValueText, most: Number(input.max), value: Number(input.value), disabled: input.disabled,
+  })));
 }
 
 /** Use every panel; what the report says of each is named here. */
@@ -182,16 +272,7 @@ async function exercise() {
   found.taken = await drawn();
 
   // the same by keyboard alone, from the top of the page: what Tab reaches, and how each shows its focus
-  await page.click("#name");
-  found.tabs = [];
-  for (let count = 0; count < 30; count++) {
-    await page.keyboard.press("Tab");
-    const focus = await page.evaluate(() => {
-      const node = document.activeElement, shown = node.type === "radio" ? node.nextElementSibling : node;
-      return { name: node.id || node.className || node.tagName, outline: getComputedStyle(shown).outlineStyle };
-    });
-    if (found.tabs.some(({ name }) => name === focus.name)) break;
-    found.tabs.push(focus);
+  found.tabs = await tabs(async (focus) => {
     if (focus.name === "tile") await press("Home", "ArrowRight", "ArrowDown", "Enter", "ArrowRight", "Enter");
     if (focus.name === "along") await press("Home", "ArrowRight", "ArrowRight");
     if (focus.name === "draw") {
@@ -201,7 +282,7 @@ async function exercise() {
       await page.keyboard.up(" ");
     }
     if (focus.name === "verify") await press("Enter");
-  }
+  });
   await page.waitForFunction(() => document.querySelector("#verdict").textContent);
   await rest();
   found.keyboard = { marks: await marks(), along: await page.inputValue("#along"), drawn: await drawn() };
@@ -216,6 +297,23 @@ async function exercise() {
   return found;
 }
 
+/** From the top of the page, what Tab reaches and how each shows its focus; `act` is called at each. */
+async function tabs(act = () => {}) {
+  const found = [];
+  await page.click("#name");
+  for (let count = 0; count < 40; count++) {
+    await page.keyboard.press("Tab");
+    const focus = await page.evaluate(() => {
+      const node = document.activeElement, shown = node.type === "radio" ? node.nextElementSibling : node;
+      return { name: node.id || node.className || node.tagName, outline: getComputedStyle(shown).outlineStyle };
+    });
+    if (found.some(({ name }) => name === focus.name)) break;
+    found.push(focus);
+    await act(focus);
+  }
+  return found;
+}
+
 function text(selector) {
   return page.$eval(selector, (node) => node.textContent.trim());
 }
@@ -225,6 +323,7 @@ async function rest() {
   let last = null;
   for (;;) {
     await page.waitForTimeout(150);
+    await page.waitForSelector('#panels:not([aria-busy="true"])', { state: "attached" });
     const now = await page.$$eval("canvas, .times", (nodes) =>
       nodes.map((node) => node.toDataURL?.() ?? node.textContent).join());
     if (now === last) return;

@@ -13,12 +13,12 @@ export function betweenPanel(app) {
   let [a, b] = [null, null];
 
   const redraw = newest(async () => {
-    const { flow } = app, t = slider.value / 100;
+    const { flow, context } = app, t = slider.value / 100;
     if (!flow || !a) return;
     const z = flow.Array.from(spherical(a.z, b.z, t)), label = a.label;
-    const decode = (number) => times.of("decode", 1, () => flow.decode(z, number));
+    const decode = (number) => times.of("decode", 1, () => flow.decode(z, { label: number, context }));
     const x = await decode(label);
-    const { log_prob: [logProb], posterior } = await times.of("density", 1, () => flow.density(x));
+    const { log_prob: [logProb], posterior } = await times.of("density", 1, () => flow.density(x, { context }));
     paint(big, x, app.picture);
     element("between-bits").textContent = bits(logProb, flow.dim);
     element("between-nats").textContent = `log p = ${nats(logProb)}`;

@@ -1,5 +1,14 @@
 // Calls of the model, in turn and with their times.
 
+import { element } from "./elements.mjs";
+
+let tasks = 0; // that run now
+
+function count(step) {
+  tasks += step;
+  element("panels").ariaBusy = String(tasks > 0);
+}
+
 /**
  * A function that handles only the newest request: while one runs, the last request waits and the others are dropped,
  * so that a picture follows a slider instead of lagging behind it.
@@ -10,6 +19,7 @@ export function newest(task, failed) {
     waiting = true;
     if (running) return;
     running = true;
+    count(1);
     try {
       while (waiting) {
         waiting = false;
@@ -19,6 +29,7 @@ export function newest(task, failed) {
       failed(error);
     } finally {
       running = false;
+      count(-1);
     }
   };
 }

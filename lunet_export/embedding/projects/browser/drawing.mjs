@@ -16,12 +16,12 @@ const STEPS = 32; // steps of the cursor across the canvas
 export function drawingPanel(app, sample) {
   const [canvas, cursor, brush, colour, bars] = ["draw", "cursor", "brush", "colour", "bars"].map(element);
   const times = new Times(element("draw-times"));
-  let way, ink, noise, own = null; // own: the log p of the model's own samples
+  let way, ink, noise, own = null; // own: the log p of the model's own samples, and the context that it was measured at
   let taken = null; // grey levels of a sample, until something is drawn on it
   let last = null, at = [0.5, 0.5], down = false; // the pointer's last point, the keys' cursor: shares of the sides
 
   const redraw = newest(async () => {
-    const { flow } = app;
+    const { flow, context } = app;
     const fine = { shape: [ink.height, ink.width, ink.channels], levels: 256 };
     paint(canvas, ink.pixels.map((share) => 255 * share), fine);
     const grey = taken ?? levelsOf(ink, way.kind, app.picture.levels);
@@ -31,7 +31,7 @@ export function drawingPanel(app, sample) {
     element("draw-prompt").hidden = !ink.blank;
     if (!flow || ink.blank) return;
     const x = noise.map((number, index) => grey[index % flow.dim] + number);
-    const found = await times.of("density", DRAWS, () => flow.density(x));
+    const found = await times.of("density", DRAWS, () => flow.density(x, { context }));
     const logProb = mean(found.log_prob);
     element("draw-bits").textContent = bits(logProb, flow.dim);
     element("draw-nats").textContent = `log p = ${nats(logProb)}`;
@@ -42,21 +42,22 @@ export function drawingPanel(app, sample) {
 
   /** Measure the likelihood of the model's own samples, which is typical. */
   const measure = newest(async () => {
-    const { flow } = app;
-    if (!flow || own) return;
+    const { flow, context } = app;
+    if (!flow || own?.context === context) return;
     const z = flow.latent(OWN, { seed: 0 });
     const labels = flow.classes ? lunet.classes(0, 0, OWN, flow.classes.map(({ prior }) => prior)) : Array(OWN).fill(0);
     const x = new flow.Array(z.length);
     for (const label of new Set(labels)) {
       const rows = [...labels.keys()].filter((row) => labels[row] === label);
       const chosen = rows.flatMap((row) => [...z.subarray(row * flow.dim, (row + 1) * flow.dim)]);
-      const decoded = await inTurn(() => flow.decode(chosen, label));
+      const decoded = await inTurn(() => flow.decode(chosen, { label, context }));
       for (const [place, row] of rows.entries())
         x.set(decoded.subarray(place * flow.dim, (place + 1) * flow.dim), row * flow.dim);
     }
-    const { log_prob } = await times.of("density", OWN, () => flow.density(x));
-    own = { mean: mean(log_prob), sorted: [...log_prob].sort((a, b) => a - b) };
+    const { log_prob } = await times.of("density", OWN, () => flow.density(x, { context }));
+    own = { context, mean: mean(log_prob), sorted: [...log_prob].sort((a, b) => a - b) };
     element("typical").textContent = `${bits(own.mean, flow.dim)}, ${nats(own.mean)}`;
+    if (document.activeElement?.closest("#context-panel")) announce(`Typical at this context: ${bits(own.mean, flow.dim)}.`);
     redraw();
   }, app.failed);
 
@@ -163,6 +164,12 @@ export function drawingPanel(app, sample) {
   });
 
   return {
+    /** Measure and score at another context. */
+    changed() {
+      if (!ink) return;
+      redraw();
+      measure();
+    },
     opened() {
       const { flow, picture } = app;
       times.clear();
@@ -176,6 +183,7 @@ export function drawingPanel(app, sample) {
         noise = lunet.uniform(0, 0, DRAWS, flow.dim);
         element("colour-field").hidden = ink.channels === 1;
         element("posterior").hidden = !flow.classes;
+        element("typical-here").hidden = !flow.context;
         bars.append(...(flow.classes ?? []).map(({ name }) =>
           made("li", "", made("span", "name", name), made("span", "bar"), made("span", "share"))));
         showCursor();

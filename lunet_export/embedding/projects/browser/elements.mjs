@@ -20,8 +20,8 @@ export function announce(text) {
   pending = setTimeout(() => (element("live").textContent = text), 500);
 }
 
-export function nats(number) {
-  return `${minus(number.toFixed(1))} nats`;
+export function nats(number, digits = 1) {
+  return `${minus(number.toFixed(digits))} nats`;
 }
 
 export function bits(logProb, dim) {
@@ -33,6 +33,11 @@ export function percent(share) {
   return share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 }
 
+/** A number in so many significant digits at most. */
+export function said(number, digits = 6) {
+  return minus(String(Number(number.toPrecision(digits))));
+}
+
 function minus(text) {
-  return text.replace("-", "\u2212");
+  return text.replaceAll("-", "\u2212");
 }

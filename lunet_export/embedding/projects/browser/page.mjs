@@ -1,28 +1,30 @@
-// The page of a model of images: opens model/ on a runtime and hands it to the panels.
+// The page of a model: opens model/ on a runtime and hands it to the panels, those of pictures or those of points.
 import * as lunet from "./lunet.mjs";
 import { betweenPanel } from "./between.mjs";
+import { contextPanel } from "./context.mjs";
 import { drawingPanel } from "./drawing.mjs";
 import { element } from "./elements.mjs";
+import { gridView } from "./grid.mjs";
 import { showable } from "./pictures.mjs";
+import { rowPanel } from "./row.mjs";
 import { adapter, asked, load, read, sentence } from "./runtime.mjs";
 import { samplesPanel } from "./samples.mjs";
+import { scatterView } from "./scatter.mjs";
 import { verifyPanel } from "./verify.mjs";
 
 const FAMILIES = { lunet: "LU-Net", realnvp: "RealNVP" };
+const NAMED = 8; // names of columns that are shown
 
 const page = document.documentElement; // data-state: loading, ready or failed
-const app = { flow: null, picture: null, runtime: "", failed };
-const between = betweenPanel(app);
-const samples = samplesPanel(app, between.show);
-const drawing = drawingPanel(app, samples.take);
-const verify = verifyPanel(app);
+const app = { flow: null, context: null, picture: null, runtime: "", failed };
+let samples, context, others; // the panels
 const choices = { wasm: element("wasm"), webgpu: element("webgpu") };
 
 async function start() {
   const wanted = asked();
   busy("Reading the model …");
   const manifest = await lunet.readManifest(read);
-  refuseOthers(manifest);
+  layOut(manifest.model);
   describe(manifest);
   const found = await adapter();
   const missing = manifest.dtype === "float64" ? "These graphs are float64, WebGPU is float32." : found.missing;
@@ -51,6 +53,7 @@ async function open(name) {
     Object.assign(app, { flow, runtime: label(name) });
     const { web, common } = ort.env.versions;
     element("versions").textContent = `web ${web}, common ${common}`;
+    await context.opened();
     await samples.opened();
     if (!app.flow) return; // the first call failed, and `failed` took over
     ready(name, performance.now() - begin);
@@ -78,7 +81,7 @@ function ready(name, time) {
   element("status").textContent = `Running on ${label(name)}.`;
   page.dataset.state = "ready";
   lock(false);
-  for (const panel of [between, drawing, verify]) panel.opened();
+  for (const panel of others) panel.opened();
   samples.redraw();
 }
 
@@ -90,22 +93,41 @@ function megabytes(folder) {
   return `${([...sizes.values()].reduce((sum, size) => sum + size, 0) / 1e6).toFixed(1)} MB`;
 }
 
-function refuseOthers({ model: { name, dim, image_shape: shape, preprocessing } }) {
-  const refuse = (expected, got) => {
-    throw new lunet.LunetError(`Expected ${expected}; ${got}. Open replay.html, which runs every model.`);
-  };
-  if (!shape) refuse("a model of images", `${name} has rows of ${dim} numbers without an image shape`);
-  if (!showable(shape, dim)) refuse(`an image shape of ${dim} numbers, 1, 3 or 4 channels`, `got ${shape.join(" × ")}`);
-  app.picture = { shape, levels: preprocessing?.levels ?? null, name };
+/** Make the panels of a model of images, or of other rows. */
+function layOut({ name, dim, image_shape: shape, preprocessing }) {
+  app.picture = showable(shape, dim) ? { shape, levels: preprocessing?.levels ?? null, name } : null;
+  page.dataset.rows = app.picture ? "pictures" : "points";
+  const verify = verifyPanel(app);
+  if (app.picture) {
+    const between = betweenPanel(app), grid = gridView(app, between.show), drawing = drawingPanel(app, grid.take);
+    samples = samplesPanel(app, grid);
+    others = [between, drawing, verify];
+    context = contextPanel(app, () => (samples.redraw(), drawing.changed()));
+  } else {
+    const row = rowPanel(app, (...given) => scatter.mark(...given)), scatter = scatterView(app, row);
+    samples = samplesPanel(app, scatter);
+    others = [row, verify];
+    context = contextPanel(app, samples.redraw);
+  }
 }
 
-function describe({ model: { name, kind, image_shape: shape, preprocessing }, dtype, classes }) {
+function describe({ model: { name, kind, dim, columns, context: of, image_shape: shape, preprocessing }, dtype, classes }) {
   document.title = `${name}: a normalizing flow in your browser`;
   element("kind").textContent = `${FAMILIES[kind.split("-")[0]] ?? kind}, a normalizing flow`;
   element("name").textContent = name;
-  element("shape").textContent = shape.join(" × ") + (preprocessing ? `, ${preprocessing.levels} levels` : "");
+  element("rows").textContent = app.picture ? "Picture" : "Row";
+  const levels = preprocessing ? `, ${preprocessing.levels} levels` : "";
+  element("shape").textContent = app.picture ? shape.join(" × ") + levels : counted(dim, columns);
+  element("context-fact").hidden = !of;
+  element("context-said").textContent = of ? counted(of.dim, of.classes?.map(({ name }) => name) ?? of.names) : "";
   element("networks").textContent = classes ? `${classes.length}, one per class` : "1";
   element("dtype").textContent = dtype;
+}
+
+/** How many numbers a row or a context has, and their names where they have some. */
+function counted(dim, names) {
+  const shown = names?.slice(0, NAMED).join(", "), more = names?.length > NAMED ? ", …" : "";
+  return `${dim} number${dim === 1 ? "" : "s"}${names ? `: ${shown}${more}` : ""}`;
 }
 
 function label(name) {

@@ -6,6 +6,7 @@ const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57];
 const WEYL = [0x9e3779b9, 0xbb67ae85];
 const NORMAL = 0, UNIFORM = 1, CLASS = 0xffffffff; // streams
 const ARRAYS = { float32: Float32Array, float64: Float64Array };
+const UNCONDITIONAL = "Expected no context for a flow that takes none; got one. Leave it out.";
 
 /** One sentence for the user. `code` is the exit code: 1 a check failed, 2 bad input, 3 the runtime cannot do it. */
 export class LunetError extends Error {
@@ -20,9 +21,10 @@ export class LunetError extends Error {
  * Open a folder.
  * @param ort the module of `import * as ort from "onnxruntime-node"` (or "onnxruntime-web/wasm", "/webgpu")
  * @param read async (file name) => Uint8Array, or null if there is no such file
- * @param options providers: names of execution providers; nodes that they cannot run go to the CPU. threads: CPU threads
+ * @param options providers: names of execution providers; nodes that they cannot run go to the CPU. threads: CPU threads.
+ *   warn: given a sentence when contexts leave the range of training, once per column
  */
-export async function open(ort, read, { providers = ["cpu"], threads = 0 } = {}) {
+export async function open(ort, read, { providers = ["cpu"], threads = 0, warn = console.warn } = {}) {
   refuseOld(ort);
   const manifest = await readManifest(read);
   if (manifest.dtype === "float64" && providers.includes("webgpu"))
@@ -37,13 +39,13 @@ export async function open(ort, read, { providers = ["cpu"], threads = 0 } = {})
       sessions[name] = await ort.InferenceSession.create(graph, settings).catch((error) => {
         throw new LunetError(`Expected ONNX Runtime to open ${name}.onnx on ${providers}; it says: ${line(error)}.`, 3);
       });
-      refuseShape(sessions[name], name, manifest.model.dim);
+      refuseShape(sessions[name], name, manifest.model);
     }
   } catch (error) {
     for (const session of Object.values(sessions)) await session.release().catch(() => {});
     throw error;
   }
-  return new Flow(ort, manifest, sessions, async () => parsed(await bytes("vectors.json"), "vectors.json"));
+  return new Flow(ort, manifest, sessions, async () => parsed(await bytes("vectors.json"), "vectors.json"), warn);
 }
 
 /** Read manifest.json of a folder; throws unless it is whole and of a known version. */
@@ -53,33 +55,41 @@ export async function readManifest(read) {
   return manifest;
 }
 
-/** An opened flow. Rows lie one after another in flat arrays. Calls may overlap: they run one after another. */
+/**
+ * An opened flow. Rows lie one after another in flat arrays. Calls may overlap: they run one after another.
+ *
+ * A conditional flow, p(x | c), takes c as the option `context` of its methods: C numbers for all rows, or C numbers for each.
+ */
 export class Flow {
-  #ort; #sessions; #vectors; #last = Promise.resolve();
+  #ort; #sessions; #vectors; #warn; #warned = new Set(); #last = Promise.resolve();
 
-  constructor(ort, manifest, sessions, vectors) {
+  constructor(ort, manifest, sessions, vectors, warn) {
     this.#ort = ort;
     this.#sessions = sessions;
     this.#vectors = vectors;
+    this.#warn = warn;
     this.manifest = manifest;
     this.dim = manifest.model.dim;
     this.levels = manifest.model.preprocessing?.levels ?? null; // for images: x lies in [0, levels)
     this.domain = manifest.model.domain ?? null; // { low, high, closed }; low and high have an entry per column, null for no border
     this.imageShape = manifest.model.image_shape;
     this.classes = manifest.classes?.map(({ name, prior }) => ({ name, prior })) ?? null;
+    const { context } = manifest.model; // { dim, names, range: { low, high } }, null where not known; `classes` if it names one
+    this.context = context ? { ...context, names: context.names ?? null, range: context.range ?? null } : null;
     this.Array = ARRAYS[manifest.dtype];
   }
 
   /** x -> { log_prob, z }, or with one network per class { class_log_prob, log_prob, posterior }; in nats. */
-  async density(x) {
-    return this.#run("density", "x", this.#data(x));
+  async density(x, { context } = {}) {
+    return this.#run("density", "x", this.#data(x), context);
   }
 
-  /** z -> x; with one network per class, by the network with that number. */
-  async decode(z, label = 0) {
+  /** z -> x; with one network per class, by the network with that number: `decode(z, 3)` or `decode(z, { label: 3 })`. */
+  async decode(z, options = 0) {
+    const { label = 0, context } = typeof options === "object" ? options : { label: options };
     const name = this.classes ? `sampling_${label}` : "sampling";
     if (!this.#sessions[name]) throw new LunetError(`Expected a class from 0 to ${this.classes.length - 1}; got ${label}.`);
-    return (await this.#run(name, "z", this.#rows(z, "z"))).x;
+    return (await this.#run(name, "z", this.#rows(z, "z"), context)).x;
   }
 
   /** The z that `sample` decodes: temperature times the normal numbers of these rows of the seed. */
@@ -90,8 +100,18 @@ export class Flow {
   }
 
   /** `rows` rows of the model; the same seed gives the same rows in every language. */
-  async sample(rows, { label = 0, ...options } = {}) {
-    return this.decode(this.latent(rows, options), label);
+  async sample(rows, { label = 0, context, ...options } = {}) {
+    return this.decode(this.latent(rows, options), { label, context });
+  }
+
+  /**
+   * The columns, from 0, in which a context leaves the range of training; all of them where contexts name classes and this one
+   * names none. Nothing was fitted there: answers are correct, but mean little. Empty where the range is not known.
+   */
+  beyond(context) {
+    if (!this.context) throw new LunetError(UNCONDITIONAL);
+    if (!context?.length) throw new LunetError(`Expected a context of ${this.context.dim} numbers, or several; got none. Give one.`);
+    return this.#beyond(this.#rows(context, "context", this.context.dim)).map(({ column }) => column);
   }
 
   /** vectors.json */
@@ -105,17 +125,18 @@ export class Flow {
     for (const session of Object.values(this.#sessions)) await session.release();
   }
 
-  #run(name, input, rows) {
+  #run(name, input, rows, context) {
+    const [dim, most] = [this.dim, this.manifest.batch[1]], count = rows.length / dim;
+    const contexts = this.#contexts(context, count);
     const call = async () => {
-      const [dim, most] = [this.dim, this.manifest.batch[1]];
       const parts = [];
-      for (let begin = 0; begin < rows.length; begin += most * dim) {
-        const part = rows.subarray(begin, begin + most * dim);
-        parts.push(await this.#once(name, input, part));
+      for (let begin = 0; begin < count; begin += most) {
+        const end = Math.min(begin + most, count), fed = { [input]: rows.subarray(begin * dim, end * dim) };
+        parts.push(await this.#once(name, contexts ? { ...fed, context: contexts(begin, end) } : fed));
       }
       const outputs = this.#sessions[name].outputNames;
       const whole = () => Object.fromEntries(outputs.map((key) => [key, joined(parts.map((part) => part[key]), this.Array)]));
-      return this.#finite(parts.length === 1 ? parts[0] : whole(), rows.length / dim);
+      return this.#finite(parts.length === 1 ? parts[0] : whole(), count);
     };
     // WebGPU refuses a second call while one runs.
     this.#last = this.#last.then(call, call);
@@ -137,10 +158,12 @@ export class Flow {
     return found;
   }
 
-  async #once(name, input, rows) {
-    const tensor = new this.#ort.Tensor(this.manifest.dtype, rows, [rows.length / this.dim, this.dim]);
+  async #once(name, fed) {
+    const tensor = (numbers, wide) => new this.#ort.Tensor(this.manifest.dtype, numbers, [numbers.length / wide, wide]);
+    const wide = (input) => (input === "context" ? this.context.dim : this.dim);
+    const tensors = Object.fromEntries(Object.entries(fed).map(([input, numbers]) => [input, tensor(numbers, wide(input))]));
     try {
-      const outputs = await this.#sessions[name].run({ [input]: tensor });
+      const outputs = await this.#sessions[name].run(tensors);
       const found = await Promise.all(Object.entries(outputs).map(async ([key, value]) => [key, await dataOf(value)]));
       return Object.fromEntries(found);
     } catch (error) {
@@ -148,13 +171,63 @@ export class Flow {
     }
   }
 
-  #rows(numbers, name) {
-    if (numbers.length % this.dim !== 0)
-      throw new LunetError(`Expected ${name} in rows of ${this.dim} numbers; got ${numbers.length} numbers in all.`);
+  #rows(numbers, name, wide = this.dim) {
+    if (numbers.length % wide !== 0)
+      throw new LunetError(`Expected ${name} in rows of ${wide} numbers; got ${numbers.length} numbers in all.`);
     const rows = this.Array.from(numbers);
     const wrong = rows.findIndex((number) => !Number.isFinite(number));
-    if (wrong >= 0) throw new LunetError(`Expected finite numbers in ${name}; ${this.#place(wrong)} is ${numbers[wrong]}.`);
+    if (wrong >= 0) throw new LunetError(`Expected finite numbers in ${name}; ${this.#place(wrong, wide)} is ${numbers[wrong]}.`);
     return rows;
+  }
+
+  /** What gives the contexts of rows begin .. end - 1, or the one of all rows, flat; null for a flow that takes none. */
+  #contexts(given, count) {
+    const { dim } = this.context ?? {}, none = given === undefined || given === null;
+    if (!dim && none) return null;
+    if (!dim) throw new LunetError(UNCONDITIONAL);
+    if (none || ![dim, count * dim].includes(given.length)) {
+      const got = none ? "none" : given.length === undefined ? "no array" : `${given.length} in all`;
+      throw new LunetError(`Expected a context of ${dim} numbers for all ${count} rows, or ${dim} for each; got ${got}. Give { context }.`);
+    }
+    const numbers = this.#rows(given, "context", dim);
+    this.#tell(this.#beyond(numbers));
+    return (begin, end) => (numbers.length === dim ? numbers : numbers.subarray(begin * dim, end * dim));
+  }
+
+  /** The columns in which contexts lie beyond those of training, each with a sentence. */
+  #beyond(numbers) {
+    const { dim, names, range, classes } = this.context, found = new Map();
+    if (classes) return this.#nameless(numbers);
+    if (!range) return [];
+    const [low, high] = [range.low, range.high].map((end) => this.Array.from(end)); // rounded as contexts are
+    numbers.forEach((number, index) => {
+      const column = index % dim;
+      if (number >= low[column] && number <= high[column]) return;
+      const { least, most } = found.get(column) ?? { least: number, most: number };
+      found.set(column, { least: Math.min(least, number), most: Math.max(most, number) });
+    });
+    return [...found].sort(([a], [b]) => a - b).map(([column, { least, most }]) => ({
+      column,
+      said: `Expected contexts within those of training; ${called(column, names)} has ${least} .. ${most}, and training had ${range.low[column]} .. ${range.high[column]}. Nothing was fitted there.`,
+    }));
+  }
+
+  /** All columns, where a context names no class by 1 in its place and 0 elsewhere. */
+  #nameless(numbers) {
+    const { dim, classes } = this.context;
+    for (let begin = 0; begin < numbers.length; begin += dim) {
+      const row = numbers.subarray(begin, begin + dim);
+      if (row.every((number) => number === 0 || number === 1) && row.reduce((sum, number) => sum + number) === 1) continue;
+      const said = `Expected contexts that name one of ${dim} classes, by 1 in its place and 0 elsewhere; row ${begin / dim} (from 0) names none. Nothing was fitted there.`;
+      return classes.map((_, column) => ({ column, said }));
+    }
+    return [];
+  }
+
+  #tell(beyond) {
+    const fresh = beyond.filter(({ column }) => !this.#warned.has(column));
+    for (const { column } of fresh) this.#warned.add(column);
+    for (const sentence of new Set(fresh.map(({ said }) => said))) this.#warn(sentence);
   }
 
   #data(numbers) {
@@ -184,8 +257,8 @@ export class Flow {
     return rows.map((number, index) => Math.min(Math.max(number, ends[index % this.dim][0]), ends[index % this.dim][1]));
   }
 
-  #place(index) {
-    return `row ${Math.floor(index / this.dim)} (from 0), column ${index % this.dim + 1}`;
+  #place(index, wide = this.dim) {
+    return `row ${Math.floor(index / wide)} (from 0), column ${index % wide + 1}`;
   }
 }
 
@@ -195,12 +268,18 @@ export class Flow {
  */
 export async function replay(flow) {
   const { density, sampling } = await flow.vectors();
-  const flat = (rows, name) => {
-    if (rows.length === 0 || rows.some((row) => row.length !== flow.dim))
-      throw new LunetError(`Expected ${name} of vectors.json in rows of ${flow.dim} numbers; got others. Export again.`);
+  const flat = (rows, name, wide = flow.dim) => {
+    if (!(rows?.length > 0) || rows.some((row) => row.length !== wide))
+      throw new LunetError(`Expected ${name} of vectors.json in rows of ${wide} numbers; got others. Export again.`);
     return rows.flat();
   };
-  const found = await flow.density(flat(density.x, "density.x"));
+  const given = (rows, count, name) => {
+    if (Boolean(rows) !== Boolean(flow.context) || (rows && rows.length !== count))
+      throw new LunetError(`Expected ${name} of vectors.json ${flow.context ? "for each row" : "to be missing"}, as the manifest says; got others. Export again.`);
+    return rows ? { context: flat(rows, name, flow.context.dim) } : {};
+  };
+  const of = given(density.context, density.x?.length, "density.context");
+  const found = await flow.density(flat(density.x, "density.x"), of);
   if (flow.classes) {
     const checks = ["class_log_prob", "log_prob", "posterior"].map((name) =>
       compare(`density ${name}`, density[name], found[name], density.tolerance[name]));
@@ -210,9 +289,10 @@ export async function replay(flow) {
     }
     return checks;
   }
-  const back = await flow.decode(found.z);
-  const x = await flow.decode(flat(sampling.z, "sampling.z"));
-  const again = await flow.density(x);
+  const back = await flow.decode(found.z, of);
+  const drawn = given(sampling.context, sampling.z?.length, "sampling.context");
+  const x = await flow.decode(flat(sampling.z, "sampling.z"), drawn);
+  const again = await flow.density(x, drawn);
   const predicted = flow.manifest.certificate?.rows.round_trip ?? [];
   return [
     compare("density z", density.z, found.z, density.tolerance.z),
@@ -318,26 +398,41 @@ function refuseOld(ort) {
 function refuseManifest(manifest) {
   if (manifest?.format !== "lunet_export")
     throw new LunetError('Expected manifest.json of format "lunet_export"; this is another file. Export again.');
-  const versions = manifest.classes ? [1, 2] : [1]; // mixtures of version 2 may have other flows, or more graphs than are run here
+  // Mixtures of version 2 may have other flows, or more graphs than are run here; other folders of version 2 are conditional.
+  const versions = manifest.classes ? [1, 2] : manifest.model?.context ? [2] : [1];
   if (!versions.includes(manifest.format_version))
     throw new LunetError(`Expected format version ${versions.join(" or ")}; got ${manifest.format_version}. Take the lunet.mjs of the lunet-export that wrote it.`);
   if (!(Number.isInteger(manifest.model?.dim) && manifest.model.dim > 0 && Object.hasOwn(ARRAYS, manifest.dtype) && manifest.batch?.[1] >= 1))
     throw new LunetError("Expected a whole manifest.json; model.dim, dtype or batch is missing or wrong. Export again.");
-  const { domain, dim } = manifest.model;
+  const { domain, dim, context } = manifest.model;
   const borders = (list) => Array.isArray(list) && list.length === dim && list.every((one) => one === null || Number.isFinite(one));
   const whole = () => borders(domain.low) && borders(domain.high) && typeof domain.closed === "boolean" &&
     domain.low.every((least, column) => (least ?? -Infinity) < (domain.high[column] ?? Infinity));
   if (domain && !whole()) throw new LunetError("Expected a whole manifest.json; model.domain is wrong. Export again.");
+  if (context && (manifest.classes || !isContext(context)))
+    throw new LunetError("Expected a whole manifest.json; model.context is wrong. Export again.");
+}
+
+function isContext({ dim, names, range, classes }) {
+  const each = (list, good) => Array.isArray(list) && list.length === dim && list.every(good);
+  const named = () => each(names, (name) => typeof name === "string") && new Set(names).size === dim;
+  const ends = () => [range.low, range.high].every((end) => each(end, Number.isFinite)) && range.low.every((least, column) => least <= range.high[column]);
+  const whole = () => each(classes, (one) => typeof one?.name === "string");
+  return Number.isInteger(dim) && dim > 0 && (!names || named()) && (!range || ends()) && (!classes || whole());
 }
 
 function samplers({ classes }) {
   return classes ? classes.map((_, label) => `sampling_${label}`) : ["sampling"];
 }
 
-function refuseShape(session, name, dim) {
-  const input = session.inputMetadata?.[0]; // since 1.22
-  if (input?.shape && input.shape.at(-1) !== dim)
-    throw new LunetError(`Expected ${name}.onnx with rows of ${dim} numbers, as the manifest says; got ${input.shape.at(-1)}. Export again.`);
+function refuseShape(session, name, { dim, context }) {
+  const widths = { [name === "density" ? "x" : "z"]: dim, ...(context ? { context: context.dim } : {}) };
+  const inputs = Object.keys(widths);
+  if (session.inputNames.join() !== inputs.join())
+    throw new LunetError(`Expected ${name}.onnx to take ${inputs.join(" and ")}, as the manifest says; it takes ${session.inputNames.join(" and ")}. Export again.`);
+  for (const { name: input, shape } of session.inputMetadata ?? []) // since 1.22
+    if (shape && shape.at(-1) !== widths[input])
+      throw new LunetError(`Expected ${name}.onnx with rows of ${widths[input]} numbers in ${input}, as the manifest says; got ${shape.at(-1)}. Export again.`);
 }
 
 /**
@@ -372,6 +467,11 @@ function parsed(bytes, file) {
   } catch {
     throw new LunetError(`${file} is not valid JSON. Export again.`);
   }
+}
+
+/** What a column, from 0, is called in a sentence. */
+function called(column, names) {
+  return `column ${column + 1}${names ? ` (${names[column]})` : ""}`;
 }
 
 function joined(parts, Kind) {

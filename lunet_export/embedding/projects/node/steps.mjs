@@ -14,7 +14,8 @@ export async function steps(ort, read, options, say) {
   const flow = await lunet.open(ort, read, options);
   const { name, kind } = flow.manifest.model;
   const { web, node, common } = ort.env.versions;
-  say(`model ${name}: ${kind}, ${flow.dim} dimensions, ${flow.manifest.dtype}`);
+  const conditions = flow.context ? `, context of ${flow.context.dim} numbers` : "";
+  say(`model ${name}: ${kind}, ${flow.dim} dimensions, ${flow.manifest.dtype}${conditions}`);
   say(`runtime ONNX Runtime ${web ?? node ?? common}, ${options.providers}`);
 
   const checks = await lunet.replay(flow);
@@ -29,14 +30,16 @@ export async function steps(ort, read, options, say) {
     say(`noise seed ${seed}, row ${row}: ${four.join(" ")}; ${numbers.join(" ")}`);
   }
 
-  const x = await flow.sample(SAMPLES, { seed: 7 });
-  const { log_prob } = await flow.density(x);
+  // A conditional flow is sampled and timed at the first context of its vectors.
+  const of = flow.context ? { context: (await flow.vectors()).density.context[0] } : {};
+  const x = await flow.sample(SAMPLES, { seed: 7, ...of });
+  const { log_prob } = await flow.density(x, of);
   const first = Array.from(x.subarray(0, Math.min(4, flow.dim)), (number) => digits(number));
   say(`sample seed 7, row 0: ${first.join(" ")}; ${digits(log_prob[0])} nats, ${digits(-log_prob[0] / (flow.dim * Math.LN2))} bits/dim`);
   say(`sample seed 7, ${SAMPLES} rows: mean log_prob ${digits(log_prob.reduce((sum, one) => sum + one) / SAMPLES)} nats`);
 
   const z = flow.latent(1, { seed: 7 }), row = x.slice(0, flow.dim);
-  const [density] = await median(() => flow.density(row)), [sampling, turns] = await median(() => flow.decode(z));
+  const [density] = await median(() => flow.density(row, of)), [sampling, turns] = await median(() => flow.decode(z, of));
   say(`latency density ${density} ms, sampling ${sampling} ms: medians of ${turns} turns of ${CALLS} calls, batch 1`);
   await flow.close();
 

@@ -1,4 +1,4 @@
-"""The contexts of a job's rows: one for all of them, or one per row in a file."""
+"""The contexts that a user gives for rows: one for all of them, or one per row in a file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,8 +22,8 @@ class GivenContext:
 
     Args:
         context: Context of the flow.
-        given: Numbers separated by commas, one context for all rows; or the path of a file of rows, one per row of the
-            job or one for all.
+        given: Numbers separated by commas, one context for all rows; or the path of a file of rows, one per row or one
+            for all.
 
     Raises:
         BadInputError: if the numbers are not as many as the context has.
@@ -45,22 +45,26 @@ class GivenContext:
             )
 
     def validate_rows(self, rows: int) -> None:
-        """Raise unless there is one context for all rows of the job, or one for each.
+        """Raise unless there is one context for all of so many rows, or one for each.
 
         Raises:
             BadInputError: if there is another number of contexts.
         """
-        found = 1 if self._numbers is not None else self._source.rows
-        if found not in (1, rows):
+        if self.rows not in (1, rows):
             raise BadInputError(
-                f"Expected one context, or one for each of {rows} rows; {self.given} has {found}. Give as many."
+                f"Expected one context, or one for each of {rows} rows; {self.given} has {self.rows}. Give as many."
             )
+
+    @property
+    def rows(self) -> int:
+        """Return how many contexts there are."""
+        return 1 if self._numbers is not None else self._source.rows
 
     def read(self, first: int, count: int) -> NDArray[Any]:
         """Return the contexts of consecutive rows, (count, C), or the one of all rows, (1, C)."""
         if self._numbers is not None:
             return np.array([self._numbers])
-        return self._source.read(0, 1) if self._source.rows == 1 else self._source.read(first, count)
+        return self._source.read(0, 1) if self.rows == 1 else self._source.read(first, count)
 
     @property
     def elsewhere(self) -> str:
@@ -86,16 +90,16 @@ class GivenContext:
     @cached_property
     def _source(self) -> Source:
         path = Path(self.given)
-        return open_source(path, columns_for(Columns(self.context.dim, self.context.names), path))
+        return open_source(path, _columns_of(self.context, path))
 
 
 def given_context(context: Context | None, given: str | None, data: str | None = None) -> GivenContext | None:
-    """Return the contexts of a job; None for a flow that takes none.
+    """Return the contexts of rows; None for a flow that takes none.
 
     Args:
         context: Context of the flow.
         given: What a user gave.
-        data: File of the job's rows, whose columns of the context's names are taken if nothing is given.
+        data: File of the rows, whose columns of the context's names are taken if nothing is given.
 
     Raises:
         BadInputError: if a flow that takes none is given one, or one that takes one is given none.
@@ -105,7 +109,7 @@ def given_context(context: Context | None, given: str | None, data: str | None =
         if given is not None:
             raise BadInputError("Expected no `context` for a flow that takes none. Leave it out.")
         return None
-    if given is None and data is not None and context.names:
+    if given is None and data is not None and context.names and _columns_of(context, Path(data)):
         return GivenContext(context, data)
     if given is None:
         raise BadInputError(
@@ -113,3 +117,8 @@ def given_context(context: Context | None, given: str | None, data: str | None =
             "or a file with one context per row."
         )
     return GivenContext(context, given)
+
+
+def _columns_of(context: Context, path: Path) -> tuple[str, ...]:
+    """Return the columns of a context in a file, by its names; empty for a file that is taken by position."""
+    return columns_for(Columns(context.dim, context.names), path, cure="Give the contexts by `context`.")
