@@ -1,7 +1,7 @@
 """`Dataset`: training, validation and test rows, how to read them, and their classes and contexts if there are any."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -54,7 +54,7 @@ class Contexts:
     train: NDArray[np.float64]
     valid: NDArray[np.float64]
     test: NDArray[np.float64]
-    classes: Classes | None = None  # where contexts name the classes of their rows
+    classes: Classes | None = field(default=None, kw_only=True)  # where contexts name the classes of their rows
 
     @classmethod
     def of_labels(cls, labels: Labels) -> Self:
@@ -68,7 +68,7 @@ class Contexts:
         except CheckpointError as error:
             raise DataError(f"Expected two classes or more, each with training rows. {error}") from None
         train, valid, test = (classes.contexts(numbers) for numbers in (labels.train, labels.valid, labels.test))
-        return cls(None, train, valid, test, classes)
+        return cls(None, train, valid, test, classes=classes)
 
     @property
     def dim(self) -> int:

@@ -13,7 +13,7 @@ from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.detection import Detection, detect
 from lunet_export.distribution import Distribution, labels_of
-from lunet_export.errors import BadInputError, DataError
+from lunet_export.errors import BadInputError
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import Logit, log_det_of
 from lunet_export.runtime import ExportedClasses
@@ -125,11 +125,7 @@ def classify(
     """
     labels = dataset.classes()
     data_rows.validate_rows(dataset, source.preprocessing, source.dim)
-    if labels.names != source.names:
-        raise DataError(
-            f"Expected data of the model's classes, {', '.join(source.names)}; {dataset.name} has "
-            f"{', '.join(labels.names)}. Give the data that it was trained on."
-        )
+    data_rows.validate_class_names(labels, source.names, dataset)
     batches = data_rows.over_batches(
         lambda x, _: (*source.density(x), log_det_of(x, source.preprocessing)),
         dataset,

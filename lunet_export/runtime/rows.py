@@ -163,8 +163,8 @@ class Rows:
             numbers = ", ".join(f"{number:g}" for number in context[row])
             return Misfit(
                 "context",
-                f"Expected contexts that name one of {self.context.dim} classes, by 1 in its place and 0 elsewhere; row "
-                f"{row} (from 0) has {brief(numbers, 100)}. Nothing was fitted there.",
+                f"Expected contexts that name one of {self.context.dim} classes, by 1 in its place and 0 elsewhere; "
+                f"row {row} (from 0) has {brief(numbers, 100)}. Nothing was fitted there.",
             )
         if self.context.low is None or self.context.high is None:
             return None
