@@ -13,7 +13,7 @@ SHARED := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 QUICK := tests/flows tests/families tests/graphs tests/certificate tests/parity tests/test_*.py
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-squareplus fashion-mnist-squareplus mnist-classes fashion-mnist-classes toys test test-quick lint test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench bench-pages compat soak clean
+.PHONY: demo mnist fashion-mnist mnist-squareplus fashion-mnist-squareplus mnist-classes fashion-mnist-classes mnist-labels fashion-mnist-labels toys test test-quick lint test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench bench-pages compat soak clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -55,6 +55,17 @@ mnist-classes fashion-mnist-classes: %-classes: setup
 	$(BIN)/lunet-export train $* --per-class --data-dir $(DATA_DIR) --from $(RUNS)/$*.pt --plain --learning-rate 1e-4 \
 		--batch-size 64 --epochs 40 -o $(RUNS)/$@.pt --json \
 		$(call RESUMED,$(RUNS)/$@.classes/0.resume.pt) > $(RUNS)/$@-training.json
+	$(BIN)/lunet-export $(RUNS)/$@.pt -o $(RUNS)/$@ --force
+	$(BIN)/lunet-export check $(RUNS)/$@ --model $(RUNS)/$@.pt
+	$(BIN)/lunet-export classify $(RUNS)/$@ $* $(AGAINST) --data-dir $(DATA_DIR) --plot $(RUNS)/$@-confusion.png --json \
+		> $(RUNS)/$@-classification.json
+	$(BIN)/lunet-export sample $(RUNS)/$@ -n 100 -o $(RUNS)/$@-samples.png
+
+# One network of all classes of the same sets that takes the label as its context, by the recommended activation.
+mnist-labels fashion-mnist-labels: %-labels: setup
+	mkdir -p $(RUNS)
+	$(BIN)/lunet-export train $* --context-labels --activation leaky-squareplus --alpha learned --data-dir $(DATA_DIR) --epochs 80 \
+		-o $(RUNS)/$@.pt --json $(call RESUMED,$(RUNS)/$@.resume.pt) > $(RUNS)/$@-training.json
 	$(BIN)/lunet-export $(RUNS)/$@.pt -o $(RUNS)/$@ --force
 	$(BIN)/lunet-export check $(RUNS)/$@ --model $(RUNS)/$@.pt
 	$(BIN)/lunet-export classify $(RUNS)/$@ $* $(AGAINST) --data-dir $(DATA_DIR) --plot $(RUNS)/$@-confusion.png --json \

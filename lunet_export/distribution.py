@@ -6,11 +6,10 @@ and one domain.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, isfinite
 from typing import Generic, TypeVar
 
+from lunet_export.classes import Classes, validate_classes
 from lunet_export.errors import CheckpointError
 from lunet_export.layers import Chain, validate_unconditional
 from lunet_export.layers.domain import Domain
@@ -18,7 +17,6 @@ from lunet_export.preprocessing import Logit
 
 W = TypeVar("W", bound=Chain, covariant=True)
 
-_PRIOR_ERROR = 1e-9  # tolerance of their sum, far above float64 quotients of counts
 _ALL_LUNETS = "lunet"  # the kind of flow whose mixtures the format knew first
 
 
@@ -103,27 +101,16 @@ def classes_of(model: Distribution) -> tuple[str, ...]:
     return model.names if isinstance(model, Mixture) else ()
 
 
+def labels_of(model: Distribution) -> Classes | None:
+    """Return the classes of a mixture, or those that the context of a flow names; None for any other flow."""
+    if isinstance(model, Mixture):
+        return Classes(model.names, model.priors)
+    return None if model.context is None else model.context.classes
+
+
 def kind_of(model: Distribution) -> str:
     """Return the `model.kind` of a manifest: the kind of a flow or of a mixture."""
     return model.kind if isinstance(model, Mixture) else model.kind.name
-
-
-def validate_classes(names: Sequence[str], priors: Sequence[float]) -> None:
-    """Raise unless these can be the classes of a mixture.
-
-    Raises:
-        CheckpointError: if there are fewer than 2, or a name or a prior is not what `Mixture` takes.
-    """
-    if len(names) < 2 or len(names) != len(priors):
-        raise CheckpointError(
-            f"Expected at least 2 classes with a prior each; got {len(names)} names and {len(priors)} priors."
-        )
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-        raise CheckpointError(f"Expected a name of its own for every class; got {', '.join(map(repr, names))}.")
-    if not all(isinstance(prior, float) and isfinite(prior) and prior > 0 for prior in priors):
-        raise CheckpointError(f"Expected positive priors; got {', '.join(map(repr, priors))}. Count the training rows.")
-    if abs(fsum(priors) - 1) > _PRIOR_ERROR:
-        raise CheckpointError(f"Expected priors that sum to 1; got {fsum(priors)!r}. Divide them by their sum.")
 
 
 def _borders(domain: Domain | None) -> str:

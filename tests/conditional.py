@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lunet_export.classes import Classes
 from lunet_export.flows import layered, lunet
 from lunet_export.layers import (
     LU,
@@ -16,6 +17,8 @@ from lunet_export.layers.networks import Activation, Dense, Gate, Residual, Scal
 from tests.networks import network as unconditional
 
 DIM, WIDTH, HIDDEN, SEEN = 4, 3, 8, 5  # of rows, of contexts, of networks, of what layers see of a context
+#: Classes whose names are numbers of others, or hold what a sentence or a table might stumble over.
+CLASSES = Classes(("T-shirt/top", "b, c", "1"), (0.25, 0.25, 0.5))
 
 
 def network(*, seed=0):
@@ -41,6 +44,16 @@ def lu_net(*, seed=0):
     weights = [0.3 * _weight(rng, 2 * DIM, SEEN) for _ in range(3)]
     moved = [ConditionalAffine((Dense(w, np.zeros(2 * DIM)),), ScaleMap("soft-exp", 3.0)) for w in weights]
     return lunet(unconditional(DIM, 3).of(LU), 0.2, conditional=moved, context=context)
+
+
+def of_classes(*, seed=0, preprocessing=None):
+    """An LU-Net whose context names one of WIDTH classes, as training of labels makes it."""
+    rng = np.random.default_rng(seed)
+    network = (Scaling(np.full(WIDTH, 2.0), np.full(WIDTH, -0.5)),)
+    context = Context(WIDTH, network, np.zeros(WIDTH), np.ones(WIDTH), classes=CLASSES)
+    weights = [0.3 * _weight(rng, 2 * DIM, WIDTH) for _ in range(3)]
+    moved = [ConditionalAffine((Dense(w, np.zeros(2 * DIM)),), ScaleMap("soft-exp", 3.0)) for w in weights]
+    return lunet(unconditional(DIM, 3).of(LU), 0.2, preprocessing, conditional=moved, context=context)
 
 
 def masked(rng):

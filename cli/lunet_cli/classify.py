@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def classify(
-    source: Annotated[Path, Argument(help="A model file or an exported folder with one network per class.")],
+    source: Annotated[
+        Path,
+        Argument(help="A model file or folder with classes: of --per-class or --context-labels."),
+    ],
     dataset: Annotated[str, Argument(help="digits, mnist, fashion-mnist, or a file or stdin (-) with --label.")],
     *,
     data: DataOptions,
@@ -66,12 +69,12 @@ def _open(source: Path, run: RunOptions) -> "tuple[ClassSource, dict[str, str]]"
     from lunet_export import checkpoint
 
     read = checkpoint.read(source)
-    opened = diagnostics.MixtureSource(read.mixture, columns=read.columns)
+    opened = diagnostics.MixtureSource(read.model, columns=read.columns)
     return opened, {"provider": "reference", "provider_reason": "a model file"}
 
 
 def _say(found: "Classification", *, paper_convention: bool) -> None:
-    columns = ["class", "rows", "recall", "precision", "bits/dim under its own network"]
+    columns = ["class", "rows", "recall", "precision", "bits/dim given its class"]
     output.table(
         columns + ([IN_PAPER_CONVENTION] if paper_convention else []),
         [

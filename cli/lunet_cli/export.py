@@ -106,7 +106,9 @@ def export(
     table = "samples.csv" if checkpoint.image_shape is None else "samples.npy"
     samples = hints.unused(Path("grid.png" if showable else table))
     context = exported.manifest.context
-    given = [] if context is None else [f"--context={','.join(f'{number:.4g}' for number in context.middle)}"]
+    given = []
+    if context is not None and context.classes is None:
+        given = [f"--context={','.join(f'{number:.4g}' for number in context.middle)}"]
     hints.say("sample", str(destination), *given, "-n", "64", "-o", str(samples))
 
 

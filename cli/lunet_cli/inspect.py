@@ -79,12 +79,18 @@ def _digest(document: dict[str, Any]) -> dict[str, Any]:
         if isinstance(preprocessing := model.get("preprocessing"), dict):
             told = [f"{key} {value}" for key, value in preprocessing.items() if key not in ("kind", "formula")]
             short["model"]["preprocessing"] = " ".join([str(preprocessing.get("kind")), *told])
+        if isinstance(context := model.get("context"), dict) and "classes" in context:
+            short["model"]["context"] = {"classes": _named(context["classes"])}
     if isinstance(graphs := short.get("graphs"), dict):
         short["graphs"] = _digest_of_graphs(graphs)
     if isinstance(classes := short.get("classes"), list):
-        names = [str(entry.get("name")) if isinstance(entry, dict) else str(entry) for entry in classes]
-        short["classes"] = f"{len(names)}: {', '.join(names)}"
+        short["classes"] = _named(classes)
     return short
+
+
+def _named(classes: list[Any]) -> str:
+    names = [str(entry.get("name")) if isinstance(entry, dict) else str(entry) for entry in classes]
+    return f"{len(names)}: {', '.join(names)}"
 
 
 def _digest_of_graphs(graphs: dict[str, Any]) -> dict[str, Any]:

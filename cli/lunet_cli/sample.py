@@ -71,8 +71,8 @@ def sample(
 ) -> None:
     """Draw samples with the sampling graph: a picture, or numbers.
 
-    With one network per class and no --label, numbers come from the mixture, and a picture of images has one row per
-    class. With -o - the samples go to stdout, as --format csv or --format npy.
+    With classes and no --label, numbers come from the mixture, and a picture of images has one row per class. With -o -
+    the samples go to stdout, as --format csv or --format npy.
 
     Example: lunet-export sample runs/digits -n 100 -o grid.png
     Example: lunet-export sample runs/given-age --context 40 -n 1000 -o samples.csv
@@ -110,7 +110,8 @@ def _sample(
         raise BadInputError("Expected no --latent with --with-log-prob, which draws z itself. Leave it out.")
     if draw.with_log_prob:
         raise BadInputError(f"Expected -o of {', '.join(_SAMPLES)} or a folder for --with-log-prob; got {target}.")
-    _sample_whole(place(run, cuda_graph=cuda_graph).open(str(folder)), draw, into, as_json=as_json)
+    flow = place(run, cuda_graph=cuda_graph).open(str(folder), given=draw.context is not None)
+    _sample_whole(flow, draw, into, as_json=as_json)
 
 
 def _sample_whole(
@@ -122,8 +123,9 @@ def _sample_whole(
 
     if draw.is_picture:
         pictures.validate_drawable(flow.manifest)
-    z, names = _latents(draw.latent), flow.manifest.names
-    in_rows = draw.is_picture and flow.manifest.image_shape is not None and bool(names)
+    z = _latents(draw.latent)
+    classes = flow.manifest.classes if flow.context is None else None
+    in_rows = draw.is_picture and flow.manifest.image_shape is not None and classes is not None
     seed, temperature = draw.seed, draw.temperature
     count = draw.n if z is None else len(z)
     context = contexts_for(flow.context, draw.context, count)
@@ -131,7 +133,7 @@ def _sample_whole(
         flow, draw.n, seed=seed, temperature=temperature, label=draw.label, z=z, each=in_rows, context=context
     )
     x, labels = table["x"], table.get("label")
-    columns = len(x) // len(names) if in_rows and draw.label is None else None
+    columns = len(x) // len(classes.names) if classes and in_rows and draw.label is None else None
     if draw.target.suffix == ".csv":
         with tables.writer(draw.target, len(x), flow.columns) as file:
             file.append(table)

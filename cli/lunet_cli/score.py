@@ -103,8 +103,8 @@ def score(
     """Score rows: nats and bits/dim per row, and their mean.
 
     Integer images get seeded uniform noise; floats are taken as they are. Rows that the model was not made for, such as
-    images scaled to [0, 1] or vectors in other units, are scored with a warning. With one network per class the scores
-    are those of the mixture, with the most probable class, its probability and the posterior.
+    images scaled to [0, 1] or vectors in other units, are scored with a warning. With classes the scores are those of
+    the mixture, with the most probable class, its probability and the posterior.
 
     A folder of parts is read, computed and written a piece at a time, can be continued with --resume, and can be
     computed on many machines with --engine ray. Stdin takes .npy and CSV; with -o - the scores go to stdout, as

@@ -44,10 +44,11 @@ def train(
     The command writes MODEL.pt (the best epoch), MODEL.resume.pt, MODEL.history.json and MODEL.png (the curve). With
     --per-class, MODEL.classes holds these files for every class; MODEL.pt is written when all classes are trained.
     JKO-iFlow is trained one block after another. With --context-columns, the flow is the density of the other columns
-    given these.
+    given these; with --context-labels, that of rows given their class.
 
     Example: lunet-export train mnist --data-dir data -o mnist.pt
     Example: lunet-export train digits --per-class -o digits10.pt
+    Example: lunet-export train digits --context-labels -o digits-given.pt
     Example: lunet-export train rows.csv --context-columns age -o given-age.pt
     """
     from lunet_export import checkpoint, training

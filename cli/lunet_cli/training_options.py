@@ -143,7 +143,7 @@ class RowOptions:
     context_columns: str | None = option(
         None, "Columns of a file that are the context c of p(x | c), for lunet: a,b. The others are the rows."
     )
-    label: str | None = option(None, "Column of a file that holds the classes, for --per-class.")
+    label: str | None = option(None, "Column of a file that holds the classes, for --per-class and --context-labels.")
     dequantize: bool = option(False, "Add noise to columns of vectors that hold counts or rounded numbers.")
 
 
@@ -167,6 +167,9 @@ class TrainingOptions:
     )
     per_class: bool = option(
         False, "One network per class, all in one file; for digits, mnist, fashion-mnist, or a file with --label."
+    )
+    context_labels: bool = option(
+        False, "One lunet of all classes, given the class: the label of a row is its context. For the same data."
     )
     network: NetworkOptions
     begin: Path | None = option(None, "Start from this model file instead of a new network.", "--from")
@@ -193,6 +196,7 @@ class TrainingOptions:
             network={**chosen(self.network), **parse_alpha(self.network.alpha), **chosen(self.jko)},
             fit={"epochs": self.epochs, "fallback": self.fallback, **chosen(self.fit), **chosen(self.finer)},
             per_class=self.per_class,
+            context_labels=self.context_labels,
             begins=self.begin is not None,
             dequantize=self.rows.dequantize,
             seed=self.rows.seed,

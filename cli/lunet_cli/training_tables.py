@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from lunet_export.training import ClassesResult, Result
     from lunet_export.training.choice import Evidence
 
+_OF_BAYES = "accuracy of the argmax of the posterior"
+
 
 def print_classes(result: "ClassesResult", model: Path, *, paper_convention: bool) -> None:
     """Print one line per class with its own network, then all classes as a mixture."""
@@ -25,7 +27,7 @@ def print_classes(result: "ClassesResult", model: Path, *, paper_convention: boo
         ["all test rows", "LU-Nets", "Gaussians"],
         [
             ("mixture, bits/dim", f"{result.test:.4f}", f"{result.gaussian_test:.4f}"),
-            ("accuracy of the argmax of the posterior", f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
+            (_OF_BAYES, f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
         ],
     )
     draws = f", means over {result.test_draws} draws of the noise" if result.test_draws > 1 else ""
@@ -45,6 +47,15 @@ def print_result(result: "Result", model: Path, title: str, *, paper_convention:
     kept = f"kept: {_kept(result)} of {result.epochs}" if result.kept == "epoch" else f"kept: {_kept(result)}"
     output.say(f"test: {_number(result.test_nats)} nats per row{_spread(result)}; {kept}; wrote {model}")
     output.say(f"validation: {_evidence(result)}")
+    if result.mixture is None or result.gaussian_mixture is None:
+        return
+    output.table(
+        ["all test rows", title, result.baseline],
+        [
+            ("mixture of all classes, bits/dim", _number(result.mixture), _number(result.gaussian_mixture)),
+            (_OF_BAYES, f"{result.accuracy:.2%}", f"{result.gaussian_accuracy:.2%}"),
+        ],
+    )
 
 
 def warn_of_choice(result: "Result") -> None:

@@ -46,6 +46,7 @@ def train(
     columns: Sequence[str | int] = (),
     context: ArrayLike | None = None,
     context_columns: Sequence[str | int] = (),
+    context_labels: bool = False,
     label: str | int | None = None,
     dequantize: bool = False,
     fallback: bool = True,
@@ -76,7 +77,8 @@ def train(
         columns: Columns that make a row, by name or by number from one; empty takes those of `begin`, else all.
         context: Contexts (N, C) of the rows, an array or a data frame; the flow is then p(x | c), of the kind `lunet`.
         context_columns: Columns of a file or a frame that are the contexts, which are then not part of the rows.
-        label: Column of a file or a frame that holds the classes, for `per_class`.
+        context_labels: Whether the context of a row is its label: one network of all classes, p(x | class).
+        label: Column of a file or a frame that holds the classes, for `per_class` and `context_labels`.
         dequantize: Whether to add noise to columns of vectors that hold counts or rounded numbers.
         fallback: Whether the Gaussian, or the start, is kept if no epoch is better by more than chance.
         device: PyTorch device, such as `cpu` or `cuda`.
@@ -100,8 +102,7 @@ def train(
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(500, 5))
-        >>> model = lunet_export.train(rows, "model.pt", epochs=2, progress=False)
-        >>> model.dim
+        >>> lunet_export.train(rows, "model.pt", epochs=2, progress=False).dim
         5
     """
     from lunet_export.api import models
@@ -117,6 +118,7 @@ def train(
         network=network,
         fit={**fit, "epochs": None if epochs is None else typed("epochs", epochs, int), "fallback": fallback},
         per_class=per_class,
+        context_labels=context_labels,
         begins=begin is not None,
         dequantize=dequantize,
         seed=typed("seed", seed, int),

@@ -55,6 +55,7 @@ class Plan:
         network: Choices of the network by name, without None.
         fit: Choices of the fit by name; a missing or None value takes the default for the kind and the data.
         per_class: Whether one network is trained per class.
+        context_labels: Whether the label of a row is its context.
         begins: Whether the run starts from the weights of a model.
         dequantize: Whether columns that hold counts or rounded numbers get noise.
         seed: Random seed.
@@ -64,6 +65,7 @@ class Plan:
     network: Mapping[str, Any]
     fit: Mapping[str, Any]
     per_class: bool = False
+    context_labels: bool = False
     begins: bool = False
     dequantize: bool = False
     seed: int = 0
@@ -88,6 +90,12 @@ class Plan:
                 f"Expected `flow='lunet'` with `per_class=True`; got {self.flow}. Train one network of all classes."
             )
 
+        if self.per_class and self.context_labels:
+            raise BadInputError(
+                "Expected `per_class=True` for one network per class, or `context_labels=True` for one network of all; "
+                "got both. Leave one out."
+            )
+
     def validate_target(self, output: Path, *, resume: bool, force: bool) -> None:
         """Raise if a file that the run would write exists, unless the run continues from it or may replace it.
 
@@ -108,13 +116,14 @@ class Plan:
 
         Raises:
             BadInputError: if the flow takes images and the rows are vectors, or grey levels would get noise twice.
+            DataError: if labels are to be contexts, and the rows have none, or other contexts.
         """
         found: list[Repeats] = []
         if self.dequantize:
             rows, found = dequantized(rows, self.seed)
         if self.flow == "realnvp" and rows.image_shape is None:
             raise BadInputError(f"Expected images for `flow='realnvp'`; {rows.name} holds vectors. Take realnvp-dense.")
-        return rows, found
+        return (rows.given_labels() if self.context_labels else rows), found
 
     def settings_of(self, part: Dataset) -> FitSettings:
         """Return how to train on these rows."""

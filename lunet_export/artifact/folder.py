@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from lunet_export.artifact import graph_file
 from lunet_export.certificate import Certificate
 from lunet_export.checks.vector_file import MixtureVectors, Vectors
+from lunet_export.classes import Classes, validate_classes
 from lunet_export.columns import Names, read_names
-from lunet_export.distribution import LUNET_CLASSES, MIXTURE, validate_classes
+from lunet_export.distribution import LUNET_CLASSES, MIXTURE
 from lunet_export.errors import ArtifactError, BadInputError, UnreadableError, brief
 from lunet_export.files.reading import is_plain, is_size, meant, read_inside, read_verified, sha256
 from lunet_export.files.settled import settled
@@ -129,6 +130,13 @@ class Manifest:
         return tuple(component.prior for component in self.components)
 
     @property
+    def classes(self) -> Classes | None:
+        """Return the classes of a mixture, or those that the context of a flow names; None for any other flow."""
+        if self.names:
+            return Classes(self.names, self.priors)
+        return None if self.context is None else self.context.classes
+
+    @property
     def kind(self) -> type[Kind]:
         """Return the kind of the flow, or of the first component."""
         return self.components[0].kind
@@ -152,11 +160,13 @@ class Manifest:
     def validate_kind(self, *, classes: bool) -> None:
         """Raise unless the folder holds one network per class (`classes`) or one network.
 
+        One network whose context names classes is either.
+
         Raises:
             ArtifactError: if it holds the other.
         """
         found = bool(self.names)
-        if found != classes:
+        if found != classes and not (classes and self.classes):
             raise ArtifactError(
                 f"Expected a folder with {_CONTENT[classes]}; this one holds {_CONTENT[found]}. "
                 f"Give another folder, or use {_TAKEN_BY[found]}."

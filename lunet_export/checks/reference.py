@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.distribution import Mixture
+from lunet_export.distribution import Distribution, Mixture
 from lunet_export.layers import Chain, Velocity
 from lunet_export.layers.chain import Passage
 from lunet_export.preprocessing import inverse_logit, logit
@@ -72,9 +72,12 @@ def log_prob_estimate(chain: Chain, x: Array, probe: Array) -> Array:
     return standard_normal_log_prob(h) + log_det
 
 
-def class_log_prob(mixture: Mixture[Chain], x: Array) -> Array:
-    """Return log p_c(x) in nats for every class, (N, D) -> (N, C)."""
-    return np.stack([log_prob(network, x) for network in mixture.components], axis=1)
+def class_log_prob(model: Distribution, x: Array) -> Array:
+    """Return log p_c(x) in nats for every class of a mixture or of a context, (N, D) -> (N, C)."""
+    if isinstance(model, Mixture):
+        return np.stack([log_prob(network, x) for network in model.components], axis=1)
+    assert model.context is not None
+    return np.stack([log_prob(model, x, context) for context in np.eye(model.context.dim)], axis=1)
 
 
 def mixture_log_prob(class_log_prob: Array, priors: Sequence[float]) -> Array:

@@ -1,15 +1,16 @@
 """`Dataset`: training, validation and test rows, how to read them, and their classes and contexts if there are any."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.classes import Classes
 from lunet_export.columns import Columns, Names, called, usable
-from lunet_export.errors import DataError
+from lunet_export.errors import CheckpointError, DataError
 from lunet_export.preprocessing import Logit, dequantize
 
 Rows = NDArray[np.generic]
@@ -53,6 +54,21 @@ class Contexts:
     train: NDArray[np.float64]
     valid: NDArray[np.float64]
     test: NDArray[np.float64]
+    classes: Classes | None = field(default=None, kw_only=True)  # where contexts name the classes of their rows
+
+    @classmethod
+    def of_labels(cls, labels: Labels) -> Self:
+        """Return contexts that name the class of each row: 1 in the place of the class, else 0.
+
+        Raises:
+            DataError: if there is one class only, or a class has no training row.
+        """
+        try:
+            classes = Classes.counted(labels.names, labels.train)
+        except CheckpointError as error:
+            raise DataError(f"Expected two classes or more, each with training rows. {error}") from None
+        train, valid, test = (classes.contexts(numbers) for numbers in (labels.train, labels.valid, labels.test))
+        return cls(None, train, valid, test, classes=classes)
 
     @property
     def dim(self) -> int:
@@ -162,6 +178,19 @@ class Dataset:
         if self.labels is None:
             raise DataError(self.why_unlabelled)
         return self.labels
+
+    def given_labels(self) -> Self:
+        """Return the same rows with the label of each as its context.
+
+        Raises:
+            DataError: if there are no labels, or contexts already; or as `Contexts.of_labels` does.
+        """
+        labels = self.classes()
+        if self.contexts:
+            raise DataError(
+                f"Expected no other contexts with the labels as contexts; {self.name} has some. Leave one out."
+            )
+        return replace(self, contexts=Contexts.of_labels(labels))
 
     def of_class(self, number: int) -> Self:
         """Return the data set of one class: its rows of each split, in their order, with the same pre-processing.

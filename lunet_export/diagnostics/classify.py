@@ -1,4 +1,4 @@
-"""`classify`: Bayes classification of a data set's test rows by one network per class, and how often it is right."""
+"""`classify`: Bayes classification of a data set's test rows by the densities of classes, and how often it is right."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,9 +12,8 @@ from lunet_export.columns import Names
 from lunet_export.data import Dataset
 from lunet_export.diagnostics import rows as data_rows
 from lunet_export.diagnostics.detection import Detection, detect
-from lunet_export.distribution import Mixture
-from lunet_export.errors import DataError
-from lunet_export.layers import Chain
+from lunet_export.distribution import Distribution, labels_of
+from lunet_export.errors import BadInputError
 from lunet_export.likelihood import bits_per_dim, paper_convention
 from lunet_export.preprocessing import Logit, log_det_of
 from lunet_export.runtime import ExportedClasses
@@ -37,15 +36,25 @@ class ClassSource(Protocol):
 
 
 class MixtureSource(ClassSource):
-    """This source is a model file, under the float64 reference."""
+    """This source is a model file, under the float64 reference: a mixture, or a flow whose context names classes.
 
-    def __init__(self, mixture: Mixture[Chain], *, columns: Names | None = None) -> None:
-        self._mixture, self.columns = mixture, columns
-        self.names, self.priors = mixture.names, mixture.priors
-        self.dim, self.preprocessing = mixture.dim, mixture.preprocessing
+    Raises:
+        BadInputError: if the model has no classes.
+    """
+
+    def __init__(self, model: Distribution, *, columns: Names | None = None) -> None:
+        classes = labels_of(model)
+        if classes is None:
+            raise BadInputError(
+                "Expected a model with one network per class; got one network, whose contexts name no classes. "
+                "Make one with: lunet-export train digits --per-class"
+            )
+        self._model, self.columns = model, columns
+        self.names, self.priors = classes.names, classes.priors
+        self.dim, self.preprocessing = model.dim, model.preprocessing
 
     def density(self, x: Array) -> tuple[Array, Array, Array]:
-        found = reference.class_log_prob(self._mixture, x)
+        found = reference.class_log_prob(self._model, x)
         return found, reference.mixture_log_prob(found, self.priors), reference.posterior(found, self.priors)
 
 
@@ -70,7 +79,7 @@ class ClassFigures:
     rows: int
     recall: float  # share of the class's rows that are found to be of it
     precision: float  # share of the rows found to be of it that are
-    bits_per_dim: float  # the class's rows under its own network
+    bits_per_dim: float  # the class's rows under its own density
     paper_convention: float  # the same as the released code would print it
 
 
@@ -116,11 +125,7 @@ def classify(
     """
     labels = dataset.classes()
     data_rows.validate_rows(dataset, source.preprocessing, source.dim)
-    if labels.names != source.names:
-        raise DataError(
-            f"Expected data of the model's classes, {', '.join(source.names)}; {dataset.name} has "
-            f"{', '.join(labels.names)}. Give the data that it was trained on."
-        )
+    data_rows.validate_class_names(labels, source.names, dataset)
     batches = data_rows.over_batches(
         lambda x, _: (*source.density(x), log_det_of(x, source.preprocessing)),
         dataset,

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export import data, noise
+from lunet_export.classes import Classes
 from lunet_export.columns import Columns, listed, usable
-from lunet_export.data import Contexts, Dataset, Part, arrays
+from lunet_export.data import Contexts, Dataset, Labels, Part, arrays
 from lunet_export.data.contexts import contexts_of
 from lunet_export.data.dataset import SPLITS
 from lunet_export.data.given_context import GivenContext, given_context
@@ -57,14 +58,16 @@ def load(
         model: Columns of the model; without `columns` they are taken by their names.
         context: Context of a conditional model.
         given: Contexts of the rows: numbers separated by commas, or the path of a file of one or of one per row; None
-            takes the columns of the rows' own file that have the names of the context.
+            takes the columns of the rows' own file that have the names of the context, or the labels of the rows where
+            the context names classes.
 
     Raises:
         DataError: if `lunet_export.data.load` raises it, or as `GivenContext` does.
         BadInputError: if a conditional model is given no contexts, another one some, or their number differs.
     """
     own = name not in data.NAMES
-    contexts = given_context(context, given, name if own else None)
+    classes = context.classes if context is not None and given is None else None
+    contexts = given_context(context, given, name if own else None) if classes is None else None
     if contexts is not None and contexts.rows > 1 and not own:
         raise DataError(
             f"Expected one context for all rows of {name}, whose order is its own; {contexts.given} has "
@@ -75,7 +78,35 @@ def load(
         taken = columns if model is None else columns_for(model, path, columns)
         levels = preprocessing.levels if arrays.read(path, taken).dtype.kind in "ui" else None
     loaded = data.load(name, data_dir=data_dir, levels=levels, columns=columns, label=label, model=model)
+    if classes is not None:
+        return _given_labels(loaded, classes)
     return loaded if contexts is None else _with_contexts(loaded, contexts)
+
+
+def _given_labels(dataset: Dataset, classes: Classes) -> Dataset:
+    """Return the rows with contexts that name their classes, those of a model."""
+    labels = dataset.labels
+    if labels is None:
+        raise DataError(
+            f"Expected labels or `context` for a model whose contexts name classes; {dataset.name} has no labels. Give "
+            "`context`, one for all rows or a file of one per row."
+        )
+    validate_class_names(labels, classes.names, dataset)
+    train, valid, test = (classes.contexts(numbers) for numbers in (labels.train, labels.valid, labels.test))
+    return replace(dataset, contexts=Contexts(None, train, valid, test, classes=classes))
+
+
+def validate_class_names(labels: Labels, names: Sequence[str], dataset: Dataset) -> None:
+    """Raise unless labels are of the classes of a model, in their order.
+
+    Raises:
+        DataError: if they are of others.
+    """
+    if labels.names != tuple(names):
+        raise DataError(
+            f"Expected data of the model's classes, {', '.join(names)}; {dataset.name} has "
+            f"{', '.join(labels.names)}. Give the data that it was trained on."
+        )
 
 
 def _with_contexts(dataset: Dataset, given: GivenContext) -> Dataset:

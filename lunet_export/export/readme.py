@@ -28,6 +28,17 @@ _MORE = "`lunet-export format` prints the whole format of this folder, `lunet-ex
 _MORE_FOR_VERIFIERS = (
     f"{verifiers.DOCUMENT} has every figure: drawn and held-out shares of the boxes, checks, versions."
 )
+_OF_CLASSES = """
+The same folder as a mixture of its classes, with Bayes' rule:
+
+```python
+from lunet_export import ExportedClasses
+
+model = ExportedClasses(".", provider="cpu")
+x = model.sample(100, seed=7)  # of classes by their priors; label=0 draws class 0
+print(model.classify(x), model.log_prob(x).mean())
+```
+"""
 _REPLAYS = {
     "flow": """\
 parts = [("density", "x", vectors["density"], ["z", "log_prob"]), ("sampling", "z", vectors["sampling"], ["x"])]""",
@@ -60,7 +71,7 @@ def of_folder(document: Document) -> str:
         classes=len(classes),
         facts=_list([*_facts(document), *_graphs(document["graphs"])]),
         replay=_filled("replay", parts=_REPLAYS[kind], fed=fed),
-        **(_usual(context) if context else {}),
+        **(_conditional(context) if context else {}),
         noise=section("Noise").rstrip(),
         verify=_filled("verify", manifest=MANIFEST, more=_MORE),
     )
@@ -110,8 +121,7 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
     model, classes = document["model"], document.get("classes", [])
     yield "Model", _networks(model, classes)
     if classes:
-        named = [f"{number} {_code(entry['name'])} ({entry['prior']:.4g})" for number, entry in enumerate(classes)]
-        yield "Classes and their priors", ", ".join(named)
+        yield "Classes and their priors", _with_priors(classes)
     yield "Row", _row(model)
     if context := model.get("context"):
         yield "Context of a row", _context(context)
@@ -166,8 +176,14 @@ def _named(columns: Sequence[str]) -> str:
     return f"{', '.join(_code(name) for name in columns[:_MOST_NAMES])}{left}"
 
 
+def _with_priors(classes: Sequence[Document]) -> str:
+    return ", ".join(f"{number} {_code(entry['name'])} ({entry['prior']:.4g})" for number, entry in enumerate(classes))
+
+
 def _context(context: Document) -> str:
-    """Return what a context is: its columns, and their ranges in training."""
+    """Return what a context is: its columns, and their ranges in training, or the classes that it names."""
+    if classes := context.get("classes"):
+        return f"1 in the place of its class and 0 elsewhere; classes and their priors: {_with_priors(classes)}"
     named = f"the columns {_named(context['names'])}" if context.get("names") else f"{context['dim']} numbers"
     return f"{named}, in the units of training{_spans(context)}"
 
@@ -181,13 +197,19 @@ def _spans(context: Document) -> str:
     return f", which saw {spans}{left}: beyond, nothing was fitted"
 
 
-def _usual(context: Document) -> dict[str, object]:
-    """Return a context as Python and C write it, the middle of the range of training or zeros, and its width."""
-    ends, width = context.get("range"), context["dim"]
-    if not ends or width > _MOST_NAMES:
-        return {"width": width, "context": f"[0.0] * {width}", "context_in_c": "{0}"}
-    middle = [float(f"{(low + high) / 2:.4g}") for low, high in zip(ends["low"], ends["high"], strict=True)]
-    return {"width": width, "context": str(middle), "context_in_c": f"{{{', '.join(map(str, middle))}}}"}
+def _conditional(context: Document) -> dict[str, object]:
+    """Return what the template of conditional flows takes: a context as Python and C write it, its width, and more.
+
+    The context is that of the first class, the middle of the range of training, or zeros.
+    """
+    classes, ends, width = context.get("classes"), context.get("range"), context["dim"]
+    found: dict[str, object] = {"width": width, "context": f"[0.0] * {width}", "context_in_c": "{0}"}
+    if classes:
+        found |= {"context": f"[1.0] + [0.0] * {width - 1}", "context_in_c": "{1}"}
+    elif ends and width <= _MOST_NAMES:
+        middle = [float(f"{(low + high) / 2:.4g}") for low, high in zip(ends["low"], ends["high"], strict=True)]
+        found |= {"context": str(middle), "context_in_c": f"{{{', '.join(map(str, middle))}}}"}
+    return {**found, "of_classes": _OF_CLASSES if classes else ""}
 
 
 def _training(record: Document) -> str:
@@ -201,7 +223,7 @@ def _training(record: Document) -> str:
         nats = f" ({known['test_nats']} nats per row)" if "test_nats" in known else ""
         found.append(f"{known['test']} bits/dim{nats} on its test rows")
     if "gaussian_test" in known:
-        found.append(f"a full-covariance Gaussian has {known['gaussian_test']} bits/dim")
+        found.append(f"a {record.get('baseline', 'full-covariance Gaussian')} has {known['gaussian_test']} bits/dim")
     if "accuracy" in known:
         found.append(f"accuracy {known['accuracy']}")
     return "; ".join(found)

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lunet_export.classes import Classes
 from lunet_export.columns import Names, read_names
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.layers import networks
@@ -34,6 +35,7 @@ class Context:
         low: Least number of each column in training, (C,); None where it is not known.
         high: Largest number of each column in training, (C,).
         names: Names of the columns; None where they have none.
+        classes: Classes that contexts name, 1 in the place of the class and 0 elsewhere; None for any other context.
     """
 
     dim: int
@@ -41,6 +43,7 @@ class Context:
     low: Array | None = None
     high: Array | None = None
     names: Names | None = None
+    classes: Classes | None = None
 
     def seen(self, context: Array, errors: Errors = EXACT) -> Array:
         """Return what layers see of contexts, (N, C) -> (N, K)."""
@@ -68,7 +71,12 @@ class Context:
             )
 
     def beyond(self, context: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Return for every number (N, C) whether it lies outside what training saw; ends are rounded to its dtype."""
+        """Return for every number (N, C) whether it lies outside what training saw; ends are rounded to its dtype.
+
+        Where contexts name classes, these are all numbers of a context that names none.
+        """
+        if self.classes is not None:
+            return np.broadcast_to(~self.classes.named(context)[:, None], context.shape)
         if self.low is None or self.high is None:
             return np.zeros(context.shape, dtype=np.bool_)
         low, high = (end.astype(context.dtype) for end in (self.low, self.high))
@@ -79,8 +87,12 @@ class Context:
         """Return contexts for the given rows, (len(rows), C): uniform in the range of training, and some at its ends.
 
         Where the range is not known, it is 2 standard deviations around the mean by which the network standardises, or
-        [-2, 2]. A context depends on the seed and the row's number alone.
+        [-2, 2]. Where contexts name classes, each run of C rows has all of them. A context depends on the seed and the
+        row's number alone.
         """
+        if self.classes is not None:
+            number = np.arange(rows.start, rows.stop)
+            return self.classes.contexts((number + number // self.dim + seed % self.dim) % self.dim)
         low, high = self._range()
         u = uniform(seed, rows, self.dim)
         at_ends = np.arange(rows.start, rows.stop)[:, None] % _AT_ENDS == 1
@@ -95,7 +107,9 @@ class Context:
 
     @property
     def middle(self) -> Array:
-        """Return the middle of the range from which contexts are drawn, (C,)."""
+        """Return the middle of the range from which contexts are drawn, or the context of the first class, (C,)."""
+        if self.classes is not None:
+            return self.classes.contexts(np.zeros(1, dtype=np.int64))[0]
         low, high = self._range()
         return (low + high) / 2
 
@@ -126,6 +140,10 @@ class Context:
             raise CheckpointError(f"Expected two ends of {self.dim} finite numbers each for the context.")
         if ends and not (ends[0] <= ends[1]).all():
             raise CheckpointError("Expected low ends of the context below its high ends; one is above.")
+        if self.classes is not None and len(self.classes.names) != self.dim:
+            raise CheckpointError(
+                f"Expected a class for each of the {self.dim} numbers of the context; got {len(self.classes.names)}."
+            )
 
     def arrays(self) -> list[Array]:
         """Return all arrays, in a fixed order."""
@@ -134,7 +152,8 @@ class Context:
     @property
     def word(self) -> str:
         """Return what the arrays do not tell."""
-        return f"context dim={self.dim} network={networks.shape(self.network)} range={self.low is not None}"
+        named = f" classes={json.dumps(self.classes.to_json())}" if self.classes else ""
+        return f"context dim={self.dim} network={networks.shape(self.network)} range={self.low is not None}{named}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and arrays by name, for a model file. The ends of the range are not rounded there."""
@@ -155,8 +174,9 @@ class Context:
         return json.dumps(self.to_json(), sort_keys=True)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a program must know that gives contexts: `dim`, and `names` and `range` where they are known."""
-        names = {} if self.names is None else {"names": list(self.names)}
+        """Return what a program must know that gives contexts: `dim`, and `names`, `classes` and `range` if known."""
+        names: dict[str, Any] = {} if self.names is None else {"names": list(self.names)}
+        names |= {} if self.classes is None else {"classes": self.classes.to_json()}
         if self.low is None or self.high is None:
             return {"dim": self.dim, **names}
         return {"dim": self.dim, **names, "range": {"low": self.low.tolist(), "high": self.high.tolist()}}
@@ -171,13 +191,14 @@ class Context:
         if not isinstance(entry, Mapping) or type(entry.get("dim")) is not int or entry["dim"] < 1:
             raise ValueError(f"{place}, dim")
         names = read_names(entry.get("names"), entry["dim"], f"{place}, names")
+        classes = Classes.from_json(entry.get("classes"), entry["dim"], f"{place}, classes")
         ends = entry.get("range")
         if ends is None:
-            return cls(entry["dim"], names=names)
+            return cls(entry["dim"], names=names, classes=classes)
         low, high = (_end(ends, end, entry["dim"], f"{place}, range") for end in ("low", "high"))
         if not (low <= high).all():
             raise ValueError(f"{place}, range")
-        return cls(entry["dim"], (), low, high, names)
+        return cls(entry["dim"], (), low, high, names, classes)
 
 
 def validate_unconditional(context: Context | None, task: str) -> None:

@@ -1,8 +1,12 @@
-"""`ExportedClasses`: an exported mixture with one flow per class, run with NumPy and ONNX Runtime only."""
+"""`ExportedClasses`: an exported mixture of classes, run with NumPy and ONNX Runtime only.
+
+Its folder holds one network per class, or one network of all classes whose context names the class.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +14,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lunet_export import noise
-from lunet_export.artifact import Artifact
+from lunet_export.artifact import Artifact, Manifest
+from lunet_export.checks import reference
 from lunet_export.checks.vector_file import MixtureVectors
-from lunet_export.errors import BadInputError, brief
+from lunet_export.classes import Classes
+from lunet_export.errors import ArtifactError
 from lunet_export.runtime import misfit
 from lunet_export.runtime.cuda import CudaOptions
 from lunet_export.runtime.exported import Exported
 from lunet_export.runtime.graph_runs import finite, finite_rows, validate_no_overflow
 from lunet_export.runtime.providers import Provider
 from lunet_export.runtime.rows import computing, typed
-from lunet_export.scalars import whole
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
+_Answers = tuple[Floats, Floats, Floats]  # class_log_prob (N, C), log_prob (N,) and posterior (N, C)
+_Squares = NDArray[np.float64]  # |z|^2 / D of the sampled rows by the nearest class, or a lower bound of it
+_Run = Callable[..., tuple[Floats, ...]]  # of a graph, the names of its outputs, rows, and contexts where it takes any
 
 _DENSITY = ["class_log_prob", "log_prob", "posterior"]
 
 
 class ExportedClasses(Exported[MixtureVectors]):
-    """The mixture of an exported folder with one network per class: densities, posterior, classes and samples.
+    """The mixture of an exported folder with classes: densities, posterior, classes and samples.
+
+    The folder has one network per class, or one whose context names the class (`context_labels`); `ExportedFlow` opens
+    the latter too, as p(x | c) with c = 1 in the place of the class and 0 elsewhere.
 
     p(x) = sum_c pi_c p_c(x) with the classes' `priors` pi_c; log densities are in nats, in data space. Classes are
     numbered 0 .. C - 1 in the order of `names`. Results have the graphs' dtype, classes are int64. x may be a data
@@ -44,7 +55,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         cuda: Device, memory limit, arena and TF32, as `CudaOptions` or as a mapping of its names.
 
     Raises:
-        ArtifactError: if the folder is missing, altered, malformed, or of one network.
+        ArtifactError: if the folder is missing, altered, malformed, or of one network without classes.
         UnreadableError: if the operating system does not let the folder be read.
         ProviderError: if the provider that was asked for cannot run; the sentence names the cause and the cure.
         BadInputError: if the provider is unknown, or `threads` is below 1 or far above the processors.
@@ -62,7 +73,13 @@ class ExportedClasses(Exported[MixtureVectors]):
         cuda: CudaOptions | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(source, ("density",), provider=provider, threads=threads, cuda=cuda)
-        self.names, self.priors = self.manifest.names, self.manifest.priors
+        classes = self.manifest.classes
+        if classes is None:  # `validate_kind` has raised
+            raise ArtifactError("Expected a folder with classes; this one has none.")
+        self._classes, self.names, self.priors = classes, classes.names, classes.priors
+        self._networks: _Networks = (
+            _OfEach(self.manifest, self._raw) if self.manifest.names else _GivenClass(classes, self.dtype, self._raw)
+        )
 
     def number(self, label: int | str) -> int:
         """Return the number of a class, given by its name or its number, Python's or NumPy's, as `classify` gives it.
@@ -70,15 +87,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         Raises:
             BadInputError: if there is no such class, as for True and 1.0.
         """
-        wanted = f"a class of 0 .. {len(self.names) - 1} or one of {', '.join(self.names)}"
-        if not isinstance(label, str):
-            return whole(label, wanted, least=0, most=len(self.names) - 1)
-        if label in self.names:
-            return self.names.index(label)
-        number = int(label) if label.isdecimal() and len(label) < 10 else -1
-        if not 0 <= number < len(self.names):
-            raise BadInputError(f"Expected {wanted}; got {brief(label)}.")
-        return number
+        return self._classes.number(label)
 
     def density(self, x: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """Return log p_c(x) (N, C), log p(x) (N,) in nats and the posterior (N, C) in one run.
@@ -93,33 +102,19 @@ class ExportedClasses(Exported[MixtureVectors]):
             ProviderError: if the provider gave up.
         """
         rows = self._rows.data(x)
-        answers = self._density(rows)
+        answers, squares = self._density(rows)
         made_for = self._rows.made_for
-        seen, found = misfit.sample(rows), self._squares(answers[0])
-        misfit.warn(made_for.of_rows(typed(x, rows)) or made_for.of_squares(seen, found, exact=False))
+        misfit.warn(made_for.of_rows(typed(x, rows)) or made_for.of_squares(misfit.sample(rows), squares, exact=False))
         return answers
 
-    def _density(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return what `density` returns, without a look at whether the model was made for the rows."""
-        class_log_prob, log_prob, posterior = self._raw("density", _DENSITY, rows)
+    def _density(self, rows: Floats) -> tuple[_Answers, _Squares]:
+        """Return what `density` returns, without a look at whether the model was made for the rows, and |z|^2 / D."""
+        answers, squares = self._networks.density(rows)
+        class_log_prob, log_prob, posterior = answers
         overflown = np.isnan(class_log_prob).any(axis=1) | ~np.isfinite(class_log_prob).any(axis=1)
         overflown |= ~(finite_rows(log_prob) & finite_rows(posterior))
-        validate_no_overflow(overflown, (class_log_prob, log_prob, posterior))
-        return class_log_prob, log_prob, posterior
-
-    def _squares(self, class_log_prob: Floats) -> NDArray[np.float64]:
-        """Return a lower bound of |z|^2 / D of the sampled rows by any class's network, (N,).
-
-        log p(x) = -|z|^2 / 2 - D / 2 log 2 pi + log|det|, and the certificates bound log|det| from below. A class
-        without a certificate bounds nothing, so its |z|^2 may be 0.
-        """
-        certificates = [component.certificate for component in self.manifest.components]
-        least = np.array([one.data.log_det_min if one else -np.inf for one in certificates])
-        with np.errstate(invalid="ignore"):
-            gaps = least - misfit.sample(class_log_prob).astype(np.float64)
-        gaps[np.isnan(gaps)] = -np.inf  # bounds that float64 cannot hold
-        found: NDArray[np.float64] = (2 * gaps / self.dim - np.log(2 * np.pi)).min(axis=1)
-        return found
+        validate_no_overflow(overflown, answers)
+        return answers, squares
 
     def class_log_prob(self, x: ArrayLike) -> Floats:
         """Return log p_c(x) of every class in nats, (N, D) -> (N, C). Raises as `density` does."""
@@ -158,10 +153,10 @@ class ExportedClasses(Exported[MixtureVectors]):
         Raises:
             BadInputError: if the folder has no such graph, or as `decode` does.
         """
-        graph = f"sampling_with_log_prob_{self.number(label)}"
-        rows = self._rows.latents(z)
+        number, rows = self.number(label), self._rows.latents(z)
+        graph, context = self._networks.sampling("sampling_with_log_prob", number)
         self._session(graph, "`with_log_prob=True`")
-        x, log_prob = self._in_batches(graph, ["x", "log_prob"], rows)
+        x, log_prob = self._in_batches(graph, ["x", "log_prob"], rows, context)
         return x, log_prob
 
     def labels(self, n: int, *, seed: int, first: int = 0) -> Integers:
@@ -197,15 +192,16 @@ class ExportedClasses(Exported[MixtureVectors]):
 
     def _decoded(self, z: Floats, number: int) -> Floats:
         """Return x of one class as its graph gives it, finite or not."""
-        return self._raw(f"sampling_{number}", ["x"], z)[0]
+        graph, context = self._networks.sampling("sampling", number)
+        return self._raw(graph, ["x"], z, context)[0]
 
     def _drawn(self, n: int) -> Floats:
         return self.sample(n, seed=0)
 
     def _scored(self, x: Floats, context: ArrayLike | None = None) -> tuple[dict[str, Floats], NDArray[np.float64]]:
         self._rows.contexts(context, len(x))  # which raises where there is one
-        class_log_prob, log_prob, posterior = self._density(self._rows.data(x))
-        return {"log_prob": log_prob, "posterior": posterior}, self._squares(class_log_prob)
+        (_, log_prob, posterior), squares = self._density(self._rows.data(x))
+        return {"log_prob": log_prob, "posterior": posterior}, squares
 
     def _table(
         self, n: int, *, seed: int, temperature: float, first: int, label: int | str | None
@@ -214,3 +210,73 @@ class ExportedClasses(Exported[MixtureVectors]):
         if label is not None:
             return {"x": x}
         return {"x": x, "label": self.labels(n, seed=seed, first=first)}
+
+
+class _Networks(ABC):
+    """The graphs of a folder with classes."""
+
+    @abstractmethod
+    def density(self, rows: Floats) -> tuple[_Answers, _Squares]:
+        """Return the answers for rows (N, D), finite or not, and |z|^2 / D of the sampled ones."""
+
+    @abstractmethod
+    def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
+        """Return the graph that samples a class, and the context of all rows if it takes any."""
+
+
+class _OfEach(_Networks):
+    """One network per class; one graph has all densities."""
+
+    def __init__(self, manifest: Manifest, run: _Run) -> None:
+        self._manifest, self._run = manifest, run
+
+    def density(self, rows: Floats) -> tuple[_Answers, _Squares]:
+        class_log_prob, log_prob, posterior = self._run("density", _DENSITY, rows)
+        return (class_log_prob, log_prob, posterior), self._squares(class_log_prob)
+
+    def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
+        return f"{graph}_{number}", None
+
+    def _squares(self, class_log_prob: Floats) -> _Squares:
+        """Return a lower bound of |z|^2 / D of the sampled rows by any class's network, (N,).
+
+        log p(x) = -|z|^2 / 2 - D / 2 log 2 pi + log|det|, and the certificates bound log|det| from below. A class
+        without a certificate bounds nothing, so its |z|^2 may be 0.
+        """
+        certificates = [component.certificate for component in self._manifest.components]
+        least = np.array([one.data.log_det_min if one else -np.inf for one in certificates])
+        with np.errstate(invalid="ignore"):
+            gaps = least - misfit.sample(class_log_prob).astype(np.float64)
+        gaps[np.isnan(gaps)] = -np.inf  # bounds that float64 cannot hold
+        found: _Squares = (2 * gaps / self._manifest.dim - np.log(2 * np.pi)).min(axis=1)
+        return found
+
+
+class _GivenClass(_Networks):
+    """One network, whose context names the class: it runs once per class."""
+
+    def __init__(self, classes: Classes, dtype: np.dtype[Any], run: _Run) -> None:
+        self._priors, self._run = classes.priors, run
+        self._contexts = classes.contexts(np.arange(len(classes.names))).astype(dtype)
+
+    def density(self, rows: Floats) -> tuple[_Answers, _Squares]:
+        log_probs, squares = [], []
+        for number in range(len(self._contexts)):
+            z, log_prob = self._run("density", ["z", "log_prob"], rows, self._context(number))
+            log_probs.append(log_prob)
+            squares.append(misfit.squares(z))
+        found = np.stack(log_probs, axis=1)
+        exact, dtype = found.astype(np.float64), found.dtype
+        with np.errstate(invalid="ignore"):  # rows that are too far from all classes
+            log_prob, posterior = (
+                reference.mixture_log_prob(exact, self._priors),
+                reference.posterior(exact, self._priors),
+            )
+        return (found, log_prob.astype(dtype), posterior.astype(dtype)), np.minimum.reduce(squares)
+
+    def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
+        return graph, self._context(number)
+
+    def _context(self, number: int) -> Floats:
+        """Return the one context of all rows of a class, (1, K)."""
+        return self._contexts[number : number + 1]

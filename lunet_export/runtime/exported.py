@@ -74,12 +74,13 @@ class Exported(ABC, Generic[V]):
             manifest.domain,
             origin,
             manifest.columns,
-            context=manifest.context,
+            context=None if self._has_classes else manifest.context,
             assumed=manifest.assumed,
         )
 
     def __repr__(self) -> str:
-        kind = f", {len(self.manifest.names)} classes" if self.manifest.names else ""
+        classes = self.manifest.classes
+        kind = f", {len(classes.names)} classes" if classes else ""
         return (
             f"{type(self).__name__}({self.manifest.name!r}, {self.manifest.document['model']['kind']}{kind}, "
             f"dim={self.dim}, dtype={self.dtype}, provider={self.provider!r})"
@@ -107,7 +108,7 @@ class Exported(ABC, Generic[V]):
         products = f", products in {manifest.products}" if manifest.products != manifest.dtype else ""
         return {
             "kind": str(model.get("kind", manifest.kind.name)),
-            **({"classes": ", ".join(manifest.names)} if manifest.names else {}),
+            **({"classes": ", ".join(manifest.classes.names)} if manifest.classes else {}),
             "dimensions": str(self.dim),
             **({"images": " x ".join(map(str, shape))} if shape else {}),
             **({"columns": listed(self.columns)} if self.columns else {}),
@@ -153,9 +154,10 @@ class Exported(ABC, Generic[V]):
         """What a conditional flow takes beside its rows; None for one that takes no context.
 
         Its `dim` is the number C of columns, `names` are their names or None, and `low` and `high` (C,) the range that
-        training saw, or None where it is not known.
+        training saw, or None where it is not known. `classes` has the names and priors of the classes that it names,
+        or is None for any other context.
         """
-        return self.manifest.context
+        return self._rows.context
 
     @property
     def _parts(self) -> tuple[Exported[V], ...]:

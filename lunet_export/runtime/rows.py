@@ -152,10 +152,21 @@ class Rows:
 
     def beyond(self, context: Floats | None) -> Misfit | None:
         """Return the misfit of contexts that lie outside those of training; None without contexts."""
-        if context is None or self.context is None or self.context.low is None or self.context.high is None:
+        if context is None or self.context is None:
             return None
-        outside = self.context.beyond(context).any(axis=0)
+        beyond = self.context.beyond(context)
+        outside = beyond.any(axis=0)
         if not outside.any():
+            return None
+        if self.context.classes is not None:
+            row = int(beyond.any(axis=1).argmax())
+            numbers = ", ".join(f"{number:g}" for number in context[row])
+            return Misfit(
+                "context",
+                f"Expected contexts that name one of {self.context.dim} classes, by 1 in its place and 0 elsewhere; "
+                f"row {row} (from 0) has {brief(numbers, 100)}. Nothing was fitted there.",
+            )
+        if self.context.low is None or self.context.high is None:
             return None
         column, more = int(outside.argmax()), int(outside.sum()) - 1
         others = f", like {more} more," if more else ""

@@ -151,6 +151,6 @@ def _beyond(flows: Sequence[Exported[Any]], context: ArrayLike | None, n: int) -
 
 def _misfit(flows: Sequence[Exported[Any]], x: NDArray[np.generic], squared: Array) -> Misfit | None:
     """Return the misfit that rows and |z|^2 / D of the first draw show; for classes |z|^2 is a lower bound."""
-    exact = not any(flow.manifest.names for flow in flows)
+    exact = not any(flow._has_classes for flow in flows)
     made_for = flows[0]._rows.made_for
     return made_for.of_rows(x) or made_for.of_squares(sample(x), squared, exact=exact)

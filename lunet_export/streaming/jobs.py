@@ -18,6 +18,7 @@ from lunet_export.data.given_context import GivenContext, given_context
 from lunet_export.data.own import columns_for
 from lunet_export.data.sources import Source, open_source
 from lunet_export.errors import BadInputError, DataError, OverflowingRowsError
+from lunet_export.layers import Context
 from lunet_export.likelihood import bits_per_dim
 from lunet_export.runtime import ExportedClasses, ExportedFlow, open_export
 from lunet_export.runtime.misfit import Misfit
@@ -106,20 +107,24 @@ class Place:
         """Return what may change bits of the answers: threads and how memory is taken do not."""
         return {"provider": self.provider, "cuda": {"tf32": bool(self.cuda.get("tf32", False))}}
 
-    def open(self, folder: str) -> Flow:
+    def open(self, folder: str, *, given: bool = False) -> Flow:
         """Open the flow or the mixture of a folder, verified.
+
+        Args:
+            folder: The exported folder.
+            given: Whether contexts are given. A flow whose context names classes is else opened as their mixture.
 
         Raises:
             ArtifactError, ProviderError: as `ExportedFlow` does.
             BadInputError: if `cuda_graph` is set and the folder holds a mixture, or runs on another provider than CUDA.
         """
         artifact = open_folder(folder)
+        is_mixture = artifact.manifest.classes is not None and not given
         if not self.cuda_graph:
-            return open_export(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda)
-        if artifact.manifest.names:
-            raise BadInputError(
-                f"Expected no `cuda_graph`; {folder} holds one network per class, which is not captured."
-            )
+            kind = ExportedClasses if is_mixture else open_export
+            return kind(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda)
+        if is_mixture:
+            raise BadInputError(f"Expected no `cuda_graph`; {folder} holds classes, whose graphs are not captured.")
         flow = ExportedFlow(artifact, provider=self.provider, threads=self.threads, cuda=self.cuda, cuda_graph=True)
         if flow.provider != "cuda":
             raise BadInputError(
@@ -216,7 +221,7 @@ class ScoreJob(Job):
         figures = 2 + self.paper
         if len(self.folders) > 1:
             return 8 * (figures + len(self.folders))
-        names = self._manifests[0].names
+        names = self._names
         return 8 * (figures + (1 + len(names) if names else 0)) + max(map(len, names), default=0)
 
     def facts(self) -> dict[str, Any]:
@@ -237,7 +242,7 @@ class ScoreJob(Job):
 
     def work(self, on_draw: Callable[[], None] = lambda: None) -> Work:
         """Open sessions and return the computation; `on_draw` is called after each draw of the noise."""
-        flows = [self.place.open(folder) for folder in self.folders]
+        flows = [self.place.open(folder, given=self._context is not None) for folder in self.folders]
         model = flows[0] if len(flows) == 1 else Together(tuple(flows), self.weights or (1 / len(flows),) * len(flows))
         misfits: dict[str, str] = {}
 
@@ -309,7 +314,7 @@ class ScoreJob(Job):
 
     @cached_property
     def _context(self) -> GivenContext | None:
-        return given_context(self._manifests[0].context, self.context, self.source)
+        return given_context(_taken(self._manifests[0], self.context), self.context, self.source)
 
     @cached_property
     def _manifests(self) -> list[Manifest]:
@@ -328,7 +333,7 @@ class ScoreJob(Job):
                     f"Expected models of one width; {self.folders[0]} takes rows of {self._manifests[0].dim} numbers, "
                     f"{folder} of {manifest.dim}."
                 )
-            one, first = manifest.context, self._manifests[0].context
+            one, first = (_taken(each, self.context) for each in (manifest, self._manifests[0]))
             if (one and one.text) != (first and first.text):
                 raise BadInputError(
                     f"Expected models of one context; {folder} takes {one.dim if one else 'no'} numbers of one, "
@@ -343,7 +348,8 @@ class ScoreJob(Job):
     @property
     def _names(self) -> tuple[str, ...]:
         """Names of the classes if one mixture scores; else empty."""
-        return self._manifests[0].names if len(self.folders) == 1 else ()
+        classes = self._manifests[0].classes if len(self.folders) == 1 and self._context is None else None
+        return classes.names if classes else ()
 
     @property
     def _alone(self) -> bool:
@@ -369,13 +375,14 @@ class SampleJob(Job):
         count: Number of samples.
         seed: Seed of the noise.
         temperature: Scale of the noise.
-        label: Class to sample alone, for a folder with a network per class; None samples the mixture.
+        label: Class to sample alone, for a folder with classes; None samples the mixture.
         with_log_prob: Whether to add log p of every sample, by the density graph.
         place: Provider and options of the graphs.
         context: Context of a conditional flow, as `GivenContext` takes it.
 
     Raises:
-        BadInputError: if a setting is out of range, or `label` is given for a folder with one network.
+        BadInputError: if a setting is out of range, or `label` is given for a folder without classes or beside
+            `context`.
     """
 
     folder: str
@@ -389,7 +396,7 @@ class SampleJob(Job):
 
     def __post_init__(self) -> None:
         manifest = open_folder(self.folder).manifest
-        _validate_label(self.label, manifest, self.folder)
+        _validate_label(self.label, manifest, self.folder, self.context)
         whole(self.count, "`n` of 1 or more", least=1)
         # Bad values raise their errors here, before a folder is claimed.
         rows = Rows(self._manifest.dim, np.dtype(self._manifest.dtype), None)
@@ -399,7 +406,7 @@ class SampleJob(Job):
 
     @cached_property
     def _context(self) -> GivenContext | None:
-        return given_context(self._manifest.context, self.context)
+        return given_context(_taken(self._manifest, self.context), self.context)
 
     @property
     def rows(self) -> int:
@@ -440,7 +447,7 @@ class SampleJob(Job):
         }
 
     def work(self) -> Work:
-        flow = self.place.open(self.folder)
+        flow = self.place.open(self.folder, given=self._context is not None)
         settings: dict[str, Any] = {"seed": self.seed, "temperature": self.temperature}
         misfits: dict[str, str] = {}
 
@@ -495,14 +502,14 @@ def draw(
             `decode` do.
     """
     settings: dict[str, Any] = {"seed": seed, "temperature": temperature}
-    _validate_label(label, flow.manifest, flow.manifest.name)
+    _validate_label(label, flow.manifest, flow.manifest.name, context)
     if not isinstance(flow, ExportedClasses):
         x = flow.sample(n, context=context, **settings) if z is None else flow.decode(z, context=context)
         return {"x": x}
     if z is not None:
         if label is None:
             raise BadInputError(
-                "Expected `label` beside `latent`, since each class decodes by its own network; got none."
+                "Expected `label` beside `latent`, since each class decodes it to another row; got none."
             )
         x = flow.decode(z, label)
     elif label is None and each:
@@ -516,9 +523,18 @@ def draw(
     return {"x": x, "label": np.full(len(x), flow.number(label))}
 
 
-def _validate_label(label: str | None, manifest: Manifest, name: str) -> None:
-    if label is not None and not manifest.names:
+def _validate_label(label: str | None, manifest: Manifest, name: str, context: object) -> None:
+    if label is None:
+        return
+    if manifest.classes is None:
         raise BadInputError(f"Expected no `label`; {name} holds one network, without classes. Leave it out.")
+    if context is not None:
+        raise BadInputError("Expected `label` or `context`, which names the class itself; got both. Leave one out.")
+
+
+def _taken(manifest: Manifest, given: str | None) -> Context | None:
+    """Return the context that a folder takes: none where it names classes and none is given, as their mixture does."""
+    return None if given is None and manifest.classes is not None else manifest.context
 
 
 def _chunk(width: int) -> int:

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from lunet_export import checkpoint
-from lunet_export.checks import reference
+from lunet_export.classes import Classes
 from lunet_export.data import Dataset
-from lunet_export.distribution import validate_classes
 from lunet_export.errors import CheckpointError
 from lunet_export.layers import Chain
 from lunet_export.likelihood import bits_per_dim
@@ -24,7 +23,7 @@ from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.history import EpochRecord
 from lunet_export.training.rows import draws_of, gaussian_of, rows_to_test
 from lunet_export.training.settings import FitSettings
-from lunet_export.training.train import Paths, Result, train, validate_output
+from lunet_export.training.train import Paths, Result, by_bayes, train, validate_output
 
 Array = NDArray[np.float64]
 
@@ -109,10 +108,8 @@ def train_classes(
     """
     validate_output(output)
     labels, paths = data.classes(), ClassPaths(output)
-    counts = np.bincount(labels.train, minlength=len(labels.names))
-    priors = tuple(float(count) / len(labels.train) for count in counts)
     parts = [data.of_class(number) for number in range(len(labels.names))]
-    validate_classes(labels.names, priors)
+    priors = Classes.counted(labels.names, labels.train).priors
     files = [paths.of_class(number) for number in range(len(parts))]
     if resume and not files[0].resume.exists():
         raise CheckpointError(f"Expected {files[0].resume} to resume from; it does not exist. Train without `resume`.")
@@ -164,8 +161,8 @@ def _evaluate(
     ours, theirs = [], []
     for number in range(draws_of(data)):
         x = rows_to_test(data, number)
-        ours.append(_figures(_by_flows(flows, x), priors, labels.test))
-        theirs.append(_figures(_by_gaussians(gaussians, x), priors, labels.test))
+        ours.append(by_bayes(_by_flows(flows, x), priors, labels.test))
+        theirs.append(by_bayes(_by_gaussians(gaussians, x), priors, labels.test))
     nats, accuracy = (np.array(column) for column in zip(*ours, strict=True))
     gaussian_nats, gaussian_accuracy = (float(np.mean(column)) for column in zip(*theirs, strict=True))
     bits = bits_per_dim(-nats, data.dim)
@@ -191,10 +188,3 @@ def _by_flows(flows: list[Flow], x: Array) -> Array:
 
 def _by_gaussians(gaussians: list[Gaussian], x: Array) -> Array:
     return np.stack([gaussian.log_prob(x) for gaussian in gaussians], axis=1)
-
-
-def _figures(class_log_prob: Array, priors: tuple[float, ...], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Return the mean -log p of the mixture in nats, and the share of rows that are classified right."""
-    nats = -float(reference.mixture_log_prob(class_log_prob, priors).mean())
-    right = reference.posterior(class_log_prob, priors).argmax(axis=1) == labels
-    return nats, float(right.mean())

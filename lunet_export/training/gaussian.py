@@ -87,7 +87,7 @@ def standardised(contexts: Contexts) -> Context:
     varies = deviation > CONSTANT * np.abs(train).max(axis=0)
     scale = np.where(varies, 1 / np.where(varies, deviation, 1.0), 1.0)
     network, names = (Scaling(scale, -mean * scale),), usable(contexts.names)
-    return Context(contexts.dim, network, train.min(axis=0), train.max(axis=0), names)
+    return Context(contexts.dim, network, train.min(axis=0), train.max(axis=0), names, contexts.classes)
 
 
 def whitening_root(covariance: Array) -> Array:

@@ -1,7 +1,7 @@
 """One training run and its files: the model, its resume file, its history and its curve."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from lunet_export import checkpoint
+from lunet_export.checks import reference
 from lunet_export.columns import listed, usable
-from lunet_export.data import Dataset
+from lunet_export.data import Contexts, Dataset
 from lunet_export.errors import BadInputError, CheckpointError, brief
 from lunet_export.files import whole_file
 from lunet_export.layers import Chain, Context
@@ -30,6 +31,7 @@ from lunet_export.training.rows import draws_of, examples_of, rows_to_test, trai
 from lunet_export.training.settings import FitSettings
 
 Array = NDArray[np.float64]
+_CONTEXTS, _LABELS = "Name them by `context_columns`.", "Train with `context_labels=True`."
 Candidate = Literal["gaussian", "start", "epoch"]
 
 
@@ -75,6 +77,10 @@ class Result:
     gaussian_test: float  # the baseline: the full-covariance Gaussian; with contexts, the linear Gaussian
     test_over_gaussian: Evidence  # what the model file gains over the Gaussian, on the test rows of the first draw
     paper_convention: float  # what the released code would print for this model; not comparable with the others
+    mixture: float | None = None  # where contexts name classes: bits/dim of p(x) = sum_k pi_k p(x | k)
+    accuracy: float | None = None  # share of the test rows that Bayes' rule, argmax pi_k p(x | k), classifies right
+    gaussian_mixture: float | None = None  # the same two of the baseline
+    gaussian_accuracy: float | None = None
     unit: str = "epoch"  # what `epochs` counts
     baseline: str = BASELINE  # what the Gaussian is called
 
@@ -136,6 +142,7 @@ class _Run:
     data: Dataset
     paths: Paths
     model: Mapping[str, Any]  # record of network and data, by which a resumed run is known to be the same
+    gaussian: Gaussian
     known: Sequence[Array]  # log-densities of the test rows under the Gaussian, (N,) per draw
 
     @property
@@ -226,7 +233,29 @@ class _Run:
             gaussian_test=self.line,
             test_over_gaussian=Evidence.of(found[0], self.known[0]),
             paper_convention=float(np.mean(paper)),
+            **self._of_classes(kept.flow),
         )
+
+    def _of_classes(self, flow: Flow) -> dict[str, float]:
+        """Return what the mixture of all classes and Bayes' rule reach, where contexts name classes; else nothing."""
+        data, contexts = self.data, self.data.contexts
+        if contexts is None or contexts.classes is None:
+            return {}
+        each, priors, labels = np.eye(contexts.dim), contexts.classes.priors, contexts.test.argmax(axis=1)
+        found = []
+        for number in range(draws_of(data)):
+            x = rows_to_test(data, number)
+            given = [np.broadcast_to(context, contexts.test.shape) for context in each]
+            ours = np.stack([log_probs(flow, x, context) for context in given], axis=1)
+            theirs = np.stack([self.gaussian.log_prob(x, context) for context in given], axis=1)
+            found.append([*by_bayes(ours, priors, labels), *by_bayes(theirs, priors, labels)])
+        nats, accuracy, gaussian_nats, gaussian_accuracy = np.mean(found, axis=0)
+        return {
+            "mixture": float(bits_per_dim(-nats, data.dim)),
+            "accuracy": float(accuracy),
+            "gaussian_mixture": float(bits_per_dim(-gaussian_nats, data.dim)),
+            "gaussian_accuracy": float(gaussian_accuracy),
+        }
 
 
 def train(
@@ -291,7 +320,11 @@ def train(
             f"Take those of {type(architecture).__name__}.settings."
         )
     comparison = Comparison(gaussian, rows, validation_rows(data), data.contexts)
-    first = begin or architecture.first(gaussian, settings, rows, comparison, on_growth, data.context("train"))
+    first = (
+        _begun(begin, data)
+        if begin
+        else architecture.first(gaussian, settings, rows, comparison, on_growth, data.context("train"))
+    )
     del rows
     trainer = architecture.trainer(first, data, settings, device)
     model = {"dataset": data.name, "dim": data.dim, **architecture.record(), "data": data.digest()}
@@ -299,8 +332,11 @@ def train(
     if data.contexts:
         names = data.contexts.names
         model["context"] = {"dim": data.contexts.dim, "columns": None if names is None else list(names)}
+        if data.contexts.classes is not None:
+            model["context"]["classes"] = data.contexts.classes.to_json()
     known = [gaussian.log_prob(rows_to_test(data, number), data.context("test")) for number in range(draws_of(data))]
-    run = _Run(trainer, _Choice(comparison, gaussian, architecture, trainer), data, Paths(output), model, known)
+    choice = _Choice(comparison, gaussian, architecture, trainer)
+    run = _Run(trainer, choice, data, Paths(output), model, gaussian, known)
     if resume:
         run.resume()
     on_start(run.line, trainer)
@@ -342,7 +378,12 @@ def _validate_contexts(taken: Context | None, data: Dataset) -> None:
     if given is None or given.dim != taken.dim:
         raise BadInputError(
             f"Expected contexts of {taken.dim} columns for the model to start from; {data.name} has "
-            f"{given.dim if given else 'none'}. Name them by `context_columns`."
+            f"{given.dim if given else 'none'}. {_CONTEXTS if taken.classes is None else _LABELS}"
+        )
+    if _named(taken) != _named(given):
+        raise BadInputError(
+            f"Expected contexts that name {_told(taken)}, for the model to start from; those of {data.name} name "
+            f"{_told(given)}. Start from a model of such contexts, or from none."
         )
     names = usable(given.names)
     if names and taken.names and names != taken.names:
@@ -350,6 +391,36 @@ def _validate_contexts(taken: Context | None, data: Dataset) -> None:
             f"Expected the contexts {listed(taken.names)}, in this order, for the model to start from; got "
             f"{listed(names)}. Name them by `context_columns`."
         )
+
+
+def _begun(begin: Chain, data: Dataset) -> Chain:
+    """Return a model to start from, with the shares of the classes in these rows as priors if contexts name any."""
+    if begin.context is None or data.contexts is None or data.contexts.classes is None:
+        return begin
+    return replace(begin, context=replace(begin.context, classes=data.contexts.classes))
+
+
+def _named(context: Context | Contexts) -> tuple[str, ...]:
+    return () if context.classes is None else context.classes.names
+
+
+def _told(context: Context | Contexts) -> str:
+    """Return which classes contexts name."""
+    names = _named(context)
+    return f"the classes {listed(names)}" if names else "no classes"
+
+
+def by_bayes(class_log_prob: Array, priors: Sequence[float], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Return the mean -log p of the mixture in nats, and the share of rows that Bayes' rule classifies right.
+
+    Args:
+        class_log_prob: log p_k(x) of every class in nats, (N, K).
+        priors: Priors of the classes.
+        labels: Numbers of the rows' own classes, (N,).
+    """
+    nats = -float(reference.mixture_log_prob(class_log_prob, priors).mean())
+    right = reference.posterior(class_log_prob, priors).argmax(axis=1) == labels
+    return nats, float(right.mean())
 
 
 def _bits(log_prob: Array, data: Dataset) -> float:

@@ -56,6 +56,43 @@ def test_the_errors_of_short_products_are_the_recorded_ones():
     assert max(shares) < 1
 
 
+def test_the_figures_of_one_network_given_the_class_are_the_recorded_ones():
+    document = recorded("labels")
+    given, each = document["models"]["given the label"], document["models"]["one per class"]
+    assert says(f"{each['test_bits_per_dim'] - given['test_bits_per_dim']:.3f} bits/pixel", "tenth of the numbers")
+    assert given["parameters"] / each["parameters"] == pytest.approx(0.1, abs=0.01)
+    for entry in (given, each):
+        assert says(f"{100 * entry['accuracy']:.2f} %", "worse classifier")
+    assert given["log_loss"] > each["log_loss"]  # overconfident
+    for run in document["sampling"]:
+        if run["model"] == "given the label":
+            assert says(f"{run['over_all_classes']:.2f} times", "sampling graph", "worse classifier")
+
+
+def test_what_a_context_moves_gains_what_is_recorded():
+    document = recorded("conditional")
+
+    def nats(name, variant):
+        found = [run["valid_nats"] for run in document["runs"] if (run["set"], run["variant"]) == (name, variant)]
+        return np.mean(found), np.std(found, ddof=1) / np.sqrt(len(found))
+
+    def lost(name, variant, other):
+        return nats(name, variant)[0] - nats(name, other)[0]
+
+    digits, both, words = "digits given their label", "shift and scale, hidden units", "Shifts and scales together"
+    assert says(f"{lost(digits, 'shift, linear', 'shift and scale, linear'):.2f} nats", words)
+    assert says(f"{lost(digits, 'shift, hidden units', both):.2f}", words)
+    assert says(f"{lost(digits, 'scale, hidden units', both):.2f}", words)
+    assert says(f"{lost('two moons', both, 'scale, hidden units'):.3f} nats", words)
+    (one, error), (other, its) = nats(digits, "shift and scale, linear"), nats(digits, both)
+    assert abs(one - other) < 2 * np.hypot(error, its)
+    known = document["sets"]["linear Gaussian"]["gaussian_nats"]["valid"]
+    over = [nats("linear Gaussian", variant)[0] - known for variant in {run["variant"] for run in document["runs"]}]
+    assert says(f"{min(over):.2f} to {max(over):.2f} nats", words)
+    moons = document["sets"]["two moons"]["entropy_nats"]
+    assert says(f"{nats('two moons', both)[0] - moons:.2f} nats above their entropy", words)
+
+
 def test_the_launches_are_the_committed_ones():
     launches = json.loads((ROOT / "tests" / "cuda" / "launches.json").read_text())
     for name in ("density", "unrolled-sampling", "fused-sampling"):

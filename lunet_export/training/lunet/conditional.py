@@ -1,8 +1,9 @@
 """Conditional LU-Nets at their start: behind every LU layer, the context scales and shifts.
 
-With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, and each has a
-matrix of its own that makes of it the logarithms of D scales and D shifts. In the first layer the shift takes off what
-the mean of a row depends on linearly; all other entries of these matrices are 0.
+With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, or n(c) alone where
+contexts name classes. Each layer has a matrix of its own that makes of it the logarithms of D scales and D shifts. In
+the first layer the shift takes off what the mean of a row depends on linearly; all other entries of these matrices are
+0.
 """
 
 from dataclasses import replace
@@ -19,33 +20,39 @@ from lunet_export.training.gaussian import Gaussian
 Array = NDArray[np.float64]
 
 HIDDEN = 64  # hidden units
-_BOUND = 3.0  # bound on every |log s| of a layer: contexts beyond those of training must not scale without limit
+#: Scales of a layer, with a bound on every |log s|: contexts beyond those of training must not scale without limit.
+SCALE = ScaleMap("soft-exp", 3.0)
 
 
-def conditional(network: Chain, gaussian: Gaussian, seed: int) -> Chain:
+def conditional(
+    network: Chain, gaussian: Gaussian, seed: int, *, hidden: int | None = None, scale: ScaleMap = SCALE
+) -> Chain:
     """Return the conditional LU-Net that learns, at its start: the distribution of x given c is that of x - A n(c).
 
     Args:
         network: LU-Net of the rows x - A n(c), behind the pre-processing; A is the slope of the Gaussian.
         gaussian: Gaussian of the rows given their contexts; without contexts the network is returned unchanged.
         seed: Random seed of W and b.
+        hidden: Number of hidden units; 0 leaves shifts and logarithms of scales that are linear in n(c). None takes
+            HIDDEN, or 0 where contexts name classes: every function of a class is linear in such a context.
+        scale: How scales are made; `none` leaves the shifts alone.
     """
     if gaussian.context is None or gaussian.slope is None:
         return network
     count, context = gaussian.context.dim, gaussian.context
-    weight = np.zeros((2 * network.dim, count + HIDDEN))
+    if hidden is None:
+        hidden = HIDDEN if context.classes is None else 0
+    weight = np.zeros((scale.counts * network.dim, count + hidden))
     first = weight.copy()
     first[: network.dim, :count] = _shift(network, gaussian.slope)
-    context = replace(context, network=(*context.network, *_beside_hidden(count, seed)))
-    return _with(network, context, [first, *[weight] * (len(network.of(LU)) - 1)], ScaleMap("soft-exp", _BOUND))
+    if hidden:
+        context = replace(context, network=(*context.network, *_beside_hidden(count, hidden, seed)))
+    return _with(network, context, [first, *[weight] * (len(network.of(LU)) - 1)], scale)
 
 
 def shifted(network: Chain, gaussian: Gaussian) -> Chain:
     """Return the smallest conditional LU-Net with the same distribution as `conditional`, which only shifts."""
-    if gaussian.context is None or gaussian.slope is None:
-        return network
-    still = [np.zeros_like(gaussian.slope)] * (len(network.of(LU)) - 1)
-    return _with(network, gaussian.context, [_shift(network, gaussian.slope), *still], ScaleMap("none"))
+    return conditional(network, gaussian, 0, hidden=0, scale=ScaleMap("none"))
 
 
 def _shift(network: Chain, slope: Array) -> Array:
@@ -55,12 +62,12 @@ def _shift(network: Chain, slope: Array) -> Array:
     return found
 
 
-def _beside_hidden(count: int, seed: int) -> tuple[Dense, Residual]:
+def _beside_hidden(count: int, hidden: int, seed: int) -> tuple[Dense, Residual]:
     """Return the network that makes (a, tanh(W a + b)) of a (N, C); entries that are 0 stay 0 in training."""
-    rng, width = np.random.default_rng([seed, 2]), count + HIDDEN
+    rng, width = np.random.default_rng([seed, 2]), count + hidden
     widen = np.eye(width, count)
-    weight = np.pad(rng.standard_normal((HIDDEN, count)) / np.sqrt(count), ((0, 0), (0, HIDDEN)))
-    bias, back = rng.standard_normal(HIDDEN), np.eye(width, HIDDEN, -count)
+    weight = np.pad(rng.standard_normal((hidden, count)) / np.sqrt(count), ((0, 0), (0, hidden)))
+    bias, back = rng.standard_normal(hidden), np.eye(width, hidden, -count)
     inner = (Dense(weight, bias), NetworkActivation("tanh"), Dense(back, np.zeros(width)))
     return Dense(widen, np.zeros(width)), Residual(inner)
 
