@@ -49,6 +49,7 @@ class Variant:
     hidden: int
     scale: ScaleMap
     shifts: bool = True
+    everywhere: bool = True  # scales behind all layers, not behind the first and the last alone
 
 
 VARIANTS = (
@@ -57,6 +58,8 @@ VARIANTS = (
     Variant("scale, hidden units", HIDDEN, SCALE, shifts=False),
     Variant("shift and scale, linear", 0, SCALE),
     Variant("shift and scale, hidden units", HIDDEN, SCALE),
+    Variant("shift, scale at both ends, linear", 0, SCALE, everywhere=False),
+    Variant("shift, scale at both ends, hidden units", HIDDEN, SCALE, everywhere=False),
 )
 
 
@@ -182,7 +185,8 @@ def first_of(variant: Variant, rows: Dataset, architecture: LUNetArchitecture, s
         gaussian = replace(alone, context=gaussian.context, slope=np.zeros_like(gaussian.slope))
     chosen = {"init": settings.init, "signs": settings.signs, "seed": settings.seed}
     network = start(gaussian, **chosen, blocks=architecture.blocks, f=architecture.f)
-    found = conditional(network, gaussian, settings.seed, hidden=variant.hidden, scale=variant.scale)
+    part = {"hidden": variant.hidden, "scale": variant.scale, "everywhere": variant.everywhere}
+    found = conditional(network, gaussian, settings.seed, **part)
     return architecture.with_alphas(found)
 
 

@@ -1,9 +1,10 @@
-"""Conditional LU-Nets at their start: behind every LU layer, the context scales and shifts.
+"""Conditional LU-Nets at their start: behind every LU layer the context shifts, behind the first and last it scales.
 
 With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, or n(c) alone where
-contexts name classes. Each layer has a matrix of its own that makes of it the logarithms of D scales and D shifts. In
-the first layer the shift takes off what the mean of a row depends on linearly; all other entries of these matrices are
-0.
+contexts name classes. Each layer has a matrix of its own that makes of it D shifts, and where it scales the logarithms
+of D scales. In the first layer the shift takes off what the mean of a row depends on linearly; all other entries of
+these matrices are 0. Scales in between gain nothing (`benchmarks.conditional`), and cost an operation per row each: a
+shift is added by the product in front of it.
 """
 
 from dataclasses import replace
@@ -25,7 +26,13 @@ SCALE = ScaleMap("soft-exp", 3.0)
 
 
 def conditional(
-    network: Chain, gaussian: Gaussian, seed: int, *, hidden: int | None = None, scale: ScaleMap = SCALE
+    network: Chain,
+    gaussian: Gaussian,
+    seed: int,
+    *,
+    hidden: int | None = None,
+    scale: ScaleMap = SCALE,
+    everywhere: bool = False,
 ) -> Chain:
     """Return the conditional LU-Net that learns, at its start: the distribution of x given c is that of x - A n(c).
 
@@ -36,18 +43,24 @@ def conditional(
         hidden: Number of hidden units; 0 leaves shifts and logarithms of scales that are linear in n(c). None takes
             HIDDEN, or 0 where contexts name classes: every function of a class is linear in such a context.
         scale: How scales are made; `none` leaves the shifts alone.
+        everywhere: Whether all layers scale, and not the first and the last alone.
     """
     if gaussian.context is None or gaussian.slope is None:
         return network
     count, context = gaussian.context.dim, gaussian.context
     if hidden is None:
         hidden = HIDDEN if context.classes is None else 0
-    weight = np.zeros((scale.counts * network.dim, count + hidden))
-    first = weight.copy()
-    first[: network.dim, :count] = _shift(network, gaussian.slope)
+    last = len(network.of(LU)) - 1
+    scales = [scale if everywhere or number in (0, last) else ScaleMap("none") for number in range(last + 1)]
+    weights = [np.zeros((each.counts * network.dim, count + hidden)) for each in scales]
+    weights[0][: network.dim, :count] = _shift(network, gaussian.slope)
     if hidden:
         context = replace(context, network=(*context.network, *_beside_hidden(count, hidden, seed)))
-    return _with(network, context, [first, *[weight] * (len(network.of(LU)) - 1)], scale)
+    maps = [
+        ConditionalAffine((Dense(weight, np.zeros(len(weight))),), each)
+        for weight, each in zip(weights, scales, strict=True)
+    ]
+    return _with(network, context, maps)
 
 
 def shifted(network: Chain, gaussian: Gaussian) -> Chain:
@@ -72,8 +85,8 @@ def _beside_hidden(count: int, hidden: int, seed: int) -> tuple[Dense, Residual]
     return Dense(widen, np.zeros(width)), Residual(inner)
 
 
-def _with(network: Chain, context: Context, weights: list[Array], scale: ScaleMap) -> Chain:
-    """Return the LU-Net with an affine map of the context behind every block, by one matrix each."""
+def _with(network: Chain, context: Context, maps: list[ConditionalAffine]) -> Chain:
+    """Return the LU-Net with an affine map of the context behind every block."""
     assert isinstance(network.kind, LUNet)
     alpha = network.kind.alpha
     return lunet(
@@ -81,6 +94,6 @@ def _with(network: Chain, context: Context, weights: list[Array], scale: ScaleMa
         [each.alpha for each in network.of(Activation)] if alpha is None else alpha,
         network.preprocessing,
         network.kind.activation,
-        conditional=[ConditionalAffine((Dense(weight, np.zeros(len(weight))),), scale) for weight in weights],
+        conditional=maps,
         context=context,
     )
