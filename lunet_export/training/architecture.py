@@ -82,7 +82,6 @@ class Architecture(ABC):
     """This architecture says which network is trained, before there is one, and how: one class per kind of network."""
 
     family: ClassVar[str]  # name of the kind
-    conditional: ClassVar[bool] = False  # whether rows may have contexts
 
     @classmethod
     @abstractmethod
@@ -138,6 +137,32 @@ class Architecture(ABC):
         return settings
 
     @abstractmethod
+    def validate_contexts(self, data: Dataset) -> None:
+        """Raise if rows have contexts and the network cannot take them.
+
+        Raises:
+            BadInputError: if it cannot.
+        """
+
+    @staticmethod
+    def refuse_contexts(data: Dataset, network: str, instead: str) -> None:
+        """Raise if rows have contexts.
+
+        Args:
+            data: The rows.
+            network: Network that takes none, a noun.
+            instead: Choice of a network that takes them, as Python writes it.
+
+        Raises:
+            BadInputError: if the rows have contexts.
+        """
+        if data.contexts:
+            raise BadInputError(
+                f"Expected rows without contexts for {network}; {data.name} has contexts. Leave them out, or take "
+                f"`{instead}`."
+            )
+
+    @abstractmethod
     def record(self) -> dict[str, Any]:
         """Return plain values by which a resumed run is known to be the same."""
 
@@ -159,7 +184,7 @@ class Architecture(ABC):
             rows: Training rows (N, D) in data space.
             comparison: Comparison that decides whether a longer network is kept.
             on_growth: Function called while a network is grown.
-            contexts: Contexts (N, C) of the rows, for a kind that is `conditional`.
+            contexts: Contexts (N, C) of the rows, if they have any.
         """
 
     @abstractmethod

@@ -107,6 +107,9 @@ class JKOArchitecture(Architecture):
         if settings.patience != FitSettings.patience:
             raise BadInputError("Expected no patience for a JKO-iFlow, each of whose blocks takes all of its epochs.")
 
+    def validate_contexts(self, data: Dataset) -> None:
+        self.refuse_contexts(data, self.family, "flow='lunet'")
+
     def record(self) -> dict[str, Any]:
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}
 

@@ -66,7 +66,6 @@ class LUNetArchitecture(Architecture):
     """This architecture is LU layers with an activation between them."""
 
     family = "lunet"
-    conditional = True
 
     blocks: int
     alpha: float | str = PAPERS_ALPHA  # a number, or one of LEARNED
@@ -126,6 +125,9 @@ class LUNetArchitecture(Architecture):
                 )
         if (settings.regulariser is None) != (settings.regulariser_weight == 0):
             raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
+
+    def validate_contexts(self, data: Dataset) -> None:
+        """Take them always: every block has an affine map of the context."""
 
     def record(self) -> dict[str, Any]:
         return asdict(self)

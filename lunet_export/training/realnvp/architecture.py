@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.flows import realnvp
 from lunet_export.graphs.sizes import validate_size
 from lunet_export.layers import Chain, ConvolutionalCoupling, Coupling
 from lunet_export.preprocessing import Logit
@@ -21,6 +20,7 @@ from lunet_export.training.choice import Comparison
 from lunet_export.training.fit import Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.realnvp import networks
+from lunet_export.training.realnvp.conditional import seeing, shifted
 from lunet_export.training.realnvp.linear import triangular_map
 from lunet_export.training.settings import FitSettings
 
@@ -96,6 +96,10 @@ class RealNVPArchitecture(Architecture):
                 "norms keep the moments of the last steps. Leave the choice out."
             )
 
+    def validate_contexts(self, data: Dataset) -> None:
+        if self.image_shape:
+            self.refuse_contexts(data, "a realnvp of convolutions", "flow='realnvp-dense'")
+
     def record(self) -> dict[str, Any]:
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
 
@@ -108,16 +112,19 @@ class RealNVPArchitecture(Architecture):
         on_growth: OnGrowth,
         contexts: Array | None = None,
     ) -> Chain:
-        """Return the identity behind the pre-processing; the networks begin as PyTorch makes them."""
+        """Return the identity behind the pre-processing; the networks begin as PyTorch makes them.
+
+        With contexts it is that of rows whose mean given them is taken off.
+        """
         del rows, comparison, on_growth, contexts
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            return self._flow(gaussian.preprocessing).to_chain()
+            layers = self._flow(gaussian.preprocessing).to_chain().layers
+        return shifted(seeing(layers, gaussian, settings.seed), gaussian)
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
-        """Return the Gaussian as couplings whose networks are matrices."""
-        layers = triangular_map(gaussian.mean, gaussian.whiten)
-        return realnvp(len(gaussian.mean), layers, gaussian.preprocessing)
+        """Return the Gaussian as couplings whose networks are matrices; with contexts, behind a shift by them."""
+        return shifted(triangular_map(gaussian.mean, gaussian.whiten), gaussian)
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> RealNVPTrainer:
         return RealNVPTrainer(first, data, settings, device=device)
