@@ -92,14 +92,12 @@ class RealNVP(Kind):
     def validate(self, chain: Chain) -> None:
         if not chain.of(Coupling):
             raise CheckpointError("Expected at least one coupling; got none. The file holds no network.")
-        layers = chain.layers
-        if chain.context is not None:
-            first, *layers = layers
-            if not isinstance(first, ConditionalAffine):
-                raise CheckpointError(
-                    f"Expected an affine map of the context in front of a conditional RealNVP; got {first.label}."
-                )
-        if not all(isinstance(layer, Coupling | Permutation) for layer in layers):
+        conditional = chain.context is not None
+        if conditional and not isinstance(chain.layers[0], ConditionalAffine):
+            raise CheckpointError(
+                f"Expected an affine map of the context in front of a conditional RealNVP; got {chain.layers[0].label}."
+            )
+        if not all(isinstance(layer, Coupling | Permutation) for layer in chain.layers[int(conditional) :]):
             raise CheckpointError("Expected couplings and permutations in a RealNVP; got other layers.")
 
     def facts(self, chain: Chain) -> dict[str, Any]:

@@ -67,9 +67,8 @@ class Dense(nn.Module):
     def __init__(self, widths: list[int], conditional: Network = ()) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))
+        self.layers[0].bias.requires_grad = not conditional
         self.conditional = NetworkModule(conditional, masked=False)
-        if conditional:
-            self.layers[0].bias.requires_grad_(requires_grad=False)
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         for number, layer in enumerate(self.layers):

@@ -144,24 +144,6 @@ class Architecture(ABC):
             BadInputError: if it cannot.
         """
 
-    @staticmethod
-    def refuse_contexts(data: Dataset, network: str, instead: str) -> None:
-        """Raise if rows have contexts.
-
-        Args:
-            data: The rows.
-            network: Network that takes none, a noun.
-            instead: Choice of a network that takes them, as Python writes it.
-
-        Raises:
-            BadInputError: if the rows have contexts.
-        """
-        if data.contexts:
-            raise BadInputError(
-                f"Expected rows without contexts for {network}; {data.name} has contexts. Leave them out, or take "
-                f"`{instead}`."
-            )
-
     @abstractmethod
     def record(self) -> dict[str, Any]:
         """Return plain values by which a resumed run is known to be the same."""
@@ -222,3 +204,21 @@ def validate_defaults(settings: FitSettings, names: Sequence[str], kind: str) ->
     others += ["whitened coordinates"] if settings.whitened else []
     if others:
         raise BadInputError(f"Expected no {others[0]} for {kind}; only LU-Net has it. Leave it out.")
+
+
+def validate_no_contexts(data: Dataset, network: str, instead: str) -> None:
+    """Raise if rows have contexts.
+
+    Args:
+        data: The rows.
+        network: Network that takes none, a noun.
+        instead: Choice of a network that takes them, as Python writes it.
+
+    Raises:
+        BadInputError: if the rows have contexts.
+    """
+    if data.contexts:
+        raise BadInputError(
+            f"Expected rows without contexts for {network}; {data.name} has contexts. Leave them out, or take "
+            f"`{instead}`."
+        )

@@ -14,7 +14,14 @@ from lunet_export.graphs.sizes import validate_size
 from lunet_export.layers import Chain, VelocityField
 from lunet_export.layers.velocity import MOST_STEPS
 from lunet_export.torch_layers.velocity import Velocity
-from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices, validate_defaults
+from lunet_export.training.architecture import (
+    Architecture,
+    Array,
+    OnGrowth,
+    validate_choices,
+    validate_defaults,
+    validate_no_contexts,
+)
 from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.jko.blocks import BlockTrainer
@@ -108,7 +115,7 @@ class JKOArchitecture(Architecture):
             raise BadInputError("Expected no patience for a JKO-iFlow, each of whose blocks takes all of its epochs.")
 
     def validate_contexts(self, data: Dataset) -> None:
-        self.refuse_contexts(data, self.family, "flow='lunet'")
+        validate_no_contexts(data, self.family, "flow='lunet'")
 
     def record(self) -> dict[str, Any]:
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}

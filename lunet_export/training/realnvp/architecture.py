@@ -15,7 +15,14 @@ from lunet_export.layers import Chain, ConvolutionalCoupling, Coupling
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.coupling import AffineCoupling
-from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices, validate_defaults
+from lunet_export.training.architecture import (
+    Architecture,
+    Array,
+    OnGrowth,
+    validate_choices,
+    validate_defaults,
+    validate_no_contexts,
+)
 from lunet_export.training.choice import Comparison
 from lunet_export.training.fit import Trainer
 from lunet_export.training.gaussian import Gaussian
@@ -98,7 +105,7 @@ class RealNVPArchitecture(Architecture):
 
     def validate_contexts(self, data: Dataset) -> None:
         if self.image_shape:
-            self.refuse_contexts(data, "a realnvp of convolutions", "flow='realnvp-dense'")
+            validate_no_contexts(data, "a realnvp of convolutions", "flow='realnvp-dense'")
 
     def record(self) -> dict[str, Any]:
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
