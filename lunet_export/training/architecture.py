@@ -85,13 +85,14 @@ class Architecture(ABC):
 
     @classmethod
     @abstractmethod
-    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any], contexts: int = 0) -> Self:
         """Return the usual architecture for such data, unless more is given.
 
         Args:
             dim: Number of dimensions D.
             image_shape: Shape of an image; None for vectors.
             given: Choices of the user by name, none of them None.
+            contexts: Number of dimensions of the contexts, 0 if the rows have none.
 
         Raises:
             BadInputError: if the kind has no such choice, or not for such data.

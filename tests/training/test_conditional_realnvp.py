@@ -12,8 +12,10 @@ from lunet_export.checks import reference
 from lunet_export.data import Contexts, Dataset
 from lunet_export.errors import BadInputError
 from lunet_export.flows import realnvp
-from lunet_export.layers import ConditionalAffine, DenseCoupling
+from lunet_export.layers import LU, ConditionalAffine, DenseCoupling
 from lunet_export.training.choice import Comparison
+from lunet_export.training.gaussian import Gaussian
+from lunet_export.training.lunet.architecture import LUNetArchitecture
 from lunet_export.training.realnvp.architecture import RealNVPArchitecture
 from tests.training.test_contexts import CPU, DATA, DIM, ENTROPY, GAUSSIAN, data_set, drawn, nats
 from tests.training.test_contexts import run as run_of
@@ -82,6 +84,25 @@ def test_the_start_is_that_of_rows_whose_linear_mean_is_taken_off():
     np.testing.assert_allclose(log_det, DIM * np.log(shrink), rtol=0, atol=1e-10)
     assert all(coupling.takes_context == 2 for coupling in begun.of(DenseCoupling))
     assert begun.digest() == first().digest() != first(replace(SETTINGS, seed=1)).digest()
+
+
+@pytest.mark.parametrize(("dim", "contexts"), [(2, 1), (4, 3), (16, 5), (64, 2)])
+def test_it_is_as_large_as_the_lu_net_of_the_same_rows_and_contexts(dim, contexts):
+    """In numbers that are learnt, but for those in which kinds differ without contexts too: to 10 %."""
+    rng = np.random.default_rng(0)
+    x, c = rng.standard_normal((400, dim)), rng.standard_normal((400, contexts))
+    gaussian = Gaussian.fit(x, None, Contexts(None, c, c[:1], c[:1]))
+    learnt = {}
+    for kind in (LUNetArchitecture, RealNVPArchitecture):
+        architecture = kind.choose(dim, None, {}, contexts)
+        settings = kind.settings(400, dim, contexts=contexts)
+        learnt[kind] = architecture.first(gaussian, settings, x, None, lambda *_: None, c)
+    lunet = learnt[LUNetArchitecture]
+    *_, residual = lunet.context.network
+    of_context = sum(np.count_nonzero(array) for array in residual.inner[0].arrays())
+    of_blocks = sum(layer.free for layer in lunet.of(ConditionalAffine))
+    blocks = len(lunet.of(LU)) * (dim**2 + dim * -(-dim // 2) + dim)  # what its sampling graph stores
+    assert learnt[RealNVPArchitecture].stored == pytest.approx(of_context + of_blocks + blocks, rel=0.1)
 
 
 def test_couplings_behind_a_shift_are_the_linear_gaussian():

@@ -67,9 +67,9 @@ class JKOArchitecture(Architecture):
             raise BadInputError(f"Expected 1 to {MOST_STEPS} steps per block; got {self.steps}.")
 
     @classmethod
-    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any], contexts: int = 0) -> Self:
         """Return fields with two hidden layers, whose divergence is exact at the cost of one product."""
-        del image_shape
+        del image_shape, contexts
         if "alpha" in given:
             raise BadInputError("Expected no `alpha` for a JKO-iFlow; only LU-Net has it. Leave it out.")
         validate_choices(given, _CHOICES, "a JKO-iFlow")

@@ -72,9 +72,9 @@ class LUNetArchitecture(Architecture):
     activation: str = PAPERS
 
     @classmethod
-    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any], contexts: int = 0) -> Self:
         """Return the paper's depth and activation unless given: 3 + 1 blocks for images, 12 + 1 in up to 4-D."""
-        del image_shape
+        del image_shape, contexts
         if "width" in given:
             raise BadInputError("Expected no `width` for lunet, whose blocks are as wide as the data. Leave it out.")
         validate_choices(given, ("blocks", "alpha", "activation"), "lunet")
