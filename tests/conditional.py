@@ -4,11 +4,14 @@ import numpy as np
 
 from lunet_export.classes import Classes
 from lunet_export.flows import layered, lunet
+from lunet_export.flows import realnvp as realnvp_of
 from lunet_export.layers import (
     LU,
     AffineAutoregressive,
     ConditionalAffine,
     Context,
+    DenseCoupling,
+    DenseNet,
     Inverse,
     Permutation,
     ScaleMap,
@@ -56,6 +59,17 @@ def of_classes(*, seed=0, preprocessing=None):
     return lunet(unconditional(DIM, 3).of(LU), 0.2, preprocessing, conditional=moved, context=context)
 
 
+def realnvp(*, seed=0):
+    """A RealNVP whose couplings change each column, by the context too, behind a shift by the context."""
+    rng = np.random.default_rng(seed)
+    standardise = Scaling(np.array([1.0, 2.0, 0.5]), np.full(WIDTH, 0.1))
+    context = Context(WIDTH, (standardise,), np.full(WIDTH, -1.0), np.full(WIDTH, 2.0))
+    front = ConditionalAffine((_dense(rng, DIM, WIDTH),), ScaleMap("none"))
+    masks = (np.arange(DIM) < 3) == np.array([[True], [False]])
+    first, last = (_dense_coupling(rng, mask) for mask in masks)
+    return realnvp_of(DIM, [front, Permutation(np.array([0, 2, 1, 3])), first, last], None, context)
+
+
 def masked(rng):
     """A masked autoregressive layer whose context enters by a shift and by a gate, as in nflows."""
     degrees = np.arange(HIDDEN) % (DIM - 1)
@@ -79,6 +93,17 @@ def coupling(rng):
     return AffineAutoregressive(DIM, np.array([0, 2]), np.array([1, 3]), layers, ScaleMap("soft-exp", 7.0))
 
 
+def _dense_coupling(rng, mask):
+    """A coupling with factors that are not 0 and a norm that is not 1 folded in, and context in its first layer."""
+    kept, free = int(mask.sum()), int((~mask).sum())
+    weights = [(HIDDEN, kept), (HIDDEN, HIDDEN), (2 * free, HIDDEN)]
+    first, *others = ((_weight(rng, *shape), rng.standard_normal(shape[0])) for shape in weights)
+    net = DenseNet(((first[0], np.zeros(HIDDEN)), *others), (_dense(rng, HIDDEN, WIDTH),))
+    factors = [np.where(mask, 0.0, rng.standard_normal(DIM)) for _ in range(2)]
+    vectors = (factors[0], 0.3 * rng.standard_normal(DIM), factors[1], rng.standard_normal(DIM))
+    return DenseCoupling((DIM,), mask, *vectors, net=net)
+
+
 def rows(count, *, seed=1):
     """Rows (N, D) and their contexts (N, C)."""
     rng = np.random.default_rng(seed)
@@ -91,3 +116,7 @@ def _dense(rng, leaving, entering):
 
 def _weight(rng, leaving, entering):
     return 0.5 * rng.standard_normal((leaving, entering))
+
+
+#: One flow of each kind.
+FLOWS = {"layers": network(), "LU-Net": lu_net(), "RealNVP": realnvp()}

@@ -141,7 +141,9 @@ class RowOptions:
     levels: int | None = option(None, "Number of grey levels of a file of integers. Default: 256.")
     columns: str | None = COLUMNS
     context_columns: str | None = option(
-        None, "Columns of a file that are the context c of p(x | c), for lunet: a,b. The others are the rows."
+        None,
+        "Columns of a file that are the context c of p(x | c), for lunet and realnvp-dense: a,b. The others are the "
+        "rows.",
     )
     label: str | None = option(None, "Column of a file that holds the classes, for --per-class and --context-labels.")
     dequantize: bool = option(False, "Add noise to columns of vectors that hold counts or rounded numbers.")

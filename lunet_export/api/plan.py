@@ -127,9 +127,8 @@ class Plan:
 
     def settings_of(self, part: Dataset) -> FitSettings:
         """Return how to train on these rows."""
-        contexts = part.contexts.dim if part.contexts else 0
         kind = KINDS[self.family]
-        return kind.settings(len(part.train), part.dim, contexts=contexts, seed=self.seed, **self.fit)
+        return kind.settings(len(part.train), part.dim, contexts=_contexts_of(part), seed=self.seed, **self.fit)
 
     def run(
         self, rows: Dataset, output: Path, *, begin: Chain | None, device: str, resume: bool, watch: Watch
@@ -137,7 +136,7 @@ class Plan:
         """Train on prepared rows and write the files of the run; errors are those of `train` and `train_classes`."""
         shape = None if self.flow == "realnvp-dense" else rows.image_shape
         common: dict[str, Any] = {
-            "architecture": KINDS[self.family].choose(rows.dim, shape, self.network),
+            "architecture": KINDS[self.family].choose(rows.dim, shape, self.network, _contexts_of(rows)),
             "begin": begin,
             "device": device_named(device),
             "resume": resume,
@@ -151,3 +150,8 @@ class Plan:
         settings = self.settings_of(rows)
         watch.on_begin(rows.name, settings.epochs)
         return train(rows, settings, output, **common)
+
+
+def _contexts_of(rows: Dataset) -> int:
+    """Return the number of dimensions of the contexts, 0 if the rows have none."""
+    return rows.contexts.dim if rows.contexts else 0

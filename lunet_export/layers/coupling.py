@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError
+from lunet_export.layers import networks
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Graph, Track, Value
 from lunet_export.layers.layer import Layer, Step, step
+from lunet_export.layers.networks import Dense, Network, Writer
 
 Array = NDArray[np.float64]
 
@@ -169,9 +171,18 @@ def affine_nodes(g: Graph, x: Value, scale: Array, shift: Array) -> Value:
 
 @dataclass(frozen=True)
 class DenseNet:
-    """This network has affine maps with rectifiers between them: matrices (out, in), biases (out,)."""
+    """This network has affine maps with rectifiers between them: matrices (out, in), biases (out,).
+
+    A network n of the context makes the first of them W h + b + n(c).
+    """
 
     layers: tuple[tuple[Array, Array], ...]
+    conditional: Network = ()
+
+    @property
+    def first(self) -> Dense:
+        """Return the first affine map."""
+        return Dense(*self.layers[0], self.conditional)
 
     def arrays(self) -> list[Array]:
         """Return matrices and biases, in the order in which they are applied."""
@@ -181,22 +192,44 @@ class DenseNet:
         """Return the network's values, (N, in) -> (N, out)."""
         for number, (matrix, bias) in enumerate(self.layers):
             h = np.maximum(h, 0.0) if number else h
-            h = _affine(h, matrix, bias, errors)
+            h = Dense(matrix, bias).apply(h, errors)
         return h
 
-
-def _affine(h: Array, matrix: Array, bias: Array, errors: Errors) -> Array:
-    return errors.product(h @ matrix.T + bias, lambda: np.abs(h) @ np.abs(matrix).T + np.abs(bias), constant=bias)
+    def given(self, context: Array, errors: Errors = EXACT) -> "DenseNet":
+        """Return the network for a context (N, C), for rows that belong to it."""
+        first = self.first.given(context, errors)
+        return DenseNet(((first.weight, first.bias), *self.layers[1:]))
 
 
 @dataclass(frozen=True)
 class DenseCoupling(Coupling):
     """In this coupling one dense network of x[mask] gives s and t of the other columns, in this order, side by side.
 
-    `shape` is (k,), and `mask` keeps the first or the last columns.
+    `shape` is (k,), and `mask` keeps the first or the last columns. A network that takes a context has hidden layers.
     """
 
     net: DenseNet
+
+    @property
+    def takes_context(self) -> int:
+        return networks.takes_context((self.net.first,))
+
+    def given(self, context: Array, errors: Errors = EXACT) -> "DenseCoupling":
+        return replace(self, net=self.net.given(context, errors)) if self.net.conditional else self
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return [*super().arrays(), *networks.arrays(self.net.conditional)]
+
+    def settings(self) -> dict[str, Any]:
+        return {"conditional": networks.shape(self.net.conditional)} if self.net.conditional else {}
+
+    @property
+    def free(self) -> int:
+        """Return the numbers of the networks, and three per column that changes; n(c) has the bias of the first map."""
+        if not self.net.conditional:
+            return super().free
+        of_context = sum(array.size for array in networks.arrays(self.net.conditional))
+        return super().free + of_context - len(self.net.first.bias)
 
     def network_arrays(self) -> list[list[Array]]:
         return [self.net.arrays()]
@@ -210,6 +243,14 @@ class DenseCoupling(Coupling):
     def fits_mask(self) -> bool:
         return np.count_nonzero(np.diff(self.mask)) == 1
 
+    def validate(self, dim: int, where: str) -> None:
+        super().validate(dim, where)
+        if not self.net.conditional:
+            return
+        if len(self.net.layers) < 2:
+            raise CheckpointError(f"Expected hidden layers in the network of {where}, which takes a context; got none.")
+        networks.validate(self.net.conditional, self.takes_context, len(self.net.first.bias), where)
+
     def outputs(self, h: Array, errors: Errors = EXACT) -> tuple[Array, Array]:
         found = self.net.apply(h[:, self.mask], errors)
         s, t = np.zeros_like(h), np.zeros_like(h)
@@ -219,7 +260,7 @@ class DenseCoupling(Coupling):
     def nodes(self, track: Track) -> None:
         g, here = track.g, self.mask
         kept, free, kept_first = self._halves(track)
-        written = self._written(g, kept, sign=1.0)
+        written = self._written(track, kept, sign=1.0)
         passed = affine_nodes(g, kept, np.exp(self.log_scale[here]), self.shift[here])
         changed = forth_nodes(g, free, written)
         track.replace(*((passed, changed) if kept_first else (changed, passed)))
@@ -231,7 +272,7 @@ class DenseCoupling(Coupling):
         back = np.exp(-self.log_scale[here])
         kept, free, kept_first = self._halves(track)
         passed = affine_nodes(g, kept, back, -self.shift[here] * back)
-        written = self._written(g, passed, sign=-1.0)
+        written = self._written(track, passed, sign=-1.0)
         changed = back_nodes(g, free, written)
         track.replace(*((passed, changed) if kept_first else (changed, passed)))
         if track.wants_density:
@@ -244,17 +285,19 @@ class DenseCoupling(Coupling):
         first, second = track.front([boundary, self.width_changed - boundary])
         return (first, second, True) if self.mask[0] else (second, first, False)
 
-    def _written(self, g: Graph, kept: Value, *, sign: float) -> Written:
+    def _written(self, track: Track, kept: Value, *, sign: float) -> Written:
         """Write the networks where the mask is not set; T's factor and shift go into the last product."""
-        free = ~self.mask
+        g, free = track.g, ~self.mask
         count = int(free.sum())
         *inner, (matrix, bias) = self.net.layers
         factor = np.concatenate([np.ones(count), self.shift_factor[free]])
         matrix, bias = factor[:, None] * matrix, factor * bias
         bias = bias + np.concatenate([np.zeros(count), self.shift[free]])
         h = kept
-        for weight, addend in inner:
-            h = g.node("Relu", g.gemm(h, weight, addend))
+        for number, (weight, addend) in enumerate(inner):
+            of_context = self.net.conditional and not number
+            moved = self.net.first.addend(Writer(g, track.context)) if of_context else addend
+            h = g.node("Relu", g.gemm(h, weight, moved))
         s, shift = g.split(g.gemm(h, matrix, bias), [count, count])
         bent = g.node("Mul", g.node("Tanh", s), g.constant(sign * self.scale_factor[free], "scale_factor"))
         log_scale = g.node("Add", bent, g.constant(sign * self.log_scale[free], "log_scale"))

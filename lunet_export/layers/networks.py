@@ -134,7 +134,7 @@ class Dense(Operation):
         y = a @ self.weight.T + self.bias
         return errors.product(y, lambda: np.abs(a) @ np.abs(self.weight).T + np.abs(self.bias), constant=self.bias)
 
-    def given(self, context: Array, errors: Errors = EXACT) -> "Operation":
+    def given(self, context: Array, errors: Errors = EXACT) -> "Dense":
         if not self.conditional:
             return self
         return Dense(self.weight, self.bias + apply(self.conditional, context, errors))

@@ -1,6 +1,7 @@
 """The bijections of RealNVP (arXiv 1605.08803, sections 3.2 to 3.7). Those of k columns let the others pass."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from math import prod
 from typing import Self
 
@@ -34,6 +35,7 @@ class AffineCoupling(Bijection):
     ) -> None:
         super().__init__()
         self.shape, width = tuple(shape), prod(shape)
+        self._context: Tensor | None = None
         self.nets = nn.ModuleList(nets)
         self.scale_factor = nn.Parameter(torch.zeros(width))
         self.shift_factor = nn.Parameter(torch.zeros(width))
@@ -46,6 +48,11 @@ class AffineCoupling(Bijection):
     def width(self) -> int:
         """Return k."""
         return len(self.mask)
+
+    def given(self, context: Tensor | None) -> Self:
+        found = copy(self)
+        found._context = context
+        return found
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         changing, others = x[:, : self.width], x[:, self.width :]
@@ -64,7 +71,7 @@ class AffineCoupling(Bijection):
             image = (h * self.mask).view(-1, *self.shape)
             s, t = (net(image).flatten(1) for net in self.nets)
         else:
-            found = self.nets[0](h[:, self.mask])
+            found = self.nets[0](h[:, self.mask], self._context)
             s, t = (h.new_zeros(h.shape).masked_scatter(free, part) for part in found.chunk(2, 1))
         log_scale = free * self.scale_factor * s.tanh() + self.log_scale
         return log_scale, free * (self.shift_factor * t + self.bias) + self.offset

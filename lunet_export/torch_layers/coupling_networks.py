@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from lunet_export.layers import ConvNet, DenseNet
 from lunet_export.layers.convolution import EPSILON
+from lunet_export.layers.networks import Network
+from lunet_export.torch_layers.networks import NetworkModule
 
 
 class _Residual(nn.Module):
@@ -55,26 +57,37 @@ class Convolutions(nn.Module):
 
 
 class Dense(nn.Module):
-    """This module is a `DenseNet` through the given widths: (N, widths[0]) -> (N, widths[-1])."""
+    """This module is a `DenseNet` through the given widths: (N, widths[0]) -> (N, widths[-1]).
 
-    def __init__(self, widths: list[int]) -> None:
+    Args:
+        widths: Numbers that enter, those of each hidden layer, and those that leave.
+        conditional: Network of the context that the first layer adds. It has a bias, so that of the layer is held.
+    """
+
+    def __init__(self, widths: list[int], conditional: Network = ()) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))
+        self.layers[0].bias.requires_grad = not conditional
+        self.conditional = NetworkModule(conditional, masked=False)
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         for number, layer in enumerate(self.layers):
             h = layer(functional.relu(h) if number else h)
+            if not number and len(self.conditional.operations):
+                assert context is not None
+                h = h + self.conditional(context)
         return h
 
     @classmethod
     def of(cls, net: DenseNet) -> "Dense":
         """Return the module of these arrays, in float64."""
-        return _loaded(cls([net.layers[0][0].shape[1], *(len(bias) for _, bias in net.layers)]), net)
+        widths = [net.layers[0][0].shape[1], *(len(bias) for _, bias in net.layers)]
+        return _loaded(cls(widths, net.conditional), net)
 
     def arrays(self) -> DenseNet:
         """Return the network as float64 arrays."""
         found = [array.detach().cpu().double().numpy() for array in self.ordered()]
-        return DenseNet(tuple(zip(found[::2], found[1::2], strict=True)))
+        return DenseNet(tuple(zip(found[::2], found[1::2], strict=True)), self.conditional.arrays())
 
     def ordered(self) -> list[Tensor]:
         """Return the parameters, in the order of `DenseNet.arrays`."""

@@ -82,17 +82,17 @@ class Architecture(ABC):
     """This architecture says which network is trained, before there is one, and how: one class per kind of network."""
 
     family: ClassVar[str]  # name of the kind
-    conditional: ClassVar[bool] = False  # whether rows may have contexts
 
     @classmethod
     @abstractmethod
-    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any], contexts: int = 0) -> Self:
         """Return the usual architecture for such data, unless more is given.
 
         Args:
             dim: Number of dimensions D.
             image_shape: Shape of an image; None for vectors.
             given: Choices of the user by name, none of them None.
+            contexts: Number of dimensions of the contexts, 0 if the rows have none.
 
         Raises:
             BadInputError: if the kind has no such choice, or not for such data.
@@ -138,6 +138,14 @@ class Architecture(ABC):
         return settings
 
     @abstractmethod
+    def validate_contexts(self, data: Dataset) -> None:
+        """Raise if rows have contexts and the network cannot take them.
+
+        Raises:
+            BadInputError: if it cannot.
+        """
+
+    @abstractmethod
     def record(self) -> dict[str, Any]:
         """Return plain values by which a resumed run is known to be the same."""
 
@@ -159,7 +167,7 @@ class Architecture(ABC):
             rows: Training rows (N, D) in data space.
             comparison: Comparison that decides whether a longer network is kept.
             on_growth: Function called while a network is grown.
-            contexts: Contexts (N, C) of the rows, for a kind that is `conditional`.
+            contexts: Contexts (N, C) of the rows, if they have any.
         """
 
     @abstractmethod
@@ -197,3 +205,21 @@ def validate_defaults(settings: FitSettings, names: Sequence[str], kind: str) ->
     others += ["whitened coordinates"] if settings.whitened else []
     if others:
         raise BadInputError(f"Expected no {others[0]} for {kind}; only LU-Net has it. Leave it out.")
+
+
+def validate_no_contexts(data: Dataset, network: str, instead: str) -> None:
+    """Raise if rows have contexts.
+
+    Args:
+        data: The rows.
+        network: Network that takes none, a noun.
+        instead: Choice of a network that takes them, as Python writes it.
+
+    Raises:
+        BadInputError: if the rows have contexts.
+    """
+    if data.contexts:
+        raise BadInputError(
+            f"Expected rows without contexts for {network}; {data.name} has contexts. Leave them out, or take "
+            f"`{instead}`."
+        )

@@ -295,19 +295,15 @@ def train(
         What the run reached.
 
     Raises:
-        BadInputError: if `output` does not end in .pt, `begin` has another width or pre-processing than the data, or
-            the settings are for another kind of network than `architecture`.
+        BadInputError: if `output` does not end in .pt, `begin` has another width or pre-processing than the data, the
+            settings are for another kind of network than `architecture`, or the rows have contexts that it cannot take.
         CheckpointError: if the run is to be resumed, and the resume file is missing, unreadable, or of other settings
             or data.
         DataError: if the likelihood of the rows has no bound.
         CheckFailedError: if the loss stops being a finite number.
     """
     validate_output(output)
-    if data.contexts and not architecture.conditional:
-        raise BadInputError(
-            f"Expected rows without contexts for {architecture.family}; {data.name} has contexts. Leave them out, or "
-            "take `flow='lunet'`."
-        )
+    architecture.validate_contexts(data)
     validate_full_rank(data)
     rows = training_rows(data)
     gaussian = Gaussian.fit(rows, data.preprocessing, data.contexts)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from lunet_export.layers import Chain, Coupling, DenseCoupling, DenseNet
+from lunet_export.layers import Chain, Coupling, DenseCoupling
 from lunet_export.preprocessing import NAMED
 from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.coupling import AffineCoupling, FlowNorm
@@ -69,7 +69,7 @@ def changed(weights: Chain) -> Chain:
     number, first = next((k, layer) for k, layer in enumerate(weights.layers) if isinstance(layer, Coupling))
     if isinstance(first, DenseCoupling):
         (matrix, bias), *others = first.net.layers
-        moved = replace(first, net=DenseNet(((matrix * (1 + 1e-3), bias), *others)))
+        moved = replace(first, net=replace(first.net, layers=((matrix * (1 + 1e-3), bias), *others)))
     else:
         s, t = first.nets
         moved = replace(first, nets=(replace(s, last=s.last * (1 + 1e-3)), t))

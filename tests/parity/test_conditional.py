@@ -62,8 +62,8 @@ def ignoring(graph):
 
 
 def swapping(graph):
-    order = numpy_helper.from_array(np.array([1, 0, 2]), "order")
-    return rewired(graph, helper.make_node("Gather", ["context", "order"], ["changed"], axis=1), order)
+    order = numpy_helper.from_array(np.array([1, 0, 2]), "swapped")
+    return rewired(graph, helper.make_node("Gather", ["context", "swapped"], ["changed"], axis=1), order)
 
 
 @pytest.mark.parametrize("fault", [ignoring, swapping])

@@ -14,7 +14,14 @@ from lunet_export.graphs.sizes import validate_size
 from lunet_export.layers import Chain, VelocityField
 from lunet_export.layers.velocity import MOST_STEPS
 from lunet_export.torch_layers.velocity import Velocity
-from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices, validate_defaults
+from lunet_export.training.architecture import (
+    Architecture,
+    Array,
+    OnGrowth,
+    validate_choices,
+    validate_defaults,
+    validate_no_contexts,
+)
 from lunet_export.training.choice import Comparison
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.jko.blocks import BlockTrainer
@@ -60,9 +67,9 @@ class JKOArchitecture(Architecture):
             raise BadInputError(f"Expected 1 to {MOST_STEPS} steps per block; got {self.steps}.")
 
     @classmethod
-    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any], contexts: int = 0) -> Self:
         """Return fields with two hidden layers, whose divergence is exact at the cost of one product."""
-        del image_shape
+        del image_shape, contexts
         if "alpha" in given:
             raise BadInputError("Expected no `alpha` for a JKO-iFlow; only LU-Net has it. Leave it out.")
         validate_choices(given, _CHOICES, "a JKO-iFlow")
@@ -106,6 +113,9 @@ class JKOArchitecture(Architecture):
             raise BadInputError(f"Expected adam for a JKO-iFlow; got {settings.optimizer}. Leave `optimizer` out.")
         if settings.patience != FitSettings.patience:
             raise BadInputError("Expected no patience for a JKO-iFlow, each of whose blocks takes all of its epochs.")
+
+    def validate_contexts(self, data: Dataset) -> None:
+        validate_no_contexts(data, self.family, "flow='lunet'")
 
     def record(self) -> dict[str, Any]:
         return {"hidden": list(self.hidden), "steps": self.steps, **asdict(self.growth)}

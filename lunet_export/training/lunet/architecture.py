@@ -66,16 +66,15 @@ class LUNetArchitecture(Architecture):
     """This architecture is LU layers with an activation between them."""
 
     family = "lunet"
-    conditional = True
 
     blocks: int
     alpha: float | str = PAPERS_ALPHA  # a number, or one of LEARNED
     activation: str = PAPERS
 
     @classmethod
-    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any], contexts: int = 0) -> Self:
         """Return the paper's depth and activation unless given: 3 + 1 blocks for images, 12 + 1 in up to 4-D."""
-        del image_shape
+        del image_shape, contexts
         if "width" in given:
             raise BadInputError("Expected no `width` for lunet, whose blocks are as wide as the data. Leave it out.")
         validate_choices(given, ("blocks", "alpha", "activation"), "lunet")
@@ -126,6 +125,9 @@ class LUNetArchitecture(Architecture):
                 )
         if (settings.regulariser is None) != (settings.regulariser_weight == 0):
             raise BadInputError("Expected a regulariser and its weight together; got one without the other.")
+
+    def validate_contexts(self, data: Dataset) -> None:
+        """Take them always: every block has an affine map of the context."""
 
     def record(self) -> dict[str, Any]:
         return asdict(self)

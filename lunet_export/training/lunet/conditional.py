@@ -3,8 +3,9 @@
 With n(c) the standardised context, all layers see (n(c), tanh(W n(c) + b)), which is computed once, or n(c) alone where
 contexts name classes. Each layer has a matrix of its own that makes of it D shifts, and where it scales the logarithms
 of D scales. In the first layer the shift takes off what the mean of a row depends on linearly; all other entries of
-these matrices are 0. Scales in between gain nothing (`benchmarks.conditional`), and cost an operation per row each: a
-shift is added by the product in front of it.
+these matrices are 0. Scales in between hardly gain anything (`benchmarks.conditional`), and cost an operation per row
+each: a shift is added by the product in front of it. Where contexts name classes all layers scale: on MNIST that gains
+0.005 bits/pixel, and an operation per row is nothing beside its products.
 """
 
 from dataclasses import replace
@@ -32,7 +33,7 @@ def conditional(
     *,
     hidden: int | None = None,
     scale: ScaleMap = SCALE,
-    everywhere: bool = False,
+    everywhere: bool | None = None,
 ) -> Chain:
     """Return the conditional LU-Net that learns, at its start: the distribution of x given c is that of x - A n(c).
 
@@ -43,13 +44,16 @@ def conditional(
         hidden: Number of hidden units; 0 leaves shifts and logarithms of scales that are linear in n(c). None takes
             HIDDEN, or 0 where contexts name classes: every function of a class is linear in such a context.
         scale: How scales are made; `none` leaves the shifts alone.
-        everywhere: Whether all layers scale, and not the first and the last alone.
+        everywhere: Whether all layers scale, and not the first and the last alone; None takes it where contexts name
+            classes.
     """
     if gaussian.context is None or gaussian.slope is None:
         return network
     count, context = gaussian.context.dim, gaussian.context
     if hidden is None:
         hidden = HIDDEN if context.classes is None else 0
+    if everywhere is None:
+        everywhere = context.classes is not None
     last = len(network.of(LU)) - 1
     scales = [scale if everywhere or number in (0, last) else ScaleMap("none") for number in range(last + 1)]
     weights = [np.zeros((each.counts * network.dim, count + hidden)) for each in scales]

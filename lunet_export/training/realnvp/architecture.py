@@ -10,22 +10,30 @@ from torch import Tensor
 
 from lunet_export.data import Dataset
 from lunet_export.errors import BadInputError
-from lunet_export.flows import realnvp
 from lunet_export.graphs.sizes import validate_size
 from lunet_export.layers import Chain, ConvolutionalCoupling, Coupling
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Flow
 from lunet_export.torch_layers.coupling import AffineCoupling
-from lunet_export.training.architecture import Architecture, Array, OnGrowth, validate_choices, validate_defaults
+from lunet_export.training.architecture import (
+    Architecture,
+    Array,
+    OnGrowth,
+    validate_choices,
+    validate_defaults,
+    validate_no_contexts,
+)
 from lunet_export.training.choice import Comparison
 from lunet_export.training.fit import Trainer
 from lunet_export.training.gaussian import Gaussian
 from lunet_export.training.realnvp import networks
+from lunet_export.training.realnvp.conditional import seeing, shifted
 from lunet_export.training.realnvp.linear import triangular_map
 from lunet_export.training.settings import FitSettings
 
 _PLANES = 64  # as in the paper
 _PENALTY = 5e-5  # weight of the squared scale factors in a batch
+_UNITS = 64  # hidden units of the context of an LU-Net
 _LUNETS = ("init", "signs", "regulariser", "bound")  # settings that only LU-Net has
 
 
@@ -56,14 +64,15 @@ class RealNVPArchitecture(Architecture):
     width: int  # number of planes, or width of a hidden layer
 
     @classmethod
-    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any]) -> Self:
+    def choose(cls, dim: int, image_shape: tuple[int, ...] | None, given: Mapping[str, Any], contexts: int = 0) -> Self:
         """Return convolutions with the paper's 64 planes for images; else dense networks as large as LU-Net."""
         if "blocks" in given or "alpha" in given:
             raise BadInputError(
                 "Expected neither `blocks` nor `alpha` for a RealNVP, whose size is `width`. Leave them out."
             )
         validate_choices(given, ("width",), "a RealNVP")
-        found = cls(dim, image_shape, given.get("width") or (_PLANES if image_shape else width_like_lunet(dim)))
+        usual = _PLANES if image_shape else width_like_lunet(dim, contexts=contexts)
+        found = cls(dim, image_shape, given.get("width") or usual)
         with torch.device("meta"):  # only shapes: no memory is taken
             shapes = found._flow(None).parameters()  # raises if the image does not fit
         numbers = sum(parameter.numel() for parameter in shapes)
@@ -96,6 +105,10 @@ class RealNVPArchitecture(Architecture):
                 "norms keep the moments of the last steps. Leave the choice out."
             )
 
+    def validate_contexts(self, data: Dataset) -> None:
+        if self.image_shape:
+            validate_no_contexts(data, "a realnvp of convolutions", "flow='realnvp-dense'")
+
     def record(self) -> dict[str, Any]:
         return {"networks": "convolutional" if self.image_shape else "dense", "width": self.width}
 
@@ -108,16 +121,19 @@ class RealNVPArchitecture(Architecture):
         on_growth: OnGrowth,
         contexts: Array | None = None,
     ) -> Chain:
-        """Return the identity behind the pre-processing; the networks begin as PyTorch makes them."""
+        """Return the identity behind the pre-processing; the networks begin as PyTorch makes them.
+
+        With contexts it is that of rows whose mean given them is taken off.
+        """
         del rows, comparison, on_growth, contexts
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            return self._flow(gaussian.preprocessing).to_chain()
+            layers = self._flow(gaussian.preprocessing).to_chain().layers
+        return shifted(seeing(layers, gaussian, settings.seed), gaussian)
 
     def gaussian(self, gaussian: Gaussian) -> Chain:
-        """Return the Gaussian as couplings whose networks are matrices."""
-        layers = triangular_map(gaussian.mean, gaussian.whiten)
-        return realnvp(len(gaussian.mean), layers, gaussian.preprocessing)
+        """Return the Gaussian as couplings whose networks are matrices; with contexts, behind a shift by them."""
+        return shifted(triangular_map(gaussian.mean, gaussian.whiten), gaussian)
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> RealNVPTrainer:
         return RealNVPTrainer(first, data, settings, device=device)
@@ -128,16 +144,18 @@ class RealNVPArchitecture(Architecture):
         return networks.dense(self.dim, hidden=self.width, preprocessing=preprocessing)
 
 
-def width_like_lunet(dim: int, *, blocks: int | None = None) -> int:
+def width_like_lunet(dim: int, *, blocks: int | None = None, contexts: int = 0) -> int:
     """Return the hidden width with which the dense network stores about as much as LU-Net's sampling graph.
 
     That graph is `unrolled` over two tiles: D^2 + D ceil(D / 2) + D numbers per block. The graphs of a dense network of
     hidden width H store, for a coupling of D / 2 columns by D / 2 others, D/2 H + H^2 + D H + 2 H + D and three times
-    D.
+    D. Contexts of C columns add U (C + 1) with U hidden units, and 2 D (C + U + 1) per block, to LU-Net, and C H to a
+    coupling.
     """
     blocks = blocks or (13 if dim <= 4 else 4)
-    wanted = blocks * (dim**2 + dim * -(-dim // 2) + dim) / networks.COUPLINGS
-    linear, constant = 1.5 * dim + 2, 4 * dim - wanted
+    of_context = _UNITS * (contexts + 1) + 2 * blocks * dim * (contexts + _UNITS + 1) if contexts else 0
+    wanted = (blocks * (dim**2 + dim * -(-dim // 2) + dim) + of_context) / networks.COUPLINGS
+    linear, constant = 1.5 * dim + contexts + 2, 4 * dim - wanted
     return max(1, round((-linear + sqrt(max(0.0, linear**2 - 4 * constant))) / 2))
 
 

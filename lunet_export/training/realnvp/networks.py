@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lunet_export.errors import BadInputError
 from lunet_export.flows import RealNVP
 from lunet_export.flows.realnvp import cells, channels, checkerboard
-from lunet_export.layers import Chain
+from lunet_export.layers import Chain, Context
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Bijection, Flow, bijection_of
 from lunet_export.torch_layers.coupling import AffineCoupling, FlowNorm
@@ -73,11 +73,14 @@ def normed(chain: Chain) -> Flow:
     layers: list[Bijection] = []
     for module in map(bijection_of, chain.layers):
         layers += [module, FlowNorm(module.width)] if isinstance(module, AffineCoupling) else [module]
-    return _flow(chain.dim, layers, chain.preprocessing)
+    flow = _flow(chain.dim, layers, chain.preprocessing, chain.context)
+    if flow.of_context is not None:
+        flow.of_context.hold_scalings()  # the standardisation
+    return flow
 
 
-def _flow(dim: int, layers: Iterable[Bijection], preprocessing: Logit | None) -> Flow:
-    return Flow(dim, layers, RealNVP(), preprocessing=preprocessing)
+def _flow(dim: int, layers: Iterable[Bijection], preprocessing: Logit | None, context: Context | None = None) -> Flow:
+    return Flow(dim, layers, RealNVP(), preprocessing=preprocessing, context=context)
 
 
 def _convolutional(shape: tuple[int, int, int], mask: NDArray[np.bool_], planes: int) -> list[Bijection]:

@@ -139,6 +139,11 @@ class ConditionalLUNetModel(_OneModel):
     weights = staticmethod(conditional.lu_net)
 
 
+class ConditionalRealNVPModel(_OneModel):
+    name = "checkpoint of a conditional RealNVP"
+    weights = staticmethod(conditional.realnvp)
+
+
 class ClassModel(TensorFile):
     """One network per class."""
 
@@ -317,6 +322,7 @@ class ZukoState(_State):
 
 READERS = (
     *(LUNetModel, RealNVPModel, JKOModel, ComposedModel, MaskedModel, ConditionalModel, ConditionalLUNetModel),
+    ConditionalRealNVPModel,
     *(ClassModel, SafetensorsModel, SafetensorsState),
     *(AuthorsModel, AuthorsStatistics, ResumeFile, NflowsState, NormflowsState, ZukoState),
 )
