@@ -128,6 +128,19 @@ def test_packed_records_are_refused(tmp_path):
         checkpoint.load(packed)
 
 
+@pytest.mark.parametrize("attributes", [0x10, 0xFFFFFFFF])
+def test_records_that_are_marked_as_folders_are_refused(tmp_path, attributes):
+    """PyTorch would read nothing of one, and give what memory held."""
+    path = tmp_path / "m.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries(saved({"x": torch.ones(1000)}, tmp_path / "good.pt")).items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = attributes if name.endswith("/data/0") else 0
+            archive.writestr(info, data)
+    with pytest.raises(CheckpointError, match="a record is marked as a folder"):
+        checkpoint.load(path)
+
+
 def test_values_that_are_named_again_and_again_are_refused(tmp_path):
     value = [0.0]
     for _ in range(40):

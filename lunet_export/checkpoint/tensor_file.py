@@ -27,6 +27,8 @@ from torch import Tensor
 
 from lunet_export.errors import CheckpointError
 
+_FOLDER = 0x10  # bit of a zip entry's attributes
+
 #: Opcodes that torch.save writes (protocol 2). Others reserve memory by numbers alone, or name things in other ways.
 _OPCODES = frozenset(
     [
@@ -125,11 +127,13 @@ def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """Return the records by their names below the archive's own folder.
 
     Raises:
-        Unreadable: if a record is packed or there twice, or the records do not fit into the file.
+        Unreadable: if a record is packed, a folder or there twice, or the records do not fit into the file.
     """
     infos = archive.infolist()
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
         raise Unreadable("its records are packed")
+    if any(info.is_dir() or info.external_attr & _FOLDER for info in infos):
+        raise Unreadable("a record is marked as a folder")  # of which PyTorch reads nothing, and gives what memory held
     if sum(info.file_size for info in infos) > size:
         raise Unreadable("its records are larger than the file")
     records = {info.filename.partition("/")[2]: info for info in infos}
