@@ -69,6 +69,9 @@ def test_the_figures_of_one_network_given_the_class_are_the_recorded_ones():
             assert says(f"{run['over_all_classes']:.2f} times", "sampling graph", "worse classifier")
 
 
+ENDS = "shift, scale at both ends, hidden units"
+
+
 def test_what_a_context_moves_gains_what_is_recorded():
     document = recorded("conditional")
 
@@ -86,11 +89,21 @@ def test_what_a_context_moves_gains_what_is_recorded():
     assert says(f"{lost('two moons', both, 'scale, hidden units'):.3f} nats", words)
     (one, error), (other, its) = nats(digits, "shift and scale, linear"), nats(digits, both)
     assert abs(one - other) < 2 * np.hypot(error, its)
+    ends = "behind the first and the last layer alone"
+    assert says(f"{lost(digits, both, ENDS):.2f} nats", ends)
+    assert says(f"{lost('two moons', ENDS, both):.3f} nats", ends)
+    for name in (digits, "two moons"):
+        (one, error), (other, its) = nats(name, ENDS), nats(name, both)
+        assert abs(one - other) < 2 * np.hypot(error, its)
+    runs = recorded("labels_scales")["valid_bits_per_dim"]
+    everywhere, at_ends = (runs[name][4] for name in ("all layers", "both ends"))
+    assert says(f"{at_ends - everywhere:.3f} bits/pixel", "both lines agree within their errors")
+    assert says(f"{at_ends:.3f} and {everywhere:.3f}", "both lines agree within their errors")
     known = document["sets"]["linear Gaussian"]["gaussian_nats"]["valid"]
     over = [nats("linear Gaussian", variant)[0] - known for variant in {run["variant"] for run in document["runs"]}]
-    assert says(f"{min(over):.2f} to {max(over):.2f} nats", words)
+    assert says(f"{min(over):.2f} to {max(over):.2f} nats", "extra parts cost")
     moons = document["sets"]["two moons"]["entropy_nats"]
-    assert says(f"{nats('two moons', both)[0] - moons:.2f} nats above their entropy", words)
+    assert says(f"{nats('two moons', both)[0] - moons:.2f} nats above their entropy", "extra parts cost")
 
 
 def test_the_launches_are_the_committed_ones():
