@@ -141,6 +141,13 @@ def test_records_that_are_marked_as_folders_are_refused(tmp_path, attributes):
         checkpoint.load(path)
 
 
+def test_empty_folders_of_an_archive_that_was_packed_again_are_left_alone(tmp_path):
+    files = entries(saved({"x": torch.ones(10)}, tmp_path / "good.pt"))
+    folder = next(iter(files)).partition("/")[0]
+    again = zipped({f"{folder}/": b"", f"{folder}/data/": b"", **files}, tmp_path / "m.pt")
+    assert (checkpoint.load(again)["x"] == 1).all()
+
+
 def test_values_that_are_named_again_and_again_are_refused(tmp_path):
     value = [0.0]
     for _ in range(40):

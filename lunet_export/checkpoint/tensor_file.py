@@ -132,7 +132,7 @@ def _records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     infos = archive.infolist()
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
         raise Unreadable("its records are packed")
-    if any(info.is_dir() or info.external_attr & _FOLDER for info in infos):
+    if any(info.file_size and (info.is_dir() or info.external_attr & _FOLDER) for info in infos):
         raise Unreadable("a record is marked as a folder")  # of which PyTorch reads nothing, and gives what memory held
     if sum(info.file_size for info in infos) > size:
         raise Unreadable("its records are larger than the file")
