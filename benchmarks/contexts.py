@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import lunet_export
 from benchmarks import given, report
 from benchmarks.given import Peer
-from lunet_export import ExportedFlow
+from lunet_export import ExportedFlow, importers
 from lunet_export.bench import Measurement, interleaved
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
@@ -61,7 +61,7 @@ def measure(seconds: float, threads: int) -> dict[str, Any]:
 
 
 def _of_peer(name: str, peer: Peer, seconds: float, threads: int) -> dict[str, Any]:
-    weights = lunet_export.convert(peer.flow).to_chain()
+    weights = importers.read(peer.flow).weights
     x, c = (part[:CONTEXTS].astype(np.float64) for part in (peer.rows, peer.contexts))
     z = np.random.default_rng(0).standard_normal(x.shape)
     wanted = peer.in_float64(x, c), peer.in_float64(z, c, sampling=True)
@@ -215,7 +215,7 @@ def _grouped(seconds: float, threads: int) -> Iterator[dict[str, Any]]:
 
 
 def _weights(make: Callable[..., Peer], *, conditional: bool) -> Chain:
-    return lunet_export.convert(given.seeded(partial(make, conditional=conditional)).flow).to_chain()
+    return importers.read(given.seeded(partial(make, conditional=conditional)).flow).weights
 
 
 def _opened(weights: Chain, dtype: str, threads: int) -> ExportedFlow:

@@ -73,6 +73,7 @@ def write_all(folder: Path) -> list[Case]:
         cases += _write_all_graphs(folder, "composed-log-tanh", composed.NETWORKS["log tanh"](), dtype)
         cases += _write_all_graphs(folder, "conditional", conditional.network(), dtype)
         cases += _write_all_graphs(folder, "conditional-lunet", conditional.lu_net(), dtype)
+        cases += _write_all_graphs(folder, "conditional-realnvp", conditional.realnvp(), dtype)
     for name in COMMITTED:
         for graph in ("density", "sampling"):
             model = onnx.load(ROOT / "exported" / name / f"{graph}.onnx")
