@@ -75,8 +75,7 @@ def train(
         data_dir: Folder of the MNIST files.
         levels: Number of grey levels of integers; None takes 256.
         columns: Columns that make a row, by name or by number from one; empty takes those of `begin`, else all.
-        context: Contexts (N, C) of the rows, an array or a data frame; the flow is then p(x | c), of the kind `lunet`
-            or `realnvp-dense`.
+        context: Contexts (N, C) of the rows, an array or a data frame, for p(x | c) of `lunet` or `realnvp-dense`.
         context_columns: Columns of a file or a frame that are the contexts, which are then not part of the rows.
         context_labels: Whether the context of a row is its label: one network of all classes, p(x | class).
         label: Column of a file or a frame that holds the classes, for `per_class` and `context_labels`.

@@ -77,9 +77,7 @@ class ExportedClasses(Exported[MixtureVectors]):
         if classes is None:  # `validate_kind` has raised
             raise ArtifactError("Expected a folder with classes; this one has none.")
         self._classes, self.names, self.priors = classes, classes.names, classes.priors
-        self._networks: _Networks = (
-            _OfEach(self.manifest, self._raw) if self.manifest.names else _GivenClass(classes, self.dtype, self._raw)
-        )
+        self._networks: _Networks = _OfEach(self.manifest) if self.manifest.names else _GivenClass(classes, self.dtype)
 
     def number(self, label: int | str) -> int:
         """Return the number of a class, given by its name or its number, Python's or NumPy's, as `classify` gives it.
@@ -109,7 +107,7 @@ class ExportedClasses(Exported[MixtureVectors]):
 
     def _density(self, rows: Floats) -> tuple[_Answers, _Squares]:
         """Return what `density` returns, without a look at whether the model was made for the rows, and |z|^2 / D."""
-        answers, squares = self._networks.density(rows)
+        answers, squares = self._networks.density(rows, self._raw)
         class_log_prob, log_prob, posterior = answers
         overflown = np.isnan(class_log_prob).any(axis=1) | ~np.isfinite(class_log_prob).any(axis=1)
         overflown |= ~(finite_rows(log_prob) & finite_rows(posterior))
@@ -216,8 +214,11 @@ class _Networks(ABC):
     """The graphs of a folder with classes."""
 
     @abstractmethod
-    def density(self, rows: Floats) -> tuple[_Answers, _Squares]:
-        """Return the answers for rows (N, D), finite or not, and |z|^2 / D of the sampled ones."""
+    def density(self, rows: Floats, run: _Run) -> tuple[_Answers, _Squares]:
+        """Return the answers for rows (N, D), finite or not, and |z|^2 / D of the sampled ones.
+
+        `run` is not kept: it holds the flow, whose sessions end with its last reference.
+        """
 
     @abstractmethod
     def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
@@ -227,11 +228,11 @@ class _Networks(ABC):
 class _OfEach(_Networks):
     """One network per class; one graph has all densities."""
 
-    def __init__(self, manifest: Manifest, run: _Run) -> None:
-        self._manifest, self._run = manifest, run
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
 
-    def density(self, rows: Floats) -> tuple[_Answers, _Squares]:
-        class_log_prob, log_prob, posterior = self._run("density", _DENSITY, rows)
+    def density(self, rows: Floats, run: _Run) -> tuple[_Answers, _Squares]:
+        class_log_prob, log_prob, posterior = run("density", _DENSITY, rows)
         return (class_log_prob, log_prob, posterior), self._squares(class_log_prob)
 
     def sampling(self, graph: str, number: int) -> tuple[str, Floats | None]:
@@ -255,14 +256,14 @@ class _OfEach(_Networks):
 class _GivenClass(_Networks):
     """One network, whose context names the class: it runs once per class."""
 
-    def __init__(self, classes: Classes, dtype: np.dtype[Any], run: _Run) -> None:
-        self._priors, self._run = classes.priors, run
+    def __init__(self, classes: Classes, dtype: np.dtype[Any]) -> None:
+        self._priors = classes.priors
         self._contexts = classes.contexts(np.arange(len(classes.names))).astype(dtype)
 
-    def density(self, rows: Floats) -> tuple[_Answers, _Squares]:
+    def density(self, rows: Floats, run: _Run) -> tuple[_Answers, _Squares]:
         log_probs, squares = [], []
         for number in range(len(self._contexts)):
-            z, log_prob = self._run("density", ["z", "log_prob"], rows, self._context(number))
+            z, log_prob = run("density", ["z", "log_prob"], rows, self._context(number))
             log_probs.append(log_prob)
             squares.append(misfit.squares(z))
         found = np.stack(log_probs, axis=1)

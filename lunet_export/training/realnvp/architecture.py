@@ -149,11 +149,11 @@ def width_like_lunet(dim: int, *, blocks: int | None = None, contexts: int = 0) 
 
     That graph is `unrolled` over two tiles: D^2 + D ceil(D / 2) + D numbers per block. The graphs of a dense network of
     hidden width H store, for a coupling of D / 2 columns by D / 2 others, D/2 H + H^2 + D H + 2 H + D and three times
-    D. Contexts of C columns add U (C + 1) with U hidden units, and 2 D (C + U + 1) per block, to LU-Net, and C H to a
-    coupling.
+    D. Contexts of C columns add U (C + 1) with U hidden units, and D (C + U + 1) per block and once more for the first
+    and the last, to LU-Net, and C H to a coupling.
     """
     blocks = blocks or (13 if dim <= 4 else 4)
-    of_context = _UNITS * (contexts + 1) + 2 * blocks * dim * (contexts + _UNITS + 1) if contexts else 0
+    of_context = _UNITS * (contexts + 1) + (blocks + 2) * dim * (contexts + _UNITS + 1) if contexts else 0
     wanted = (blocks * (dim**2 + dim * -(-dim // 2) + dim) + of_context) / networks.COUPLINGS
     linear, constant = 1.5 * dim + contexts + 2, 4 * dim - wanted
     return max(1, round((-linear + sqrt(max(0.0, linear**2 - 4 * constant))) / 2))
