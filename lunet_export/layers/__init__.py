@@ -5,7 +5,7 @@ model. It writes its nodes into a graph that is handed to it. Nothing here impor
 """
 
 from lunet_export.layers.affine import Affine
-from lunet_export.layers.autoregressive import AffineAutoregressive, ScaleMap
+from lunet_export.layers.autoregressive import AffineAutoregressive
 from lunet_export.layers.chain import Chain, Kind
 from lunet_export.layers.conditional_affine import ConditionalAffine
 from lunet_export.layers.context import Context, validate_unconditional
@@ -21,6 +21,7 @@ from lunet_export.layers.leaky_tanh import LeakyTanh
 from lunet_export.layers.log_tanh import LogTanh
 from lunet_export.layers.lu import LU
 from lunet_export.layers.permutation import Permutation
+from lunet_export.layers.scale_map import ScaleMap
 from lunet_export.layers.sigmoid import Sigmoid
 from lunet_export.layers.softclip import Softclip
 from lunet_export.layers.tanh import Tanh

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from lunet_export.errors import CheckpointError
 from lunet_export.layers import networks
 from lunet_export.layers.affine import Affine
-from lunet_export.layers.autoregressive import ScaleMap
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Track, Value
 from lunet_export.layers.layer import Layer, Step
 from lunet_export.layers.networks import Dense, Network, Writer
+from lunet_export.layers.scale_map import ScaleMap
 
 Array = NDArray[np.float64]
 
