@@ -17,12 +17,13 @@ from lunet_export.layers import (
     Permutation,
     Sigmoid,
     Softclip,
+    SplineAutoregressive,
     Tanh,
     Velocity,
     Whitening,
 )
 from lunet_export.torch_layers.affine import ElementwiseAffine
-from lunet_export.torch_layers.autoregressive import Autoregressive
+from lunet_export.torch_layers.autoregressive import AutoregressiveBijection
 from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.torch_layers.conditional_affine import ConditionalAffineBijection
 from lunet_export.torch_layers.coupling import AffineCoupling
@@ -52,7 +53,8 @@ MODULES: dict[type[Layer], type[Bijection]] = {
     Tanh: TanhBijection,
     LogTanh: LogTanhBijection,
     Softclip: SoftclipBijection,
-    AffineAutoregressive: Autoregressive,
+    AffineAutoregressive: AutoregressiveBijection,
+    SplineAutoregressive: AutoregressiveBijection,
     ConditionalAffine: ConditionalAffineBijection,
     DenseCoupling: AffineCoupling,
     ConvolutionalCoupling: AffineCoupling,
