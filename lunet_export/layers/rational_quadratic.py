@@ -44,7 +44,7 @@ class RationalQuadratic(Transformer):
     Tails: `identity` is y = x outside of the box; `box` is defined on the box alone; `circular` too, and moves x by
     half of the box first, around a circle.
 
-    Rounding errors in units: (high - low) times the sum of the shares so far, plus |low|, of a knot; 4 max(1, |d|) of
+    Rounding errors in units: 4 ((high - low) (sum of the shares so far) + |low|) of a knot; 4 max(1, |d|) of
     a slope; 12 (y - y0) + |y0| + |y| of y, and of x likewise; 12 + 4 (|log s/q| + |log of the last sum|) of the
     logarithm. Which bin a row is in is decided within the errors of x and of the knots.
     """
@@ -94,9 +94,10 @@ class RationalQuadratic(Transformer):
         shares = np.exp(shares)
         shares = shares / shares.sum(axis=-1, keepdims=True)
         shares = errors.value(shares, lambda: shares * (4 + 2 * depth))
+        shares = errors.product(shares, lambda: shares)  # a factor of a sum with ones
         least = self._least
         inner = self.span * np.cumsum(least + (1 - self.bins * least) * shares, axis=-1)[..., :-1]
-        inner = errors.product(self.low + inner, lambda: inner + abs(self.low), constant=self.low)
+        inner = errors.value(self.low + inner, lambda: 4 * (inner + abs(self.low)))
         inner = np.maximum.accumulate(np.clip(inner, self.low, self.high), axis=-1)  # errors may change their order
         first, last = np.full((*inner.shape[:-1], 1), self.low), np.full((*inner.shape[:-1], 1), self.high)
         slopes = np.exp(slopes) if self.limit else self.least_slope + softplus(slopes)
@@ -297,9 +298,7 @@ class _Nodes(FunctionNodes):
         scale = spline.span * (1 - bins * least)
         offset = spline.low + spline.span * least * np.arange(bins + 1)
         offset[:, -1] = spline.high
-        if spline.least_width == spline.least_height:
-            summed = g.node("MatMul", shares, g.constant(staircase * scale[0], "staircase"))
-            return g.node("Add", summed, g.constant(offset[0], "offset"))
+        # Ones have no rounding error in any dtype of products; the scale comes behind them.
         summed = g.node("Mul", g.node("MatMul", shares, g.constant(staircase, "staircase")), g.constant(scale, "scale"))
         return g.node("Add", summed, g.constant(offset, "offset"))
 

@@ -171,10 +171,10 @@ NETWORKS = {
     "inverse masked splines": lambda: composed(
         Inverse(masked_splines(3)), lu_layer(3), Inverse(fixed_splines(3, seed=1))
     ),
-    # A box in front of a sigmoid's inverse, which takes it to all of R.
+    # A box in front of a logit, which takes it to all of R; narrow behind it, as above.
     "splines of a box": lambda: composed(
         *(splines(4, spline=BOX), Inverse(masked_splines(4, seed=1, spline=BOX)), fixed_splines(4, spline=CIRCULAR)),
-        *(Inverse(Sigmoid(1e-6)), lu_layer(4)),
+        *(Inverse(Sigmoid()), Inverse(narrow(4))),
     ),
     "inverse autoregressive": lambda: composed(Inverse(masked(4)), lu_layer(4), Inverse(masked(4, residual=True))),
 }
