@@ -228,7 +228,8 @@ def _elementwise(owner: Foreign, context: Tensor | None) -> Layers:
 def _splines(dim: int, inputs: Indices, changed: Indices, network: Network, spline: RationalQuadratic) -> Layers:
     """Return the layer whose network gives bins and inner slopes of a column; the end slopes are e^0."""
     theirs = 3 * spline.bins - 1
-    pad = np.insert(np.eye(theirs), [2 * spline.bins, theirs], 0.0, axis=0)
+    sizes = splines.for_knots(np.eye(theirs)[: 2 * spline.bins], spline.bins)
+    pad = np.concatenate([sizes, np.pad(np.eye(theirs)[2 * spline.bins :], ((1, 1), (0, 0)))])
     matrix = np.kron(np.eye(len(changed)), pad)
     if networks.leaving(network) != matrix.shape[1]:
         raise Refused(f"its network gives {networks.leaving(network)} numbers, not {matrix.shape[1]}")
@@ -259,12 +260,17 @@ def _spline_of(owner: Foreign) -> RationalQuadratic | None:
     turn = bound if shifts and first_known(shifts[0], ("zuko.CircularShiftTransform",)) else 0.0
     bins, tails = shapes[0][0], "box" if turn else "identity"
     found = RationalQuadratic(bins, -bound, bound, tails, limit=limit, turn=turn)
-    padded = np.concatenate([*numbers[:2], np.pad(numbers[2], ((0, 0), (1, 1)))], axis=1)
-    theirs = np.stack([array(part) for part in (inner.horizontal, inner.vertical, inner.derivatives)], axis=1)
+    padded = [np.pad(part, ((0, 0), ends)) for part, ends in zip(numbers, _PADDED, strict=True)]
+    ours = found.table(np.concatenate(padded, axis=1))
+    theirs = np.stack([array(part)[:, :-1] for part in (inner.horizontal, inner.vertical, inner.derivatives)], axis=1)
     same_turn = not shifts or (turn and shifts[0].bound == bound)
-    if not same_turn or not np.allclose(found.table(padded)[:, 0], theirs, rtol=1e-10, atol=1e-10):
+    if not same_turn or not np.allclose(ours[:, 0, ::2], theirs, rtol=1e-10, atol=1e-10):
         raise Refused("its univariate transform is not the spline of these numbers that zuko's own class makes")
     return found
+
+
+#: Where zeros are added to numbers of zuko's: behind widths and heights, and around the inner slopes.
+_PADDED = ((0, 1), (0, 1), (1, 1))
 
 
 def _knots(transform: Foreign, context: Tensor | None) -> Layers:

@@ -59,14 +59,14 @@ class SplineTensors(TensorFunctions):
 
     def __init__(self, numbers: Tensor, spline: RationalQuadratic) -> None:
         self._spline, bins = spline, spline.bins
-        u = numbers.reshape(len(numbers), -1, spline.count)
-        shares, slopes = u.split([2 * bins, bins + 1], dim=-1)
+        u = numbers.reshape(len(numbers), -1, 3, bins + 1)
+        shares, slopes = u[..., :2, :-1], u[..., 2, :]
         if spline.limit:
             shares = shares / (1 + 2 * shares.abs() / spline.limit)
             self._slopes = (slopes / (1 + slopes.abs() / spline.limit)).exp()
         else:
             self._slopes = spline.least_slope - functional.logsigmoid(-slopes)
-        widths, heights = (part.softmax(-1) for part in shares.chunk(2, dim=-1))
+        widths, heights = shares.softmax(-1).unbind(2)
         self._x, self._y = self._knots(widths, spline.least_width), self._knots(heights, spline.least_height)
 
     def _knots(self, shares: Tensor, least: float) -> Tensor:
