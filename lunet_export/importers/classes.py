@@ -31,4 +31,4 @@ def first_known(thing: object, known: Container[str]) -> str | None:
 
 
 #: Packages whose flows are read; PyTorch's own transforms are read like zuko's.
-LIBRARIES = ("nflows", "normflows", "sbi", "zuko")
+LIBRARIES = ("FrEIA", "nflows", "normflows", "sbi", "zuko")

@@ -196,9 +196,14 @@ class AffineAutoregressive(Layer):
         self.scale.validate(where)
         networks.validate(self.network, len(self.inputs), len(self.changed) * self.scale.counts, where)
         try:
-            _ = self.levels  # raises where columns wait for each other
+            levels = self.levels  # raises where columns wait for each other
         except CheckpointError as error:
             raise CheckpointError(f"{str(error)[:-1]}: {where}.") from None
+        if self.scale.centred and len(levels) > 1:
+            raise CheckpointError(
+                f"Expected columns that are found together for the scale map {self.scale.kind}, whose scales depend on "
+                f"all of them; got {len(levels)} levels: {where}."
+            )
 
 
 @dataclass(frozen=True)
