@@ -163,15 +163,14 @@ def _inside(module: Foreign, conditions: Conditions) -> list[tuple[Foreign, Cond
     if not first_known(module, _GRAPHS):
         return None
     if len(module.in_nodes) != 1 or len(module.out_nodes) != 1:
-        raise Refused(f"it has {len(module.in_nodes)} inputs and {len(module.out_nodes)} outputs; {_CHAIN}")
+        raise Refused(f"it has several inputs or outputs; {_CHAIN}")
     nodes = [node for node in module.node_list if node.module is not None]
     for node in nodes:
         if len(node.inputs) != 1 or len(node.output_dims) != 1:
-            kind, count = type(node.module).__name__, (len(node.inputs), len(node.output_dims))
-            raise Refused(f"it has branches: its {kind} has {count[0]} inputs and {count[1]} outputs; {_CHAIN}")
+            raise Refused(f"it has branches at a {type(node.module).__name__}; {_CHAIN}")
     ends = [node.inputs[0][0] for node in (*nodes, *module.out_nodes)]
     if ends != [*module.in_nodes, *nodes]:
-        raise Refused(f"it has branches: some nodes take the output of the same node; {_CHAIN}")
+        raise Refused(f"several of its nodes take the output of one; {_CHAIN}")
     place = {node: number for number, node in enumerate(module.condition_nodes)}
     return [(node.module, conditions.of([place[other] for other in node.conditions])) for node in nodes]
 
@@ -391,7 +390,7 @@ _IMAGES = (
     "flows of rows are supported; images need layers for convolutions, for moving pixels to channels, and for splits "
     "over channels"
 )
-_CHAIN = "a chain of nodes from one InputNode to one OutputNode is supported, and one without Split and Concat"
+_CHAIN = "chains of nodes are supported, from one InputNode to one OutputNode, without Split and Concat"
 _SEQUENCES = ("FrEIA.SequenceINN",)
 _GRAPHS = ("FrEIA.GraphINN", "FrEIA.ReversibleGraphNet")
 _LAYERS: Mapping[str, Callable[[Foreign, Conditions], Layers]] = {

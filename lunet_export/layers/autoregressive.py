@@ -181,7 +181,7 @@ class AffineAutoregressive(Layer):
         if self.scale.counts == 1:
             return None, found
         shift, u = g.split(found, [count, count])
-        return self.scale.nodes(g, u), shift
+        return self.scale.nodes(g, u, count), shift
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:

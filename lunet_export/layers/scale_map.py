@@ -44,10 +44,14 @@ class ScaleMap:
         """Return log s for the network's u, (N, C) of all the columns that the layer changes."""
         kind = _SCALES[self.kind]
         log_scale = kind.log(u, self)
-        return errors.value(log_scale, lambda: of_elementwise(log_scale) + kind.lost(u, self))
+        size = lambda: of_elementwise(log_scale) + kind.lost(u, self)  # noqa: E731
+        if not self.centred:
+            return errors.value(log_scale, size)
+        centred = log_scale - log_scale.mean(axis=-1, keepdims=True)
+        return errors.value(centred, lambda: size() + size().mean(axis=-1, keepdims=True))
 
-    def nodes(self, g: Graph, u: Value) -> Value:
-        """Write the nodes of log s into a graph.
+    def nodes(self, g: Graph, u: Value, count: int) -> Value:
+        """Write the nodes of log s into a graph, for the numbers u [batch, count] of all columns that change.
 
         Raises:
             NarrowDtypeError: if the floor is no number of the graph's dtype, so that s could be 0 there.
@@ -58,7 +62,11 @@ class ScaleMap:
                 f"Expected scales with a floor of at least {tiny:.1e} in {g.dtype}; got {self.floor:.1e}.",
                 "Export with `dtype='float64'`.",
             )
-        return _SCALES[self.kind].nodes(g, u, self)
+        kind = _SCALES[self.kind]
+        log_scale = kind.nodes(g, u, self)
+        if not self.centred:
+            return log_scale
+        return g.node("Sub", log_scale, g.node("Mul", g.sum_columns(log_scale, keep=True), 1 / count))
 
     @property
     def centred(self) -> bool:
@@ -125,24 +133,6 @@ def _soft_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
     return g.node("Div", u, g.node("Add", g.node("Mul", g.node("Abs", u), 1 / scale.offset), 1.0))
 
 
-def _centred(inner: _Scale) -> _Scale:
-    """Return the scale whose logarithms have the mean 0 in each row."""
-
-    def log(u: Array, scale: ScaleMap) -> Array:
-        found = inner.log(u, scale)
-        return found - found.mean(axis=-1, keepdims=True)
-
-    def nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
-        found, axis = inner.nodes(g, u, scale), g.constant(np.array([1], dtype=np.int64), "axis")
-        return g.node("Sub", found, g.node("ReduceMean", found, axis, keepdims=1))
-
-    def lost(u: Array, scale: ScaleMap) -> Array:
-        own = of_elementwise(inner.log(u, scale)) + inner.lost(u, scale)
-        return own + own.mean(axis=-1, keepdims=True)
-
-    return _Scale(log, nodes, lost)
-
-
 _ATAN = _Scale(lambda u, scale: scale.offset * np.arctan(u), lambda g, u, scale: atan_nodes(g, u, scale.offset))
 _TANH = _Scale(
     lambda u, scale: scale.offset * np.tanh(u),
@@ -159,7 +149,7 @@ _SCALES: dict[str, _Scale] = {
     "soft-exp": _Scale(lambda u, scale: u / (1 + np.abs(u) / scale.offset), _soft_nodes),
     "atan": _ATAN,
     "tanh": _TANH,
-    f"{_CENTRED}atan": _centred(_ATAN),
-    f"{_CENTRED}tanh": _centred(_TANH),
+    f"{_CENTRED}atan": _ATAN,
+    f"{_CENTRED}tanh": _TANH,
 }
 SCALES = tuple(_SCALES)
