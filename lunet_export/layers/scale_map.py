@@ -44,7 +44,10 @@ class ScaleMap:
         """Return log s for the network's u, (N, C) of all the columns that the layer changes."""
         kind = _SCALES[self.kind]
         log_scale = kind.log(u, self)
-        size = lambda: of_elementwise(log_scale) + kind.lost(u, self)  # noqa: E731
+
+        def size() -> Array:
+            return of_elementwise(log_scale) + kind.lost(u, self)
+
         if not self.centred:
             return errors.value(log_scale, size)
         centred = log_scale - log_scale.mean(axis=-1, keepdims=True)
