@@ -106,7 +106,7 @@ def _own_nodes(graph: Foreign) -> None:
 def _shape(module: Foreign) -> tuple[int, ...]:
     """Return the shape of what enters a module; `ActNorm` holds its only one without a list around it."""
     first = module.dims_in[0]
-    return tuple(int(size) for size in (module.dims_in if isinstance(first, int) else first))
+    return tuple(int(size) for size in (first if isinstance(first, Sequence) else module.dims_in))
 
 
 def _conditions(flow: Foreign, context: Tensor | None) -> Conditions:
@@ -306,7 +306,7 @@ def _rotation(module: Foreign) -> Array:
         return array(module._construct_householder_permutation())
     _made_orthogonal(module.w_perm)
     if not torch.allclose(module.w_perm_inv, module.w_perm.T, rtol=0.0, atol=_rounding(module.w_perm)):
-        raise Refused("its matrix `w_perm_inv` is not the inverse of `w_perm`")
+        raise Refused("its matrix w_perm_inv is not the inverse of its w_perm")
     module.w_perm_inv.copy_(module.w_perm.T)
     return array(module.w_perm)
 

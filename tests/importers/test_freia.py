@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from lunet_export import ExportedFlow, importers, parity
-from lunet_export.checks import reference, vectors
+import lunet_export
+from lunet_export import importers
+from lunet_export.checks import reference
 from lunet_export.errors import BadInputError, CheckFailedError, CheckpointError, UnsupportedLayersError
-from lunet_export.export import ExportSettings, Provenance, export
 from lunet_export.importers import freia, importing
 from lunet_export.importers.parts import inverted_parts
 from lunet_export.layers import AffineAutoregressive, Permutation
@@ -147,9 +147,9 @@ def test_stacks_are_exported_in_both_dtypes(name, dtype, tmp_path):
     flow = trained(STACKS[name](DIM), PEERS["FrEIA"], DIM)
     weights, x = importers.read(flow).weights, rows(40, DIM, seed=1)
     assert_is(flow, weights, x)
-    export(weights, tmp_path / "flow", Provenance("flow"), ExportSettings(dtype=dtype))
-    exported = ExportedFlow(tmp_path / "flow", provider="cpu")
-    assert parity.all_passed(parity.run(exported, vectors.build(weights, dtype=dtype, seed=2), predicted=None))
+    ours = lunet_export.convert(flow)
+    exported = lunet_export.export(ours, tmp_path / "flow", dtype=dtype)
+    assert lunet_export.check(tmp_path / "flow", model=ours, provider="cpu")
     theirs = PEERS["FrEIA"].log_prob(flow, torch.from_numpy(x)).numpy()
     allowed = tolerances.of_density(weights, x, dtype)["log_prob"]
     tolerances.assert_within(exported.log_prob(x.astype(dtype)), theirs, allowed)
@@ -166,9 +166,9 @@ def test_a_conditional_graph_is_exported_in_both_dtypes(dtype, tmp_path):
     weights = importers.read(flow).weights
     x, c = rows(40, 4, seed=1), np.random.default_rng(4).standard_normal((40, 3))
     assert_is(flow, weights, x, context=c)
-    export(weights, tmp_path / "flow", Provenance("flow"), ExportSettings(dtype=dtype))
-    exported = ExportedFlow(tmp_path / "flow", provider="cpu")
-    assert parity.all_passed(parity.run(exported, vectors.build(weights, dtype=dtype, seed=2), predicted=None))
+    ours = lunet_export.convert(flow)
+    exported = lunet_export.export(ours, tmp_path / "flow", dtype=dtype)
+    assert lunet_export.check(tmp_path / "flow", model=ours, provider="cpu")
     z, log_det = flow(torch.from_numpy(x), c=[torch.from_numpy(c)])
     theirs = reference.standard_normal_log_prob(z.numpy()) + log_det.numpy()
     allowed = tolerances.of_density(weights, x, dtype, c)["log_prob"]
@@ -206,6 +206,16 @@ def test_an_output_in_a_tuple_changes_nothing(force):
         plain = importers.read(flow).weights.digest()
         flow.force_tuple_output = force
         assert importers.read(flow).weights.digest() == plain
+
+
+@torch.no_grad()
+def test_the_classes_that_were_renamed_are_read():
+    built = graph(("PermuteRandom", {"seed": 1}), ("GLOWCouplingBlock", NET))
+    old = framework.ReversibleGraphNet([*built.in_nodes, *built.node_list[1:-1], *built.out_nodes], verbose=False)
+    assert importers.read(old).weights.digest() == importers.read(built).weights.digest()
+    old = framework.ReversibleSequential(DIM)
+    old.append(modules.GLOWCouplingBlock, **NET)
+    assert_is(old, importers.read(old).weights, rows(30, DIM))
 
 
 @torch.no_grad()
@@ -305,7 +315,7 @@ def test_a_matrix_further_from_a_rotation_is_refused(kind, options, name):
 def test_an_inverse_of_another_rotation_is_refused():
     flow = sequence(("AllInOneBlock", NET))
     flow.module_list[0].w_perm_inv.copy_(flow.module_list[0].w_perm_inv.roll(1, 0))
-    with pytest.raises(UnsupportedLayersError, match="its matrix `w_perm_inv` is not the inverse of `w_perm`"):
+    with pytest.raises(UnsupportedLayersError, match="its matrix w_perm_inv is not the inverse of its w_perm"):
         importers.read(flow)
 
 
