@@ -225,9 +225,14 @@ class Autoregressive(Layer):
         leaving = len(self.changed) * self.transformer.count
         networks.validate(self.network, len(self.inputs), leaving, where)
         try:
-            _ = self.levels  # raises where columns wait for each other
+            levels = self.levels  # raises where columns wait for each other
         except CheckpointError as error:
             raise CheckpointError(f"{str(error)[:-1]}: {where}.") from None
+        if self.transformer.mixes and len(levels) > 1:
+            raise CheckpointError(
+                f"Expected columns that are found together, since their functions depend on the numbers of all of them; "
+                f"got {len(levels)} levels: {where}."
+            )
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,20 @@ def scale_and_shift(found: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
     return _LOG_SCALES[scale.kind](u, scale), shift
 
 
+def _centred(log_scale: Tensor) -> Tensor:
+    return log_scale - log_scale.mean(-1, keepdim=True)
+
+
 _LOG_SCALES: dict[str, Callable[[Tensor, ScaleMap], Tensor]] = {
     "exp": lambda u, scale: u,
     "soft-exp": lambda u, scale: u / (1 + u.abs() / scale.offset),
     "softplus": lambda u, scale: (-functional.logsigmoid(-u) + scale.floor).log(),
     "sigmoid": lambda u, scale: (torch.sigmoid(u + scale.offset) + scale.floor).log(),
     "reciprocal-sigmoid": lambda u, scale: -functional.logsigmoid(u + scale.offset),
+    "atan": lambda u, scale: scale.offset * u.atan(),
+    "tanh": lambda u, scale: scale.offset * u.tanh(),
+    "centred-atan": lambda u, scale: _centred(scale.offset * u.atan()),
+    "centred-tanh": lambda u, scale: _centred(scale.offset * u.tanh()),
 }
 
 

@@ -230,6 +230,12 @@ _COMPOSED: dict[str, Callable[[], Any]] = {
     "a soft box of 1e6": lambda: parts.composed(Inverse(Softclip(1e6)), _affine(3, 1e-6), parts.lu_layer(3)),
     "64 LU layers": lambda: parts.composed(*(parts.lu_layer(3, seed=seed) for seed in range(64))),
     "32 couplings": lambda: layered(4, tuple(parts.coupling(4, seed=seed) for seed in range(32))),
+    **{
+        f"clamped by {kind} {offset!r}": lambda kind=kind, offset=offset: parts.composed(
+            parts.coupling(4, scale=parts.ScaleMap(kind, offset)), parts.lu_layer(4)
+        )
+        for kind, offset in (("atan", 10.0), ("atan", 40.0), ("tanh", 60.0), ("centred-atan", 20.0), ("tanh", 1e-30))
+    },
     "masked autoregressive": lambda: parts.composed(parts.masked(4), parts.lu_layer(4)),
 }
 

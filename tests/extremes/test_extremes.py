@@ -73,6 +73,8 @@ SAMPLE = {
     "composed, a logit with a margin of 1e-30, float32": RIGHT,
     "composed, the inverse of tanh, float64": RIGHT,
     "composed, a soft box of 1e6, float32": RIGHT,
+    "composed, clamped by atan 40.0, float32": RIGHT,
+    "composed, clamped by centred-atan 20.0, float64": RIGHT,
     "composed, one dimension, meeting, float32": "at least 2 dimensions for `solver='meeting'`",
     **{f"lunet, condition 1e12, {solver}, float64": RIGHT for solver in solvers.SOLVERS},
     **{f"lunet, condition 1e8, {solver}, float32": "a digit of z" for solver in solvers.SOLVERS},

@@ -162,6 +162,11 @@ NETWORKS = {
         *(Inverse(coupling(4, scale=ScaleMap("reciprocal-sigmoid", 2.0))), Inverse(lu_layer(4))),
         Inverse(coupling(4, seed=1, scale=ScaleMap("soft-exp", 6.9))),
     ),
+    "clamped couplings": lambda: composed(
+        *(coupling(5, scale=ScaleMap("atan", 1.6)), lu_layer(5), coupling(5, seed=1, scale=ScaleMap("tanh", 2.0))),
+        *(permutation(5), coupling(5, seed=2, scale=ScaleMap("centred-atan", 1.2))),
+        Inverse(coupling(5, seed=3, scale=ScaleMap("centred-tanh", 1.9))),
+    ),
     "masked autoregressive": lambda: composed(masked(6), lu_layer(6), masked(6, seed=1, residual=True)),
     "spline couplings": lambda: composed(
         *(splines(5), lu_layer(5), splines(5, seed=1, spline=EXP_SPLINE, inner=("relu",)), affine(5)),
