@@ -29,8 +29,8 @@ PEERS = {
     "zuko": lambda: given.zuko_maf(steps=30),
     "nflows": lambda: given.nflows_maf(steps=30),
     "normflows": lambda: given.normflows_maf(steps=30),
-    "sbi NPE": lambda: given.sbi_maf("NPE", simulations=300, epochs=3),
-    "sbi NLE": lambda: given.sbi_maf("NLE", simulations=300, epochs=3),
+    "sbi NPE": lambda: given.of_sbi("NPE", simulations=300, epochs=3),
+    "sbi NLE": lambda: given.of_sbi("NLE", simulations=300, epochs=3),
 }
 
 
