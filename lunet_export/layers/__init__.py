@@ -20,6 +20,7 @@ from lunet_export.layers.leaky_squareplus import LeakySquareplus
 from lunet_export.layers.leaky_tanh import LeakyTanh
 from lunet_export.layers.log_tanh import LogTanh
 from lunet_export.layers.lu import LU
+from lunet_export.layers.normal_cdf import NormalCDF
 from lunet_export.layers.permutation import Permutation
 from lunet_export.layers.scale_map import ScaleMap
 from lunet_export.layers.sigmoid import Sigmoid
@@ -52,6 +53,7 @@ __all__ = [
     "LeakySquareplus",
     "LeakyTanh",
     "LogTanh",
+    "NormalCDF",
     "Permutation",
     "ScaleMap",
     "Sigmoid",
@@ -71,5 +73,5 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }
 #: The layers that a file may hold by name.
 _STORED: tuple[type[Layer], ...] = (LU, Permutation, Affine, Sigmoid, Tanh, LogTanh, Softclip, AffineAutoregressive)
-_STORED += (ConditionalAffine,)
+_STORED += (ConditionalAffine, NormalCDF)
 LAYERS: dict[str, type[Layer]] = {kind.name: kind for kind in (*_STORED, *ACTIVATIONS.values())}

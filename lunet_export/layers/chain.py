@@ -20,11 +20,13 @@ from lunet_export.layers.domain import Domain
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.layer import Interval, Layer, Step
 from lunet_export.layers.lu import LU
+from lunet_export.layers.normal_cdf import normal_cdf
 from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
 L = TypeVar("L", bound=Layer)
 
+_MOST_LEFT_OUT = 1e-4  # of the probability of each latent column
 _MANY = 4e7  # products per row and pass from which tolerances take seconds per row
 
 
@@ -123,8 +125,8 @@ class Chain:
     """A chain holds the layers of a flow.
 
     Raises:
-        CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last does not
-            reach all of R^D, so that what it gives cannot be normal.
+        CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last leaves
+            more of R^D out than `domain` allows, so that what it gives cannot be normal.
     """
 
     dim: int
@@ -260,8 +262,11 @@ class Chain:
     def domain(self) -> Domain | None:
         """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D.
 
+        Some latent numbers may have no row, if each column leaves out at most 1e-4 of N(0, 1): some flows have a
+        uniform base that reaches a little beyond their layers. Sampling moves what is left out to the nearest row.
+
         Raises:
-            CheckpointError: if these rows are no box, or the last layer does not reach all of R^D.
+            CheckpointError: if these rows are no box, or the last layer leaves out more of R^D.
         """
         everywhere = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
         domain, within, closed = everywhere, everywhere, True
@@ -273,7 +278,8 @@ class Chain:
                 if columns is None:
                     place = self.kind.place(self, number)
                     raise CheckpointError(
-                        f"Expected numbers within ({least:g}, {most:g}) to reach {place}; it may get any."
+                        f"Expected numbers within ({np.max(least):g}, {np.min(most):g}) to reach {place}; it may get "
+                        "any."
                     )
                 low, high = np.maximum(low, least), np.minimum(high, most)
                 closed = closed and layer.margin > 0
@@ -287,7 +293,7 @@ class Chain:
                 if np.isfinite(low).any() or np.isfinite(high).any():
                     raise self._short_of_latents(number - 1)  # a map of all rows reaches fewer from a part of them
                 columns = None
-        if np.isfinite(low).any() or np.isfinite(high).any():
+        if (normal_cdf(low) + normal_cdf(-high) > _MOST_LEFT_OUT).any():
             raise self._short_of_latents(len(self.layers) - 1)
         found = Domain(*domain, closed, *within)
         return found if found.bounded else None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lunet_export.errors import CheckpointError
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Track
-from lunet_export.layers.layer import EVERYWHERE, Interval, Layer, Step, Stretch
+from lunet_export.layers.layer import EVERYWHERE, Interval, Layer, Range, Step, Stretch
 from lunet_export.layers.linearised import Inverted, Linearised, RoundTrip
 
 Array = NDArray[np.float64]
@@ -39,11 +39,11 @@ class Inverse(Layer):
         return f"inverse of {self.layer.label}"
 
     @property
-    def takes(self) -> tuple[float, float]:
+    def takes(self) -> Range:
         return self.layer.range
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> Range:
         return EVERYWHERE
 
     @property

@@ -14,6 +14,7 @@ from lunet_export.layers.linearised import Linearised, RoundTrip
 
 Array = NDArray[np.float64]
 Interval = tuple[Array, Array]  # low and high, (D,) each
+Range = tuple[float | Array, float | Array]  # low and high of every column, or (D,) each
 
 EVERYWHERE = (-np.inf, np.inf)
 
@@ -106,13 +107,13 @@ class Layer(ABC):
         return self.name
 
     @property
-    def range(self) -> tuple[float, float]:
-        """Return the open interval onto which f maps R, in every column."""
+    def range(self) -> Range:
+        """Return the open interval onto which f maps R, the same in every column or one for each."""
         return EVERYWHERE
 
     @property
-    def takes(self) -> tuple[float, float]:
-        """Return the open interval in which every number of x must lie."""
+    def takes(self) -> Range:
+        """Return the open interval in which every number of x must lie, the same in every column or one for each."""
         return EVERYWHERE
 
     @property
