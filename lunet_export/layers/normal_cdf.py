@@ -6,13 +6,13 @@ where R falls slowly and never rounds to 0, so the lower tail keeps its digits. 
 1 - u, which is exact, as p, with q = u - 1/2:
     z = q C(u (1 - u))                                  where p >= 5/32,
     z = sign(q) (s - T(s)),    s = sqrt(-2 log p),      elsewhere.
-R, C and T are the best rational functions of their degrees, by Remez' algorithm in 70 digits, up to the a and s of the
-least number of a dtype. Their largest relative errors in Phi and in z, before rounding, beside the roundoff of 6.0e-8
-and 1.1e-16:
-         float32                          float64
-    R    degrees 4 and 5, 5.9e-9          degrees 9 and 10, 5.1e-17
-    C    degrees 3 and 3, 3.9e-10         degrees 6 and 6, 1.6e-18
-    T    degrees 4 and 4, 1.1e-9          degrees 10 and 11, 2.0e-17
+R, C and T are the best rational functions of their degrees, by Remez' algorithm in 70 digits, R up to the a where a
+dtype's Q is 0 and T down to the least u. Their largest relative errors in Phi and in z, before rounding, beside the
+roundoff of 6.0e-8 and 1.1e-16:
+         float32                         float64
+    R    degrees 4 and 5, 5.9e-9         degrees 9 and 10, 5.1e-17
+    C    degrees 3 and 3, 3.9e-10        degrees 6 and 6, 1.6e-18
+    T    degrees 4 and 4, 8.0e-10        degrees 9 and 9, 4.4e-18
 All coefficients are positive, so no digit is lost in a sum.
 """
 
@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError
-from lunet_export.layers.domain import Domain
 from lunet_export.layers.elementwise import Elementwise
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Track, Value
@@ -32,6 +31,8 @@ from lunet_export.layers.rational import Rational, quotients
 
 Array = NDArray[np.float64]
 
+#: The least u that has a z of its own, -12.95, in every dtype: float32's least number that is not denormal.
+LEAST = float(np.finfo(np.float32).tiny)
 _LEAST_OF_MIDDLE = 5 / 32
 _HALF_LOG_2_PI = 0.5 * log(2 * pi)
 
@@ -56,8 +57,8 @@ _FUNCTIONS = {
             (0.00420227424, 0.208902634, 1.26474874, 1.0),
         ),
         tail=Rational(
-            (209.723478, 520.169191, 137.419743, 5.67546209, 0.0079184913),
-            (67.1591775, 328.968399, 252.105129, 38.0315756, 1.0),
+            (195.658487, 493.674938, 132.80485, 5.64278585, 0.00821899174),
+            (62.4706006, 310.462011, 240.7521, 36.9881573, 1.0),
         ),
     ),
     "float64": _Functions(
@@ -110,30 +111,27 @@ _FUNCTIONS = {
         ),
         tail=Rational(
             (
-                12152490568.110466,
-                111932969727.72516,
-                208288348032.80701,
-                139269979713.90771,
-                51890386581.492161,
-                11050309573.095713,
-                1169509061.7885824,
-                55453991.404587128,
-                1064507.7026572817,
-                6857.586516933673,
-                9.109453327560151,
+                364764.0708723853,
+                3442196.5468448483,
+                6418714.5663354168,
+                4188346.1625623868,
+                1536352.6135108783,
+                309893.77297304051,
+                27330.883325158579,
+                864.06926481340369,
+                7.0172450663643456,
+                0.0022956475738731315,
             ),
             (
-                3341385184.1001699,
-                47545855747.153842,
-                136219150736.84237,
-                139073276476.62057,
-                70356902130.573141,
-                21304506762.835136,
-                3638397043.7416619,
-                310652524.83162881,
-                12071249.079411671,
-                191163.6726792083,
-                1000.9643105779108,
+                99889.646539057616,
+                1455232.9229213837,
+                4201819.1277744463,
+                4238244.2668975624,
+                2100511.0114930407,
+                622307.14627345331,
+                97780.897937135121,
+                6707.3961466344124,
+                165.32479688354251,
                 1.0,
             ),
         ),
@@ -142,7 +140,6 @@ _FUNCTIONS = {
 _EXACT = _FUNCTIONS["float64"]
 #: Beyond these a the tail is 0.
 _FARTHEST = {"float32": 14.5, "float64": 38.7}
-_UNIT = Domain(np.zeros(1), np.ones(1), closed=False)
 
 
 def normal_cdf(x: Array) -> Array:
@@ -153,7 +150,7 @@ def normal_cdf(x: Array) -> Array:
 
 
 def normal_quantile(u: Array) -> Array:
-    """Return the z with Phi(z) = u, for u in (0, 1)."""
+    """Return the z with Phi(z) = u, for u in [1.2e-38, 1)."""
     rest, q = 1 - u, u - 0.5
     p = np.minimum(u, rest)
     s = np.sqrt(-2 * np.log(p))
@@ -166,6 +163,8 @@ class NormalCDF(Elementwise):
 
     Its inverse makes numbers that are uniform on (0, 1) normal. Behind an affine map onto the unit box it turns a base
     that is uniform on a box into the standard normal one.
+
+    The inverse takes every u below 1.2e-38 for that number, in every dtype: no flow tells such u apart.
 
     The other columns stay as they are. Shapes: columns (D,) of truth values; (1,) stands for all columns alike.
 
@@ -223,7 +222,7 @@ class NormalCDF(Elementwise):
         return np.where(self.columns, np.minimum(y, 1 - y) * (4 + 0.5 * x * x) + y, 0.0)
 
     def _inside(self, y: Array) -> Array:
-        return np.where(self.columns, np.clip(y, np.nextafter(0, 1), np.nextafter(1, 0)), y)
+        return np.where(self.columns, np.clip(y, LEAST, np.nextafter(1, 0)), y)
 
     def nodes(self, track: Track) -> None:
         g, x, functions = track.g, track.rows(), _FUNCTIONS[track.g.dtype.name]
@@ -236,8 +235,7 @@ class NormalCDF(Elementwise):
 
     def inverse_nodes(self, track: Track) -> None:
         g, y, functions = track.g, track.rows(), _FUNCTIONS[track.g.dtype.name]
-        low, high = _UNIT.ends(g.dtype)
-        u = g.node("Clip", y, float(low[0]), float(high[0]))
+        u = g.node("Clip", y, LEAST, float(np.nextafter(g.dtype.type(1), g.dtype.type(0))))
         rest, q = g.node("Sub", 1.0, u), g.node("Sub", u, 0.5)
         p = g.node("Min", u, rest)
         s = g.node("Sqrt", g.node("Mul", g.node("Log", p), -2.0))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lunet_export.layers import NormalCDF
+from lunet_export.layers.normal_cdf import LEAST
 from lunet_export.torch_layers.elementwise import Fixed
 
 
@@ -29,5 +30,4 @@ class NormalCDFBijection(Fixed[NormalCDF]):
         return torch.where(self.columns, torch.special.ndtri(torch.where(self.columns, y, 0.5)), y)
 
     def _inside(self, y: Tensor) -> Tensor:
-        least, most = torch.zeros((), dtype=y.dtype, device=y.device), torch.ones((), dtype=y.dtype, device=y.device)
-        return torch.where(self.columns, y.clamp(torch.nextafter(least, most), torch.nextafter(most, least)), y)
+        return torch.where(self.columns, y.clamp(LEAST, 1 - torch.finfo(y.dtype).eps / 2), y)

@@ -234,7 +234,7 @@ _COMPOSED: dict[str, Callable[[], Any]] = {
         Inverse(NormalCDF(np.array([False, True, False]))), parts.lu_layer(3)
     ),
     "a normal cdf and back": lambda: parts.composed(
-        parts.lu_layer(3), NormalCDF(), Inverse(NormalCDF()), parts.lu_layer(3)
+        parts.narrow(3), NormalCDF(), Inverse(NormalCDF()), parts.lu_layer(3)
     ),
     "the inverse of tanh": lambda: parts.composed(Inverse(Tanh()), parts.lu_layer(3)),
     "a soft box of 1e6": lambda: parts.composed(Inverse(Softclip(1e6)), _affine(3, 1e-6), parts.lu_layer(3)),

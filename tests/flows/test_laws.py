@@ -88,7 +88,7 @@ CASES: dict[str, tuple[Bijection, Tensor]] = {
     "leaky relu, an alpha per unit": (bijection_of(LeakyReLU(np.array([0.05, 0.3, 0.9]))), normal(3, 5.0)),
     "leaky softplus, learned": (LeakySoftplusBijection(0.3, learned=True).requires_grad_(False), normal(3, 5.0)),
     "normal cdf": (bijection_of(NormalCDF()), normal(3, 1.5)),
-    "normal cdf, lower tail": (bijection_of(NormalCDF()), -normal(3, 8.0).abs()),
+    "normal cdf, lower tail": (bijection_of(NormalCDF()), -normal(3, 4.0).abs()),
     "normal cdf, some columns": (bijection_of(NormalCDF(np.array([True, False, True]))), normal(3, 1.5)),
     "inverse of normal cdf": (bijection_of(Inverse(NormalCDF())), torch.special.ndtr(normal(3, 1.5))),
     "linear, D = 1": (linear(1), normal(1)),
