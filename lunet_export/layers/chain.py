@@ -26,7 +26,7 @@ from lunet_export.preprocessing import Logit
 Array = NDArray[np.float64]
 L = TypeVar("L", bound=Layer)
 
-_MOST_LEFT_OUT = 1e-4  # of the probability of each latent column
+_MOST_LEFT_OUT = 1e-4  # of N(0, 1), in each latent column
 _MANY = 4e7  # products per row and pass from which tolerances take seconds per row
 
 
@@ -126,7 +126,7 @@ class Chain:
 
     Raises:
         CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last leaves
-            more of R^D out than `domain` allows, so that what it gives cannot be normal.
+            more of R^D out than `latents` allows, so that what it gives cannot be normal.
     """
 
     dim: int
@@ -140,8 +140,7 @@ class Chain:
         self._validate_context()
         for number, layer in enumerate(self.layers):
             layer.validate(self.dim, self.kind.place(self, number))
-        domain = self.domain  # raises where there is none
-        if domain and self.preprocessing:
+        if self.domain and self.preprocessing:  # the domain raises where there is none
             raise CheckpointError("Expected layers that take any number behind a logit; the first take some only.")
 
     def _validate_context(self) -> None:
@@ -258,15 +257,26 @@ class Chain:
                 state.update(np.ascontiguousarray(part, dtype=kind).tobytes())
         return state.hexdigest()
 
-    @cached_property
+    @property
     def domain(self) -> Domain | None:
-        """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D.
+        """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D."""
+        return self._borders[0]
 
-        Some latent numbers may have no row, if each column leaves out at most 1e-4 of N(0, 1): some flows have a
-        uniform base that reaches a little beyond their layers. Sampling moves what is left out to the nearest row.
+    @property
+    def latents(self) -> Interval:
+        """Return between which latent numbers every one has a row, (D,) each: nearly always -infinity and infinity.
+
+        Some flows have a uniform base that reaches a little beyond their layers. Up to 1e-4 of N(0, 1) may have no row
+        in each column; sampling takes such numbers for the nearest that have one.
+        """
+        return self._borders[1]
+
+    @cached_property
+    def _borders(self) -> tuple[Domain | None, Interval]:
+        """Return `domain` and `latents`.
 
         Raises:
-            CheckpointError: if these rows are no box, or the last layer leaves out more of R^D.
+            CheckpointError: if the domain is no box, or the last layer leaves more latent numbers out.
         """
         everywhere = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
         domain, within, closed = everywhere, everywhere, True
@@ -296,7 +306,7 @@ class Chain:
         if (normal_cdf(low) + normal_cdf(-high) > _MOST_LEFT_OUT).any():
             raise self._short_of_latents(len(self.layers) - 1)
         found = Domain(*domain, closed, *within)
-        return found if found.bounded else None
+        return (found if found.bounded else None), (low, high)
 
     def _short_of_latents(self, number: int) -> CheckpointError:
         return CheckpointError(

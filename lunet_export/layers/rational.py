@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,7 @@ class Rational:
 
     def __call__(self, x: Array) -> Array:
         """Return the value at x in float64."""
-        above, below = (reduce(lambda sum_, a: sum_ * x + a, part[::-1]) for part in (self.numerator, self.denominator))
-        return np.asarray(above / below)
+        return np.asarray(np.polyval(self.numerator[::-1], x) / np.polyval(self.denominator[::-1], x))
 
 
 def quotients(g: Graph, functions: Sequence[Rational], x: Sequence[Value]) -> list[Value]:
