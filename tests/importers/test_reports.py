@@ -2,6 +2,8 @@
 
 LANfactory #79 and #86 (sbi's NLE to ONNX for HSSM): PyTorch's exporter writes ends of slices that no int32 holds.
 LANfactory, exporting_sbi_models.md: a MAF of one dimension has products of no columns, which other readers refuse.
+
+onnx #3033, pytorch #30517: distributions of `torch.distributions` as a graph, here one with correlated columns.
 """
 
 import numpy as np
@@ -9,7 +11,7 @@ import onnx
 import pytest
 import torch
 
-from lunet_export import ExportedFlow, importers
+from lunet_export import ExportedFlow, importers, noise
 from lunet_export.checks import reference
 from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
@@ -17,7 +19,6 @@ from lunet_export.importers import nflows
 from lunet_export.importers.twin import in_float64, twin
 from tests import tolerances
 
-sbi = pytest.importorskip("sbi", reason="sbi is not installed: run make setup-dev")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of sbi and what it stands on
 
 CONTEXTS = 100
@@ -25,6 +26,7 @@ CONTEXTS = 100
 
 def likelihood(dim):
     """An estimator of p(x | theta), as the reports build it, with its rows and contexts."""
+    pytest.importorskip("sbi", reason="sbi is not installed: run make setup-dev")
     from sbi.neural_nets import likelihood_nn
 
     torch.manual_seed(0)
@@ -55,6 +57,26 @@ def test_a_likelihood_is_right_at_every_context_and_its_graphs_suit_other_reader
                 assert constant.size, node.name
                 if constant.dtype == np.int64:
                     assert np.abs(constant).max() < 2**31, node.name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@torch.no_grad()
+def test_a_distribution_with_correlated_columns_becomes_a_graph(dtype):
+    from torch.distributions import MultivariateNormal, SigmoidTransform, TransformedDistribution
+
+    torch.manual_seed(0)
+    root = torch.tril(torch.randn(4, 4)) + 3 * torch.eye(4)
+    own = TransformedDistribution(MultivariateNormal(torch.zeros(4), scale_tril=root), [SigmoidTransform()])
+    weights = importers.read(own).weights
+    settings = ExportSettings(dtype=dtype)
+    flow = ExportedFlow(build_artifact(weights, Provenance("report"), settings), provider="cpu", threads=1)
+    x = own.sample((CONTEXTS,)).numpy().astype(dtype)
+    theirs = own.log_prob(torch.from_numpy(x.astype(np.float64))).numpy()
+    allowed = RoundingModel(weights, dtype).density(x.astype(np.float64))["log_prob"]
+    tolerances.assert_within(flow.log_prob(x), theirs, allowed)
+    z = noise.normal(0, range(CONTEXTS), 4).astype(dtype)
+    theirs = torch.sigmoid(torch.from_numpy(z.astype(np.float64)) @ root.T).numpy()
+    tolerances.assert_within(flow.decode(z), theirs, RoundingModel(weights, dtype).sampling(z.astype(np.float64))["x"])
 
 
 def of(model):
