@@ -182,8 +182,8 @@ class GraphBuilder:
         """Add rows + addend."""
         return self.node("Add", rows, addend if isinstance(addend, str) else self.constant(addend, "bias"))
 
-    def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
-        """Split the columns of `rows` into consecutive groups.
+    def split(self, rows: Value, sizes: Sequence[int], *, axis: int = 1) -> list[Value]:
+        """Split the columns of `rows` into consecutive groups, or along another axis.
 
         The nodes are fewest where all groups but the last have one width.
         """
@@ -192,15 +192,16 @@ class GraphBuilder:
         if len(sizes) > _MOST_PARTS or (len(sizes) > _MOST_UNEQUAL and len(set(sizes[:-1])) > 1):
             middle = (len(sizes) + 1) // 2
             halves = sizes[:middle], sizes[middle:]
-            found = self.split(rows, [sum(half) for half in halves])
-            return [part for whole, half in zip(found, halves, strict=True) for part in self.split(whole, half)]
+            found = self.split(rows, [sum(half) for half in halves], axis=axis)
+            wholes = zip(found, halves, strict=True)
+            return [part for whole, half in wholes for part in self.split(whole, half, axis=axis)]
         *equal, last = sizes
         if len(sizes) > _MOST_UNEQUAL and last != equal[0]:
-            whole, rest = self.split(rows, [sum(equal), last])
-            return [*self.split(whole, equal), rest]
+            whole, rest = self.split(rows, [sum(equal), last], axis=axis)
+            return [*self.split(whole, equal, axis=axis), rest]
         outputs = [self._unique("split") for _ in sizes]
         lengths = self.constant(np.array(sizes, dtype=np.int64), "sizes")
-        self._nodes.append(helper.make_node("Split", [rows, lengths], outputs, name=outputs[0], axis=1))
+        self._nodes.append(helper.make_node("Split", [rows, lengths], outputs, name=outputs[0], axis=axis))
         return outputs
 
     def concat(self, parts: Sequence[Value]) -> Value:

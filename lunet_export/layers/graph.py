@@ -58,8 +58,8 @@ class Graph(Protocol):
     ) -> Value:
         """Add alpha rows weight^T + beta addend."""
 
-    def split(self, rows: Value, sizes: Sequence[int]) -> list[Value]:
-        """Split the columns of `rows` into consecutive groups."""
+    def split(self, rows: Value, sizes: Sequence[int], *, axis: int = 1) -> list[Value]:
+        """Split the columns of `rows` into consecutive groups, or along another axis."""
 
     def concat(self, parts: Sequence[Value]) -> Value:
         """Put groups of columns side by side."""

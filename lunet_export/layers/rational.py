@@ -40,5 +40,6 @@ def quotients(g: Graph, functions: Sequence[Rational], x: Sequence[Value]) -> li
     found = g.constant(stacked[:, -1], "coefficients")
     for power in range(longest - 2, -1, -1):
         found = g.node("Add", g.node("Mul", found, where), g.constant(stacked[:, power], "coefficients"))
-    planes = [g.node("Gather", found, g.constant(np.int64(number), "plane"), axis=0) for number in range(len(parts))]
-    return [g.node("Div", above, below) for above, below in zip(planes[::2], planes[1::2], strict=True)]
+    planes = g.split(found, [1] * len(parts), axis=0)
+    divided = [g.node("Div", above, below) for above, below in zip(planes[::2], planes[1::2], strict=True)]
+    return [g.reshape(quotient, (-1, g.dim)) for quotient in divided]
