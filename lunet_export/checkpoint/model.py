@@ -234,7 +234,8 @@ def _arrays(value: object, name: str, depth: int = 0) -> Any:  # noqa: ANN401
         return value
     if not value.is_floating_point() and value.dtype not in (torch.int64, torch.bool):
         raise CheckpointError(f"Expected {name} tensors of floats or int64; got {value.dtype}. Make the file again.")
-    whole = held(value).detach()
+    # Layers without inputs have matrices without columns.
+    whole = (value if value.ndim and not value.numel() and not value.is_meta else held(value)).detach()
     return whole.double().numpy() if whole.is_floating_point() else whole.numpy()
 
 

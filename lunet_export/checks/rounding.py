@@ -105,6 +105,8 @@ class Probe(Errors):
         self._unit, self._size, self._shrink, self._rng = unit, products / unit, shrink, rng
         self._of_last: Array | None = None  # sizes of the last product's errors
         self.left_out = 0.0
+        #: Rows (N,) at which rounding decided a side; False where there were none.
+        self.by_rounding: NDArray[np.bool_] | bool = False
 
     def random(self, sizes: Array) -> Array:
         """Return random errors of these sizes."""
@@ -130,8 +132,11 @@ class Probe(Errors):
     def leave_out(self, size: Array) -> None:
         self.left_out = self.left_out + size
 
-    def nearby(self, x: Array) -> Array:
-        return x + self.random(_REACH * of_elementwise(x))
+    def nearby(self, x: Array, size: Size | None = None) -> Array:
+        return x + self.random(_REACH * (of_elementwise(x) if size is None else size()))
+
+    def undecided(self, numbers: NDArray[np.bool_]) -> None:
+        self.by_rounding = self.by_rounding | numbers.any(axis=1)
 
     def across(self, x: Array) -> Array:
         """Return x with its sign reversed within reach of 0.

@@ -183,7 +183,7 @@ class GraphBuilder:
         return self.node("Add", rows, addend if isinstance(addend, str) else self.constant(addend, "bias"))
 
     def split(self, rows: Value, sizes: Sequence[int], *, axis: int = 1) -> list[Value]:
-        """Split the columns of `rows` into consecutive groups, or along another axis.
+        """Split the columns of `rows`, or another axis, into consecutive groups.
 
         The nodes are fewest where all groups but the last have one width.
         """
@@ -193,8 +193,9 @@ class GraphBuilder:
             middle = (len(sizes) + 1) // 2
             halves = sizes[:middle], sizes[middle:]
             found = self.split(rows, [sum(half) for half in halves], axis=axis)
-            wholes = zip(found, halves, strict=True)
-            return [part for whole, half in wholes for part in self.split(whole, half, axis=axis)]
+            return [
+                part for whole, half in zip(found, halves, strict=True) for part in self.split(whole, half, axis=axis)
+            ]
         *equal, last = sizes
         if len(sizes) > _MOST_UNEQUAL and last != equal[0]:
             whole, rest = self.split(rows, [sum(equal), last], axis=axis)
@@ -204,22 +205,22 @@ class GraphBuilder:
         self._nodes.append(helper.make_node("Split", [rows, lengths], outputs, name=outputs[0], axis=axis))
         return outputs
 
-    def concat(self, parts: Sequence[Value]) -> Value:
-        """Put groups of columns side by side."""
+    def concat(self, parts: Sequence[Value], *, axis: int = 1) -> Value:
+        """Put groups of columns, or of another axis, side by side."""
         if len(parts) > _MOST_PARTS:
             middle = (len(parts) + 1) // 2
-            parts = [self.concat(parts[:middle]), self.concat(parts[middle:])]
-        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=1)
+            parts = [self.concat(parts[:middle], axis=axis), self.concat(parts[middle:], axis=axis)]
+        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=axis)
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
         """Give `value` another shape; -1 stands for the remaining length."""
         name = "shape_" + "_".join(map(str, shape))
         return self.node("Reshape", value, self._shared(name, np.array(shape, dtype=np.int64)))
 
-    def sum_columns(self, rows: Value, *, keep: bool = False) -> Value:
-        """Sum over columns, [batch, dim] -> [batch], or [batch, 1] where the axis is kept."""
-        axis = self._shared("axis", np.array([1], dtype=np.int64))
-        return self.node("ReduceSum", rows, axis, keepdims=int(keep))
+    def sum_columns(self, rows: Value, *, keep: bool = False, axis: int = 1) -> Value:
+        """Sum over columns, [batch, dim] -> [batch], or [batch, 1] where the axis is kept; or over another axis."""
+        over = self._shared("axis" if axis == 1 else f"axis_{axis}", np.array([axis], dtype=np.int64))
+        return self.node("ReduceSum", rows, over, keepdims=int(keep))
 
     def finish(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """Return the checked model: IR 8, every shape inferred, `metadata` in its metadata_props.

@@ -5,7 +5,7 @@ model. It writes its nodes into a graph that is handed to it. Nothing here impor
 """
 
 from lunet_export.layers.affine import Affine
-from lunet_export.layers.autoregressive import AffineAutoregressive
+from lunet_export.layers.autoregressive import AffineAutoregressive, Autoregressive, SplineAutoregressive
 from lunet_export.layers.chain import Chain, Kind
 from lunet_export.layers.conditional_affine import ConditionalAffine
 from lunet_export.layers.context import Context, validate_unconditional
@@ -22,10 +22,12 @@ from lunet_export.layers.log_tanh import LogTanh
 from lunet_export.layers.lu import LU
 from lunet_export.layers.normal_cdf import NormalCDF
 from lunet_export.layers.permutation import Permutation
+from lunet_export.layers.rational_quadratic import RationalQuadratic
 from lunet_export.layers.scale_map import ScaleMap
 from lunet_export.layers.sigmoid import Sigmoid
 from lunet_export.layers.softclip import Softclip
 from lunet_export.layers.tanh import Tanh
+from lunet_export.layers.transformer import Transformer
 from lunet_export.layers.velocity import Velocity, VelocityField
 from lunet_export.layers.whitening import Whitening
 
@@ -36,6 +38,7 @@ __all__ = [
     "Activation",
     "Affine",
     "AffineAutoregressive",
+    "Autoregressive",
     "Chain",
     "ConditionalAffine",
     "Context",
@@ -55,10 +58,13 @@ __all__ = [
     "LogTanh",
     "NormalCDF",
     "Permutation",
+    "RationalQuadratic",
     "ScaleMap",
     "Sigmoid",
     "Softclip",
+    "SplineAutoregressive",
     "Tanh",
+    "Transformer",
     "Velocity",
     "VelocityField",
     "Whitening",
@@ -73,5 +79,5 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }
 #: The layers that a file may hold by name.
 _STORED: tuple[type[Layer], ...] = (LU, Permutation, Affine, Sigmoid, Tanh, LogTanh, Softclip, AffineAutoregressive)
-_STORED += (ConditionalAffine, NormalCDF)
+_STORED += (ConditionalAffine, SplineAutoregressive, NormalCDF)
 LAYERS: dict[str, type[Layer]] = {kind.name: kind for kind in (*_STORED, *ACTIVATIONS.values())}

@@ -1,8 +1,9 @@
-"""Affine autoregressive layers, couplings among them.
+"""Autoregressive layers, couplings and elementwise ones among them: a network gives the numbers of a transformer.
 
 The density takes one pass of the network, the inverse one pass per level.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,36 +14,41 @@ from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError
 from lunet_export.layers import networks
+from lunet_export.layers.affine_transformer import AffineTransformer
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Graph, Track, Value, gathered
-from lunet_export.layers.layer import Layer, Step, step
+from lunet_export.layers.layer import Ends, Interval, Layer, Step, step
 from lunet_export.layers.networks import Dense, Network, Writer
+from lunet_export.layers.rational_quadratic import RationalQuadratic
 from lunet_export.layers.scale_map import ScaleMap
+from lunet_export.layers.transformer import Transformer
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class AffineAutoregressive(Layer):
-    """This layer computes y_i = s_i x_i + t_i for the columns i of `changed`, with s and t from a network of x[inputs].
+class Autoregressive(Layer):
+    """This layer computes y_i = f(x_i; p_i) for the columns i of `changed`, with numbers p from a network of x[inputs].
 
-    The other columns pass. Coupling layers (arXiv 1605.08803) and masked autoregressive ones (arXiv 1705.07057) are
-    both of this form: what t_i and s_i depend on must be known before x_i is, in some order of the columns. The inverse
-    takes one pass of the network for every level of that order: one for a coupling, D for a masked autoregressive
-    layer.
+    The other columns pass. f is the transformer's increasing function. Coupling layers (arXiv 1605.08803) and masked
+    autoregressive ones (arXiv 1705.07057) are both of this form: what p_i depends on must be known before x_i is, in
+    some order of the columns. The inverse takes one pass of the network for every level of that order: one for a
+    coupling, D for a masked autoregressive layer. Without inputs p depends on the context alone, or is fixed.
 
-    Shapes: inputs (K,) and changed (C,) columns without repetition; the network takes K numbers and gives t (C) and,
-    except for the scale map `none`, u (C) side by side.
-
-    Its rounding errors are |s x| (4 + 2 |log s|) + |t|; those of its inverse are (|y| + |t|) / s (4 + 2 |log s|).
+    Shapes: inputs (K,) and changed (C,) columns without repetition; the network takes K numbers and gives C P, in the
+    transformer's order.
     """
 
     dim: int
     inputs: Indices
     changed: Indices
     network: Network
-    scale: ScaleMap
+
+    @property
+    @abstractmethod
+    def transformer(self) -> Transformer:
+        """Return what makes functions of the network's numbers."""
 
     @cached_property
     def levels(self) -> list[Indices]:
@@ -54,8 +60,8 @@ class AffineAutoregressive(Layer):
         reached = networks.dependencies(self.network, np.eye(len(self.inputs), dtype=np.bool_))
         count = len(self.changed)
         needs = np.zeros((count, self.dim), dtype=np.bool_)
-        for part in range(len(reached) // count):
-            needs[:, self.inputs] |= reached[part * count : (part + 1) * count]
+        for place in range(count):
+            needs[place, self.inputs] = reached[self._places(np.array([place]))].any(axis=0)
         unknown = np.zeros(self.dim, dtype=np.bool_)
         unknown[self.changed] = True
         found, waiting = [], np.arange(count)
@@ -70,15 +76,51 @@ class AffineAutoregressive(Layer):
             waiting = waiting[~free]
         return found
 
+    def _places(self, columns: Indices) -> Indices:
+        return self.transformer.places(columns, len(self.changed))
+
     @property
     def width(self) -> int:
         return self.dim
 
     @property
+    def takes(self) -> tuple[Ends, Ends]:
+        return self._ends()
+
+    @property
+    def range(self) -> tuple[Ends, Ends]:
+        return self._ends()
+
+    def _ends(self) -> tuple[Array, Array]:
+        low, high = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
+        if self.boxed.any():
+            low[self.changed[self.boxed]], high[self.changed[self.boxed]] = self.transformer.interval
+        return low, high
+
+    @property
+    def boxed(self) -> NDArray[np.bool_]:
+        """Return for which of the columns that change f is defined on its interval alone, (C,)."""
+        return np.full(len(self.changed), self.transformer.within)
+
+    @property
+    def takes_ends(self) -> bool:
+        return bool(self.boxed.any())
+
+    def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
+        """Return the box itself: the layer maps it onto itself."""
+        del forward
+        return low, high
+
+    def fills(self, low: Array, high: Array) -> bool:
+        """Return whether every column that changes has all numbers that f takes, which it maps onto themselves."""
+        least, most = self._ends()
+        return bool(((low == least) & (high == most))[self.changed].all())
+
+    @property
     def takes_context(self) -> int:
         return networks.takes_context(self.network)
 
-    def given(self, context: Array, errors: Errors = EXACT) -> "AffineAutoregressive":
+    def given(self, context: Array, errors: Errors = EXACT) -> Self:
         found = replace(self, network=networks.given(self.network, context, errors))
         found.__dict__["levels"] = self.levels  # the same weights, so the same order
         return found
@@ -95,52 +137,47 @@ class AffineAutoregressive(Layer):
     def arrays(self) -> list[NDArray[Any]]:
         return [self.inputs, self.changed, *networks.arrays(self.network)]
 
-    def settings(self) -> dict[str, Any]:
-        return {"scale": self.scale, "network": networks.shape(self.network)}
-
     def forward(self, x: Array, errors: Errors = EXACT) -> Step:
-        log_scale, shift = self.scale_and_shift(x, errors)
-        grown = x[:, self.changed] * np.exp(log_scale)
-        size = lambda: np.abs(grown) * (4 + 2 * np.abs(log_scale)) + np.abs(shift)  # noqa: E731
+        functions = self.transformer.of(self.numbers(x, errors), errors)
+        changed, log_slope = functions.forward(x[:, self.changed])
         y = x.copy()
-        y[:, self.changed] = errors.value(grown + shift, size)
-        return step(y, log_scale)
+        y[:, self.changed] = changed
+        return step(y, log_slope)
 
     def inverse(self, y: Array, errors: Errors = EXACT) -> Array:
         x = y.copy()
         x[:, self.changed] = 0.0  # not known yet
         for level in self.levels:
             columns = self.changed[level]
-            log_scale, shift = (part[:, level] for part in self.scale_and_shift(x, errors))
-            x[:, columns] = self._back(y[:, columns], log_scale, shift, errors)
+            functions = self.transformer.of(self.numbers(x, errors)[:, self._places(level)], errors)
+            x[:, columns] = functions.inverse(y[:, columns])
         return x
 
-    @staticmethod
-    def _back(y: Array, log_scale: Array, shift: Array, errors: Errors) -> Array:
-        back = np.exp(-log_scale)
-        return errors.value(
-            (y - shift) * back, lambda: (np.abs(y) + np.abs(shift)) * back * (4 + 2 * np.abs(log_scale))
-        )
+    def at_seams(self, x: Array) -> Array:
+        seams = self.transformer.of(self.numbers(x)).seams()
+        _, columns, places = seams.shape
+        row = np.arange(len(x))
+        column, place = (row // max(places, 1) + row) % columns, row % max(places, 1)
+        found = x.copy()
+        if places:
+            found[row, self.changed[column]] = seams[row % len(seams), column, place]
+        return found if places else found[:0]
 
-    def scale_and_shift(self, x: Array, errors: Errors = EXACT) -> tuple[Array, Array]:
-        """Return log s and t of the columns that change, (N, C) each, from rows x (N, D)."""
-        found = networks.apply(self.network, x[:, self.inputs], errors)
-        if self.scale.counts == 1:
-            return np.zeros_like(found), found
-        shift, u = np.split(found, 2, axis=1)
-        return self.scale.log(u, errors), shift
+    def numbers(self, x: Array, errors: Errors = EXACT) -> Array:
+        """Return the network's numbers (N, C P) of rows x (N, D)."""
+        return networks.apply(self.network, x[:, self.inputs], errors)
 
     def nodes(self, track: Track) -> None:
         g, h = track.g, track.rows()
-        inputs = self._columns(g, h, self.inputs)
-        found = networks.nodes(self.network, Writer(g, track.context), inputs)
-        log_scale, shift = self._split(g, found, len(self.changed))
+        everything = np.arange(len(self.changed))
+        if len(self.inputs):
+            inputs = self._columns(g, h, self.inputs)
+            numbers: Value | Array = networks.nodes(self.network, Writer(g, track.context), inputs)
+        else:
+            inputs, numbers = "", _Unrolled(track, self).numbers(everything)
+        functions = self.transformer.written(track, numbers, len(everything))
         kept = np.setdiff1d(np.arange(self.dim), self.changed)
-        changed = self._columns(g, h, self.changed)
-        if log_scale is not None:
-            changed = g.node("Mul", changed, g.node("Exp", log_scale))
-            track.log_slope(log_scale, len(self.changed))
-        parts = [g.node("Add", changed, shift)]
+        parts = [functions.forward(self._columns(g, h, self.changed))]
         if len(kept):
             parts.insert(0, inputs if np.array_equal(kept, self.inputs) else self._columns(g, h, kept))
         track.replace(g.concat(parts))
@@ -165,8 +202,8 @@ class AffineAutoregressive(Layer):
         for number, (level, y) in enumerate(zip(self.levels, waiting, strict=True), 1):
             with g.scope(f"level{number}"):
                 assert y is not None
-                scale, shift = net.level(level)
-                x = scale.undone(track, g.node("Sub", y, shift))
+                functions = self.transformer.written(track, net.numbers(level), len(level))
+                x = functions.inverse(y)
                 if number < len(self.levels):
                     net.enter(x, self.changed[level])
             parts.append(x)
@@ -176,25 +213,17 @@ class AffineAutoregressive(Layer):
     def _columns(self, g: Graph, rows: Value, columns: Indices) -> Value:
         return rows if np.array_equal(columns, np.arange(self.dim)) else gathered(g, rows, columns)
 
-    def _split(self, g: Graph, found: Value, count: int) -> tuple[Value | None, Value]:
-        """Return log s, or None where it is 0, and t."""
-        if self.scale.counts == 1:
-            return None, found
-        shift, u = g.split(found, [count, count])
-        return self.scale.nodes(g, u), shift
-
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> Self:
-        network, scale = networks.from_list(entry["network"]), ScaleMap(**entry["scale"])
-        return cls(entry["dim"], entry["inputs"], entry["changed"], network, scale)
-
     def validate(self, dim: int, where: str) -> None:
-        for columns in (self.inputs, self.changed):
-            fits = columns.dtype == np.int64 and columns.ndim == 1 and 0 < len(columns) == len(np.unique(columns))
-            if not fits or columns.min() < 0 or columns.max() >= dim or self.dim != dim:
+        for columns, least in ((self.inputs, 0), (self.changed, 1)):
+            fits = columns.dtype == np.int64 and columns.ndim == 1 and least <= len(columns) == len(np.unique(columns))
+            inside = fits and (not len(columns) or (columns.min() >= 0 and columns.max() < dim))
+            if not inside or self.dim != dim:
                 raise CheckpointError(f"Expected columns from 0 to {dim - 1}, none twice, in {where}; got others.")
-        self.scale.validate(where)
-        networks.validate(self.network, len(self.inputs), len(self.changed) * self.scale.counts, where)
+        self.transformer.validate(where)
+        if not len(self.inputs) and not (self.network and isinstance(self.network[0], Dense)):
+            raise CheckpointError(f"Expected a network without inputs that begins with a matrix in {where}.")
+        leaving = len(self.changed) * self.transformer.count
+        networks.validate(self.network, len(self.inputs), leaving, where)
         try:
             _ = self.levels  # raises where columns wait for each other
         except CheckpointError as error:
@@ -202,29 +231,67 @@ class AffineAutoregressive(Layer):
 
 
 @dataclass(frozen=True)
-class _LevelScale:
-    """This is log s of a level: a tensor [batch, width], numbers (width,) while nothing is known, or None for s = 1."""
+class AffineAutoregressive(Autoregressive):
+    """In this layer f is s x + t: the network gives t (C) and, except for the scale map `none`, u (C) side by side."""
 
-    tensor: Value | None = None
-    numbers: Array | None = None
-    width: int = 0
+    scale: ScaleMap
 
-    def undone(self, track: Track, moved: Value) -> Value:
-        """Return moved / s."""
-        g = track.g
-        if self.tensor is not None:
-            track.log_slope(self.tensor, self.width)
-            return g.node("Mul", moved, g.node("Exp", g.node("Neg", self.tensor)))
-        if self.numbers is not None:
-            track.constant(float(self.numbers.sum()))
-            return g.node("Mul", moved, g.constant(np.exp(-self.numbers), "scale"))
-        return moved
+    @cached_property
+    def transformer(self) -> AffineTransformer:
+        return AffineTransformer(self.scale)
+
+    def settings(self) -> dict[str, Any]:
+        return {"scale": self.scale, "network": networks.shape(self.network)}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Self:
+        network, scale = networks.from_list(entry["network"]), ScaleMap(**entry["scale"])
+        return cls(entry["dim"], entry["inputs"], entry["changed"], network, scale)
+
+
+@dataclass(frozen=True)
+class SplineAutoregressive(Autoregressive):
+    """In this layer f is a rational-quadratic spline: the network gives all numbers of a column side by side.
+
+    `only_inside` (C,) says which columns are defined on the box alone though the others have tails, such as angles.
+    """
+
+    spline: RationalQuadratic
+    only_inside: NDArray[np.bool_] | None = None
+
+    @property
+    def transformer(self) -> RationalQuadratic:
+        return self.spline
+
+    @property
+    def boxed(self) -> NDArray[np.bool_]:
+        return super().boxed if self.only_inside is None else self.only_inside
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return [*super().arrays(), *([] if self.only_inside is None else [self.only_inside])]
+
+    def settings(self) -> dict[str, Any]:
+        return {"spline": self.spline, "network": networks.shape(self.network)}
+
+    def validate(self, dim: int, where: str) -> None:
+        mask = self.only_inside
+        if mask is not None and (mask.dtype != np.bool_ or mask.shape != self.changed.shape):
+            raise CheckpointError(f"Expected a truth value for each column that changes in {where}; got others.")
+        super().validate(dim, where)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().to_dict().items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Self:
+        network, spline = networks.from_list(entry["network"]), RationalQuadratic(**entry["spline"])
+        return cls(entry["dim"], entry["inputs"], entry["changed"], network, spline, entry.get("only_inside"))
 
 
 class _Unrolled:
     """This writes a layer's network of the columns that are known; constants are written once."""
 
-    def __init__(self, track: Track, layer: AffineAutoregressive) -> None:
+    def __init__(self, track: Track, layer: Autoregressive) -> None:
         first, *rest = layer.network
         if not isinstance(first, Dense):
             first, rest = Dense(np.eye(len(layer.inputs)), np.zeros(len(layer.inputs))), list(layer.network)
@@ -250,17 +317,12 @@ class _Unrolled:
             x = gathered(self._g, x, np.array(taken, dtype=np.int64))
         self._sum = self._g.gemm(x, weight, self._first.bias if self._sum is None else self._sum)
 
-    def level(self, level: Indices) -> tuple[_LevelScale, Value]:
-        """Return s and t of the places of a level."""
-        g, layer, count = self._g, self._layer, len(self._layer.changed)
-        one = layer.scale.counts == 1
+    def numbers(self, level: Indices) -> Value | Array:
+        """Return the numbers of the places of a level: a tensor, or constants while nothing is known."""
+        layer, places = self._layer, self._layer._places(level)
         if self._sum is None:
-            log_scale, shift = (part[0, level] for part in layer.scale_and_shift(np.zeros((1, layer.dim))))
-            return _LevelScale(numbers=None if one else log_scale), g.constant(shift, "shift")
-        rows = level if one else np.concatenate([level, count + level])
-        found = networks.some_nodes(self._rest, self._writer, self._sum, rows)
-        tensor, moved = layer._split(g, found, len(level))
-        return _LevelScale(tensor, width=len(level)), moved
+            return layer.numbers(np.zeros((1, layer.dim)))[0, places]
+        return networks.some_nodes(self._rest, self._writer, self._sum, places)
 
 
 def _groups(g: Graph, rows: Value, sizes: list[int]) -> list[Value | None]:

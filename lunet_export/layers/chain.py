@@ -281,22 +281,22 @@ class Chain:
         everywhere = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
         domain, within, closed = everywhere, everywhere, True
         low, high = everywhere
-        columns: list[Layer] | None = []  # the layers so far, while each acts on columns alone
+        columns: list[Layer] | None = []  # the layers so far, while each maps boxes onto boxes
         for number, layer in enumerate(self.layers):
             least, most = layer.takes
             if (low < least).any() or (high > most).any():
-                if columns is None:
-                    place = self.kind.place(self, number)
-                    raise CheckpointError(
-                        f"Expected numbers within ({np.max(least):g}, {np.min(most):g}) to reach {place}; it may get "
-                        "any."
-                    )
                 low, high = np.maximum(low, least), np.minimum(high, most)
-                closed = closed and layer.margin > 0
-                domain = _narrowed(domain, _back(columns, low, high))
                 inside = np.maximum(low, least + layer.margin), np.minimum(high, most - layer.margin)
-                within = _narrowed(within, _back(columns, *inside))
-            if layer.columnwise:
+                if columns is None or not (_pass(columns, low, high) and _pass(columns, *inside)):
+                    ends = f"({np.max(least):g}, {np.min(most):g})"
+                    place = self.kind.place(self, number)
+                    raise CheckpointError(f"Expected numbers within {ends} to reach {place}; it may get any.")
+                closed = closed and layer.takes_ends
+                domain, within = (
+                    _narrowed(domain, _back(columns, low, high)),
+                    _narrowed(within, _back(columns, *inside)),
+                )
+            if layer.columnwise or layer.fills(low, high):
                 low, high = layer.box(low, high, forward=True)
                 columns = None if columns is None else [*columns, layer]
             else:
@@ -320,7 +320,16 @@ def _narrowed(box: Interval, other: Interval) -> Interval:
 
 
 def _back(layers: list[Layer], low: Array, high: Array) -> Interval:
-    """Return what a box was in front of layers that act on columns alone."""
+    """Return what a box was in front of layers that map boxes onto boxes."""
     for layer in reversed(layers):
         low, high = layer.box(low, high, forward=False)
     return low, high
+
+
+def _pass(layers: list[Layer], low: Array, high: Array) -> bool:
+    """Return whether a box behind these layers was a box in front of each."""
+    for layer in reversed(layers):
+        if not (layer.columnwise or layer.fills(low, high)):
+            return False
+        low, high = layer.box(low, high, forward=False)
+    return True

@@ -56,9 +56,16 @@ class Errors:
     def leave_out(self, size: Array) -> None:
         """Record that an implementation may leave so much more out of the rows."""
 
-    def nearby(self, x: Array) -> Array:
-        """Return points within a few rounding errors of x, at which a slope is taken that may jump."""
+    def nearby(self, x: Array, size: Size | None = None) -> Array:
+        """Return points within a few rounding errors of x, at which a slope is taken that may jump.
+
+        Errors are of the given size; without one, of that of an elementwise function.
+        """
+        del size
         return x
+
+    def undecided(self, numbers: NDArray[np.bool_]) -> None:
+        """Record which numbers (N, C) are so near a place where a form changes that rounding decides the side."""
 
     def across(self, x: Array) -> Array:
         """Return x for a slope that jumps only at 0: its sign is reversed where 0 is within a few rounding errors."""

@@ -59,16 +59,16 @@ class Graph(Protocol):
         """Add alpha rows weight^T + beta addend."""
 
     def split(self, rows: Value, sizes: Sequence[int], *, axis: int = 1) -> list[Value]:
-        """Split the columns of `rows` into consecutive groups, or along another axis."""
+        """Split the columns of `rows`, or another axis, into consecutive groups."""
 
-    def concat(self, parts: Sequence[Value]) -> Value:
-        """Put groups of columns side by side."""
+    def concat(self, parts: Sequence[Value], *, axis: int = 1) -> Value:
+        """Put groups of columns, or of another axis, side by side."""
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
         """Give `value` another shape; -1 stands for the remaining length."""
 
-    def sum_columns(self, rows: Value, *, keep: bool = False) -> Value:
-        """Sum over columns, [batch, dim] -> [batch], or [batch, 1] where the axis is kept."""
+    def sum_columns(self, rows: Value, *, keep: bool = False, axis: int = 1) -> Value:
+        """Sum over columns, [batch, dim] -> [batch], or [batch, 1] where the axis is kept; or over another axis."""
 
 
 class Track(Protocol):

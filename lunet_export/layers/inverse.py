@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lunet_export.errors import CheckpointError
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Track
-from lunet_export.layers.layer import EVERYWHERE, Interval, Layer, Range, Step, Stretch
+from lunet_export.layers.layer import EVERYWHERE, Ends, Interval, Layer, Step, Stretch
 from lunet_export.layers.linearised import Inverted, Linearised, RoundTrip
 
 Array = NDArray[np.float64]
@@ -39,12 +39,22 @@ class Inverse(Layer):
         return f"inverse of {self.layer.label}"
 
     @property
-    def takes(self) -> Range:
+    def takes(self) -> tuple[Ends, Ends]:
         return self.layer.range
 
     @property
-    def range(self) -> Range:
+    def range(self) -> tuple[Ends, Ends]:
         return EVERYWHERE
+
+    @property
+    def takes_ends(self) -> bool:
+        return self.layer.takes_ends
+
+    def fills(self, low: Array, high: Array) -> bool:
+        return self.layer.fills(low, high)
+
+    def at_seams(self, x: Array) -> Array:
+        return self.layer.forward(self.layer.at_seams(self.layer.inverse(x))).rows
 
     @property
     def margin(self) -> float:

@@ -14,9 +14,10 @@ from lunet_export.layers.linearised import Linearised, RoundTrip
 
 Array = NDArray[np.float64]
 Interval = tuple[Array, Array]  # low and high, (D,) each
-Range = tuple[float | Array, float | Array]  # low and high of every column, or (D,) each
 
-EVERYWHERE = (-np.inf, np.inf)
+Ends = float | Array  # of one interval for all columns, or of one for each, (D,)
+
+EVERYWHERE: tuple[float, float] = (-np.inf, np.inf)
 
 
 class Step(NamedTuple):
@@ -107,14 +108,26 @@ class Layer(ABC):
         return self.name
 
     @property
-    def range(self) -> Range:
-        """Return the open interval onto which f maps R, the same in every column or one for each."""
+    def range(self) -> tuple[Ends, Ends]:
+        """Return the open interval onto which f maps R, for all columns or for each."""
         return EVERYWHERE
 
     @property
-    def takes(self) -> Range:
-        """Return the open interval in which every number of x must lie, the same in every column or one for each."""
+    def takes(self) -> tuple[Ends, Ends]:
+        """Return the interval in which every number of x must lie, for all columns or for each."""
         return EVERYWHERE
+
+    def fills(self, low: Array, high: Array) -> bool:
+        """Return whether a layer that is not columnwise maps this box of rows, (D,) each, onto itself."""
+        del low, high
+        return False
+
+    def at_seams(self, x: Array) -> Array:
+        """Return rows like x, (N, D), each with a column at a place where the form of f changes; none if there is none.
+
+        Rounding decides on which side of such a place a row lies, so tests look there.
+        """
+        return x[:0]
 
     @property
     def margin(self) -> float:
@@ -122,12 +135,20 @@ class Layer(ABC):
         return 0.0
 
     @property
+    def takes_ends(self) -> bool:
+        """Return whether x may be an end of the interval that the layer takes."""
+        return self.margin > 0
+
+    @property
     def width(self) -> int | None:
         """Return the number of dimensions; None for a layer that fits any number."""
         return None
 
     def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
-        """Return the image of a box of rows, or its preimage unless `forward`; only `columnwise` layers are asked."""
+        """Return the image of a box of rows, or its preimage unless `forward`.
+
+        Only layers are asked that are `columnwise`, or fill this box.
+        """
         raise NotImplementedError(self.name)
 
     def arrays(self) -> list[NDArray[Any]]:

@@ -26,7 +26,7 @@ from lunet_export.errors import CheckpointError
 from lunet_export.layers.elementwise import Elementwise
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Track, Value
-from lunet_export.layers.layer import Range, Step, step
+from lunet_export.layers.layer import Ends, Step, step
 from lunet_export.layers.rational import Rational, quotients
 
 Array = NDArray[np.float64]
@@ -184,7 +184,7 @@ class NormalCDF(Elementwise):
         return 0
 
     @property
-    def range(self) -> Range:
+    def range(self) -> tuple[Ends, Ends]:
         """Return (0, 1), for every column where they differ."""
         if self.columns.all():
             return 0.0, 1.0

@@ -1,20 +1,20 @@
-"""Affine autoregressive layers, couplings among them."""
+"""Autoregressive layers, couplings among them."""
 
-from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from lunet_export.layers import AffineAutoregressive, ScaleMap
+from lunet_export.layers import Autoregressive
 from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.torch_layers.networks import NetworkModule
+from lunet_export.torch_layers.transformers import functions_of
 
 
-class Autoregressive(Bijection):
-    """This module computes y_i = s_i x_i + t_i with s and t from a network of x.
+class AutoregressiveBijection(Bijection):
+    """This module computes y_i = f(x_i; p_i) with the numbers p from a network of x, and f from its transformer.
 
     The inverse takes one pass of the network per level.
     """
@@ -22,17 +22,19 @@ class Autoregressive(Bijection):
     inputs: Tensor
     changed: Tensor
 
-    def __init__(self, layer: AffineAutoregressive) -> None:
+    def __init__(self, layer: Autoregressive) -> None:
         super().__init__()
-        self.dim, self.scale = layer.dim, layer.scale
+        self._layer, self._transformer = layer, layer.transformer
         self.register_buffer("inputs", torch.from_numpy(layer.inputs.copy()))
         self.register_buffer("changed", torch.from_numpy(layer.changed.copy()))
         self.network = NetworkModule(layer.network)
         self._context: Tensor | None = None
         self._levels = [torch.from_numpy(level.copy()) for level in layer.levels]
+        count = len(layer.changed)
+        self._places = [torch.from_numpy(layer.transformer.places(level, count)) for level in layer.levels]
 
     @classmethod
-    def of(cls, layer: AffineAutoregressive) -> Self:
+    def of(cls, layer: Autoregressive) -> Self:
         return cls(layer)
 
     def given(self, context: Tensor | None) -> Self:
@@ -41,40 +43,23 @@ class Autoregressive(Bijection):
         return found
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._scale_and_shift(x)
-        y = x.index_copy(1, self.changed, x[:, self.changed] * log_scale.exp() + shift)
-        return y, log_scale.sum(-1)
+        functions = functions_of(self._numbers(x), self._transformer)
+        changed, log_slope = functions.forward(x[:, self.changed])
+        return x.index_copy(1, self.changed, changed), log_slope.sum(-1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         x = z.index_fill(1, self.changed, 0.0)
         log_det = z.new_zeros(len(z))
-        for level in self._levels:
-            log_scale, shift = (part[:, level] for part in self._scale_and_shift(x))
+        for level, places in zip(self._levels, self._places, strict=True):
             columns = self.changed[level]
-            x = x.index_copy(1, columns, (z[:, columns] - shift) * (-log_scale).exp())
-            log_det = log_det - log_scale.sum(-1)
+            functions = functions_of(self._numbers(x)[:, places], self._transformer)
+            found, log_slope = functions.inverse(z[:, columns])
+            x = x.index_copy(1, columns, found)
+            log_det = log_det - log_slope.sum(-1)
         return x, log_det
 
-    def layer(self) -> AffineAutoregressive:
-        inputs, changed = (columns.cpu().numpy().copy() for columns in (self.inputs, self.changed))
-        return AffineAutoregressive(self.dim, inputs, changed, self.network.arrays(), self.scale)
+    def layer(self) -> Autoregressive:
+        return replace(self._layer, network=self.network.arrays())
 
-    def _scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return scale_and_shift(self.network(x[:, self.inputs], self._context), self.scale)
-
-
-def scale_and_shift(found: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
-    """Return log s and t from what a network gives, (N, C) or (N, 2 C)."""
-    if scale.counts == 1:
-        return torch.zeros_like(found), found
-    shift, u = found.chunk(2, dim=1)
-    return _LOG_SCALES[scale.kind](u, scale), shift
-
-
-_LOG_SCALES: dict[str, Callable[[Tensor, ScaleMap], Tensor]] = {
-    "exp": lambda u, scale: u,
-    "soft-exp": lambda u, scale: u / (1 + u.abs() / scale.offset),
-    "softplus": lambda u, scale: (-functional.logsigmoid(-u) + scale.floor).log(),
-    "sigmoid": lambda u, scale: (torch.sigmoid(u + scale.offset) + scale.floor).log(),
-    "reciprocal-sigmoid": lambda u, scale: -functional.logsigmoid(u + scale.offset),
-}
+    def _numbers(self, x: Tensor) -> Tensor:
+        return self.network(x[:, self.inputs], self._context)

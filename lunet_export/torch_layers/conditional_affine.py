@@ -6,9 +6,9 @@ from typing import Self
 from torch import Tensor
 
 from lunet_export.layers import ConditionalAffine, ScaleMap
-from lunet_export.torch_layers.autoregressive import scale_and_shift
 from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.torch_layers.networks import NetworkModule
+from lunet_export.torch_layers.transformers import scale_and_shift
 
 
 class ConditionalAffineBijection(Bijection):

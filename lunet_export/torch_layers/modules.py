@@ -18,12 +18,13 @@ from lunet_export.layers import (
     Permutation,
     Sigmoid,
     Softclip,
+    SplineAutoregressive,
     Tanh,
     Velocity,
     Whitening,
 )
 from lunet_export.torch_layers.affine import ElementwiseAffine
-from lunet_export.torch_layers.autoregressive import Autoregressive
+from lunet_export.torch_layers.autoregressive import AutoregressiveBijection
 from lunet_export.torch_layers.bijection import Bijection
 from lunet_export.torch_layers.conditional_affine import ConditionalAffineBijection
 from lunet_export.torch_layers.coupling import AffineCoupling
@@ -55,7 +56,8 @@ MODULES: dict[type[Layer], type[Bijection]] = {
     LogTanh: LogTanhBijection,
     Softclip: SoftclipBijection,
     NormalCDF: NormalCDFBijection,
-    AffineAutoregressive: Autoregressive,
+    AffineAutoregressive: AutoregressiveBijection,
+    SplineAutoregressive: AutoregressiveBijection,
     ConditionalAffine: ConditionalAffineBijection,
     DenseCoupling: AffineCoupling,
     ConvolutionalCoupling: AffineCoupling,

@@ -16,9 +16,11 @@ from lunet_export.layers import (
     LogTanh,
     NormalCDF,
     Permutation,
+    RationalQuadratic,
     ScaleMap,
     Sigmoid,
     Softclip,
+    SplineAutoregressive,
     Tanh,
     inverted,
 )
@@ -95,6 +97,41 @@ def masked(dim: int, *, seed: int = 0, scale: ScaleMap = SOFTPLUS, residual: boo
     return AffineAutoregressive(dim, columns, columns, operations, scale)
 
 
+SPLINE = RationalQuadratic(5, -3.0, 3.0, "identity", 1e-3, 1e-3, 1e-3)
+#: zuko's, whose slopes are e^ and whose bins have no least width.
+BOX = RationalQuadratic(6, 0.0, 1.0, "box", 1e-3, 1e-2, 1e-3)
+CIRCULAR = RationalQuadratic(3, 0.0, 1.0, "box", limit=4.0, turn=0.3)
+EXP_SPLINE = RationalQuadratic(4, -5.0, 5.0, "identity", limit=6.9)
+
+
+def splines(
+    dim: int, *, seed: int = 0, spline: RationalQuadratic = SPLINE, inner: tuple[str, ...] = ("tanh",)
+) -> SplineAutoregressive:
+    """Every other column changes by the others."""
+    affine = coupling(dim, seed=seed, scale=ScaleMap("none"), inner=inner)
+    *others, last = affine.network
+    out = dense(len(affine.changed) * spline.count, last.weight.shape[1], np.random.default_rng(seed))
+    return SplineAutoregressive(dim, affine.inputs, affine.changed, (*others, out), spline)
+
+
+def masked_splines(dim: int, *, seed: int = 0, spline: RationalQuadratic = SPLINE) -> SplineAutoregressive:
+    """Column i changes by those before it."""
+    affine = masked(dim, seed=seed, scale=ScaleMap("none"))
+    *others, last = affine.network
+    new = dense(dim * spline.count, last.weight.shape[1], np.random.default_rng(seed))
+    shown = (last.weight[:dim] != 0).repeat(spline.count, axis=0)
+    return SplineAutoregressive(
+        dim, affine.inputs, affine.changed, (*others, replace(new, weight=new.weight * shown)), spline
+    )
+
+
+def fixed_splines(dim: int, *, seed: int = 0, spline: RationalQuadratic = SPLINE) -> SplineAutoregressive:
+    """Every column changes by a spline of its own."""
+    bias = 2 * np.random.default_rng(seed).standard_normal(dim * spline.count)
+    nothing, columns = np.arange(0), np.arange(dim)
+    return SplineAutoregressive(dim, nothing, columns, (Dense(np.zeros((len(bias), 0)), bias),), spline)
+
+
 def composed(*layers: Layer) -> Chain:
     """The layers in a row."""
     dims = (layer.width for layer in layers if layer.width)
@@ -142,6 +179,19 @@ NETWORKS = {
         Inverse(coupling(4, seed=1, scale=ScaleMap("soft-exp", 6.9))),
     ),
     "masked autoregressive": lambda: composed(masked(6), lu_layer(6), masked(6, seed=1, residual=True)),
+    "spline couplings": lambda: composed(
+        *(splines(5), lu_layer(5), splines(5, seed=1, spline=EXP_SPLINE, inner=("relu",)), affine(5)),
+        *(fixed_splines(5), Inverse(splines(5, seed=2))),
+    ),
+    "masked splines": lambda: composed(masked_splines(3), lu_layer(3), masked_splines(3, seed=1, spline=EXP_SPLINE)),
+    "inverse masked splines": lambda: composed(
+        Inverse(masked_splines(3)), lu_layer(3), Inverse(fixed_splines(3, seed=1))
+    ),
+    # A box in front of a logit, which takes it to all of R; narrow behind it, as above.
+    "splines of a box": lambda: composed(
+        *(splines(4, spline=BOX), Inverse(masked_splines(4, seed=1, spline=BOX)), fixed_splines(4, spline=CIRCULAR)),
+        *(Inverse(Sigmoid()), Inverse(narrow(4))),
+    ),
     "inverse autoregressive": lambda: composed(Inverse(masked(4)), lu_layer(4), Inverse(masked(4, residual=True))),
 }
 PLANE = NETWORKS["plane"]
