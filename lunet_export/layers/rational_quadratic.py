@@ -344,7 +344,7 @@ class _Nodes(FunctionNodes):
         left, width, bottom, height, first, last = self._bin(LEFT, v)
         a = g.node("Sub", v, left)
         forms = self._forms(g.node("Div", height, width), first, last, a, g.node("Sub", width, a))
-        q, total, rising = g.split(g.sum_columns(forms, axis=1), [1, 1, 1], axis=0)
+        q, total, rising = g.split(forms, [1, 1, 1], axis=0)
         y = g.node("Add", bottom, g.node("Mul", height, g.node("Div", rising, q)))
         return self._back(x, inside, y, self._log_slope(height, q, total))
 
@@ -368,7 +368,7 @@ class _Nodes(FunctionNodes):
         if not self._track.wants_density:
             return self._back(y, inside, x, None)
         forms = self._forms(s, first, last, xi, g.node("Div", under, total))
-        q, total, _ = g.split(g.sum_columns(forms, axis=1), [1, 1, 1], axis=0)
+        q, total, _ = g.split(forms, [1, 1, 1], axis=0)
         return self._back(y, inside, x, self._log_slope(s, q, total))
 
     def _bin(self, row: int, v: Value) -> list[Value]:
@@ -391,12 +391,12 @@ class _Nodes(FunctionNodes):
         return g.node("Add", g.node("Max", slopes, g.node("Log", grown)), self._spline.least_slope)
 
     def _forms(self, s: Value, first: Value, last: Value, a: Value, b: Value) -> Value:
-        """Write the terms of q, of the sum in the slope, and of what rises, [3, 9, batch, C]."""
+        """Write q, the sum in the slope, and what rises, [3, batch, C]."""
         g = self._g
-        weights = g.concat([s, first, last], axis=0)
-        squares = g.concat([g.node("Mul", a, a), g.node("Mul", a, b), g.node("Mul", b, b)], axis=1)
-        terms = g.reshape(g.node("Mul", weights, squares), [9, -1, self._count])
-        return g.node("Mul", terms, g.constant(_SUMS.reshape(3, 9, 1, 1), "sums"))
+        squares = g.node("Mul", g.concat([a, a, b], axis=1), g.concat([a, b, b], axis=1))
+        terms = g.node("Mul", g.concat([s, first, last], axis=0), squares)
+        terms = g.node("Mul", terms, g.constant(_SUMS[..., None, None], "sums"))
+        return g.node("ReduceSum", terms, g.constant(np.array([1, 2]), "axes"), keepdims=0)
 
     def _log_slope(self, height: Value, q: Value, total: Value) -> Value:
         """Write log(height^2 total / q^2)."""
