@@ -36,8 +36,8 @@ def uniform(low: Array, high: Array, columns: NDArray[np.bool_] | None = None) -
     Args:
         low: Lower ends, one for all columns or one per column.
         high: Upper ends.
-        columns: Truth values of the columns that are uniform; None for all. In the others, -low / (high - low) is the
-            mean and high - low the standard deviation of a normal number.
+        columns: Truth values of the columns that are uniform; None for all. In the others, low is the mean and
+            high - low the standard deviation of a normal number.
     """
     width = high - low
     onto = () if not low.any() and bool((width == 1).all()) else (Affine(1 / width, -low / width),)

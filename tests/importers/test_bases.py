@@ -124,6 +124,24 @@ def zuko_nearly_reached(beyond=1e-5):
     return of_zuko(base, (zuko.transforms.SigmoidTransform,), affine, ends=boxed(-half, half))
 
 
+def zuko_ncsf():
+    """Its layers map [-pi, pi] onto itself, and its base is wider by 1e-5 on both sides."""
+    zuko = package("zuko")
+    torch.manual_seed(0)
+    flow = zuko.flows.NCSF(DIM, transforms=2, hidden_features=(9,))
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    half = flow.base().base_dist.high
+    return Own(
+        flow,
+        lambda x: flow().log_prob(x),
+        lambda x: flow().transform(x),
+        lambda z: flow().transform.inv(z),
+        *boxed(-half, half),
+    )
+
+
 def of_normflows(base, ends):
     nf = package("normflows")
     layer = nf.flows.AffineConstFlow((DIM,))
@@ -183,6 +201,7 @@ CASES = {
     "zuko BoxUniform": zuko_box,
     "zuko BoxUniform, built": lambda: zuko_box(lazy=False),
     "zuko BoxUniform, a little wider": zuko_nearly_reached,
+    "zuko NCSF": zuko_ncsf,
     "normflows Uniform": normflows_uniform,
     "normflows UniformGaussian": normflows_uniform_and_normal,
     "nflows BoxUniform": nflows_box,
