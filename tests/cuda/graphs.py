@@ -75,6 +75,8 @@ def write_all(folder: Path) -> list[Case]:
         cases += _write_all_graphs(folder, "composed-clamps", composed.NETWORKS["clamped couplings"](), dtype)
         cases += _write_all_graphs(folder, "composed-interval", composed.NETWORKS["a logit in front"](), dtype)
         cases += _write_all_graphs(folder, "composed-log-tanh", composed.NETWORKS["log tanh"](), dtype)
+        some = composed.NETWORKS["normal cdf in some columns"]()
+        cases += _write_all_graphs(folder, "composed-normal-cdf", some, dtype)
         cases += _write_all_graphs(folder, "conditional", conditional.network(), dtype)
         cases += _write_all_graphs(folder, "conditional-lunet", conditional.lu_net(), dtype)
         cases += _write_all_graphs(folder, "conditional-realnvp", conditional.realnvp(), dtype)
