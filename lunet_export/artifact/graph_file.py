@@ -41,6 +41,7 @@ OPERATORS = frozenset(
         "Reshape",
         "Sigmoid",
         "Sign",
+        "Sin",
         "Slice",
         "Split",
         "Sqrt",
