@@ -13,7 +13,7 @@ from lunet_export.importers.classes import LIBRARIES, library_of, names
 from lunet_export.importers.own import OwnLayers, Reference
 from lunet_export.importers.own import read as read_own
 from lunet_export.importers.parts import Part, Reading
-from lunet_export.importers.proof import LIMIT, LIMIT_OF_FLOAT32, Proof, prove
+from lunet_export.importers.proof import Proof, prove
 from lunet_export.importers.twin import dtype_of, in_float64, plain, twin
 from lunet_export.layers import Chain
 from lunet_export.torch_layers import Flow
@@ -85,7 +85,7 @@ def read(flow: object, *, context: Tensor | None = None) -> Imported:
     library, reading = reading_of(flow, context)
     weights = reading.weights()
     computed = not isinstance(flow, nn.Module) and dtype_of(flow) != torch.float64
-    proof = prove(reading, weights, limit=LIMIT_OF_FLOAT32 if computed else LIMIT)
+    proof = prove(reading, weights, dtype="float32" if computed else "float64")
     return Imported(weights, library, reading.parts, proof)
 
 

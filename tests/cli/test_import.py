@@ -24,8 +24,8 @@ def build():
 def conditional():
     return zuko.flows.MAF(3, 2, transforms=2, hidden_features=(12,))
 
-def splines():
-    return zuko.flows.NSF(3, transforms=2)
+def polynomials():
+    return zuko.flows.BPF(3, transforms=2)
 """
 
 
@@ -95,14 +95,14 @@ def test_a_context_stays_an_input_without_one(here):
 
 
 def test_what_is_not_carried_is_named_and_nothing_written(here):
-    code, out, err = run("import", "zuko", "my_zuko_flows:splines", "--json")
+    code, out, err = run("import", "zuko", "my_zuko_flows:polynomials", "--json")
     assert (code, (here / "model.pt").exists()) == (2, False)
     assert [layer["path"] for layer in json.loads(out)["unsupported"]] == [f"transform.transforms.{i}" for i in (0, 1)]
     assert "transform.transforms.0, transform.transforms.1 (MaskedAutoregressiveTransform): its univariate" in err
 
 
 def test_a_report_lists_all_layers_and_writes_nothing(here):
-    code, out, _ = run("import", "zuko", "my_zuko_flows:splines", "--report")
+    code, out, _ = run("import", "zuko", "my_zuko_flows:polynomials", "--report")
     assert (code, (here / "model.pt").exists()) == (0, False)
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["layer", "class", "converted"]
@@ -110,7 +110,7 @@ def test_a_report_lists_all_layers_and_writes_nothing(here):
         ["transform.transforms.0", "MaskedAutoregressiveTransform"],
         ["base", "DiagNormal", "yes"],
     )
-    code, out, _ = run("import", "zuko", "my_zuko_flows:splines", "--report", "--json")
+    code, out, _ = run("import", "zuko", "my_zuko_flows:polynomials", "--report", "--json")
     assert (code, [layer["why_not"] is None for layer in json.loads(out)["layers"]]) == (0, [False, False, True])
 
 

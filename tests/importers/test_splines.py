@@ -311,6 +311,60 @@ def test_rows_are_inside_and_outside_of_boxes():
                 assert (inside.any(), inside.all()) == (True, False), name
 
 
+# Splines that hold their knots
+
+
+def knots(dim, **options):
+    numbers = (2 * torch.randn(dim, count) for count in (8, 8, 7))
+    return package("zuko").transforms.MonotonicRQSTransform(*numbers, **options)
+
+
+KNOTS = {
+    "five columns": partial(knots, 5),
+    "one column": partial(knots, 1),
+    "another box": partial(knots, 5, bound=3.1, slope=0.01),
+    "in a flow of one dimension": lambda: zuko_nsf(1)().transform,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", KNOTS)
+def test_knots_are_taken_as_they_were_computed(name, seed, dtype):
+    torch.set_default_dtype(dtype)
+    torch.manual_seed(seed)
+    flow = KNOTS[name]()
+    imported = importers.read(flow)
+    if dtype == torch.float64:
+        assert imported.proof.log_prob < LIMIT
+    x = 3 * np.random.default_rng(seed).standard_normal((COUNT, imported.weights.dim))
+    own = twin(flow)
+    theirs = own(torch.from_numpy(x)).numpy()
+    allowed = tolerances.of_density(imported.weights, x, str(dtype).removeprefix("torch."))["z"]
+    tolerances.assert_within(reference.encode(imported.weights, x)[0], theirs, allowed)
+
+
+def test_knots_that_do_not_increase_are_refused():
+    flow = knots(2)
+    flow.vertical[1, 3] = flow.vertical[1, 4]
+    with pytest.raises(UnsupportedLayersError, match="its knots do not increase from one corner of a box to the other"):
+        importers.read(flow)
+
+
+def test_knots_that_are_read_wrongly_are_caught(monkeypatch):
+    """Also where float32 computed them, whose rounding is allowed."""
+
+    def fault(x, y, slopes):
+        return from_knots(x, y, slopes * (1 + 1e-3))
+
+    from_knots = splines.from_knots
+    monkeypatch.setattr(splines, "from_knots", fault)
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        with pytest.raises(CheckFailedError, match="Expected the library's own"):
+            importers.read(knots(3))
+
+
 # Planted faults: each is a trap of these libraries, and the comparison with the library's own flow must see it
 
 
@@ -503,6 +557,8 @@ def test_numbers_that_another_function_makes_knots_of_are_refused():
         def __init__(self, widths, heights, derivatives, **options):
             super().__init__(widths, heights / 2, derivatives, **options)
 
+    with pytest.raises(UnsupportedLayersError, match="its splines have a single bin"):
+        importers.read(peer.flows.NSF(DIM, bins=1))
     flow = peer.flows.MAF(DIM, transforms=1, univariate=Own, shapes=[(4,), (4,), (3,)])
     with pytest.raises(UnsupportedLayersError, match="is not the spline of these numbers that zuko's own class makes"):
         importers.read(flow)
