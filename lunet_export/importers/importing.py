@@ -49,9 +49,9 @@ def convert(flow: object, *, context: Tensor | None = None, reference: Reference
     """Return a flow whose log p(x) and x -> z are those of another library's flow or transform.
 
     Supported are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, flows of
-    FrEIA and density estimators of sbi, all in evaluation mode; the object is not changed. A diagonal normal base joins
-    the layers, so that z is standard normal; a transform alone, as all of FrEIA's are, gets the base N(0, I). The
-    result has been compared with the object itself in float64 (`read`), and has the object's own dtype.
+    FrEIA and glasflow and density estimators of sbi, all in evaluation mode; the object is not changed. A diagonal
+    normal base joins the layers, so that z is standard normal; a transform alone, as all of FrEIA's are, gets the base
+    N(0, I). The result has been compared with the object itself in float64 (`read`), and has the object's own dtype.
 
     A conditional flow stays conditional: `Flow.given` takes contexts (N, C), those that the object itself takes, before
     any embedding. With `context` it is fixed to one context, and becomes a flow without any.
