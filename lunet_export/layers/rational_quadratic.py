@@ -271,11 +271,12 @@ class _Nodes(FunctionNodes):
     def __init__(self, track: Track, spline: RationalQuadratic, numbers: Value | Array, count: int) -> None:
         self._track, self._g, self._spline, self._count = track, track.g, spline, count
         self._has_slopes = bool(spline.limit) or not isinstance(numbers, str)  # or what they are made of, in the table
+        self._known: Array | None = None
         if isinstance(numbers, str):
             self._table = self._made(numbers)
         else:
-            known = spline.table(numbers[None])  # [1, C, 6, K]
-            self._table = self._g.constant(np.moveaxis(known, [2, 3], [0, 1])[:, None], "bins")
+            self._known = np.moveaxis(spline.table(numbers[None]), [2, 3], [0, 1])[:, None]
+            self._table = self._g.constant(self._known, "bins")
 
     def _made(self, numbers: Value) -> Value:
         """Write the table of numbers [contexts, C P]."""
@@ -285,10 +286,9 @@ class _Nodes(FunctionNodes):
         else:
             numbers = g.node("Transpose", numbers, perm=[1, 0])
         u = g.reshape(numbers, [3, bins + 1, -1])
-        sums, totals = g.split(
-            g.node("MatMul", g.constant(self._rows(), "rows"), self._grown(u)), [2 * bins, 1], axis=1
-        )
-        parts = g.node("Div", sums, g.node("Add", totals, g.constant(np.array([0.0, 0.0, 1.0])[:, None, None], "one")))
+        grown = self._grown(u)
+        rows, totals = (g.node("MatMul", g.constant(part, "rows"), grown) for part in self._rows())
+        parts = g.node("Div", rows, g.node("Add", totals, g.constant(np.array([0.0, 0.0, 1.0])[:, None, None], "one")))
         scale, offset = self._scale_and_offset()
         if not self._folds:
             parts = g.node("Mul", parts, g.constant(scale, "scale"))
@@ -302,25 +302,24 @@ class _Nodes(FunctionNodes):
         if spline.limit:
             softened = g.node("Mul", g.node("Abs", u), g.constant(spline._steepness[..., None], "steepness"))
             return g.node("Exp", g.node("Div", u, g.node("Add", softened, 1.0)))
-        shares, slopes = g.split(u, [2, 1], axis=0)
+        shares, slopes = (self._slice(u, first, last) for first, last in ((0, 2), (2, 3)))
         # A maximum of slices: on CUDA, a reduction to the maximum needs cuDNN.
         largest, *others = g.split(shares, [1] * (spline.bins + 1), axis=1)
         for first in range(0, len(others), _MOST_OPERANDS - 1):
             largest = g.node("Max", largest, *others[first : first + _MOST_OPERANDS - 1])
         return g.concat([g.node("Exp", g.node("Sub", shares, largest)), slopes], axis=0)
 
-    def _rows(self) -> Array:
-        """Return what makes starts, sizes and the total of exponentials, and both slopes, (3, 2 K + 1, K + 1).
+    def _rows(self) -> tuple[Array, Array]:
+        """Return what makes starts, sizes and both slopes of exponentials, (3, 2 K, K + 1), and totals, (3, 1, K + 1).
 
         Where the scale has as few digits as TF32 keeps, it is folded in; ones and such a scale are exact there too.
         """
         bins = self._spline.bins
-        starts = (np.arange(bins + 1) < np.arange(bins)[:, None]) * 1.0
-        own, nothing = np.eye(bins, bins + 1), np.zeros((1, bins + 1))
-        total = np.append(np.ones(bins), 0.0)[None]
+        starts, own = (np.arange(bins + 1) < np.arange(bins)[:, None]) * 1.0, np.eye(bins, bins + 1)
         sizes = np.concatenate([starts, own]) * (self._scale_and_offset()[0][0, 0, 0] if self._folds else 1.0)
-        slopes = np.concatenate([own, np.eye(bins, bins + 1, 1), nothing])
-        return np.stack([np.concatenate([sizes, total])] * 2 + [slopes])
+        slopes = np.concatenate([own, np.eye(bins, bins + 1, 1)])
+        total = np.append(np.ones(bins), 0.0)
+        return np.stack([sizes, sizes, slopes]), np.stack([total, total, 0 * total])[:, None]
 
     @property
     def _folds(self) -> bool:
@@ -374,8 +373,10 @@ class _Nodes(FunctionNodes):
     def _bin(self, row: int, v: Value) -> list[Value]:
         """Write the numbers of the bin of v, [1, 1, batch, C] each."""
         g, bins = self._g, self._spline.bins
-        places = (np.array([number], dtype=np.int64) for number in (row, row + 1, 0))
-        starts = g.node("Slice", self._table, *(g.constant(place, "slice") for place in places))
+        if self._known is None:
+            starts = self._slice(self._table, row, row + 1)
+        else:
+            starts = g.constant(self._known[row : row + 1], "starts")
         number = g.sum_columns(g.cast(g.node("GreaterOrEqual", v, starts)), keep=True, axis=2)
         mine = g.node("Equal", number, g.constant(np.arange(1.0, bins + 1)[:, None, None], "numbers"))
         picked = g.sum_columns(g.node("Where", mine, self._table, 0.0), axis=2)
@@ -383,6 +384,11 @@ class _Nodes(FunctionNodes):
         if self._has_slopes:
             return [*corner, first, last]
         return [*corner, *g.split(self._softplus(g.concat([first, last], axis=0)), [1, 1], axis=0)]
+
+    def _slice(self, value: Value, first: int, last: int) -> Value:
+        """Write some entries of the first axis; on CUDA, a Split into parts that differ would copy their sizes there."""
+        places = (np.array([number], dtype=np.int64) for number in (first, last, 0))
+        return self._g.node("Slice", value, *(self._g.constant(place, "slice") for place in places))
 
     def _softplus(self, slopes: Value) -> Value:
         """Write least_slope + log(1 + e^u)."""
