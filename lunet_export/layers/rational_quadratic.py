@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError
-from lunet_export.layers.errors import EXACT, Errors
+from lunet_export.layers.errors import EXACT, Errors, Size
 from lunet_export.layers.graph import Graph, Track, Value, exponential
 from lunet_export.layers.softplus import softplus
 from lunet_export.layers.transformer import FunctionNodes, Functions, Transformer
@@ -61,6 +61,10 @@ class RationalQuadratic(Transformer):
     @property
     def count(self) -> int:
         return 3 * self.bins + 1
+
+    @property
+    def has_seams(self) -> bool:
+        return True
 
     @property
     def box(self) -> tuple[float, float] | None:
@@ -228,8 +232,18 @@ class SplineFunctions(Functions):
         return np.sort(np.concatenate([knots, np.broadcast_to(ends, (*knots.shape[:-1], len(ends)))], axis=-1), axis=-1)
 
     def _inside(self, values: Array) -> NDArray[np.bool_]:
-        within = (values >= self.spline.low) & (values <= self.spline.high)
-        return within | (self.spline.tails != "identity")
+        """Return which values have a bin; where rounding decides that, which of those moved by it."""
+        if self.spline.tails != "identity":
+            return np.ones(values.shape, dtype=np.bool_)
+        low, high = self.spline.low, self.spline.high
+        moved = self.errors.nearby(values, self._reach(values))
+        within = (moved >= low) & (moved <= high)
+        self.errors.undecided(within != ((values >= low) & (values <= high)))
+        return within
+
+    def _reach(self, values: Array) -> Size:
+        """Return the sizes of the errors of a difference of these values and a knot."""
+        return lambda: np.abs(values) + np.abs(values - self.spline.low) + abs(self.spline.low)
 
     def _bin(self, axis: int, values: Array, *, turned: bool = False) -> tuple[_Bin, Array]:
         """Return the bins of values, and the values; where rounding decides the bin, those of values moved by it."""
@@ -238,8 +252,7 @@ class SplineFunctions(Functions):
         found = _found(self.table, axis, reached)
         if errors.exact:
             return found, reached
-        size = lambda: np.abs(values) + np.abs(values - spline.low) + abs(spline.low)  # noqa: E731
-        moved = np.clip(errors.nearby(values, size), spline.low, spline.high)
+        moved = np.clip(errors.nearby(values, self._reach(values)), spline.low, spline.high)
         moved = spline.turned(moved) if turned else moved
         other = _found(self.table, axis, moved)
         decided = other.number == found.number
@@ -346,11 +359,11 @@ class _Nodes(FunctionNodes):
         return self._back(y, inside, x, _Curve(g, s, d0, d1, xi, rest) if self._track.wants_density else None)
 
     def _bin(self, axis: int, v: Value) -> tuple[Value, ...]:
-        """Write the corners and slopes of the bin of v, and v inside of the last bin."""
+        """Write the corners and slopes of the bin of v, and v; the last bin has its right end too."""
         g, spline = self._g, self._spline
-        v = g.node("Min", v, float(np.nextafter(g.dtype.type(spline.high), g.dtype.type(spline.low))))
+        inner = g.node("Min", v, float(np.nextafter(g.dtype.type(spline.high), g.dtype.type(spline.low))))
         left, right = (self._part(end, 2, axis, axis + 1) for end in self._ends)
-        mine = g.node("And", g.node("GreaterOrEqual", v, left), g.node("Less", v, right))
+        mine = g.node("And", g.node("GreaterOrEqual", inner, left), g.node("Less", inner, right))
         picked = g.sum_columns(g.node("Where", mine, self._corners, 0.0), keep=True, axis=3)
         return (*g.split(picked, [1] * 6, axis=2), v)
 

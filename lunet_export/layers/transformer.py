@@ -81,6 +81,11 @@ class Transformer(ABC):
         """Return the closed interval that f maps onto itself, and outside of which it is not defined; None for R."""
         return None
 
+    @property
+    def has_seams(self) -> bool:
+        """Return whether f has more than one form, so that there are `seams` between them."""
+        return False
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for a model file."""
