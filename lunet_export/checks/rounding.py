@@ -112,7 +112,7 @@ class Probe(Errors):
         self._unit, self._size, self._shrink, self._rng = unit, products / unit, shrink, rng
         self._of_last: Array | None = None  # sizes of the last product's errors
         self.left_out = 0.0
-        #: Rows (N,) at which rounding decided a side; False where there were none.
+        #: Rows (N,) of which the probes are on different sides of a seam; False where there is none.
         self.by_rounding: NDArray[np.bool_] | bool = False
 
     def random(self, sizes: Array) -> Array:
@@ -142,9 +142,6 @@ class Probe(Errors):
     def nearby(self, x: Array, size: Size | None = None) -> Array:
         return x + self.random(_REACH * (of_elementwise(x) if size is None else size()))
 
-    def undecided(self, numbers: NDArray[np.bool_]) -> None:
-        self.by_rounding = np.logical_or(self.by_rounding, numbers.any(axis=1))
-
     def across(self, x: Array) -> Array:
         """Return x with its sign reversed within reach of 0.
 
@@ -156,17 +153,29 @@ class Probe(Errors):
 
 
 class PairedProbe(Probe):
-    """In this probe the second half of so many rows has the errors of the first half, with their signs reversed."""
+    """In this probe the second half of all rows has the errors of the first half, with their signs reversed.
 
-    def __init__(self, unit: float, products: float, shrink: float, rng: np.random.Generator, rows: int) -> None:
+    Args:
+        unit, products, shrink, rng: As of `Probe`.
+        count: Number of probes of a row; all of a row's go together.
+        rows: Number of rows N.
+    """
+
+    def __init__(
+        self, unit: float, products: float, shrink: float, rng: np.random.Generator, count: int, rows: int
+    ) -> None:
         super().__init__(unit, products, shrink, rng)
-        self._rows = rows
+        self._count, self._rows = count, rows
 
     def random(self, sizes: Array) -> Array:
-        if len(sizes) != self._rows:
+        if len(sizes) != self._count * self._rows:
             return super().random(sizes)
         first = self._rng.standard_normal((len(sizes) // 2, *sizes.shape[1:]))
         return self._unit * sizes * np.concatenate([first, -first])
+
+    def took(self, sides: NDArray[np.generic]) -> None:
+        each = sides.reshape(self._count, self._rows, -1)
+        self.by_rounding = np.logical_or(self.by_rounding, (each != each[0]).any(axis=(0, 2)))
 
 
 @dataclass(frozen=True)
@@ -226,7 +235,7 @@ class RoundingModel:
             "log_prob": self._tolerance(log_prob[:, None], values[:, None]),
             "x": self._tolerance(x, self._decode(probes, contexts, back)),
         }
-        return Allowed(tolerance, self._decided(len(x), forth, back))
+        return Allowed(tolerance, _decided(len(x), forth, back))
 
     def of_sampling(self, z: Array, x: Array, log_prob: Array, context: Array | None = None) -> Allowed:
         """Return what `sampling` does with the rows that rounding decides, for rows whose x and log_prob are known."""
@@ -238,13 +247,13 @@ class RoundingModel:
             "log_prob": self._tolerance(log_prob[:, None], values[:, None]),
             "z": self._tolerance(z, again),
         }
-        return Allowed(tolerance, self._decided(len(x), forth, back))
+        return Allowed(tolerance, _decided(len(x), forth, back))
 
     def by_rounding(self, x: Array, context: Array | None = None) -> NDArray[np.bool_]:
         """Return for which rows x (N, D) rounding decides a side on the way to z."""
         forth, _ = self._probes(len(x))
         self._encode(self._repeated(x), self._contexts(context, len(x)), forth)
-        return self._decided(len(x), forth)
+        return _decided(len(x), forth)
 
     def stays_inside(self, x: Array, context: Array | None = None) -> NDArray[np.bool_]:
         """Return for which rows x (N, D) no number may round onto an end that a layer on the way to z does not take.
@@ -278,7 +287,7 @@ class RoundingModel:
         sizes = self._unit, unit_roundoff(self._products), shrink
         forth, back = (np.random.default_rng(seed) for seed in (0, 1))
         if self._weights.has_seams:
-            return PairedProbe(*sizes, forth, self._count * rows), PairedProbe(*sizes, back, self._count * rows)
+            return PairedProbe(*sizes, forth, self._count, rows), PairedProbe(*sizes, back, self._count, rows)
         return Probe(*sizes, forth), Probe(*sizes, back)
 
     def _tolerance(self, exact: Array, probes: Array) -> Array:
@@ -293,11 +302,6 @@ class RoundingModel:
     def _repeated(self, rows: Array) -> Array:
         """Return every row once per probe, (N, D) -> (probes N, D)."""
         return np.tile(rows, (self._count, 1))
-
-    def _decided(self, rows: int, *ways: Probe) -> NDArray[np.bool_]:
-        """Return which rows rounding decided in some probe, on some way, (N,)."""
-        each = [np.broadcast_to(way.by_rounding, self._count * rows) for way in ways]
-        return np.any(each, axis=0).reshape(self._count, rows).any(axis=0)
 
     def _contexts(self, context: Array | None, rows: int) -> Array | None:
         """Return the contexts of repeated rows; None where the model takes none."""
@@ -322,3 +326,8 @@ class RoundingModel:
             return self.clamp(h)
         x = inverse_logit(h, p)
         return self.clamp(errors.value(x, lambda: of_inverse_logit(x, p)))
+
+
+def _decided(rows: int, *ways: Probe) -> NDArray[np.bool_]:
+    """Return which of so many rows rounding decides on some way, (N,)."""
+    return np.any([np.broadcast_to(way.by_rounding, rows) for way in ways], axis=0)

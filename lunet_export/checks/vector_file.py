@@ -18,9 +18,8 @@ Array = NDArray[np.float64]
 
 #: Errors that values of a parsed file raise if they are no arrays.
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-_TYPES: dict[str, type] = {"label": np.int64} | dict.fromkeys(
-    ("clamped", "at_seams", "by_rounding"), np.bool_
-)  # dtypes of arrays that are not float64
+#: Dtypes of arrays that are not float64.
+_TYPES: dict[str, type] = {"label": np.int64, **dict.fromkeys(("clamped", "at_seams", "by_rounding"), np.bool_)}
 
 
 @dataclass(frozen=True)

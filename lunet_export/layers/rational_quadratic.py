@@ -238,7 +238,7 @@ class SplineFunctions(Functions):
         low, high = self.spline.low, self.spline.high
         moved = self.errors.nearby(values, self._reach(values))
         within = (moved >= low) & (moved <= high)
-        self.errors.undecided(within != ((values >= low) & (values <= high)))
+        self.errors.took(within)
         return within
 
     def _reach(self, values: Array) -> Size:
@@ -255,9 +255,8 @@ class SplineFunctions(Functions):
         moved = np.clip(errors.nearby(values, self._reach(values)), spline.low, spline.high)
         moved = spline.turned(moved) if turned else moved
         other = _found(self.table, axis, moved)
-        decided = other.number == found.number
-        errors.undecided(~decided)
-        reached = np.where(decided, reached, moved)
+        errors.took(other.number)
+        reached = np.where(other.number == found.number, reached, moved)
         return _found(self.table, axis, reached), reached
 
     def _rounded(self, start: Array, gained: Array) -> Array:

@@ -1,0 +1,151 @@
+"""Tolerances near knots between steep and flat bins: kept by graphs in float32, and no wider than both sides ask for."""
+
+import numpy as np
+import pytest
+import torch
+
+from lunet_export import ExportedFlow
+from lunet_export.checks import reference, rounding
+from lunet_export.checks.rounding import Probe, RoundingModel
+from lunet_export.export import ExportSettings, Provenance, build_artifact
+from lunet_export.layers import SplineAutoregressive
+from lunet_export.layers.networks import Dense
+from lunet_export.layers.rational_quadratic import RationalQuadratic, X
+from tests import tolerances
+from tests.families.composed import composed
+from tests.splines.cases import SPLINES, chain, near_knots
+
+ROWS = 5000
+_AT_ONCE = 250
+#: Tails, what gives the numbers, how much steeper they are, and whether the layer is inverted.
+CASES = [
+    ("identity", "fixed", 3.0, False),
+    ("identity", "coupling", 10.0, False),
+    ("identity", "masked", 3.0, True),
+    ("box", "coupling", 3.0, False),
+    ("circular", "masked", 3.0, True),
+    ("slopes of e^", "fixed", 10.0, False),
+]
+
+
+def run_of(weights):
+    return ExportedFlow(build_artifact(weights, Provenance("knots"), ExportSettings()), provider="cpu", threads=1)
+
+
+def allowed_of(model, x):
+    """What `RoundingModel.of_density` says, of many rows."""
+    parts = [model.of_density(some, *model.encode(some)) for some in np.split(x, range(_AT_ONCE, len(x), _AT_ONCE))]
+    tolerance = {name: np.concatenate([part.tolerance[name] for part in parts]) for name in parts[0].tolerance}
+    return tolerance, np.concatenate([part.by_rounding for part in parts])
+
+
+@pytest.mark.parametrize(("tails", "kind", "factor", "inverse"), CASES)
+def test_a_graph_stays_within_on_rows_near_knots(tails, kind, factor, inverse):
+    """5,000 rows, as a miss is rare: so these tests take a few seconds each."""
+    weights = chain(tails, kind, factor, inverse=inverse)
+    flow, model, x = run_of(weights), RoundingModel(weights, "float32"), near_knots(weights, ROWS)
+    x = x[np.concatenate([model.stays_inside(some) for some in np.split(x, range(_AT_ONCE, len(x), _AT_ONCE))])]
+    assert len(x) > ROWS / 2
+    tolerance, by_rounding = allowed_of(model, x)
+    z, log_prob = flow.density(x)
+    exact, exact_log_prob = model.encode(x)
+    tolerances.assert_within(z, exact, tolerance["z"], "z")
+    tolerances.assert_within(log_prob, exact_log_prob, tolerance["log_prob"], "log_prob")
+    tolerances.assert_within(flow.decode(z), x, tolerance["x"], "x -> z -> x")
+    assert by_rounding.mean() > 0.5
+
+
+def steep_beside_flat(bins=8, bound=3.0):
+    """A spline of one column whose knots lie between a bin 700 times as steep as 1 and one that is nearly flat."""
+    spline = RationalQuadratic(bins, -bound, bound, "identity", 1e-3, 1e-3, 1e-3)
+    numbers = np.zeros(spline.count)
+    numbers[1:bins:2], numbers[bins : 2 * bins : 2] = 8.0, 8.0  # narrow and high, wide and low, in turns
+    numbers[2 * bins :] = -7.0
+    numbers[[2 * bins, -1]] = np.log(np.expm1(1 - 1e-3))  # a slope of 1 at both ends, as libraries have it
+    return composed(
+        SplineAutoregressive(1, np.arange(0), np.arange(1), (Dense(np.zeros((len(numbers), 0)), numbers),), spline)
+    )
+
+
+def knots_of(weights):
+    layer = weights.layers[0]
+    return layer.spline.of(layer.numbers(np.zeros((1, 1)))).table[0, 0, X, 1:-1]
+
+
+def test_a_tolerance_spans_both_bins_where_rounding_decides():
+    """Within a rounding of a knot a right runtime may answer from either bin; some errors away it may not."""
+    weights = steep_beside_flat()
+    model, knots = RoundingModel(weights, "float32"), knots_of(weights)
+    step = np.spacing(np.float32(3.0)).astype(np.float64)
+    for away in (0.0, step, -step):
+        x = (knots + away)[:, None].astype(np.float32).astype(np.float64)
+        tolerance, by_rounding = allowed_of(model, x)
+        around = [model.encode(x + side * step)[1] for side in (-2, -1, 0, 1, 2)]
+        assert by_rounding.all()
+        assert (np.ptp(around, axis=0) <= tolerance["log_prob"]).all()
+        assert np.ptp(around, axis=0).max() > 1e-3
+    # In the middle of a bin there is one side.
+    middle = ((knots[1:] + knots[:-1]) / 2)[:, None]
+    assert not allowed_of(model, middle)[1].any()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_without_pairs_leaves_a_side_to_chance(known, monkeypatch):
+    """Rows at knots, 300 times each: of errors without pairs some are all on one side, so a tolerance spans one bin."""
+    if not known:
+        monkeypatch.setattr(rounding, "_PROBES", 2)
+        monkeypatch.setattr(rounding.PairedProbe, "random", Probe.random)
+    weights = steep_beside_flat()
+    x = np.repeat(knots_of(weights)[:, None], 300, axis=0).astype(np.float32).astype(np.float64)
+    by_rounding = allowed_of(RoundingModel(weights, "float32"), x)[1]
+    assert by_rounding.all() == known
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_nflows_raises_or_errs_where_a_graph_is_right(inverse):
+    """nflows #87: at float32 a root of its inverse has a discriminant below 0, or a logarithm is of no positive number.
+
+    Rebuilt with 12 bins on [-4, 4], random numbers with a standard deviation of 6, and rows near knots.
+    """
+    theirs = pytest.importorskip("nflows.transforms.splines.rational_quadratic", reason="nflows is not installed")
+    spline = RationalQuadratic(12, -4.0, 4.0, "identity", 1e-3, 1e-3, 1e-3)
+    end, raised, worst = np.log(np.expm1(1 - 1e-3)), 0, 0.0
+    for seed in range(20):
+        numbers = 6 * np.random.default_rng(seed).standard_normal((1, spline.count))
+        numbers = numbers.astype(np.float32).astype(np.float64)
+        numbers[:, [2 * spline.bins, -1]] = end
+        layer = SplineAutoregressive(
+            1, np.arange(0), np.arange(1), (Dense(np.zeros((spline.count, 0)), numbers[0]),), spline
+        )
+        weights = composed(layer)
+        rng = np.random.default_rng(seed)
+        x = near_knots(weights, 200, seed=seed)
+        rows = reference.encode(weights, x)[0] if inverse else x
+        rows = rows + 1e-6 * rng.standard_normal(rows.shape)
+        rows = rows.astype(np.float32).astype(np.float64)
+        flow, model = run_of(weights), RoundingModel(weights, "float32")
+        if inverse:
+            exact, allowed = model.clamp(reference.decode(weights, rows)), model.sampling(rows)["x"]
+            got = flow.decode(rows)
+        else:
+            exact, allowed = model.encode(rows)[1], model.density(rows)["log_prob"]
+            got = flow.log_prob(rows)
+        assert np.isfinite(got).all()
+        worst = max(worst, tolerances.beyond(got, exact, allowed))
+        given = torch.from_numpy(numbers.astype(np.float32)).expand(len(rows), -1)
+        widths, heights, slopes = given[:, None].split([spline.bins, spline.bins, spline.bins + 1], dim=-1)
+        try:
+            y, log_slope = theirs.unconstrained_rational_quadratic_spline(
+                torch.from_numpy(rows.astype(np.float32)), widths, heights, slopes[..., 1:-1], inverse, tail_bound=4.0
+            )
+        except AssertionError:
+            raised += 1
+            continue
+        found = y.numpy() if inverse else (reference.standard_normal_log_prob(y.numpy()) + log_slope.numpy()[:, 0])
+        raised += not np.isfinite(found).all() or tolerances.beyond(found, exact, allowed) > 1
+    assert worst <= 1
+    assert raised > 0
+
+
+def test_every_kind_of_spline_is_among_the_cases():
+    assert {tails for tails, *_ in CASES} == set(SPLINES)
