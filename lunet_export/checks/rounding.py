@@ -256,16 +256,20 @@ class RoundingModel:
         return _decided(len(x), forth)
 
     def stays_inside(self, x: Array, context: Array | None = None) -> NDArray[np.bool_]:
-        """Return for which rows x (N, D) no number may round onto an end that a layer on the way to z does not take.
+        """Return for which rows x (N, D) all layers on the way to z take their numbers, whatever rounding makes of them.
 
-        There a logit, for example, gives what the clip in front of it makes of the dtype's smallest number.
+        At an end that a layer does not take, a logit, for example, gives what the clip in front of it makes of the
+        dtype's smallest number.
         """
         forth, found = self._probes(len(x))[0], np.ones(len(x), dtype=np.bool_)
         h, probes = (reference.behind_logit(self._weights, rows)[0] for rows in (x, self._repeated(x)))
         with_errors = self._weights.passages(probes, forth, context=self._contexts(context, len(x)))
         for (layer, exact, _), moved in zip(self._weights.passages(h, context=context), with_errors, strict=True):
-            if not layer.takes_ends:
-                reach, (least, most) = SAFETY * self._deviation(exact, moved.x), layer.takes
+            least, most = layer.takes
+            if layer.takes_ends:
+                found &= ((exact >= least) & (exact <= most)).all(axis=1)
+            else:
+                reach = SAFETY * self._deviation(exact, moved.x)
                 found &= ((exact > least + reach) & (exact < most - reach)).all(axis=1)
         return found
 

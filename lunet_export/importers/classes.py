@@ -2,6 +2,8 @@
 
 from collections.abc import Container
 
+#: Packages inside of others; glasflow has a copy of nflows.
+_INSIDE = {"torch.nn.": "torch.nn", "glasflow.nflows.": "nflows"}
 _METHODS = ("forward", "inverse", "_call", "_inverse")
 
 
@@ -16,7 +18,8 @@ def names(thing: object) -> list[str]:
 
 
 def _name(kind: type) -> str:
-    package = "torch.nn" if kind.__module__.startswith("torch.nn.") else kind.__module__.partition(".")[0]
+    package = next((name for begin, name in _INSIDE.items() if kind.__module__.startswith(begin)), None)
+    package = package or kind.__module__.partition(".")[0]
     return f"{package}.{kind.__qualname__}"
 
 
@@ -31,4 +34,4 @@ def first_known(thing: object, known: Container[str]) -> str | None:
 
 
 #: Packages whose flows are read; PyTorch's own transforms are read like zuko's.
-LIBRARIES = ("nflows", "normflows", "sbi", "zuko")
+LIBRARIES = ("glasflow", "nflows", "normflows", "sbi", "zuko")

@@ -18,7 +18,13 @@ from lunet_export.importers.twin import dtype_of, in_float64, plain, twin
 from lunet_export.layers import Chain
 from lunet_export.torch_layers import Flow
 
-_READERS = {"nflows": nflows.read, "normflows": normflows.read, "sbi": sbi.read, "zuko": zuko.read}
+_READERS = {
+    "glasflow": nflows.read,
+    "nflows": nflows.read,
+    "normflows": normflows.read,
+    "sbi": sbi.read,
+    "zuko": zuko.read,
+}
 
 
 @dataclass(frozen=True)

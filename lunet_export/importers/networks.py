@@ -12,7 +12,7 @@ from torch.nn import functional
 from lunet_export.importers.classes import first_known, library_of
 from lunet_export.importers.parts import Foreign, Refused
 from lunet_export.importers.twin import array, row
-from lunet_export.layers.networks import Activation, Dense, Gate, Network, Operation, Residual, Scaling
+from lunet_export.layers.networks import Activation, Dense, Gate, Network, Operation, Residual, Scaling, Wave
 
 Array = NDArray[np.float64]
 
@@ -46,13 +46,13 @@ def read(module: Foreign, context: Tensor | None = None) -> Network:
     return tuple(_READERS[name](module, context))
 
 
-def after(network: Network, matrix: Array) -> Network:
-    """Return the network followed by a matrix."""
+def after(network: Network, matrix: Array, shift: Array | float = 0.0) -> Network:
+    """Return the network followed by a matrix and a shift."""
     last = network[-1] if network else None
     if isinstance(last, Dense):
         conditional = after(last.conditional, matrix) if last.conditional else ()
-        return (*network[:-1], Dense(matrix @ last.weight, matrix @ last.bias, conditional))
-    return (*network, Dense(matrix, np.zeros(len(matrix))))
+        return (*network[:-1], Dense(matrix @ last.weight, matrix @ last.bias + shift, conditional))
+    return (*network, Dense(matrix, np.zeros(len(matrix)) + shift))
 
 
 def before(network: Network, matrix: Array, bias: Array) -> Network:
@@ -193,7 +193,8 @@ def _residual_net(module: Foreign, context: Tensor | None) -> list[Operation]:
     takes = module.context_features or 0
     _agree(takes, context)
     first = fixed(tuple(_linear(module.initial_layer, None)), context, module.initial_layer.in_features - takes)
-    return [*first, *_blocks(module, context), *_linear(module.final_layer, None)]
+    before = [] if getattr(module, "preprocessing", None) is None else read(module.preprocessing)
+    return [*before, *first, *_blocks(module, context), *_linear(module.final_layer, None)]
 
 
 def _made(module: Foreign, context: Tensor | None) -> list[Operation]:
@@ -293,6 +294,33 @@ def _standardize(module: Foreign, context: Tensor | None) -> list[Operation]:
     return [Scaling(scale.copy(), shift.copy())]
 
 
+def _periodic(module: Foreign, context: Tensor | None) -> list[Operation]:
+    """Read w1 sin(s f) + w2 cos(s f) of some columns, which is one sine with a phase; the others pass."""
+    count = module.ndim
+    amplitude, frequency, phase, straight = np.zeros(count), np.ones(count), np.zeros(count), np.ones(count)
+    places, weights = module.ind.numpy(), array(module.weights)
+    amplitude[places] = np.hypot(weights[:, 0], weights[:, 1])
+    phase[places] = np.arctan2(weights[:, 1], weights[:, 0])
+    frequency[places], straight[places] = row(module.scale), 0.0
+    found: list[Operation] = [Wave(amplitude, frequency, phase, straight)]
+    if module.apply_bias:
+        shift = np.zeros(count)
+        shift[places] = array(module.bias)
+        found.append(Scaling(np.ones(count), shift))
+    if type(module.activation) is not nn.Identity:
+        raise Refused("its network's periodic features have an activation")
+    return found
+
+
+def _of_context_alone(module: Foreign, context: Tensor | None) -> list[Operation]:
+    """Read sbi's `ContextSplineMap`, which ignores the columns."""
+    network = read(module.spline_predictor)
+    nothing = np.zeros((leaving(network), 0))
+    if context is None:
+        return [Dense(nothing, np.zeros(len(nothing)), network)]
+    return [Dense(nothing, row(module.spline_predictor(context)))]
+
+
 def _fully_connected(module: Foreign, context: Tensor | None) -> list[Operation]:
     return _sequence(module.net, context)
 
@@ -318,6 +346,8 @@ _READERS: dict[str, Callable[[Foreign, Tensor | None], list[Operation]]] = {
     "normflows.MLP": _mlp_of_normflows,
     "sbi.Standardize": _standardize,
     "sbi.FCEmbedding": _fully_connected,
+    "sbi.ContextSplineMap": _of_context_alone,
+    "normflows.PeriodicFeaturesElementwise": _periodic,
 }
 for _library in ("nflows", "normflows"):
     _READERS |= {

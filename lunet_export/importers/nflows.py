@@ -1,14 +1,15 @@
 """nflows (bayesiains/nflows): data to latent is its forward direction."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lunet_export.errors import BadInputError
-from lunet_export.importers import contexts, matrices, networks
+from lunet_export.importers import contexts, matrices, networks, splines
 from lunet_export.importers.autoregressive import conditional_base, coupling, interleaved
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.contexts import repeated
@@ -37,7 +38,8 @@ def read(flow: Foreign, context: Tensor | None, *, width: int | None = None) -> 
         width: Number of dimensions of a context, if something besides the flow tells it.
     """
     _settle(flow)
-    if first_known(flow, ("nflows.Flow",)) is None:
+    kind = first_known(flow, ("nflows.Flow", "glasflow.Flow"))
+    if kind is None:
         transform = _walk(flow, "", context)
         return Reading(
             transform=transform,
@@ -49,6 +51,8 @@ def read(flow: Foreign, context: Tensor | None, *, width: int | None = None) -> 
             log_prob=None,
         )
     inner, base = flow._transform, flow._distribution
+    if kind == "glasflow.Flow":  # it has no embedding, and another name for a context
+        flow = _as_of_nflows(flow)
     embedded = None if context is None else embedding(flow._embedding_net, context)
     shape = tuple(getattr(base, "_shape", ()))
     transform = _walk(inner, "_transform", embedded)
@@ -65,6 +69,16 @@ def read(flow: Foreign, context: Tensor | None, *, width: int | None = None) -> 
         forward=lambda x, c: inner.forward(x, seen(x, c)),
         inverse=lambda z, c: inner.inverse(z, seen(z, c))[0],
         log_prob=lambda x, c: flow.log_prob(x, repeated(context if c is None else c, x)),
+    )
+
+
+def _as_of_nflows(flow: Foreign) -> Foreign:
+    """Return a flow of glasflow with the names of nflows'."""
+    return SimpleNamespace(
+        _transform=flow._transform,
+        _distribution=flow._distribution,
+        _embedding_net=nn.Identity(),
+        log_prob=lambda x, context: flow.log_prob(x, conditional=context),
     )
 
 
@@ -172,6 +186,39 @@ def _coupling(scale: ScaleMap) -> Reader:
     return layers
 
 
+def spline_coupling(module: Foreign, context: Tensor | None) -> Layers:
+    """Read a rational-quadratic coupling, and the splines of its other columns if it has any, which come behind it.
+
+    normflows' coupling is the same, with tails and bounds per column.
+    """
+    inputs, changed = (ids.numpy() for ids in (module.identity_features, module.transform_features))
+    dim, known = len(inputs) + len(changed), splines.described(module, module.tails, module.tail_bound, len(changed))
+    network = networks.read(module.transform_net, context)
+    found = known.layers(dim, inputs, changed, network, splines.divisor_of(module.transform_net))
+    other = module.unconditional_transform
+    if other is None:
+        return found
+    behind = splines.described(other, other.tails, other.tail_bound, len(inputs))
+    return (*found, *behind.fixed(dim, inputs, splines.numbers_of(other)))
+
+
+def masked_splines(module: Foreign, context: Tensor | None) -> Layers:
+    """Read a rational-quadratic masked autoregressive layer, of nflows or normflows."""
+    network = networks.read(module.autoregressive_net, context)
+    per_column = module._output_dim_multiplier()
+    columns = np.arange(networks.leaving(network) // per_column)
+    known = splines.described(module, module.tails, module.tail_bound, len(columns))
+    return known.layers(len(columns), columns, columns, network, splines.divisor_of(module.autoregressive_net))
+
+
+def _spline(module: Foreign, context: Tensor | None) -> Layers:
+    numbers = splines.numbers_of(module)
+    if numbers.ndim != 2:
+        raise Refused(f"its numbers have the shape {numbers.shape}, not a row's")
+    known = splines.described(module, module.tails, module.tail_bound, len(numbers))
+    return known.fixed(len(numbers), np.arange(len(numbers)), numbers)
+
+
 def _standard(base: Foreign, context: Tensor | None) -> Layers:
     if len(base._shape) != 1:
         raise Refused(f"its shape is {tuple(base._shape)}, not a row's")
@@ -211,6 +258,9 @@ _LAYERS: Table = {
     "nflows.MaskedAffineAutoregressiveTransform": _masked_affine,
     "nflows.AffineCouplingTransform": _coupling(ScaleMap("sigmoid", 2.0, 1e-3)),
     "nflows.AdditiveCouplingTransform": _coupling(ScaleMap("none")),
+    "nflows.PiecewiseRationalQuadraticCouplingTransform": spline_coupling,
+    "nflows.MaskedPiecewiseRationalQuadraticAutoregressiveTransform": masked_splines,
+    "nflows.PiecewiseRationalQuadraticCDF": _spline,
 }
 _BASES: Table = {
     "nflows.StandardNormal": _standard,

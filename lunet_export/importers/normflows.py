@@ -9,7 +9,7 @@ from lunet_export.importers import contexts, matrices, networks
 from lunet_export.importers.autoregressive import conditional_base, coupling, interleaved
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.contexts import repeated
-from lunet_export.importers.nflows import lu_linear
+from lunet_export.importers.nflows import lu_linear, masked_splines, spline_coupling
 from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.twin import array, row
 from lunet_export.importers.walk import Table, leaf
@@ -184,6 +184,15 @@ def _halves(mode: str, kept: int, changed: int) -> tuple[NDArray[np.int64], NDAr
     raise Refused(f"its split mode is {mode}")
 
 
+def _coupled_splines(module: Foreign, context: Tensor | None) -> Layers:
+    """Read a wrapper whose inner layer goes from data to latent."""
+    return inverted(spline_coupling(module.prqct, context))
+
+
+def _masked_splines(module: Foreign, context: Tensor | None) -> Layers:
+    return inverted(masked_splines(module.mprqat, context))
+
+
 def _logit(module: Foreign, context: Tensor | None) -> Layers:
     """Read a layer that is, starting at data, logit(alpha + (1 - 2 alpha) x)."""
     alpha = float(module.alpha)
@@ -224,6 +233,10 @@ _LAYERS: Table = {
     "normflows.MaskedAffineAutoregressive": _masked_autoregressive,
     "normflows.MaskedAffineFlow": _masked_affine,
     "normflows.AffineCouplingBlock": _coupling_block,
+    "normflows.CoupledRationalQuadraticSpline": _coupled_splines,
+    "normflows.CircularCoupledRationalQuadraticSpline": _coupled_splines,
+    "normflows.AutoregressiveRationalQuadraticSpline": _masked_splines,
+    "normflows.CircularAutoregressiveRationalQuadraticSpline": _masked_splines,
     "normflows.Logit": _logit,
     "normflows.Shift": _shift,
 }

@@ -14,7 +14,7 @@ from lunet_export.checks.rounding import RoundingModel
 from lunet_export.errors import CheckFailedError
 from lunet_export.importers.parts import Reading
 from lunet_export.importers.twin import exact_softplus, in_float64
-from lunet_export.layers import Chain, Context
+from lunet_export.layers import Chain, Context, Inverse, SplineAutoregressive
 from lunet_export.layers.networks import Scaling
 
 Array = NDArray[np.float64]
@@ -119,11 +119,23 @@ def rows_of(weights: Chain) -> Rows:
         x = reference.decode(weights, z, context)
         back, log_det = reference.encode(weights, x, context)
         fine = (np.abs(back - z).max(axis=1) < _LOST) & np.isfinite(log_det) & np.isfinite(x).all(axis=1)
+        fine &= _defined(weights, x, context)
     if not fine.any():
         raise CheckFailedError(
             f"Expected a flow that maps normal numbers to rows and back; none of {count} comes back in float64."
         )
     return Rows(z[fine], x[fine], None if context is None else context[fine])
+
+
+def _defined(weights: Chain, x: Array, context: Array | None) -> NDArray[np.bool_]:
+    """Return which rows stay inside the boxes of splines of angles: normflows maps all numbers outside of one to 0."""
+    found = np.ones(len(x), dtype=np.bool_)
+    for layer, entering, step in weights.passages(x, context=context):
+        inner, h = (layer.layer, step.rows) if isinstance(layer, Inverse) else (layer, entering)
+        if isinstance(inner, SplineAutoregressive) and inner.only_inside is not None:
+            low, high = inner.spline.interval
+            found &= ((h >= low) & (h <= high))[:, inner.changed].all(axis=1)
+    return found
 
 
 def _contexts(context: Context) -> Array:

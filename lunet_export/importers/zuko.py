@@ -2,18 +2,29 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import ComposeTransform
 
-from lunet_export.importers import contexts, matrices, networks, torch_transforms
+from lunet_export.importers import contexts, matrices, networks, splines, torch_transforms
 from lunet_export.importers.autoregressive import conditional, coupling, interleaved
 from lunet_export.importers.classes import first_known, names
 from lunet_export.importers.parts import Foreign, Given, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.torch_transforms import affine
 from lunet_export.importers.twin import array
 from lunet_export.importers.walk import Table, leaf
-from lunet_export.layers import LU, AffineAutoregressive, Permutation, ScaleMap, Softclip
-from lunet_export.layers.networks import Network
+from lunet_export.layers import (
+    LU,
+    AffineAutoregressive,
+    Permutation,
+    RationalQuadratic,
+    ScaleMap,
+    Softclip,
+    SplineAutoregressive,
+)
+from lunet_export.layers.networks import Dense, Network
+
+Indices = NDArray[np.int64]
 
 _FLOWS = ("zuko.Flow", "zuko.NormalizingFlow", "torch.TransformedDistribution")
 
@@ -186,8 +197,10 @@ def _autoregressive(transform: Foreign, context: Tensor | None) -> Layers:
     owner, fixed = _owner(transform)
     network = networks.read(owner.hyper)
     columns = np.arange(networks.leaving(network) // owner.total)
-    network, scale = _ordered(networks.fixed(network, fixed, len(columns)), owner)
-    return (AffineAutoregressive(len(columns), columns, columns, network, scale),)
+    network = networks.fixed(network, fixed, len(columns))
+    if spline := _spline_of(owner):
+        return _splines(len(columns), columns, columns, network, spline)
+    return (AffineAutoregressive(len(columns), columns, columns, *_ordered(network, owner)),)
 
 
 def _coupling(transform: Foreign, context: Tensor | None) -> Layers:
@@ -195,12 +208,71 @@ def _coupling(transform: Foreign, context: Tensor | None) -> Layers:
     owner, fixed = _owner(transform)
     inputs, changed = transform.idx_a.numpy(), transform.idx_b.numpy()
     network = networks.fixed(networks.read(owner.hyper), fixed, len(inputs))
+    if spline := _spline_of(owner):
+        return _splines(len(inputs) + len(changed), inputs, changed, network, spline)
     return coupling(inputs, changed, *_ordered(network, owner))
 
 
 def _elementwise(owner: Foreign, context: Tensor | None) -> Layers:
     """Read an `ElementWiseTransform` whose numbers are those of a network of the context."""
-    return (conditional(*_ordered(networks.read(owner.hyper), owner)),)
+    network = networks.read(owner.hyper)
+    spline = _spline_of(owner)
+    if spline is None:
+        return (conditional(*_ordered(network, owner)),)
+    count = networks.leaving(network)
+    columns = np.arange(count // owner.total)
+    behind = (Dense(np.zeros((count, 0)), np.zeros(count), network),)
+    return _splines(len(columns), np.arange(0), columns, behind, spline)
+
+
+def _splines(dim: int, inputs: Indices, changed: Indices, network: Network, spline: RationalQuadratic) -> Layers:
+    """Return the layer whose network gives bins and inner slopes of a column; the end slopes are e^0."""
+    theirs = 3 * spline.bins - 1
+    pad = np.insert(np.eye(theirs), [2 * spline.bins, theirs], 0.0, axis=0)
+    matrix = np.kron(np.eye(len(changed)), pad)
+    if networks.leaving(network) != matrix.shape[1]:
+        raise Refused(f"its network gives {networks.leaving(network)} numbers, not {matrix.shape[1]}")
+    return (SplineAutoregressive(dim, inputs, changed, networks.after(network, matrix), spline),)
+
+
+def _spline_of(owner: Foreign) -> RationalQuadratic | None:
+    """Return the spline that the univariate transform makes of its numbers; None if it makes none.
+
+    Raises:
+        Refused: if it makes another spline of them.
+    """
+    shapes = [tuple(shape) for shape in owner.shapes]
+    if [len(shape) for shape in shapes] != [1, 1, 1]:
+        return None
+    rng = np.random.default_rng(0)
+    numbers = [3 * rng.standard_normal((2, *shape)) for shape in shapes]
+    made = owner.univariate(*map(torch.from_numpy, numbers))
+    inside = [made]
+    if first_known(made, ("zuko.ComposedTransform",)) and len(made.transforms) == 2:
+        inside = list(made.transforms)
+    *shifts, inner = inside
+    if first_known(inner, ("zuko.MonotonicRQSTransform",)) is None:
+        return None
+    bound = -float(inner.horizontal[0, 0])
+    u, slope = numbers[2][0, 0], array(inner.derivatives)[0, 1]
+    limit = _bound(owner, float(1 / abs(1 / np.log(slope) - 1 / u)))
+    turn = bound if shifts and first_known(shifts[0], ("zuko.CircularShiftTransform",)) else 0.0
+    bins, tails = shapes[0][0], "box" if turn else "identity"
+    found = RationalQuadratic(bins, -bound, bound, tails, limit=limit, turn=turn)
+    padded = np.concatenate([*numbers[:2], np.pad(numbers[2], ((0, 0), (1, 1)))], axis=1)
+    theirs = np.stack([array(part) for part in (inner.horizontal, inner.vertical, inner.derivatives)], axis=1)
+    same_turn = not shifts or (turn and shifts[0].bound == bound)
+    if not same_turn or not np.allclose(found.table(padded)[:, 0], theirs, rtol=1e-10, atol=1e-10):
+        raise Refused("its univariate transform is not the spline of these numbers that zuko's own class makes")
+    return found
+
+
+def _knots(transform: Foreign, context: Tensor | None) -> Layers:
+    """Read a spline that holds its knots."""
+    knots = [np.atleast_2d(array(part)) for part in (transform.horizontal, transform.vertical, transform.derivatives)]
+    spline, numbers = splines.from_knots(*knots)
+    columns = np.arange(len(numbers))
+    return (SplineAutoregressive(len(columns), np.arange(0), columns, splines.constant(numbers.ravel()), spline),)
 
 
 def _owner(transform: Foreign) -> tuple[Foreign, Tensor | None]:
@@ -272,6 +344,7 @@ _LAYERS: Table = {
     "zuko.PermutationTransform": _permutation,
     "zuko.IdentityTransform": lambda transform, context: (),
     "zuko.SoftclipTransform": _softclip,
+    "zuko.MonotonicRQSTransform": _knots,
     "zuko.MonotonicAffineTransform": _monotonic_affine,
     "zuko.AdditiveTransform": _additive,
     "zuko.AutoregressiveTransform": _autoregressive,

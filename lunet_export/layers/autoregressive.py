@@ -17,7 +17,7 @@ from lunet_export.layers import networks
 from lunet_export.layers.affine_transformer import AffineTransformer
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Graph, Track, Value, gathered
-from lunet_export.layers.layer import EVERYWHERE, Ends, Interval, Layer, Step, step
+from lunet_export.layers.layer import Ends, Interval, Layer, Step, step
 from lunet_export.layers.networks import Dense, Network, Writer
 from lunet_export.layers.rational_quadratic import RationalQuadratic
 from lunet_export.layers.scale_map import ScaleMap
@@ -91,17 +91,20 @@ class Autoregressive(Layer):
     def range(self) -> tuple[Ends, Ends]:
         return self._ends()
 
-    def _ends(self) -> tuple[Ends, Ends]:
-        box = self.transformer.box
-        if box is None:
-            return EVERYWHERE
+    def _ends(self) -> tuple[Array, Array]:
         low, high = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
-        low[self.changed], high[self.changed] = box
+        if self.boxed.any():
+            low[self.changed[self.boxed]], high[self.changed[self.boxed]] = self.transformer.interval
         return low, high
 
     @property
+    def boxed(self) -> NDArray[np.bool_]:
+        """Return for which of the columns that change f is defined on its interval alone, (C,)."""
+        return np.full(len(self.changed), self.transformer.within)
+
+    @property
     def takes_ends(self) -> bool:
-        return self.transformer.box is not None
+        return bool(self.boxed.any())
 
     def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
         """Return the box itself: the layer maps it onto itself."""
@@ -109,10 +112,9 @@ class Autoregressive(Layer):
         return low, high
 
     def fills(self, low: Array, high: Array) -> bool:
-        """Return whether every column that changes has the whole box of the transformer, which f maps onto itself."""
-        box = self.transformer.box
-        ends = None if box is None else (low[self.changed] == box[0]) & (high[self.changed] == box[1])
-        return ends is not None and bool(ends.all())
+        """Return whether every column that changes has all numbers that f takes, which it maps onto themselves."""
+        least, most = self._ends()
+        return bool(((low == least) & (high == most))[self.changed].all())
 
     @property
     def takes_context(self) -> int:
@@ -254,21 +256,41 @@ class AffineAutoregressive(Autoregressive):
 
 @dataclass(frozen=True)
 class SplineAutoregressive(Autoregressive):
-    """In this layer f is a rational-quadratic spline: the network gives all numbers of a column side by side."""
+    """In this layer f is a rational-quadratic spline: the network gives all numbers of a column side by side.
+
+    `only_inside` (C,) says which columns are defined on the box alone though the others have tails, such as angles.
+    """
 
     spline: RationalQuadratic
+    only_inside: NDArray[np.bool_] | None = None
 
     @property
     def transformer(self) -> RationalQuadratic:
         return self.spline
 
+    @property
+    def boxed(self) -> NDArray[np.bool_]:
+        return super().boxed if self.only_inside is None else self.only_inside
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return [*super().arrays(), *([] if self.only_inside is None else [self.only_inside])]
+
     def settings(self) -> dict[str, Any]:
         return {"spline": self.spline, "network": networks.shape(self.network)}
+
+    def validate(self, dim: int, where: str) -> None:
+        mask = self.only_inside
+        if mask is not None and (mask.dtype != np.bool_ or mask.shape != self.changed.shape):
+            raise CheckpointError(f"Expected a truth value for each column that changes in {where}; got others.")
+        super().validate(dim, where)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().to_dict().items() if value is not None}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
         network, spline = networks.from_list(entry["network"]), RationalQuadratic(**entry["spline"])
-        return cls(entry["dim"], entry["inputs"], entry["changed"], network, spline)
+        return cls(entry["dim"], entry["inputs"], entry["changed"], network, spline, entry.get("only_inside"))
 
 
 class _Unrolled:

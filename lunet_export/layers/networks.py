@@ -233,6 +233,37 @@ class Gate(Operation):
 
 
 @dataclass(frozen=True)
+class Wave(Operation):
+    """This operation computes amplitude sin(frequency a + phase) + straight a, elementwise. Shapes: (width,) each.
+
+    It makes periodic features of columns on a circle; with amplitude 0 and straight 1 a column passes.
+    Rounding errors in units: amplitude (4 + |frequency a| + |phase|), and |straight a|.
+    """
+
+    amplitude: Array
+    frequency: Array
+    phase: Array
+    straight: Array
+
+    def apply(self, a: Array, errors: Errors = EXACT) -> Array:
+        angle = a * self.frequency
+        found = self.amplitude * np.sin(angle + self.phase) + self.straight * a
+        swing = np.abs(self.amplitude)
+        return errors.value(found, lambda: swing * (4 + np.abs(angle) + np.abs(self.phase)) + np.abs(self.straight * a))
+
+    def nodes(self, writer: Writer, a: Value) -> Value:
+        g, vector = writer.g, writer.vector
+        angle = g.node("Add", g.node("Mul", a, vector(self.frequency)), vector(self.phase))
+        found = g.node("Mul", g.node("Sin", angle), vector(self.amplitude))
+        return g.node("Add", found, g.node("Mul", a, vector(self.straight))) if self.straight.any() else found
+
+    def width(self, entering: int, where: str) -> int:
+        if any(array.shape != (entering,) for array in self.arrays()):
+            raise CheckpointError(f"Expected waves of {entering} numbers in the network of {where}.")
+        return entering
+
+
+@dataclass(frozen=True)
 class Function:
     """An activation of a network has values, and nodes."""
 
@@ -417,7 +448,9 @@ def validate(network: Network, entering: int, leaving: int, where: str) -> None:
 
 
 _NETWORKS = ("inner", "conditional")  # fields that hold networks
-_OPERATIONS: dict[str, type[Operation]] = {kind.__name__: kind for kind in (Dense, Activation, Scaling, Residual, Gate)}
+_OPERATIONS: dict[str, type[Operation]] = {
+    kind.__name__: kind for kind in (Dense, Activation, Scaling, Residual, Gate, Wave)
+}
 
 
 def from_list(entries: Iterable[Mapping[str, Any]]) -> Network:

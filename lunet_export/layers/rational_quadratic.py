@@ -17,7 +17,7 @@ from lunet_export.layers.transformer import FunctionNodes, Functions, Transforme
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-TAILS = ("identity", "box", "circular")
+TAILS = ("identity", "box")
 X, Y, SLOPE = range(3)  # rows of a table of knots
 
 _BESIDE = 2.0**-22  # of the box: how far beside its ends rows are tested
@@ -41,8 +41,8 @@ class RationalQuadratic(Transformer):
         xi : 1 - xi = p : m where u >= 0, and m : q where u < 0.
     All sums are of positive terms, so nothing cancels, whatever the slopes.
 
-    Tails: `identity` is y = x outside of the box; `box` is defined on the box alone; `circular` too, and moves x by
-    half of the box first, around a circle.
+    Tails: `identity` is y = x outside of the box; `box` is defined on the box alone. There the spline may be circular:
+    x first moves by `turn` in (0, high - low), around a circle.
 
     Rounding errors in units: 4 ((high - low) (sum of the shares so far) + |low|) of a knot; 4 max(1, |d|) of
     a slope; 12 (y - y0) + |y0| + |y| of y, and of x likewise; 12 + 4 (|log s/q| + |log of the last sum|) of the
@@ -57,6 +57,7 @@ class RationalQuadratic(Transformer):
     least_height: float = 0.0
     least_slope: float = 0.0
     limit: float = 0.0
+    turn: float = 0.0
 
     @property
     def count(self) -> int:
@@ -67,18 +68,17 @@ class RationalQuadratic(Transformer):
         return True
 
     @property
-    def box(self) -> tuple[float, float] | None:
-        return None if self.tails == "identity" else (self.low, self.high)
+    def interval(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    @property
+    def within(self) -> bool:
+        return self.tails == "box"
 
     @property
     def span(self) -> float:
         """Return high - low."""
         return self.high - self.low
-
-    @property
-    def middle(self) -> float:
-        """Return the middle of the box."""
-        return (self.low + self.high) / 2
 
     def places(self, columns: Indices, count: int) -> Indices:
         del count
@@ -123,15 +123,18 @@ class RationalQuadratic(Transformer):
         return float(np.exp(-self.limit)) if self.limit else self.least_slope
 
     def turned(self, x: Array) -> Array:
-        """Return x moved by half of the box, around a circle; it is its own inverse."""
-        half = self.span / 2
-        return np.where(x < self.middle, x + half, x - half)
+        """Return x moved by `turn`, around a circle."""
+        return np.where(x < self.high - self.turn, x + self.turn, x - (self.span - self.turn))
+
+    def turned_back(self, x: Array) -> Array:
+        """Return the x that `turned` moved."""
+        return np.where(x < self.low + self.turn, x + (self.span - self.turn), x - self.turn)
 
     def written(self, track: Track, numbers: Value | Array, count: int) -> FunctionNodes:
         return _Nodes(track, self, numbers, count)
 
     def validate(self, where: str) -> None:
-        values = (self.low, self.high, self.least_width, self.least_height, self.least_slope, self.limit)
+        values = (self.low, self.high, self.least_width, self.least_height, self.least_slope, self.limit, self.turn)
         floats = all(isinstance(value, float) and isfinite(value) for value in values)
         if type(self.bins) is not int or self.bins < 1 or not floats or self.tails not in TAILS:
             raise CheckpointError(
@@ -139,11 +142,14 @@ class RationalQuadratic(Transformer):
                 f"{self}."
             )
         least = max(self.least_width, self.least_height) * self.bins
+        turns = 0 < self.turn < self.span and self.tails == "box"
         if not self.low < self.high or min(values[2:]) < 0 or least >= 1 or not (self.limit or self.least_slope):
             raise CheckpointError(
                 f"Expected a spline with low < high, least widths and heights that leave room, and a limit or a least "
                 f"slope above 0, in {where}; got {self}."
             )
+        if self.turn and not turns:
+            raise CheckpointError(f"Expected a turn within a box in {where}; got {self}.")
 
     def to_dict(self) -> dict[str, Any]:
         return {field: getattr(self, field) for field in self.__dataclass_fields__}
@@ -201,10 +207,10 @@ class SplineFunctions(Functions):
     errors: Errors
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        spline, circular = self.spline, self.spline.tails == "circular"
+        spline = self.spline
         inside = self._inside(x)
         v = np.clip(x, spline.low, spline.high)
-        found, v = self._bin(X, v, turned=circular)
+        found, v = self._bin(X, v, turned=bool(spline.turn))
         width = found.x1 - found.x0
         gained, log_ratio, log_sum = found.value((v - found.x0) / width, (found.x1 - v) / width)
         y = self._rounded(found.y0, gained)
@@ -217,14 +223,13 @@ class SplineFunctions(Functions):
         found, v = self._bin(Y, np.clip(y, spline.low, spline.high))
         xi, _ = found.root(v)
         x = self._rounded(found.x0, (found.x1 - found.x0) * xi)
-        x = spline.turned(x) if spline.tails == "circular" else x
+        x = spline.turned_back(x) if spline.turn else x
         return np.where(inside, x, y)
 
     def seams(self) -> Array:
         spline = self.spline
         knots = self.table[..., X, :]
-        if spline.tails == "circular":
-            knots = np.sort(spline.turned(knots), axis=-1)
+        knots = spline.turned_back(knots) if spline.turn else knots
         beside = _BESIDE * spline.span
         ends = np.array([spline.low + beside, spline.high - beside])
         if spline.tails == "identity":
@@ -329,7 +334,7 @@ class _Nodes(FunctionNodes):
         g, spline = self._g, self._spline
         x = g.reshape(x, [-1, self._count, 1, 1])
         inside = g.node("Clip", x, spline.low, spline.high)
-        x0, y0, d0, x1, y1, d1, v = self._bin(X, self._turned(inside) if spline.tails == "circular" else inside)
+        x0, y0, d0, x1, y1, d1, v = self._bin(X, self._turned(inside) if spline.turn else inside)
         width, height = g.node("Sub", x1, x0), g.node("Sub", y1, y0)
         xi, rest = (g.node("Div", g.node("Sub", *pair), width) for pair in ((v, x0), (x1, v)))
         curve = _Curve(g, g.node("Div", height, width), d0, d1, xi, rest)
@@ -354,7 +359,7 @@ class _Nodes(FunctionNodes):
         total = g.node("Add", over, under)
         xi, rest = g.node("Div", over, total), g.node("Div", under, total)
         x = g.node("Add", x0, g.node("Mul", width, xi))
-        x = self._turned(x) if spline.tails == "circular" else x
+        x = self._turned_back(x) if spline.turn else x
         return self._back(y, inside, x, _Curve(g, s, d0, d1, xi, rest) if self._track.wants_density else None)
 
     def _bin(self, axis: int, v: Value) -> tuple[Value, ...]:
@@ -367,9 +372,14 @@ class _Nodes(FunctionNodes):
         return (*g.split(picked, [1] * 6, axis=2), v)
 
     def _turned(self, x: Value) -> Value:
-        g, half = self._g, self._spline.span / 2
-        left = g.node("Less", x, self._spline.middle)
-        return g.node("Where", left, g.node("Add", x, half), g.node("Sub", x, half))
+        g, spline = self._g, self._spline
+        ahead = g.node("Less", x, spline.high - spline.turn)
+        return g.node("Where", ahead, g.node("Add", x, spline.turn), g.node("Sub", x, spline.span - spline.turn))
+
+    def _turned_back(self, x: Value) -> Value:
+        g, spline = self._g, self._spline
+        behind = g.node("Less", x, spline.low + spline.turn)
+        return g.node("Where", behind, g.node("Add", x, spline.span - spline.turn), g.node("Sub", x, spline.turn))
 
     def _back(self, given: Value, inside: Value, found: Value, curve: "_Curve | None") -> Value:
         """Write found [batch, C], or what was given outside of the box, and add the logarithm of the slope."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Track, Value
+from lunet_export.layers.layer import EVERYWHERE
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -77,9 +78,14 @@ class Transformer(ABC):
         """
 
     @property
-    def box(self) -> tuple[float, float] | None:
-        """Return the closed interval that f maps onto itself, and outside of which it is not defined; None for R."""
-        return None
+    def interval(self) -> tuple[float, float]:
+        """Return the ends of the numbers that f maps onto themselves and changes; it may pass all others."""
+        return EVERYWHERE
+
+    @property
+    def within(self) -> bool:
+        """Return whether f is defined on its interval alone."""
+        return False
 
     @property
     def has_seams(self) -> bool:

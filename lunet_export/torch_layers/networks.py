@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lunet_export.layers.networks import Activation, Dense, Gate, Network, Operation, Residual, Scaling
+from lunet_export.layers.networks import Activation, Dense, Gate, Network, Operation, Residual, Scaling, Wave
 from lunet_export.torch_layers.bijection import numbers
 
 
@@ -91,6 +91,23 @@ class _Scaling(OperationModule):
         return Scaling(numbers(self.scale), numbers(self.shift))
 
 
+class _Wave(OperationModule):
+    def __init__(self, operation: Wave) -> None:
+        super().__init__()
+        self.amplitude, self.phase = _parameter(operation.amplitude), _parameter(operation.phase)
+        self.register_buffer("frequency", torch.from_numpy(operation.frequency.copy()))
+        self.register_buffer("straight", torch.from_numpy(operation.straight.copy()))
+
+    frequency: Tensor
+    straight: Tensor
+
+    def forward(self, a: Tensor, context: Tensor | None) -> Tensor:
+        return self.amplitude * torch.sin(a * self.frequency + self.phase) + self.straight * a
+
+    def arrays(self) -> Operation:
+        return Wave(*map(numbers, (self.amplitude, self.frequency, self.phase, self.straight)))
+
+
 class _Gate(OperationModule):
     def __init__(self, operation: Gate) -> None:
         super().__init__()
@@ -149,4 +166,5 @@ _MODULES: dict[type[Operation], Callable[[Any], OperationModule]] = {
     Activation: _Activation,
     Residual: _Residual,
     Gate: _Gate,
+    Wave: _Wave,
 }

@@ -77,7 +77,9 @@ class SplineTensors(TensorFunctions):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         v = x.clamp(self._spline.low, self._spline.high)
-        v = self._turned(v) if self._spline.tails == "circular" else v
+        if turn := self._spline.turn:
+            low, high = self._spline.low, self._spline.high
+            v = torch.where(v < high - turn, v + turn, v - (high - low - turn))
         x0, x1, y0, y1, d0, d1 = self._bin(self._x, v)
         xi, rest = (v - x0) / (x1 - x0), (x1 - v) / (x1 - x0)
         s, both = (y1 - y0) / (x1 - x0), xi * rest
@@ -94,7 +96,9 @@ class SplineTensors(TensorFunctions):
         over, under = torch.where(u >= 0, p, m), torch.where(u >= 0, m, q)
         xi, rest = over / (over + under), under / (over + under)
         x = x0 + (x1 - x0) * xi
-        x = self._turned(x) if self._spline.tails == "circular" else x
+        if turn := self._spline.turn:
+            low, high = self._spline.low, self._spline.high
+            x = torch.where(x < low + turn, x + (high - low - turn), x - turn)
         return self._outside(y, x, self._log_slope(s, d0, d1, xi, rest))
 
     def _bin(self, edges: Tensor, v: Tensor) -> list[Tensor]:
@@ -108,11 +112,6 @@ class SplineTensors(TensorFunctions):
         both = xi * rest
         q = s * (xi * xi + rest * rest) + (d0 + d1) * both
         return 2 * (s / q).log() + (d1 * xi * xi + 2 * s * both + d0 * rest * rest).log()
-
-    def _turned(self, x: Tensor) -> Tensor:
-        low, high = self._spline.low, self._spline.high
-        half = (high - low) / 2
-        return torch.where(x < (low + high) / 2, x + half, x - half)
 
     def _outside(self, given: Tensor, found: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         if self._spline.tails != "identity":

@@ -92,7 +92,7 @@ def masked(dim: int, *, seed: int = 0, scale: ScaleMap = SOFTPLUS, residual: boo
 SPLINE = RationalQuadratic(5, -3.0, 3.0, "identity", 1e-3, 1e-3, 1e-3)
 #: zuko's, whose slopes are e^ and whose bins have no least width.
 BOX = RationalQuadratic(6, 0.0, 1.0, "box", 1e-3, 1e-2, 1e-3)
-CIRCULAR = RationalQuadratic(3, 0.0, 1.0, "circular", limit=4.0)
+CIRCULAR = RationalQuadratic(3, 0.0, 1.0, "box", limit=4.0, turn=0.3)
 EXP_SPLINE = RationalQuadratic(4, -5.0, 5.0, "identity", limit=6.9)
 
 

@@ -33,7 +33,7 @@ def steeper(layer: SplineAutoregressive, factor: float) -> SplineAutoregressive:
 def chain_of(layer: SplineAutoregressive, *, inverse: bool = False) -> Chain:
     """The layer, or its inverse, as a flow; a box is followed by a logit, which takes it to all of R."""
     layers = [Inverse(layer) if inverse else layer]
-    if layer.spline.box is not None:
+    if layer.spline.within:
         layers += [Inverse(Sigmoid()), Inverse(narrow(layer.dim))]
     return composed(*layers)
 

@@ -24,7 +24,7 @@ def numbers_of(spline, factor, *, columns=1):
 def at_knots(spline, functions, axis=X):
     """All knots of a column, (K + 1, N, 1), as numbers that enter the spline."""
     knots = np.moveaxis(functions.table[..., axis, :], -1, 0)
-    return spline.turned(knots) if axis == X and spline.tails == "circular" else knots
+    return spline.turned_back(knots) if axis == X and spline.turn else knots
 
 
 @every_spline
@@ -42,7 +42,7 @@ def test_a_knot_has_its_value_and_its_slope_from_both_sides(spline, factor, monk
 
     monkeypatch.setattr(rational_quadratic, "_found", to_the_left)
     left = [functions.forward(x) for x in knots]
-    inner = slice(1, -1) if spline.tails == "circular" else slice(None)  # the ends of a circle are one place
+    inner = slice(1, -1) if spline.turn else slice(None)  # the ends of a circle are one place
     for found in (right, left):
         for (y, log_slope), knot in list(zip(found, table, strict=True))[inner]:
             np.testing.assert_allclose(y, knot[..., Y], **EXACT)
@@ -63,7 +63,7 @@ def test_a_knot_and_an_end_come_back(spline, factor):
         # y is rounded, and so are the knots between which it lies: 16 of them, which a flat bin multiplies.
         allowed = 1e-10 + 16 * np.finfo(float).eps * spline.span * np.exp(-log_slope)
         apart = np.abs(back - column)
-        if spline.tails == "circular":
+        if spline.turn:
             apart = np.minimum(apart, spline.span - apart)
         assert (apart <= allowed).all()
 
@@ -78,7 +78,7 @@ def test_the_log_slope_is_that_of_the_function(spline, factor):
     for part in (1e-3, 0.1, 0.5, 0.9):
         for bin_ in range(spline.bins):
             inside = table[..., bin_] + part * (table[..., bin_ + 1] - table[..., bin_])
-            x = spline.turned(inside) if spline.tails == "circular" else inside
+            x = spline.turned_back(inside) if spline.turn else inside
             given = torch.from_numpy(x).requires_grad_()
             y, _ = functions_of(torch.from_numpy(numbers), spline).forward(given)
             (slope,) = torch.autograd.grad(y.sum(), given)
