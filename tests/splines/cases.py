@@ -43,7 +43,7 @@ def chain(tails: str, kind: str, factor: float, *, inverse: bool = False) -> Cha
 
 
 def near_knots(weights: Chain, count: int, *, seed: int = 0, away: float = 4.0) -> np.ndarray:
-    """Rows of which one column is some roundings of float32 away from a seam of the first layer, as float32 has them."""
+    """Rows of which one column is some roundings of float32 away from a seam of the first layer."""
     rng, layer = np.random.default_rng(seed), weights.layers[0]
     low, high = ends(layer)
     x = layer.at_seams(rng.uniform(low, high, (count, weights.dim)))

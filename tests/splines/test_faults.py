@@ -204,7 +204,7 @@ def test_only_the_rows_at_knots_see_that_an_end_has_no_bin(monkeypatch):
 
 @pytest.mark.parametrize("moved", [True, False])
 def test_only_a_row_at_the_end_sees_that_it_is_moved_inside_a_steep_bin(moved, monkeypatch):
-    """An ulp of 3 is 1 part in 25,000 of a bin of the least width, and log f' rises by 2 s of that, with s near 1000."""
+    """An ulp of 3 is 1 part in 25,000 of a bin of the least width, and log f' rises by 2 s of that; s is near 1000."""
     numbers = np.zeros(SPLINE.count)
     numbers[[SPLINE.bins - 1, 2 * SPLINE.bins - 1]] = -30.0, 8.0  # the last bin is narrow and high
     numbers[-1] = np.log(np.expm1(1 - SPLINE.least_slope))  # and has a slope of 1 at its end

@@ -1,4 +1,4 @@
-"""Tolerances near knots between steep and flat bins: kept by graphs in float32, and no wider than both sides ask for."""
+"""Tolerances near knots between steep and flat bins: graphs in float32 keep them, other implementations do not."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lunet_export.checks.rounding import Probe, RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.layers import SplineAutoregressive
 from lunet_export.layers.networks import Dense
-from lunet_export.layers.rational_quadratic import RationalQuadratic, X
+from lunet_export.layers.rational_quadratic import RationalQuadratic, X, Y
 from tests import tolerances
 from tests.families.composed import composed
 from tests.splines.cases import SPLINES, chain, near_knots
@@ -55,21 +55,35 @@ def test_a_graph_stays_within_on_rows_near_knots(tails, kind, factor, inverse):
     assert by_rounding.mean() > 0.5
 
 
-def steep_beside_flat(bins=8, bound=3.0):
+def of_numbers(spline, numbers):
+    """A flow of one column with these numbers, and with slopes of 1 at both ends, as libraries have it."""
+    numbers = numbers.copy()
+    numbers[[2 * spline.bins, -1]] = np.log(np.expm1(1 - spline.least_slope))
+    network = (Dense(np.zeros((len(numbers), 0)), numbers),)
+    return composed(SplineAutoregressive(1, np.arange(0), np.arange(1), network, spline))
+
+
+def numbers_of(weights):
+    return weights.layers[0].network[0].bias.astype(np.float32)
+
+
+def table_of(weights):
+    """x, y and slopes of the knots, (3, K + 1)."""
+    layer = weights.layers[0]
+    return layer.spline.of(layer.numbers(np.zeros((1, 1)))).table[0, 0]
+
+
+def steep_beside_flat(bins=8):
     """A spline of one column whose knots lie between a bin 700 times as steep as 1 and one that is nearly flat."""
-    spline = RationalQuadratic(bins, -bound, bound, "identity", 1e-3, 1e-3, 1e-3)
+    spline = RationalQuadratic(bins, -3.0, 3.0, "identity", 1e-3, 1e-3, 1e-3)
     numbers = np.zeros(spline.count)
     numbers[1:bins:2], numbers[bins : 2 * bins : 2] = 8.0, 8.0  # narrow and high, wide and low, in turns
     numbers[2 * bins :] = -7.0
-    numbers[[2 * bins, -1]] = np.log(np.expm1(1 - 1e-3))  # a slope of 1 at both ends, as libraries have it
-    return composed(
-        SplineAutoregressive(1, np.arange(0), np.arange(1), (Dense(np.zeros((len(numbers), 0)), numbers),), spline)
-    )
+    return of_numbers(spline, numbers)
 
 
 def knots_of(weights):
-    layer = weights.layers[0]
-    return layer.spline.of(layer.numbers(np.zeros((1, 1)))).table[0, 0, X, 1:-1]
+    return table_of(weights)[X, 1:-1]
 
 
 def test_a_tolerance_spans_both_bins_where_rounding_decides():
@@ -101,50 +115,36 @@ def test_a_model_without_pairs_leaves_a_side_to_chance(known, monkeypatch):
     assert by_rounding.all() == known
 
 
-@pytest.mark.parametrize("inverse", [False, True])
-def test_nflows_raises_or_errs_where_a_graph_is_right(inverse):
-    """nflows #87: at float32 a root of its inverse has a discriminant below 0, or a logarithm is of no positive number.
+@pytest.mark.parametrize("slope", [30.0, 300.0])
+def test_a_graph_is_right_where_nflows_gives_nan(slope):
+    """nflows #87, rebuilt: y in a flat bin between two steep knots, whose root is of a difference that cancels.
 
-    Rebuilt with 12 bins on [-4, 4], random numbers with a standard deviation of 6, and rows near knots.
+    Its float32 has NaN for every tenth of such rows and is off by more than the tolerance at others; sums of positive
+    terms are not.
     """
     theirs = pytest.importorskip("nflows.transforms.splines.rational_quadratic", reason="nflows is not installed")
-    spline = RationalQuadratic(12, -4.0, 4.0, "identity", 1e-3, 1e-3, 1e-3)
-    end, raised, worst = np.log(np.expm1(1 - 1e-3)), 0, 0.0
-    for seed in range(20):
-        numbers = 6 * np.random.default_rng(seed).standard_normal((1, spline.count))
-        numbers = numbers.astype(np.float32).astype(np.float64)
-        numbers[:, [2 * spline.bins, -1]] = end
-        layer = SplineAutoregressive(
-            1, np.arange(0), np.arange(1), (Dense(np.zeros((spline.count, 0)), numbers[0]),), spline
-        )
-        weights = composed(layer)
-        rng = np.random.default_rng(seed)
-        x = near_knots(weights, 200, seed=seed)
-        rows = reference.encode(weights, x)[0] if inverse else x
-        rows = rows + 1e-6 * rng.standard_normal(rows.shape)
-        rows = rows.astype(np.float32).astype(np.float64)
-        flow, model = run_of(weights), RoundingModel(weights, "float32")
-        if inverse:
-            exact, allowed = model.clamp(reference.decode(weights, rows)), model.sampling(rows)["x"]
-            got = flow.decode(rows)
-        else:
-            exact, allowed = model.encode(rows)[1], model.density(rows)["log_prob"]
-            got = flow.log_prob(rows)
-        assert np.isfinite(got).all()
-        worst = max(worst, tolerances.beyond(got, exact, allowed))
-        given = torch.from_numpy(numbers.astype(np.float32)).expand(len(rows), -1)
-        widths, heights, slopes = given[:, None].split([spline.bins, spline.bins, spline.bins + 1], dim=-1)
-        try:
-            y, log_slope = theirs.unconstrained_rational_quadratic_spline(
-                torch.from_numpy(rows.astype(np.float32)), widths, heights, slopes[..., 1:-1], inverse, tail_bound=4.0
-            )
-        except AssertionError:
-            raised += 1
-            continue
-        found = y.numpy() if inverse else (reference.standard_normal_log_prob(y.numpy()) + log_slope.numpy()[:, 0])
-        raised += not np.isfinite(found).all() or tolerances.beyond(found, exact, allowed) > 1
-    assert worst <= 1
-    assert raised > 0
+    bins, bound = 5, 4.0
+    spline = RationalQuadratic(bins, -bound, bound, "identity", 1e-3, 1e-3, 1e-3)
+    numbers = np.zeros(spline.count)
+    numbers[[2, bins + 2]] = 9.0, -9.0  # wide and low
+    numbers[2 * bins :] = slope
+    weights = of_numbers(spline, numbers)
+    low, high = table_of(weights)[Y, 2:4]
+    rows = np.linspace(low, high, 1001)[1:-1, None].astype(np.float32)
+    exact, allowed = (
+        reference.decode(weights, rows),
+        RoundingModel(weights, "float32").sampling(rows.astype(float))["x"],
+    )
+    tolerances.assert_within(run_of(weights).decode(rows), exact, allowed)
+    given = torch.from_numpy(numbers_of(weights)).expand(len(rows), -1)[:, None]
+    widths, heights, slopes = given.split([bins, bins, bins + 1], dim=-1)
+    x, log_slope = theirs.unconstrained_rational_quadratic_spline(
+        torch.from_numpy(rows), widths, heights, slopes[..., 1:-1], inverse=True, tail_bound=bound
+    )
+    finite = torch.isfinite(x).numpy() & torch.isfinite(log_slope).numpy()
+    assert (~finite).mean() > 0.1
+    off = np.abs(x.numpy() - exact)[finite] > allowed[finite[:, 0]]
+    assert off.mean() > 0.1
 
 
 def test_every_kind_of_spline_is_among_the_cases():

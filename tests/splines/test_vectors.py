@@ -171,7 +171,7 @@ SPOILT = {
 def test_what_is_no_such_part_is_refused(spoil):
     document = vectors.build(NETWORKS["masked splines"](), dtype="float32", seed=0).to_json()
     spoil(document["seams"])
-    with pytest.raises(ArtifactError, match="^Expected .*vectors.json"):
+    with pytest.raises(ArtifactError, match=r"^Expected .*vectors\.json"):
         Vectors.from_json(document, 3)
 
 
