@@ -256,7 +256,7 @@ class RoundingModel:
         return _decided(len(x), forth)
 
     def stays_inside(self, x: Array, context: Array | None = None) -> NDArray[np.bool_]:
-        """Return for which rows x (N, D) every layer on the way to z takes its numbers, whatever rounding makes of them.
+        """Return for which rows x (N, D) every layer on the way to z takes its numbers, whatever rounding does.
 
         At an end that a layer does not take, a logit, for example, gives what the clip in front of it makes of the
         dtype's smallest number.

@@ -30,8 +30,11 @@ Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
 _FEW_ROWS = 2  # number of rows if a row's tolerances take seconds
-_SEAMS, _FEW_SEAMS = 16, 4  # rows on seams, or just beside them
-_DRAWN, _AT_ONCE = 256, 32  # rows of the model of which the share near seams is told
+#: Rows on seams, or just beside them, and rows of the model of which the share near seams is told; fewer where a row
+#: takes so many products that these would take many seconds.
+_SEAMS, _DRAWN, _FEW_SEAMS, _FEW_DRAWN = 16, 256, 4, 32
+_COSTLY = 1e6
+_AT_ONCE = 32
 #: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
 #: autoregressive flow, for example, multiplies column by column.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
@@ -107,7 +110,8 @@ def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array
     if not weights.has_seams:
         return Vectors(density, sampling)
     first = 2 * count + len(scales)
-    drawn = _decided(weights, model, dtype, seed, range(first, first + (count if model.expensive else _DRAWN)))
+    many = count if model.expensive else _DRAWN if weights.work < _COSTLY else _FEW_DRAWN
+    drawn = _decided(weights, model, dtype, seed, range(first, first + many))
     of_density = SeamRows(np.arange(len(data)) >= usual, by_rounding)
     of_sampling = SeamRows(np.arange(len(z)) >= len(z) - int(on_seams.sum()), sampled_by_rounding)
     return Vectors(density, sampling, Seams(len(drawn), int(drawn.sum()), of_density, of_sampling))
@@ -121,7 +125,7 @@ def _with_seams(
     Rows that leave the dtype or the domain are left out, and those that rounding may put onto an end that a layer does
     not take: behind the end of a box may stand a logit.
     """
-    start = np.arange(_FEW_SEAMS if model.expensive else _SEAMS) % len(data)
+    start = np.arange(_SEAMS if weights.work < _COSTLY else _FEW_SEAMS) % len(data)
     given = None if context is None else context[start]
     h = weights.at_seams(reference.behind_logit(weights, data[start])[0], context=given)
     x = rounded(reference.before_logit(weights, h), dtype)

@@ -246,7 +246,12 @@ class Chain:
     @property
     def expensive(self) -> bool:
         """Return whether a row of tolerances takes a large part of a second."""
-        return sum(layer.work for layer in self.layers) > _MANY
+        return self.work > _MANY
+
+    @property
+    def work(self) -> float:
+        """Return the products per row and pass beyond those of matrices, of all layers."""
+        return sum(layer.work for layer in self.layers)
 
     @property
     def stored(self) -> int:

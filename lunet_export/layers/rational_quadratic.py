@@ -1,5 +1,6 @@
 """Monotone rational-quadratic splines (Gregory and Delbourgo 1982; Neural Spline Flows, arXiv 1906.04032)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -45,8 +46,9 @@ class RationalQuadratic(Transformer):
     x first moves by `turn` in (0, high - low), around a circle.
 
     Rounding errors in units: 4 ((high - low) (sum of the shares so far) + |low|) of a knot; 4 max(1, |d|) of
-    a slope; 12 (y - y0) + |y0| + |y| of y, and of x likewise; 12 + 4 (|log s/q| + |log of the last sum|) of the
-    logarithm. Which bin a row is in is decided within the errors of x and of the knots.
+    a slope; high - low + |x| of an x that was turned; 12 (y - y0) + |y0| + |y| of y, and of x likewise;
+    12 + 4 (|log s/q| + |log of the last sum|) of the logarithm. Which bin a row is in is decided within the errors of x
+    and of the knots.
     """
 
     bins: int
@@ -223,7 +225,7 @@ class SplineFunctions(Functions):
         found, v = self._bin(Y, np.clip(y, spline.low, spline.high))
         xi, _ = found.root(v)
         x = self._rounded(found.x0, (found.x1 - found.x0) * xi)
-        x = spline.turned_back(x) if spline.turn else x
+        x = self._around(x, spline.turned_back) if spline.turn else x
         return np.where(inside, x, y)
 
     def seams(self) -> Array:
@@ -253,16 +255,22 @@ class SplineFunctions(Functions):
     def _bin(self, axis: int, values: Array, *, turned: bool = False) -> tuple[_Bin, Array]:
         """Return the bins of values, and the values; where rounding decides the bin, those of values moved by it."""
         spline, errors = self.spline, self.errors
-        reached = spline.turned(values) if turned else values
+        reached = self._around(values, spline.turned) if turned else values
         found = _found(self.table, axis, reached)
         if errors.exact:
             return found, reached
         moved = np.clip(errors.nearby(values, self._reach(values)), spline.low, spline.high)
-        moved = spline.turned(moved) if turned else moved
+        moved = self._around(moved, spline.turned) if turned else moved
         other = _found(self.table, axis, moved)
         errors.took(other.number)
         reached = np.where(other.number == found.number, reached, moved)
         return _found(self.table, axis, reached), reached
+
+    def _around(self, values: Array, turn: Callable[[Array], Array]) -> Array:
+        """Return values turned around the circle, with the rounding errors of the turn and of the sum."""
+        found = turn(values)
+        found = self.errors.value(found, lambda: self.spline.span + np.abs(found))
+        return np.clip(found, self.spline.low, self.spline.high)
 
     def _rounded(self, start: Array, gained: Array) -> Array:
         """Return a sum with its rounding errors, inside the box."""

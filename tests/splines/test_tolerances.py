@@ -24,6 +24,7 @@ CASES = [
     ("identity", "masked", 3.0, True),
     ("box", "coupling", 3.0, False),
     ("circular", "masked", 3.0, True),
+    ("circular", "coupling", 10.0, False),
     ("slopes of e^", "fixed", 10.0, False),
 ]
 
